@@ -1,0 +1,2 @@
+//! processors
+fn main() {}

@@ -1,0 +1,37 @@
+//! Names of the record headers that writers and readers agree on.
+
+/// W3C trace context of the request, 55 bytes.
+pub const TRACEPARENT: &str = "traceparent";
+/// Vendor part of the trace context, where the client sent one.
+pub const TRACESTATE: &str = "tracestate";
+/// Always [`CONTENT_TYPE_AVRO`].
+pub const CONTENT_TYPE: &str = "content-type";
+/// Value of [`CONTENT_TYPE`].
+pub const CONTENT_TYPE_AVRO: &str = "application/vnd.confluent.avro";
+/// Version of the program that wrote the record.
+pub const PRODUCER_VERSION: &str = "clicktrail-producer";
+
+/// Stable snake_case code of the error that made a dead letter.
+pub const DEAD_LETTER_CODE: &str = "clicktrail-error-code";
+/// Log time of the original record, milliseconds since 1970.
+pub const DEAD_LETTER_LOG_TIME: &str = "clicktrail-original-timestamp";
+/// Registry id found in the original's frame, where there was one.
+pub const DEAD_LETTER_SCHEMA_ID: &str = "clicktrail-schema-id";
+/// When the record failed for the first time, milliseconds since 1970.
+pub const DEAD_LETTER_FIRST_FAILURE: &str = "clicktrail-first-failure";
+/// How often it was tried.
+pub const DEAD_LETTER_ATTEMPTS: &str = "clicktrail-attempts";
+/// How often it was sent back to the source topic.
+pub const DEAD_LETTER_REDRIVES: &str = "clicktrail-redrives";
+/// Topic of the original, under the name that other tools know.
+pub const CONNECT_TOPIC: &str = "__connect.errors.topic";
+/// Partition of the original.
+pub const CONNECT_PARTITION: &str = "__connect.errors.partition";
+/// Offset of the original.
+pub const CONNECT_OFFSET: &str = "__connect.errors.offset";
+/// Stage that failed.
+pub const CONNECT_STAGE: &str = "__connect.errors.stage";
+/// Class of the failure.
+pub const CONNECT_CLASS: &str = "__connect.errors.exception.class.name";
+/// Message of the failure, for people.
+pub const CONNECT_MESSAGE: &str = "__connect.errors.exception.message";

@@ -1,0 +1,155 @@
+//! The codec against an independent one, on the published examples and on broken bytes.
+
+use apache_avro::types::Value;
+use proptest::prelude::*;
+use schemas::{DecodeError, Decoder, Encoder, Example, NEWEST, RawClick, SchemaId, unframe};
+
+fn examples() -> Vec<(String, Example)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/clicks.raw/1");
+    let mut examples: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let example = serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), example)
+        })
+        .collect();
+    examples.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(examples.len() >= 8, "the published examples are gone");
+    examples
+}
+
+fn encode(click: &RawClick<'_>) -> Vec<u8> {
+    let mut value = Vec::new();
+    Encoder::new(SchemaId(1)).unwrap().encode(click, &mut value).unwrap();
+    value[5..].to_vec()
+}
+
+fn decoder() -> Decoder {
+    Decoder::new(NEWEST).unwrap()
+}
+
+fn with_apache_avro(datum: &[u8]) -> Value {
+    let schema = apache_avro::Schema::parse_str(NEWEST).unwrap();
+    apache_avro::from_avro_datum(&schema, &mut &*datum, None).unwrap()
+}
+
+#[test]
+fn an_example_comes_back_as_it_went_in() {
+    for (name, example) in examples() {
+        let ip = example.client_ip_bytes();
+        let click = example.click(ip.as_deref());
+        let datum = encode(&click);
+        assert_eq!(decoder().decode(&datum).unwrap(), click, "{name}");
+    }
+}
+
+#[test]
+fn the_codec_agrees_with_apache_avro() {
+    let schema = apache_avro::Schema::parse_str(NEWEST).unwrap();
+    for (name, example) in examples() {
+        let ip = example.client_ip_bytes();
+        let click = example.click(ip.as_deref());
+        let datum = encode(&click);
+        let theirs = with_apache_avro(&datum);
+        assert_eq!(field(&theirs, "slug"), &Value::String(click.slug.into()), "{name}");
+        assert_eq!(field(&theirs, "occurred_at"), &Value::TimestampMicros(click.occurred_at));
+        assert_eq!(
+            field(&theirs, "event_id"),
+            &Value::Fixed(16, click.event_id.as_bytes().to_vec()),
+            "{name}"
+        );
+        let Value::Enum(_, outcome) = field(&theirs, "outcome") else { panic!("{name}") };
+        assert_eq!(outcome, click.outcome.as_str(), "{name}");
+        // The same value written by the other library is the same bytes.
+        assert_eq!(apache_avro::to_avro_datum(&schema, theirs).unwrap(), datum, "{name}");
+    }
+}
+
+fn field<'a>(record: &'a Value, name: &str) -> &'a Value {
+    let Value::Record(fields) = record else { panic!("{record:?}") };
+    &fields.iter().find(|(field, _)| field == name).unwrap().1
+}
+
+#[test]
+fn a_record_cut_anywhere_or_followed_by_anything_is_refused() {
+    for (name, example) in examples() {
+        let ip = example.client_ip_bytes();
+        let datum = encode(&example.click(ip.as_deref()));
+        for length in 0..datum.len() {
+            let cut = decoder().decode(&datum[..length]);
+            assert!(matches!(cut, Err(DecodeError::Avro(_))), "{name} cut at {length}: {cut:?}");
+        }
+        for tail in [&[0u8][..], b"garbage", &datum] {
+            let longer = [&datum, tail].concat();
+            let verdict = decoder().decode(&longer);
+            assert!(
+                matches!(verdict, Err(DecodeError::TrailingBytes(n)) if n == tail.len()),
+                "{name}: {verdict:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn defaults_of_the_struct_are_those_of_the_schema() {
+    // A schema that has only what has no default: what is missing must read as the file says.
+    let mut schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
+    let fields = schema["fields"].as_array_mut().unwrap();
+    let all = fields.clone();
+    fields.retain(|field| field.get("default").is_none());
+    let narrow = schema.to_string();
+    let parsed = apache_avro::Schema::parse_str(&narrow).unwrap();
+    let newest = apache_avro::Schema::parse_str(NEWEST).unwrap();
+    let value = Value::Record(vec![
+        ("event_id".into(), Value::Fixed(16, vec![7; 16])),
+        ("occurred_at".into(), Value::TimestampMicros(5)),
+        ("slug".into(), Value::String("a".into())),
+    ]);
+    let datum = apache_avro::to_avro_datum(&parsed, value).unwrap();
+    let click = Decoder::new(&narrow).unwrap();
+    let click = click.decode(&datum).unwrap();
+    let resolved = apache_avro::from_avro_datum(&parsed, &mut &*datum, Some(&newest)).unwrap();
+    assert_eq!(apache_avro::to_avro_datum(&newest, resolved).unwrap(), encode(&click));
+    assert_eq!(all.len(), 34, "a new field needs its #[serde(default)] and a line here");
+}
+
+#[test]
+fn an_oversized_length_allocates_nothing() {
+    // slug's length prefix says 2^55 bytes.
+    let mut datum = vec![7; 16];
+    datum.extend_from_slice(&[0x02, 0x02, 0x00, 0x00]);
+    datum.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]);
+    assert!(decoder().decode(&datum).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_an_error_or_a_click_and_never_a_panic(bytes: Vec<u8>) {
+        if let Ok((_, datum)) = unframe(&bytes) {
+            let _ = decoder().decode(datum);
+        }
+        let _ = decoder().decode(&bytes);
+    }
+
+    #[test]
+    fn any_click_comes_back(
+        id in 1u128.., occurred_at: i64, slug: String, agent: Option<String>,
+        status: i32, visitor: Option<[u8; 8]>, dnt: bool, latency: Option<i32>,
+        ip in prop_oneof![Just(None), prop::array::uniform4(0u8..).prop_map(|ip| Some(ip.to_vec())),
+            prop::array::uniform16(0u8..).prop_map(|ip| Some(ip.to_vec()))],
+    ) {
+        let click = RawClick {
+            status, dnt,
+            user_agent: agent.as_deref(),
+            visitor_id: visitor,
+            latency_us: latency,
+            client_ip: ip.as_deref(),
+            ..RawClick::new(uuid::Uuid::from_u128(id), occurred_at, &slug)
+        };
+        let datum = encode(&click);
+        prop_assert_eq!(decoder().decode(&datum).unwrap(), click);
+    }
+}
