@@ -1,1 +1,27 @@
-//! processors
+//! Kafka ▸ decode ▸ enrich ▸ ClickHouse ▸ commit.
+//!
+//! In reading order: what a record becomes (`decode`, `enrich`, `row`), what
+//! holds records meanwhile (`flow`), who does it (`pipeline`, `driver`), with
+//! whom (`kafka`, `registry`, `clickhouse`), and the proof (`audit`).
+
+pub mod decode;
+pub mod enrich;
+pub mod row;
+
+pub mod dead_letter;
+pub mod error;
+pub mod flow;
+
+pub mod driver;
+pub mod pipeline;
+
+pub mod clickhouse;
+pub mod decoders;
+pub mod kafka;
+pub mod registry;
+pub mod retry;
+
+pub mod audit;
+pub mod cmd;
+pub mod config;
+pub mod metrics;

@@ -1,2 +1,37 @@
-//! processors
-fn main() {}
+//! Parses the command line, starts telemetry, runs the command, maps the outcome to an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use processors::cmd::{self, Cli};
+use service::telemetry;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return service::settings::usage(&error),
+    };
+    if let Err(error) = service::settings::check(std::env::vars_os()) {
+        return fail(&error, cmd::USAGE);
+    }
+    let settings =
+        cli.telemetry.settings("clicktrail-processors", env!("CARGO_PKG_VERSION"), "processors");
+    let telemetry = match telemetry::start(&settings) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error, cmd::CONFIGURATION),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, cmd::TEMPORARY),
+    };
+    let code = runtime.block_on(cmd::dispatch(cli.command));
+    drop(runtime);
+    telemetry.shutdown();
+    code
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    eprintln!("processors: {error}");
+    code.into()
+}

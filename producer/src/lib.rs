@@ -1,1 +1,29 @@
-//! producer
+//! The redirect service: answers at once, and records each answer as a click.
+//!
+//! In reading order: what is asked, what is known, what is recorded, where it
+//! goes, and the shell around it.
+
+pub mod facts;
+pub mod route;
+
+pub mod links;
+
+pub mod click;
+pub mod combined;
+pub mod import_id;
+pub mod log_file;
+
+pub mod publish;
+pub mod registry;
+pub mod sink;
+
+pub mod http;
+pub mod redirect;
+pub mod span;
+
+pub mod metrics;
+pub mod progress;
+
+pub mod cmd;
+pub mod config;
+pub mod exit;

@@ -1,2 +1,55 @@
-//! producer
-fn main() {}
+//! The binary: settings, telemetry, runtime, command, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use producer::cmd;
+use producer::config::{Cli, Command};
+use producer::exit::{self, Exit, Failure};
+use service::telemetry::{self, Telemetry};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A misspelt variable may be why a setting is missing.
+            if let (true, Err(unknown)) = (error.use_stderr(), check_variables()) {
+                exit::warn(&format!("producer: {unknown}"));
+            }
+            return service::settings::usage(&error);
+        }
+    };
+    match start(&cli).and_then(|telemetry| {
+        let ended = run(cli, telemetry.exports());
+        telemetry.shutdown();
+        ended
+    }) {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, cause }) => {
+            exit::warn(&format!("producer: {cause:#}"));
+            exit.into()
+        }
+    }
+}
+
+fn check_variables() -> Result<(), service::settings::Unknown> {
+    service::settings::check(std::env::vars_os())
+}
+
+fn start(cli: &Cli) -> Result<Telemetry, Failure> {
+    check_variables().map_err(Failure::usage)?;
+    let settings =
+        cli.telemetry.settings("clicktrail-producer", env!("CARGO_PKG_VERSION"), "producer");
+    telemetry::start(&settings).map_err(Failure::configuration)
+}
+
+fn run(cli: Cli, exports: bool) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::invariant)?;
+    match cli.command {
+        Command::Serve(args) => runtime.block_on(cmd::serve::run(&args, exports)),
+        Command::Import(args) => runtime.block_on(cmd::import::run(args)),
+    }
+}

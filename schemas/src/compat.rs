@@ -8,6 +8,7 @@
 use apache_avro::Schema;
 use apache_avro::schema::NamesRef;
 use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
 use thiserror::Error;
 
 use crate::{DecodeError, Decoder, RELEASED};
@@ -38,10 +39,13 @@ pub enum Incompatible {
 pub fn check(writer: &str) -> Result<(), Incompatible> {
     let schema =
         Schema::parse_str(writer).map_err(|error| Incompatible::Schema(error.to_string()))?;
-    let decoder =
-        Decoder::new(writer).map_err(|error| Incompatible::Schema(error.to_string()))?;
+    let decoder = Decoder::new(writer).map_err(|error| Incompatible::Schema(error.to_string()))?;
+    let writer = GenericDatumWriter::builder(&schema)
+        .build()
+        .map_err(|error| Incompatible::Schema(error.to_string()))?;
     for (datum, value) in covering(&schema)? {
-        let bytes = apache_avro::to_avro_datum(&schema, value)
+        let bytes = writer
+            .write_value_to_vec(value)
             .map_err(|error| Incompatible::Schema(error.to_string()))?;
         match decoder.decode(&bytes) {
             // The types fit; the promises beyond them are the writer's business.
@@ -106,12 +110,8 @@ fn values(schema: &Schema, names: &NamesRef<'_>) -> Result<Vec<(String, Value)>,
         Schema::Boolean => two(Value::Boolean(false), Value::Boolean(true)),
         Schema::Int => two(Value::Int(0), Value::Int(i32::MAX)),
         Schema::Long => two(Value::Long(0), Value::Long(i64::MAX)),
-        Schema::TimestampMicros => {
-            two(Value::TimestampMicros(0), Value::TimestampMicros(i64::MAX))
-        }
-        Schema::TimestampMillis => {
-            two(Value::TimestampMillis(0), Value::TimestampMillis(i64::MAX))
-        }
+        Schema::TimestampMicros => two(Value::TimestampMicros(0), Value::TimestampMicros(i64::MAX)),
+        Schema::TimestampMillis => two(Value::TimestampMillis(0), Value::TimestampMillis(i64::MAX)),
         Schema::Float => two(Value::Float(0.0), Value::Float(1.5)),
         Schema::Double => two(Value::Double(0.0), Value::Double(1.5)),
         Schema::Bytes => two(Value::Bytes(vec![1; 4]), Value::Bytes(vec![2; 16])),

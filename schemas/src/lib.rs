@@ -10,12 +10,16 @@ mod example;
 mod frame;
 pub mod headers;
 mod topic;
+mod trace;
 
 pub use click::{ClientIpPolicy, Contract, EventId, Method, Origin, Outcome, RawClick};
 pub use codec::{DecodeError, Decoder, EncodeError, Encoder};
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
 pub use topic::{TopicName, TopicNameError, TopicSpec};
+pub use trace::{
+    TRACEPARENT_BYTES, TRACESTATE_BYTES_MAX, TraceContext, Traceparent, tracestate_is_plain,
+};
 
 /// Released versions of the click schema, oldest first. A released file is
 /// never edited; the newest is the one that is written.

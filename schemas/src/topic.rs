@@ -14,7 +14,9 @@ pub struct TopicName(String);
 
 /// Why a name cannot name a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("topic name {0:?}: use 1 to 240 of a-z, A-Z, 0-9, dot and dash (Kafka maps dots and underscores to one metric name)")]
+#[error(
+    "topic name {0:?}: use 1 to 240 of a-z, A-Z, 0-9, dot and dash (Kafka maps dots and underscores to one metric name)"
+)]
 pub struct TopicNameError(String);
 
 impl TopicName {

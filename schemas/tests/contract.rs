@@ -1,6 +1,9 @@
 //! The codec against an independent one, on the published examples and on broken bytes.
 
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 use schemas::{DecodeError, Decoder, Encoder, Example, NEWEST, RawClick, SchemaId, unframe};
 
@@ -31,9 +34,14 @@ fn decoder() -> Decoder {
     Decoder::new(NEWEST).unwrap()
 }
 
-fn with_apache_avro(datum: &[u8]) -> Value {
-    let schema = apache_avro::Schema::parse_str(NEWEST).unwrap();
-    apache_avro::from_avro_datum(&schema, &mut &*datum, None).unwrap()
+/// What the other library makes of `datum`, read by the schema it was written with or by another.
+fn read(writer: &Schema, datum: &[u8], reader: &Schema) -> Value {
+    let builder = GenericDatumReader::builder(writer).reader_schema(reader);
+    builder.build().unwrap().read_value(&mut &*datum).unwrap()
+}
+
+fn write(schema: &Schema, value: Value) -> Vec<u8> {
+    GenericDatumWriter::builder(schema).build().unwrap().write_value_to_vec(value).unwrap()
 }
 
 #[test]
@@ -48,12 +56,12 @@ fn an_example_comes_back_as_it_went_in() {
 
 #[test]
 fn the_codec_agrees_with_apache_avro() {
-    let schema = apache_avro::Schema::parse_str(NEWEST).unwrap();
+    let schema = Schema::parse_str(NEWEST).unwrap();
     for (name, example) in examples() {
         let ip = example.client_ip_bytes();
         let click = example.click(ip.as_deref());
         let datum = encode(&click);
-        let theirs = with_apache_avro(&datum);
+        let theirs = read(&schema, &datum, &schema);
         assert_eq!(field(&theirs, "slug"), &Value::String(click.slug.into()), "{name}");
         assert_eq!(field(&theirs, "occurred_at"), &Value::TimestampMicros(click.occurred_at));
         assert_eq!(
@@ -64,7 +72,7 @@ fn the_codec_agrees_with_apache_avro() {
         let Value::Enum(_, outcome) = field(&theirs, "outcome") else { panic!("{name}") };
         assert_eq!(outcome, click.outcome.as_str(), "{name}");
         // The same value written by the other library is the same bytes.
-        assert_eq!(apache_avro::to_avro_datum(&schema, theirs).unwrap(), datum, "{name}");
+        assert_eq!(write(&schema, theirs), datum, "{name}");
     }
 }
 
@@ -101,18 +109,18 @@ fn defaults_of_the_struct_are_those_of_the_schema() {
     let all = fields.clone();
     fields.retain(|field| field.get("default").is_none());
     let narrow = schema.to_string();
-    let parsed = apache_avro::Schema::parse_str(&narrow).unwrap();
-    let newest = apache_avro::Schema::parse_str(NEWEST).unwrap();
+    let parsed = Schema::parse_str(&narrow).unwrap();
+    let newest = Schema::parse_str(NEWEST).unwrap();
     let value = Value::Record(vec![
         ("event_id".into(), Value::Fixed(16, vec![7; 16])),
         ("occurred_at".into(), Value::TimestampMicros(5)),
         ("slug".into(), Value::String("a".into())),
     ]);
-    let datum = apache_avro::to_avro_datum(&parsed, value).unwrap();
+    let datum = write(&parsed, value);
     let click = Decoder::new(&narrow).unwrap();
     let click = click.decode(&datum).unwrap();
-    let resolved = apache_avro::from_avro_datum(&parsed, &mut &*datum, Some(&newest)).unwrap();
-    assert_eq!(apache_avro::to_avro_datum(&newest, resolved).unwrap(), encode(&click));
+    let resolved = read(&parsed, &datum, &newest);
+    assert_eq!(write(&newest, resolved), encode(&click));
     assert_eq!(all.len(), 34, "a new field needs its #[serde(default)] and a line here");
 }
 
@@ -129,9 +137,9 @@ proptest! {
     #[test]
     fn any_bytes_are_an_error_or_a_click_and_never_a_panic(bytes: Vec<u8>) {
         if let Ok((_, datum)) = unframe(&bytes) {
-            let _ = decoder().decode(datum);
+            decoder().decode(datum).ok();
         }
-        let _ = decoder().decode(&bytes);
+        decoder().decode(&bytes).ok();
     }
 
     #[test]

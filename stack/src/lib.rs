@@ -1,1 +1,33 @@
-//! stack
+//! The real parts of the stack without Docker, for development, tests and the demo:
+//! a Kafka broker, a Confluent-compatible schema registry, and the ClickHouse engine
+//! behind ClickHouse's HTTP protocol. All on loopback, in a folder that can be deleted.
+//!
+//! ```text
+//! Stack ── Part: kafka ─────── kafka.rs       java, from Maven Central
+//!   │           registry ──── registry.rs    java, from Maven Central
+//!   │           clickhouse ── clickhouse.rs  `stack front` + libchdb.so, from npm
+//!   ├── Ports, Slot (process.rs), Cache ── Kit (fetch.rs)
+//!   └── front/  ClickHouse's HTTP protocol over the engine
+//! ```
+
+mod cache;
+mod clickhouse;
+mod error;
+mod fetch;
+pub mod front;
+mod kafka;
+mod part;
+mod ports;
+mod probe;
+mod process;
+mod registry;
+mod stack;
+
+pub use cache::Cache;
+pub use clickhouse::users;
+pub use error::StackError;
+pub use fetch::Kit;
+pub use part::{NoSuchPart, Part};
+pub use ports::{PortChoice, Ports};
+pub use process::{Interrupt, run_command};
+pub use stack::{Stack, Status};

@@ -1,1 +1,160 @@
-fn main(){}
+//! The main job on real parts, start to finish: redirects and an imported log become rows, a
+//! re-send changes nothing, and the books close on screen.
+//!
+//! It drives the services as an operator would, by their commands, and takes every figure of the
+//! books from another source than the services' own counts.
+
+mod books;
+mod input;
+mod ledger;
+mod load;
+mod log_size;
+mod picture;
+mod services;
+mod steps;
+mod tables;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use stack::{Cache, PortChoice, Stack};
+
+use books::Books;
+use ledger::{Ledger, Run};
+use services::Services;
+use steps::Steps;
+use tables::Tables;
+
+/// Live redirects a second.
+const RATE: u32 = 50;
+/// How long they are sent.
+const LIVE: Duration = Duration::from_secs(20);
+/// How long rows may take to come after the last click.
+const SETTLE: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    let once = std::env::var_os("DEMO_ONCE").is_some_and(|value| value != "0" && value != "");
+    match demo(once) {
+        Ok(books) => {
+            println!("{books}");
+            ExitCode::from(u8::from(!books.balanced()))
+        }
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            println!("books: OUT OF BALANCE (the demo did not finish)");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(once: bool) -> Result<Books> {
+    let steps = Steps::start();
+    let folder = folder()?;
+    let mut ledger = Ledger::open(&folder)?;
+    if ledger.was_interrupted() {
+        steps.say("the last demo was killed before its books were closed: starting over");
+        std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
+        ledger = Ledger::open(&folder)?;
+    }
+    let choice = PortChoice { auto: true, ..PortChoice::default() };
+    let stack = Stack::open(&folder.join("stack"), Cache::shared()?, choice)?;
+    let stack = stack.reporting({
+        let steps = steps.clone();
+        move |line| steps.say(line)
+    });
+    let stop = steps::on_interrupt({
+        let interrupt = stack.interrupt();
+        move || interrupt.raise()
+    })?;
+    stack.up().context("starting the parts")?;
+    let outcome = on_stack(&stack, &folder, &mut ledger, &steps, &stop, once);
+    let down = stack.down();
+    let books = outcome?;
+    down.context("stopping the parts")?;
+    Ok(books)
+}
+
+/// Everything between the stack's start and its end.
+fn on_stack(
+    stack: &Stack,
+    folder: &Path,
+    ledger: &mut Ledger,
+    steps: &Steps,
+    stop: &steps::Stop,
+    once: bool,
+) -> Result<Books> {
+    let env = stack.env()?;
+    let mut services = Services::new(folder, &env)?;
+    services.setup()?;
+    steps.say("topics, schema and tables are there");
+    let tables = Tables::new(&env)?;
+    let began = tables.now()?;
+    let mut run = ledger.begin()?;
+    services.start()?;
+    services.first_redirect()?;
+    run.redirects += 1;
+    steps.say(&format!("first redirect answered: {}", services.url("/spring")));
+
+    let log = input::log(folder)?;
+    run.imported_lines(&log, services.import(&log.path)?)?;
+    steps.say(&format!("imported {} ({} lines)", log.path.display(), log.lines));
+    run.imported_lines(&log, services.import(&log.path)?)?;
+    steps.say("imported it again: a re-send, which may not change a number");
+
+    let sent = load::run(services.address(), RATE, LIVE, stop)?;
+    run.redirects += sent.answered;
+    if sent.failed > 0 {
+        bail!("{} of the redirects were not answered: {}", sent.failed, sent.cause);
+    }
+    steps.say(&format!("{} live redirects answered at {RATE} a second", sent.answered));
+    ledger.close(run)?;
+
+    let books = settle(ledger, &tables, &env, &began)?;
+    steps.say("every click is a row");
+    picture::draw(&tables)?;
+    println!("\n{books}\n");
+    if !once && !stop.raised() {
+        services.things_to_try(folder, &env)?;
+        stop.wait();
+        println!("stopping");
+    }
+    services.stop()?;
+    Ok(books)
+}
+
+/// Waits until the rows are there, or the time is over: the books then show what is missing.
+fn settle(
+    ledger: &Ledger,
+    tables: &Tables,
+    env: &[(&'static str, String)],
+    began: &str,
+) -> Result<Books> {
+    let give_up = Instant::now() + SETTLE;
+    loop {
+        let books = Books::take(ledger.total(), tables, env, began)?;
+        if books.balanced() || Instant::now() >= give_up {
+            return Ok(books);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// The demo's data, in the clone that it was built from.
+fn folder() -> Result<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the clone's top folder")?;
+    let folder = top.join(".demo");
+    std::fs::create_dir_all(&folder).context("making .demo")?;
+    Ok(folder)
+}
+
+impl Run {
+    fn imported_lines(&mut self, log: &input::Log, imported: services::Imported) -> Result<()> {
+        if imported.lines != log.lines {
+            bail!("the import read {} lines of {}", imported.lines, log.lines);
+        }
+        self.import(&log.id, imported.clicks);
+        Ok(())
+    }
+}

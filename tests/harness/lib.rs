@@ -1,1 +1,29 @@
-//! harness
+//! What a test needs to put a real producer and real processors to work on real backends.
+//!
+//! A [`World`] is one test's own topic, group and database on the shared stack. Every wait
+//! has an end and asks a condition; a child's log is shown when its test fails. A backend
+//! that is not there fails the test with the command that starts it, and is never skipped.
+#![expect(clippy::disallowed_methods, reason = "tests read clocks and the environment")]
+
+mod backends;
+mod child;
+mod collector;
+mod fault;
+mod kafka;
+mod ports;
+mod sample;
+mod wait;
+mod web;
+mod world;
+
+pub use backends::{Backends, program, root};
+pub use child::{Child, Exit, Summary};
+pub use collector::Collector;
+pub use fault::Proxy;
+pub use kafka::{Kafka, Logged, Raw};
+pub use ports::{closed_port, free_port};
+pub use rustix::process::Signal;
+pub use sample::{Sample, access_log};
+pub use wait::{PATIENCE, until};
+pub use web::{Answer, get, metric, request};
+pub use world::{Processors, Server, World};

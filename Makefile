@@ -1,0 +1,50 @@
+# Two commands do all the work on a fresh machine: `make demo` and `make test`.
+# Both install what Debian's package manager can give; cargo is taken as given.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.PHONY: help demo test fmt lint prerequisites stack build venv
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its books
+	@$(fetch_while_building)
+	target/debug/demo
+
+test: prerequisites fmt ## everything: format, lints, all tests on real parts
+	@$(fetch_while_building)
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(MAKE) --no-print-directory venv
+	target/debug/stack --dir .stack/test --ports auto run -- cargo test --workspace --no-fail-fast
+
+fmt:
+	@cargo fmt --all --check
+
+lint: fmt ## format and lints only
+	cargo clippy --workspace --all-targets -- -D warnings
+
+build: ## every program, for development
+	cargo build --workspace --bins
+
+# `stack` builds first and fetches while the rest compiles. Selecting the workspace in every
+# command keeps cargo's features the same, so that nothing is built twice.
+define fetch_while_building
+cargo build --workspace --bin stack
+target/debug/stack fetch & fetch=$$!
+trap 'kill $$fetch 2>/dev/null || true' EXIT
+cargo build --workspace --bins
+wait $$fetch
+trap - EXIT
+endef
+
+# An independent Kafka client for the contract tests.
+venv: .stack/venv/ready
+.stack/venv/ready: tests/outsider/requirements.txt
+	@mkdir -p .stack
+	python3 -m venv .stack/venv
+	.stack/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+prerequisites:
+	@./prerequisites.sh

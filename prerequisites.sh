@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs what is missing and Debian's package manager can give; names what is missing and it
+# cannot. Quiet when everything is there.
+set -euo pipefail
+
+declare -A package=([cc]=build-essential [make]=make [perl]=perl [pkg-config]=pkg-config
+  [java]=openjdk-17-jre-headless [mvn]=maven [npm]=npm [python3]=python3 [curl]=curl)
+missing=()
+for program in "${!package[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
+[ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
+[ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+
+if [ ${#missing[@]} -gt 0 ]; then
+  install="apt-get install -y --no-install-recommends ${missing[*]}"
+  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    echo "installing ${missing[*]}"
+    apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive $install -q >/dev/null
+  else
+    echo "missing: ${missing[*]}; install with: sudo $install" >&2
+    exit 69
+  fi
+fi
+if ! command -v cargo >/dev/null; then
+  echo "missing: cargo 1.95 or newer; install Rust with rustup (see https://rustup.rs)" >&2
+  exit 69
+fi

@@ -1,0 +1,60 @@
+-- Every version of every click that was ever inserted; the newest one counts.
+-- Keys hold only facts that were fixed when the event id was minted, so that inserting a click
+-- again, whenever and by whomever, replaces it. Read the view `clicks`, not this table.
+CREATE TABLE IF NOT EXISTS click_versions
+(
+    occurred_at DateTime64(6, 'UTC') COMMENT 'when the request was received' CODEC(Delta, ZSTD(1)),
+    event_id FixedString(16) COMMENT 'UUID v7, big-endian' CODEC(ZSTD(1)),
+    ingested_at DateTime64(6, 'UTC') DEFAULT now64(6) COMMENT 'when this server took this version; the newest is read' CODEC(Delta, ZSTD(1)),
+    origin LowCardinality(String) COMMENT 'redirect, import, collector',
+    source LowCardinality(String) COMMENT 'host or log it is from',
+    domain LowCardinality(String) COMMENT 'host as requested',
+    slug String COMMENT 'path as requested, without the leading slash' CODEC(ZSTD(1)),
+    query String COMMENT 'query string as requested' CODEC(ZSTD(1)),
+    link_id LowCardinality(String) COMMENT 'the link that the slug named then',
+    link_version UInt32 COMMENT 'version of that link',
+    outcome LowCardinality(String) COMMENT 'what the visitor got',
+    status UInt16 COMMENT 'HTTP status of the answer',
+    target_url String COMMENT 'destination of this very answer' CODEC(ZSTD(1)),
+    method LowCardinality(String) COMMENT 'HTTP method',
+    scheme LowCardinality(String) COMMENT 'http or https',
+    http_version LowCardinality(String) COMMENT 'such as HTTP/1.1',
+    client_ip IPv6 COMMENT 'IPv4 in mapped form; :: is unknown' CODEC(ZSTD(1)),
+    client_ip_policy LowCardinality(String) COMMENT 'full, truncated, none',
+    visitor_id UInt64 COMMENT 'keyed hash of the day; 0 is unknown' CODEC(ZSTD(1)),
+    identifiers_stripped Bool COMMENT 'a privacy rule removed what identifies the visitor',
+    user_agent String COMMENT 'User-Agent' CODEC(ZSTD(1)),
+    referer String COMMENT 'Referer' CODEC(ZSTD(1)),
+    edge_country LowCardinality(String) COMMENT 'country header of a CDN in front',
+    latency_us UInt32 COMMENT 'microseconds from request head to answer',
+    browser LowCardinality(String) COMMENT 'browser or client',
+    browser_version LowCardinality(String) COMMENT 'as sent',
+    os LowCardinality(String) COMMENT 'operating system',
+    os_version LowCardinality(String) COMMENT 'as sent',
+    device LowCardinality(String) COMMENT 'desktop, mobile, tv_or_console, bot',
+    is_bot Bool COMMENT 'a machine, as far as the rules can tell',
+    bot_class LowCardinality(String) COMMENT 'kind of machine',
+    referrer_host LowCardinality(String) COMMENT 'host that the visitor came from',
+    target_host LowCardinality(String) COMMENT 'host that the visitor was sent to',
+    language LowCardinality(String) COMMENT 'first of Accept-Language',
+    utm_source LowCardinality(String) COMMENT 'of the visited address, else of the target',
+    utm_medium LowCardinality(String) COMMENT 'likewise',
+    utm_campaign LowCardinality(String) COMMENT 'likewise',
+    utm_term LowCardinality(String) COMMENT 'likewise',
+    utm_content LowCardinality(String) COMMENT 'likewise',
+    kafka_topic LowCardinality(String) COMMENT 'where the record stands in the log',
+    kafka_partition UInt32 COMMENT 'likewise',
+    kafka_offset UInt64 COMMENT 'likewise' CODEC(Delta, ZSTD(1)),
+    logged_at DateTime64(3, 'UTC') COMMENT 'when the broker appended it' CODEC(Delta, ZSTD(1)),
+    trace_id FixedString(16) COMMENT 'trace of the request, zeros when it was not sampled' CODEC(ZSTD(1)),
+    enrich_version UInt32 COMMENT 'rules that made this version',
+    geo_db_build LowCardinality(String) COMMENT 'geo data that made this version',
+    ua_rules_version LowCardinality(String) COMMENT 'user agent rules that made this version'
+)
+ENGINE = ReplacingMergeTree(ingested_at)
+PARTITION BY toDate(occurred_at)
+ORDER BY (occurred_at, event_id)
+SETTINGS fsync_after_insert = 1,
+         fsync_part_directory = 1,
+         min_age_to_force_merge_seconds = 3600,
+         min_age_to_force_merge_on_partition_only = 1;

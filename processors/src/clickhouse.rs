@@ -1,0 +1,176 @@
+//! The only room that talks to ClickHouse.
+//!
+//! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
+//! could weaken it are pinned on every insert. It decides no retries.
+
+mod codes;
+mod migrations;
+
+use std::time::Duration;
+
+use clickhouse::error::Error;
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+pub use migrations::{Migration, migrate};
+
+use crate::error::ServerError;
+use crate::row::ClickRow;
+
+/// Where the tables are and who asks.
+#[derive(Clone)]
+pub struct Server {
+    /// Base URL of the HTTP interface.
+    pub url: String,
+    /// User.
+    pub user: String,
+    /// Password.
+    pub password: String,
+    /// Database of our tables.
+    pub database: String,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}/{}", self.user, self.url, self.database)
+    }
+}
+
+impl Server {
+    /// A client that names no database.
+    fn bare(&self) -> Client {
+        Client::default()
+            .with_url(&self.url)
+            .with_user(&self.user)
+            .with_password(&self.password)
+            .with_product_info("clicktrail-processors", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// A client of our database.
+    pub fn client(&self) -> Client {
+        self.bare().with_database(&self.database)
+    }
+}
+
+/// Written with every insert. An acknowledged insert was really applied, whole, to the table
+/// and to whatever hangs on it (invariant 3).
+const PINNED: &[(&str, &str)] = &[
+    ("async_insert", "0"),
+    ("insert_deduplicate", "0"),
+    ("materialized_views_ignore_errors", "0"),
+    ("max_partitions_per_insert_block", "0"),
+    ("wait_end_of_query", "1"),
+];
+
+/// Overrides `insert_deduplicate` on the servers that know it.
+const PINNED_WHERE_KNOWN: (&str, &str) = ("deduplicate_insert", "disable");
+
+/// Time for a piece of an insert to leave, and for its acknowledgement to come. Both together
+/// stay far below `max.poll.interval.ms`.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The table of click versions.
+pub struct Table {
+    client: Client,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("click_versions")
+    }
+}
+
+impl Table {
+    /// Asks the server which of the pinned settings it knows.
+    ///
+    /// # Errors
+    /// The server's refusal; retryable while it is away.
+    pub async fn open(server: &Server) -> Result<Self, ServerError> {
+        let mut client = server.client();
+        for (name, value) in PINNED {
+            client = client.with_setting(*name, *value);
+        }
+        let (name, value) = PINNED_WHERE_KNOWN;
+        let known: u64 = client
+            .query("SELECT count() FROM system.settings WHERE name = ?")
+            .bind(name)
+            .fetch_one()
+            .await
+            .map_err(server_error)?;
+        if known == 1 {
+            client = client.with_setting(name, value);
+        }
+        Ok(Self { client })
+    }
+
+    /// Inserts `rows` as one statement. `Ok` means durable.
+    ///
+    /// # Errors
+    /// After an error the rows may or may not be there: insert them again, which changes no
+    /// count that a reader sees.
+    pub async fn insert(
+        &self,
+        rows: &[ClickRow<'_>],
+        traceparent: Option<&str>,
+    ) -> Result<(), ServerError> {
+        let client = match traceparent {
+            Some(value) => self.client.clone().with_header("traceparent", value),
+            None => self.client.clone(),
+        };
+        let insert = client.insert::<ClickRow<'static>>("click_versions").await;
+        let mut insert = insert
+            .map_err(server_error)?
+            .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
+        for row in rows {
+            insert.write(row).await.map_err(server_error)?;
+        }
+        insert.end().await.map_err(server_error)
+    }
+}
+
+/// Ids of the events that the view `clicks` shows of `topic`, as often as it shows them.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn shown_events(server: &Server, topic: &str) -> Result<Vec<[u8; 16]>, ServerError> {
+    let client = server.client();
+    let query = client.query("SELECT event_id FROM clicks WHERE kafka_topic = ?").bind(topic);
+    let rows: Vec<Shown> = query.fetch_all().await.map_err(server_error)?;
+    Ok(rows.into_iter().map(|row| row.event_id).collect())
+}
+
+#[derive(Row, Deserialize)]
+struct Shown {
+    event_id: [u8; 16],
+}
+
+/// The one place where the client's errors become ours.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
+pub fn server_error(error: Error) -> ServerError {
+    match error {
+        Error::BadResponse(text) => codes::classify(&text),
+        Error::Network(_) | Error::TimedOut => {
+            ServerError::retryable("clickhouse_unreachable", causes(&error))
+        }
+        Error::SchemaMismatch(text) => ServerError::fatal(
+            "clickhouse_schema",
+            format!("the table is not as this program expects it: run `processors setup` ({text})"),
+        ),
+        other => ServerError::fatal("clickhouse_client", causes(&other)),
+    }
+}
+
+/// An error with what is under it, which `Display` of network errors leaves out.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

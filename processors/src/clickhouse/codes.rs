@@ -1,0 +1,97 @@
+//! ClickHouse's error codes, as far as they decide what to do. Pure.
+
+use crate::error::ServerError;
+
+/// What the codes that we know ask for. A code that is not listed is waited out: waiting loses
+/// nothing and shows in the metrics; giving up would.
+const FATAL: &[(u32, &str, &str)] = &[
+    (16, "clickhouse_schema", "a column is missing: run `processors setup`"),
+    (36, "clickhouse_bad_arguments", "the table is not as our migrations made it"),
+    (47, "clickhouse_schema", "a column is missing: run `processors setup`"),
+    (60, "clickhouse_schema", "the table is missing: run `processors setup`"),
+    (62, "clickhouse_syntax", "the server is too old or this program is wrong"),
+    (81, "clickhouse_schema", "the database is missing: run `processors setup`"),
+    (115, "clickhouse_setting", "the server does not know a setting that our promise needs"),
+    (
+        164,
+        "clickhouse_access",
+        "the user may only read: set CLICKHOUSE_USER to one that may insert",
+    ),
+    (192, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
+    (193, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
+    (194, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
+    (452, "clickhouse_setting", "the user's profile forbids a setting that our promise needs"),
+    (497, "clickhouse_access", "the user lacks a right that the message names"),
+    (516, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
+];
+
+/// Judges the server's own error text, which begins `Code: N. DB::Exception: …`.
+pub(super) fn classify(text: &str) -> ServerError {
+    let code = code(text);
+    if let Some((_, code, way_out)) = FATAL.iter().find(|(number, ..)| Some(*number) == code) {
+        return ServerError::fatal(code, format!("{way_out} ({})", text.trim()));
+    }
+    let code = match code {
+        Some(252) if text.contains("partitions") => "clickhouse_too_many_partitions",
+        Some(252) => "clickhouse_too_many_parts",
+        Some(159 | 209 | 319) => "clickhouse_timeout",
+        Some(241) => "clickhouse_memory",
+        Some(242) => "clickhouse_read_only",
+        Some(243) => "clickhouse_disk",
+        Some(_) => "clickhouse_refused",
+        None => "clickhouse_unreachable",
+    };
+    ServerError::retryable(code, text.trim())
+}
+
+fn code(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("Code: ")?;
+    rest.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorClass;
+
+    #[test]
+    fn each_kind_of_refusal_is_told_apart() {
+        for (text, class, code) in [
+            (
+                "Code: 60. DB::Exception: Table x does not exist. (UNKNOWN_TABLE)",
+                ErrorClass::Fatal,
+                "clickhouse_schema",
+            ),
+            (
+                "Code: 516. DB::Exception: default: Authentication failed",
+                ErrorClass::Fatal,
+                "clickhouse_access",
+            ),
+            (
+                "Code: 252. DB::Exception: Too many parts (3000). Merges are slower",
+                ErrorClass::Retryable,
+                "clickhouse_too_many_parts",
+            ),
+            (
+                "Code: 252. DB::Exception: Too many partitions for single INSERT block",
+                ErrorClass::Retryable,
+                "clickhouse_too_many_partitions",
+            ),
+            (
+                "Code: 241. DB::Exception: Memory limit exceeded",
+                ErrorClass::Retryable,
+                "clickhouse_memory",
+            ),
+            (
+                "Code: 9999. DB::Exception: something new",
+                ErrorClass::Retryable,
+                "clickhouse_refused",
+            ),
+            ("upstream down", ErrorClass::Retryable, "clickhouse_unreachable"),
+            ("", ErrorClass::Retryable, "clickhouse_unreachable"),
+        ] {
+            let error = classify(text);
+            assert_eq!((error.class, error.code), (class, code), "{text}");
+        }
+    }
+}

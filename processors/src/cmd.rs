@@ -1,0 +1,83 @@
+//! One subcommand a file.
+
+mod audit;
+mod run;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::ErrorClass;
+use service::telemetry::TelemetryArgs;
+
+/// Reads the log of clicks into ClickHouse, and proves that it did.
+#[derive(Debug, Parser)]
+#[command(name = "processors", version, max_term_width = 100)]
+pub struct Cli {
+    /// What the process tells of itself.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make topics, schemas and tables, or bring them up to date; safe to run twice.
+    Setup(setup::SetupArgs),
+    /// Read, enrich, insert, commit; until SIGTERM or SIGINT.
+    Run(run::RunCommand),
+    /// Compare the log with the table, event by event; exit code 1 when they differ.
+    Audit(audit::AuditArgs),
+}
+
+/// Drained, done, balanced.
+pub const DONE: u8 = 0;
+/// `audit` found a difference.
+pub const OUT_OF_BALANCE: u8 = 1;
+/// The command line or environment is wrong.
+pub const USAGE: u8 = 64;
+/// A server was away until the deadline; trying again may help.
+pub const TEMPORARY: u8 = 75;
+/// A setting, a right or a table is wrong.
+pub const CONFIGURATION: u8 = 78;
+
+/// Runs a command to its exit code, with one clear line when it fails.
+pub async fn dispatch(command: Command) -> ExitCode {
+    let servers = match &command {
+        Command::Setup(args) => args.servers.to_string(),
+        Command::Run(args) => args.servers.to_string(),
+        Command::Audit(args) => args.servers.to_string(),
+    };
+    let outcome = match command {
+        Command::Setup(args) => setup::setup(args).await.map(|()| DONE),
+        Command::Run(args) => run::run(args).await.map(|()| DONE),
+        Command::Audit(args) => audit::audit(args).await,
+    };
+    match outcome {
+        Ok(code) => code.into(),
+        Err(error) => match error.class {
+            ErrorClass::Fatal => {
+                complain(&error);
+                CONFIGURATION.into()
+            }
+            ErrorClass::Retryable | ErrorClass::Record => {
+                complain(format_args!("{error} ({servers})"));
+                TEMPORARY.into()
+            }
+        },
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+fn complain(error: impl std::fmt::Display) {
+    eprintln!("processors: {error}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command's result")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}

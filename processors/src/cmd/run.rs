@@ -1,0 +1,97 @@
+//! `processors run`: puts the parts together and runs the loop until told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use prometheus_client::registry::Registry as MetricRegistry;
+use service::admin::{self, Health};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::say;
+use crate::clickhouse::{Server, Table};
+use crate::config::{RunArgs, Servers};
+use crate::decoders::Decoders;
+use crate::driver::Driver;
+use crate::error::ServerError;
+use crate::kafka::{Consumer, DeadLetters};
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::retry::until_done;
+
+/// What `run` needs to know.
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    #[command(flatten)]
+    pub(super) servers: Servers,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
+    let shutdown = service::shutdown::on_signal()
+        .map_err(|error| ServerError::fatal("signal_handler", error))?;
+    let pace = args.run.pace();
+    let mut registry = MetricRegistry::default();
+    let metrics = Metrics::register(&mut registry, pace.limits);
+    let ready = Arc::new(AtomicBool::new(false));
+    let admin = serve_admin(&args.run, registry, Arc::clone(&ready), shutdown.clone()).await?;
+
+    let (brokers, topic) = (args.servers.kafka.brokers(), &args.servers.kafka.topic);
+    let server = args.servers.clickhouse.server();
+    let table = tokio::select! {
+        table = open(&server, &metrics) => table?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let pipeline = Pipeline {
+        topic: topic.to_string(),
+        decoders: Decoders::new(args.servers.registry.registry()?),
+        dead_letters: DeadLetters::open(&brokers, &topic.dead_letters())?,
+        table,
+        metrics: metrics.clone(),
+    };
+    let consumer = Consumer::join(&brokers, &args.run.group, topic.as_str())?;
+    ready.store(true, Ordering::Relaxed);
+    tracing::info!(%topic, group = args.run.group, ?server, ?brokers, "running");
+    let outcome = Driver::new(consumer, pipeline, pace).run(shutdown.clone()).await;
+    shutdown.cancel();
+    drop(admin);
+    outcome?;
+    say(format_args!(
+        "run: records={} rows={} batches={}",
+        metrics.records.get(),
+        metrics.rows.get(),
+        metrics.batches.get()
+    ));
+    Ok(())
+}
+
+/// Waits for ClickHouse as long as it takes.
+async fn open(server: &Server, metrics: &Metrics) -> Result<Table, ServerError> {
+    Ok(until_done!("open", metrics, Table::open(server)))
+}
+
+async fn serve_admin(
+    args: &RunArgs,
+    registry: MetricRegistry,
+    ready: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+) -> Result<JoinSet<()>, ServerError> {
+    let address = args.admin_listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let text = format!(
+            "{address}: {error}; choose another with --admin-listen or \
+                            CLICKTRAIL_PROCESSORS_ADMIN_LISTEN"
+        );
+        ServerError::fatal("admin_listen", text)
+    })?;
+    let probe = move || match ready.load(Ordering::Relaxed) {
+        true => Health::Ready,
+        false => Health::NotReady("waiting for ClickHouse".to_owned()),
+    };
+    let mut admin = JoinSet::new();
+    admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));
+    Ok(admin)
+}

@@ -1,0 +1,109 @@
+//! `processors setup`: topics, schemas, tables. Says what it changes; safe to run twice.
+
+use clap::Args;
+use schemas::{NEWEST, TopicSpec, compat, unframe};
+
+use super::say;
+use crate::clickhouse::migrate;
+use crate::config::Servers;
+use crate::error::ServerError;
+use crate::kafka::{Brokers, LogReader, Topics};
+use crate::registry::Registry;
+
+/// What `setup` needs to know.
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    #[command(flatten)]
+    pub(super) servers: Servers,
+    /// Partitions of topics that are made now [default: as the topic's description says].
+    #[arg(long, env = "CLICKTRAIL_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: Option<i32>,
+    /// Copies of each partition; -1 is the broker's own default.
+    #[arg(long, env = "CLICKTRAIL_REPLICATION", default_value_t = -1, allow_negative_numbers = true)]
+    replication: i32,
+}
+
+pub(super) async fn setup(args: SetupArgs) -> Result<(), ServerError> {
+    // Each step tells at once what it did, also when a later one fails.
+    let mut count = 0;
+    let mut tell = |changes: Vec<String>| {
+        count += changes.len();
+        changes.iter().for_each(say);
+    };
+    tell(topics(&args).await?);
+    tell(subject(&args).await?);
+    tell(migrate(&args.servers.clickhouse.server()).await?);
+    match count {
+        0 => say("setup: nothing to change"),
+        _ => say(format_args!("setup: {count} changes")),
+    }
+    Ok(())
+}
+
+async fn topics(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
+    let topics = Topics::open(&args.servers.kafka.brokers())?;
+    let name = &args.servers.kafka.topic;
+    let mut changes = Vec::new();
+    for (name, spec) in
+        [(name.as_str(), TopicSpec::clicks()), (&name.dead_letters(), TopicSpec::dead_letters())]
+    {
+        let partitions = args.partitions.unwrap_or(spec.partitions);
+        changes.extend(topics.ensure(name, &spec, (partitions, args.replication)).await?);
+    }
+    Ok(changes)
+}
+
+/// Registers the newest schema, once it is sure that all that was ever written can be read.
+async fn subject(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
+    let registry = args.servers.registry.registry()?;
+    let subject = args.servers.kafka.topic.subject();
+    for written in registry.versions(&subject).await? {
+        compat::check(&written).map_err(|error| {
+            let text = format!(
+                "subject {subject} holds a schema whose records this program cannot \
+                                read: use a release that can ({error})"
+            );
+            ServerError::fatal("schema_incompatible", text)
+        })?;
+    }
+    ids_agree(&registry, &args.servers.kafka.brokers(), args.servers.kafka.topic.as_str()).await?;
+    let mut changes = Vec::new();
+    let level = TopicSpec::clicks().compatibility.unwrap_or_default();
+    if registry.compatibility(&subject).await?.as_deref() != Some(&level) {
+        registry.set_compatibility(&subject, &level).await?;
+        changes.push(format!("registry: set compatibility of {subject} to {level}"));
+    }
+    if registry.lookup(&subject, NEWEST).await?.is_none() {
+        let id = registry.register(&subject, NEWEST).await?;
+        changes.push(format!("registry: registered {subject} as schema {id}"));
+    }
+    Ok(changes)
+}
+
+/// Schema ids are part of the log: the newest record of each partition must be readable by what
+/// this registry says its id is, or the registry is another one than the log was written with.
+async fn ids_agree(registry: &Registry, brokers: &Brokers, topic: &str) -> Result<(), ServerError> {
+    let (brokers, name) = (brokers.clone(), topic.to_owned());
+    let newest = tokio::task::spawn_blocking(move || {
+        let mut newest = Vec::new();
+        let mut log = LogReader::open_tail(&brokers, &name)?;
+        while log.next(&mut |record| newest.extend(record.value().map(<[u8]>::to_vec)))? {}
+        Ok::<_, ServerError>(newest)
+    });
+    let newest = newest.await.map_err(|error| ServerError::fatal("task_panicked", error))??;
+    let framed = newest.iter().filter_map(|value| unframe(value).ok());
+    for (id, datum) in framed {
+        let known = registry.schema(id).await?;
+        let readable = known.as_deref().and_then(|text| schemas::Decoder::new(text).ok());
+        if readable.is_none_or(|decoder| decoder.decode(datum).is_err()) {
+            let text = format!(
+                "topic {topic} holds records of schema id {id}, which this registry {}: point \
+                 SCHEMA_REGISTRY_URL at the registry that the log was written with, or restore it \
+                 (RUNBOOK, registry_ids_disagree)",
+                if known.is_some() { "gives to another schema" } else { "does not know" },
+            );
+            return Err(ServerError::fatal("registry_ids_disagree", text));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Settings, by subject. Each is a flag with an environment name; a component gets the values
+//! that it needs, never this whole.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use schemas::TopicName;
+use service::properties::{Properties, Property};
+
+use crate::clickhouse::Server;
+use crate::driver::Pace;
+use crate::error::ServerError;
+use crate::flow::Limits;
+use crate::kafka::Brokers;
+use crate::registry::Registry;
+
+/// The log.
+#[derive(Debug, Args)]
+pub struct KafkaArgs {
+    /// Brokers to ask first, host:port, comma-separated.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
+    pub kafka_brokers: String,
+    /// A librdkafka property (TLS, SASL, tuning), repeatable
+    #[arg(long = "kafka", value_name = "KEY=VALUE", hide_env_values = true)]
+    kafka: Vec<Property>,
+    /// Such properties, comma-separated (a comma in a value is written `\,`); --kafka comes later
+    #[arg(
+        long = "kafka-properties",
+        env = "CLICKTRAIL_KAFKA_PROPERTIES",
+        value_name = "LIST",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    kafka_properties: Properties,
+    /// Topic of clicks; dead-letter topic and registry subject derive from it.
+    #[arg(long, env = "CLICKTRAIL_TOPIC", default_value = "clicks.raw.v1")]
+    pub topic: TopicName,
+}
+
+impl KafkaArgs {
+    /// As the Kafka room wants them.
+    pub fn brokers(&self) -> Brokers {
+        let all = self.kafka_properties.0.iter().chain(&self.kafka);
+        Brokers { servers: self.kafka_brokers.clone(), properties: all.cloned().collect() }
+    }
+}
+
+/// The schema registry.
+#[derive(Debug, Args)]
+pub struct RegistryArgs {
+    /// Base URL of a registry that speaks Confluent's API.
+    #[arg(long, env = "SCHEMA_REGISTRY_URL", default_value = "http://127.0.0.1:8081")]
+    pub schema_registry_url: String,
+}
+
+impl RegistryArgs {
+    /// A client of it.
+    ///
+    /// # Errors
+    /// A URL that cannot be one.
+    pub fn registry(&self) -> Result<Registry, ServerError> {
+        Registry::new(&self.schema_registry_url)
+    }
+}
+
+/// The tables.
+#[derive(Debug, Args)]
+pub struct ClickhouseArgs {
+    /// Base URL of ClickHouse's HTTP interface.
+    #[arg(long, env = "CLICKHOUSE_URL", default_value = "http://127.0.0.1:8123")]
+    pub clickhouse_url: String,
+    /// User.
+    #[arg(long, env = "CLICKHOUSE_USER", default_value = "default")]
+    pub clickhouse_user: String,
+    /// Password.
+    #[arg(long, env = "CLICKHOUSE_PASSWORD", default_value = "", hide_env_values = true)]
+    pub clickhouse_password: String,
+    /// Database of our tables.
+    #[arg(long, env = "CLICKHOUSE_DATABASE", default_value = "clicktrail")]
+    pub clickhouse_database: String,
+}
+
+impl ClickhouseArgs {
+    /// As the ClickHouse room wants them.
+    pub fn server(&self) -> Server {
+        Server {
+            url: self.clickhouse_url.clone(),
+            user: self.clickhouse_user.clone(),
+            password: self.clickhouse_password.clone(),
+            database: self.clickhouse_database.clone(),
+        }
+    }
+}
+
+/// The three servers that every command talks to.
+#[derive(Debug, Args)]
+pub struct Servers {
+    /// The log.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// The schema registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// The tables.
+    #[command(flatten)]
+    pub clickhouse: ClickhouseArgs,
+}
+
+impl std::fmt::Display for Servers {
+    /// Where each is looked for, and which setting says so.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "KAFKA_BROKERS={} SCHEMA_REGISTRY_URL={} CLICKHOUSE_URL={}",
+            self.kafka.kafka_brokers,
+            self.registry.schema_registry_url,
+            self.clickhouse.clickhouse_url
+        )
+    }
+}
+
+/// The group's work.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Consumer group.
+    #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
+    pub group: String,
+    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
+    pub admin_listen: SocketAddr,
+    /// Records in one insert at most.
+    #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch_rows: u32,
+    /// MiB of records in one insert at most; two inserts' worth may be in memory.
+    #[arg(long, env = "CLICKTRAIL_BATCH_MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch_mib: u32,
+    /// Milliseconds that a record waits for company.
+    #[arg(long, env = "CLICKTRAIL_LINGER_MS", default_value_t = 500,
+        value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub linger_ms: u64,
+    /// Seconds that a stop may take to finish and commit what was read.
+    #[arg(long, env = "CLICKTRAIL_DRAIN_SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub drain_seconds: u64,
+}
+
+impl RunArgs {
+    /// As the driver wants them.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            limits: Limits {
+                rows_max: self.batch_rows as usize,
+                bytes_max: self.batch_mib as usize * 1024 * 1024,
+            },
+            linger: Duration::from_millis(self.linger_ms),
+            drain: Duration::from_secs(self.drain_seconds),
+        }
+    }
+}

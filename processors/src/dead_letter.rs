@@ -1,0 +1,59 @@
+//! What a dead letter says about the record that it holds. Pure.
+//!
+//! The record's bytes, key and headers travel untouched; the reason is told in
+//! headers beside them, under names that other tools know where there are some.
+
+use schemas::headers as names;
+use schemas::unframe;
+
+use crate::error::RecordError;
+use crate::flow::Record;
+
+/// Headers that are added to the original's own.
+pub fn headers(
+    topic: &str,
+    record: Record<'_>,
+    error: &RecordError,
+    failed_at_ms: i64,
+) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        (names::CONNECT_TOPIC, topic.to_owned()),
+        (names::CONNECT_PARTITION, record.partition().to_string()),
+        (names::CONNECT_OFFSET, record.offset().to_string()),
+        (names::CONNECT_STAGE, "VALUE_CONVERTER".to_owned()),
+        (names::CONNECT_CLASS, format!("clicktrail.{}", error.code())),
+        (names::CONNECT_MESSAGE, error.to_string()),
+        (names::DEAD_LETTER_CODE, error.code().to_owned()),
+        (names::DEAD_LETTER_LOG_TIME, record.logged_at_ms().to_string()),
+        (names::DEAD_LETTER_FIRST_FAILURE, failed_at_ms.to_string()),
+        (names::DEAD_LETTER_ATTEMPTS, "1".to_owned()),
+        (names::DEAD_LETTER_REDRIVES, "0".to_owned()),
+    ];
+    if let Some((id, _)) = record.value().and_then(|value| unframe(value).ok()) {
+        headers.push((names::DEAD_LETTER_SCHEMA_ID, id.to_string()));
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Batch;
+
+    #[test]
+    fn a_dead_letter_names_where_it_came_from_and_why() {
+        let mut batch = Batch::default();
+        batch.push((3, 41, 1), 1000, (None, Some(&[0, 0, 0, 0, 9, 1])), std::iter::empty());
+        let record = batch.records().next().unwrap();
+        let error = RecordError::SchemaUnknown(schemas::SchemaId(9));
+        let headers = headers("clicks.raw.v1", record, &error, 2000);
+        let value = |name| headers.iter().find(|header| header.0 == name).map(|h| h.1.as_str());
+        assert_eq!(value(names::CONNECT_TOPIC), Some("clicks.raw.v1"));
+        assert_eq!(value(names::CONNECT_PARTITION), Some("3"));
+        assert_eq!(value(names::CONNECT_OFFSET), Some("41"));
+        assert_eq!(value(names::DEAD_LETTER_CODE), Some("schema_unknown"));
+        assert_eq!(value(names::DEAD_LETTER_LOG_TIME), Some("1000"));
+        assert_eq!(value(names::DEAD_LETTER_FIRST_FAILURE), Some("2000"));
+        assert_eq!(value(names::DEAD_LETTER_SCHEMA_ID), Some("9"));
+    }
+}

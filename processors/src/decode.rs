@@ -1,0 +1,72 @@
+//! A record's bytes to a click, or the reason why it can never be one. Pure.
+
+use schemas::{Decoder, RawClick, SchemaId, unframe};
+
+use crate::error::RecordError;
+use crate::flow::Record;
+
+/// 2000-01-01, microseconds since 1970. Far older times would open partitions of other centuries.
+const OLDEST_US: i64 = 946_684_800_000_000;
+const DAY_US: i64 = 86_400_000_000;
+
+/// Splits a record's value into schema id and datum.
+///
+/// # Errors
+/// A record without our framing.
+pub fn framed(record: Record<'_>) -> Result<(SchemaId, &[u8]), RecordError> {
+    Ok(unframe(record.value().ok_or(RecordError::EmptyValue)?)?)
+}
+
+/// Decodes the datum of `record` and holds its time against the record's own log time, which
+/// no sender chooses: the same record is judged the same way at every replay.
+///
+/// # Errors
+/// A record that can never succeed.
+pub fn decode<'a>(
+    decoder: &Decoder,
+    datum: &'a [u8],
+    logged_at_ms: i64,
+) -> Result<RawClick<'a>, RecordError> {
+    let click = decoder.decode(datum)?;
+    let newest_us = logged_at_ms.saturating_mul(1000).saturating_add(DAY_US);
+    if click.occurred_at < OLDEST_US || click.occurred_at > newest_us {
+        return Err(RecordError::OccurredAtOutOfBounds {
+            occurred_at_us: click.occurred_at,
+            logged_at_ms,
+        });
+    }
+    Ok(click)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::{Encoder, NEWEST};
+    use uuid::Uuid;
+
+    #[test]
+    fn time_is_held_against_the_log_and_not_against_a_clock() {
+        let logged_at_ms = 1_700_000_000_000;
+        let newest = logged_at_ms * 1000 + DAY_US;
+        let cases = [
+            (OLDEST_US, true),
+            (OLDEST_US - 1, false),
+            (newest, true),
+            (newest + 1, false),
+            (i64::MIN, false),
+            (i64::MAX, false),
+        ];
+        let decoder = Decoder::new(NEWEST).unwrap();
+        let encoder = Encoder::new(SchemaId(1)).unwrap();
+        for (occurred_at, good) in cases {
+            let mut value = Vec::new();
+            let click = RawClick::new(Uuid::from_u128(1), occurred_at, "a");
+            encoder.encode(&click, &mut value).unwrap();
+            let verdict = decode(&decoder, &value[5..], logged_at_ms);
+            assert_eq!(verdict.is_ok(), good, "{occurred_at}");
+            if let Err(error) = verdict {
+                assert_eq!(error.code(), "occurred_at_out_of_bounds");
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What can go wrong, in three classes, each case with a code that never changes.
+//!
+//! The code is metric label, log field, dead-letter header and RUNBOOK heading.
+
+use schemas::{Contract, DecodeError, FrameError, SchemaId};
+use thiserror::Error;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The same bytes may succeed later: wait and repeat, for ever; never a dead letter.
+    Retryable,
+    /// This record can never succeed: to the dead letters.
+    Record,
+    /// The process or its configuration is wrong: stop, commit nothing.
+    Fatal,
+}
+
+/// Why one record can never become a row.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// A tombstone: the log of clicks has none.
+    #[error("the record has no value")]
+    EmptyValue,
+    /// Not the registry's wire format.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The registry does not know the id, and kept saying so.
+    #[error("the registry knows no schema with id {0}")]
+    SchemaUnknown(SchemaId),
+    /// The registry knows the id, and what it names is not a click's schema.
+    #[error("schema {0} is not a click's: {1}")]
+    SchemaUnusable(SchemaId, String),
+    /// Does not decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Happened more than a day after it was logged, or before 2000.
+    #[error(
+        "occurred_at {occurred_at_us} is out of bounds for a record logged at {logged_at_ms} ms (from 2000 on, at most a day after its log time)"
+    )]
+    OccurredAtOutOfBounds {
+        /// Of the click, microseconds since 1970.
+        occurred_at_us: i64,
+        /// Of the record, milliseconds since 1970.
+        logged_at_ms: i64,
+    },
+}
+
+impl RecordError {
+    /// Always [`ErrorClass::Record`]: outages are not told by these.
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass::Record
+    }
+
+    /// Stable, low-cardinality name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EmptyValue => "empty_value",
+            Self::Frame(FrameError::TooShort(_)) => "frame_too_short",
+            Self::Frame(FrameError::BadMagic(_)) => "bad_magic",
+            Self::SchemaUnknown(_) => "schema_unknown",
+            Self::SchemaUnusable(..) => "schema_unusable",
+            Self::Decode(DecodeError::Avro(_)) => "avro_mismatch",
+            Self::Decode(DecodeError::TrailingBytes(_)) => "trailing_bytes",
+            Self::Decode(DecodeError::Contract(Contract::NilEventId)) => "event_id_nil",
+            Self::Decode(DecodeError::Contract(Contract::ClientIpLength(_))) => "client_ip_length",
+            Self::OccurredAtOutOfBounds { .. } => "occurred_at_out_of_bounds",
+        }
+    }
+}
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, Error)]
+#[error("{code}: {message}")]
+pub struct ServerError {
+    /// [`ErrorClass::Retryable`] or [`ErrorClass::Fatal`].
+    pub class: ErrorClass,
+    /// Stable name.
+    pub code: &'static str,
+    /// The server's own words, and the way out where there is one.
+    pub message: String,
+}
+
+impl ServerError {
+    /// Waiting may mend it.
+    pub fn retryable(code: &'static str, message: impl ToString) -> Self {
+        Self { class: ErrorClass::Retryable, code, message: message.to_string() }
+    }
+
+    /// Waiting will not mend it.
+    pub fn fatal(code: &'static str, message: impl ToString) -> Self {
+        Self { class: ErrorClass::Fatal, code, message: message.to_string() }
+    }
+}

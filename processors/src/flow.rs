@@ -1,0 +1,9 @@
+//! The life of records between the log and the table, without I/O and without a clock.
+
+mod backoff;
+mod batch;
+mod start;
+
+pub use backoff::Backoff;
+pub use batch::{Batch, Header, Limits, Record, Span};
+pub use start::{Reason, Start, start};

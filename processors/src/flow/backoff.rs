@@ -1,0 +1,42 @@
+//! How long to wait before asking again: exponential, with full jitter, without end.
+
+use std::time::Duration;
+
+/// Delays that grow from `base` to `max`.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// Upper bound of the first delay.
+    pub base: Duration,
+    /// Upper bound of every delay.
+    pub max: Duration,
+}
+
+impl Backoff {
+    /// What the processors use towards every server.
+    pub const SERVERS: Self =
+        Self { base: Duration::from_millis(100), max: Duration::from_secs(15) };
+
+    /// Delay before attempt `attempt` (0 is the first repetition): uniform in `1 ms..=bound`,
+    /// where the bound doubles each time. `random` is any evenly spread number.
+    pub fn delay(&self, attempt: u32, random: u64) -> Duration {
+        let bound = self.base.saturating_mul(1 << attempt.min(20)).min(self.max);
+        let bound_ms = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).max(1);
+        Duration::from_millis(1 + random % bound_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_delay_is_never_zero_and_never_above_the_bound(attempt: u32, random: u64) {
+            let delay = Backoff::SERVERS.delay(attempt, random);
+            prop_assert!(delay >= Duration::from_millis(1));
+            prop_assert!(delay <= Backoff::SERVERS.max);
+            prop_assert!(Backoff::SERVERS.delay(0, random) <= Backoff::SERVERS.base);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Records gathered for one insert, in one block of memory.
+//!
+//! A batch knows for each partition which position its records reach, so that
+//! whoever made it durable can commit just that. It copies bytes in and lends
+//! them out; it does no I/O and reads no clock.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// How much one batch may hold. A single record may exceed `bytes_max`; it is then alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Records.
+    pub rows_max: usize,
+    /// Bytes of keys, values and headers.
+    pub bytes_max: usize,
+}
+
+/// Offsets of one partition that a batch holds, under one assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Assignment under which they were read.
+    pub epoch: u64,
+    /// First offset.
+    pub first: i64,
+    /// Position after the last: what may be committed once the batch is durable.
+    pub next: i64,
+}
+
+/// A header as it stood in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its bytes; `None` is Kafka's null.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A record as it stood in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    batch: &'a Batch,
+    entry: &'a Entry,
+}
+
+/// One batch, growing.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    headers: Vec<(Range<u32>, Option<Range<u32>>)>,
+    spans: BTreeMap<i32, Span>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    partition: i32,
+    offset: i64,
+    logged_at_ms: i64,
+    key: Option<Range<u32>>,
+    value: Option<Range<u32>>,
+    headers: Range<u32>,
+}
+
+impl Batch {
+    /// Whether nothing was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Records held.
+    pub fn rows(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no more may be pushed.
+    pub fn is_full(&self, limits: Limits) -> bool {
+        self.rows() >= limits.rows_max || self.bytes() >= limits.bytes_max
+    }
+
+    /// What the batch covers, by partition.
+    pub fn spans(&self) -> &BTreeMap<i32, Span> {
+        &self.spans
+    }
+
+    /// Appends a record of partition `partition`, read under assignment `epoch`.
+    ///
+    /// A record of a newer epoch starts the partition's span anew: what was read under the
+    /// ended assignment stays in the batch (inserting it is harmless) and is never committed.
+    ///
+    /// # Panics
+    /// When the batch grows past 4 GiB, which limits far below that prevent.
+    pub fn push<'h>(
+        &mut self,
+        (partition, offset, epoch): (i32, i64, u64),
+        logged_at_ms: i64,
+        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        headers: impl Iterator<Item = Header<'h>>,
+    ) {
+        let key = key.map(|bytes| self.keep(bytes));
+        let value = value.map(|bytes| self.keep(bytes));
+        let first_header = index(self.headers.len());
+        for header in headers {
+            let name = self.keep(header.name.as_bytes());
+            let value = header.value.map(|bytes| self.keep(bytes));
+            self.headers.push((name, value));
+        }
+        let headers = first_header..index(self.headers.len());
+        self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers });
+        let span = self.spans.entry(partition).or_insert(Span { epoch, first: offset, next: 0 });
+        if span.epoch != epoch {
+            *span = Span { epoch, first: offset, next: 0 };
+        }
+        // Offsets have gaps (compaction, transactions): the position after a record is its own
+        // offset plus one, whatever came before it.
+        span.next = offset + 1;
+    }
+
+    /// The records, in the order they were pushed.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.entries.iter().map(|entry| Record { batch: self, entry })
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Range<u32> {
+        let start = index(self.bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        start..index(self.bytes.len())
+    }
+
+    fn slice(&self, range: &Range<u32>) -> &[u8] {
+        &self.bytes[range.start as usize..range.end as usize]
+    }
+}
+
+#[expect(clippy::expect_used, reason = "limits keep a batch far below 4 GiB")]
+fn index(length: usize) -> u32 {
+    u32::try_from(length).expect("a batch stays below 4 GiB")
+}
+
+impl<'a> Record<'a> {
+    /// Partition it was read from.
+    pub fn partition(self) -> i32 {
+        self.entry.partition
+    }
+
+    /// Its offset there.
+    pub fn offset(self) -> i64 {
+        self.entry.offset
+    }
+
+    /// When the broker appended it, milliseconds since 1970.
+    pub fn logged_at_ms(self) -> i64 {
+        self.entry.logged_at_ms
+    }
+
+    /// Its key.
+    pub fn key(self) -> Option<&'a [u8]> {
+        self.entry.key.as_ref().map(|range| self.batch.slice(range))
+    }
+
+    /// Its value; `None` is a tombstone.
+    pub fn value(self) -> Option<&'a [u8]> {
+        self.entry.value.as_ref().map(|range| self.batch.slice(range))
+    }
+
+    /// Its headers, in order.
+    pub fn headers(self) -> impl Iterator<Item = Header<'a>> {
+        let Range { start, end } = self.entry.headers;
+        self.batch.headers[start as usize..end as usize].iter().map(move |(name, value)| Header {
+            name: std::str::from_utf8(self.batch.slice(name)).unwrap_or_default(),
+            value: value.as_ref().map(|range| self.batch.slice(range)),
+        })
+    }
+
+    /// The first header of that name.
+    pub fn header(self, name: &str) -> Option<&'a [u8]> {
+        self.headers().find(|header| header.name == name).and_then(|header| header.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(batch: &mut Batch, partition: i32, offset: i64, epoch: u64) {
+        batch.push((partition, offset, epoch), 0, (None, Some(b"value")), std::iter::empty());
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_stood_in_the_log() {
+        let mut batch = Batch::default();
+        let headers = [
+            Header { name: "a", value: Some(b"1") },
+            Header { name: "a", value: None },
+            Header { name: "", value: Some(b"") },
+        ];
+        batch.push((3, 7, 1), 99, (Some(b""), None), headers.into_iter());
+        batch.push((3, 9, 1), 100, (None, Some(b"v")), std::iter::empty());
+        let records: Vec<_> = batch.records().collect();
+        assert_eq!(records[0].key(), Some(&b""[..]));
+        assert_eq!(records[0].value(), None);
+        assert_eq!(records[0].logged_at_ms(), 99);
+        assert_eq!(records[0].headers().collect::<Vec<_>>(), headers);
+        assert_eq!(records[0].header("a"), Some(&b"1"[..]));
+        assert_eq!(records[1].value(), Some(&b"v"[..]));
+        assert_eq!(records[1].headers().count(), 0);
+        assert_eq!((records[1].partition(), records[1].offset()), (3, 9));
+    }
+
+    #[test]
+    fn a_span_reaches_past_the_last_record_over_gaps() {
+        let mut batch = Batch::default();
+        for offset in [5, 6, 40] {
+            push(&mut batch, 0, offset, 1);
+        }
+        push(&mut batch, 1, 0, 1);
+        assert_eq!(batch.spans()[&0], Span { epoch: 1, first: 5, next: 41 });
+        assert_eq!(batch.spans()[&1], Span { epoch: 1, first: 0, next: 1 });
+    }
+
+    #[test]
+    fn a_new_assignment_leaves_nothing_of_the_old_to_commit() {
+        let mut batch = Batch::default();
+        push(&mut batch, 0, 500, 1);
+        push(&mut batch, 0, 3, 2);
+        assert_eq!(batch.spans()[&0], Span { epoch: 2, first: 3, next: 4 });
+        assert_eq!(batch.rows(), 2);
+    }
+
+    #[test]
+    fn limits_hold_for_rows_and_for_bytes() {
+        let limits = Limits { rows_max: 3, bytes_max: 12 };
+        let mut batch = Batch::default();
+        assert!(batch.is_empty() && !batch.is_full(limits));
+        push(&mut batch, 0, 0, 1);
+        push(&mut batch, 0, 1, 1);
+        assert!(!batch.is_full(limits), "10 bytes of 12, 2 rows of 3");
+        push(&mut batch, 0, 2, 1);
+        assert!(batch.is_full(limits));
+        assert!(batch.is_full(Limits { rows_max: 4, bytes_max: 15 }));
+    }
+}

@@ -1,0 +1,69 @@
+//! Writes to the dead-letter topic; `Ok` means that the broker has acknowledged.
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+
+use super::{Brokers, Quiet, server_error};
+use crate::error::ServerError;
+use crate::flow::Record;
+
+/// The dead-letter topic of one log.
+pub struct DeadLetters {
+    producer: FutureProducer<Quiet>,
+    topic: String,
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl DeadLetters {
+    /// A writer to `topic`.
+    ///
+    /// # Errors
+    /// Fatal for a property that cannot be.
+    pub fn open(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
+        let config = brokers.client(&[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", "30000"),
+            // What the source topic let in must be able to leave.
+            ("message.max.bytes", "1114124"),
+        ]);
+        let producer = config.create_with_context(Quiet).map_err(|error| server_error(&error))?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    /// Sends `record` as it stood in the log, with `reason` added to its headers.
+    ///
+    /// # Errors
+    /// It may be in the topic or not: sending it again makes a second copy, which readers of
+    /// dead letters fold by topic, partition and offset.
+    pub async fn send(
+        &self,
+        record: Record<'_>,
+        reason: &[(&'static str, String)],
+    ) -> Result<(), ServerError> {
+        let mut headers = OwnedHeaders::new();
+        for header in record.headers() {
+            headers = headers.insert(Header { key: header.name, value: header.value });
+        }
+        for (name, value) in reason {
+            headers = headers.insert(Header { key: name, value: Some(value) });
+        }
+        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        if let Some(key) = record.key() {
+            letter = letter.key(key);
+        }
+        if let Some(value) = record.value() {
+            letter = letter.payload(value);
+        }
+        match self.producer.send(letter, Timeout::Never).await {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(server_error(&error)),
+        }
+    }
+}

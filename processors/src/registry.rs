@@ -1,0 +1,155 @@
+//! The schema registry's REST calls, through `schema_registry_converter`.
+//!
+//! Only its plain calls are used: its own cache keeps errors for the life of the
+//! process. What to remember is decided in `decoders`.
+
+use std::time::Duration;
+
+use schema_registry_converter::async_impl::schema_registry as api;
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{
+    RawError, SchemaType, SrCall, SuppliedSchema,
+};
+use schemas::SchemaId;
+use serde_json::json;
+
+use crate::error::ServerError;
+
+/// One registry.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    url: String,
+    settings: api::SrSettings,
+    http: reqwest::Client,
+}
+
+/// Answers come within this time or the registry counts as away.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// "Subject not found", "version not found", "schema not found".
+const NOT_FOUND: std::ops::RangeInclusive<u32> = 40_401..=40_403;
+
+impl Registry {
+    /// A registry by its base URL. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// A URL that cannot be one.
+    pub fn new(url: &str) -> Result<Self, ServerError> {
+        let url = url.trim_end_matches('/').to_owned();
+        let settings = api::SrSettings::new_builder(url.clone())
+            .set_timeout(TIMEOUT)
+            .build()
+            .map_err(|error| ServerError::fatal("registry_url", error))?;
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| ServerError::fatal("registry_url", error))?;
+        Ok(Self { url, settings, http })
+    }
+
+    /// The schema of an id, or `None` when the registry says that there is none.
+    ///
+    /// # Errors
+    /// Retryable: anything but a clear answer.
+    pub async fn schema(&self, id: SchemaId) -> Result<Option<String>, ServerError> {
+        found(api::get_schema_by_id(id.0, &self.settings).await.map(|schema| schema.schema))
+    }
+
+    /// The id of `schema` under `subject`, or `None` when it is not registered there.
+    ///
+    /// # Errors
+    /// As [`Registry::schema`].
+    pub async fn lookup(
+        &self,
+        subject: &str,
+        schema: &str,
+    ) -> Result<Option<SchemaId>, ServerError> {
+        let body = json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
+        let call = SrCall::PostForVersion(subject, &body);
+        let id = found(api::perform_sr_call(&self.settings, call).await.map(|raw| raw.id))?;
+        Ok(id.flatten().map(SchemaId))
+    }
+
+    /// Every schema registered under `subject`, oldest first.
+    ///
+    /// # Errors
+    /// As [`Registry::schema`].
+    pub async fn versions(&self, subject: &str) -> Result<Vec<String>, ServerError> {
+        let versions = api::get_all_versions(&self.settings, subject.to_owned()).await;
+        let mut schemas = Vec::new();
+        for version in found(versions)?.unwrap_or_default() {
+            let call = SrCall::GetBySubjectAndVersion(subject, version);
+            let schema = found(api::perform_sr_call(&self.settings, call).await)?;
+            schemas.extend(schema.and_then(|raw| raw.schema));
+        }
+        Ok(schemas)
+    }
+
+    /// Registers `schema` (the same text again changes nothing) and returns its id.
+    ///
+    /// # Errors
+    /// Fatal when the registry finds it incompatible.
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, ServerError> {
+        let supplied = SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned());
+        let registered = api::post_schema(&self.settings, subject.to_owned(), supplied).await;
+        registered.map(|schema| SchemaId(schema.id)).map_err(|error| match raw(&error) {
+            Some(raw) if raw.error_code / 100 == 409 || raw.error_code == 409 => {
+                ServerError::fatal("schema_incompatible", &raw.message)
+            }
+            _ => away(&error),
+        })
+    }
+
+    /// The compatibility level of `subject`, where it has one of its own.
+    ///
+    /// # Errors
+    /// As [`Registry::schema`].
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, ServerError> {
+        let answer = self.http.get(self.config_url(subject)).send().await.map_err(unreachable)?;
+        if answer.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        let answer = answer.error_for_status().map_err(unreachable)?;
+        let body: serde_json::Value = answer.json().await.map_err(unreachable)?;
+        Ok(body["compatibilityLevel"].as_str().map(str::to_owned))
+    }
+
+    /// Sets the compatibility level of `subject`.
+    ///
+    /// # Errors
+    /// As [`Registry::schema`].
+    pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), ServerError> {
+        let body = json!({ "compatibility": level });
+        let answer = self.http.put(self.config_url(subject)).json(&body).send().await;
+        answer.and_then(reqwest::Response::error_for_status).map_err(unreachable)?;
+        Ok(())
+    }
+
+    fn config_url(&self, subject: &str) -> String {
+        format!("{}/config/{subject}", self.url)
+    }
+}
+
+fn raw(error: &SRCError) -> Option<&RawError> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn found<T>(answer: Result<T, SRCError>) -> Result<Option<T>, ServerError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if raw(&error).is_some_and(|raw| NOT_FOUND.contains(&raw.error_code)) => {
+            Ok(None)
+        }
+        Err(error) => Err(away(&error)),
+    }
+}
+
+fn away(error: &SRCError) -> ServerError {
+    let cause = error.cause.as_deref().unwrap_or(&error.error);
+    ServerError::retryable("registry_unreachable", format!("{}: {cause}", error.error))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreachable(error: reqwest::Error) -> ServerError {
+    ServerError::retryable("registry_unreachable", error)
+}

@@ -1,0 +1,78 @@
+//! Asks a server again until it does what it was asked, or waiting cannot help.
+#![expect(clippy::disallowed_methods, reason = "measures how long a server has been away")]
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::error::{ErrorClass, ServerError};
+use crate::flow::Backoff;
+use crate::metrics::Metrics;
+
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// One thing that is asked of a server until it is done.
+#[derive(Debug)]
+pub struct Retry<'m> {
+    stage: &'static str,
+    metrics: &'m Metrics,
+    began: Instant,
+    tries: u32,
+    logged: Option<Instant>,
+}
+
+impl<'m> Retry<'m> {
+    /// Nothing has failed yet. `stage` names it in metrics and logs.
+    pub fn new(stage: &'static str, metrics: &'m Metrics) -> Self {
+        Self { stage, metrics, began: Instant::now(), tries: 0, logged: None }
+    }
+
+    /// Waits before the next attempt, without end; an outage makes one line a minute.
+    ///
+    /// # Errors
+    /// A fatal `error`, at once: waiting cannot help.
+    pub async fn after(&mut self, error: ServerError) -> Result<(), ServerError> {
+        match error.class {
+            ErrorClass::Retryable | ErrorClass::Record => {}
+            ErrorClass::Fatal => return Err(error),
+        }
+        let (stage, tries) = (self.stage, self.tries);
+        self.metrics.retry(stage, error.code);
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
+            self.logged = Some(Instant::now());
+            tracing::warn!(stage, code = error.code, tries, %error, "waiting, and trying again");
+        }
+        self.tries = tries.saturating_add(1);
+        let random = RandomState::new().hash_one(tries);
+        tokio::time::sleep(Backoff::SERVERS.delay(tries, random)).await;
+        Ok(())
+    }
+
+    /// It is done.
+    pub fn done(&self) {
+        if self.logged.is_some() {
+            let seconds = self.began.elapsed().as_secs_f64();
+            tracing::info!(stage = self.stage, tries = self.tries, seconds, "recovered");
+        }
+    }
+}
+
+/// Evaluates `$attempt` (a future of a `Result<_, ServerError>`) until it is `Ok`, and returns
+/// early from the function around it with a fatal error.
+///
+/// A macro, because a future that borrows from a closure cannot yet be said to be `Send`.
+macro_rules! until_done {
+    ($stage:literal, $metrics:expr, $attempt:expr) => {{
+        let mut retry = $crate::retry::Retry::new($stage, $metrics);
+        loop {
+            match $attempt.await {
+                Ok(value) => {
+                    retry.done();
+                    break value;
+                }
+                Err(error) => retry.after(error).await?,
+            }
+        }
+    }};
+}
+
+pub(crate) use until_done;

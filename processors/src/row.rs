@@ -1,0 +1,171 @@
+//! A row of `click_versions`: field order is column order (a test holds both together).
+//!
+//! `ingested_at` is not here: the server's clock fills it, for one clock must
+//! decide which version of a click is the newest.
+
+use std::net::Ipv6Addr;
+
+use clickhouse::Row;
+use schemas::RawClick;
+use serde::Serialize;
+
+use crate::enrich::{ENRICH_VERSION, Enrichment, UA_RULES_VERSION};
+
+/// Where a record stood in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// When the broker appended it, milliseconds since 1970.
+    pub logged_at_ms: i64,
+    /// Trace of the request, where it was sampled; else zeros.
+    pub trace_id: [u8; 16],
+}
+
+/// One version of one click. Empty text, 0 and `::` are unknown.
+#[derive(Debug, Row, Serialize)]
+#[expect(missing_docs, reason = "the columns are described in the migration")]
+pub struct ClickRow<'a> {
+    pub occurred_at: i64,
+    pub event_id: [u8; 16],
+    pub origin: &'a str,
+    pub source: &'a str,
+    pub domain: &'a str,
+    pub slug: &'a str,
+    pub query: &'a str,
+    pub link_id: &'a str,
+    pub link_version: u32,
+    pub outcome: &'a str,
+    pub status: u16,
+    pub target_url: &'a str,
+    pub method: &'a str,
+    pub scheme: &'a str,
+    pub http_version: &'a str,
+    pub client_ip: Ipv6Addr,
+    pub client_ip_policy: &'a str,
+    pub visitor_id: u64,
+    pub identifiers_stripped: bool,
+    pub user_agent: &'a str,
+    pub referer: &'a str,
+    pub edge_country: &'a str,
+    pub latency_us: u32,
+    pub browser: &'a str,
+    pub browser_version: &'a str,
+    pub os: &'a str,
+    pub os_version: String,
+    pub device: &'a str,
+    pub is_bot: bool,
+    pub bot_class: &'a str,
+    pub referrer_host: String,
+    pub target_host: String,
+    pub language: String,
+    pub utm_source: String,
+    pub utm_medium: String,
+    pub utm_campaign: String,
+    pub utm_term: String,
+    pub utm_content: String,
+    pub kafka_topic: &'a str,
+    pub kafka_partition: u32,
+    pub kafka_offset: u64,
+    pub logged_at: i64,
+    pub trace_id: [u8; 16],
+    pub enrich_version: u32,
+    pub geo_db_build: &'a str,
+    pub ua_rules_version: &'a str,
+}
+
+impl<'a> ClickRow<'a> {
+    /// Puts facts, rules and place together.
+    pub fn new(click: &RawClick<'a>, enriched: Enrichment<'a>, place: Place<'a>) -> Self {
+        let campaign = enriched.campaign;
+        Self {
+            occurred_at: click.occurred_at,
+            event_id: click.event_id.into_bytes(),
+            origin: click.origin.as_str(),
+            source: click.source,
+            domain: click.domain.unwrap_or_default(),
+            slug: click.slug,
+            query: click.query.unwrap_or_default(),
+            link_id: click.link_id.unwrap_or_default(),
+            link_version: click.link_version.and_then(|v| u32::try_from(v).ok()).unwrap_or(0),
+            outcome: click.outcome.as_str(),
+            status: u16::try_from(click.status).unwrap_or(0),
+            target_url: click.target_url.unwrap_or_default(),
+            method: click.method.as_str(),
+            scheme: click.scheme.unwrap_or_default(),
+            http_version: click.http_version.unwrap_or_default(),
+            client_ip: address(click.client_ip),
+            client_ip_policy: click.client_ip_policy.as_str(),
+            visitor_id: click.visitor_id.map_or(0, u64::from_be_bytes),
+            identifiers_stripped: click.identifiers_stripped,
+            user_agent: click.user_agent.unwrap_or_default(),
+            referer: click.referer.unwrap_or_default(),
+            edge_country: click.edge_country.unwrap_or_default(),
+            latency_us: click.latency_us.and_then(|us| u32::try_from(us).ok()).unwrap_or(0),
+            browser: enriched.agent.browser,
+            browser_version: enriched.agent.browser_version,
+            os: enriched.agent.os,
+            os_version: enriched.agent.os_version.into_owned(),
+            device: enriched.agent.device,
+            is_bot: enriched.bot.is_bot(),
+            bot_class: enriched.bot.as_str(),
+            referrer_host: enriched.referrer_host,
+            target_host: enriched.target_host,
+            language: enriched.language,
+            utm_source: campaign.source,
+            utm_medium: campaign.medium,
+            utm_campaign: campaign.campaign,
+            utm_term: campaign.term,
+            utm_content: campaign.content,
+            kafka_topic: place.topic,
+            kafka_partition: u32::try_from(place.partition).unwrap_or(u32::MAX),
+            kafka_offset: u64::try_from(place.offset).unwrap_or(u64::MAX),
+            logged_at: place.logged_at_ms,
+            trace_id: place.trace_id,
+            enrich_version: ENRICH_VERSION,
+            geo_db_build: "",
+            ua_rules_version: UA_RULES_VERSION,
+        }
+    }
+}
+
+/// IPv4 in its mapped form, as the column wants it.
+fn address(bytes: Option<&[u8]>) -> Ipv6Addr {
+    match bytes {
+        Some(&[a, b, c, d]) => std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped(),
+        Some(bytes) => <[u8; 16]>::try_from(bytes).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from),
+        None => Ipv6Addr::UNSPECIFIED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_stand_in_the_order_of_the_migration() {
+        let ddl = include_str!("../migrations/0001_click_versions.sql");
+        let columns: Vec<_> = ddl
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|column| *column != "ingested_at")
+            .collect();
+        assert_eq!(columns, <ClickRow<'_> as Row>::COLUMN_NAMES);
+    }
+
+    #[test]
+    fn both_kinds_of_address_fit_the_column() {
+        assert_eq!(address(Some(&[203, 0, 113, 7])).to_string(), "::ffff:203.0.113.7");
+        assert_eq!(
+            address(Some(&[0x20; 16])).to_string(),
+            "2020:2020:2020:2020:2020:2020:2020:2020"
+        );
+        assert_eq!(address(None), Ipv6Addr::UNSPECIFIED);
+    }
+}

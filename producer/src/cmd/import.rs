@@ -1,0 +1,247 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the end of the future, the rate and the time taken are read here"
+)]
+//! `producer import`: access logs into the log, line by line, in bounded memory.
+//!
+//! It may wait for the broker, and does while the queue is full. Every line ends
+//! as a click or as malformed, every click as delivered or as undelivered.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use schemas::Encoder;
+use service::shutdown;
+use tokio_util::sync::CancellationToken;
+
+use crate::click::{self, ClientIp};
+use crate::cmd::read_links;
+use crate::cmd::serve::{registry_failure, start_publisher};
+use crate::combined::{self, Malformed};
+use crate::config::{ImportArgs, ImportFormat};
+use crate::exit::{self, Exit, Failure};
+use crate::import_id::ImportIds;
+use crate::links::Links;
+use crate::log_file::{LogFile, Read};
+use crate::metrics::{Metrics, ResultLabel};
+use crate::progress::Progress;
+use crate::publish::{PublishError, Publisher};
+use crate::registry;
+use crate::sink::{Loss, Offered};
+
+/// Malformed lines that are shown; the others are only counted.
+const SHOWN_MAX: u64 = 20;
+/// Characters of a malformed line that are shown.
+const SHOWN_CHARS: usize = 160;
+/// How often the end is asked whether clicks still get delivered.
+const FLUSH_BEAT: Duration = Duration::from_millis(500);
+
+/// Runs the import.
+///
+/// # Errors
+/// What keeps it from starting, or a file that cannot be read.
+pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
+    let stopped = shutdown::on_signal().map_err(Failure::invariant)?;
+    let links = args.links.as_deref().map(read_links).transpose()?.unwrap_or_default();
+    for file in &args.files {
+        LogFile::open(file).map_err(Failure::configuration)?;
+    }
+    let metrics = Metrics::default();
+    let publisher = Arc::new(start_publisher(&args.kafka, &metrics)?);
+    let asked = registry::newest_id(
+        &args.kafka.schema_registry_url,
+        &args.kafka.topic,
+        args.kafka.start_wait(),
+    );
+    let schema = tokio::select! {
+        found = asked => found.map_err(registry_failure)?,
+        () = stopped.cancelled() => return Ok(Exit::Unavailable),
+    };
+    let encoder = Encoder::new(schema).map_err(Failure::invariant)?;
+    let import = Import {
+        links,
+        encoder,
+        publisher,
+        metrics,
+        stopped,
+        started: Instant::now(),
+        books: Books::default(),
+        record: Vec::new(),
+    };
+    tokio::task::spawn_blocking(move || import.run(&args)).await.map_err(Failure::invariant)?
+}
+
+/// What was counted so far.
+#[derive(Debug, Default)]
+struct Books {
+    lines: u64,
+    clicks: u64,
+    malformed: u64,
+}
+
+struct Import {
+    links: Links,
+    encoder: Encoder,
+    publisher: Arc<Publisher>,
+    metrics: Metrics,
+    stopped: CancellationToken,
+    started: Instant,
+    books: Books,
+    record: Vec<u8>,
+}
+
+impl Import {
+    fn run(mut self, args: &ImportArgs) -> Result<Exit, Failure> {
+        self.publisher.check_topic(args.kafka.start_wait()).map_err(|error| match error {
+            PublishError::NoBroker { .. } => Failure::unavailable(error),
+            PublishError::NoTopic(_)
+            | PublishError::Ours(_)
+            | PublishError::Property(_)
+            | PublishError::Client(_) => Failure::configuration(error),
+        })?;
+        let progress = Progress::over(&args.files);
+        let read = args.files.iter().try_for_each(|file| self.file(file, args, &progress));
+        self.deliver(args.kafka.flush_wait());
+        progress.end();
+        self.report(args, read)
+    }
+
+    fn file(&mut self, file: &Path, args: &ImportArgs, progress: &Progress) -> anyhow::Result<()> {
+        let ImportFormat::Combined = args.format;
+        let name = file.display().to_string();
+        let mut log = LogFile::open(file)?;
+        let mut ids = ImportIds::new(&args.source);
+        let mut number = 0_u64;
+        while !self.stopped.is_cancelled() {
+            let bytes =
+                match log.read_line().with_context(|| format!("{name}: line {}", number + 1))? {
+                    Read::End => break,
+                    Read::TooLong => None,
+                    Read::Line(bytes) => Some(bytes),
+                };
+            number += 1;
+            self.books.lines += 1;
+            let text = bytes.map(String::from_utf8_lossy).unwrap_or_default();
+            let line = match bytes {
+                Some(_) => combined::parse(&text, now()),
+                None => Err(Malformed::TooLong),
+            };
+            match line {
+                Ok(line) => {
+                    let id = ids.next(bytes.unwrap_or_default(), line.occurred_at);
+                    self.click(id, &line, args);
+                }
+                Err(why) => self.malformed((&name, number), why, &text, progress),
+            }
+            progress.at(log.position(), self.books.lines, self.books.malformed);
+        }
+        progress.done_with(file);
+        Ok(())
+    }
+
+    fn click(&mut self, id: schemas::EventId, line: &combined::Line<'_>, args: &ImportArgs) {
+        self.books.clicks += 1;
+        self.metrics.import_lines.get_or_create(&ResultLabel { result: "click" }).inc();
+        self.metrics.clicks_offered.inc();
+        let client_ip = line.client_ip.map(ClientIp::new);
+        let link = self.links.named(None, &line.slug);
+        let click = click::imported(id, &args.source, line, client_ip.as_ref(), link);
+        match self.encoder.encode(&click, &mut self.record) {
+            Ok(()) => {
+                let go_on = || !self.stopped.is_cancelled();
+                // A loss is counted by the publisher, and the exit code tells.
+                let _counted: Offered = self.publisher.offer_waiting(&self.record, go_on);
+            }
+            Err(error) => {
+                self.metrics.lost(Loss::Encode);
+                tracing::error!(code = Loss::Encode.code(), %error, "click cannot be written");
+            }
+        }
+        if let Some(rate) = args.rate {
+            self.pace(f64::from(rate));
+        }
+    }
+
+    /// Sleeps until the clicks so far are no more than `rate` a second allows.
+    fn pace(&self, rate: f64) {
+        #[expect(clippy::cast_precision_loss, reason = "a pace, not a count")]
+        let due = Duration::from_secs_f64(self.books.clicks as f64 / rate);
+        std::thread::sleep(due.saturating_sub(self.started.elapsed()));
+    }
+
+    fn malformed(
+        &mut self,
+        (file, line): (&str, u64),
+        why: Malformed,
+        text: &str,
+        progress: &Progress,
+    ) {
+        self.books.malformed += 1;
+        self.metrics.import_lines.get_or_create(&ResultLabel { result: why.code() }).inc();
+        if self.books.malformed <= SHOWN_MAX {
+            progress.say(&format!("{file}:{line}: {why}: {}", shown(text)));
+        }
+    }
+
+    /// Waits as long as clicks get delivered, and `patience` longer.
+    fn deliver(&self, patience: Duration) {
+        let delivered = || self.metrics.clicks_delivered.get();
+        let (mut last, mut since) = (delivered(), Instant::now());
+        let cut_short = self.stopped.is_cancelled();
+        while self.publisher.flush(FLUSH_BEAT) > 0 {
+            if delivered() != last {
+                (last, since) = (delivered(), Instant::now());
+            }
+            // A request to stop that comes here ends the wait at once.
+            let asked = self.stopped.is_cancelled() && !cut_short;
+            if asked || since.elapsed() > patience {
+                self.publisher.give_up();
+                break;
+            }
+        }
+    }
+
+    fn report(&self, args: &ImportArgs, read: anyhow::Result<()>) -> Result<Exit, Failure> {
+        let Books { lines, clicks, malformed } = self.books;
+        if let Some(more) = malformed.checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+            exit::warn(&format!("and {more} more malformed lines"));
+        }
+        let undelivered = self.metrics.undelivered();
+        exit::say(&format!(
+            "import: lines={lines} clicks={clicks} malformed={malformed} delivered={} undelivered={undelivered} seconds={:.1}",
+            self.metrics.clicks_delivered.get(),
+            self.started.elapsed().as_secs_f64(),
+        ));
+        read.map_err(Failure::configuration)?;
+        if self.stopped.is_cancelled() {
+            exit::warn("stopped before the end; importing again continues without counting twice");
+        }
+        Ok(match (undelivered > 0 || self.stopped.is_cancelled(), malformed > 0 && args.strict) {
+            (true, _) => Exit::Unavailable,
+            (false, true) => Exit::Data,
+            (false, false) => Exit::Done,
+        })
+    }
+}
+
+/// The start of a line, as a terminal may see it: a log may hold what a terminal would obey.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars().take(SHOWN_CHARS) {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,458 @@
+//! One line of an access log in the combined format of nginx and Apache.
+//!
+//! Pure. A line is malformed when it does not have the format's fields. A line
+//! that has them is a click, even when the client sent no HTTP (`"-"`, a TLS
+//! greeting): the server answered something, and that is recorded as it is.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use schemas::{Method, Outcome};
+use thiserror::Error;
+
+/// 2000-01-01; what is older is no click of anyone (microseconds).
+const OLDEST: i64 = 946_684_800_000_000;
+/// How far a log's clock may be ahead of ours (microseconds).
+const AHEAD_MAX: i64 = 86_400_000_000;
+
+/// What one line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Microseconds since 1970, UTC.
+    pub occurred_at: i64,
+    /// None when the server logged a host name.
+    pub client_ip: Option<IpAddr>,
+    /// OTHER also for what is not HTTP.
+    pub method: Method,
+    /// Path without the leading slash; empty for what is not HTTP.
+    pub slug: Cow<'a, str>,
+    /// What follows the question mark.
+    pub query: Option<Cow<'a, str>>,
+    /// Such as `HTTP/1.1`.
+    pub http_version: Option<Cow<'a, str>>,
+    /// 0 when not logged.
+    pub status: u16,
+    /// `Referer`.
+    pub referer: Option<Cow<'a, str>>,
+    /// `User-Agent`.
+    pub user_agent: Option<Cow<'a, str>>,
+}
+
+/// Why a line is no click. The same line is malformed at each import (but for the future's end).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum Malformed {
+    /// Nothing in it.
+    #[error("empty line")]
+    Empty,
+    /// Longer than a line may be.
+    #[error("line too long")]
+    TooLong,
+    /// No `[` `]` after the client, or not a time in it.
+    #[error("no time of the form [17/May/2015:10:05:03 +0000]")]
+    Time,
+    /// The request is not there or its quote is not closed.
+    #[error("no request in quotes")]
+    Request,
+    /// No three digits after the request.
+    #[error("no status")]
+    Status,
+    /// The referrer is not there or its quote is not closed.
+    #[error("no referrer in quotes")]
+    Referer,
+    /// The agent is not there or its quote is not closed.
+    #[error("no user agent in quotes")]
+    UserAgent,
+    /// Before 2000: a clock that was not set.
+    #[error("time before 2000")]
+    BeforeClicks,
+    /// More than a day after now.
+    #[error("time more than a day ahead")]
+    Ahead,
+}
+
+impl Malformed {
+    /// Stable name for metrics and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::TooLong => "too_long",
+            Self::Time => "time",
+            Self::Request => "request",
+            Self::Status => "status",
+            Self::Referer => "referer",
+            Self::UserAgent => "user_agent",
+            Self::BeforeClicks => "before_clicks",
+            Self::Ahead => "ahead",
+        }
+    }
+}
+
+/// Reads one line (without its end); `now` is microseconds since 1970.
+///
+/// # Errors
+/// The first field that is not as the format says.
+pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
+    if line.trim_ascii().is_empty() {
+        return Err(Malformed::Empty);
+    }
+    let (client, rest) = line.split_once(' ').ok_or(Malformed::Time)?;
+    let (_, rest) = rest.split_once('[').ok_or(Malformed::Time)?;
+    let (when, rest) = rest.split_once("] ").ok_or(Malformed::Time)?;
+    let occurred_at = micros(when).ok_or(Malformed::Time)?;
+    let (request, rest) = quoted(rest).ok_or(Malformed::Request)?;
+    let (status, rest) = status(rest).ok_or(Malformed::Status)?;
+    let rest = rest.trim_start_matches(|byte: char| byte.is_ascii_digit() || byte == '-');
+    let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::Referer)?;
+    // What a server appends after the agent is its own affair.
+    let (agent, _) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::UserAgent)?;
+    if occurred_at < OLDEST {
+        return Err(Malformed::BeforeClicks);
+    }
+    if occurred_at > now.saturating_add(AHEAD_MAX) {
+        return Err(Malformed::Ahead);
+    }
+    let request = Request::read(request);
+    Ok(Line {
+        occurred_at,
+        client_ip: client.parse().ok(),
+        method: request.method,
+        slug: unescape(request.slug),
+        query: request.query.map(unescape),
+        http_version: request.http_version.map(unescape),
+        status,
+        referer: present(referer),
+        user_agent: present(agent),
+    })
+}
+
+/// What the visitor got, by the status that the server logged.
+pub fn outcome(status: u16) -> Outcome {
+    match status {
+        200..=299 | 304 => Outcome::Served,
+        301 | 302 | 303 | 307 | 308 => Outcome::Redirected,
+        404 => Outcome::NotFound,
+        410 => Outcome::Expired,
+        401 | 403 | 451 => Outcome::Blocked,
+        400..=599 => Outcome::Error,
+        _ => Outcome::Unknown,
+    }
+}
+
+/// Text up to the closing quote, and what follows it. A backslash guards the next byte.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix('"')?;
+    let mut guarded = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if guarded => guarded = false,
+            b'\\' => guarded = true,
+            b'"' => return Some((&text[..at], &text[at + 1..])),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// ` 200 `, or ` - ` for an answer that was never given.
+fn status(text: &str) -> Option<(u16, &str)> {
+    let (word, rest) = text.strip_prefix(' ')?.split_once(' ')?;
+    match word {
+        "-" => Some((0, rest)),
+        _ if word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((word.parse().ok()?, rest))
+        }
+        _ => None,
+    }
+}
+
+/// The request line in its parts, still escaped as logged.
+struct Request<'a> {
+    method: Method,
+    slug: &'a str,
+    query: Option<&'a str>,
+    http_version: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    const NOT_HTTP: Self =
+        Self { method: Method::Other, slug: "", query: None, http_version: None };
+
+    fn read(line: &'a str) -> Self {
+        let Some((method, rest)) = line.split_once(' ') else {
+            return Self::NOT_HTTP;
+        };
+        // A target may hold spaces when the client did not escape them; the version is last.
+        let (target, http_version) = match rest.rsplit_once(' ') {
+            Some((target, version)) if version.starts_with("HTTP/") => (target, Some(version)),
+            _ => (rest, None),
+        };
+        let token = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
+        let (true, Some(path)) = (method.bytes().all(token), path(target)) else {
+            return Self::NOT_HTTP;
+        };
+        let (slug, query) = match path.split_once('?') {
+            Some((slug, query)) => (slug, Some(query)),
+            None => (path, None),
+        };
+        let method = match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            _ => Method::Other,
+        };
+        Self { method, slug, query, http_version }
+    }
+}
+
+/// Path of a target without its leading slash: origin form, absolute form, `*`, `host:port`.
+fn path(target: &str) -> Option<&str> {
+    if let Some(path) = target.strip_prefix('/') {
+        return Some(path);
+    }
+    if let Some((scheme, rest)) = target.split_once("://") {
+        let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        return known.then(|| rest.split_once('/').map_or("", |(_, path)| path));
+    }
+    let authority = !target.is_empty()
+        && target.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'[' | b']')
+        });
+    (target == "*" || authority).then_some("")
+}
+
+fn present(field: &str) -> Option<Cow<'_, str>> {
+    match field {
+        "" | "-" => None,
+        text => Some(unescape(text)),
+    }
+}
+
+/// Undoes `\"`, `\\` and `\xHH`; bytes that are no UTF-8 become the replacement character.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let (byte, after) = match (first, tail) {
+            (b'\\', [b'x', high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (*first, tail),
+            },
+            (b'\\', [guarded @ (b'"' | b'\\'), after @ ..]) => (*guarded, after),
+            _ => (*first, tail),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// `17/May/2015:10:05:03 +0200` as microseconds UTC.
+fn micros(text: &str) -> Option<i64> {
+    let (date, zone) = text.split_once(' ')?;
+    let mut parts = date.split(['/', ':']);
+    let mut number = |digits: usize| {
+        let part = parts.next()?;
+        (part.len() == digits).then_some(())?;
+        Some(part)
+    };
+    let (day, month, year) = (number(2)?, number(3)?, number(4)?);
+    let (hour, minute, second) = (number(2)?, number(2)?, number(2)?);
+    if parts.next().is_some() {
+        return None;
+    }
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let month = MONTHS.find(month).filter(|at| at % 3 == 0)? / 3 + 1;
+    let small = |text: &str| text.parse::<i8>().ok().filter(|number| *number >= 0);
+    // A leap second has no place of its own in Unix time.
+    let second = small(second)?.min(59);
+    let month = i8::try_from(month).ok()?;
+    let year = year.parse().ok()?;
+    let civil =
+        DateTime::new(year, month, small(day)?, small(hour)?, small(minute)?, second, 0).ok()?;
+    Some(offset(zone)?.to_timestamp(civil).ok()?.as_microsecond())
+}
+
+fn offset(zone: &str) -> Option<Offset> {
+    let (sign, digits) = match zone.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    if digits.len() != 4 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes) = digits.split_at(2);
+    let minutes = hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?;
+    Offset::from_seconds(sign * minutes * 60).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: i64 = 1_764_000_000_000_000;
+    const AT: i64 = 1_431_857_103_000_000;
+
+    fn line(request: &str, rest: &str) -> String {
+        format!("83.149.9.216 - - [17/May/2015:10:05:03 +0000] \"{request}\" {rest}")
+    }
+
+    #[test]
+    fn a_plain_line_is_read_whole() {
+        let text = line("GET /a/b.png?x=1&y HTTP/1.1", "200 203023 \"http://r/\" \"M (x; y)\"");
+        let expected = Line {
+            occurred_at: AT,
+            client_ip: Some("83.149.9.216".parse().unwrap()),
+            method: Method::Get,
+            slug: "a/b.png".into(),
+            query: Some("x=1&y".into()),
+            http_version: Some("HTTP/1.1".into()),
+            status: 200,
+            referer: Some("http://r/".into()),
+            user_agent: Some("M (x; y)".into()),
+        };
+        assert_eq!(parse(&text, NOW), Ok(expected));
+    }
+
+    #[test]
+    fn a_request_line_is_taken_apart_as_far_as_it_is_one() {
+        for (request, method, slug, query, version) in [
+            ("GET / HTTP/1.0", Method::Get, "", None, Some("HTTP/1.0")),
+            ("HEAD /x HTTP/1.1", Method::Head, "x", None, Some("HTTP/1.1")),
+            ("POST /x?q HTTP/2.0", Method::Post, "x", Some("q"), Some("HTTP/2.0")),
+            ("PROPFIND /x HTTP/1.1", Method::Other, "x", None, Some("HTTP/1.1")),
+            ("GET /old", Method::Get, "old", None, None),
+            ("GET /a b c HTTP/1.1", Method::Get, "a b c", None, Some("HTTP/1.1")),
+            ("GET http://h/p?q HTTP/1.1", Method::Get, "p", Some("q"), Some("HTTP/1.1")),
+            ("GET http://h HTTP/1.1", Method::Get, "", None, Some("HTTP/1.1")),
+            ("OPTIONS * HTTP/1.0", Method::Other, "", None, Some("HTTP/1.0")),
+            ("CONNECT h:443 HTTP/1.1", Method::Other, "", None, Some("HTTP/1.1")),
+            (r"GET /\xd0\x9f HTTP/1.1", Method::Get, "П", None, Some("HTTP/1.1")),
+            ("GET /? HTTP/1.1", Method::Get, "", Some(""), Some("HTTP/1.1")),
+            ("-", Method::Other, "", None, None),
+            ("", Method::Other, "", None, None),
+            (r"\x16\x03\x01\x02\x00\x01", Method::Other, "", None, None),
+            (r"\x16\x03 \x00 HTTP/1.1", Method::Other, "", None, None),
+            ("quit now", Method::Other, "", None, None),
+        ] {
+            let text = line(request, "400 0 \"-\" \"-\"");
+            let read = parse(&text, NOW).unwrap();
+            let seen = (read.method, &*read.slug, read.query.as_deref(), read.http_version);
+            assert_eq!(seen, (method, slug, query, version.map(Cow::from)), "{request}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone_and_dashes_are_nothing() {
+        let text = line("GET / HTTP/1.1", r#"304 - "a\"b\\" "x\x22y\xff\q""#);
+        let read = parse(&text, NOW).unwrap();
+        assert_eq!(read.referer.as_deref(), Some(r#"a"b\"#));
+        assert_eq!(read.user_agent.as_deref(), Some("x\"y\u{fffd}\\q"));
+        let text = line("GET / HTTP/1.1", r#"- - "-" """#);
+        let read = parse(&text, NOW).unwrap();
+        assert_eq!((read.status, read.referer, read.user_agent), (0, None, None));
+    }
+
+    #[test]
+    fn clients_are_addresses_or_nothing() {
+        for (client, ip) in
+            [("2001:db8::1", Some("2001:db8::1")), ("host.example", None), ("-", None)]
+        {
+            let text = format!(
+                "{client} ident user name [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\" \"more\" 0.1"
+            );
+            let read = parse(&text, NOW).unwrap();
+            assert_eq!(read.client_ip, ip.map(|ip| ip.parse().unwrap()), "{client}");
+        }
+    }
+
+    #[test]
+    fn times_are_moved_to_utc() {
+        for (text, micros_utc) in [
+            ("17/May/2015:10:05:03 +0000", Some(AT)),
+            ("17/May/2015:12:05:03 +0200", Some(AT)),
+            ("17/May/2015:05:35:03 -0430", Some(AT)),
+            ("31/Dec/2016:23:59:60 +0000", Some(1_483_228_799_000_000)),
+            ("29/Feb/2015:10:05:03 +0000", None),
+            ("17/Mai/2015:10:05:03 +0000", None),
+            ("17/anF/2015:10:05:03 +0000", None),
+            ("17/May/2015:24:05:03 +0000", None),
+            ("17/May/2015:10:05:03", None),
+            ("17/May/2015:10:05:03 0000", None),
+            ("7/May/2015:10:05:03 +0000", None),
+            ("-1/May/2015:10:05:03 +0000", None),
+            ("17/May/2015:10:05:03:00 +0000", None),
+        ] {
+            assert_eq!(micros(text), micros_utc, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_the_formats_fields_is_malformed_and_says_why() {
+        let good = line("GET / HTTP/1.1", "200 1 \"-\" \"-\"");
+        assert!(parse(&good, NOW).is_ok());
+        let year = |year: &str| good.replace("2015", year);
+        for (text, why) in [
+            (String::new(), Malformed::Empty),
+            (" \t".to_owned(), Malformed::Empty),
+            ("garbage".to_owned(), Malformed::Time),
+            (good.replace("May", "Foo"), Malformed::Time),
+            (good[..60].to_owned(), Malformed::Request),
+            (good.replace("200", "2000"), Malformed::Status),
+            (line("GET / HTTP/1.1", "200 1"), Malformed::Referer),
+            (line("GET / HTTP/1.1", "200 1 \"-\""), Malformed::UserAgent),
+            (good[..good.len() - 1].to_owned(), Malformed::UserAgent),
+            (year("1999"), Malformed::BeforeClicks),
+            (year("2999"), Malformed::Ahead),
+        ] {
+            assert_eq!(parse(&text, NOW), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_status_decides_the_outcome() {
+        for (status, expected) in [
+            (200, Outcome::Served),
+            (206, Outcome::Served),
+            (304, Outcome::Served),
+            (301, Outcome::Redirected),
+            (308, Outcome::Redirected),
+            (404, Outcome::NotFound),
+            (410, Outcome::Expired),
+            (403, Outcome::Blocked),
+            (416, Outcome::Error),
+            (499, Outcome::Error),
+            (503, Outcome::Error),
+            (0, Outcome::Unknown),
+            (101, Outcome::Unknown),
+            (300, Outcome::Unknown),
+        ] {
+            assert_eq!(outcome(status), expected, "{status}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text: String) {
+            drop(parse(&text, NOW));
+        }
+
+        #[test]
+        fn any_request_and_agent_are_read_without_a_panic(
+            request in "[^\"\\\\]*", agent in "([^\"\\\\]|\\\\.)*"
+        ) {
+            let text = line(&request, &format!("200 1 \"-\" \"{agent}\""));
+            prop_assert!(parse(&text, NOW).is_ok());
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The command line and its environment, parsed once into what the rest needs.
+//!
+//! Each setting is a flag with an environment name: connections unprefixed, the
+//! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemas::TopicName;
+
+use service::properties::{Properties, Property};
+use service::telemetry::TelemetryArgs;
+
+/// Clicktrail's producer: redirects visitors and records each click in a replayable log.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Telemetry, which every command has.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// What the producer can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer redirects until told to stop (SIGTERM); SIGHUP reads the links again.
+    Serve(ServeArgs),
+    /// Read access logs of another server into the log; reading a file again changes nothing.
+    Import(ImportArgs),
+}
+
+/// Broker and registry.
+#[derive(Debug, Args)]
+pub struct KafkaArgs {
+    /// Brokers to start from, host:port, comma-separated
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092", value_name = "LIST")]
+    pub kafka_brokers: String,
+    /// Schema registry, comma-separated when there are several
+    #[arg(
+        long,
+        env = "SCHEMA_REGISTRY_URL",
+        default_value = "http://127.0.0.1:8081",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub schema_registry_url: String,
+    /// Topic of the log; dead-letter topic and registry subject derive from it
+    #[arg(long, env = "CLICKTRAIL_TOPIC", default_value = "clicks.raw.v1")]
+    pub topic: TopicName,
+    /// A librdkafka property (TLS, SASL, tuning), repeatable
+    #[arg(long = "kafka", value_name = "KEY=VALUE", hide_env_values = true)]
+    kafka: Vec<Property>,
+    /// Such properties, comma-separated (a comma in a value is written `\,`); --kafka comes later
+    #[arg(
+        long = "kafka-properties",
+        env = "CLICKTRAIL_KAFKA_PROPERTIES",
+        value_name = "LIST",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    kafka_properties: Properties,
+    /// Most clicks that wait for the broker; a redirect's click beyond it is lost and counted
+    #[arg(long, env = "CLICKTRAIL_QUEUE_CLICKS", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub queue_clicks: u32,
+    /// Most bytes that wait for the broker
+    #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
+    pub queue_bytes: u64,
+    /// How long the registry (and for an import the broker) may be away at the start, in seconds
+    #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60)]
+    start_seconds: u64,
+    /// How long clicks may take to be delivered at the end, in seconds; an import counts from the
+    /// last delivery
+    #[arg(long, env = "CLICKTRAIL_FLUSH_SECONDS", default_value_t = 30)]
+    flush_seconds: u64,
+}
+
+/// Settings of `serve`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap shows each field's comment as its help")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Address of the public port
+    #[arg(
+        long,
+        env = "CLICKTRAIL_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+    /// Address of the admin port: /metrics /livez /readyz
+    #[arg(
+        long,
+        env = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9180",
+        value_name = "ADDRESS"
+    )]
+    pub admin_listen: SocketAddr,
+    /// Links, one JSON object a line: slug, url, and optionally id, version, domain, disabled, expires
+    #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
+    pub links: PathBuf,
+    /// Name of this node in each record [default: the host's name]
+    #[arg(long, env = "CLICKTRAIL_NODE")]
+    pub node: Option<String>,
+    /// Share of the visits without a trace of their own that start one, 0 to 1 (needs --otlp-endpoint)
+    #[arg(long, env = "CLICKTRAIL_TRACE_SAMPLE", default_value = "0.01", value_parser = ratio, value_name = "RATIO")]
+    pub trace_sample: f64,
+    /// Most connections at once
+    #[arg(long, env = "CLICKTRAIL_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+}
+
+/// Settings of `import`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap shows each field's comment as its help")]
+pub struct ImportArgs {
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Format of the files
+    #[arg(long)]
+    pub format: ImportFormat,
+    /// Which server the files are from. Part of each click's id: equal lines of two servers are
+    /// two clicks only under two names, and a file keeps its ids only under one
+    #[arg(long, default_value = "access-log", value_name = "NAME", value_parser = source)]
+    pub source: String,
+    /// Links whose slugs are recognised in paths (recorded as payload, never part of an id)
+    #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
+    pub links: Option<PathBuf>,
+    /// Most clicks a second
+    #[arg(long, value_name = "CLICKS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// End with code 65 when a line is malformed (all others are imported all the same)
+    #[arg(long)]
+    pub strict: bool,
+    /// Log files, read in this order; those that end in .gz are unpacked
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Formats of access logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// The combined format of nginx and Apache.
+    Combined,
+}
+
+impl KafkaArgs {
+    /// librdkafka properties of the operator; a later one replaces an earlier one.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        let all = self.kafka_properties.0.iter().chain(&self.kafka);
+        all.map(|property| (property.key.clone(), property.value.clone())).collect()
+    }
+
+    /// How long servers may be away at the start.
+    pub fn start_wait(&self) -> Duration {
+        Duration::from_secs(self.start_seconds)
+    }
+
+    /// How long clicks may take to be delivered at the end.
+    pub fn flush_wait(&self) -> Duration {
+        Duration::from_secs(self.flush_seconds)
+    }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    (0.0..=1.0).contains(&ratio).then_some(ratio).ok_or_else(|| "not between 0 and 1".to_owned())
+}
+
+fn source(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=256 => Ok(text.to_owned()),
+        _ => Err("use 1 to 256 bytes".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_property_of_the_command_line_replaces_one_of_the_environment() {
+        let cli = Cli::try_parse_from([
+            "producer",
+            "import",
+            "--format",
+            "combined",
+            "--kafka-properties",
+            "a=1,b=2",
+            "--kafka",
+            "b=geheim",
+            "f",
+        ])
+        .unwrap();
+        let Command::Import(args) = cli.command else { panic!() };
+        let properties = args.kafka.properties();
+        assert_eq!((properties["a"].as_str(), properties["b"].as_str()), ("1", "geheim"));
+        assert!(!format!("{args:?}").contains("geheim"));
+    }
+}

@@ -1,0 +1,150 @@
+//! A log file line by line, as bytes, in bounded memory; `.gz` is unpacked.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use flate2::read::MultiGzDecoder;
+
+/// Longest line that is read; servers cap requests far below.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// An open log file.
+pub struct LogFile {
+    reader: Box<dyn BufRead + Send>,
+    position: Arc<AtomicU64>,
+    line: Vec<u8>,
+}
+
+impl std::fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogFile").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read<'a> {
+    /// A line without its end (`\n` or `\r\n`).
+    Line(&'a [u8]),
+    /// A line of more than [`LINE_BYTES_MAX`], which was passed over.
+    TooLong,
+    /// Nothing follows.
+    End,
+}
+
+impl LogFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// One that names the file: it is not there, may not be read, is a directory.
+    pub fn open(file: &Path) -> anyhow::Result<Self> {
+        let name = || file.display().to_string();
+        let open = File::open(file).with_context(name)?;
+        if open.metadata().with_context(name)?.is_dir() {
+            anyhow::bail!("{} is a directory; name the files in it", name());
+        }
+        let position = Arc::new(AtomicU64::new(0));
+        let counted = Counted { file: open, position: Arc::clone(&position) };
+        let packed = file.extension().is_some_and(|extension| extension == "gz");
+        let reader: Box<dyn BufRead + Send> = match packed {
+            true => Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(counted)))),
+            false => Box::new(BufReader::with_capacity(LINE_BYTES_MAX, counted)),
+        };
+        Ok(Self { reader, position, line: Vec::new() })
+    }
+
+    /// Reads the next line.
+    ///
+    /// # Errors
+    /// The disk's, or the unpacker's.
+    pub fn read_line(&mut self) -> io::Result<Read<'_>> {
+        self.line.clear();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        if (&mut self.reader).take(limit).read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(Read::End);
+        }
+        if self.line.len() > LINE_BYTES_MAX && !self.line.ends_with(b"\n") {
+            self.reader.skip_until(b'\n')?;
+            return Ok(Read::TooLong);
+        }
+        let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        Ok(Read::Line(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// Bytes of the file (packed ones, where it is) that were read from the disk.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+}
+
+struct Counted {
+    file: File,
+    position: Arc<AtomicU64>,
+}
+
+impl io::Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.position.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn lines(name: &str, bytes: &[u8]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let mut log = LogFile::open(&file).unwrap();
+        let mut lines = Vec::new();
+        loop {
+            match log.read_line().unwrap() {
+                Read::Line(line) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                Read::TooLong => lines.push("too long".to_owned()),
+                Read::End => return lines,
+            }
+        }
+    }
+
+    #[test]
+    fn lines_come_without_their_ends_and_the_last_needs_none() {
+        assert_eq!(lines("a", b"a\nb\r\n\n\xff"), ["a", "b", "", "\u{fffd}"]);
+        assert!(lines("a", b"").is_empty());
+    }
+
+    #[test]
+    fn a_line_too_long_is_one_line() {
+        let full = "x".repeat(LINE_BYTES_MAX);
+        let text = format!("{full}\n{full}y\nz\n{full}{full}{full}");
+        assert_eq!(lines("a", text.as_bytes()), [full.as_str(), "too long", "z", "too long"]);
+    }
+
+    #[test]
+    fn packed_files_of_several_members_are_unpacked() {
+        let mut bytes = Vec::new();
+        for part in ["a\nb", "c\n"] {
+            let mut packer = flate2::write::GzEncoder::new(&mut bytes, Default::default());
+            packer.write_all(part.as_bytes()).unwrap();
+            packer.finish().unwrap();
+        }
+        assert_eq!(lines("a.gz", &bytes), ["a", "bc"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = LogFile::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is a directory"), "{error}");
+        let missing = folder.path().join("none.log");
+        let error = format!("{:#}", LogFile::open(&missing).unwrap_err());
+        assert!(error.contains("none.log: No such file"), "{error}");
+    }
+}

@@ -1,0 +1,192 @@
+//! Every metric of the producer: its name, its help, its handle.
+//!
+//! Names stand here and nowhere else; labels have few values, all from closed sets.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::sink::Loss;
+
+/// Requests on the public port, by outcome.
+pub const REQUESTS: &str = "clicktrail_producer_requests_total";
+/// Seconds from request head to answer.
+pub const REQUEST_SECONDS: &str = "clicktrail_producer_request_seconds";
+/// Open connections of visitors.
+pub const CONNECTIONS: &str = "clicktrail_producer_connections";
+/// Most connections that may be open; more wait to be accepted.
+pub const CONNECTIONS_BOUND: &str = "clicktrail_producer_connections_bound";
+/// Links in memory.
+pub const LINKS: &str = "clicktrail_producer_links";
+/// Reloads of the links, by result (`ok`, `error`).
+pub const LINK_RELOADS: &str = "clicktrail_producer_link_reloads_total";
+/// Clicks made, whatever became of them.
+pub const CLICKS_OFFERED: &str = "clicktrail_producer_clicks_offered_total";
+/// Clicks that the broker acknowledged.
+pub const CLICKS_DELIVERED: &str = "clicktrail_producer_clicks_delivered_total";
+/// Clicks that were lost, by code.
+pub const CLICKS_UNDELIVERED: &str = "clicktrail_producer_clicks_undelivered_total";
+/// Seconds from offer to acknowledgement.
+pub const DELIVERY_SECONDS: &str = "clicktrail_producer_delivery_seconds";
+/// Clicks that wait for the broker.
+pub const QUEUE_CLICKS: &str = "clicktrail_producer_queue_clicks";
+/// Most clicks that may wait.
+pub const QUEUE_CLICKS_BOUND: &str = "clicktrail_producer_queue_bound_clicks";
+/// Bytes of the clicks that wait.
+pub const QUEUE_BYTES: &str = "clicktrail_producer_queue_bytes";
+/// Most bytes that may wait.
+pub const QUEUE_BYTES_BOUND: &str = "clicktrail_producer_queue_bound_bytes";
+/// Brokers with an open connection (0: none can be reached).
+pub const BROKERS_UP: &str = "clicktrail_producer_brokers_up";
+/// Lines of imported logs, by result (`click` or the code of what is wrong).
+pub const IMPORT_LINES: &str = "clicktrail_producer_import_lines_total";
+
+const REQUEST_BUCKETS: [f64; 11] =
+    [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 1.0];
+const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0, 600.0];
+
+/// A label `outcome`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// One of the schema's outcomes, or `method_not_allowed`.
+    pub outcome: &'static str,
+}
+
+/// A label `code`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabel {
+    /// [`Loss::code`].
+    pub code: &'static str,
+}
+
+/// A label `result`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// See the metric.
+    pub result: &'static str,
+}
+
+/// Handles of all metrics; clones share their values.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each is described at the constant of its name")]
+pub struct Metrics {
+    pub requests: Family<OutcomeLabel, Counter>,
+    pub request_seconds: Histogram,
+    pub connections: Gauge,
+    pub connections_bound: Gauge,
+    pub links: Gauge,
+    pub link_reloads: Family<ResultLabel, Counter>,
+    pub clicks_offered: Counter,
+    pub clicks_delivered: Counter,
+    pub clicks_undelivered: Family<CodeLabel, Counter>,
+    pub delivery_seconds: Histogram,
+    pub queue_clicks: Gauge,
+    pub queue_clicks_bound: Gauge,
+    pub queue_bytes: Gauge,
+    pub queue_bytes_bound: Gauge,
+    pub brokers_up: Gauge,
+    pub import_lines: Family<ResultLabel, Counter>,
+    undelivered: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let clicks_undelivered = Family::<CodeLabel, Counter>::default();
+        for loss in Loss::ALL {
+            // A counter that first appears as 1 has not grown, for Prometheus: show its 0.
+            drop(clicks_undelivered.get_or_create(&CodeLabel { code: loss.code() }));
+        }
+        Self {
+            requests: Family::default(),
+            request_seconds: Histogram::new(REQUEST_BUCKETS),
+            connections: Gauge::default(),
+            connections_bound: Gauge::default(),
+            links: Gauge::default(),
+            link_reloads: Family::default(),
+            clicks_offered: Counter::default(),
+            clicks_delivered: Counter::default(),
+            clicks_undelivered,
+            delivery_seconds: Histogram::new(DELIVERY_BUCKETS),
+            queue_clicks: Gauge::default(),
+            queue_clicks_bound: Gauge::default(),
+            queue_bytes: Gauge::default(),
+            queue_bytes_bound: Gauge::default(),
+            brokers_up: Gauge::default(),
+            import_lines: Family::default(),
+            undelivered: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A registry that shows all of them.
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        add(r, REQUESTS, "Requests on the public port", &self.requests);
+        add(r, REQUEST_SECONDS, "Seconds from request head to answer", &self.request_seconds);
+        add(r, CONNECTIONS, "Open connections of visitors", &self.connections);
+        add(r, CONNECTIONS_BOUND, "Most connections open at once", &self.connections_bound);
+        add(r, LINKS, "Links in memory", &self.links);
+        add(r, LINK_RELOADS, "Reloads of the links", &self.link_reloads);
+        add(r, CLICKS_OFFERED, "Clicks made", &self.clicks_offered);
+        add(r, CLICKS_DELIVERED, "Clicks that the broker has", &self.clicks_delivered);
+        add(r, CLICKS_UNDELIVERED, "Clicks that were lost", &self.clicks_undelivered);
+        add(r, DELIVERY_SECONDS, "Seconds from offer to acknowledgement", &self.delivery_seconds);
+        add(r, QUEUE_CLICKS, "Clicks that wait for the broker", &self.queue_clicks);
+        add(r, QUEUE_CLICKS_BOUND, "Most clicks that may wait", &self.queue_clicks_bound);
+        add(r, QUEUE_BYTES, "Bytes that wait for the broker", &self.queue_bytes);
+        add(r, QUEUE_BYTES_BOUND, "Most bytes that may wait", &self.queue_bytes_bound);
+        add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
+        add(r, IMPORT_LINES, "Lines of imported logs", &self.import_lines);
+        registry
+    }
+
+    /// Counts one click as lost.
+    pub fn lost(&self, loss: Loss) {
+        self.lost_many(loss, 1);
+    }
+
+    /// Counts `clicks` as lost.
+    pub fn lost_many(&self, loss: Loss, clicks: u64) {
+        self.clicks_undelivered.get_or_create(&CodeLabel { code: loss.code() }).inc_by(clicks);
+        self.undelivered.inc_by(clicks);
+    }
+
+    /// Clicks lost so far, for whatever reason.
+    pub fn undelivered(&self) -> u64 {
+        self.undelivered.get()
+    }
+}
+
+/// The encoder writes `_total` behind the name of a counter, so it is taken off here.
+fn add(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+    registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_shown_under_the_name_of_its_constant() {
+        let metrics = Metrics::default();
+        metrics.lost(Loss::QueueFull);
+        metrics.lost_many(Loss::Shutdown, 2);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
+        for line in [
+            format!("{CLICKS_UNDELIVERED}{{code=\"queue_full\"}} 1"),
+            format!("{CLICKS_UNDELIVERED}{{code=\"shutdown\"}} 2"),
+            format!("{CLICKS_OFFERED} 0"),
+            format!("{QUEUE_CLICKS} 0"),
+            format!("{REQUEST_SECONDS}_count 0"),
+        ] {
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+        assert_eq!(metrics.undelivered(), 3);
+    }
+}

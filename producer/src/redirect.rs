@@ -1,0 +1,195 @@
+#![expect(clippy::disallowed_methods, reason = "a request's time and latency are read here")]
+//! One request, one answer, one click.
+//!
+//! Everything is in memory and nothing waits: the click is offered to a sink
+//! that returns at once, and what becomes of it never changes the answer.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use schemas::{Encoder, Outcome};
+
+use crate::click::{self, Key, Verdict};
+use crate::facts::{self, Facts};
+use crate::links::{Links, Resolution};
+use crate::metrics::{Metrics, OutcomeLabel};
+use crate::route::{Route, route};
+use crate::sink::{ClickSink, Loss, TraceHeaders};
+use crate::span::{self, Sampling};
+
+/// Nobody may keep the answer: a click that a cache answers is never seen.
+const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
+const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
+/// Previews of links obey it, so crawlers are let in; `noindex` keeps links out of their index.
+const ROBOTS: &str = "User-agent: *\nAllow: /\n";
+
+thread_local! {
+    static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers requests from the links in memory and records each in a sink.
+#[derive(Debug)]
+pub struct Redirector<S> {
+    links: RwLock<Arc<Links>>,
+    encoder: Encoder,
+    sink: S,
+    metrics: Metrics,
+    node: String,
+    sampling: Sampling,
+}
+
+/// An answer before it is written: what it is, and what is recorded of it.
+struct Answer<'a> {
+    verdict: Verdict<'a>,
+    cache: HeaderValue,
+    body: &'static str,
+}
+
+impl<S: ClickSink> Redirector<S> {
+    /// Answers as the node of this name (1 to 256 bytes).
+    pub fn new(
+        encoder: Encoder,
+        sink: S,
+        metrics: Metrics,
+        node: String,
+        sampling: Sampling,
+    ) -> Self {
+        Self { links: RwLock::default(), encoder, sink, metrics, node, sampling }
+    }
+
+    /// Answers by these links from now on; requests in flight keep the old ones.
+    pub fn set_links(&self, links: Links) {
+        self.metrics.links.set(i64::try_from(links.count()).unwrap_or(i64::MAX));
+        *self.links.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(links);
+    }
+
+    /// Answers one request of `peer`. Never waits.
+    pub fn answer(&self, head: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
+        let (started, now) = (Instant::now(), now());
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            self.count("method_not_allowed", started);
+            return method_not_allowed();
+        }
+        let links = Arc::clone(&self.links.read().unwrap_or_else(PoisonError::into_inner));
+        let facts = Facts::read(head, peer);
+        let answer = decide(&links, &facts, head.uri.path(), now);
+        let verdict = answer.verdict;
+        let (parent, tracestate) = facts::parent(&head.headers).unzip();
+        let (context, span) = span::redirect(self.sampling, parent);
+        let traceparent = context.traceparent();
+        let key = Key::mint(now, &span::random());
+
+        let latency = started.elapsed();
+        let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);
+        let click = click::answered(key, &self.node, &facts, verdict, latency_us);
+        let trace = TraceHeaders {
+            traceparent: Some(traceparent.as_str()),
+            tracestate: tracestate.flatten(),
+        };
+        self.record(&click, trace);
+        if !span.is_none() {
+            span.record("http.request.method", facts.method.as_str());
+            span.record("http.response.status_code", verdict.status);
+            span.record("url.path", head.uri.path());
+            span.record("clicktrail.outcome", verdict.outcome.as_str());
+            span.record("clicktrail.event_id", tracing::field::display(key.event_id));
+        }
+        let response = write(answer, traceparent.as_str(), &head.method);
+        self.count(verdict.outcome.as_str(), started);
+        response
+    }
+
+    fn record(&self, click: &schemas::RawClick<'_>, trace: TraceHeaders<'_>) {
+        self.metrics.clicks_offered.inc();
+        RECORD.with_borrow_mut(|record| match self.encoder.encode(click, record) {
+            Ok(()) => {
+                // The sink has counted it either way, and the visitor is not told.
+                let _offered = self.sink.offer(record, trace);
+            }
+            Err(error) => {
+                self.metrics.lost(Loss::Encode);
+                tracing::error!(code = Loss::Encode.code(), %error, "click cannot be written");
+            }
+        });
+    }
+
+    fn count(&self, outcome: &'static str, started: Instant) {
+        self.metrics.requests.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
+    }
+}
+
+fn decide<'a>(links: &'a Links, facts: &Facts<'_>, path: &str, now: i64) -> Answer<'a> {
+    let plain = |outcome, status: StatusCode, cache, body| {
+        let verdict = Verdict { outcome, status: status.as_u16(), link: None };
+        Answer { verdict, cache, body }
+    };
+    let of_link = |outcome, status: StatusCode, link, body| {
+        let verdict = Verdict { outcome, status: status.as_u16(), link: Some(link) };
+        Answer { verdict, cache: NO_STORE, body }
+    };
+    match route(path) {
+        Route::Base => plain(Outcome::BaseUrl, StatusCode::OK, NO_STORE, "a link service\n"),
+        Route::Robots => plain(Outcome::Reserved, StatusCode::OK, A_DAY, ROBOTS),
+        Route::Favicon => plain(Outcome::Reserved, StatusCode::NOT_FOUND, A_DAY, ""),
+        Route::Reserved => plain(Outcome::Reserved, StatusCode::NOT_FOUND, NO_STORE, "not found\n"),
+        Route::Slug(slug) => match links.resolve(facts.domain.as_deref(), slug, now) {
+            Resolution::Redirect(link) => of_link(Outcome::Redirected, StatusCode::FOUND, link, ""),
+            // A link may be switched on again, so it is not gone.
+            Resolution::Disabled(link) => {
+                of_link(Outcome::Disabled, StatusCode::NOT_FOUND, link, "not found\n")
+            }
+            Resolution::Expired(link) => {
+                of_link(Outcome::Expired, StatusCode::GONE, link, "expired\n")
+            }
+            Resolution::Unknown => {
+                plain(Outcome::NotFound, StatusCode::NOT_FOUND, NO_STORE, "not found\n")
+            }
+        },
+    }
+}
+
+fn write(answer: Answer<'_>, traceparent: &str, method: &Method) -> Response<Full<Bytes>> {
+    let body = if *method == Method::HEAD { "" } else { answer.body };
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    let verdict = answer.verdict;
+    *response.status_mut() =
+        StatusCode::from_u16(verdict.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, answer.cache);
+    headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
+    // Of HEAD too: the length that GET would have.
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+    if !answer.body.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    if let Ok(traceparent) = HeaderValue::from_str(traceparent) {
+        headers.insert(schemas::headers::TRACEPARENT, traceparent);
+    }
+    if let Some(link) = verdict.link.filter(|_| verdict.outcome == Outcome::Redirected) {
+        headers.insert(LOCATION, link.location.clone());
+    }
+    response
+}
+
+fn method_not_allowed() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"GET or HEAD\n")));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// Microseconds since 1970, UTC.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+}

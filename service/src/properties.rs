@@ -1,0 +1,76 @@
+//! Lists of `key=value`, whose values may be secrets and are never shown.
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Property {
+    /// Before the first equals sign.
+    pub key: String,
+    /// All that follows.
+    pub value: String,
+}
+
+/// Several, as one text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Properties(pub Vec<Property>);
+
+impl std::fmt::Debug for Property {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=…", self.key)
+    }
+}
+
+impl std::str::FromStr for Property {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Self { key: key.trim().to_owned(), value: value.to_owned() })
+            }
+            // The text may be a secret that lost its key; it is not repeated.
+            _ => Err("a property is written key=value".to_owned()),
+        }
+    }
+}
+
+impl std::str::FromStr for Properties {
+    type Err = String;
+
+    /// Separated by commas; a comma in a value is written `\,`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = vec![String::new()];
+        let mut letters = text.chars().peekable();
+        while let Some(letter) = letters.next() {
+            match (letter, letters.peek()) {
+                ('\\', Some(',' | '\\')) => parts
+                    .last_mut()
+                    .into_iter()
+                    .zip(letters.next())
+                    .for_each(|(part, guarded)| part.push(guarded)),
+                (',', _) => parts.push(String::new()),
+                _ => parts.last_mut().into_iter().for_each(|part| part.push(letter)),
+            }
+        }
+        let filled = parts.iter().filter(|part| !part.trim().is_empty());
+        filled.map(|part| part.parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_split_at_commas_that_are_not_guarded() {
+        let read = |text: &str| {
+            text.parse::<Properties>().map(|list| {
+                list.0.into_iter().map(|p| format!("{}:{}", p.key, p.value)).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(read(""), Ok(vec![]));
+        assert_eq!(read("a=1, b=x=y,"), Ok(vec!["a:1".to_owned(), "b:x=y".to_owned()]));
+        assert_eq!(read(r"a=1\,2\\,b=\d"), Ok(vec![r"a:1,2\".to_owned(), r"b:\d".to_owned()]));
+        assert!(!read("a=1,geheim").unwrap_err().contains("geheim"));
+        assert!(!format!("{:?}", "a=geheim".parse::<Properties>()).contains("geheim"));
+    }
+}

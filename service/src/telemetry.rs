@@ -1,0 +1,174 @@
+//! Logs to stderr, and spans over OTLP when an endpoint is set.
+//!
+//! Start it before the async runtime and shut it down after: the exporter's
+//! blocking HTTP client may not be made or dropped inside one. It knows neither
+//! Kafka nor HTTP; whoever makes a span has decided that it is sampled.
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use thiserror::Error;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Flags of every command about logs and traces.
+#[derive(Debug, clap::Args)]
+pub struct TelemetryArgs {
+    /// Base URL of an OTLP/HTTP collector; without it no span leaves the process
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", global = true)]
+    pub otlp_endpoint: Option<String>,
+    /// Which log lines are written, in the syntax of RUST_LOG
+    #[arg(long, env = "CLICKTRAIL_LOG", default_value = "info", global = true)]
+    pub log: String,
+    /// Write log lines as JSON
+    #[arg(long, env = "CLICKTRAIL_LOG_JSON", global = true)]
+    pub log_json: bool,
+}
+
+impl TelemetryArgs {
+    /// As [`start`] wants them, for a service whose spans come from the crate `spans_of`.
+    pub fn settings(
+        &self,
+        service: &'static str,
+        version: &'static str,
+        spans_of: &'static str,
+    ) -> Settings<'_> {
+        // An empty variable is how compose files say "none".
+        let endpoint = self.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
+        Settings { service, version, spans_of, endpoint, filter: &self.log, json: self.log_json }
+    }
+}
+
+/// What logs and spans look like and where spans go.
+#[derive(Debug, Clone)]
+pub struct Settings<'a> {
+    /// Name of the service in traces, such as `clicktrail-producer`.
+    pub service: &'static str,
+    /// Version of the service in traces.
+    pub version: &'static str,
+    /// Crate whose spans are exported (those of libraries are not).
+    pub spans_of: &'static str,
+    /// Base URL of an OTLP/HTTP collector, such as `http://localhost:4318`; none: no export.
+    pub endpoint: Option<&'a str>,
+    /// Filter of log lines, in the syntax of `RUST_LOG`.
+    pub filter: &'a str,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+/// Why telemetry cannot start. The process should not start either.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter is not one.
+    #[error("log filter {filter:?}: {cause}")]
+    Filter {
+        /// As given.
+        filter: String,
+        /// What is wrong with it.
+        cause: tracing_subscriber::filter::ParseError,
+    },
+    /// The exporter cannot be made.
+    #[error("OTLP endpoint {endpoint:?}: {cause}")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// What is wrong with it.
+        cause: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Logging was started before.
+    #[error("logging was started twice: {0}")]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Running telemetry; [`Telemetry::shutdown`] sends what is still waiting.
+#[derive(Debug)]
+#[must_use]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Starts logs and, with an endpoint, the export of spans.
+///
+/// # Errors
+/// [`TelemetryError`]: a setting that cannot work. A collector that is down is no error.
+pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
+    let filter = EnvFilter::try_new(settings.filter)
+        .map_err(|cause| TelemetryError::Filter { filter: settings.filter.to_owned(), cause })?;
+    let ansi = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    let lines = match settings.json {
+        true => lines.json().with_filter(filter).boxed(),
+        false => lines.with_filter(filter).boxed(),
+    };
+    let provider = settings.endpoint.map(|endpoint| provider(endpoint, settings)).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        let ours = settings.spans_of;
+        tracing_opentelemetry::layer()
+            .with_location(false)
+            .with_threads(false)
+            .with_tracer(provider.tracer(settings.service))
+            // A span of the exporter's own client would be exported, and so for ever.
+            .with_filter(filter_fn(move |meta| {
+                meta.is_span() && meta.target().split("::").next() == Some(ours)
+            }))
+    });
+    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    Ok(Telemetry { provider })
+}
+
+impl Telemetry {
+    /// Whether spans leave the process.
+    pub fn exports(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Sends the spans that wait (seconds at most). Call it outside the runtime.
+    pub fn shutdown(self) {
+        if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown()) {
+            tracing::warn!(%error, "spans were not all exported");
+        }
+    }
+}
+
+fn provider(endpoint: &str, settings: &Settings<'_>) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(traces_url(endpoint))
+        .build()
+        .map_err(|cause| TelemetryError::Endpoint { endpoint: endpoint.to_owned(), cause })?;
+    let resource = Resource::builder()
+        .with_service_name(settings.service)
+        .with_attribute(opentelemetry::KeyValue::new("service.version", settings.version))
+        .build();
+    Ok(SdkTracerProvider::builder()
+        // Unsampled work makes no span at all, so every span that exists is wanted.
+        .with_sampler(Sampler::AlwaysOn)
+        .with_resource(resource)
+        .with_batch_exporter(exporter)
+        .build())
+}
+
+/// The signal's path is appended as the OpenTelemetry specification says for a base URL.
+fn traces_url(endpoint: &str) -> String {
+    const PATH: &str = "/v1/traces";
+    match endpoint.trim_end_matches('/') {
+        whole if whole.ends_with(PATH) => whole.to_owned(),
+        base => format!("{base}{PATH}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_gets_the_path_of_traces_once() {
+        for given in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"] {
+            assert_eq!(traces_url(given), "http://c:4318/v1/traces");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Where downloads are kept: a folder that all clones share. An entry is either
+//! complete or not there; two commands that fetch at once wait for each other.
+#![expect(clippy::disallowed_methods, reason = "waiting for a lock reads a clock")]
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{StackError, Trying as _};
+use crate::process::Interrupt;
+
+/// The longest download on a slow line.
+const LOCK_WAIT: Duration = Duration::from_secs(30 * 60);
+
+/// The shared folder of downloads.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// A cache at `root`, which is made when it is first needed.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The cache of this user, which all clones share: `CLICKTRAIL_CACHE`, else `clicktrail` in
+    /// the folder that the desktop conventions name.
+    ///
+    /// # Errors
+    /// [`StackError::Io`] if the environment names no home.
+    pub fn shared() -> Result<Self, StackError> {
+        let variable =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache_home =
+            || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+        let missing = || {
+            StackError::Io {
+            what: "looking for a cache folder: neither XDG_CACHE_HOME nor HOME is set; set CLICKTRAIL_CACHE".to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        }
+        };
+        let root = variable("CLICKTRAIL_CACHE").or_else(|| Some(cache_home()?.join("clicktrail")));
+        root.map(Self::at).ok_or_else(missing)
+    }
+
+    /// Path of an entry, complete if it exists.
+    pub(crate) fn entry(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Makes the entry with `fill`, which gets an empty folder, unless it is there already.
+    /// What `fill` leaves becomes the entry in one step; if it fails, nothing does.
+    pub(crate) fn ensure(
+        &self,
+        name: &str,
+        interrupt: &Interrupt,
+        fill: impl FnOnce(&Path) -> Result<(), StackError>,
+    ) -> Result<PathBuf, StackError> {
+        let entry = self.entry(name);
+        if entry.is_dir() {
+            return Ok(entry);
+        }
+        let what = || format!("using the cache {}", self.root.display());
+        std::fs::create_dir_all(&self.root).trying(what)?;
+        let _lock = lock(&self.root.join(format!("{name}.lock")), LOCK_WAIT, interrupt)?;
+        if entry.is_dir() {
+            return Ok(entry);
+        }
+        // Only the holder of the lock uses this name, so what stands there is a dead one's.
+        let partial = self.root.join(format!("{name}.partial"));
+        std::fs::remove_dir_all(&partial).ok();
+        std::fs::create_dir_all(&partial).trying(what)?;
+        let filled = fill(&partial).and_then(|()| std::fs::rename(&partial, &entry).trying(what));
+        if filled.is_err() {
+            std::fs::remove_dir_all(&partial).ok();
+        }
+        filled.map(|()| entry)
+    }
+}
+
+/// Takes a lock file, waiting while another process has it; it is free again when dropped.
+pub(crate) fn lock(
+    path: &Path,
+    limit: Duration,
+    interrupt: &Interrupt,
+) -> Result<File, StackError> {
+    let what = || format!("locking {}", path.display());
+    let file = OpenOptions::new().create(true).append(true).open(path).trying(what)?;
+    let end = Instant::now() + limit;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error).trying(what),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        interrupt.check()?;
+        if Instant::now() >= end {
+            return Err(StackError::Locked { path: path.to_owned(), waited: limit });
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(name: &str) -> Cache {
+        let root =
+            std::env::temp_dir().join(format!("clicktrail-cache-{}-{name}", std::process::id()));
+        std::fs::remove_dir_all(&root).ok();
+        Cache::at(root)
+    }
+
+    #[test]
+    fn a_failed_fill_leaves_nothing() {
+        let cache = cache("failed");
+        let fill = |folder: &Path| {
+            std::fs::write(folder.join("half"), "x").unwrap();
+            Err(StackError::Interrupted)
+        };
+        assert!(cache.ensure("entry", &Interrupt::default(), fill).is_err());
+        assert!(!cache.entry("entry").exists() && !cache.entry("entry.partial").exists());
+        std::fs::remove_dir_all(cache.root).unwrap();
+    }
+
+    #[test]
+    fn two_at_once_fill_once() {
+        let cache = cache("twice");
+        let fills = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let fill = |folder: &Path| {
+                        fills.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        std::thread::sleep(Duration::from_millis(50));
+                        std::fs::write(folder.join("file"), "x").unwrap();
+                        Ok(())
+                    };
+                    let entry = cache.ensure("entry", &Interrupt::default(), fill).unwrap();
+                    assert!(entry.join("file").exists());
+                });
+            }
+        });
+        assert_eq!(fills.into_inner(), 1);
+        std::fs::remove_dir_all(cache.root).unwrap();
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_wait_for_a_lock() {
+        let cache = cache("lock");
+        std::fs::create_dir_all(&cache.root).unwrap();
+        let path = cache.entry("lock");
+        let _held = lock(&path, Duration::ZERO, &Interrupt::default()).unwrap();
+        let interrupt = Interrupt::default();
+        interrupt.raise();
+        assert!(matches!(lock(&path, LOCK_WAIT, &interrupt), Err(StackError::Interrupted)));
+        assert!(matches!(
+            lock(&path, Duration::ZERO, &Interrupt::default()),
+            Err(StackError::Locked { .. })
+        ));
+        std::fs::remove_dir_all(cache.root).unwrap();
+    }
+}

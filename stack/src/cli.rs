@@ -1,0 +1,143 @@
+//! The command line: its words, their help, and the folder and cache they mean.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use stack::{Cache, Part, PortChoice, Stack, StackError};
+
+/// The real parts of the stack without Docker: Kafka, a schema registry, ClickHouse.
+///
+/// Everything listens on loopback only. Data lives in `.stack/` of the clone and stays
+/// when the parts stop; downloads live in a cache that clones share.
+#[derive(Debug, Parser)]
+#[command(name = "stack", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    #[command(subcommand)]
+    pub(crate) action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Fetch what is missing, start every part, wait until all answer.
+    Up,
+    /// Stop every part; the data stays.
+    Down,
+    /// Show the parts; the exit code is 0 if all answer.
+    Status,
+    /// Print the variables by which programs find the parts, for `eval`.
+    Env,
+    /// Print a part's log.
+    Logs {
+        /// kafka, registry or clickhouse.
+        part: Part,
+    },
+    /// End a part's process at once, as a crash would.
+    Kill {
+        /// kafka, registry or clickhouse.
+        part: Part,
+    },
+    /// Stop a part and start it again; also starts one that was killed.
+    Restart {
+        /// kafka, registry or clickhouse.
+        part: Part,
+    },
+    /// Make a part stand still with its connections open.
+    Pause {
+        /// kafka, registry or clickhouse.
+        part: Part,
+    },
+    /// Let a paused part go on.
+    Resume {
+        /// kafka, registry or clickhouse.
+        part: Part,
+    },
+    /// Download what is missing, start nothing.
+    Fetch,
+    /// Start the parts, run a command with `stack env`'s variables, stop them again.
+    ///
+    /// The exit code is the command's. Parts that ran before keep running.
+    Run {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// ClickHouse's HTTP protocol before the engine; `up` starts it.
+    #[command(hide = true)]
+    Front(FrontArgs),
+}
+
+/// Where the stack is.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// The stack's folder [default: .stack at the top of the clone].
+    #[arg(long, global = true, env = "STACK_DIR", value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+    /// Where downloads are kept [default: clicktrail in the user's cache folder].
+    #[arg(long, global = true, env = "CLICKTRAIL_CACHE", value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// `auto` takes free ports and remembers them in the folder.
+    #[arg(long, global = true, value_name = "HOW", value_parser = ["auto", "default"])]
+    ports: Option<String>,
+    /// Four ports in a row: kafka, its controller, registry, clickhouse.
+    #[arg(long, global = true, env = "STACK_PORT_BASE", value_name = "PORT")]
+    port_base: Option<u16>,
+    /// Kafka's port; its controller takes the next one.
+    #[arg(long, global = true, env = "STACK_KAFKA_PORT", value_name = "PORT")]
+    kafka_port: Option<u16>,
+    /// The registry's port.
+    #[arg(long, global = true, env = "STACK_REGISTRY_PORT", value_name = "PORT")]
+    registry_port: Option<u16>,
+    /// ClickHouse's HTTP port.
+    #[arg(long, global = true, env = "STACK_CLICKHOUSE_PORT", value_name = "PORT")]
+    clickhouse_port: Option<u16>,
+}
+
+/// The hidden subcommand's.
+#[derive(Debug, Args)]
+pub(crate) struct FrontArgs {
+    /// Address to listen on.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// The engine's data folder.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// Folder for results on their way.
+    #[arg(long)]
+    pub(crate) spill: PathBuf,
+    /// The engine's library.
+    #[arg(long)]
+    pub(crate) library: PathBuf,
+    /// Says whose process this is; not used otherwise.
+    #[arg(long)]
+    pub(crate) mark: Option<String>,
+}
+
+impl Setup {
+    /// Opens the stack that the flags mean.
+    pub(crate) fn open(&self) -> Result<Stack, StackError> {
+        let io = |what: &str, source| StackError::Io { what: what.to_owned(), source };
+        let here = std::env::current_dir()
+            .map_err(|source| io("looking for the current folder", source))?;
+        let folder = self.dir.clone().unwrap_or_else(|| {
+            let top = here.ancestors().find(|folder| folder.join(".git").exists());
+            top.unwrap_or(&here).join(".stack")
+        });
+        let cache = self.cache.clone().map_or_else(Cache::shared, |root| Ok(Cache::at(root)))?;
+        let ports = self.ports.as_deref();
+        let default = (ports == Some("default")).then_some(stack::Ports::default());
+        let choice = PortChoice {
+            auto: ports == Some("auto"),
+            base: self.port_base,
+            kafka: self.kafka_port.or(default.map(|ports| ports.kafka)),
+            registry: self.registry_port.or(default.map(|ports| ports.registry)),
+            clickhouse: self.clickhouse_port.or(default.map(|ports| ports.clickhouse)),
+        };
+        let own =
+            std::env::current_exe().map_err(|source| io("looking for our own program", source))?;
+        Ok(Stack::open(&folder, cache, choice)?.with_program(own))
+    }
+}

@@ -1,0 +1,64 @@
+//! ClickHouse's part of the stack: the front as a process of its own, in a folder of
+//! its own, because the engine reads a `config.xml` from wherever it is started.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{StackError, Trying as _};
+use crate::part::Part;
+use crate::ports::Ports;
+use crate::probe;
+use crate::process::{Launch, Slot};
+
+/// Name and password of the user that may do everything.
+pub(crate) const USER: (&str, &str) = ("clicktrail", "clicktrail");
+/// Name and password of the user that may only read.
+pub(crate) const READER: (&str, &str) = ("reader", "reader");
+/// The product's database.
+pub(crate) const DATABASE: &str = "clicktrail";
+
+/// Says how to start the front: this very program's hidden subcommand.
+pub(crate) fn prepare(
+    slot: &Slot,
+    folder: &Path,
+    engine: &Path,
+    program: PathBuf,
+    ports: &Ports,
+) -> Result<Launch, StackError> {
+    let cwd = folder.join("cwd");
+    std::fs::create_dir_all(&cwd)
+        .trying(|| format!("preparing ClickHouse in {}", folder.display()))?;
+    let (data, spill) = (folder.join("data"), folder.join("spill"));
+    // What a killed front left there belongs to nobody.
+    std::fs::remove_dir_all(&spill).ok();
+    let arguments = vec![
+        "front".into(),
+        "--listen".into(),
+        ports.address(Part::ClickHouse).to_string().into(),
+        "--data".into(),
+        data.into(),
+        "--spill".into(),
+        spill.into(),
+        "--library".into(),
+        engine.into(),
+        "--mark".into(),
+        slot.mark.clone().into(),
+    ];
+    let variables = vec![("TZ", "UTC".to_owned())];
+    Ok(Launch { program, arguments, variables, folder: cwd })
+}
+
+/// Whether the front answers.
+pub(crate) fn serves(ports: &Ports) -> bool {
+    probe::http_status(ports.address(Part::ClickHouse), "/ping") == Some(200)
+}
+
+/// The users of the front.
+pub fn users() -> Vec<crate::front::User> {
+    [(USER, false), (READER, true)]
+        .map(|((name, password), read_only)| crate::front::User {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            read_only,
+        })
+        .to_vec()
+}

@@ -1,0 +1,338 @@
+//! One query from request to answer, on a thread that may block: who may run it,
+//! its connection with its settings, and which of the engine's ways fits it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::answer::{Answer, Gone};
+use super::auth::User;
+use super::body::{Fault, Upload};
+use super::engine::{Class, Connection, Counts, Engine};
+use super::errors::Exception;
+use super::format::{self, Joint};
+use super::request::Request;
+use super::spool::Spool;
+use super::statement::{self, InsertHead, Statement};
+
+/// Bytes of text read before the front looks for the head of an `INSERT` in it.
+const HEAD_BYTES: usize = 64 << 10;
+/// Largest statement without its data.
+const QUERY_BYTES_MAX: usize = 16 << 20;
+
+/// A query's text as far as it had to be read; the rest of the body is an insert's data.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// What was read.
+    pub(super) bytes: Vec<u8>,
+    /// What stands where in it.
+    pub(super) statement: Statement,
+}
+
+impl Text {
+    /// Reads the text from the `query` parameter and, unless that already ends in an
+    /// insert's data, from the body.
+    ///
+    /// # Errors
+    /// The body's; `SYNTAX_ERROR` (62) for a statement too large.
+    pub(super) fn gather(query: &str, upload: &mut Upload) -> Result<Self, Fault> {
+        let mut bytes = query.as_bytes().to_vec();
+        if !bytes.is_empty() {
+            bytes.push(b'\n');
+        }
+        let statement = statement::read(&bytes);
+        if statement.insert.is_some() {
+            return Ok(Self { bytes, statement });
+        }
+        let mut look_at = HEAD_BYTES;
+        while let Some(piece) = upload.next_piece()? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() < look_at {
+                continue;
+            }
+            let statement = statement::read(&bytes);
+            if statement.insert.is_some() {
+                return Ok(Self { bytes, statement });
+            }
+            if bytes.len() > QUERY_BYTES_MAX {
+                let text =
+                    "Max query size exceeded: the stack's front reads statements of up to 16 MiB";
+                return Err(Exception::new(62, text, "SYNTAX_ERROR").into());
+            }
+            look_at = bytes.len() * 2;
+        }
+        let statement = statement::read(&bytes);
+        Ok(Self { bytes, statement })
+    }
+
+    /// Output format: the query's own, else the request's, else ClickHouse's default.
+    pub(super) fn format(&self, request: &Request) -> String {
+        let named = self.statement.format.as_ref().or(request.format.as_ref());
+        named.cloned().unwrap_or_else(|| "TabSeparated".to_owned())
+    }
+}
+
+/// What a query needs of the front.
+#[derive(Debug)]
+pub(super) struct Query<'a> {
+    /// The engine.
+    pub(super) engine: &'a Engine,
+    /// What was asked.
+    pub(super) request: &'a Request,
+    /// Who asks.
+    pub(super) user: &'a User,
+    /// Where a large result may be put for a moment; not in use yet.
+    pub(super) spill: PathBuf,
+}
+
+/// How a query ended before its end.
+#[derive(Debug)]
+enum Stop {
+    Gone,
+    Failed(Exception),
+}
+
+impl From<Exception> for Stop {
+    fn from(exception: Exception) -> Self {
+        Self::Failed(exception)
+    }
+}
+
+impl From<Gone> for Stop {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Gone => Self::Gone,
+            Fault::Bad(exception) => Self::Failed(exception),
+        }
+    }
+}
+
+impl Query<'_> {
+    /// Runs the query and answers it.
+    pub(super) fn run(&self, text: &Text, upload: &mut Upload, mut answer: Answer) {
+        match self.attempt(text, upload, &mut answer) {
+            Ok(counts) => answer.finish(counts),
+            Err(Stop::Gone) => {}
+            Err(Stop::Failed(exception)) => {
+                upload.drain();
+                answer.fail(&self.explain(exception));
+            }
+        }
+    }
+
+    fn read_only(&self) -> bool {
+        self.user.read_only || self.request.read_only
+    }
+
+    fn attempt(
+        &self,
+        text: &Text,
+        upload: &mut Upload,
+        answer: &mut Answer,
+    ) -> Result<Counts, Stop> {
+        let statement = &text.statement;
+        if statement.empty {
+            return Err(Exception::new(
+                62,
+                "Syntax error: failed at position 1 (end of query): . Empty query",
+                "SYNTAX_ERROR",
+            )
+            .into());
+        }
+        if statement.second {
+            return Err(Exception::new(
+                62,
+                "Syntax error (Multi-statements are not allowed)",
+                "SYNTAX_ERROR",
+            )
+            .into());
+        }
+        if statement.infile {
+            let text = "Query has infile and was send directly to server";
+            return Err(Exception::new(78, text, "UNKNOWN_TYPE_OF_QUERY").into());
+        }
+        let mut connection = self.connect()?;
+        if let Some(head) = &statement.insert {
+            return self.insert(&mut connection, text, head, upload);
+        }
+        let class = connection.classify(&text.bytes);
+        self.permit(statement, class)?;
+        let format = text.format(self.request);
+        let selects = class == Class::Read
+            && matches!(statement.verb.as_str(), "SELECT" | "WITH" | "FROM" | "");
+        match format::joint(&format) {
+            Joint::Whole if selects => self.through_file(&mut connection, text, &format, answer),
+            Joint::Whole => self.at_once(&mut connection, text, &format, answer),
+            joint if selects => self.in_chunks(&mut connection, text, (&format, joint), answer),
+            Joint::Plain | Joint::HeaderLines(_) | Joint::BinaryHeader(_) => {
+                self.at_once(&mut connection, text, &format, answer)
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<Connection, Exception> {
+        let fresh = self.engine.connect();
+        let mut connection =
+            fresh.map_err(|error| Exception::new(1001, &error.to_string(), "STD_EXCEPTION"))?;
+        for statement in self.request.set_statements(self.read_only())? {
+            connection.execute(statement.as_bytes(), "Null", &[])?;
+        }
+        if let Some(statement) = self.request.use_statement() {
+            connection.execute(statement.as_bytes(), "Null", &[])?;
+        }
+        Ok(connection)
+    }
+
+    /// What the engine would let pass though ClickHouse's server does not: it takes a
+    /// connection for a person at a terminal, who may write files.
+    fn permit(&self, statement: &Statement, class: Class) -> Result<(), Exception> {
+        if class != Class::Control {
+            return Ok(());
+        }
+        let verb = statement.verb.as_str();
+        if matches!(
+            verb,
+            "" | "SELECT"
+                | "WITH"
+                | "FROM"
+                | "SHOW"
+                | "DESCRIBE"
+                | "DESC"
+                | "EXPLAIN"
+                | "EXISTS"
+                | "CHECK"
+        ) {
+            return Err(Exception::new(
+                358,
+                "INTO OUTFILE is not allowed",
+                "INTO_OUTFILE_NOT_ALLOWED",
+            ));
+        }
+        if self.read_only() && !matches!(verb, "SET" | "USE") {
+            return Err(read_only_refusal());
+        }
+        Ok(())
+    }
+
+    fn insert(
+        &self,
+        connection: &mut Connection,
+        text: &Text,
+        head: &InsertHead,
+        upload: &mut Upload,
+    ) -> Result<Counts, Stop> {
+        // `INSERT INTO FUNCTION file(…)` is not a write to the engine's own rights.
+        if self.read_only() {
+            return Err(read_only_refusal().into());
+        }
+        let mut insert =
+            connection.insert(&text.bytes[..head.head], &head.format, &self.request.params)?;
+        let mut piece = Bytes::copy_from_slice(text.bytes.get(head.data..).unwrap_or_default());
+        loop {
+            if !piece.is_empty() {
+                insert.append(&piece)?;
+            }
+            // Leaving here by `?` drops the insert, and with it what was not yet written.
+            match upload.next_piece()? {
+                Some(next) => piece = next,
+                None => return Ok(insert.done()?),
+            }
+        }
+    }
+
+    fn at_once(
+        &self,
+        connection: &mut Connection,
+        text: &Text,
+        format: &str,
+        answer: &mut Answer,
+    ) -> Result<Counts, Stop> {
+        let output = connection.execute(&text.bytes, format, &self.request.params)?;
+        answer.data(output.bytes())?;
+        Ok(output.counts())
+    }
+
+    fn in_chunks(
+        &self,
+        connection: &mut Connection,
+        text: &Text,
+        (format, joint): (&str, Joint),
+        answer: &mut Answer,
+    ) -> Result<Counts, Stop> {
+        let mut counts = Counts::default();
+        let mut chunks = connection.stream(&text.bytes, format, &self.request.params)?;
+        let mut first = true;
+        while let Some(chunk) = chunks.next_chunk()? {
+            let header = if first { 0 } else { joint.header_len(chunk.bytes()) };
+            first = false;
+            counts.rows_read += chunk.counts().rows_read;
+            counts.bytes_read += chunk.counts().bytes_read;
+            answer.data(&chunk.bytes()[header..])?;
+        }
+        Ok(counts)
+    }
+
+    /// A document with a beginning and an end is written by the engine to a file, so that a
+    /// large one costs disk and not memory.
+    fn through_file(
+        &self,
+        connection: &mut Connection,
+        text: &Text,
+        format: &str,
+        answer: &mut Answer,
+    ) -> Result<Counts, Stop> {
+        let (query, tail) = text.bytes.split_at(text.statement.tail);
+        let path = self.spill.with_extension("out");
+        let outfile = format!(
+            "\nINTO OUTFILE '{}' TRUNCATE ",
+            path.display().to_string().replace('\'', "\\'")
+        );
+        let format_clause = if text.statement.format.is_none() {
+            format!("FORMAT {format} ")
+        } else {
+            String::new()
+        };
+        let sql = [query, outfile.as_bytes(), format_clause.as_bytes(), tail].concat();
+        let done =
+            connection.execute(&sql, format, &self.request.params).map(|output| output.counts());
+        let spool = Spool::of_file(&path);
+        let counts = done?;
+        let spool =
+            spool.map_err(|error| Exception::new(76, &error.to_string(), "CANNOT_OPEN_FILE"))?;
+        let mut listening = Ok(());
+        let read = spool.read(|piece| {
+            listening = answer.data(piece);
+            listening.is_ok()
+        });
+        listening?;
+        read.map_err(|error| {
+            Exception::new(74, &error.to_string(), "CANNOT_READ_FROM_FILE_DESCRIPTOR")
+        })?;
+        Ok(counts)
+    }
+
+    /// Puts the front's user, and for GET ClickHouse's advice, in the place of the engine's words.
+    fn explain(&self, mut exception: Exception) -> Exception {
+        let text = "default: Cannot execute query in readonly mode";
+        if exception.code == 164 && exception.text.contains(text) {
+            let advice = if self.request.read_only && !self.user.read_only {
+                ". For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries"
+            } else {
+                ""
+            };
+            let own = format!("{}: Cannot execute query in readonly mode{advice}", self.user.name);
+            exception.text = exception.text.replace(text, &own);
+        }
+        exception
+    }
+}
+
+fn read_only_refusal() -> Exception {
+    Exception::new(164, "default: Cannot execute query in readonly mode", "READONLY")
+}

@@ -1,0 +1,50 @@
+//! Apicurio Registry on Kafka's own storage: its start, and whether it answers the
+//! Confluent protocol. Its schemas live in a topic of the stack's broker.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{StackError, Trying as _};
+use crate::part::Part;
+use crate::ports::Ports;
+use crate::probe;
+use crate::process::{Launch, Slot};
+
+/// Where the registry speaks the Confluent protocol.
+pub(crate) const CONFLUENT_PATH: &str = "/apis/ccompat/v7";
+
+/// Says how to start the registry.
+pub(crate) fn prepare(
+    slot: &Slot,
+    folder: &Path,
+    jar: &Path,
+    ports: &Ports,
+) -> Result<Launch, StackError> {
+    std::fs::create_dir_all(folder)
+        .trying(|| format!("preparing the registry in {}", folder.display()))?;
+    let arguments = [
+        format!("-D{}", slot.mark),
+        "-Xmx384m".to_owned(),
+        "-XX:+UseSerialGC".to_owned(),
+        // Halves the start; the registry is asked a few times a minute.
+        "-XX:TieredStopAtLevel=1".to_owned(),
+        "-Dquarkus.http.host=127.0.0.1".to_owned(),
+        format!("-Dquarkus.http.port={}", ports.registry),
+        "-Dapicurio.storage.kind=kafkasql".to_owned(),
+        format!("-Dapicurio.kafkasql.bootstrap.servers={}", ports.address(Part::Kafka)),
+        "-jar".to_owned(),
+        jar.display().to_string(),
+    ];
+    let arguments = arguments.into_iter().map(Into::into).collect();
+    Ok(Launch {
+        program: PathBuf::from("java"),
+        arguments,
+        variables: Vec::new(),
+        folder: folder.to_owned(),
+    })
+}
+
+/// Whether the registry lists its subjects.
+pub(crate) fn serves(ports: &Ports) -> bool {
+    probe::http_status(ports.address(Part::Registry), &format!("{CONFLUENT_PATH}/subjects"))
+        == Some(200)
+}

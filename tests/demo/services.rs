@@ -1,0 +1,259 @@
+//! Our own programs, run by their commands.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+const READY: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(60);
+const LINKS: &str = include_str!("links.jsonl");
+
+/// Producer and processors of the demo.
+pub struct Services {
+    env: Vec<(&'static str, String)>,
+    logs: PathBuf,
+    links: PathBuf,
+    listen: SocketAddr,
+    children: Vec<(&'static str, Child)>,
+}
+
+/// What `producer import` says it did.
+pub struct Imported {
+    /// Lines read.
+    pub lines: u64,
+    /// Lines that are clicks.
+    pub clicks: u64,
+}
+
+impl Services {
+    /// Nothing runs yet.
+    pub fn new(folder: &Path, stack: &[(&'static str, String)]) -> Result<Self> {
+        let logs = folder.join("logs");
+        std::fs::create_dir_all(&logs)?;
+        let links = folder.join("links.jsonl");
+        std::fs::write(&links, LINKS)?;
+        let listen = free(8080)?;
+        let mut env = stack.to_vec();
+        env.push(("CLICKTRAIL_LISTEN", listen.to_string()));
+        env.push(("CLICKTRAIL_PRODUCER_ADMIN_LISTEN", free(9180)?.to_string()));
+        env.push(("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", free(9181)?.to_string()));
+        env.push(("CLICKTRAIL_LINKS", links.display().to_string()));
+        Ok(Self { env, logs, links, listen, children: Vec::new() })
+    }
+
+    /// Where redirects are answered.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// A path there.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(built(program)?);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// `processors setup`.
+    pub fn setup(&self) -> Result<()> {
+        let output = self.command("processors")?.arg("setup").output()?;
+        if !output.status.success() {
+            bail!("processors setup: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            println!("             {line}");
+        }
+        Ok(())
+    }
+
+    /// `producer serve` and `processors run`.
+    pub fn start(&mut self) -> Result<()> {
+        for (program, subcommand) in [("producer", "serve"), ("processors", "run")] {
+            let log = File::create(self.log(program))?;
+            let mut command = self.command(program)?;
+            command.arg(subcommand).stdin(Stdio::null());
+            command.stdout(log.try_clone()?).stderr(log);
+            // Ctrl-C is for the demo, which then stops them in order.
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            self.children.push((program, command.spawn()?));
+        }
+        Ok(())
+    }
+
+    /// Waits for the first 302, which is a click like any other.
+    pub fn first_redirect(&mut self) -> Result<()> {
+        let give_up = Instant::now() + READY;
+        loop {
+            match answer(self.listen, "/spring") {
+                Ok(line) if line.contains(" 302 ") => return Ok(()),
+                Ok(line) => bail!("instead of a redirect: {line:?}"),
+                Err(_) => {}
+            }
+            for (program, child) in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    bail!("{program} ended with {status}; its log: {}", self.logs.display());
+                }
+            }
+            if Instant::now() >= give_up {
+                bail!("no redirect within {} s; logs: {}", READY.as_secs(), self.logs.display());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// `producer import`.
+    pub fn import(&self, log: &Path) -> Result<Imported> {
+        let mut command = self.command("producer")?;
+        command.args(["import", "--format", "combined", "--source", "demo", "--links"]);
+        let output = command.arg(&self.links).arg(log).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!("producer import: {text}{errors}");
+        }
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            println!("             {line}");
+        }
+        let number = |name: &str| -> Result<u64> {
+            let words = text.split_whitespace();
+            let value = words.filter_map(|word| word.split_once('=')).find(|pair| pair.0 == name);
+            Ok(value.with_context(|| format!("no {name}= in {text:?}"))?.1.parse()?)
+        };
+        Ok(Imported { lines: number("lines")?, clicks: number("clicks")? })
+    }
+
+    fn log(&self, program: &str) -> PathBuf {
+        self.logs.join(format!("{program}.log"))
+    }
+
+    /// Ends them in order: what was answered is delivered, what was read is committed.
+    pub fn stop(&mut self) -> Result<()> {
+        for (program, mut child) in std::mem::take(&mut self.children) {
+            let give_up = Instant::now() + STOP;
+            terminate(&child);
+            loop {
+                if let Some(status) = child.try_wait()? {
+                    // An operator may have stopped it already, as the demo itself proposes.
+                    if !status.success() {
+                        let log = self.log(program);
+                        bail!("{program} ended with {status}:\n{}", tail(&log));
+                    }
+                    break;
+                }
+                if Instant::now() >= give_up {
+                    bail!("{program} does not end");
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints where everything is, and what to do with it.
+    pub fn things_to_try(&self, folder: &Path, stack: &[(&'static str, String)]) -> Result<()> {
+        let mut file = File::create(folder.join("env"))?;
+        for (name, value) in &self.env {
+            writeln!(file, "export {name}='{value}'")?;
+        }
+        let value = |name: &str| {
+            let found = self.env.iter().chain(stack).find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        };
+        let pid = self.children.iter().find(|child| child.0 == "processors");
+        let pid = pid.map(|(_, child)| child.id()).unwrap_or_default();
+        println!(
+            "\
+redirects   {redirects}
+metrics     http://{producer}/metrics  http://{processors}/metrics
+clickhouse  {clickhouse}/play  (user {user}, password {password}, database {database})
+kafka       {brokers}   registry {registry}
+logs        .demo/logs
+
+Three things to try, in another terminal at the top of the clone, after  . .demo/env
+1. Click, and see the row within a second:
+     curl -si {redirects} | head -3
+     curl -s \"$CLICKHOUSE_URL/?database=$CLICKHOUSE_DATABASE\" -u \"$CLICKHOUSE_USER:$CLICKHOUSE_PASSWORD\" \\
+       -d 'SELECT occurred_at, slug, outcome, browser, bot_class FROM clicks ORDER BY occurred_at DESC LIMIT 3'
+2. Replay all of history with Kafka's own tool, and see that no number changes:
+     kill {pid}          # the processors: they finish and commit what they have
+     java -cp \"$KAFKA_LIBS/*\" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand \\
+       --bootstrap-server $KAFKA_BROKERS --group clicktrail-processors --topic clicks.raw.v1 \\
+       --reset-offsets --to-earliest --execute
+     target/debug/processors run      # and Ctrl-C after a few seconds, or leave it running
+3. Prove it:
+     target/debug/processors audit
+
+Ctrl-C stops everything. The data stays; `make demo` goes on with it, `rm -rf .demo` forgets it.",
+            redirects = self.url("/spring"),
+            producer = value("CLICKTRAIL_PRODUCER_ADMIN_LISTEN"),
+            processors = value("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN"),
+            clickhouse = value("CLICKHOUSE_URL"),
+            user = value("CLICKHOUSE_USER"),
+            password = value("CLICKHOUSE_PASSWORD"),
+            database = value("CLICKHOUSE_DATABASE"),
+            brokers = value("KAFKA_BROKERS"),
+            registry = value("SCHEMA_REGISTRY_URL"),
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Services {
+    /// When something failed on the way: nothing is left behind.
+    fn drop(&mut self) {
+        for (_, child) in &mut self.children {
+            let _gone_already = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+fn terminate(child: &Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// Status line of the answer to `GET path`.
+fn answer(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// `port` of the loopback address if it is free, else any that is.
+fn free(port: u16) -> Result<SocketAddr> {
+    let wanted = SocketAddr::from(([127, 0, 0, 1], port));
+    let listener = TcpListener::bind(wanted).or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
+    Ok(listener.local_addr()?)
+}
+
+fn built(program: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let path = own.with_file_name(program);
+    if !path.is_file() {
+        bail!("{} is not built: cargo build --workspace --bins", path.display());
+    }
+    Ok(path)
+}
+
+fn tail(log: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(mut file) = File::open(log) {
+        let _as_much_as_is_text = file.read_to_string(&mut text);
+    }
+    let lines: Vec<_> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,60 @@
+//! Lines with the time since the start, and Ctrl-C.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// Says what was done and when.
+#[derive(Clone)]
+pub struct Steps {
+    began: Instant,
+}
+
+impl Steps {
+    /// The clock starts.
+    pub fn start() -> Self {
+        Self { began: Instant::now() }
+    }
+
+    /// One step is done.
+    pub fn say(&self, step: &str) {
+        println!("{:7.1} s  {step}", self.began.elapsed().as_secs_f64());
+    }
+}
+
+/// Whether the user wants to stop.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Whether a signal came.
+    pub fn raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Until one comes.
+    pub fn wait(&self) {
+        while !self.raised() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Takes SIGINT and SIGTERM, tells `also`, and leaves the rest to whoever looks.
+pub fn on_interrupt(also: impl Fn() + Send + 'static) -> Result<Stop> {
+    let stop = Stop::default();
+    let raised = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            if let Ok(token) = service::shutdown::on_signal() {
+                token.cancelled().await;
+            }
+        });
+        raised.0.store(true, Ordering::Relaxed);
+        also();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,71 @@
+//! Where the shared stack and the programs under test are, or how to get them.
+
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const START: &str = "start the backends and the tests with `make test`, or with \
+    `target/debug/stack run -- cargo test --workspace --test it`";
+
+/// The stack's addresses and users, as `stack env` prints them.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// `host:port` of the broker.
+    pub kafka: String,
+    /// Base URL of the schema registry.
+    pub registry: String,
+    /// Base URL of ClickHouse.
+    pub clickhouse: String,
+    /// Who may do everything, and the password.
+    pub user: (String, String),
+    /// Who may only read, and the password.
+    pub reader: (String, String),
+    /// Folder of Kafka's own tools.
+    pub kafka_libs: PathBuf,
+}
+
+impl Backends {
+    /// Reads the environment and knocks at each door.
+    ///
+    /// # Panics
+    /// When one is not named or does not answer, with the command that starts it.
+    pub fn find() -> Self {
+        let read = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {START}"))
+        };
+        let backends = Self {
+            kafka: read("KAFKA_BROKERS"),
+            registry: read("SCHEMA_REGISTRY_URL").trim_end_matches('/').to_owned(),
+            clickhouse: read("CLICKHOUSE_URL").trim_end_matches('/').to_owned(),
+            user: (read("CLICKHOUSE_USER"), read("CLICKHOUSE_PASSWORD")),
+            reader: (read("CLICKHOUSE_READONLY_USER"), read("CLICKHOUSE_READONLY_PASSWORD")),
+            kafka_libs: read("KAFKA_LIBS").into(),
+        };
+        for url in [&backends.kafka, &backends.registry, &backends.clickhouse] {
+            let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
+            let knock = || {
+                let address = host.to_socket_addrs().ok()?.next()?;
+                TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()
+            };
+            assert!(knock().is_some(), "{url} does not answer: {START}");
+        }
+        backends
+    }
+}
+
+/// The top of the checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the checkout")
+}
+
+/// A program of this workspace, from the build that the running test is of.
+///
+/// # Panics
+/// When it was not built.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let folder = own.parent().and_then(Path::parent).expect("a test stands in target/…/deps");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build --workspace --bins`", path.display());
+    path
+}

@@ -1,0 +1,108 @@
+//! A door before ClickHouse that can be told to lose what matters: the answer to an insert
+//! that was applied, or the insert itself.
+
+use std::io::{Read, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// A proxy to one server, on a port of its own; it goes with the test's process.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Its base URL.
+    pub url: String,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// Answers to inserts that are still to be lost.
+    lose: AtomicU32,
+    lost: AtomicU32,
+    /// Nobody gets through.
+    closed: AtomicBool,
+}
+
+impl Proxy {
+    /// A proxy to `url` (`http://host:port`).
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub fn before(url: &str) -> Self {
+        let target = url.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let faults = Arc::new(Faults::default());
+        let shared = Arc::clone(&faults);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if shared.closed.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(&target) else { continue };
+                join(client, server, &shared);
+            }
+        });
+        Self { url, faults }
+    }
+
+    /// Loses the answers to the next `count` inserts: the server has applied them, and the
+    /// client sees its connection break.
+    pub fn lose_answers(&self, count: u32) {
+        self.faults.lose.store(count, Ordering::SeqCst);
+    }
+
+    /// Answers lost so far.
+    pub fn lost(&self) -> u32 {
+        self.faults.lost.load(Ordering::SeqCst)
+    }
+
+    /// From now on new connections break at once (`true`), or get through again.
+    pub fn close(&self, closed: bool) {
+        self.faults.closed.store(closed, Ordering::SeqCst);
+    }
+}
+
+fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
+    let inserts = Arc::new(AtomicBool::new(false));
+    let copies =
+        [&client, &server].map(|stream| stream.try_clone().expect("a stream can be cloned"));
+    let [client_too, server_too] = copies;
+    let seen = Arc::clone(&inserts);
+    std::thread::spawn(move || {
+        copy(client_too, server_too, |piece| {
+            let insert = piece.windows(6).any(|window| window.eq_ignore_ascii_case(b"insert"));
+            // A head fits into one piece, so a word of it is not cut in two.
+            seen.fetch_or(insert, Ordering::SeqCst);
+            true
+        });
+    });
+    let faults = Arc::clone(faults);
+    std::thread::spawn(move || {
+        copy(server, client, |_| {
+            let take = |left: u32| left.checked_sub(1);
+            let lose = inserts.swap(false, Ordering::SeqCst)
+                && faults.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+            if lose {
+                faults.lost.fetch_add(1, Ordering::SeqCst);
+            }
+            !lose && !faults.closed.load(Ordering::SeqCst)
+        });
+    });
+}
+
+/// Copies until an end, or until `pass` refuses a piece; then both sides are cut.
+fn copy(mut from: TcpStream, mut to: TcpStream, mut pass: impl FnMut(&[u8]) -> bool) {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut piece) {
+            Ok(length)
+                if length > 0
+                    && pass(&piece[..length])
+                    && to.write_all(&piece[..length]).is_ok() => {}
+            _ => break,
+        }
+    }
+    from.shutdown(Shutdown::Both).ok();
+    to.shutdown(Shutdown::Both).ok();
+}

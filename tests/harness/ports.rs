@@ -1,0 +1,32 @@
+//! Ports for programs that want to be told one.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Below the range from which the system takes ports for outgoing connections: a port of that
+/// range may be taken between our look and the program's start, and now and then it is.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 10_000;
+
+/// A port of loopback that nobody listens on, and that no other call returns.
+///
+/// # Panics
+/// When all are taken.
+pub fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT)).unwrap();
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + start.wrapping_add(step) % COUNT;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port from {FIRST} on");
+}
+
+/// An address where nobody answers.
+pub fn closed_port() -> SocketAddr {
+    free_port()
+}

@@ -1,0 +1,22 @@
+//! Waiting for a condition, with an end.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before its test fails. Far above what it takes on two busy cores.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// After [`PATIENCE`], with `what` was waited for.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,323 @@
+//! One test's own topic, group and database, and the programs that work on them.
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use schemas::{Encoder, RawClick, SchemaId};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::backends::{Backends, program};
+use crate::child::{Child, Exit, Summary};
+use crate::kafka::{Kafka, Raw};
+use crate::ports::free_port;
+use crate::web::{self, Answer};
+
+/// Partitions of a world's topic.
+const PARTITIONS: &str = "3";
+
+/// A piece of the stack that nobody else touches.
+#[derive(Debug)]
+pub struct World {
+    /// The stack.
+    pub backends: Backends,
+    /// Its broker.
+    pub kafka: Kafka,
+    /// The log.
+    pub topic: String,
+    /// The database.
+    pub database: String,
+    /// The consumer group.
+    pub group: String,
+    folder: TempDir,
+    children: AtomicU32,
+}
+
+/// A running `producer serve`.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// `http://…` of the public port.
+    pub url: String,
+    /// `http://…` of the admin port.
+    pub admin: String,
+    /// Its file of links.
+    pub links: PathBuf,
+}
+
+/// A running `processors run`.
+#[derive(Debug)]
+pub struct Processors {
+    child: Child,
+    /// `http://…` of the admin port.
+    pub admin: String,
+}
+
+impl World {
+    /// A world whose names no other has; makes nothing yet.
+    pub fn new(name: &str) -> Self {
+        let backends = Backends::find();
+        let nonce = &Uuid::new_v4().simple().to_string()[..10];
+        Self {
+            kafka: Kafka { brokers: backends.kafka.clone() },
+            topic: format!("t.{}.{nonce}.v1", name.replace('_', "-")),
+            database: format!("t_{name}_{nonce}"),
+            group: format!("t-{}-{nonce}", name.replace('_', "-")),
+            folder: tempfile::tempdir().expect("a folder can be made"),
+            children: AtomicU32::new(0),
+            backends,
+        }
+    }
+
+    /// A folder that goes when the world goes.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The name of the dead-letter topic.
+    pub fn dead_letters(&self) -> String {
+        format!("{}.dlq", self.topic)
+    }
+
+    /// A program of ours with this world as its environment, and nothing of the caller's.
+    pub fn command(&self, name: &str, set: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(program(name));
+        for (variable, _) in std::env::vars_os() {
+            let text = variable.to_string_lossy();
+            if text.starts_with("CLICKTRAIL_") || text.starts_with("OTEL_") {
+                command.env_remove(&variable);
+            }
+        }
+        command
+            .env("KAFKA_BROKERS", &self.backends.kafka)
+            .env("SCHEMA_REGISTRY_URL", &self.backends.registry)
+            .env("CLICKHOUSE_URL", &self.backends.clickhouse)
+            .env("CLICKHOUSE_USER", &self.backends.user.0)
+            .env("CLICKHOUSE_PASSWORD", &self.backends.user.1)
+            .env("CLICKHOUSE_DATABASE", &self.database)
+            .env("CLICKTRAIL_TOPIC", &self.topic)
+            .envs(set.iter().copied());
+        command
+    }
+
+    /// Starts such a command.
+    pub fn start(&self, command: Command) -> Child {
+        let number = self.children.fetch_add(1, Ordering::Relaxed);
+        Child::start(command, self.folder().join(format!("child-{number}")))
+    }
+
+    /// Starts `processors setup`.
+    pub fn start_setup(&self) -> Child {
+        let mut command = self.command("processors", &[]);
+        command.args(["setup", "--partitions", PARTITIONS, "--replication", "1"]);
+        self.start(command)
+    }
+
+    /// Runs `processors setup` to a good end.
+    pub fn setup(&self) -> Exit {
+        self.start_setup().end().expect_code(0)
+    }
+
+    /// Runs `producer import` over `file` to a good end.
+    pub fn import(&self, file: &Path, args: &[&str]) -> (Summary, Exit) {
+        let mut command = self.command("producer", &[]);
+        command.args(["import", "--format", "combined"]).args(args).arg(file);
+        let exit = self.start(command).end().expect_code(0);
+        (exit.summary("import"), exit)
+    }
+
+    /// Starts `producer serve` with `links` (JSON lines) and waits until it answers.
+    pub fn serve(&self, links: &str, set: &[(&str, &str)]) -> Server {
+        let (public, admin) = (free_port(), free_port());
+        let file = self.folder().join(format!("links-{}.jsonl", public.port()));
+        std::fs::write(&file, links).expect("a file can be written");
+        let mut command = self.command("producer", set);
+        command.args(["serve", "--node", "test-node", "--links"]).arg(&file);
+        command.args(["--listen", &public.to_string(), "--admin-listen", &admin.to_string()]);
+        let mut server =
+            Server { child: self.start(command), url: url(public), admin: url(admin), links: file };
+        let ready = format!("{}/readyz", server.admin);
+        server
+            .child
+            .until("the producer is ready", || web::get(&ready).ok().filter(|a| a.status == 200));
+        server
+    }
+
+    /// Starts `processors run` and waits until it is ready. `args` come after `run`.
+    pub fn processors(&self, args: &[&str], set: &[(&str, &str)]) -> Processors {
+        self.processors_of(&self.group, args, set)
+    }
+
+    /// As [`World::processors`], of another group.
+    pub fn processors_of(&self, group: &str, args: &[&str], set: &[(&str, &str)]) -> Processors {
+        let admin = free_port();
+        let mut command = self.command("processors", set);
+        command.args(["run", "--group", group, "--admin-listen", &admin.to_string()]);
+        // A member that was killed is missed after seconds, not after most of a minute.
+        command.args([
+            "--kafka",
+            "session.timeout.ms=6000",
+            "--kafka",
+            "heartbeat.interval.ms=1000",
+        ]);
+        command.args(args);
+        let mut processors = Processors { child: self.start(command), admin: url(admin) };
+        let ready = format!("{}/readyz", processors.admin);
+        processors.child.until("the processors are ready", || {
+            web::get(&ready).ok().filter(|a| a.status == 200)
+        });
+        processors
+    }
+
+    /// Runs `processors audit`: its report and its exit code.
+    pub fn audit(&self) -> (serde_json::Value, i32) {
+        let mut command = self.command("processors", &[]);
+        command.args(["audit", "--json", "--wait-seconds", "5"]);
+        let exit = self.start(command).end();
+        let report = serde_json::from_str(&exit.out);
+        (report.unwrap_or_else(|error| panic!("{error}: {exit:?}")), exit.code.unwrap_or(-1))
+    }
+
+    /// Runs the audit and wants balanced books.
+    ///
+    /// # Panics
+    /// With the report when they are not.
+    pub fn balanced(&self) -> serde_json::Value {
+        let (report, code) = self.audit();
+        assert_eq!(code, 0, "{report:#}");
+        report
+    }
+
+    /// Asks ClickHouse; the answer is tab-separated text.
+    ///
+    /// # Errors
+    /// The server's words.
+    pub fn ask(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String, String> {
+        let base = format!("{}/", self.backends.clickhouse);
+        let url = reqwest::Url::parse_with_params(&base, settings).expect("a URL");
+        let (user, password) = &self.backends.user;
+        let headers = [
+            ("X-ClickHouse-User", user.as_str()),
+            ("X-ClickHouse-Key", password),
+            ("X-ClickHouse-Database", &self.database),
+        ];
+        let answer = web::request("POST", url.as_str(), &headers, sql)?;
+        if answer.status == 200 { Ok(answer.body.trim_end().to_owned()) } else { Err(answer.body) }
+    }
+
+    /// As [`World::ask`], for a query that cannot fail.
+    pub fn query(&self, sql: &str) -> String {
+        self.ask(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The one number that a query answers with.
+    pub fn number(&self, sql: &str) -> u64 {
+        let text = self.query(sql);
+        text.parse().unwrap_or_else(|_| panic!("{sql}: {text}"))
+    }
+
+    /// Clicks that a reader sees.
+    pub fn clicks(&self) -> u64 {
+        self.number("SELECT count() FROM clicks")
+    }
+
+    /// Whether the group has committed every position up to the log's end.
+    pub fn caught_up(&self) -> bool {
+        let committed = self.kafka.committed(&self.group, &self.topic);
+        let bounds = self.kafka.bounds(&self.topic);
+        bounds.iter().all(|(p, (_, high))| committed.get(p).copied().unwrap_or(0) == *high)
+    }
+
+    /// Resets the group to the log's start with Kafka's own tool, as an operator would.
+    pub fn kafka_reset(&self) {
+        let mut command = Command::new("java");
+        command.arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(self.backends.kafka_libs.join("*"));
+        command.arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
+        command.args(["--bootstrap-server", &self.backends.kafka, "--group", &self.group]);
+        command.args(["--topic", &self.topic, "--reset-offsets", "--to-earliest", "--execute"]);
+        let exit = self.start(command).end().expect_code(0);
+        assert!(exit.out.contains(&self.topic), "{exit:?}");
+    }
+
+    /// The id under which the registry knows the newest schema.
+    pub fn schema_id(&self) -> SchemaId {
+        let url = format!("{}/subjects/{}-value", self.backends.registry, self.topic);
+        let body =
+            serde_json::json!({ "schema": schemas::NEWEST, "schemaType": "AVRO" }).to_string();
+        let headers = [("Content-Type", "application/vnd.schemaregistry.v1+json")];
+        let answer = web::request("POST", &url, &headers, body).expect("the registry answers");
+        let value: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        SchemaId(value["id"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("an id"))
+    }
+
+    /// `count` good records for `partition`, of now.
+    pub fn good(&self, partition: i32, count: usize) -> Vec<Raw> {
+        let encoder = Encoder::new(self.schema_id()).expect("the newest schema");
+        let record = |_| {
+            let mut value = Vec::new();
+            let click =
+                RawClick::new(Uuid::now_v7(), jiff::Timestamp::now().as_microsecond(), "good");
+            encoder.encode(&click, &mut value).expect("a good click");
+            Raw { partition, value: Some(value), ..Raw::default() }
+        };
+        (0..count).map(record).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // As well as it can. The registry's subject stays: its schema is shared with all others.
+        self.ask(&format!("DROP DATABASE IF EXISTS {}", self.database), &[]).ok();
+        for topic in [&self.topic, &self.dead_letters()] {
+            self.kafka.delete_topic(topic).ok();
+        }
+    }
+}
+
+impl Processors {
+    /// Waits until the group has committed the log's end.
+    pub fn until_caught_up(&mut self, world: &World) {
+        self.child.until("the log's end is committed", || world.caught_up().then_some(()));
+    }
+}
+
+impl Server {
+    /// GET of a path on the public port.
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let url = format!("{}{path}", self.url);
+        web::request("GET", &url, headers, "").unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+}
+
+impl Deref for Processors {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl DerefMut for Processors {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Deref for Server {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}

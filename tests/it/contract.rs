@@ -1,0 +1,165 @@
+//! What others may rely on: the topic is read by strangers, and `setup` is safe to run.
+
+use harness::{Exit, Raw, World, root};
+use schemas::{SchemaId, TopicSpec};
+
+#[test]
+fn a_strangers_consumer_reads_every_field_through_the_registry() {
+    let world = World::new("stranger");
+    world.setup();
+    let links = r#"{"slug":"a","url":"https://example.com/ü","id":"link-a","version":7}"#;
+    let mut server = world.serve(links, &[]);
+    let sent =
+        [("User-Agent", "stranger/1"), ("Referer", "https://news.example/"), ("Sec-GPC", "1")];
+    let answer = server.get("/a?q=%C3%BC", &sent);
+    assert_eq!(answer.status, 302);
+    server.stop().expect_code(0);
+
+    let venv = root().join(".stack/venv/bin/python");
+    let python = std::env::var_os("CLICKTRAIL_OUTSIDER_PYTHON").map_or(venv, Into::into);
+    assert!(
+        python.exists(),
+        "no {}: make it with `python3 -m venv .stack/venv && .stack/venv/bin/pip install -r \
+         tests/outsider/requirements.txt`",
+        python.display()
+    );
+    let mut command = std::process::Command::new(python);
+    command.arg(root().join("tests/outsider/consume.py")).arg(&world.topic);
+    command.env("KAFKA_BROKERS", &world.backends.kafka);
+    command.env("SCHEMA_REGISTRY_URL", &world.backends.registry);
+    let exit = world.start(command).end().expect_code(0);
+    let record: serde_json::Value = serde_json::from_str(&exit.out).unwrap();
+    for (field, value) in [
+        ("slug", serde_json::json!("a")),
+        ("query", "q=%C3%BC".into()),
+        ("link_id", "link-a".into()),
+        ("link_version", 7.into()),
+        ("outcome", "redirected".into()),
+        ("status", 302.into()),
+        ("target_url", answer.header("location").unwrap().into()),
+        ("method", "GET".into()),
+        ("origin", "redirect".into()),
+        ("source", "test-node".into()),
+        ("client_ip", "7f000001".into()),
+        ("client_ip_policy", "full".into()),
+        ("user_agent", "stranger/1".into()),
+        ("referer", "https://news.example/".into()),
+        ("accept_language", serde_json::Value::Null),
+        ("gpc", true.into()),
+        ("dnt", false.into()),
+        ("visitor_id", serde_json::Value::Null),
+    ] {
+        assert_eq!(record[field], value, "{field} in {record:#}");
+    }
+    let id = uuid::Uuid::parse_str(record["event_id"].as_str().unwrap()).unwrap();
+    assert_eq!(id.get_version_num(), 7);
+    let minted_ms = id
+        .get_timestamp()
+        .map(|time| time.to_unix().0 * 1000 + u64::from(time.to_unix().1) / 1_000_000);
+    assert_eq!(record["occurred_at"].as_u64().map(|us| us / 1000), minted_ms);
+    let schema: serde_json::Value = serde_json::from_str(schemas::NEWEST).unwrap();
+    let fields = schema["fields"].as_array().unwrap();
+    assert_eq!(record.as_object().unwrap().len(), fields.len(), "no field is lost: {record:#}");
+}
+
+#[test]
+fn setup_run_again_changes_nothing() {
+    let world = World::new("again");
+    let first = world.setup();
+    assert!(
+        first.out.contains("created topic") && first.out.contains("applied migration"),
+        "{first:?}"
+    );
+    let tables = "SELECT name, uuid, create_table_query FROM system.tables WHERE database = currentDatabase() ORDER BY name";
+    let before = (world.query(tables), world.kafka.settings(&world.topic));
+    let second = world.setup();
+    assert_eq!(second.out.trim(), "setup: nothing to change");
+    assert_eq!((world.query(tables), world.kafka.settings(&world.topic)), before);
+}
+
+#[test]
+fn two_setups_at_once_both_succeed() {
+    let world = World::new("at_once");
+    let mut both = [world.start_setup(), world.start_setup()];
+    for setup in &mut both {
+        setup.end().expect_code(0);
+    }
+    assert_eq!(world.setup().out.trim(), "setup: nothing to change");
+    world.kafka.produce(&world.topic, &world.good(0, 3));
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    assert_eq!(world.clicks(), 3);
+}
+
+#[test]
+fn setup_mends_a_topic_that_drifted_and_keeps_what_an_operator_set() {
+    let world = World::new("drift");
+    world.setup();
+    // The broker's call replaces all of them, so what the description asks for is gone.
+    world.kafka.configure(&world.topic, &[("retention.ms", "1000"), ("segment.ms", "3600000")]);
+    let mended = world.setup();
+    assert!(mended.out.contains("set retention.ms"), "{mended:?}");
+    let settings = world.kafka.settings(&world.topic);
+    for (name, value) in &TopicSpec::clicks().config {
+        // Where the broker's default is what is wanted, nothing need be set.
+        let set = settings.get(name);
+        assert!(set.is_none_or(|set| set == value), "{name} is {set:?}");
+    }
+    assert_eq!(settings["retention.ms"], TopicSpec::clicks().config["retention.ms"]);
+    assert_eq!(settings["message.timestamp.type"], "LogAppendTime");
+    assert_eq!(settings["segment.ms"], "3600000", "the operator's own");
+    assert_eq!(world.setup().out.trim(), "setup: nothing to change");
+}
+
+/// Wants a setup that refuses with this code, which says what to do.
+fn refused(world: &World, code: &str) -> Exit {
+    let exit = world.start_setup().end().expect_code(78);
+    assert!(exit.err.contains(&format!("processors: {code}: ")), "{exit:?}");
+    exit
+}
+
+#[test]
+fn a_migration_that_was_edited_after_it_was_applied_is_refused() {
+    let world = World::new("edited");
+    world.setup();
+    world.query(
+        "INSERT INTO schema_migrations (name, checksum) VALUES ('0001_click_versions', 'another')",
+    );
+    let exit = refused(&world, "migration_edited");
+    assert!(exit.err.contains("0001_click_versions"), "{exit:?}");
+}
+
+#[test]
+fn a_registry_that_the_log_was_not_written_with_is_refused() {
+    let world = World::new("registry");
+    world.setup();
+    let mut records = world.good(0, 2);
+    world.kafka.produce(&world.topic, &records);
+    world.setup();
+    let mut value = Vec::new();
+    schemas::frame(SchemaId(999_999_998), &mut value);
+    value.extend_from_slice(&records[0].value.take().unwrap()[5..]);
+    world
+        .kafka
+        .produce(&world.topic, &[Raw { partition: 1, value: Some(value), ..Raw::default() }]);
+    let exit = refused(&world, "registry_ids_disagree");
+    assert!(exit.err.contains("999999998"), "{exit:?}");
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_refused_with_the_nearest_name() {
+    let world = World::new("misspelt");
+    for (program, arguments, code) in [
+        ("processors", &["audit"][..], &[64][..]),
+        ("producer", &["import", "--format", "combined", "none.log"], &[64, 78]),
+    ] {
+        let mut command = world.command(program, &[("CLICKTRAIL_TOPICS", "x")]);
+        command.args(arguments);
+        let exit = world.start(command).end();
+        assert!(code.contains(&exit.code.unwrap_or(0)), "{exit:?}");
+        assert!(
+            exit.err.contains("CLICKTRAIL_TOPICS") && exit.err.contains("CLICKTRAIL_TOPIC?"),
+            "{exit:?}"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The committed position: never ahead of what is durable, and where reading starts.
+
+use std::collections::BTreeMap;
+
+use harness::{World, access_log, metric};
+
+fn rows_below(world: &World, positions: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
+    let count = |(partition, position): (&i32, &i64)| {
+        let sql = format!(
+            "SELECT uniqExact(kafka_offset) FROM click_versions \
+             WHERE kafka_partition = {partition} AND kafka_offset < {position}"
+        );
+        (*partition, i64::try_from(world.number(&sql)).unwrap())
+    };
+    positions.iter().map(count).collect()
+}
+
+#[test]
+fn at_no_moment_is_a_position_committed_ahead_of_durable_rows() {
+    let world = World::new("ahead");
+    world.setup();
+    let log = access_log(world.folder());
+    world.import(&log.file, &[]);
+    let all = world.kafka.records(&world.topic);
+    let mut processors = world.processors(&[], &[("CLICKTRAIL_BATCH_ROWS", "200")]);
+    let mut midway = 0;
+    processors.until("the log's end is committed", || {
+        // Positions first: rows that come after they were asked for only help.
+        let committed = world.kafka.committed(&world.group, &world.topic);
+        assert_eq!(rows_below(&world, &committed), committed, "every offset below has its row");
+        let sum: i64 = committed.values().sum();
+        midway += u32::from(0 < sum && sum < all);
+        (sum == all).then_some(())
+    });
+    assert!(midway >= 3, "looked {midway} times while it ran, which proves little");
+}
+
+#[test]
+fn a_graceful_stop_commits_what_was_read_and_the_next_start_reads_nothing_twice() {
+    let world = World::new("graceful");
+    world.setup();
+    let log = access_log(world.folder());
+    world.import(&log.file, &[]);
+    let small = [("CLICKTRAIL_BATCH_ROWS", "500")];
+    let mut processors = world.processors(&[], &small);
+    processors.until("the first rows", || (world.clicks() > 0).then_some(()));
+    let first = processors.stop().expect_code(0).summary("run");
+    let committed = world.kafka.committed(&world.group, &world.topic);
+    let sum: i64 = committed.values().sum();
+    assert!(0 < sum && u64::try_from(sum).unwrap() < log.clicks, "stopped in the middle, at {sum}");
+    assert_eq!(first.get("records"), u64::try_from(sum).unwrap(), "all that was read is committed");
+    assert_eq!(first.get("rows"), world.clicks(), "and nothing else is there");
+
+    let mut processors = world.processors(&[], &small);
+    processors.until_caught_up(&world);
+    let second = processors.stop().expect_code(0).summary("run");
+    assert_eq!(
+        first.get("records") + second.get("records"),
+        log.clicks,
+        "each record was read once"
+    );
+    assert_eq!(world.number("SELECT count() FROM click_versions"), log.clicks);
+
+    let mut processors = world.processors(&[], &small);
+    let admin = processors.admin.clone();
+    processors.until("the partitions are assigned", || {
+        let assigned = metric(&admin, "clicktrail_processors_partitions_assigned")?;
+        (assigned > 2.0).then_some(())
+    });
+    let third = processors.stop().expect_code(0).summary("run");
+    assert_eq!(third.get("records"), 0, "nothing was left to read");
+}
+
+#[test]
+fn a_partition_that_is_added_later_is_read_from_its_start() {
+    let world = World::new("grown");
+    world.setup();
+    world.kafka.produce(&world.topic, &world.good(0, 10));
+    let mut processors =
+        world.processors(&["--kafka", "topic.metadata.refresh.interval.ms=500"], &[]);
+    processors.until_caught_up(&world);
+    assert_eq!(world.clicks(), 10);
+    world.kafka.grow(&world.topic, 5);
+    // Written at once: who starts a new partition at its end, as the client's default is, misses
+    // these.
+    world.kafka.produce(&world.topic, &[world.good(3, 20), world.good(4, 30)].concat());
+    processors.until_caught_up(&world);
+    assert_eq!(world.clicks(), 60);
+    world.balanced();
+}
+
+#[test]
+fn positions_outside_the_log_are_told_and_reading_goes_on_from_its_start() {
+    let world = World::new("outside");
+    world.setup();
+    world
+        .kafka
+        .produce(&world.topic, &[world.good(0, 10), world.good(1, 10), world.good(2, 10)].concat());
+    // Beyond the end: the topic was made anew. Below the start: retention was faster.
+    world.kafka.commit(&world.group, &world.topic, &[(0, 500), (1, 2), (2, 4)]);
+    world.kafka.expire(&world.topic, 1, 5);
+    let mut processors = world.processors(&[], &[]);
+    let admin = processors.admin.clone();
+    processors.until_caught_up(&world);
+    let of = |partition: i32| {
+        let sql = format!(
+            "SELECT count(), min(kafka_offset) FROM clicks WHERE kafka_partition = {partition}"
+        );
+        world.query(&sql)
+    };
+    assert_eq!([of(0), of(1), of(2)], ["10\t0", "5\t5", "6\t4"]);
+    processors.until("the loss is counted", || {
+        metric(&admin, "clicktrail_processors_records_expired_total").filter(|lost| *lost > 0.0)
+    });
+    assert_eq!(metric(&admin, "clicktrail_processors_records_expired_total"), Some(3.0));
+    let log = processors.stop().expect_code(0).err;
+    assert!(log.contains("position_beyond_end") && log.contains("records_expired"), "{log}");
+}

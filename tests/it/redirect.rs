@@ -1,0 +1,191 @@
+//! The redirect answers at once whatever is behind it, and each answer is a click in the log.
+
+use std::time::{Duration, Instant};
+
+use harness::{Logged, Server, World, closed_port, request};
+use schemas::{Decoder, Method, NEWEST, Origin, Outcome, RawClick, TraceParent, headers, unframe};
+
+const LINKS: &str = r#"
+{"slug":"a","url":"https://example.com/landing?utm_source=mail","id":"link-a","version":3}
+{"slug":"off","url":"https://example.com/off","id":"link-off","disabled":true}
+{"slug":"old","url":"https://example.com/old","id":"link-old","expires":"2020-01-01T00:00:00Z"}
+"#;
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn ask(server: &Server, method: &str, path: &str, headers: &[(&str, &str)]) -> harness::Answer {
+    request(method, &format!("{}{path}", server.url), headers, "").unwrap()
+}
+
+/// The clicks of the log by their slugs; each slug is asked for once in a test.
+fn click<'a>(
+    records: &'a [Logged],
+    decoder: &Decoder,
+    slug: &str,
+    method: Method,
+) -> (RawClick<'a>, &'a Logged) {
+    let decoded = records.iter().map(|record| {
+        let (_, datum) = unframe(record.value.as_deref().unwrap()).unwrap();
+        (decoder.decode(datum).unwrap(), record)
+    });
+    let mut found = decoded.filter(|(click, _)| click.slug == slug && click.method == method);
+    let first = found.next().unwrap_or_else(|| panic!("no click of {slug}"));
+    assert!(found.next().is_none(), "two clicks of {slug}");
+    first
+}
+
+#[test]
+fn each_answer_is_one_record_with_what_the_visitor_sent_and_got() {
+    let world = World::new("redirect");
+    world.setup();
+    let mut server = world.serve(LINKS, &[]);
+    let sent = [
+        ("Host", "Short.Example:8080"),
+        ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ("Referer", "https://news.example/item"),
+        ("Accept-Language", "de-AT,de"),
+        ("DNT", "1"),
+    ];
+    let answer = ask(&server, "GET", "/a?x=1", &sent);
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.header("location"), Some("https://example.com/landing?utm_source=mail"));
+    assert_eq!(answer.header("cache-control"), Some("private, no-store"));
+    assert_eq!(answer.body, "");
+    for (method, path, status) in [
+        ("HEAD", "/a", 302),
+        ("GET", "/nowhere", 404),
+        ("GET", "/off", 404),
+        ("GET", "/old", 410),
+        ("GET", "/", 200),
+        ("GET", "/robots.txt", 200),
+        ("POST", "/a", 405),
+        ("DELETE", "/a", 405),
+    ] {
+        let answer = ask(&server, method, path, &[]);
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.header("location").is_some(), status == 302, "{method} {path}");
+        if status == 405 {
+            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+        }
+    }
+    let books = server.stop().expect_code(0).summary("serve");
+    // 405 is no visit of a link.
+    assert_eq!((books.get("clicks"), books.get("delivered"), books.get("undelivered")), (7, 7, 0));
+    assert_eq!(books.get("redirects"), 2);
+
+    let records = world.kafka.read(&world.topic);
+    assert_eq!(records.len(), 7);
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let (got, _) = click(&records, &decoder, "a", Method::Get);
+    assert_eq!(got.domain, Some("short.example"));
+    assert_eq!((got.query, got.status, got.outcome), (Some("x=1"), 302, Outcome::Redirected));
+    assert_eq!((got.link_id, got.link_version), (Some("link-a"), Some(3)));
+    assert_eq!(got.target_url, Some("https://example.com/landing?utm_source=mail"));
+    assert_eq!(got.user_agent, Some(sent[1].1));
+    assert_eq!((got.referer, got.accept_language), (Some(sent[2].1), Some(sent[3].1)));
+    assert_eq!((got.origin, got.source, got.dnt), (Origin::Redirect, "test-node", true));
+    assert_eq!(got.client_ip, Some(&[127, 0, 0, 1][..]));
+    let now = jiff::Timestamp::now().as_microsecond();
+    assert!((now - got.occurred_at).abs() < 120_000_000, "occurred at {}", got.occurred_at);
+    for (slug, method, outcome, link) in [
+        ("a", Method::Head, Outcome::Redirected, Some("link-a")),
+        ("nowhere", Method::Get, Outcome::NotFound, None),
+        ("off", Method::Get, Outcome::Disabled, Some("link-off")),
+        ("old", Method::Get, Outcome::Expired, Some("link-old")),
+        ("", Method::Get, Outcome::BaseUrl, None),
+        ("robots.txt", Method::Get, Outcome::Reserved, None),
+    ] {
+        let (got, _) = click(&records, &decoder, slug, method);
+        assert_eq!((got.outcome, got.link_id), (outcome, link), "{slug}");
+    }
+}
+
+#[test]
+fn a_visit_and_its_record_are_of_one_trace() {
+    let world = World::new("trace");
+    world.setup();
+    let mut server = world.serve(LINKS, &[]);
+    let unsampled = PARENT.replace("-01", "-00");
+    let cases = [
+        ("sampled", vec![("traceparent", PARENT), ("tracestate", "vendor=1")], Some(true)),
+        ("unsampled", vec![("traceparent", unsampled.as_str())], Some(false)),
+        ("none", vec![], None),
+        ("broken", vec![("traceparent", "00-nonsense"), ("tracestate", "vendor=1")], None),
+    ];
+    let mut answered = Vec::new();
+    for (slug, headers, _) in &cases {
+        let answer = ask(&server, "GET", &format!("/{slug}"), headers);
+        answered.push(answer.header("traceparent").expect("a traceparent comes back").to_owned());
+    }
+    server.stop().expect_code(0);
+    let records = world.kafka.read(&world.topic);
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let parent = TraceParent::parse(PARENT.as_bytes()).unwrap();
+    for ((slug, _, taken_up), answered) in cases.iter().zip(&answered) {
+        let (_, record) = click(&records, &decoder, slug, Method::Get);
+        assert_eq!(record.header(headers::TRACEPARENT), Some(answered.as_str()), "{slug}");
+        assert_eq!(record.header(headers::CONTENT_TYPE), Some(headers::CONTENT_TYPE_AVRO));
+        let trace = TraceParent::parse(answered.as_bytes()).unwrap();
+        assert_eq!(trace.trace_id == parent.trace_id, taken_up.is_some(), "{slug}");
+        assert_eq!(trace.sampled, *taken_up == Some(true), "{slug}: nobody follows it");
+        assert_ne!(trace.span_id, parent.span_id, "{slug}");
+        let state = (*slug == "sampled").then_some("vendor=1");
+        assert_eq!(record.header(headers::TRACESTATE), state, "{slug}");
+    }
+    assert_ne!(answered[2], answered[3], "each visit without a trace starts its own");
+}
+
+#[test]
+fn without_a_broker_visitors_are_redirected_and_every_lost_click_is_counted() {
+    let world = World::new("no_broker");
+    world.setup();
+    let nobody = closed_port().to_string();
+    let set = [
+        ("KAFKA_BROKERS", nobody.as_str()),
+        ("CLICKTRAIL_QUEUE_CLICKS", "20"),
+        ("CLICKTRAIL_FLUSH_SECONDS", "1"),
+    ];
+    let mut server = world.serve(LINKS, &set);
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(ask(&server, "GET", "/a", &[]).status, 302);
+    }
+    // Each would wait for seconds if it waited for the broker at all.
+    assert!(began.elapsed() < Duration::from_secs(10), "50 redirects took {:?}", began.elapsed());
+    let admin = server.admin.clone();
+    let degraded = server.until("the outage is told", || {
+        let answer = harness::get(&format!("{admin}/readyz")).ok()?;
+        answer.body.contains("degraded").then_some(answer)
+    });
+    assert_eq!(degraded.status, 200, "redirects go on, so it stays ready");
+    let metrics = harness::get(&format!("{admin}/metrics")).unwrap().body;
+    let full = r#"clicktrail_producer_clicks_undelivered_total{code="queue_full"} 30"#;
+    assert!(metrics.contains(full), "{metrics}");
+    let exit = server.stop().expect_code(75);
+    let books = exit.summary("serve");
+    assert_eq!(
+        (books.get("clicks"), books.get("delivered"), books.get("undelivered")),
+        (50, 0, 50)
+    );
+}
+
+#[test]
+fn links_are_read_again_on_request_and_a_broken_file_changes_nothing() {
+    let world = World::new("reload");
+    world.setup();
+    let mut server = world.serve(LINKS, &[]);
+    let admin = server.admin.clone();
+    let file = server.links.clone();
+    assert_eq!(ask(&server, "GET", "/b", &[]).status, 404, "the healthy case");
+    let reload = |server: &mut Server, text: &str, result: &str| {
+        std::fs::write(&file, text).unwrap();
+        server.signal(harness::Signal::HUP);
+        let name = format!("clicktrail_producer_link_reloads_total{{result=\"{result}\"}}");
+        server.until("the reload is counted", || harness::metric(&admin, &name));
+    };
+    reload(&mut server, "{\"slug\":\"b\",\"url\":\"https://example.com/b\"}\n", "ok");
+    assert_eq!(ask(&server, "GET", "/b", &[]).status, 302);
+    assert_eq!(ask(&server, "GET", "/a", &[]).status, 404);
+    reload(&mut server, "{\"slug\":\"c\",\"url\":\"javascript:alert(1)\"}\n", "error");
+    assert_eq!(ask(&server, "GET", "/b", &[]).status, 302);
+    server.stop().expect_code(0);
+}

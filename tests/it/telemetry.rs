@@ -1,0 +1,105 @@
+//! Traces reach from the visitor to the row, and both services tell how they fare.
+
+use harness::{Collector, World, get};
+
+const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
+
+fn trace(sampled: bool) -> (String, uuid::Uuid) {
+    let id = uuid::Uuid::new_v4();
+    (format!("00-{}-00f067aa0ba902b7-0{}", id.simple(), u8::from(sampled)), id)
+}
+
+#[test]
+fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
+    let world = World::new("spans");
+    world.setup();
+    let (producers, processings) = (Collector::start(), Collector::start());
+    let mut server = world.serve(LINKS, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &producers.endpoint)]);
+    let ((sampled, followed), (unsampled, ignored)) = (trace(true), trace(false));
+    assert_eq!(server.get("/a", &[("traceparent", &sampled)]).status, 302);
+    assert_eq!(server.get("/a", &[("traceparent", &unsampled)]).status, 302);
+    server.stop().expect_code(0);
+    assert!(producers.holds(followed.as_bytes()), "the redirect's span");
+    assert!(producers.holds(b"redirect") && producers.holds(b"clicktrail-producer"));
+    assert!(!producers.holds(ignored.as_bytes()), "nobody asked for this one");
+
+    let set = [("OTEL_EXPORTER_OTLP_ENDPOINT", processings.endpoint.as_str())];
+    let mut processors = world.processors(&[], &set);
+    processors.until_caught_up(&world);
+    processors.stop().expect_code(0);
+    assert!(processings.holds(followed.as_bytes()), "a link of the span that processed it");
+    assert!(processings.holds(b"process") && processings.holds(b"insert"));
+    assert!(!processings.holds(ignored.as_bytes()));
+    let rows = world.query("SELECT lower(hex(trace_id)) FROM clicks ORDER BY ALL");
+    assert_eq!(rows, format!("{}\n{}", "0".repeat(32), followed.simple()));
+}
+
+#[test]
+fn without_an_endpoint_no_span_leaves_and_the_parents_trace_goes_on_all_the_same() {
+    let world = World::new("no_spans");
+    world.setup();
+    let mut server = world.serve(LINKS, &[]);
+    let (sampled, followed) = trace(true);
+    server.get("/a", &[("traceparent", &sampled)]);
+    let log = server.stop().expect_code(0).err;
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    let log = log + &processors.stop().expect_code(0).err;
+    assert_eq!(
+        world.query("SELECT lower(hex(trace_id)) FROM clicks"),
+        followed.simple().to_string()
+    );
+    // The default endpoint of the protocol, which an exporter without a setting would try.
+    assert!(!log.contains("4318") && !log.to_lowercase().contains("otlp"), "{log}");
+}
+
+/// Holds a page of metrics against the format, and returns the names of its families.
+fn families(page: &str) -> Vec<String> {
+    let mut families = Vec::new();
+    assert!(page.ends_with("# EOF\n"), "{page}");
+    for line in page.lines().filter(|line| *line != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            families.push(name.to_owned());
+        } else if !line.starts_with("# ") {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{line}");
+            let family = families.last().unwrap_or_else(|| panic!("{line} before any TYPE"));
+            assert!(series.starts_with(family.as_str()), "{line} is not of {family}");
+        }
+    }
+    families
+}
+
+#[test]
+fn both_services_serve_their_probes_and_metrics() {
+    let world = World::new("probes");
+    world.setup();
+    let server = world.serve(LINKS, &[]);
+    server.get("/a", &[]);
+    let mut processors = world.processors(&[], &[]);
+    let admin = processors.admin.clone();
+    processors.until("the click is a row", || (world.clicks() == 1).then_some(()));
+    for (admin, prefix, at_least) in
+        [(&server.admin, "clicktrail_producer_", 15), (&admin, "clicktrail_processors_", 12)]
+    {
+        for path in ["livez", "readyz"] {
+            let answer = get(&format!("{admin}/{path}")).unwrap();
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        let page = get(&format!("{admin}/metrics")).unwrap();
+        let kind = page.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+        let names = families(&page.body);
+        assert!(names.len() >= at_least, "{names:?}");
+        assert!(names.iter().all(|name| name.starts_with(prefix)), "{names:?}");
+        // Every queue has a bound and a gauge.
+        assert!(page.body.contains("bound") || page.body.contains("_max "), "{}", page.body);
+        assert_eq!(get(&format!("{admin}/nothing")).unwrap().status, 404);
+    }
+    // What health and metrics say is for operators: the public port has none of it.
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(server.get(path, &[]).status, 404, "{path}");
+    }
+}
