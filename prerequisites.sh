@@ -4,7 +4,7 @@
 set -euo pipefail
 
 declare -A package=([cc]=build-essential [make]=make [perl]=perl [pkg-config]=pkg-config
-  [java]=openjdk-17-jre-headless [mvn]=maven [npm]=npm [python3]=python3 [curl]=curl)
+  [java]=default-jre-headless [mvn]=maven [npm]=npm [python3]=python3 [curl]=curl)
 missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null || missing+=("${package[$program]}")

@@ -134,8 +134,8 @@ pub struct RunArgs {
     #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 100_000,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_rows: u32,
-    /// MiB of records in one insert at most; two inserts' worth may be in memory.
-    #[arg(long, env = "CLICKTRAIL_BATCH_MIB", default_value_t = 64,
+    /// MiB of records in one insert at most; three inserts' worth may be in memory.
+    #[arg(long, env = "CLICKTRAIL_BATCH_MIB", default_value_t = 32,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch_mib: u32,
     /// Milliseconds that a record waits for company.
@@ -148,6 +148,9 @@ pub struct RunArgs {
     pub drain_seconds: u64,
 }
 
+/// Two, so that the server always has one to work at while the other is made.
+const IN_FLIGHT_MAX: usize = 2;
+
 impl RunArgs {
     /// As the driver wants them.
     pub fn pace(&self) -> Pace {
@@ -156,6 +159,7 @@ impl RunArgs {
                 rows_max: self.batch_rows as usize,
                 bytes_max: self.batch_mib as usize * 1024 * 1024,
             },
+            in_flight_max: IN_FLIGHT_MAX,
             linger: Duration::from_millis(self.linger_ms),
             drain: Duration::from_secs(self.drain_seconds),
         }

@@ -1,8 +1,9 @@
-//! The loop: reads, gathers, hands batches over, and keeps the membership alive meanwhile.
+//! The loop: turns the trackers' actions into I/O and tells them what came of it.
 //!
-//! One batch is on its way while the next is gathered; when that one is full too,
-//! partitions are paused and polling goes on. All `select!` is here.
+//! Some batches are on their way while the next is gathered; when that one is full and no more may
+//! start, partitions are paused and polling goes on. All `select!` is here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,27 +12,37 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ErrorClass, ServerError};
-use crate::flow::{Batch, Limits, Reason};
-use crate::kafka::{Consumer, Notice};
+use crate::flow::{Action, Batch, BatchId, Input, Limits, Reason, Start, Tracker};
+use crate::kafka::{Consumer, Notice, Positions};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::retry::until_done;
 
 /// How the loop paces itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// What one batch may hold; two may be in memory.
+    /// What one batch may hold.
     pub limits: Limits,
+    /// Batches under way at once; one more is gathered meanwhile.
+    pub in_flight_max: usize,
     /// How long a record waits for company.
     pub linger: Duration,
     /// How long a stop may take to finish what was read.
     pub drain: Duration,
 }
 
-/// Often enough to notice a failed assignment soon.
+/// Often enough to notice a failed assignment and to repeat a refused commit soon.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often the broker is asked which positions it holds.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// An outage of the broker makes one line in this time.
 const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What the broker was asked about positions, one question at a time.
+#[derive(Debug)]
+enum Answer {
+    Committed(Positions, Result<(), ServerError>),
+    Found(Result<Positions, ServerError>),
+}
 
 /// The loop's state.
 #[derive(Debug)]
@@ -40,11 +51,16 @@ pub struct Driver {
     pipeline: Arc<Pipeline>,
     metrics: Metrics,
     pace: Pace,
+    trackers: BTreeMap<i32, Tracker>,
     gathered: Batch,
     /// When the first record of `gathered` came.
     since: Option<Instant>,
-    /// At most one task: a batch until its positions are committed.
-    in_flight: JoinSet<Result<(), ServerError>>,
+    batches: BatchId,
+    in_flight: JoinSet<Result<BatchId, ServerError>>,
+    to_commit: Positions,
+    /// At most one task.
+    asking: JoinSet<Answer>,
+    looked: Instant,
     paused: bool,
     complained: Option<Instant>,
 }
@@ -57,9 +73,14 @@ impl Driver {
             metrics: pipeline.metrics.clone(),
             pipeline: Arc::new(pipeline),
             pace,
+            trackers: BTreeMap::new(),
             gathered: Batch::default(),
             since: None,
+            batches: 0,
             in_flight: JoinSet::new(),
+            to_commit: Positions::new(),
+            asking: JoinSet::new(),
+            looked: Instant::now(),
             paused: false,
             complained: None,
         }
@@ -74,13 +95,14 @@ impl Driver {
         let mut beat = tokio::time::interval(BEAT);
         loop {
             let linger_ends = self.since.map(|since| since + self.pace.linger);
-            let free = self.in_flight.is_empty();
+            let room = self.has_room();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                _ = beat.tick() => self.hear()?,
-                Some(done) = self.in_flight.join_next() => self.landed(done)?,
-                () = at(linger_ends), if free => self.hand_over()?,
+                _ = beat.tick() => self.beat()?,
+                Some(landed) = self.in_flight.join_next() => self.landed(landed)?,
+                Some(answer) = self.asking.join_next() => self.answered(answer)?,
+                () = at(linger_ends), if room => self.hand_over()?,
                 filled = self.consumer.fill(&mut self.gathered, self.pace.limits) => {
                     self.filled(filled)?;
                 }
@@ -92,8 +114,7 @@ impl Driver {
             Err(_) => Err(ServerError::retryable(
                 "drain_timeout",
                 format!(
-                    "stopped after {} s with records read and not committed; they are read \
-                         again",
+                    "stopped after {} s with records read and not committed; they are read again",
                     drain.as_secs()
                 ),
             )),
@@ -101,28 +122,41 @@ impl Driver {
     }
 
     async fn drain(&mut self) -> Result<(), ServerError> {
-        while let Some(done) = self.in_flight.join_next().await {
-            self.landed(done)?;
-        }
         self.hand_over()?;
-        while let Some(done) = self.in_flight.join_next().await {
-            self.landed(done)?;
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let settled = self.trackers.values().all(Tracker::is_settled);
+            if settled && self.in_flight.is_empty() && self.asking.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = beat.tick() => self.beat()?,
+                Some(landed) = self.in_flight.join_next() => self.landed(landed)?,
+                Some(answer) = self.asking.join_next() => self.answered(answer)?,
+            }
         }
-        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < self.pace.in_flight_max
     }
 
     fn filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
         if let Err(error) = filled {
-            return self.complain(error);
+            return self.complain("read", error);
         }
         if self.since.is_none() && !self.gathered.is_empty() {
             self.since = Some(Instant::now());
         }
         self.gauge();
+        self.hand_over_when_full()
+    }
+
+    fn hand_over_when_full(&mut self) -> Result<(), ServerError> {
         if !self.gathered.is_full(self.pace.limits) {
             return Ok(());
         }
-        if self.in_flight.is_empty() {
+        if self.has_room() {
             return self.hand_over();
         }
         // Also when paused already: a partition may have been assigned since.
@@ -130,22 +164,10 @@ impl Driver {
         self.consumer.pause()
     }
 
-    fn landed(
-        &mut self,
-        done: Result<Result<(), ServerError>, JoinError>,
-    ) -> Result<(), ServerError> {
-        match done {
-            Ok(outcome) => outcome?,
-            Err(panicked) => return Err(ServerError::fatal("task_panicked", panicked)),
-        }
-        if self.gathered.is_full(self.pace.limits) {
-            return self.hand_over();
-        }
-        Ok(())
-    }
-
-    /// Sends the gathered batch on its way: durable first, committed then.
+    /// Sends the gathered batch on its way.
     fn hand_over(&mut self) -> Result<(), ServerError> {
+        // What was read under an assignment is told after its beginning and its end.
+        self.hear()?;
         let batch = std::mem::take(&mut self.gathered);
         self.since = None;
         if self.paused {
@@ -156,22 +178,137 @@ impl Driver {
         if batch.is_empty() {
             return Ok(());
         }
+        self.batches += 1;
+        let id = self.batches;
+        for (&partition, span) in batch.spans() {
+            let (epoch, first, next) = (span.epoch, span.first, span.next);
+            self.tell(partition, Input::Sent { batch: id, epoch, first, next })?;
+        }
         self.metrics.records.inc_by(batch.rows() as u64);
-        let (pipeline, consumer) = (Arc::clone(&self.pipeline), Arc::clone(&self.consumer));
-        let metrics = self.metrics.clone();
-        self.in_flight.spawn(async move {
-            let spans = Arc::new(pipeline.process(batch).await?);
-            until_done!("commit", &metrics, {
-                let (consumer, spans) = (Arc::clone(&consumer), Arc::clone(&spans));
-                async {
-                    tokio::task::spawn_blocking(move || consumer.commit(&spans))
-                        .await
-                        .map_err(|panicked| ServerError::fatal("task_panicked", panicked))?
+        let pipeline = Arc::clone(&self.pipeline);
+        self.in_flight.spawn(async move { pipeline.process(batch).await.map(|()| id) });
+        Ok(())
+    }
+
+    fn landed(
+        &mut self,
+        landed: Result<Result<BatchId, ServerError>, JoinError>,
+    ) -> Result<(), ServerError> {
+        let batch = landed.map_err(panicked)??;
+        self.tell_all(Input::Durable { batch })?;
+        self.hand_over_when_full()
+    }
+
+    fn tell_all(&mut self, input: Input) -> Result<(), ServerError> {
+        let partitions: Vec<i32> = self.trackers.keys().copied().collect();
+        partitions.into_iter().try_for_each(|partition| self.tell(partition, input))?;
+        self.ask();
+        Ok(())
+    }
+
+    fn tell(&mut self, partition: i32, input: Input) -> Result<(), ServerError> {
+        for action in self.trackers.entry(partition).or_default().step(input) {
+            match action {
+                Action::Commit { epoch, position } => {
+                    self.to_commit.insert(partition, (epoch, position));
                 }
+                Action::JumpedBack { from, to } => {
+                    self.metrics.jumps.inc();
+                    let code = "position_jumped_back";
+                    tracing::error!(
+                        code,
+                        partition,
+                        from,
+                        to,
+                        "the log was cut or made anew while it was read"
+                    );
+                }
+                Action::Moved { ours, theirs } => {
+                    self.metrics.jumps.inc();
+                    let code = "position_moved";
+                    tracing::warn!(
+                        code,
+                        partition,
+                        ours,
+                        theirs,
+                        "the committed position was moved by somebody else; reading on from there"
+                    );
+                    self.to_commit.remove(&partition);
+                    self.consumer.read_from(partition, theirs)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the broker what is to be asked: commits first, else, now and then, what it holds.
+    fn ask(&mut self) {
+        if !self.asking.is_empty() {
+            return;
+        }
+        let consumer = Arc::clone(&self.consumer);
+        if !self.to_commit.is_empty() {
+            let positions = std::mem::take(&mut self.to_commit);
+            self.asking.spawn_blocking(move || {
+                let outcome = consumer.commit(&positions);
+                Answer::Committed(positions, outcome)
             });
-            metrics.commits.inc();
-            Ok(())
-        });
+        } else if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.asking.spawn_blocking(move || Answer::Found(consumer.committed()));
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Answer, JoinError>) -> Result<(), ServerError> {
+        match answer.map_err(panicked)? {
+            Answer::Committed(positions, Ok(())) => {
+                self.metrics.commits.inc();
+                for (partition, (epoch, position)) in positions {
+                    self.tell(partition, Input::Acknowledged { epoch, position })?;
+                }
+            }
+            Answer::Committed(positions, Err(error)) => {
+                for (partition, (epoch, _)) in positions {
+                    self.tell(partition, Input::Refused { epoch })?;
+                }
+                self.complain("commit", error)?;
+            }
+            Answer::Found(Ok(positions)) => {
+                for (partition, (epoch, position)) in positions {
+                    self.tell(partition, Input::Found { epoch, position })?;
+                }
+            }
+            Answer::Found(Err(error)) => self.complain("look", error)?,
+        }
+        self.hear()?;
+        self.ask();
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), ServerError> {
+        self.hear()?;
+        self.tell_all(Input::Beat)
+    }
+
+    /// Takes in what happened to the assignment, and tells the operator.
+    fn hear(&mut self) -> Result<(), ServerError> {
+        for notice in self.consumer.notices()? {
+            match notice {
+                Notice::Assigned { partition, epoch, start, committed } => {
+                    self.metrics.lost.inc_by(start.lost().unsigned_abs());
+                    say(partition, start);
+                    let position = start.position;
+                    self.tell(partition, Input::Assigned { epoch, position, committed })?;
+                }
+                Notice::Ended { partition } => {
+                    tracing::info!(partition, "assignment ended");
+                    self.to_commit.remove(&partition);
+                    self.tell(partition, Input::Ended)?;
+                }
+            }
+        }
+        let assigned = self.trackers.values().filter(|tracker| tracker.epoch().is_some()).count();
+        self.metrics.assigned.set(i64::try_from(assigned).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -180,57 +317,49 @@ impl Driver {
         self.metrics.gathered_bytes.set(i64::try_from(self.gathered.bytes()).unwrap_or(i64::MAX));
     }
 
-    /// Tells what happened to the assignment.
-    fn hear(&mut self) -> Result<(), ServerError> {
-        for notice in self.consumer.notices()? {
-            self.metrics.lost.inc_by(notice.lost().unsigned_abs());
-            match notice {
-                Notice::Assigned { partition, start } => {
-                    let position = start.position;
-                    match start.reason {
-                        Reason::FirstRead | Reason::Resumed => {
-                            tracing::info!(partition, position, reason = ?start.reason, "assigned");
-                        }
-                        Reason::Expired { lost } => {
-                            let code = "records_expired";
-                            tracing::error!(
-                                code,
-                                partition,
-                                position,
-                                lost,
-                                "records were lost to retention before they were read"
-                            );
-                        }
-                        Reason::BeyondEnd => {
-                            let code = "position_beyond_end";
-                            tracing::error!(
-                                code,
-                                partition,
-                                position,
-                                "the committed position is beyond the log's end: the topic was made anew; reading it from its start"
-                            );
-                        }
-                    }
-                }
-                Notice::Ended { partition } => tracing::info!(partition, "assignment ended"),
-            }
-        }
-        let assigned = self.consumer.assigned();
-        self.metrics.assigned.set(i64::try_from(assigned).unwrap_or(i64::MAX));
-        Ok(())
-    }
-
-    fn complain(&mut self, error: ServerError) -> Result<(), ServerError> {
+    fn complain(&mut self, stage: &'static str, error: ServerError) -> Result<(), ServerError> {
         if error.class == ErrorClass::Fatal {
             return Err(error);
         }
-        self.metrics.retry("read", error.code);
+        self.metrics.retry(stage, error.code);
         if self.complained.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
             self.complained = Some(Instant::now());
-            tracing::warn!(code = error.code, %error, "reading is held up; the client tries again");
+            tracing::warn!(stage, code = error.code, %error, "waiting, and trying again");
         }
         Ok(())
     }
+}
+
+fn say(partition: i32, start: Start) {
+    let position = start.position;
+    match start.reason {
+        Reason::FirstRead | Reason::Resumed | Reason::Moved => {
+            tracing::info!(partition, position, reason = ?start.reason, "assigned");
+        }
+        Reason::Expired { lost } => {
+            let code = "records_expired";
+            tracing::error!(
+                code,
+                partition,
+                position,
+                lost,
+                "records were lost to retention before they were read"
+            );
+        }
+        Reason::BeyondEnd => {
+            let code = "position_beyond_end";
+            tracing::error!(
+                code,
+                partition,
+                position,
+                "the committed position is beyond the log's end: the topic was made anew; reading it from its start"
+            );
+        }
+    }
+}
+
+fn panicked(error: JoinError) -> ServerError {
+    ServerError::fatal("task_panicked", error)
 }
 
 async fn at(time: Option<Instant>) {

@@ -3,7 +3,9 @@
 mod backoff;
 mod batch;
 mod start;
+mod tracker;
 
 pub use backoff::Backoff;
 pub use batch::{Batch, Header, Limits, Record, Span};
 pub use start::{Reason, Start, start};
+pub use tracker::{Action, BatchId, Input, Tracker};

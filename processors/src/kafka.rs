@@ -5,7 +5,7 @@ mod dead_letters;
 mod log;
 mod topics;
 
-pub use consumer::{Consumer, Notice};
+pub use consumer::{Consumer, Notice, Positions};
 pub use dead_letters::DeadLetters;
 pub use log::{Bounds, LogReader};
 pub use topics::Topics;

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub lost: Counter,
     /// Commits that the broker acknowledged.
     pub commits: Counter,
+    /// Positions that moved without us: the log was cut, or an operator reset them.
+    pub jumps: Counter,
     /// Partitions that are ours.
     pub assigned: Gauge,
     /// Records waiting for an insert.
@@ -62,6 +64,7 @@ impl Metrics {
             batches: Counter::default(),
             lost: Counter::default(),
             commits: Counter::default(),
+            jumps: Counter::default(),
             assigned: Gauge::default(),
             gathered: Gauge::default(),
             gathered_bytes: Gauge::default(),
@@ -76,6 +79,7 @@ impl Metrics {
         registry.register("batches_inserted", "Inserts acknowledged", m.batches.clone());
         registry.register("records_expired", "Offsets lost to retention unread", m.lost.clone());
         registry.register("commits", "Commits acknowledged by the broker", m.commits.clone());
+        registry.register("position_jumps", "Positions moved by others", m.jumps.clone());
         registry.register("partitions_assigned", "Partitions owned", m.assigned.clone());
         registry.register("batch_rows", "Records waiting for an insert", m.gathered.clone());
         registry.register("batch_bytes", "Bytes waiting", m.gathered_bytes.clone());

@@ -4,7 +4,8 @@
 //! ClickHouse or acknowledged in the dead-letter topic, and its offset may be committed.
 #![expect(clippy::disallowed_methods, reason = "measures inserts, stamps dead letters")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +23,7 @@ use crate::decode::{decode, framed};
 use crate::decoders::{Decoders, Known};
 use crate::enrich::enrich;
 use crate::error::{RecordError, ServerError};
-use crate::flow::{Batch, Record, Span};
+use crate::flow::{Batch, Record};
 use crate::kafka::DeadLetters;
 use crate::metrics::Metrics;
 use crate::retry::until_done;
@@ -56,14 +57,11 @@ struct Judged<'a> {
 }
 
 impl Pipeline {
-    /// Makes a batch durable, waiting as long as servers are away; returns what it covered.
+    /// Makes a batch durable, waiting as long as servers are away.
     ///
     /// # Errors
     /// Only fatal ones. Nothing of the batch may then be committed.
-    pub async fn process(
-        self: Arc<Self>,
-        batch: Batch,
-    ) -> Result<BTreeMap<i32, Span>, ServerError> {
+    pub async fn process(self: Arc<Self>, batch: Batch) -> Result<(), ServerError> {
         let span = tracing::info_span!("process", records = batch.rows(), bytes = batch.bytes());
         let process = async {
             let known = self.schemas(&batch).await?;
@@ -73,15 +71,14 @@ impl Pipeline {
             self.insert(&judged.rows).await?;
             Ok(())
         };
-        process.instrument(span).await?;
-        Ok(batch.spans().clone())
+        process.instrument(span).await
     }
 
     async fn schemas(&self, batch: &Batch) -> Result<HashMap<SchemaId, Known>, ServerError> {
         let mut known = HashMap::new();
         for (id, _) in batch.records().filter_map(|record| framed(record).ok()) {
-            if !known.contains_key(&id) {
-                known.insert(id, until_done!("registry", &self.metrics, self.decoders.get(id)));
+            if let Entry::Vacant(entry) = known.entry(id) {
+                entry.insert(until_done!("registry", &self.metrics, self.decoders.get(id)));
             }
         }
         Ok(known)

@@ -149,7 +149,6 @@ fn away(error: &SRCError) -> ServerError {
     ServerError::retryable("registry_unreachable", format!("{}: {cause}", error.error))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unreachable(error: reqwest::Error) -> ServerError {
     ServerError::retryable("registry_unreachable", error)
 }

@@ -6,7 +6,6 @@
 //! union branch and enum symbol, and decodes each with the real decoder.
 
 use apache_avro::Schema;
-use apache_avro::schema::NamesRef;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use thiserror::Error;
@@ -78,11 +77,10 @@ fn covering(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
     let Schema::Record(record) = schema else {
         return Err(Incompatible::Unsupported(format!("{} at its top", schema_name(schema))));
     };
-    let names = NamesRef::new();
     let choices = record
         .fields
         .iter()
-        .map(|field| Ok((field.name.clone(), values(&field.schema, &names)?)))
+        .map(|field| Ok((field.name.clone(), values(&field.schema)?)))
         .collect::<Result<Vec<_>, Incompatible>>()?;
     let with = |changed: usize, choice: usize| {
         let fields = choices.iter().enumerate().map(|(index, (name, values))| {
@@ -102,7 +100,7 @@ fn covering(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
 
 /// Values that cover a type, the plainest first.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
-fn values(schema: &Schema, names: &NamesRef<'_>) -> Result<Vec<(String, Value)>, Incompatible> {
+fn values(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
     let one = |what: &str, value: Value| vec![(what.to_owned(), value)];
     let two = |a: Value, b: Value| vec![("small".to_owned(), a), ("large".to_owned(), b)];
     Ok(match schema {
@@ -124,7 +122,7 @@ fn values(schema: &Schema, names: &NamesRef<'_>) -> Result<Vec<(String, Value)>,
         Schema::Union(union) => {
             let mut all = Vec::new();
             for (branch, schema) in (0u32..).zip(union.variants()) {
-                for (what, value) in values(schema, names)? {
+                for (what, value) in values(schema)? {
                     all.push((what, Value::Union(branch, Box::new(value))));
                 }
             }

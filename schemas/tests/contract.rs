@@ -1,4 +1,5 @@
 //! The codec against an independent one, on the published examples and on broken bytes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;

@@ -35,7 +35,7 @@ const LIVE: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    let once = std::env::var_os("DEMO_ONCE").is_some_and(|value| value != "0" && value != "");
+    let once = std::env::var_os("DEMO_ONCE").is_some_and(|value| value != "0" && !value.is_empty());
     match demo(once) {
         Ok(books) => {
             println!("{books}");
@@ -69,59 +69,67 @@ fn demo(once: bool) -> Result<Books> {
         move || interrupt.raise()
     })?;
     stack.up().context("starting the parts")?;
-    let outcome = on_stack(&stack, &folder, &mut ledger, &steps, &stop, once);
+    let demo = Demo { env: stack.env()?, folder, steps, stop, once };
+    let outcome = demo.on_stack(&mut ledger);
     let down = stack.down();
     let books = outcome?;
     down.context("stopping the parts")?;
     Ok(books)
 }
 
-/// Everything between the stack's start and its end.
-fn on_stack(
-    stack: &Stack,
-    folder: &Path,
-    ledger: &mut Ledger,
-    steps: &Steps,
-    stop: &steps::Stop,
+/// What every part of the demo needs.
+struct Demo {
+    env: Vec<(&'static str, String)>,
+    folder: PathBuf,
+    steps: Steps,
+    stop: steps::Stop,
     once: bool,
-) -> Result<Books> {
-    let env = stack.env()?;
-    let mut services = Services::new(folder, &env)?;
-    services.setup()?;
-    steps.say("topics, schema and tables are there");
-    let tables = Tables::new(&env)?;
-    let began = tables.now()?;
-    let mut run = ledger.begin()?;
-    services.start()?;
-    services.first_redirect()?;
-    run.redirects += 1;
-    steps.say(&format!("first redirect answered: {}", services.url("/spring")));
+}
 
-    let log = input::log(folder)?;
-    run.imported_lines(&log, services.import(&log.path)?)?;
-    steps.say(&format!("imported {} ({} lines)", log.path.display(), log.lines));
-    run.imported_lines(&log, services.import(&log.path)?)?;
-    steps.say("imported it again: a re-send, which may not change a number");
+impl Demo {
+    /// Everything between the stack's start and its end.
+    fn on_stack(&self, ledger: &mut Ledger) -> Result<Books> {
+        let Self { env, folder, steps, stop, once } = self;
+        let mut services = Services::new(folder, env)?;
+        services.setup()?;
+        steps.say("topics, schema and tables are there");
+        let tables = Tables::new(env)?;
+        let began = tables.now()?;
+        let mut run = ledger.begin()?;
+        services.start()?;
+        services.first_redirect()?;
+        run.redirects += 1;
+        steps.say(&format!("first redirect answered: {}", services.url("/spring")));
 
-    let sent = load::run(services.address(), RATE, LIVE, stop)?;
-    run.redirects += sent.answered;
-    if sent.failed > 0 {
-        bail!("{} of the redirects were not answered: {}", sent.failed, sent.cause);
+        let log = input::log(folder)?;
+        run.imported_lines(&log, services.import(&log.path)?)?;
+        steps.say(&format!("imported {} ({} lines)", log.path.display(), log.lines));
+        run.imported_lines(&log, services.import(&log.path)?)?;
+        steps.say("imported it again: a re-send, which may not change a number");
+
+        let sent = load::run(services.address(), RATE, LIVE, stop)?;
+        run.redirects += sent.answered;
+        if sent.failed > 0 {
+            bail!("{} of the redirects were not answered: {}", sent.failed, sent.cause);
+        }
+        steps.say(&format!("{} live redirects answered at {RATE} a second", sent.answered));
+        ledger.close(run)?;
+
+        let books = settle(ledger, &tables, env, &began)?;
+        match books.balanced() {
+            true => steps.say("every click is a row"),
+            false => steps.say("the books do not balance"),
+        }
+        picture::draw(&tables)?;
+        println!("\n{books}\n");
+        if !once && !stop.raised() {
+            services.things_to_try(folder)?;
+            stop.wait();
+            println!("stopping");
+        }
+        services.stop()?;
+        Ok(books)
     }
-    steps.say(&format!("{} live redirects answered at {RATE} a second", sent.answered));
-    ledger.close(run)?;
-
-    let books = settle(ledger, &tables, &env, &began)?;
-    steps.say("every click is a row");
-    picture::draw(&tables)?;
-    println!("\n{books}\n");
-    if !once && !stop.raised() {
-        services.things_to_try(folder, &env)?;
-        stop.wait();
-        println!("stopping");
-    }
-    services.stop()?;
-    Ok(books)
 }
 
 /// Waits until the rows are there, or the time is over: the books then show what is missing.

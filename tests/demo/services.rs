@@ -158,13 +158,13 @@ impl Services {
     }
 
     /// Prints where everything is, and what to do with it.
-    pub fn things_to_try(&self, folder: &Path, stack: &[(&'static str, String)]) -> Result<()> {
+    pub fn things_to_try(&self, folder: &Path) -> Result<()> {
         let mut file = File::create(folder.join("env"))?;
         for (name, value) in &self.env {
             writeln!(file, "export {name}='{value}'")?;
         }
         let value = |name: &str| {
-            let found = self.env.iter().chain(stack).find(|(known, _)| *known == name);
+            let found = self.env.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.as_str()).unwrap_or_default()
         };
         let pid = self.children.iter().find(|child| child.0 == "processors");

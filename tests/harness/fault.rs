@@ -1,10 +1,13 @@
 //! A door before ClickHouse that can be told to lose what matters: the answer to an insert
-//! that was applied, or the insert itself.
+//! that was applied, or the way of every insert for a while.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A proxy to one server, on a port of its own; it goes with the test's process.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ struct Faults {
     lost: AtomicU32,
     /// Nobody gets through.
     closed: AtomicBool,
+    /// Inserts wait at the door.
+    held: AtomicBool,
 }
 
 impl Proxy {
@@ -57,6 +62,11 @@ impl Proxy {
         self.faults.lost.load(Ordering::SeqCst)
     }
 
+    /// From now on inserts wait here (`true`), or go on.
+    pub fn hold(&self, held: bool) {
+        self.faults.held.store(held, Ordering::SeqCst);
+    }
+
     /// From now on new connections break at once (`true`), or get through again.
     pub fn close(&self, closed: bool) {
         self.faults.closed.store(closed, Ordering::SeqCst);
@@ -68,12 +78,15 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     let copies =
         [&client, &server].map(|stream| stream.try_clone().expect("a stream can be cloned"));
     let [client_too, server_too] = copies;
-    let seen = Arc::clone(&inserts);
+    let (seen, door) = (Arc::clone(&inserts), Arc::clone(faults));
     std::thread::spawn(move || {
         copy(client_too, server_too, |piece| {
             let insert = piece.windows(6).any(|window| window.eq_ignore_ascii_case(b"insert"));
             // A head fits into one piece, so a word of it is not cut in two.
-            seen.fetch_or(insert, Ordering::SeqCst);
+            let insert = seen.fetch_or(insert, Ordering::SeqCst) || insert;
+            while insert && door.held.load(Ordering::SeqCst) {
+                std::thread::sleep(PAUSE);
+            }
             true
         });
     });

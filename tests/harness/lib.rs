@@ -3,7 +3,6 @@
 //! A [`World`] is one test's own topic, group and database on the shared stack. Every wait
 //! has an end and asks a condition; a child's log is shown when its test fails. A backend
 //! that is not there fails the test with the command that starts it, and is never skipped.
-#![expect(clippy::disallowed_methods, reason = "tests read clocks and the environment")]
 
 mod backends;
 mod child;

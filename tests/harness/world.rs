@@ -191,20 +191,33 @@ impl World {
         report
     }
 
+    /// Sends ClickHouse a request of its protocol, as `user`.
+    ///
+    /// # Errors
+    /// The client's words when no answer came.
+    pub fn send(
+        &self,
+        user: &(String, String),
+        method: &str,
+        parameters: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Result<Answer, String> {
+        let base = format!("{}/", self.backends.clickhouse);
+        let url = reqwest::Url::parse_with_params(&base, parameters).expect("a URL");
+        let headers = [
+            ("X-ClickHouse-User", user.0.as_str()),
+            ("X-ClickHouse-Key", &user.1),
+            ("X-ClickHouse-Database", &self.database),
+        ];
+        web::request(method, url.as_str(), &headers, body)
+    }
+
     /// Asks ClickHouse; the answer is tab-separated text.
     ///
     /// # Errors
     /// The server's words.
     pub fn ask(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String, String> {
-        let base = format!("{}/", self.backends.clickhouse);
-        let url = reqwest::Url::parse_with_params(&base, settings).expect("a URL");
-        let (user, password) = &self.backends.user;
-        let headers = [
-            ("X-ClickHouse-User", user.as_str()),
-            ("X-ClickHouse-Key", password),
-            ("X-ClickHouse-Database", &self.database),
-        ];
-        let answer = web::request("POST", url.as_str(), &headers, sql)?;
+        let answer = self.send(&self.backends.user, "POST", settings, sql)?;
         if answer.status == 200 { Ok(answer.body.trim_end().to_owned()) } else { Err(answer.body) }
     }
 

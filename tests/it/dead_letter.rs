@@ -49,7 +49,7 @@ fn spoiled(world: &World) -> Vec<(&'static str, Option<Vec<u8>>)> {
 
 /// Keys and headers that a careless copy would change: no value, an empty one, two of a name,
 /// bytes that are no text.
-fn odd(index: usize) -> (Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>) {
+fn odd(index: usize) -> Raw {
     let key = [None, Some(vec![]), Some(vec![0, 0xff, index as u8])];
     let headers = vec![
         ("null".to_owned(), None),
@@ -58,7 +58,7 @@ fn odd(index: usize) -> (Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>) {
         ("twice".to_owned(), Some(vec![0xfe, index as u8])),
         (headers::DEAD_LETTER_CODE.to_owned(), Some(b"of an earlier life".to_vec())),
     ];
-    (key[index % 3].clone(), headers)
+    Raw { key: key[index % 3].clone(), headers, ..Raw::default() }
 }
 
 #[test]
@@ -68,10 +68,9 @@ fn a_record_that_can_never_be_a_click_is_kept_whole_with_its_reason() {
     let spoiled = spoiled(&world);
     let mut records = Vec::new();
     for (index, (_, value)) in spoiled.iter().enumerate() {
-        let (key, headers) = odd(index);
         let partition = i32::try_from(index % 2).unwrap();
         records.extend(world.good(partition, 3));
-        records.push(Raw { partition, key, value: value.clone(), headers });
+        records.push(Raw { partition, value: value.clone(), ..odd(index) });
     }
     let good = u64::try_from(spoiled.len() * 3).unwrap();
     world.kafka.produce(&world.topic, &records);

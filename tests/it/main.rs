@@ -1,14 +1,21 @@
 //! The promises, one module each, against the real broker, registry and ClickHouse engine.
 //!
-//! The name of a test is the promise it holds. `golden` and `tidy` need no backend.
-#![expect(clippy::disallowed_methods, reason = "tests read clocks and the environment")]
+//! The name of a test is the promise it holds. `golden`, `model`, `seeded` and `tidy`
+//! need no backend.
 
 mod contract;
 mod dead_letter;
 mod delivery;
 mod front;
 mod golden;
+mod model;
 mod positions;
 mod redirect;
+mod seeded;
 mod telemetry;
 mod tidy;
+
+/// What `model.rs` is about, under the name that it also has when it is compiled alone.
+mod tracker {
+    pub(crate) use processors::flow::{Action, BatchId, Input, Tracker};
+}

@@ -1,8 +1,9 @@
 //! The committed position: never ahead of what is durable, and where reading starts.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use harness::{World, access_log, metric};
+use harness::{Proxy, World, access_log, metric};
 
 fn rows_below(world: &World, positions: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
     let count = |(partition, position): (&i32, &i64)| {
@@ -15,6 +16,14 @@ fn rows_below(world: &World, positions: &BTreeMap<i32, i64>) -> BTreeMap<i32, i6
     positions.iter().map(count).collect()
 }
 
+/// Holds the committed positions against the rows; returns how many records they pass.
+fn committed_and_durable(world: &World) -> i64 {
+    // Positions first: rows that come after they were asked for only help.
+    let committed = world.kafka.committed(&world.group, &world.topic);
+    assert_eq!(rows_below(world, &committed), committed, "every offset below has its row");
+    committed.values().sum()
+}
+
 #[test]
 fn at_no_moment_is_a_position_committed_ahead_of_durable_rows() {
     let world = World::new("ahead");
@@ -22,17 +31,31 @@ fn at_no_moment_is_a_position_committed_ahead_of_durable_rows() {
     let log = access_log(world.folder());
     world.import(&log.file, &[]);
     let all = world.kafka.records(&world.topic);
-    let mut processors = world.processors(&[], &[("CLICKTRAIL_BATCH_ROWS", "200")]);
-    let mut midway = 0;
-    processors.until("the log's end is committed", || {
-        // Positions first: rows that come after they were asked for only help.
-        let committed = world.kafka.committed(&world.group, &world.topic);
-        assert_eq!(rows_below(&world, &committed), committed, "every offset below has its row");
-        let sum: i64 = committed.values().sum();
-        midway += u32::from(0 < sum && sum < all);
-        (sum == all).then_some(())
-    });
-    assert!(midway >= 3, "looked {midway} times while it ran, which proves little");
+    let proxy = Proxy::before(&world.backends.clickhouse);
+    let set = [("CLICKTRAIL_BATCH_ROWS", "200"), ("CLICKHOUSE_URL", proxy.url.as_str())];
+    let mut processors = world.processors(&[], &set);
+    let admin = processors.admin.clone();
+    let count = |name: &str| metric(&admin, &format!("clicktrail_processors_{name}_total"));
+    for _ in 0..3 {
+        // While the tables stand still a position that runs ahead cannot hide.
+        proxy.hold(true);
+        processors.until("a batch waits to be inserted", || {
+            count("records_read").zip(count("rows_inserted")).filter(|(read, rows)| read > rows)
+        });
+        let began = Instant::now();
+        processors.until("a second in which no position runs ahead", || {
+            committed_and_durable(&world);
+            (began.elapsed() > Duration::from_secs(1)).then_some(())
+        });
+        let held_at = committed_and_durable(&world);
+        proxy.hold(false);
+        processors.until("the positions go on", || {
+            (committed_and_durable(&world) > held_at).then_some(())
+        });
+        assert!(held_at < all, "all was done before it could be held");
+    }
+    processors
+        .until("the end is committed", || (committed_and_durable(&world) == all).then_some(()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::{Logged, Server, World, closed_port, request};
-use schemas::{Decoder, Method, NEWEST, Origin, Outcome, RawClick, TraceParent, headers, unframe};
+use schemas::{Decoder, Method, NEWEST, Origin, Outcome, RawClick, TraceContext, headers, unframe};
 
 const LINKS: &str = r#"
 {"slug":"a","url":"https://example.com/landing?utm_source=mail","id":"link-a","version":3}
@@ -119,12 +119,12 @@ fn a_visit_and_its_record_are_of_one_trace() {
     server.stop().expect_code(0);
     let records = world.kafka.read(&world.topic);
     let decoder = Decoder::new(NEWEST).unwrap();
-    let parent = TraceParent::parse(PARENT.as_bytes()).unwrap();
+    let parent = TraceContext::parse(PARENT).unwrap();
     for ((slug, _, taken_up), answered) in cases.iter().zip(&answered) {
         let (_, record) = click(&records, &decoder, slug, Method::Get);
         assert_eq!(record.header(headers::TRACEPARENT), Some(answered.as_str()), "{slug}");
         assert_eq!(record.header(headers::CONTENT_TYPE), Some(headers::CONTENT_TYPE_AVRO));
-        let trace = TraceParent::parse(answered.as_bytes()).unwrap();
+        let trace = TraceContext::parse(answered).unwrap();
         assert_eq!(trace.trace_id == parent.trace_id, taken_up.is_some(), "{slug}");
         assert_eq!(trace.sampled, *taken_up == Some(true), "{slug}: nobody follows it");
         assert_ne!(trace.span_id, parent.span_id, "{slug}");

@@ -82,7 +82,7 @@ fn both_services_serve_their_probes_and_metrics() {
     let admin = processors.admin.clone();
     processors.until("the click is a row", || (world.clicks() == 1).then_some(()));
     for (admin, prefix, at_least) in
-        [(&server.admin, "clicktrail_producer_", 15), (&admin, "clicktrail_processors_", 12)]
+        [(&server.admin, "clicktrail_producer_", 14), (&admin, "clicktrail_processors_", 12)]
     {
         for path in ["livez", "readyz"] {
             let answer = get(&format!("{admin}/{path}")).unwrap();

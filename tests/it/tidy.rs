@@ -1,1 +1,340 @@
-//! To come.
+//! What a reviewer would have to check by hand in every file. Needs no backend.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use clap::CommandFactory as _;
+use harness::root;
+
+const LINES_MAX: usize = 500;
+
+/// Every text file of the checkout that is or will be committed: its path and its text.
+fn files() -> Vec<(String, String)> {
+    let mut git = Command::new("git");
+    git.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let listed = String::from_utf8(git.output().unwrap().stdout).unwrap();
+    let read =
+        |path: &str| Some((path.to_owned(), std::fs::read_to_string(root().join(path)).ok()?));
+    let files: Vec<_> = listed.lines().filter_map(read).collect();
+    assert!(files.len() > 50, "the files are gone");
+    files
+}
+
+fn rust() -> Vec<(String, String)> {
+    files().into_iter().filter(|(path, _)| path.ends_with(".rs")).collect()
+}
+
+fn page(name: &str) -> String {
+    let path = root().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every `"literal"` of these texts that `keep` wants.
+fn literals(text: &str, keep: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    text.split('"').skip(1).step_by(2).filter(|word| keep(word)).map(str::to_owned).collect()
+}
+
+/// The part of a file that is not its tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+fn none(what: &str, wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
+}
+
+#[test]
+fn every_file_says_what_it_is_and_is_short_enough_to_read() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust() {
+        // An attribute of the whole file may stand before its header.
+        let header = text.lines().take(8).any(|line| line.starts_with("//! "));
+        if !header {
+            wrong.push(format!("{path} has no header"));
+        }
+        let lines = text.lines().count();
+        if lines > LINES_MAX {
+            wrong.push(format!("{path} has {lines} lines"));
+        }
+    }
+    none("headers and lengths", wrong);
+}
+
+#[test]
+fn each_foreign_system_is_known_to_one_room_only() {
+    let rooms = [
+        (
+            "rdkafka::",
+            &[
+                "producer/src/publish.rs",
+                "processors/src/kafka.rs",
+                "processors/src/kafka/",
+                "tests/",
+            ][..],
+        ),
+        (
+            "clickhouse::Client",
+            &["processors/src/clickhouse.rs", "processors/src/clickhouse/", "tests/"],
+        ),
+        (
+            "clickhouse::error",
+            &["processors/src/clickhouse.rs", "processors/src/clickhouse/", "tests/"],
+        ),
+        (
+            "use clickhouse::",
+            &[
+                "processors/src/clickhouse.rs",
+                "processors/src/clickhouse/",
+                "processors/src/row.rs",
+                "stack/src/lib.rs",
+                "tests/",
+            ],
+        ),
+        (
+            "schema_registry_converter::",
+            &["producer/src/registry.rs", "processors/src/registry.rs", "tests/"],
+        ),
+        ("libloading::", &["stack/src/front/engine.rs", "stack/src/front/engine/"]),
+    ];
+    let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
+    for (path, text) in rust().iter().filter(|(path, _)| path != "tests/it/tidy.rs") {
+        for (word, allowed) in &rooms {
+            if text.contains(word) {
+                used.insert(*word);
+                if !allowed.iter().any(|room| path.starts_with(room)) {
+                    wrong.push(format!("{path} knows {word}"));
+                }
+            }
+        }
+        if path == "processors/src/row.rs" && text.matches("clickhouse::").count() > 1 {
+            wrong.push(format!("{path} knows more of clickhouse than its derive"));
+        }
+    }
+    none("rooms", wrong);
+    assert!(used.len() >= 5, "these words find nothing any more: {used:?} is all");
+}
+
+#[test]
+fn the_contract_does_no_io() {
+    let manifest = page("schemas/Cargo.toml");
+    let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+    let own = dependencies.split("[dev-dependencies]").next().unwrap();
+    let names: BTreeSet<_> = own
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let pure = [
+        "apache-avro",
+        "serde",
+        "serde_avro_fast",
+        "serde_bytes",
+        "serde_json",
+        "thiserror",
+        "uuid",
+    ];
+    let odd: Vec<_> =
+        names.difference(&pure.into()).map(|name| format!("schemas depends on {name}")).collect();
+    none("a crate that may do I/O", odd);
+    let mut wrong = Vec::new();
+    for (path, text) in rust().iter().filter(|(path, _)| path.starts_with("schemas/src/")) {
+        for word in [
+            "std::fs",
+            "net::Tcp",
+            "net::Udp",
+            "SocketAddr",
+            "std::env",
+            "std::process",
+            "std::time",
+            "tokio",
+            "File::",
+            "println!",
+        ] {
+            if product(text).contains(word) {
+                wrong.push(format!("{path} has {word}"));
+            }
+        }
+    }
+    none("I/O in the contract", wrong);
+}
+
+#[test]
+fn the_files_that_read_a_clock_are_those_that_the_architecture_names() {
+    let architecture = page("ARCHITECTURE.md");
+    let mark = ["clippy::disallowed", "methods"].join("_");
+    let mut wrong = Vec::new();
+    let mut impure = 0;
+    for (path, text) in rust().iter().filter(|(path, _)| !path.starts_with("tests/")) {
+        if product(text).contains(&mark) {
+            impure += 1;
+            if !architecture.contains(path.as_str()) {
+                wrong.push(format!("ARCHITECTURE.md does not name {path}"));
+            }
+        }
+    }
+    assert!(impure > 3, "the mark finds nothing any more");
+    // And the other way round: a file on the list that is impure no more.
+    let (_, list) = architecture
+        .split_once("Files that may read a clock or the environment")
+        .expect("the list's heading");
+    let list = list.split("\n## ").next().unwrap();
+    for path in list.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")) {
+        let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+        if !text.contains(&mark) {
+            wrong.push(format!("ARCHITECTURE.md lists {path}, which reads no clock"));
+        }
+    }
+    none("the list of impure files", wrong);
+}
+
+fn variables(command: &clap::Command, into: &mut BTreeSet<String>) {
+    let names = command.get_arguments().filter_map(|argument| argument.get_env());
+    into.extend(names.map(|name| name.to_string_lossy().into_owned()));
+    command.get_subcommands().for_each(|command| variables(command, into));
+}
+
+#[test]
+fn the_list_of_settings_is_what_the_programs_read() {
+    let mut read = BTreeSet::new();
+    variables(&producer::config::Cli::command(), &mut read);
+    variables(&processors::cmd::Cli::command(), &mut read);
+    read.retain(|name| name.starts_with("CLICKTRAIL_"));
+    // Of `stack`, which shares the environment; its command line is no library.
+    assert!(page("stack/src/cli.rs").contains("\"CLICKTRAIL_CACHE\""));
+    read.insert("CLICKTRAIL_CACHE".to_owned());
+    let listed: BTreeSet<_> =
+        service::settings::NAMES.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(listed, read);
+}
+
+#[test]
+fn every_invariant_names_tests_that_exist() {
+    let architecture = page("ARCHITECTURE.md");
+    let (_, rest) = architecture.split_once("## Invariants").unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let tests: BTreeSet<_> = rust()
+        .iter()
+        .flat_map(|(_, text)| {
+            text.split("fn ")
+                .skip(1)
+                .map(|rest| rest.split('(').next().unwrap_or("").to_owned())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for number in 1..=12 {
+        let start = section.find(&format!("\n{number}. "));
+        let Some(start) = start else {
+            wrong.push(format!("invariant {number} is gone; its number is permanent"));
+            continue;
+        };
+        let text = &section[start + 1..];
+        let end = text.find(&format!("\n{}. ", number + 1)).unwrap_or(text.len());
+        let named = text[..end].split('`').skip(1).step_by(2);
+        // A test's name is a sentence; a table's or a topic's is not.
+        let named: Vec<_> = named.filter(|word| word.matches('_').count() >= 3).collect();
+        let admits = text[..end].contains("No such") || text[..end].contains("no test");
+        if named.is_empty() && !admits {
+            wrong.push(format!("invariant {number} names no test and does not say why"));
+        }
+        let absent =
+            named.iter().filter(|name| !tests.contains(name.rsplit("::").next().unwrap_or(name)));
+        wrong.extend(
+            absent.map(|name| format!("invariant {number} names {name}, which is no test")),
+        );
+    }
+    none("invariants", wrong);
+}
+
+/// Whether a word looks like one of our stable names.
+fn snake(word: &str) -> bool {
+    word.len() > 3
+        && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        && !word.starts_with('_')
+}
+
+#[test]
+fn every_error_code_has_its_heading_in_the_runbook() {
+    let mut codes = BTreeSet::new();
+    for (path, text) in rust().iter().filter(|(path, _)| path.starts_with("processors/src/")) {
+        let text = product(text);
+        for call in ["ServerError::fatal(", "ServerError::retryable("] {
+            let calls =
+                text.split(call).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+            codes.extend(calls.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+        let logged = text.split("let code = \"").skip(1).filter_map(|rest| rest.split('"').next());
+        codes.extend(logged.map(str::to_owned));
+        if path.ends_with("/error.rs") {
+            let (_, body) = text.split_once("pub fn code(").unwrap();
+            codes.extend(literals(body.split("\n    }\n").next().unwrap(), snake));
+        }
+        if path.ends_with("/codes.rs") {
+            codes.extend(literals(text, |word| word.starts_with("clickhouse_")));
+        }
+    }
+    assert!(codes.len() >= 30, "codes are not found any more: {codes:?}");
+    let sink = page("producer/src/sink.rs");
+    let (_, body) = sink.split_once("pub fn code(").unwrap();
+    let losses = literals(body.split("\n    }\n").next().unwrap(), snake);
+    assert!(losses.len() >= 5, "{losses:?}");
+    codes.extend(losses);
+    let runbook = page("RUNBOOK.md");
+    let headings: BTreeSet<_> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(|heading| heading.trim_matches('`').to_owned())
+        .collect();
+    // A code that nothing makes any more may keep its heading: old dead letters carry it.
+    none("codes without a heading in RUNBOOK.md", codes.difference(&headings).cloned().collect());
+}
+
+#[test]
+fn every_migration_ends_its_last_statement() {
+    let migrations: Vec<_> = files()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("processors/migrations/"))
+        .collect();
+    assert!(!migrations.is_empty());
+    for (path, text) in migrations {
+        assert!(text.trim_end().ends_with(';') && text.ends_with('\n'), "{path}");
+        assert!(
+            !text.contains("; \n"),
+            "{path}: a statement is split at a semicolon that ends its line"
+        );
+    }
+}
+
+#[test]
+fn no_file_names_a_place_of_one_machine_or_a_registry_of_packages() {
+    // Put together here, or this file would be the first that is found.
+    let home = ["/ho", "me/"].concat();
+    let words = [
+        home,
+        ["/ro", "ot/"].concat(),
+        ["/wo", "rk/"].concat(),
+        ["/Us", "ers/"].concat(),
+        ["static.crates", ".io"].concat(),
+        ["registry.npmjs", ".org"].concat(),
+        ["files.pythonhosted", ".org"].concat(),
+        ["repo1.maven", ".org"].concat(),
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in files().iter().filter(|(path, _)| !path.ends_with("Cargo.lock")) {
+        for (number, line) in (1..).zip(text.lines()) {
+            if let Some(word) = words.iter().find(|word| line.contains(word.as_str())) {
+                wrong.push(format!("{path}:{number} has {word}"));
+            }
+        }
+    }
+    none("places of one machine", wrong);
+}
+
+#[test]
+fn no_test_is_ignored() {
+    let marks = [["#[ign", "ore"].concat(), ["cfg_attr(ign", "ore"].concat()];
+    let found = rust()
+        .into_iter()
+        .filter(|(_, text)| marks.iter().any(|mark| text.contains(mark.as_str())));
+    none("a test that nobody runs", found.map(|(path, _)| path).collect());
+}

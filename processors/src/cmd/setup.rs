@@ -1,4 +1,7 @@
 //! `processors setup`: topics, schemas, tables. Says what it changes; safe to run twice.
+#![expect(clippy::disallowed_methods, reason = "waits for servers that are still starting")]
+
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use schemas::{NEWEST, TopicSpec, compat, unframe};
@@ -6,7 +9,7 @@ use schemas::{NEWEST, TopicSpec, compat, unframe};
 use super::say;
 use crate::clickhouse::migrate;
 use crate::config::Servers;
-use crate::error::ServerError;
+use crate::error::{ErrorClass, ServerError};
 use crate::kafka::{Brokers, LogReader, Topics};
 use crate::registry::Registry;
 
@@ -21,22 +24,43 @@ pub struct SetupArgs {
     /// Copies of each partition; -1 is the broker's own default.
     #[arg(long, env = "CLICKTRAIL_REPLICATION", default_value_t = -1, allow_negative_numbers = true)]
     replication: i32,
+    /// Seconds to wait for servers that are still starting.
+    #[arg(long, default_value_t = 30)]
+    wait_seconds: u64,
 }
 
+/// Between attempts while a server is away, or another `setup` is at the same thing.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 pub(super) async fn setup(args: SetupArgs) -> Result<(), ServerError> {
-    // Each step tells at once what it did, also when a later one fails.
+    let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
     let mut count = 0;
-    let mut tell = |changes: Vec<String>| {
-        count += changes.len();
-        changes.iter().for_each(say);
-    };
-    tell(topics(&args).await?);
-    tell(subject(&args).await?);
-    tell(migrate(&args.servers.clickhouse.server()).await?);
+    loop {
+        match steps(&args, &mut count).await {
+            Ok(()) => break,
+            Err(error) if error.class == ErrorClass::Retryable && Instant::now() < give_up => {
+                tracing::debug!(code = error.code, %error, "trying again");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
     match count {
         0 => say("setup: nothing to change"),
         _ => say(format_args!("setup: {count} changes")),
     }
+    Ok(())
+}
+
+/// Each step tells at once what it did, also when a later one fails; each is safe to repeat.
+async fn steps(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
+    let mut tell = |changes: Vec<String>| {
+        *count += changes.len();
+        changes.iter().for_each(say);
+    };
+    tell(topics(args).await?);
+    tell(subject(args).await?);
+    tell(migrate(&args.servers.clickhouse.server()).await?);
     Ok(())
 }
 

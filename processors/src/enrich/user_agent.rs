@@ -31,10 +31,9 @@ impl<'a> Agent<'a> {
             _ => "",
         };
         let known = |word: &'a str| if word == "UNKNOWN" { "" } else { word };
-        let os_version = match found.os_version {
-            Cow::Borrowed("UNKNOWN") => Cow::Borrowed(""),
-            Cow::Owned(version) if version == "UNKNOWN" => Cow::Borrowed(""),
-            version => version,
+        let os_version = match &*found.os_version {
+            "UNKNOWN" => Cow::Borrowed(""),
+            _ => found.os_version,
         };
         Self {
             browser: known(found.name),

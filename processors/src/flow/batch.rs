@@ -90,8 +90,9 @@ impl Batch {
 
     /// Appends a record of partition `partition`, read under assignment `epoch`.
     ///
-    /// A record of a newer epoch starts the partition's span anew: what was read under the
-    /// ended assignment stays in the batch (inserting it is harmless) and is never committed.
+    /// A record of another epoch, or of an offset that was passed already, starts the partition's
+    /// span anew: what was read before stays in the batch (inserting it is harmless) and is never
+    /// committed.
     ///
     /// # Panics
     /// When the batch grows past 4 GiB, which limits far below that prevent.
@@ -113,7 +114,7 @@ impl Batch {
         let headers = first_header..index(self.headers.len());
         self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers });
         let span = self.spans.entry(partition).or_insert(Span { epoch, first: offset, next: 0 });
-        if span.epoch != epoch {
+        if span.epoch != epoch || offset < span.next {
             *span = Span { epoch, first: offset, next: 0 };
         }
         // Offsets have gaps (compaction, transactions): the position after a record is its own
@@ -229,7 +230,9 @@ mod tests {
         push(&mut batch, 0, 500, 1);
         push(&mut batch, 0, 3, 2);
         assert_eq!(batch.spans()[&0], Span { epoch: 2, first: 3, next: 4 });
-        assert_eq!(batch.rows(), 2);
+        push(&mut batch, 0, 1, 2);
+        assert_eq!(batch.spans()[&0], Span { epoch: 2, first: 1, next: 2 });
+        assert_eq!(batch.rows(), 3);
     }
 
     #[test]

@@ -24,6 +24,18 @@ pub enum Reason {
     },
     /// The committed position is beyond the log's end: the topic was made anew.
     BeyondEnd,
+    /// From where somebody moved the committed position to, under a live assignment.
+    Moved,
+}
+
+impl Start {
+    /// Offsets that retention took before they were read.
+    pub fn lost(self) -> i64 {
+        match self.reason {
+            Reason::Expired { lost } => lost,
+            Reason::FirstRead | Reason::Resumed | Reason::BeyondEnd | Reason::Moved => 0,
+        }
+    }
 }
 
 /// Decides from the committed position and the log's bounds (`low` is the first offset, `high`

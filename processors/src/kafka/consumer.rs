@@ -19,21 +19,28 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
-use crate::flow::{self, Batch, Header, Limits, Reason, Span};
+use crate::flow::{self, Batch, Header, Limits, Reason};
 
 /// Bounds a question to the broker during a rebalance; several together stay below the session
 /// timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Something that an operator wants to hear of.
+/// Positions by partition, each with the epoch of the assignment that it belongs to.
+pub type Positions = BTreeMap<i32, (u64, i64)>;
+
+/// Something that happened to the assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// A partition is ours from a position on.
     Assigned {
         /// Which.
         partition: i32,
+        /// Of the assignment.
+        epoch: u64,
         /// Where reading starts.
         start: flow::Start,
+        /// What the broker holds as committed.
+        committed: Option<i64>,
     },
     /// A partition is no longer ours.
     Ended {
@@ -140,35 +147,77 @@ impl Consumer {
         }
     }
 
-    /// Partitions that are ours now.
-    pub fn assigned(&self) -> usize {
-        lock(&self.inner.context().state).epochs.len()
-    }
-
-    /// Commits those of `spans` whose assignment still lasts, and waits for the broker's answer.
-    /// Blocks the thread, up to the session timeout when the coordinator is away.
+    /// Commits those of `positions` whose assignment still lasts, and waits for the broker's
+    /// answer. Blocks the thread, up to the session timeout when the coordinator is away.
     ///
     /// # Errors
-    /// Nothing may have been committed; it may be repeated with the same spans.
-    pub fn commit(&self, spans: &BTreeMap<i32, Span>) -> Result<(), ServerError> {
+    /// They may stand or not; it may be repeated with the same positions.
+    pub fn commit(&self, positions: &Positions) -> Result<(), ServerError> {
         let ownership = self.inner.context();
         let gate = lock(&ownership.gate);
-        let mut offsets = TopicPartitionList::new();
         let epochs = lock(&ownership.state).epochs.clone();
-        for (partition, span) in spans {
-            if epochs.get(partition) == Some(&span.epoch) {
-                let position = Offset::Offset(span.next);
-                offsets
-                    .add_partition_offset(&self.topic, *partition, position)
-                    .map_err(|error| server_error(&error))?;
-            }
-        }
+        let lasting = |partition: &i32, epoch: u64| epochs.get(partition) == Some(&epoch);
+        let offsets = self.list(
+            positions
+                .iter()
+                .filter(|(partition, (epoch, _))| lasting(partition, *epoch))
+                .map(|(partition, (_, position))| (*partition, Offset::Offset(*position))),
+        )?;
         if offsets.count() == 0 {
             return Ok(());
         }
         let committed = self.inner.commit(&offsets, CommitMode::Sync);
         drop(gate);
         committed.map_err(|error| server_error(&error))
+    }
+
+    /// What the broker holds as committed for the partitions that are ours. Blocks.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub fn committed(&self) -> Result<Positions, ServerError> {
+        let epochs = lock(&self.inner.context().state).epochs.clone();
+        let offsets = self.list(epochs.keys().map(|partition| (*partition, Offset::Invalid)))?;
+        let found = self.inner.committed_offsets(offsets, ASK_TIMEOUT);
+        let found = found.map_err(|error| server_error(&error))?;
+        let positions = found.elements().into_iter().filter_map(|element| {
+            let epoch = epochs.get(&element.partition())?;
+            Some((element.partition(), (*epoch, held(element.offset())?)))
+        });
+        Ok(positions.collect())
+    }
+
+    /// Reads on from `position` under a new epoch, which a notice tells. Blocks for a moment.
+    ///
+    /// # Errors
+    /// The broker is away. The partition then stands still until it is assigned anew.
+    pub fn read_from(&self, partition: i32, position: i64) -> Result<(), ServerError> {
+        let bounds = self.inner.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT);
+        let (low, high) = bounds.map_err(|error| server_error(&error))?;
+        let start = flow::start(Some(position), low, high);
+        let reason = match start.reason {
+            Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
+            lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
+        };
+        let start = flow::Start { reason, ..start };
+        let offset = Offset::Offset(start.position);
+        self.inner
+            .seek(&self.topic, partition, offset, ASK_TIMEOUT)
+            .map_err(|error| server_error(&error))?;
+        lock(&self.inner.context().state).begin([(partition, start, Some(position))]);
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        offsets: impl Iterator<Item = (i32, Offset)>,
+    ) -> Result<TopicPartitionList, ServerError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(&self.topic, partition, offset)
+                .map_err(|error| server_error(&error))?;
+        }
+        Ok(list)
     }
 
     /// Stops fetching; records that were fetched and not yet handed out are fetched again later.
@@ -201,6 +250,7 @@ impl ClientContext for Ownership {
 }
 
 impl ConsumerContext for Ownership {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of all errors there are")]
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -228,19 +278,12 @@ impl Ownership {
     ) -> Result<(), ServerError> {
         let starts = starts(consumer, partitions).map_err(|error| server_error(&error))?;
         let mut assignment = TopicPartitionList::new();
-        {
-            let mut state = lock(&self.state);
-            state.epoch += 1;
-            let epoch = state.epoch;
-            for (topic, partition, start) in starts {
-                let position = Offset::Offset(start.position);
-                assignment
-                    .add_partition_offset(&topic, partition, position)
-                    .map_err(|error| server_error(&error))?;
-                state.epochs.insert(partition, epoch);
-                state.notices.push(Notice::Assigned { partition, start });
-            }
+        for (topic, (partition, start, _)) in &starts {
+            assignment
+                .add_partition_offset(topic, *partition, Offset::Offset(start.position))
+                .map_err(|error| server_error(&error))?;
         }
+        lock(&self.state).begin(starts.into_iter().map(|(_, begin)| begin));
         consumer.incremental_assign(&assignment).map_err(|error| server_error(&error))
     }
 
@@ -263,39 +306,45 @@ impl Ownership {
     }
 }
 
+impl State {
+    fn begin(&mut self, starts: impl IntoIterator<Item = Begin>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        for (partition, start, committed) in starts {
+            self.epochs.insert(partition, epoch);
+            self.notices.push(Notice::Assigned { partition, epoch, start, committed });
+        }
+    }
+}
+
+/// A partition, where it is to be read from, and what the broker holds for it.
+type Begin = (i32, flow::Start, Option<i64>);
+
 /// Where each partition is to be read from, by [`flow::start`].
 fn starts(
     consumer: &BaseConsumer<Ownership>,
     partitions: &TopicPartitionList,
-) -> KafkaResult<Vec<(String, i32, flow::Start)>> {
+) -> KafkaResult<Vec<(String, Begin)>> {
     let committed = consumer.committed_offsets(partitions.clone(), ASK_TIMEOUT)?;
     let mut starts = Vec::new();
     for element in committed.elements() {
         element.error()?;
         let (topic, partition) = (element.topic().to_owned(), element.partition());
         let (low, high) = consumer.fetch_watermarks(&topic, partition, ASK_TIMEOUT)?;
-        let position = match element.offset() {
-            Offset::Offset(position) => Some(position),
-            Offset::Beginning
-            | Offset::End
-            | Offset::Stored
-            | Offset::Invalid
-            | Offset::OffsetTail(_) => None,
-        };
-        starts.push((topic, partition, flow::start(position, low, high)));
+        let position = held(element.offset());
+        starts.push((topic, (partition, flow::start(position, low, high), position)));
     }
     Ok(starts)
 }
 
-impl Notice {
-    /// Offsets that retention took before they were read.
-    pub fn lost(self) -> i64 {
-        match self {
-            Self::Assigned { start, .. } => match start.reason {
-                Reason::Expired { lost } => lost,
-                Reason::FirstRead | Reason::Resumed | Reason::BeyondEnd => 0,
-            },
-            Self::Ended { .. } => 0,
-        }
+/// A committed position, where there is one.
+fn held(offset: Offset) -> Option<i64> {
+    match offset {
+        Offset::Offset(position) => Some(position),
+        Offset::Beginning
+        | Offset::End
+        | Offset::Stored
+        | Offset::Invalid
+        | Offset::OffsetTail(_) => None,
     }
 }

@@ -80,11 +80,11 @@ impl Topics {
             .describe_configs([&ResourceSpecifier::Topic(name)], &options())
             .await
             .map_err(|error| server_error(&error))?;
-        let Some(Ok(resource)) = described.into_iter().next() else {
-            return Err(ServerError::retryable(
-                "kafka_unreachable",
-                format!("no description of {name}"),
-            ));
+        let described = described.into_iter().next().and_then(Result::ok);
+        // A topic that was made a moment ago may not be known to every broker yet.
+        let Some(resource) = described.filter(|resource| !resource.entries.is_empty()) else {
+            let text = format!("the broker does not describe {name} yet");
+            return Err(ServerError::retryable("kafka_unreachable", text));
         };
         let mut settings: BTreeMap<&str, &str> = BTreeMap::new();
         let mut effective: BTreeMap<&str, &str> = BTreeMap::new();
