@@ -58,6 +58,8 @@ pub struct Driver {
     batches: BatchId,
     in_flight: JoinSet<Result<BatchId, ServerError>>,
     to_commit: Positions,
+    /// Where partitions are to be read from that somebody moved.
+    moved: BTreeMap<i32, i64>,
     /// At most one task.
     asking: JoinSet<Answer>,
     looked: Instant,
@@ -79,6 +81,7 @@ impl Driver {
             batches: 0,
             in_flight: JoinSet::new(),
             to_commit: Positions::new(),
+            moved: BTreeMap::new(),
             asking: JoinSet::new(),
             looked: Instant::now(),
             paused: false,
@@ -234,7 +237,7 @@ impl Driver {
                         "the committed position was moved by somebody else; reading on from there"
                     );
                     self.to_commit.remove(&partition);
-                    self.consumer.read_from(partition, theirs)?;
+                    self.moved.insert(partition, theirs);
                 }
             }
         }
@@ -287,7 +290,19 @@ impl Driver {
 
     fn beat(&mut self) -> Result<(), ServerError> {
         self.hear()?;
+        self.follow()?;
         self.tell_all(Input::Beat)
+    }
+
+    /// Reads on from where somebody moved a position to; again at the next beat if it fails.
+    fn follow(&mut self) -> Result<(), ServerError> {
+        for (partition, position) in std::mem::take(&mut self.moved) {
+            if let Err(error) = self.consumer.read_from(partition, position) {
+                self.moved.insert(partition, position);
+                self.complain("seek", error)?;
+            }
+        }
+        self.hear()
     }
 
     /// Takes in what happened to the assignment, and tells the operator.
@@ -303,6 +318,7 @@ impl Driver {
                 Notice::Ended { partition } => {
                     tracing::info!(partition, "assignment ended");
                     self.to_commit.remove(&partition);
+                    self.moved.remove(&partition);
                     self.tell(partition, Input::Ended)?;
                 }
             }

@@ -14,6 +14,8 @@ use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::wait::until;
+
 const WAIT: Duration = Duration::from_secs(20);
 
 /// A record to be written.
@@ -169,6 +171,32 @@ impl Kafka {
                 .expect("an offset");
         }
         consumer.commit(&list, CommitMode::Sync).expect("a group without members takes a commit");
+    }
+
+    /// Commits positions for a group that has members, by the hand of one more: a member that
+    /// reads `elsewhere`, and whom the broker lets commit what others own.
+    pub fn commit_among_members(
+        &self,
+        group: &str,
+        elsewhere: &str,
+        topic: &str,
+        positions: &[(i32, i64)],
+    ) {
+        let mut config = self.config();
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        let member: BaseConsumer = config.create().expect("a consumer can be made");
+        member.subscribe(&[elsewhere]).expect("a subscription");
+        until("the member has joined", || {
+            drop(member.poll(Duration::from_millis(200)));
+            member.assignment().ok().filter(|own| own.count() > 0)
+        });
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in positions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*position))
+                .expect("an offset");
+        }
+        member.commit(&list, CommitMode::Sync).expect("a member may commit anything");
     }
 
     /// Grows a topic to so many partitions.

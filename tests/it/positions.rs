@@ -139,3 +139,35 @@ fn positions_outside_the_log_are_told_and_reading_goes_on_from_its_start() {
     let log = processors.stop().expect_code(0).err;
     assert!(log.contains("position_beyond_end") && log.contains("records_expired"), "{log}");
 }
+
+#[test]
+fn a_position_moved_under_a_live_group_is_a_replay_from_there() {
+    let world = World::new("moved");
+    world.setup();
+    world.kafka.produce(&world.topic, &[world.good(0, 30), world.good(1, 10)].concat());
+    let mut processors = world.processors(&[], &[]);
+    let admin = processors.admin.clone();
+    processors.until_caught_up(&world);
+    let before = world.query("SELECT toUnixTimestamp64Micro(max(ingested_at)) FROM clicks");
+    let jumps = || metric(&admin, "clicktrail_processors_position_jumps_total");
+    assert_eq!(jumps(), Some(0.0), "the healthy case");
+
+    let (group, elsewhere) = (&world.group, world.dead_letters());
+    world.kafka.commit_among_members(group, &elsewhere, &world.topic, &[(0, 10)]);
+    processors.until("the move is noticed", || jumps().filter(|jumps| *jumps > 0.0));
+    let replayed = format!(
+        "SELECT count() FROM clicks WHERE kafka_partition = 0 AND kafka_offset >= 10 \
+         AND toUnixTimestamp64Micro(ingested_at) > {before}"
+    );
+    processors.until("what follows was processed again", || {
+        (world.number(&replayed) == 20).then_some(())
+    });
+    processors.until_caught_up(&world);
+    let all = format!(
+        "SELECT count(), countIf(toUnixTimestamp64Micro(ingested_at) > {before}) FROM clicks"
+    );
+    assert_eq!(world.query(&all), "40\t20", "and nothing else was");
+    assert_eq!(jumps(), Some(1.0));
+    world.balanced();
+    assert!(processors.stop().expect_code(0).err.contains("position_moved"));
+}
