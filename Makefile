@@ -16,7 +16,12 @@ test: prerequisites fmt ## everything: format, lints, all tests on real parts
 	@$(fetch_while_building)
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	$(MAKE) --no-print-directory venv
-	target/debug/stack --dir .stack/test --ports auto run -- cargo test --workspace --no-fail-fast
+	code=0
+	target/debug/stack --dir .stack/test --ports auto run -- \
+	  cargo test --workspace --lib --bins --tests --no-fail-fast 2>&1 | tee .stack/test.log || code=$$?
+	awk '/^test result:/ { passed += $$4; failed += $$6 }
+	  END { printf "%d passed, %d failed\n", passed, failed }' .stack/test.log
+	exit $$code
 
 fmt:
 	@cargo fmt --all --check

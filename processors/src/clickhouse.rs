@@ -4,6 +4,7 @@
 //! could weaken it are pinned on every insert. It decides no retries.
 
 mod codes;
+mod facts;
 mod migrations;
 
 use std::time::Duration;
@@ -12,7 +13,8 @@ use clickhouse::error::Error;
 use clickhouse::{Client, Row};
 use serde::Deserialize;
 
-pub use migrations::{Migration, migrate};
+pub use facts::facts;
+pub use migrations::{Migration, migrate, missing};
 
 use crate::error::ServerError;
 use crate::row::ClickRow;
@@ -54,21 +56,24 @@ impl Server {
 
 /// Written with every insert. An acknowledged insert was really applied, whole, to the table
 /// and to whatever hangs on it (invariant 3).
-const PINNED: &[(&str, &str)] = &[
+pub const PINNED: &[(&str, &str)] = &[
     ("async_insert", "0"),
     ("insert_deduplicate", "0"),
     ("materialized_views_ignore_errors", "0"),
     ("max_partitions_per_insert_block", "0"),
-    ("wait_end_of_query", "1"),
 ];
+
+/// An HTTP parameter rather than a setting: no acknowledgement before the insert has ended.
+const WAIT: (&str, &str) = ("wait_end_of_query", "1");
 
 /// Overrides `insert_deduplicate` on the servers that know it.
 const PINNED_WHERE_KNOWN: (&str, &str) = ("deduplicate_insert", "disable");
 
 /// Time for a piece of an insert to leave, and for its acknowledgement to come. Both together
 /// stay far below `max.poll.interval.ms`.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// See [`SEND_TIMEOUT`].
+pub const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The table of click versions.
 pub struct Table {
@@ -88,11 +93,13 @@ impl Table {
     /// The server's refusal; retryable while it is away.
     pub async fn open(server: &Server) -> Result<Self, ServerError> {
         let mut client = server.client();
-        for (name, value) in PINNED {
+        for (name, value) in PINNED.iter().chain([&WAIT]) {
             client = client.with_setting(*name, *value);
         }
         let (name, value) = PINNED_WHERE_KNOWN;
-        let known: u64 = client
+        // Without the database, which may not be there yet.
+        let known: u64 = server
+            .bare()
             .query("SELECT count() FROM system.settings WHERE name = ?")
             .bind(name)
             .fetch_one()
@@ -102,6 +109,16 @@ impl Table {
             client = client.with_setting(name, value);
         }
         Ok(Self { client })
+    }
+
+    /// The pinned settings as the server holds them for a query of ours.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn settings(&self) -> Result<Vec<(String, String)>, ServerError> {
+        let names: Vec<&str> = PINNED.iter().map(|(name, _)| *name).collect();
+        let query = self.client.query("SELECT name, value FROM system.settings WHERE name IN ?");
+        query.bind(names).fetch_all().await.map_err(server_error)
     }
 
     /// Inserts `rows` as one statement. `Ok` means durable.

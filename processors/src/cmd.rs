@@ -1,6 +1,7 @@
 //! One subcommand a file.
 
 mod audit;
+mod check;
 mod run;
 mod setup;
 
@@ -36,8 +37,8 @@ pub enum Command {
 
 /// Drained, done, balanced.
 pub const DONE: u8 = 0;
-/// `audit` found a difference.
-pub const OUT_OF_BALANCE: u8 = 1;
+/// `audit` or `setup --check` found a difference.
+pub const DIFFERS: u8 = 1;
 /// The command line or environment is wrong.
 pub const USAGE: u8 = 64;
 /// A server was away until the deadline; trying again may help.
@@ -53,7 +54,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Audit(args) => args.servers.to_string(),
     };
     let outcome = match command {
-        Command::Setup(args) => setup::setup(args).await.map(|()| DONE),
+        Command::Setup(args) => setup::setup(args).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Audit(args) => audit::audit(args).await,
     };

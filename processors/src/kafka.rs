@@ -8,7 +8,7 @@ mod topics;
 pub use consumer::{Consumer, Notice, Positions};
 pub use dead_letters::DeadLetters;
 pub use log::{Bounds, LogReader};
-pub use topics::Topics;
+pub use topics::{Settings, Topics};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -36,6 +36,12 @@ impl std::fmt::Debug for Brokers {
 }
 
 impl Brokers {
+    /// `max.poll.interval.ms` as it will hold.
+    pub fn max_poll_interval_ms(&self) -> u128 {
+        let given = self.properties.iter().rev().find(|own| own.key == "max.poll.interval.ms");
+        given.and_then(|own| own.value.trim().parse().ok()).unwrap_or(300_000)
+    }
+
     /// A client's configuration; `ours` are the properties that a promise leans on and win over
     /// what the operator passes.
     fn client(&self, ours: &[(&str, &str)]) -> ClientConfig {

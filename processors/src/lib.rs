@@ -11,6 +11,7 @@ pub mod row;
 pub mod dead_letter;
 pub mod error;
 pub mod flow;
+pub mod preflight;
 
 pub mod driver;
 pub mod pipeline;

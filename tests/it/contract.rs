@@ -163,3 +163,40 @@ fn a_variable_that_is_no_setting_is_refused_with_the_nearest_name() {
         );
     }
 }
+
+/// Statements that make the table or the view such that clicks would be lost or counted twice.
+const DAMAGES: [&str; 3] = [
+    "ALTER TABLE click_versions MODIFY COLUMN ingested_at DEFAULT now()",
+    "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions",
+    "DROP TABLE click_versions",
+];
+
+#[test]
+fn tables_that_would_lose_or_double_clicks_are_refused_with_what_mends_them() {
+    let world = World::new("preflight");
+    let check = |code: i32| {
+        let mut command = world.command("processors", &[]);
+        command.args(["setup", "--check"]);
+        world.start(command).end().expect_code(code).out
+    };
+    let before = check(1);
+    assert!(before.contains("there is no topic") && before.contains("no table"), "{before}");
+    assert_eq!(check(1), before, "a check changes nothing");
+    world.setup();
+    check(0);
+    for damage in DAMAGES {
+        world.query(damage);
+        let mut command = world.command("processors", &[]);
+        let admin = harness::free_port().to_string();
+        command.args(["run", "--group", &world.group, "--admin-listen", &admin]);
+        let refused = world.start(command).end().expect_code(78).err;
+        let (_, mend) = refused.split_once("mend it with: ").expect("a way out");
+        let mend = mend.split(". Also").next().unwrap().trim();
+        check(1);
+        match mend {
+            "processors setup" => drop(world.setup()),
+            statement => drop(world.query(statement)),
+        }
+        check(0);
+    }
+}

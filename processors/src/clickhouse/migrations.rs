@@ -76,17 +76,8 @@ pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
     }
     let client = server.client();
     client.query(LOG).execute().await.map_err(server_error)?;
-    let applied: Vec<Applied> = client
-        .query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name")
-        .fetch_all()
-        .await
-        .map_err(server_error)?;
-    for migration in MIGRATIONS {
-        match applied.iter().find(|applied| applied.name == migration.name) {
-            Some(applied) if applied.checksum == migration.checksum() => continue,
-            Some(_) => return Err(edited(migration)),
-            None => {}
-        }
+    let missing = missing(server).await?;
+    for migration in MIGRATIONS.iter().filter(|migration| missing.contains(&migration.name)) {
         for statement in migration.statements() {
             // `?` would be taken for a placeholder.
             let statement = statement.replace('?', "??");
@@ -99,6 +90,41 @@ pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
         changes.push(format!("clickhouse: applied migration {}", migration.name));
     }
     Ok(changes)
+}
+
+/// Names of the migrations that were not applied yet; changes nothing.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn missing(server: &Server) -> Result<Vec<&'static str>, ServerError> {
+    // Where the table itself is gone, what was once applied does not count: everything is applied
+    // anew, which each statement is safe for.
+    let there: u64 = server
+        .bare()
+        .query(
+            "SELECT count() FROM system.tables \
+             WHERE database = ? AND name IN ('schema_migrations', 'click_versions')",
+        )
+        .bind(&server.database)
+        .fetch_one()
+        .await
+        .map_err(server_error)?;
+    let applied = if there == 2 { applied(server).await? } else { Vec::new() };
+    let mut missing = Vec::new();
+    for migration in MIGRATIONS {
+        match applied.iter().find(|applied| applied.name == migration.name) {
+            Some(applied) if applied.checksum == migration.checksum() => {}
+            Some(_) => return Err(edited(migration)),
+            None => missing.push(migration.name),
+        }
+    }
+    Ok(missing)
+}
+
+async fn applied(server: &Server) -> Result<Vec<Applied>, ServerError> {
+    let client = server.client();
+    let log = client.query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name");
+    log.fetch_all().await.map_err(server_error)
 }
 
 fn edited(migration: &Migration) -> ServerError {

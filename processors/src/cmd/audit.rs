@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemas::headers;
 
-use super::{DONE, OUT_OF_BALANCE, say};
+use super::{DIFFERS, DONE, say};
 use crate::audit::{Id, LogBooks, Report, TableBooks};
 use crate::clickhouse::shown_events;
 use crate::config::Servers;
@@ -47,7 +47,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
             .map_err(|error| ServerError::fatal("task_panicked", error))?),
         false => say(&report),
     }
-    Ok(if report.balanced() { DONE } else { OUT_OF_BALANCE })
+    Ok(if report.balanced() { DONE } else { DIFFERS })
 }
 
 async fn compare(args: &AuditArgs, log: &LogBooks) -> Result<Report, ServerError> {

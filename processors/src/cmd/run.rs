@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::check::preflight;
 use super::say;
 use crate::clickhouse::{Server, Table};
 use crate::config::{RunArgs, Servers};
@@ -42,7 +43,7 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let (brokers, topic) = (args.servers.kafka.brokers(), &args.servers.kafka.topic);
     let server = args.servers.clickhouse.server();
     let table = tokio::select! {
-        table = open(&server, &metrics) => table?,
+        table = open(&args.servers, &server, &metrics) => table?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let pipeline = Pipeline {
@@ -68,9 +69,21 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Waits for ClickHouse as long as it takes.
-async fn open(server: &Server, metrics: &Metrics) -> Result<Table, ServerError> {
-    Ok(until_done!("open", metrics, Table::open(server)))
+/// Waits for the servers as long as it takes, and refuses what would break the promise.
+async fn open(servers: &Servers, server: &Server, metrics: &Metrics) -> Result<Table, ServerError> {
+    let table = until_done!("open", metrics, Table::open(server));
+    let findings = until_done!("preflight", metrics, preflight(servers));
+    let mut refused = Vec::new();
+    for finding in findings {
+        match finding.bearable {
+            true => tracing::warn!(code = "preflight", "{finding}"),
+            false => refused.push(finding.to_string()),
+        }
+    }
+    match refused.is_empty() {
+        true => Ok(table),
+        false => Err(ServerError::fatal("preflight", refused.join(". Also: "))),
+    }
 }
 
 async fn serve_admin(
@@ -89,7 +102,7 @@ async fn serve_admin(
     })?;
     let probe = move || match ready.load(Ordering::Relaxed) {
         true => Health::Ready,
-        false => Health::NotReady("waiting for ClickHouse".to_owned()),
+        false => Health::NotReady("waiting for ClickHouse, broker or registry".to_owned()),
     };
     let mut admin = JoinSet::new();
     admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemas::{NEWEST, TopicSpec, compat, unframe};
 
-use super::say;
+use super::check::drift;
+use super::{DIFFERS, DONE, say};
 use crate::clickhouse::migrate;
 use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};
@@ -27,16 +28,23 @@ pub struct SetupArgs {
     /// Seconds to wait for servers that are still starting.
     #[arg(long, default_value_t = 30)]
     wait_seconds: u64,
+    /// Change nothing; say what differs, and exit with 1 if anything does.
+    #[arg(long)]
+    check: bool,
 }
 
 /// Between attempts while a server is away, or another `setup` is at the same thing.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-pub(super) async fn setup(args: SetupArgs) -> Result<(), ServerError> {
+pub(super) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
     let mut count = 0;
     loop {
-        match steps(&args, &mut count).await {
+        let outcome = match args.check {
+            true => check(&args, &mut count).await,
+            false => steps(&args, &mut count).await,
+        };
+        match outcome {
             Ok(()) => break,
             Err(error) if error.class == ErrorClass::Retryable && Instant::now() < give_up => {
                 tracing::debug!(code = error.code, %error, "trying again");
@@ -45,10 +53,19 @@ pub(super) async fn setup(args: SetupArgs) -> Result<(), ServerError> {
             Err(error) => return Err(error),
         }
     }
-    match count {
-        0 => say("setup: nothing to change"),
-        _ => say(format_args!("setup: {count} changes")),
+    match (args.check, count) {
+        (true, 0) => say("check: everything is as it should be"),
+        (true, _) => say(format_args!("check: {count} findings")),
+        (false, 0) => say("setup: nothing to change"),
+        (false, _) => say(format_args!("setup: {count} changes")),
     }
+    Ok(if args.check && count > 0 { DIFFERS } else { DONE })
+}
+
+async fn check(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
+    let findings = drift(&args.servers).await?;
+    *count = findings.len();
+    findings.iter().for_each(say);
     Ok(())
 }
 

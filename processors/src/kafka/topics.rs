@@ -75,39 +75,19 @@ impl Topics {
         name: &str,
         wanted: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, ServerError> {
-        let described = self
-            .admin
-            .describe_configs([&ResourceSpecifier::Topic(name)], &options())
-            .await
-            .map_err(|error| server_error(&error))?;
-        let described = described.into_iter().next().and_then(Result::ok);
         // A topic that was made a moment ago may not be known to every broker yet.
-        let Some(resource) = described.filter(|resource| !resource.entries.is_empty()) else {
+        let Some(settings) = self.settings(name).await? else {
             let text = format!("the broker does not describe {name} yet");
             return Err(ServerError::retryable("kafka_unreachable", text));
         };
-        let mut settings: BTreeMap<&str, &str> = BTreeMap::new();
-        let mut effective: BTreeMap<&str, &str> = BTreeMap::new();
-        for entry in &resource.entries {
-            let Some(value) = entry.value.as_deref() else { continue };
-            effective.insert(&entry.name, value);
-            if matches!(entry.source, ConfigSource::DynamicTopic) {
-                settings.insert(&entry.name, value);
-            }
-        }
-        let mut changes = Vec::new();
-        for (key, value) in wanted {
-            let now = effective.get(key.as_str()).copied().unwrap_or_default();
-            if now != value {
-                changes.push(format!("kafka: set {key} of {name} from {now:?} to {value:?}"));
-                settings.insert(key, value);
-            }
-        }
-        if changes.is_empty() {
-            return Ok(changes);
+        let drift = settings.drift(wanted);
+        if drift.is_empty() {
+            return Ok(Vec::new());
         }
         let mut alter = AlterConfig::new(ResourceSpecifier::Topic(name));
-        for (key, value) in settings {
+        let mut all = settings.own.clone();
+        all.extend(drift.keys().map(|key| ((*key).to_owned(), wanted[*key].clone())));
+        for (key, value) in &all {
             alter = alter.set(key, value);
         }
         let altered = self
@@ -117,8 +97,56 @@ impl Topics {
             .map_err(|error| server_error(&error))?;
         match altered.into_iter().next() {
             Some(Err((_, code))) => Err(refused(name, code)),
-            Some(Ok(_)) | None => Ok(changes),
+            Some(Ok(_)) | None => Ok(drift
+                .iter()
+                .map(|(key, now)| {
+                    format!("kafka: set {key} of {name} from {now:?} to {:?}", wanted[*key])
+                })
+                .collect()),
         }
+    }
+
+    /// The settings of a topic; `None` when there is no such topic.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub async fn settings(&self, name: &str) -> Result<Option<Settings>, ServerError> {
+        let described = self
+            .admin
+            .describe_configs([&ResourceSpecifier::Topic(name)], &options())
+            .await
+            .map_err(|error| server_error(&error))?;
+        let described = described.into_iter().next().and_then(Result::ok);
+        let Some(resource) = described.filter(|resource| !resource.entries.is_empty()) else {
+            return Ok(None);
+        };
+        let mut settings = Settings::default();
+        for entry in resource.entries {
+            let Some(value) = entry.value else { continue };
+            if matches!(entry.source, ConfigSource::DynamicTopic) {
+                settings.own.insert(entry.name.clone(), value.clone());
+            }
+            settings.effective.insert(entry.name, value);
+        }
+        Ok(Some(settings))
+    }
+}
+
+/// Settings of a topic.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// What holds, defaults of the broker included.
+    pub effective: BTreeMap<String, String>,
+    /// What was set on the topic itself.
+    pub own: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Names of `wanted` that hold another value, with that value.
+    pub fn drift<'a>(&'a self, wanted: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, &'a str> {
+        let held = |key: &String| self.effective.get(key).map_or("", String::as_str);
+        let differs = wanted.iter().filter(|(key, value)| held(key) != value.as_str());
+        differs.map(|(key, _)| (key.as_str(), held(key))).collect()
     }
 }
 

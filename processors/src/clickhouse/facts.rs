@@ -1,0 +1,79 @@
+//! Asks the server for what the preflight judges.
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use super::{Server, Table, server_error};
+use crate::error::ServerError;
+use crate::preflight::TableFacts;
+
+#[derive(Default, Row, Deserialize)]
+struct Described {
+    engine: String,
+    engine_full: String,
+    partition_key: String,
+    sorting_key: String,
+}
+
+/// What the server says of our tables; empty where they are not there.
+///
+/// # Errors
+/// The server's refusal; the missing database is none.
+pub async fn facts(server: &Server, inserts: &Table) -> Result<TableFacts, ServerError> {
+    let client = server.bare();
+    let described: Option<Described> = client
+        .query(
+            "SELECT engine, engine_full, partition_key, sorting_key FROM system.tables \
+             WHERE database = ? AND name = 'click_versions'",
+        )
+        .bind(&server.database)
+        .fetch_optional()
+        .await
+        .map_err(server_error)?;
+    let Some(described) = described else { return Ok(TableFacts::default()) };
+    let columns: Vec<(String, String, String)> = client
+        .query(
+            "SELECT name, type, default_expression FROM system.columns \
+             WHERE database = ? AND table = 'click_versions' ORDER BY position",
+        )
+        .bind(&server.database)
+        .fetch_all()
+        .await
+        .map_err(server_error)?;
+    let view_columns: Vec<String> = client
+        .query(
+            "SELECT name FROM system.columns WHERE database = ? AND table = 'clicks' \
+             ORDER BY position",
+        )
+        .bind(&server.database)
+        .fetch_all()
+        .await
+        .map_err(server_error)?;
+    let view_select: Option<String> = client
+        .query("SELECT as_select FROM system.tables WHERE database = ? AND name = 'clicks'")
+        .bind(&server.database)
+        .fetch_optional()
+        .await
+        .map_err(server_error)?;
+    let ahead: u8 = match columns.iter().any(|(name, ..)| name == "ingested_at") {
+        true => server
+            .client()
+            .query("SELECT toUInt8(max(ingested_at) > now64(6)) FROM click_versions")
+            .fetch_one()
+            .await
+            .map_err(server_error)?,
+        false => 0,
+    };
+    let settings = inserts.settings().await?;
+    Ok(TableFacts {
+        engine: described.engine,
+        engine_full: described.engine_full,
+        partition_key: described.partition_key,
+        sorting_key: described.sorting_key,
+        columns,
+        view_columns,
+        view_select: view_select.unwrap_or_default(),
+        ahead_of_the_clock: ahead == 1,
+        settings,
+    })
+}

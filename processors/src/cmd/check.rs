@@ -1,0 +1,83 @@
+//! Asks the servers for what the preflight judges. Changes nothing.
+
+use schemas::{NEWEST, TopicSpec};
+
+use crate::clickhouse::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
+use crate::config::Servers;
+use crate::error::ServerError;
+use crate::kafka::Topics;
+use crate::preflight::{self, Finding, TopicFacts};
+
+/// What keeps processing from keeping its promise.
+///
+/// # Errors
+/// A server is away.
+pub(super) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
+    let server = servers.clickhouse.server();
+    let inserts = Table::open(&server).await?;
+    let mut findings = preflight::table(&clickhouse::facts(&server, &inserts).await?, PINNED);
+
+    let topic = servers.kafka.topic.as_str();
+    let settings = Topics::open(&servers.kafka.brokers())?.settings(topic).await?;
+    let facts = settings.map_or_else(TopicFacts::default, |settings| TopicFacts {
+        exists: true,
+        timestamp_type: settings
+            .effective
+            .get("message.timestamp.type")
+            .cloned()
+            .unwrap_or_default(),
+    });
+    findings.extend(preflight::topic(topic, &facts));
+
+    let subject = servers.kafka.topic.subject();
+    if servers.registry.registry()?.versions(&subject).await?.is_empty() {
+        let wrong = format!("the registry does not know {subject}");
+        findings.push(missing(wrong));
+    }
+    let insert = SEND_TIMEOUT + ACKNOWLEDGE_TIMEOUT;
+    let poll_ms = servers.kafka.brokers().max_poll_interval_ms();
+    findings.extend(preflight::timeouts(insert.as_millis(), poll_ms));
+    Ok(findings)
+}
+
+/// What `processors setup` would change, and what it could not mend.
+///
+/// # Errors
+/// A server is away.
+pub(super) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
+    let mut findings = preflight(servers).await?;
+    let topic = &servers.kafka.topic;
+    let topics = Topics::open(&servers.kafka.brokers())?;
+    for (name, spec) in
+        [(topic.as_str(), TopicSpec::clicks()), (&topic.dead_letters(), TopicSpec::dead_letters())]
+    {
+        match topics.settings(name).await? {
+            None if name == topic.as_str() => {}
+            None => findings.push(missing(format!("there is no topic {name}"))),
+            Some(settings) => {
+                let drift = settings.drift(&spec.config);
+                findings.extend(drift.iter().map(|(key, now)| {
+                    let should = &spec.config[*key];
+                    missing(format!("{key} of topic {name} is {now:?}, not {should:?}"))
+                }));
+            }
+        }
+    }
+    let registry = servers.registry.registry()?;
+    let subject = topic.subject();
+    let level = TopicSpec::clicks().compatibility.unwrap_or_default();
+    if registry.compatibility(&subject).await?.as_deref() != Some(&level) {
+        findings.push(missing(format!("the compatibility of {subject} is not {level}")));
+    }
+    if registry.lookup(&subject, NEWEST).await?.is_none() {
+        findings.push(missing(format!("the newest schema is not registered as {subject}")));
+    }
+    let migrations = clickhouse::missing(&servers.clickhouse.server()).await?;
+    let migrations = migrations.into_iter();
+    findings.extend(migrations.map(|name| missing(format!("migration {name} is not applied"))));
+    Ok(findings)
+}
+
+fn missing(wrong: String) -> Finding {
+    Finding { wrong, mend: "processors setup".to_owned(), bearable: false }
+}

@@ -1,0 +1,290 @@
+//! Whether the tables, the registry and the topic are such that the promise can be kept. Pure: it
+//! judges facts that somebody else has asked for.
+//!
+//! A processor that would insert into a table of another shape loses or doubles clicks without
+//! any error, so what is found here ends it, with the statement or setting that mends it.
+
+/// What ClickHouse says of the table and the view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Such as `ReplacingMergeTree`; empty when there is no such table.
+    pub engine: String,
+    /// The engine with its arguments, keys and settings.
+    pub engine_full: String,
+    /// As the server writes it.
+    pub partition_key: String,
+    /// As the server writes it.
+    pub sorting_key: String,
+    /// Name, type and default of each column, in order.
+    pub columns: Vec<(String, String, String)>,
+    /// Columns of the view, in order.
+    pub view_columns: Vec<String>,
+    /// What the view selects; empty when there is no view.
+    pub view_select: String,
+    /// Whether the newest row was inserted later than the server's own now.
+    pub ahead_of_the_clock: bool,
+    /// Settings as they hold for our inserts.
+    pub settings: Vec<(String, String)>,
+}
+
+/// What the broker says of the topic: settings that differ from its description.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// Whether it is there.
+    pub exists: bool,
+    /// Name and value of `message.timestamp.type`.
+    pub timestamp_type: String,
+}
+
+/// Something that is not as the promise needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub wrong: String,
+    /// The statement, command or setting that mends it.
+    pub mend: String,
+    /// Whether processing may go on all the same.
+    pub bearable: bool,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; mend it with: {}", self.wrong, self.mend)
+    }
+}
+
+const SETUP: &str = "processors setup";
+const REMAKE: &str = "RENAME TABLE click_versions TO click_versions_old, then `processors setup`, \
+                      then a replay";
+
+fn finding(wrong: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding { wrong: wrong.into(), mend: mend.into(), bearable: false }
+}
+
+/// Judges the table, the view and the settings of inserts.
+pub fn table(facts: &TableFacts, pinned: &[(&str, &str)]) -> Vec<Finding> {
+    if facts.engine.is_empty() {
+        return vec![finding("there is no table click_versions", SETUP)];
+    }
+    let mut findings = Vec::new();
+    let replaces = facts.engine.ends_with("ReplacingMergeTree");
+    if !replaces || !facts.engine_full.contains("ingested_at)") {
+        let wrong = format!(
+            "click_versions is {}, not a ReplacingMergeTree whose version is ingested_at",
+            facts.engine
+        );
+        findings.push(finding(wrong, REMAKE));
+    }
+    for (what, is, should) in [
+        ("partition", &facts.partition_key, "toDate(occurred_at)"),
+        ("sort", &facts.sorting_key, "occurred_at, event_id"),
+    ] {
+        if is != should {
+            let wrong = format!("the {what} key of click_versions is ({is}), not ({should})");
+            findings.push(finding(wrong, REMAKE));
+        }
+    }
+    findings.extend(columns(facts));
+    for (name, value) in pinned {
+        let held = facts.settings.iter().find(|(held, _)| held == name);
+        let held = held.map_or("unknown to the server", |(_, held)| held);
+        if held != *value {
+            let mend = format!("take the constraint on {name} out of the user's profile");
+            findings.push(finding(format!("{name} is {held} for our inserts, not {value}"), mend));
+        }
+    }
+    if facts.ahead_of_the_clock {
+        findings.push(Finding {
+            wrong: "click_versions holds rows of a later time than the server's clock: until it \
+                    has caught up, they win over newer versions"
+                .to_owned(),
+            mend: "the server's clock (NTP), then a replay of those days".to_owned(),
+            bearable: true,
+        });
+    }
+    findings
+}
+
+fn columns(facts: &TableFacts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let column = |name: &str| facts.columns.iter().find(|(own, ..)| own == name);
+    for (name, kind) in [
+        ("occurred_at", "DateTime64(6, 'UTC')"),
+        ("event_id", "FixedString(16)"),
+        ("ingested_at", "DateTime64(6, 'UTC')"),
+    ] {
+        match column(name) {
+            Some((_, own, _)) if own == kind => {}
+            Some((_, own, _)) => {
+                findings.push(finding(format!("column {name} is {own}, not {kind}"), REMAKE));
+            }
+            None => findings.push(finding(format!("column {name} is missing"), REMAKE)),
+        }
+    }
+    if let Some((_, _, default)) = column("ingested_at")
+        && default != "now64(6)"
+    {
+        let wrong = format!("the default of ingested_at is {default:?}, not the server's clock");
+        let mend = "ALTER TABLE click_versions MODIFY COLUMN ingested_at DEFAULT now64(6)";
+        findings.push(finding(wrong, mend));
+    }
+    for (name, kind, _) in &facts.columns {
+        if kind.contains("DateTime") && !kind.contains("'UTC'") {
+            let wrong = format!("the type of column {name}, {kind}, names no zone or another");
+            findings.push(finding(wrong, REMAKE));
+        }
+    }
+    findings.extend(view(facts));
+    findings
+}
+
+fn view(facts: &TableFacts) -> Option<Finding> {
+    let mend = "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions FINAL";
+    if !facts.view_select.ends_with("click_versions FINAL") {
+        let wrong = "the view clicks does not show each click once, by SELECT … FINAL";
+        return Some(finding(wrong, mend));
+    }
+    let names: Vec<&String> = facts.columns.iter().map(|(name, ..)| name).collect();
+    let differs = names != facts.view_columns.iter().collect::<Vec<_>>();
+    differs.then(|| Finding {
+        bearable: true,
+        ..finding("the view clicks shows other columns than click_versions has", mend)
+    })
+}
+
+/// Judges the topic.
+pub fn topic(name: &str, facts: &TopicFacts) -> Vec<Finding> {
+    if !facts.exists {
+        return vec![finding(format!("there is no topic {name}"), SETUP)];
+    }
+    match facts.timestamp_type.as_str() {
+        "LogAppendTime" => Vec::new(),
+        other => {
+            let wrong = format!(
+                "topic {name} keeps the senders' times ({other}), by which retention and the \
+                 bounds of occurred_at would be the senders' choice"
+            );
+            vec![finding(wrong, SETUP)]
+        }
+    }
+}
+
+/// Judges the order of timeouts: an insert must be given up before the group gives us up.
+pub fn timeouts(insert_ms: u128, max_poll_interval_ms: u128) -> Vec<Finding> {
+    if insert_ms < max_poll_interval_ms {
+        return Vec::new();
+    }
+    let wrong = format!(
+        "max.poll.interval.ms is {max_poll_interval_ms}, and an insert may take {insert_ms} ms"
+    );
+    vec![finding(wrong, format!("--kafka max.poll.interval.ms={}", 2 * insert_ms))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PINNED: &[(&str, &str)] = &[("async_insert", "0")];
+
+    fn good() -> TableFacts {
+        let column = |name: &str, kind: &str, default: &str| {
+            (name.to_owned(), kind.to_owned(), default.to_owned())
+        };
+        TableFacts {
+            engine: "ReplacingMergeTree".to_owned(),
+            engine_full: "ReplacingMergeTree(ingested_at) PARTITION BY …".to_owned(),
+            partition_key: "toDate(occurred_at)".to_owned(),
+            sorting_key: "occurred_at, event_id".to_owned(),
+            columns: vec![
+                column("occurred_at", "DateTime64(6, 'UTC')", ""),
+                column("event_id", "FixedString(16)", ""),
+                column("ingested_at", "DateTime64(6, 'UTC')", "now64(6)"),
+            ],
+            view_columns: ["occurred_at", "event_id", "ingested_at"].map(str::to_owned).to_vec(),
+            view_select: "SELECT * FROM clicktrail.click_versions FINAL".to_owned(),
+            ahead_of_the_clock: false,
+            settings: vec![("async_insert".to_owned(), "0".to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_table_as_our_migrations_make_it_is_good() {
+        assert_eq!(table(&good(), PINNED), []);
+        let replicated = TableFacts {
+            engine: "ReplicatedReplacingMergeTree".to_owned(),
+            engine_full: "ReplicatedReplacingMergeTree('/a', 'b', ingested_at) …".to_owned(),
+            ..good()
+        };
+        assert_eq!(table(&replicated, PINNED), []);
+    }
+
+    #[test]
+    fn whatever_would_lose_or_double_clicks_is_refused_with_what_mends_it() {
+        let changed = |change: &dyn Fn(&mut TableFacts)| {
+            let mut facts = good();
+            change(&mut facts);
+            facts
+        };
+        let cases: &[(&str, TableFacts)] = &[
+            ("no table", TableFacts::default()),
+            ("MergeTree", changed(&|facts| facts.engine = "MergeTree".into())),
+            (
+                "version",
+                changed(&|facts| facts.engine_full = "ReplacingMergeTree PARTITION".into()),
+            ),
+            (
+                "partition key",
+                changed(&|facts| facts.partition_key = "toYYYYMM(occurred_at)".into()),
+            ),
+            (
+                "sort key",
+                changed(&|facts| facts.sorting_key = "occurred_at, slug, event_id".into()),
+            ),
+            ("zone", changed(&|facts| facts.columns[0].1 = "DateTime64(6)".into())),
+            (
+                "another zone",
+                changed(&|facts| facts.columns[0].1 = "DateTime64(6, 'Asia/Tokyo')".into()),
+            ),
+            ("id", changed(&|facts| facts.columns[1].1 = "String".into())),
+            ("default", changed(&|facts| facts.columns[2].2 = "now()".into())),
+            ("column gone", changed(&|facts| drop(facts.columns.remove(2)))),
+            ("no view", changed(&|facts| facts.view_select.clear())),
+            (
+                "view of all versions",
+                changed(&|facts| facts.view_select = "SELECT * FROM click_versions".into()),
+            ),
+            ("async", changed(&|facts| facts.settings[0].1 = "1".into())),
+            ("setting unknown", changed(&|facts| facts.settings.clear())),
+        ];
+        for (what, facts) in cases {
+            let findings = table(facts, PINNED);
+            assert!(!findings.is_empty(), "{what}");
+            for finding in findings {
+                assert!(!finding.bearable && !finding.mend.is_empty(), "{what}: {finding}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_runs_behind_and_a_narrow_view_are_told_and_borne() {
+        let mut narrow = good();
+        narrow.view_columns.pop();
+        for facts in [TableFacts { ahead_of_the_clock: true, ..good() }, narrow] {
+            let findings = table(&facts, PINNED);
+            assert!(
+                matches!(findings.as_slice(), [Finding { bearable: true, .. }]),
+                "{findings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn senders_times_and_timeouts_in_the_wrong_order_are_refused() {
+        let facts = |kind: &str| TopicFacts { exists: true, timestamp_type: kind.to_owned() };
+        assert_eq!(topic("t", &facts("LogAppendTime")), []);
+        assert_eq!(topic("t", &facts("CreateTime")).len(), 1);
+        assert_eq!(topic("t", &TopicFacts::default()).len(), 1);
+        assert_eq!(timeouts(150_000, 300_000), []);
+        assert_eq!(timeouts(150_000, 150_000).len(), 1);
+    }
+}
