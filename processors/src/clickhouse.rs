@@ -3,18 +3,23 @@
 //! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
 //! could weaken it are pinned on every insert. It decides no retries.
 
+mod arrow;
 mod codes;
 mod facts;
 mod migrations;
+mod passes;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clickhouse::error::Error;
 use clickhouse::{Client, Row};
 use serde::Deserialize;
 
 pub use facts::facts;
 pub use migrations::{Migration, migrate, missing};
+pub use passes::{Pass, give, passes};
 
 use crate::error::ServerError;
 use crate::row::ClickRow;
@@ -126,25 +131,44 @@ impl Table {
     /// # Errors
     /// After an error the rows may or may not be there: insert them again, which changes no
     /// count that a reader sees.
-    pub async fn insert(
-        &self,
-        rows: &[ClickRow<'_>],
-        traceparent: Option<&str>,
-    ) -> Result<(), ServerError> {
+    pub async fn insert(&self, rows: &Rows, traceparent: Option<&str>) -> Result<(), ServerError> {
         let client = match traceparent {
             Some(value) => self.client.clone().with_header("traceparent", value),
             None => self.client.clone(),
         };
-        let insert = client.insert::<ClickRow<'static>>("click_versions").await;
-        let mut insert = insert
-            .map_err(server_error)?
+        let mut insert = client
+            .insert_formatted_with(INSERT.as_str())
             .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
-        for row in rows {
-            insert.write(row).await.map_err(server_error)?;
+        for start in (0..rows.0.len()).step_by(PIECE) {
+            let piece = rows.0.slice(start..rows.0.len().min(start + PIECE));
+            insert.send(piece).await.map_err(server_error)?;
         }
         insert.end().await.map_err(server_error)
     }
 }
+
+/// Rows as they are sent, and sent again.
+#[derive(Debug, Clone)]
+pub struct Rows(Bytes);
+
+impl Rows {
+    /// Encodes rows.
+    ///
+    /// # Errors
+    /// A batch beyond its limits.
+    pub fn new(rows: &[ClickRow<'_>]) -> Result<Self, ServerError> {
+        let bytes = arrow::encode(rows);
+        let bytes = bytes.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
+        Ok(Self(Bytes::from(bytes)))
+    }
+}
+
+/// Bytes that are compressed and sent together.
+const PIECE: usize = 1 << 20;
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!("INSERT INTO click_versions ({}) FORMAT ArrowStream", arrow::COLUMNS.join(", "))
+});
 
 /// Ids of the events that the view `clicks` shows of `topic`, as often as it shows them.
 ///

@@ -1,6 +1,7 @@
 //! One subcommand a file.
 
 mod audit;
+mod breaker;
 mod check;
 mod run;
 mod setup;
@@ -33,6 +34,8 @@ pub enum Command {
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
     Audit(audit::AuditArgs),
+    /// Give leave for bad records that stopped the processors.
+    Breaker(breaker::BreakerArgs),
 }
 
 /// Drained, done, balanced.
@@ -52,11 +55,13 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Setup(args) => args.servers.to_string(),
         Command::Run(args) => args.servers.to_string(),
         Command::Audit(args) => args.servers.to_string(),
+        Command::Breaker(args) => args.servers.to_string(),
     };
     let outcome = match command {
         Command::Setup(args) => setup::setup(args).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Audit(args) => audit::audit(args).await,
+        Command::Breaker(args) => breaker::breaker(args).await.map(|()| DONE),
     };
     match outcome {
         Ok(code) => code.into(),

@@ -2,6 +2,7 @@
 //! that it needs, never this whole.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -50,8 +51,13 @@ impl KafkaArgs {
 /// The schema registry.
 #[derive(Debug, Args)]
 pub struct RegistryArgs {
-    /// Base URL of a registry that speaks Confluent's API.
-    #[arg(long, env = "SCHEMA_REGISTRY_URL", default_value = "http://127.0.0.1:8081")]
+    /// Base URL of a registry that speaks Confluent's API; user and password before an @.
+    #[arg(
+        long,
+        env = "SCHEMA_REGISTRY_URL",
+        default_value = "http://127.0.0.1:8081",
+        hide_env_values = true
+    )]
     pub schema_registry_url: String,
 }
 
@@ -77,6 +83,9 @@ pub struct ClickhouseArgs {
     /// Password.
     #[arg(long, env = "CLICKHOUSE_PASSWORD", default_value = "", hide_env_values = true)]
     pub clickhouse_password: String,
+    /// File that holds the password instead; a newline at its end does not count.
+    #[arg(long, env = "CLICKHOUSE_PASSWORD_FILE", value_name = "FILE")]
+    pub clickhouse_password_file: Option<PathBuf>,
     /// Database of our tables.
     #[arg(long, env = "CLICKHOUSE_DATABASE", default_value = "clicktrail")]
     pub clickhouse_database: String,
@@ -84,13 +93,25 @@ pub struct ClickhouseArgs {
 
 impl ClickhouseArgs {
     /// As the ClickHouse room wants them.
-    pub fn server(&self) -> Server {
-        Server {
+    ///
+    /// # Errors
+    /// A file of the password that cannot be read.
+    pub fn server(&self) -> Result<Server, ServerError> {
+        let password = match &self.clickhouse_password_file {
+            None => self.clickhouse_password.clone(),
+            Some(file) => std::fs::read_to_string(file)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|error| {
+                    let text = format!("CLICKHOUSE_PASSWORD_FILE {}: {error}", file.display());
+                    ServerError::fatal("clickhouse_access", text)
+                })?,
+        };
+        Ok(Server {
             url: self.clickhouse_url.clone(),
             user: self.clickhouse_user.clone(),
-            password: self.clickhouse_password.clone(),
+            password,
             database: self.clickhouse_database.clone(),
-        }
+        })
     }
 }
 
@@ -115,9 +136,17 @@ impl std::fmt::Display for Servers {
             f,
             "KAFKA_BROKERS={} SCHEMA_REGISTRY_URL={} CLICKHOUSE_URL={}",
             self.kafka.kafka_brokers,
-            self.registry.schema_registry_url,
-            self.clickhouse.clickhouse_url
+            without_secrets(&self.registry.schema_registry_url),
+            without_secrets(&self.clickhouse.clickhouse_url)
         )
+    }
+}
+
+/// A URL without what stands before an `@`.
+fn without_secrets(url: &str) -> String {
+    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('@'))) {
+        Some((scheme, Some((_, host)))) => format!("{scheme}://…@{host}"),
+        Some((_, None)) | None => url.to_owned(),
     }
 }
 
@@ -149,7 +178,7 @@ pub struct RunArgs {
 }
 
 /// Two, so that the server always has one to work at while the other is made.
-const IN_FLIGHT_MAX: usize = 2;
+const INSERTS_MAX: usize = 2;
 
 impl RunArgs {
     /// As the driver wants them.
@@ -159,9 +188,25 @@ impl RunArgs {
                 rows_max: self.batch_rows as usize,
                 bytes_max: self.batch_mib as usize * 1024 * 1024,
             },
-            in_flight_max: IN_FLIGHT_MAX,
+            inserts_max: INSERTS_MAX,
             linger: Duration::from_millis(self.linger_ms),
             drain: Duration::from_secs(self.drain_seconds),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (url, shown) in [
+            ("http://user:geheim@registry:8081/x", "http://…@registry:8081/x"),
+            ("http://registry:8081", "http://registry:8081"),
+            ("registry", "registry"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
         }
     }
 }

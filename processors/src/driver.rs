@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
@@ -22,8 +23,8 @@ use crate::pipeline::Pipeline;
 pub struct Pace {
     /// What one batch may hold.
     pub limits: Limits,
-    /// Batches under way at once; one more is gathered meanwhile.
-    pub in_flight_max: usize,
+    /// Batches being inserted at once; one more is gathered meanwhile.
+    pub inserts_max: usize,
     /// How long a record waits for company.
     pub linger: Duration,
     /// How long a stop may take to finish what was read.
@@ -57,6 +58,8 @@ pub struct Driver {
     since: Option<Instant>,
     batches: BatchId,
     in_flight: JoinSet<Result<BatchId, ServerError>>,
+    /// Bytes of each batch in flight.
+    sizes: BTreeMap<BatchId, usize>,
     to_commit: Positions,
     /// Where partitions are to be read from that somebody moved.
     moved: BTreeMap<i32, i64>,
@@ -80,6 +83,7 @@ impl Driver {
             since: None,
             batches: 0,
             in_flight: JoinSet::new(),
+            sizes: BTreeMap::new(),
             to_commit: Positions::new(),
             moved: BTreeMap::new(),
             asking: JoinSet::new(),
@@ -140,8 +144,13 @@ impl Driver {
         }
     }
 
+    /// Whether another batch may start. One that only waits for the breaker leaves its place to
+    /// the next, within the bound of memory.
     fn has_room(&self) -> bool {
-        self.in_flight.len() < self.pace.in_flight_max
+        let held = self.pipeline.held.load(Ordering::Relaxed);
+        let bytes: usize = self.sizes.values().sum();
+        self.in_flight.len().saturating_sub(held) < self.pace.inserts_max
+            && bytes < self.pace.inserts_max * self.pace.limits.bytes_max
     }
 
     fn filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
@@ -188,6 +197,7 @@ impl Driver {
             self.tell(partition, Input::Sent { batch: id, epoch, first, next })?;
         }
         self.metrics.records.inc_by(batch.rows() as u64);
+        self.sizes.insert(id, batch.bytes());
         let pipeline = Arc::clone(&self.pipeline);
         self.in_flight.spawn(async move { pipeline.process(batch).await.map(|()| id) });
         Ok(())
@@ -198,6 +208,7 @@ impl Driver {
         landed: Result<Result<BatchId, ServerError>, JoinError>,
     ) -> Result<(), ServerError> {
         let batch = landed.map_err(panicked)??;
+        self.sizes.remove(&batch);
         self.tell_all(Input::Durable { batch })?;
         self.hand_over_when_full()
     }

@@ -2,10 +2,12 @@
 
 mod backoff;
 mod batch;
+mod breaker;
 mod start;
 mod tracker;
 
 pub use backoff::Backoff;
 pub use batch::{Batch, Header, Limits, Record, Span};
+pub use breaker::{Breaker, Held, Verdict};
 pub use start::{Reason, Start, start};
 pub use tracker::{Action, BatchId, Input, Tracker};

@@ -1,12 +1,13 @@
-//! One batch from bytes to durable: decode ▸ enrich ▸ dead letters ▸ insert.
+//! One batch from bytes to durable: decode ▸ enrich ▸ insert ▸ breaker ▸ dead letters.
 //!
 //! When [`Pipeline::process`] returns `Ok`, every record of the batch is a row in
 //! ClickHouse or acknowledged in the dead-letter topic, and its offset may be committed.
 #![expect(clippy::disallowed_methods, reason = "measures inserts, stamps dead letters")]
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::try_join_all;
@@ -17,13 +18,13 @@ use schemas::{SchemaId, TraceContext, headers};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::clickhouse::Table;
+use crate::clickhouse::{Rows, Server, Table, passes};
 use crate::dead_letter;
 use crate::decode::{decode, framed};
 use crate::decoders::{Decoders, Known};
 use crate::enrich::enrich;
 use crate::error::{RecordError, ServerError};
-use crate::flow::{Batch, Record};
+use crate::flow::{Batch, Breaker, Held, Record, Verdict};
 use crate::kafka::DeadLetters;
 use crate::metrics::Metrics;
 use crate::retry::until_done;
@@ -31,6 +32,8 @@ use crate::row::{ClickRow, Place};
 
 /// Links a span holds at most (the SDK's own bound).
 const LINKS_MAX: usize = 128;
+/// How often a held batch looks whether it can be decided.
+const DECIDE_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 /// Dead letters under way at once.
 const DEAD_LETTERS_AT_ONCE: usize = 100;
 
@@ -45,14 +48,22 @@ pub struct Pipeline {
     pub dead_letters: DeadLetters,
     /// Where rows go.
     pub table: Table,
+    /// Where an operator's leaves for bad records are kept.
+    pub server: Server,
     /// Counts.
     pub metrics: Metrics,
+    /// What the last records were.
+    pub breaker: Mutex<Breaker>,
+    /// Batches whose rows are durable and whose bad records wait for the breaker.
+    pub held: AtomicUsize,
 }
 
 /// A batch, judged: what becomes of each record.
 struct Judged<'a> {
     rows: Vec<ClickRow<'a>>,
     dead: Vec<(Record<'a>, RecordError)>,
+    /// Of every record in its order, whether it is bad.
+    bad: Vec<bool>,
     sampled: Vec<TraceContext>,
 }
 
@@ -67,8 +78,12 @@ impl Pipeline {
             let known = self.schemas(&batch).await?;
             let judged = self.judge(&batch, &known);
             link(&judged.sampled);
-            self.bury(&judged.dead).await?;
-            self.insert(&judged.rows).await?;
+            let held = lock(&self.breaker).judged(judged.bad.iter().copied(), since_1970_ms());
+            self.insert(judged.rows).await?;
+            if let Some(held) = held {
+                self.decide(held, &judged.dead).await?;
+                self.bury(&judged.dead).await?;
+            }
             Ok(())
         };
         process.instrument(span).await
@@ -88,6 +103,7 @@ impl Pipeline {
         let mut judged = Judged {
             rows: Vec::with_capacity(batch.rows()),
             dead: Vec::new(),
+            bad: Vec::with_capacity(batch.rows()),
             sampled: Vec::new(),
         };
         for record in batch.records() {
@@ -95,6 +111,7 @@ impl Pipeline {
                 let known = known.get(&id).unwrap_or(&Known::Unknown);
                 decode(known.decoder(id)?, datum, record.logged_at_ms())
             });
+            judged.bad.push(click.is_err());
             let click = match click {
                 Ok(click) => click,
                 Err(error) => {
@@ -118,6 +135,38 @@ impl Pipeline {
         judged
     }
 
+    /// Waits until it is sure that the bad records are a trickle.
+    ///
+    /// # Errors
+    /// Fatal: they are a storm, and no operator gave leave for them.
+    async fn decide(
+        &self,
+        held: Held,
+        dead: &[(Record<'_>, RecordError)],
+    ) -> Result<(), ServerError> {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        let verdict = loop {
+            match lock(&self.breaker).decide(held, since_1970_ms()) {
+                Verdict::Wait => {}
+                verdict @ (Verdict::Pass | Verdict::Storm) => break verdict,
+            }
+            tokio::time::sleep(DECIDE_EVERY).await;
+        };
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        if verdict == Verdict::Pass {
+            return Ok(());
+        }
+        let passes = until_done!("breaker", &self.metrics, passes(&self.server, &self.topic));
+        let may_pass = |record: &Record<'_>| {
+            passes.iter().any(|pass| pass.covers(record.partition(), record.offset()))
+        };
+        let left: Vec<_> = dead.iter().filter(|(record, _)| !may_pass(record)).collect();
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(storm(&self.topic, &left)),
+        }
+    }
+
     async fn bury(&self, dead: &[(Record<'_>, RecordError)]) -> Result<(), ServerError> {
         for some in dead.chunks(DEAD_LETTERS_AT_ONCE) {
             let sends = some.iter().map(|(record, error)| async move {
@@ -134,17 +183,20 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn insert(&self, rows: &[ClickRow<'_>]) -> Result<(), ServerError> {
+    async fn insert(&self, rows: Vec<ClickRow<'_>>) -> Result<(), ServerError> {
         let Some(newest_ms) = rows.iter().map(|row| row.logged_at).max() else { return Ok(()) };
-        let span = tracing::info_span!("insert", rows = rows.len());
+        let (encoded, count) = (Rows::new(&rows)?, rows.len());
+        // What is kept for a repetition is the encoded bytes.
+        drop(rows);
+        let span = tracing::info_span!("insert", rows = count);
         let traceparent = traceparent(&span);
         let began = Instant::now();
         until_done!("insert", &self.metrics, async {
-            let insert = self.table.insert(rows, traceparent.as_deref());
+            let insert = self.table.insert(&encoded, traceparent.as_deref());
             insert.instrument(span.clone()).await
         });
         self.metrics.insert_seconds.observe(began.elapsed().as_secs_f64());
-        self.metrics.rows.inc_by(rows.len() as u64);
+        self.metrics.rows.inc_by(count as u64);
         self.metrics.batches.inc();
         let age = std::time::Duration::from_millis(
             now_ms().saturating_sub(newest_ms).max(0).unsigned_abs(),
@@ -152,6 +204,39 @@ impl Pipeline {
         self.metrics.freshness_seconds.set(age.as_secs_f64());
         Ok(())
     }
+}
+
+/// What an operator has to know to mend it, or to give leave.
+fn storm(topic: &str, left: &[&(Record<'_>, RecordError)]) -> ServerError {
+    let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+    for (record, error) in left {
+        *codes.entry(error.code()).or_default() += 1;
+        let offset = record.offset();
+        let range = ranges.entry(record.partition()).or_insert((offset, offset));
+        *range = (range.0.min(offset), range.1.max(offset));
+    }
+    let codes: Vec<_> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
+    let leaves: Vec<_> = ranges
+        .iter()
+        .map(|(partition, (first, last))| {
+            format!("processors breaker pass --partition {partition} --offsets {first}-{last}")
+        })
+        .collect();
+    ServerError::fatal(
+        "storm_breaker",
+        format!(
+            "most of a hundred records of {topic} in a row cannot be processed ({}); nothing was \
+             dead-lettered and no position passed them. Mend the registry or the sender; to give \
+             up what is in the log already: {}",
+            codes.join(", "),
+            leaves.join("; ")
+        ),
+    )
+}
+
+fn lock(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Links the current span to the requests whose clicks it processes.
@@ -181,7 +266,11 @@ fn traceparent(span: &tracing::Span) -> Option<String> {
     context.is_valid().then(|| trace.traceparent().as_str().to_owned())
 }
 
-fn now_ms() -> i64 {
+fn since_1970_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(since_1970_ms()).unwrap_or(i64::MAX)
 }

@@ -258,10 +258,8 @@ mod tests {
         ];
         for (what, facts) in cases {
             let findings = table(facts, PINNED);
-            assert!(!findings.is_empty(), "{what}");
-            for finding in findings {
-                assert!(!finding.bearable && !finding.mend.is_empty(), "{what}: {finding}");
-            }
+            assert!(findings.iter().any(|finding| !finding.bearable), "{what}: {findings:?}");
+            assert!(findings.iter().all(|finding| !finding.mend.is_empty()), "{what}");
         }
     }
 

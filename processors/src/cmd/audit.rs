@@ -54,7 +54,7 @@ async fn compare(args: &AuditArgs, log: &LogBooks) -> Result<Report, ServerError
     let topic = &args.servers.kafka.topic;
     let dead =
         dead_letters(&args.servers.kafka.brokers(), topic.as_str(), &topic.dead_letters()).await?;
-    let ids = shown_events(&args.servers.clickhouse.server(), topic.as_str()).await?;
+    let ids = shown_events(&args.servers.clickhouse.server()?, topic.as_str()).await?;
     Ok(log.balance(&TableBooks { ids }, &dead))
 }
 

@@ -13,7 +13,7 @@ use crate::preflight::{self, Finding, TopicFacts};
 /// # Errors
 /// A server is away.
 pub(super) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
-    let server = servers.clickhouse.server();
+    let server = servers.clickhouse.server()?;
     let inserts = Table::open(&server).await?;
     let mut findings = preflight::table(&clickhouse::facts(&server, &inserts).await?, PINNED);
 
@@ -72,7 +72,7 @@ pub(super) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
     if registry.lookup(&subject, NEWEST).await?.is_none() {
         findings.push(missing(format!("the newest schema is not registered as {subject}")));
     }
-    let migrations = clickhouse::missing(&servers.clickhouse.server()).await?;
+    let migrations = clickhouse::missing(&servers.clickhouse.server()?).await?;
     let migrations = migrations.into_iter();
     findings.extend(migrations.map(|name| missing(format!("migration {name} is not applied"))));
     Ok(findings)

@@ -1,7 +1,7 @@
 //! `processors run`: puts the parts together and runs the loop until told to stop.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use clap::Args;
 use prometheus_client::registry::Registry as MetricRegistry;
@@ -41,7 +41,7 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let admin = serve_admin(&args.run, registry, Arc::clone(&ready), shutdown.clone()).await?;
 
     let (brokers, topic) = (args.servers.kafka.brokers(), &args.servers.kafka.topic);
-    let server = args.servers.clickhouse.server();
+    let server = args.servers.clickhouse.server()?;
     let table = tokio::select! {
         table = open(&args.servers, &server, &metrics) => table?,
         () = shutdown.cancelled() => return Ok(()),
@@ -51,7 +51,10 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
         decoders: Decoders::new(args.servers.registry.registry()?),
         dead_letters: DeadLetters::open(&brokers, &topic.dead_letters())?,
         table,
+        server: server.clone(),
         metrics: metrics.clone(),
+        breaker: Mutex::default(),
+        held: AtomicUsize::new(0),
     };
     let consumer = Consumer::join(&brokers, &args.run.group, topic.as_str())?;
     ready.store(true, Ordering::Relaxed);

@@ -77,7 +77,7 @@ async fn steps(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
     };
     tell(topics(args).await?);
     tell(subject(args).await?);
-    tell(migrate(&args.servers.clickhouse.server()).await?);
+    tell(migrate(&args.servers.clickhouse.server()?).await?);
     Ok(())
 }
 

@@ -284,7 +284,10 @@ impl Ownership {
                 .map_err(|error| server_error(&error))?;
         }
         lock(&self.state).begin(starts.into_iter().map(|(_, begin)| begin));
-        consumer.incremental_assign(&assignment).map_err(|error| server_error(&error))
+        consumer.incremental_assign(&assignment).map_err(|error| server_error(&error))?;
+        // The library remembers that a partition was paused when it was ours before, and would
+        // never fetch it again.
+        consumer.resume(&assignment).map_err(|error| server_error(&error))
     }
 
     fn end(

@@ -1,0 +1,87 @@
+//! `processors breaker`: the operator's leave for bad records that are in the log already.
+
+use clap::{Args, Subcommand};
+
+use super::say;
+use crate::clickhouse::{Pass, give, passes};
+use crate::config::Servers;
+use crate::error::ServerError;
+
+/// What `breaker` needs to know.
+#[derive(Debug, Args)]
+pub struct BreakerArgs {
+    #[command(flatten)]
+    pub(super) servers: Servers,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Let the bad records of these offsets go to the dead letters; good ones are rows as ever.
+    Pass {
+        /// Partition of the log.
+        #[arg(long)]
+        partition: u32,
+        /// First and last offset, as 100-199, or one offset.
+        #[arg(long, value_parser = offsets)]
+        offsets: (u64, u64),
+        /// Why, for whoever looks later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Show every leave that was given.
+    Ls,
+}
+
+pub(super) async fn breaker(args: BreakerArgs) -> Result<(), ServerError> {
+    let server = args.servers.clickhouse.server()?;
+    let topic = args.servers.kafka.topic.as_str();
+    match args.action {
+        Action::Pass { partition, offsets: (first, last), reason } => {
+            let pass = Pass {
+                kafka_topic: topic.to_owned(),
+                kafka_partition: partition,
+                first_offset: first,
+                last_offset: last,
+                reason,
+            };
+            give(&server, &pass).await?;
+            say(format_args!(
+                "breaker: bad records of {topic} {partition}:{first}-{last} may pass"
+            ));
+        }
+        Action::Ls => {
+            for pass in passes(&server, topic).await? {
+                let Pass { kafka_partition, first_offset, last_offset, reason, .. } = pass;
+                say(format_args!(
+                    "{topic} {kafka_partition}:{first_offset}-{last_offset} {reason}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn offsets(text: &str) -> Result<(u64, u64), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|error| error.to_string());
+    match (number(first)?, number(last)?) {
+        (first, last) if first <= last => Ok((first, last)),
+        _ => Err("the first offset is greater than the last".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::offsets;
+
+    #[test]
+    fn a_range_of_offsets_is_read_or_refused() {
+        assert_eq!(offsets("100-199"), Ok((100, 199)));
+        assert_eq!(offsets("7"), Ok((7, 7)));
+        for bad in ["", "-", "a-b", "9-3", "-5", "1-2-3"] {
+            assert!(offsets(bad).is_err(), "{bad}");
+        }
+    }
+}
