@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test fmt lint prerequisites stack build venv
+.PHONY: help demo test sim chaos fmt lint prerequisites stack build venv
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,13 @@ test: prerequisites fmt ## everything: format, lints, all tests on real parts
 	awk '/^test result:/ { passed += $$4; failed += $$6 }
 	  END { printf "%d passed, %d failed\n", passed, failed }' .stack/test.log
 	exit $$code
+
+chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SECONDS= bound it
+	@$(fetch_while_building)
+	SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
+
+sim: prerequisites ## every interleaving of a tiny world, and trackers broken on purpose
+	cargo test --workspace --test it -- model seeded
 
 fmt:
 	@cargo fmt --all --check

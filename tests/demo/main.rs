@@ -113,12 +113,12 @@ impl Demo {
             bail!("{} of the redirects were not answered: {}", sent.failed, sent.cause);
         }
         steps.say(&format!("{} live redirects answered at {RATE} a second", sent.answered));
-        ledger.close(run)?;
+        ledger.close(run.clone())?;
 
         let books = settle(ledger, &tables, env, &began)?;
         match books.balanced() {
             true => steps.say("every click is a row"),
-            false => steps.say("the books do not balance"),
+            false => steps.say("the books do not balance (if others wrote to this log, `rm -rf .demo` begins anew)"),
         }
         picture::draw(&tables)?;
         println!("\n{books}\n");
@@ -127,7 +127,12 @@ impl Demo {
             stop.wait();
             println!("stopping");
         }
-        services.stop()?;
+        // Whoever clicked while it stayed up belongs to the books of the next run.
+        let answered = services.stop()?;
+        if answered > run.redirects {
+            run.redirects = answered;
+            ledger.close(run)?;
+        }
         Ok(books)
     }
 }

@@ -122,20 +122,16 @@ impl Services {
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             println!("             {line}");
         }
-        let number = |name: &str| -> Result<u64> {
-            let words = text.split_whitespace();
-            let value = words.filter_map(|word| word.split_once('=')).find(|pair| pair.0 == name);
-            Ok(value.with_context(|| format!("no {name}= in {text:?}"))?.1.parse()?)
-        };
-        Ok(Imported { lines: number("lines")?, clicks: number("clicks")? })
+        Ok(Imported { lines: number(&text, "lines")?, clicks: number(&text, "clicks")? })
     }
 
     fn log(&self, program: &str) -> PathBuf {
         self.logs.join(format!("{program}.log"))
     }
 
-    /// Ends them in order: what was answered is delivered, what was read is committed.
-    pub fn stop(&mut self) -> Result<()> {
+    /// Ends them in order: what was answered is delivered, what was read is committed. Returns how
+    /// many clicks the producer says it recorded.
+    pub fn stop(&mut self) -> Result<u64> {
         for (program, mut child) in std::mem::take(&mut self.children) {
             let give_up = Instant::now() + STOP;
             terminate(&child);
@@ -154,7 +150,9 @@ impl Services {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        Ok(())
+        let last = std::fs::read_to_string(self.log("producer"))?;
+        let last = last.lines().rev().find(|line| line.starts_with("serve: "));
+        number(last.unwrap_or_default(), "clicks")
     }
 
     /// Prints where everything is, and what to do with it.
@@ -173,7 +171,7 @@ impl Services {
             "\
 redirects   {redirects}
 metrics     http://{producer}/metrics  http://{processors}/metrics
-clickhouse  {clickhouse}/play  (user {user}, password {password}, database {database})
+clickhouse  {clickhouse}  (user {user}, password {password}, database {database})
 kafka       {brokers}   registry {registry}
 logs        .demo/logs
 
@@ -214,6 +212,13 @@ impl Drop for Services {
             let _reaped = child.wait();
         }
     }
+}
+
+/// The value of `name=` in a summary line.
+fn number(text: &str, name: &str) -> Result<u64> {
+    let words = text.split_whitespace();
+    let value = words.filter_map(|word| word.split_once('=')).find(|pair| pair.0 == name);
+    Ok(value.with_context(|| format!("no {name}= in {text:?}"))?.1.parse()?)
 }
 
 fn terminate(child: &Child) {
