@@ -30,17 +30,9 @@ impl Backends {
     /// # Panics
     /// When one is not named or does not answer, with the command that starts it.
     pub fn find() -> Self {
-        let read = |name: &str| {
+        let backends = Self::of(|name| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {START}"))
-        };
-        let backends = Self {
-            kafka: read("KAFKA_BROKERS"),
-            registry: read("SCHEMA_REGISTRY_URL").trim_end_matches('/').to_owned(),
-            clickhouse: read("CLICKHOUSE_URL").trim_end_matches('/').to_owned(),
-            user: (read("CLICKHOUSE_USER"), read("CLICKHOUSE_PASSWORD")),
-            reader: (read("CLICKHOUSE_READONLY_USER"), read("CLICKHOUSE_READONLY_PASSWORD")),
-            kafka_libs: read("KAFKA_LIBS").into(),
-        };
+        });
         for url in [&backends.kafka, &backends.registry, &backends.clickhouse] {
             let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
             let knock = || {
@@ -50,6 +42,18 @@ impl Backends {
             assert!(knock().is_some(), "{url} does not answer: {START}");
         }
         backends
+    }
+
+    /// From the variables that a stack says.
+    pub fn of(read: impl Fn(&str) -> String) -> Self {
+        Self {
+            kafka: read("KAFKA_BROKERS"),
+            registry: read("SCHEMA_REGISTRY_URL").trim_end_matches('/').to_owned(),
+            clickhouse: read("CLICKHOUSE_URL").trim_end_matches('/').to_owned(),
+            user: (read("CLICKHOUSE_USER"), read("CLICKHOUSE_PASSWORD")),
+            reader: (read("CLICKHOUSE_READONLY_USER"), read("CLICKHOUSE_READONLY_PASSWORD")),
+            kafka_libs: read("KAFKA_LIBS").into(),
+        }
     }
 }
 
@@ -64,8 +68,8 @@ pub fn root() -> &'static Path {
 /// When it was not built.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
-    let folder = own.parent().and_then(Path::parent).expect("a test stands in target/…/deps");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is not built: run `cargo build --workspace --bins`", path.display());
-    path
+    // Tests run from `target/…/deps`, other programs from the folder above.
+    let mut paths = own.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let path = paths.find(|path| path.is_file());
+    path.unwrap_or_else(|| panic!("{name} is not built: run `cargo build --workspace --bins`"))
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::until;
+use crate::wait::{until, until_within};
 
 /// Lines of a log that are shown when a test fails.
 const TAIL: usize = 40;
@@ -91,10 +92,32 @@ impl Child {
         kill_process(pid.expect("a process has an id"), signal).expect("the program runs");
     }
 
+    /// Whether it stands still after SIGSTOP.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+    }
+
+    /// How it ended, if it did: its exit code, none after a signal.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        self.poll().map(|status| status.code())
+    }
+
     /// Waits for its end.
     pub fn end(&mut self) -> Exit {
         let what = format!("the end of {}", self.name);
         let status = until(&what, || self.poll());
+        self.exit(status)
+    }
+
+    /// As [`Child::end`], for a program that may take longer.
+    pub fn end_within(&mut self, patience: Duration) -> Exit {
+        let what = format!("the end of {}", self.name);
+        let status = until_within(patience, &what, || self.poll());
+        self.exit(status)
+    }
+
+    fn exit(&self, status: ExitStatus) -> Exit {
         let read = |path: &PathBuf| {
             String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
         };

@@ -24,8 +24,12 @@ struct Faults {
     lost: AtomicU32,
     /// Nobody gets through.
     closed: AtomicBool,
+    /// Connections that broke because of it.
+    refused: AtomicU32,
     /// Inserts wait at the door.
     held: AtomicBool,
+    /// Inserts that had to.
+    waited: AtomicU32,
 }
 
 impl Proxy {
@@ -42,6 +46,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if shared.closed.load(Ordering::SeqCst) {
+                    shared.refused.fetch_add(1, Ordering::SeqCst);
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(&target) else { continue };
@@ -60,6 +65,16 @@ impl Proxy {
     /// Answers lost so far.
     pub fn lost(&self) -> u32 {
         self.faults.lost.load(Ordering::SeqCst)
+    }
+
+    /// Connections that broke at the closed door so far.
+    pub fn refused(&self) -> u32 {
+        self.faults.refused.load(Ordering::SeqCst)
+    }
+
+    /// Pieces of inserts that had to wait so far.
+    pub fn waited(&self) -> u32 {
+        self.faults.waited.load(Ordering::SeqCst)
     }
 
     /// From now on inserts wait here (`true`), or go on.
@@ -84,6 +99,9 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
             let insert = piece.windows(6).any(|window| window.eq_ignore_ascii_case(b"insert"));
             // A head fits into one piece, so a word of it is not cut in two.
             let insert = seen.fetch_or(insert, Ordering::SeqCst) || insert;
+            if insert && door.held.load(Ordering::SeqCst) {
+                door.waited.fetch_add(1, Ordering::SeqCst);
+            }
             while insert && door.held.load(Ordering::SeqCst) {
                 std::thread::sleep(PAUSE);
             }
@@ -99,7 +117,11 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
             if lose {
                 faults.lost.fetch_add(1, Ordering::SeqCst);
             }
-            !lose && !faults.closed.load(Ordering::SeqCst)
+            let closed = faults.closed.load(Ordering::SeqCst);
+            if closed {
+                faults.refused.fetch_add(1, Ordering::SeqCst);
+            }
+            !lose && !closed
         });
     });
 }

@@ -196,7 +196,11 @@ impl Kafka {
             list.add_partition_offset(topic, *partition, Offset::Offset(*position))
                 .expect("an offset");
         }
-        member.commit(&list, CommitMode::Sync).expect("a member may commit anything");
+        until("a member may commit anything", || {
+            // A rebalance may be under way.
+            drop(member.poll(Duration::from_millis(50)));
+            member.commit(&list, CommitMode::Sync).ok()
+        });
     }
 
     /// Grows a topic to so many partitions.

@@ -5,6 +5,7 @@
 //! that is not there fails the test with the command that starts it, and is never skipped.
 
 mod backends;
+pub mod chaos;
 mod child;
 mod collector;
 mod fault;

@@ -10,13 +10,21 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// After [`PATIENCE`], with `what` was waited for.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, ask)
+}
+
+/// As [`until`], for what may take longer.
+///
+/// # Panics
+/// After `patience`.
+pub fn until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(began.elapsed() < patience, "waited {patience:?} in vain: {what}");
         std::thread::sleep(PAUSE);
     }
 }

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use schemas::{Encoder, RawClick, SchemaId};
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use crate::backends::{Backends, program};
 use crate::child::{Child, Exit, Summary};
 use crate::kafka::{Kafka, Raw};
 use crate::ports::free_port;
+use crate::wait::PATIENCE;
 use crate::web::{self, Answer};
 
 /// Partitions of a world's topic.
@@ -59,7 +61,11 @@ pub struct Processors {
 impl World {
     /// A world whose names no other has; makes nothing yet.
     pub fn new(name: &str) -> Self {
-        let backends = Backends::find();
+        Self::on(Backends::find(), name)
+    }
+
+    /// As [`World::new`], on a stack of one's own.
+    pub fn on(backends: Backends, name: &str) -> Self {
         let nonce = &Uuid::new_v4().simple().to_string()[..10];
         Self {
             kafka: Kafka { brokers: backends.kafka.clone() },
@@ -74,6 +80,12 @@ impl World {
 
     /// A folder that goes when the world goes.
     pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves the folder, and the logs in it, for whoever looks for what went wrong.
+    pub fn keep_folder(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
         self.folder.path()
     }
 
@@ -174,9 +186,14 @@ impl World {
 
     /// Runs `processors audit`: its report and its exit code.
     pub fn audit(&self) -> (serde_json::Value, i32) {
+        self.audit_within(PATIENCE)
+    }
+
+    /// As [`World::audit`], of a log that takes longer to read.
+    pub fn audit_within(&self, patience: Duration) -> (serde_json::Value, i32) {
         let mut command = self.command("processors", &[]);
         command.args(["audit", "--json", "--wait-seconds", "5"]);
-        let exit = self.start(command).end();
+        let exit = self.start(command).end_within(patience);
         let report = serde_json::from_str(&exit.out);
         (report.unwrap_or_else(|error| panic!("{error}: {exit:?}")), exit.code.unwrap_or(-1))
     }

@@ -3,6 +3,8 @@
 //! The name of a test is the promise it holds. `golden`, `model`, `seeded` and `tidy`
 //! need no backend.
 
+mod breaker;
+mod chaos;
 mod contract;
 mod dead_letter;
 mod delivery;

@@ -1,0 +1,72 @@
+//! `make chaos`: breaks everything for a while, on a stack of its own, and says what came of it.
+//!
+//! SEED, FAULTS, CLICKS and SECONDS bound it; without a seed, the time gives one, and it is printed.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use harness::chaos::{Budget, run, versions};
+use harness::root;
+use stack::{Cache, PortChoice, Stack};
+
+fn main() -> ExitCode {
+    match chaos() {
+        Ok(held) => ExitCode::from(u8::from(!held)),
+        Err(error) => {
+            eprintln!("chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything held.
+fn chaos() -> Result<bool> {
+    let budget = Budget {
+        seed: number("SEED")?.unwrap_or_else(|| jiff::Timestamp::now().as_second().unsigned_abs()),
+        faults: u32::try_from(number("FAULTS")?.unwrap_or(200)).context("FAULTS")?,
+        clicks: number("CLICKS")?.unwrap_or(2_000_000),
+        seconds: number("SECONDS")?.unwrap_or(1500),
+        settle_seconds: 300,
+    };
+    let Budget { seed, faults, clicks, seconds, .. } = budget;
+    println!(
+        "chaos: SEED={seed} FAULTS={faults} CLICKS={clicks}, faults for at most SECONDS={seconds}"
+    );
+    let began = Instant::now();
+    let say = move |line: &str| println!("{:7.1}  {line}", began.elapsed().as_secs_f64());
+    let folder = root().join(".chaos");
+    let choice = PortChoice { auto: true, ..PortChoice::default() };
+    if folder.exists() {
+        // A run that was killed may have left its parts behind.
+        Stack::open(&folder, Cache::shared()?, choice)?.down().context("the last run's parts")?;
+        std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
+    }
+    let stack = Stack::open(&folder, Cache::shared()?, choice)?.reporting(say);
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    let report = run(&stack, budget, &say);
+    println!("{report}");
+    let versions = versions(&stack, seed, &say);
+    println!("{versions}");
+    drop(down);
+    Ok(report.good() && versions.good())
+}
+
+/// Takes the stack down, also when the run panics.
+struct Down<'s>(&'s Stack);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.down() {
+            eprintln!("chaos: stopping the parts: {error}");
+        }
+    }
+}
+
+fn number(name: &str) -> Result<Option<u64>> {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => Ok(Some(text.parse().context(name.to_owned())?)),
+        _ => Ok(None),
+    }
+}

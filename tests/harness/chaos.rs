@@ -1,0 +1,231 @@
+//! A bounded run in which everything breaks, on a broker and an engine of its own.
+//!
+//! ```text
+//! Generator ─▶ log ─▶ Fleet (processors) ─▶ Proxy ─▶ engine
+//!     │ Ledger: written before sending       ▲ Storm: one fault after another
+//!     └──────▶ Sampler: every second, is a click shown twice, is a position ahead?
+//! ```
+//!
+//! The seed decides what is written and which faults come in which order; what a fault hits is up
+//! to the machine. A fault counts only when its effect was observed.
+
+mod broker;
+mod dice;
+mod fleet;
+mod generator;
+mod kind;
+mod ledger;
+mod progress;
+mod report;
+mod sampler;
+mod storm;
+mod table;
+mod versions;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stack::Stack;
+
+use self::broker::{Broker, DeadLetters};
+use self::dice::Dice;
+use self::fleet::Fleet;
+use self::generator::Generator;
+use self::ledger::{Id, Ledger};
+use self::progress::Progress;
+use self::sampler::Sampler;
+use self::storm::Storm;
+use self::table::Table;
+use crate::backends::Backends;
+use crate::fault::Proxy;
+use crate::world::World;
+
+pub use self::kind::Kind;
+pub use self::report::{Outcome, Report};
+pub use self::versions::{Versions, versions};
+
+/// Partitions of the log.
+const PARTITIONS: i32 = 3;
+const AUDIT: Duration = Duration::from_secs(300);
+
+/// Takes lines about what goes on.
+pub type Say<'r> = &'r (dyn Fn(&str) + Sync);
+
+/// What a run may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Decides what is written and what breaks.
+    pub seed: u64,
+    /// Faults to be observed.
+    pub faults: u32,
+    /// Clicks to be written.
+    pub clicks: u64,
+    /// Seconds after which no fault begins.
+    pub seconds: u64,
+    /// How long the processors may take to reach the log's end when nothing fails any more.
+    pub settle_seconds: u64,
+}
+
+/// Runs on `stack`, which must be up, and leaves it up.
+///
+/// # Panics
+/// When something that should work does not: a process that does not start, a wait without end.
+pub fn run(stack: &Stack, budget: Budget, say: Say<'_>) -> Report {
+    let mut world = World::on(backends(stack), "chaos");
+    world.setup();
+    let report = on_world(&world, stack, budget, say);
+    if !report.good() {
+        say(&format!("logs of the processors: {}", world.keep_folder().display()));
+    }
+    report
+}
+
+/// The doors of a stack of one's own.
+fn backends(stack: &Stack) -> Backends {
+    let env: BTreeMap<_, _> = stack.env().expect("a stack says where it is").into_iter().collect();
+    Backends::of(|name| env[name].clone())
+}
+
+fn on_world(world: &World, stack: &Stack, budget: Budget, say: Say<'_>) -> Report {
+    let began = Instant::now();
+    let partitions = PARTITIONS.unsigned_abs();
+    let ledger = Arc::new(Ledger::new(partitions as usize));
+    let generator = Generator::of(world, budget.seed, partitions.into(), &ledger);
+    let proxy = Proxy::before(&world.backends.clickhouse);
+    let progress = Progress::new(budget);
+    let looks = || (Table::of(world), Broker::of(world, PARTITIONS), DeadLetters::of(world));
+    let (table, broker, dead) = looks();
+    let sampler = Sampler::new(table, broker, dead, &ledger, say);
+    let (table, broker, mut dead) = looks();
+    let mut storm = Storm {
+        world,
+        stack,
+        proxy: &proxy,
+        fleet: Fleet::of(world, &proxy, budget.seed, say),
+        broker,
+        table,
+        dice: Dice::new(budget.seed, 4),
+        killed_too: 0,
+    };
+    let mut report = Report {
+        seed: budget.seed,
+        faults: budget.faults,
+        clicks: budget.clicks,
+        ..Report::default()
+    };
+    std::thread::scope(|scope| {
+        // Whatever happens here, the others are told to stop.
+        let _over = progress.over_at_the_end();
+        let writing = scope.spawn(|| generator.run(&progress));
+        let looking = scope.spawn(|| sampler.run(&progress));
+        rage(&mut storm, budget, &progress, &mut report, say);
+        progress.calm();
+        say("no more faults; waiting for the log's end");
+        if let Err(error) = writing.join().expect("the generator does not panic") {
+            report.findings.push(format!("the generator: {error}"));
+        }
+        if !settle(&mut storm, Duration::from_secs(budget.settle_seconds)) {
+            let books = (storm.broker.committed(), storm.broker.ends());
+            report.findings.push(format!("the log's end is not committed: {books:?}"));
+        }
+        progress.end();
+        report.seen = looking.join().expect("the sampler does not panic");
+    });
+    storm.fleet.stop_all();
+    report.findings.extend(std::mem::take(&mut report.seen.findings));
+    report.findings.append(&mut storm.fleet.findings);
+    report.killed_too = storm.killed_too;
+    report.started = storm.fleet.started;
+    report.fell = std::mem::take(&mut storm.fleet.fell);
+    close_books(world, &storm.table, &ledger, &mut dead, &mut report);
+    report.seconds = began.elapsed().as_secs();
+    report
+}
+
+/// One fault after another, until enough were observed or the time is over.
+fn rage(
+    storm: &mut Storm<'_>,
+    budget: Budget,
+    progress: &Progress,
+    report: &mut Report,
+    say: Say<'_>,
+) {
+    let mut deck = kind::Deck::new(budget.seed);
+    while progress.observed() < budget.faults && !progress.late() {
+        let (kind, began) = (deck.draw(), Instant::now());
+        let observed = storm.strike(kind);
+        let counts = report.kinds.entry(kind).or_default();
+        counts.0 += 1;
+        counts.1 += u32::from(observed);
+        let number = if observed { progress.observe() } else { progress.observed() };
+        let seen = if observed { "observed" } else { "not observed" };
+        let seconds = began.elapsed().as_secs_f64();
+        say(&format!("{number}/{} {kind}: {seen} ({seconds:.1} s)", budget.faults));
+    }
+}
+
+/// Waits, with everything mended, until the group has committed the log's end.
+fn settle(storm: &mut Storm<'_>, patience: Duration) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < patience {
+        storm.fleet.fill();
+        if storm.broker.lag().is_ok_and(|lag| lag == 0) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    false
+}
+
+/// Holds the table against the generator's list, and asks the product's own audit.
+fn close_books(
+    world: &World,
+    table: &Table,
+    ledger: &Ledger,
+    dead: &mut DeadLetters,
+    report: &mut Report,
+) {
+    let books = ledger.books();
+    report.log = (books.logged, books.resends);
+    let mut outcome = Outcome { minted: books.events.len() as u64, ..Outcome::default() };
+    let mut expected = books.events.clone();
+    match table.ids("SELECT event_id FROM clicks") {
+        Ok(mut shown) => {
+            let rows = shown.len();
+            expected.sort_unstable();
+            shown.sort_unstable();
+            shown.dedup();
+            outcome.twice = (rows - shown.len()) as u64;
+            outcome.lost = beyond(&expected, &shown);
+            outcome.strangers = beyond(&shown, &expected);
+        }
+        Err(error) => report.findings.push(format!("reading all clicks: {error}")),
+    }
+    if let Err(error) = dead.read() {
+        report.findings.push(error);
+    }
+    let bad: HashSet<_> = books.bad_places().into_iter().collect();
+    outcome.bad = (bad.len() as u64, bad.intersection(&dead.places).count() as u64);
+    outcome.good_buried = dead.places.difference(&bad).count() as u64;
+    let (books_bad, minted) = (books.bad, outcome.minted);
+    drop(books);
+    if books_bad != outcome.bad.0 {
+        report.findings.push(format!("{books_bad} bad records written, {} placed", outcome.bad.0));
+    }
+    let (audit, code) = world.audit_within(AUDIT);
+    if code != 0 || audit["log_events"] != minted || audit["clicks"] != minted {
+        report.findings.push(format!("audit, code {code}: {audit}"));
+    }
+    (report.audit, report.outcome) = (code, outcome);
+}
+
+/// How many of one sorted list are not in the other.
+fn beyond(these: &[Id], those: &[Id]) -> u64 {
+    these.iter().filter(|id| those.binary_search(id).is_err()).count() as u64
+}
+
+/// The time of day, to find the place in the logs.
+fn clock() -> String {
+    jiff::Timestamp::now().strftime("%H:%M:%S").to_string()
+}

@@ -1,0 +1,156 @@
+//! The broker asked by one client that is kept: every question has an end, and a broker that is
+//! away is an answer.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use schemas::headers;
+
+use crate::world::World;
+
+const WAIT: Duration = Duration::from_secs(5);
+const PROBE: Duration = Duration::from_millis(700);
+
+/// Log and group of one world.
+pub(super) struct Broker {
+    client: BaseConsumer,
+    topic: String,
+    partitions: i32,
+}
+
+impl Broker {
+    pub(super) fn of(world: &World, partitions: i32) -> Self {
+        let client = client(world).set("group.id", &world.group).create();
+        Self {
+            client: client.expect("a consumer can be made"),
+            topic: world.topic.clone(),
+            partitions,
+        }
+    }
+
+    /// The committed position of each partition; 0 where there is none.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub(super) fn committed(&self) -> KafkaResult<Vec<i64>> {
+        let mut asked = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            asked.add_partition(&self.topic, partition);
+        }
+        let answer = self.client.committed_offsets(asked, WAIT)?;
+        let mut positions = vec![0; self.partitions.unsigned_abs() as usize];
+        for element in answer.elements() {
+            element.error()?;
+            if let Offset::Offset(position) = element.offset() {
+                positions[element.partition().unsigned_abs() as usize] = position;
+            }
+        }
+        Ok(positions)
+    }
+
+    /// The position after the last record of each partition.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub(super) fn ends(&self) -> KafkaResult<Vec<i64>> {
+        let end = |partition| self.client.fetch_watermarks(&self.topic, partition, WAIT);
+        (0..self.partitions).map(|partition| Ok(end(partition)?.1)).collect()
+    }
+
+    /// Records that the group has not committed.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub(super) fn lag(&self) -> KafkaResult<i64> {
+        let committed: i64 = self.committed()?.iter().sum();
+        Ok(self.ends()?.iter().sum::<i64>() - committed)
+    }
+
+    /// Commits positions as somebody who is no member.
+    ///
+    /// # Errors
+    /// The group has members, or the broker is away.
+    pub(super) fn commit(&self, positions: &[(i32, i64)]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in positions {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*position))?;
+        }
+        self.client.commit(&list, CommitMode::Sync)
+    }
+
+    /// Whether the broker answers at all, now.
+    pub(super) fn answers(&self) -> bool {
+        self.client.fetch_metadata(Some(&self.topic), PROBE).is_ok()
+    }
+}
+
+/// A reader of the dead letters, who remembers which records they are of.
+pub(super) struct DeadLetters {
+    client: BaseConsumer,
+    topic: String,
+    next: Vec<i64>,
+    /// Partition and offset of every record that is in the dead letters.
+    pub places: HashSet<(i32, i64)>,
+}
+
+impl DeadLetters {
+    pub(super) fn of(world: &World) -> Self {
+        let topic = world.dead_letters();
+        let client: BaseConsumer = client(world)
+            .set("group.id", "clicktrail-chaos-reader")
+            .create()
+            .expect("a consumer can be made");
+        let metadata = client.fetch_metadata(Some(&topic), WAIT).expect("the broker answers");
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut all = TopicPartitionList::new();
+        for partition in (0..).take(partitions) {
+            all.add_partition_offset(&topic, partition, Offset::Beginning).expect("an offset");
+        }
+        client.assign(&all).expect("an assignment");
+        Self { client, topic, next: vec![0; partitions], places: HashSet::new() }
+    }
+
+    /// Reads on to the end as it is now.
+    ///
+    /// # Errors
+    /// The broker is away, or the end was not reached in time.
+    pub(super) fn read(&mut self) -> Result<(), String> {
+        let mut ends = Vec::new();
+        for partition in (0..).take(self.next.len()) {
+            let bounds = self.client.fetch_watermarks(&self.topic, partition, WAIT);
+            ends.push(bounds.map_err(|error| error.to_string())?.1);
+        }
+        let began = Instant::now();
+        while self.next.iter().zip(&ends).any(|(next, end)| next < end) {
+            if began.elapsed() > 2 * WAIT {
+                return Err("the dead letters could not be read to their end".to_owned());
+            }
+            let Some(Ok(message)) = self.client.poll(PROBE) else { continue };
+            self.next[message.partition().unsigned_abs() as usize] = message.offset() + 1;
+            self.places.extend(origin(&message));
+        }
+        Ok(())
+    }
+}
+
+fn origin(message: &BorrowedMessage<'_>) -> Option<(i32, i64)> {
+    let number = |name: &str| -> Option<i64> {
+        let found = message.headers()?.iter().find(|header| header.key == name)?;
+        std::str::from_utf8(found.value?).ok()?.parse().ok()
+    };
+    let partition = number(headers::CONNECT_PARTITION)?;
+    Some((i32::try_from(partition).ok()?, number(headers::CONNECT_OFFSET)?))
+}
+
+fn client(world: &World) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &world.backends.kafka).set("enable.auto.commit", "false");
+    config.set("auto.offset.reset", "earliest").set("reconnect.backoff.max.ms", "1000");
+    config.set("log_level", "0");
+    config
+}

@@ -1,0 +1,201 @@
+//! Writes clicks into the log while everything else breaks: some of them twice, and now and then
+//! a record that can never be one. What it writes depends on the seed alone; how fast, on how far
+//! the faults have come, so that there is always something under way for them to hit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
+use schemas::{Encoder, Outcome, RawClick};
+use uuid::Builder;
+
+use super::Progress;
+use super::dice::Dice;
+use super::ledger::{BAD, Ledger, What};
+use crate::world::World;
+
+/// One record in so many is written once more.
+const RESEND: u64 = 100;
+/// One record in so many is bad: far from what trips the storm breaker.
+const BAD_ONE: u64 = 400;
+/// Clicks happened within so many days.
+const DAYS: u64 = 3;
+/// How far back the copy of a click may lie, in clicks.
+const MEMORY: usize = 1000;
+const BEAT: Duration = Duration::from_millis(50);
+/// How long the last records may take to be acknowledged.
+const FLUSH: Duration = Duration::from_secs(120);
+const DAY_US: u64 = 86_400_000_000;
+const AGENTS: [&str; 4] = [
+    "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "curl/8.9.1",
+];
+
+type Producer = ThreadedProducer<Reports>;
+
+/// Writes delivery reports into the ledger.
+struct Reports(Arc<Ledger>);
+
+impl ClientContext for Reports {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, what: usize) {
+        let mut books = self.0.books();
+        match report {
+            Ok(record) => {
+                let what = What::try_from(what).expect("it was one");
+                books.placed(record.partition(), record.offset(), what);
+            }
+            Err((error, _)) => books.failed = Some(error.to_string()),
+        }
+    }
+}
+
+/// The generator.
+pub(super) struct Generator {
+    producer: Producer,
+    ledger: Arc<Ledger>,
+    encoder: Encoder,
+    topic: String,
+    partitions: u64,
+    now_us: u64,
+    dice: Dice,
+    recent: VecDeque<(What, Vec<u8>)>,
+}
+
+impl Generator {
+    pub(super) fn of(world: &World, seed: u64, partitions: u64, ledger: &Arc<Ledger>) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &world.backends.kafka);
+        config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "5");
+        // For ever: an outage of the broker is a fault of the run, not an end of it.
+        config.set("message.timeout.ms", "0").set("reconnect.backoff.max.ms", "1000");
+        let producer = config.create_with_context(Reports(Arc::clone(ledger)));
+        let now = jiff::Timestamp::now().as_microsecond();
+        Self {
+            producer: producer.expect("a producer can be made"),
+            ledger: Arc::clone(ledger),
+            encoder: Encoder::new(world.schema_id()).expect("the newest schema"),
+            topic: world.topic.clone(),
+            partitions,
+            now_us: u64::try_from(now).expect("it is after 1970"),
+            dice: Dice::new(seed, 1),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Writes until `progress` has no more to write, then waits for the last acknowledgement.
+    ///
+    /// # Errors
+    /// A record that could not be written: the run is void.
+    pub(super) fn run(mut self, progress: &Progress) -> Result<(), String> {
+        let (began, mut minted) = (Instant::now(), 0);
+        let mut beats = 0_u32;
+        while let Some(due) = progress.due(minted) {
+            for _ in 0..due {
+                minted += 1;
+                self.click()?;
+            }
+            beats += 1;
+            std::thread::sleep((BEAT * beats).saturating_sub(began.elapsed()).min(BEAT));
+        }
+        self.producer.flush(FLUSH).map_err(|error| format!("the last records: {error}"))?;
+        let books = self.ledger.books();
+        match &books.failed {
+            Some(error) => Err(error.clone()),
+            None if books.logged != books.sent => {
+                Err(format!("{} of {} records acknowledged", books.logged, books.sent))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn click(&mut self) -> Result<(), String> {
+        let (what, value) = self.minted();
+        self.send(what, Some(&value))?;
+        self.recent.push_back((what, value));
+        if self.recent.len() > MEMORY {
+            self.recent.pop_front();
+        }
+        if self.dice.once_in(RESEND) {
+            let again = self.dice.index(self.recent.len());
+            let (what, value) = self.recent[again].clone();
+            self.ledger.books().resends += 1;
+            self.send(what, Some(&value))?;
+        }
+        if self.dice.once_in(BAD_ONE) {
+            self.bad()?;
+        }
+        Ok(())
+    }
+
+    /// A click that the ledger knows and the log does not yet.
+    fn minted(&mut self) -> (What, Vec<u8>) {
+        let at_us = self.now_us - self.dice.roll() % (DAYS * DAY_US);
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&self.dice.roll().to_be_bytes());
+        let event_id = Builder::from_unix_timestamp_millis(at_us / 1000, &random).into_uuid();
+        let slug = format!("page/{}", self.dice.between(1, 500));
+        let target = format!("https://example.com/{slug}?utm_source=chaos");
+        let ip = self.dice.roll().to_be_bytes();
+        let click = RawClick {
+            source: "chaos",
+            domain: Some("go.example.com"),
+            outcome: Outcome::Redirected,
+            status: 302,
+            target_url: Some(&target),
+            client_ip: Some(&ip[..4]),
+            user_agent: Some(self.dice.one(&AGENTS)),
+            ..RawClick::new(event_id, i64::try_from(at_us).expect("microseconds"), &slug)
+        };
+        let mut value = Vec::new();
+        self.encoder.encode(&click, &mut value).expect("a good click");
+        (self.ledger.books().mint(event_id.into_bytes()), value)
+    }
+
+    /// A record that can never be a click, in one of several ways.
+    fn bad(&mut self) -> Result<(), String> {
+        self.ledger.books().bad += 1;
+        let good = self.recent.back().map(|(_, value)| value.clone()).unwrap_or_default();
+        match self.dice.between(0, 3) {
+            0 => self.send(BAD, None),
+            1 => self.send(BAD, Some(b"not framed at all")),
+            2 => self.send(BAD, Some(&good[..good.len() - 3])),
+            _ => self.send(BAD, Some(&[&good[..], b"?"].concat())),
+        }
+    }
+
+    fn send(&mut self, what: What, value: Option<&[u8]>) -> Result<(), String> {
+        let partition = self.dice.between(0, self.partitions - 1);
+        let partition = i32::try_from(partition).expect("few partitions");
+        self.ledger.books().sent += 1;
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, what as usize)
+                .partition(partition);
+        record.payload = value;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    std::thread::sleep(BEAT);
+                }
+                Err((error, _)) => return Err(format!("queueing a record: {error}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a run came to: one line for a reader in a hurry, the counts a kind, and every finding.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::kind::Kind;
+use super::sampler::Seen;
+
+/// What became of the expected set.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Events minted.
+    pub minted: u64,
+    /// Of those, events that the view does not show.
+    pub lost: u64,
+    /// Rows beyond the first of an event.
+    pub twice: u64,
+    /// Events that nobody minted.
+    pub strangers: u64,
+    /// Bad records written, and those of them that the dead letters hold.
+    pub bad: (u64, u64),
+    /// Dead letters of records that were good.
+    pub good_buried: u64,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Decides what is written and what breaks.
+    pub seed: u64,
+    /// Faults that were wanted.
+    pub faults: u32,
+    /// Clicks that were wanted.
+    pub clicks: u64,
+    /// Of each kind: how often it was tried, how often its effect was observed.
+    pub kinds: BTreeMap<Kind, (u32, u32)>,
+    /// Processors killed in the middle of another fault.
+    pub killed_too: u32,
+    /// Processors started.
+    pub started: u32,
+    /// Processors that ended without being told to, by exit code.
+    pub fell: BTreeMap<i32, u32>,
+    /// Records in the log, and those of them that are copies.
+    pub log: (u64, u64),
+    /// What became of the clicks.
+    pub outcome: Outcome,
+    /// What was seen while it went on.
+    pub(super) seen: Seen,
+    /// The exit code of `processors audit`.
+    pub audit: i32,
+    /// Seconds from the first fault to the end of the books.
+    pub seconds: u64,
+    /// What is wrong, in words.
+    pub findings: Vec<String>,
+}
+
+impl Report {
+    /// Faults whose effect was observed.
+    pub fn observed(&self) -> u32 {
+        self.kinds.values().map(|(_, observed)| observed).sum()
+    }
+
+    /// Looks at the view while the run went on.
+    pub fn samples(&self) -> u64 {
+        self.seen.samples
+    }
+
+    /// Offsets below a committed position that were looked for while the run went on.
+    pub fn offsets_checked(&self) -> u64 {
+        self.seen.offsets
+    }
+
+    /// Whether the time ran out before all faults and clicks were done.
+    pub fn ended_early(&self) -> bool {
+        self.observed() < self.faults || self.outcome.minted < self.clicks
+    }
+
+    /// Whether every promise held.
+    pub fn good(&self) -> bool {
+        let Outcome { minted, lost, twice, strangers, bad: (bad, buried), good_buried } =
+            self.outcome;
+        let books = minted > 0 && lost + twice + strangers + good_buried == 0 && bad == buried;
+        let seen = self.seen.samples > 0 && self.seen.twice + self.seen.ahead == 0;
+        books && seen && self.audit == 0 && self.findings.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (outcome, seen) = (&self.outcome, &self.seen);
+        for (kind, (tried, observed)) in &self.kinds {
+            writeln!(f, "chaos: {kind:<14} tried={tried} observed={observed}")?;
+        }
+        writeln!(
+            f,
+            "chaos: processors started={} killed_in_other_faults={} ended_by_themselves={:?}",
+            self.started, self.killed_too, self.fell
+        )?;
+        writeln!(
+            f,
+            "chaos: looks={} engine_away={} position_looks={} offsets_checked={}",
+            seen.samples, seen.away, seen.looks, seen.offsets
+        )?;
+        for finding in &self.findings {
+            writeln!(f, "chaos: FOUND {finding}")?;
+        }
+        if self.ended_early() {
+            writeln!(f, "chaos: ended early, by its bound of time (SECONDS)")?;
+        }
+        write!(
+            f,
+            "chaos: seed={} faults={} observed={} clicks={} log={} resends={} bad={} dead_letters={} \
+             lost={} duplicates={} duplicates_in_a_sample={} strangers={} good_buried={} ahead={} \
+             audit={} seconds={} {}",
+            self.seed,
+            self.faults,
+            self.observed(),
+            outcome.minted,
+            self.log.0,
+            self.log.1,
+            outcome.bad.0,
+            outcome.bad.1,
+            outcome.lost,
+            outcome.twice,
+            seen.twice,
+            outcome.strangers,
+            outcome.good_buried,
+            seen.ahead,
+            self.audit,
+            self.seconds,
+            if self.good() { "HELD" } else { "BROKEN" }
+        )
+    }
+}

@@ -1,0 +1,183 @@
+//! Looks every second, while everything breaks, whether a reader sees a click twice, and whether
+//! the committed position is ahead of what is durable.
+//!
+//! Positions are checked by event, not by offset. Committed positions are asked first, rows after:
+//! rows that come in between only help. A record whose event was sent once has rows of its own
+//! offset alone, however often it is replayed and however its versions are merged; one that was
+//! sent twice may be shown under the offset of its twin, so where an offset has no row its event is
+//! looked for. A bad record must be in the dead letters. What was found below a position once is
+//! not looked for again: nothing in the product deletes rows, and the end of the run compares
+//! everything. Offsets whose delivery report is still out are left to the next look.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::broker::{Broker, DeadLetters};
+use super::ledger::{BAD, Id, Ledger};
+use super::table::Table;
+use super::{Progress, Say, clock};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Findings that are told; more of the same say nothing new.
+const FINDINGS_MAX: usize = 10;
+/// Offsets of one partition that one look covers.
+const STRETCH: i64 = 100_000;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Looks at the view that were answered.
+    pub samples: u64,
+    /// Looks that the engine did not answer.
+    pub away: u64,
+    /// Most rows beyond the first of an event in one look.
+    pub twice: u64,
+    /// Looks at positions that were answered.
+    pub looks: u64,
+    /// Offsets below a committed position that were looked for.
+    pub offsets: u64,
+    /// Of those, offsets whose record was nowhere.
+    pub ahead: u64,
+    /// Each in words.
+    pub findings: Vec<String>,
+}
+
+/// Who looks.
+pub(super) struct Sampler<'r> {
+    pub table: Table,
+    pub broker: Broker,
+    pub dead: DeadLetters,
+    pub ledger: &'r Ledger,
+    pub say: Say<'r>,
+    /// By partition: everything below was found.
+    checked: Vec<i64>,
+    seen: Seen,
+}
+
+impl<'r> Sampler<'r> {
+    pub(super) fn new(
+        table: Table,
+        broker: Broker,
+        dead: DeadLetters,
+        ledger: &'r Ledger,
+        say: Say<'r>,
+    ) -> Self {
+        Self { table, broker, dead, ledger, say, checked: Vec::new(), seen: Seen::default() }
+    }
+
+    /// Looks until the run is over, and once more.
+    pub(super) fn run(mut self, progress: &Progress) -> Seen {
+        loop {
+            let (began, last) = (Instant::now(), progress.is_over());
+            match self.table.numbers("SELECT count(), uniqExact(event_id) FROM clicks".to_owned()) {
+                Ok(numbers) => self.sample(&numbers),
+                Err(_) => self.seen.away += 1,
+            }
+            self.positions();
+            if last {
+                return self.seen;
+            }
+            // On two cores the looks must not become the load: they pause as long as they take.
+            std::thread::sleep(
+                EVERY.saturating_sub(began.elapsed()).max(began.elapsed().min(5 * EVERY) / 2),
+            );
+        }
+    }
+
+    fn sample(&mut self, numbers: &[u64]) {
+        self.seen.samples += 1;
+        let &[rows, events] = numbers else { return self.find("an odd answer".to_owned()) };
+        let twice = rows - events;
+        self.seen.twice = self.seen.twice.max(twice);
+        if twice > 0 {
+            self.find(format!("{rows} clicks are shown for {events} events"));
+        }
+    }
+
+    fn find(&mut self, what: String) {
+        (self.say)(&format!("FOUND: {what}"));
+        if self.seen.findings.len() < FINDINGS_MAX {
+            self.seen.findings.push(format!("{} {what}", clock()));
+        }
+    }
+
+    fn positions(&mut self) {
+        let Ok(committed) = self.broker.committed() else { return };
+        self.checked.resize(committed.len(), 0);
+        if self.dead.read().is_err() {
+            return;
+        }
+        for (partition, position) in committed.into_iter().enumerate() {
+            let from = self.checked[partition];
+            let stretch = {
+                let books = self.ledger.books();
+                books.stretch(partition, from, position.min(from + STRETCH)).to_vec()
+            };
+            if stretch.is_empty() {
+                continue;
+            }
+            let Ok(nowhere) = self.nowhere(partition, from, &stretch) else { return };
+            self.seen.looks += 1;
+            self.seen.offsets += stretch.len() as u64;
+            self.seen.ahead += nowhere.len() as u64;
+            if let (Some(first), Some(last)) = (nowhere.first(), nowhere.last()) {
+                self.find(format!(
+                    "partition {partition} is committed up to {position}, and {} records below \
+                     are neither rows nor dead letters ({first} to {last})",
+                    nowhere.len()
+                ));
+            }
+            self.checked[partition] = from + i64::try_from(stretch.len()).expect("a short stretch");
+        }
+    }
+
+    /// Offsets of a stretch that are neither in the table nor in the dead letters.
+    fn nowhere(&self, partition: usize, from: i64, stretch: &[u32]) -> Result<Vec<i64>, String> {
+        let to = from + i64::try_from(stretch.len()).expect("a short stretch");
+        let sql = format!(
+            "SELECT DISTINCT kafka_offset FROM click_versions WHERE kafka_partition = {partition} \
+             AND kafka_offset >= {from} AND kafka_offset < {to} FORMAT RowBinary"
+        );
+        let bytes = self.table.ask(sql)?;
+        let (offsets, _) = bytes.as_chunks::<8>();
+        let rows: HashSet<u64> = offsets.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let mut nowhere = Vec::new();
+        let mut by_event: Vec<(i64, Id)> = Vec::new();
+        {
+            let books = self.ledger.books();
+            for (offset, what) in (from..).zip(stretch) {
+                let place = (i32::try_from(partition).expect("few partitions"), offset);
+                if *what == BAD {
+                    if !self.dead.places.contains(&place) {
+                        nowhere.push(offset);
+                    }
+                } else if !rows.contains(&offset.unsigned_abs()) {
+                    by_event.push((offset, books.events[*what as usize]));
+                }
+            }
+        }
+        for some in by_event.chunks(2000) {
+            let found = self.table.ids(&format!(
+                "SELECT DISTINCT event_id FROM click_versions WHERE event_id IN ({})",
+                literals(some)
+            ))?;
+            let found: HashSet<Id> = found.into_iter().collect();
+            nowhere.extend(some.iter().filter(|(_, id)| !found.contains(id)).map(|(at, _)| at));
+        }
+        Ok(nowhere)
+    }
+}
+
+fn literals(events: &[(i64, Id)]) -> String {
+    let mut list = String::new();
+    for (_, id) in events {
+        let comma = if list.is_empty() { "" } else { "," };
+        write!(list, "{comma}unhex('").expect("a string takes what is written");
+        for byte in id {
+            write!(list, "{byte:02x}").expect("a string takes what is written");
+        }
+        list.push_str("')");
+    }
+    list
+}

@@ -1,0 +1,277 @@
+//! Does the faults, one after another, and says of each whether its effect was observed: that
+//! there was work under way, and that what was to fail was seen to fail.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use stack::{Part, Stack};
+
+use super::broker::Broker;
+use super::dice::Dice;
+use super::fleet::Fleet;
+use super::kind::Kind;
+use super::table::Table;
+use crate::fault::Proxy;
+use crate::web::{get, metric};
+use crate::world::World;
+
+/// How long a fault waits for work to be under way.
+const WORK: Duration = Duration::from_secs(4);
+/// How long an effect may take to be seen.
+const EFFECT: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(30);
+/// How far positions are put back at most.
+const BACK: u64 = 30_000;
+
+/// Everything a fault can reach.
+pub(super) struct Storm<'w> {
+    pub world: &'w World,
+    pub stack: &'w Stack,
+    pub proxy: &'w Proxy,
+    pub fleet: Fleet<'w>,
+    pub broker: Broker,
+    pub table: Table,
+    pub dice: Dice,
+    /// Processors killed in the middle of another fault.
+    pub killed_too: u32,
+}
+
+impl Storm<'_> {
+    /// Lets a fault happen and mends it; true if its effect was observed.
+    pub(super) fn strike(&mut self, kind: Kind) -> bool {
+        self.fleet.fill();
+        let observed = match kind {
+            Kind::Kill => self.kill(),
+            Kind::Stop => self.stop(),
+            Kind::Freeze => self.freeze(),
+            Kind::Guest => self.guest(),
+            Kind::LoseAnswers => self.lose_answers(),
+            Kind::CloseDoor => self.close_door(),
+            Kind::HoldInserts => self.hold_inserts(),
+            Kind::EngineKill => self.engine_kill(),
+            Kind::EnginePause => self.engine_pause(),
+            Kind::BrokerPause => self.broker_pause(),
+            Kind::BrokerKill => self.broker_kill(),
+            Kind::RegistryKill => self.registry_kill(),
+            Kind::Reset => self.reset(),
+            Kind::Move => self.moved(),
+        };
+        self.fleet.fill();
+        observed
+    }
+
+    /// Waits until records are in the log that the group has not committed.
+    fn work(&self) -> bool {
+        within(WORK, || self.broker.lag().is_ok_and(|lag| lag > 0))
+    }
+
+    fn kill(&mut self) -> bool {
+        let place = self.fleet.any();
+        let work = self.work();
+        self.fleet.crash(place) && work
+    }
+
+    fn stop(&mut self) -> bool {
+        let place = self.fleet.any();
+        let work = self.work();
+        self.fleet.stop(place) && work
+    }
+
+    fn freeze(&mut self) -> bool {
+        let place = self.fleet.any();
+        let work = self.work();
+        if self.fleet.member(place).ended().is_some() {
+            return false;
+        }
+        self.fleet.member(place).signal(Signal::STOP);
+        // The session ends after six seconds; the others then go on without it.
+        let long = self.dice.once_in(2);
+        let pause = if long { self.dice.between(7000, 9000) } else { self.dice.between(300, 4000) };
+        std::thread::sleep(Duration::from_millis(pause));
+        let member = self.fleet.member(place);
+        let still = member.is_stopped();
+        member.signal(Signal::CONT);
+        still && work
+    }
+
+    fn guest(&mut self) -> bool {
+        let mut guest = self.fleet.start(None);
+        let assigned = "clicktrail_processors_partitions_assigned";
+        let owns = || metric(&guest.admin, assigned).is_some_and(|owned| owned > 0.0);
+        let owned = within(EFFECT, owns);
+        self.linger(2000);
+        if guest.ended().is_none() && self.dice.once_in(2) {
+            guest.crash();
+            return owned;
+        }
+        self.fleet.stopped(&mut guest) && owned
+    }
+
+    fn lose_answers(&mut self) -> bool {
+        let (before, count) = (self.proxy.lost(), self.dice.between(1, 4));
+        self.proxy.lose_answers(u32::try_from(count).unwrap_or(1));
+        let observed = within(EFFECT, || self.proxy.lost() > before);
+        self.proxy.lose_answers(0);
+        observed
+    }
+
+    fn close_door(&mut self) -> bool {
+        let before = self.proxy.refused();
+        self.proxy.close(true);
+        self.linger(4000);
+        self.kill_too();
+        let observed = within(WORK, || self.proxy.refused() > before);
+        self.proxy.close(false);
+        observed
+    }
+
+    fn hold_inserts(&mut self) -> bool {
+        let before = self.proxy.waited();
+        self.proxy.hold(true);
+        let observed = within(WORK, || self.proxy.waited() > before);
+        self.linger(3000);
+        self.kill_too();
+        self.proxy.hold(false);
+        observed
+    }
+
+    fn engine_kill(&mut self) -> bool {
+        let work = self.work();
+        // At any moment of an insert: reading it, writing its parts, answering.
+        self.linger(400);
+        if self.stack.kill(Part::ClickHouse).is_err() {
+            return false;
+        }
+        let away = !self.table.answers();
+        self.linger(2000);
+        self.kill_too();
+        self.restart(Part::ClickHouse);
+        away && work && self.table.answers()
+    }
+
+    fn engine_pause(&mut self) -> bool {
+        let work = self.work();
+        if self.stack.pause(Part::ClickHouse).is_err() {
+            return false;
+        }
+        let away = !self.table.answers();
+        self.linger(4000);
+        self.kill_too();
+        self.stack.resume(Part::ClickHouse).expect("a paused engine goes on");
+        away && work
+    }
+
+    fn broker_pause(&mut self) -> bool {
+        let work = self.work();
+        if self.stack.pause(Part::Kafka).is_err() {
+            return false;
+        }
+        let away = !self.broker.answers();
+        self.linger(9000);
+        self.kill_too();
+        self.stack.resume(Part::Kafka).expect("a paused broker goes on");
+        let back = within(EFFECT, || self.broker.answers());
+        away && work && back
+    }
+
+    fn broker_kill(&mut self) -> bool {
+        let work = self.work();
+        if self.stack.kill(Part::Kafka).is_err() {
+            return false;
+        }
+        let away = !self.broker.answers();
+        self.linger(1000);
+        self.restart(Part::Kafka);
+        let back = within(EFFECT, || self.broker.answers());
+        away && work && back
+    }
+
+    /// Who runs goes on without the registry; who starts meanwhile waits for it.
+    fn registry_kill(&mut self) -> bool {
+        let work = self.work();
+        if self.stack.kill(Part::Registry).is_err() {
+            return false;
+        }
+        let url = format!("{}/subjects", self.world.backends.registry);
+        let away = get(&url).is_err();
+        self.kill_too();
+        self.restart(Part::Registry);
+        away && work && get(&url).is_ok()
+    }
+
+    fn reset(&mut self) -> bool {
+        self.fleet.stop_all();
+        let Ok(committed) = self.broker.committed() else { return false };
+        let lower = self.lower(&committed);
+        // A static member that has stopped still counts as one until its session ends.
+        let done = within(EFFECT, || self.broker.commit(&lower).is_ok());
+        let now = self.broker.committed().unwrap_or(committed);
+        let holds = lower.iter().all(|(partition, position)| {
+            now.get(partition.unsigned_abs() as usize) == Some(position)
+        });
+        done && holds && !lower.is_empty()
+    }
+
+    fn moved(&mut self) -> bool {
+        let jumps = self.fleet.sum("position_jumps_total");
+        let Ok(committed) = self.broker.committed() else { return false };
+        let lower = self.lower(&committed);
+        if lower.is_empty() {
+            return false;
+        }
+        let World { kafka, group, topic, .. } = self.world;
+        kafka.commit_among_members(group, &self.world.dead_letters(), topic, &lower);
+        // Where the group itself commits at the same time, its position wins and nothing is moved.
+        within(EFFECT, || self.fleet.sum("position_jumps_total") > jumps)
+    }
+
+    /// Positions further back, of one partition or of all.
+    fn lower(&mut self, committed: &[i64]) -> Vec<(i32, i64)> {
+        let only = self.dice.once_in(2).then(|| self.dice.index(committed.len()));
+        let mut lower = Vec::new();
+        for (partition, position) in committed.iter().enumerate() {
+            let back = i64::try_from(self.dice.between(1, BACK)).unwrap_or(1);
+            let to = (position - back).max(0);
+            if to < *position && only.is_none_or(|only| only == partition) {
+                lower.push((i32::try_from(partition).expect("few partitions"), to));
+            }
+        }
+        lower
+    }
+
+    /// At times a processor dies in the middle of another fault.
+    fn kill_too(&mut self) {
+        if self.dice.once_in(3) {
+            let place = self.fleet.any();
+            self.killed_too += u32::from(self.fleet.crash(place));
+        }
+    }
+
+    fn restart(&self, part: Part) {
+        // A port may be held for a moment by what was just killed.
+        let mut outcome = Ok(());
+        let started = within(Duration::from_secs(60), || {
+            outcome = self.stack.restart(part);
+            outcome.is_ok()
+        });
+        assert!(started, "{part} does not start again: {outcome:?}");
+    }
+
+    fn linger(&mut self, most_ms: u64) {
+        std::thread::sleep(Duration::from_millis(self.dice.between(0, most_ms)));
+    }
+}
+
+/// Asks until it is so, or the time is over.
+fn within(time: Duration, mut so: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        if so() {
+            return true;
+        }
+        if began.elapsed() >= time {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}

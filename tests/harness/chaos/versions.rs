@@ -1,0 +1,150 @@
+//! A short run with merges stopped: how many versions of a click a crash leaves on disk.
+//!
+//! After each kill, before anybody else reads, the rows that stand at or above the committed
+//! position are exactly those that will be written once more. Nothing else may add a version,
+//! save the copies that the sender itself made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::broker::Broker;
+use super::generator::Generator;
+use super::ledger::Ledger;
+use super::progress::Progress;
+use super::table::Table;
+use super::{Budget, PARTITIONS, Say, backends};
+use crate::wait::until;
+use crate::world::World;
+use stack::Stack;
+
+const KILLS: u32 = 8;
+const BUDGET: Budget =
+    Budget { seed: 0, faults: KILLS, clicks: 40_000, seconds: 120, settle_seconds: 60 };
+const ROWS: [(&str, &str); 1] = [("CLICKTRAIL_BATCH_ROWS", "500")];
+/// Records that are committed between two kills at least.
+const STEP: i64 = 1000;
+/// What the engine had taken before the kill lands within this time.
+const LANDS: Duration = Duration::from_secs(1);
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Versions {
+    /// Processors killed.
+    pub kills: u32,
+    /// Events in the log.
+    pub events: u64,
+    /// Copies of them that the sender made.
+    pub resends: u64,
+    /// Rows on disk.
+    pub versions: u64,
+    /// Rows that a reader sees.
+    pub clicks: u64,
+    /// Rows that were on disk and not committed at the kills.
+    pub in_flight: u64,
+}
+
+impl Versions {
+    /// Versions beyond the first of an event.
+    pub fn duplicates(&self) -> u64 {
+        self.versions - self.events
+    }
+
+    /// Whether they are explained, and unseen.
+    pub fn good(&self) -> bool {
+        self.duplicates() <= self.in_flight + self.resends && self.clicks == self.events
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "versions: merges=stopped kills={} events={} resends={} rows_on_disk={} \
+             duplicate_versions={} bound={} (in flight at the kills {}, resends {}) clicks={} {}",
+            self.kills,
+            self.events,
+            self.resends,
+            self.versions,
+            self.duplicates(),
+            self.in_flight + self.resends,
+            self.in_flight,
+            self.resends,
+            self.clicks,
+            if self.good() { "HELD" } else { "BROKEN" }
+        )
+    }
+}
+
+/// Kills one processor again and again while clicks arrive and nothing merges.
+///
+/// # Panics
+/// As [`super::run`].
+pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
+    let world = World::on(backends(stack), "versions");
+    world.setup();
+    world.query("SYSTEM STOP MERGES click_versions");
+    let ledger = Arc::new(Ledger::new(PARTITIONS.unsigned_abs() as usize));
+    let generator = Generator::of(&world, seed, PARTITIONS.unsigned_abs().into(), &ledger);
+    let progress = Progress::new(BUDGET);
+    let (table, broker) = (Table::of(&world), Broker::of(&world, PARTITIONS));
+    let mut in_flight = 0;
+    std::thread::scope(|scope| {
+        let _over = progress.over_at_the_end();
+        let writing = scope.spawn(|| generator.run(&progress));
+        // A static member is let in again at once.
+        let member = ["--kafka", "group.instance.id=one"];
+        for kill in 1..=KILLS {
+            let mut processors = world.processors(&member, &ROWS);
+            let next = until("the positions", || position(&broker)) + STEP;
+            processors.until("the positions have gone on, and there is more to do", || {
+                (position(&broker)? >= next && broker.lag().ok()? > 0).then_some(())
+            });
+            processors.crash();
+            std::thread::sleep(LANDS);
+            let again = uncommitted(&table, &broker);
+            say(&format!("kill {kill}/{KILLS}: {again} rows on disk are not committed"));
+            in_flight += again;
+            progress.observe();
+        }
+        progress.calm();
+        writing.join().expect("the generator does not panic").expect("every click is written");
+        let mut processors = world.processors(&member, &ROWS);
+        processors.until_caught_up(&world);
+        processors.stop().expect_code(0);
+    });
+    let (events, resends) = {
+        let books = ledger.books();
+        (books.events.len() as u64, books.resends)
+    };
+    Versions {
+        kills: KILLS,
+        events,
+        resends,
+        versions: world.number("SELECT count() FROM click_versions"),
+        clicks: world.clicks(),
+        in_flight,
+    }
+}
+
+/// Records that the group has committed.
+fn position(broker: &Broker) -> Option<i64> {
+    Some(broker.committed().ok()?.iter().sum())
+}
+
+/// Rows that stand on disk and will be written again.
+fn uncommitted(table: &Table, broker: &Broker) -> u64 {
+    let committed = until("the committed positions", || broker.committed().ok());
+    let above: Vec<_> = committed
+        .iter()
+        .enumerate()
+        .map(|(partition, position)| {
+            format!("(kafka_partition = {partition} AND kafka_offset >= {position})")
+        })
+        .collect();
+    let sql = format!(
+        "SELECT uniqExact(kafka_partition, kafka_offset) FROM click_versions WHERE {}",
+        above.join(" OR ")
+    );
+    table.numbers(sql).expect("the engine answers")[0]
+}
