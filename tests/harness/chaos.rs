@@ -158,7 +158,7 @@ fn rage(
         let counts = report.kinds.entry(kind).or_default();
         counts.0 += 1;
         counts.1 += u32::from(observed);
-        let number = if observed { progress.observe() } else { progress.observed() };
+        let number = progress.came(observed);
         let seen = if observed { "observed" } else { "not observed" };
         let seconds = began.elapsed().as_secs_f64();
         say(&format!("{number}/{} {kind}: {seen} ({seconds:.1} s)", budget.faults));

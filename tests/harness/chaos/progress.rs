@@ -26,6 +26,9 @@ pub(super) struct Progress {
     budget: Budget,
     ends: Instant,
     observed: AtomicU32,
+    /// Faults that came, observed or not. What may be written goes by these: a fault that found
+    /// nothing under way must not keep the next from finding something.
+    tried: AtomicU32,
     /// No more faults come; the clicks that are left may all go out.
     calm: AtomicBool,
     /// Everyone is to stop at once.
@@ -38,6 +41,7 @@ impl Progress {
             ends: Instant::now() + Duration::from_secs(budget.seconds),
             budget,
             observed: AtomicU32::new(0),
+            tried: AtomicU32::new(0),
             calm: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
@@ -48,9 +52,10 @@ impl Progress {
         Instant::now() >= self.ends
     }
 
-    /// Counts a fault whose effect was observed; returns how many there were.
-    pub(super) fn observe(&self) -> u32 {
-        self.observed.fetch_add(1, Ordering::SeqCst) + 1
+    /// Counts a fault; returns how many were observed.
+    pub(super) fn came(&self, observed: bool) -> u32 {
+        self.tried.fetch_add(1, Ordering::SeqCst);
+        self.observed.fetch_add(u32::from(observed), Ordering::SeqCst) + u32::from(observed)
     }
 
     /// Faults observed so far.
@@ -78,18 +83,19 @@ impl Progress {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    /// Clicks to be written in this twentieth of a second, of which `minted` are out; none when
-    /// all are, or when the time is over: what was not minted is no part of the expected set.
+    /// Clicks to be written in this twentieth of a second when `minted` are out; none when all
+    /// are, or when the time is over: what was not minted is no part of the expected set. While
+    /// faults come there may be more than were wanted, so that each finds something to hit.
     pub(super) fn due(&self, minted: u64) -> Option<u64> {
         let clicks = self.budget.clicks;
         let calm = self.calm.load(Ordering::SeqCst);
-        if minted >= clicks || self.is_over() || (calm && self.late()) {
+        if self.is_over() || (calm && (minted >= clicks || self.late())) {
             return None;
         }
         let faults = u64::from(self.budget.faults.max(1));
         let allowed = match calm {
             true => clicks,
-            false => (clicks * (u64::from(self.observed()) + 3) / faults).min(clicks),
+            false => clicks * (u64::from(self.tried.load(Ordering::SeqCst)) + 3) / faults,
         };
         let pace = if calm { BURST } else { (clicks / faults * 50 / SPREAD_MS).max(10) };
         Some(pace.min(allowed.saturating_sub(minted)))

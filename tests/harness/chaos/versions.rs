@@ -105,7 +105,7 @@ pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
             let again = uncommitted(&table, &broker);
             say(&format!("kill {kill}/{KILLS}: {again} rows on disk are not committed"));
             in_flight += again;
-            progress.observe();
+            progress.came(true);
         }
         progress.calm();
         writing.join().expect("the generator does not panic").expect("every click is written");
