@@ -198,6 +198,7 @@ impl Driver {
         }
         self.metrics.records.inc_by(batch.rows() as u64);
         self.sizes.insert(id, batch.bytes());
+        self.gauge();
         let pipeline = Arc::clone(&self.pipeline);
         self.in_flight.spawn(async move { pipeline.process(batch).await.map(|()| id) });
         Ok(())
@@ -209,6 +210,7 @@ impl Driver {
     ) -> Result<(), ServerError> {
         let batch = landed.map_err(panicked)??;
         self.sizes.remove(&batch);
+        self.gauge();
         self.tell_all(Input::Durable { batch })?;
         self.hand_over_when_full()
     }
@@ -342,6 +344,9 @@ impl Driver {
     fn gauge(&self) {
         self.metrics.gathered.set(i64::try_from(self.gathered.rows()).unwrap_or(i64::MAX));
         self.metrics.gathered_bytes.set(i64::try_from(self.gathered.bytes()).unwrap_or(i64::MAX));
+        let bytes: usize = self.sizes.values().sum();
+        self.metrics.in_flight.set(i64::try_from(self.sizes.len()).unwrap_or(i64::MAX));
+        self.metrics.in_flight_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     fn complain(&mut self, stage: &'static str, error: ServerError) -> Result<(), ServerError> {

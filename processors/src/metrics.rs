@@ -45,6 +45,10 @@ pub struct Metrics {
     pub gathered: Gauge,
     /// Bytes waiting for an insert.
     pub gathered_bytes: Gauge,
+    /// Batches on their way, those that wait for the breaker included.
+    pub in_flight: Gauge,
+    /// Bytes of their records.
+    pub in_flight_bytes: Gauge,
     /// Seconds from the first attempt of an insert to its acknowledgement.
     pub insert_seconds: Histogram,
     /// Age of the newest row at its acknowledgement, by the log's clock.
@@ -68,6 +72,8 @@ impl Metrics {
             assigned: Gauge::default(),
             gathered: Gauge::default(),
             gathered_bytes: Gauge::default(),
+            in_flight: Gauge::default(),
+            in_flight_bytes: Gauge::default(),
             insert_seconds: Histogram::new(buckets),
             freshness_seconds: Gauge::default(),
             dead_letters: Family::default(),
@@ -83,6 +89,8 @@ impl Metrics {
         registry.register("partitions_assigned", "Partitions owned", m.assigned.clone());
         registry.register("batch_rows", "Records waiting for an insert", m.gathered.clone());
         registry.register("batch_bytes", "Bytes waiting", m.gathered_bytes.clone());
+        registry.register("in_flight_batches", "Batches on their way", m.in_flight.clone());
+        registry.register("in_flight_bytes", "Bytes of them", m.in_flight_bytes.clone());
         let bound = Gauge::<i64>::default();
         bound.set(i64::try_from(limits.rows_max).unwrap_or(i64::MAX));
         registry.register("batch_rows_max", "Bound of batch_rows", bound);
