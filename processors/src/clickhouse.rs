@@ -5,24 +5,29 @@
 
 mod arrow;
 mod codes;
+mod columns;
 mod facts;
 mod migrations;
+mod name;
 mod passes;
+mod words;
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clickhouse::error::Error;
-use clickhouse::{Client, Row};
+use clickhouse::{Client, Compression, Row};
 use serde::Deserialize;
 
+pub use arrow::Rows;
+pub use columns::Columns;
 pub use facts::facts;
 pub use migrations::{Migration, migrate, missing};
 pub use passes::{Pass, give, passes};
 
 use crate::error::ServerError;
-use crate::row::ClickRow;
+use crate::flow::Spans;
+use crate::pipeline::Tables;
 
 /// Where the tables are and who asks.
 #[derive(Clone)]
@@ -83,6 +88,7 @@ pub const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The table of click versions.
 pub struct Table {
     client: Client,
+    server: Server,
 }
 
 impl std::fmt::Debug for Table {
@@ -97,7 +103,8 @@ impl Table {
     /// # Errors
     /// The server's refusal; retryable while it is away.
     pub async fn open(server: &Server) -> Result<Self, ServerError> {
-        let mut client = server.client();
+        // What is sent is compressed already.
+        let mut client = server.client().with_compression(Compression::None);
         for (name, value) in PINNED.iter().chain([&WAIT]) {
             client = client.with_setting(*name, *value);
         }
@@ -113,7 +120,7 @@ impl Table {
         if known == 1 {
             client = client.with_setting(name, value);
         }
-        Ok(Self { client })
+        Ok(Self { client, server: server.clone() })
     }
 
     /// The pinned settings as the server holds them for a query of ours.
@@ -125,49 +132,54 @@ impl Table {
         let query = self.client.query("SELECT name, value FROM system.settings WHERE name IN ?");
         query.bind(names).fetch_all().await.map_err(server_error)
     }
+}
 
-    /// Inserts `rows` as one statement. `Ok` means durable.
+impl Tables for Table {
+    /// Inserts rows as one statement. `Ok` means durable.
     ///
     /// # Errors
     /// After an error the rows may or may not be there: insert them again, which changes no
     /// count that a reader sees.
-    pub async fn insert(&self, rows: &Rows, traceparent: Option<&str>) -> Result<(), ServerError> {
-        let client = match traceparent {
-            Some(value) => self.client.clone().with_header("traceparent", value),
-            None => self.client.clone(),
-        };
-        let mut insert = client
-            .insert_formatted_with(INSERT.as_str())
-            .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
-        for start in (0..rows.0.len()).step_by(PIECE) {
-            let piece = rows.0.slice(start..rows.0.len().min(start + PIECE));
-            insert.send(piece).await.map_err(server_error)?;
+    async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
+        let Insert { topic, spans, rows, traceparent } = *insert;
+        let stream = Rows::stream(rows.iter());
+        let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
+        let attempt = uuid::Uuid::new_v4().simple().to_string();
+        let mut client = self.client.clone();
+        if let Some(value) = traceparent {
+            client = client.with_header("traceparent", value);
         }
-        insert.end().await.map_err(server_error)
+        let mut request = client
+            .insert_formatted_with(INSERT.as_str())
+            .with_setting("query_id", name::query_id(topic, spans, &attempt))
+            .with_setting("log_comment", name::log_comment(topic, spans))
+            .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
+        for piece in stream {
+            request.send(piece).await.map_err(server_error)?;
+        }
+        request.end().await.map_err(server_error)
+    }
+
+    async fn passes(&self, topic: &str) -> Result<Vec<Pass>, ServerError> {
+        passes(&self.server, topic).await
     }
 }
 
-/// Rows as they are sent, and sent again.
-#[derive(Debug, Clone)]
-pub struct Rows(Bytes);
-
-impl Rows {
-    /// Encodes rows.
-    ///
-    /// # Errors
-    /// A batch beyond its limits.
-    pub fn new(rows: &[ClickRow<'_>]) -> Result<Self, ServerError> {
-        let bytes = arrow::encode(rows);
-        let bytes = bytes.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
-        Ok(Self(Bytes::from(bytes)))
-    }
+/// One statement: rows, and where they stood in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Insert<'a> {
+    /// The log.
+    pub topic: &'a str,
+    /// Offsets of the batch that the rows are of.
+    pub spans: &'a Spans,
+    /// The rows, block by block.
+    pub rows: &'a [Rows],
+    /// The trace that the server is to join.
+    pub traceparent: Option<&'a str>,
 }
-
-/// Bytes that are compressed and sent together.
-const PIECE: usize = 1 << 20;
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
-    format!("INSERT INTO click_versions ({}) FORMAT ArrowStream", arrow::COLUMNS.join(", "))
+    format!("INSERT INTO click_versions ({}) FORMAT ArrowStream", columns::COLUMNS.join(", "))
 });
 
 /// Ids of the events that the view `clicks` shows of `topic`, as often as it shows them.

@@ -2,6 +2,7 @@
 //! that it needs, never this whole.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use schemas::TopicName;
 use service::properties::{Properties, Property};
 
 use crate::clickhouse::Server;
-use crate::driver::Pace;
+use crate::driver::Terms;
 use crate::error::ServerError;
-use crate::flow::Limits;
+use crate::flow::{Limits, Pace};
 use crate::kafka::Brokers;
 use crate::registry::Registry;
 
@@ -160,17 +161,13 @@ pub struct RunArgs {
     #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
     pub admin_listen: SocketAddr,
     /// Records in one insert at most.
-    #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 100_000,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 500_000,
+        value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     pub batch_rows: u32,
-    /// MiB of records in one insert at most; three inserts' worth may be in memory.
+    /// MiB of encoded records in one insert at most; three inserts' worth may be in memory.
     #[arg(long, env = "CLICKTRAIL_BATCH_MIB", default_value_t = 32,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch_mib: u32,
-    /// Milliseconds that a record waits for company.
-    #[arg(long, env = "CLICKTRAIL_LINGER_MS", default_value_t = 500,
-        value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    pub linger_ms: u64,
     /// Seconds that a stop may take to finish and commit what was read.
     #[arg(long, env = "CLICKTRAIL_DRAIN_SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -178,22 +175,30 @@ pub struct RunArgs {
 }
 
 /// Two, so that the server always has one to work at while the other is made.
-const INSERTS_MAX: usize = 2;
+const BATCHES_MAX: usize = 2;
+/// Beyond so many cores the log and the server are slower than encoding.
+const BLOCKS_MAX: usize = 4;
 
 impl RunArgs {
     /// As the driver wants them.
-    pub fn pace(&self) -> Pace {
-        Pace {
-            limits: Limits {
-                rows_max: self.batch_rows as usize,
-                bytes_max: self.batch_mib as usize * 1024 * 1024,
-            },
-            inserts_max: INSERTS_MAX,
-            linger: Duration::from_millis(self.linger_ms),
+    pub fn terms(&self, brokers: &Brokers) -> Terms {
+        let limits = Limits {
+            rows_max: self.batch_rows as usize,
+            bytes_max: self.batch_mib as usize * 1024 * 1024,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Terms {
+            pace: Pace { limits },
+            blocks_max: cores.min(BLOCKS_MAX),
+            batches_max: BATCHES_MAX,
             drain: Duration::from_secs(self.drain_seconds),
+            release: brokers.session_timeout().min(RELEASE_MAX * 2) / 2,
         }
     }
 }
+
+/// The others go on meanwhile with what they have, so this may be long, but not for ever.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

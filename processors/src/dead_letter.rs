@@ -38,13 +38,13 @@ pub fn headers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Batch;
+    use crate::flow::Block;
 
     #[test]
     fn a_dead_letter_names_where_it_came_from_and_why() {
-        let mut batch = Batch::default();
-        batch.push((3, 41, 1), 1000, (None, Some(&[0, 0, 0, 0, 9, 1])), std::iter::empty());
-        let record = batch.records().next().unwrap();
+        let mut block = Block::default();
+        block.push((3, 41, 1), 1000, (None, Some(&[0, 0, 0, 0, 9, 1])), std::iter::empty());
+        let record = block.records().next().unwrap();
         let error = RecordError::SchemaUnknown(schemas::SchemaId(9));
         let headers = headers("clicks.raw.v1", record, &error, 2000);
         let value = |name| headers.iter().find(|header| header.0 == name).map(|h| h.1.as_str());

@@ -1,40 +1,47 @@
 //! The loop: turns the trackers' actions into I/O and tells them what came of it.
 //!
 //! Some batches are on their way while the next is gathered; when that one is full and no more may
-//! start, partitions are paused and polling goes on. All `select!` is here.
+//! start, reading waits, and goes on with paused partitions before the group could miss us. All
+//! `select!` is here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::Batch;
 use crate::error::{ErrorClass, ServerError};
-use crate::flow::{Action, Batch, BatchId, Input, Limits, Reason, Start, Tracker};
-use crate::kafka::{Consumer, Notice, Positions};
+use crate::flow::{Action, BatchId, Input, Pace, Reason, Start, Tracker};
+use crate::gather::Gather;
+use crate::log::{Log, Notice, Positions};
 use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Letters, Pipeline, Tables};
 
-/// How the loop paces itself.
+/// What the loop may use, and how long it waits.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// What one batch may hold.
-    pub limits: Limits,
-    /// Batches being inserted at once; one more is gathered meanwhile.
-    pub inserts_max: usize,
-    /// How long a record waits for company.
-    pub linger: Duration,
+pub struct Terms {
+    /// What a batch may hold, and how long it waits to be filled.
+    pub pace: Pace,
+    /// Blocks being encoded at once.
+    pub blocks_max: usize,
+    /// Batches being stored at once; one more is gathered meanwhile.
+    pub batches_max: usize,
     /// How long a stop may take to finish what was read.
     pub drain: Duration,
+    /// How long the group may have to wait for a partition that it wants back.
+    pub release: Duration,
 }
 
 /// Often enough to notice a failed assignment and to repeat a refused commit soon.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often the broker is asked which positions it holds.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long reading may wait before partitions are paused so that it can go on without records:
+/// what was fetched by then is fetched again.
+const PAUSE_AFTER: Duration = Duration::from_secs(2);
 /// An outage of the broker makes one line in this time.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
@@ -43,19 +50,25 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 enum Answer {
     Committed(Positions, Result<(), ServerError>),
     Found(Result<Positions, ServerError>),
+    Moved(i32, i64, Result<(), ServerError>),
+}
+
+/// Partitions that the group wants back.
+#[derive(Debug)]
+struct Leaving {
+    partitions: Vec<i32>,
+    until: Instant,
 }
 
 /// The loop's state.
 #[derive(Debug)]
-pub struct Driver {
-    consumer: Arc<Consumer>,
-    pipeline: Arc<Pipeline>,
+pub struct Driver<G, T, L> {
+    log: Arc<G>,
+    pipeline: Arc<Pipeline<T, L>>,
     metrics: Metrics,
-    pace: Pace,
+    terms: Terms,
     trackers: BTreeMap<i32, Tracker>,
-    gathered: Batch,
-    /// When the first record of `gathered` came.
-    since: Option<Instant>,
+    gather: Gather,
     batches: BatchId,
     in_flight: JoinSet<Result<BatchId, ServerError>>,
     /// Bytes of each batch in flight.
@@ -63,31 +76,36 @@ pub struct Driver {
     to_commit: Positions,
     /// Where partitions are to be read from that somebody moved.
     moved: BTreeMap<i32, i64>,
+    leaving: Option<Leaving>,
     /// At most one task.
     asking: JoinSet<Answer>,
     looked: Instant,
+    lag: u64,
+    blocked: Option<Instant>,
     paused: bool,
     complained: Option<Instant>,
 }
 
-impl Driver {
+impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
     /// A loop that has read nothing yet.
-    pub fn new(consumer: Consumer, pipeline: Pipeline, pace: Pace) -> Self {
+    pub fn new(log: G, pipeline: Pipeline<T, L>, terms: Terms) -> Self {
         Self {
-            consumer: Arc::new(consumer),
+            log: Arc::new(log),
             metrics: pipeline.metrics.clone(),
             pipeline: Arc::new(pipeline),
-            pace,
+            terms,
             trackers: BTreeMap::new(),
-            gathered: Batch::default(),
-            since: None,
+            gather: Gather::new(terms.pace, terms.blocks_max),
             batches: 0,
             in_flight: JoinSet::new(),
             sizes: BTreeMap::new(),
             to_commit: Positions::new(),
             moved: BTreeMap::new(),
+            leaving: None,
             asking: JoinSet::new(),
             looked: Instant::now(),
+            lag: 0,
+            blocked: None,
             paused: false,
             complained: None,
         }
@@ -101,21 +119,28 @@ impl Driver {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let mut beat = tokio::time::interval(BEAT);
         loop {
-            let linger_ends = self.since.map(|since| since + self.pace.linger);
-            let room = self.has_room();
+            let deadline = self.gather.deadline(self.lag).filter(|_| self.has_room());
+            let reads = self.blocked.is_none() || self.paused;
+            let pause = self.blocked.filter(|_| !self.paused).map(|since| since + PAUSE_AFTER);
+            let log = Arc::clone(&self.log);
+            let (block, limits, encoding) = self.gather.parts();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 _ = beat.tick() => self.beat()?,
                 Some(landed) = self.in_flight.join_next() => self.landed(landed)?,
                 Some(answer) = self.asking.join_next() => self.answered(answer)?,
-                () = at(linger_ends), if room => self.hand_over()?,
-                filled = self.consumer.fill(&mut self.gathered, self.pace.limits) => {
-                    self.filled(filled)?;
+                Some(encoded) = encoding.join_next() => self.gather.join(encoded)?,
+                () = at(deadline) => self.gather.flush(&self.pipeline),
+                () = at(pause) => {
+                    self.paused = true;
+                    self.log.pause()?;
                 }
+                filled = log.fill(block, limits), if reads => self.filled(filled)?,
             }
+            self.advance()?;
         }
-        let drain = self.pace.drain;
+        let drain = self.terms.drain;
         match tokio::time::timeout(drain, self.drain()).await {
             Ok(drained) => drained,
             Err(_) => Err(ServerError::retryable(
@@ -129,17 +154,22 @@ impl Driver {
     }
 
     async fn drain(&mut self) -> Result<(), ServerError> {
-        self.hand_over()?;
+        self.gather.flush(&self.pipeline);
         let mut beat = tokio::time::interval(BEAT);
         loop {
+            self.advance()?;
             let settled = self.trackers.values().all(Tracker::is_settled);
-            if settled && self.in_flight.is_empty() && self.asking.is_empty() {
+            let idle = self.in_flight.is_empty() && self.asking.is_empty();
+            if settled && idle && self.gather.is_empty() {
                 return Ok(());
             }
+            let (.., encoding) = self.gather.parts();
             tokio::select! {
+                biased;
                 _ = beat.tick() => self.beat()?,
                 Some(landed) = self.in_flight.join_next() => self.landed(landed)?,
                 Some(answer) = self.asking.join_next() => self.answered(answer)?,
+                Some(encoded) = encoding.join_next() => self.gather.join(encoded)?,
             }
         }
     }
@@ -147,60 +177,55 @@ impl Driver {
     /// Whether another batch may start. One that only waits for the breaker leaves its place to
     /// the next, within the bound of memory.
     fn has_room(&self) -> bool {
-        let held = self.pipeline.held.load(Ordering::Relaxed);
+        let Terms { pace, batches_max, .. } = self.terms;
         let bytes: usize = self.sizes.values().sum();
-        self.in_flight.len().saturating_sub(held) < self.pace.inserts_max
-            && bytes < self.pace.inserts_max * self.pace.limits.bytes_max
+        self.in_flight.len().saturating_sub(self.pipeline.held()) < batches_max
+            && bytes < batches_max * pace.limits.bytes_max
     }
 
     fn filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
-        if let Err(error) = filled {
-            return self.complain("read", error);
-        }
-        if self.since.is_none() && !self.gathered.is_empty() {
-            self.since = Some(Instant::now());
-        }
-        self.gauge();
-        self.hand_over_when_full()
+        self.gather.read();
+        filled.or_else(|error| self.complain("read", error))
     }
 
-    fn hand_over_when_full(&mut self) -> Result<(), ServerError> {
-        if !self.gathered.is_full(self.pace.limits) {
-            return Ok(());
+    /// Sends on what is ready to be sent on, and lets reading go on or wait.
+    fn advance(&mut self) -> Result<(), ServerError> {
+        self.gather.cut_when_full(&self.pipeline);
+        if self.gather.is_due() && self.has_room() {
+            self.hand_over()?;
+            self.gather.cut_when_full(&self.pipeline);
         }
-        if self.has_room() {
-            return self.hand_over();
+        if self.gather.is_blocked() {
+            self.blocked.get_or_insert_with(Instant::now);
+        } else {
+            self.blocked = None;
+            if std::mem::take(&mut self.paused) {
+                self.log.resume()?;
+            }
         }
-        // Also when paused already: a partition may have been assigned since.
-        self.paused = true;
-        self.consumer.pause()
+        self.release()?;
+        self.gauge();
+        Ok(())
     }
 
     /// Sends the gathered batch on its way.
     fn hand_over(&mut self) -> Result<(), ServerError> {
         // What was read under an assignment is told after its beginning and its end.
         self.hear()?;
-        let batch = std::mem::take(&mut self.gathered);
-        self.since = None;
-        if self.paused {
-            self.paused = false;
-            self.consumer.resume()?;
-        }
-        self.gauge();
-        if batch.is_empty() {
+        let batch: Batch = self.gather.take();
+        if batch.records == 0 {
             return Ok(());
         }
         self.batches += 1;
         let id = self.batches;
-        for (&partition, span) in batch.spans() {
+        for (partition, span) in batch.spans.iter() {
             let (epoch, first, next) = (span.epoch, span.first, span.next);
-            self.tell(partition, Input::Sent { batch: id, epoch, first, next })?;
+            self.tell(partition, Input::Sent { batch: id, epoch, first, next });
         }
-        self.metrics.records.inc_by(batch.rows() as u64);
-        self.sizes.insert(id, batch.bytes());
-        self.gauge();
+        self.metrics.records.inc_by(batch.records as u64);
+        self.sizes.insert(id, batch.bytes);
         let pipeline = Arc::clone(&self.pipeline);
-        self.in_flight.spawn(async move { pipeline.process(batch).await.map(|()| id) });
+        self.in_flight.spawn(async move { pipeline.store(batch).await.map(|()| id) });
         Ok(())
     }
 
@@ -210,19 +235,17 @@ impl Driver {
     ) -> Result<(), ServerError> {
         let batch = landed.map_err(panicked)??;
         self.sizes.remove(&batch);
-        self.gauge();
-        self.tell_all(Input::Durable { batch })?;
-        self.hand_over_when_full()
-    }
-
-    fn tell_all(&mut self, input: Input) -> Result<(), ServerError> {
-        let partitions: Vec<i32> = self.trackers.keys().copied().collect();
-        partitions.into_iter().try_for_each(|partition| self.tell(partition, input))?;
-        self.ask();
+        self.tell_all(Input::Durable { batch });
         Ok(())
     }
 
-    fn tell(&mut self, partition: i32, input: Input) -> Result<(), ServerError> {
+    fn tell_all(&mut self, input: Input) {
+        let partitions: Vec<i32> = self.trackers.keys().copied().collect();
+        partitions.into_iter().for_each(|partition| self.tell(partition, input));
+        self.ask();
+    }
+
+    fn tell(&mut self, partition: i32, input: Input) {
         for action in self.trackers.entry(partition).or_default().step(input) {
             match action {
                 Action::Commit { epoch, position } => {
@@ -231,47 +254,42 @@ impl Driver {
                 Action::JumpedBack { from, to } => {
                     self.metrics.jumps.inc();
                     let code = "position_jumped_back";
-                    tracing::error!(
-                        code,
-                        partition,
-                        from,
-                        to,
-                        "the log was cut or made anew while it was read"
-                    );
+                    let what = "the log was cut or made anew while it was read";
+                    tracing::error!(code, partition, from, to, "{what}");
                 }
                 Action::Moved { ours, theirs } => {
                     self.metrics.jumps.inc();
                     let code = "position_moved";
-                    tracing::warn!(
-                        code,
-                        partition,
-                        ours,
-                        theirs,
-                        "the committed position was moved by somebody else; reading on from there"
-                    );
+                    let what = "somebody else moved the committed position; reading on from there";
+                    tracing::warn!(code, partition, ours, theirs, "{what}");
                     self.to_commit.remove(&partition);
                     self.moved.insert(partition, theirs);
                 }
             }
         }
-        Ok(())
     }
 
-    /// Asks the broker what is to be asked: commits first, else, now and then, what it holds.
+    /// Asks the broker what is to be asked: commits first, else what somebody moved, else, now and
+    /// then, what it holds.
     fn ask(&mut self) {
         if !self.asking.is_empty() {
             return;
         }
-        let consumer = Arc::clone(&self.consumer);
+        let log = Arc::clone(&self.log);
         if !self.to_commit.is_empty() {
             let positions = std::mem::take(&mut self.to_commit);
-            self.asking.spawn_blocking(move || {
-                let outcome = consumer.commit(&positions);
+            self.asking.spawn(async move {
+                let outcome = log.commit(positions.clone()).await;
                 Answer::Committed(positions, outcome)
+            });
+        } else if let Some((partition, position)) = self.moved.pop_first() {
+            self.asking.spawn(async move {
+                let outcome = log.read_from(partition, position).await;
+                Answer::Moved(partition, position, outcome)
             });
         } else if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
-            self.asking.spawn_blocking(move || Answer::Found(consumer.committed()));
+            self.asking.spawn(async move { Answer::Found(log.committed().await) });
         }
     }
 
@@ -280,21 +298,31 @@ impl Driver {
             Answer::Committed(positions, Ok(())) => {
                 self.metrics.commits.inc();
                 for (partition, (epoch, position)) in positions {
-                    self.tell(partition, Input::Acknowledged { epoch, position })?;
+                    self.tell(partition, Input::Acknowledged { epoch, position });
                 }
             }
             Answer::Committed(positions, Err(error)) => {
                 for (partition, (epoch, _)) in positions {
-                    self.tell(partition, Input::Refused { epoch })?;
+                    self.tell(partition, Input::Refused { epoch });
                 }
                 self.complain("commit", error)?;
             }
             Answer::Found(Ok(positions)) => {
                 for (partition, (epoch, position)) in positions {
-                    self.tell(partition, Input::Found { epoch, position })?;
+                    self.tell(partition, Input::Found { epoch, position });
                 }
             }
             Answer::Found(Err(error)) => self.complain("look", error)?,
+            Answer::Moved(_, _, Ok(())) => {}
+            Answer::Moved(partition, position, Err(error)) => {
+                // Again, unless the assignment ended meanwhile.
+                if self.log.lag().contains_key(&partition) {
+                    self.moved.insert(partition, position);
+                }
+                // Not at once: the next beat asks again.
+                self.hear()?;
+                return self.complain("seek", error);
+            }
         }
         self.hear()?;
         self.ask();
@@ -303,36 +331,34 @@ impl Driver {
 
     fn beat(&mut self) -> Result<(), ServerError> {
         self.hear()?;
-        self.follow()?;
-        self.tell_all(Input::Beat)
-    }
-
-    /// Reads on from where somebody moved a position to; again at the next beat if it fails.
-    fn follow(&mut self) -> Result<(), ServerError> {
-        for (partition, position) in std::mem::take(&mut self.moved) {
-            if let Err(error) = self.consumer.read_from(partition, position) {
-                self.moved.insert(partition, position);
-                self.complain("seek", error)?;
-            }
-        }
-        self.hear()
+        let lag = self.log.lag();
+        self.lag = lag.values().sum();
+        self.metrics.lag(&lag);
+        self.tell_all(Input::Beat);
+        Ok(())
     }
 
     /// Takes in what happened to the assignment, and tells the operator.
     fn hear(&mut self) -> Result<(), ServerError> {
-        for notice in self.consumer.notices()? {
+        for notice in self.log.notices()? {
             match notice {
                 Notice::Assigned { partition, epoch, start, committed } => {
                     self.metrics.lost.inc_by(start.lost().unsigned_abs());
                     say(partition, start);
                     let position = start.position;
-                    self.tell(partition, Input::Assigned { epoch, position, committed })?;
+                    self.tell(partition, Input::Assigned { epoch, position, committed });
+                }
+                Notice::Asked { partitions } => {
+                    tracing::info!(?partitions, "the group wants partitions back");
+                    let until = Instant::now() + self.terms.release;
+                    self.leaving = Some(Leaving { partitions, until });
+                    self.gather.flush(&self.pipeline);
                 }
                 Notice::Ended { partition } => {
                     tracing::info!(partition, "assignment ended");
                     self.to_commit.remove(&partition);
                     self.moved.remove(&partition);
-                    self.tell(partition, Input::Ended)?;
+                    self.tell(partition, Input::Ended);
                 }
             }
         }
@@ -341,12 +367,28 @@ impl Driver {
         Ok(())
     }
 
+    /// Gives back what the group wants back, once all that was read of it is committed or the
+    /// group has waited long enough.
+    fn release(&mut self) -> Result<(), ServerError> {
+        let Some(Leaving { partitions, until }) = &self.leaving else { return Ok(()) };
+        let settled = |partition| self.trackers.get(partition).is_none_or(Tracker::is_settled);
+        let done = !self.gather.is_flushing() && partitions.iter().all(settled);
+        if !done && Instant::now() < *until {
+            return Ok(());
+        }
+        self.log.release(partitions)?;
+        self.leaving = None;
+        self.hear()
+    }
+
     fn gauge(&self) {
-        self.metrics.gathered.set(i64::try_from(self.gathered.rows()).unwrap_or(i64::MAX));
-        self.metrics.gathered_bytes.set(i64::try_from(self.gathered.bytes()).unwrap_or(i64::MAX));
-        let bytes: usize = self.sizes.values().sum();
-        self.metrics.in_flight.set(i64::try_from(self.sizes.len()).unwrap_or(i64::MAX));
-        self.metrics.in_flight_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let set = |gauge: &prometheus_client::metrics::gauge::Gauge, value: usize| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.metrics.gathered, self.gather.records());
+        set(&self.metrics.gathered_bytes, self.gather.bytes());
+        set(&self.metrics.in_flight, self.sizes.len());
+        set(&self.metrics.in_flight_bytes, self.sizes.values().sum());
     }
 
     fn complain(&mut self, stage: &'static str, error: ServerError) -> Result<(), ServerError> {

@@ -5,13 +5,17 @@
 
 mod bot;
 mod campaign;
+mod memo;
 mod referrer;
 mod user_agent;
+
+use std::borrow::Cow;
 
 pub use bot::BotClass;
 pub use campaign::Campaign;
 pub use user_agent::Agent;
 
+use self::memo::Memo;
 use schemas::RawClick;
 
 /// Raised whenever any rule below decides differently.
@@ -24,29 +28,46 @@ pub const UA_RULES_VERSION: &str = "woothee-0.13.0";
 #[derive(Debug, PartialEq, Eq)]
 pub struct Enrichment<'a> {
     /// Browser, system, device.
-    pub agent: Agent<'a>,
+    pub agent: &'a Agent,
     /// What kind of machine, if not a person.
     pub bot: BotClass,
     /// Host that the visitor came from; empty when unknown.
-    pub referrer_host: String,
+    pub referrer_host: &'a str,
     /// Host that the visitor was sent to; empty when none.
-    pub target_host: String,
+    pub target_host: &'a str,
     /// Campaign parameters.
-    pub campaign: Campaign,
+    pub campaign: Cow<'a, Campaign>,
     /// First language asked for, such as `en-gb`; empty when unknown.
-    pub language: String,
+    pub language: &'a str,
 }
 
-/// Applies all rules.
-pub fn enrich<'a>(click: &RawClick<'a>) -> Enrichment<'a> {
-    let agent = Agent::of(click.user_agent.unwrap_or_default());
-    Enrichment {
-        bot: BotClass::of(click, &agent),
-        agent,
-        referrer_host: referrer::host(click.referer.unwrap_or_default()),
-        target_host: referrer::host(click.target_url.unwrap_or_default()),
-        campaign: Campaign::of(click.query, click.target_url),
-        language: language(click.accept_language.unwrap_or_default()),
+/// Applies all rules, remembering in bounded memory what they made of which text. What comes out
+/// depends on the click alone.
+#[derive(Debug, Default)]
+pub struct Enricher {
+    agents: Memo<Agent>,
+    referrers: Memo<String>,
+    targets: Memo<(String, Campaign)>,
+    languages: Memo<String>,
+}
+
+impl Enricher {
+    /// Applies all rules.
+    pub fn enrich(&mut self, click: &RawClick<'_>) -> Enrichment<'_> {
+        let text = Option::unwrap_or_default;
+        let agent = self.agents.get(text(click.user_agent), Agent::of);
+        let (target_host, campaign) = self.targets.get(text(click.target_url), |target| {
+            (referrer::host(target), Campaign::of_target(target))
+        });
+        let visited = Campaign::of_visited(text(click.query), campaign);
+        Enrichment {
+            bot: BotClass::of(click, agent),
+            agent,
+            referrer_host: self.referrers.get(text(click.referer), referrer::host),
+            target_host,
+            campaign: visited.map_or(Cow::Borrowed(campaign), Cow::Owned),
+            language: self.languages.get(text(click.accept_language), language),
+        }
     }
 }
 

@@ -5,10 +5,12 @@ mod dead_letters;
 mod log;
 mod topics;
 
-pub use consumer::{Consumer, Notice, Positions};
+pub use consumer::Consumer;
 pub use dead_letters::DeadLetters;
 pub use log::{Bounds, LogReader};
 pub use topics::{Settings, Topics};
+
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -38,8 +40,17 @@ impl std::fmt::Debug for Brokers {
 impl Brokers {
     /// `max.poll.interval.ms` as it will hold.
     pub fn max_poll_interval_ms(&self) -> u128 {
-        let given = self.properties.iter().rev().find(|own| own.key == "max.poll.interval.ms");
-        given.and_then(|own| own.value.trim().parse().ok()).unwrap_or(300_000)
+        self.milliseconds("max.poll.interval.ms").unwrap_or(300_000)
+    }
+
+    /// `session.timeout.ms` as it will hold.
+    pub fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.milliseconds("session.timeout.ms").unwrap_or(45_000))
+    }
+
+    fn milliseconds<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
+        let given = self.properties.iter().rev().find(|own| own.key == key);
+        given.and_then(|own| own.value.trim().parse().ok())
     }
 
     /// A client's configuration; `ours` are the properties that a promise leans on and win over

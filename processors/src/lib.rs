@@ -13,8 +13,12 @@ pub mod error;
 pub mod flow;
 pub mod preflight;
 
+pub mod batch;
 pub mod driver;
+mod gather;
+pub mod log;
 pub mod pipeline;
+mod trace;
 
 pub mod clickhouse;
 pub mod decoders;

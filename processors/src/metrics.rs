@@ -1,5 +1,6 @@
 //! Every metric of the processors: names, units and labels stand here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -15,6 +16,12 @@ use crate::flow::Limits;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabel {
     code: &'static str,
+}
+
+/// A partition of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    partition: i32,
 }
 
 /// Who waits, and for which code of `error`.
@@ -53,6 +60,7 @@ pub struct Metrics {
     pub insert_seconds: Histogram,
     /// Age of the newest row at its acknowledgement, by the log's clock.
     pub freshness_seconds: Gauge<f64, AtomicU64>,
+    lag: Family<PartitionLabel, Gauge>,
     dead_letters: Family<CodeLabel, Counter>,
     retries: Family<RetryLabel, Counter>,
 }
@@ -76,6 +84,7 @@ impl Metrics {
             in_flight_bytes: Gauge::default(),
             insert_seconds: Histogram::new(buckets),
             freshness_seconds: Gauge::default(),
+            lag: Family::default(),
             dead_letters: Family::default(),
             retries: Family::default(),
         };
@@ -100,9 +109,19 @@ impl Metrics {
         registry.register("insert_seconds", "Time to durable", m.insert_seconds.clone());
         let help = "Log time of the newest inserted row to its acknowledgement";
         registry.register("freshness_seconds", help, m.freshness_seconds.clone());
+        registry.register("lag_records", "Records not read yet, by partition", m.lag.clone());
         registry.register("dead_letters", "Records dead-lettered", m.dead_letters.clone());
         registry.register("retries", "Attempts repeated", m.retries.clone());
         metrics
+    }
+
+    /// How far behind reading is, of the partitions that are ours and of no others.
+    pub fn lag(&self, lag: &BTreeMap<i32, u64>) {
+        self.lag.clear();
+        for (&partition, &records) in lag {
+            let records = i64::try_from(records).unwrap_or(i64::MAX);
+            self.lag.get_or_create(&PartitionLabel { partition }).set(records);
+        }
     }
 
     /// A record went to the dead letters.

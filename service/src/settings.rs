@@ -21,7 +21,6 @@ pub const NAMES: &[&str] = &[
     "CLICKTRAIL_FLUSH_SECONDS",
     "CLICKTRAIL_GROUP",
     "CLICKTRAIL_KAFKA_PROPERTIES",
-    "CLICKTRAIL_LINGER_MS",
     "CLICKTRAIL_LINKS",
     "CLICKTRAIL_LISTEN",
     "CLICKTRAIL_LOG",
@@ -99,6 +98,6 @@ mod tests {
         assert_eq!(set("OTHER_TOPIC"), Ok(()));
         let refused = set("CLICKTRAIL_TOPICS").unwrap_err();
         assert_eq!(refused.nearest, "CLICKTRAIL_TOPIC");
-        assert_eq!(set("CLICKTRAIL_LINGER").unwrap_err().nearest, "CLICKTRAIL_LINGER_MS");
+        assert_eq!(set("CLICKTRAIL_BATCH_ROW").unwrap_err().nearest, "CLICKTRAIL_BATCH_ROWS");
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use harness::root;
 use processors::decode::decode;
-use processors::enrich::enrich;
+use processors::enrich::Enricher;
 use processors::row::{ClickRow, Place};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
 use serde_json::Value;
@@ -34,7 +34,9 @@ fn row(example: &Example) -> String {
     let click = decode(&Decoder::new(NEWEST).unwrap(), datum, logged_at_ms).unwrap();
     let trace_id = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
     let place = Place { topic: "clicks.raw.v1", partition: 3, offset: 41, logged_at_ms, trace_id };
-    let mut row = serde_json::to_value(ClickRow::new(&click, enrich(&click), place)).unwrap();
+    let mut enricher = Enricher::default();
+    let enriched = enricher.enrich(&click);
+    let mut row = serde_json::to_value(ClickRow::new(&click, &enriched, place)).unwrap();
     for field in ["event_id", "trace_id"] {
         let bytes = row[field].as_array().unwrap().iter();
         let hex: String = bytes.map(|byte| format!("{:02x}", byte.as_u64().unwrap())).collect();

@@ -1,7 +1,7 @@
 //! `processors run`: puts the parts together and runs the loop until told to stop.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use prometheus_client::registry::Registry as MetricRegistry;
@@ -34,32 +34,25 @@ pub struct RunCommand {
 pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let shutdown = service::shutdown::on_signal()
         .map_err(|error| ServerError::fatal("signal_handler", error))?;
-    let pace = args.run.pace();
+    let (brokers, topic) = (args.servers.kafka.brokers(), &args.servers.kafka.topic);
+    let terms = args.run.terms(&brokers);
     let mut registry = MetricRegistry::default();
-    let metrics = Metrics::register(&mut registry, pace.limits);
+    let metrics = Metrics::register(&mut registry, terms.pace.limits);
     let ready = Arc::new(AtomicBool::new(false));
     let admin = serve_admin(&args.run, registry, Arc::clone(&ready), shutdown.clone()).await?;
 
-    let (brokers, topic) = (args.servers.kafka.brokers(), &args.servers.kafka.topic);
     let server = args.servers.clickhouse.server()?;
     let table = tokio::select! {
         table = open(&args.servers, &server, &metrics) => table?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let pipeline = Pipeline {
-        topic: topic.to_string(),
-        decoders: Decoders::new(args.servers.registry.registry()?),
-        dead_letters: DeadLetters::open(&brokers, &topic.dead_letters())?,
-        table,
-        server: server.clone(),
-        metrics: metrics.clone(),
-        breaker: Mutex::default(),
-        held: AtomicUsize::new(0),
-    };
+    let decoders = Decoders::new(args.servers.registry.registry()?);
+    let letters = DeadLetters::open(&brokers, &topic.dead_letters())?;
+    let pipeline = Pipeline::new(topic.as_str(), decoders, table, letters, metrics.clone());
     let consumer = Consumer::join(&brokers, &args.run.group, topic.as_str())?;
     ready.store(true, Ordering::Relaxed);
     tracing::info!(%topic, group = args.run.group, ?server, ?brokers, "running");
-    let outcome = Driver::new(consumer, pipeline, pace).run(shutdown.clone()).await;
+    let outcome = Driver::new(consumer, pipeline, terms).run(shutdown.clone()).await;
     shutdown.cancel();
     drop(admin);
     outcome?;

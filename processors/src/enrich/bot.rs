@@ -5,9 +5,10 @@ use schemas::{Method, RawClick};
 use super::Agent;
 
 /// Kind of machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BotClass {
     /// As far as we can tell, a person.
+    #[default]
     None,
     /// Says so itself: a crawler, a monitor, a preview.
     DeclaredCrawler,
@@ -54,19 +55,29 @@ const DECLARATIONS: &[&str] = &[
 ];
 
 impl BotClass {
-    /// Judges one click; the first rule that holds wins.
-    pub fn of(click: &RawClick<'_>, agent: &Agent<'_>) -> Self {
-        let text = click.user_agent.unwrap_or_default().to_ascii_lowercase();
-        let purpose = click.purpose.unwrap_or_default().to_ascii_lowercase();
-        if agent.device == "bot" || DECLARATIONS.iter().any(|word| text.contains(word)) {
+    /// What a user agent of that device says of itself.
+    pub(super) fn declared(user_agent: &str, device: &str) -> Self {
+        let text = user_agent.to_ascii_lowercase();
+        if device == "bot" || DECLARATIONS.iter().any(|word| text.contains(word)) {
             Self::DeclaredCrawler
         } else if LIBRARIES.iter().any(|name| text.starts_with(name)) {
             Self::HttpLibrary
+        } else {
+            Self::None
+        }
+    }
+
+    /// Judges one click; the first rule that holds wins.
+    pub fn of(click: &RawClick<'_>, agent: &Agent) -> Self {
+        let purpose = click.purpose.map(str::to_ascii_lowercase).unwrap_or_default();
+        let nameless = click.user_agent.unwrap_or_default().trim().is_empty();
+        if agent.bot.is_bot() {
+            agent.bot
         } else if purpose.contains("prefetch") || purpose.contains("preview") {
             Self::Prefetch
         } else if click.method == Method::Head {
             Self::Head
-        } else if text.trim().is_empty() && !click.identifiers_stripped {
+        } else if nameless && !click.identifiers_stripped {
             Self::EmptyAgent
         } else {
             Self::None

@@ -21,18 +21,37 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// The visited address counts first, field by field; the target's parameters fill the rest.
-    pub fn of(query: Option<&str>, target_url: Option<&str>) -> Self {
+    /// That of a target's own address.
+    pub(super) fn of_target(target_url: &str) -> Self {
         let mut campaign = Self::default();
-        if let Some(query) = query.filter(|query| query.contains("utm_")) {
-            campaign.fill(query);
-        }
-        if let Some(target) = target_url.filter(|target| target.contains("utm_"))
-            && let Ok(url) = Url::parse(target)
+        if target_url.contains("utm_")
+            && let Ok(url) = Url::parse(target_url)
         {
             campaign.fill(url.query().unwrap_or_default());
         }
         campaign
+    }
+
+    /// That of the visited address, if it names one: it counts first, field by field, and the
+    /// target's fills the rest.
+    pub(super) fn of_visited(query: &str, target: &Self) -> Option<Self> {
+        if !query.contains("utm_") {
+            return None;
+        }
+        let mut campaign = Self::default();
+        campaign.fill(query);
+        for (own, targets) in [
+            (&mut campaign.source, &target.source),
+            (&mut campaign.medium, &target.medium),
+            (&mut campaign.campaign, &target.campaign),
+            (&mut campaign.term, &target.term),
+            (&mut campaign.content, &target.content),
+        ] {
+            if own.is_empty() {
+                own.clone_from(targets);
+            }
+        }
+        Some(campaign)
     }
 
     fn fill(&mut self, query: &str) {
@@ -59,17 +78,21 @@ mod tests {
     #[test]
     fn the_visited_address_wins_field_by_field() {
         let target = "https://shop.example/?utm_source=target&utm_campaign=spring%20sale#x";
-        let campaign = Campaign::of(Some("utm_source=visited&utm_source=second&x=1"), Some(target));
+        let target = Campaign::of_target(target);
+        let query = "utm_source=visited&utm_source=second&x=1";
+        let campaign = Campaign::of_visited(query, &target).unwrap();
         assert_eq!(campaign.source, "visited");
         assert_eq!(campaign.campaign, "spring sale");
         assert_eq!(campaign.medium, "");
-        assert_eq!(Campaign::of(None, Some("no address utm_source=x")), Campaign::default());
-        assert_eq!(Campaign::of(None, None), Campaign::default());
+        assert_eq!(Campaign::of_visited("x=1", &target), None);
+        assert_eq!(Campaign::of_target("no address utm_source=x"), Campaign::default());
+        assert_eq!(Campaign::of_target(""), Campaign::default());
     }
 
     #[test]
     fn a_value_is_bounded() {
         let query = format!("utm_term={}", "ü".repeat(5000));
-        assert_eq!(Campaign::of(Some(&query), None).term.chars().count(), LENGTH_MAX);
+        let campaign = Campaign::of_visited(&query, &Campaign::default()).unwrap();
+        assert_eq!(campaign.term.chars().count(), LENGTH_MAX);
     }
 }

@@ -1,27 +1,35 @@
 //! Browser, system and device from the `User-Agent` header.
 
-use std::borrow::Cow;
-
 use woothee::parser::Parser;
+
+use super::BotClass;
 
 /// What sent the request, by its own words. Empty text is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Agent<'a> {
+pub struct Agent {
     /// Such as `Chrome`.
-    pub browser: &'a str,
+    pub browser: String,
     /// Its version, as sent.
-    pub browser_version: &'a str,
+    pub browser_version: String,
     /// Such as `Windows 10`.
-    pub os: &'a str,
+    pub os: String,
     /// Its version, as sent.
-    pub os_version: Cow<'a, str>,
+    pub os_version: String,
     /// `desktop`, `mobile`, `tv_or_console`, `bot`, or empty.
     pub device: &'static str,
+    /// The kind of machine that it says it is.
+    pub bot: BotClass,
 }
 
-impl<'a> Agent<'a> {
+impl Agent {
     /// Reads a header value of at most the length that the schema allows.
-    pub fn of(user_agent: &'a str) -> Self {
+    pub fn of(user_agent: &str) -> Self {
+        let mut agent = Self::parsed(user_agent);
+        agent.bot = BotClass::declared(user_agent, agent.device);
+        agent
+    }
+
+    fn parsed(user_agent: &str) -> Self {
         let Some(found) = Parser::new().parse(user_agent) else { return Self::default() };
         let device = match found.category {
             "pc" => "desktop",
@@ -30,17 +38,14 @@ impl<'a> Agent<'a> {
             "crawler" => "bot",
             _ => "",
         };
-        let known = |word: &'a str| if word == "UNKNOWN" { "" } else { word };
-        let os_version = match &*found.os_version {
-            "UNKNOWN" => Cow::Borrowed(""),
-            _ => found.os_version,
-        };
+        let known = |word: &str| if word == "UNKNOWN" { String::new() } else { word.to_owned() };
         Self {
             browser: known(found.name),
             browser_version: known(found.version),
             os: known(found.os),
-            os_version,
+            os_version: known(&found.os_version),
             device,
+            bot: BotClass::None,
         }
     }
 }
@@ -81,7 +86,8 @@ mod tests {
         ];
         for (text, browser, os, device) in cases {
             let agent = Agent::of(text);
-            assert_eq!((agent.browser, agent.os, agent.device), (browser, os, device), "{text}");
+            let found = (agent.browser.as_str(), agent.os.as_str(), agent.device);
+            assert_eq!(found, (browser, os, device), "{text}");
         }
     }
 }

@@ -4,8 +4,8 @@
 //! issued only while the epoch lasts (invariant 11): the gate is held by whoever
 //! commits and by the rebalance, so that one waits for the other.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,40 +14,18 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
-use crate::flow::{self, Batch, Header, Limits, Reason};
+use crate::flow::{self, Block, Header, Limits, Reason};
+use crate::log::{Log, Notice, Positions};
 
 /// Bounds a question to the broker during a rebalance; several together stay below the session
 /// timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Positions by partition, each with the epoch of the assignment that it belongs to.
-pub type Positions = BTreeMap<i32, (u64, i64)>;
-
-/// Something that happened to the assignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
-    /// A partition is ours from a position on.
-    Assigned {
-        /// Which.
-        partition: i32,
-        /// Of the assignment.
-        epoch: u64,
-        /// Where reading starts.
-        start: flow::Start,
-        /// What the broker holds as committed.
-        committed: Option<i64>,
-    },
-    /// A partition is no longer ours.
-    Ended {
-        /// Which.
-        partition: i32,
-    },
-}
 
 /// A member of the group, reading one topic.
 pub struct Consumer {
@@ -72,6 +50,12 @@ struct Ownership {
 struct State {
     epoch: u64,
     epochs: BTreeMap<i32, u64>,
+    /// Partitions that the group wants back and that were not released yet.
+    leaving: BTreeSet<i32>,
+    /// The driver is gone: nobody would release anything.
+    closing: bool,
+    /// As the library told last.
+    lag: BTreeMap<i32, u64>,
     notices: Vec<Notice>,
     failed: Option<ServerError>,
 }
@@ -93,6 +77,7 @@ impl Consumer {
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
+            ("statistics.interval.ms", "500"),
         ]);
         let inner: StreamConsumer<Ownership> = config
             .create_with_context(Ownership::default())
@@ -101,32 +86,18 @@ impl Consumer {
         Ok(Self { inner, topic: topic.to_owned() })
     }
 
-    /// Waits for a record, then takes what is there without waiting, until `limits`. May be
-    /// dropped at any time without losing a record. It also keeps the membership alive: it must
-    /// be called again within `max.poll.interval.ms`, if only with all partitions paused.
-    ///
-    /// # Errors
-    /// Retryable errors are to be called again after; a fatal one ends the membership.
-    pub async fn fill(&self, batch: &mut Batch, limits: Limits) -> Result<(), ServerError> {
-        let mut message = self.inner.recv().await;
-        loop {
-            self.push(&message.map_err(|error| server_error(&error))?, batch);
-            if batch.is_full(limits) {
-                return Ok(());
-            }
-            match self.inner.recv().now_or_never() {
-                Some(next) => message = next,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn push(&self, message: &BorrowedMessage<'_>, batch: &mut Batch) {
+    fn push(&self, message: &BorrowedMessage<'_>, block: &mut Block) {
         let partition = message.partition();
+        let state = lock(&self.inner.context().state);
+        // Whoever gets the partition reads it.
+        if state.leaving.contains(&partition) {
+            return;
+        }
         // A partition that is not ours has no epoch; what is read of it is never committed.
-        let epoch = lock(&self.inner.context().state).epochs.get(&partition).copied();
+        let epoch = state.epochs.get(&partition).copied();
+        drop(state);
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        batch.push(
+        block.push(
             (partition, message.offset(), epoch.unwrap_or_default()),
             message.timestamp().to_millis().unwrap_or_default(),
             (message.key(), message.payload()),
@@ -134,25 +105,7 @@ impl Consumer {
         );
     }
 
-    /// What happened to the assignment since the last call.
-    ///
-    /// # Errors
-    /// An assignment that could not be taken up. The member then owns what it does not read, so
-    /// it has to end: another one, or the same one started again, takes its place.
-    pub fn notices(&self) -> Result<Vec<Notice>, ServerError> {
-        let mut state = lock(&self.inner.context().state);
-        match state.failed.take() {
-            Some(failed) => Err(failed),
-            None => Ok(std::mem::take(&mut state.notices)),
-        }
-    }
-
-    /// Commits those of `positions` whose assignment still lasts, and waits for the broker's
-    /// answer. Blocks the thread, up to the session timeout when the coordinator is away.
-    ///
-    /// # Errors
-    /// They may stand or not; it may be repeated with the same positions.
-    pub fn commit(&self, positions: &Positions) -> Result<(), ServerError> {
+    fn commit_now(&self, positions: &Positions) -> Result<(), ServerError> {
         let ownership = self.inner.context();
         let gate = lock(&ownership.gate);
         let epochs = lock(&ownership.state).epochs.clone();
@@ -171,11 +124,7 @@ impl Consumer {
         committed.map_err(|error| server_error(&error))
     }
 
-    /// What the broker holds as committed for the partitions that are ours. Blocks.
-    ///
-    /// # Errors
-    /// The broker is away.
-    pub fn committed(&self) -> Result<Positions, ServerError> {
+    fn committed_now(&self) -> Result<Positions, ServerError> {
         let epochs = lock(&self.inner.context().state).epochs.clone();
         let offsets = self.list(epochs.keys().map(|partition| (*partition, Offset::Invalid)))?;
         let found = self.inner.committed_offsets(offsets, ASK_TIMEOUT);
@@ -187,11 +136,7 @@ impl Consumer {
         Ok(positions.collect())
     }
 
-    /// Reads on from `position` under a new epoch, which a notice tells. Blocks for a moment.
-    ///
-    /// # Errors
-    /// The broker is away. The partition then stands still until it is assigned anew.
-    pub fn read_from(&self, partition: i32, position: i64) -> Result<(), ServerError> {
+    fn read_from_now(&self, partition: i32, position: i64) -> Result<(), ServerError> {
         let bounds = self.inner.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT);
         let (low, high) = bounds.map_err(|error| server_error(&error))?;
         let start = flow::start(Some(position), low, high);
@@ -219,24 +164,97 @@ impl Consumer {
         }
         Ok(list)
     }
+}
 
-    /// Stops fetching; records that were fetched and not yet handed out are fetched again later.
-    ///
+impl Log for Consumer {
+    async fn fill(&self, block: &mut Block, limits: Limits) -> Result<(), ServerError> {
+        let mut message = self.inner.recv().await;
+        loop {
+            self.push(&message.map_err(|error| server_error(&error))?, block);
+            if block.is_full(limits) {
+                return Ok(());
+            }
+            match self.inner.recv().now_or_never() {
+                Some(next) => message = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// # Errors
-    /// As the library says.
-    pub fn pause(&self) -> Result<(), ServerError> {
+    /// An assignment that could not be taken up. The member then owns what it does not read, so
+    /// it has to end: another one, or the same one started again, takes its place.
+    fn notices(&self) -> Result<Vec<Notice>, ServerError> {
+        let mut state = lock(&self.inner.context().state);
+        match state.failed.take() {
+            Some(failed) => Err(failed),
+            None => Ok(std::mem::take(&mut state.notices)),
+        }
+    }
+
+    fn release(&self, partitions: &[i32]) -> Result<(), ServerError> {
+        let ownership = self.inner.context();
+        let left: BTreeSet<i32> = {
+            let state = lock(&ownership.state);
+            partitions.iter().copied().filter(|own| state.leaving.contains(own)).collect()
+        };
+        if left.is_empty() {
+            return Ok(());
+        }
+        ownership.forget(&left);
+        let list = self.list(left.into_iter().map(|partition| (partition, Offset::Invalid)))?;
+        self.inner.incremental_unassign(&list).map_err(|error| server_error(&error))
+    }
+
+    /// Waits up to the session timeout when the coordinator is away.
+    async fn commit(self: Arc<Self>, positions: Positions) -> Result<(), ServerError> {
+        blocking(move || self.commit_now(&positions)).await
+    }
+
+    async fn committed(self: Arc<Self>) -> Result<Positions, ServerError> {
+        blocking(move || self.committed_now()).await
+    }
+
+    async fn read_from(self: Arc<Self>, partition: i32, position: i64) -> Result<(), ServerError> {
+        blocking(move || self.read_from_now(partition, position)).await
+    }
+
+    fn pause(&self) -> Result<(), ServerError> {
         let all = self.inner.assignment().map_err(|error| server_error(&error))?;
         self.inner.pause(&all).map_err(|error| server_error(&error))
     }
 
-    /// Fetches again.
-    ///
-    /// # Errors
-    /// As the library says.
-    pub fn resume(&self) -> Result<(), ServerError> {
+    fn resume(&self) -> Result<(), ServerError> {
         let all = self.inner.assignment().map_err(|error| server_error(&error))?;
         self.inner.resume(&all).map_err(|error| server_error(&error))
     }
+
+    fn lag(&self) -> BTreeMap<i32, u64> {
+        let state = lock(&self.inner.context().state);
+        let lag = |partition| state.lag.get(partition).copied().unwrap_or(0);
+        state.epochs.keys().map(|partition| (*partition, lag(partition))).collect()
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // Leaving the group asks for all partitions back, and waits until they are released.
+        let leaving: Vec<i32> = {
+            let mut state = lock(&self.inner.context().state);
+            state.closing = true;
+            state.leaving.iter().copied().collect()
+        };
+        if let Err(error) = self.release(&leaving) {
+            tracing::debug!(%error, "leaving the group");
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    question: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
+) -> Result<T, ServerError> {
+    let answer = tokio::task::spawn_blocking(question).await;
+    answer.map_err(|panicked| ServerError::fatal("task_panicked", panicked))?
 }
 
 impl ClientContext for Ownership {
@@ -246,6 +264,16 @@ impl ClientContext for Ownership {
 
     fn error(&self, error: KafkaError, reason: &str) {
         Quiet.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut state = lock(&self.state);
+        for (partition, told) in statistics.topics.into_values().flat_map(|topic| topic.partitions)
+        {
+            if let Ok(lag) = u64::try_from(told.consumer_lag) {
+                state.lag.insert(partition, lag);
+            }
+        }
     }
 }
 
@@ -261,7 +289,12 @@ impl ConsumerContext for Ownership {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 self.assign(consumer, partitions)
             }
-            // Revoked, or lost for any other reason: what was ours is not any more.
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
+                if self.asks(consumer, partitions) =>
+            {
+                Ok(())
+            }
+            // Lost, for whatever reason: what was ours is not any more.
             _ => self.end(consumer, partitions),
         };
         if let Err(error) = outcome {
@@ -290,23 +323,44 @@ impl Ownership {
         consumer.resume(&assignment).map_err(|error| server_error(&error))
     }
 
+    /// Lets the driver finish what was read of partitions that the group wants back, unless they
+    /// are lost already; true if it is to release them.
+    fn asks(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> bool {
+        let mut state = lock(&self.state);
+        if state.closing || consumer.assignment_lost() {
+            return false;
+        }
+        let partitions = numbers(partitions);
+        state.leaving.extend(&partitions);
+        state.notices.push(Notice::Asked { partitions: partitions.into_iter().collect() });
+        true
+    }
+
     fn end(
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Result<(), ServerError> {
-        let gate = lock(&self.gate);
-        {
-            let mut state = lock(&self.state);
-            for element in partitions.elements() {
-                let partition = element.partition();
-                state.epochs.remove(&partition);
-                state.notices.push(Notice::Ended { partition });
-            }
-        }
-        drop(gate);
+        self.forget(&numbers(partitions));
         consumer.incremental_unassign(partitions).map_err(|error| server_error(&error))
     }
+
+    /// Ends assignments, after any commit that is under way.
+    fn forget(&self, partitions: &BTreeSet<i32>) {
+        let gate = lock(&self.gate);
+        let mut state = lock(&self.state);
+        for &partition in partitions {
+            state.epochs.remove(&partition);
+            state.leaving.remove(&partition);
+            state.notices.push(Notice::Ended { partition });
+        }
+        drop(state);
+        drop(gate);
+    }
+}
+
+fn numbers(partitions: &TopicPartitionList) -> BTreeSet<i32> {
+    partitions.elements().iter().map(|element| element.partition()).collect()
 }
 
 impl State {
@@ -315,6 +369,7 @@ impl State {
         let epoch = self.epoch;
         for (partition, start, committed) in starts {
             self.epochs.insert(partition, epoch);
+            self.lag.remove(&partition);
             self.notices.push(Notice::Assigned { partition, epoch, start, committed });
         }
     }

@@ -7,6 +7,7 @@ use rdkafka::util::Timeout;
 use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
 use crate::flow::Record;
+use crate::pipeline::Letters;
 
 /// The dead-letter topic of one log.
 pub struct DeadLetters {
@@ -36,13 +37,15 @@ impl DeadLetters {
         let producer = config.create_with_context(Quiet).map_err(|error| server_error(&error))?;
         Ok(Self { producer, topic: topic.to_owned() })
     }
+}
 
+impl Letters for DeadLetters {
     /// Sends `record` as it stood in the log, with `reason` added to its headers.
     ///
     /// # Errors
     /// It may be in the topic or not: sending it again makes a second copy, which readers of
     /// dead letters fold by topic, partition and offset.
-    pub async fn send(
+    async fn send(
         &self,
         record: Record<'_>,
         reason: &[(&'static str, String)],

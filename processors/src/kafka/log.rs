@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
-use crate::flow::{Batch, Header, Record};
+use crate::flow::{Block, Header, Record};
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
@@ -144,7 +144,7 @@ impl LogReader {
                     if offset >= high {
                         continue;
                     }
-                    let mut one = Batch::default();
+                    let mut one = Block::default();
                     let headers = message.headers().into_iter().flat_map(|all| all.iter());
                     one.push(
                         (partition, offset, 0),

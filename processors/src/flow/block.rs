@@ -1,30 +1,18 @@
-//! Records gathered for one insert, in one block of memory.
+//! Records as they came from the log, in one block of memory: what is decoded together.
 //!
-//! A batch knows for each partition which position its records reach, so that
-//! whoever made it durable can commit just that. It copies bytes in and lends
-//! them out; it does no I/O and reads no clock.
+//! It copies bytes in and lends them out; it does no I/O and reads no clock.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How much one batch may hold. A single record may exceed `bytes_max`; it is then alone.
+use super::{Span, Spans};
+
+/// How much may be held together. A single record may exceed `bytes_max`; it is then alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Records.
     pub rows_max: usize,
-    /// Bytes of keys, values and headers.
+    /// Bytes.
     pub bytes_max: usize,
-}
-
-/// Offsets of one partition that a batch holds, under one assignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Assignment under which they were read.
-    pub epoch: u64,
-    /// First offset.
-    pub first: i64,
-    /// Position after the last: what may be committed once the batch is durable.
-    pub next: i64,
 }
 
 /// A header as it stood in the log.
@@ -39,17 +27,17 @@ pub struct Header<'a> {
 /// A record as it stood in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    batch: &'a Batch,
+    block: &'a Block,
     entry: &'a Entry,
 }
 
-/// One batch, growing.
+/// One block, growing.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct Block {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<(Range<u32>, Option<Range<u32>>)>,
-    spans: BTreeMap<i32, Span>,
+    spans: Spans,
 }
 
 #[derive(Debug)]
@@ -62,7 +50,7 @@ struct Entry {
     headers: Range<u32>,
 }
 
-impl Batch {
+impl Block {
     /// Whether nothing was pushed.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -83,19 +71,15 @@ impl Batch {
         self.rows() >= limits.rows_max || self.bytes() >= limits.bytes_max
     }
 
-    /// What the batch covers, by partition.
-    pub fn spans(&self) -> &BTreeMap<i32, Span> {
+    /// What it covers, by partition.
+    pub fn spans(&self) -> &Spans {
         &self.spans
     }
 
     /// Appends a record of partition `partition`, read under assignment `epoch`.
     ///
-    /// A record of another epoch, or of an offset that was passed already, starts the partition's
-    /// span anew: what was read before stays in the batch (inserting it is harmless) and is never
-    /// committed.
-    ///
     /// # Panics
-    /// When the batch grows past 4 GiB, which limits far below that prevent.
+    /// When the block grows past 4 GiB, which limits far below that prevent.
     pub fn push<'h>(
         &mut self,
         (partition, offset, epoch): (i32, i64, u64),
@@ -113,18 +97,19 @@ impl Batch {
         }
         let headers = first_header..index(self.headers.len());
         self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers });
-        let span = self.spans.entry(partition).or_insert(Span { epoch, first: offset, next: 0 });
-        if span.epoch != epoch || offset < span.next {
-            *span = Span { epoch, first: offset, next: 0 };
-        }
-        // Offsets have gaps (compaction, transactions): the position after a record is its own
-        // offset plus one, whatever came before it.
-        span.next = offset + 1;
+        self.spans.add(partition, Span { epoch, first: offset, next: offset + 1 });
+    }
+
+    /// Appends a record of another block.
+    pub fn copy(&mut self, record: Record<'_>) {
+        let place = (record.partition(), record.offset(), 0);
+        let bytes = (record.key(), record.value());
+        self.push(place, record.logged_at_ms(), bytes, record.headers());
     }
 
     /// The records, in the order they were pushed.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.entries.iter().map(|entry| Record { batch: self, entry })
+        self.entries.iter().map(|entry| Record { block: self, entry })
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<u32> {
@@ -138,9 +123,9 @@ impl Batch {
     }
 }
 
-#[expect(clippy::expect_used, reason = "limits keep a batch far below 4 GiB")]
+#[expect(clippy::expect_used, reason = "limits keep a block far below 4 GiB")]
 fn index(length: usize) -> u32 {
-    u32::try_from(length).expect("a batch stays below 4 GiB")
+    u32::try_from(length).expect("a block stays below 4 GiB")
 }
 
 impl<'a> Record<'a> {
@@ -161,20 +146,20 @@ impl<'a> Record<'a> {
 
     /// Its key.
     pub fn key(self) -> Option<&'a [u8]> {
-        self.entry.key.as_ref().map(|range| self.batch.slice(range))
+        self.entry.key.as_ref().map(|range| self.block.slice(range))
     }
 
     /// Its value; `None` is a tombstone.
     pub fn value(self) -> Option<&'a [u8]> {
-        self.entry.value.as_ref().map(|range| self.batch.slice(range))
+        self.entry.value.as_ref().map(|range| self.block.slice(range))
     }
 
     /// Its headers, in order.
     pub fn headers(self) -> impl Iterator<Item = Header<'a>> {
         let Range { start, end } = self.entry.headers;
-        self.batch.headers[start as usize..end as usize].iter().map(move |(name, value)| Header {
-            name: std::str::from_utf8(self.batch.slice(name)).unwrap_or_default(),
-            value: value.as_ref().map(|range| self.batch.slice(range)),
+        self.block.headers[start as usize..end as usize].iter().map(move |(name, value)| Header {
+            name: std::str::from_utf8(self.block.slice(name)).unwrap_or_default(),
+            value: value.as_ref().map(|range| self.block.slice(range)),
         })
     }
 
@@ -188,21 +173,21 @@ impl<'a> Record<'a> {
 mod tests {
     use super::*;
 
-    fn push(batch: &mut Batch, partition: i32, offset: i64, epoch: u64) {
-        batch.push((partition, offset, epoch), 0, (None, Some(b"value")), std::iter::empty());
+    fn push(block: &mut Block, partition: i32, offset: i64, epoch: u64) {
+        block.push((partition, offset, epoch), 0, (None, Some(b"value")), std::iter::empty());
     }
 
     #[test]
     fn a_record_comes_back_as_it_stood_in_the_log() {
-        let mut batch = Batch::default();
+        let mut block = Block::default();
         let headers = [
             Header { name: "a", value: Some(b"1") },
             Header { name: "a", value: None },
             Header { name: "", value: Some(b"") },
         ];
-        batch.push((3, 7, 1), 99, (Some(b""), None), headers.into_iter());
-        batch.push((3, 9, 1), 100, (None, Some(b"v")), std::iter::empty());
-        let records: Vec<_> = batch.records().collect();
+        block.push((3, 7, 1), 99, (Some(b""), None), headers.into_iter());
+        block.push((3, 9, 1), 100, (None, Some(b"v")), std::iter::empty());
+        let records: Vec<_> = block.records().collect();
         assert_eq!(records[0].key(), Some(&b""[..]));
         assert_eq!(records[0].value(), None);
         assert_eq!(records[0].logged_at_ms(), 99);
@@ -214,37 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn a_span_reaches_past_the_last_record_over_gaps() {
-        let mut batch = Batch::default();
-        for offset in [5, 6, 40] {
-            push(&mut batch, 0, offset, 1);
-        }
-        push(&mut batch, 1, 0, 1);
-        assert_eq!(batch.spans()[&0], Span { epoch: 1, first: 5, next: 41 });
-        assert_eq!(batch.spans()[&1], Span { epoch: 1, first: 0, next: 1 });
-    }
-
-    #[test]
-    fn a_new_assignment_leaves_nothing_of_the_old_to_commit() {
-        let mut batch = Batch::default();
-        push(&mut batch, 0, 500, 1);
-        push(&mut batch, 0, 3, 2);
-        assert_eq!(batch.spans()[&0], Span { epoch: 2, first: 3, next: 4 });
-        push(&mut batch, 0, 1, 2);
-        assert_eq!(batch.spans()[&0], Span { epoch: 2, first: 1, next: 2 });
-        assert_eq!(batch.rows(), 3);
-    }
-
-    #[test]
     fn limits_hold_for_rows_and_for_bytes() {
         let limits = Limits { rows_max: 3, bytes_max: 12 };
-        let mut batch = Batch::default();
-        assert!(batch.is_empty() && !batch.is_full(limits));
-        push(&mut batch, 0, 0, 1);
-        push(&mut batch, 0, 1, 1);
-        assert!(!batch.is_full(limits), "10 bytes of 12, 2 rows of 3");
-        push(&mut batch, 0, 2, 1);
-        assert!(batch.is_full(limits));
-        assert!(batch.is_full(Limits { rows_max: 4, bytes_max: 15 }));
+        let mut block = Block::default();
+        assert!(block.is_empty() && !block.is_full(limits));
+        push(&mut block, 0, 0, 1);
+        push(&mut block, 0, 1, 1);
+        assert!(!block.is_full(limits), "10 bytes of 12, 2 rows of 3");
+        push(&mut block, 0, 2, 1);
+        assert!(block.is_full(limits));
+        assert!(block.is_full(Limits { rows_max: 4, bytes_max: 15 }));
     }
 }

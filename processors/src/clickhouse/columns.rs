@@ -1,0 +1,167 @@
+//! The columns of `click_versions` in the making, row by row, and how each of them travels.
+//!
+//! Words that repeat go as dictionaries, once a block each; the server stores them as such.
+
+use std::sync::Arc;
+
+use arrow_array::builder::BooleanBuilder;
+use arrow_array::{
+    ArrayRef, FixedSizeBinaryArray, RecordBatch, TimestampMicrosecondArray,
+    TimestampMillisecondArray, UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow_buffer::Buffer;
+use arrow_schema::ArrowError;
+
+use super::words::Words;
+use crate::row::ClickRow;
+
+/// Columns in their order, each with how it travels.
+macro_rules! columns {
+    ($($name:ident $kind:ident,)*) => {
+        /// Names of the columns that are inserted, in the order of the table.
+        pub(super) const COLUMNS: &[&str] = &[$(stringify!($name)),*];
+
+        /// All columns.
+        #[derive(Debug, Default)]
+        pub struct Columns {
+            $($name: columns!(@type $kind),)*
+            rows: usize,
+        }
+
+        impl Columns {
+            /// Appends a row.
+            pub fn push(&mut self, row: &ClickRow<'_>) {
+                $(columns!(@push $kind self, row, $name);)*
+                self.rows += 1;
+            }
+
+            /// The rows as they were, and none in their place.
+            ///
+            /// # Errors
+            /// More rows than a block may have.
+            pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+                self.rows = 0;
+                RecordBatch::try_from_iter([
+                    $((stringify!($name), columns!(@finish $kind self, $name))),*
+                ])
+            }
+        }
+    };
+    (@type word) => { Words };
+    (@type bytes) => { Vec<u8> };
+    (@type address) => { Vec<u8> };
+    (@type micros) => { Vec<i64> };
+    (@type millis) => { Vec<i64> };
+    (@type flag) => { BooleanBuilder };
+    (@type u16) => { Vec<u16> };
+    (@type u32) => { Vec<u32> };
+    (@type u64) => { Vec<u64> };
+    (@push word $own:ident, $row:ident, $name:ident) => { $own.$name.push(&$row.$name) };
+    (@push bytes $own:ident, $row:ident, $name:ident) => { $own.$name.extend($row.$name) };
+    (@push address $own:ident, $row:ident, $name:ident) => {
+        $own.$name.extend($row.$name.octets())
+    };
+    (@push flag $own:ident, $row:ident, $name:ident) => { $own.$name.append_value($row.$name) };
+    (@push $kind:ident $own:ident, $row:ident, $name:ident) => { $own.$name.push($row.$name) };
+    (@finish word $own:ident, $name:ident) => { $own.$name.finish()? };
+    (@finish bytes $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
+    (@finish address $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
+    (@finish flag $own:ident, $name:ident) => { Arc::new($own.$name.finish()) as ArrayRef };
+    (@finish micros $own:ident, $name:ident) => {
+        Arc::new(
+            TimestampMicrosecondArray::from(std::mem::take(&mut $own.$name)).with_timezone("UTC"),
+        ) as ArrayRef
+    };
+    (@finish millis $own:ident, $name:ident) => {
+        Arc::new(
+            TimestampMillisecondArray::from(std::mem::take(&mut $own.$name)).with_timezone("UTC"),
+        ) as ArrayRef
+    };
+    (@finish u16 $own:ident, $name:ident) => {
+        Arc::new(UInt16Array::from(std::mem::take(&mut $own.$name))) as ArrayRef
+    };
+    (@finish u32 $own:ident, $name:ident) => {
+        Arc::new(UInt32Array::from(std::mem::take(&mut $own.$name))) as ArrayRef
+    };
+    (@finish u64 $own:ident, $name:ident) => {
+        Arc::new(UInt64Array::from(std::mem::take(&mut $own.$name))) as ArrayRef
+    };
+}
+
+columns! {
+    occurred_at micros,
+    event_id bytes,
+    origin word,
+    source word,
+    domain word,
+    slug word,
+    query word,
+    link_id word,
+    link_version u32,
+    outcome word,
+    status u16,
+    target_url word,
+    method word,
+    scheme word,
+    http_version word,
+    client_ip address,
+    client_ip_policy word,
+    visitor_id u64,
+    identifiers_stripped flag,
+    user_agent word,
+    referer word,
+    edge_country word,
+    latency_us u32,
+    browser word,
+    browser_version word,
+    os word,
+    os_version word,
+    device word,
+    is_bot flag,
+    bot_class word,
+    referrer_host word,
+    target_host word,
+    language word,
+    utm_source word,
+    utm_medium word,
+    utm_campaign word,
+    utm_term word,
+    utm_content word,
+    kafka_topic word,
+    kafka_partition u32,
+    kafka_offset u64,
+    logged_at millis,
+    trace_id bytes,
+    enrich_version u32,
+    geo_db_build word,
+    ua_rules_version word,
+}
+
+impl Columns {
+    /// Rows that were appended.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+fn sixteen(bytes: Vec<u8>) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_in_the_order_of_the_migration() {
+        let ddl = include_str!("../../migrations/0001_click_versions.sql");
+        let columns: Vec<_> = ddl
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|column| *column != "ingested_at")
+            .collect();
+        assert_eq!(columns, COLUMNS);
+    }
+}
