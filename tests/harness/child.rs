@@ -53,6 +53,11 @@ impl Child {
         Self { name: format!("{program} … {name}"), process, out, err, ended: None }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it wrote to standard error so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap_or_default()).into_owned()

@@ -1,0 +1,223 @@
+//! The pinned generator: clicks of one day as a redirect service with some thousand links sees
+//! them, in the order of time but for a little jitter. The same clicks in every run.
+//!
+//! Each visitor has an address, a browser, a language and a country; most click once or twice a
+//! day, some again at once. Popularity of links, browsers, referrers and networks is Zipf's.
+
+use schemas::{ClientIpPolicy, Method, Origin, Outcome, RawClick};
+use uuid::Builder;
+
+use super::agents::{Agent, agents};
+use super::dice::{Dice, Zipf, mix};
+use super::places::{COUNTRIES, Link, campaign, letters, links, networks, referrers};
+
+const SEED: u64 = 20_250_604;
+/// 2025-06-04, microseconds since 1970: one day of UTC, one partition of the table.
+const DAY_BEGINS_US: u64 = 1_748_995_200_000_000;
+const HOUR_US: u64 = 3_600_000_000;
+/// Of the flow, for finer steps.
+const UNIT: u64 = 1_000_000;
+/// How much of the day's flow comes in each hour: least at night, most in the evening.
+const FLOW: [u64; 24] =
+    [5, 4, 3, 3, 3, 4, 6, 8, 9, 10, 10, 10, 11, 10, 10, 10, 10, 11, 12, 12, 13, 12, 10, 7];
+/// Clicks reach the log up to so much later than others of their time.
+const JITTER_US: u64 = 100_000;
+const LINKS: usize = 5_000;
+const AGENTS: usize = 3_000;
+const REFERRERS: usize = 2_000;
+const NETWORKS: usize = 8_000;
+/// Visitors of the day, of a thousand clicks.
+const VISITORS: u64 = 600;
+/// Clicks, of a thousand, of somebody who has just clicked.
+const AGAIN: u64 = 150;
+/// Visitors who have just clicked.
+const RECENT: usize = 500;
+const NODES: [&str; 4] = ["edge-1", "edge-2", "edge-3", "edge-4"];
+const PROBES: [&str; 6] =
+    ["wp-login.php", ".env", "robots.txt", "favicon.ico", "xmlrpc.php", "admin"];
+
+/// Makes one click after another.
+#[derive(Debug)]
+pub struct Clicks {
+    dice: Dice,
+    all: u64,
+    made: u64,
+    links: (Vec<Link>, Zipf),
+    agents: (Vec<Agent>, Zipf),
+    referrers: (Vec<String>, Zipf),
+    networks: (Vec<[u8; 2]>, Zipf),
+    countries: Zipf,
+    recent: [u64; RECENT],
+    query: String,
+    probe: String,
+    address: [u8; 4],
+}
+
+/// Whoever clicks. All that is known of them follows from their number.
+struct Visitor {
+    bits: u64,
+    network: usize,
+}
+
+impl Clicks {
+    /// `all` of them make up the day.
+    pub fn new(all: u64) -> Self {
+        let mut dice = Dice::new(SEED);
+        Self {
+            all,
+            made: 0,
+            links: (links(LINKS, &mut dice), Zipf::new(LINKS)),
+            agents: (agents(AGENTS, &mut dice), Zipf::new(AGENTS)),
+            referrers: (referrers(REFERRERS, &mut dice), Zipf::new(REFERRERS)),
+            networks: (networks(NETWORKS, &mut dice), Zipf::new(NETWORKS)),
+            countries: Zipf::new(COUNTRIES.len()),
+            recent: [0; RECENT],
+            query: String::new(),
+            probe: String::new(),
+            address: [0; 4],
+            dice,
+        }
+    }
+
+    /// The next one.
+    pub fn next(&mut self) -> RawClick<'_> {
+        let jitter = self.dice.roll() % JITTER_US;
+        let of_day = (time_of_day(self.made, self.all) + jitter).min(24 * HOUR_US - 1);
+        let at_us = DAY_BEGINS_US + of_day;
+        self.made += 1;
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&self.dice.roll().to_be_bytes());
+        random[8..].copy_from_slice(&self.dice.roll().to_be_bytes()[..2]);
+        let event_id = Builder::from_unix_timestamp_millis(at_us / 1000, &random).into_uuid();
+        let occurred_at = i64::try_from(at_us).expect("microseconds");
+
+        let visitor = self.visitor();
+        let agent = &self.agents.0[self.agents.1.rank(mix(visitor.bits ^ 1))];
+        let person = !agent.machine;
+        let [first, second] = self.networks.0[visitor.network];
+        self.address = [first, second, visitor.bits as u8, (visitor.bits >> 8) as u8];
+        let (country, language) = COUNTRIES[self.countries.rank(mix(visitor.network as u64 ^ 77))];
+        let referrer = (person && !self.dice.in_1000(400))
+            .then(|| self.referrers.0[self.referrers.1.rank(self.dice.roll())].as_str());
+        self.query.clear();
+        match self.dice.below(1000) {
+            0..100 => self.query = campaign(&mut self.dice),
+            // The id that an advertiser's network puts on each click.
+            100..120 => self.query = format!("fbclid={}", letters(&mut self.dice, 24)),
+            _ => {}
+        }
+        let latency_us = 30 + (1 << self.dice.below(9)) + self.dice.below(60) as i32;
+        let node = self.dice.one(&NODES);
+        let stray = self.dice.in_1000(15);
+        if stray {
+            self.probe = self.dice.one(&PROBES).to_owned();
+        }
+        let link = &self.links.0[self.links.1.rank(self.dice.roll())];
+        let http_version = if mix(visitor.bits ^ 2) % 10 < 8 { "HTTP/2.0" } else { "HTTP/1.1" };
+        RawClick {
+            origin: Origin::Redirect,
+            source: node,
+            domain: Some(link.domain),
+            query: (!self.query.is_empty()).then_some(&*self.query),
+            link_id: (!stray).then_some(&*link.id),
+            link_version: (!stray).then_some(link.version),
+            outcome: if stray { Outcome::NotFound } else { Outcome::Redirected },
+            status: if stray { 404 } else { 302 },
+            target_url: (!stray).then_some(&*link.target),
+            method: if agent.machine && visitor.bits.is_multiple_of(4) {
+                Method::Head
+            } else {
+                Method::Get
+            },
+            scheme: Some("https"),
+            http_version: Some(http_version),
+            client_ip: Some(&self.address),
+            client_ip_policy: ClientIpPolicy::Full,
+            visitor_id: Some(mix(visitor.bits ^ 3).to_be_bytes()),
+            user_agent: Some(&agent.text),
+            referer: referrer,
+            accept_language: person.then_some(language),
+            sec_fetch_site: person.then_some(if referrer.is_some() {
+                "cross-site"
+            } else {
+                "none"
+            }),
+            sec_fetch_mode: person.then_some("navigate"),
+            sec_fetch_dest: person.then_some("document"),
+            sec_ch_ua: agent.brands.as_deref(),
+            sec_ch_ua_mobile: agent
+                .platform
+                .map(|name| if name == "\"Android\"" { "?1" } else { "?0" }),
+            sec_ch_ua_platform: agent.platform,
+            gpc: mix(visitor.bits ^ 4) % 100 < 3,
+            edge_country: Some(country),
+            latency_us: Some(latency_us),
+            ..RawClick::new(event_id, occurred_at, if stray { &self.probe } else { &link.slug })
+        }
+    }
+
+    fn visitor(&mut self) -> Visitor {
+        let slot = self.dice.below(RECENT);
+        if !self.dice.in_1000(AGAIN) || self.recent[slot] == 0 {
+            let visitors = (self.all * VISITORS / 1000).max(1);
+            self.recent[slot] = 1 + self.dice.roll() % visitors;
+        }
+        let bits = mix(self.recent[slot]);
+        Visitor { bits, network: self.networks.1.rank(mix(bits ^ 5)) }
+    }
+}
+
+/// When click `number` of `all` comes, in microseconds of the day.
+fn time_of_day(number: u64, all: u64) -> u64 {
+    let flow: u64 = FLOW.iter().sum();
+    // What has flowed until then, in parts of a million of one unit.
+    let mut flowed = u64::try_from(u128::from(number) * u128::from(flow * UNIT) / u128::from(all))
+        .expect("less than the day's flow");
+    for (hour, weight) in (0..).zip(FLOW) {
+        if flowed < weight * UNIT {
+            return hour * HOUR_US + flowed * (HOUR_US / UNIT) / weight;
+        }
+        flowed -= weight * UNIT;
+    }
+    unreachable!("click {number} of {all} is of another day")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use schemas::{Encoder, SchemaId};
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_same_clicks_come_in_every_run_and_on_every_machine() {
+        let (encoder, mut clicks) = (Encoder::new(SchemaId(1)).unwrap(), Clicks::new(10_000));
+        let (mut value, mut digest) = (Vec::new(), Sha256::new());
+        for _ in 0..10_000 {
+            encoder.encode(&clicks.next(), &mut value).unwrap();
+            digest.update(&value);
+        }
+        assert_eq!(digest.finalize()[..4], [11, 251, 55, 178]);
+    }
+
+    #[test]
+    fn the_day_is_full_of_different_clicks() {
+        let mut clicks = Clicks::new(50_000);
+        let (mut ids, mut visitors, mut agents) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut last, mut hours) = (0, HashSet::new());
+        for _ in 0..50_000 {
+            let click = clicks.next();
+            assert!(click.occurred_at + 100_000 > last, "more than the jitter back");
+            last = last.max(click.occurred_at);
+            ids.insert(click.event_id);
+            visitors.insert(click.visitor_id);
+            hours.insert(click.occurred_at / 3_600_000_000);
+            agents.insert(click.user_agent.map(str::to_owned));
+        }
+        assert_eq!((ids.len(), hours.len()), (50_000, 24));
+        assert!((20_000..40_000).contains(&visitors.len()), "{} visitors", visitors.len());
+        assert!((2_000..=3_000).contains(&agents.len()), "{} user agents", agents.len());
+    }
+}

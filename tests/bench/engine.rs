@@ -1,0 +1,102 @@
+//! ClickHouse by plain HTTP: questions, statements, and blocks of rows out and in.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use harness::Backends;
+use processors::clickhouse::PINNED;
+use reqwest::blocking::Client;
+
+/// How long a table must have stood still to be called calm, and how long is waited for that.
+const CALM: Duration = Duration::from_secs(2);
+const CALM_WAIT: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A user who may do everything.
+pub struct Engine {
+    client: Client,
+    url: String,
+    user: (String, String),
+}
+
+impl Engine {
+    /// That of a stack.
+    pub fn of(backends: &Backends) -> Result<Self> {
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(600)).build()?;
+        Ok(Self { client, url: format!("{}/", backends.clickhouse), user: backends.user.clone() })
+    }
+
+    /// Sends `body`, with `parameters` in the URL.
+    pub fn send(&self, parameters: &[(&str, &str)], body: Vec<u8>) -> Result<Vec<u8>> {
+        let url = reqwest::Url::parse_with_params(&self.url, parameters)?;
+        let request = self
+            .client
+            .post(url)
+            .header("X-ClickHouse-User", &self.user.0)
+            .header("X-ClickHouse-Key", &self.user.1);
+        let answer = request.body(body).send()?;
+        let status = answer.status();
+        let bytes = answer.bytes()?;
+        if !status.is_success() {
+            bail!("{}", String::from_utf8_lossy(&bytes).trim());
+        }
+        Ok(bytes.to_vec())
+    }
+
+    /// The answer to a query, as tab-separated text.
+    pub fn ask(&self, sql: &str) -> Result<String> {
+        let bytes = self.send(&[], sql.into()).with_context(|| sql.to_owned())?;
+        Ok(String::from_utf8(bytes)?.trim_end().to_owned())
+    }
+
+    /// The one number of an answer.
+    pub fn number(&self, sql: &str) -> Result<u64> {
+        self.ask(sql)?.parse().with_context(|| sql.to_owned())
+    }
+
+    /// Rows that are on disk in the table of a database, merged or not.
+    pub fn rows(&self, database: &str) -> Result<u64> {
+        self.number(&format!(
+            "SELECT sum(rows) FROM system.parts \
+             WHERE active AND database = '{database}' AND table = 'click_versions'"
+        ))
+    }
+
+    /// Waits until the merges of a database have ended.
+    pub fn calm(&self, database: &str) -> Result<()> {
+        let began = Instant::now();
+        let (mut last, mut since) = (String::new(), began);
+        while since.elapsed() < CALM && began.elapsed() < CALM_WAIT {
+            std::thread::sleep(PAUSE);
+            let now = self.ask(&format!(
+                "SELECT (SELECT count() FROM system.merges WHERE database = '{database}'), \
+                 (SELECT groupArray(name) FROM system.parts WHERE active AND database = '{database}')"
+            ))?;
+            if now != last || !now.starts_with("0\t") {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts Native blocks of `columns` with the settings of ours; durable when it returns.
+    pub fn insert(&self, database: &str, columns: &str, batch: &Batch) -> Result<()> {
+        let sql = format!("INSERT INTO click_versions ({columns}) FORMAT Native");
+        let mut parameters = vec![("database", database), ("query", &sql)];
+        parameters.extend(PINNED);
+        parameters.push(("wait_end_of_query", "1"));
+        if batch.packed {
+            parameters.push(("decompress", "1"));
+        }
+        self.send(&parameters, batch.bytes.clone())?;
+        Ok(())
+    }
+}
+
+/// Rows in the format Native.
+pub struct Batch {
+    /// Whether they are packed by LZ4.
+    pub packed: bool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}

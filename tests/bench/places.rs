@@ -1,0 +1,129 @@
+//! Where clicks come from and where they go: links, referrers, networks.
+
+use super::dice::{Dice, Zipf};
+
+/// A link of the service.
+#[derive(Debug)]
+pub struct Link {
+    /// Its host.
+    pub domain: &'static str,
+    /// Its path.
+    pub slug: String,
+    /// As the service names a link that was given no name.
+    pub id: String,
+    /// How often it was edited.
+    pub version: i64,
+    /// Where it leads.
+    pub target: String,
+}
+
+const DOMAINS: [&str; 4] = ["go.example", "l.example", "news.example", "s.example.org"];
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const WORDS: [&str; 24] = [
+    "spring", "sale", "guide", "news", "review", "winter", "travel", "recipe", "market", "video",
+    "garden", "music", "course", "jobs", "event", "health", "photo", "report", "update", "offer",
+    "summer", "story", "forum", "price",
+];
+const MEDIA: [&str; 5] = ["social", "email", "cpc", "affiliate", "qr"];
+const SENDERS: [&str; 8] =
+    ["newsletter", "facebook", "instagram", "google", "linkedin", "x", "partner", "poster"];
+const REFERRERS: [&str; 16] = [
+    "https://www.google.com/",
+    "https://l.facebook.com/",
+    "https://t.co/",
+    "https://www.instagram.com/",
+    "https://www.youtube.com/",
+    "https://www.linkedin.com/",
+    "https://lm.facebook.com/",
+    "android-app://com.google.android.gm/",
+    "https://www.bing.com/",
+    "https://www.reddit.com/",
+    "https://duckduckgo.com/",
+    "https://l.instagram.com/",
+    "https://mail.google.com/",
+    "https://www.google.de/",
+    "https://www.pinterest.com/",
+    "https://news.ycombinator.com/",
+];
+/// Country, and what its people's browsers ask for.
+pub const COUNTRIES: [(&str, &str); 12] = [
+    ("US", "en-US,en;q=0.9"),
+    ("DE", "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("GB", "en-GB,en;q=0.9"),
+    ("FR", "fr-FR,fr;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("IN", "en-IN,en-GB;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("BR", "pt-BR,pt;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("ES", "es-ES,es;q=0.9"),
+    ("NL", "nl-NL,nl;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("IT", "it-IT,it;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("JP", "ja,en-US;q=0.9,en;q=0.8"),
+    ("PL", "pl-PL,pl;q=0.9,en-US;q=0.8,en;q=0.7"),
+    ("CA", "en-CA,en;q=0.9,fr-CA;q=0.8"),
+];
+
+/// `length` letters and digits.
+pub fn letters(dice: &mut Dice, length: usize) -> String {
+    (0..length).map(|_| char::from(dice.one(LETTERS))).collect()
+}
+
+/// `count` links, the most popular first.
+pub fn links(count: usize, dice: &mut Dice) -> Vec<Link> {
+    let shops = hosts(count / 12, dice);
+    let shop_ranks = Zipf::new(shops.len());
+    let link = |_| {
+        let domain = DOMAINS[Zipf::new(DOMAINS.len()).rank(dice.roll())];
+        let slug = match dice.in_1000(250) {
+            true => format!("{}-{}", dice.one(&WORDS), dice.below(500)),
+            false => letters(dice, 7),
+        };
+        let shop = &shops[shop_ranks.rank(dice.roll())];
+        let (first, second) = (dice.one(&WORDS), dice.one(&WORDS));
+        let mut target = format!("https://{shop}/{first}/{second}-{}", dice.below(100_000));
+        if dice.in_1000(300) {
+            target += &format!("?{}", campaign(dice));
+        }
+        let version = 1 + Zipf::new(5).rank(dice.roll()) as i64;
+        Link { domain, id: format!("{domain}/{slug}"), slug, version, target }
+    };
+    (0..count).map(link).collect()
+}
+
+/// `count` referrers, the most popular first.
+pub fn referrers(count: usize, dice: &mut Dice) -> Vec<String> {
+    let pages = hosts(count / 5, dice);
+    let page = |rank: usize| match REFERRERS.get(rank) {
+        Some(known) => (*known).to_owned(),
+        None => {
+            let (host, word) = (&pages[dice.below(pages.len())], dice.one(&WORDS));
+            match dice.in_1000(500) {
+                true => format!("https://{host}/"),
+                false => format!("https://{host}/{word}/{}", dice.below(1000)),
+            }
+        }
+    };
+    (0..count).map(page).collect()
+}
+
+/// Campaign parameters.
+pub fn campaign(dice: &mut Dice) -> String {
+    let (sender, medium, word) = (dice.one(&SENDERS), dice.one(&MEDIA), dice.one(&WORDS));
+    format!("utm_source={sender}&utm_medium={medium}&utm_campaign={word}-{}", dice.below(20))
+}
+
+/// `count` beginnings of IPv4 addresses, the most populous first.
+pub fn networks(count: usize, dice: &mut Dice) -> Vec<[u8; 2]> {
+    let network = |_| {
+        let first = 11 + dice.below(210);
+        let public = if first == 127 { 128 } else { first };
+        [public as u8, dice.below(256) as u8]
+    };
+    (0..count).map(network).collect()
+}
+
+fn hosts(count: usize, dice: &mut Dice) -> Vec<String> {
+    let host = |number| {
+        let top = dice.one(&["com", "de", "org", "co.uk", "fr"]);
+        format!("www.{}{}{number}.{top}", dice.one(&WORDS), dice.one(&WORDS))
+    };
+    (0..count).map(host).collect()
+}

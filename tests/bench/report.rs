@@ -1,0 +1,41 @@
+//! Lines of the result: ours, the baseline, and what each process took.
+
+use std::fmt::Write as _;
+
+use super::round::Round;
+
+/// One result.
+pub fn line(name: &str, ours: f64, baseline: f64) -> String {
+    let digits = if ours < 1000.0 { 2 } else { 0 };
+    let ratio = ours / baseline;
+    format!("bench {name} ours={ours:.digits$} baseline={baseline:.digits$} ratio={ratio:.2}")
+}
+
+/// Rates of both, and their CPU microseconds a click beside them.
+pub fn rates(name: &str, ours: &[Round], baseline: &[Round]) -> String {
+    let mut text = line(name, rate(ours), rate(baseline));
+    for (whose, rounds) in [("ours", ours), ("baseline", baseline)] {
+        write!(text, " {whose}_cpu_us").ok();
+        for (number, (process, _)) in rounds[0].cpu.iter().enumerate() {
+            let us = median(rounds.iter().map(|round| round.cpu[number].1));
+            write!(text, "{}{process}:{us:.2}", if number == 0 { "=" } else { "," }).ok();
+        }
+    }
+    text
+}
+
+/// Median of the rounds' rates.
+pub fn rate(rounds: &[Round]) -> f64 {
+    median(rounds.iter().map(|round| round.rate))
+}
+
+/// The middle one; of an even number, the mean of both.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<_> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => (sorted[half - 1] + sorted[half]) / 2.0,
+        _ => sorted[half],
+    }
+}
