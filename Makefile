@@ -31,8 +31,10 @@ bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS
 	@cargo build --release --workspace --bins
 	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PERF="$(PERF)" target/release/bench
 
-sim: prerequisites ## every interleaving of a tiny world, and trackers broken on purpose
+sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
 	cargo test --workspace --test it -- model seeded
+	cargo build --workspace --bin sim
+	SEEDS="$(SEEDS)" FROM="$(FROM)" target/debug/sim
 
 fmt:
 	@cargo fmt --all --check

@@ -14,7 +14,7 @@ use crate::clickhouse::Server;
 use crate::driver::Terms;
 use crate::error::ServerError;
 use crate::flow::{Limits, Pace};
-use crate::kafka::Brokers;
+use crate::kafka::{Brokers, Group, Protocol};
 use crate::registry::Registry;
 
 /// The log.
@@ -157,6 +157,12 @@ pub struct RunArgs {
     /// Consumer group.
     #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
     pub group: String,
+    /// Who gives out partitions: the members, or the broker (Kafka 4 and later).
+    #[arg(long, env = "CLICKTRAIL_GROUP_PROTOCOL", value_enum, default_value = "classic")]
+    pub group_protocol: Protocol,
+    /// A name of this member's own, so that its restart within the session timeout moves nothing.
+    #[arg(long, env = "CLICKTRAIL_GROUP_INSTANCE", value_name = "NAME")]
+    pub group_instance: Option<String>,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
     pub admin_listen: SocketAddr,
@@ -180,6 +186,15 @@ const BATCHES_MAX: usize = 2;
 const BLOCKS_MAX: usize = 4;
 
 impl RunArgs {
+    /// As the Kafka room wants it.
+    pub fn group(&self) -> Group {
+        Group {
+            name: self.group.clone(),
+            protocol: self.group_protocol,
+            instance: self.group_instance.clone(),
+        }
+    }
+
     /// As the driver wants them.
     pub fn terms(&self, brokers: &Brokers) -> Terms {
         let limits = Limits {

@@ -80,6 +80,12 @@ impl Decoders {
         Ok(known)
     }
 
+    /// Takes a schema for known without asking anyone.
+    pub fn learn(&self, id: SchemaId, schema: &str) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(id, (known(schema), None));
+    }
+
     fn remembered(&self, id: SchemaId) -> Option<Known> {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, until) = all.get(&id)?;

@@ -351,7 +351,8 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
                 Notice::Asked { partitions } => {
                     tracing::info!(?partitions, "the group wants partitions back");
                     let until = Instant::now() + self.terms.release;
-                    self.leaving = Some(Leaving { partitions, until });
+                    let none = || Leaving { partitions: Vec::new(), until };
+                    self.leaving.get_or_insert_with(none).partitions.extend(partitions);
                     self.gather.flush(&self.pipeline);
                 }
                 Notice::Ended { partition } => {

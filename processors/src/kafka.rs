@@ -5,7 +5,7 @@ mod dead_letters;
 mod log;
 mod topics;
 
-pub use consumer::Consumer;
+pub use consumer::{Consumer, Group, Protocol};
 pub use dead_letters::DeadLetters;
 pub use log::{Bounds, LogReader};
 pub use topics::{Settings, Topics};
@@ -56,7 +56,15 @@ impl Brokers {
     /// A client's configuration; `ours` are the properties that a promise leans on and win over
     /// what the operator passes.
     fn client(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        self.client_with(&[], ours)
+    }
+
+    /// As [`Brokers::client`], with properties that the operator may change.
+    fn client_with(&self, usual: &[(&str, &str)], ours: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
+        for (name, value) in usual {
+            config.set(*name, *value);
+        }
         for Property { key, value } in &self.properties {
             config.set(key, value);
         }

@@ -267,8 +267,12 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
 
 /// The request's trace, where it was sampled.
 fn sampled(record: Record<'_>) -> Option<TraceContext> {
-    let header = std::str::from_utf8(record.header(headers::TRACEPARENT)?).ok()?;
-    TraceContext::parse(header).filter(|trace| trace.sampled)
+    let header = record.header(headers::TRACEPARENT)?;
+    // Most are not, and say so in their last bit.
+    if header.ends_with(b"-00") {
+        return None;
+    }
+    TraceContext::parse(std::str::from_utf8(header).ok()?).filter(|trace| trace.sampled)
 }
 
 fn too_large(error: impl std::fmt::Display) -> ServerError {

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use stack::Stack;
 
 use self::broker::{Broker, DeadLetters};
-use self::dice::Dice;
+pub use self::dice::Dice;
 use self::fleet::Fleet;
 use self::generator::Generator;
 use self::ledger::{Id, Ledger};

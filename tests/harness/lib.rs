@@ -12,6 +12,7 @@ mod fault;
 mod kafka;
 mod ports;
 mod sample;
+pub mod sim;
 mod wait;
 mod web;
 mod world;

@@ -1,6 +1,6 @@
 //! The promises, one module each, against the real broker, registry and ClickHouse engine.
 //!
-//! The name of a test is the promise it holds. `golden`, `model`, `seeded` and `tidy`
+//! The name of a test is the promise it holds. `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
 mod breaker;
@@ -14,6 +14,7 @@ mod model;
 mod positions;
 mod redirect;
 mod seeded;
+mod sim;
 mod telemetry;
 mod tidy;
 

@@ -27,7 +27,7 @@ const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// What stands at its head: the schema.
 static HEAD: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
     let stream = stream(&mut Columns::default()).map_err(|error| error.to_string())?;
-    Ok(stream.head())
+    Ok(Bytes::copy_from_slice(&stream.bytes[..stream.head]))
 });
 
 impl Rows {
@@ -37,10 +37,9 @@ impl Rows {
     /// More rows than a block may have.
     pub fn encode(columns: &mut Columns) -> Result<Self, ArrowError> {
         let count = columns.rows();
-        let stream = stream(columns)?;
-        let mut bytes = stream.bytes;
-        bytes.truncate(bytes.len() - END.len());
-        Ok(Self { count, bytes: Bytes::from(bytes).slice(stream.head..) })
+        let Stream { bytes, head } = stream(columns)?;
+        // A copy, for it is kept a while and takes no more than it needs.
+        Ok(Self { count, bytes: Bytes::copy_from_slice(&bytes[head..bytes.len() - END.len()]) })
     }
 
     /// Bytes that are kept until they are acknowledged.
@@ -65,12 +64,6 @@ impl Rows {
 struct Stream {
     bytes: Vec<u8>,
     head: usize,
-}
-
-impl Stream {
-    fn head(self) -> Bytes {
-        Bytes::from(self.bytes).slice(..self.head)
-    }
 }
 
 fn stream(columns: &mut Columns) -> Result<Stream, ArrowError> {

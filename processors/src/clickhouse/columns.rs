@@ -1,6 +1,7 @@
 //! The columns of `click_versions` in the making, row by row, and how each of them travels.
 //!
-//! Words that repeat go as dictionaries, once a block each; the server stores them as such.
+//! Words that repeat go as dictionaries, once a block each; the server stores them as such. What a
+//! rule makes of one column alone follows it, so that it is looked up once for each of its words.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::row::ClickRow;
 
 /// Columns in their order, each with how it travels.
 macro_rules! columns {
-    ($($name:ident $kind:ident,)*) => {
+    ($($name:ident $kind:ident $(($leader:ident))?,)*) => {
         /// Names of the columns that are inserted, in the order of the table.
         pub(super) const COLUMNS: &[&str] = &[$(stringify!($name)),*];
 
@@ -31,7 +32,7 @@ macro_rules! columns {
         impl Columns {
             /// Appends a row.
             pub fn push(&mut self, row: &ClickRow<'_>) {
-                $(columns!(@push $kind self, row, $name);)*
+                $(columns!(@push $kind self, row, $name $(, $leader)?);)*
                 self.rows += 1;
             }
 
@@ -48,6 +49,7 @@ macro_rules! columns {
         }
     };
     (@type word) => { Words };
+    (@type by) => { Words };
     (@type bytes) => { Vec<u8> };
     (@type address) => { Vec<u8> };
     (@type micros) => { Vec<i64> };
@@ -57,6 +59,9 @@ macro_rules! columns {
     (@type u32) => { Vec<u32> };
     (@type u64) => { Vec<u64> };
     (@push word $own:ident, $row:ident, $name:ident) => { $own.$name.push(&$row.$name) };
+    (@push by $own:ident, $row:ident, $name:ident, $leader:ident) => {
+        $own.$name.push_by(&$own.$leader, &$row.$name)
+    };
     (@push bytes $own:ident, $row:ident, $name:ident) => { $own.$name.extend($row.$name) };
     (@push address $own:ident, $row:ident, $name:ident) => {
         $own.$name.extend($row.$name.octets())
@@ -64,6 +69,7 @@ macro_rules! columns {
     (@push flag $own:ident, $row:ident, $name:ident) => { $own.$name.append_value($row.$name) };
     (@push $kind:ident $own:ident, $row:ident, $name:ident) => { $own.$name.push($row.$name) };
     (@finish word $own:ident, $name:ident) => { $own.$name.finish()? };
+    (@finish by $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish bytes $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
     (@finish address $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
     (@finish flag $own:ident, $name:ident) => { Arc::new($own.$name.finish()) as ArrayRef };
@@ -112,15 +118,15 @@ columns! {
     referer word,
     edge_country word,
     latency_us u32,
-    browser word,
-    browser_version word,
-    os word,
-    os_version word,
-    device word,
+    browser by(user_agent),
+    browser_version by(user_agent),
+    os by(user_agent),
+    os_version by(user_agent),
+    device by(user_agent),
     is_bot flag,
     bot_class word,
-    referrer_host word,
-    target_host word,
+    referrer_host by(referer),
+    target_host by(target_url),
     language word,
     utm_source word,
     utm_medium word,

@@ -18,11 +18,19 @@ pub(super) struct Words {
     ends: Vec<i32>,
     text: Vec<u8>,
     known: HashTable<(u16, u64)>,
+    /// Of each word of the column that this one follows, the word here.
+    by: Vec<Option<u16>>,
 }
 
 impl Default for Words {
     fn default() -> Self {
-        Self { keys: Vec::new(), ends: vec![0], text: Vec::new(), known: HashTable::new() }
+        Self {
+            keys: Vec::new(),
+            ends: vec![0],
+            text: Vec::new(),
+            known: HashTable::new(),
+            by: Vec::new(),
+        }
     }
 }
 
@@ -44,6 +52,18 @@ impl Words {
             None => self.add(word, hash),
         };
         self.keys.push(key);
+    }
+
+    /// Appends a row whose word depends on that of another column alone: it is looked up there.
+    pub(super) fn push_by(&mut self, leader: &Self, word: &str) {
+        let Some(led) = leader.keys.last().map(|key| usize::from(*key)) else { return };
+        if let Some(&Some(key)) = self.by.get(led) {
+            self.keys.push(key);
+            return;
+        }
+        self.push(word);
+        self.by.resize(self.by.len().max(led + 1), None);
+        self.by[led] = self.keys.last().copied();
     }
 
     #[expect(
@@ -100,6 +120,19 @@ mod tests {
         let read: Vec<_> = typed.into_iter().map(Option::unwrap).collect();
         assert_eq!(read, given);
         assert_eq!(words.finish().unwrap().len(), 0, "it starts anew");
+    }
+
+    #[test]
+    fn a_column_follows_another() {
+        let (mut leader, mut follower) = (Words::default(), Words::default());
+        for word in ["aa", "b", "aa", "ab", "b"] {
+            leader.push(word);
+            follower.push_by(&leader, &word[..1]);
+        }
+        let column = follower.finish().unwrap();
+        let typed = column.as_dictionary::<UInt16Type>().downcast_dict::<StringArray>().unwrap();
+        let read: Vec<_> = typed.into_iter().map(Option::unwrap).collect();
+        assert_eq!(read, ["a", "b", "a", "a", "b"]);
     }
 
     #[test]

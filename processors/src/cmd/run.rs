@@ -49,7 +49,7 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let decoders = Decoders::new(args.servers.registry.registry()?);
     let letters = DeadLetters::open(&brokers, &topic.dead_letters())?;
     let pipeline = Pipeline::new(topic.as_str(), decoders, table, letters, metrics.clone());
-    let consumer = Consumer::join(&brokers, &args.run.group, topic.as_str())?;
+    let consumer = Consumer::join(&brokers, &args.run.group(), topic.as_str())?;
     ready.store(true, Ordering::Relaxed);
     tracing::info!(%topic, group = args.run.group, ?server, ?brokers, "running");
     let outcome = Driver::new(consumer, pipeline, terms).run(shutdown.clone()).await;

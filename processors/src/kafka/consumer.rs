@@ -27,6 +27,27 @@ use crate::log::{Log, Notice, Positions};
 /// timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How a member joins its group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The group.
+    pub name: String,
+    /// The protocol of the group.
+    pub protocol: Protocol,
+    /// A name of the member's own that outlives its process, so that a restart within the session
+    /// moves no partition.
+    pub instance: Option<String>,
+}
+
+/// How partitions are given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// By the members, cooperatively: every broker speaks it.
+    Classic,
+    /// By the broker (KIP-848): Kafka 4 and later.
+    Consumer,
+}
+
 /// A member of the group, reading one topic.
 pub struct Consumer {
     inner: StreamConsumer<Ownership>,
@@ -69,16 +90,22 @@ impl Consumer {
     ///
     /// # Errors
     /// Fatal for a property that cannot be; a broker that is away shows while reading.
-    pub fn join(brokers: &Brokers, group: &str, topic: &str) -> Result<Self, ServerError> {
-        let config = brokers.client(&[
-            ("group.id", group),
-            ("partition.assignment.strategy", "cooperative-sticky"),
+    pub fn join(brokers: &Brokers, group: &Group, topic: &str) -> Result<Self, ServerError> {
+        let mut ours = vec![
+            ("group.id", group.name.as_str()),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
             ("statistics.interval.ms", "500"),
-        ]);
+        ];
+        ours.push(match group.protocol {
+            Protocol::Classic => ("partition.assignment.strategy", "cooperative-sticky"),
+            Protocol::Consumer => ("group.protocol", "consumer"),
+        });
+        ours.extend(group.instance.as_deref().map(|instance| ("group.instance.id", instance)));
+        // What is fetched ahead counts against the memory.
+        let config = brokers.client_with(&[("queued.max.messages.kbytes", "16384")], &ours);
         let inner: StreamConsumer<Ownership> = config
             .create_with_context(Ownership::default())
             .map_err(|error| server_error(&error))?;

@@ -1,0 +1,281 @@
+//! What the broker and the tables hold, and what may never be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use processors::flow::{self, Reason, Start};
+use processors::log::Notice;
+
+use super::Counts;
+use crate::chaos::Dice;
+
+/// How large a world is.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Partitions at first.
+    pub partitions: u64,
+    /// Records of each at most.
+    pub records: u64,
+    /// Members at most.
+    pub members: u64,
+    /// Records of a batch at most.
+    pub batch: u64,
+    /// One fault in so many chances.
+    pub calmness: u64,
+    /// Faults in a life.
+    pub faults: u64,
+}
+
+impl Shape {
+    /// Most worlds are small, some have 64 partitions and 8 members.
+    pub fn of(dice: &mut Dice) -> Self {
+        let large = dice.once_in(16);
+        let partitions = if large { dice.between(16, 65) } else { dice.between(1, 7) };
+        Self {
+            partitions,
+            records: if large { dice.between(1, 12) } else { dice.between(1, 60) },
+            members: if large { dice.between(3, 9) } else { dice.between(1, 4) },
+            batch: dice.between(1, 24),
+            calmness: dice.between(2, 12),
+            faults: if large { dice.between(10, 60) } else { dice.between(3, 25) },
+        }
+    }
+}
+
+/// A member, by the order in which they came.
+pub(super) type Id = u32;
+
+/// One partition.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    /// Offsets that hold a record, in order, and whether it is good.
+    pub records: BTreeMap<i64, bool>,
+    pub low: i64,
+    pub high: i64,
+    pub committed: Option<i64>,
+    pub owner: Option<Id>,
+    /// Who gets it once the owner has given it back.
+    pub next: Option<Id>,
+}
+
+/// What the broker knows of a member, and what it has told it.
+#[derive(Debug, Default)]
+pub(super) struct Member {
+    /// It exists as a process.
+    pub alive: bool,
+    /// It leaves: partitions go without being asked for.
+    pub closing: bool,
+    pub epoch: u64,
+    /// Of each partition that it believes to own.
+    pub epochs: BTreeMap<i32, u64>,
+    pub leaving: BTreeSet<i32>,
+    /// Where it reads next.
+    pub read: BTreeMap<i32, i64>,
+    pub paused: bool,
+    pub notices: Vec<Notice>,
+    /// A commit is under way: an assignment ends only after it.
+    pub gate: bool,
+    /// Endings that wait for it.
+    pub ends: Vec<i32>,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub partitions: Vec<Partition>,
+    pub members: BTreeMap<Id, Member>,
+    pub durable: BTreeSet<(i32, i64)>,
+    pub letters: BTreeSet<(i32, i64)>,
+    pub dice: Dice,
+    /// Nothing fails any more.
+    pub calm: bool,
+    pub calmness: u64,
+    pub violations: Vec<String>,
+    pub counts: Counts,
+}
+
+impl Broker {
+    pub(super) fn new(shape: &Shape, dice: Dice) -> Self {
+        let mut broker = Self {
+            partitions: Vec::new(),
+            members: BTreeMap::new(),
+            durable: BTreeSet::new(),
+            letters: BTreeSet::new(),
+            dice,
+            calm: false,
+            calmness: shape.calmness,
+            violations: Vec::new(),
+            counts: Counts::default(),
+        };
+        for _ in 0..shape.partitions {
+            broker.add_partition(shape.records);
+        }
+        broker
+    }
+
+    /// One more partition, with some records.
+    pub(super) fn add_partition(&mut self, records: u64) {
+        self.partitions.push(Partition::default());
+        let partition = self.partitions.len() - 1;
+        let count = self.dice.between(0, records + 1);
+        self.append(partition, count);
+    }
+
+    /// Writes records; now and then an offset holds none, now and then a record is bad.
+    pub(super) fn append(&mut self, partition: usize, count: u64) {
+        for _ in 0..count {
+            let (gap, good) = (self.dice.once_in(9), !self.dice.once_in(40));
+            let own = &mut self.partitions[partition];
+            own.high += if gap { 3 } else { 0 };
+            own.records.insert(own.high, good);
+            own.high += 1;
+            self.counts.records += 1;
+        }
+    }
+
+    /// Whether something goes wrong now.
+    pub(super) fn fails(&mut self) -> bool {
+        !self.calm && self.dice.once_in(self.calmness)
+    }
+
+    /// How long something takes.
+    pub(super) fn delay(&mut self, most_ms: u64) -> Duration {
+        let most_ms = if self.calm { most_ms.min(50) } else { most_ms };
+        Duration::from_millis(self.dice.between(0, most_ms + 1))
+    }
+
+    /// Hands a partition to a member, from where the start policy says.
+    pub(super) fn assign(&mut self, number: i32, id: Id) {
+        let partition = &mut self.partitions[index(number)];
+        partition.next = None;
+        if !self.members.get(&id).is_some_and(|member| member.alive && !member.closing) {
+            partition.owner = None;
+            return;
+        }
+        partition.owner = Some(id);
+        let start = flow::start(partition.committed, partition.low, partition.high);
+        let committed = partition.committed;
+        let member = self.members.get_mut(&id).expect("it is alive");
+        member.begin(number, start, committed);
+    }
+
+    /// The owner has given it back, or is gone.
+    pub(super) fn freed(&mut self, number: i32, id: Id) {
+        let partition = &mut self.partitions[index(number)];
+        if partition.owner == Some(id) {
+            partition.owner = None;
+            if let Some(next) = partition.next {
+                self.assign(number, next);
+            }
+        }
+    }
+
+    /// A commit arrives. Only the owner's is taken.
+    pub(super) fn commit(&mut self, id: Id, number: i32, position: i64) -> bool {
+        let partition = &mut self.partitions[index(number)];
+        if partition.owner != Some(id) {
+            return false;
+        }
+        partition.committed = Some(position);
+        self.counts.commits += 1;
+        let past = partition.records.range(..position);
+        let missing: Vec<i64> = past
+            .filter(|&(&offset, &good)| {
+                let place = (number, offset);
+                let held = if good { &self.durable } else { &self.letters };
+                offset >= partition.low && !held.contains(&place)
+            })
+            .map(|(offset, _)| *offset)
+            .collect();
+        if !missing.is_empty() {
+            self.violations.push(format!(
+                "member {id} committed {position} of partition {number}; not durable: {missing:?}"
+            ));
+        }
+        true
+    }
+
+    /// Whether all that is in the log is committed.
+    pub(super) fn is_done(&self) -> bool {
+        self.partitions.iter().all(|partition| {
+            let last =
+                partition.records.last_key_value().map_or(partition.low, |(last, _)| last + 1);
+            partition.committed.unwrap_or(partition.low) >= last.max(partition.low)
+        })
+    }
+
+    /// Where it stands still.
+    pub(super) fn stuck(&self) -> String {
+        let behind = self.partitions.iter().enumerate().filter_map(|(number, partition)| {
+            let last = partition.records.last_key_value().map_or(0, |(last, _)| last + 1);
+            (partition.committed.unwrap_or(partition.low) < last).then(|| {
+                let owner = partition.owner.and_then(|id| self.members.get(&id));
+                let at = partition.committed;
+                format!(
+                    "partition {number} at {at:?} of {last}, next {:?}, {owner:?}",
+                    partition.next
+                )
+            })
+        });
+        behind.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Everything that is still in the log is a row or a dead letter.
+    pub(super) fn close_books(&mut self) {
+        for (number, partition) in (0..).zip(&self.partitions) {
+            for (&offset, &good) in partition.records.range(partition.low..) {
+                let held = if good { &self.durable } else { &self.letters };
+                if !held.contains(&(number, offset)) {
+                    self.violations.push(format!("lost: {number}:{offset}, good {good}"));
+                }
+            }
+        }
+    }
+
+    pub(super) fn member(&mut self, id: Id) -> &mut Member {
+        self.members.entry(id).or_default()
+    }
+}
+
+impl Member {
+    /// Reads a partition from a position on, under a new epoch.
+    pub(super) fn begin(&mut self, partition: i32, start: Start, committed: Option<i64>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        // An ending that it has not heard of is over too.
+        self.leaving.remove(&partition);
+        self.ends.retain(|ending| *ending != partition);
+        self.epochs.insert(partition, epoch);
+        self.read.insert(partition, start.position);
+        self.notices.push(Notice::Assigned { partition, epoch, start, committed });
+    }
+
+    /// As [`Member::begin`], where somebody moved the position.
+    pub(super) fn moved(&mut self, partition: i32, position: i64, (low, high): (i64, i64)) {
+        let start = flow::start(Some(position), low, high);
+        let reason = match start.reason {
+            Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
+            lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
+        };
+        self.begin(partition, Start { reason, ..start }, Some(position));
+    }
+
+    /// An assignment is over for the member, at once or when its commit is answered.
+    pub(super) fn end(&mut self, partition: i32) -> bool {
+        if self.gate {
+            self.ends.push(partition);
+            return false;
+        }
+        self.leaving.remove(&partition);
+        self.read.remove(&partition);
+        if self.epochs.remove(&partition).is_some() {
+            self.notices.push(Notice::Ended { partition });
+        }
+        true
+    }
+}
+
+/// A partition's place in the list.
+pub(super) fn index(partition: i32) -> usize {
+    usize::try_from(partition).expect("partitions count from 0")
+}
