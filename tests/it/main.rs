@@ -13,6 +13,7 @@ mod golden;
 mod model;
 mod positions;
 mod redirect;
+mod replay;
 mod seeded;
 mod telemetry;
 mod tidy;
