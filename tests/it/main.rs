@@ -8,6 +8,7 @@ mod chaos;
 mod contract;
 mod dead_letter;
 mod delivery;
+mod durability;
 mod front;
 mod golden;
 mod model;
