@@ -28,7 +28,7 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
 sim: prerequisites ## every interleaving of a tiny world, and trackers broken on purpose
-	cargo test --workspace --test it -- model seeded
+	cargo test --workspace --test it -- model seeded --nocapture
 
 fmt:
 	@cargo fmt --all --check
