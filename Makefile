@@ -32,7 +32,7 @@ bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS
 	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PERF="$(PERF)" target/release/bench
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
-	cargo test --workspace --test it -- model seeded
+	cargo test --workspace --test it -- model seeded --nocapture
 	cargo build --workspace --bin sim
 	SEEDS="$(SEEDS)" FROM="$(FROM)" target/debug/sim
 

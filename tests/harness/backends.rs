@@ -1,8 +1,11 @@
 //! Where the shared stack and the programs under test are, or how to get them.
 
+use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use stack::Stack;
 
 const START: &str = "start the backends and the tests with `make test`, or with \
     `target/debug/stack run -- cargo test --workspace --test it`";
@@ -42,6 +45,16 @@ impl Backends {
             assert!(knock().is_some(), "{url} does not answer: {START}");
         }
         backends
+    }
+
+    /// The doors of a stack of one's own.
+    ///
+    /// # Panics
+    /// When it does not say where it is.
+    pub fn on(stack: &Stack) -> Self {
+        let env: BTreeMap<_, _> =
+            stack.env().expect("a stack says where it is").into_iter().collect();
+        Self::of(|name| env[name].clone())
     }
 
     /// From the variables that a stack says.

@@ -22,7 +22,7 @@ mod storm;
 mod table;
 mod versions;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,19 +72,13 @@ pub struct Budget {
 /// # Panics
 /// When something that should work does not: a process that does not start, a wait without end.
 pub fn run(stack: &Stack, budget: Budget, say: Say<'_>) -> Report {
-    let mut world = World::on(backends(stack), "chaos");
+    let mut world = World::on(Backends::on(stack), "chaos");
     world.setup();
     let report = on_world(&world, stack, budget, say);
     if !report.good() {
         say(&format!("logs of the processors: {}", world.keep_folder().display()));
     }
     report
-}
-
-/// The doors of a stack of one's own.
-fn backends(stack: &Stack) -> Backends {
-    let env: BTreeMap<_, _> = stack.env().expect("a stack says where it is").into_iter().collect();
-    Backends::of(|name| env[name].clone())
 }
 
 fn on_world(world: &World, stack: &Stack, budget: Budget, say: Say<'_>) -> Report {

@@ -261,13 +261,14 @@ impl World {
         bounds.iter().all(|(p, (_, high))| committed.get(p).copied().unwrap_or(0) == *high)
     }
 
-    /// Resets the group to the log's start with Kafka's own tool, as an operator would.
-    pub fn kafka_reset(&self) {
+    /// Moves the group's positions with Kafka's own tool, as an operator would. `of` is a topic, or
+    /// `topic:partition`; `how` says where to, as `--to-earliest` does.
+    pub fn kafka_reset(&self, of: &str, how: &[&str]) {
         let mut command = Command::new("java");
         command.arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(self.backends.kafka_libs.join("*"));
         command.arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
         command.args(["--bootstrap-server", &self.backends.kafka, "--group", &self.group]);
-        command.args(["--topic", &self.topic, "--reset-offsets", "--to-earliest", "--execute"]);
+        command.args(["--topic", of, "--reset-offsets", "--execute"]).args(how);
         let exit = self.start(command).end().expect_code(0);
         assert!(exit.out.contains(&self.topic), "{exit:?}");
     }

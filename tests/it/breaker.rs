@@ -1,18 +1,31 @@
 //! A storm of bad records stops the processors before the first is given up; a trickle does not.
 
-use harness::{Raw, World};
+use std::time::Duration;
+
+use harness::{Raw, RegistryDoor, RegistryFault, World, metric};
 use jiff::Timestamp;
 use schemas::{Encoder, RawClick, SchemaId};
 use uuid::Uuid;
 
 const STORM: usize = 300;
+/// Another record's schema; none of our records is one by it.
+const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"lines","type":{"type":"array","items":"double"}}]}"#;
+/// Of a registry that keeps schemas of other languages too.
+const PROTOBUF: &str = r#"syntax = "proto3"; message Click { string slug = 1; }"#;
+const REGISTRY_WAITS: &str =
+    r#"clicktrail_processors_retries_total{stage="registry",code="registry_unreachable"}"#;
 
-/// Runs the processors until they give up, and returns the commands that they propose.
-fn stopped(world: &World, code: &str) -> Vec<Vec<String>> {
-    let mut command = world.command("processors", &[]);
+/// Runs the processors until they give up, and returns what they say.
+fn refused(world: &World, set: &[(&str, &str)]) -> String {
+    let mut command = world.command("processors", set);
     let admin = harness::free_port().to_string();
     command.args(["run", "--group", &world.group, "--admin-listen", &admin]);
-    let text = world.start(command).end().expect_code(78).err;
+    world.start(command).end().expect_code(78).err
+}
+
+/// As [`refused`], by the breaker; returns the commands that they propose.
+fn stopped(world: &World, code: &str) -> Vec<Vec<String>> {
+    let text = refused(world, &[]);
     assert!(text.contains("storm_breaker") && text.contains(code), "{text}");
     let proposals = text.split("processors breaker pass ").skip(1);
     proposals
@@ -75,4 +88,106 @@ fn records_of_another_registry_stop_the_processors_and_are_not_given_up() {
     world.kafka.produce(&world.topic, &records);
     stopped(&world, "schema_unknown");
     nothing_moved(&world, 0);
+}
+
+/// What is right in the log and wrong in the registry is not given up, and all of it becomes rows
+/// when the registry is mended.
+#[test]
+fn an_empty_or_wrong_registry_moves_nothing_and_after_the_mending_all_flows() {
+    let world = World::new("wrong_registry");
+    world.setup();
+    world.kafka.produce(&world.topic, &[world.good(0, STORM), world.good(1, STORM)].concat());
+    let door = RegistryDoor::before(&world.backends.registry);
+    let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
+    for (fault, word) in [
+        (RegistryFault::Empty, "the registry does not know"),
+        (RegistryFault::NoIds, "schema_unknown"),
+        (RegistryFault::Schema(ORDER), "avro_mismatch"),
+        (RegistryFault::Schema(PROTOBUF), "schema_unusable"),
+    ] {
+        let before = door.met();
+        door.set(fault.clone());
+        let text = refused(&world, &set);
+        assert!(door.met() > before, "{fault:?} was not met");
+        assert!(text.contains(word), "{fault:?}: {text}");
+        assert!(fault == RegistryFault::Empty || text.contains("storm_breaker"), "{text}");
+        nothing_moved(&world, 0);
+        let committed = world.kafka.committed(&world.group, &world.topic);
+        assert!(committed.values().all(|position| *position == 0), "{fault:?}: {committed:?}");
+        assert_eq!(world.clicks(), 0, "{fault:?}");
+    }
+    door.set(RegistryFault::None);
+    let mut processors = world.processors(&[], &set);
+    processors.until_caught_up(&world);
+    assert_eq!(world.kafka.records(&world.dead_letters()), 0);
+    assert_eq!(world.clicks(), 2 * STORM as u64);
+    world.balanced();
+}
+
+#[test]
+fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
+    const CLICKS: usize = 150;
+    let world = World::new("registry_away");
+    world.setup();
+    let door = RegistryDoor::before(&world.backends.registry);
+    let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
+    let faults = [
+        RegistryFault::Status(500),
+        RegistryFault::Status(429),
+        // A gateway's "not found" is not the registry's.
+        RegistryFault::Status(404),
+        RegistryFault::Hang,
+    ];
+    let mut expected = 0;
+    for fault in faults {
+        // A new process each time, that has not seen the schema yet.
+        let mut processors = world.processors(&[], &set);
+        door.set(fault.clone());
+        let committed = world.kafka.committed(&world.group, &world.topic);
+        world.kafka.produce(&world.topic, &world.good(0, CLICKS));
+        let admin = processors.admin.clone();
+        processors.until("the registry was asked in vain, and again", || {
+            metric(&admin, REGISTRY_WAITS).filter(|times| *times >= 2.0)
+        });
+        assert!(door.met() >= 2, "{fault:?}");
+        assert_eq!(world.clicks(), expected, "{fault:?}");
+        let now = world.kafka.committed(&world.group, &world.topic);
+        assert_eq!(now.get(&0).unwrap_or(&0), committed.get(&0).unwrap_or(&0), "{fault:?}");
+        assert_eq!(world.kafka.records(&world.dead_letters()), 0, "{fault:?}");
+        door.set(RegistryFault::None);
+        processors.until_caught_up(&world);
+        expected += CLICKS as u64;
+        assert_eq!(world.clicks(), expected, "{fault:?}");
+        processors.stop().expect_code(0);
+    }
+    assert_eq!(world.kafka.records(&world.dead_letters()), 0);
+    world.balanced();
+}
+
+/// Six hundred times faster than it says, which makes it harder: the breaker forgets what is older than
+/// five minutes by the real clock, so here it remembers an hour's bad records, where it would
+/// remember five of them. It counts in records; a minute's good ones are not left out.
+#[test]
+fn one_bad_record_a_minute_does_not_stop_anything() {
+    const MINUTES: usize = 60;
+    const MINUTE: Duration = Duration::from_millis(100);
+    let world = World::new("trickle");
+    world.setup();
+    let mut processors = world.processors(&[], &[]);
+    let bad = || Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
+    // Alone, as at night.
+    for _ in 0..MINUTES {
+        world.kafka.produce(&world.topic, &[bad()]);
+        std::thread::sleep(MINUTE);
+    }
+    processors.until_caught_up(&world);
+    // Among one click a second.
+    for _ in 0..MINUTES {
+        world.kafka.produce(&world.topic, &[world.good(0, 60), vec![bad()]].concat());
+    }
+    processors.until_caught_up(&world);
+    assert_eq!(world.kafka.records(&world.dead_letters()), 2 * MINUTES as i64);
+    assert_eq!(world.clicks(), 60 * MINUTES as u64);
+    assert_eq!(world.balanced()["undecodable"], 2 * MINUTES);
+    processors.stop().expect_code(0);
 }

@@ -144,7 +144,7 @@ fn a_reset_by_kafkas_own_tool_replays_every_click_and_changes_no_count_in_any_zo
     assert!(before.iter().all(|zone| *zone == before[0]), "{before:?}");
     let newest = world.query("SELECT toUnixTimestamp64Micro(max(ingested_at)) FROM clicks");
 
-    world.kafka_reset();
+    world.kafka_reset(&world.topic, &["--to-earliest"]);
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
     assert_eq!(counts(), before);

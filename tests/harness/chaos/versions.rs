@@ -13,7 +13,8 @@ use super::generator::Generator;
 use super::ledger::Ledger;
 use super::progress::Progress;
 use super::table::Table;
-use super::{Budget, PARTITIONS, Say, backends};
+use super::{Budget, PARTITIONS, Say};
+use crate::backends::Backends;
 use crate::wait::until;
 use crate::world::World;
 use stack::Stack;
@@ -81,7 +82,7 @@ impl fmt::Display for Versions {
 /// # Panics
 /// As [`super::run`].
 pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
-    let world = World::on(backends(stack), "versions");
+    let world = World::on(Backends::on(stack), "versions");
     world.setup();
     world.query("SYSTEM STOP MERGES click_versions");
     let ledger = Arc::new(Ledger::new(PARTITIONS.unsigned_abs() as usize));

@@ -1,0 +1,129 @@
+//! System calls of a process, as `strace` sees them: in the order in which they began and ended.
+//!
+//! A traced thread stands still until its call has been written down, so what one thread did
+//! before another was told of it stands before it here too.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::child::Child;
+
+/// Enough of what is read from a socket to see which statement it is.
+const TEXT_MAX: &str = "4096";
+
+/// A trace that is being written.
+#[derive(Debug)]
+pub struct Trace {
+    strace: Child,
+    file: PathBuf,
+}
+
+/// A system call, when it begins or when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its name.
+    pub name: String,
+    /// Its arguments as far as they are known by then; a descriptor is followed by `<what it is>`.
+    pub text: String,
+    /// None while it goes on; then, whether it succeeded.
+    pub ended: Option<bool>,
+}
+
+impl Trace {
+    /// Starts to trace `calls` (as `fsync,write`) of all threads of a process.
+    ///
+    /// # Panics
+    /// When that is not possible here.
+    pub fn attach(pid: i32, calls: &str, file: &Path) -> Self {
+        let found = Command::new("strace").arg("-V").output();
+        assert!(found.is_ok(), "strace is not installed: run ./prerequisites.sh");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-s", TEXT_MAX, "-e", &format!("trace={calls}")]);
+        command.args(["-p", &pid.to_string(), "-o"]).arg(file);
+        let mut strace = Child::start(command, file.with_extension("strace"));
+        let mut refused = None;
+        crate::wait::until("strace has attached itself", || {
+            refused = strace.ended();
+            (refused.is_some() || strace.log().contains("attached")).then_some(())
+        });
+        assert!(
+            refused.is_none(),
+            "strace may not look into process {pid} (ptrace must be permitted to run this test): {}",
+            strace.log()
+        );
+        Self { strace, file: file.to_owned() }
+    }
+
+    /// Stops tracing; the process goes on.
+    ///
+    /// # Panics
+    /// When the trace cannot be read.
+    pub fn stop(mut self) -> Vec<Call> {
+        self.strace.stop();
+        let text = std::fs::read(&self.file).expect("strace has written its file");
+        calls(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl Call {
+    /// What its first argument, a descriptor, stands for.
+    pub fn of(&self) -> &str {
+        let inner = self.text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+        inner.map_or("", |(what, _)| what)
+    }
+
+    /// Its arguments that are strings.
+    pub fn strings(&self) -> impl Iterator<Item = &str> {
+        self.text.split('"').skip(1).step_by(2)
+    }
+}
+
+fn calls(text: &str) -> Vec<Call> {
+    let mut calls = Vec::new();
+    let mut open: HashMap<&str, (String, String)> = HashMap::new();
+    for line in text.lines() {
+        let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
+        let rest = rest.trim_start();
+        if let Some(rest) = rest.strip_prefix("<... ") {
+            let Some((_, rest)) = rest.split_once(" resumed>") else { continue };
+            let Some((name, began)) = open.remove(thread) else { continue };
+            let ended = Some(!rest.contains(" = -1 "));
+            calls.push(Call { name, text: began + rest, ended });
+            continue;
+        }
+        let Some((name, rest)) = rest.split_once('(') else { continue };
+        let (name, unfinished) = (name.to_owned(), rest.strip_suffix(" <unfinished ...>"));
+        let text = unfinished.unwrap_or(rest).to_owned();
+        calls.push(Call { name: name.clone(), text: text.clone(), ended: None });
+        if unfinished.is_some() {
+            open.insert(thread, (name, text));
+        } else {
+            let ended = Some(!text.contains(" = -1 "));
+            calls.push(Call { name, text, ended });
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::calls;
+
+    #[test]
+    fn a_call_that_others_interrupt_is_put_together_again() {
+        let text = "7 fdatasync(3</d/a> <unfinished ...>\n8 rename(\"/a\", \"/b\") = 0\n\
+                    7 <... fdatasync resumed>) = -1 EIO (Input/output error)\n";
+        let calls = calls(text);
+        let ended: Vec<_> = calls.iter().map(|call| (call.name.as_str(), call.ended)).collect();
+        let expected = [
+            ("fdatasync", None),
+            ("rename", None),
+            ("rename", Some(true)),
+            ("fdatasync", Some(false)),
+        ];
+        assert_eq!(ended, expected);
+        assert_eq!((calls[0].of(), calls[3].of()), ("/d/a", "/d/a"));
+        assert_eq!(calls[1].strings().collect::<Vec<_>>(), ["/a", "/b"]);
+    }
+}
