@@ -21,6 +21,7 @@ pub mod decoders;
 pub mod kafka;
 pub mod registry;
 pub mod retry;
+pub mod scratch;
 
 pub mod audit;
 pub mod cmd;

@@ -13,6 +13,7 @@ const PREFIX: &str = "CLICKTRAIL_";
 
 /// Every `CLICKTRAIL_…` name of both services (a test holds the list against their flags).
 pub const NAMES: &[&str] = &[
+    "CLICKTRAIL_AUDIT_MEMORY_MIB",
     "CLICKTRAIL_BATCH_MIB",
     "CLICKTRAIL_BATCH_ROWS",
     "CLICKTRAIL_CACHE",
