@@ -5,6 +5,7 @@
 
 mod balance;
 mod examples;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use balance::{Books, balance, unburied};
 pub use examples::Examples;
+pub use window::{Happened, Window};
 
 /// An event's id.
 pub type Id = [u8; 16];

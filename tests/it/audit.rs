@@ -1,8 +1,8 @@
-//! The audit finds each way in which log and table can differ, in little memory.
+//! The audit finds each way in which log and table can differ, in little memory, and goes on finding.
 
 use std::time::{Duration, Instant};
 
-use harness::{Child, Processors, Raw, World};
+use harness::{Child, Processors, Proxy, Raw, World, free_port, get, metric};
 use schemas::{Encoder, RawClick, SchemaId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -188,4 +188,42 @@ fn a_scratch_folder_that_cannot_be_written_is_named() {
     let args = ["--memory-mib", "4", "--scratch-dir", "/nowhere"];
     let exit = start(&world, &args).end().expect_code(78);
     assert!(exit.err.contains("scratch_disk: /nowhere: "), "{exit:?}");
+}
+
+#[test]
+fn a_followed_log_shows_a_lost_click_within_a_period_and_outages_are_waited_out() {
+    let (world, _processors) = processed("audit_follow");
+    let (proxy, admin) = (Proxy::before(&world.backends.clickhouse), free_port());
+    let mut command = world.command("processors", &[("CLICKHOUSE_URL", &proxy.url)]);
+    command.args(["audit", "--follow", "--every", "1s", "--grace", "1s"]);
+    command.args(["--admin-listen", &admin.to_string()]);
+    let mut follower = world.start(command);
+    let admin = format!("http://{admin}");
+    let read = |name: &str| metric(&admin, &format!("clicktrail_audit_{name}"));
+    let findings = || ["missing", "duplicates", "undecodable_without_dead_letter"].map(read);
+    follower.until("a complete run that judges every record", || {
+        (read("records")? == 151.0 && read("records_young")? == 0.0).then_some(())
+    });
+    assert_eq!(findings(), [Some(0.0); 3]);
+    assert_eq!(get(&format!("{admin}/readyz")).unwrap().body, "ready\n");
+
+    lose(&world, 0, 3);
+    let began = Instant::now();
+    follower.until("the lost click", || (read("missing")? == 1.0).then_some(()));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(follower.log().contains(" 0:3"), "{}", follower.log());
+    double(&world, 1, 2);
+    exhume(&world);
+    follower.until("the other findings", || (findings() == [Some(1.0); 3]).then_some(()));
+
+    proxy.close(true);
+    follower.until("an outage is told", || {
+        let ready = get(&format!("{admin}/readyz")).ok()?;
+        (ready.status == 200 && ready.body.contains("clickhouse_unreachable")).then_some(())
+    });
+    proxy.close(false);
+    let before = read("runs_total").unwrap();
+    follower.until("another complete run", || (read("runs_total")? > before).then_some(()));
+    let exit = follower.stop().expect_code(0);
+    assert!(exit.summary("audit").get("runs") >= 3, "{exit:?}");
 }

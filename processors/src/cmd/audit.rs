@@ -1,8 +1,10 @@
-//! `processors audit`: reads the log to its end and holds the view `clicks` against it.
+//! `processors audit`: reads the log to its end and holds the view `clicks` against it, once or,
+//! for its newest stretch, again and again.
 #![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
 
 mod books;
 mod events;
+mod follow;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use super::{DIFFERS, DONE, say};
 use crate::config::Servers;
 use crate::error::ServerError;
 use books::Scratch;
+use follow::FollowArgs;
 
 /// What `audit` needs to know.
 #[derive(Debug, Args)]
@@ -32,6 +35,8 @@ pub struct AuditArgs {
     /// Folder for what does not fit into memory: 28 bytes for each record, and for each row.
     #[arg(long, env = "TMPDIR", default_value = "/tmp")]
     scratch_dir: PathBuf,
+    #[command(flatten)]
+    follow: FollowArgs,
 }
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -39,6 +44,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
     let scratch =
         Scratch { folder: args.scratch_dir, memory: args.memory_mib as usize * 1024 * 1024 };
+    if args.follow.follow {
+        return follow::follow(&args.servers, &scratch, &args.follow).await.map(|()| DONE);
+    }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
     let log = books::log(&args.servers, &scratch).await?;
     let report = loop {
