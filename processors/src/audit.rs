@@ -1,37 +1,114 @@
-//! Log against table, event by event. Pure: it is fed by whoever reads them.
+//! Log against table, event by event. Pure: whoever reads them feeds it, in order.
 //!
 //! It counts by `event_id`, because offsets lie: a re-send has another offset, a
 //! replayed row a newer one. It does not look at our own books.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod balance;
+mod examples;
+mod window;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// How many examples of each finding a report names.
-const EXAMPLES_MAX: usize = 20;
+pub use balance::{Books, balance, unburied};
+pub use examples::Examples;
+pub use window::{Happened, Window};
 
 /// An event's id.
 pub type Id = [u8; 16];
 
-/// What the log holds.
-#[derive(Debug, Default)]
-pub struct LogBooks {
-    records: u64,
-    resends: u64,
-    first_seen: HashMap<Id, (i32, i64)>,
-    undecodable: BTreeSet<(i32, i64)>,
-    expired: bool,
+/// An id as people write it.
+pub fn hex(id: &Id) -> String {
+    uuid::Uuid::from_bytes(*id).to_string()
 }
 
-/// What the table shows.
-#[derive(Debug, Default)]
-pub struct TableBooks {
-    /// Ids that the view `clicks` shows, as often as it shows them.
-    pub ids: Vec<Id>,
+/// Where a record stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+impl Place {
+    /// Bytes that are in the order of places.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&self.partition.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.offset.to_be_bytes());
+        bytes
+    }
+
+    /// The place that was written so.
+    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+        let (mut partition, mut offset) = ([0; 4], [0; 8]);
+        partition.copy_from_slice(&bytes[..4]);
+        offset.copy_from_slice(&bytes[4..]);
+        Self { partition: i32::from_be_bytes(partition), offset: i64::from_be_bytes(offset) }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.partition, self.offset)
+    }
+}
+
+/// An event, and a place where it stands or from where it was processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The event.
+    pub id: Id,
+    /// The place.
+    pub place: Place,
+}
+
+impl Entry {
+    /// Bytes that are in the order of ids, and of places within one.
+    pub fn to_bytes(self) -> [u8; 28] {
+        let mut bytes = [0; 28];
+        bytes[..16].copy_from_slice(&self.id);
+        bytes[16..].copy_from_slice(&self.place.to_bytes());
+        bytes
+    }
+
+    /// The entry that was written so.
+    pub fn from_bytes(bytes: [u8; 28]) -> Self {
+        let (mut id, mut place) = ([0; 16], [0; 12]);
+        id.copy_from_slice(&bytes[..16]);
+        place.copy_from_slice(&bytes[16..]);
+        Self { id, place: Place::from_bytes(place) }
+    }
+}
+
+/// One partition of the log, and what became of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Partition {
+    /// First offset. What stood before it has expired and cannot be looked at.
+    pub low: i64,
+    /// Position after the last offset that was looked at.
+    pub high: i64,
+    /// Where the log ended when the view had been read: rows of offsets from `high` to here came
+    /// while the audit was reading.
+    pub end: i64,
+    /// Records read.
+    pub records: u64,
+    /// Events whose first record stands here.
+    pub events: u64,
+    /// Records whose event stands earlier in the log (by partition and offset).
+    pub resends: u64,
+    /// Records that can never be a row.
+    pub undecodable: u64,
+    /// Those of them that the dead-letter topic does not hold.
+    pub undecodable_without_dead_letter: u64,
+    /// Events that stand here first and that the view does not show.
+    pub missing: u64,
 }
 
 /// The comparison. Serialized as it is by `--json`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Records in the log.
     pub log_records: u64,
@@ -43,78 +120,30 @@ pub struct Report {
     pub undecodable: u64,
     /// Those of them that the dead-letter topic does not hold.
     pub undecodable_without_dead_letter: u64,
-    /// Rows that the view shows.
+    /// Rows that the view shows, without the newer ones.
     pub clicks: u64,
+    /// Rows of records that were appended after the audit took the log's length.
+    pub newer: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
     /// Events of the log that the view does not show.
     pub missing: u64,
-    /// Events of the view that the log does not hold. Explained when the log has expired records.
+    /// Events of the view that the log does not hold.
     pub surplus: u64,
-    /// Whether the log's start has moved, so that a surplus is to be expected.
+    /// Those of them whose record has expired, by the offset that the row names.
+    pub surplus_expired: u64,
+    /// Whether the log's start has moved.
     pub log_expired: bool,
     /// The first missing events, `id partition:offset`.
     pub missing_examples: Vec<String>,
-    /// The first surplus events.
+    /// The first events that are shown more than once.
+    pub duplicate_examples: Vec<String>,
+    /// The first surplus events whose record has not expired.
     pub surplus_examples: Vec<String>,
     /// The first records without a dead letter, `partition:offset`.
     pub undecodable_examples: Vec<String>,
-}
-
-impl LogBooks {
-    /// Notes the bounds of a partition: `low` is its first offset.
-    pub fn partition(&mut self, low: i64) {
-        self.expired |= low > 0;
-    }
-
-    /// Notes a record: its event, or that it can never be one.
-    pub fn record(&mut self, place: (i32, i64), event: Option<Id>) {
-        self.records += 1;
-        match event {
-            None => {
-                self.undecodable.insert(place);
-            }
-            Some(id) => match self.first_seen.entry(id) {
-                std::collections::hash_map::Entry::Occupied(_) => self.resends += 1,
-                std::collections::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(place);
-                }
-            },
-        }
-    }
-
-    /// Holds the log against the view and the dead letters.
-    pub fn balance(&self, table: &TableBooks, dead: &BTreeSet<(i32, i64)>) -> Report {
-        let shown: HashSet<&Id> = table.ids.iter().collect();
-        let missing: BTreeMap<(i32, i64), &Id> = self
-            .first_seen
-            .iter()
-            .filter(|(id, _)| !shown.contains(id))
-            .map(|(id, place)| (*place, id))
-            .collect();
-        let surplus: BTreeSet<&Id> =
-            shown.iter().filter(|id| !self.first_seen.contains_key(**id)).copied().collect();
-        let buried: Vec<_> = self.undecodable.difference(dead).collect();
-        Report {
-            log_records: self.records,
-            log_events: self.first_seen.len() as u64,
-            resends: self.resends,
-            undecodable: self.undecodable.len() as u64,
-            undecodable_without_dead_letter: buried.len() as u64,
-            clicks: table.ids.len() as u64,
-            duplicates: (table.ids.len() - shown.len()) as u64,
-            missing: missing.len() as u64,
-            surplus: surplus.len() as u64,
-            log_expired: self.expired,
-            missing_examples: examples(missing.iter(), |((partition, offset), id)| {
-                format!("{} {partition}:{offset}", hex(id))
-            }),
-            surplus_examples: examples(surplus.iter(), |id| hex(id)),
-            undecodable_examples: examples(buried.iter(), |(partition, offset)| {
-                format!("{partition}:{offset}")
-            }),
-        }
-    }
+    /// The same by partition, as far as it can be said of one.
+    pub partitions: BTreeMap<i32, Partition>,
 }
 
 impl Report {
@@ -123,7 +152,7 @@ impl Report {
         self.missing == 0
             && self.duplicates == 0
             && self.undecodable_without_dead_letter == 0
-            && (self.surplus == 0 || self.log_expired)
+            && self.surplus == self.surplus_expired
     }
 
     /// Whether waiting may balance it: rows or dead letters that have not come yet.
@@ -139,25 +168,29 @@ impl std::fmt::Display for Report {
             "log      records {}, events {}, resends {}, undecodable {}",
             self.log_records, self.log_events, self.resends, self.undecodable
         )?;
-        writeln!(f, "clicks   shown {}, more than once {}", self.clicks, self.duplicates)?;
+        for (number, partition) in &self.partitions {
+            let Partition { low, high, records, missing, .. } = partition;
+            let expired = if *low > 0 { ", what was before has expired" } else { "" };
+            writeln!(
+                f,
+                "  {number:<6} from {low} to {high}: records {records}, missing {missing}{expired}"
+            )?;
+        }
+        let newer = match self.newer {
+            0 => String::new(),
+            newer => format!(", newer than this audit {newer}"),
+        };
+        writeln!(f, "clicks   shown {}, more than once {}{newer}", self.clicks, self.duplicates)?;
+        if self.surplus_expired > 0 {
+            writeln!(f, "expired  {}: in clicks, expired in the log", self.surplus_expired)?;
+        }
+        let surplus = self.surplus - self.surplus_expired;
+        let buried = "undecodable, and no dead letter holds it";
         let findings = [
             ("missing", self.missing, &self.missing_examples, "in the log, not in clicks"),
-            (
-                "surplus",
-                self.surplus,
-                &self.surplus_examples,
-                if self.log_expired {
-                    "in clicks, not in the log (whose start has expired)"
-                } else {
-                    "in clicks, not in the log"
-                },
-            ),
-            (
-                "unburied",
-                self.undecodable_without_dead_letter,
-                &self.undecodable_examples,
-                "undecodable, and no dead letter holds it",
-            ),
+            ("twice", self.duplicates, &self.duplicate_examples, "in clicks more than once"),
+            ("surplus", surplus, &self.surplus_examples, "in clicks, not in the log"),
+            ("unburied", self.undecodable_without_dead_letter, &self.undecodable_examples, buried),
         ];
         for (name, count, examples, what) in findings {
             if count > 0 {
@@ -165,67 +198,5 @@ impl std::fmt::Display for Report {
             }
         }
         write!(f, "audit: {}", if self.balanced() { "balanced" } else { "OUT OF BALANCE" })
-    }
-}
-
-fn examples<T>(all: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> Vec<String> {
-    all.take(EXAMPLES_MAX).map(text).collect()
-}
-
-fn hex(id: &Id) -> String {
-    uuid::Uuid::from_bytes(*id).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn log(events: &[u8]) -> LogBooks {
-        let mut books = LogBooks::default();
-        books.partition(0);
-        for (offset, event) in (0..).zip(events) {
-            books.record((0, offset), Some([*event; 16]));
-        }
-        books
-    }
-
-    fn table(events: &[u8]) -> TableBooks {
-        TableBooks { ids: events.iter().map(|event| [*event; 16]).collect() }
-    }
-
-    #[test]
-    fn each_way_to_be_wrong_is_found() {
-        let none = BTreeSet::new();
-        let report = log(&[1, 2, 2, 3]).balance(&table(&[1, 2, 3]), &none);
-        assert!(report.balanced());
-        assert_eq!((report.log_records, report.log_events, report.resends), (4, 3, 1));
-
-        let report = log(&[1, 2, 3]).balance(&table(&[1, 3]), &none);
-        assert!(!report.balanced() && report.may_still_come());
-        assert_eq!(report.missing, 1);
-        assert_eq!(report.missing_examples, ["02020202-0202-0202-0202-020202020202 0:1"]);
-
-        let report = log(&[1, 2]).balance(&table(&[1, 2, 2]), &none);
-        assert!(!report.balanced() && !report.may_still_come());
-        assert_eq!(report.duplicates, 1);
-
-        let report = log(&[1]).balance(&table(&[1, 9]), &none);
-        assert!(!report.balanced());
-        assert_eq!(report.surplus, 1);
-    }
-
-    #[test]
-    fn a_surplus_is_explained_by_a_log_that_expired() {
-        let mut books = log(&[2]);
-        books.partition(5);
-        assert!(books.balance(&table(&[1, 2]), &BTreeSet::new()).balanced());
-    }
-
-    #[test]
-    fn what_cannot_be_decoded_has_to_be_buried() {
-        let mut books = log(&[1]);
-        books.record((0, 7), None);
-        assert!(!books.balance(&table(&[1]), &BTreeSet::new()).balanced());
-        assert!(books.balance(&table(&[1]), &BTreeSet::from([(0, 7)])).balanced());
     }
 }

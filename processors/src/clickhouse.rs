@@ -6,6 +6,7 @@
 mod arrow;
 mod codes;
 mod columns;
+mod events;
 mod facts;
 mod migrations;
 mod name;
@@ -16,11 +17,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clickhouse::error::Error;
-use clickhouse::{Client, Compression, Row};
-use serde::Deserialize;
+use clickhouse::{Client, Compression};
 
 pub use arrow::Rows;
 pub use columns::Columns;
+pub use events::{rows_of, shown};
 pub use facts::facts;
 pub use migrations::{Migration, migrate, missing};
 pub use passes::{Pass, give, passes};
@@ -181,22 +182,6 @@ pub struct Insert<'a> {
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT INTO click_versions ({}) FORMAT ArrowStream", columns::COLUMNS.join(", "))
 });
-
-/// Ids of the events that the view `clicks` shows of `topic`, as often as it shows them.
-///
-/// # Errors
-/// The server's refusal.
-pub async fn shown_events(server: &Server, topic: &str) -> Result<Vec<[u8; 16]>, ServerError> {
-    let client = server.client();
-    let query = client.query("SELECT event_id FROM clicks WHERE kafka_topic = ?").bind(topic);
-    let rows: Vec<Shown> = query.fetch_all().await.map_err(server_error)?;
-    Ok(rows.into_iter().map(|row| row.event_id).collect())
-}
-
-#[derive(Row, Deserialize)]
-struct Shown {
-    event_id: [u8; 16],
-}
 
 /// The one place where the client's errors become ours.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]

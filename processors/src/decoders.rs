@@ -29,6 +29,14 @@ pub enum Known {
 }
 
 impl Known {
+    /// What the registry says of `id`, asked once.
+    ///
+    /// # Errors
+    /// Retryable: the registry is away.
+    pub async fn ask(registry: &Registry, id: SchemaId) -> Result<Self, ServerError> {
+        Ok(registry.schema(id).await?.map_or(Self::Unknown, |text| known(&text)))
+    }
+
     /// The decoder.
     ///
     /// # Errors
@@ -65,10 +73,9 @@ impl Decoders {
         }
         let give_up = Instant::now() + ASK_FOR;
         let known = loop {
-            match self.registry.schema(id).await? {
-                Some(text) => break known(&text),
-                None if Instant::now() < give_up => tokio::time::sleep(ASK_EVERY).await,
-                None => break Known::Unknown,
+            match Known::ask(&self.registry, id).await? {
+                Known::Unknown if Instant::now() < give_up => tokio::time::sleep(ASK_EVERY).await,
+                known @ (Known::Decoder(_) | Known::Unknown | Known::Unusable(_)) => break known,
             }
         };
         let until = match known {

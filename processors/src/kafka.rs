@@ -7,7 +7,7 @@ mod topics;
 
 pub use consumer::{Consumer, Group, Protocol};
 pub use dead_letters::DeadLetters;
-pub use log::{Bounds, LogReader};
+pub use log::{Bounds, LogReader, Logged, bounds};
 pub use topics::{Settings, Topics};
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Every metric of the processors: names, units and labels stand here and nowhere else.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
@@ -11,6 +13,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::flow::Limits;
+
+pub use audit::AuditMetrics;
 
 /// A code of `error`, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

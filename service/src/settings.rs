@@ -13,6 +13,11 @@ const PREFIX: &str = "CLICKTRAIL_";
 
 /// Every `CLICKTRAIL_…` name of both services (a test holds the list against their flags).
 pub const NAMES: &[&str] = &[
+    "CLICKTRAIL_AUDIT_ADMIN_LISTEN",
+    "CLICKTRAIL_AUDIT_EVERY",
+    "CLICKTRAIL_AUDIT_GRACE",
+    "CLICKTRAIL_AUDIT_MEMORY_MIB",
+    "CLICKTRAIL_AUDIT_WINDOW",
     "CLICKTRAIL_BATCH_MIB",
     "CLICKTRAIL_BATCH_ROWS",
     "CLICKTRAIL_CACHE",

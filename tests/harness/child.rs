@@ -103,6 +103,14 @@ impl Child {
         stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
+    /// The most memory that it held so far, in KiB; none when it has ended.
+    pub fn memory_peak_kib(&self) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// How it ended, if it did: its exit code, none after a signal.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         self.poll().map(|status| status.code())

@@ -3,6 +3,7 @@
 //! The name of a test is the promise it holds. `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
+mod audit;
 mod breaker;
 mod chaos;
 mod contract;

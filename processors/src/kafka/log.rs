@@ -1,4 +1,4 @@
-//! Reads a topic from its start to the end that it had when asked, outside any group.
+//! Reads a topic to the end that it had when asked, outside any group.
 //!
 //! It commits nothing and joins nothing: whoever reads with it moves nobody.
 
@@ -7,17 +7,25 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
-use crate::flow::{Block, Header, Record};
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
 /// Silence after which the broker counts as away.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// What is fetched ahead. The client's own cost of a small record is several times its bytes, so
+/// that its defaults would hold a hundred MiB and more.
+const FETCH_AHEAD: [(&str, &str); 5] = [
+    ("queued.min.messages", "5000"),
+    ("queued.max.messages.kbytes", "8192"),
+    ("max.partition.fetch.bytes", "262144"),
+    ("fetch.max.bytes", "4194304"),
+    ("fetch.queue.backoff.ms", "5"),
+];
 
 /// Offsets that a partition holds: `low` is the first, `high` the position after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +36,53 @@ pub struct Bounds {
     pub high: i64,
 }
 
+/// What each partition of `topic` holds now. Blocks.
+///
+/// # Errors
+/// The topic is not there, or the broker is away.
+pub fn bounds(brokers: &Brokers, topic: &str) -> Result<BTreeMap<i32, Bounds>, ServerError> {
+    ask_bounds(&consumer(brokers)?, topic)
+}
+
+/// A record as it stands in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Logged<'a>(&'a BorrowedMessage<'a>);
+
+impl<'a> Logged<'a> {
+    /// Partition.
+    pub fn partition(self) -> i32 {
+        self.0.partition()
+    }
+
+    /// Offset.
+    pub fn offset(self) -> i64 {
+        self.0.offset()
+    }
+
+    /// When the broker appended it, milliseconds since 1970.
+    pub fn logged_at_ms(self) -> i64 {
+        self.0.timestamp().to_millis().unwrap_or_default()
+    }
+
+    /// Its value; `None` is a tombstone.
+    pub fn value(self) -> Option<&'a [u8]> {
+        self.0.payload()
+    }
+
+    /// The last header of that name: whoever passes a record on appends.
+    pub fn header(self, name: &str) -> Option<&'a [u8]> {
+        let headers = self.0.headers()?;
+        let found = (0..headers.count()).rev().map(|index| headers.get(index));
+        found.into_iter().find(|header| header.key == name).and_then(|header| header.value)
+    }
+}
+
 /// One topic, as long as it was when opened.
 pub struct LogReader {
     consumer: BaseConsumer<Quiet>,
     bounds: BTreeMap<i32, Bounds>,
     open: BTreeMap<i32, i64>,
+    silence: Duration,
 }
 
 impl std::fmt::Debug for LogReader {
@@ -47,7 +97,7 @@ impl LogReader {
     /// # Errors
     /// The topic is not there, or the broker is away.
     pub fn open(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
-        Self::open_from(brokers, topic, |bounds| bounds.low)
+        Self::open_from(brokers, topic, |_, bounds| Ok(bounds))
     }
 
     /// As [`LogReader::open`], from the last offset of each partition.
@@ -55,108 +105,140 @@ impl LogReader {
     /// # Errors
     /// Likewise.
     pub fn open_tail(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
-        Self::open_from(brokers, topic, |bounds| (bounds.high - 1).max(bounds.low))
+        Self::open_from(brokers, topic, |_, mut bounds| {
+            for Bounds { low, high } in bounds.values_mut() {
+                *low = (*high - 1).max(*low);
+            }
+            Ok(bounds)
+        })
+    }
+
+    /// As [`LogReader::open`], from the first record of each partition that was logged at
+    /// `since_ms` or later.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn open_since(brokers: &Brokers, topic: &str, since_ms: i64) -> Result<Self, ServerError> {
+        Self::open_from(brokers, topic, |consumer, mut bounds| {
+            let mut times = TopicPartitionList::new();
+            for partition in bounds.keys() {
+                times
+                    .add_partition_offset(topic, *partition, Offset::Offset(since_ms))
+                    .map_err(|error| server_error(&error))?;
+            }
+            let found = consumer.offsets_for_times(times, ASK_TIMEOUT);
+            for found in found.map_err(|error| server_error(&error))?.elements() {
+                found.error().map_err(|error| server_error(&error))?;
+                let Some(bounds) = bounds.get_mut(&found.partition()) else { continue };
+                // No offset: nothing was logged since.
+                bounds.low = match found.offset().to_raw() {
+                    Some(offset) if offset >= 0 => offset.clamp(bounds.low, bounds.high),
+                    Some(_) | None => bounds.high,
+                };
+            }
+            Ok(bounds)
+        })
     }
 
     fn open_from(
         brokers: &Brokers,
         topic: &str,
-        first: fn(Bounds) -> i64,
+        narrow: impl FnOnce(
+            &BaseConsumer<Quiet>,
+            BTreeMap<i32, Bounds>,
+        ) -> Result<BTreeMap<i32, Bounds>, ServerError>,
     ) -> Result<Self, ServerError> {
-        let config = brokers.client(&[
-            ("group.id", "clicktrail-log-reader"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "true"),
-            ("auto.offset.reset", "earliest"),
-            ("isolation.level", "read_committed"),
-        ]);
-        let consumer: BaseConsumer<Quiet> =
-            config.create_with_context(Quiet).map_err(|error| server_error(&error))?;
-        let metadata =
-            consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|e| server_error(&e))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = found.map(|found| found.partitions()).unwrap_or_default();
-        if partitions.is_empty() {
-            return Err(ServerError::fatal(
-                "kafka_topic_missing",
-                format!("there is no topic {topic}: run `processors setup`"),
-            ));
-        }
-        let mut bounds = BTreeMap::new();
-        let mut assignment = TopicPartitionList::new();
-        for partition in partitions.iter().map(|partition| partition.id()) {
-            let (low, high) = consumer
-                .fetch_watermarks(topic, partition, ASK_TIMEOUT)
-                .map_err(|error| server_error(&error))?;
-            bounds.insert(partition, Bounds { low, high });
+        let consumer = consumer(brokers)?;
+        let bounds = ask_bounds(&consumer, topic)?;
+        let bounds = narrow(&consumer, bounds)?;
+        let (mut assignment, mut open) = (TopicPartitionList::new(), BTreeMap::new());
+        for (partition, Bounds { low, high }) in &bounds {
             if low < high {
+                open.insert(*partition, *high);
                 assignment
-                    .add_partition_offset(
-                        topic,
-                        partition,
-                        Offset::Offset(first(Bounds { low, high })),
-                    )
+                    .add_partition_offset(topic, *partition, Offset::Offset(*low))
                     .map_err(|error| server_error(&error))?;
             }
         }
         consumer.assign(&assignment).map_err(|error| server_error(&error))?;
-        let open = bounds
-            .iter()
-            .filter(|(_, bounds)| bounds.low < bounds.high)
-            .map(|(partition, bounds)| (*partition, bounds.high))
-            .collect();
-        Ok(Self { consumer, bounds, open })
+        Ok(Self { consumer, bounds, open, silence: Duration::ZERO })
     }
 
-    /// What each partition holds.
+    /// What is read of each partition.
     pub fn bounds(&self) -> &BTreeMap<i32, Bounds> {
         &self.bounds
     }
 
-    /// Hands the next record to `take`; `false` when every partition was read to its end.
-    /// Blocks.
+    /// Hands the next record to `take`, or comes back without one after half a second, so that the
+    /// caller may stop; `false` when every partition was read to its end. Blocks.
     ///
     /// # Errors
     /// The broker is away.
-    pub fn next(&mut self, take: &mut dyn FnMut(Record<'_>)) -> Result<bool, ServerError> {
-        let mut silence = Duration::ZERO;
-        while !self.open.is_empty() {
-            match self.consumer.poll(POLL) {
-                None => {
-                    silence += POLL;
-                    if silence >= SILENCE_MAX {
-                        let text = format!("no record for {} s", SILENCE_MAX.as_secs());
-                        return Err(ServerError::retryable("kafka_unreachable", text));
-                    }
-                }
-                // The end of a partition also tells of offsets that hold no record.
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
+    pub fn next(&mut self, take: &mut dyn FnMut(Logged<'_>)) -> Result<bool, ServerError> {
+        if self.open.is_empty() {
+            return Ok(false);
+        }
+        let polled = self.consumer.poll(POLL);
+        self.silence = if polled.is_some() { Duration::ZERO } else { self.silence + POLL };
+        match polled {
+            None if self.silence >= SILENCE_MAX => {
+                let text = format!("no record for {} s", SILENCE_MAX.as_secs());
+                return Err(ServerError::retryable("kafka_unreachable", text));
+            }
+            None => {}
+            // The end of a partition also tells of offsets that hold no record.
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(self.open.remove(&partition)),
+            Some(Err(error)) => return Err(server_error(&error)),
+            Some(Ok(message)) => {
+                let (partition, offset) = (message.partition(), message.offset());
+                let Some(&high) = self.open.get(&partition) else { return Ok(true) };
+                if offset + 1 >= high {
                     self.open.remove(&partition);
                 }
-                Some(Err(error)) => return Err(server_error(&error)),
-                Some(Ok(message)) => {
-                    let (partition, offset) = (message.partition(), message.offset());
-                    let Some(&high) = self.open.get(&partition) else { continue };
-                    if offset + 1 >= high {
-                        self.open.remove(&partition);
-                    }
-                    if offset >= high {
-                        continue;
-                    }
-                    let mut one = Block::default();
-                    let headers = message.headers().into_iter().flat_map(|all| all.iter());
-                    one.push(
-                        (partition, offset, 0),
-                        message.timestamp().to_millis().unwrap_or_default(),
-                        (message.key(), message.payload()),
-                        headers.map(|header| Header { name: header.key, value: header.value }),
-                    );
-                    one.records().for_each(&mut *take);
-                    return Ok(true);
+                if offset < high {
+                    take(Logged(&message));
                 }
             }
         }
-        Ok(false)
+        Ok(true)
     }
+}
+
+fn consumer(brokers: &Brokers) -> Result<BaseConsumer<Quiet>, ServerError> {
+    let mut config = brokers.client(&[
+        ("group.id", "clicktrail-log-reader"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_committed"),
+    ]);
+    for (name, value) in FETCH_AHEAD {
+        config.set(name, value);
+    }
+    config.create_with_context(Quiet).map_err(|error| server_error(&error))
+}
+
+fn ask_bounds(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+) -> Result<BTreeMap<i32, Bounds>, ServerError> {
+    let metadata =
+        consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|error| server_error(&error))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let partitions = found.map(|found| found.partitions()).unwrap_or_default();
+    if partitions.is_empty() {
+        return Err(ServerError::fatal(
+            "kafka_topic_missing",
+            format!("there is no topic {topic}: run `processors setup`"),
+        ));
+    }
+    let mut bounds = BTreeMap::new();
+    for partition in partitions.iter().map(|partition| partition.id()) {
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition, ASK_TIMEOUT)
+            .map_err(|error| server_error(&error))?;
+        bounds.insert(partition, Bounds { low, high });
+    }
+    Ok(bounds)
 }

@@ -1,0 +1,44 @@
+//! The first few of many, by their own order, whatever order they come in.
+
+use std::collections::BTreeSet;
+
+/// How many examples of each finding a report names.
+const EXAMPLES_MAX: usize = 20;
+
+/// The least items of all that were offered.
+#[derive(Debug)]
+pub struct Examples<T>(BTreeSet<T>);
+
+impl<T> Default for Examples<T> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+impl<T: Ord> Examples<T> {
+    /// Keeps `item`, unless enough lesser ones are kept.
+    pub fn offer(&mut self, item: T) {
+        self.0.insert(item);
+        if self.0.len() > EXAMPLES_MAX {
+            self.0.pop_last();
+        }
+    }
+
+    /// How a report names them.
+    pub fn texts(&self, text: impl Fn(&T) -> String) -> Vec<String> {
+        self.0.iter().map(text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_are_kept() {
+        let mut examples = Examples::default();
+        (0..1000).rev().for_each(|n| examples.offer(n));
+        let kept: Vec<String> = (0..20).map(|n: i32| n.to_string()).collect();
+        assert_eq!(examples.texts(i32::to_string), kept);
+    }
+}

@@ -1,0 +1,88 @@
+//! Which events the view `clicks` shows.
+
+use std::time::Duration;
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use super::{Server, server_error};
+use crate::audit::{Entry, Id, Place, hex};
+use crate::error::ServerError;
+
+/// For a look-up of a few thousand events.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Row, Deserialize)]
+struct Shown {
+    event_id: [u8; 16],
+    kafka_partition: u32,
+    kafka_offset: u64,
+}
+
+impl Shown {
+    fn entry(&self) -> Entry {
+        let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
+        let offset = i64::try_from(self.kafka_offset).unwrap_or(i64::MAX);
+        Entry { id: self.event_id, place: Place { partition, offset } }
+    }
+}
+
+/// Hands every row that the view shows of `topic` to `take`, as it comes: none is kept.
+///
+/// # Errors
+/// The server's refusal, or that of `take`.
+pub async fn shown(
+    server: &Server,
+    topic: &str,
+    mut take: impl FnMut(Entry) -> Result<(), ServerError>,
+) -> Result<(), ServerError> {
+    let client = server.client();
+    let query = client
+        .query("SELECT event_id, kafka_partition, kafka_offset FROM clicks WHERE kafka_topic = ?")
+        .bind(topic);
+    let mut rows = query.fetch::<Shown>().map_err(server_error)?;
+    while let Some(row) = rows.next().await.map_err(server_error)? {
+        take(row.entry())?;
+    }
+    Ok(())
+}
+
+#[derive(Row, Deserialize)]
+struct Count {
+    event_id: [u8; 16],
+    rows: u64,
+}
+
+/// How many rows the view shows of each of `ids`, which all happened between these two times
+/// (microseconds since 1970, both included): by them the server finds the rows. An event that
+/// is not shown is not in the answer.
+///
+/// # Errors
+/// The server's refusal; retryable while it does not answer.
+pub async fn rows_of(
+    server: &Server,
+    topic: &str,
+    (from_us, to_us): (i64, i64),
+    ids: &[Id],
+) -> Result<Vec<(Id, u64)>, ServerError> {
+    let client = server.client();
+    let ids: Vec<String> = ids.iter().map(|id| hex(id).replace('-', "")).collect();
+    let query = client
+        .query(
+            "SELECT event_id, count() AS rows FROM clicks WHERE kafka_topic = ? \
+             AND occurred_at >= fromUnixTimestamp64Micro(toInt64(?)) \
+             AND occurred_at <= fromUnixTimestamp64Micro(toInt64(?)) \
+             AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
+        )
+        .bind(topic)
+        .bind(from_us)
+        .bind(to_us)
+        .bind(ids);
+    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, query.fetch_all::<Count>());
+    let rows = answer.await.map_err(|_| {
+        let text = format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs());
+        ServerError::retryable("clickhouse_timeout", text)
+    })?;
+    let rows = rows.map_err(server_error)?;
+    Ok(rows.into_iter().map(|row| (row.event_id, row.rows)).collect())
+}

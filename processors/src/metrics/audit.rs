@@ -1,0 +1,69 @@
+//! Every metric of the continuous audit.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::CodeLabel;
+use crate::audit::Window;
+
+/// Handles; a clone counts in the same place. The findings are those of the last complete run.
+#[derive(Debug, Clone, Default)]
+pub struct AuditMetrics {
+    missing: Gauge,
+    duplicates: Gauge,
+    unburied: Gauge,
+    records: Gauge,
+    young: Gauge,
+    runs: Counter,
+    run_seconds: Gauge<f64, AtomicU64>,
+    last_run: Gauge<f64, AtomicU64>,
+    failures: Family<CodeLabel, Counter>,
+}
+
+impl AuditMetrics {
+    /// Registers every metric.
+    pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("clicktrail_audit");
+        let m = Self::default();
+        registry.register("missing", "Events of the log not in clicks", m.missing.clone());
+        registry.register("duplicates", "Rows beyond an event's first", m.duplicates.clone());
+        let help = "Records that can never be a row and that no dead letter holds";
+        registry.register("undecodable_without_dead_letter", help, m.unburied.clone());
+        registry.register("records", "Records looked at", m.records.clone());
+        let help = "Records among them that are within the grace and were not judged";
+        registry.register("records_young", help, m.young.clone());
+        registry.register("runs", "Complete runs", m.runs.clone());
+        registry.register("run_seconds", "Duration of the last one", m.run_seconds.clone());
+        let help = "When the last complete run ended, since 1970";
+        registry.register("last_run_timestamp_seconds", help, m.last_run.clone());
+        registry.register("failures", "Runs that a server cut short", m.failures.clone());
+        m
+    }
+
+    /// A run came to its end, which was `now_seconds` after 1970.
+    pub fn complete(&self, found: &Window, run_seconds: f64, now_seconds: f64) {
+        let set = |gauge: &Gauge, value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.missing, found.missing);
+        set(&self.duplicates, found.duplicates);
+        set(&self.unburied, found.unburied);
+        set(&self.records, found.records);
+        set(&self.young, found.young);
+        self.run_seconds.set(run_seconds);
+        self.last_run.set(now_seconds);
+        self.runs.inc();
+    }
+
+    /// A run was cut short; nothing is known of its window.
+    pub fn failure(&self, code: &'static str) {
+        self.failures.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Complete runs so far.
+    pub fn runs(&self) -> u64 {
+        self.runs.get()
+    }
+}
