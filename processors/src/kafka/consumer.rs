@@ -27,6 +27,11 @@ use crate::log::{Log, Notice, Positions};
 /// timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is fetched ahead counts against the memory; and when that is full, fetching stops for a
+/// second by default, in which a backlog stands still.
+const FETCH_AHEAD: &[(&str, &str)] =
+    &[("queued.max.messages.kbytes", "16384"), ("fetch.queue.backoff.ms", "5")];
+
 /// How a member joins its group.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -104,8 +109,7 @@ impl Consumer {
             Protocol::Consumer => ("group.protocol", "consumer"),
         });
         ours.extend(group.instance.as_deref().map(|instance| ("group.instance.id", instance)));
-        // What is fetched ahead counts against the memory.
-        let config = brokers.client_with(&[("queued.max.messages.kbytes", "16384")], &ours);
+        let config = brokers.client_with(FETCH_AHEAD, &ours);
         let inner: StreamConsumer<Ownership> = config
             .create_with_context(Ownership::default())
             .map_err(|error| server_error(&error))?;
