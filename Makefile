@@ -28,7 +28,7 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
 bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PERF=1
-	@cargo build --release --workspace --bins
+	@cargo build --release --workspace --bin bench --bin processors --bin stack
 	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PERF="$(PERF)" target/release/bench
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds

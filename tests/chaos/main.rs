@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use harness::chaos::{Budget, run, versions};
+use harness::chaos::{Budget, Disk, run, versions};
 use harness::root;
 use stack::{Cache, PortChoice, Stack};
 
@@ -40,12 +40,18 @@ fn chaos() -> Result<bool> {
     if folder.exists() {
         // A run that was killed may have left its parts behind.
         Stack::open(&folder, Cache::shared()?, choice)?.down().context("the last run's parts")?;
+        Disk::clear(&folder);
         std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
     }
     let stack = Stack::open(&folder, Cache::shared()?, choice)?.reporting(say);
+    // Dropped in the reverse order: the engine first, then what is under it.
+    let disk = Disk::under(&folder);
+    if let Err(error) = &disk {
+        println!("chaos: no disk of its own under ClickHouse, so none is full: {error}");
+    }
     let down = Down(&stack);
     stack.up().context("starting the parts")?;
-    let report = run(&stack, budget, &say);
+    let report = run(&stack, disk.as_ref().ok(), budget, &say);
     println!("{report}");
     let versions = versions(&stack, seed, &say);
     println!("{versions}");

@@ -165,6 +165,13 @@ impl World {
 
     /// As [`World::processors`], of another group.
     pub fn processors_of(&self, group: &str, args: &[&str], set: &[(&str, &str)]) -> Processors {
+        let mut processors = self.start_processors(group, args, set);
+        processors.until_ready();
+        processors
+    }
+
+    /// As [`World::processors_of`], for one that cannot be ready yet.
+    pub fn start_processors(&self, group: &str, args: &[&str], set: &[(&str, &str)]) -> Processors {
         let admin = free_port();
         let mut command = self.command("processors", set);
         command.args(["run", "--group", group, "--admin-listen", &admin.to_string()]);
@@ -176,12 +183,7 @@ impl World {
             "heartbeat.interval.ms=1000",
         ]);
         command.args(args);
-        let mut processors = Processors { child: self.start(command), admin: url(admin) };
-        let ready = format!("{}/readyz", processors.admin);
-        processors.child.until("the processors are ready", || {
-            web::get(&ready).ok().filter(|a| a.status == 200)
-        });
-        processors
+        Processors { child: self.start(command), admin: url(admin) }
     }
 
     /// Runs `processors audit`: its report and its exit code.
@@ -309,6 +311,14 @@ impl Drop for World {
 }
 
 impl Processors {
+    /// Waits until they have joined their group.
+    pub fn until_ready(&mut self) {
+        let ready = format!("{}/readyz", self.admin);
+        self.child.until("the processors are ready", || {
+            web::get(&ready).ok().filter(|answer| answer.status == 200)
+        });
+    }
+
     /// Waits until the group has committed the log's end.
     pub fn until_caught_up(&mut self, world: &World) {
         self.child.until("the log's end is committed", || world.caught_up().then_some(()));

@@ -1,7 +1,8 @@
 //! The broker asked by one client that is kept: every question has an end, and a broker that is
 //! away is an answer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -11,6 +12,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use schemas::headers;
 
+use super::ledger::{Ledger, Place};
 use crate::world::World;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -20,17 +22,21 @@ const PROBE: Duration = Duration::from_millis(700);
 pub(super) struct Broker {
     client: BaseConsumer,
     topic: String,
-    partitions: i32,
+    ledger: Arc<Ledger>,
 }
 
 impl Broker {
-    pub(super) fn of(world: &World, partitions: i32) -> Self {
+    pub(super) fn of(world: &World, ledger: &Arc<Ledger>) -> Self {
         let client = client(world).set("group.id", &world.group).create();
         Self {
             client: client.expect("a consumer can be made"),
             topic: world.topic.clone(),
-            partitions,
+            ledger: Arc::clone(ledger),
         }
+    }
+
+    fn partitions(&self) -> i32 {
+        self.ledger.books().partitions()
     }
 
     /// The committed position of each partition; 0 where there is none.
@@ -38,12 +44,12 @@ impl Broker {
     /// # Errors
     /// The broker is away.
     pub(super) fn committed(&self) -> KafkaResult<Vec<i64>> {
-        let mut asked = TopicPartitionList::new();
-        for partition in 0..self.partitions {
+        let (mut asked, partitions) = (TopicPartitionList::new(), self.partitions());
+        for partition in 0..partitions {
             asked.add_partition(&self.topic, partition);
         }
         let answer = self.client.committed_offsets(asked, WAIT)?;
-        let mut positions = vec![0; self.partitions.unsigned_abs() as usize];
+        let mut positions = vec![0; partitions.unsigned_abs() as usize];
         for element in answer.elements() {
             element.error()?;
             if let Offset::Offset(position) = element.offset() {
@@ -58,17 +64,32 @@ impl Broker {
     /// # Errors
     /// The broker is away.
     pub(super) fn ends(&self) -> KafkaResult<Vec<i64>> {
-        let end = |partition| self.client.fetch_watermarks(&self.topic, partition, WAIT);
-        (0..self.partitions).map(|partition| Ok(end(partition)?.1)).collect()
+        Ok(self.bounds()?.into_values().map(|(_, end)| end).collect())
     }
 
-    /// Records that the group has not committed.
+    /// The first offset of each partition, and the position after the last.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub(super) fn bounds(&self) -> KafkaResult<BTreeMap<i32, (i64, i64)>> {
+        let bounds = |partition| self.client.fetch_watermarks(&self.topic, partition, WAIT);
+        (0..self.partitions()).map(|partition| Ok((partition, bounds(partition)?))).collect()
+    }
+
+    /// Records that the group has not committed. A position beyond the end, of a topic that is no
+    /// more, counts too.
     ///
     /// # Errors
     /// The broker is away.
     pub(super) fn lag(&self) -> KafkaResult<i64> {
-        let committed: i64 = self.committed()?.iter().sum();
-        Ok(self.ends()?.iter().sum::<i64>() - committed)
+        let committed = self.committed()?;
+        Ok(self.ends()?.iter().zip(committed).map(|(end, position)| (end - position).abs()).sum())
+    }
+
+    /// Whether there is no such topic, now.
+    pub(super) fn is_topic_gone(&self) -> bool {
+        let metadata = self.client.fetch_metadata(None, WAIT);
+        metadata.is_ok_and(|all| all.topics().iter().all(|topic| topic.name() != self.topic))
     }
 
     /// Commits positions as somebody who is no member.
@@ -94,12 +115,13 @@ pub(super) struct DeadLetters {
     client: BaseConsumer,
     topic: String,
     next: Vec<i64>,
-    /// Partition and offset of every record that is in the dead letters.
-    pub places: HashSet<(i32, i64)>,
+    ledger: Arc<Ledger>,
+    /// Every record that is in the dead letters.
+    pub places: HashSet<Place>,
 }
 
 impl DeadLetters {
-    pub(super) fn of(world: &World) -> Self {
+    pub(super) fn of(world: &World, ledger: &Arc<Ledger>) -> Self {
         let topic = world.dead_letters();
         let client: BaseConsumer = client(world)
             .set("group.id", "clicktrail-chaos-reader")
@@ -112,7 +134,8 @@ impl DeadLetters {
             all.add_partition_offset(&topic, partition, Offset::Beginning).expect("an offset");
         }
         client.assign(&all).expect("an assignment");
-        Self { client, topic, next: vec![0; partitions], places: HashSet::new() }
+        let ledger = Arc::clone(ledger);
+        Self { client, topic, next: vec![0; partitions], ledger, places: HashSet::new() }
     }
 
     /// Reads on to the end as it is now.
@@ -132,19 +155,26 @@ impl DeadLetters {
             }
             let Some(Ok(message)) = self.client.poll(PROBE) else { continue };
             self.next[message.partition().unsigned_abs() as usize] = message.offset() + 1;
-            self.places.extend(origin(&message));
+            let books = self.ledger.books();
+            let place = origin(&message).map(|(partition, offset, logged_at_ms)| {
+                (books.topic_at(logged_at_ms), partition, offset)
+            });
+            self.places.extend(place);
         }
         Ok(())
     }
 }
 
-fn origin(message: &BorrowedMessage<'_>) -> Option<(i32, i64)> {
+/// Where the record stood, and when it was logged.
+fn origin(message: &BorrowedMessage<'_>) -> Option<(i32, i64, i64)> {
     let number = |name: &str| -> Option<i64> {
         let found = message.headers()?.iter().find(|header| header.key == name)?;
         std::str::from_utf8(found.value?).ok()?.parse().ok()
     };
     let partition = number(headers::CONNECT_PARTITION)?;
-    Some((i32::try_from(partition).ok()?, number(headers::CONNECT_OFFSET)?))
+    let (offset, logged_at_ms) =
+        (number(headers::CONNECT_OFFSET)?, number(headers::DEAD_LETTER_LOG_TIME)?);
+    Some((i32::try_from(partition).ok()?, offset, logged_at_ms))
 }
 
 fn client(world: &World) -> ClientConfig {

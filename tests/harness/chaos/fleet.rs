@@ -9,6 +9,7 @@ use super::dice::Dice;
 use super::{Say, clock};
 use crate::child::Exit;
 use crate::fault::Proxy;
+use crate::registry::RegistryDoor;
 use crate::web::metric;
 use crate::world::{Processors, World};
 
@@ -16,6 +17,10 @@ use crate::world::{Processors, World};
 const PLACES: usize = 2;
 /// What a batch may hold; small, so that there is a middle to do harm in.
 const ROWS: [&str; 3] = ["500", "2000", "10000"];
+/// A partition that is added, or a topic made anew, is seen within so many milliseconds.
+const REFRESH: &str = "topic.metadata.refresh.interval.ms=1000";
+/// The code of a log that no longer holds what is being read.
+const LOST: &str = "log_position_lost";
 /// Exit codes that a fault may cause: drained, out of drain time, a server is away.
 const BEARABLE: [i32; 2] = [0, 75];
 
@@ -23,6 +28,7 @@ const BEARABLE: [i32; 2] = [0, 75];
 pub(super) struct Fleet<'w> {
     world: &'w World,
     url: String,
+    registry: String,
     dice: Dice,
     say: Say<'w>,
     places: Vec<Option<Processors>>,
@@ -30,20 +36,30 @@ pub(super) struct Fleet<'w> {
     pub started: u32,
     /// Those that ended without being told to, by exit code.
     pub fell: BTreeMap<i32, u32>,
+    /// Whether records were destroyed that somebody may have been reading.
+    pub log_destroyed: bool,
     /// What is wrong about how some of them ended.
     pub findings: Vec<String>,
 }
 
 impl<'w> Fleet<'w> {
-    pub(super) fn of(world: &'w World, proxy: &Proxy, seed: u64, say: Say<'w>) -> Self {
+    pub(super) fn of(
+        world: &'w World,
+        proxy: &Proxy,
+        door: &RegistryDoor,
+        seed: u64,
+        say: Say<'w>,
+    ) -> Self {
         let mut fleet = Self {
             world,
             url: proxy.url.clone(),
+            registry: door.url.clone(),
             dice: Dice::new(seed, 2),
             say,
             places: Vec::new(),
             started: 0,
             fell: BTreeMap::new(),
+            log_destroyed: false,
             findings: Vec::new(),
         };
         fleet.places.resize_with(PLACES, || None);
@@ -53,17 +69,29 @@ impl<'w> Fleet<'w> {
 
     /// One more member; `place` is where it is to stand, if it is no guest.
     pub(super) fn start(&mut self, place: Option<usize>) -> Processors {
+        let mut member = self.begin(place);
+        member.until_ready();
+        member
+    }
+
+    /// As [`Fleet::start`], for one that cannot be ready yet.
+    pub(super) fn begin(&mut self, place: Option<usize>) -> Processors {
         self.started += 1;
         let set = [
             ("CLICKHOUSE_URL", self.url.as_str()),
+            ("SCHEMA_REGISTRY_URL", self.registry.as_str()),
             ("CLICKTRAIL_BATCH_ROWS", self.dice.one(&ROWS)),
         ];
         let fixed = format!("group.instance.id=place-{}", place.unwrap_or(PLACES));
         // A static member is let in again at once, and its place kept while it is away.
-        match self.dice.once_in(2) {
-            true => self.world.processors(&["--kafka", &fixed], &set),
-            false => self.world.processors(&[], &set),
-        }
+        let args = ["--kafka", REFRESH, "--kafka", &fixed];
+        let args = if self.dice.once_in(2) { &args[..] } else { &args[..2] };
+        self.world.start_processors(&self.world.group, args, &set)
+    }
+
+    /// Somebody stands in an empty place.
+    pub(super) fn seat(&mut self, place: usize, member: Processors) {
+        self.places[place] = Some(member);
     }
 
     /// Fills the empty places, those of processes that ended by themselves among them.
@@ -87,7 +115,9 @@ impl<'w> Fleet<'w> {
         *self.fell.entry(code).or_default() += 1;
         let last = exit.err.lines().next_back().unwrap_or_default();
         (self.say)(&format!("a processor ended by itself, code {code}: {last}"));
-        if !BEARABLE.contains(&code) {
+        // Whoever reads what is destroyed under it has to begin again, and says so.
+        let bearable = BEARABLE.contains(&code) || (self.log_destroyed && last.contains(LOST));
+        if !bearable {
             self.findings.push(format!("{} a processor ended with {code}: {last}", clock()));
         }
     }

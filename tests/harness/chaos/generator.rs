@@ -70,28 +70,25 @@ pub(super) struct Generator {
     producer: Producer,
     ledger: Arc<Ledger>,
     encoder: Encoder,
+    brokers: String,
     topic: String,
-    partitions: u64,
+    /// Which topic of the name it writes to.
+    number: usize,
     now_us: u64,
     dice: Dice,
     recent: VecDeque<(What, Vec<u8>)>,
 }
 
 impl Generator {
-    pub(super) fn of(world: &World, seed: u64, partitions: u64, ledger: &Arc<Ledger>) -> Self {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &world.backends.kafka);
-        config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "5");
-        // For ever: an outage of the broker is a fault of the run, not an end of it.
-        config.set("message.timeout.ms", "0").set("reconnect.backoff.max.ms", "1000");
-        let producer = config.create_with_context(Reports(Arc::clone(ledger)));
+    pub(super) fn of(world: &World, seed: u64, ledger: &Arc<Ledger>) -> Self {
         let now = jiff::Timestamp::now().as_microsecond();
         Self {
-            producer: producer.expect("a producer can be made"),
+            producer: producer(&world.backends.kafka, ledger),
             ledger: Arc::clone(ledger),
             encoder: Encoder::new(world.schema_id()).expect("the newest schema"),
+            brokers: world.backends.kafka.clone(),
             topic: world.topic.clone(),
-            partitions,
+            number: 0,
             now_us: u64::try_from(now).expect("it is after 1970"),
             dice: Dice::new(seed, 1),
             recent: VecDeque::new(),
@@ -106,9 +103,14 @@ impl Generator {
         let (began, mut minted) = (Instant::now(), 0);
         let mut beats = 0_u32;
         while let Some(due) = progress.due(minted) {
-            for _ in 0..due {
-                minted += 1;
-                self.click()?;
+            {
+                let ledger = Arc::clone(&self.ledger);
+                let _pen = ledger.pen();
+                self.follow();
+                for _ in 0..due {
+                    minted += 1;
+                    self.click()?;
+                }
             }
             beats += 1;
             std::thread::sleep((BEAT * beats).saturating_sub(began.elapsed()).min(BEAT));
@@ -121,6 +123,15 @@ impl Generator {
                 Err(format!("{} of {} records acknowledged", books.logged, books.sent))
             }
             None => Ok(()),
+        }
+    }
+
+    /// A client knows a topic by its name alone: for one that was made anew it takes a new client.
+    fn follow(&mut self) {
+        let number = self.ledger.books().topic();
+        if self.number != number {
+            self.producer = producer(&self.brokers, &self.ledger);
+            self.number = number;
         }
     }
 
@@ -180,9 +191,12 @@ impl Generator {
     }
 
     fn send(&mut self, what: What, value: Option<&[u8]>) -> Result<(), String> {
-        let partition = self.dice.between(0, self.partitions - 1);
-        let partition = i32::try_from(partition).expect("few partitions");
-        self.ledger.books().sent += 1;
+        let partition = {
+            let mut books = self.ledger.books();
+            books.sent += 1;
+            i32::try_from(self.dice.index(books.partitions().unsigned_abs() as usize))
+        };
+        let partition = partition.expect("few partitions");
         let mut record =
             BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, what as usize)
                 .partition(partition);
@@ -190,7 +204,13 @@ impl Generator {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                // A new partition is not known at once.
+                Err((
+                    KafkaError::MessageProduction(
+                        RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::UnknownPartition,
+                    ),
+                    again,
+                )) => {
                     record = again;
                     std::thread::sleep(BEAT);
                 }
@@ -198,4 +218,14 @@ impl Generator {
             }
         }
     }
+}
+
+fn producer(brokers: &str, ledger: &Arc<Ledger>) -> Producer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("topic.metadata.refresh.interval.ms", "1000");
+    config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "5");
+    // For ever: an outage of the broker is a fault of the run, not an end of it.
+    config.set("message.timeout.ms", "0").set("reconnect.backoff.max.ms", "1000");
+    let producer = config.create_with_context(Reports(Arc::clone(ledger)));
+    producer.expect("a producer can be made")
 }

@@ -1,5 +1,6 @@
 //! The faults there are, and in which order a seed lets them come.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::dice::Dice;
@@ -31,6 +32,18 @@ pub enum Kind {
     BrokerKill,
     /// SIGKILL to the registry, and a start.
     RegistryKill,
+    /// The registry answers 500 or 429 to whoever starts, for a while.
+    RegistryErrors,
+    /// The registry answers nothing to whoever starts, for a while.
+    RegistryHang,
+    /// The disk under ClickHouse is full for a while.
+    DiskFull,
+    /// The topic gets one more partition.
+    Grow,
+    /// Records are deleted from the log before the group has processed them.
+    Expire,
+    /// The topic is deleted and made anew.
+    MakeAnew,
     /// All processors stop, lower positions are committed by somebody else, processors start.
     Reset,
     /// Lower positions are committed by somebody else under the live group.
@@ -39,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, with how often each comes compared with the others.
-    pub(super) const ALL: [(Self, usize); 14] = [
+    pub(super) const ALL: [(Self, usize); 20] = [
         (Self::Kill, 6),
         (Self::Stop, 4),
         (Self::Freeze, 3),
@@ -52,9 +65,25 @@ impl Kind {
         (Self::BrokerPause, 2),
         (Self::BrokerKill, 1),
         (Self::RegistryKill, 1),
+        (Self::RegistryErrors, 2),
+        (Self::RegistryHang, 1),
+        (Self::DiskFull, 2),
+        (Self::Grow, 1),
+        (Self::Expire, 1),
+        (Self::MakeAnew, 1),
         (Self::Reset, 2),
         (Self::Move, 1),
     ];
+
+    /// How often it comes in a run at most: what destroys the log is to destroy little of it.
+    fn most(self) -> u32 {
+        match self {
+            Self::Grow => 3,
+            Self::Expire => 4,
+            Self::MakeAnew => 2,
+            _ => u32::MAX,
+        }
+    }
 
     /// Its name in the report.
     pub fn name(self) -> &'static str {
@@ -71,6 +100,12 @@ impl Kind {
             Self::BrokerPause => "broker_pause",
             Self::BrokerKill => "broker_kill",
             Self::RegistryKill => "registry_kill",
+            Self::RegistryErrors => "registry_errors",
+            Self::RegistryHang => "registry_hang",
+            Self::DiskFull => "disk_full",
+            Self::Grow => "grow",
+            Self::Expire => "expire",
+            Self::MakeAnew => "make_anew",
             Self::Reset => "reset",
             Self::Move => "move",
         }
@@ -88,20 +123,31 @@ impl fmt::Display for Kind {
 pub(super) struct Deck {
     dice: Dice,
     cards: Vec<Kind>,
+    drawn: BTreeMap<Kind, u32>,
+    /// Kinds that cannot come about here.
+    without: Vec<Kind>,
 }
 
 impl Deck {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed, 3), cards: Vec::new() }
+    pub(super) fn new(seed: u64, without: Vec<Kind>) -> Self {
+        let dice = Dice::new(seed, 3);
+        Self { dice, cards: Vec::new(), drawn: BTreeMap::new(), without }
     }
 
     /// The next fault.
     pub(super) fn draw(&mut self) -> Kind {
-        if self.cards.is_empty() {
-            let share = |(kind, share): (Kind, usize)| std::iter::repeat_n(kind, share);
-            self.cards = Kind::ALL.into_iter().flat_map(share).collect();
-            self.dice.shuffle(&mut self.cards);
+        loop {
+            if self.cards.is_empty() {
+                let share = |(kind, share): (Kind, usize)| std::iter::repeat_n(kind, share);
+                self.cards = Kind::ALL.into_iter().flat_map(share).collect();
+                self.dice.shuffle(&mut self.cards);
+            }
+            let kind = self.cards.pop().expect("a deck has cards");
+            let drawn = self.drawn.entry(kind).or_default();
+            if *drawn < kind.most() && !self.without.contains(&kind) {
+                *drawn += 1;
+                return kind;
+            }
         }
-        self.cards.pop().expect("a deck has cards")
     }
 }

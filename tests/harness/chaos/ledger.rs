@@ -1,6 +1,10 @@
 //! The generator's own list: every event it minted, written down before it is sent, and where
 //! the broker says that each record stands.
+//!
+//! A fault that destroys records in the log itself writes down beforehand which of them the group
+//! has not committed: these may be missing from the table, each by name, and nothing else may.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 /// An event's id.
@@ -9,6 +13,9 @@ pub(super) type Id = [u8; 16];
 /// What a record is: the number of an event in the list, or a record that can never be one.
 pub(super) type What = u32;
 
+/// Where a record stands: which topic of that name it was, partition and offset.
+pub(super) type Place = (usize, i32, i64);
+
 /// A record that can never be a click.
 pub(super) const BAD: What = u32::MAX - 1;
 /// The broker has not told yet what stands there.
@@ -16,10 +23,13 @@ const UNKNOWN: What = u32::MAX;
 
 /// The list. Shared by the generator, who writes it, and those who check.
 #[derive(Debug)]
-pub(super) struct Ledger(Mutex<Books>);
+pub(super) struct Ledger {
+    books: Mutex<Books>,
+    pen: Mutex<()>,
+}
 
 /// What is in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Books {
     /// Every event, in the order of minting.
     pub events: Vec<Id>,
@@ -33,28 +43,77 @@ pub(super) struct Books {
     pub bad: u64,
     /// Why a record could not be written.
     pub failed: Option<String>,
-    /// By partition and offset.
+    /// When each topic of the name was made, by the broker's clock, milliseconds since 1970.
+    pub made_ms: Vec<i64>,
+    /// Of the topic that is, by partition and offset.
     places: Vec<Vec<What>>,
     /// By partition: up to here every place is known.
     known: Vec<usize>,
+    /// Destroyed before the group had committed them.
+    destroyed: HashSet<Place>,
+    /// Of topics that are no more: events with a record that was committed.
+    kept: HashSet<What>,
+    /// Of topics that are no more: bad records.
+    bad_places: Vec<Place>,
+}
+
+/// What the log holds, as the audit should find it.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    /// Its events.
+    pub events: HashSet<Id>,
+    /// Its records.
+    pub records: u64,
+    /// Those of them that are bad.
+    pub bad: u64,
 }
 
 impl Ledger {
     pub(super) fn new(partitions: usize) -> Self {
-        Self(Mutex::new(Books {
+        let books = Books {
+            events: Vec::new(),
+            sent: 0,
+            logged: 0,
+            resends: 0,
+            bad: 0,
+            failed: None,
+            made_ms: vec![0],
             places: vec![Vec::new(); partitions],
             known: vec![0; partitions],
-            ..Books::default()
-        }))
+            destroyed: HashSet::new(),
+            kept: HashSet::new(),
+            bad_places: Vec::new(),
+        };
+        Self { books: Mutex::new(books), pen: Mutex::new(()) }
     }
 
     /// To read and write it.
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.lock().expect("nobody panics with the ledger in hand")
+        self.books.lock().expect("nobody panics with the ledger in hand")
+    }
+
+    /// Whoever holds it may write to the log.
+    pub(super) fn pen(&self) -> MutexGuard<'_, ()> {
+        self.pen.lock().expect("nobody panics with the pen in hand")
     }
 }
 
 impl Books {
+    /// Partitions of the log.
+    pub(super) fn partitions(&self) -> i32 {
+        i32::try_from(self.places.len()).expect("few partitions")
+    }
+
+    /// Which topic of the name it is.
+    pub(super) fn topic(&self) -> usize {
+        self.made_ms.len() - 1
+    }
+
+    /// Which topic of the name a record was in that was logged then.
+    pub(super) fn topic_at(&self, logged_at_ms: i64) -> usize {
+        self.made_ms.iter().rposition(|made| *made <= logged_at_ms).unwrap_or(0)
+    }
+
     /// Writes down an event that is about to be sent.
     pub(super) fn mint(&mut self, id: Id) -> What {
         self.events.push(id);
@@ -76,20 +135,90 @@ impl Books {
         self.logged += 1;
     }
 
+    /// Up to where every place of a partition is known.
+    pub(super) fn known(&self, partition: i32) -> i64 {
+        i64::try_from(self.known[at(partition.into())]).expect("an offset")
+    }
+
     /// What stands in a partition from `from` on, as far as it is known and below `to`.
     pub(super) fn stretch(&self, partition: usize, from: i64, to: i64) -> &[What] {
         let to = at(to).min(self.known[partition]);
         self.places[partition].get(at(from)..to).unwrap_or_default()
     }
 
-    /// Every place of a bad record.
-    pub(super) fn bad_places(&self) -> Vec<(i32, i64)> {
-        let mut bad = Vec::new();
-        for (partition, places) in (0..).zip(&self.places) {
-            let here = (0..).zip(places).filter(|(_, what)| **what == BAD);
-            bad.extend(here.map(|(offset, _)| (partition, offset)));
+    /// The log has one more partition.
+    pub(super) fn grown(&mut self) {
+        self.places.push(Vec::new());
+        self.known.push(0);
+    }
+
+    /// Records from `committed` up to `to` are about to be destroyed.
+    pub(super) fn destroy(&mut self, partition: i32, committed: i64, to: i64) {
+        let topic = self.topic();
+        self.destroyed.extend((committed..to).map(|offset| (topic, partition, offset)));
+    }
+
+    /// The topic is about to be deleted, and made anew after `now_ms`, with as many partitions.
+    pub(super) fn make_anew(&mut self, committed: &[i64], now_ms: i64) {
+        for (partition, committed) in (0..).zip(committed) {
+            self.destroy(partition, *committed, self.known(partition));
         }
-        bad
+        self.kept = self.owed_events();
+        self.bad_places = self.bad_places();
+        self.made_ms.push(now_ms);
+        self.places.iter_mut().for_each(Vec::clear);
+        self.known.fill(0);
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Place, What)> {
+        let topic = self.topic();
+        (0..).zip(&self.places).flat_map(move |(partition, places)| {
+            (0..).zip(places).map(move |(offset, what)| ((topic, partition, offset), *what))
+        })
+    }
+
+    fn owed_events(&self) -> HashSet<What> {
+        let standing = self.all().filter(|(place, what)| *what < BAD && self.is_owed(place));
+        self.kept.iter().copied().chain(standing.map(|(_, what)| what)).collect()
+    }
+
+    /// Events of which at least one record was not destroyed before it was committed.
+    pub(super) fn owed(&self) -> Vec<Id> {
+        self.owed_events().into_iter().map(|what| self.events[what as usize]).collect()
+    }
+
+    /// Whether a record must have been processed, or be processed yet.
+    pub(super) fn is_owed(&self, place: &Place) -> bool {
+        !self.destroyed.contains(place)
+    }
+
+    /// Records that were destroyed before they were committed.
+    pub(super) fn destroyed(&self) -> u64 {
+        self.destroyed.len() as u64
+    }
+
+    /// Every place of a bad record.
+    pub(super) fn bad_places(&self) -> Vec<Place> {
+        let standing = self.all().filter(|(_, what)| *what == BAD).map(|(place, _)| place);
+        self.bad_places.iter().copied().chain(standing).collect()
+    }
+
+    /// What stands in the log whose partitions begin at `lows`.
+    pub(super) fn remains(&self, lows: &BTreeMap<i32, i64>) -> Remains {
+        let mut remains = Remains::default();
+        for ((_, partition, offset), what) in self.all() {
+            if offset < lows.get(&partition).copied().unwrap_or(0) {
+                continue;
+            }
+            remains.records += 1;
+            match self.events.get(what as usize) {
+                Some(id) => {
+                    remains.events.insert(*id);
+                }
+                None => remains.bad += 1,
+            }
+        }
+        remains
     }
 }
 

@@ -17,10 +17,13 @@ pub struct Outcome {
     pub twice: u64,
     /// Events that nobody minted.
     pub strangers: u64,
-    /// Bad records written, and those of them that the dead letters hold.
+    /// Bad records written and not destroyed, and those of them that the dead letters hold.
     pub bad: (u64, u64),
     /// Dead letters of records that were good.
     pub good_buried: u64,
+    /// Records that were destroyed in the log before they were committed; events that were in no
+    /// other; events, of these, that the view does not show.
+    pub destroyed: (u64, u64, u64),
 }
 
 /// What a run came to.
@@ -48,6 +51,8 @@ pub struct Report {
     pub(super) seen: Seen,
     /// The exit code of `processors audit`.
     pub audit: i32,
+    /// Events of the view that the log does not hold any more, as the audit says too.
+    pub surplus: u64,
     /// Seconds from the first fault to the end of the books.
     pub seconds: u64,
     /// What is wrong, in words.
@@ -77,11 +82,12 @@ impl Report {
 
     /// Whether every promise held.
     pub fn good(&self) -> bool {
-        let Outcome { minted, lost, twice, strangers, bad: (bad, buried), good_buried } =
+        let Outcome { minted, lost, twice, strangers, bad: (bad, buried), good_buried, .. } =
             self.outcome;
         let books = minted > 0 && lost + twice + strangers + good_buried == 0 && bad == buried;
         let seen = self.seen.samples > 0 && self.seen.twice + self.seen.ahead == 0;
-        books && seen && self.audit == 0 && self.findings.is_empty()
+        // What the audit has to say is compared when the books are closed.
+        books && seen && self.findings.is_empty()
     }
 }
 
@@ -111,7 +117,7 @@ impl fmt::Display for Report {
             f,
             "chaos: seed={} faults={} observed={} clicks={} log={} resends={} bad={} dead_letters={} \
              lost={} duplicates={} duplicates_in_a_sample={} strangers={} good_buried={} ahead={} \
-             audit={} seconds={} {}",
+             destroyed={} excused={} absent={} surplus={} audit={} seconds={} {}",
             self.seed,
             self.faults,
             self.observed(),
@@ -126,6 +132,10 @@ impl fmt::Display for Report {
             outcome.strangers,
             outcome.good_buried,
             seen.ahead,
+            outcome.destroyed.0,
+            outcome.destroyed.1,
+            outcome.destroyed.2,
+            self.surplus,
             self.audit,
             self.seconds,
             if self.good() { "HELD" } else { "BROKEN" }

@@ -5,7 +5,7 @@
 //! rows that come in between only help. A record whose event was sent once has rows of its own
 //! offset alone, however often it is replayed and however its versions are merged; one that was
 //! sent twice may be shown under the offset of its twin, so where an offset has no row its event is
-//! looked for. A bad record must be in the dead letters. What was found below a position once is
+//! looked for. What a fault destroyed in the log before it was committed may be nowhere. A bad record must be in the dead letters. What was found below a position once is
 //! not looked for again: nothing in the product deletes rows, and the end of the run compares
 //! everything. Offsets whose delivery report is still out are left to the next look.
 
@@ -52,6 +52,8 @@ pub(super) struct Sampler<'r> {
     pub say: Say<'r>,
     /// By partition: everything below was found.
     checked: Vec<i64>,
+    /// Which topic of the name that is of.
+    topic: usize,
     seen: Seen,
 }
 
@@ -63,7 +65,8 @@ impl<'r> Sampler<'r> {
         ledger: &'r Ledger,
         say: Say<'r>,
     ) -> Self {
-        Self { table, broker, dead, ledger, say, checked: Vec::new(), seen: Seen::default() }
+        let (checked, seen) = (Vec::new(), Seen::default());
+        Self { table, broker, dead, ledger, say, checked, topic: 0, seen }
     }
 
     /// Looks until the run is over, and once more.
@@ -103,21 +106,33 @@ impl<'r> Sampler<'r> {
     }
 
     fn positions(&mut self) {
+        let topic = self.ledger.books().topic();
+        if self.topic != topic {
+            (self.topic, self.checked) = (topic, Vec::new());
+        }
         let Ok(committed) = self.broker.committed() else { return };
+        let Ok(ends) = self.broker.ends() else { return };
         self.checked.resize(committed.len(), 0);
         if self.dead.read().is_err() {
             return;
         }
-        for (partition, position) in committed.into_iter().enumerate() {
+        for (partition, (position, _)) in committed.into_iter().zip(&ends).enumerate() {
             let from = self.checked[partition];
             let stretch = {
                 let books = self.ledger.books();
-                books.stretch(partition, from, position.min(from + STRETCH)).to_vec()
+                // A position of a topic that is no more says nothing; it is put right when it is seen.
+                let stale = position > ends[partition];
+                let to = if stale { from } else { position.min(from + STRETCH) };
+                books.stretch(partition, from, to).to_vec()
             };
             if stretch.is_empty() {
                 continue;
             }
             let Ok(nowhere) = self.nowhere(partition, from, &stretch) else { return };
+            if self.ledger.books().topic() != topic {
+                // What was looked for was made anew meanwhile.
+                return;
+            }
             self.seen.looks += 1;
             self.seen.offsets += stretch.len() as u64;
             self.seen.ahead += nowhere.len() as u64;
@@ -135,9 +150,11 @@ impl<'r> Sampler<'r> {
     /// Offsets of a stretch that are neither in the table nor in the dead letters.
     fn nowhere(&self, partition: usize, from: i64, stretch: &[u32]) -> Result<Vec<i64>, String> {
         let to = from + i64::try_from(stretch.len()).expect("a short stretch");
+        let made_ms = self.ledger.books().made_ms[self.topic];
         let sql = format!(
             "SELECT DISTINCT kafka_offset FROM click_versions WHERE kafka_partition = {partition} \
-             AND kafka_offset >= {from} AND kafka_offset < {to} FORMAT RowBinary"
+             AND kafka_offset >= {from} AND kafka_offset < {to} \
+             AND logged_at >= fromUnixTimestamp64Milli({made_ms}) FORMAT RowBinary"
         );
         let bytes = self.table.ask(sql)?;
         let (offsets, _) = bytes.as_chunks::<8>();
@@ -147,7 +164,10 @@ impl<'r> Sampler<'r> {
         {
             let books = self.ledger.books();
             for (offset, what) in (from..).zip(stretch) {
-                let place = (i32::try_from(partition).expect("few partitions"), offset);
+                let place = (self.topic, index(partition), offset);
+                if !books.is_owed(&place) {
+                    continue;
+                }
                 if *what == BAD {
                     if !self.dead.places.contains(&place) {
                         nowhere.push(offset);
@@ -167,6 +187,10 @@ impl<'r> Sampler<'r> {
         }
         Ok(nowhere)
     }
+}
+
+fn index(partition: usize) -> i32 {
+    i32::try_from(partition).expect("few partitions")
 }
 
 fn literals(events: &[(i64, Id)]) -> String {

@@ -8,18 +8,24 @@ use stack::{Part, Stack};
 
 use super::broker::Broker;
 use super::dice::Dice;
+use super::disk::Disk;
 use super::fleet::Fleet;
 use super::kind::Kind;
+use super::ledger::Ledger;
 use super::table::Table;
 use crate::fault::Proxy;
+use crate::registry::{RegistryDoor, RegistryFault};
 use crate::web::{get, metric};
 use crate::world::World;
 
 /// How long a fault waits for work to be under way.
-const WORK: Duration = Duration::from_secs(4);
+pub(super) const WORK: Duration = Duration::from_secs(4);
 /// How long an effect may take to be seen.
-const EFFECT: Duration = Duration::from_secs(20);
+pub(super) const EFFECT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(30);
+/// Inserts that ClickHouse refused, in its own words, for want of room.
+const REFUSED: &str = r#"retries_total{stage="insert",code="clickhouse_disk"}"#;
+const ROWS: &str = "rows_inserted_total";
 /// How far positions are put back at most.
 const BACK: u64 = 30_000;
 
@@ -28,6 +34,9 @@ pub(super) struct Storm<'w> {
     pub world: &'w World,
     pub stack: &'w Stack,
     pub proxy: &'w Proxy,
+    pub door: &'w RegistryDoor,
+    pub disk: Option<&'w Disk>,
+    pub ledger: &'w Ledger,
     pub fleet: Fleet<'w>,
     pub broker: Broker,
     pub table: Table,
@@ -53,6 +62,15 @@ impl Storm<'_> {
             Kind::BrokerPause => self.broker_pause(),
             Kind::BrokerKill => self.broker_kill(),
             Kind::RegistryKill => self.registry_kill(),
+            Kind::RegistryErrors => {
+                let status = self.dice.one(&[500, 429]);
+                self.registry_fault(RegistryFault::Status(status))
+            }
+            Kind::RegistryHang => self.registry_fault(RegistryFault::Hang),
+            Kind::DiskFull => self.disk_full(),
+            Kind::Grow => self.grow(),
+            Kind::Expire => self.expire(),
+            Kind::MakeAnew => self.make_anew(),
             Kind::Reset => self.reset(),
             Kind::Move => self.moved(),
         };
@@ -61,7 +79,7 @@ impl Storm<'_> {
     }
 
     /// Waits until records are in the log that the group has not committed.
-    fn work(&self) -> bool {
+    pub(super) fn work(&self) -> bool {
         within(WORK, || self.broker.lag().is_ok_and(|lag| lag > 0))
     }
 
@@ -239,6 +257,47 @@ impl Storm<'_> {
         lower
     }
 
+    /// A member that starts meanwhile asks in vain and waits; who runs goes on.
+    fn registry_fault(&mut self, fault: RegistryFault) -> bool {
+        let place = self.fleet.any();
+        let work = self.work();
+        self.fleet.crash(place);
+        let before = self.door.met();
+        self.door.set(fault);
+        let mut member = self.fleet.begin(Some(place));
+        let asked = within(EFFECT, || self.door.met() >= before + 2);
+        self.linger(3000);
+        self.door.set(RegistryFault::None);
+        member.until_ready();
+        self.fleet.seat(place, member);
+        asked && work
+    }
+
+    /// Inserts are refused for want of room, and go on when there is some. Merges stand still
+    /// meanwhile: one that runs out of room leaves a part that cannot be read (the engine's own
+    /// fault, seen with 26.7.2.1), for which only a replay helps.
+    fn disk_full(&mut self) -> bool {
+        let Some(disk) = self.disk else { return false };
+        let stopped = self.table.ask("SYSTEM STOP MERGES click_versions".to_owned()).is_ok();
+        let merges = "SELECT count() FROM system.merges WHERE database = currentDatabase()";
+        let still = within(EFFECT, || self.table.numbers(merges.to_owned()) == Ok(vec![0]));
+        let observed = stopped && still && self.fill(disk);
+        self.table.ask("SYSTEM START MERGES click_versions".to_owned()).is_ok() && observed
+    }
+
+    fn fill(&mut self, disk: &Disk) -> bool {
+        let work = self.work();
+        let before = self.fleet.sum(REFUSED);
+        let full = disk.fill();
+        let refused = within(EFFECT, || self.fleet.sum(REFUSED) > before);
+        self.linger(3000);
+        self.kill_too();
+        disk.free();
+        let rows = self.fleet.sum(ROWS);
+        let again = within(EFFECT, || self.fleet.sum(ROWS) > rows);
+        full && refused && work && again
+    }
+
     /// At times a processor dies in the middle of another fault.
     fn kill_too(&mut self) {
         if self.dice.once_in(3) {
@@ -257,13 +316,13 @@ impl Storm<'_> {
         assert!(started, "{part} does not start again: {outcome:?}");
     }
 
-    fn linger(&mut self, most_ms: u64) {
+    pub(super) fn linger(&mut self, most_ms: u64) {
         std::thread::sleep(Duration::from_millis(self.dice.between(0, most_ms)));
     }
 }
 
 /// Asks until it is so, or the time is over.
-fn within(time: Duration, mut so: impl FnMut() -> bool) -> bool {
+pub(super) fn within(time: Duration, mut so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
         if so() {

@@ -86,9 +86,9 @@ pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
     world.setup();
     world.query("SYSTEM STOP MERGES click_versions");
     let ledger = Arc::new(Ledger::new(PARTITIONS.unsigned_abs() as usize));
-    let generator = Generator::of(&world, seed, PARTITIONS.unsigned_abs().into(), &ledger);
+    let generator = Generator::of(&world, seed, &ledger);
     let progress = Progress::new(BUDGET);
-    let (table, broker) = (Table::of(&world), Broker::of(&world, PARTITIONS));
+    let (table, broker) = (Table::of(&world), Broker::of(&world, &ledger));
     let mut in_flight = 0;
     std::thread::scope(|scope| {
         let _over = progress.over_at_the_end();
