@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test sim chaos bench fmt lint prerequisites stack build venv
+.PHONY: help demo test sim chaos soak bench fmt lint prerequisites stack build venv
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,10 @@ test: prerequisites fmt ## everything: format, lints, all tests on real parts
 chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SECONDS= bound it
 	@$(fetch_while_building)
 	SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
+
+soak: prerequisites ## as chaos, however many faults come; SEED= SECONDS= bound it
+	@$(fetch_while_building)
+	SEED="$(SEED)" FAULTS=1000000 CLICKS=10000000000 SECONDS="$(or $(SECONDS),3600)" target/debug/chaos
 
 bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PERF=1
 	@cargo build --release --workspace --bin bench --bin processors --bin stack

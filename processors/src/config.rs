@@ -167,7 +167,7 @@ pub struct RunArgs {
     #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
     pub admin_listen: SocketAddr,
     /// Records in one insert at most.
-    #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 500_000,
+    #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     pub batch_rows: u32,
     /// MiB of encoded records in one insert at most; three inserts' worth may be in memory.

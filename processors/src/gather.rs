@@ -117,7 +117,7 @@ impl Gather {
         let Some(since) = self.since.take() else { return };
         self.cut += 1;
         self.cut_since.push_back(since);
-        let (number, block) = (self.cut, std::mem::take(&mut self.block));
+        let (number, block) = (self.cut, std::mem::replace(&mut self.block, pipeline.block()));
         let pipeline = Arc::clone(pipeline);
         self.encoding.spawn(async move { Ok((number, pipeline.encode(block).await?)) });
     }

@@ -54,6 +54,15 @@ pub trait Letters: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ServerError>> + Send;
 }
 
+/// What a block is encoded with, and used again.
+#[derive(Debug, Default)]
+struct Desk {
+    /// What the rules remember.
+    enricher: Enricher,
+    /// Where a stream is written.
+    stream: Vec<u8>,
+}
+
 /// What blocks and batches need on their way.
 #[derive(Debug)]
 pub struct Pipeline<T, L> {
@@ -65,8 +74,10 @@ pub struct Pipeline<T, L> {
     breaker: Mutex<Breaker>,
     /// Batches whose rows are durable and whose bad records wait for the breaker.
     held: AtomicUsize,
-    /// What the rules remember, one for each block that is encoded at the moment.
-    enrichers: Mutex<Vec<Enricher>>,
+    /// One for each block that is encoded at the moment.
+    desks: Mutex<Vec<Desk>>,
+    /// Blocks that were encoded: memory for the next.
+    spare: Mutex<Vec<Block>>,
     began: Instant,
 }
 
@@ -81,9 +92,17 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
             metrics,
             breaker: Mutex::default(),
             held: AtomicUsize::new(0),
-            enrichers: Mutex::default(),
+            desks: Mutex::default(),
+            spare: Mutex::default(),
             began: Instant::now(),
         }
+    }
+
+    /// An empty block.
+    pub fn block(&self) -> Block {
+        let mut block = lock(&self.spare).pop().unwrap_or_default();
+        block.clear();
+        block
     }
 
     /// Batches that only wait for the breaker.
@@ -97,9 +116,10 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
     /// Only fatal ones.
     pub async fn encode(self: Arc<Self>, block: Block) -> Result<Encoded, ServerError> {
         let known = self.schemas(&block).await?;
-        let mut enricher = lock(&self.enrichers).pop().unwrap_or_default();
-        let encoded = self.judge(&block, &known, &mut enricher);
-        lock(&self.enrichers).push(enricher);
+        let mut desk = lock(&self.desks).pop().unwrap_or_default();
+        let encoded = self.judge(&block, &known, &mut desk);
+        lock(&self.desks).push(desk);
+        lock(&self.spare).push(block);
         encoded
     }
 
@@ -121,7 +141,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
         &self,
         block: &Block,
         known: &HashMap<SchemaId, Known>,
-        enricher: &mut Enricher,
+        desk: &mut Desk,
     ) -> Result<Encoded, ServerError> {
         let mut encoded =
             Encoded { spans: block.spans().clone(), records: block.rows(), ..Encoded::default() };
@@ -153,10 +173,12 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
                 trace_id: sampled.map_or([0; 16], |trace| trace.trace_id),
             };
             let columns = stretches.entry(stretch(click.occurred_at)).or_default();
-            columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place));
+            columns.push(&ClickRow::new(&click, &desk.enricher.enrich(&click), place));
         }
         for (stretch, mut columns) in stretches {
-            encoded.rows.push((stretch, Rows::encode(&mut columns).map_err(too_large)?));
+            encoded
+                .rows
+                .push((stretch, Rows::encode(&mut columns, &mut desk.stream).map_err(too_large)?));
         }
         let held = lock(&self.breaker).judged(verdicts.into_iter(), self.age_ms());
         encoded.bad = held.map(|held| Bad { records: bad, errors, held });

@@ -9,6 +9,9 @@ use super::engine::Engine;
 use super::log::PARTITIONS;
 use super::round::{Cpu, Process, Round, rate};
 
+/// The process whose cost is ours.
+pub const NAME: &str = "processors";
+
 /// `processors setup` for a database and the world's topic.
 pub fn setup(world: &World, database: &str) {
     let mut command = world.command("processors", &[("CLICKHOUSE_DATABASE", database)]);
@@ -36,9 +39,9 @@ pub fn backlog(
     setup(world, database);
     let cpu = Cpu::since_now(others)?;
     let (mut child, _) = start(world, database, database);
-    let process = Process { name: "processors", pid: child.id() };
+    let process = Process { name: NAME, pid: child.id() };
     let cpu = cpu.and(process);
-    let profile = profiled.then(|| Profile::start(world, process)).transpose()?;
+    let profile = if profiled { Profile::start(world, process) } else { None };
     let rate = rate(all, || {
         anyhow::ensure!(child.ended().is_none(), "the processors ended:\n{}", child.log());
         engine.rows(database)
@@ -59,11 +62,16 @@ struct Profile {
 }
 
 impl Profile {
-    fn start(world: &World, process: Process) -> Result<Self> {
+    /// None where there is no `perf`.
+    fn start(world: &World, process: Process) -> Option<Self> {
+        if Command::new("perf").arg("--version").output().is_err() {
+            println!("      no profile: there is no perf");
+            return None;
+        }
         let data = world.folder().join("perf.data");
         let mut command = Command::new("perf");
         command.args(["record", "-F", "499", "-p", &process.pid.to_string(), "-o"]).arg(&data);
-        Ok(Self { perf: world.start(command), data })
+        Some(Self { perf: world.start(command), data })
     }
 
     fn print(mut self) -> Result<()> {

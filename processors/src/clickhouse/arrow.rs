@@ -21,25 +21,30 @@ pub struct Rows {
     bytes: Bytes,
 }
 
+/// Rows from which on compression takes less time than it saves: each of a hundred buffers is
+/// compressed by itself.
+const COMPRESSED_FROM: usize = 256;
+
 /// What stands at the end of a stream.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// What stands at its head: the schema.
 static HEAD: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
-    let stream = stream(&mut Columns::default()).map_err(|error| error.to_string())?;
-    Ok(Bytes::copy_from_slice(&stream.bytes[..stream.head]))
+    let mut stream = Vec::new();
+    let head = write(&mut Columns::default(), &mut stream).map_err(|error| error.to_string())?;
+    Ok(Bytes::copy_from_slice(&stream[..head]))
 });
 
 impl Rows {
-    /// Encodes the rows of `columns` and takes them out.
+    /// Encodes the rows of `columns` and takes them out; `room` is memory to write to.
     ///
     /// # Errors
     /// More rows than a block may have.
-    pub fn encode(columns: &mut Columns) -> Result<Self, ArrowError> {
+    pub fn encode(columns: &mut Columns, room: &mut Vec<u8>) -> Result<Self, ArrowError> {
         let count = columns.rows();
-        let Stream { bytes, head } = stream(columns)?;
+        let head = write(columns, room)?;
         // A copy, for it is kept a while and takes no more than it needs.
-        Ok(Self { count, bytes: Bytes::copy_from_slice(&bytes[head..bytes.len() - END.len()]) })
+        Ok(Self { count, bytes: Bytes::copy_from_slice(&room[head..room.len() - END.len()]) })
     }
 
     /// Bytes that are kept until they are acknowledged.
@@ -61,22 +66,18 @@ impl Rows {
     }
 }
 
-struct Stream {
-    bytes: Vec<u8>,
-    head: usize,
-}
-
-fn stream(columns: &mut Columns) -> Result<Stream, ArrowError> {
-    let capacity = columns.rows() * 64;
+/// Writes a whole stream of the rows and returns where its head ends.
+fn write(columns: &mut Columns, stream: &mut Vec<u8>) -> Result<usize, ArrowError> {
+    let rows = columns.rows();
     let batch = columns.finish()?;
-    let options =
-        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let schema = batch.schema();
-    let mut writer =
-        StreamWriter::try_new_with_options(Vec::with_capacity(capacity), &schema, options)?;
+    let compression = (rows >= COMPRESSED_FROM).then_some(CompressionType::LZ4_FRAME);
+    let options = IpcWriteOptions::default().try_with_compression(compression)?;
+    stream.clear();
+    let mut writer = StreamWriter::try_new_with_options(&mut *stream, &batch.schema(), options)?;
     let head = writer.get_ref().len();
     writer.write(&batch)?;
-    Ok(Stream { bytes: writer.into_inner()?, head })
+    writer.finish()?;
+    Ok(head)
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
                 let mut enricher = crate::enrich::Enricher::default();
                 columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place));
             }
-            blocks.push(Rows::encode(&mut columns).unwrap());
+            blocks.push(Rows::encode(&mut columns, &mut Vec::new()).unwrap());
         }
         assert_eq!(blocks.iter().map(|rows| rows.count).collect::<Vec<_>>(), [2, 1]);
         let bytes: Vec<u8> = Rows::stream(blocks.iter()).unwrap().flatten().collect();

@@ -51,6 +51,14 @@ struct Entry {
 }
 
 impl Block {
+    /// Takes all records out and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.headers.clear();
+        self.spans = Spans::default();
+    }
+
     /// Whether nothing was pushed.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -1,0 +1,150 @@
+//! Every line that needs the backlog: ours and the baselines take turns on the same log.
+
+use anyhow::{Context as _, Result};
+use harness::World;
+
+use super::engine::Engine;
+use super::plan::Plan;
+use super::report::{faster, line, median, rate, rates};
+use super::round::{Process, Round};
+use super::{bare, log, ours, rival, size};
+
+/// What the lines without a rival are held against.
+const CPU_US: f64 = 2.5;
+const BYTES: f64 = 64.0;
+const RSS_MB: f64 = 256.0;
+
+/// One log and all that is done with it.
+pub struct Backlog<'r> {
+    plan: &'r Plan,
+    world: World,
+    engine: Engine,
+    /// Engine and broker.
+    others: [Process; 2],
+    ours: Vec<Round>,
+    rival: Rival,
+    bare: Bare,
+}
+
+/// Rounds of the Kafka engine: consumers that write together, and apart.
+#[derive(Default)]
+struct Rival {
+    together: Vec<Round>,
+    apart: Vec<Round>,
+}
+
+/// Rounds of the bare insert.
+#[derive(Default)]
+struct Bare {
+    rows: Option<bare::Rows>,
+    plain: Vec<Round>,
+    packed: Vec<Round>,
+}
+
+impl<'r> Backlog<'r> {
+    /// Writes the log.
+    pub fn write(plan: &'r Plan, world: World, others: [Process; 2]) -> Result<Self> {
+        let engine = Engine::of(&world.backends)?;
+        // For the topic; each round has a database of its own.
+        ours::setup(&world, "unused");
+        log::write(&world, plan.clicks)?;
+        plan.say(&format!("{} clicks are in the log", plan.clicks));
+        let (ours, rival, bare) = (Vec::new(), Rival::default(), Bare::default());
+        Ok(Self { plan, world, engine, others, ours, rival, bare })
+    }
+
+    /// Runs all rounds that are wanted, and prints what came of them.
+    pub fn run(mut self) -> Result<()> {
+        let rated = ["backlog_vs_kafka_engine", "backlog_vs_insert_limit", "cpu_us_per_click"];
+        let rounds =
+            if rated.iter().any(|name| self.plan.wants(name)) { self.plan.rounds } else { 1 };
+        for number in 0..rounds {
+            let database = format!("ours_{number}");
+            self.ours(&database, number == 0)?;
+            if self.plan.wants("backlog_vs_kafka_engine") {
+                self.rival(&database, number)?;
+            }
+            if self.plan.wants("backlog_vs_insert_limit") {
+                self.bare(&database)?;
+            }
+            if number == 0 && self.plan.wants("bytes_per_click") {
+                let bytes = size::bytes_a_click(&self.engine, &database)?;
+                println!("{}", line("bytes_per_click", bytes, BYTES));
+            }
+            self.forget(&database)?;
+        }
+        self.print();
+        Ok(())
+    }
+
+    fn ours(&mut self, database: &str, first: bool) -> Result<()> {
+        let what = (self.plan.clicks, self.plan.profiled && first);
+        let round = ours::backlog(&self.world, &self.engine, &self.others, database, what)?;
+        self.plan.say(&format!("ours: {round}, peak {:.0} MiB", round.peak_mib));
+        self.ours.push(round);
+        Ok(())
+    }
+
+    /// Both ways of the Kafka engine at first, then the one that was faster.
+    fn rival(&mut self, model: &str, number: u64) -> Result<()> {
+        let Rival { together, apart } = &mut self.rival;
+        let best = number > 0 && rate(apart) > rate(together);
+        for (way, rounds) in [(false, together), (true, apart)] {
+            if number > 0 && way != best {
+                continue;
+            }
+            let database = format!("rival_{number}_{}", u8::from(way));
+            let (names, what) = ((model, database.as_str()), (self.plan.clicks, way));
+            let round = rival::round(&self.world, &self.engine, &self.others, names, what)?;
+            let how = if way { "apart" } else { "together" };
+            self.plan.say(&format!("Kafka engine, consumers {how}: {round}"));
+            self.engine.ask(&format!("DROP DATABASE {database} SYNC"))?;
+            rounds.push(round);
+        }
+        Ok(())
+    }
+
+    fn bare(&mut self, model: &str) -> Result<()> {
+        let Bare { rows, plain, packed } = &mut self.bare;
+        if rows.is_none() {
+            *rows = Some(bare::Rows::take(&self.engine, model, self.plan.clicks)?);
+        }
+        let rows = rows.as_ref().context("rows of ours")?;
+        for (way, rounds) in [(false, plain), (true, packed)] {
+            let (names, what) = ((model, "bare"), (self.plan.clicks, way));
+            let round = bare::round(&self.engine, &self.others, names, rows, what)?;
+            let how = if way { "LZ4" } else { "plain" };
+            self.plan.say(&format!("bare insert, {how}: {round}"));
+            self.engine.ask("DROP DATABASE bare SYNC")?;
+            rounds.push(round);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, database: &str) -> Result<()> {
+        self.engine.ask(&format!("DROP DATABASE {database} SYNC")).map(drop)
+    }
+
+    fn print(&self) {
+        let (plan, ours) = (self.plan, self.ours.as_slice());
+        if plan.wants("backlog_vs_kafka_engine") {
+            let best = faster(&self.rival.apart, &self.rival.together);
+            println!("{}", rates("backlog_vs_kafka_engine", ours, best));
+        }
+        if plan.wants("backlog_vs_insert_limit") {
+            let best = faster(&self.bare.packed, &self.bare.plain);
+            println!("{}", rates("backlog_vs_insert_limit", ours, best));
+        }
+        if plan.wants("cpu_us_per_click") {
+            let processors = |round: &Round| {
+                round.cpu.iter().find(|cpu| cpu.0 == ours::NAME).map_or(f64::NAN, |cpu| cpu.1)
+            };
+            let us = median(ours.iter().map(processors));
+            println!("{}", line("cpu_us_per_click", us, CPU_US));
+        }
+        if plan.wants("processor_rss_mb") {
+            let peak = ours.iter().map(|round| round.peak_mib).fold(0.0, f64::max);
+            println!("{}", line("processor_rss_mb", peak, RSS_MB));
+        }
+    }
+}

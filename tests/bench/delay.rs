@@ -1,0 +1,89 @@
+//! How soon a click is a row: a trickle of clicks, and somebody who keeps looking at the view.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use harness::{World, get, until};
+use rdkafka::producer::Producer as _;
+use schemas::{Encoder, TraceContext};
+
+use super::clicks::Clicks;
+use super::engine::Engine;
+use super::log::{PARTITIONS, producer, send};
+use super::ours;
+
+/// Clicks a second.
+const RATE: u32 = 50;
+/// Clicks until the counting begins.
+const WARM: usize = 200;
+const CLICKS: u32 = 2_200;
+/// Between two looks; a click is seen so much later at most, and the look's own time.
+const LOOK: Duration = Duration::from_millis(10);
+/// After the last click.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Moments = HashMap<[u8; 16], Instant>;
+
+/// The 99th percentile of the time from a click's sending until a reader sees it, milliseconds.
+pub fn p99_ms(world: &World, engine: &Engine) -> Result<f64> {
+    let database = "soon";
+    ours::setup(world, database);
+    let (mut child, admin) = ours::start(world, database, database);
+    let ready = format!("{admin}/readyz");
+    until("the processors are ready", || get(&ready).ok().filter(|answer| answer.status == 200));
+    let (sent, seen) = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| look(engine, database));
+        let sent = trickle(world);
+        let seen = looking.join().expect("looking does not panic");
+        anyhow::Ok((sent?, seen?))
+    })?;
+    child.stop().expect_code(0);
+    engine.ask(&format!("DROP DATABASE {database} SYNC"))?;
+    let mut delays = Vec::new();
+    for (id, at) in sent.into_iter().skip(WARM) {
+        let seen = seen.get(&id).context("a click that was sent is not seen")?;
+        delays.push(seen.duration_since(at).as_secs_f64() * 1000.0);
+    }
+    delays.sort_by(f64::total_cmp);
+    Ok(delays[delays.len() * 99 / 100])
+}
+
+/// Sends clicks at a steady rate; who and when.
+fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
+    let producer = producer(world)?;
+    let encoder = Encoder::new(world.schema_id())?;
+    let mut clicks = Clicks::new(CLICKS.into());
+    let (mut value, mut sent) = (Vec::new(), Vec::new());
+    let trace = TraceContext { trace_id: [1; 16], span_id: [1; 8], sampled: false };
+    let began = Instant::now();
+    for number in 0..CLICKS {
+        std::thread::sleep(
+            (Duration::from_secs(1) / RATE * number).saturating_sub(began.elapsed()),
+        );
+        let click = clicks.next();
+        encoder.encode(&click, &mut value)?;
+        sent.push((click.event_id.into_bytes(), Instant::now()));
+        let partition = i32::try_from(u64::from(number) % PARTITIONS)?;
+        send(&producer, &world.topic, partition, &value, &trace)?;
+    }
+    producer.flush(PATIENCE).context("the last clicks")?;
+    Ok(sent)
+}
+
+/// When each click was seen first.
+fn look(engine: &Engine, database: &str) -> Result<Moments> {
+    let (mut seen, began) = (Moments::new(), Instant::now());
+    let patience = Duration::from_secs(1) / RATE * CLICKS + PATIENCE;
+    while seen.len() < CLICKS as usize {
+        ensure!(began.elapsed() < patience, "{} of {CLICKS} clicks are rows", seen.len());
+        std::thread::sleep(LOOK);
+        let sql = "SELECT event_id FROM clicks FORMAT RowBinary";
+        let ids = engine.send(&[("database", database)], sql.into())?;
+        let now = Instant::now();
+        for id in ids.as_chunks::<16>().0 {
+            seen.entry(*id).or_insert(now);
+        }
+    }
+    Ok(seen)
+}

@@ -1,0 +1,63 @@
+//! What a run is to do, by its environment.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The line of how soon a click is a row.
+pub const DELAY: &str = "click_to_row_p99_ms";
+/// The lines that need a backlog.
+pub const BACKLOG: [&str; 5] = [
+    "backlog_vs_kafka_engine",
+    "backlog_vs_insert_limit",
+    "cpu_us_per_click",
+    "bytes_per_click",
+    "processor_rss_mb",
+];
+
+/// What to do.
+pub struct Plan {
+    /// Names of the lines that are wanted; none is all.
+    only: Vec<String>,
+    /// Clicks of a round.
+    pub clicks: u64,
+    /// Rounds of each kind.
+    pub rounds: u64,
+    /// Whether the first of our rounds is sampled.
+    pub profiled: bool,
+    began: Instant,
+}
+
+impl Plan {
+    /// ONLY, CLICKS, ROUNDS and PERF say it.
+    pub fn of_environment() -> Result<Self> {
+        let text = |name: &str| std::env::var(name).unwrap_or_default();
+        let number = |name: &str, otherwise| match text(name).as_str() {
+            "" => Ok(otherwise),
+            text => text.parse().context(name.to_owned()),
+        };
+        let only: Vec<_> = text("ONLY").split([',', ' ']).map(str::to_owned).collect();
+        let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
+        for name in &only {
+            let known = name == DELAY || BACKLOG.contains(&name.as_str());
+            ensure!(known, "ONLY={name} is none of {DELAY}, {}", BACKLOG.join(", "));
+        }
+        Ok(Self {
+            only,
+            clicks: number("CLICKS", 3_000_000)?.max(1),
+            rounds: number("ROUNDS", 3)?.max(1),
+            profiled: text("PERF") == "1",
+            began: Instant::now(),
+        })
+    }
+
+    /// Whether that line is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// Tells what goes on.
+    pub fn say(&self, text: &str) {
+        println!("{:7.1}  {text}", self.began.elapsed().as_secs_f64());
+    }
+}
