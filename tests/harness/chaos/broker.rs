@@ -1,6 +1,7 @@
 //! The broker asked by one client that is kept: every question has an end, and a broker that is
 //! away is an answer.
 
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,16 +21,23 @@ const PROBE: Duration = Duration::from_millis(700);
 
 /// Log and group of one world.
 pub(super) struct Broker {
-    client: BaseConsumer,
+    config: ClientConfig,
+    client: RefCell<BaseConsumer>,
+    /// Which topic of the name, and how many partitions, the client was made for.
+    knows: Cell<(usize, i32)>,
     topic: String,
     ledger: Arc<Ledger>,
 }
 
 impl Broker {
     pub(super) fn of(world: &World, ledger: &Arc<Ledger>) -> Self {
-        let client = client(world).set("group.id", &world.group).create();
+        let mut config = client(world);
+        config.set("group.id", &world.group);
+        let client = config.create().expect("a consumer can be made");
         Self {
-            client: client.expect("a consumer can be made"),
+            config,
+            client: RefCell::new(client),
+            knows: Cell::new(key(ledger)),
             topic: world.topic.clone(),
             ledger: Arc::clone(ledger),
         }
@@ -37,6 +45,16 @@ impl Broker {
 
     fn partitions(&self) -> i32 {
         self.ledger.books().partitions()
+    }
+
+    /// A client that has seen a topic otherwise takes minutes to believe what it is now.
+    fn client(&self) -> Ref<'_, BaseConsumer> {
+        let key = key(&self.ledger);
+        if self.knows.replace(key) != key {
+            let client = self.config.create().expect("a consumer can be made");
+            self.client.replace(client);
+        }
+        self.client.borrow()
     }
 
     /// The committed position of each partition; 0 where there is none.
@@ -48,7 +66,7 @@ impl Broker {
         for partition in 0..partitions {
             asked.add_partition(&self.topic, partition);
         }
-        let answer = self.client.committed_offsets(asked, WAIT)?;
+        let answer = self.client().committed_offsets(asked, WAIT)?;
         let mut positions = vec![0; partitions.unsigned_abs() as usize];
         for element in answer.elements() {
             element.error()?;
@@ -72,7 +90,7 @@ impl Broker {
     /// # Errors
     /// The broker is away.
     pub(super) fn bounds(&self) -> KafkaResult<BTreeMap<i32, (i64, i64)>> {
-        let bounds = |partition| self.client.fetch_watermarks(&self.topic, partition, WAIT);
+        let bounds = |partition| self.client().fetch_watermarks(&self.topic, partition, WAIT);
         (0..self.partitions()).map(|partition| Ok((partition, bounds(partition)?))).collect()
     }
 
@@ -88,7 +106,7 @@ impl Broker {
 
     /// Whether there is no such topic, now.
     pub(super) fn is_topic_gone(&self) -> bool {
-        let metadata = self.client.fetch_metadata(None, WAIT);
+        let metadata = self.client().fetch_metadata(None, WAIT);
         metadata.is_ok_and(|all| all.topics().iter().all(|topic| topic.name() != self.topic))
     }
 
@@ -101,12 +119,12 @@ impl Broker {
         for (partition, position) in positions {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*position))?;
         }
-        self.client.commit(&list, CommitMode::Sync)
+        self.client().commit(&list, CommitMode::Sync)
     }
 
     /// Whether the broker answers at all, now.
     pub(super) fn answers(&self) -> bool {
-        self.client.fetch_metadata(Some(&self.topic), PROBE).is_ok()
+        self.client().fetch_metadata(Some(&self.topic), PROBE).is_ok()
     }
 }
 
@@ -175,6 +193,11 @@ fn origin(message: &BorrowedMessage<'_>) -> Option<(i32, i64, i64)> {
     let (offset, logged_at_ms) =
         (number(headers::CONNECT_OFFSET)?, number(headers::DEAD_LETTER_LOG_TIME)?);
     Some((i32::try_from(partition).ok()?, offset, logged_at_ms))
+}
+
+fn key(ledger: &Ledger) -> (usize, i32) {
+    let books = ledger.books();
+    (books.topic(), books.partitions())
 }
 
 fn client(world: &World) -> ClientConfig {
