@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::error::{ErrorClass, ServerError};
 use crate::flow::{Action, BatchId, Input, Pace, Reason, Start, Tracker};
 use crate::gather::Gather;
-use crate::log::{Log, Notice, Positions};
+use crate::log::{Log, Notice, POSITION_LOST, Positions};
 use crate::metrics::Metrics;
 use crate::pipeline::{Letters, Pipeline, Tables};
 
@@ -51,6 +51,7 @@ enum Answer {
     Committed(Positions, Result<(), ServerError>),
     Found(Result<Positions, ServerError>),
     Moved(i32, i64, Result<(), ServerError>),
+    Realigned(Result<(), ServerError>),
 }
 
 /// Partitions that the group wants back.
@@ -76,6 +77,8 @@ pub struct Driver<G, T, L> {
     to_commit: Positions,
     /// Where partitions are to be read from that somebody moved.
     moved: BTreeMap<i32, i64>,
+    /// Some position lies outside the log.
+    astray: bool,
     leaving: Option<Leaving>,
     /// At most one task.
     asking: JoinSet<Answer>,
@@ -101,6 +104,7 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
             sizes: BTreeMap::new(),
             to_commit: Positions::new(),
             moved: BTreeMap::new(),
+            astray: false,
             leaving: None,
             asking: JoinSet::new(),
             looked: Instant::now(),
@@ -185,7 +189,11 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
 
     fn filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
         self.gather.read();
-        filled.or_else(|error| self.complain("read", error))
+        let Err(error) = filled else { return Ok(()) };
+        self.astray |= error.code == POSITION_LOST;
+        self.complain("read", error)?;
+        self.ask();
+        Ok(())
     }
 
     /// Sends on what is ready to be sent on, and lets reading go on or wait.
@@ -287,6 +295,8 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
                 let outcome = log.read_from(partition, position).await;
                 Answer::Moved(partition, position, outcome)
             });
+        } else if std::mem::take(&mut self.astray) {
+            self.asking.spawn(async move { Answer::Realigned(log.realign().await) });
         } else if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
             self.asking.spawn(async move { Answer::Found(log.committed().await) });
@@ -313,13 +323,17 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
                 }
             }
             Answer::Found(Err(error)) => self.complain("look", error)?,
-            Answer::Moved(_, _, Ok(())) => {}
+            Answer::Moved(_, _, Ok(())) | Answer::Realigned(Ok(())) => {}
+            Answer::Realigned(Err(error)) => {
+                // Not at once: the next beat asks again.
+                self.astray = true;
+                return self.complain("seek", error);
+            }
             Answer::Moved(partition, position, Err(error)) => {
                 // Again, unless the assignment ended meanwhile.
                 if self.log.lag().contains_key(&partition) {
                     self.moved.insert(partition, position);
                 }
-                // Not at once: the next beat asks again.
                 self.hear()?;
                 return self.complain("seek", error);
             }

@@ -21,6 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use service::properties::Property;
 
 use crate::error::ServerError;
+use crate::log::POSITION_LOST;
 
 /// Where the brokers are and how to talk to them.
 #[derive(Clone)]
@@ -117,13 +118,9 @@ fn server_error(error: &KafkaError) -> ServerError {
         | Code::ClusterAuthorizationFailed => {
             ServerError::fatal("kafka_access", format!("the user lacks a right ({error})"))
         }
-        Code::OffsetOutOfRange | Code::AutoOffsetReset => ServerError::fatal(
-            "log_position_lost",
-            format!(
-                "the log no longer holds the position being read; start again, and reading \
-                     goes on by the start policy, which counts what is lost ({error})"
-            ),
-        ),
+        Code::OffsetOutOfRange | Code::AutoOffsetReset => {
+            ServerError::retryable(POSITION_LOST, "the log no longer holds the position being read")
+        }
         Code::UnknownTopic | Code::UnknownTopicOrPartition => ServerError::retryable(
             "kafka_topic_missing",
             format!("run `processors setup` ({error})"),

@@ -37,6 +37,10 @@ pub enum Notice {
     },
 }
 
+/// Code of what [`Log::fill`] says when a position lies outside the log: retention has overtaken
+/// it, or the topic was made anew. [`Log::realign`] mends it.
+pub const POSITION_LOST: &str = "log_position_lost";
+
 /// The log, as a member of the group sees it.
 pub trait Log: Send + Sync + 'static {
     /// Waits for a record, then takes what is there without waiting, until `limits`. May be
@@ -70,6 +74,10 @@ pub trait Log: Send + Sync + 'static {
         partition: i32,
         position: i64,
     ) -> impl Future<Output = Result<(), ServerError>> + Send;
+
+    /// Reads on by the start policy wherever a position lies outside the log, under new epochs, which
+    /// notices tell.
+    fn realign(self: Arc<Self>) -> impl Future<Output = Result<(), ServerError>> + Send;
 
     /// Stops fetching; what was fetched and not yet handed out is fetched again later.
     fn pause(&self) -> Result<(), ServerError>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use harness::{Proxy, World, access_log, metric};
+use harness::{Proxy, Signal, World, access_log, metric};
 
 fn rows_below(world: &World, positions: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
     let count = |(partition, position): (&i32, &i64)| {
@@ -138,6 +138,30 @@ fn positions_outside_the_log_are_told_and_reading_goes_on_from_its_start() {
     assert_eq!(metric(&admin, "clicktrail_processors_records_expired_total"), Some(3.0));
     let log = processors.stop().expect_code(0).err;
     assert!(log.contains("position_beyond_end") && log.contains("records_expired"), "{log}");
+}
+
+#[test]
+fn a_position_that_retention_overtakes_under_a_live_group_is_counted_and_read_on() {
+    let world = World::new("overtaken");
+    world.setup();
+    world.kafka.produce(&world.topic, &[world.good(0, 10), world.good(1, 10)].concat());
+    let mut processors = world.processors(&[], &[]);
+    let admin = processors.admin.clone();
+    processors.until_caught_up(&world);
+    processors.signal(Signal::STOP);
+    // The broker holds back its answer to a fetch for half a second; a record that comes meanwhile
+    // would be in it.
+    std::thread::sleep(Duration::from_secs(1));
+    world.kafka.produce(&world.topic, &[world.good(0, 30), world.good(1, 5)].concat());
+    world.kafka.expire(&world.topic, 0, 25);
+    processors.signal(Signal::CONT);
+    processors.until_caught_up(&world);
+    let lost = || metric(&admin, "clicktrail_processors_records_expired_total");
+    assert_eq!(lost(), Some(15.0), "offsets 10 to 24 of partition 0");
+    assert_eq!(world.clicks(), 20 + 15 + 5);
+    let sql = "SELECT count() FROM clicks WHERE kafka_partition = 1";
+    assert_eq!(world.number(sql), 15, "the other one is not disturbed");
+    assert!(processors.stop().expect_code(0).err.contains("records_expired"));
 }
 
 #[test]

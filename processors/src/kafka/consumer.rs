@@ -57,6 +57,9 @@ pub enum Protocol {
 pub struct Consumer {
     inner: StreamConsumer<Ownership>,
     topic: String,
+    /// Held while records are read, and while reading is put elsewhere: no record of the new place
+    /// may come under the old epoch, or the other way round.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Consumer {
@@ -76,6 +79,8 @@ struct Ownership {
 struct State {
     epoch: u64,
     epochs: BTreeMap<i32, u64>,
+    /// Where reading of them began.
+    starts: BTreeMap<i32, i64>,
     /// Partitions that the group wants back and that were not released yet.
     leaving: BTreeSet<i32>,
     /// The driver is gone: nobody would release anything.
@@ -114,7 +119,7 @@ impl Consumer {
             .create_with_context(Ownership::default())
             .map_err(|error| server_error(&error))?;
         inner.subscribe(&[topic]).map_err(|error| server_error(&error))?;
-        Ok(Self { inner, topic: topic.to_owned() })
+        Ok(Self { inner, topic: topic.to_owned(), reading: tokio::sync::Mutex::default() })
     }
 
     fn push(&self, message: &BorrowedMessage<'_>, block: &mut Block) {
@@ -177,10 +182,30 @@ impl Consumer {
         };
         let start = flow::Start { reason, ..start };
         let offset = Offset::Offset(start.position);
-        self.inner
-            .seek(&self.topic, partition, offset, ASK_TIMEOUT)
-            .map_err(|error| server_error(&error))?;
+        let _reading = self.reading.blocking_lock();
+        if self.inner.seek(&self.topic, partition, offset, ASK_TIMEOUT).is_err() {
+            // A partition whose position was lost is not fetched any more, and cannot be sought.
+            let list = self.list(std::iter::once((partition, offset)))?;
+            let anew = self.inner.incremental_unassign(&list);
+            let anew = anew.and_then(|()| self.inner.incremental_assign(&list));
+            anew.map_err(|error| server_error(&error))?;
+        }
         lock(&self.inner.context().state).begin([(partition, start, Some(position))]);
+        Ok(())
+    }
+
+    fn realign_now(&self) -> Result<(), ServerError> {
+        let positions = self.inner.position().map_err(|error| server_error(&error))?;
+        let starts = lock(&self.inner.context().state).starts.clone();
+        for (partition, start) in starts {
+            let read = positions.find_partition(&self.topic, partition);
+            let position = read.and_then(|element| held(element.offset())).unwrap_or(start);
+            let bounds = self.inner.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT);
+            let (low, high) = bounds.map_err(|error| server_error(&error))?;
+            if !(low..=high).contains(&position) {
+                self.read_from_now(partition, position)?;
+            }
+        }
         Ok(())
     }
 
@@ -199,6 +224,7 @@ impl Consumer {
 
 impl Log for Consumer {
     async fn fill(&self, block: &mut Block, limits: Limits) -> Result<(), ServerError> {
+        let _reading = self.reading.lock().await;
         let mut message = self.inner.recv().await;
         loop {
             self.push(&message.map_err(|error| server_error(&error))?, block);
@@ -248,6 +274,10 @@ impl Log for Consumer {
 
     async fn read_from(self: Arc<Self>, partition: i32, position: i64) -> Result<(), ServerError> {
         blocking(move || self.read_from_now(partition, position)).await
+    }
+
+    async fn realign(self: Arc<Self>) -> Result<(), ServerError> {
+        blocking(move || self.realign_now()).await
     }
 
     fn pause(&self) -> Result<(), ServerError> {
@@ -382,6 +412,7 @@ impl Ownership {
         let mut state = lock(&self.state);
         for &partition in partitions {
             state.epochs.remove(&partition);
+            state.starts.remove(&partition);
             state.leaving.remove(&partition);
             state.notices.push(Notice::Ended { partition });
         }
@@ -401,6 +432,7 @@ impl State {
         for (partition, start, committed) in starts {
             self.epochs.insert(partition, epoch);
             self.lag.remove(&partition);
+            self.starts.insert(partition, start.position);
             self.notices.push(Notice::Assigned { partition, epoch, start, committed });
         }
     }

@@ -10,7 +10,7 @@ use arrow_ipc::reader::StreamReader;
 use processors::clickhouse::{Insert, Pass, Rows};
 use processors::error::ServerError;
 use processors::flow::{Block, Limits, Record};
-use processors::log::{Log, Notice, Positions};
+use processors::log::{Log, Notice, POSITION_LOST, Positions};
 use processors::pipeline::{Letters, Tables};
 
 use super::broker::{Id, index};
@@ -42,13 +42,13 @@ pub(super) struct SimLog {
 
 impl SimLog {
     /// Takes some records, of some partitions.
-    fn take(&self, block: &mut Block, limits: Limits) -> usize {
+    fn take(&self, block: &mut Block, limits: Limits) -> Result<usize, ServerError> {
         let mut world = lock(&self.broker);
         let most = world.dice.between(1, 8);
         let world = &mut *world;
-        let Some(member) = world.members.get_mut(&self.id) else { return 0 };
+        let Some(member) = world.members.get_mut(&self.id) else { return Ok(0) };
         if member.paused {
-            return 0;
+            return Ok(0);
         }
         let mut owned: Vec<i32> = member.epochs.keys().copied().collect();
         world.dice.shuffle(&mut owned);
@@ -59,10 +59,13 @@ impl SimLog {
             if member.leaving.contains(&number) {
                 continue;
             }
-            let from = read.unwrap_or(partition.low).max(partition.low);
+            let from = read.unwrap_or(partition.low);
+            if from < partition.low {
+                return Err(ServerError::retryable(POSITION_LOST, "scripted"));
+            }
             for (&offset, &good) in partition.records.range(from..) {
                 if taken == most || block.is_full(limits) {
-                    return taken as usize;
+                    return Ok(taken as usize);
                 }
                 let value = if good { &self.values.good } else { &self.values.bad };
                 let place = (number, offset, epoch);
@@ -72,7 +75,7 @@ impl SimLog {
                 taken += 1;
             }
         }
-        taken as usize
+        Ok(taken as usize)
     }
 
     /// After a commit was answered, assignments may end that had to wait.
@@ -93,7 +96,7 @@ impl Log for SimLog {
         loop {
             let delay = lock(&self.broker).delay(20);
             tokio::time::sleep(delay).await;
-            if self.take(block, limits) > 0 {
+            if self.take(block, limits)? > 0 {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
@@ -181,6 +184,23 @@ impl Log for SimLog {
         let member = world.member(self.id);
         if member.epochs.contains_key(&partition) {
             member.moved(partition, position, bounds);
+        }
+        Ok(())
+    }
+
+    async fn realign(self: Arc<Self>) -> Result<(), ServerError> {
+        let delay = lock(&self.broker).delay(200);
+        tokio::time::sleep(delay).await;
+        let mut world = lock(&self.broker);
+        if world.fails() {
+            return Err(away());
+        }
+        for (partition, position) in world.member(self.id).read.clone() {
+            let own = &world.partitions[index(partition)];
+            let bounds = (own.low, own.high);
+            if position < bounds.0 {
+                world.member(self.id).moved(partition, position, bounds);
+            }
         }
         Ok(())
     }
