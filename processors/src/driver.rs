@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::error::{ErrorClass, ServerError};
 use crate::flow::{Action, BatchId, Input, Pace, Reason, Start, Tracker};
 use crate::gather::Gather;
-use crate::log::{Log, Notice, POSITION_LOST, Positions};
+use crate::log::{Log, MEMBER_FENCED, Notice, POSITION_LOST, Positions};
 use crate::metrics::Metrics;
 use crate::pipeline::{Letters, Pipeline, Tables};
 
@@ -190,6 +190,9 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
     fn filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
         self.gather.read();
         let Err(error) = filled else { return Ok(()) };
+        if error.code == MEMBER_FENCED {
+            return Err(error);
+        }
         self.astray |= error.code == POSITION_LOST;
         self.complain("read", error)?;
         self.ask();

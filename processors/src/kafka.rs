@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use service::properties::Property;
 
 use crate::error::ServerError;
-use crate::log::POSITION_LOST;
+use crate::log::{MEMBER_FENCED, POSITION_LOST};
 
 /// Where the brokers are and how to talk to them.
 #[derive(Clone)]
@@ -102,6 +102,11 @@ fn server_error(error: &KafkaError) -> ServerError {
     if let KafkaError::ClientConfig(_, description, key, value) = error {
         let value = if key.contains("password") { "…" } else { value };
         return ServerError::fatal("kafka_property", format!("{key}={value}: {description}"));
+    }
+    if let KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) = error {
+        let text = "another member came under the name of this one (CLICKTRAIL_GROUP_INSTANCE); \
+                    start it again unless there are two on purpose";
+        return ServerError::retryable(MEMBER_FENCED, text);
     }
     if matches!(error, KafkaError::ClientCreation(_) | KafkaError::MessageConsumptionFatal(_)) {
         return ServerError::fatal("kafka_client", error);

@@ -41,6 +41,10 @@ pub enum Notice {
 /// it, or the topic was made anew. [`Log::realign`] mends it.
 pub const POSITION_LOST: &str = "log_position_lost";
 
+/// Code of what [`Log::fill`] says when the group has taken the member's name from it: this process
+/// can read no more, another one can.
+pub const MEMBER_FENCED: &str = "kafka_member_fenced";
+
 /// The log, as a member of the group sees it.
 pub trait Log: Send + Sync + 'static {
     /// Waits for a record, then takes what is there without waiting, until `limits`. May be

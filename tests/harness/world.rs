@@ -175,13 +175,12 @@ impl World {
         let admin = free_port();
         let mut command = self.command("processors", set);
         command.args(["run", "--group", group, "--admin-listen", &admin.to_string()]);
-        // A member that was killed is missed after seconds, not after most of a minute.
-        command.args([
-            "--kafka",
-            "session.timeout.ms=6000",
-            "--kafka",
-            "heartbeat.interval.ms=1000",
-        ]);
+        // A member that was killed is missed after seconds, not after most of a minute; where the
+        // broker gives out partitions, that time is the broker's.
+        if !set.iter().any(|(name, _)| *name == "CLICKTRAIL_GROUP_PROTOCOL") {
+            command.args(["--kafka", "session.timeout.ms=6000"]);
+            command.args(["--kafka", "heartbeat.interval.ms=1000"]);
+        }
         command.args(args);
         Processors { child: self.start(command), admin: url(admin) }
     }

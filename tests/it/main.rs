@@ -12,6 +12,7 @@ mod delivery;
 mod durability;
 mod front;
 mod golden;
+mod group;
 mod model;
 mod positions;
 mod redirect;

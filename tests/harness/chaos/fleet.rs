@@ -19,11 +19,6 @@ const PLACES: usize = 2;
 const ROWS: [&str; 3] = ["500", "2000", "10000"];
 /// A partition that is added, or a topic made anew, is seen within so many milliseconds.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms=1000";
-/// The code of a log that no longer holds what is being read.
-const LOST: &str = "log_position_lost";
-/// A static member that joined twice, since a broker that stood still answered neither in time,
-/// is fenced off by itself. No two of ours ever live under one name.
-const FENCED: &str = "FencedInstanceId";
 /// Exit codes that a fault may cause: drained, out of drain time, a server is away.
 const BEARABLE: [i32; 2] = [0, 75];
 
@@ -39,8 +34,6 @@ pub(super) struct Fleet<'w> {
     pub started: u32,
     /// Those that ended without being told to, by exit code.
     pub fell: BTreeMap<i32, u32>,
-    /// Whether records were destroyed that somebody may have been reading.
-    pub log_destroyed: bool,
     /// What is wrong about how some of them ended.
     pub findings: Vec<String>,
 }
@@ -62,7 +55,6 @@ impl<'w> Fleet<'w> {
             places: Vec::new(),
             started: 0,
             fell: BTreeMap::new(),
-            log_destroyed: false,
             findings: Vec::new(),
         };
         fleet.places.resize_with(PLACES, || None);
@@ -118,11 +110,7 @@ impl<'w> Fleet<'w> {
         *self.fell.entry(code).or_default() += 1;
         let last = exit.err.lines().next_back().unwrap_or_default();
         (self.say)(&format!("a processor ended by itself, code {code}: {last}"));
-        // Whoever reads what is destroyed under it has to begin again, and says so.
-        let bearable = BEARABLE.contains(&code)
-            || (self.log_destroyed && last.contains(LOST))
-            || last.contains(FENCED);
-        if !bearable {
+        if !BEARABLE.contains(&code) {
             self.findings.push(format!("{} a processor ended with {code}: {last}", clock()));
         }
     }

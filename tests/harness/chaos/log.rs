@@ -54,7 +54,6 @@ impl Storm<'_> {
             books.destroy(partition, from, to);
             to
         };
-        self.fleet.log_destroyed = true;
         self.world.kafka.expire(&self.world.topic, partition, to);
         self.broker.bounds().is_ok_and(|bounds| bounds[&partition].0 == to)
     }
@@ -80,7 +79,6 @@ impl Storm<'_> {
             books.make_anew(&committed, jiff::Timestamp::now().as_millisecond());
             usize::try_from(books.partitions()).expect("few partitions")
         };
-        self.fleet.log_destroyed = true;
         self.world.kafka.delete_topic(&self.world.topic).expect("a topic can be deleted");
         let gone = within(EFFECT, || self.broker.is_topic_gone());
         self.world.setup();

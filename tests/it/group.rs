@@ -1,0 +1,66 @@
+//! The two ways to be a member: by the broker's own protocol, and under a name that outlives a process.
+
+use harness::{Processors, World, metric};
+
+/// Partitions that a member owns.
+fn owned(member: &Processors) -> f64 {
+    metric(&member.admin, "clicktrail_processors_partitions_assigned").unwrap_or(0.0)
+}
+
+/// Waits until two members share all three partitions.
+fn shared(one: &mut Processors, other: &Processors) {
+    let admin = one.admin.clone();
+    let own = || metric(&admin, "clicktrail_processors_partitions_assigned").unwrap_or(0.0);
+    one.until("both own partitions", || {
+        let (own, others) = (own(), owned(other));
+        (own > 0.0 && others > 0.0 && own + others == 3.0).then_some(())
+    });
+}
+
+#[test]
+fn by_the_brokers_own_protocol_members_come_and_go_and_nothing_is_lost() {
+    let world = World::new("kip848");
+    world.setup();
+    let set = [("CLICKTRAIL_GROUP_PROTOCOL", "consumer"), ("CLICKTRAIL_BATCH_ROWS", "200")];
+    let write = |count| {
+        let records = (0..3).flat_map(|partition| world.good(partition, count));
+        world.kafka.produce(&world.topic, &records.collect::<Vec<_>>());
+    };
+    write(1000);
+    let mut first = world.processors(&[], &set);
+    first.until_caught_up(&world);
+    let mut second = world.processors(&[], &set);
+    shared(&mut first, &second);
+    write(1000);
+    second.until_caught_up(&world);
+    first.stop().expect_code(0);
+    write(500);
+    second.until_caught_up(&world);
+    assert_eq!(world.clicks(), 7500);
+    world.balanced();
+    second.stop().expect_code(0);
+}
+
+#[test]
+fn a_member_with_a_name_comes_back_to_its_partitions_and_disturbs_nobody() {
+    let world = World::new("named");
+    world.setup();
+    let start = |name| world.processors(&[], &[("CLICKTRAIL_GROUP_INSTANCE", name)]);
+    let mut first = start("first");
+    first.until_caught_up(&world);
+    let mut second = start("second");
+    shared(&mut first, &second);
+    let before = owned(&first);
+    first.stop().expect_code(0);
+    let mut first = start("first");
+    shared(&mut first, &second);
+    assert_eq!(owned(&first), before);
+    world
+        .kafka
+        .produce(&world.topic, &[world.good(0, 10), world.good(1, 10), world.good(2, 10)].concat());
+    first.until_caught_up(&world);
+    world.balanced();
+    let log = second.stop().expect_code(0).err;
+    assert!(!log.contains("wants partitions back"), "{log}");
+    first.stop().expect_code(0);
+}
