@@ -189,6 +189,10 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
 
     fn filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
         self.gather.read();
+        if self.paused {
+            // A partition came since, or came back.
+            self.log.pause()?;
+        }
         let Err(error) = filled else { return Ok(()) };
         if error.code == MEMBER_FENCED {
             return Err(error);

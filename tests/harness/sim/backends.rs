@@ -18,6 +18,8 @@ use super::{Shared, lock};
 
 /// Log time of every record, and when its click happened.
 pub(super) const LOGGED_AT_MS: i64 = 1_700_000_000_000;
+/// Records that may come although a block is full, before partitions are paused again.
+const OVERRUN: usize = 8;
 /// How long a member waits before it looks for records again.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -47,10 +49,11 @@ impl SimLog {
         let most = world.dice.between(1, 8);
         let world = &mut *world;
         let Some(member) = world.members.get_mut(&self.id) else { return Ok(0) };
-        if member.paused {
-            return Ok(0);
+        let fetched = |partition: &i32| !member.paused.contains(partition);
+        let mut owned: Vec<i32> = member.epochs.keys().copied().filter(fetched).collect();
+        if block.rows() > limits.rows_max + OVERRUN {
+            world.violations.push(format!("a block of {} grows without end", block.rows()));
         }
-        let mut owned: Vec<i32> = member.epochs.keys().copied().collect();
         world.dice.shuffle(&mut owned);
         let mut taken = 0;
         for number in owned {
@@ -64,15 +67,15 @@ impl SimLog {
                 return Err(ServerError::retryable(POSITION_LOST, "scripted"));
             }
             for (&offset, &good) in partition.records.range(from..) {
-                if taken == most || block.is_full(limits) {
-                    return Ok(taken as usize);
-                }
                 let value = if good { &self.values.good } else { &self.values.bad };
                 let place = (number, offset, epoch);
                 block.push(place, LOGGED_AT_MS, (None, Some(value)), std::iter::empty());
                 member.read.insert(number, offset + 1);
                 world.counts.read += 1;
                 taken += 1;
+                if taken == most || block.is_full(limits) {
+                    return Ok(taken as usize);
+                }
             }
         }
         Ok(taken as usize)
@@ -206,12 +209,14 @@ impl Log for SimLog {
     }
 
     fn pause(&self) -> Result<(), ServerError> {
-        lock(&self.broker).member(self.id).paused = true;
+        let mut world = lock(&self.broker);
+        let member = world.member(self.id);
+        member.paused = member.epochs.keys().copied().collect();
         Ok(())
     }
 
     fn resume(&self) -> Result<(), ServerError> {
-        lock(&self.broker).member(self.id).paused = false;
+        lock(&self.broker).member(self.id).paused.clear();
         Ok(())
     }
 

@@ -71,7 +71,8 @@ pub(super) struct Member {
     pub leaving: BTreeSet<i32>,
     /// Where it reads next.
     pub read: BTreeMap<i32, i64>,
-    pub paused: bool,
+    /// Partitions that are not fetched.
+    pub paused: BTreeSet<i32>,
     pub notices: Vec<Notice>,
     /// A commit is under way: an assignment ends only after it.
     pub gate: bool,
@@ -242,6 +243,8 @@ impl Member {
     pub(super) fn begin(&mut self, partition: i32, start: Start, committed: Option<i64>) {
         self.epoch += 1;
         let epoch = self.epoch;
+        // A partition that is assigned is fetched.
+        self.paused.remove(&partition);
         // An ending that it has not heard of is over too.
         self.leaving.remove(&partition);
         self.ends.retain(|ending| *ending != partition);
