@@ -163,8 +163,7 @@ impl DeadLetters {
     pub(super) fn read(&mut self) -> Result<(), String> {
         let mut ends = Vec::new();
         for partition in (0..).take(self.next.len()) {
-            let bounds = self.client.fetch_watermarks(&self.topic, partition, WAIT);
-            ends.push(bounds.map_err(|error| error.to_string())?.1);
+            ends.push(self.end(partition)?);
         }
         let began = Instant::now();
         while self.next.iter().zip(&ends).any(|(next, end)| next < end) {
@@ -180,6 +179,23 @@ impl DeadLetters {
             self.places.extend(place);
         }
         Ok(())
+    }
+
+    /// Where a partition ends. A client may take a topic for unknown long after the broker has come
+    /// back, and has to ask anew.
+    fn end(&self, partition: i32) -> Result<i64, String> {
+        let began = Instant::now();
+        loop {
+            let error = match self.client.fetch_watermarks(&self.topic, partition, WAIT) {
+                Ok((_, high)) => return Ok(high),
+                Err(error) if began.elapsed() > 2 * WAIT => return Err(error.to_string()),
+                Err(error) => error,
+            };
+            if self.client.fetch_metadata(Some(&self.topic), WAIT).is_err() {
+                return Err(error.to_string());
+            }
+            std::thread::sleep(PROBE);
+        }
     }
 }
 
