@@ -182,7 +182,13 @@ impl Consumer {
         };
         let start = flow::Start { reason, ..start };
         let offset = Offset::Offset(start.position);
+        // The assignment may have ended since, and does not end from here on.
         let _reading = self.reading.blocking_lock();
+        let ownership = self.inner.context();
+        let _gate = lock(&ownership.gate);
+        if !lock(&ownership.state).epochs.contains_key(&partition) {
+            return Ok(());
+        }
         if self.inner.seek(&self.topic, partition, offset, ASK_TIMEOUT).is_err() {
             // A partition whose position was lost is not fetched any more, and cannot be sought.
             let list = self.list(std::iter::once((partition, offset)))?;
@@ -190,7 +196,7 @@ impl Consumer {
             let anew = anew.and_then(|()| self.inner.incremental_assign(&list));
             anew.map_err(|error| server_error(&error))?;
         }
-        lock(&self.inner.context().state).begin([(partition, start, Some(position))]);
+        lock(&ownership.state).begin([(partition, start, Some(position))]);
         Ok(())
     }
 
