@@ -126,6 +126,28 @@ fn defaults_of_the_struct_are_those_of_the_schema() {
 }
 
 #[test]
+fn fields_in_another_order_and_unknown_ones_are_told_apart() {
+    let mut schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
+    let fields = schema["fields"].as_array_mut().unwrap();
+    fields.reverse();
+    let unknown = serde_json::json!({"name": "unknown", "type": {"type": "map", "values": "long"}});
+    fields.insert(3, unknown);
+    let writer = schema.to_string();
+    let parsed = Schema::parse_str(&writer).unwrap();
+    let newest = Schema::parse_str(NEWEST).unwrap();
+    for (name, example) in examples() {
+        let ip = example.client_ip_bytes();
+        let click = example.click(ip.as_deref());
+        let Value::Record(mut values) = read(&newest, &encode(&click), &newest) else { panic!() };
+        values.reverse();
+        let some = Value::Map([("slug".to_owned(), Value::Long(7))].into());
+        values.insert(3, ("unknown".into(), some));
+        let datum = write(&parsed, Value::Record(values));
+        assert_eq!(Decoder::new(&writer).unwrap().decode(&datum).unwrap(), click, "{name}");
+    }
+}
+
+#[test]
 fn an_oversized_length_allocates_nothing() {
     // slug's length prefix says 2^55 bytes.
     let mut datum = vec![7; 16];

@@ -1,7 +1,10 @@
 //! Remembers what was made of a text, because the same texts come again and again.
 
+use std::hash::BuildHasher as _;
+
 use foldhash::fast::RandomState;
-use std::collections::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Bytes of texts that are remembered; beyond, all is forgotten and begins anew.
 const BYTES_MAX: usize = 1 << 20;
@@ -9,29 +12,37 @@ const BYTES_MAX: usize = 1 << 20;
 /// Answers by text. What is asked must depend on the text alone.
 #[derive(Debug)]
 pub(super) struct Memo<V> {
-    known: HashMap<Box<str>, V, RandomState>,
+    known: HashTable<(Box<str>, V)>,
+    /// Seeded at random, for whoever sends clicks chooses the texts.
+    hasher: RandomState,
     bytes: usize,
 }
 
 impl<V> Default for Memo<V> {
     fn default() -> Self {
-        Self { known: HashMap::default(), bytes: 0 }
+        Self { known: HashTable::new(), hasher: RandomState::default(), bytes: 0 }
     }
 }
 
 impl<V> Memo<V> {
     /// The answer to `text`, made by `make` when it is not remembered.
     pub(super) fn get(&mut self, text: &str, make: impl FnOnce(&str) -> V) -> &V {
-        if !self.known.contains_key(text) {
-            if self.bytes > BYTES_MAX {
-                self.known.clear();
-                self.bytes = 0;
-            }
-            // What an entry takes besides its text counts too.
-            self.bytes += text.len() + 64;
-            self.known.insert(text.into(), make(text));
+        if self.bytes > BYTES_MAX {
+            self.known.clear();
+            self.bytes = 0;
         }
-        &self.known[text]
+        let Self { known, hasher, bytes } = self;
+        let hash = |text: &str| hasher.hash_one(text);
+        let found = known.entry(hash(text), |(own, _)| **own == *text, |(own, _)| hash(own));
+        let entry = match found {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(entry) => {
+                // What an entry takes besides its text counts too.
+                *bytes += text.len() + 64;
+                entry.insert((text.into(), make(text)))
+            }
+        };
+        &entry.into_mut().1
     }
 }
 

@@ -164,16 +164,22 @@ impl<'a> Record<'a> {
 
     /// Its headers, in order.
     pub fn headers(self) -> impl Iterator<Item = Header<'a>> {
-        let Range { start, end } = self.entry.headers;
-        self.block.headers[start as usize..end as usize].iter().map(move |(name, value)| Header {
-            name: std::str::from_utf8(self.block.slice(name)).unwrap_or_default(),
-            value: value.as_ref().map(|range| self.block.slice(range)),
+        self.raw_headers().map(|(name, value)| Header {
+            name: std::str::from_utf8(name).unwrap_or_default(),
+            value,
         })
     }
 
     /// The first header of that name.
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
-        self.headers().find(|header| header.name == name).and_then(|header| header.value)
+        self.raw_headers().find(|(own, _)| *own == name.as_bytes()).and_then(|(_, value)| value)
+    }
+
+    fn raw_headers(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        let Range { start, end } = self.entry.headers;
+        self.block.headers[start as usize..end as usize].iter().map(move |(name, value)| {
+            (self.block.slice(name), value.as_ref().map(|range| self.block.slice(range)))
+        })
     }
 }
 
