@@ -33,6 +33,7 @@ soak: prerequisites ## as chaos, however many faults come; SEED= SECONDS= bound 
 
 bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PERF=1
 	@cargo build --release --workspace --bin bench --bin processors --bin stack
+	target/release/processors rules fetch --rules .stack/rules
 	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PERF="$(PERF)" target/release/bench
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
@@ -58,6 +59,7 @@ trap 'kill $$fetch 2>/dev/null || true' EXIT
 cargo build --workspace --bins
 wait $$fetch
 trap - EXIT
+target/debug/processors rules fetch --rules .stack/rules
 endef
 
 # An independent Kafka client for the contract tests.

@@ -17,6 +17,8 @@ const LINKS_MAX: usize = 128;
 pub struct Encoded {
     /// What it covers.
     pub spans: Spans,
+    /// Number of the snapshot of the rules that made its rows.
+    pub rules: u64,
     /// Records, good and bad.
     pub records: usize,
     /// Its rows, by [`stretch`] of days.
@@ -52,6 +54,8 @@ impl Bad {
 pub struct Batch {
     /// What it covers.
     pub spans: Spans,
+    /// Number of the snapshot of the rules that made all of its rows.
+    pub rules: u64,
     /// Records, good and bad.
     pub records: usize,
     /// Bytes held.
@@ -67,8 +71,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether a block may join: all rows of a batch are made by one snapshot of the rules.
+    pub fn takes(&self, block: &Encoded) -> bool {
+        self.records == 0 || self.rules == block.rules
+    }
+
     /// Takes in the block that was read next.
     pub fn join(&mut self, block: Encoded) {
+        self.rules = block.rules;
         self.spans.extend(&block.spans);
         self.records += block.records;
         self.bytes += block.bytes();

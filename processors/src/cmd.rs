@@ -3,6 +3,7 @@
 mod audit;
 mod breaker;
 mod check;
+mod rules;
 mod run;
 mod setup;
 
@@ -36,6 +37,8 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Give leave for bad records that stopped the processors.
     Breaker(breaker::BreakerArgs),
+    /// Get the rule tables by which clicks are enriched, or show them.
+    Rules(rules::RulesCommand),
 }
 
 /// Drained, done, balanced.
@@ -56,12 +59,14 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Run(args) => args.servers.to_string(),
         Command::Audit(args) => args.servers.to_string(),
         Command::Breaker(args) => args.servers.to_string(),
+        Command::Rules(_) => String::new(),
     };
     let outcome = match command {
         Command::Setup(args) => setup::setup(args).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Audit(args) => audit::audit(args).await,
         Command::Breaker(args) => breaker::breaker(args).await.map(|()| DONE),
+        Command::Rules(args) => rules::rules(&args),
     };
     match outcome {
         Ok(code) => code.into(),

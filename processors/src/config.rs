@@ -151,6 +151,20 @@ fn without_secrets(url: &str) -> String {
     }
 }
 
+/// The rules.
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    /// Folder of the rule tables; a file that changes in it is used without a restart.
+    #[arg(
+        long,
+        env = "CLICKTRAIL_RULES",
+        value_name = "DIR",
+        default_value = "rules",
+        global = true
+    )]
+    pub rules: PathBuf,
+}
+
 /// The group's work.
 #[derive(Debug, Args)]
 pub struct RunArgs {

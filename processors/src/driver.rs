@@ -206,7 +206,7 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
     /// Sends on what is ready to be sent on, and lets reading go on or wait.
     fn advance(&mut self) -> Result<(), ServerError> {
         self.gather.cut_when_full(&self.pipeline);
-        if self.gather.is_due() && self.has_room() {
+        while self.gather.is_due() && self.has_room() {
             self.hand_over()?;
             self.gather.cut_when_full(&self.pipeline);
         }

@@ -5,28 +5,42 @@
 
 mod bot;
 mod campaign;
+mod continent;
+mod geo;
 mod memo;
 mod referrer;
+mod rules;
 mod user_agent;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 pub use bot::BotClass;
 pub use campaign::Campaign;
+pub use geo::Place;
+pub use rules::{Rules, Table, checksum};
 pub use user_agent::Agent;
 
+use self::continent::continent;
+use self::geo::Places;
 use self::memo::Memo;
 use schemas::RawClick;
 
-/// Raised whenever any rule below decides differently.
-pub const ENRICH_VERSION: u32 = 1;
-
-/// Which user agent rules are in use.
-pub const UA_RULES_VERSION: &str = "woothee-0.13.0";
+/// Raised whenever any rule that is written in this folder decides differently. (What stands in
+/// the tables of [`Rules`] has versions of its own, which follow from their bytes.)
+pub const ENRICH_VERSION: u32 = 2;
 
 /// What the rules say of one click.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Enrichment<'a> {
+    /// Versions of the tables that decided.
+    pub versions: Versions<'a>,
+    /// Continent of the country.
+    pub continent: &'static str,
+    /// By the address, else by the edge's own word.
+    pub country: &'a str,
+    /// Where the address is.
+    pub place: &'a Place,
     /// Browser, system, device.
     pub agent: &'a Agent,
     /// What kind of machine, if not a person.
@@ -41,10 +55,21 @@ pub struct Enrichment<'a> {
     pub language: &'a str,
 }
 
+/// Versions of the tables that decided; empty: there was no such table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the version of one table")]
+pub struct Versions<'a> {
+    pub geo: &'a str,
+    pub user_agents: &'a str,
+    pub crawlers: &'a str,
+}
+
 /// Applies all rules, remembering in bounded memory what they made of which text. What comes out
-/// depends on the click alone.
+/// depends on the click and on the snapshot of the rules alone.
 #[derive(Debug, Default)]
 pub struct Enricher {
+    rules: Arc<Rules>,
+    places: Places,
     agents: Memo<Agent>,
     referrers: Memo<String>,
     targets: Memo<(String, Campaign)>,
@@ -52,15 +77,47 @@ pub struct Enricher {
 }
 
 impl Enricher {
+    /// One that remembers nothing yet.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Goes by `rules` from now on; what others made is forgotten.
+    pub fn follow(&mut self, rules: &Arc<Rules>) {
+        if !Arc::ptr_eq(&self.rules, rules) {
+            *self = Self::new(Arc::clone(rules));
+        }
+    }
+
     /// Applies all rules.
-    pub fn enrich(&mut self, click: &RawClick<'_>) -> Enrichment<'_> {
+    pub fn enrich<'a>(&'a mut self, click: &RawClick<'a>) -> Enrichment<'a> {
         let text = Option::unwrap_or_default;
-        let agent = self.agents.get(text(click.user_agent), Agent::of);
+        let rules = &*self.rules;
+        let agent = self.agents.get(text(click.user_agent), |text| Agent::of(text, rules));
+        let place = match &rules.geo {
+            Some(geo) => self.places.of(geo, click.client_ip.unwrap_or_default()),
+            None => Place::UNKNOWN,
+        };
+        let country = match place.country.as_str() {
+            "" => text(click.edge_country),
+            country => country,
+        };
+        let continent = continent(country);
+        // What an edge says of an address that it does not know (`XX`, `T1`) is no country.
+        let country = if continent.is_empty() { "" } else { country };
         let (target_host, campaign) = self.targets.get(text(click.target_url), |target| {
             (referrer::host(target), Campaign::of_target(target))
         });
         let visited = Campaign::of_visited(text(click.query), campaign);
         Enrichment {
+            versions: Versions {
+                geo: rules.version(Table::Geo),
+                user_agents: rules.version(Table::UserAgents),
+                crawlers: rules.version(Table::Crawlers),
+            },
+            continent,
+            country,
+            place,
             bot: BotClass::of(click, agent),
             agent,
             referrer_host: self.referrers.get(text(click.referer), referrer::host),

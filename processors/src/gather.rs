@@ -1,5 +1,5 @@
 //! What was read and is not on its way yet: a block that grows, blocks that are being encoded, and
-//! the batch that they join in the order of the log.
+//! the batch that they join in the order of the log. A block of newer rules closes the batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -81,7 +81,12 @@ impl Gather {
 
     fn is_full(&self) -> bool {
         let Limits { rows_max, bytes_max } = self.pace.limits;
-        self.batch.records >= rows_max || self.batch.bytes >= bytes_max
+        self.batch.records >= rows_max || self.batch.bytes >= bytes_max || self.is_closed()
+    }
+
+    /// Whether the next block is there and was made by other rules than the batch.
+    fn is_closed(&self) -> bool {
+        self.early.get(&(self.joined + 1)).is_some_and(|next| !self.batch.takes(next))
     }
 
     /// Records that wait.
@@ -119,7 +124,9 @@ impl Gather {
         self.cut_since.push_back(since);
         let (number, block) = (self.cut, std::mem::replace(&mut self.block, pipeline.block()));
         let pipeline = Arc::clone(pipeline);
-        self.encoding.spawn(async move { Ok((number, pipeline.encode(block).await?)) });
+        // Taken here, where blocks are in order: a later block never has older rules.
+        let rules = pipeline.rules();
+        self.encoding.spawn(async move { Ok((number, pipeline.encode(block, rules).await?)) });
     }
 
     /// When what was read is to be sent, however little it is; `lag` records are in the log
@@ -152,13 +159,20 @@ impl Gather {
         let (number, encoded) =
             encoded.map_err(|error| ServerError::fatal("task_panicked", error))??;
         self.early.insert(number, encoded);
-        while let Some(encoded) = self.early.remove(&(self.joined + 1)) {
+        self.settle();
+        Ok(())
+    }
+
+    /// Lets blocks join that are next.
+    fn settle(&mut self) {
+        while !self.is_closed()
+            && let Some(encoded) = self.early.remove(&(self.joined + 1))
+        {
             self.joined += 1;
             let since = self.cut_since.pop_front();
             self.batch_since = self.batch_since.or(since);
             self.batch.join(encoded);
         }
-        Ok(())
     }
 
     /// Whether the batch is to be sent now.
@@ -172,6 +186,42 @@ impl Gather {
             self.flush = None;
         }
         self.batch_since = None;
-        std::mem::take(&mut self.batch)
+        let batch = std::mem::take(&mut self.batch);
+        self.settle();
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The batches (rules, records) that blocks of these rules make, which finish in `order`.
+    fn batches(rules: &[u64], order: &[usize]) -> Vec<(u64, usize)> {
+        let limits = Limits { rows_max: 1_000, bytes_max: 1 << 20 };
+        let mut gather = Gather::new(Pace { limits }, 4);
+        gather.cut = rules.len() as u64;
+        gather.flush = Some(gather.cut);
+        let mut batches = Vec::new();
+        for &block in order {
+            let encoded = Encoded { rules: rules[block], records: 10, ..Encoded::default() };
+            gather.join(Ok(Ok((block as u64 + 1, encoded)))).unwrap();
+            while gather.is_due() {
+                let batch = gather.take();
+                batches.push((batch.rules, batch.records));
+            }
+        }
+        assert!(gather.is_empty() && gather.early.is_empty());
+        batches
+    }
+
+    #[test]
+    fn every_batch_is_made_by_one_snapshot_of_the_rules() {
+        let expected = [(1, 20), (2, 40), (3, 10)];
+        let rules = [1, 1, 2, 2, 2, 2, 3];
+        for order in [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [2, 6, 0, 4, 1, 5, 3]] {
+            assert_eq!(batches(&rules, &order), expected, "{order:?}");
+        }
+        assert_eq!(batches(&[1, 2, 1], &[2, 1, 0]), [(1, 10), (2, 10), (1, 10)]);
     }
 }

@@ -25,6 +25,7 @@ pub mod decoders;
 pub mod kafka;
 pub mod registry;
 pub mod retry;
+pub mod rules;
 pub mod scratch;
 
 pub mod audit;

@@ -1,6 +1,7 @@
 //! Every metric of the processors: names, units and labels stand here and nowhere else.
 
 mod audit;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -15,6 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::flow::Limits;
 
 pub use audit::AuditMetrics;
+pub use rules::RuleMetrics;
 
 /// A code of `error`, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

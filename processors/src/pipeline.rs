@@ -22,12 +22,13 @@ use crate::clickhouse::{Columns, Insert, Pass, Rows};
 use crate::dead_letter;
 use crate::decode::{decode, framed};
 use crate::decoders::{Decoders, Known};
-use crate::enrich::Enricher;
+use crate::enrich::{Enricher, Rules};
 use crate::error::{RecordError, ServerError};
 use crate::flow::{Block, Breaker, Held, Record, Verdict};
 use crate::metrics::Metrics;
 use crate::retry::until_done;
 use crate::row::{ClickRow, Place};
+use crate::rules::Current;
 use crate::trace::{link, traceparent};
 
 /// How often a held batch looks whether it can be decided.
@@ -71,6 +72,7 @@ pub struct Pipeline<T, L> {
     tables: T,
     letters: L,
     pub(crate) metrics: Metrics,
+    rules: Current,
     breaker: Mutex<Breaker>,
     /// Batches whose rows are durable and whose bad records wait for the breaker.
     held: AtomicUsize,
@@ -90,12 +92,24 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
             tables,
             letters,
             metrics,
+            rules: Current::default(),
             breaker: Mutex::default(),
             held: AtomicUsize::new(0),
             desks: Mutex::default(),
             spare: Mutex::default(),
             began: Instant::now(),
         }
+    }
+
+    /// The same, by these rules instead of none.
+    #[must_use]
+    pub fn ruled_by(self, rules: Current) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The snapshot of the rules to be used now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
     }
 
     /// An empty block.
@@ -110,14 +124,22 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Decodes, enriches and encodes a block, waiting as long as the registry is away.
+    /// Decodes, enriches by `rules` and encodes a block, waiting as long as the registry is away.
     ///
     /// # Errors
     /// Only fatal ones.
-    pub async fn encode(self: Arc<Self>, block: Block) -> Result<Encoded, ServerError> {
+    pub async fn encode(
+        self: Arc<Self>,
+        block: Block,
+        rules: Arc<Rules>,
+    ) -> Result<Encoded, ServerError> {
         let known = self.schemas(&block).await?;
         let mut desk = lock(&self.desks).pop().unwrap_or_default();
-        let encoded = self.judge(&block, &known, &mut desk);
+        desk.enricher.follow(&rules);
+        let mut encoded = self.judge(&block, &known, &mut desk);
+        if let Ok(encoded) = &mut encoded {
+            encoded.rules = rules.number();
+        }
         lock(&self.desks).push(desk);
         lock(&self.spare).push(block);
         encoded

@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use schemas::RawClick;
 use serde::Serialize;
 
-use crate::enrich::{ENRICH_VERSION, Enrichment, UA_RULES_VERSION};
+use crate::enrich::{ENRICH_VERSION, Enrichment};
 
 /// Where a record stood in the log.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +75,15 @@ pub struct ClickRow<'a> {
     pub enrich_version: u32,
     pub geo_db_build: &'a str,
     pub ua_rules_version: &'a str,
+    pub country: &'a str,
+    pub continent: &'a str,
+    pub region: &'a str,
+    pub city: &'a str,
+    pub browser_major: &'a str,
+    pub device_brand: &'a str,
+    pub device_model: &'a str,
+    pub bot_name: &'a str,
+    pub bot_rules_version: &'a str,
 }
 
 impl<'a> ClickRow<'a> {
@@ -126,8 +135,17 @@ impl<'a> ClickRow<'a> {
             logged_at: place.logged_at_ms,
             trace_id: place.trace_id,
             enrich_version: ENRICH_VERSION,
-            geo_db_build: "",
-            ua_rules_version: UA_RULES_VERSION,
+            geo_db_build: enriched.versions.geo,
+            ua_rules_version: enriched.versions.user_agents,
+            country: enriched.country,
+            continent: enriched.continent,
+            region: &enriched.place.region,
+            city: &enriched.place.city,
+            browser_major: &enriched.agent.browser_major,
+            device_brand: &enriched.agent.device_brand,
+            device_model: &enriched.agent.device_model,
+            bot_name: &enriched.agent.bot_name,
+            bot_rules_version: enriched.versions.crawlers,
         }
     }
 }

@@ -24,7 +24,8 @@ pub fn setup(world: &World, database: &str) {
 pub fn start(world: &World, database: &str, group: &str) -> (Child, String) {
     let admin = free_port().to_string();
     let mut command = world.command("processors", &[("CLICKHOUSE_DATABASE", database)]);
-    command.args(["run", "--group", group, "--admin-listen", &admin]);
+    command.args(["run", "--group", group, "--admin-listen", &admin, "--rules"]);
+    command.arg(harness::rules::folder());
     (world.start(command), format!("http://{admin}"))
 }
 

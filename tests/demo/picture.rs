@@ -1,4 +1,4 @@
-//! A small picture of the result in the terminal.
+//! A small picture of the result in the terminal. Countries are DB-IP's, whose licence wants it said.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use crate::tables::Tables;
 
 const WIDTH: u64 = 40;
 
-/// Clicks by hour of the day, top links, people against bots.
+/// Clicks by hour of the day, top links, people against bots, countries and browsers of people.
 pub fn draw(tables: &Tables) -> Result<()> {
     bars(
         tables,
@@ -24,6 +24,18 @@ pub fn draw(tables: &Tables) -> Result<()> {
         tables,
         "people and bots",
         "SELECT if(is_bot, bot_class, 'people') AS who, count() AS n FROM clicks GROUP BY who ORDER BY n DESC",
+    )?;
+    bars(
+        tables,
+        "countries, people only (IP Geolocation by DB-IP, https://db-ip.com)",
+        "SELECT if(country = '', 'unknown', country) AS place, count() AS n FROM clicks WHERE NOT is_bot \
+         GROUP BY place ORDER BY n DESC, place LIMIT 8",
+    )?;
+    bars(
+        tables,
+        "browsers, people only",
+        "SELECT if(browser = '', 'unknown', concat(browser, ' ', browser_major)) AS name, count() AS n \
+         FROM clicks WHERE NOT is_bot GROUP BY name ORDER BY n DESC, name LIMIT 8",
     )
 }
 

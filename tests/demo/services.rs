@@ -43,6 +43,7 @@ impl Services {
         env.push(("CLICKTRAIL_PRODUCER_ADMIN_LISTEN", free(9180)?.to_string()));
         env.push(("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", free(9181)?.to_string()));
         env.push(("CLICKTRAIL_LINKS", links.display().to_string()));
+        env.push(("CLICKTRAIL_RULES", harness::rules::folder().display().to_string()));
         Ok(Self { env, logs, links, listen, children: Vec::new() })
     }
 
@@ -179,7 +180,7 @@ Three things to try, in another terminal at the top of the clone, after  . .demo
 1. Click, and see the row within a second:
      curl -si {redirects} | head -3
      curl -s \"$CLICKHOUSE_URL/?database=$CLICKHOUSE_DATABASE\" -u \"$CLICKHOUSE_USER:$CLICKHOUSE_PASSWORD\" \\
-       -d 'SELECT occurred_at, slug, outcome, browser, bot_class FROM clicks ORDER BY occurred_at DESC LIMIT 3'
+       -d 'SELECT occurred_at, slug, outcome, country, browser, bot_class FROM clicks ORDER BY occurred_at DESC LIMIT 3'
 2. Replay all of history with Kafka's own tool, and see that no number changes:
      kill {pid}          # the processors: they finish and commit what they have
      java -cp \"$KAFKA_LIBS/*\" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand \\

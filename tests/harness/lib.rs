@@ -13,6 +13,7 @@ mod kafka;
 mod own;
 mod ports;
 mod registry;
+pub mod rules;
 mod sample;
 pub mod sim;
 mod trace;

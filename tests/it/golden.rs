@@ -3,10 +3,11 @@
 //! `UPDATE_GOLDEN=1` writes them anew; the diff then shows what a changed rule changes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use harness::root;
+use harness::{root, rules};
 use processors::decode::decode;
-use processors::enrich::Enricher;
+use processors::enrich::{ENRICH_VERSION, Enricher, Rules};
 use processors::row::{ClickRow, Place};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
 use serde_json::Value;
@@ -25,7 +26,7 @@ fn examples() -> Vec<PathBuf> {
 }
 
 /// The row of an example, through the wire format and back.
-fn row(example: &Example) -> String {
+fn row(example: &Example, rules: &Arc<Rules>) -> String {
     let ip = example.client_ip_bytes();
     let mut value = Vec::new();
     Encoder::new(SchemaId(1)).unwrap().encode(&example.click(ip.as_deref()), &mut value).unwrap();
@@ -34,7 +35,7 @@ fn row(example: &Example) -> String {
     let click = decode(&Decoder::new(NEWEST).unwrap(), datum, logged_at_ms).unwrap();
     let trace_id = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
     let place = Place { topic: "clicks.raw.v1", partition: 3, offset: 41, logged_at_ms, trace_id };
-    let mut enricher = Enricher::default();
+    let mut enricher = Enricher::new(Arc::clone(rules));
     let enriched = enricher.enrich(&click);
     let mut row = serde_json::to_value(ClickRow::new(&click, &enriched, place)).unwrap();
     for field in ["event_id", "trace_id"] {
@@ -63,21 +64,86 @@ fn difference(expected: &str, row: &str) -> String {
         .collect()
 }
 
+/// A complaint, if the rules decide otherwise of the same click and still bear the same versions:
+/// rows of before and after could then not be told apart.
+fn decided_anew(expected: &str, row: &str) -> String {
+    let read = |text| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let (old, new) = (read(expected), read(row));
+    let versions = ["enrich_version", "geo_db_build", "ua_rules_version", "bot_rules_version"];
+    let same = |names: &[&str]| names.iter().all(|name| old[*name] == new[*name]);
+    let is_the_same_click = same(&FACTS);
+    if expected.is_empty() || expected == row || !is_the_same_click || !same(&versions) {
+        return String::new();
+    }
+    format!(
+        "the rules have changed and the versions have not: raise ENRICH_VERSION, now \
+         {ENRICH_VERSION}\n{}",
+        difference(expected, row)
+    )
+}
+
+/// What a click is, whatever the rules.
+const FACTS: [&str; 24] = [
+    "occurred_at",
+    "event_id",
+    "origin",
+    "source",
+    "domain",
+    "slug",
+    "query",
+    "link_id",
+    "link_version",
+    "outcome",
+    "status",
+    "target_url",
+    "method",
+    "scheme",
+    "http_version",
+    "client_ip",
+    "client_ip_policy",
+    "visitor_id",
+    "identifiers_stripped",
+    "user_agent",
+    "referer",
+    "edge_country",
+    "latency_us",
+    "logged_at",
+];
+
+#[test]
+fn a_rule_that_decides_otherwise_needs_another_version() {
+    let old = r#"{"slug": "a", "device": "desktop", "enrich_version": 7}"#;
+    for (new, complains) in [
+        (r#"{"slug": "a", "device": "mobile", "enrich_version": 7}"#, true),
+        (r#"{"slug": "a", "device": "desktop", "enrich_version": 7, "city": ""}"#, true),
+        (r#"{"slug": "a", "device": "mobile", "enrich_version": 8}"#, false),
+        (r#"{"slug": "b", "device": "mobile", "enrich_version": 7}"#, false),
+        (old, false),
+    ] {
+        assert_eq!(!decided_anew(old, new).is_empty(), complains, "{new}");
+    }
+    assert_eq!(decided_anew("", old), "");
+}
+
 #[test]
 fn every_published_example_becomes_the_row_that_its_golden_file_says() {
     let folder = root().join("tests/fixtures/rows");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let rules = rules::pinned();
     let mut wrong = String::new();
     let mut expected_files = Vec::new();
     for path in examples() {
         let name = path.file_name().unwrap().to_owned();
         let example = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let row = row(&example);
+        let row = row(&example, &rules);
         let golden = folder.join(&name);
-        if update {
-            std::fs::write(&golden, &row).unwrap();
-        }
         let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        wrong += &decided_anew(&expected, &row);
+        if update && wrong.is_empty() {
+            std::fs::write(&golden, &row).unwrap();
+            expected_files.push(name);
+            continue;
+        }
         if expected != row {
             wrong += &format!("{}:\n{}", golden.display(), difference(&expected, &row));
         }

@@ -17,6 +17,7 @@ mod model;
 mod positions;
 mod redirect;
 mod replay;
+mod rules;
 mod seeded;
 mod sim;
 mod telemetry;

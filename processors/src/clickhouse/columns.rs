@@ -141,6 +141,15 @@ columns! {
     enrich_version u32,
     geo_db_build word,
     ua_rules_version word,
+    country word,
+    continent by(country),
+    region word,
+    city word,
+    browser_major by(user_agent),
+    device_brand by(user_agent),
+    device_model by(user_agent),
+    bot_name by(user_agent),
+    bot_rules_version word,
 }
 
 impl Columns {
@@ -160,11 +169,15 @@ mod tests {
 
     #[test]
     fn columns_stand_in_the_order_of_the_migration() {
-        let ddl = include_str!("../../migrations/0001_click_versions.sql");
-        let columns: Vec<_> = ddl
+        let made = include_str!("../../migrations/0001_click_versions.sql")
             .lines()
             .filter_map(|line| line.strip_prefix("    "))
-            .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+            .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
+        let added = [include_str!("../../migrations/0100_enrichment.sql")].into_iter();
+        let added = added.flat_map(str::lines);
+        let added = added.filter_map(|line| line.trim().strip_prefix("ADD COLUMN IF NOT EXISTS "));
+        let columns: Vec<_> = made
+            .chain(added)
             .filter_map(|line| line.split_whitespace().next())
             .filter(|column| *column != "ingested_at")
             .collect();

@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::check::preflight;
 use super::say;
 use crate::clickhouse::{Server, Table};
-use crate::config::{RunArgs, Servers};
+use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decoders::Decoders;
 use crate::driver::Driver;
 use crate::error::ServerError;
 use crate::kafka::{Consumer, DeadLetters};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RuleMetrics};
 use crate::pipeline::Pipeline;
 use crate::retry::until_done;
+use crate::rules::Shelf;
 
 /// What `run` needs to know.
 #[derive(Debug, Args)]
@@ -29,6 +30,8 @@ pub struct RunCommand {
     pub(super) servers: Servers,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
 }
 
 pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
@@ -38,8 +41,14 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let terms = args.run.terms(&brokers);
     let mut registry = MetricRegistry::default();
     let metrics = Metrics::register(&mut registry, terms.pace.limits);
+    let rule_metrics = RuleMetrics::register(&mut registry);
+    let folder = args.rules.rules.clone();
+    let shelf = tokio::task::spawn_blocking(move || Arc::new(Shelf::open(&folder, rule_metrics)));
+    let shelf = shelf.await.map_err(|error| ServerError::fatal("task_panicked", error))?;
     let ready = Arc::new(AtomicBool::new(false));
-    let admin = serve_admin(&args.run, registry, Arc::clone(&ready), shutdown.clone()).await?;
+    let probe = probe(Arc::clone(&ready), Arc::clone(&shelf));
+    let mut beside = serve_admin(&args.run, registry, probe, shutdown.clone()).await?;
+    beside.spawn(Arc::clone(&shelf).watch(shutdown.clone()));
 
     let server = args.servers.clickhouse.server()?;
     let table = tokio::select! {
@@ -48,13 +57,14 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     };
     let decoders = Decoders::new(args.servers.registry.registry()?);
     let letters = DeadLetters::open(&brokers, &topic.dead_letters())?;
-    let pipeline = Pipeline::new(topic.as_str(), decoders, table, letters, metrics.clone());
+    let pipeline = Pipeline::new(topic.as_str(), decoders, table, letters, metrics.clone())
+        .ruled_by(shelf.current());
     let consumer = Consumer::join(&brokers, &args.run.group(), topic.as_str())?;
     ready.store(true, Ordering::Relaxed);
     tracing::info!(%topic, group = args.run.group, ?server, ?brokers, "running");
     let outcome = Driver::new(consumer, pipeline, terms).run(shutdown.clone()).await;
     shutdown.cancel();
-    drop(admin);
+    drop(beside);
     outcome?;
     say(format_args!(
         "run: records={} rows={} batches={}",
@@ -82,10 +92,24 @@ async fn open(servers: &Servers, server: &Server, metrics: &Metrics) -> Result<T
     }
 }
 
+/// Whether it works, and which rules it works without.
+fn probe(ready: Arc<AtomicBool>, shelf: Arc<Shelf>) -> impl Fn() -> Health + Send + Sync {
+    move || {
+        if !ready.load(Ordering::Relaxed) {
+            return Health::NotReady("waiting for ClickHouse, broker or registry".to_owned());
+        }
+        let wrong = shelf.wrong();
+        match wrong.is_empty() {
+            true => Health::Ready,
+            false => Health::Degraded(wrong),
+        }
+    }
+}
+
 async fn serve_admin(
     args: &RunArgs,
     registry: MetricRegistry,
-    ready: Arc<AtomicBool>,
+    probe: impl Fn() -> Health + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Result<JoinSet<()>, ServerError> {
     let address = args.admin_listen;
@@ -96,10 +120,6 @@ async fn serve_admin(
         );
         ServerError::fatal("admin_listen", text)
     })?;
-    let probe = move || match ready.load(Ordering::Relaxed) {
-        true => Health::Ready,
-        false => Health::NotReady("waiting for ClickHouse, broker or registry".to_owned()),
-    };
     let mut admin = JoinSet::new();
     admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));
     Ok(admin)

@@ -1,19 +1,30 @@
 //! Whether a click came from a machine, and of what kind. Every click is kept; this only names.
 
+mod crawlers;
+mod words;
+
 use schemas::{Method, RawClick};
+
+pub(super) use crawlers::Crawlers;
 
 use super::Agent;
 
 /// Kind of machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BotClass {
     /// As far as we can tell, a person.
     #[default]
     None,
-    /// Says so itself: a crawler, a monitor, a preview.
+    /// Says so itself: a crawler of any purpose but those below.
     DeclaredCrawler,
-    /// A programming library or command-line client.
+    /// Shows a link's page to those who read a message.
+    LinkPreview,
+    /// Looks whether a page is up, or fast.
+    Monitor,
+    /// A programming library, a command-line client or another program that is no browser.
     HttpLibrary,
+    /// Reads for a language model, or for whoever asks one.
+    AiAgent,
     /// A browser that fetches before anyone clicks.
     Prefetch,
     /// Asked for the head only, as previews do, with a browser's name or not.
@@ -22,58 +33,48 @@ pub enum BotClass {
     EmptyAgent,
 }
 
-/// Beginnings of libraries' names. A browser's agent starts with `Mozilla/` or `Opera/`.
-const LIBRARIES: &[&str] = &[
-    "aiohttp",
-    "apache-httpclient",
-    "axios",
-    "curl",
-    "go-http-client",
-    "guzzlehttp",
-    "java/",
-    "libwww-perl",
-    "node-fetch",
-    "okhttp",
-    "php",
-    "postmanruntime",
-    "python",
-    "ruby",
-    "wget",
-];
+/// What a machine's device is called.
+pub(super) const DEVICE: &str = "bot";
 
-/// Words by which programs declare themselves, where no list of agents knows them.
-const DECLARATIONS: &[&str] = &[
-    "bot",
-    "crawl",
-    "spider",
-    "slurp",
-    "feed",
-    "preview",
-    "monitor",
-    "linkexpanding",
-    "externalhit",
-];
+/// What is known of a user agent before it is judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bots<'r> {
+    /// The list of those that have a name.
+    pub(super) crawlers: Option<&'r Crawlers>,
+    /// Its name, where the rules for user agents know it for a machine.
+    pub(super) spider: Option<&'r str>,
+    /// Whether those rules know neither a system nor a device in it.
+    pub(super) nobody: bool,
+}
 
-impl BotClass {
-    /// What a user agent of that device says of itself.
-    pub(super) fn declared(user_agent: &str, device: &str) -> Self {
-        let text = user_agent.to_ascii_lowercase();
-        if device == "bot" || DECLARATIONS.iter().any(|word| text.contains(word)) {
-            Self::DeclaredCrawler
-        } else if LIBRARIES.iter().any(|name| text.starts_with(name)) {
-            Self::HttpLibrary
-        } else {
-            Self::None
+impl Bots<'_> {
+    /// What a user agent says of itself: the list first, for it has names and purposes, then
+    /// uap-core's own judgement, then words that no browser says.
+    pub(super) fn judge(self, user_agent: &str) -> (BotClass, String) {
+        if user_agent.trim().is_empty() {
+            return (BotClass::None, String::new());
+        }
+        let listed = self.crawlers.and_then(|crawlers| crawlers.find(user_agent));
+        if let Some((class, name)) = listed {
+            return (class, name.to_owned());
+        }
+        let said = words::said(user_agent, self.nobody);
+        match (self.spider, said) {
+            (Some(name), said) => (said.unwrap_or(BotClass::DeclaredCrawler), name.to_owned()),
+            (None, Some(class)) => (class, words::name(user_agent)),
+            (None, None) => (BotClass::None, String::new()),
         }
     }
+}
 
+impl BotClass {
     /// Judges one click; the first rule that holds wins.
     pub fn of(click: &RawClick<'_>, agent: &Agent) -> Self {
-        let purpose = click.purpose.map(str::to_ascii_lowercase).unwrap_or_default();
+        let purpose = click.purpose.unwrap_or_default();
         let nameless = click.user_agent.unwrap_or_default().trim().is_empty();
         if agent.bot.is_bot() {
             agent.bot
-        } else if purpose.contains("prefetch") || purpose.contains("preview") {
+        } else if has(purpose, "prefetch") || has(purpose, "preview") {
             Self::Prefetch
         } else if click.method == Method::Head {
             Self::Head
@@ -94,7 +95,10 @@ impl BotClass {
         match self {
             Self::None => "",
             Self::DeclaredCrawler => "declared_crawler",
+            Self::LinkPreview => "link_preview",
+            Self::Monitor => "monitor",
             Self::HttpLibrary => "http_library",
+            Self::AiAgent => "ai_agent",
             Self::Prefetch => "prefetch",
             Self::Head => "head",
             Self::EmptyAgent => "empty_agent",
@@ -102,31 +106,56 @@ impl BotClass {
     }
 }
 
+/// Whether `text` contains `word`, which is in small letters, however it is written.
+fn has(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::rules::{Rules, Table};
     use super::*;
+
+    const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 
     #[test]
     fn each_kind_is_named() {
-        const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
         let plain = RawClick { method: Method::Get, ..RawClick::new(uuid::Uuid::nil(), 0, "a") };
         let with = |agent| RawClick { user_agent: Some(agent), ..plain };
         let cases = [
             (with(CHROME), BotClass::None),
             (with("Mozilla/5.0 (compatible; bingbot/2.0)"), BotClass::DeclaredCrawler),
-            (with("Slackbot-LinkExpanding 1.0"), BotClass::DeclaredCrawler),
-            (with("facebookexternalhit/1.1"), BotClass::DeclaredCrawler),
+            (with("Slackbot-LinkExpanding 1.0"), BotClass::LinkPreview),
+            (with("facebookexternalhit/1.1"), BotClass::LinkPreview),
+            (with("SomeUptimeMonitor/2"), BotClass::Monitor),
+            (with("ChatGPT-User/1.0"), BotClass::AiAgent),
             (with("curl/8.5.0"), BotClass::HttpLibrary),
             (with("python-requests/2.32"), BotClass::HttpLibrary),
-            (RawClick { purpose: Some("prefetch;prerender"), ..with(CHROME) }, BotClass::Prefetch),
+            (RawClick { purpose: Some("Prefetch;prerender"), ..with(CHROME) }, BotClass::Prefetch),
             (RawClick { method: Method::Head, ..with(CHROME) }, BotClass::Head),
             (plain, BotClass::EmptyAgent),
             (with(""), BotClass::EmptyAgent),
             (RawClick { identifiers_stripped: true, ..plain }, BotClass::None),
         ];
         for (click, expected) in cases {
-            let agent = Agent::of(click.user_agent.unwrap_or_default());
+            let agent = Agent::of(click.user_agent.unwrap_or_default(), &Rules::default());
             assert_eq!(BotClass::of(&click, &agent), expected, "{:?}", click.user_agent);
+        }
+    }
+
+    #[test]
+    fn the_list_gives_name_and_purpose() {
+        let list =
+            br#"[{"pattern": "Ursa\\/", "tags": ["monitoring"]}, {"pattern": "[uU]rsaMinor"}]"#;
+        let rules = Rules::default().with(Table::Crawlers, list.to_vec()).unwrap();
+        for (text, class, name) in [
+            ("Ursa/1.0", BotClass::Monitor, "Ursa"),
+            ("ursaMinor Ursa/1.0", BotClass::DeclaredCrawler, "ursaMinor"),
+            ("Other-Bot/1.0", BotClass::DeclaredCrawler, "Other-Bot"),
+            (CHROME, BotClass::None, ""),
+        ] {
+            let agent = Agent::of(text, &rules);
+            assert_eq!((agent.bot, agent.bot_name.as_str()), (class, name), "{text}");
         }
     }
 }

@@ -1,0 +1,281 @@
+//! Where an address is, by a MaxMind DB file: flat records or nested ones, countries or cities.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use foldhash::fast::RandomState;
+use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
+use serde::de::IgnoredAny;
+
+use super::continent::continent;
+
+/// Places that are kept in memory; beyond, all are forgotten and read anew.
+const PLACES_MAX: usize = 1 << 16;
+/// Addresses whose place is remembered, a power of two.
+const RECENT: usize = 1 << 12;
+/// Characters of a name that are kept.
+const NAME_MAX: usize = 64;
+
+/// The file, whole in memory: nobody can truncate it while it is used.
+pub(super) struct Geo {
+    reader: Reader<Vec<u8>>,
+    build: String,
+}
+
+impl std::fmt::Debug for Geo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Geo").field("build", &self.build).finish_non_exhaustive()
+    }
+}
+
+/// Where an address is. Empty text is unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// ISO 3166-1, such as `DE`.
+    pub country: String,
+    /// ISO 3166-2, such as `DE-BE`, where the file has codes; else its name.
+    pub region: String,
+    /// Its English name.
+    pub city: String,
+}
+
+impl Place {
+    /// That of an address of which nothing is known.
+    pub(super) const UNKNOWN: &'static Self =
+        &Self { country: String::new(), region: String::new(), city: String::new() };
+}
+
+type Path = &'static [PathElement<'static>];
+const COUNTRY: [Path; 3] = [
+    &[PathElement::Key("country"), PathElement::Key("iso_code")],
+    &[PathElement::Key("country_code")],
+    &[PathElement::Key("country")],
+];
+const REGION_CODE: Path =
+    &[PathElement::Key("subdivisions"), PathElement::Index(0), PathElement::Key("iso_code")];
+const REGION: [Path; 3] = [
+    &[
+        PathElement::Key("subdivisions"),
+        PathElement::Index(0),
+        PathElement::Key("names"),
+        PathElement::Key("en"),
+    ],
+    &[PathElement::Key("state1")],
+    &[PathElement::Key("region")],
+];
+const CITY: [Path; 2] = [
+    &[PathElement::Key("city"), PathElement::Key("names"), PathElement::Key("en")],
+    &[PathElement::Key("city")],
+];
+
+impl Geo {
+    /// Reads a whole file: each of its networks, and each record once. (The library's own check
+    /// also wants a description, which real files lack.)
+    ///
+    /// # Errors
+    /// It is no such file, or is broken somewhere.
+    pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, String> {
+        let reader = Reader::from_source(bytes).map_err(|error| error.to_string())?;
+        let data = reader.metadata();
+        let build = format!("{} {}", data.database_type, date(data.build_epoch));
+        let geo = Self { reader, build };
+        geo.read_through().map_err(|error| error.to_string())?;
+        Ok(geo)
+    }
+
+    fn read_through(&self) -> Result<(), MaxMindDbError> {
+        let mut records: HashSet<usize, RandomState> = HashSet::default();
+        for network in self.reader.networks(WithinOptions::default())? {
+            let network = network?;
+            if let Some(record) = network.offset()
+                && records.insert(record)
+            {
+                network.decode::<IgnoredAny>()?;
+            }
+        }
+        match records.is_empty() {
+            true => Err(MaxMindDbError::invalid_database("there is no network in it")),
+            false => Ok(()),
+        }
+    }
+
+    /// What it is, and the day (UTC) on which it was made.
+    pub(super) fn build(&self) -> &str {
+        &self.build
+    }
+
+    /// The file's record of an address: the same number for every address of it.
+    fn record(&self, address: IpAddr) -> Option<usize> {
+        self.reader.lookup(address).ok()?.offset()
+    }
+
+    fn place(&self, address: IpAddr) -> Place {
+        let Ok(found) = self.reader.lookup(address) else { return Place::default() };
+        let text = |path: Path| {
+            let text = found.decode_path::<&str>(path).ok().flatten()?;
+            let kept = text.chars().take(NAME_MAX).collect::<String>();
+            (!kept.is_empty()).then_some(kept)
+        };
+        let first = |paths: &[Path]| paths.iter().find_map(|path| text(path)).unwrap_or_default();
+        let country = first(&COUNTRY);
+        // A code is two letters, and such that it has a continent.
+        let country = if continent(&country).is_empty() { String::new() } else { country };
+        let region = match text(REGION_CODE) {
+            Some(code) if !country.is_empty() => format!("{country}-{code}"),
+            Some(_) | None => first(&REGION),
+        };
+        Place { country, region, city: first(&CITY) }
+    }
+}
+
+/// Places of one file that were asked for.
+pub(super) struct Places {
+    by_record: HashMap<usize, u32, RandomState>,
+    /// The first is that of an address that is not known.
+    places: Vec<Place>,
+    recent: Box<[(u128, u32)]>,
+}
+
+impl std::fmt::Debug for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Places").field("places", &self.places.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            by_record: HashMap::default(),
+            places: vec![Place::default()],
+            recent: vec![(0, 0); RECENT].into(),
+        }
+    }
+}
+
+impl Places {
+    /// Where `address` is, in bytes as the click has it.
+    pub(super) fn of(&mut self, geo: &Geo, address: &[u8]) -> &Place {
+        let Some(address) = public(address) else { return &self.places[0] };
+        let key = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let slot = slot(key);
+        let (known, number) = self.recent[slot];
+        if known == key {
+            return &self.places[number as usize];
+        }
+        let number = self.number(geo, address);
+        self.recent[slot] = (key, number);
+        &self.places[number as usize]
+    }
+
+    fn number(&mut self, geo: &Geo, address: IpAddr) -> u32 {
+        let Some(record) = geo.record(address) else { return 0 };
+        if let Some(&number) = self.by_record.get(&record) {
+            return number;
+        }
+        if self.places.len() >= PLACES_MAX {
+            *self = Self::default();
+        }
+        let number = u32::try_from(self.places.len()).unwrap_or(0);
+        self.places.push(geo.place(address));
+        self.by_record.insert(record, number);
+        number
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+fn slot(key: u128) -> usize {
+    let mixed = (key as u64 ^ (key >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 40) as usize & (RECENT - 1)
+}
+
+/// An address that somebody on the internet may have; IPv4 also in its mapped form. What is
+/// private or kept for examples is nowhere, whatever a file says of it.
+fn public(bytes: &[u8]) -> Option<IpAddr> {
+    let address = match bytes.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        _ => Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
+    };
+    let nowhere = match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_documentation()
+                || (a == 100 && b & 0xc0 == 64)
+                || a == 0
+                || a >= 224
+        }
+        IpAddr::V6(v6) => {
+            v6.is_unspecified()
+                || v6.is_loopback()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_multicast()
+                || v6.segments()[..2] == [0x2001, 0x0db8]
+        }
+    };
+    (!nowhere).then_some(address)
+}
+
+/// The day of a time in seconds since 1970, as `2026-06-01`.
+fn date(seconds: u64) -> String {
+    // By Howard Hinnant's `civil_from_days`, for days from 1970 on.
+    let days = (seconds / 86_400).min(3_000_000) + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_time_becomes_its_day() {
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_780_344_000, "2026-06-01"),
+            (1_780_358_399, "2026-06-01"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn private_and_reserved_addresses_are_nowhere() {
+        let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets().to_vec();
+        for bytes in [
+            vec![10, 0, 0, 1],
+            vec![192, 168, 1, 1],
+            vec![100, 64, 0, 1],
+            vec![127, 0, 0, 1],
+            vec![203, 0, 113, 7],
+            vec![0, 0, 0, 0],
+            vec![255, 255, 255, 255],
+            v6("::"),
+            v6("::1"),
+            v6("fd00::1"),
+            v6("fe80::1"),
+            v6("2001:db8::1"),
+            v6("::ffff:10.0.0.1"),
+            vec![],
+            vec![1, 2, 3],
+        ] {
+            assert_eq!(public(&bytes), None, "{bytes:?}");
+        }
+        assert_eq!(public(&v6("::ffff:8.8.8.8")), public(&[8, 8, 8, 8]));
+        assert!(public(&v6("2001:4860:4860::8888")).is_some());
+    }
+}

@@ -1,0 +1,77 @@
+//! Metrics of the rule tables.
+
+use std::sync::Mutex;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::enrich::Table;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabel {
+    table: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    table: &'static str,
+    version: String,
+}
+
+/// Handles.
+#[derive(Debug, Default)]
+pub struct RuleMetrics {
+    file_good: Family<TableLabel, Gauge>,
+    since: Family<VersionLabel, Gauge>,
+    refused: Family<TableLabel, Counter>,
+    versions: Mutex<[String; Table::ALL.len()]>,
+}
+
+fn label(table: Table) -> TableLabel {
+    TableLabel { table: table.as_str() }
+}
+
+impl RuleMetrics {
+    /// Registers every metric.
+    pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("clicktrail_processors_rules");
+        let metrics = Self::default();
+        let help = "1: the table is in use as its file is; 0: the file is missing or refused";
+        registry.register("file_good", help, metrics.file_good.clone());
+        let help = "When the table in use was loaded, seconds since 1970";
+        registry.register("loaded_timestamp_seconds", help, metrics.since.clone());
+        let help = "Files that could not be used";
+        registry.register("refused", help, metrics.refused.clone());
+        metrics
+    }
+
+    /// A table is in use from now on.
+    pub fn loaded(&self, table: Table, version: String, now_seconds: i64) {
+        let label = label(table);
+        self.file_good.get_or_create(&label).set(1);
+        let table_label = label.table;
+        let mut versions = self.versions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let old = std::mem::replace(&mut versions[table as usize], version.clone());
+        self.since.remove(&VersionLabel { table: table_label, version: old });
+        self.since.get_or_create(&VersionLabel { table: table_label, version }).set(now_seconds);
+    }
+
+    /// A file could not be used.
+    pub fn refused(&self, table: Table) {
+        self.file_good.get_or_create(&label(table)).set(0);
+        self.refused.get_or_create(&label(table)).inc();
+    }
+
+    /// A file is not there.
+    pub fn missing(&self, table: Table) {
+        self.file_good.get_or_create(&label(table)).set(0);
+    }
+
+    /// How many files of a table were refused.
+    pub fn refusals(&self, table: Table) -> u64 {
+        self.refused.get_or_create(&label(table)).get()
+    }
+}

@@ -1,0 +1,122 @@
+//! The pinned rule tables, and lists by which they are judged and which they do not come from.
+//!
+//! `make test` fetches the tables; the lists are fetched here, each once, by the package clients
+//! and with the user's settings of them. None of it is committed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use processors::enrich::{Rules, Table, checksum};
+
+use crate::backends::root;
+
+/// The folder into which `make test` and `make demo` fetch the tables.
+pub fn folder() -> PathBuf {
+    root().join(".stack/rules")
+}
+
+/// All of them.
+///
+/// # Panics
+/// When one is missing, with the command that fetches it.
+pub fn pinned() -> Arc<Rules> {
+    let table = |rules: Rules, table: Table| {
+        let path = folder().join(table.file());
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| {
+            let how = "target/debug/processors rules fetch --rules .stack/rules";
+            panic!("{}: {error}: get it with `make test`, or with `{how}`", path.display())
+        });
+        rules.with(table, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    Arc::new(Table::ALL.into_iter().fold(Rules::default(), table))
+}
+
+/// A list, in the package that carries it.
+#[derive(Debug, Clone, Copy)]
+pub struct List {
+    program: &'static str,
+    arguments: &'static [&'static str],
+    /// The package that comes.
+    package: &'static str,
+    sha256: &'static str,
+    /// The file in it.
+    member: &'static str,
+}
+
+/// User agents of crawlers that another project's detector is tested with.
+pub const CRAWLERS: List = List {
+    program: "python3",
+    arguments: &[
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "crawlerdetect==0.4.2",
+        "--dest",
+        ".",
+    ],
+    package: "crawlerdetect-0.4.2.tar.gz",
+    sha256: "2ecbc825ec9bbfe94d1878078fbc3d336ed4b247a00dd56691479554ca3cb2ef",
+    member: "crawlerdetect-0.4.2/tests/fixtures/user_agent/crawlers.txt",
+};
+
+/// User agents of devices, rare and old ones too, from the same place.
+pub const DEVICES: List =
+    List { member: "crawlerdetect-0.4.2/tests/fixtures/user_agent/devices.txt", ..CRAWLERS };
+
+/// User agents of browsers with the share of traffic that each has.
+pub const BROWSERS: List = List {
+    program: "npm",
+    arguments: &["pack", "--silent", "--ignore-scripts", "user-agents@2.1.198"],
+    package: "user-agents-2.1.198.tgz",
+    sha256: "581c4f5074669b6f125263b8ddf302d221a26a06842488c6cc8d50dc5c5c0851",
+    member: "package/dist/user-agents.json",
+};
+
+impl List {
+    /// Its text.
+    ///
+    /// # Panics
+    /// When it cannot be fetched, or is not what is pinned.
+    pub fn text(self) -> String {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = root().join(".stack/lists");
+        let file = folder.join(self.member);
+        if !file.exists() {
+            std::fs::create_dir_all(&folder).expect("a folder can be made");
+            run(Command::new(self.program).args(self.arguments).current_dir(&folder));
+            let package = std::fs::read(folder.join(self.package)).expect("a package came");
+            assert_eq!(checksum(&package), self.sha256, "{}", self.package);
+            let mut tar = Command::new("tar");
+            run(tar.args(["-xzf", self.package, self.member]).current_dir(&folder));
+        }
+        std::fs::read_to_string(file).expect("a text")
+    }
+}
+
+/// Where cargo keeps the sources of a package that this build was made of.
+///
+/// # Panics
+/// When there is no such package.
+pub fn source_of(package: &str) -> PathBuf {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["metadata", "--format-version", "1", "--offline"]).current_dir(root());
+    let output = cargo.output().expect("cargo runs");
+    let data: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = data["packages"].as_array().expect("packages");
+    let found = packages.iter().find(|found| found["name"] == package);
+    let manifest = found.and_then(|found| found["manifest_path"].as_str()).expect(package);
+    Path::new(manifest).parent().expect("a manifest stands in a folder").to_owned()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}

@@ -1,0 +1,386 @@
+//! What the rules decide, held against lists that they did not come from; and that they can be
+//! replaced while clicks arrive.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::rules::{BROWSERS, CRAWLERS, DEVICES, folder, pinned, source_of};
+use harness::{World, access_log, metric, root, until};
+use processors::enrich::{Agent, BotClass, Enricher, Rules, Table};
+use schemas::{Encoder, Method, RawClick};
+use serde::Deserialize;
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+struct Cases {
+    test_cases: Vec<BTreeMap<String, Option<String>>>,
+}
+
+fn cases(name: &str) -> Vec<BTreeMap<String, Option<String>>> {
+    let path = source_of("ua-parser").join("uap-core/tests").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    serde_yaml_ng::from_str::<Cases>(&text).unwrap().test_cases
+}
+
+/// What our column says where the rules say that they know nothing.
+fn ours(word: &str) -> &str {
+    let unknown = ["Other", "Generic", "Generic_Android", "Generic_Android_Tablet"];
+    if unknown.contains(&word) { "" } else { word }
+}
+
+#[test]
+fn every_test_of_uap_core_passes_in_our_columns() {
+    let rules = pinned();
+    let mut wrong = String::new();
+    let mut counts = [0; 3];
+    for (number, file) in ["test_ua.yaml", "test_os.yaml", "test_device.yaml"].iter().enumerate() {
+        for case in cases(file) {
+            let text = |name: &str| case.get(name).cloned().flatten().unwrap_or_default();
+            let version = |names: [&str; 4]| {
+                let parts: Vec<_> =
+                    names.map(text).into_iter().take_while(|part| !part.is_empty()).collect();
+                parts.join(".")
+            };
+            let agent = Agent::of(&text("user_agent_string"), &rules);
+            let (found, expected) = match number {
+                0 => (
+                    vec![agent.browser, agent.browser_version],
+                    vec![
+                        ours(&text("family")).to_owned(),
+                        version(["major", "minor", "patch", "patch_minor"]),
+                    ],
+                ),
+                1 => (
+                    vec![agent.os, agent.os_version],
+                    vec![
+                        ours(&text("family")).to_owned(),
+                        version(["major", "minor", "patch", "patch_minor"]),
+                    ],
+                ),
+                _ => {
+                    let brand = ours(&text("brand")).to_owned();
+                    // A machine has no brand of ours: its device is `bot`.
+                    let brand = if brand == "Spider" { String::new() } else { brand };
+                    let model = if brand.is_empty() { String::new() } else { text("model") };
+                    (
+                        vec![agent.device_brand, agent.device_model],
+                        vec![brand, ours(&model).to_owned()],
+                    )
+                }
+            };
+            match found == expected {
+                true => counts[number] += 1,
+                false => writeln!(
+                    wrong,
+                    "{file}: {:?}: {found:?}, not {expected:?}",
+                    text("user_agent_string")
+                )
+                .unwrap(),
+            }
+        }
+    }
+    println!(
+        "uap-core: {} browsers, {} systems, {} devices as its tests say",
+        counts[0], counts[1], counts[2]
+    );
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(counts[0] > 1_000 && counts[1] > 400 && counts[2] > 10_000, "{counts:?}");
+}
+
+/// What each line of a list is judged to be, and those that are judged otherwise than `wanted`.
+fn judged<'a>(
+    rules: &Rules,
+    lines: impl Iterator<Item = &'a str>,
+    wanted: bool,
+) -> (usize, BTreeMap<BotClass, usize>, Vec<&'a str>) {
+    let (mut all, mut classes, mut wrong) = (0, BTreeMap::new(), Vec::new());
+    for line in lines.map(str::trim).filter(|line| !line.is_empty()) {
+        let class = Agent::of(line, rules).bot;
+        all += 1;
+        *classes.entry(class).or_default() += 1;
+        if class.is_bot() != wanted {
+            wrong.push(line);
+        }
+    }
+    (all, classes, wrong)
+}
+
+#[test]
+fn nine_of_ten_crawlers_of_another_list_are_caught() {
+    let rules = pinned();
+    let text = CRAWLERS.text();
+    let (all, classes, missed) = judged(&rules, text.lines(), true);
+    missed.iter().for_each(|line| println!("missed: {line}"));
+    println!("crawlers: {} of {all} caught ({classes:?})", all - missed.len());
+    assert!(all > 3_000 && missed.len() * 10 <= all, "{} of {all} were missed", missed.len());
+    // Without the list of crawlers much is still caught, by words and by the rules for agents.
+    let agents = std::fs::read(folder().join(Table::UserAgents.file())).unwrap();
+    let bare = Rules::default().with(Table::UserAgents, agents).unwrap();
+    let (.., missed) = judged(&bare, text.lines(), true);
+    println!("crawlers: {} of {all} caught without the list", all - missed.len());
+}
+
+#[test]
+fn people_are_not_taken_for_machines() {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Browser {
+        user_agent: String,
+        weight: f64,
+    }
+    let rules = pinned();
+    let browsers: Vec<Browser> = serde_json::from_str(&BROWSERS.text()).unwrap();
+    let (mut all, mut taken) = (0.0, 0.0);
+    for Browser { user_agent, weight } in &browsers {
+        all += weight;
+        let agent = Agent::of(user_agent, &rules);
+        if agent.bot.is_bot() {
+            println!("taken for {:?} {}: {user_agent}", agent.bot, agent.bot_name);
+            taken += weight;
+        }
+    }
+    let share = 100.0 * taken / all;
+    println!("browsers: {share:.4} % of the traffic of {} taken for machines", browsers.len());
+    assert!(browsers.len() >= 10_000 && share <= 0.2, "{share} %");
+    // And devices that are rare, or long gone.
+    let text = DEVICES.text();
+    let (all, classes, taken) = judged(&rules, text.lines(), false);
+    taken.iter().take(400).for_each(|line| println!("taken: {line}"));
+    println!("devices: {} of {all} taken for machines ({classes:?})", taken.len());
+    assert!(taken.len() * 200 <= all, "{} of {all}", taken.len());
+}
+
+/// Counts, the most frequent first.
+fn top(what: &str, counts: HashMap<String, u64>) {
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    println!("{what}: {} values, {total} clicks", counts.len());
+    for (word, count) in counts.iter().take(20) {
+        println!("  {count:>6} {}", if word.is_empty() { "(unknown)" } else { word });
+    }
+}
+
+#[test]
+fn a_real_log_is_classified_and_shown() {
+    let scratch = tempfile::tempdir().unwrap();
+    let sample = access_log(scratch.path());
+    let text = std::fs::read_to_string(&sample.file).unwrap();
+    let mut enricher = Enricher::new(pinned());
+    let mut tables: [HashMap<String, u64>; 7] = Default::default();
+    for line in text.lines() {
+        let Some(ip) = line.split(' ').next().and_then(|ip| ip.parse::<std::net::Ipv4Addr>().ok())
+        else {
+            continue;
+        };
+        let quoted: Vec<_> = line.split('"').collect();
+        let octets = ip.octets();
+        let click = RawClick {
+            client_ip: Some(&octets),
+            user_agent: quoted.get(5).copied().filter(|agent| *agent != "-"),
+            method: if quoted[1].starts_with("HEAD") { Method::Head } else { Method::Get },
+            ..RawClick::new(Uuid::nil(), 0, "a")
+        };
+        let row = enricher.enrich(&click);
+        let words = [
+            row.country.to_owned(),
+            row.continent.to_owned(),
+            format!("{} {}", row.agent.browser, row.agent.browser_major),
+            format!("{} {}", row.agent.os, row.agent.os_version),
+            row.agent.device.to_owned(),
+            row.bot.as_str().to_owned(),
+            row.agent.bot_name.clone(),
+        ];
+        for (table, word) in tables.iter_mut().zip(words) {
+            *table.entry(word).or_default() += 1;
+        }
+    }
+    let clicks: u64 = tables[0].values().sum();
+    assert!(clicks >= sample.clicks, "{clicks}");
+    let known = |table: &HashMap<String, u64>| clicks - table.get("").copied().unwrap_or(0);
+    let public = sample.file.ends_with("apache_logs");
+    if public {
+        assert!(known(&tables[0]) * 100 >= clicks * 99, "countries: {}", known(&tables[0]));
+        assert!(known(&tables[5]) * 10 >= clicks, "a log of that time is full of machines");
+    }
+    let names =
+        ["countries", "continents", "browsers", "systems", "devices", "bot classes", "bots"];
+    names.into_iter().zip(tables).for_each(|(name, table)| top(name, table));
+}
+
+/// Clicks from addresses of some countries by some agents.
+fn clicks(world: &World, count: u32) -> Vec<harness::Raw> {
+    const AGENTS: [&str; 3] = [
+        "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+    ];
+    let encoder = Encoder::new(world.schema_id()).unwrap();
+    let now = jiff::Timestamp::now().as_microsecond();
+    let click = |number: u32| {
+        let ip = [8, 8, number.to_be_bytes()[2], number.to_be_bytes()[3]];
+        let click = RawClick {
+            client_ip: Some(&ip),
+            user_agent: Some(AGENTS[number as usize % AGENTS.len()]),
+            ..RawClick::new(Uuid::now_v7(), now, "ruled")
+        };
+        let mut value = Vec::new();
+        encoder.encode(&click, &mut value).unwrap();
+        harness::Raw {
+            partition: i32::try_from(number % 3).unwrap(),
+            value: Some(value),
+            ..harness::Raw::default()
+        }
+    };
+    (0..count).map(click).collect()
+}
+
+fn put(bytes: &[u8], table: Table, into: &Path) {
+    let new = into.join("new");
+    std::fs::write(&new, bytes).unwrap();
+    std::fs::rename(new, into.join(table.file())).unwrap();
+}
+
+#[test]
+fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
+    let world = World::new("rules");
+    world.setup();
+    world.query("SYSTEM STOP MERGES click_versions");
+    let rules = world.folder().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    let read = |table: Table| std::fs::read(folder().join(table.file())).unwrap();
+    for table in Table::ALL {
+        put(&read(table), table, &rules);
+    }
+    let set = [("CLICKTRAIL_RULES", rules.to_str().unwrap()), ("CLICKTRAIL_BATCH_ROWS", "3000")];
+    let mut processors = world.processors(&[], &set);
+    let health = |processors: &harness::Processors| {
+        harness::get(&format!("{}/readyz", processors.admin)).unwrap().body
+    };
+    assert_eq!(health(&processors), "ready\n");
+
+    // Smaller tables that are whole all the same, and one that is cut short.
+    let crawlers = br#"[{"pattern": "Googlebot\\/", "tags": ["monitoring"]}]"#.to_vec();
+    let agents = String::from_utf8(read(Table::UserAgents)).unwrap() + "\n# another version\n";
+    let cut = read(Table::Geo)[..4_000_000].to_vec();
+    let mut changes =
+        [(Table::Crawlers, crawlers), (Table::Geo, cut), (Table::UserAgents, agents.into_bytes())]
+            .into_iter();
+    let versions = "concat(geo_db_build, ' | ', ua_rules_version, ' | ', bot_rules_version)";
+    let (mut sent, mut longest) = (0, Duration::ZERO);
+    let began = Instant::now();
+    let (mut moved, mut rows) = (Instant::now(), 0);
+    let mut change_at = Duration::from_secs(2);
+    while began.elapsed() < Duration::from_secs(16) {
+        world.kafka.produce(&world.topic, &clicks(&world, 2_000));
+        sent += 2_000;
+        if began.elapsed() >= change_at
+            && let Some((table, bytes)) = changes.next()
+        {
+            put(&bytes, table, &rules);
+            change_at += Duration::from_secs(4);
+        }
+        let now = world.clicks();
+        if now > rows {
+            longest = longest.max(moved.elapsed());
+            (moved, rows) = (Instant::now(), now);
+        }
+    }
+    assert!(changes.next().is_none());
+    processors.until_caught_up(&world);
+    assert_eq!(world.clicks(), sent);
+
+    let mixed = world.query(&format!(
+        "SELECT _part, groupUniqArray({versions}) AS found FROM click_versions GROUP BY _part HAVING length(found) > 1"
+    ));
+    assert_eq!(mixed, "", "parts of more than one snapshot");
+    let parts = world.number("SELECT uniqExact(_part) FROM click_versions");
+    let made = world.query(&format!(
+        "SELECT {versions} AS found, count(), uniqExact(_part) FROM click_versions GROUP BY found ORDER BY min(logged_at), min(kafka_offset)"
+    ));
+    println!("{sent} clicks, {parts} parts, no row for at most {longest:?}\n{made}");
+    assert_eq!(made.lines().count(), 3, "{made}");
+    let geo = world.number("SELECT uniqExact(geo_db_build) FROM clicks WHERE country = 'US'");
+    assert_eq!(geo, 1, "a table that is cut short is never used");
+    let classes = world.query(
+        "SELECT DISTINCT bot_class FROM clicks WHERE user_agent LIKE '%Googlebot%' ORDER BY bot_class",
+    );
+    assert_eq!(classes, "declared_crawler\nmonitor", "old rows keep what they were made by");
+
+    let refused = "clicktrail_processors_rules_refused_total{table=\"geo\"}";
+    assert_eq!(metric(&processors.admin, refused), Some(1.0));
+    let told = health(&processors);
+    assert!(told.contains("degraded") && told.contains("geo.mmdb"), "{told}");
+    assert!(longest < Duration::from_secs(5), "a pause of {longest:?}");
+
+    // And back: what was broken is mended without a restart too.
+    put(&read(Table::Geo), Table::Geo, &rules);
+    until("the mended file is used", || (health(&processors) == "ready\n").then_some(()));
+}
+
+#[test]
+fn nested_and_flat_geo_files_say_the_same_of_both_kinds_of_address() {
+    let place = |file: &str, address: &str, edge: Option<&str>| {
+        let bytes = std::fs::read(root().join("tests/fixtures/geo").join(file)).unwrap();
+        let rules = Rules::default().with(Table::Geo, bytes).unwrap();
+        let octets = match address.parse().unwrap() {
+            std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
+            std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let click = RawClick {
+            client_ip: Some(&octets),
+            edge_country: edge,
+            ..RawClick::new(Uuid::nil(), 0, "a")
+        };
+        let mut enricher = Enricher::new(std::sync::Arc::new(rules));
+        // Once by the file, once by memory.
+        drop(enricher.enrich(&click));
+        let row = enricher.enrich(&click);
+        [row.continent, row.country, &row.place.region, &row.place.city].join(" ")
+    };
+    let cases = [
+        ("nested.mmdb", "81.2.69.142", None, "EU GB GB-ENG London"),
+        ("nested.mmdb", "::ffff:81.2.69.142", None, "EU GB GB-ENG London"),
+        ("nested.mmdb", "2a02:cf40::1", None, "EU GB GB-ENG London"),
+        ("nested.mmdb", "89.160.20.112", None, "EU SE  "),
+        ("nested.mmdb", "175.16.199.1", None, "   "),
+        ("nested.mmdb", "8.8.8.8", None, "   "),
+        ("nested.mmdb", "8.8.8.8", Some("DE"), "EU DE  "),
+        ("nested.mmdb", "8.8.8.8", Some("XX"), "   "),
+        ("nested.mmdb", "89.160.20.112", Some("DE"), "EU SE  "),
+        ("flat-v4.mmdb", "81.2.69.142", None, "EU GB England London"),
+        ("flat-v4.mmdb", "::ffff:81.2.69.142", None, "EU GB England London"),
+        ("flat-v4.mmdb", "2a02:cf40::1", None, "   "),
+    ];
+    for (file, address, edge, expected) in cases {
+        assert_eq!(place(file, address, edge), expected, "{file} {address} {edge:?}");
+    }
+    let whole = std::fs::read(root().join("tests/fixtures/geo/nested.mmdb")).unwrap();
+    let refused = (0..whole.len())
+        .step_by(7)
+        .filter(|cut| Rules::default().with(Table::Geo, whole[..*cut].to_vec()).is_err());
+    assert_eq!(refused.count(), whole.len().div_ceil(7), "a file that is cut short is refused");
+}
+
+#[test]
+fn an_address_is_found_in_a_moment() {
+    let mut enricher = Enricher::new(pinned());
+    let mut nanoseconds = |addresses: u32| {
+        let began = Instant::now();
+        let mut found = 0_u32;
+        for number in 0..200_000_u32 {
+            let octets = (number % addresses).wrapping_mul(2_654_435_761).to_be_bytes();
+            let click = RawClick { client_ip: Some(&octets), ..RawClick::new(Uuid::nil(), 0, "a") };
+            found += u32::from(!enricher.enrich(&click).country.is_empty());
+        }
+        assert!(found > 100_000, "{found}");
+        began.elapsed().as_nanos() / 200_000
+    };
+    let (new, known) = (nanoseconds(200_000), nanoseconds(1_000));
+    println!(
+        "a click by address alone: {new} ns where each is another, {known} ns where 1,000 come again"
+    );
+    assert!(new < 20_000, "{new} ns");
+}
