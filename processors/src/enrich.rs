@@ -3,27 +3,36 @@
 //! One dimension a file. Whatever is decided here may be decided differently
 //! tomorrow; a replay then decides anew, and the row says which rules it was.
 
+mod arrival;
 mod bot;
 mod campaign;
+mod channel;
 mod continent;
 mod geo;
+mod medium;
 mod memo;
 mod referrer;
 mod rules;
+mod sources;
 mod user_agent;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use arrival::Arrival;
 pub use bot::BotClass;
 pub use campaign::Campaign;
+pub use channel::Channel;
 pub use geo::Place;
+pub use medium::Medium;
 pub use rules::{Rules, Table, checksum};
 pub use user_agent::Agent;
 
+use self::campaign::{NO_TAGS, Tags};
 use self::continent::continent;
 use self::geo::Places;
+use self::medium::Origin;
 use self::memo::Memo;
+use self::referrer::Referrer;
 use schemas::RawClick;
 
 /// Raised whenever any rule that is written in this folder decides differently. (What stands in
@@ -50,7 +59,9 @@ pub struct Enrichment<'a> {
     /// Host that the visitor was sent to; empty when none.
     pub target_host: &'a str,
     /// Campaign parameters.
-    pub campaign: Cow<'a, Campaign>,
+    pub campaign: Campaign<'a>,
+    /// Where the visitor came from.
+    pub arrival: Arrival<'a>,
     /// First language asked for, such as `en-gb`; empty when unknown.
     pub language: &'a str,
 }
@@ -62,6 +73,7 @@ pub struct Versions<'a> {
     pub geo: &'a str,
     pub user_agents: &'a str,
     pub crawlers: &'a str,
+    pub referrers: &'a str,
 }
 
 /// Applies all rules, remembering in bounded memory what they made of which text. What comes out
@@ -71,8 +83,12 @@ pub struct Enricher {
     rules: Arc<Rules>,
     places: Places,
     agents: Memo<Agent>,
-    referrers: Memo<String>,
-    targets: Memo<(String, Campaign)>,
+    apps: Memo<Option<Origin>>,
+    referrers: Memo<Referrer>,
+    targets: Memo<(String, Tags)>,
+    visited: Memo<Tags>,
+    /// Of the last visited address that is not worth remembering.
+    passing: Tags,
     languages: Memo<String>,
 }
 
@@ -89,11 +105,23 @@ impl Enricher {
         }
     }
 
+    /// Forgets what was made of all texts so far, as whoever remembers nothing would.
+    pub fn forget(&mut self) {
+        self.agents.clear();
+        self.apps.clear();
+        self.referrers.clear();
+        self.targets.clear();
+        self.visited.clear();
+        self.languages.clear();
+    }
+
     /// Applies all rules.
     pub fn enrich<'a>(&'a mut self, click: &RawClick<'a>) -> Enrichment<'a> {
         let text = Option::unwrap_or_default;
         let rules = &*self.rules;
+        let sources = rules.sources();
         let agent = self.agents.get(text(click.user_agent), |text| Agent::of(text, rules));
+        let app = self.apps.get(text(click.user_agent), |agent| sources.of_agent(agent).cloned());
         let place = match &rules.geo {
             Some(geo) => self.places.of(geo, click.client_ip.unwrap_or_default()),
             None => Place::UNKNOWN,
@@ -105,24 +133,38 @@ impl Enricher {
         let continent = continent(country);
         // What an edge says of an address that it does not know (`XX`, `T1`) is no country.
         let country = if continent.is_empty() { "" } else { country };
-        let (target_host, campaign) = self.targets.get(text(click.target_url), |target| {
-            (referrer::host(target), Campaign::of_target(target))
+        let (target_host, target) = self.targets.get(text(click.target_url), |target| {
+            (referrer::host(target), Tags::of_target(target, sources))
         });
-        let visited = Campaign::of_visited(text(click.query), campaign);
+        let visited = match text(click.query) {
+            "" => &NO_TAGS,
+            // Campaigns come again, click ids and searches do not.
+            query if query.contains("utm_") => {
+                self.visited.get(query, |query| Tags::of_visited(query, sources))
+            }
+            query => {
+                self.passing = Tags::of_visited(query, sources);
+                &self.passing
+            }
+        };
+        let referrer =
+            self.referrers.get(text(click.referer), |address| Referrer::of(address, sources));
         Enrichment {
             versions: Versions {
                 geo: rules.version(Table::Geo),
                 user_agents: rules.version(Table::UserAgents),
                 crawlers: rules.version(Table::Crawlers),
+                referrers: rules.version(Table::Referrers),
             },
             continent,
             country,
             place,
             bot: BotClass::of(click, agent),
             agent,
-            referrer_host: self.referrers.get(text(click.referer), referrer::host),
+            referrer_host: &referrer.host,
             target_host,
-            campaign: visited.map_or(Cow::Borrowed(campaign), Cow::Owned),
+            campaign: Campaign::of(visited, target),
+            arrival: Arrival::of(click, (visited, target), referrer, app.as_ref(), sources),
             language: self.languages.get(text(click.accept_language), language),
         }
     }

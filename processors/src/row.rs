@@ -67,6 +67,12 @@ pub struct ClickRow<'a> {
     pub utm_campaign: &'a str,
     pub utm_term: &'a str,
     pub utm_content: &'a str,
+    pub referrer_source: &'a str,
+    pub referrer_medium: &'a str,
+    pub channel: &'a str,
+    pub click_id_param: &'a str,
+    pub in_app: &'a str,
+    pub trigger: &'a str,
     pub kafka_topic: &'a str,
     pub kafka_partition: u32,
     pub kafka_offset: u64,
@@ -84,12 +90,13 @@ pub struct ClickRow<'a> {
     pub device_model: &'a str,
     pub bot_name: &'a str,
     pub bot_rules_version: &'a str,
+    pub referrer_rules_version: &'a str,
 }
 
 impl<'a> ClickRow<'a> {
     /// Puts facts, rules and place together.
     pub fn new(click: &RawClick<'a>, enriched: &'a Enrichment<'a>, place: Place<'a>) -> Self {
-        let campaign = &*enriched.campaign;
+        let (campaign, arrival) = (&enriched.campaign, &enriched.arrival);
         Self {
             occurred_at: click.occurred_at,
             event_id: click.event_id.into_bytes(),
@@ -124,11 +131,17 @@ impl<'a> ClickRow<'a> {
             referrer_host: enriched.referrer_host,
             target_host: enriched.target_host,
             language: enriched.language,
-            utm_source: &campaign.source,
-            utm_medium: &campaign.medium,
-            utm_campaign: &campaign.campaign,
-            utm_term: &campaign.term,
-            utm_content: &campaign.content,
+            utm_source: campaign.source,
+            utm_medium: campaign.medium,
+            utm_campaign: campaign.campaign,
+            utm_term: campaign.term,
+            utm_content: campaign.content,
+            referrer_source: arrival.source,
+            referrer_medium: arrival.medium.as_str(),
+            channel: arrival.channel.as_str(),
+            click_id_param: arrival.click_id_param,
+            in_app: arrival.in_app,
+            trigger: arrival.trigger,
             kafka_topic: place.topic,
             kafka_partition: u32::try_from(place.partition).unwrap_or(u32::MAX),
             kafka_offset: u64::try_from(place.offset).unwrap_or(u64::MAX),
@@ -146,6 +159,7 @@ impl<'a> ClickRow<'a> {
             device_model: &enriched.agent.device_model,
             bot_name: &enriched.agent.bot_name,
             bot_rules_version: enriched.versions.crawlers,
+            referrer_rules_version: enriched.versions.referrers,
         }
     }
 }

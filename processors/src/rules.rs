@@ -117,6 +117,7 @@ impl Shelf {
             before
         };
         match found {
+            None if table.is_built_in() && (now || before.seen.is_some()) => self.built_in(table),
             None if now || before.seen.is_some() => self.missing(table, &path),
             Some(stamp) if before.read != found && (now || before.seen == found) => {
                 self.replace(table, &path, stamp);
@@ -148,6 +149,18 @@ impl Shelf {
         self.note(table, |known| {
             known.read = Some(stamp);
             known.wrong = wrong;
+        });
+    }
+
+    fn built_in(&self, table: Table) {
+        let new = self.current.load().without(table);
+        let version = new.version(table).to_owned();
+        tracing::info!(table = table.as_str(), version, "going by the rules that are built in");
+        self.metrics.loaded(table, version, seconds());
+        self.current.store(Arc::new(new));
+        self.note(table, |known| {
+            known.read = None;
+            known.wrong.clear();
         });
     }
 

@@ -29,7 +29,8 @@ pub fn pinned() -> Arc<Rules> {
         });
         rules.with(table, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    Arc::new(Table::ALL.into_iter().fold(Rules::default(), table))
+    let fetched = Table::ALL.into_iter().filter(|table| !table.is_built_in());
+    Arc::new(fetched.fold(Rules::default(), table))
 }
 
 /// A list, in the package that carries it.

@@ -1,8 +1,9 @@
 //! The promises, one module each, against the real broker, registry and ClickHouse engine.
 //!
-//! The name of a test is the promise it holds. `golden`, `model`, `seeded`, `sim` and `tidy`
+//! The name of a test is the promise it holds. `arrivals`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
+mod arrivals;
 mod audit;
 mod breaker;
 mod chaos;

@@ -133,6 +133,12 @@ columns! {
     utm_campaign word,
     utm_term word,
     utm_content word,
+    referrer_source word,
+    referrer_medium word,
+    channel word,
+    click_id_param word,
+    in_app word,
+    trigger word,
     kafka_topic word,
     kafka_partition u32,
     kafka_offset u64,
@@ -150,6 +156,7 @@ columns! {
     device_model by(user_agent),
     bot_name by(user_agent),
     bot_rules_version word,
+    referrer_rules_version word,
 }
 
 impl Columns {
@@ -167,20 +174,34 @@ fn sixteen(bytes: Vec<u8>) -> Result<ArrayRef, ArrowError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn columns_stand_in_the_order_of_the_migration() {
-        let made = include_str!("../../migrations/0001_click_versions.sql")
-            .lines()
-            .filter_map(|line| line.strip_prefix("    "))
-            .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
-        let added = [include_str!("../../migrations/0100_enrichment.sql")].into_iter();
-        let added = added.flat_map(str::lines);
-        let added = added.filter_map(|line| line.trim().strip_prefix("ADD COLUMN IF NOT EXISTS "));
-        let columns: Vec<_> = made
-            .chain(added)
+    /// Columns of the table when all migrations were applied.
+    fn migrated() -> Vec<String> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let texts: Vec<_> =
+            files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        let made = texts[0].lines().filter_map(|line| line.strip_prefix("    "));
+        let mut columns: Vec<String> = made
+            .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
             .filter_map(|line| line.split_whitespace().next())
-            .filter(|column| *column != "ingested_at")
+            .map(str::to_owned)
             .collect();
-        assert_eq!(columns, COLUMNS);
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let Some((_, added)) = line.split_once("ADD COLUMN IF NOT EXISTS ") else { continue };
+            let after = added.rsplit_once(" AFTER ").map(|(_, it)| it.trim_end_matches([',', ';']));
+            let place = columns.iter().position(|column| Some(column.as_str()) == after);
+            let place = place.map_or(columns.len(), |place| place + 1);
+            columns.insert(place, added.split_whitespace().next().unwrap().to_owned());
+        }
+        columns
+    }
+
+    #[test]
+    fn columns_stand_in_the_order_of_the_migrations() {
+        let columns = migrated();
+        let inserted: Vec<_> = columns.iter().filter(|column| *column != "ingested_at").collect();
+        assert_eq!(inserted, COLUMNS);
     }
 }

@@ -29,8 +29,13 @@ macro_rules! migrations {
 }
 
 /// Below 0100 the click tables, from 0100 enrichment, from 0200 links.
-const MIGRATIONS: &[Migration] =
-    migrations!["0001_click_versions", "0002_clicks", "0003_breaker_passes", "0100_enrichment"];
+const MIGRATIONS: &[Migration] = migrations![
+    "0001_click_versions",
+    "0002_clicks",
+    "0003_breaker_passes",
+    "0100_enrichment",
+    "0110_arrivals",
+];
 
 const LOG: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 (

@@ -44,6 +44,12 @@ fn list(folder: &Path) -> u8 {
     for table in Table::ALL {
         let path = folder.join(table.file());
         let (name, path) = (table.as_str(), path.as_path());
+        if table.is_built_in() && !path.exists() {
+            let (rules, path) = (Rules::default(), path.display());
+            let version = rules.version(table);
+            say(format_args!("{name}: {version} (built in; lines of {path} would win over it)"));
+            continue;
+        }
         let Ok(bytes) = std::fs::read(path) else {
             say(format_args!(
                 "{name}: {} is missing; `processors rules fetch` gets it",
@@ -70,6 +76,7 @@ fn list(folder: &Path) -> u8 {
         say(format_args!("  sha256 {sum}"));
         match SOURCES.iter().find(|source| source.table == table && source.sha256 == sum) {
             Some(source) => describe(source),
+            None if table.is_built_in() => say("  lines of your own over what is built in"),
             None => say(
                 "  of another origin than `processors rules fetch`; its licence is yours to know",
             ),

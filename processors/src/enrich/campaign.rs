@@ -1,98 +1,240 @@
-//! Campaign parameters (`utm_…`) of the visited address, else of the target's.
+//! What an address's parameters say of a campaign: `utm_…`, `source`, `ref`, click ids, `qr`.
+
+use std::borrow::Cow;
 
 use url::Url;
 use url::form_urlencoded;
 
+use super::channel::Says;
+use super::medium::Origin;
+use super::sources::{ClickId, Sources};
+
 const LENGTH_MAX: usize = 256;
 
 /// Campaign as the link's author named it. Empty text is unknown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Campaign {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Campaign<'a> {
     /// `utm_source`
-    pub source: String,
+    pub source: &'a str,
     /// `utm_medium`
-    pub medium: String,
+    pub medium: &'a str,
     /// `utm_campaign`
-    pub campaign: String,
+    pub campaign: &'a str,
     /// `utm_term`
-    pub term: String,
+    pub term: &'a str,
     /// `utm_content`
-    pub content: String,
+    pub content: &'a str,
 }
 
-impl Campaign {
-    /// That of a target's own address.
-    pub(super) fn of_target(target_url: &str) -> Self {
-        let mut campaign = Self::default();
-        if target_url.contains("utm_")
-            && let Ok(url) = Url::parse(target_url)
-        {
-            campaign.fill(url.query().unwrap_or_default());
+impl<'a> Campaign<'a> {
+    /// The visited address counts first, field by field; the target's fills the rest.
+    pub(super) fn of(visited: &'a Tags, target: &'a Tags) -> Self {
+        let first = |own: &'a String, other: &'a String| -> &'a str {
+            if own.is_empty() { other } else { own }
+        };
+        Self {
+            source: first(&visited.source, &target.source),
+            medium: first(&visited.medium, &target.medium),
+            campaign: first(&visited.campaign, &target.campaign),
+            term: first(&visited.term, &target.term),
+            content: first(&visited.content, &target.content),
         }
-        campaign
     }
+}
 
-    /// That of the visited address, if it names one: it counts first, field by field, and the
-    /// target's fills the rest.
-    pub(super) fn of_visited(query: &str, target: &Self) -> Option<Self> {
-        if !query.contains("utm_") {
-            return None;
-        }
-        let mut campaign = Self::default();
-        campaign.fill(query);
-        for (own, targets) in [
-            (&mut campaign.source, &target.source),
-            (&mut campaign.medium, &target.medium),
-            (&mut campaign.campaign, &target.campaign),
-            (&mut campaign.term, &target.term),
-            (&mut campaign.content, &target.content),
-        ] {
-            if own.is_empty() {
-                own.clone_from(targets);
+/// What the parameters of one address say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tags {
+    source: String,
+    medium: String,
+    campaign: String,
+    term: String,
+    content: String,
+    /// Whom the author names as the source.
+    pub(super) origin: Option<Origin>,
+    /// What the author says the medium is.
+    pub(super) says: Says,
+    /// The click id; one that was paid for counts first.
+    pub(super) click_id: Option<ClickId>,
+    /// `qr`, as printed codes carry it.
+    pub(super) qr: bool,
+}
+
+/// Of an address without parameters.
+pub(super) static NO_TAGS: Tags = Tags {
+    source: String::new(),
+    medium: String::new(),
+    campaign: String::new(),
+    term: String::new(),
+    content: String::new(),
+    origin: None,
+    says: Says::Nothing,
+    click_id: None,
+    qr: false,
+};
+
+impl Tags {
+    /// Those of a target's own address. Any site has a `source` or a `ref` of its own, so there
+    /// only `utm_source` names one.
+    pub(super) fn of_target(target_url: &str, sources: &Sources) -> Self {
+        match Url::parse(target_url) {
+            Ok(url) if target_url.contains('?') => {
+                let mut tags = Self::default();
+                tags.fill(url.query().unwrap_or_default(), sources);
+                tags.name(None, sources);
+                tags
             }
+            _ => Self::default(),
         }
-        Some(campaign)
     }
 
-    fn fill(&mut self, query: &str) {
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    /// Those of the visited address.
+    pub(super) fn of_visited(query: &str, sources: &Sources) -> Self {
+        let mut tags = Self::default();
+        let other = tags.fill(query, sources);
+        tags.name(other.as_deref(), sources);
+        tags
+    }
+
+    /// Reads all parameters; returns `source`, else `ref`.
+    fn fill(&mut self, query: &str, sources: &Sources) -> Option<String> {
+        let (mut source, mut reference) = (None, None);
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = match name.contains(['%', '+']) {
+                true => decoded(name),
+                false => Cow::Borrowed(name),
+            };
             let field = match &*name {
                 "utm_source" => &mut self.source,
                 "utm_medium" => &mut self.medium,
                 "utm_campaign" => &mut self.campaign,
                 "utm_term" => &mut self.term,
                 "utm_content" => &mut self.content,
-                _ => continue,
+                "source" => source.get_or_insert_default(),
+                "ref" => reference.get_or_insert_default(),
+                "qr" => {
+                    self.qr |= !matches!(value, "0" | "false");
+                    continue;
+                }
+                name => {
+                    if let Some(id) = sources.of_param(name)
+                        && self.click_id.as_ref().is_none_or(|own| id.paid && !own.paid)
+                    {
+                        self.click_id = Some(id.clone());
+                    }
+                    continue;
+                }
             };
             if field.is_empty() {
-                *field = value.chars().take(LENGTH_MAX).collect();
+                *field = decoded(value).chars().take(LENGTH_MAX).collect();
             }
         }
+        source.filter(|source| !source.is_empty()).or(reference)
     }
+
+    /// Decides whom and what the author means.
+    fn name(&mut self, other: Option<&str>, sources: &Sources) {
+        let named = if self.source.is_empty() { other.unwrap_or_default() } else { &self.source };
+        let named = named.trim();
+        self.says = Says::of(&self.medium);
+        if self.says == Says::Nothing {
+            self.says = Says::of_source(named);
+        }
+        if self.qr && self.says == Says::Nothing {
+            self.says = Says::Qr;
+        }
+        let nobody = ["", "direct", "(direct)", "(none)", "(not set)", "none", "null", "undefined"];
+        if !nobody.iter().any(|word| named.eq_ignore_ascii_case(word)) {
+            let known = sources.of_word(named).cloned();
+            self.origin = Some(known.unwrap_or_else(|| Origin::unknown(named)));
+        }
+    }
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    // `&` and `=` have been taken out, so that what is left is a name alone.
+    form_urlencoded::parse(text.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, rest)| {
+        if rest.is_empty() { name } else { Cow::Owned(format!("{name}={rest}")) }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn visited(query: &str) -> Tags {
+        Tags::of_visited(query, Sources::built_in())
+    }
+
+    fn target(address: &str) -> Tags {
+        Tags::of_target(address, Sources::built_in())
+    }
+
     #[test]
     fn the_visited_address_wins_field_by_field() {
-        let target = "https://shop.example/?utm_source=target&utm_campaign=spring%20sale#x";
-        let target = Campaign::of_target(target);
-        let query = "utm_source=visited&utm_source=second&x=1";
-        let campaign = Campaign::of_visited(query, &target).unwrap();
+        let target = target("https://shop.example/?utm_source=target&utm_campaign=spring%20sale#x");
+        let visited = visited("utm_source=visited&utm_source=second&x=1&utm_content=a%3Db+c");
+        let campaign = Campaign::of(&visited, &target);
         assert_eq!(campaign.source, "visited");
         assert_eq!(campaign.campaign, "spring sale");
+        assert_eq!(campaign.content, "a=b c");
         assert_eq!(campaign.medium, "");
-        assert_eq!(Campaign::of_visited("x=1", &target), None);
-        assert_eq!(Campaign::of_target("no address utm_source=x"), Campaign::default());
-        assert_eq!(Campaign::of_target(""), Campaign::default());
+    }
+
+    #[test]
+    fn what_is_no_address_has_no_tags() {
+        for text in ["no address ?utm_source=x", "", "https://a.example/#?utm_source=x"] {
+            assert_eq!(target(text), NO_TAGS, "{text}");
+        }
+        assert_eq!(visited("x=1&&=&%&+"), NO_TAGS);
     }
 
     #[test]
     fn a_value_is_bounded() {
-        let query = format!("utm_term={}", "ü".repeat(5000));
-        let campaign = Campaign::of_visited(&query, &Campaign::default()).unwrap();
-        assert_eq!(campaign.term.chars().count(), LENGTH_MAX);
+        let tags = visited(&format!("utm_term={}", "ü".repeat(5000)));
+        assert_eq!(tags.term.chars().count(), LENGTH_MAX);
+    }
+
+    #[test]
+    fn a_source_is_whom_the_author_names() {
+        for (query, expected) in [
+            ("utm_source=Google+Ads", "Google"),
+            ("utm_source=chatgpt.com", "ChatGPT"),
+            ("utm_source=www.reddit.com", "Reddit"),
+            ("utm%5Fsource=fb", "Facebook"),
+            ("ref=producthunt", "Product Hunt"),
+            ("ref=a&source=b", "b"),
+            ("ref=a&source=", "a"),
+            ("ref=a&utm_source=c", "c"),
+            ("utm_source=Spring%20Fair", "Spring Fair"),
+            ("utm_source=(direct)", ""),
+            ("utm_source=", ""),
+        ] {
+            let origin = visited(query).origin.unwrap_or_default();
+            assert_eq!(&*origin.source, expected, "{query}");
+        }
+        assert_eq!(target("https://shop.example/?ref=sr_1&source=nav").origin, None);
+    }
+
+    #[test]
+    fn a_click_id_that_was_paid_for_counts_first() {
+        let id = |query| visited(query).click_id.map(|id| id.param.to_string());
+        assert_eq!(id("fbclid=x").as_deref(), Some("fbclid"));
+        assert_eq!(id("fbclid=x&gclid=y&msclkid=z").as_deref(), Some("gclid"));
+        assert_eq!(id("gclid=y&fbclid=x").as_deref(), Some("gclid"));
+        assert_eq!(id("xgclid=y"), None);
+        let target = target("https://shop.example/?ttclid=1").click_id.unwrap();
+        assert_eq!(&*target.param, "ttclid");
+    }
+
+    #[test]
+    fn a_printed_code_says_so() {
+        for (query, expected) in [("qr", true), ("qr=1", true), ("qr=0", false), ("q=r", false)] {
+            assert_eq!(visited(query).qr, expected, "{query}");
+        }
     }
 }

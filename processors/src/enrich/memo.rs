@@ -28,8 +28,7 @@ impl<V> Memo<V> {
     /// The answer to `text`, made by `make` when it is not remembered.
     pub(super) fn get(&mut self, text: &str, make: impl FnOnce(&str) -> V) -> &V {
         if self.bytes > BYTES_MAX {
-            self.known.clear();
-            self.bytes = 0;
+            self.clear();
         }
         let Self { known, hasher, bytes } = self;
         let hash = |text: &str| hasher.hash_one(text);
@@ -43,6 +42,12 @@ impl<V> Memo<V> {
             }
         };
         &entry.into_mut().1
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+        self.bytes = 0;
     }
 }
 

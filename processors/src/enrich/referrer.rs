@@ -1,19 +1,62 @@
-//! The host of a referring or target address.
+//! The place that a referring address names.
 
 use url::Url;
+
+use super::medium::{Medium, Origin};
+use super::sources::Sources;
+
+/// What a `Referer` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Referrer {
+    /// Its host, or the app's package; empty when there is none.
+    pub(super) host: String,
+    /// Whose it is.
+    pub(super) origin: Origin,
+}
+
+impl Referrer {
+    /// Reads a header value; empty text is none.
+    pub(super) fn of(address: &str, sources: &Sources) -> Self {
+        let host = host(address);
+        let origin = if host.is_empty() {
+            // Browsers say `about:blank` and logs say `-` for none.
+            let none = matches!(address.trim(), "" | "-") || address.starts_with("about:");
+            let medium = if none { Medium::Direct } else { Medium::Unknown };
+            Origin { medium, ..Origin::default() }
+        } else {
+            let known = match address.get(..14) {
+                Some(scheme) if scheme.eq_ignore_ascii_case("android-app://") => {
+                    sources.of_app(&host)
+                }
+                _ => sources.of_host(&host),
+            };
+            known.cloned().unwrap_or_else(|| Origin::unknown(&host))
+        };
+        Self { host, origin }
+    }
+}
 
 /// Lower-case host of `address`, without `www.`; empty when there is none. International names
 /// come in their ASCII form.
 pub(super) fn host(address: &str) -> String {
     let Ok(url) = Url::parse(address) else { return String::new() };
-    let host = url.host_str().unwrap_or_default();
-    let host = host.strip_prefix("www.").unwrap_or(host);
-    host.to_ascii_lowercase()
+    // A host with a backslash is none; browsers take it for a slash and read on.
+    let (_, rest) = address.split_once("//").unwrap_or_default();
+    if rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('\\')) {
+        return String::new();
+    }
+    bare(url.host_str().unwrap_or_default()).to_ascii_lowercase()
+}
+
+/// A host without `www.` and without the dot of the root.
+pub(super) fn bare(host: &str) -> &str {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.strip_prefix("www.").unwrap_or(host)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host;
+    use super::*;
 
     #[test]
     fn the_host_is_found_or_empty() {
@@ -23,12 +66,35 @@ mod tests {
             ("https://bücher.example/straße", "xn--bcher-kva.example"),
             ("android-app://com.google.android.gm/", "com.google.android.gm"),
             ("http://[2001:db8::1]/", "[2001:db8::1]"),
+            ("http://example.com./", "example.com"),
             ("not an address", ""),
             ("about:blank", ""),
+            ("http://\\xe4\\xe5.example/", ""),
+            ("https://a.example/x\\y", "a.example"),
             ("-", ""),
             ("", ""),
         ] {
             assert_eq!(host(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_referrer_is_named_or_says_that_it_cannot_be() {
+        let sources = Sources::built_in();
+        for (address, source, medium) in [
+            ("https://www.google.de/", "Google", Medium::Search),
+            ("android-app://com.google.android.gm/", "Gmail", Medium::Email),
+            ("android-app://org.example.reader/", "org.example.reader", Medium::Referral),
+            ("https://com.google.android.gm/", "com.google.android.gm", Medium::Referral),
+            ("https://blog.example/post", "blog.example", Medium::Referral),
+            ("", "", Medium::Direct),
+            ("-", "", Medium::Direct),
+            ("about:blank", "", Medium::Direct),
+            ("not an address", "", Medium::Unknown),
+            ("ääää-äpp://äääääääää", "", Medium::Unknown),
+        ] {
+            let found = Referrer::of(address, sources).origin;
+            assert_eq!((&*found.source, found.medium), (source, medium), "{address}");
         }
     }
 }

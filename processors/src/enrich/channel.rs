@@ -1,0 +1,267 @@
+//! The channel of a click: how the visitor was won, in the words that marketing uses.
+//!
+//! The first rule that holds decides; [`Channel::of`] has them in this order:
+//! 1. it was paid for (`utm_medium` has `cp…`, `ppc`, `paid…` or `retargeting`, or a paid click id is
+//!    in the visited address): by the source, else `display` for `cpm`, else `paid_other`;
+//! 2. the author's `utm_medium` says what it is;
+//! 3. the source is of a kind that the table of sources knows;
+//! 4. the visitor came from another page: `internal` of the same host, else `referral`;
+//! 5. nothing says from where: `direct`; empty where that cannot be known.
+
+use super::medium::Medium;
+
+/// What a link's author says of the medium.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Says {
+    /// Nothing that we know.
+    #[default]
+    Nothing,
+    /// It is paid for.
+    Paid,
+    /// It is paid for by view.
+    PaidByView,
+    /// A picture on a page.
+    Display,
+    /// Somebody who is paid for what is sold.
+    Affiliate,
+    /// A letter.
+    Email,
+    /// A short message of a telephone.
+    Sms,
+    /// A notification.
+    Push,
+    /// Something to listen to.
+    Audio,
+    /// A printed code.
+    Qr,
+    /// A social network.
+    Social,
+    /// A video.
+    Video,
+    /// A search engine.
+    Search,
+    /// A message between people.
+    Messaging,
+    /// A machine that answers questions.
+    AiAssistant,
+    /// A link.
+    Referral,
+}
+
+impl Says {
+    /// What `utm_medium` means.
+    pub(super) fn of(utm_medium: &str) -> Self {
+        if utm_medium.is_empty() {
+            return Self::Nothing;
+        }
+        let word = utm_medium.trim().to_lowercase().replace(['_', ' '], "-");
+        match &*word {
+            "cpm" => Self::PaidByView,
+            "display" | "banner" | "expandable" | "interstitial" => Self::Display,
+            "affiliate" | "affiliates" => Self::Affiliate,
+            "email" | "e-mail" | "mail" | "newsletter" => Self::Email,
+            "sms" => Self::Sms,
+            "audio" | "podcast" => Self::Audio,
+            "qr" | "qr-code" | "qrcode" => Self::Qr,
+            "social" | "social-network" | "social-media" | "sm" | "organic-social" => Self::Social,
+            "organic" | "search" | "organic-search" => Self::Search,
+            "messaging" | "messenger" | "chat" | "im" => Self::Messaging,
+            "ai" | "ai-assistant" | "chatbot" => Self::AiAssistant,
+            "referral" | "app" | "link" => Self::Referral,
+            "ppc" | "retargeting" => Self::Paid,
+            word if word.contains("cp") || word.starts_with("paid") => Self::Paid,
+            word if word.contains("video") => Self::Video,
+            word if word.ends_with("push") || word.contains("notification") => Self::Push,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// What a source means, where it is one's name for a medium.
+    pub(super) fn of_source(source: &str) -> Self {
+        match source {
+            "sms" | "SMS" => Self::Sms,
+            "qr" | "QR" => Self::Qr,
+            "push" => Self::Push,
+            "podcast" => Self::Audio,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// The medium of a source that no table knows.
+    pub(super) fn medium(self) -> Option<Medium> {
+        match self {
+            Self::Email => Some(Medium::Email),
+            Self::Social => Some(Medium::Social),
+            Self::Video => Some(Medium::Video),
+            Self::Search => Some(Medium::Search),
+            Self::Messaging => Some(Medium::Messaging),
+            Self::AiAssistant => Some(Medium::AiAssistant),
+            Self::Display | Self::PaidByView => Some(Medium::Display),
+            Self::Nothing
+            | Self::Paid
+            | Self::Affiliate
+            | Self::Sms
+            | Self::Push
+            | Self::Audio
+            | Self::Qr
+            | Self::Referral => None,
+        }
+    }
+}
+
+/// How a visitor was won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words speak for themselves")]
+pub enum Channel {
+    PaidShopping,
+    PaidSearch,
+    PaidSocial,
+    PaidVideo,
+    PaidOther,
+    Display,
+    Affiliate,
+    Email,
+    Sms,
+    Push,
+    Audio,
+    Qr,
+    OrganicSocial,
+    OrganicVideo,
+    OrganicSearch,
+    OrganicShopping,
+    Messaging,
+    AiAssistant,
+    Internal,
+    Referral,
+    Direct,
+    Unknown,
+}
+
+impl Channel {
+    /// Judges; `paid` is a click id that only paid clicks have.
+    pub(super) fn of(says: Says, paid: bool, medium: Medium) -> Self {
+        if paid || matches!(says, Says::Paid | Says::PaidByView) {
+            return Self::paid(says, medium);
+        }
+        match says {
+            Says::Display => Self::Display,
+            Says::Affiliate => Self::Affiliate,
+            Says::Email => Self::Email,
+            Says::Sms => Self::Sms,
+            Says::Push => Self::Push,
+            Says::Audio => Self::Audio,
+            Says::Qr => Self::Qr,
+            Says::Social => Self::OrganicSocial,
+            Says::Video => Self::OrganicVideo,
+            Says::Search => Self::OrganicSearch,
+            Says::Messaging => Self::Messaging,
+            Says::AiAssistant => Self::AiAssistant,
+            Says::Referral if matches!(medium, Medium::Direct | Medium::Unknown) => Self::Referral,
+            Says::Referral | Says::Nothing | Says::Paid | Says::PaidByView => Self::by(medium),
+        }
+    }
+
+    fn paid(says: Says, medium: Medium) -> Self {
+        match medium {
+            Medium::Shopping => Self::PaidShopping,
+            Medium::Search => Self::PaidSearch,
+            Medium::Social | Medium::Messaging => Self::PaidSocial,
+            Medium::Video => Self::PaidVideo,
+            Medium::Display => Self::Display,
+            Medium::Unknown
+            | Medium::Direct
+            | Medium::Internal
+            | Medium::Referral
+            | Medium::Email
+            | Medium::AiAssistant => {
+                if says == Says::PaidByView {
+                    Self::Display
+                } else {
+                    Self::PaidOther
+                }
+            }
+        }
+    }
+
+    fn by(medium: Medium) -> Self {
+        match medium {
+            Medium::Search => Self::OrganicSearch,
+            Medium::Social => Self::OrganicSocial,
+            Medium::Video => Self::OrganicVideo,
+            Medium::Shopping => Self::OrganicShopping,
+            Medium::Email => Self::Email,
+            Medium::AiAssistant => Self::AiAssistant,
+            Medium::Messaging => Self::Messaging,
+            Medium::Display => Self::Display,
+            Medium::Internal => Self::Internal,
+            Medium::Referral => Self::Referral,
+            Medium::Direct => Self::Direct,
+            Medium::Unknown => Self::Unknown,
+        }
+    }
+
+    /// The word in tables; empty is unknown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PaidShopping => "paid_shopping",
+            Self::PaidSearch => "paid_search",
+            Self::PaidSocial => "paid_social",
+            Self::PaidVideo => "paid_video",
+            Self::PaidOther => "paid_other",
+            Self::Display => "display",
+            Self::Affiliate => "affiliate",
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Push => "push",
+            Self::Audio => "audio",
+            Self::Qr => "qr",
+            Self::OrganicSocial => "organic_social",
+            Self::OrganicVideo => "organic_video",
+            Self::OrganicSearch => "organic_search",
+            Self::OrganicShopping => "organic_shopping",
+            Self::Messaging => "messaging",
+            Self::AiAssistant => "ai_assistant",
+            Self::Internal => "internal",
+            Self::Referral => "referral",
+            Self::Direct => "direct",
+            Self::Unknown => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_hold_in_their_order() {
+        for (utm_medium, paid, medium, expected) in [
+            ("cpc", false, Medium::Search, "paid_search"),
+            ("CPC", false, Medium::Social, "paid_social"),
+            ("paid_social", false, Medium::Social, "paid_social"),
+            ("paid-video", false, Medium::Video, "paid_video"),
+            ("ppc", false, Medium::Referral, "paid_other"),
+            ("cpm", false, Medium::Search, "paid_search"),
+            ("cpm", false, Medium::Referral, "display"),
+            ("banner", false, Medium::Referral, "display"),
+            ("", true, Medium::Search, "paid_search"),
+            ("email", true, Medium::Search, "paid_search"),
+            ("email", false, Medium::Search, "email"),
+            ("E mail", false, Medium::Direct, "email"),
+            ("affiliates", false, Medium::Referral, "affiliate"),
+            ("web push", false, Medium::Direct, "push"),
+            ("qr", false, Medium::Direct, "qr"),
+            ("social", false, Medium::Referral, "organic_social"),
+            ("referral", false, Medium::Search, "organic_search"),
+            ("referral", false, Medium::Direct, "referral"),
+            ("whatever", false, Medium::Messaging, "messaging"),
+            ("", false, Medium::AiAssistant, "ai_assistant"),
+            ("", false, Medium::Internal, "internal"),
+            ("", false, Medium::Direct, "direct"),
+            ("", false, Medium::Unknown, ""),
+        ] {
+            let channel = Channel::of(Says::of(utm_medium), paid, medium);
+            assert_eq!(channel.as_str(), expected, "{utm_medium} {paid} {medium:?}");
+        }
+    }
+}

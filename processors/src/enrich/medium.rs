@@ -1,0 +1,82 @@
+//! How a visitor got here, in one word, and what that is called.
+
+use std::sync::Arc;
+
+/// How one gets from somewhere to a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Medium {
+    /// Cannot be known: a privacy rule removed the referrer, or it is no address.
+    #[default]
+    Unknown,
+    /// Nothing says that the visitor came from anywhere.
+    Direct,
+    /// From another page of the same host.
+    Internal,
+    /// A link on a page that is none of the others.
+    Referral,
+    /// A search engine.
+    Search,
+    /// A social network.
+    Social,
+    /// Where videos are watched.
+    Video,
+    /// A letter.
+    Email,
+    /// A machine that answers questions.
+    AiAssistant,
+    /// A message from one person to another.
+    Messaging,
+    /// A shop.
+    Shopping,
+    /// A network of advertisements.
+    Display,
+}
+
+impl Medium {
+    /// Those that a table may name.
+    pub(super) const OF_TABLES: [Self; 9] = [
+        Self::Search,
+        Self::Social,
+        Self::Video,
+        Self::Email,
+        Self::AiAssistant,
+        Self::Messaging,
+        Self::Shopping,
+        Self::Display,
+        Self::Referral,
+    ];
+
+    /// The word in tables; empty is unknown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Direct => "direct",
+            Self::Internal => "internal",
+            Self::Referral => "referral",
+            Self::Search => "search",
+            Self::Social => "social",
+            Self::Video => "video",
+            Self::Email => "email",
+            Self::AiAssistant => "ai_assistant",
+            Self::Messaging => "messaging",
+            Self::Shopping => "shopping",
+            Self::Display => "display",
+        }
+    }
+}
+
+/// Where a visitor came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// What people call it, such as `Facebook`; empty for none.
+    pub(super) source: Arc<str>,
+    /// How one gets from there to a link.
+    pub(super) medium: Medium,
+}
+
+impl Origin {
+    /// A place that no table knows, by its own name.
+    pub(super) fn unknown(name: &str) -> Self {
+        Self { source: name.into(), medium: Medium::Referral }
+    }
+}
