@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1` writes them anew; the diff then shows what a changed rule changes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,7 +70,13 @@ fn difference(expected: &str, row: &str) -> String {
 fn decided_anew(expected: &str, row: &str) -> String {
     let read = |text| serde_json::from_str::<Value>(text).unwrap_or_default();
     let (old, new) = (read(expected), read(row));
-    let versions = ["enrich_version", "geo_db_build", "ua_rules_version", "bot_rules_version"];
+    let versions = [
+        "enrich_version",
+        "geo_db_build",
+        "ua_rules_version",
+        "bot_rules_version",
+        "referrer_rules_version",
+    ];
     let same = |names: &[&str]| names.iter().all(|name| old[*name] == new[*name]);
     let is_the_same_click = same(&FACTS);
     if expected.is_empty() || expected == row || !is_the_same_click || !same(&versions) {
@@ -156,4 +163,30 @@ fn every_published_example_becomes_the_row_that_its_golden_file_says() {
     found.sort();
     expected_files.sort();
     assert_eq!(found, expected_files, "a golden file without its example");
+}
+
+/// What people who know a click would say of it, written by hand and never renewed: fields of the
+/// row by example, in `fixtures/expected.json`.
+#[test]
+fn the_rows_say_what_people_expect() {
+    let text = std::fs::read_to_string(root().join("tests/fixtures/expected.json")).unwrap();
+    let expected: BTreeMap<String, BTreeMap<String, Value>> = serde_json::from_str(&text).unwrap();
+    let rules = rules::pinned();
+    let (mut wrong, mut compared) = (String::new(), 0);
+    for path in examples() {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let example = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let row: Value = serde_json::from_str(&row(&example, &rules)).unwrap();
+        let Some(fields) = expected.get(name) else {
+            wrong += &format!("{name}: nobody has written what is expected\n");
+            continue;
+        };
+        compared += 1;
+        for (field, value) in fields.iter().filter(|(field, value)| row[*field] != **value) {
+            wrong += &format!("{name}: {field} is expected to be {value}, is {}\n", row[field]);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert_eq!(compared, expected.len(), "an expectation without its example");
+    assert!(compared >= 100, "{compared} expectations");
 }
