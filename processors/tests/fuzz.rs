@@ -1,0 +1,254 @@
+//! Broken records and odd texts: nothing panics, and nothing takes more memory than its size allows.
+//!
+//! A program of its own, for its allocator counts. The same seeds in every run.
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "the figures are what one wants to see")]
+#![expect(clippy::cast_possible_truncation, reason = "random bits are cut on purpose")]
+
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use processors::clickhouse::Columns;
+use processors::decode::{decode, framed};
+use processors::enrich::{Enricher, Rules, Table};
+use processors::flow::Block;
+use processors::row::{ClickRow, Place};
+use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
+
+/// Broken records.
+const ROUNDS: usize = 20_000;
+/// Bytes that may be allocated for each byte of a record, all in all.
+const BYTES_A_BYTE: u64 = 48;
+/// And for any record: columns, memories and rules begin with some.
+const BYTES_AT_LEAST: u64 = 96 * 1024;
+const LOGGED_AT_MS: i64 = 1_800_000_000_000;
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.roll() % end.max(1) as u64).unwrap()
+    }
+}
+
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/examples/clicks.raw/1");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let encoder = Encoder::new(SchemaId(1)).unwrap();
+    let encode = |file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let example: Example = serde_json::from_str(&text).unwrap();
+        let (ip, mut value) = (example.client_ip_bytes(), Vec::new());
+        encoder.encode(&example.click(ip.as_deref()), &mut value).unwrap();
+        value
+    };
+    files.into_iter().map(encode).collect()
+}
+
+/// Tables of every kind but for places, each small.
+fn rules() -> Arc<Rules> {
+    const YAML: &str = r"
+user_agent_parsers:
+  - regex: '(Firefox)/(\d+)\.(\d+)'
+  - regex: '(Chrome)/(\d+)\.(\d+)\.(\d+)\.(\d+)'
+os_parsers:
+  - regex: '(Windows NT 10)'
+device_parsers:
+  - regex: '; *(.+) Build/'
+    brand_replacement: 'Any'
+    model_replacement: '$1'
+";
+    const LIST: &str = r#"[{"pattern": "[bB]ot\\/"}, {"pattern": "(^| )Ursa"}]"#;
+    let rules = Rules::default().with(Table::UserAgents, YAML.into()).unwrap();
+    let rules = rules.with(Table::Crawlers, LIST.into()).unwrap();
+    let own = "social | Our forum | forum.example agent:Mozilla paid:q";
+    Arc::new(rules.with(Table::Referrers, own.into()).unwrap())
+}
+
+/// One record on its whole way; returns whether it became a row.
+fn process(decoder: &Decoder, enricher: &mut Enricher, value: &[u8]) -> bool {
+    let mut block = Block::default();
+    block.push((0, 0, 0), LOGGED_AT_MS, (None, Some(value)), std::iter::empty());
+    let record = block.records().next().unwrap();
+    let Ok((_, datum)) = framed(record) else { return false };
+    let Ok(click) = decode(decoder, datum, LOGGED_AT_MS) else { return false };
+    let place = Place {
+        topic: "t",
+        partition: 0,
+        offset: 0,
+        logged_at_ms: LOGGED_AT_MS,
+        trace_id: [0; 16],
+    };
+    let mut columns = Columns::default();
+    columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place));
+    true
+}
+
+/// The most bytes that any record took for each of its own, over what any record may take.
+fn held(cases: impl Iterator<Item = Vec<u8>>) -> (usize, usize, f64) {
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let mut enricher = Enricher::new(rules());
+    let (mut records, mut rows, mut worst) = (0, 0, 0.0_f64);
+    for value in cases {
+        enricher.forget();
+        let mut became_row = false;
+        let took = measure(|| became_row = process(&decoder, &mut enricher, &value));
+        let (bytes, own) = (took.bytes_total, value.len() as u64);
+        assert!(
+            bytes <= BYTES_AT_LEAST + BYTES_A_BYTE * own,
+            "{own} bytes took {bytes}: {:?}",
+            String::from_utf8_lossy(&value[..value.len().min(400)])
+        );
+        worst = worst.max(bytes.saturating_sub(BYTES_AT_LEAST) as f64 / own.max(1) as f64);
+        records += 1;
+        rows += usize::from(became_row);
+    }
+    (records, rows, worst)
+}
+
+fn mutated(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
+    let mut value = corpus[dice.below(corpus.len())].clone();
+    for _ in 0..=dice.below(4) {
+        let at = dice.below(value.len());
+        match dice.below(8) {
+            0 => value.truncate(at),
+            1 => value.insert(at, dice.roll() as u8),
+            2 => value.splice(at..at, [0xff; 9]).for_each(drop),
+            3 => {
+                let other = &corpus[dice.below(corpus.len())];
+                let from = dice.below(other.len());
+                value.truncate(at);
+                value.extend_from_slice(&other[from..]);
+            }
+            4 => {
+                let end = at + dice.below(value.len() - at);
+                let again = value[at..end].to_vec();
+                value.splice(at..at, again).for_each(drop);
+            }
+            5 => value[at] = [0, 1, 0x7f, 0x80, 0xff][dice.below(5)],
+            _ => value[at] ^= 1 << dice.below(8),
+        }
+        if value.is_empty() {
+            break;
+        }
+    }
+    value
+}
+
+#[test]
+fn a_mutated_record_is_a_row_or_an_error_and_takes_no_more_than_its_size() {
+    let (corpus, mut dice) = (corpus(), Dice(7));
+    assert!(corpus.len() >= 100);
+    let cases = (0..ROUNDS).map(|_| mutated(&corpus, &mut dice));
+    let (records, rows, worst) = held(cases);
+    println!("{records} mutated records, {rows} of them rows, {worst:.1} bytes a byte at worst");
+    assert!(rows > records / 50 && rows < records, "{rows} of {records} are rows");
+}
+
+/// Pieces of which odd texts are made.
+const PIECES: [&str; 44] = [
+    "utm_source=",
+    "utm_medium=",
+    "utm_term=",
+    "source=",
+    "ref=",
+    "gclid=",
+    "fbclid=",
+    "qr",
+    "&",
+    "=",
+    "?",
+    "#",
+    "%",
+    "%zz",
+    "%00",
+    "%f0%9f",
+    "+",
+    "://",
+    "https://",
+    "android-app://",
+    "http:",
+    "www.",
+    ".",
+    "..",
+    "google.",
+    "com",
+    "t.co",
+    "xn--",
+    "bücher",
+    "日本",
+    "\u{202e}",
+    "\0",
+    "[",
+    "]",
+    "::1",
+    "@",
+    ":",
+    " ",
+    ";",
+    "Mozilla/5.0 (",
+    "FBAN/",
+    "Build/",
+    "Bot/",
+    "Chrome/1.2.3.4",
+];
+
+fn odd_text(dice: &mut Dice, bytes_max: usize) -> String {
+    let mut text = String::new();
+    let long = dice.below(12) == 0;
+    let end = if long { bytes_max } else { dice.below(120) };
+    while text.len() < end {
+        let piece = PIECES[dice.below(PIECES.len())];
+        for _ in 0..if long { 1 + dice.below(200) } else { 1 } {
+            text.push_str(piece);
+        }
+    }
+    text
+}
+
+#[test]
+fn odd_texts_in_every_field_become_a_row_and_take_no_more_than_their_size() {
+    let (encoder, mut dice) = (Encoder::new(SchemaId(1)).unwrap(), Dice(11));
+    let cases = (0..ROUNDS / 2).map(|_| {
+        // Now and then more than the schema promises: a sender may break it.
+        let bytes_max = if dice.below(50) == 0 { 60_000 } else { 2048 };
+        let texts: Vec<_> = (0..9).map(|_| odd_text(&mut dice, bytes_max)).collect();
+        let some = |number: usize| Some(texts[number].as_str());
+        let id = uuid::Uuid::from_u128(u128::from(dice.roll()) + 1);
+        let click = RawClick {
+            method: Method::Get,
+            domain: some(0),
+            query: some(1),
+            target_url: some(2),
+            user_agent: some(3),
+            referer: some(4),
+            accept_language: some(5),
+            purpose: some(6),
+            x_requested_with: some(7),
+            edge_country: some(8),
+            ..RawClick::new(id, LOGGED_AT_MS * 1000, "a")
+        };
+        let mut value = Vec::new();
+        encoder.encode(&click, &mut value).unwrap();
+        value
+    });
+    let (records, rows, worst) = held(cases);
+    println!("{records} records of odd texts, {worst:.1} bytes a byte at worst");
+    assert_eq!(rows, records);
+}
+
+#[test]
+fn the_count_counts() {
+    let took = measure(|| drop(std::hint::black_box(vec![0_u8; 1 << 20])));
+    assert!(took.bytes_total >= 1 << 20, "{took:?}");
+}
