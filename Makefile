@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test sim chaos soak bench fmt lint prerequisites stack build venv
+.PHONY: help demo test sim chaos soak bench golden fmt lint prerequisites stack build venv
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,11 @@ sim: prerequisites ## every interleaving of a tiny world, broken trackers, the d
 	cargo test --workspace --test it -- model seeded --nocapture
 	cargo build --workspace --bin sim
 	SEEDS="$(SEEDS)" FROM="$(FROM)" target/debug/sim
+
+golden: prerequisites ## writes the golden rows anew; what rules have changed is then in the diff
+	@cargo build --workspace --bin processors
+	target/debug/processors rules fetch --rules .stack/rules
+	UPDATE_GOLDEN=1 cargo test --workspace --test it -- golden
 
 fmt:
 	@cargo fmt --all --check

@@ -10,7 +10,9 @@ mod clicks;
 mod delay;
 mod dice;
 mod engine;
+mod enrich;
 mod log;
+mod naive;
 mod ours;
 mod places;
 mod plan;
@@ -18,6 +20,7 @@ mod report;
 mod rival;
 mod round;
 mod size;
+mod stages;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -28,7 +31,7 @@ use stack::{Cache, Part, PortChoice, Stack};
 
 use backlog::Backlog;
 use engine::Engine;
-use plan::{BACKLOG, DELAY, Plan};
+use plan::{BACKLOG, DELAY, ENRICH, Plan};
 use report::line;
 use round::Process;
 
@@ -46,7 +49,20 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result<()> {
+    if let Some(stage) = std::env::var_os(stages::VARIABLE) {
+        return stages::alone(&stage.to_string_lossy());
+    }
     let plan = Plan::of_environment()?;
+    for name in ENRICH.into_iter().filter(|name| plan.wants(name)) {
+        enrich::compare(&plan, name)?;
+    }
+    if plan.wants(DELAY) || BACKLOG.iter().any(|name| plan.wants(name)) {
+        on_real_parts(&plan)?;
+    }
+    Ok(())
+}
+
+fn on_real_parts(plan: &Plan) -> Result<()> {
     let folder = root().join(".bench");
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {
@@ -66,7 +82,7 @@ fn bench() -> Result<()> {
         println!("{}", line(DELAY, p99_ms, DELAY_MS));
     }
     if BACKLOG.iter().any(|name| plan.wants(name)) {
-        Backlog::write(&plan, world("backlog"), others(&stack)?)?.run()?;
+        Backlog::write(plan, world("backlog"), others(&stack)?)?.run()?;
     }
     drop(down);
     Ok(())

@@ -15,6 +15,9 @@ pub const BACKLOG: [&str; 5] = [
     "processor_rss_mb",
 ];
 
+/// The lines of enrichment alone, which need no parts.
+pub const ENRICH: [&str; 2] = ["enrich_vs_naive", "enrich_hot_vs_naive"];
+
 /// What to do.
 pub struct Plan {
     /// Names of the lines that are wanted; none is all.
@@ -39,8 +42,8 @@ impl Plan {
         let only: Vec<_> = text("ONLY").split([',', ' ']).map(str::to_owned).collect();
         let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
         for name in &only {
-            let known = name == DELAY || BACKLOG.contains(&name.as_str());
-            ensure!(known, "ONLY={name} is none of {DELAY}, {}", BACKLOG.join(", "));
+            let all = [&[DELAY][..], &BACKLOG, &ENRICH].concat();
+            ensure!(all.contains(&name.as_str()), "ONLY={name} is none of {}", all.join(", "));
         }
         Ok(Self {
             only,

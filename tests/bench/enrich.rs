@@ -1,0 +1,57 @@
+//! Enrichment against the naive way, on one core: clicks a second of each, and our stages.
+
+use anyhow::Result;
+use harness::rules;
+
+use super::naive;
+use super::plan::Plan;
+use super::report::{line, median};
+use super::stages::{MEASURED, Records, STAGES, Stage, Way, instructions, thread_time};
+
+/// Of a thousand clicks, those with a user agent that no other has; some of the generator's own
+/// are new as well, and the share of all is printed.
+const FRESH: u64 = 50;
+const FRESH_WHEN_HOT: u64 = 5;
+/// Records that the naive way takes, and how many at once.
+const NAIVE: usize = 20_000;
+const BLOCK: usize = 10_000;
+
+/// Prints one line.
+pub fn compare(plan: &Plan, name: &str) -> Result<()> {
+    let fresh = if name.contains("hot") { FRESH_WHEN_HOT } else { FRESH };
+    let (records, rules) = (Records::new(fresh)?, rules::pinned());
+    plan.say(&format!("{:.1} % of user agents had never come before", 100.0 * records.unseen));
+    let (mut naive, mut stages) = (Vec::new(), STAGES.map(|_| Vec::new()));
+    for _ in 0..plan.rounds {
+        for (number, (stage, _)) in STAGES.into_iter().enumerate() {
+            let mut way = Way::new(&rules)?;
+            way.take(&records.before, Stage::Encode)?;
+            let before = thread_time()?;
+            std::hint::black_box(way.take(&records.measured, stage)?);
+            let took = thread_time()? - before;
+            stages[number].push(took.as_secs_f64() / MEASURED as f64);
+        }
+        let before = thread_time()?;
+        std::hint::black_box(naive::take(&rules, &records.measured[..NAIVE], BLOCK)?);
+        naive.push((thread_time()? - before).as_secs_f64() / NAIVE as f64);
+    }
+    let upto = stages.map(|seconds| median(seconds.into_iter()));
+    let each = [upto[0], upto[1] - upto[0], upto[2] - upto[1]].map(|seconds| seconds * 1e6);
+    println!("      microseconds a click: {}", by_stage(each, 2));
+    if plan.profiled {
+        match instructions(fresh)? {
+            Some(each) => println!("      instructions a click: {}", by_stage(each, 0)),
+            None => println!("      no instructions counted: there is no valgrind"),
+        }
+    }
+    println!(
+        "{} clicks_a_second_a_core",
+        line(name, 1.0 / upto[2], 1.0 / median(naive.into_iter()))
+    );
+    Ok(())
+}
+
+fn by_stage(each: [f64; 3], digits: usize) -> String {
+    let stages = STAGES.iter().zip(each);
+    stages.map(|((_, name), cost)| format!("{name} {cost:.digits$}")).collect::<Vec<_>>().join(", ")
+}

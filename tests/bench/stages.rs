@@ -1,0 +1,191 @@
+//! What each stage from a record to its row costs, by the processor's time and by instructions.
+//!
+//! One thread, no broker and no engine: records of the pinned generator, some of whose user agents
+//! nobody has ever seen. A first part of them is not measured, so that memories are as they are later.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use harness::rules;
+use processors::clickhouse::{Columns, Rows};
+use processors::decode::{decode, framed};
+use processors::enrich::{Enricher, Rules};
+use processors::flow::Block;
+use processors::row::{ClickRow, Place};
+use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
+
+use super::clicks::Clicks;
+use super::dice::Dice;
+
+/// Says which stage a process of its own is to run, for counting its instructions.
+pub const VARIABLE: &str = "BENCH_STAGE";
+/// Clicks that come before.
+const BEFORE: usize = 60_000;
+/// Clicks that are measured.
+pub const MEASURED: usize = 100_000;
+/// Clicks whose instructions are counted, which takes fifty times as long as running them.
+const COUNTED: usize = 20_000;
+/// Records that are encoded together.
+const BLOCK: usize = 10_000;
+const LOGGED_AT_MS: i64 = 1_749_100_000_000;
+
+/// Records, and how they were made.
+pub struct Records {
+    /// Those that come before.
+    pub before: Vec<Vec<u8>>,
+    /// Those that are measured.
+    pub measured: Vec<Vec<u8>>,
+    /// Share of the measured whose user agent had never come before.
+    pub unseen: f64,
+}
+
+/// How far a record goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// To a click.
+    Decode,
+    /// To a row.
+    Enrich,
+    /// To what is inserted.
+    Encode,
+}
+
+/// All stages, in order.
+pub const STAGES: [(Stage, &str); 3] =
+    [(Stage::Decode, "decode"), (Stage::Enrich, "enrich"), (Stage::Encode, "encode")];
+
+impl Records {
+    /// `fresh` of a thousand clicks come with a user agent that no other has.
+    pub fn new(fresh: u64) -> Result<Self> {
+        let (encoder, mut clicks) = (Encoder::new(SchemaId(1))?, Clicks::new(3_000_000));
+        let (mut dice, mut seen) = (Dice::new(5), HashSet::new());
+        let (mut records, mut unseen) = (Vec::with_capacity(BEFORE + MEASURED), 0);
+        for number in 0..BEFORE + MEASURED {
+            let mut click: RawClick<'_> = clicks.next();
+            let agent = fresh_agent(number);
+            if dice.in_1000(fresh) {
+                click.user_agent = Some(&agent);
+            }
+            let is_new = seen.insert(click.user_agent.map(str::to_owned));
+            unseen += u64::from(is_new && number >= BEFORE);
+            let mut value = Vec::new();
+            encoder.encode(&click, &mut value)?;
+            records.push(value);
+        }
+        let measured = records.split_off(BEFORE);
+        Ok(Self { before: records, measured, unseen: unseen as f64 / MEASURED as f64 })
+    }
+}
+
+/// A telephone as it may come tomorrow.
+fn fresh_agent(number: usize) -> String {
+    let (build, model) = (number % 9973, number / 7);
+    format!(
+        "Mozilla/5.0 (Linux; Android 14; SM-{model}B Build/UP1A.{number}; wv) AppleWebKit/537.36 \
+         (KHTML, like Gecko) Version/4.0 Chrome/{}.0.{build}.{} Mobile Safari/537.36",
+        100 + number % 38,
+        number % 211
+    )
+}
+
+/// Our own way from records to rows.
+pub struct Way {
+    decoder: Decoder,
+    enricher: Enricher,
+    room: Vec<u8>,
+}
+
+impl Way {
+    /// By these rules, with no memory yet.
+    pub fn new(rules: &Arc<Rules>) -> Result<Self> {
+        let enricher = Enricher::new(Arc::clone(rules));
+        Ok(Self { decoder: Decoder::new(NEWEST)?, enricher, room: Vec::new() })
+    }
+
+    /// Takes records as far as `stage`; returns bytes that depend on all of it.
+    pub fn take(&mut self, records: &[Vec<u8>], stage: Stage) -> Result<usize> {
+        let mut sum = 0;
+        for part in records.chunks(BLOCK) {
+            let mut block = Block::default();
+            for (offset, value) in (0..).zip(part) {
+                let value = (None, Some(&**value));
+                block.push((0, offset, 1), LOGGED_AT_MS, value, std::iter::empty());
+            }
+            let mut columns = Columns::default();
+            for record in block.records() {
+                let (_, datum) = framed(record)?;
+                let click = decode(&self.decoder, datum, LOGGED_AT_MS)?;
+                if stage == Stage::Decode {
+                    sum += std::hint::black_box(&click).slug.len();
+                    continue;
+                }
+                let enriched = self.enricher.enrich(&click);
+                let row = ClickRow::new(&click, &enriched, place(record.offset()));
+                match stage {
+                    Stage::Encode => columns.push(&row),
+                    _ => sum += std::hint::black_box(&row).channel.len(),
+                }
+            }
+            if stage == Stage::Encode {
+                sum += Rows::encode(&mut columns, &mut self.room)?.bytes();
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// Where a record stood.
+pub fn place(offset: i64) -> Place<'static> {
+    let (topic, trace_id) = ("clicks.raw.v1", [0; 16]);
+    Place { topic, partition: 0, offset, logged_at_ms: LOGGED_AT_MS, trace_id }
+}
+
+/// The processor's time that this thread has taken, which others on the machine do not lengthen.
+pub fn thread_time() -> Result<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let ns = text.split_whitespace().next().context("schedstat")?.parse()?;
+    Ok(Duration::from_nanos(ns))
+}
+
+/// Instructions that a click takes in each stage; none where there is no `valgrind`.
+pub fn instructions(fresh: u64) -> Result<Option<[f64; 3]>> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    let mut upto = Vec::new();
+    for (_, name) in [(Stage::Decode, "none")].iter().chain(&STAGES) {
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        command.arg(std::env::current_exe()?).env(VARIABLE, format!("{name} {fresh}"));
+        let output = command.output().context("valgrind")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "valgrind: {said}");
+        let count = said.lines().find_map(|line| line.split_once("Collected : "));
+        let (_, count) = count.with_context(|| format!("no count in: {said}"))?;
+        upto.push(count.trim().parse::<f64>()?);
+    }
+    let each = |stage: usize| (upto[stage + 1] - upto[stage]) / COUNTED as f64;
+    Ok(Some([each(0), each(1), each(2)]))
+}
+
+/// Runs nothing but one stage, after everything that all of them need.
+pub fn alone(what: &str) -> Result<()> {
+    let (name, fresh) = what.split_once(' ').context("a stage and a number")?;
+    let stage = match name {
+        "none" => None,
+        _ => match STAGES.iter().find(|(_, own)| *own == name) {
+            Some((stage, _)) => Some(*stage),
+            None => bail!("{name} is no stage"),
+        },
+    };
+    let records = Records::new(fresh.parse()?)?;
+    let mut way = Way::new(&rules::pinned())?;
+    way.take(&records.before, Stage::Encode)?;
+    if let Some(stage) = stage {
+        std::hint::black_box(way.take(&records.measured[..COUNTED], stage)?);
+    }
+    Ok(())
+}
