@@ -7,6 +7,7 @@ mod audit;
 mod breaker;
 mod chaos;
 mod contract;
+mod dashboards;
 mod dead_letter;
 mod delivery;
 mod durability;
