@@ -10,6 +10,7 @@ mod contract;
 mod dashboards;
 mod dead_letter;
 mod delivery;
+mod deploy;
 mod durability;
 mod front;
 mod golden;
