@@ -180,6 +180,8 @@ fn every_service_is_pinned_bounded_and_on_loopback() {
     }
     let redpanda = words(&service("redpanda")["command"]);
     assert!(redpanda.iter().any(|word| word == "--unsafe-bypass-fsync=false"));
+    let healthy = words(&service("redpanda")["healthcheck"]["test"]).join(" ");
+    assert!(healthy.contains("unsafe-bypass-fsync"), "an unsafe broker counts as healthy");
     assert!(!redpanda.iter().any(|word| word.contains("dev-container")));
 }
 
