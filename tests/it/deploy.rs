@@ -357,6 +357,9 @@ fn child_of(parent: u32) -> Option<i32> {
     children.ok()?.split_whitespace().next()?.parse().ok()
 }
 
+/// Program, arguments and variables; its exit code, and what its log says once it works.
+type FirstProcess<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+
 #[test]
 fn the_first_process_of_a_container_ends_when_it_is_told() {
     let world = World::new("first_process");
@@ -366,7 +369,7 @@ fn the_first_process_of_a_container_ends_when_it_is_told() {
     let nobody = closed_port().to_string();
     let links = links.display().to_string();
     let zero = "127.0.0.1:0";
-    let cases: [(&str, &[&str], &[(&str, &str)], i32, &str); 4] = [
+    let cases: [FirstProcess<'_>; 4] = [
         ("processors", &["run", "--admin-listen", zero], &[], 0, "running"),
         (
             "producer",
