@@ -3,10 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test sim chaos soak bench golden fmt lint prerequisites stack build venv
+.PHONY: help demo test sim chaos soak bench scale deploy-check rehearse golden fmt lint prerequisites stack build venv
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its books
 	@$(fetch_while_building)
@@ -35,6 +35,17 @@ bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS
 	@cargo build --release --workspace --bin bench --bin processors --bin stack
 	target/release/processors rules fetch --rules .stack/rules
 	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PERF="$(PERF)" target/release/bench
+
+scale: ## what CLICKS= a day need, by the lines of a bench (FILE=), else by those of docs/scale.md
+	@cargo build --quiet --workspace --bin scale
+	CLICKS="$(CLICKS)" target/debug/scale $(FILE)
+
+deploy-check: ## compose's own loader and BuildKit's own parser read our files; needs Go
+	@command -v go >/dev/null || { echo "missing: go; see deploy/check/go.mod for the version" >&2; exit 69; }
+	cd deploy/check && go run .
+
+rehearse: prerequisites ## the image's build without Docker, in a clean folder; ten minutes
+	@deploy/rehearse.sh
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
 	cargo test --workspace --test it -- model seeded --nocapture

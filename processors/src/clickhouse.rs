@@ -4,6 +4,7 @@
 //! could weaken it are pinned on every insert. It decides no retries.
 
 mod arrow;
+mod cluster;
 mod codes;
 mod columns;
 mod events;
@@ -20,6 +21,7 @@ use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
 pub use arrow::Rows;
+pub use cluster::sql;
 pub use columns::Columns;
 pub use events::{rows_of, shown};
 pub use facts::facts;

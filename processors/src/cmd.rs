@@ -3,6 +3,7 @@
 mod audit;
 mod breaker;
 mod check;
+pub mod healthcheck;
 mod rules;
 mod run;
 mod setup;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::ErrorClass;
+use crate::error::{ErrorClass, ServerError};
 use service::telemetry::TelemetryArgs;
 
 /// Reads the log of clicks into ClickHouse, and proves that it did.
@@ -39,6 +40,8 @@ pub enum Command {
     Breaker(breaker::BreakerArgs),
     /// Get the rule tables by which clicks are enriched, or show them.
     Rules(rules::RulesCommand),
+    /// Ask whether a running service is ready; for images without a shell.
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Drained, done, balanced.
@@ -51,6 +54,8 @@ pub const USAGE: u8 = 64;
 pub const TEMPORARY: u8 = 75;
 /// A setting, a right or a table is wrong.
 pub const CONFIGURATION: u8 = 78;
+/// Ended by a signal before its end, as a shell says it of SIGTERM.
+pub const TOLD: u8 = 143;
 
 /// Runs a command to its exit code, with one clear line when it fails.
 pub async fn dispatch(command: Command) -> ExitCode {
@@ -60,13 +65,17 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Audit(args) => args.servers.to_string(),
         Command::Breaker(args) => args.servers.to_string(),
         Command::Rules(_) => String::new(),
+        Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
     let outcome = match command {
-        Command::Setup(args) => setup::setup(args).await,
+        Command::Setup(args) => unless_told(setup::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
-        Command::Audit(args) => audit::audit(args).await,
-        Command::Breaker(args) => breaker::breaker(args).await.map(|()| DONE),
         Command::Rules(args) => rules::rules(&args),
+        // Follows until told, and then says what it found.
+        Command::Audit(args) if args.follows() => audit::audit(args).await,
+        Command::Audit(args) => unless_told(audit::audit(args)).await,
+        Command::Breaker(args) => unless_told(breaker::breaker(args)).await,
+        Command::Healthcheck(_) => Ok(DONE),
     };
     match outcome {
         Ok(code) => code.into(),
@@ -80,6 +89,16 @@ pub async fn dispatch(command: Command) -> ExitCode {
                 TEMPORARY.into()
             }
         },
+    }
+}
+
+/// A command that has nothing to finish when it is told to end.
+async fn unless_told(
+    command: impl Future<Output = Result<u8, ServerError>>,
+) -> Result<u8, ServerError> {
+    match service::shutdown::unless_told(command).await {
+        Ok(ended) => ended.unwrap_or(Ok(TOLD)),
+        Err(error) => Err(ServerError::fatal("signal_handler", error)),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Parses the command line, starts telemetry, runs the command, maps the outcome to an exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
-use processors::cmd::{self, Cli};
+use processors::cmd::{self, Cli, Command};
 use service::telemetry;
+
+const STOP: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -13,6 +16,9 @@ fn main() -> ExitCode {
     };
     if let Err(error) = service::settings::check(std::env::vars_os()) {
         return fail(&error, cmd::USAGE);
+    }
+    if let Command::Healthcheck(args) = &cli.command {
+        return cmd::healthcheck::healthcheck(args).into();
     }
     let settings =
         cli.telemetry.settings("clicktrail-processors", env!("CARGO_PKG_VERSION"), "processors");
@@ -25,7 +31,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, cmd::TEMPORARY),
     };
     let code = runtime.block_on(cmd::dispatch(cli.command));
-    drop(runtime);
+    // What was dropped half-way may still read in a thread of its own.
+    runtime.shutdown_timeout(STOP);
     telemetry.shutdown();
     code
 }

@@ -33,6 +33,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Read access logs of another server into the log; reading a file again changes nothing.
     Import(ImportArgs),
+    /// Ask whether a running `serve` is ready; for images without a shell.
+    Healthcheck(HealthcheckArgs),
 }
 
 /// Broker and registry.
@@ -115,6 +117,19 @@ pub struct ServeArgs {
     /// Most connections at once
     #[arg(long, env = "CLICKTRAIL_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
+}
+
+/// Settings of `healthcheck`.
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// Address of the admin port that is asked for /readyz
+    #[arg(
+        long,
+        env = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9180",
+        value_name = "ADDRESS"
+    )]
+    pub admin_listen: SocketAddr,
 }
 
 /// Settings of `import`.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use producer::cmd;
-use producer::config::{Cli, Command};
+use producer::config::{Cli, Command, HealthcheckArgs};
 use producer::exit::{self, Exit, Failure};
 use service::telemetry::{self, Telemetry};
 
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
             return service::settings::usage(&error);
         }
     };
+    if let Command::Healthcheck(args) = &cli.command {
+        return healthcheck(args).into();
+    }
     match start(&cli).and_then(|telemetry| {
         let ended = run(cli, telemetry.exports());
         telemetry.shutdown();
@@ -36,6 +39,20 @@ fn check_variables() -> Result<(), service::settings::Unknown> {
     service::settings::check(std::env::vars_os())
 }
 
+/// Before telemetry: it is asked every few seconds.
+fn healthcheck(args: &HealthcheckArgs) -> Exit {
+    match service::healthcheck::ask(args.admin_listen) {
+        Ok(answer) => {
+            exit::say(&answer);
+            Exit::Done
+        }
+        Err(error) => {
+            exit::warn(&format!("producer: {error}"));
+            Exit::Unavailable
+        }
+    }
+}
+
 fn start(cli: &Cli) -> Result<Telemetry, Failure> {
     check_variables().map_err(Failure::usage)?;
     let settings =
@@ -51,5 +68,6 @@ fn run(cli: Cli, exports: bool) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve(args) => runtime.block_on(cmd::serve::run(&args, exports)),
         Command::Import(args) => runtime.block_on(cmd::import::run(args)),
+        Command::Healthcheck(args) => Ok(healthcheck(&args)),
     }
 }

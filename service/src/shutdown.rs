@@ -1,4 +1,7 @@
 //! SIGTERM and SIGINT, as a token that is cancelled once.
+//!
+//! The first process of a container has no default handler: what does not handle a signal there
+//! ignores it, and is killed only after its supervisor's patience.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,4 +25,14 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         fired.cancel();
     });
     Ok(token)
+}
+
+/// What `work` comes to; none when a signal came first, and `work` is dropped. For commands that
+/// have nothing to finish.
+///
+/// # Errors
+/// As [`on_signal`].
+pub async fn unless_told<T>(work: impl Future<Output = T>) -> std::io::Result<Option<T>> {
+    let told = on_signal()?;
+    Ok(told.run_until_cancelled(work).await)
 }

@@ -5,6 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use prost::Message as _;
+
 /// A listening collector; it goes with the test's process.
 #[derive(Debug)]
 pub struct Collector {
@@ -37,9 +42,65 @@ impl Collector {
         self.bodies.lock().expect("no test panics in here").clone()
     }
 
+    /// Every span of it.
+    ///
+    /// # Panics
+    /// When it is not the protocol's.
+    pub fn spans(&self) -> Vec<Span> {
+        // Messages of protobuf one after another are one message that holds what all of them hold.
+        let received = self.received();
+        let request = ExportTraceServiceRequest::decode(received.as_slice()).expect("OTLP");
+        let mut spans = Vec::new();
+        for of_resource in request.resource_spans {
+            let attributes = of_resource.resource.map(|it| it.attributes).unwrap_or_default();
+            let service = text(&attributes, "service.name").unwrap_or_default();
+            let scopes = of_resource.scope_spans.into_iter();
+            spans.extend(scopes.flat_map(|scope| scope.spans).map(|span| Span {
+                service: service.clone(),
+                name: span.name,
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                parent: span.parent_span_id,
+                links: span.links.into_iter().map(|link| (link.trace_id, link.span_id)).collect(),
+                event_id: text(&span.attributes, "clicktrail.event_id"),
+                nanos: (span.start_time_unix_nano, span.end_time_unix_nano),
+            }));
+        }
+        spans
+    }
+
     /// Whether these bytes stand in what was received.
     pub fn holds(&self, needle: &[u8]) -> bool {
         self.received().windows(needle.len()).any(|window| window == needle)
+    }
+}
+
+/// One span as it was exported.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// `service.name` of its resource.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// 16 bytes.
+    pub trace_id: Vec<u8>,
+    /// 8 bytes.
+    pub span_id: Vec<u8>,
+    /// Of the span above it; empty where there is none.
+    pub parent: Vec<u8>,
+    /// Trace and span of each that it links to.
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The click that it is about.
+    pub event_id: Option<String>,
+    /// Begin and end, since 1970.
+    pub nanos: (u64, u64),
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let value = attributes.iter().find(|it| it.key == key)?.value.as_ref()?.value.as_ref()?;
+    match value {
+        Value::StringValue(text) => Some(text.clone()),
+        _ => None,
     }
 }
 

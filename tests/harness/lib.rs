@@ -9,6 +9,7 @@ pub mod chaos;
 mod child;
 mod collector;
 mod fault;
+mod grafana;
 mod kafka;
 mod own;
 mod ports;
@@ -23,8 +24,9 @@ mod world;
 
 pub use backends::{Backends, program, root};
 pub use child::{Child, Exit, Summary};
-pub use collector::Collector;
+pub use collector::{Collector, Span};
 pub use fault::Proxy;
+pub use grafana::View;
 pub use kafka::{Kafka, Logged, Raw};
 pub use own::OwnStack;
 pub use ports::{closed_port, free_port};

@@ -1,6 +1,7 @@
 //! Traces reach from the visitor to the row, and both services tell how they fare.
 
-use harness::{Collector, World, get};
+use harness::{Collector, Span, World, get};
+use schemas::TraceContext;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 
@@ -32,6 +33,59 @@ fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
     assert!(!processings.holds(ignored.as_bytes()));
     let rows = world.query("SELECT lower(hex(trace_id)) FROM clicks ORDER BY ALL");
     assert_eq!(rows, format!("{}\n{}", "0".repeat(32), followed.simple()));
+}
+
+#[test]
+fn one_click_is_followed_by_its_trace_from_the_answer_to_the_insert() {
+    let world = World::new("trace");
+    world.setup();
+    let collector = Collector::start();
+    let set = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
+        ("CLICKTRAIL_TRACE_SAMPLE", "1"),
+    ];
+    let mut server = world.serve(LINKS, &set);
+    let answer = server.get("/a", &[]);
+    let told = TraceContext::parse(answer.header("traceparent").unwrap()).unwrap();
+    assert!(told.sampled);
+    server.get("/a", &[]);
+    server.stop().expect_code(0);
+    let mut processors = world.processors(&[], &set[..1]);
+    processors.until_caught_up(&world);
+    processors.stop().expect_code(0);
+
+    let spans = collector.spans();
+    let one = |what: &str, keep: &dyn Fn(&Span) -> bool| -> Span {
+        let found: Vec<_> = spans.iter().filter(|span| keep(span)).collect();
+        assert_eq!(found.len(), 1, "{what}: {spans:#?}");
+        found[0].clone()
+    };
+    // What the visitor was told is the redirect's own span.
+    let redirect = one("the redirect", &|span| span.span_id == told.span_id);
+    assert_eq!(
+        (redirect.name.as_str(), redirect.service.as_str()),
+        ("redirect", "clicktrail-producer")
+    );
+    assert_eq!(redirect.trace_id, told.trace_id);
+    assert!(redirect.parent.is_empty() || redirect.parent == [0; 8], "it starts here");
+    // The record's headers carried it over to whoever processed the click, in a trace of its own.
+    let named = (redirect.trace_id.clone(), redirect.span_id.clone());
+    let process = one("its processing", &|span| span.links.contains(&named));
+    assert_eq!(
+        (process.name.as_str(), process.service.as_str()),
+        ("process", "clicktrail-processors")
+    );
+    assert_ne!(process.trace_id, redirect.trace_id);
+    let insert = one("the insert", &|span| span.name == "insert" && span.parent == process.span_id);
+    assert_eq!(insert.trace_id, process.trace_id);
+    assert!(redirect.nanos.0 <= process.nanos.0 && process.nanos.0 <= insert.nanos.0);
+    assert!(insert.nanos.1 <= process.nanos.1, "what is processed is durable");
+    // And the row leads back.
+    let row = world.query(&format!(
+        "SELECT toUUID(UUIDNumToString(event_id)) FROM clicks WHERE hex(trace_id) = upper('{}')",
+        uuid::Uuid::from_bytes(told.trace_id).simple()
+    ));
+    assert_eq!(Some(row), redirect.event_id);
 }
 
 #[test]

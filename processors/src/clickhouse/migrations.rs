@@ -7,6 +7,7 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::cluster::statements;
 use super::{Server, server_error};
 use crate::error::ServerError;
 
@@ -29,7 +30,7 @@ macro_rules! migrations {
 }
 
 /// Below 0100 the click tables, from 0100 enrichment, from 0200 links.
-const MIGRATIONS: &[Migration] = migrations![
+pub(super) const MIGRATIONS: &[Migration] = migrations![
     "0001_click_versions",
     "0002_clicks",
     "0003_breaker_passes",
@@ -37,7 +38,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0110_arrivals",
 ];
 
-const LOG: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
+pub(super) const LOG: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 (
     name String,
     checksum String,
@@ -57,7 +58,7 @@ impl Migration {
     }
 
     fn statements(&self) -> impl Iterator<Item = &str> {
-        self.sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+        statements(self.sql)
     }
 }
 
@@ -144,7 +145,7 @@ fn edited(migration: &Migration) -> ServerError {
     )
 }
 
-fn quoted(identifier: &str) -> String {
+pub(super) fn quoted(identifier: &str) -> String {
     format!("`{}`", identifier.replace('\\', "\\\\").replace('`', "\\`"))
 }
 

@@ -39,6 +39,13 @@ pub struct AuditArgs {
     follow: FollowArgs,
 }
 
+impl AuditArgs {
+    /// Whether it goes on until it is told to end.
+    pub(super) fn follows(&self) -> bool {
+        self.follow.follow
+    }
+}
+
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::say;
+use super::{DONE, say};
 use crate::clickhouse::{Pass, give, passes};
 use crate::config::Servers;
 use crate::error::ServerError;
@@ -34,7 +34,7 @@ enum Action {
     Ls,
 }
 
-pub(super) async fn breaker(args: BreakerArgs) -> Result<(), ServerError> {
+pub(super) async fn breaker(args: BreakerArgs) -> Result<u8, ServerError> {
     let server = args.servers.clickhouse.server()?;
     let topic = args.servers.kafka.topic.as_str();
     match args.action {
@@ -60,7 +60,7 @@ pub(super) async fn breaker(args: BreakerArgs) -> Result<(), ServerError> {
             }
         }
     }
-    Ok(())
+    Ok(DONE)
 }
 
 fn offsets(text: &str) -> Result<(u64, u64), String> {

@@ -8,7 +8,7 @@ use schemas::{NEWEST, TopicSpec, compat, unframe};
 
 use super::check::drift;
 use super::{DIFFERS, DONE, say};
-use crate::clickhouse::migrate;
+use crate::clickhouse::{self, migrate};
 use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::{Brokers, LogReader, Topics};
@@ -31,12 +31,26 @@ pub struct SetupArgs {
     /// Change nothing; say what differs, and exit with 1 if anything does.
     #[arg(long)]
     check: bool,
+    /// Change nothing and ask nobody: print the SQL that makes the tables.
+    #[arg(long, conflicts_with = "check")]
+    print: bool,
+    /// Print it for a ClickHouse cluster of this name: replicated tables, sharded by a hash of the
+    /// event's id.
+    #[arg(long, value_name = "NAME", requires = "print")]
+    cluster: Option<String>,
 }
 
 /// Between attempts while a server is away, or another `setup` is at the same thing.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
+    if args.print {
+        let database = &args.servers.clickhouse.clickhouse_database;
+        let sql = clickhouse::sql(database, args.cluster.as_deref())
+            .map_err(|error| ServerError::fatal("no_form_in_a_cluster", error))?;
+        say(sql.trim_end());
+        return Ok(DONE);
+    }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
     let mut count = 0;
     loop {

@@ -1,0 +1,144 @@
+//! What Grafana and its ClickHouse plugin make of a panel's query before the server sees it.
+//!
+//! First the page: `$__conditionalAll`, then variables; then the plugin's backend: the macros of
+//! time. Only what our dashboard uses is known; anything else that is left is an error.
+
+use std::collections::BTreeMap;
+
+/// What someone who looks at the dashboard has chosen.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Begin of the range, in seconds since 1970.
+    pub from: i64,
+    /// Its end.
+    pub to: i64,
+    /// Seconds of one step of a line.
+    pub interval: i64,
+    /// Time zone, as Grafana hands it on.
+    pub zone: &'static str,
+    /// What is chosen of each variable; nothing is "All".
+    pub chosen: BTreeMap<String, Vec<String>>,
+}
+
+impl View {
+    /// The query as the server gets it.
+    ///
+    /// # Panics
+    /// When it holds a macro or a variable that is not known.
+    pub fn expand(&self, sql: &str) -> String {
+        let sql = self.variables(&self.conditions(sql));
+        let expanded = self.macros(&sql);
+        assert!(!expanded.contains('$'), "something is left to expand: {expanded}");
+        expanded
+    }
+
+    /// `$__conditionalAll(condition, $name)`: the condition, or `1=1` when all are chosen.
+    fn conditions(&self, sql: &str) -> String {
+        const MACRO: &str = "$__conditionalAll";
+        let mut sql = sql.to_owned();
+        while let Some(at) = sql.rfind(MACRO) {
+            let (arguments, length) = arguments(&sql[at + MACRO.len()..]);
+            let [condition, name] = arguments.as_slice() else { panic!("{MACRO}: {arguments:?}") };
+            let name = name.trim().trim_start_matches('$');
+            let chosen =
+                self.chosen.get(name).unwrap_or_else(|| panic!("no variable {name}: {sql}"));
+            let condition = if chosen.is_empty() { "1=1" } else { condition };
+            sql = format!("{}{condition}{}", &sql[..at], &sql[at + MACRO.len() + length..]);
+        }
+        sql
+    }
+
+    fn variables(&self, sql: &str) -> String {
+        let mut sql = sql.replace("${__timezone}", self.zone);
+        for (name, chosen) in &self.chosen {
+            let quoted: Vec<_> =
+                chosen.iter().map(|value| format!("'{}'", value.replace('\'', "\\'"))).collect();
+            sql = sql.replace(&format!("${{{name}:singlequote}}"), &quoted.join(","));
+            sql = sql.replace(&format!("${{{name}}}"), &chosen.join(","));
+        }
+        sql
+    }
+
+    fn macros(&self, sql: &str) -> String {
+        let mut parts = sql.split("$__");
+        let mut expanded = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            let (name, rest) = part.split_at(end.unwrap_or(part.len()));
+            let (from, to) =
+                (format!("toDateTime({})", self.from), format!("toDateTime({})", self.to));
+            let (text, length) = match name {
+                "fromTime" => (from, 0),
+                "toTime" => (to, 0),
+                "interval_s" => (self.interval.max(1).to_string(), 0),
+                "timeFilter" | "timeInterval" => {
+                    let (arguments, length) = arguments(rest);
+                    let [column] = arguments.as_slice() else { panic!("{name}: {arguments:?}") };
+                    let interval = self.interval.max(1);
+                    let text = match name {
+                        "timeFilter" => format!("{column} >= {from} AND {column} <= {to}"),
+                        _ => format!(
+                            "toStartOfInterval(toDateTime({column}), INTERVAL {interval} second)"
+                        ),
+                    };
+                    (text, length)
+                }
+                other => panic!("the plugin's macro {other} is not known here"),
+            };
+            expanded += &text;
+            expanded += &rest[length..];
+        }
+        expanded
+    }
+}
+
+/// The arguments in the parentheses that `text` begins with, and their length with both.
+fn arguments(text: &str) -> (Vec<String>, usize) {
+    assert!(text.starts_with('('), "a macro without its arguments: {text}");
+    let (mut arguments, mut depth) = (vec![String::new()], 0);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        match (letter, depth) {
+            (_, 0) => return (arguments, at + 1),
+            ('(', 1) => {}
+            (',', 1) => arguments.push(String::new()),
+            _ => arguments.last_mut().into_iter().for_each(|last| last.push(letter)),
+        }
+    }
+    panic!("a macro without its end: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macros_become_what_the_plugin_makes_of_them() {
+        let chosen = [("d", vec!["it's", "b"]), ("all", vec![]), ("t", vec!["x"])];
+        let chosen = chosen.map(|(name, values)| {
+            (name.to_owned(), values.into_iter().map(str::to_owned).collect())
+        });
+        let view = View { from: 5, to: 9, interval: 0, zone: "utc", chosen: chosen.into() };
+        for (sql, expanded) in [
+            ("$__timeFilter(a)", "a >= toDateTime(5) AND a <= toDateTime(9)"),
+            ("$__timeInterval(a)", "toStartOfInterval(toDateTime(a), INTERVAL 1 second)"),
+            ("$__fromTime, $__toTime STEP $__interval_s", "toDateTime(5), toDateTime(9) STEP 1"),
+            ("$__conditionalAll(a IN (${all:singlequote}), $all)", "1=1"),
+            ("$__conditionalAll(a IN (${d:singlequote}), $d)", r"a IN ('it\'s','b')"),
+            ("'${t}' ${__timezone}", "'x' utc"),
+        ] {
+            assert_eq!(view.expand(sql), expanded);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "is not known here")]
+    fn a_macro_that_nobody_knows_is_an_error() {
+        let view = View { from: 0, to: 0, interval: 1, zone: "UTC", chosen: BTreeMap::new() };
+        view.expand("$__timeShift(a)");
+    }
+}

@@ -1,0 +1,318 @@
+//! The dashboard, panel by panel and variable by variable, on the real engine: each query runs as
+//! a reader, and returns what its panel can draw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::{Raw, View, World, free_port, get, metric, root};
+use schemas::{Encoder, Method, Outcome, RawClick};
+use serde_json::Value;
+use uuid::Uuid;
+
+const PLUGIN: &str = "grafana-clickhouse-datasource";
+const HOUR: i64 = 3600;
+/// One click each ten minutes of two days.
+const CLICKS: i64 = 288;
+const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/131.0.0.0 Safari/537.36";
+const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) \
+    AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1";
+
+fn dashboard() -> Value {
+    let text = std::fs::read_to_string(root().join("dashboards/clicks.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    panels.filter(|panel| panel["type"] != "row").collect()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no text {name} in {value:#}"))
+}
+
+/// Midnight (UTC) of the day before yesterday, so that the week's panels see the clicks.
+fn begin() -> i64 {
+    let day = 24 * HOUR;
+    (jiff::Timestamp::now().as_second() / day - 2) * day
+}
+
+/// Every third click is a machine's, every fourth names no link, and so on.
+fn load(world: &World) {
+    let encoder = Encoder::new(world.schema_id()).unwrap();
+    let agents = [CHROME, IPHONE, "Mozilla/5.0 (compatible; bingbot/2.0)"];
+    let record = |n: i64| {
+        let of = |values: &[&'static str]| values[usize::try_from(n).unwrap() % values.len()];
+        let missing = n % 4 == 3;
+        let address = [192, 0, 2, u8::try_from(n % 7).unwrap()];
+        let click = RawClick {
+            domain: Some(of(&["a.example", "b.example"])),
+            query: Some(of(&["", "utm_source=news&utm_medium=mail&utm_campaign=spring"])),
+            link_id: (!missing).then_some("l"),
+            outcome: if missing { Outcome::NotFound } else { Outcome::Redirected },
+            status: if missing { 404 } else { 302 },
+            target_url: (!missing).then_some("https://shop.example/sale"),
+            method: Method::Get,
+            client_ip: Some(&address),
+            user_agent: Some(of(&agents)),
+            referer: Some(of(&["https://t.co/x", "https://news.example/", ""])),
+            accept_language: Some(of(&["de-DE,de;q=0.9", "en"])),
+            latency_us: Some(40),
+            ..RawClick::new(
+                Uuid::now_v7(),
+                (begin() + n * 600) * 1_000_000,
+                if missing { "nothing" } else { of(&["spring", "o'clock", "sale"]) },
+            )
+        };
+        let mut value = Vec::new();
+        encoder.encode(&click, &mut value).unwrap();
+        Raw { partition: i32::try_from(n % 3).unwrap(), value: Some(value), ..Raw::default() }
+    };
+    world.kafka.produce(&world.topic, &(0..CLICKS).map(record).collect::<Vec<_>>());
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(world);
+    processors.stop().expect_code(0);
+}
+
+fn view(traffic: &str, domain: &[&str], link: &[&str]) -> View {
+    let chosen = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    View {
+        from: begin(),
+        to: begin() + 48 * HOUR,
+        interval: HOUR,
+        zone: "Europe/Berlin",
+        chosen: BTreeMap::from([
+            ("traffic".to_owned(), vec![traffic.to_owned()]),
+            ("domain".to_owned(), chosen(domain)),
+            ("link".to_owned(), chosen(link)),
+        ]),
+    }
+}
+
+/// Names, types and rows of an answer.
+#[derive(Debug)]
+struct Table {
+    columns: Vec<(String, String)>,
+    rows: Vec<Vec<Value>>,
+}
+
+/// Asks as a dashboard does: a user that may only read.
+fn ask(world: &World, view: &View, sql: &str) -> Table {
+    let format = [("default_format", "JSONCompact")];
+    let answer = world.send(&world.backends.reader, "POST", &format, view.expand(sql)).unwrap();
+    assert_eq!(answer.status, 200, "{sql}: {}", answer.body);
+    let answer: Value = serde_json::from_str(&answer.body).unwrap();
+    let columns = answer["meta"].as_array().unwrap().iter();
+    let columns =
+        columns.map(|column| (text(column, "name").to_owned(), text(column, "type").to_owned()));
+    let rows = answer["data"].as_array().unwrap().iter();
+    let rows = rows.map(|row| row.as_array().unwrap().clone());
+    Table { columns: columns.collect(), rows: rows.collect() }
+}
+
+fn is_time(kind: &str) -> bool {
+    kind.starts_with("DateTime")
+}
+
+fn is_number(kind: &str) -> bool {
+    ["UInt", "Int", "Float", "Decimal"].iter().any(|number| kind.starts_with(number))
+}
+
+fn is_text(kind: &str) -> bool {
+    kind == "String" || kind == "LowCardinality(String)"
+}
+
+/// A count, which comes as a number or, of 64 bits, as text.
+fn integer(cell: &Value) -> i64 {
+    let text = cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+    text.parse().unwrap_or_else(|_| panic!("no count: {cell}"))
+}
+
+/// What is wrong with an answer, for a panel of that type.
+fn misfit(kind: &str, table: &Table) -> Option<String> {
+    let types: Vec<_> = table.columns.iter().map(|(_, kind)| kind.as_str()).collect();
+    let fits = match kind {
+        "stat" => types.len() == 1 && is_number(types[0]) && table.rows.len() == 1,
+        "timeseries" => {
+            let (first, rest) = types.split_first()?;
+            let wide = rest.iter().all(|kind| is_number(kind));
+            let long = matches!(rest, [label, value] if is_text(label) && is_number(value));
+            let times: Vec<_> = table.rows.iter().map(|row| row[0].to_string()).collect();
+            table.columns[0].0 == "time"
+                && is_time(first)
+                && !rest.is_empty()
+                && (wide || long)
+                && times.is_sorted()
+        }
+        "bargauge" => matches!(types[..], [label, value] if is_text(label) && is_number(value)),
+        "barchart" => {
+            types.len() > 1 && is_text(types[0]) && types[1..].iter().all(|kind| is_number(kind))
+        }
+        "table" => types.len() > 1,
+        other => return Some(format!("no rule for panels of type {other}")),
+    };
+    (!fits || table.rows.is_empty()).then(|| format!("{kind} cannot draw {table:?}"))
+}
+
+#[test]
+fn every_panel_and_every_variable_gets_from_the_engine_what_it_can_draw() {
+    let world = World::new("dashboard");
+    world.setup();
+    load(&world);
+    let dashboard = dashboard();
+    let everyone = view("all", &[], &[]);
+    let views = [
+        everyone.clone(),
+        view("people", &[], &[]),
+        View { zone: "utc", ..view("all", &["a.example", "b.example"], &["o'clock", "nothing"]) },
+    ];
+    let mut wrong = Vec::new();
+    let mut asked = 0;
+    let mut answers = BTreeMap::new();
+    for panel in panels(&dashboard) {
+        let title = text(panel, "title");
+        for target in panel["targets"].as_array().unwrap() {
+            if target["datasource"]["type"] != PLUGIN {
+                continue;
+            }
+            for (number, view) in views.iter().enumerate() {
+                let table = ask(&world, view, text(target, "rawSql"));
+                asked += 1;
+                wrong.extend(
+                    misfit(text(panel, "type"), &table)
+                        .map(|misfit| format!("{title} (view {number}): {misfit}")),
+                );
+                answers.insert((title, number), table);
+            }
+            // A range in which nothing came is an answer, too, and not an error.
+            let before = View { from: 0, to: 10 * HOUR, ..everyone.clone() };
+            let empty = ask(&world, &before, text(target, "rawSql"));
+            if panel["type"] == "stat" && empty.rows.len() != 1 {
+                wrong.push(format!("{title} says nothing of an empty range"));
+            }
+        }
+    }
+    for variable in dashboard["templating"]["list"].as_array().unwrap() {
+        if variable["type"] != "query" {
+            continue;
+        }
+        let table = ask(&world, &everyone, text(&variable["query"], "rawSql"));
+        asked += 1;
+        let fits = matches!(&table.columns[..], [(_, kind)] if is_text(kind));
+        if !fits || table.rows.len() < 2 {
+            wrong.push(format!("variable {}: {table:?}", text(variable, "name")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(asked > 60, "{asked} queries are all");
+
+    // And what they show is true.
+    let number = |title, view: usize| answers[&(title, view)].rows[0][0].clone();
+    let count = |title, view| integer(&number(title, view));
+    assert_eq!(count("Clicks", 0), CLICKS);
+    assert_eq!(count("Clicks", 1), CLICKS * 2 / 3);
+    assert_eq!(count("Visitors, about", 0), 7 * 3);
+    assert_eq!(number("Bots", 1), Value::from(1.0 / 3.0));
+    assert_eq!(number("Redirected", 0), Value::from(0.75));
+    let sum = |table: &Table, from: usize| {
+        let cells = table.rows.iter().flat_map(|row| &row[from..]);
+        cells.map(integer).sum::<i64>()
+    };
+    for title in ["People and bots", "By hour of the day", "By day of the week"] {
+        assert_eq!(sum(&answers[&(title, 0)], 1), CLICKS, "{title}");
+    }
+    assert_eq!(answers[&("People and bots", 0)].rows.len(), 48, "each hour");
+    // Midnight in Berlin is another hour than in UTC, but a day has 24 of them everywhere.
+    assert_eq!(answers[&("By hour of the day", 0)].rows.len(), 24);
+    assert_eq!(sum(&answers[&("The eight most clicked links", 0)], 2), CLICKS);
+    assert_eq!(sum(&answers[&("What the visitor got", 0)], 1), CLICKS);
+}
+
+/// The families of metrics that an expression names.
+fn families(expression: &str) -> impl Iterator<Item = &str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("clicktrail_"))
+}
+
+#[test]
+fn every_metric_of_the_dashboard_is_one_that_the_services_serve() {
+    let world = World::new("dashboard_metrics");
+    world.setup();
+    let server = world.serve(r#"{"slug":"a","url":"https://example.com/"}"#, &[]);
+    server.get("/a", &[]);
+    // A family without a member is not served; so much that is good follows the bad record that
+    // the breaker need not wait.
+    let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
+    world.kafka.produce(&world.topic, &[vec![bad], world.good(0, 100)].concat());
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    let audit_port = free_port();
+    let mut command = world.command("processors", &[]);
+    command.args(["audit", "--follow", "--every", "1s", "--admin-listen", &audit_port.to_string()]);
+    let mut audit = world.start(command);
+    let audit_admin = format!("http://{audit_port}");
+    audit.until("a run of the audit", || metric(&audit_admin, "clicktrail_audit_runs_total"));
+    let pages = [&server.admin, &processors.admin, &audit_admin]
+        .map(|admin| get(&format!("{admin}/metrics")).unwrap().body)
+        .concat();
+    let served: BTreeSet<_> = pages
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    let dashboard = dashboard();
+    let mut named = 0;
+    for panel in panels(&dashboard) {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap_or_default();
+            for family in families(expression) {
+                named += 1;
+                assert!(served.contains(family), "{}: {family} of {served:?}", panel["title"]);
+            }
+        }
+    }
+    assert!(named >= 8, "{named} metrics are all");
+    audit.stop().expect_code(0);
+}
+
+#[test]
+fn the_dashboard_is_whole_and_can_be_moved() {
+    let dashboard = dashboard();
+    let sources: BTreeSet<_> = ["${datasource}", "${metrics}"].into();
+    let list = dashboard["templating"]["list"].as_array().unwrap();
+    let variables: BTreeSet<_> = list.iter().map(|variable| text(variable, "name")).collect();
+    let mut ids = BTreeSet::new();
+    let mut cells = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = text(panel, "title");
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}: an id twice");
+        let place = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        assert!(place("x") + place("w") <= 24, "{title} is out of the grid");
+        for x in place("x")..place("x") + place("w") {
+            for y in place("y")..place("y") + place("h") {
+                assert!(cells.insert((x, y)), "{title} covers another panel");
+            }
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(!text(panel, "description").is_empty(), "{title}");
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{title} has no unit");
+        for target in panel["targets"].as_array().unwrap() {
+            let source = text(&target["datasource"], "uid");
+            assert!(sources.contains(source), "{title} is tied to {source}");
+            if target["datasource"]["type"] == PLUGIN {
+                let series = panel["type"] == "timeseries";
+                assert_eq!(target["format"], if series { 0 } else { 1 }, "{title}");
+                assert!(!text(target, "rawSql").contains("click_versions"), "{title}");
+            }
+        }
+    }
+    let all = dashboard.to_string();
+    for name in &variables {
+        assert!(all.contains(&format!("${{{name}")), "variable {name} is never used");
+    }
+}

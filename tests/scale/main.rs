@@ -1,0 +1,31 @@
+//! `scale`: what so many clicks a day need, by measured costs. Reads lines of `make bench` from the
+//! files it is given; what they do not say is as `docs/scale.md` gives it.
+
+mod costs;
+mod needs;
+
+use anyhow::{Context as _, Result};
+use costs::Costs;
+use needs::{Needs, Plan};
+
+/// Clicks a day that are worked out when nobody says how many.
+const EXAMPLES: [f64; 3] = [1e7, 1e9, 1e11];
+
+fn main() -> Result<()> {
+    let mut costs = Costs::default();
+    for file in std::env::args().skip(1) {
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("{file} is not to be read"))?;
+        costs = costs.by(&text).with_context(|| file.clone())?;
+    }
+    let clicks = match std::env::var("CLICKS").unwrap_or_default() {
+        text if text.is_empty() => EXAMPLES.to_vec(),
+        text => vec![text.parse().with_context(|| format!("CLICKS={text}"))?],
+    };
+    println!("costs: {costs}");
+    println!("plan: {}", Plan::default());
+    for clicks in clicks {
+        println!("{}", Needs::of(clicks, &costs, &Plan::default()));
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! From costs to machines. The formula stands in `docs/scale.md` in words.
+
+use std::fmt;
+
+use super::costs::Costs;
+
+const DAY_SECONDS: f64 = 86_400.0;
+
+/// What an operator decides.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The busiest second against the day's mean.
+    pub peak: f64,
+    /// How much of a core is planned for; the rest is for queries, rebalances, catching up.
+    pub share: f64,
+    /// Days that the log keeps.
+    pub log_days: f64,
+    /// Days that the table keeps.
+    pub table_days: f64,
+    /// Copies of the log.
+    pub log_copies: f64,
+    /// Copies of the table.
+    pub table_copies: f64,
+    /// Disk that merges, indexes and full segments need beyond what is stored.
+    pub room: f64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            peak: 3.0,
+            share: 0.5,
+            log_days: 30.0,
+            table_days: 365.0,
+            log_copies: 3.0,
+            table_copies: 2.0,
+            room: 1.3,
+        }
+    }
+}
+
+/// What so many clicks a day need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Needs {
+    /// Clicks of a day.
+    pub clicks: f64,
+    /// In the busiest second.
+    pub peak_a_second: f64,
+    /// Cores of producers, broker, processors and ClickHouse.
+    pub cores: [f64; 4],
+    /// Processes of the processors, and so partitions at least.
+    pub processors: f64,
+    /// GiB of their memory.
+    pub processors_gib: f64,
+    /// TB of the log and of the table, all copies.
+    pub disk_tb: [f64; 2],
+    /// Megabits a second into the log at the peak, all copies.
+    pub network_mbit: f64,
+}
+
+impl Needs {
+    /// Works it out.
+    pub fn of(clicks: f64, costs: &Costs, plan: &Plan) -> Self {
+        let peak_a_second = clicks / DAY_SECONDS * plan.peak;
+        let cores = |us: f64| peak_a_second * us / 1e6 / plan.share;
+        // Every copy of a record is taken once more by a broker.
+        let broker_us = costs.broker_in_us * plan.log_copies + costs.broker_out_us;
+        let processing = cores(costs.processors_us);
+        let processors = processing.ceil().max(1.0);
+        let disk =
+            |bytes: f64, days: f64, copies: f64| clicks * bytes * days * copies * plan.room / 1e12;
+        Self {
+            clicks,
+            peak_a_second,
+            // Each copy of the table is merged where it stands.
+            cores: [
+                cores(costs.producer_us),
+                cores(broker_us),
+                processing,
+                cores(costs.engine_us) * plan.table_copies,
+            ],
+            processors,
+            processors_gib: processors * costs.processors_mib / 1024.0,
+            disk_tb: [
+                disk(costs.log_bytes, plan.log_days, plan.log_copies),
+                disk(costs.table_bytes, plan.table_days, plan.table_copies),
+            ],
+            network_mbit: peak_a_second * costs.log_bytes * plan.log_copies * 8.0 / 1e6,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "peak {} x the mean, {} of a core used at it; log {} days x {} copies, table {} days x {} copies, disk x {}",
+            self.peak,
+            self.share,
+            self.log_days,
+            self.log_copies,
+            self.table_days,
+            self.table_copies,
+            self.room
+        )
+    }
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [producers, broker, processors, engine] = self.cores;
+        let [log, table] = self.disk_tb;
+        write!(
+            f,
+            "scale clicks_a_day={:.0} peak_a_second={:.0} producer_cores={producers:.2} broker_cores={broker:.2} \
+             processor_cores={processors:.2} clickhouse_cores={engine:.2} processors={:.0} processors_gib={:.1} \
+             log_tb={log:.2} table_tb={table:.2} log_mbit={:.0}",
+            self.clicks,
+            self.peak_a_second,
+            self.processors,
+            self.processors_gib,
+            self.network_mbit
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_follow_the_formula_that_the_page_gives() {
+        let needs = Needs::of(86_400.0 * 1e6, &Costs::default(), &Plan::default());
+        assert_eq!(needs.peak_a_second, 3e6);
+        // 3 M a second x 6.3 us = 18.9 s of CPU a second, at half a core each.
+        assert!((needs.cores[2] - 37.8).abs() < 1e-9);
+        assert_eq!(needs.processors, 38.0);
+        // 86.4 G x 74 B x 30 days x 3 copies x 1.3
+        assert!((needs.disk_tb[0] - 748.0512).abs() < 1e-6);
+        assert_eq!(Needs::of(1.0, &Costs::default(), &Plan::default()).processors, 1.0);
+    }
+
+    #[test]
+    fn the_page_shows_what_the_program_prints() {
+        let page = std::fs::read_to_string(harness::root().join("docs/scale.md")).unwrap();
+        assert!(page.contains(&format!("costs: {}", Costs::default())), "{}", Costs::default());
+        assert!(page.contains(&format!("plan: {}", Plan::default())), "{}", Plan::default());
+        for clicks in crate::EXAMPLES {
+            let line = Needs::of(clicks, &Costs::default(), &Plan::default()).to_string();
+            assert!(page.contains(&line), "{line}");
+        }
+    }
+}
