@@ -1,5 +1,6 @@
 //! One file for each command; each is a shell around the pure modules.
 
+pub mod deliver;
 pub mod import;
 pub mod serve;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::TopicName;
 
+use crate::outbox;
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
 
@@ -37,7 +38,7 @@ pub enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
-/// Broker and registry.
+/// Broker, registry, and the outbox before them.
 #[derive(Debug, Args)]
 pub struct KafkaArgs {
     /// Brokers to start from, host:port, comma-separated
@@ -68,17 +69,39 @@ pub struct KafkaArgs {
         hide_default_value = true
     )]
     kafka_properties: Properties,
-    /// Most clicks that wait for the broker; a redirect's click beyond it is lost and counted
+    /// Folder on a local disk where clicks wait until the broker has them; each process needs one
+    /// of its own (`serve` and `import` use folders in it)
+    #[arg(
+        long,
+        env = "CLICKTRAIL_OUTBOX",
+        default_value = "clicktrail-outbox",
+        value_name = "FOLDER"
+    )]
+    pub outbox: PathBuf,
+    /// Most bytes of it. When it is full, the newest clicks of visitors are lost and counted, and an
+    /// import waits
+    #[arg(long, env = "CLICKTRAIL_OUTBOX_BYTES", default_value_t = 4 << 30, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(outbox::BYTES_MIN..=1 << 50))]
+    pub outbox_bytes: u64,
+    /// When stored clicks are made to survive a power loss: each group before the next is written,
+    /// at a steady beat beside the writing, or when the system does. A killed process loses none
+    /// that are stored, whichever it is
+    #[arg(long, env = "CLICKTRAIL_OUTBOX_SYNC", default_value = "group")]
+    pub outbox_sync: outbox::Sync,
+    /// Milliseconds between two syncs of `group`
+    #[arg(long, env = "CLICKTRAIL_OUTBOX_SYNC_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub outbox_sync_ms: u64,
+    /// Most clicks in memory, on their way to the disk; a visitor's click beyond it is lost and
+    /// counted
     #[arg(long, env = "CLICKTRAIL_QUEUE_CLICKS", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub queue_clicks: u32,
-    /// Most bytes that wait for the broker
-    #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
+    /// Most bytes in memory, on their way to the disk
+    #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
     pub queue_bytes: u64,
-    /// How long the registry (and for an import the broker) may be away at the start, in seconds
+    /// How long registry and broker may be away at the start of an import, in seconds
     #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60)]
     start_seconds: u64,
-    /// How long clicks may take to be delivered at the end, in seconds; an import counts from the
-    /// last delivery
+    /// How long clicks may take to be delivered at the end, in seconds, before they are left in the
+    /// outbox for the next start; an import counts from the last delivery
     #[arg(long, env = "CLICKTRAIL_FLUSH_SECONDS", default_value_t = 30)]
     flush_seconds: u64,
 }

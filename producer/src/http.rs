@@ -135,10 +135,11 @@ impl Drop for Open {
 mod tests {
     use std::sync::Mutex;
 
-    use schemas::{Decoder, Encoder, NEWEST, Outcome, SchemaId, unframe};
+    use schemas::{Decoder, NEWEST, Outcome};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::datum::DatumEncoder;
     use crate::links::Links;
     use crate::sink::{Loss, Offered, TraceHeaders};
     use crate::span::Sampling;
@@ -156,12 +157,12 @@ mod tests {
     }
 
     impl ClickSink for Script {
-        fn offer(&self, record: &[u8], trace: TraceHeaders<'_>) -> Offered {
+        fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
             if self.full {
                 return Offered::Lost(Loss::QueueFull);
             }
             let text = |header: Option<&str>| header.unwrap_or_default().to_owned();
-            let entry = (record.to_vec(), text(trace.traceparent), text(trace.tracestate));
+            let entry = (datum.to_vec(), text(trace.traceparent), text(trace.tracestate));
             self.records.lock().unwrap().push(entry);
             Offered::Queued
         }
@@ -172,7 +173,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sink, metrics) = (Arc::new(sink), Metrics::default());
-        let encoder = Encoder::new(SchemaId(7)).unwrap();
+        let encoder = DatumEncoder::new().unwrap();
         let sampling = Sampling { exports: false, ratio: 1.0 };
         let node = "node".to_owned();
         let redirector =
@@ -201,9 +202,7 @@ mod tests {
     async fn recorded(head: &str, more: &str) -> (String, Outcome, String) {
         let (answer, sink, _) = ask(Script::default(), &request(head, more)).await;
         let records = sink.records.lock().unwrap();
-        let [(record, _, _)] = &records[..] else { panic!("{} records", records.len()) };
-        let (id, datum) = unframe(record).unwrap();
-        assert_eq!(id, SchemaId(7));
+        let [(datum, _, _)] = &records[..] else { panic!("{} records", records.len()) };
         let decoder = Decoder::new(NEWEST).unwrap();
         let click = decoder.decode(datum).unwrap();
         assert_eq!(click.source, "node");

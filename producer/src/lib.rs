@@ -1,7 +1,7 @@
 //! The redirect service: answers at once, and records each answer as a click.
 //!
 //! In reading order: what is asked, what is known, what is recorded, where it
-//! goes, and the shell around it.
+//! waits and goes, and the shell around it.
 
 pub mod facts;
 pub mod route;
@@ -13,8 +13,12 @@ pub mod combined;
 pub mod import_id;
 pub mod log_file;
 
+pub mod bell;
+pub mod datum;
+pub mod outbox;
 pub mod publish;
 pub mod registry;
+pub mod relay;
 pub mod sink;
 
 pub mod http;

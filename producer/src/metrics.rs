@@ -2,6 +2,8 @@
 //!
 //! Names stand here and nowhere else; labels have few values, all from closed sets.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -25,20 +27,42 @@ pub const LINKS: &str = "clicktrail_producer_links";
 pub const LINK_RELOADS: &str = "clicktrail_producer_link_reloads_total";
 /// Clicks made, whatever became of them.
 pub const CLICKS_OFFERED: &str = "clicktrail_producer_clicks_offered_total";
-/// Clicks that the broker acknowledged.
+/// Clicks that the broker acknowledged, those of an earlier process among them.
 pub const CLICKS_DELIVERED: &str = "clicktrail_producer_clicks_delivered_total";
 /// Clicks that were lost, by code.
 pub const CLICKS_UNDELIVERED: &str = "clicktrail_producer_clicks_undelivered_total";
-/// Seconds from offer to acknowledgement.
+/// Seconds from the moment a click was made to its acknowledgement.
 pub const DELIVERY_SECONDS: &str = "clicktrail_producer_delivery_seconds";
-/// Clicks that wait for the broker.
+/// Clicks in memory that wait to be written to the outbox.
 pub const QUEUE_CLICKS: &str = "clicktrail_producer_queue_clicks";
-/// Most clicks that may wait.
+/// Most clicks that may wait in memory.
 pub const QUEUE_CLICKS_BOUND: &str = "clicktrail_producer_queue_bound_clicks";
-/// Bytes of the clicks that wait.
+/// Bytes of the clicks that wait in memory.
 pub const QUEUE_BYTES: &str = "clicktrail_producer_queue_bytes";
-/// Most bytes that may wait.
+/// Most bytes that may wait in memory.
 pub const QUEUE_BYTES_BOUND: &str = "clicktrail_producer_queue_bound_bytes";
+/// Clicks in the outbox that are not delivered.
+pub const OUTBOX_CLICKS: &str = "clicktrail_producer_outbox_clicks";
+/// Bytes of the outbox on the disk; delivered ones go a segment at a time.
+pub const OUTBOX_BYTES: &str = "clicktrail_producer_outbox_bytes";
+/// Most bytes of the outbox.
+pub const OUTBOX_BYTES_BOUND: &str = "clicktrail_producer_outbox_bound_bytes";
+/// When the oldest click in the outbox was made, seconds since 1970 (0: none waits).
+pub const OUTBOX_OLDEST: &str = "clicktrail_producer_outbox_oldest_timestamp_seconds";
+/// Bytes that a crash had left half written.
+pub const OUTBOX_TORN_BYTES: &str = "clicktrail_producer_outbox_torn_bytes_total";
+/// Seconds of one write of a group of clicks.
+pub const OUTBOX_WRITE_SECONDS: &str = "clicktrail_producer_outbox_write_seconds";
+/// Seconds of one sync.
+pub const OUTBOX_SYNC_SECONDS: &str = "clicktrail_producer_outbox_sync_seconds";
+/// Syncs that failed.
+pub const OUTBOX_SYNC_FAILURES: &str = "clicktrail_producer_outbox_sync_failures_total";
+/// Clicks on their way to the broker.
+pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
+/// Most clicks on their way at once.
+pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
+/// How often the relay began anew, with a new client, by code.
+pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
 /// Brokers with an open connection (0: none can be reached).
 pub const BROKERS_UP: &str = "clicktrail_producer_brokers_up";
 /// Lines of imported logs, by result (`click` or the code of what is wrong).
@@ -46,6 +70,7 @@ pub const IMPORT_LINES: &str = "clicktrail_producer_import_lines_total";
 
 const REQUEST_BUCKETS: [f64; 11] =
     [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.025, 0.1, 1.0];
+const DISK_BUCKETS: [f64; 9] = [0.000_01, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25, 1.0, 5.0];
 const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0, 600.0];
 
 /// A label `outcome`.
@@ -58,7 +83,7 @@ pub struct OutcomeLabel {
 /// A label `code`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
-    /// [`Loss::code`].
+    /// [`Loss::code`], or [`crate::relay::Fault::code`].
     pub code: &'static str,
 }
 
@@ -87,6 +112,17 @@ pub struct Metrics {
     pub queue_clicks_bound: Gauge,
     pub queue_bytes: Gauge,
     pub queue_bytes_bound: Gauge,
+    pub outbox_clicks: Gauge,
+    pub outbox_bytes: Gauge,
+    pub outbox_bytes_bound: Gauge,
+    pub outbox_oldest: Gauge<f64, AtomicU64>,
+    pub outbox_torn_bytes: Counter,
+    pub outbox_write_seconds: Histogram,
+    pub outbox_sync_seconds: Histogram,
+    pub outbox_sync_failures: Counter,
+    pub relay_clicks: Gauge,
+    pub relay_clicks_bound: Gauge,
+    pub relay_retries: Family<CodeLabel, Counter>,
     pub brokers_up: Gauge,
     pub import_lines: Family<ResultLabel, Counter>,
     undelivered: Counter,
@@ -114,6 +150,17 @@ impl Default for Metrics {
             queue_clicks_bound: Gauge::default(),
             queue_bytes: Gauge::default(),
             queue_bytes_bound: Gauge::default(),
+            outbox_clicks: Gauge::default(),
+            outbox_bytes: Gauge::default(),
+            outbox_bytes_bound: Gauge::default(),
+            outbox_oldest: Gauge::default(),
+            outbox_torn_bytes: Counter::default(),
+            outbox_write_seconds: Histogram::new(DISK_BUCKETS),
+            outbox_sync_seconds: Histogram::new(DISK_BUCKETS),
+            outbox_sync_failures: Counter::default(),
+            relay_clicks: Gauge::default(),
+            relay_clicks_bound: Gauge::default(),
+            relay_retries: Family::default(),
             brokers_up: Gauge::default(),
             import_lines: Family::default(),
             undelivered: Counter::default(),
@@ -135,11 +182,22 @@ impl Metrics {
         add(r, CLICKS_OFFERED, "Clicks made", &self.clicks_offered);
         add(r, CLICKS_DELIVERED, "Clicks that the broker has", &self.clicks_delivered);
         add(r, CLICKS_UNDELIVERED, "Clicks that were lost", &self.clicks_undelivered);
-        add(r, DELIVERY_SECONDS, "Seconds from offer to acknowledgement", &self.delivery_seconds);
-        add(r, QUEUE_CLICKS, "Clicks that wait for the broker", &self.queue_clicks);
-        add(r, QUEUE_CLICKS_BOUND, "Most clicks that may wait", &self.queue_clicks_bound);
-        add(r, QUEUE_BYTES, "Bytes that wait for the broker", &self.queue_bytes);
-        add(r, QUEUE_BYTES_BOUND, "Most bytes that may wait", &self.queue_bytes_bound);
+        add(r, DELIVERY_SECONDS, "Seconds from click to acknowledgement", &self.delivery_seconds);
+        add(r, QUEUE_CLICKS, "Clicks in memory", &self.queue_clicks);
+        add(r, QUEUE_CLICKS_BOUND, "Most clicks in memory", &self.queue_clicks_bound);
+        add(r, QUEUE_BYTES, "Bytes of clicks in memory", &self.queue_bytes);
+        add(r, QUEUE_BYTES_BOUND, "Most bytes in memory", &self.queue_bytes_bound);
+        add(r, OUTBOX_CLICKS, "Clicks on the disk, not delivered", &self.outbox_clicks);
+        add(r, OUTBOX_BYTES, "Bytes of the outbox", &self.outbox_bytes);
+        add(r, OUTBOX_BYTES_BOUND, "Most bytes of the outbox", &self.outbox_bytes_bound);
+        add(r, OUTBOX_OLDEST, "When its oldest click was made", &self.outbox_oldest);
+        add(r, OUTBOX_TORN_BYTES, "Bytes left half written", &self.outbox_torn_bytes);
+        add(r, OUTBOX_WRITE_SECONDS, "Seconds of one write", &self.outbox_write_seconds);
+        add(r, OUTBOX_SYNC_SECONDS, "Seconds of one sync", &self.outbox_sync_seconds);
+        add(r, OUTBOX_SYNC_FAILURES, "Syncs that failed", &self.outbox_sync_failures);
+        add(r, RELAY_CLICKS, "Clicks on their way to the broker", &self.relay_clicks);
+        add(r, RELAY_CLICKS_BOUND, "Most clicks on their way", &self.relay_clicks_bound);
+        add(r, RELAY_RETRIES, "How often the relay began anew", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         add(r, IMPORT_LINES, "Lines of imported logs", &self.import_lines);
         registry
@@ -175,12 +233,12 @@ mod tests {
     fn a_metric_is_shown_under_the_name_of_its_constant() {
         let metrics = Metrics::default();
         metrics.lost(Loss::QueueFull);
-        metrics.lost_many(Loss::Shutdown, 2);
+        metrics.lost_many(Loss::OutboxFull, 2);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
         for line in [
             format!("{CLICKS_UNDELIVERED}{{code=\"queue_full\"}} 1"),
-            format!("{CLICKS_UNDELIVERED}{{code=\"shutdown\"}} 2"),
+            format!("{CLICKS_UNDELIVERED}{{code=\"outbox_full\"}} 2"),
             format!("{CLICKS_OFFERED} 0"),
             format!("{QUEUE_CLICKS} 0"),
             format!("{REQUEST_SECONDS}_count 0"),

@@ -1,26 +1,28 @@
-#![expect(clippy::disallowed_methods, reason = "the age of a click in the queue is measured here")]
-//! Clicks to the broker: acknowledged by all replicas, in bounded memory, every end counted.
+//! Clicks to the broker: acknowledged by all replicas, each end reported.
 //!
-//! The only file that knows rdkafka. Offering never blocks; while the broker is
-//! away clicks wait in librdkafka's queue, without a time limit, until it is full.
+//! The only file that knows rdkafka. Sending never blocks; while the broker is away clicks wait
+//! in librdkafka's queue, without a time limit. How many may be there is the relay's to say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
 use rdkafka::statistics::Statistics;
 use schemas::{TopicName, headers};
 use thiserror::Error;
 
+use crate::bell::Bell;
 use crate::metrics::Metrics;
-use crate::sink::{ClickSink, Loss, Offered, TraceHeaders};
+use crate::relay::{Client, Fault, Report};
+use crate::sink::TraceHeaders;
 
 /// Properties that carry a promise, or that have a setting of their own.
 const OURS: [&str; 11] = [
@@ -38,12 +40,9 @@ const OURS: [&str; 11] = [
 ];
 /// Between two looks at which brokers are up.
 const STATISTICS_MS: &str = "2000";
-/// How long the results of a purge may take; they are in memory.
-const PURGE_WAIT: Duration = Duration::from_secs(5);
-/// Pause before a full queue is tried again.
-const FULL_PAUSE: Duration = Duration::from_millis(5);
-/// Between two log lines about lost clicks; the metric counts each.
-const WARN_EVERY_MS: u64 = 5_000;
+/// More than the relay ever has on its way.
+const QUEUE_CLICKS: &str = "100000";
+const QUEUE_KIB: &str = "65536";
 
 /// Where and how to publish.
 #[derive(Debug, Clone)]
@@ -52,10 +51,6 @@ pub struct Settings<'a> {
     pub brokers: &'a str,
     /// The log.
     pub topic: &'a TopicName,
-    /// Most clicks that may wait, at least 1.
-    pub queue_clicks: u32,
-    /// Most bytes that may wait, at least 1024.
-    pub queue_bytes: u64,
     /// librdkafka properties of the operator, over our defaults.
     pub properties: &'a BTreeMap<String, String>,
 }
@@ -85,12 +80,10 @@ pub enum PublishError {
     },
 }
 
-/// The producer's end of the log.
+/// One life of a client, from its start until it failed or is not needed any more.
 pub struct Publisher {
     producer: ThreadedProducer<Reports>,
     topic: String,
-    metrics: Metrics,
-    started: Instant,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -104,19 +97,16 @@ impl Publisher {
     ///
     /// # Errors
     /// A setting that cannot work.
-    pub fn start(settings: &Settings<'_>, metrics: Metrics) -> Result<Self, PublishError> {
-        let started = Instant::now();
-        metrics.queue_clicks_bound.set(i64::from(settings.queue_clicks));
-        metrics.queue_bytes_bound.set(i64::try_from(settings.queue_bytes).unwrap_or(i64::MAX));
-        let reports = Reports {
-            metrics: metrics.clone(),
-            started,
-            warned_ms: AtomicU64::new(0),
-            down: AtomicBool::new(false),
-        };
+    pub fn start(
+        settings: &Settings<'_>,
+        metrics: Metrics,
+        bell: Arc<Bell>,
+    ) -> Result<Self, PublishError> {
+        let reports =
+            Reports { metrics, bell, list: Mutex::default(), down: AtomicBool::new(false) };
         let producer = ThreadedProducer::from_config_and_context(&config(settings)?, reports)
             .map_err(config_error)?;
-        Ok(Self { producer, topic: settings.topic.to_string(), metrics, started })
+        Ok(Self { producer, topic: settings.topic.to_string() })
     }
 
     /// Asks the broker whether the topic is there. Blocks.
@@ -133,94 +123,32 @@ impl Publisher {
         let found = metadata.topics().iter().any(|topic| !topic.partitions().is_empty());
         found.then_some(()).ok_or_else(|| PublishError::NoTopic(self.topic.clone()))
     }
+}
 
-    /// Offers a click, and waits as long as the queue is full and `go_on` says so. For whoever
-    /// may wait; a redirect may not.
-    pub fn offer_waiting(&self, record: &[u8], go_on: impl Fn() -> bool) -> Offered {
-        loop {
-            match self.enqueue(record, TraceHeaders::default()) {
-                Err(Loss::QueueFull) if go_on() => std::thread::sleep(FULL_PAUSE),
-                Err(loss) => return self.lose(loss),
-                Ok(()) => return Offered::Queued,
-            }
-        }
-    }
-
-    /// Waits until nothing waits for the broker any more, `wait` at most. Blocks.
-    /// Returns how many clicks still wait.
-    pub fn flush(&self, wait: Duration) -> u64 {
-        if let Err(error) = self.producer.flush(wait) {
-            tracing::debug!(%error, "flush");
-        }
-        self.waiting()
-    }
-
-    /// Gives up on what still waits: each such click is counted as lost. Blocks, seconds at most.
-    pub fn give_up(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        let unreported = self.flush(PURGE_WAIT);
-        if unreported > 0 {
-            // No report came; what is not known to be delivered counts as lost.
-            self.metrics.lost_many(Loss::Shutdown, unreported);
-        }
-    }
-
-    /// What is wrong with delivery now, if anything.
-    pub fn trouble(&self) -> Option<String> {
-        if let Some((_, reason)) = self.producer.client().fatal_error() {
-            return Some(format!("the kafka client gave up: {reason}"));
-        }
-        (self.metrics.brokers_up.get() == 0)
-            .then(|| format!("no broker is connected, {} clicks wait", self.waiting()))
-    }
-
-    fn waiting(&self) -> u64 {
-        u64::try_from(self.metrics.queue_clicks.get()).unwrap_or(0)
-    }
-
-    fn lose(&self, loss: Loss) -> Offered {
-        self.metrics.lost(loss);
-        self.producer.context().warn(loss);
-        Offered::Lost(loss)
-    }
-
-    fn enqueue(&self, record: &[u8], trace: TraceHeaders<'_>) -> Result<(), Loss> {
-        let bytes = length(record);
-        let offered_us = usize::try_from(self.started.elapsed().as_micros()).unwrap_or(0);
-        // Counted before it is sent: its report may come at once.
-        self.metrics.queue_clicks.inc();
-        self.metrics.queue_bytes.inc_by(bytes);
-        let message = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, offered_us)
+impl Client for Publisher {
+    fn send(&self, number: u64, record: &[u8], trace: TraceHeaders<'_>) -> Result<(), Fault> {
+        let number = usize::try_from(number).map_err(|_| Fault::Client)?;
+        let message = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, number)
             .payload(record)
             .headers(record_headers(trace));
         self.producer.send(message).map_err(|(error, _)| {
-            self.metrics.queue_clicks.dec();
-            self.metrics.queue_bytes.dec_by(bytes);
-            loss(&error)
+            let fault = fault(&error);
+            // Of its own accord, before any broker was asked.
+            if fault == Fault::BatchTooLarge { Fault::ClickTooLarge } else { fault }
         })
     }
-}
 
-impl ClickSink for Publisher {
-    fn offer(&self, record: &[u8], trace: TraceHeaders<'_>) -> Offered {
-        match self.enqueue(record, trace) {
-            Ok(()) => Offered::Queued,
-            Err(loss) => self.lose(loss),
-        }
-    }
-}
-
-impl<S: ClickSink> ClickSink for std::sync::Arc<S> {
-    fn offer(&self, record: &[u8], trace: TraceHeaders<'_>) -> Offered {
-        S::offer(self, record, trace)
+    fn reports(&self) -> Vec<Report> {
+        let list = &self.producer.context().list;
+        std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// Hears what becomes of each click, on librdkafka's polling thread.
 struct Reports {
     metrics: Metrics,
-    started: Instant,
-    warned_ms: AtomicU64,
+    bell: Arc<Bell>,
+    list: Mutex<Vec<Report>>,
     down: AtomicBool,
 }
 
@@ -228,51 +156,27 @@ impl Reports {
     /// Logs changes only: an outage is told once, and its end.
     fn brokers_up(&self, now: i64) {
         self.metrics.brokers_up.set(now);
+        let waiting = self.metrics.outbox_clicks.get();
         if now == 0 && !self.down.swap(true, Ordering::Relaxed) {
-            tracing::warn!("no broker is connected, clicks wait");
+            tracing::warn!(waiting, "no broker is connected, clicks wait");
         }
         if now > 0 && self.down.swap(false, Ordering::Relaxed) {
-            let waiting = self.metrics.queue_clicks.get();
             tracing::info!(brokers = now, waiting, "a broker is connected again");
         }
-    }
-
-    fn warn(&self, loss: Loss) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let last = self.warned_ms.load(Ordering::Relaxed);
-        if last != 0 && now < last + WARN_EVERY_MS {
-            return;
-        }
-        self.warned_ms.store(now, Ordering::Relaxed);
-        let undelivered = self.metrics.undelivered();
-        tracing::error!(code = loss.code(), undelivered, "clicks are lost");
     }
 }
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, offered_us: usize) {
-        let message = match result {
-            Ok(message) => {
-                let offered = Duration::from_micros(offered_us as u64);
-                let age = self.started.elapsed().saturating_sub(offered);
-                self.metrics.delivery_seconds.observe(age.as_secs_f64());
-                self.metrics.clicks_delivered.inc();
-                message
-            }
-            Err((error, message)) => {
-                let loss = loss(error);
-                self.metrics.lost(loss);
-                // What is given up at the end is told once, in the books.
-                if loss != Loss::Shutdown {
-                    self.warn(loss);
-                }
-                message
-            }
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let delivered = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(fault(error)),
         };
-        self.metrics.queue_clicks.dec();
-        self.metrics.queue_bytes.dec_by(message.payload().map_or(0, length));
+        let report = Report { number: number as u64, delivered };
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        self.bell.ring();
     }
 }
 
@@ -308,7 +212,7 @@ impl ClientContext for Reports {
                 self.brokers_up(0);
             }
             Some(RDKafkaErrorCode::Fatal) => {
-                tracing::error!(reason, "the kafka client gave up, clicks are lost from now on");
+                tracing::error!(reason, "the kafka client gave up");
             }
             // Said by `log` too, which does not repeat itself.
             Some(_) | None => tracing::debug!(%error, reason, "kafka client"),
@@ -325,10 +229,10 @@ fn config(settings: &Settings<'_>) -> Result<ClientConfig, PublishError> {
         .set("enable.idempotence", "true")
         // A topic with the broker's default settings would not be the log (`processors setup`).
         .set("allow.auto.create.topics", "false")
-        // No time limit: an outage fills the queue, it loses nothing that fits.
+        // No time limit: an outage is waited out.
         .set("message.timeout.ms", "0")
-        .set("queue.buffering.max.messages", settings.queue_clicks.to_string())
-        .set("queue.buffering.max.kbytes", (settings.queue_bytes / 1024).max(1).to_string())
+        .set("queue.buffering.max.messages", QUEUE_CLICKS)
+        .set("queue.buffering.max.kbytes", QUEUE_KIB)
         .set("linger.ms", "10")
         .set("compression.type", "zstd")
         .set("reconnect.backoff.max.ms", "2000")
@@ -374,28 +278,22 @@ fn record_headers(trace: TraceHeaders<'_>) -> OwnedHeaders {
     list
 }
 
-fn loss(error: &KafkaError) -> Loss {
+fn fault(error: &KafkaError) -> Fault {
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull) => Loss::QueueFull,
-        Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => Loss::Shutdown,
         Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-            Loss::TooLarge
+            Fault::BatchTooLarge
         }
         Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-            Loss::UnknownTopic
+            Fault::UnknownTopic
         }
         Some(
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ) => Loss::NotAuthorized,
-        Some(RDKafkaErrorCode::MessageTimedOut) => Loss::TimedOut,
-        Some(RDKafkaErrorCode::Fatal) => Loss::ProducerFatal,
-        _ => Loss::Broker,
+        ) => Fault::NotAuthorized,
+        Some(RDKafkaErrorCode::MessageTimedOut) => Fault::TimedOut,
+        Some(RDKafkaErrorCode::Fatal) => Fault::ProducerFatal,
+        _ => Fault::Broker,
     }
-}
-
-fn length(record: &[u8]) -> i64 {
-    i64::try_from(record.len()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -408,14 +306,8 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let settings = Settings {
-            brokers: "127.0.0.1:1",
-            topic: &topic,
-            queue_clicks: 3,
-            queue_bytes: 1 << 20,
-            properties: &properties,
-        };
-        Publisher::start(&settings, Metrics::default())
+        let settings = Settings { brokers: "127.0.0.1:1", topic: &topic, properties: &properties };
+        Publisher::start(&settings, Metrics::default(), Arc::default())
     }
 
     #[test]
@@ -434,18 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_broker_clicks_wait_up_to_the_bound_and_all_are_counted() {
+    fn without_a_broker_nothing_is_reported_and_a_click_beyond_all_bounds_is_refused() {
         let publisher = start(&[]).unwrap();
-        for _ in 0..3 {
-            assert_eq!(publisher.offer(b"click", TraceHeaders::default()), Offered::Queued);
-        }
-        let lost = publisher.offer(b"click", TraceHeaders::default());
-        assert_eq!(lost, Offered::Lost(Loss::QueueFull));
-        assert_eq!(publisher.metrics.queue_bytes.get(), 15);
-        assert_eq!(publisher.flush(Duration::from_millis(10)), 3);
-        publisher.give_up();
-        assert_eq!(publisher.metrics.queue_clicks.get(), 0);
-        assert_eq!(publisher.metrics.undelivered(), 4);
-        assert_eq!(publisher.metrics.clicks_delivered.get(), 0);
+        assert_eq!(publisher.send(1, b"click", TraceHeaders::default()), Ok(()));
+        let large = vec![0; 2 << 20];
+        let refused = publisher.send(2, &large, TraceHeaders::default());
+        assert_eq!(refused, Err(Fault::ClickTooLarge));
+        assert_eq!(publisher.reports(), []);
     }
 }

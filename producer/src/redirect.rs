@@ -14,9 +14,10 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use schemas::{Encoder, Outcome};
+use schemas::Outcome;
 
 use crate::click::{self, Key, Verdict};
+use crate::datum::DatumEncoder;
 use crate::facts::{self, Facts};
 use crate::links::{Links, Resolution};
 use crate::metrics::{Metrics, OutcomeLabel};
@@ -38,7 +39,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct Redirector<S> {
     links: RwLock<Arc<Links>>,
-    encoder: Encoder,
+    encoder: DatumEncoder,
     sink: S,
     metrics: Metrics,
     node: String,
@@ -55,7 +56,7 @@ struct Answer<'a> {
 impl<S: ClickSink> Redirector<S> {
     /// Answers as the node of this name (1 to 256 bytes).
     pub fn new(
-        encoder: Encoder,
+        encoder: DatumEncoder,
         sink: S,
         metrics: Metrics,
         node: String,
@@ -109,9 +110,9 @@ impl<S: ClickSink> Redirector<S> {
     fn record(&self, click: &schemas::RawClick<'_>, trace: TraceHeaders<'_>) {
         self.metrics.clicks_offered.inc();
         RECORD.with_borrow_mut(|record| match self.encoder.encode(click, record) {
-            Ok(()) => {
+            Ok(datum) => {
                 // The sink has counted it either way, and the visitor is not told.
-                let _offered = self.sink.offer(record, trace);
+                let _offered = self.sink.offer(datum, trace);
             }
             Err(error) => {
                 self.metrics.lost(Loss::Encode);

@@ -1,4 +1,4 @@
-//! The id under which the registry knows the schema that we write.
+//! The id under which the registry knows the schema of our clicks.
 //!
 //! Asks, never registers: `processors setup` does that, once, by hand or by the
 //! deployment. Retries what may mend itself, up to a time.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, perform_sr_call};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::SrCall;
-use schemas::{NEWEST, SchemaId, TopicName};
+use schemas::{SchemaId, TopicName};
 use thiserror::Error;
 
 /// Of one request.
@@ -49,19 +49,28 @@ impl RegistryError {
     }
 }
 
-/// Asks a registry (`urls`: comma-separated, tried in order) for the id of the newest schema,
-/// again and again while it is away, for `wait` at most.
+/// Whether a registry can be asked at these addresses at all.
+///
+/// # Errors
+/// [`RegistryError::Setting`].
+pub fn check(urls: &str) -> Result<(), RegistryError> {
+    settings(urls).map(drop)
+}
+
+/// Asks a registry (`urls`: comma-separated, tried in order) for the id of a schema, again and
+/// again while it is away, for `wait` at most.
 ///
 /// # Errors
 /// [`RegistryError`].
-pub async fn newest_id(
+pub async fn id(
     urls: &str,
     topic: &TopicName,
+    schema: &str,
     wait: Duration,
 ) -> Result<SchemaId, RegistryError> {
     let settings = settings(urls)?;
     let subject = topic.subject();
-    let body = serde_json::json!({ "schema": NEWEST, "schemaType": "AVRO" }).to_string();
+    let body = serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
     let deadline = tokio::time::Instant::now() + wait;
     let mut pause = PAUSE_MIN;
     loop {

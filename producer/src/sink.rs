@@ -1,12 +1,18 @@
-//! Where clicks go: the seam between whoever makes a click and the broker.
+//! Where clicks go: the seam between whoever makes a click and the outbox.
 //!
-//! Holds the trait and its words; the broker's side is in `publish`.
+//! Holds the trait and its words; the disk's side is in `outbox`.
 
 /// Takes encoded clicks without ever waiting.
 pub trait ClickSink: Send + Sync + 'static {
-    /// Takes one framed record. [`Offered::Queued`] promises an attempt and that its end is
-    /// counted, not delivery. Returns at once, whatever the broker does.
-    fn offer(&self, record: &[u8], trace: TraceHeaders<'_>) -> Offered;
+    /// Takes the Avro datum of one click. [`Offered::Queued`] promises that it is written to disk
+    /// and delivered, or counted as lost. Returns at once, whatever disk and broker do.
+    fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered;
+}
+
+impl<S: ClickSink> ClickSink for std::sync::Arc<S> {
+    fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
+        S::offer(self, datum, trace)
+    }
 }
 
 /// Trace headers of one record.
@@ -22,61 +28,53 @@ pub struct TraceHeaders<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Offered {
-    /// Waits for delivery.
+    /// Waits in memory to be written.
     Queued,
     /// Lost, and counted under this reason.
     Lost(Loss),
 }
 
-/// Why a click was not delivered.
+/// Why a click was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Loss {
-    /// The bounded queue was full.
+    /// Too many clicks waited in memory for the disk.
     QueueFull,
-    /// The process ended before the broker acknowledged (it may have it all the same).
-    Shutdown,
-    /// Larger than broker or client allow.
+    /// The outbox had its most bytes on the disk.
+    OutboxFull,
+    /// The disk refused to take it.
+    OutboxDisk,
+    /// It was on the disk and cannot be read any more.
+    OutboxCorrupt,
+    /// Larger than the outbox or the client takes.
     TooLarge,
-    /// The topic is not there.
-    UnknownTopic,
-    /// The broker refuses us.
-    NotAuthorized,
-    /// Only where the operator set a time limit.
-    TimedOut,
-    /// The client gave up for good; nothing is sent any more.
-    ProducerFatal,
     /// The click could not be written by its schema: a bug of ours.
     Encode,
-    /// Anything else that the broker answered.
-    Broker,
+    /// It came when the process was ending.
+    Shutdown,
 }
 
 impl Loss {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
-        Self::Shutdown,
+        Self::OutboxFull,
+        Self::OutboxDisk,
+        Self::OutboxCorrupt,
         Self::TooLarge,
-        Self::UnknownTopic,
-        Self::NotAuthorized,
-        Self::TimedOut,
-        Self::ProducerFatal,
         Self::Encode,
-        Self::Broker,
+        Self::Shutdown,
     ];
 
     /// Stable name: metric label, log field and heading in the RUNBOOK.
     pub fn code(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
-            Self::Shutdown => "shutdown",
+            Self::OutboxFull => "outbox_full",
+            Self::OutboxDisk => "outbox_disk",
+            Self::OutboxCorrupt => "outbox_corrupt",
             Self::TooLarge => "too_large",
-            Self::UnknownTopic => "unknown_topic",
-            Self::NotAuthorized => "not_authorized",
-            Self::TimedOut => "timed_out",
-            Self::ProducerFatal => "producer_fatal",
             Self::Encode => "encode",
-            Self::Broker => "broker",
+            Self::Shutdown => "shutdown",
         }
     }
 }

@@ -44,6 +44,7 @@ impl Services {
         env.push(("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", free(9181)?.to_string()));
         env.push(("CLICKTRAIL_LINKS", links.display().to_string()));
         env.push(("CLICKTRAIL_RULES", harness::rules::folder().display().to_string()));
+        env.push(("CLICKTRAIL_OUTBOX", folder.join("outbox").display().to_string()));
         Ok(Self { env, logs, links, listen, children: Vec::new() })
     }
 

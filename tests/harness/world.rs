@@ -83,6 +83,11 @@ impl World {
         self.folder.path()
     }
 
+    /// The folder of outboxes: `serve` and `import` have one each in it.
+    pub fn outbox(&self) -> PathBuf {
+        self.folder().join("outbox")
+    }
+
     /// Leaves the folder, and the logs in it, for whoever looks for what went wrong.
     pub fn keep_folder(&mut self) -> &Path {
         self.folder.disable_cleanup(true);
@@ -111,6 +116,7 @@ impl World {
             .env("CLICKHOUSE_PASSWORD", &self.backends.user.1)
             .env("CLICKHOUSE_DATABASE", &self.database)
             .env("CLICKTRAIL_TOPIC", &self.topic)
+            .env("CLICKTRAIL_OUTBOX", self.outbox())
             .envs(set.iter().copied());
         command
     }

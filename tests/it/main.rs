@@ -17,6 +17,7 @@ mod front;
 mod golden;
 mod group;
 mod model;
+mod outbox;
 mod positions;
 mod redirect;
 mod replay;

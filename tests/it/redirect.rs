@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Logged, Server, World, closed_port, request};
+use harness::{Logged, Server, Visitors, World, closed_port, request};
 use schemas::{Decoder, Method, NEWEST, Origin, Outcome, RawClick, TraceContext, headers, unframe};
 
 const LINKS: &str = r#"
@@ -135,15 +135,11 @@ fn a_visit_and_its_record_are_of_one_trace() {
 }
 
 #[test]
-fn without_a_broker_visitors_are_redirected_and_every_lost_click_is_counted() {
+fn without_a_broker_visitors_are_redirected_and_every_click_waits_on_the_disk() {
     let world = World::new("no_broker");
     world.setup();
     let nobody = closed_port().to_string();
-    let set = [
-        ("KAFKA_BROKERS", nobody.as_str()),
-        ("CLICKTRAIL_QUEUE_CLICKS", "20"),
-        ("CLICKTRAIL_FLUSH_SECONDS", "1"),
-    ];
+    let set = [("KAFKA_BROKERS", nobody.as_str()), ("CLICKTRAIL_FLUSH_SECONDS", "1")];
     let mut server = world.serve(LINKS, &set);
     let began = Instant::now();
     for _ in 0..50 {
@@ -157,15 +153,42 @@ fn without_a_broker_visitors_are_redirected_and_every_lost_click_is_counted() {
         answer.body.contains("degraded").then_some(answer)
     });
     assert_eq!(degraded.status, 200, "redirects go on, so it stays ready");
-    let metrics = harness::get(&format!("{admin}/metrics")).unwrap().body;
-    let full = r#"clicktrail_producer_clicks_undelivered_total{code="queue_full"} 30"#;
-    assert!(metrics.contains(full), "{metrics}");
-    let exit = server.stop().expect_code(75);
-    let books = exit.summary("serve");
-    assert_eq!(
-        (books.get("clicks"), books.get("delivered"), books.get("undelivered")),
-        (50, 0, 50)
-    );
+    let books = server.stop().expect_code(0).summary("serve");
+    let ends = ["clicks", "delivered", "waiting", "undelivered"].map(|name| books.get(name));
+    assert_eq!(ends, [50, 0, 50, 0]);
+    assert_eq!(world.kafka.records(&world.topic), 0);
+    // With a broker, the next start delivers them before it does anything else.
+    let books = world.serve(LINKS, &[]).stop().expect_code(0).summary("serve");
+    let ends = ["clicks", "recovered", "delivered", "waiting"].map(|name| books.get(name));
+    assert_eq!(ends, [0, 50, 50, 0]);
+    assert_eq!(world.kafka.records(&world.topic), 50);
+}
+
+#[test]
+fn when_the_outbox_is_full_redirects_go_on_and_every_lost_click_is_counted() {
+    let world = World::new("full_outbox");
+    world.setup();
+    let nobody = closed_port().to_string();
+    let set = [
+        ("KAFKA_BROKERS", nobody.as_str()),
+        ("CLICKTRAIL_OUTBOX_BYTES", "1048576"),
+        ("CLICKTRAIL_FLUSH_SECONDS", "0"),
+    ];
+    let mut server = world.serve(LINKS, &set);
+    let (url, admin) = (server.url.clone(), server.admin.clone());
+    let full = r#"clicktrail_producer_clicks_undelivered_total{code="outbox_full"}"#;
+    let (visits, ()) = Visitors::default().during(&url, 4, Duration::ZERO, || {
+        server
+            .until("clicks are lost", || harness::metric(&admin, full).filter(|lost| *lost > 50.0));
+    });
+    let bytes = harness::metric(&admin, "clicktrail_producer_outbox_bytes").unwrap();
+    assert!((1_000_000.0..=1_048_576.0).contains(&bytes), "{bytes} bytes");
+    let books = server.stop().expect_code(75).summary("serve");
+    let all = u64::try_from(visits.len()).unwrap();
+    assert_eq!((books.get("clicks"), books.get("redirects")), (all, all));
+    assert_eq!(books.get("waiting") + books.get("undelivered"), all);
+    world.serve(LINKS, &[]).stop().expect_code(0);
+    assert_eq!(world.kafka.records(&world.topic), i64::try_from(books.get("waiting")).unwrap());
 }
 
 #[test]

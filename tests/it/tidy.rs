@@ -279,6 +279,13 @@ fn every_error_code_has_its_heading_in_the_runbook() {
     let losses = literals(body.split("\n    }\n").next().unwrap(), snake);
     assert!(losses.len() >= 5, "{losses:?}");
     codes.extend(losses);
+    let relay = page("producer/src/relay.rs");
+    let (_, body) = relay.split_once("pub fn code(").unwrap();
+    codes.extend(literals(body.split("\n    }\n").next().unwrap(), snake));
+    for (_, text) in rust().iter().filter(|(path, _)| path.starts_with("producer/src/")) {
+        let logged = product(text).split("code = \"").skip(1);
+        codes.extend(logged.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+    }
     let runbook = page("RUNBOOK.md");
     let headings: BTreeSet<_> = runbook
         .lines()

@@ -4,30 +4,30 @@
 )]
 //! `producer import`: access logs into the log, line by line, in bounded memory.
 //!
-//! It may wait for the broker, and does while the queue is full. Every line ends
-//! as a click or as malformed, every click as delivered or as undelivered.
+//! Clicks go through an outbox of its own, and it waits while that is full. Every line ends as a
+//! click or as malformed, every click as delivered, waiting in the outbox, or undelivered.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use schemas::Encoder;
+use schemas::NEWEST;
 use service::shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::click::{self, ClientIp};
+use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
-use crate::cmd::serve::{registry_failure, start_publisher};
 use crate::combined::{self, Malformed};
-use crate::config::{ImportArgs, ImportFormat};
+use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
+use crate::datum::DatumEncoder;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;
 use crate::links::Links;
 use crate::log_file::{LogFile, Read};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::progress::Progress;
-use crate::publish::{PublishError, Publisher};
+use crate::publish::PublishError;
 use crate::registry;
 use crate::sink::{Loss, Offered};
 
@@ -35,8 +35,6 @@ use crate::sink::{Loss, Offered};
 const SHOWN_MAX: u64 = 20;
 /// Characters of a malformed line that are shown.
 const SHOWN_CHARS: usize = 160;
-/// How often the end is asked whether clicks still get delivered.
-const FLUSH_BEAT: Duration = Duration::from_millis(500);
 
 /// Runs the import.
 ///
@@ -49,28 +47,60 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
         LogFile::open(file).map_err(Failure::configuration)?;
     }
     let metrics = Metrics::default();
-    let publisher = Arc::new(start_publisher(&args.kafka, &metrics)?);
-    let asked = registry::newest_id(
-        &args.kafka.schema_registry_url,
-        &args.kafka.topic,
-        args.kafka.start_wait(),
-    );
-    let schema = tokio::select! {
-        found = asked => found.map_err(registry_failure)?,
+    let delivery = Delivery::open(&args.kafka, "import", &metrics)?;
+    let KafkaArgs { schema_registry_url, topic, .. } = &args.kafka;
+    // Asked now, so that a wrong registry is told before anything is read.
+    let asked = registry::id(schema_registry_url, topic, NEWEST, args.kafka.start_wait());
+    tokio::select! {
+        found = asked => {
+            found.map_err(registry_failure)?;
+        }
         () = stopped.cancelled() => return Ok(Exit::Unavailable),
-    };
-    let encoder = Encoder::new(schema).map_err(Failure::invariant)?;
+    }
+    let wait = args.kafka.start_wait();
+    let (mut delivery, topic) = blocking(move || {
+        let topic = delivery.check_topic(wait);
+        (delivery, topic)
+    })
+    .await?;
+    topic.map_err(topic_failure)?;
+    delivery.start()?;
+    let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
     let import = Import {
         links,
         encoder,
-        publisher,
+        delivery,
         metrics,
         stopped,
         started: Instant::now(),
         books: Books::default(),
         record: Vec::new(),
     };
-    tokio::task::spawn_blocking(move || import.run(&args)).await.map_err(Failure::invariant)?
+    blocking(move || import.run(&args)).await?
+}
+
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(run).await.map_err(Failure::invariant)
+}
+
+/// What the registry's answer means for the process.
+fn registry_failure(error: registry::RegistryError) -> Failure {
+    match error.is_retryable() {
+        true => Failure::unavailable(error),
+        false => Failure::configuration(error),
+    }
+}
+
+fn topic_failure(error: PublishError) -> Failure {
+    match error {
+        PublishError::NoBroker { .. } => Failure::unavailable(error),
+        PublishError::NoTopic(_)
+        | PublishError::Ours(_)
+        | PublishError::Property(_)
+        | PublishError::Client(_) => Failure::configuration(error),
+    }
 }
 
 /// What was counted so far.
@@ -83,8 +113,8 @@ struct Books {
 
 struct Import {
     links: Links,
-    encoder: Encoder,
-    publisher: Arc<Publisher>,
+    encoder: DatumEncoder,
+    delivery: Delivery,
     metrics: Metrics,
     stopped: CancellationToken,
     started: Instant,
@@ -94,18 +124,11 @@ struct Import {
 
 impl Import {
     fn run(mut self, args: &ImportArgs) -> Result<Exit, Failure> {
-        self.publisher.check_topic(args.kafka.start_wait()).map_err(|error| match error {
-            PublishError::NoBroker { .. } => Failure::unavailable(error),
-            PublishError::NoTopic(_)
-            | PublishError::Ours(_)
-            | PublishError::Property(_)
-            | PublishError::Client(_) => Failure::configuration(error),
-        })?;
         let progress = Progress::over(&args.files);
         let read = args.files.iter().try_for_each(|file| self.file(file, args, &progress));
-        self.deliver(args.kafka.flush_wait());
+        let waiting = self.deliver(args.kafka.flush_wait());
         progress.end();
-        self.report(args, read)
+        self.report(args, waiting, read)
     }
 
     fn file(&mut self, file: &Path, args: &ImportArgs, progress: &Progress) -> anyhow::Result<()> {
@@ -149,10 +172,10 @@ impl Import {
         let link = self.links.named(None, &line.slug);
         let click = click::imported(id, &args.source, line, client_ip.as_ref(), link);
         match self.encoder.encode(&click, &mut self.record) {
-            Ok(()) => {
+            Ok(datum) => {
                 let go_on = || !self.stopped.is_cancelled();
-                // A loss is counted by the publisher, and the exit code tells.
-                let _counted: Offered = self.publisher.offer_waiting(&self.record, go_on);
+                // A loss is counted by the outbox, and the exit code tells.
+                let _counted: Offered = self.delivery.outbox.offer_waiting(datum, go_on);
             }
             Err(error) => {
                 self.metrics.lost(Loss::Encode);
@@ -185,40 +208,45 @@ impl Import {
         }
     }
 
-    /// Waits as long as clicks get delivered, and `patience` longer.
-    fn deliver(&self, patience: Duration) {
-        let delivered = || self.metrics.clicks_delivered.get();
-        let (mut last, mut since) = (delivered(), Instant::now());
-        let cut_short = self.stopped.is_cancelled();
-        while self.publisher.flush(FLUSH_BEAT) > 0 {
-            if delivered() != last {
-                (last, since) = (delivered(), Instant::now());
+    /// Waits as long as clicks get delivered, and `patience` longer. Says how many still wait.
+    fn deliver(&mut self, patience: Duration) -> u64 {
+        let delivered = self.metrics.clicks_delivered.clone();
+        let (mut last, mut since) = (delivered.get(), Instant::now());
+        let (cut_short, stopped) = (self.stopped.is_cancelled(), self.stopped.clone());
+        self.delivery.finish(|| {
+            if delivered.get() != last {
+                (last, since) = (delivered.get(), Instant::now());
             }
             // A request to stop that comes here ends the wait at once.
-            let asked = self.stopped.is_cancelled() && !cut_short;
-            if asked || since.elapsed() > patience {
-                self.publisher.give_up();
-                break;
-            }
-        }
+            let asked = stopped.is_cancelled() && !cut_short;
+            !asked && since.elapsed() <= patience
+        })
     }
 
-    fn report(&self, args: &ImportArgs, read: anyhow::Result<()>) -> Result<Exit, Failure> {
+    fn report(
+        &self,
+        args: &ImportArgs,
+        waiting: u64,
+        read: anyhow::Result<()>,
+    ) -> Result<Exit, Failure> {
         let Books { lines, clicks, malformed } = self.books;
         if let Some(more) = malformed.checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
             exit::warn(&format!("and {more} more malformed lines"));
         }
         let undelivered = self.metrics.undelivered();
+        // What an earlier run left was delivered first.
+        let earlier = self.delivery.outbox.recovered().clicks;
+        let delivered = self.metrics.clicks_delivered.get().saturating_sub(earlier);
         exit::say(&format!(
-            "import: lines={lines} clicks={clicks} malformed={malformed} delivered={} undelivered={undelivered} seconds={:.1}",
-            self.metrics.clicks_delivered.get(),
+            "import: lines={lines} clicks={clicks} malformed={malformed} delivered={delivered} waiting={waiting} undelivered={undelivered} seconds={:.1}",
             self.started.elapsed().as_secs_f64(),
         ));
         read.map_err(Failure::configuration)?;
         if self.stopped.is_cancelled() {
             exit::warn("stopped before the end; importing again continues without counting twice");
         }
-        Ok(match (undelivered > 0 || self.stopped.is_cancelled(), malformed > 0 && args.strict) {
+        let unfinished = undelivered > 0 || waiting > 0 || self.stopped.is_cancelled();
+        Ok(match (unfinished, malformed > 0 && args.strict) {
             (true, _) => Exit::Unavailable,
             (false, true) => Exit::Data,
             (false, false) => Exit::Done,

@@ -1,7 +1,8 @@
 //! `producer serve`: answers redirects until told to stop, then delivers what waits.
 //!
-//! Order of the start: links, ports, schema id, then visitors. Order of the end:
-//! no new visitors, requests in flight, the queue, the books.
+//! Order of the start: links, ports, outbox, then visitors; broker and registry are not waited
+//! for. Order of the end: no new visitors, requests in flight, memory to disk, delivery for a
+//! while, the books.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +11,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use schemas::{Encoder, SchemaId};
 use service::admin::{self, Health};
 use service::shutdown;
 use tokio::net::{TcpListener, TcpSocket};
@@ -18,14 +18,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
-use crate::config::{KafkaArgs, ServeArgs};
+use crate::config::ServeArgs;
+use crate::datum::DatumEncoder;
 use crate::exit::{Exit, Failure};
 use crate::http::{self, Limits};
 use crate::metrics::{Metrics, OutcomeLabel, ResultLabel};
-use crate::publish::{self, Publisher};
+use crate::outbox::Outbox;
 use crate::redirect::Redirector;
-use crate::registry;
 use crate::span::Sampling;
 
 /// Connections that the system keeps until they are accepted.
@@ -51,16 +52,14 @@ impl Progress {
         self.0.store(stage as u8, Ordering::Relaxed);
     }
 
-    fn health(&self, publisher: &Publisher) -> Health {
+    fn health(&self, trouble: Vec<String>) -> Health {
         const SERVING: u8 = Stage::Serving as u8;
         const STARTING: u8 = Stage::Starting as u8;
         match self.0.load(Ordering::Relaxed) {
-            SERVING => match publisher.trouble() {
-                // Redirects go on without a broker, so the service stays ready.
-                Some(trouble) => Health::Degraded(vec![trouble]),
-                None => Health::Ready,
-            },
-            STARTING => Health::NotReady("asking the schema registry".to_owned()),
+            // Redirects go on without broker and disk, so the service stays ready.
+            SERVING if !trouble.is_empty() => Health::Degraded(trouble),
+            SERVING => Health::Ready,
+            STARTING => Health::NotReady("starting".to_owned()),
             _ => Health::NotReady("stopping".to_owned()),
         }
     }
@@ -77,26 +76,18 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
     let metrics = Metrics::default();
-    let publisher = Arc::new(start_publisher(&args.kafka, &metrics)?);
+    let mut delivery = Delivery::open(&args.kafka, "serve", &metrics)?;
+    delivery.start()?;
     let progress = Progress(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();
     let mut admin_port = JoinSet::new();
     let probe = {
-        let (progress, publisher) = (progress.clone(), Arc::clone(&publisher));
-        move || progress.health(&publisher)
+        let (progress, trouble) = (progress.clone(), delivery.troubles());
+        move || progress.health(trouble.now())
     };
     admin_port.spawn(admin::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
 
-    let asked = registry::newest_id(
-        &args.kafka.schema_registry_url,
-        &args.kafka.topic,
-        args.kafka.start_wait(),
-    );
-    let schema = tokio::select! {
-        found = asked => found.map_err(registry_failure)?,
-        () = stop.cancelled() => return Ok(Exit::Done),
-    };
-    let redirector = redirector(args, schema, exports, &publisher, &metrics)?;
+    let redirector = redirector(args, exports, &delivery.outbox, &metrics)?;
     redirector.set_links(links);
     let public = listen(public, args.listen)?;
     let limits = Limits { connections_max: args.connections as usize, drain: DRAIN };
@@ -111,7 +102,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     progress.reach(Stage::Serving);
     tracing::info!(
         listen = %args.listen, admin = %args.admin_listen, topic = %args.kafka.topic,
-        %schema, links = metrics.links.get(), version = env!("CARGO_PKG_VERSION"), "serving"
+        links = metrics.links.get(), version = env!("CARGO_PKG_VERSION"), "serving"
     );
     loop {
         tokio::select! {
@@ -126,7 +117,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     progress.reach(Stage::Stopping);
     tracing::info!("stopping");
     // The admin port answers until the end: what is lost in the end is seen there too.
-    let exit = finish(args, shutdown, port, publisher, &metrics).await;
+    let exit = finish(args, shutdown, port, delivery, &metrics).await;
     admin_port.shutdown().await;
     exit
 }
@@ -135,25 +126,27 @@ async fn finish(
     args: &ServeArgs,
     shutdown: CancellationToken,
     mut port: JoinSet<()>,
-    publisher: Arc<Publisher>,
+    mut delivery: Delivery,
     metrics: &Metrics,
 ) -> Result<Exit, Failure> {
     shutdown.cancel();
     while port.join_next().await.is_some() {}
-    let wait = args.kafka.flush_wait();
-    let flushed = tokio::task::spawn_blocking(move || {
-        if publisher.flush(wait) > 0 {
-            publisher.give_up();
-        }
-    });
-    flushed.await.map_err(Failure::invariant)?;
+    let recovered = delivery.outbox.recovered().clicks;
+    let deadline = tokio::time::Instant::now() + args.kafka.flush_wait();
+    let go_on = move || tokio::time::Instant::now() < deadline;
+    let finished = tokio::task::spawn_blocking(move || delivery.finish(go_on));
+    let waiting = finished.await.map_err(Failure::invariant)?;
     let redirects = metrics.requests.get_or_create(&OutcomeLabel { outcome: "redirected" }).get();
     let undelivered = metrics.undelivered();
     if undelivered > 0 {
         tracing::error!(undelivered, "clicks were lost");
     }
+    if waiting > 0 {
+        tracing::warn!(waiting, "clicks stay in the outbox until the next start");
+    }
     let line = format!(
-        "serve: redirects={redirects} clicks={} delivered={} undelivered={undelivered}",
+        "serve: redirects={redirects} clicks={} recovered={recovered} delivered={} \
+         waiting={waiting} undelivered={undelivered}",
         metrics.clicks_offered.get(),
         metrics.clicks_delivered.get(),
     );
@@ -161,45 +154,20 @@ async fn finish(
     Ok(if undelivered > 0 { Exit::Unavailable } else { Exit::Done })
 }
 
-/// Starts the client that both commands publish with.
-///
-/// # Errors
-/// A configuration failure.
-pub(super) fn start_publisher(args: &KafkaArgs, metrics: &Metrics) -> Result<Publisher, Failure> {
-    let properties = args.properties();
-    let settings = publish::Settings {
-        brokers: &args.kafka_brokers,
-        topic: &args.topic,
-        queue_clicks: args.queue_clicks,
-        queue_bytes: args.queue_bytes,
-        properties: &properties,
-    };
-    Publisher::start(&settings, metrics.clone()).map_err(Failure::configuration)
-}
-
-/// What the registry's answer means for the process.
-pub(super) fn registry_failure(error: registry::RegistryError) -> Failure {
-    match error.is_retryable() {
-        true => Failure::unavailable(error),
-        false => Failure::configuration(error),
-    }
-}
-
 fn redirector(
     args: &ServeArgs,
-    schema: SchemaId,
     exports: bool,
-    publisher: &Arc<Publisher>,
+    outbox: &Arc<Outbox>,
     metrics: &Metrics,
-) -> Result<Arc<Redirector<Arc<Publisher>>>, Failure> {
-    let encoder = Encoder::new(schema).map_err(Failure::invariant)?;
+) -> Result<Arc<Redirector<Arc<Outbox>>>, Failure> {
+    let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
     let node = args.node.clone().unwrap_or_else(host_name);
     let sampling = Sampling { exports, ratio: args.trace_sample };
-    let publisher = Arc::clone(publisher);
-    Ok(Arc::new(Redirector::new(encoder, publisher, metrics.clone(), node, sampling)))
+    let outbox = Arc::clone(outbox);
+    Ok(Arc::new(Redirector::new(encoder, outbox, metrics.clone(), node, sampling)))
 }
 
-async fn reload_links(file: &Path, redirector: &Redirector<Arc<Publisher>>, metrics: &Metrics) {
+async fn reload_links(file: &Path, redirector: &Redirector<Arc<Outbox>>, metrics: &Metrics) {
     let file = file.to_owned();
     let read = tokio::task::spawn_blocking(move || read_links(&file)).await;
     let result = match read {

@@ -1,0 +1,94 @@
+//! Up to where clicks are delivered: one number, in a file that is written in place.
+//!
+//! Two places take turns, so that a crash while one is written leaves the other. An older mark
+//! than the true one does no harm: clicks are sent again, under the same ids.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+const NAME: &str = "delivered";
+/// Between the two places: each in a sector of its own.
+const STRIDE: u64 = 512;
+const FILE: [u8; 1024] = [0; 1024];
+const BYTES: usize = 12;
+
+/// The file, open.
+#[derive(Debug)]
+pub struct Mark {
+    file: File,
+    turn: u64,
+}
+
+impl Mark {
+    /// Opens the mark of a folder: the file and the number in it, 0 where there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(folder: &Path) -> io::Result<(Self, u64)> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        let file = file.open(folder.join(NAME))?;
+        // The room is taken now: a disk that is full later does not keep the mark from moving.
+        if file.metadata()?.len() < FILE.len() as u64 {
+            file.write_all_at(&FILE, 0)?;
+        }
+        let found = [read(&file, 0)?, read(&file, 1)?];
+        // The older one, or the broken one, is written next.
+        let turn = u64::from(found[0] > found[1]);
+        Ok((Self { file, turn }, found[0].max(found[1]).unwrap_or(0)))
+    }
+
+    /// Writes the number. It survives the process at once, and a power loss when the system
+    /// has written it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn set(&mut self, number: u64) -> io::Result<()> {
+        let mut place = [0; BYTES];
+        let number = number.to_le_bytes();
+        place[..8].copy_from_slice(&number);
+        place[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
+        self.file.write_all_at(&place, self.turn * STRIDE)?;
+        self.turn = 1 - self.turn;
+        Ok(())
+    }
+}
+
+fn read(file: &File, turn: u64) -> io::Result<Option<u64>> {
+    let mut place = [0; BYTES];
+    file.read_exact_at(&mut place, turn * STRIDE)?;
+    let (number, sum) = place.split_at(8);
+    let number: [u8; 8] = number.try_into().unwrap_or_default();
+    let good = crc32fast::hash(&number).to_le_bytes() == sum;
+    Ok(good.then_some(u64::from_le_bytes(number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mark_comes_back_and_a_torn_one_leaves_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut mark, number) = Mark::open(folder.path()).unwrap();
+        assert_eq!(number, 0);
+        for number in 1..=5 {
+            mark.set(number).unwrap();
+            assert_eq!(Mark::open(folder.path()).unwrap().1, number);
+        }
+        for (torn, left) in [(0, 4), (1, 5)] {
+            let other = tempfile::tempdir().unwrap();
+            std::fs::copy(folder.path().join(NAME), other.path().join(NAME)).unwrap();
+            let file = OpenOptions::new().write(true).open(other.path().join(NAME)).unwrap();
+            file.write_all_at(&[9; 3], torn * STRIDE).unwrap();
+            let (mut mark, number) = Mark::open(other.path()).unwrap();
+            assert_eq!(number, left);
+            // The good one is not written over.
+            mark.set(9).unwrap();
+            file.write_all_at(&[9; 3], torn * STRIDE).unwrap();
+            assert_eq!(Mark::open(other.path()).unwrap().1, left);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the writer, the relay and those who offer clicks know of one outbox together.
+//!
+//! Two locks: one for what waits in memory, one for what is known of the disk. Neither is ever
+//! held while a disk is waited for.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::segment::{HEADER, Print};
+use super::{Settings, Sync};
+use crate::bell::Bell;
+use crate::metrics::Metrics;
+use crate::sink::Loss;
+
+/// One outbox.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) folder: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) print: Print,
+    pub(super) metrics: Metrics,
+    pub(super) queue: Mutex<Queue>,
+    /// Something waits in memory, or the end has come.
+    pub(super) filled: Condvar,
+    pub(super) disk: Mutex<Disk>,
+    /// Something is to be synced, or was.
+    pub(super) changed: Condvar,
+    /// Rung when clicks can be read.
+    pub(super) bell: Arc<Bell>,
+    /// Bytes of all segments.
+    pub(super) used: AtomicU64,
+    /// Whether the last write or sync failed.
+    pub(super) failing: AtomicBool,
+}
+
+/// Clicks in memory, ready to be written.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Frames, one behind the other.
+    pub(super) frames: Vec<u8>,
+    /// The length of each.
+    pub(super) lengths: Vec<usize>,
+    /// Clicks here and in the group that is being written.
+    pub(super) clicks: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Whether the writer sleeps until something comes.
+    pub(super) asleep: bool,
+    /// Whether nothing more comes.
+    pub(super) closed: bool,
+}
+
+/// What stands on the disk.
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// In order; the writer appends to the last, if it is its own.
+    pub(super) segments: VecDeque<Segment>,
+    /// The number of the click that is written next.
+    pub(super) written: u64,
+    /// All clicks before this number survive a power loss.
+    pub(super) synced: u64,
+    /// All clicks before this number are delivered, or lost and counted.
+    pub(super) delivered: u64,
+    /// Each segment that is synced, and up to which length.
+    #[cfg(test)]
+    pub(super) synced_lengths: Vec<(u64, u64)>,
+    /// Files with bytes that are not synced.
+    pub(super) dirty: Vec<Arc<File>>,
+    /// Whether a file was made and its name is not synced.
+    pub(super) named: bool,
+    /// Whether the writer has ended.
+    pub(super) closed: bool,
+}
+
+/// One file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// The number of its first click.
+    pub(super) first: u64,
+    /// Its length; what is behind it is not there.
+    pub(super) bytes: u64,
+}
+
+/// A lock; that somebody panicked while holding it changes nothing about what it guards.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Puts a frame into the queue, if memory and disk have room for it.
+    pub(super) fn put(&self, frame: &[u8]) -> Result<(), Loss> {
+        let bytes = frame.len() as u64;
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return Err(Loss::Shutdown);
+        }
+        let Settings { queue_clicks, queue_bytes, bytes: bound, .. } = self.settings;
+        let waiting = queue.bytes + bytes;
+        if queue.clicks >= queue_clicks || waiting > queue_bytes {
+            return Err(Loss::QueueFull);
+        }
+        // Each file that these bytes may begin has a header.
+        let headers = (waiting / self.settings.segment_bytes + 2) * HEADER;
+        let used = self.used.load(std::sync::atomic::Ordering::Relaxed);
+        if used + waiting + headers > bound {
+            return Err(Loss::OutboxFull);
+        }
+        queue.frames.extend_from_slice(frame);
+        queue.lengths.push(frame.len());
+        queue.clicks += 1;
+        queue.bytes = waiting;
+        self.metrics.queue_clicks.inc();
+        self.metrics.queue_bytes.inc_by(signed(bytes));
+        if std::mem::take(&mut queue.asleep) {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether the disk is told to keep what it was given.
+    pub(super) fn syncs(&self) -> bool {
+        match self.settings.sync {
+            Sync::Always | Sync::Group => true,
+            Sync::Os => false,
+        }
+    }
+}
+
+impl Disk {
+    /// The segment that holds the click `number`, and the first of the one behind it.
+    pub(super) fn holding(&self, number: u64) -> Option<(Segment, Option<u64>)> {
+        let behind = self.segments.partition_point(|segment| segment.first <= number);
+        let segment = self.segments.get(behind.checked_sub(1)?)?;
+        Some((*segment, self.segments.get(behind).map(|next| next.first)))
+    }
+}
+
+/// For gauges, which count with a sign.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,279 @@
+//! The outbox by the hand of whoever kills, cuts and fills it.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const SCHEMA: &str = r#""bytes""#;
+
+/// An outbox in a folder that goes with it, and what it is opened with.
+struct Fixture {
+    folder: TempDir,
+    settings: Settings,
+    metrics: Metrics,
+}
+
+impl Fixture {
+    fn new(sync: Sync) -> Self {
+        let settings = Settings { sync, ..Settings::new(BYTES_MIN, (1 << 20, 64 << 20)) };
+        Self { folder: tempfile::tempdir().unwrap(), settings, metrics: Metrics::default() }
+    }
+
+    fn open(&self) -> Outbox {
+        self.open_in(self.folder.path())
+    }
+
+    fn open_in(&self, folder: &Path) -> Outbox {
+        Outbox::open(folder, self.settings, SCHEMA, &self.metrics, Arc::default()).unwrap()
+    }
+
+    /// A copy of the folder, as another host would find the disk.
+    fn copy(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        copy
+    }
+}
+
+/// The click with this number: a kilobyte and its trace.
+fn click(number: u64) -> Vec<u8> {
+    number.to_le_bytes().repeat(128)
+}
+
+fn offer(outbox: &Outbox, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let traceparent = format!("00-{number}");
+        let trace = TraceHeaders { traceparent: Some(&traceparent), tracestate: None };
+        assert_eq!(outbox.offer(&click(number), trace), Offered::Queued, "{number}");
+    }
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("in vain: {what}");
+}
+
+/// The numbers that the clicks themselves say, and those that were lost on the way.
+fn read(outbox: &Outbox) -> (Vec<u64>, u64) {
+    let (mut reader, mut read, mut lost) = (outbox.reader(), Vec::new(), 0);
+    loop {
+        match reader.read().unwrap() {
+            Found::Nothing => return (read, lost),
+            Found::Lost { clicks, .. } => lost += clicks,
+            Found::Click { number, stored, print } => {
+                let said = u64::from_le_bytes(*stored.datum.first_chunk().unwrap());
+                assert_eq!(stored.datum, click(said));
+                let traceparent = format!("00-{said}");
+                assert_eq!(stored.trace.traceparent, Some(traceparent.as_str()));
+                assert_eq!(outbox.schema(print).unwrap(), SCHEMA);
+                assert!(number >= said, "{number} says {said}");
+                read.push(said);
+            }
+        }
+    }
+}
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<u64> {
+    range.collect()
+}
+
+fn bytes_on_disk(folder: &Path) -> u64 {
+    let firsts = segment::list(folder).unwrap();
+    firsts.iter().map(|first| std::fs::metadata(segment::path(folder, *first)).unwrap().len()).sum()
+}
+
+#[test]
+fn clicks_come_back_in_order_and_a_start_goes_on_where_delivery_stood() {
+    let fixture = Fixture::new(Sync::Group);
+    let outbox = fixture.open();
+    offer(&outbox, 0..300);
+    outbox.close();
+    assert_eq!(read(&outbox), (numbers(0..300), 0));
+    assert_eq!(outbox.offer(b"late", TraceHeaders::default()), Offered::Lost(Loss::Shutdown));
+    let segments = segment::list(fixture.folder.path()).unwrap().len();
+    assert!(segments > 3, "{segments} segments");
+    outbox.delivered(250);
+    drop(outbox);
+    assert!(segment::list(fixture.folder.path()).unwrap().len() < segments);
+    let outbox = fixture.open();
+    assert_eq!(outbox.recovered(), Recovered { clicks: 50, torn_bytes: 0 });
+    offer(&outbox, 300..310);
+    outbox.close();
+    assert_eq!(outbox.waiting(), 60);
+    assert_eq!(read(&outbox), (numbers(250..310), 0));
+    outbox.delivered(310);
+    assert_eq!((outbox.waiting(), fixture.metrics.outbox_clicks.get()), (0, 0));
+    drop(outbox);
+    let outbox = fixture.open();
+    assert_eq!((outbox.recovered().clicks, bytes_on_disk(fixture.folder.path())), (0, 0));
+}
+
+#[test]
+fn a_folder_belongs_to_one_process() {
+    let fixture = Fixture::new(Sync::Os);
+    let outbox = fixture.open();
+    let open = || {
+        let bell = Arc::default();
+        Outbox::open(fixture.folder.path(), fixture.settings, SCHEMA, &fixture.metrics, bell)
+    };
+    assert!(matches!(open(), Err(OutboxError::InUse(_))));
+    drop(outbox);
+    assert!(open().is_ok());
+}
+
+#[test]
+fn wherever_the_last_file_is_cut_all_clicks_before_the_cut_are_delivered() {
+    let fixture = Fixture::new(Sync::Os);
+    let outbox = fixture.open();
+    offer(&outbox, 0..100);
+    outbox.close();
+    let firsts = segment::list(fixture.folder.path()).unwrap();
+    let last = *firsts.last().unwrap();
+    let length = std::fs::metadata(segment::path(fixture.folder.path(), last)).unwrap().len();
+    for cut in (0..=length).step_by(97) {
+        let copy = fixture.copy();
+        let file = OpenOptions::new().write(true).open(segment::path(copy.path(), last)).unwrap();
+        file.set_len(cut).unwrap();
+        let reopened = fixture.open_in(copy.path());
+        let whole =
+            cut.saturating_sub(segment::HEADER) / ((length - segment::HEADER) / (100 - last));
+        // New clicks take the numbers behind what is whole, and come behind it.
+        offer(&reopened, last + whole..last + whole + 3);
+        reopened.close();
+        assert_eq!(read(&reopened), (numbers(0..last + whole + 3), 0), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_file_that_rots_in_the_middle_loses_its_rest_which_is_counted_to_the_click() {
+    let fixture = Fixture::new(Sync::Os);
+    let outbox = fixture.open();
+    offer(&outbox, 0..300);
+    outbox.close();
+    let firsts = segment::list(fixture.folder.path()).unwrap();
+    let file = segment::path(fixture.folder.path(), firsts[1]);
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(&[0xff; 8], 5_000).unwrap();
+    drop(outbox);
+    let reopened = fixture.open();
+    let (read, lost) = read(&reopened);
+    assert!(lost > 0 && read.len() as u64 + lost == 300, "{} read, {lost} lost", read.len());
+    let missing: Vec<_> = (0..300).filter(|number| !read.contains(number)).collect();
+    assert_eq!(missing, numbers(firsts[2] - lost..firsts[2]));
+}
+
+#[test]
+fn a_full_outbox_refuses_the_newest_within_its_bytes_and_takes_more_when_room_comes_back() {
+    let fixture = Fixture::new(Sync::Os);
+    let outbox = fixture.open();
+    let mut taken = 0;
+    while outbox.offer(
+        &click(taken),
+        TraceHeaders { traceparent: Some(&format!("00-{taken}")), tracestate: None },
+    ) == Offered::Queued
+    {
+        taken += 1;
+    }
+    assert!(taken > 900, "{taken} clicks are no full outbox");
+    let lost = outbox.offer(&click(taken), TraceHeaders::default());
+    assert_eq!(lost, Offered::Lost(Loss::OutboxFull));
+    assert_eq!(fixture.metrics.undelivered(), 2);
+    until("all is written", || fixture.metrics.queue_clicks.get() == 0);
+    let used = bytes_on_disk(fixture.folder.path());
+    assert!(used <= BYTES_MIN && used > BYTES_MIN - 4096, "{used} of {BYTES_MIN} bytes");
+    assert_eq!(fixture.metrics.outbox_bytes.get(), signed(used));
+    // Whoever may wait is let in when a segment is delivered.
+    let second = segment::list(fixture.folder.path()).unwrap()[1];
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| outbox.offer_waiting(&click(taken), || true));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!waits.is_finished());
+        outbox.delivered(second);
+        assert_eq!(waits.join().unwrap(), Offered::Queued);
+    });
+    outbox.close();
+    assert_eq!(outbox.waiting(), taken + 1 - second);
+    let refused = outbox.offer_waiting(b"x", || false);
+    assert_eq!(refused, Offered::Lost(Loss::Shutdown));
+}
+
+#[test]
+fn a_full_memory_loses_the_newest_and_counts_each() {
+    let mut fixture = Fixture::new(Sync::Os);
+    fixture.settings.queue_clicks = 3;
+    let outbox = fixture.open();
+    let (mut queued, mut lost) = (0, 0);
+    for number in 0..200 {
+        match outbox.offer(&click(number), TraceHeaders::default()) {
+            Offered::Queued => queued += 1,
+            Offered::Lost(loss) => {
+                assert_eq!(loss, Loss::QueueFull);
+                lost += 1;
+            }
+        }
+    }
+    outbox.close();
+    assert!(lost > 0 && queued >= 3);
+    assert_eq!((outbox.waiting(), fixture.metrics.undelivered()), (queued, lost));
+}
+
+#[test]
+fn after_a_power_loss_everything_that_was_called_synced_is_there() {
+    for sync in [Sync::Always, Sync::Group] {
+        let mut fixture = Fixture::new(sync);
+        fixture.settings.sync_every = Duration::from_millis(5);
+        let outbox = fixture.open();
+        for start in (0..400).step_by(40) {
+            offer(&outbox, start..start + 40);
+            std::thread::sleep(Duration::from_millis(3));
+            // The disk keeps what was synced, and of what was only written nothing.
+            let disk = lock(&outbox.shared.disk);
+            let (synced, lengths) = (disk.synced, disk.synced_lengths.clone());
+            drop(disk);
+            let copy = fixture.copy();
+            for first in segment::list(copy.path()).unwrap() {
+                let path = segment::path(copy.path(), first);
+                match lengths.iter().find(|(synced, _)| *synced == first) {
+                    Some((_, length)) => {
+                        let file = OpenOptions::new().write(true).open(path).unwrap();
+                        file.set_len(*length).unwrap();
+                    }
+                    None => std::fs::remove_file(path).unwrap(),
+                }
+            }
+            let reopened = fixture.open_in(copy.path());
+            let (read, lost) = read(&reopened);
+            assert_eq!((read, lost), (numbers(0..synced), 0), "{sync:?} after {start}");
+        }
+        until("the last is synced", || outbox.synced() == 400);
+    }
+}
+
+#[test]
+fn numbers_go_on_behind_the_mark_when_a_power_loss_took_clicks_that_were_delivered() {
+    let fixture = Fixture::new(Sync::Os);
+    let outbox = fixture.open();
+    offer(&outbox, 0..50);
+    outbox.close();
+    outbox.delivered(30);
+    drop(outbox);
+    let file = segment::path(fixture.folder.path(), 0);
+    let one = click(0).len() as u64 + 8 + 11 + 4;
+    OpenOptions::new().write(true).open(file).unwrap().set_len(segment::HEADER + 10 * one).unwrap();
+    let outbox = fixture.open();
+    assert_eq!(outbox.recovered().clicks, 0);
+    offer(&outbox, 30..40);
+    outbox.close();
+    assert_eq!(read(&outbox), (numbers(30..40), 0));
+}

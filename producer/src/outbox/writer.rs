@@ -1,0 +1,267 @@
+#![expect(clippy::disallowed_methods, reason = "how long the disk takes is measured here")]
+//! Two threads: one writes what waits in memory, group by group, the other syncs what was written.
+//!
+//! A group is whatever came while the last one was written. What cannot be written is counted
+//! as lost, click by click; what was written whole before the disk failed is kept.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Sync;
+use super::segment::{self, HEADER};
+use super::state::{Segment, Shared, lock, signed};
+use crate::sink::Loss;
+
+/// How long a click waits for others, so that not each is a write of its own.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Between two log lines about a disk that fails; the metric counts each click.
+const WARN_EVERY: Duration = Duration::from_secs(5);
+
+/// The thread that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    tail: Option<Tail>,
+    warned: Option<Instant>,
+}
+
+/// The file that is appended to.
+#[derive(Debug)]
+struct Tail {
+    file: Arc<File>,
+    bytes: u64,
+}
+
+/// Frames that are written together.
+#[derive(Debug, Default)]
+struct Group {
+    frames: Vec<u8>,
+    lengths: Vec<usize>,
+}
+
+impl Writer {
+    /// Begins with a file of its own.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, tail: None, warned: None }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let mut group = Group::default();
+        while take(&self.shared, &mut group) {
+            self.write(&group);
+            let mut queue = lock(&self.shared.queue);
+            queue.clicks -= group.lengths.len() as u64;
+            queue.bytes -= group.frames.len() as u64;
+            drop(queue);
+            self.shared.metrics.queue_clicks.dec_by(signed(group.lengths.len() as u64));
+            self.shared.metrics.queue_bytes.dec_by(signed(group.frames.len() as u64));
+            group.frames.clear();
+            group.lengths.clear();
+        }
+        lock(&self.shared.disk).closed = true;
+        self.shared.changed.notify_all();
+        self.shared.bell.ring();
+    }
+
+    fn write(&mut self, group: &Group) {
+        let (mut bytes, mut lengths) = (&group.frames[..], &group.lengths[..]);
+        while !lengths.is_empty() {
+            let began = Instant::now();
+            let (clicks, written, failed) = self.append(bytes, lengths);
+            self.shared.metrics.outbox_write_seconds.observe(began.elapsed().as_secs_f64());
+            (bytes, lengths) = (&bytes[written..], &lengths[clicks..]);
+            self.shared.failing.store(failed.is_some(), Ordering::Relaxed);
+            if let Some(error) = failed {
+                // What follows would only fail again; the next group tries anew.
+                self.lose(lengths.len() as u64, &error);
+                break;
+            }
+        }
+        if self.shared.settings.sync == Sync::Always {
+            sync(&self.shared);
+        }
+    }
+
+    /// Appends as many whole frames as the current file takes. Says how many it were, their
+    /// bytes, and what stopped it.
+    fn append(&mut self, bytes: &[u8], lengths: &[usize]) -> (usize, usize, Option<io::Error>) {
+        let mut tail = match self.tail.take() {
+            Some(tail) if tail.bytes < self.shared.settings.segment_bytes => tail,
+            Some(_) | None => match roll(&self.shared) {
+                Ok(tail) => tail,
+                Err(error) => return (0, 0, Some(error)),
+            },
+        };
+        let room = self.shared.settings.segment_bytes.saturating_sub(tail.bytes);
+        let (_, fitting) = whole(lengths, usize::try_from(room).unwrap_or(usize::MAX));
+        // At least one, however large.
+        let fitting = fitting.max(lengths[0]);
+        let (taken, failed) = write_some(&tail.file, &bytes[..fitting]);
+        let (clicks, kept) = whole(lengths, taken);
+        tail.bytes += kept as u64;
+        // Half a frame is taken back. Where even that fails the file ends here: its reader knows
+        // how many clicks it holds.
+        let sound = taken == kept || tail.file.set_len(tail.bytes).is_ok();
+        self.publish(clicks as u64, kept as u64, &tail.file);
+        if sound {
+            self.tail = Some(tail);
+        }
+        (clicks, kept, failed)
+    }
+
+    /// Lets the relay read what was written.
+    fn publish(&self, clicks: u64, bytes: u64, file: &Arc<File>) {
+        if clicks == 0 {
+            return;
+        }
+        self.shared.used.fetch_add(bytes, Ordering::Relaxed);
+        let mut disk = lock(&self.shared.disk);
+        disk.written += clicks;
+        if let Some(segment) = disk.segments.back_mut() {
+            segment.bytes += bytes;
+        }
+        if self.shared.syncs() && !disk.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, file)) {
+            disk.dirty.push(Arc::clone(file));
+        }
+        drop(disk);
+        let metrics = &self.shared.metrics;
+        metrics.outbox_clicks.inc_by(signed(clicks));
+        metrics.outbox_bytes.inc_by(signed(bytes));
+        self.shared.changed.notify_all();
+        self.shared.bell.ring();
+    }
+
+    fn lose(&mut self, clicks: u64, error: &io::Error) {
+        self.shared.metrics.lost_many(Loss::OutboxDisk, clicks);
+        if self.warned.is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
+            self.warned = Some(Instant::now());
+            let undelivered = self.shared.metrics.undelivered();
+            let code = Loss::OutboxDisk.code();
+            tracing::error!(code, undelivered, %error, "clicks cannot be written and are lost");
+        }
+    }
+}
+
+/// Waits for clicks and takes all that came. False when none will come.
+fn take(shared: &Shared, group: &mut Group) -> bool {
+    let mut queue = lock(&shared.queue);
+    while queue.lengths.is_empty() {
+        if queue.closed {
+            return false;
+        }
+        queue.asleep = true;
+        queue = shared.filled.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+    if !queue.closed {
+        drop(queue);
+        std::thread::sleep(PAUSE);
+        queue = lock(&shared.queue);
+    }
+    std::mem::swap(&mut queue.frames, &mut group.frames);
+    std::mem::swap(&mut queue.lengths, &mut group.lengths);
+    true
+}
+
+/// The file for the click that is written next.
+fn roll(shared: &Shared) -> io::Result<Tail> {
+    let first = lock(&shared.disk).written;
+    let file = Arc::new(segment::create(&shared.folder, first, shared.print)?);
+    shared.used.fetch_add(HEADER, Ordering::Relaxed);
+    shared.metrics.outbox_bytes.inc_by(signed(HEADER));
+    let mut disk = lock(&shared.disk);
+    // One without a click had its place: the disk failed after it was made.
+    if let Some(empty) = disk.segments.pop_back_if(|last| last.first == first) {
+        shared.used.fetch_sub(empty.bytes, Ordering::Relaxed);
+        shared.metrics.outbox_bytes.dec_by(signed(empty.bytes));
+    }
+    disk.segments.push_back(Segment { first, bytes: HEADER });
+    disk.named = true;
+    Ok(Tail { file, bytes: HEADER })
+}
+
+/// As many frames as end within `bytes`, and where they end.
+fn whole(lengths: &[usize], bytes: usize) -> (usize, usize) {
+    let (mut frames, mut end) = (0, 0);
+    while let Some(length) = lengths.get(frames).filter(|length| end + **length <= bytes) {
+        end += length;
+        frames += 1;
+    }
+    (frames, end)
+}
+
+/// How many bytes were written, and what stopped it before the last.
+fn write_some(mut file: &File, bytes: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Some(error)),
+        }
+    }
+    (written, None)
+}
+
+/// Syncs at a steady beat what was written, until the writer has ended.
+pub(super) fn run_syncs(shared: &Shared) {
+    loop {
+        let mut disk = lock(&shared.disk);
+        while disk.dirty.is_empty() && !disk.closed {
+            let waited = shared.changed.wait(disk);
+            disk = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        let closed = disk.closed;
+        drop(disk);
+        let began = Instant::now();
+        sync(shared);
+        if closed {
+            return;
+        }
+        std::thread::sleep(shared.settings.sync_every.saturating_sub(began.elapsed()));
+    }
+}
+
+/// Syncs what is written now.
+fn sync(shared: &Shared) {
+    let mut disk = lock(&shared.disk);
+    if disk.dirty.is_empty() {
+        return;
+    }
+    let files = std::mem::take(&mut disk.dirty);
+    let (named, written) = (std::mem::take(&mut disk.named), disk.written);
+    #[cfg(test)]
+    let lengths = disk.segments.iter().map(|segment| (segment.first, segment.bytes)).collect();
+    drop(disk);
+    let began = Instant::now();
+    let synced = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| match named {
+        // A file whose name is not on the disk is gone with all that it holds.
+        true => File::open(&shared.folder)?.sync_all(),
+        false => Ok(()),
+    });
+    shared.metrics.outbox_sync_seconds.observe(began.elapsed().as_secs_f64());
+    let mut disk = lock(&shared.disk);
+    match synced {
+        Ok(()) => {
+            disk.synced = disk.synced.max(written);
+            #[cfg(test)]
+            {
+                disk.synced_lengths = lengths;
+            }
+        }
+        Err(error) => {
+            // Tried again with the next group. Whether the system still has the bytes is not known.
+            disk.dirty.extend(files);
+            disk.named |= named;
+            drop(disk);
+            shared.metrics.outbox_sync_failures.inc();
+            shared.failing.store(true, Ordering::Relaxed);
+            tracing::error!(code = "outbox_sync", %error, "clicks may not survive a power loss");
+        }
+    }
+    shared.changed.notify_all();
+}

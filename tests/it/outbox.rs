@@ -1,0 +1,220 @@
+//! Clicks wait on the producer's disk: through outages, kills and a disk that is full.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::{
+    Backends, OwnStack, RegistryDoor, RegistryFault, Server, Visit, Visitors, World, closed_port,
+    metric, until,
+};
+use schemas::{Decoder, EventId, NEWEST, unframe};
+use stack::Part;
+
+const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
+const WAITING: &str = "clicktrail_producer_outbox_clicks";
+/// What a killed producer may lose is what it answered so shortly before: the pause of a group,
+/// its write, and on a busy machine the time until its thread runs.
+const WINDOW: Duration = Duration::from_millis(250);
+const EACH: Duration = Duration::from_millis(1);
+
+/// The ids under which each visit is in the log.
+fn logged(world: &World) -> BTreeMap<u64, BTreeSet<EventId>> {
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let mut visits: BTreeMap<u64, BTreeSet<EventId>> = BTreeMap::new();
+    let id = world.schema_id();
+    for record in world.kafka.read(&world.topic) {
+        let (own, datum) = unframe(record.value.as_deref().unwrap()).unwrap();
+        assert_eq!(own, id, "framed with the registry's id");
+        assert!(record.header(schemas::headers::TRACEPARENT).is_some(), "its trace came along");
+        let click = decoder.decode(datum).unwrap();
+        let number = click.query.unwrap().strip_prefix("n=").unwrap().parse().unwrap();
+        visits.entry(number).or_default().insert(click.event_id);
+    }
+    for (number, ids) in &visits {
+        assert_eq!(ids.len(), 1, "visit {number} is in the log as two events");
+    }
+    visits
+}
+
+fn p99(visits: &[Visit]) -> Duration {
+    let mut took: Vec<_> = visits.iter().map(|visit| visit.took).collect();
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+fn until_delivered(server: &mut Server) {
+    let admin = server.admin.clone();
+    let delivered = || metric(&admin, WAITING).filter(|waiting| *waiting == 0.0);
+    server.until("all that was stored is delivered", delivered);
+}
+
+#[test]
+fn a_producer_killed_at_any_moment_under_load_delivers_all_that_it_had_written() {
+    let world = World::new("killed_producer");
+    world.setup();
+    let visitors = Visitors::default();
+    let (mut promised, mut answered, mut rounds) = (BTreeSet::new(), 0, Vec::new());
+    for round in 0..6_u64 {
+        let mut server = world.serve(LINKS, &[]);
+        let url = server.url.clone();
+        // Some moments fall into the first sends after a start, some into a steady stream.
+        let moment = Duration::from_millis(60 + 173 * round);
+        let (visits, killed) = visitors.during(&url, 4, Duration::ZERO, || {
+            std::thread::sleep(moment);
+            let killed = Instant::now();
+            server.crash();
+            killed
+        });
+        answered += visits.len();
+        let early = visits.iter().filter(|visit| visit.answered + WINDOW < killed);
+        promised.extend(early.map(|visit| visit.number));
+        rounds.push((killed, visits));
+    }
+    let mut server = world.serve(LINKS, &[]);
+    until_delivered(&mut server);
+    let books = server.stop().expect_code(0).summary("serve");
+    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    let log = logged(&world);
+    let missing: Vec<_> = promised.iter().filter(|number| !log.contains_key(number)).collect();
+    assert!(missing.is_empty(), "{missing:?} were answered long before the kill");
+    assert!(promised.len() > 500, "{} promised visits are no load", promised.len());
+    let lost = rounds.iter().flat_map(|(killed, visits)| {
+        let lost = visits.iter().filter(|visit| !log.contains_key(&visit.number));
+        lost.map(|visit| killed.saturating_duration_since(visit.answered))
+    });
+    let lost: Vec<_> = lost.collect();
+    println!(
+        "{answered} answered in 6 rounds, {} lost with the kills, the earliest {:?} before",
+        lost.len(),
+        lost.iter().max().copied().unwrap_or_default()
+    );
+}
+
+#[test]
+fn a_broker_killed_under_load_and_away_for_a_while_loses_no_click_and_slows_no_redirect() {
+    let stack = OwnStack::up();
+    let world = World::on(Backends::on(&stack), "killed_broker");
+    world.setup();
+    let mut server = world.serve(LINKS, &[]);
+    let visitors = Visitors::default();
+    let (url, admin) = (server.url.clone(), server.admin.clone());
+    let pause = || std::thread::sleep(Duration::from_secs(2));
+    let (up, ()) = visitors.during(&url, 4, EACH, pause);
+    let (mut all, ()) = visitors.during(&url, 4, EACH, || stack.kill(Part::Kafka).unwrap());
+    let degraded = server.until("the outage is told", || {
+        let answer = harness::get(&format!("{admin}/readyz")).ok()?;
+        answer.body.contains("degraded").then_some(answer)
+    });
+    assert_eq!(degraded.status, 200, "redirects go on, so it stays ready");
+    let (down, ()) = visitors.during(&url, 4, EACH, pause);
+    assert!(metric(&admin, WAITING).unwrap() >= 500.0, "clicks wait on the disk");
+    println!("p99 of redirects: {:?} with the broker, {:?} without", p99(&up), p99(&down));
+    assert!(p99(&down) < 3 * p99(&up) + Duration::from_millis(20));
+    // Killed and started again meanwhile, with nothing there but its own disk.
+    server.crash();
+    let mut server = world.serve(LINKS, &[]);
+    let (more, ()) = visitors.during(&server.url.clone(), 4, EACH, pause);
+    stack.restart(Part::Kafka).unwrap();
+    until_delivered(&mut server);
+    let books = server.stop().expect_code(0).summary("serve");
+    assert!(books.get("recovered") >= 500);
+    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    all.extend(up.into_iter().chain(down).chain(more));
+    let log = logged(&world);
+    let missing: Vec<_> = all.iter().filter(|visit| !log.contains_key(&visit.number)).collect();
+    assert!(missing.is_empty(), "{} of {} are missing", missing.len(), all.len());
+}
+
+#[test]
+fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it_is_back() {
+    let world = World::new("no_registry");
+    world.setup();
+    let registry = RegistryDoor::before(&world.backends.registry);
+    registry.set(RegistryFault::Status(503));
+    let mut server = world.serve(LINKS, &[("SCHEMA_REGISTRY_URL", &registry.url)]);
+    let visitors = Visitors::default();
+    let url = server.url.clone();
+    let (visits, ()) =
+        visitors.during(&url, 2, EACH, || std::thread::sleep(Duration::from_millis(300)));
+    let admin = server.admin.clone();
+    let told = server.until("the outage is told", || {
+        let answer = harness::get(&format!("{admin}/readyz")).ok()?;
+        answer.body.contains("schema registry").then_some(answer)
+    });
+    assert_eq!(told.status, 200);
+    assert_eq!(world.kafka.records(&world.topic), 0);
+    registry.set(RegistryFault::None);
+    until_delivered(&mut server);
+    server.stop().expect_code(0);
+    assert_eq!(logged(&world).len(), visits.len());
+}
+
+/// A file system of its own, in memory; it goes when it goes.
+struct Mount<'a>(&'a std::path::Path);
+
+impl<'a> Mount<'a> {
+    fn at(folder: &'a std::path::Path, size: &str) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let mut mount = Command::new("mount");
+        let size = format!("size={size}");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
+        let mounted = mounted.expect("mount is there");
+        let words = String::from_utf8_lossy(&mounted.stderr);
+        assert!(mounted.status.success(), "run as a user who may mount: {words}");
+        Self(folder)
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        Command::new("umount").arg(self.0).output().ok();
+    }
+}
+
+#[test]
+fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_comes_back() {
+    let world = World::new("full_disk");
+    world.setup();
+    let folder = world.outbox();
+    let mount = Mount::at(&folder, "1m");
+    let nobody = closed_port().to_string();
+    let mut server = world.serve(LINKS, &[("KAFKA_BROKERS", &nobody)]);
+    let visitors = Visitors::default();
+    let (url, admin) = (server.url.clone(), server.admin.clone());
+    let lost = || {
+        metric(&admin, r#"clicktrail_producer_clicks_undelivered_total{code="outbox_disk"}"#)
+            .unwrap_or(0.0)
+    };
+    let (mut visits, ()) = visitors.during(&url, 4, Duration::ZERO, || {
+        until("the disk is full", || (lost() > 100.0).then_some(()));
+    });
+    let health = harness::get(&format!("{admin}/readyz")).unwrap();
+    assert!(health.status == 200 && health.body.contains("cannot be written"), "{health:?}");
+    // Room comes back by an operator's hand.
+    let options = ["-o", "remount,size=64m"];
+    let grown = Command::new("mount").args(options).arg(&folder).status().unwrap();
+    assert!(grown.success());
+    until("what was counted is all", || {
+        (metric(&admin, "clicktrail_producer_queue_clicks")? == 0.0).then_some(())
+    });
+    let lost = lost();
+    let pause = || std::thread::sleep(Duration::from_millis(300));
+    let (later, ()) = visitors.during(&url, 4, Duration::ZERO, pause);
+    assert!(later.len() > 50);
+    let health = harness::get(&format!("{admin}/readyz")).unwrap();
+    assert!(!health.body.contains("cannot be written"), "{health:?}");
+    let all = visits.len() + later.len();
+    server.crash();
+    let mut server = world.serve(LINKS, &[]);
+    until_delivered(&mut server);
+    server.stop().expect_code(0);
+    let log = logged(&world);
+    visits.extend(&later);
+    #[expect(clippy::cast_precision_loss, reason = "a count of a test")]
+    let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count() as f64;
+    println!("{all} visits, {lost} counted as lost, {missing} missing in the log");
+    // The kill took nothing: it came long after the last click.
+    assert!((missing - lost).abs() < 0.5, "{lost} counted as lost, {missing} are missing");
+    drop(mount);
+}
