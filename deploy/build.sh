@@ -14,6 +14,9 @@ for program in producer processors; do
   # The debug information stays with the build.
   strip --strip-debug "$out/usr/local/bin/$program"
 done
+# The tables by which clicks are enriched, and the folder of clicks that the broker has not got yet.
+"$target/processors" rules fetch --rules "$out/usr/share/clicktrail/rules"
+mkdir -p "$out/var/lib/clicktrail/outbox"
 # `cc-debian12` brings glibc, libgcc, OpenSSL and certificates, but no zlib.
 zlib=$(ldd "$target/producer" | awk '/libz\.so/ { print $3 }')
 [ -z "$zlib" ] || install -m 0644 "$(readlink -f "$zlib")" "$out/usr/lib/libz.so.1"
