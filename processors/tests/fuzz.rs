@@ -2,7 +2,6 @@
 //!
 //! A program of its own, for its allocator counts. The same seeds in every run.
 #![expect(clippy::unwrap_used, reason = "tests")]
-#![expect(clippy::print_stdout, reason = "the figures are what one wants to see")]
 #![expect(clippy::cast_possible_truncation, reason = "random bits are cut on purpose")]
 
 use std::sync::Arc;
