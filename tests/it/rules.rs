@@ -21,7 +21,7 @@ struct Cases {
 fn cases(name: &str) -> Vec<BTreeMap<String, Option<String>>> {
     let path = source_of("ua-parser").join("uap-core/tests").join(name);
     let text = std::fs::read_to_string(path).unwrap();
-    serde_yaml_ng::from_str::<Cases>(&text).unwrap().test_cases
+    serde_saphyr::from_str::<Cases>(&text).unwrap().test_cases
 }
 
 /// What our column says where the rules say that they know nothing.

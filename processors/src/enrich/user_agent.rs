@@ -21,7 +21,7 @@ impl AgentRules {
     /// It is no such file, or holds a rule that cannot be compiled, or none.
     pub(super) fn parse(yaml: &[u8]) -> Result<Self, String> {
         let regexes: Regexes<'static> =
-            serde_yaml_ng::from_slice(yaml).map_err(|error| error.to_string())?;
+            serde_saphyr::from_slice(yaml).map_err(|error| error.to_string())?;
         if regexes.user_agent_parsers.is_empty() {
             return Err("there is no rule for browsers in it".to_owned());
         }
