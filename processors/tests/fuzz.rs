@@ -17,7 +17,7 @@ use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 /// Broken records.
 const ROUNDS: usize = 20_000;
 /// Bytes that may be allocated for each byte of a record, all in all.
-const BYTES_A_BYTE: u64 = 48;
+const BYTES_A_BYTE: u64 = 12;
 /// And for any record: columns, memories and rules begin with some.
 const BYTES_AT_LEAST: u64 = 96 * 1024;
 const LOGGED_AT_MS: i64 = 1_800_000_000_000;

@@ -2,7 +2,7 @@
 //!
 //! SEEDS says how many, FROM the first; a seed that fails is printed and fails again.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +13,15 @@ use harness::sim::{Counts, run};
 
 /// Failures that are shown.
 const SHOWN: usize = 5;
+/// Worlds between two lines that say how far it is.
+const SAY_EVERY: u64 = 10_000;
 
 fn main() -> Result<ExitCode> {
     let seeds = number("SEEDS")?.unwrap_or(2000);
     let from = number("FROM")?.unwrap_or(1);
     let began = Instant::now();
     let next = AtomicU64::new(from);
-    let totals = Mutex::new((Counts::default(), BTreeMap::new()));
+    let totals = Mutex::new((Counts::default(), BTreeSet::new()));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -33,17 +35,21 @@ fn main() -> Result<ExitCode> {
                     let mut totals = totals.lock().expect("no world panics");
                     totals.0 += outcome.counts;
                     if !outcome.violations.is_empty() {
-                        totals.1.insert(seed, outcome.violations);
+                        if totals.1.len() < SHOWN {
+                            println!("seed {seed}: {}", outcome.violations.join("\n  "));
+                            println!("  again with: make sim SEEDS=1 FROM={seed}");
+                        }
+                        totals.1.insert(seed);
+                    }
+                    let done = seed + 1 - from;
+                    if done.is_multiple_of(SAY_EVERY) {
+                        println!("{done} of {seeds}, {} failed", totals.1.len());
                     }
                 }
             });
         }
     });
     let (counts, failed) = totals.into_inner().expect("no world panics");
-    for (seed, violations) in failed.iter().take(SHOWN) {
-        println!("seed {seed}: {}", violations.join("\n  "));
-        println!("  again with: make sim SEEDS=1 FROM={seed}");
-    }
     println!("{counts:?}");
     println!(
         "sim: {seeds} seeds from {from} in {} s, {} failed",
