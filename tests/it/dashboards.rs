@@ -246,6 +246,11 @@ fn every_metric_of_the_dashboard_is_one_that_the_services_serve() {
     world.kafka.produce(&world.topic, &[vec![bad], world.good(0, 100)].concat());
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
+    // The library tells it on a beat of its own.
+    let page = format!("{}/metrics", processors.admin);
+    processors.until("a lag", || {
+        get(&page).ok()?.body.contains("clicktrail_processors_lag_records{").then_some(())
+    });
     let audit_port = free_port();
     let mut command = world.command("processors", &[]);
     command.args(["audit", "--follow", "--every", "1s", "--admin-listen", &audit_port.to_string()]);

@@ -35,8 +35,8 @@ impl Default for Costs {
             processors_us: 6.3,
             engine_us: 6.6,
             log_bytes: 74.0,
-            table_bytes: 42.4,
-            processors_mib: 244.0,
+            table_bytes: 47.2,
+            processors_mib: 302.0,
         }
     }
 }
