@@ -82,8 +82,8 @@ pub struct Versions<'a> {
 pub struct Enricher {
     rules: Arc<Rules>,
     places: Places,
-    agents: Memo<Agent>,
-    apps: Memo<Option<Origin>>,
+    /// With the app whose own browser it is.
+    agents: Memo<(Agent, Option<Origin>)>,
     referrers: Memo<Referrer>,
     targets: Memo<(String, Tags)>,
     visited: Memo<Tags>,
@@ -108,7 +108,6 @@ impl Enricher {
     /// Forgets what was made of all texts so far, as whoever remembers nothing would.
     pub fn forget(&mut self) {
         self.agents.clear();
-        self.apps.clear();
         self.referrers.clear();
         self.targets.clear();
         self.visited.clear();
@@ -120,8 +119,9 @@ impl Enricher {
         let text = Option::unwrap_or_default;
         let rules = &*self.rules;
         let sources = rules.sources();
-        let agent = self.agents.get(text(click.user_agent), |text| Agent::of(text, rules));
-        let app = self.apps.get(text(click.user_agent), |agent| sources.of_agent(agent).cloned());
+        let (agent, app) = self.agents.get(text(click.user_agent), |agent| {
+            (Agent::of(agent, rules), sources.of_agent(agent).cloned())
+        });
         let place = match &rules.geo {
             Some(geo) => self.places.of(geo, click.client_ip.unwrap_or_default()),
             None => Place::UNKNOWN,

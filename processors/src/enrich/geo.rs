@@ -223,18 +223,9 @@ fn public(bytes: &[u8]) -> Option<IpAddr> {
 
 /// The day of a time in seconds since 1970, as `2026-06-01`.
 fn date(seconds: u64) -> String {
-    // By Howard Hinnant's `civil_from_days`, for days from 1970 on.
-    let days = (seconds / 86_400).min(3_000_000) + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    // Whatever lies beyond is no time of a build.
+    let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    time.unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%F").to_string()
 }
 
 #[cfg(test)]
