@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, StreamConsumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
@@ -26,6 +26,11 @@ use crate::log::{Log, Notice, Positions};
 /// Bounds a question to the broker during a rebalance; several together stay below the session
 /// timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often, and after what time, it is asked again for a partition that has no leader at the
+/// moment: brokers that come and go make groups share anew just then.
+const ELECTION_PAUSES: u32 = 20;
+const ELECTION_PAUSE: Duration = Duration::from_millis(250);
 
 /// What is fetched ahead counts against the memory; and when that is full, fetching stops for a
 /// second by default, in which a backlog stands still.
@@ -376,7 +381,15 @@ impl Ownership {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Result<(), ServerError> {
-        let starts = starts(consumer, partitions).map_err(|error| server_error(&error))?;
+        let mut starts = starts(consumer, partitions);
+        for _ in 0..ELECTION_PAUSES {
+            if !starts.as_ref().is_err_and(is_electing) {
+                break;
+            }
+            std::thread::sleep(ELECTION_PAUSE);
+            starts = self::starts(consumer, partitions);
+        }
+        let starts = starts.map_err(|error| server_error(&error))?;
         let mut assignment = TopicPartitionList::new();
         for (topic, (partition, start, _)) in &starts {
             assignment
@@ -462,6 +475,16 @@ fn starts(
         starts.push((topic, (partition, flow::start(position, low, high), position)));
     }
     Ok(starts)
+}
+
+/// Whether brokers say, at once, that they have not agreed yet on who leads.
+fn is_electing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::NotCoordinator)
+            | Some(Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress)
+    )
 }
 
 /// A committed position, where there is one.
