@@ -11,6 +11,7 @@ mod events;
 mod facts;
 mod migrations;
 mod name;
+mod packed;
 mod passes;
 mod words;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
-pub use arrow::Rows;
+pub use arrow::{Room, Rows};
 pub use cluster::sql;
 pub use columns::Columns;
 pub use events::{rows_of, shown};
@@ -106,7 +107,7 @@ impl Table {
     /// # Errors
     /// The server's refusal; retryable while it is away.
     pub async fn open(server: &Server) -> Result<Self, ServerError> {
-        // What is sent is compressed already.
+        // What is sent is packed already.
         let mut client = server.client().with_compression(Compression::None);
         for (name, value) in PINNED.iter().chain([&WAIT]) {
             client = client.with_setting(*name, *value);
@@ -154,6 +155,7 @@ impl Tables for Table {
         }
         let mut request = client
             .insert_formatted_with(INSERT.as_str())
+            .with_setting("decompress", "1")
             .with_setting("query_id", name::query_id(topic, spans, &attempt))
             .with_setting("log_comment", name::log_comment(topic, spans))
             .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));

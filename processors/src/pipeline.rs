@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::batch::{Bad, Batch, Encoded, stretch};
-use crate::clickhouse::{Columns, Insert, Pass, Rows};
+use crate::clickhouse::{Columns, Insert, Pass, Room, Rows};
 use crate::dead_letter;
 use crate::decode::{decode, framed};
 use crate::decoders::{Decoders, Known};
@@ -60,8 +60,8 @@ pub trait Letters: Send + Sync + 'static {
 struct Desk {
     /// What the rules remember.
     enricher: Enricher,
-    /// Where a stream is written.
-    stream: Vec<u8>,
+    /// Where rows are written.
+    room: Room,
 }
 
 /// What blocks and batches need on their way.
@@ -194,13 +194,16 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
                 logged_at_ms: record.logged_at_ms(),
                 trace_id: sampled.map_or([0; 16], |trace| trace.trace_id),
             };
-            let columns = stretches.entry(stretch(click.occurred_at)).or_default();
+            // Most blocks are of one stretch.
+            let rows = if stretches.is_empty() { block.rows() } else { 0 };
+            let columns = stretches.entry(stretch(click.occurred_at));
+            let columns = columns.or_insert_with(|| Columns::for_rows(rows));
             columns.push(&ClickRow::new(&click, &desk.enricher.enrich(&click), place));
         }
         for (stretch, mut columns) in stretches {
             encoded
                 .rows
-                .push((stretch, Rows::encode(&mut columns, &mut desk.stream).map_err(too_large)?));
+                .push((stretch, Rows::encode(&mut columns, &mut desk.room).map_err(too_large)?));
         }
         let held = lock(&self.breaker).judged(verdicts.into_iter(), self.age_ms());
         encoded.bad = held.map(|held| Bad { records: bad, errors, held });

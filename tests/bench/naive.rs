@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
-use processors::clickhouse::{Columns, Rows};
+use processors::clickhouse::{Columns, Room, Rows};
 use processors::enrich::{Enricher, Rules};
 use processors::row::ClickRow;
 use schemas::{NEWEST, RawClick};
@@ -22,10 +22,10 @@ use super::stages::place;
 pub fn take(rules: &Arc<Rules>, records: &[Vec<u8>], block: usize) -> Result<usize> {
     let schema = Schema::parse_str(NEWEST)?;
     let reader = GenericDatumReader::builder(&schema).build()?;
-    let (mut enricher, mut room) = (Enricher::new(Arc::clone(rules)), Vec::new());
+    let (mut enricher, mut room) = (Enricher::new(Arc::clone(rules)), Room::default());
     let mut sum = 0;
     for part in records.chunks(block) {
-        let mut columns = Columns::default();
+        let mut columns = Columns::for_rows(part.len());
         for (offset, value) in (0..).zip(part) {
             let value = reader.read_value(&mut &value[5..])?;
             let click = click(&value)?;

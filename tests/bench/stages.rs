@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::rules;
-use processors::clickhouse::{Columns, Rows};
+use processors::clickhouse::{Columns, Room, Rows};
 use processors::decode::{decode, framed};
 use processors::enrich::{Enricher, Rules};
 use processors::flow::Block;
@@ -95,27 +95,29 @@ fn fresh_agent(number: usize) -> String {
 pub struct Way {
     decoder: Decoder,
     enricher: Enricher,
-    room: Vec<u8>,
+    room: Room,
+    block: Block,
 }
 
 impl Way {
     /// By these rules, with no memory yet.
     pub fn new(rules: &Arc<Rules>) -> Result<Self> {
         let enricher = Enricher::new(Arc::clone(rules));
-        Ok(Self { decoder: Decoder::new(NEWEST)?, enricher, room: Vec::new() })
+        let (decoder, room, block) = (Decoder::new(NEWEST)?, Room::default(), Block::default());
+        Ok(Self { decoder, enricher, room, block })
     }
 
     /// Takes records as far as `stage`; returns bytes that depend on all of it.
     pub fn take(&mut self, records: &[Vec<u8>], stage: Stage) -> Result<usize> {
         let mut sum = 0;
         for part in records.chunks(BLOCK) {
-            let mut block = Block::default();
+            self.block.clear();
             for (offset, value) in (0..).zip(part) {
                 let value = (None, Some(&**value));
-                block.push((0, offset, 1), LOGGED_AT_MS, value, std::iter::empty());
+                self.block.push((0, offset, 1), LOGGED_AT_MS, value, std::iter::empty());
             }
-            let mut columns = Columns::default();
-            for record in block.records() {
+            let mut columns = Columns::for_rows(part.len());
+            for record in self.block.records() {
                 let (_, datum) = framed(record)?;
                 let click = decode(&self.decoder, datum, LOGGED_AT_MS)?;
                 if stage == Stage::Decode {

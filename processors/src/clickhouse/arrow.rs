@@ -6,12 +6,12 @@
 
 use std::sync::LazyLock;
 
-use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use bytes::Bytes;
 
 use super::columns::Columns;
+use super::packed::pack;
 
 /// Encoded rows.
 #[derive(Debug, Clone)]
@@ -21,18 +21,22 @@ pub struct Rows {
     bytes: Bytes,
 }
 
-/// Rows from which on compression takes less time than it saves: each of a hundred buffers is
-/// compressed by itself.
-const COMPRESSED_FROM: usize = 256;
+/// Memory to write to, kept from block to block.
+#[derive(Debug, Default)]
+pub struct Room {
+    stream: Vec<u8>,
+    packed: Vec<u8>,
+}
 
 /// What stands at the end of a stream.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+static PACKED_END: LazyLock<Bytes> = LazyLock::new(|| packed(&END, &mut Vec::new()));
 
 /// What stands at its head: the schema.
 static HEAD: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
     let mut stream = Vec::new();
     let head = write(&mut Columns::default(), &mut stream).map_err(|error| error.to_string())?;
-    Ok(Bytes::copy_from_slice(&stream[..head]))
+    Ok(packed(&stream[..head], &mut Vec::new()))
 });
 
 impl Rows {
@@ -40,11 +44,11 @@ impl Rows {
     ///
     /// # Errors
     /// More rows than a block may have.
-    pub fn encode(columns: &mut Columns, room: &mut Vec<u8>) -> Result<Self, ArrowError> {
+    pub fn encode(columns: &mut Columns, room: &mut Room) -> Result<Self, ArrowError> {
         let count = columns.rows();
-        let head = write(columns, room)?;
-        // A copy, for it is kept a while and takes no more than it needs.
-        Ok(Self { count, bytes: Bytes::copy_from_slice(&room[head..room.len() - END.len()]) })
+        let head = write(columns, &mut room.stream)?;
+        let block = &room.stream[head..room.stream.len() - END.len()];
+        Ok(Self { count, bytes: packed(block, &mut room.packed) })
     }
 
     /// Bytes that are kept until they are acknowledged.
@@ -61,19 +65,21 @@ impl Rows {
     ) -> Result<impl Iterator<Item = Bytes>, ArrowError> {
         let head = HEAD.clone().map_err(ArrowError::IpcError)?;
         let blocks = blocks.map(|rows| rows.bytes.clone());
-        let end = Bytes::from_static(&END);
+        let end = PACKED_END.clone();
         Ok(std::iter::once(head).chain(blocks).chain(std::iter::once(end)))
     }
 }
 
+/// A copy, for it is kept a while and takes no more than it needs.
+fn packed(bytes: &[u8], room: &mut Vec<u8>) -> Bytes {
+    Bytes::copy_from_slice(pack(bytes, room))
+}
+
 /// Writes a whole stream of the rows and returns where its head ends.
 fn write(columns: &mut Columns, stream: &mut Vec<u8>) -> Result<usize, ArrowError> {
-    let rows = columns.rows();
     let batch = columns.finish()?;
-    let compression = (rows >= COMPRESSED_FROM).then_some(CompressionType::LZ4_FRAME);
-    let options = IpcWriteOptions::default().try_with_compression(compression)?;
     stream.clear();
-    let mut writer = StreamWriter::try_new_with_options(&mut *stream, &batch.schema(), options)?;
+    let mut writer = StreamWriter::try_new(&mut *stream, &batch.schema())?;
     let head = writer.get_ref().len();
     writer.write(&batch)?;
     writer.finish()?;
@@ -84,6 +90,7 @@ fn write(columns: &mut Columns, stream: &mut Vec<u8>) -> Result<usize, ArrowErro
 mod tests {
     use super::*;
     use crate::clickhouse::columns::COLUMNS;
+    use crate::clickhouse::packed::unpack;
     use crate::row::{ClickRow, Place};
     use arrow_ipc::reader::StreamReader;
 
@@ -104,10 +111,11 @@ mod tests {
                 let mut enricher = crate::enrich::Enricher::default();
                 columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place));
             }
-            blocks.push(Rows::encode(&mut columns, &mut Vec::new()).unwrap());
+            blocks.push(Rows::encode(&mut columns, &mut Room::default()).unwrap());
         }
         assert_eq!(blocks.iter().map(|rows| rows.count).collect::<Vec<_>>(), [2, 1]);
         let bytes: Vec<u8> = Rows::stream(blocks.iter()).unwrap().flatten().collect();
+        let bytes = unpack(&bytes);
         let reader = StreamReader::try_new(&bytes[..], None).unwrap();
         let mut slugs = Vec::new();
         for batch in reader {

@@ -1,7 +1,8 @@
 //! The columns of `click_versions` in the making, row by row, and how each of them travels.
 //!
 //! Words that repeat go as dictionaries, once a block each; the server stores them as such. What a
-//! rule makes of one column alone follows it, so that it is looked up once for each of its words.
+//! rule makes of one column alone follows it, so that it is looked up once for each of its words;
+//! labels are words of the program itself.
 
 use std::sync::Arc;
 
@@ -30,6 +31,11 @@ macro_rules! columns {
         }
 
         impl Columns {
+            /// No rows yet, with memory for as many.
+            pub fn for_rows(rows: usize) -> Self {
+                Self { $($name: columns!(@for $kind rows),)* rows: 0 }
+            }
+
             /// Appends a row.
             pub fn push(&mut self, row: &ClickRow<'_>) {
                 $(columns!(@push $kind self, row, $name $(, $leader)?);)*
@@ -49,6 +55,7 @@ macro_rules! columns {
         }
     };
     (@type word) => { Words };
+    (@type label) => { Words };
     (@type by) => { Words };
     (@type bytes) => { Vec<u8> };
     (@type address) => { Vec<u8> };
@@ -58,7 +65,15 @@ macro_rules! columns {
     (@type u16) => { Vec<u16> };
     (@type u32) => { Vec<u32> };
     (@type u64) => { Vec<u64> };
+    (@for word $rows:ident) => { Words::for_rows($rows) };
+    (@for label $rows:ident) => { Words::for_rows($rows) };
+    (@for by $rows:ident) => { Words::for_rows($rows) };
+    (@for bytes $rows:ident) => { Vec::with_capacity(16 * $rows) };
+    (@for address $rows:ident) => { Vec::with_capacity(16 * $rows) };
+    (@for flag $rows:ident) => { BooleanBuilder::with_capacity($rows) };
+    (@for $kind:ident $rows:ident) => { Vec::with_capacity($rows) };
     (@push word $own:ident, $row:ident, $name:ident) => { $own.$name.push(&$row.$name) };
+    (@push label $own:ident, $row:ident, $name:ident) => { $own.$name.push_label($row.$name) };
     (@push by $own:ident, $row:ident, $name:ident, $leader:ident) => {
         $own.$name.push_by(&$own.$leader, &$row.$name)
     };
@@ -69,6 +84,7 @@ macro_rules! columns {
     (@push flag $own:ident, $row:ident, $name:ident) => { $own.$name.append_value($row.$name) };
     (@push $kind:ident $own:ident, $row:ident, $name:ident) => { $own.$name.push($row.$name) };
     (@finish word $own:ident, $name:ident) => { $own.$name.finish()? };
+    (@finish label $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish by $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish bytes $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
     (@finish address $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
@@ -97,21 +113,21 @@ macro_rules! columns {
 columns! {
     occurred_at micros,
     event_id bytes,
-    origin word,
+    origin label,
     source word,
     domain word,
     slug word,
     query word,
     link_id word,
     link_version u32,
-    outcome word,
+    outcome label,
     status u16,
     target_url word,
-    method word,
+    method label,
     scheme word,
     http_version word,
     client_ip address,
-    client_ip_policy word,
+    client_ip_policy label,
     visitor_id u64,
     identifiers_stripped flag,
     user_agent word,
@@ -124,7 +140,7 @@ columns! {
     os_version by(user_agent),
     device by(user_agent),
     is_bot flag,
-    bot_class word,
+    bot_class label,
     referrer_host by(referer),
     target_host by(target_url),
     language word,
@@ -134,11 +150,11 @@ columns! {
     utm_term word,
     utm_content word,
     referrer_source word,
-    referrer_medium word,
-    channel word,
+    referrer_medium label,
+    channel label,
     click_id_param word,
     in_app word,
-    trigger word,
+    trigger label,
     kafka_topic word,
     kafka_partition u32,
     kafka_offset u64,

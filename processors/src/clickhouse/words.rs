@@ -1,6 +1,7 @@
 //! A dictionary column in the making: each word is kept once, each row says which.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::types::UInt16Type;
@@ -17,9 +18,13 @@ pub(super) struct Words {
     /// Of each word, where it ends in `text`; the first entry is 0.
     ends: Vec<i32>,
     text: Vec<u8>,
+    /// Where the last row's word stands in `text`.
+    last: Range<usize>,
     known: HashTable<(u16, u64)>,
     /// Of each word of the column that this one follows, the word here.
     by: Vec<Option<u16>>,
+    /// Words of the program itself, found by where they stand.
+    labels: Vec<(&'static str, u16)>,
 }
 
 impl Default for Words {
@@ -28,37 +33,61 @@ impl Default for Words {
             keys: Vec::new(),
             ends: vec![0],
             text: Vec::new(),
+            last: 0..0,
             known: HashTable::new(),
             by: Vec::new(),
+            labels: Vec::new(),
         }
     }
 }
 
 impl Words {
+    /// No rows yet, with memory for as many.
+    pub(super) fn for_rows(rows: usize) -> Self {
+        Self { keys: Vec::with_capacity(rows), ..Self::default() }
+    }
+
     /// Appends a row. Most columns say the same again and again, so the last word is tried first.
     pub(super) fn push(&mut self, word: &str) {
         if let Some(&last) = self.keys.last()
-            && text(&self.ends, &self.text, last) == word.as_bytes()
+            && same(&self.text[self.last.clone()], word.as_bytes())
         {
             self.keys.push(last);
             return;
         }
         let hash = hash(word.as_bytes());
-        let Self { ends, text: bytes, known, .. } = self;
-        let same =
-            |&(key, own): &(u16, u64)| own == hash && text(ends, bytes, key) == word.as_bytes();
-        let key = match known.find(hash, same) {
+        let Self { ends, text, known, .. } = self;
+        let is = |&(key, own): &(u16, u64)| {
+            own == hash && same(&text[place(ends, key)], word.as_bytes())
+        };
+        let key = match known.find(hash, is) {
             Some(&(key, _)) => key,
             None => self.add(word, hash),
         };
+        self.push_key(key);
+    }
+
+    fn push_key(&mut self, key: u16) {
+        self.last = place(&self.ends, key);
         self.keys.push(key);
+    }
+
+    /// Appends a row whose word is one of the program's own, of which a column has few.
+    pub(super) fn push_label(&mut self, word: &'static str) {
+        match self.labels.iter().find(|(label, _)| std::ptr::eq(*label, word)) {
+            Some(&(_, key)) => self.push_key(key),
+            None => {
+                self.push(word);
+                self.labels.extend(self.keys.last().map(|key| (word, *key)));
+            }
+        }
     }
 
     /// Appends a row whose word depends on that of another column alone: it is looked up there.
     pub(super) fn push_by(&mut self, leader: &Self, word: &str) {
         let Some(led) = leader.keys.last().map(|key| usize::from(*key)) else { return };
         if let Some(&Some(key)) = self.by.get(led) {
-            self.keys.push(key);
+            self.push_key(key);
             return;
         }
         self.push(word);
@@ -89,9 +118,26 @@ impl Words {
     }
 }
 
-fn text<'t>(ends: &[i32], text: &'t [u8], key: u16) -> &'t [u8] {
-    let (start, end) = (ends[usize::from(key)], ends[usize::from(key) + 1]);
-    &text[start.unsigned_abs() as usize..end.unsigned_abs() as usize]
+fn place(ends: &[i32], key: u16) -> Range<usize> {
+    let end = |at: usize| ends[at].unsigned_abs() as usize;
+    end(usize::from(key))..end(usize::from(key) + 1)
+}
+
+/// Whether both are the same. Most are short, and a call for each takes as long as all of this.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(text: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((text.first_chunk()?, text.last_chunk()?))
+    }
+    if one.len() != other.len() {
+        return false;
+    }
+    match one.len() {
+        0 => true,
+        1..4 => one.iter().eq(other),
+        4..8 => ends::<4>(one) == ends::<4>(other),
+        8..=16 => ends::<8>(one) == ends::<8>(other),
+        _ => one == other,
+    }
 }
 
 /// Seeded at random, for whoever sends clicks chooses the words.
@@ -120,6 +166,35 @@ mod tests {
         let read: Vec<_> = typed.into_iter().map(Option::unwrap).collect();
         assert_eq!(read, given);
         assert_eq!(words.finish().unwrap().len(), 0, "it starts anew");
+    }
+
+    #[test]
+    fn texts_of_every_length_are_told_apart() {
+        for length in 0..40 {
+            let text = vec![b'a'; length];
+            assert!(same(&text, &text.clone()));
+            assert!(!same(&text, &vec![b'a'; length + 1]));
+            for place in 0..length {
+                let mut other = text.clone();
+                other[place] = b'b';
+                assert!(!same(&text, &other), "{length} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_words_like_any_other() {
+        let mut words = Words::default();
+        let (label, part) = ("monitor", &"monitor"[..3]);
+        for word in [label, part, label] {
+            words.push_label(word);
+        }
+        words.push(&label.to_owned());
+        let column = words.finish().unwrap();
+        assert_eq!(column.as_dictionary::<UInt16Type>().values().len(), 2);
+        let typed = column.as_dictionary::<UInt16Type>().downcast_dict::<StringArray>().unwrap();
+        let read: Vec<_> = typed.into_iter().map(Option::unwrap).collect();
+        assert_eq!(read, ["monitor", "mon", "monitor", "monitor"]);
     }
 
     #[test]
