@@ -14,7 +14,7 @@ use crate::flow::{Block, Limits, Pace};
 use crate::pipeline::{Letters, Pipeline, Tables};
 
 /// What is decoded together: enough that a dictionary pays, little enough for a cache.
-const BLOCK: Limits = Limits { rows_max: 16_384, bytes_max: 8 << 20 };
+const BLOCK: Limits = Limits { rows_max: 8_192, bytes_max: 4 << 20 };
 
 /// A block's place in the order of the log.
 type Number = u64;

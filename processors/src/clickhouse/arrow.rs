@@ -30,13 +30,13 @@ pub struct Room {
 
 /// What stands at the end of a stream.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-static PACKED_END: LazyLock<Bytes> = LazyLock::new(|| packed(&END, &mut Vec::new()));
+static PACKED_END: LazyLock<Bytes> = LazyLock::new(|| pack(&END, &mut Vec::new()));
 
 /// What stands at its head: the schema.
 static HEAD: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
     let mut stream = Vec::new();
     let head = write(&mut Columns::default(), &mut stream).map_err(|error| error.to_string())?;
-    Ok(packed(&stream[..head], &mut Vec::new()))
+    Ok(pack(&stream[..head], &mut Vec::new()))
 });
 
 impl Rows {
@@ -46,9 +46,9 @@ impl Rows {
     /// More rows than a block may have.
     pub fn encode(columns: &mut Columns, room: &mut Room) -> Result<Self, ArrowError> {
         let count = columns.rows();
-        let head = write(columns, &mut room.stream)?;
-        let block = &room.stream[head..room.stream.len() - END.len()];
-        Ok(Self { count, bytes: packed(block, &mut room.packed) })
+        let Room { stream, packed } = room;
+        let head = write(columns, stream)?;
+        Ok(Self { count, bytes: pack(&stream[head..stream.len() - END.len()], packed) })
     }
 
     /// Bytes that are kept until they are acknowledged.
@@ -68,11 +68,6 @@ impl Rows {
         let end = PACKED_END.clone();
         Ok(std::iter::once(head).chain(blocks).chain(std::iter::once(end)))
     }
-}
-
-/// A copy, for it is kept a while and takes no more than it needs.
-fn packed(bytes: &[u8], room: &mut Vec<u8>) -> Bytes {
-    Bytes::copy_from_slice(pack(bytes, room))
 }
 
 /// Writes a whole stream of the rows and returns where its head ends.

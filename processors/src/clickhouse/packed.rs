@@ -3,32 +3,44 @@
 //!
 //! Packed pieces that follow each other are one body, so each can be kept and sent by itself.
 
+use bytes::Bytes;
+
 /// Bytes of the checksum, which is of all that follows it.
 const CHECKSUM: usize = 16;
 /// Bytes of method and lengths; they count towards the packed length.
 const HEAD: usize = 9;
 const LZ4: u8 = 0x82;
 
-/// Packs `bytes`; `room` is memory to write to.
-///
-/// # Panics
-/// Bytes of 2 GiB and more. A block has far fewer.
-#[expect(clippy::expect_used, reason = "there is room for the worst, and lengths are small")]
-pub(super) fn pack<'r>(bytes: &[u8], room: &'r mut Vec<u8>) -> &'r [u8] {
-    let worst = lz4_flex::block::get_maximum_output_size(bytes.len());
-    room.resize(room.len().max(CHECKSUM + HEAD + worst), 0);
-    let written = lz4_flex::block::compress_into(bytes, &mut room[CHECKSUM + HEAD..]);
-    let packed = HEAD + written.expect("room for the worst");
-    let (sum, rest) = room.split_at_mut(CHECKSUM);
+/// Bytes that are packed together, far more than LZ4 looks back.
+const PIECE: usize = 256 << 10;
+
+/// Packs `bytes`; `room` is memory to write to. What it returns is kept a while and takes no more
+/// than it needs.
+pub(super) fn pack(bytes: &[u8], room: &mut Vec<u8>) -> Bytes {
+    room.clear();
+    for piece in bytes.chunks(PIECE) {
+        append(piece, room);
+    }
+    Bytes::copy_from_slice(room)
+}
+
+#[expect(clippy::expect_used, reason = "there is room for the worst, and a piece is small")]
+fn append(piece: &[u8], packed: &mut Vec<u8>) {
+    let start = packed.len();
+    let worst = lz4_flex::block::get_maximum_output_size(piece.len());
+    packed.resize(start + CHECKSUM + HEAD + worst, 0);
+    let (sum, rest) = packed[start..].split_at_mut(CHECKSUM);
+    let written = lz4_flex::block::compress_into(piece, &mut rest[HEAD..]);
+    let length = HEAD + written.expect("room for the worst");
     rest[0] = LZ4;
-    for (place, length) in [(1, packed), (5, bytes.len())] {
-        let length = u32::try_from(length).expect("a length below 4 GiB");
+    for (place, length) in [(1, length), (5, piece.len())] {
+        let length = u32::try_from(length).expect("a length far below 4 GiB");
         rest[place..place + 4].copy_from_slice(&length.to_le_bytes());
     }
     // The server writes the halves of the hash the other way round than CityHash prints them.
-    let hash = cityhash_rs::cityhash_102_128(&rest[..packed]).rotate_left(64);
+    let hash = cityhash_rs::cityhash_102_128(&rest[..length]).rotate_left(64);
     sum.copy_from_slice(&hash.to_le_bytes());
-    &room[..CHECKSUM + packed]
+    packed.truncate(start + CHECKSUM + length);
 }
 
 /// What [`pack`] packed, piece after piece.
@@ -52,12 +64,11 @@ mod tests {
 
     #[test]
     fn pieces_come_back_as_one_body() {
+        let long = "a click ".repeat(100_000);
         let mut room = Vec::new();
-        let long = "a click ".repeat(10_000);
-        let mut body = pack(long.as_bytes(), &mut room).to_vec();
-        assert!(body.len() < long.len() / 50);
-        body.extend_from_slice(pack(b"end", &mut room));
-        body.extend_from_slice(pack(b"", &mut room));
+        let packed = pack(long.as_bytes(), &mut room);
+        assert!(packed.len() < long.len() / 50);
+        let body = [packed, pack(b"end", &mut room), pack(b"", &mut room)].concat();
         assert_eq!(unpack(&body), [long.as_bytes(), b"end"].concat());
     }
 }

@@ -23,19 +23,20 @@ use crate::error::ServerError;
 use crate::flow::{self, Block, Header, Limits, Reason};
 use crate::log::{Log, Notice, Positions};
 
-/// Bounds a question to the broker during a rebalance; several together stay below the session
-/// timeout.
+/// Bounds a question during a rebalance; several together stay below the session timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often, and after what time, it is asked again for a partition that has no leader at the
-/// moment: brokers that come and go make groups share anew just then.
+/// How often, and after what time, it is asked again for a partition that has no leader just then.
 const ELECTION_PAUSES: u32 = 20;
 const ELECTION_PAUSE: Duration = Duration::from_millis(250);
 
-/// What is fetched ahead counts against the memory; and when that is full, fetching stops for a
-/// second by default, in which a backlog stands still.
-const FETCH_AHEAD: &[(&str, &str)] =
-    &[("queued.max.messages.kbytes", "16384"), ("fetch.queue.backoff.ms", "5")];
+/// What is fetched ahead counts against the memory (one answer goes beyond it); when that is full,
+/// fetching stops for a second by default, in which a backlog stands still.
+const FETCH_AHEAD: &[(&str, &str)] = &[
+    ("queued.max.messages.kbytes", "8192"),
+    ("fetch.message.max.bytes", "262144"),
+    ("fetch.queue.backoff.ms", "5"),
+];
 
 /// How a member joins its group.
 #[derive(Debug, Clone)]
@@ -382,10 +383,8 @@ impl Ownership {
         partitions: &TopicPartitionList,
     ) -> Result<(), ServerError> {
         let mut starts = starts(consumer, partitions);
-        for _ in 0..ELECTION_PAUSES {
-            if !starts.as_ref().is_err_and(is_electing) {
-                break;
-            }
+        let mut pauses = 0..ELECTION_PAUSES;
+        while starts.as_ref().is_err_and(is_electing) && pauses.next().is_some() {
             std::thread::sleep(ELECTION_PAUSE);
             starts = self::starts(consumer, partitions);
         }
@@ -479,12 +478,13 @@ fn starts(
 
 /// Whether brokers say, at once, that they have not agreed yet on who leads.
 fn is_electing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::NotCoordinator)
-            | Some(Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress)
-    )
+    const SIGNS: [RDKafkaErrorCode; 4] = [
+        RDKafkaErrorCode::NotLeaderForPartition,
+        RDKafkaErrorCode::LeaderNotAvailable,
+        RDKafkaErrorCode::NotCoordinator,
+        RDKafkaErrorCode::CoordinatorLoadInProgress,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| SIGNS.contains(&code))
 }
 
 /// A committed position, where there is one.
