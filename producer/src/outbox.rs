@@ -9,6 +9,7 @@
 //! time of one write; with [`Sync::Always`] the time of one sync too). A power loss takes what
 //! was not yet synced.
 
+mod batch;
 pub mod frame;
 pub mod mark;
 mod reader;
@@ -32,6 +33,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+pub use batch::{Batch, Ticket};
 pub use frame::Stored;
 pub use reader::{Found, Reader};
 pub use segment::Print;
@@ -170,6 +172,7 @@ impl Outbox {
             filled: std::sync::Condvar::new(),
             disk: Mutex::new(disk),
             changed: std::sync::Condvar::new(),
+            news: tokio::sync::Notify::new(),
             bell,
             used: used.into(),
             failing: false.into(),
@@ -384,6 +387,10 @@ fn find(folder: &Path, delivered: u64, sync: Sync) -> io::Result<(Disk, u64)> {
         written,
         synced: written,
         delivered: delivered.max(first),
+        settled: 0,
+        lost: 0..0,
+        lost_before: 0,
+        sync_failures: 0,
         #[cfg(test)]
         synced_lengths: Vec::new(),
         dirty: Vec::new(),

@@ -53,6 +53,8 @@ impl Writer {
         let mut group = Group::default();
         while take(&self.shared, &mut group) {
             self.write(&group);
+            lock(&self.shared.disk).settled += group.lengths.len() as u64;
+            self.shared.tell();
             let mut queue = lock(&self.shared.queue);
             queue.clicks -= group.lengths.len() as u64;
             queue.bytes -= group.frames.len() as u64;
@@ -63,7 +65,7 @@ impl Writer {
             group.lengths.clear();
         }
         lock(&self.shared.disk).closed = true;
-        self.shared.changed.notify_all();
+        self.shared.tell();
         self.shared.bell.ring();
     }
 
@@ -77,7 +79,7 @@ impl Writer {
             self.shared.failing.store(failed.is_some(), Ordering::Relaxed);
             if let Some(error) = failed {
                 // What follows would only fail again; the next group tries anew.
-                self.lose(lengths.len() as u64, &error);
+                self.lose((lengths.len() as u64, group.lengths.len() as u64), &error);
                 break;
             }
         }
@@ -135,8 +137,13 @@ impl Writer {
         self.shared.bell.ring();
     }
 
-    fn lose(&mut self, clicks: u64, error: &io::Error) {
+    /// Counts the last `clicks` of a group as lost.
+    fn lose(&mut self, (clicks, group): (u64, u64), error: &io::Error) {
         self.shared.metrics.lost_many(Loss::OutboxDisk, clicks);
+        let mut disk = lock(&self.shared.disk);
+        let end = disk.settled + group;
+        disk.lose(end - clicks..end);
+        drop(disk);
         if self.warned.is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
             self.warned = Some(Instant::now());
             let undelivered = self.shared.metrics.undelivered();
@@ -257,11 +264,12 @@ fn sync(shared: &Shared) {
             // Tried again with the next group. Whether the system still has the bytes is not known.
             disk.dirty.extend(files);
             disk.named |= named;
+            disk.sync_failures += 1;
             drop(disk);
             shared.metrics.outbox_sync_failures.inc();
             shared.failing.store(true, Ordering::Relaxed);
             tracing::error!(code = "outbox_sync", %error, "clicks may not survive a power loss");
         }
     }
-    shared.changed.notify_all();
+    shared.tell();
 }
