@@ -30,6 +30,7 @@ use crate::log_file::{LogFile, Read, STDIN};
 use crate::log_line::{Line, Malformed};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::nginx_json;
+use crate::outbox::Full;
 use crate::progress::Progress;
 use crate::publish::PublishError;
 use crate::registry;
@@ -51,7 +52,8 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
         LogFile::open(file).map_err(Failure::configuration)?;
     }
     let metrics = Metrics::default();
-    let delivery = Delivery::open(&args.kafka, "import", &metrics)?;
+    // An import may wait, so nothing gives way.
+    let delivery = Delivery::open(&args.kafka, ("import", Full::Newest), &metrics)?;
     let KafkaArgs { schema_registry_url, topic, .. } = &args.kafka;
     // Asked now, so that a wrong registry is told before anything is read.
     let asked = registry::id(schema_registry_url, topic, NEWEST, args.kafka.start_wait());

@@ -78,7 +78,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
     let metrics = Metrics::default();
-    let mut delivery = Delivery::open(&args.kafka, "serve", &metrics)?;
+    let mut delivery = Delivery::open(&args.kafka, ("serve", args.outbox_full), &metrics)?;
     delivery.start()?;
     let progress = Progress(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();

@@ -12,8 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::dropped::Dropped;
 use super::segment::{HEADER, Print};
-use super::{Settings, Sync};
+use super::{Full, Settings, Sync};
 use crate::bell::Bell;
 use crate::metrics::Metrics;
 use crate::sink::Loss;
@@ -71,6 +72,11 @@ pub(super) struct Disk {
     pub(super) synced: u64,
     /// All clicks before this number are delivered, or lost and counted.
     pub(super) delivered: u64,
+    /// The first click of the last segment that anybody began to read. From there backwards clicks
+    /// may be on their way.
+    pub(super) begun: Option<u64>,
+    /// Clicks that were given up for newer ones, counted as lost.
+    pub(super) dropped: Dropped,
     /// Clicks that were ever taken and are written now, or lost.
     pub(super) settled: u64,
     /// Those of them that were lost last, counted as they were taken.
@@ -127,7 +133,7 @@ impl Shared {
         // Each file that these bytes may begin has a header.
         let headers = (waiting / self.settings.segment_bytes + 2) * HEADER;
         let used = self.used.load(std::sync::atomic::Ordering::Relaxed);
-        if used + waiting + headers > bound {
+        if self.settings.full == Full::Newest && used + waiting + headers > bound {
             return Err(Loss::OutboxFull);
         }
         queue.frames.extend_from_slice(frames);
@@ -160,6 +166,22 @@ impl Shared {
 }
 
 impl Disk {
+    /// Clicks that are not delivered, and not given up either.
+    pub(super) fn waiting(&self) -> u64 {
+        let numbers = self.delivered..self.written;
+        self.written - self.delivered - self.dropped.count(&numbers)
+    }
+
+    /// Gives up the oldest segment that nobody has begun to read and nobody writes to. Says which
+    /// it is, and how many clicks it held.
+    pub(super) fn give_up(&mut self) -> Option<(Segment, u64)> {
+        let at = self.segments.partition_point(|it| self.begun >= Some(it.first));
+        let next = self.segments.get(at + 1)?.first;
+        let segment = self.segments.remove(at)?;
+        self.dropped.add(segment.first..next);
+        Some((segment, next - segment.first))
+    }
+
     /// Notes that clicks were lost, counted as they were taken.
     pub(super) fn lose(&mut self, clicks: Range<u64>) {
         if self.lost.end != clicks.start {

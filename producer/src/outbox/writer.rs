@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Sync;
 use super::segment::{self, HEADER};
 use super::state::{Segment, Shared, lock, signed};
+use super::{Full, Sync};
 use crate::sink::Loss;
 
 /// How long a click waits for others, so that not each is a write of its own.
@@ -102,6 +102,10 @@ impl Writer {
         let (_, fitting) = whole(lengths, usize::try_from(room).unwrap_or(usize::MAX));
         // At least one, however large.
         let fitting = fitting.max(lengths[0]);
+        if let Err(error) = make_room(&self.shared, fitting as u64) {
+            self.tail = Some(tail);
+            return (0, 0, Some(error));
+        }
         let (taken, failed) = write_some(&tail.file, &bytes[..fitting]);
         let (clicks, kept) = whole(lengths, taken);
         tail.bytes += kept as u64;
@@ -188,6 +192,31 @@ fn roll(shared: &Shared) -> io::Result<Tail> {
     disk.segments.push_back(Segment { first, bytes: HEADER });
     disk.named = true;
     Ok(Tail { file, bytes: HEADER })
+}
+
+/// Gives up the oldest clicks until so many bytes have room, where the operator says so.
+fn make_room(shared: &Shared, bytes: u64) -> io::Result<()> {
+    let bound = shared.settings.bytes;
+    // The next file has a header.
+    while shared.settings.full == Full::Oldest
+        && shared.used.load(Ordering::Relaxed) + bytes + HEADER > bound
+    {
+        let mut disk = lock(&shared.disk);
+        let given_up = disk.give_up();
+        let dropped = disk.dropped.clone();
+        drop(disk);
+        // Everything is on its way.
+        let (segment, clicks) = given_up.ok_or(io::ErrorKind::StorageFull)?;
+        let code = Loss::OutboxFull.code();
+        tracing::error!(code, clicks, "the oldest clicks give way to newer ones and are lost");
+        shared.metrics.lost_many(Loss::OutboxFull, clicks);
+        shared.metrics.outbox_clicks.dec_by(signed(clicks));
+        dropped.write(&shared.folder)?;
+        std::fs::remove_file(segment::path(&shared.folder, segment.first))?;
+        shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
+        shared.metrics.outbox_bytes.dec_by(signed(segment.bytes));
+    }
+    Ok(())
 }
 
 /// As many frames as end within `bytes`, and where they end.
