@@ -63,16 +63,6 @@ pub struct Services<S> {
     pub metrics: Metrics,
 }
 
-impl<S> Clone for Services<S> {
-    fn clone(&self) -> Self {
-        Self {
-            redirector: Arc::clone(&self.redirector),
-            collector: self.collector.clone(),
-            metrics: self.metrics.clone(),
-        }
-    }
-}
-
 /// Serves until `shutdown`, then lets requests in flight end. When it returns, no request is
 /// open and none will offer a click.
 pub async fn run<S: ClickSink>(
@@ -82,6 +72,7 @@ pub async fn run<S: ClickSink>(
     shutdown: CancellationToken,
 ) {
     let metrics = services.metrics.clone();
+    let services = Arc::new(services);
     metrics.connections_bound.set(i64::try_from(limits.connections_max).unwrap_or(i64::MAX));
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
@@ -94,12 +85,13 @@ pub async fn run<S: ClickSink>(
         };
         match accepted {
             Ok((stream, peer, slot)) => {
-                let connection = graceful.watch(connection(stream, peer, services.clone(), limits));
-                let (open, metrics) = (Open::new(slot, &metrics), metrics.clone());
+                let connection =
+                    graceful.watch(connection(stream, peer, Arc::clone(&services), limits));
+                let (open, services) = (Open::new(slot, &metrics), Arc::clone(&services));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
                         if let Some(limit) = limit(&error) {
-                            metrics.limited_by(limit);
+                            services.metrics.limited_by(limit);
                         }
                         tracing::debug!(%error, "connection ended");
                     }
@@ -133,12 +125,12 @@ async fn accept(
 fn connection<S: ClickSink>(
     stream: TcpStream,
     peer: IpAddr,
-    services: Services<S>,
+    services: Arc<Services<S>>,
     limits: Limits,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send {
     let service = service_fn(move |request: Request<Incoming>| {
-        let services = services.clone();
-        async move { Ok::<_, Infallible>(answer(services, request, peer).await) }
+        let services = Arc::clone(&services);
+        async move { Ok::<_, Infallible>(answer(&services, request, peer).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -148,14 +140,15 @@ fn connection<S: ClickSink>(
 }
 
 async fn answer<S: ClickSink>(
-    services: Services<S>,
+    services: &Services<S>,
     request: Request<Incoming>,
     peer: IpAddr,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    match (collector::is_asked(&head), services.collector) {
+    match (collector::is_asked(&head), &services.collector) {
         (false, _) => services.redirector.answer(&head, peer),
-        (true, Some(collector)) => collector.answer(head, body).await,
+        // Apart, for it is large and a redirect is not to carry it along.
+        (true, Some(collector)) => Box::pin(Arc::clone(collector).answer(head, body)).await,
         (true, None) => collector::off(&services.metrics),
     }
 }
