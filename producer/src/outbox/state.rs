@@ -175,7 +175,9 @@ impl Disk {
     /// Gives up the oldest segment that nobody has begun to read and nobody writes to. Says which
     /// it is, and how many clicks it held.
     pub(super) fn give_up(&mut self) -> Option<(Segment, u64)> {
-        let at = self.segments.partition_point(|it| self.begun >= Some(it.first));
+        // One that an earlier process delivered in part is begun, too.
+        let begun = |it: &Segment| self.begun >= Some(it.first) || it.first < self.delivered;
+        let at = self.segments.partition_point(begun);
         let next = self.segments.get(at + 1)?.first;
         let segment = self.segments.remove(at)?;
         self.dropped.add(segment.first..next);

@@ -337,6 +337,26 @@ fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
 }
 
 #[test]
+fn what_an_earlier_process_delivered_in_part_is_not_given_up() {
+    let mut fixture = Fixture::new(Sync::Os);
+    fixture.settings.full = Full::Oldest;
+    let outbox = fixture.open();
+    offer(&outbox, 0..100);
+    outbox.close();
+    outbox.delivered(10);
+    drop(outbox);
+    let outbox = fixture.open();
+    for start in (100..3_000).step_by(100) {
+        offer(&outbox, start..start + 100);
+        until("all is written", || fixture.metrics.queue_clicks.get() == 0);
+    }
+    let (read, unreadable) = read(&outbox);
+    let lost = fixture.metrics.undelivered();
+    assert_eq!((read[0], unreadable, read.len() as u64 + lost), (10, 0, 2_990));
+    assert_eq!(outbox.waiting(), read.len() as u64);
+}
+
+#[test]
 fn numbers_go_on_behind_the_mark_when_a_power_loss_took_clicks_that_were_delivered() {
     let fixture = Fixture::new(Sync::Os);
     let outbox = fixture.open();
