@@ -31,10 +31,11 @@ soak: prerequisites ## as chaos, however many faults come; SEED= SECONDS= bound 
 	@$(fetch_while_building)
 	SEED="$(SEED)" FAULTS=1000000 CLICKS=10000000000 SECONDS="$(or $(SECONDS),3600)" target/debug/chaos
 
-bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PERF=1
-	@cargo build --release --workspace --bin bench --bin processors --bin stack
+bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PAIRS= SECONDS= PERF=1
+	@cargo build --release --workspace --bin bench --bin processors --bin producer --bin stack
 	target/release/processors rules fetch --rules .stack/rules
-	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PERF="$(PERF)" target/release/bench
+	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PAIRS="$(PAIRS)" SECONDS="$(SECONDS)" PERF="$(PERF)" \
+	  target/release/bench
 
 scale: ## what CLICKS= a day need, by the lines of a bench (FILE=), else by those of docs/scale.md
 	@cargo build --quiet --workspace --bin scale

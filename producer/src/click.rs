@@ -5,11 +5,12 @@
 
 use std::net::IpAddr;
 
-use schemas::{ClientIpPolicy, EventId, Origin, Outcome, RawClick};
+use schemas::{EventId, Origin, Outcome, RawClick};
 
-use crate::combined::{self, Line};
+use crate::collector::Record;
 use crate::facts::Facts;
 use crate::links::Link;
+use crate::log_line::{self, Line};
 
 const SLUG: usize = 1024;
 const QUERY: usize = 2048;
@@ -55,6 +56,7 @@ pub struct Verdict<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp {
     octets: [u8; 16],
+    network: [u8; 16],
     length: usize,
 }
 
@@ -62,26 +64,40 @@ impl ClientIp {
     /// An IPv4 address in IPv6 clothes is IPv4.
     pub fn new(address: IpAddr) -> Self {
         let mut octets = [0; 16];
-        let length = match address.to_canonical() {
+        let (length, kept) = match address.to_canonical() {
             IpAddr::V4(v4) => {
                 octets[..4].copy_from_slice(&v4.octets());
-                4
+                (4, 3)
             }
             IpAddr::V6(v6) => {
                 octets = v6.octets();
-                16
+                (16, 6)
             }
         };
-        Self { octets, length }
+        let mut network = octets;
+        network[kept..].fill(0);
+        Self { octets, network, length }
     }
 
     /// 4 or 16 bytes in network order.
     pub fn as_bytes(&self) -> &[u8] {
         &self.octets[..self.length]
     }
+
+    /// The same of its network (/24, /48).
+    pub fn network(&self) -> &[u8] {
+        &self.network[..self.length]
+    }
+
+    /// What all addresses of one household or device have in common: an IPv4 address itself, the
+    /// first 64 bits of an IPv6 address.
+    pub fn household(&self) -> &[u8] {
+        &self.octets[..self.length.min(8)]
+    }
 }
 
-/// The record of a request that was answered here, by the node `source`.
+/// The record of a request that was answered here, by the node `source`; of its client it says
+/// nothing yet.
 pub fn answered<'a>(
     key: Key,
     source: &'a str,
@@ -102,8 +118,6 @@ pub fn answered<'a>(
         target_url: verdict.link.filter(|_| redirected).map(|link| cut(&link.target, TARGET)),
         method: facts.method,
         http_version: facts.http_version,
-        client_ip: Some(facts.client_ip.as_bytes()),
-        client_ip_policy: ClientIpPolicy::Full,
         user_agent: facts.user_agent.as_deref().map(|agent| cut(agent, USER_AGENT)),
         referer: facts.referer.as_deref().map(|referer| cut(referer, REFERER)),
         accept_language: facts.accept_language.as_deref().map(|text| cut(text, ACCEPT_LANGUAGE)),
@@ -122,14 +136,13 @@ pub fn answered<'a>(
     }
 }
 
-/// The record of a line in the log of the server `source`.
+/// The record of a line in the log of the server `source`; of its client it says nothing yet.
 ///
 /// `link` is payload only: the same line imported before its link was made has the same key.
 pub fn imported<'a>(
     event_id: EventId,
     source: &'a str,
     line: &'a Line<'_>,
-    client_ip: Option<&'a ClientIp>,
     link: Option<&'a Link>,
 ) -> RawClick<'a> {
     RawClick {
@@ -138,15 +151,60 @@ pub fn imported<'a>(
         query: line.query.as_deref().map(|query| cut(query, QUERY)),
         link_id: link.map(|link| link.id.as_str()),
         link_version: link.map(|link| link.version),
-        outcome: combined::outcome(line.status),
+        outcome: log_line::outcome(line.status),
         status: i32::from(line.status),
         method: line.method,
+        domain: short(line.domain.as_deref()),
+        scheme: short(line.scheme.as_deref()),
         http_version: short(line.http_version.as_deref()),
-        client_ip: client_ip.map(ClientIp::as_bytes),
-        client_ip_policy: ClientIpPolicy::Full,
+        accept_language: line.accept_language.as_deref().map(|text| cut(text, ACCEPT_LANGUAGE)),
+        dnt: line.dnt,
+        gpc: line.gpc,
         user_agent: line.user_agent.as_deref().map(|agent| cut(agent, USER_AGENT)),
         referer: line.referer.as_deref().map(|referer| cut(referer, REFERER)),
         ..RawClick::new(event_id, line.occurred_at, cut(&line.slug, SLUG))
+    }
+}
+
+/// The record of a click that another redirector sent; of its client it says nothing yet. Where the
+/// sender names no source it is `node`, who took it.
+pub fn collected<'a>(
+    key: Key,
+    node: &'a str,
+    record: &'a Record,
+    outcome: Outcome,
+) -> RawClick<'a> {
+    let text = |text: &'a Option<String>, bytes_max| text.as_deref().map(|it| cut(it, bytes_max));
+    let slug = record.slug.strip_prefix('/').unwrap_or(&record.slug);
+    RawClick {
+        origin: Origin::Collector,
+        source: cut(record.source.as_deref().unwrap_or(node), SHORT),
+        domain: text(&record.domain, SHORT),
+        query: text(&record.query, QUERY),
+        link_id: text(&record.link_id, SHORT),
+        link_version: record.link_version,
+        outcome,
+        status: i32::from(record.status),
+        target_url: text(&record.target_url, TARGET),
+        method: record.method(),
+        scheme: text(&record.scheme, SHORT),
+        http_version: text(&record.http_version, SHORT),
+        user_agent: text(&record.user_agent, USER_AGENT),
+        referer: text(&record.referer, REFERER),
+        accept_language: text(&record.accept_language, ACCEPT_LANGUAGE),
+        purpose: text(&record.purpose, SHORT),
+        sec_fetch_site: text(&record.sec_fetch_site, SHORT),
+        sec_fetch_mode: text(&record.sec_fetch_mode, SHORT),
+        sec_fetch_dest: text(&record.sec_fetch_dest, SHORT),
+        sec_ch_ua: text(&record.sec_ch_ua, SHORT),
+        sec_ch_ua_mobile: text(&record.sec_ch_ua_mobile, SHORT),
+        sec_ch_ua_platform: text(&record.sec_ch_ua_platform, SHORT),
+        x_requested_with: text(&record.x_requested_with, SHORT),
+        dnt: record.dnt,
+        gpc: record.gpc,
+        edge_country: text(&record.edge_country, SHORT),
+        latency_us: record.latency_us,
+        ..RawClick::new(key.event_id, key.occurred_at, cut(slug, SLUG))
     }
 }
 
@@ -171,6 +229,22 @@ mod tests {
             ("::1", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(ClientIp::new(address.parse().unwrap()).as_bytes(), bytes, "{address}");
+        }
+    }
+
+    #[test]
+    fn of_an_address_its_network_and_its_household_can_be_told() {
+        for (address, network, household) in [
+            ("203.0.113.77", "203.0.113.0", &[203, 0, 113, 77][..]),
+            ("::ffff:203.0.113.77", "203.0.113.0", &[203, 0, 113, 77]),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::", &[0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2]),
+        ] {
+            let [ip, network] = [address, network].map(|it| ClientIp::new(it.parse().unwrap()));
+            assert_eq!(
+                (ip.network(), ip.household()),
+                (network.as_bytes(), household),
+                "{address}"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod deliver;
 pub mod import;
 pub mod serve;
+pub mod visitor_keys;
 
 use std::path::Path;
 

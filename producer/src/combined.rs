@@ -5,89 +5,12 @@
 //! greeting): the server answered something, and that is recorded as it is.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use schemas::{Method, Outcome};
-use thiserror::Error;
+use schemas::Method;
 
-/// 2000-01-01; what is older is no click of anyone (microseconds).
-const OLDEST: i64 = 946_684_800_000_000;
-/// How far a log's clock may be ahead of ours (microseconds).
-const AHEAD_MAX: i64 = 86_400_000_000;
-
-/// What one line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line<'a> {
-    /// Microseconds since 1970, UTC.
-    pub occurred_at: i64,
-    /// None when the server logged a host name.
-    pub client_ip: Option<IpAddr>,
-    /// OTHER also for what is not HTTP.
-    pub method: Method,
-    /// Path without the leading slash; empty for what is not HTTP.
-    pub slug: Cow<'a, str>,
-    /// What follows the question mark.
-    pub query: Option<Cow<'a, str>>,
-    /// Such as `HTTP/1.1`.
-    pub http_version: Option<Cow<'a, str>>,
-    /// 0 when not logged.
-    pub status: u16,
-    /// `Referer`.
-    pub referer: Option<Cow<'a, str>>,
-    /// `User-Agent`.
-    pub user_agent: Option<Cow<'a, str>>,
-}
-
-/// Why a line is no click. The same line is malformed at each import (but for the future's end).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum Malformed {
-    /// Nothing in it.
-    #[error("empty line")]
-    Empty,
-    /// Longer than a line may be.
-    #[error("line too long")]
-    TooLong,
-    /// No `[` `]` after the client, or not a time in it.
-    #[error("no time of the form [17/May/2015:10:05:03 +0000]")]
-    Time,
-    /// The request is not there or its quote is not closed.
-    #[error("no request in quotes")]
-    Request,
-    /// No three digits after the request.
-    #[error("no status")]
-    Status,
-    /// The referrer is not there or its quote is not closed.
-    #[error("no referrer in quotes")]
-    Referer,
-    /// The agent is not there or its quote is not closed.
-    #[error("no user agent in quotes")]
-    UserAgent,
-    /// Before 2000: a clock that was not set.
-    #[error("time before 2000")]
-    BeforeClicks,
-    /// More than a day after now.
-    #[error("time more than a day ahead")]
-    Ahead,
-}
-
-impl Malformed {
-    /// Stable name for metrics and logs.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::TooLong => "too_long",
-            Self::Time => "time",
-            Self::Request => "request",
-            Self::Status => "status",
-            Self::Referer => "referer",
-            Self::UserAgent => "user_agent",
-            Self::BeforeClicks => "before_clicks",
-            Self::Ahead => "ahead",
-        }
-    }
-}
+use crate::log_line::{self, Line, Malformed, target_parts};
 
 /// Reads one line (without its end); `now` is microseconds since 1970.
 ///
@@ -107,12 +30,7 @@ pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
     let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::Referer)?;
     // What a server appends after the agent is its own affair.
     let (agent, _) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::UserAgent)?;
-    if occurred_at < OLDEST {
-        return Err(Malformed::BeforeClicks);
-    }
-    if occurred_at > now.saturating_add(AHEAD_MAX) {
-        return Err(Malformed::Ahead);
-    }
+    log_line::check_time(occurred_at, now)?;
     let request = Request::read(request);
     Ok(Line {
         occurred_at,
@@ -124,20 +42,8 @@ pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
         status,
         referer: present(referer),
         user_agent: present(agent),
+        ..Line::default()
     })
-}
-
-/// What the visitor got, by the status that the server logged.
-pub fn outcome(status: u16) -> Outcome {
-    match status {
-        200..=299 | 304 => Outcome::Served,
-        301 | 302 | 303 | 307 | 308 => Outcome::Redirected,
-        404 => Outcome::NotFound,
-        410 => Outcome::Expired,
-        401 | 403 | 451 => Outcome::Blocked,
-        400..=599 => Outcome::Error,
-        _ => Outcome::Unknown,
-    }
 }
 
 /// Text up to the closing quote, and what follows it. A backslash guards the next byte.
@@ -189,37 +95,11 @@ impl<'a> Request<'a> {
             _ => (rest, None),
         };
         let token = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
-        let (true, Some(path)) = (method.bytes().all(token), path(target)) else {
+        let (true, Some((slug, query))) = (method.bytes().all(token), target_parts(target)) else {
             return Self::NOT_HTTP;
         };
-        let (slug, query) = match path.split_once('?') {
-            Some((slug, query)) => (slug, Some(query)),
-            None => (path, None),
-        };
-        let method = match method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            _ => Method::Other,
-        };
-        Self { method, slug, query, http_version }
+        Self { method: log_line::method(method), slug, query, http_version }
     }
-}
-
-/// Path of a target without its leading slash: origin form, absolute form, `*`, `host:port`.
-fn path(target: &str) -> Option<&str> {
-    if let Some(path) = target.strip_prefix('/') {
-        return Some(path);
-    }
-    if let Some((scheme, rest)) = target.split_once("://") {
-        let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-        return known.then(|| rest.split_once('/').map_or("", |(_, path)| path));
-    }
-    let authority = !target.is_empty()
-        && target.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'[' | b']')
-        });
-    (target == "*" || authority).then_some("")
 }
 
 fn present(field: &str) -> Option<Cow<'_, str>> {
@@ -320,6 +200,7 @@ mod tests {
             status: 200,
             referer: Some("http://r/".into()),
             user_agent: Some("M (x; y)".into()),
+            ..Line::default()
         };
         assert_eq!(parse(&text, NOW), Ok(expected));
     }
@@ -416,28 +297,6 @@ mod tests {
             (year("2999"), Malformed::Ahead),
         ] {
             assert_eq!(parse(&text, NOW), Err(why), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_status_decides_the_outcome() {
-        for (status, expected) in [
-            (200, Outcome::Served),
-            (206, Outcome::Served),
-            (304, Outcome::Served),
-            (301, Outcome::Redirected),
-            (308, Outcome::Redirected),
-            (404, Outcome::NotFound),
-            (410, Outcome::Expired),
-            (403, Outcome::Blocked),
-            (416, Outcome::Error),
-            (499, Outcome::Error),
-            (503, Outcome::Error),
-            (0, Outcome::Unknown),
-            (101, Outcome::Unknown),
-            (300, Outcome::Unknown),
-        ] {
-            assert_eq!(outcome(status), expected, "{status}");
         }
     }
 

@@ -3,6 +3,8 @@
 //! Each setting is a flag with an environment name: connections unprefixed, the
 //! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
 
+mod public;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +13,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::TopicName;
 
+use crate::day_keys::parse_day;
 use crate::outbox;
+use crate::visitor::Day;
+pub use public::{PrivacyArgs, PublicArgs, keys_folder};
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
 
@@ -34,6 +39,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Read access logs of another server into the log; reading a file again changes nothing.
     Import(ImportArgs),
+    /// List or forget the daily keys by which visitors are told apart.
+    VisitorKeys(VisitorKeysArgs),
     /// Ask whether a running `serve` is ready; for images without a shell.
     Healthcheck(HealthcheckArgs),
 }
@@ -128,7 +135,8 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub admin_listen: SocketAddr,
-    /// Links, one JSON object a line: slug, url, and optionally id, version, domain, disabled, expires
+    /// Links, one JSON object a line: slug, url, and optionally id, version, domain, disabled,
+    /// expires, opt_out
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
     pub links: PathBuf,
     /// Name of this node in each record [default: the host's name]
@@ -140,6 +148,14 @@ pub struct ServeArgs {
     /// Most connections at once
     #[arg(long, env = "CLICKTRAIL_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
+    /// Which clicks are lost when the outbox is full: the newest, or those that wait longest, a
+    /// sixteenth of it at a time. Either way each is counted
+    #[arg(long, env = "CLICKTRAIL_OUTBOX_FULL", default_value = "newest", value_name = "WHICH")]
+    pub outbox_full: outbox::Full,
+    #[command(flatten)]
+    pub public: PublicArgs,
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
 }
 
 /// Settings of `healthcheck`.
@@ -155,6 +171,39 @@ pub struct HealthcheckArgs {
     pub admin_listen: SocketAddr,
 }
 
+/// Settings of `visitor-keys`.
+#[derive(Debug, Args)]
+pub struct VisitorKeysArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub action: VisitorKeysAction,
+    /// Folder of the outboxes; the keys are beside them unless --visitor-keys names another
+    #[arg(
+        long,
+        env = "CLICKTRAIL_OUTBOX",
+        default_value = "clicktrail-outbox",
+        value_name = "FOLDER",
+        global = true
+    )]
+    pub outbox: PathBuf,
+    /// Folder of the keys
+    #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER", global = true)]
+    pub visitor_keys: Option<PathBuf>,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum VisitorKeysAction {
+    /// Print the days that have a key
+    List,
+    /// Delete the key of a day: nobody can make that day's visitor ids again
+    Forget {
+        /// UTC day, such as 2026-11-26
+        #[arg(value_parser = parse_day)]
+        day: Day,
+    },
+}
+
 /// Settings of `import`.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap shows each field's comment as its help")]
@@ -168,6 +217,8 @@ pub struct ImportArgs {
     /// two clicks only under two names, and a file keeps its ids only under one
     #[arg(long, default_value = "access-log", value_name = "NAME", value_parser = source)]
     pub source: String,
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
     /// Links whose slugs are recognised in paths (recorded as payload, never part of an id)
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
     pub links: Option<PathBuf>,
@@ -177,7 +228,7 @@ pub struct ImportArgs {
     /// End with code 65 when a line is malformed (all others are imported all the same)
     #[arg(long)]
     pub strict: bool,
-    /// Log files, read in this order; those that end in .gz are unpacked
+    /// Log files, read in this order; what gzip packed is unpacked, - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -185,8 +236,10 @@ pub struct ImportArgs {
 /// Formats of access logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ImportFormat {
-    /// The combined format of nginx and Apache.
+    /// The combined format of nginx and Apache
     Combined,
+    /// JSON of nginx, an object a line, by the log_format that the README names
+    NginxJson,
 }
 
 impl KafkaArgs {

@@ -1,6 +1,6 @@
 //! What one HTTP request says of itself, as far as a click records it.
 //!
-//! Pure: reads a request's head and the peer's address, decides nothing.
+//! Pure: reads a request's head, decides nothing. Who the client is, is told.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -42,8 +42,8 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Reads a request's head. The client is the peer: nobody's word for another is trusted.
-    pub fn read(head: &'a Parts, peer: IpAddr) -> Self {
+    /// Reads a request's head.
+    pub fn read(head: &'a Parts, client: IpAddr) -> Self {
         let headers = &head.headers;
         let text = |name: &str| text(headers, name);
         let one = |name| headers.get(name).is_some_and(|value| value == "1");
@@ -54,7 +54,7 @@ impl<'a> Facts<'a> {
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
             http_version: version(head.version),
-            client_ip: ClientIp::new(peer),
+            client_ip: ClientIp::new(client),
             user_agent: text(USER_AGENT.as_str()),
             referer: text(REFERER.as_str()),
             accept_language: text(ACCEPT_LANGUAGE.as_str()),

@@ -1,18 +1,25 @@
-//! The public port: accepts connections, reads requests, hands them to the redirector.
+//! The public port: accepts connections, reads requests, hands them to redirector and collector.
 //!
-//! Limits stand here: bytes of a head, time to send one, connections at once.
+//! Limits stand here: bytes of a head, time to send one and to take an answer, connections at once.
 //! It knows HTTP and sockets; what an answer is, it does not.
 
+mod patient;
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,14 +28,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::redirect::Redirector;
 use crate::sink::ClickSink;
+use patient::Patient;
 
-/// Most bytes of a request's head; a longer one is answered 431.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Time to send a head, and to stay idle between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// After an accept error (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,19 +42,37 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections at once; more wait in the system's backlog.
     pub connections_max: usize,
+    /// Most bytes of a request's head, at least 8 KiB; a longer one is answered 431.
+    pub head_bytes: usize,
+    /// Time to send a head, and to stay idle between two requests.
+    pub head: Duration,
+    /// Time to take more of an answer.
+    pub write: Duration,
     /// How long requests in flight may take to end after `shutdown`.
     pub drain: Duration,
+}
+
+/// Who answers.
+#[derive(Debug)]
+pub struct Services<S> {
+    /// Visitors.
+    pub redirector: Arc<Redirector<S>>,
+    /// Other redirectors, where their clicks are taken.
+    pub collector: Option<Arc<Collector>>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Serves until `shutdown`, then lets requests in flight end. When it returns, no request is
 /// open and none will offer a click.
 pub async fn run<S: ClickSink>(
     listener: TcpListener,
-    redirector: Arc<Redirector<S>>,
-    metrics: Metrics,
+    services: Services<S>,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
+    let metrics = services.metrics.clone();
+    let services = Arc::new(services);
     metrics.connections_bound.set(i64::try_from(limits.connections_max).unwrap_or(i64::MAX));
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
@@ -62,11 +85,14 @@ pub async fn run<S: ClickSink>(
         };
         match accepted {
             Ok((stream, peer, slot)) => {
-                let redirector = Arc::clone(&redirector);
-                let connection = graceful.watch(connection(stream, peer, redirector));
-                let open = Open::new(slot, &metrics);
+                let connection =
+                    graceful.watch(connection(stream, peer, Arc::clone(&services), limits));
+                let (open, services) = (Open::new(slot, &metrics), Arc::clone(&services));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
+                        if let Some(limit) = limit(&error) {
+                            services.metrics.limited_by(limit);
+                        }
                         tracing::debug!(%error, "connection ended");
                     }
                     drop(open);
@@ -99,17 +125,46 @@ async fn accept(
 fn connection<S: ClickSink>(
     stream: TcpStream,
     peer: IpAddr,
-    redirector: Arc<Redirector<S>>,
+    services: Arc<Services<S>>,
+    limits: Limits,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (head, _body) = request.into_parts();
-        std::future::ready(Ok::<_, Infallible>(redirector.answer(&head, peer)))
+        let services = Arc::clone(&services);
+        async move { Ok::<_, Infallible>(answer(&services, request, peer).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), service)
+}
+
+async fn answer<S: ClickSink>(
+    services: &Services<S>,
+    request: Request<Incoming>,
+    peer: IpAddr,
+) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    match (collector::is_asked(&head), &services.collector) {
+        (false, _) => services.redirector.answer(&head, peer),
+        // Apart, for it is large and a redirect is not to carry it along.
+        (true, Some(collector)) => Box::pin(Arc::clone(collector).answer(head, body)).await,
+        (true, None) => collector::off(&services.metrics),
+    }
+}
+
+/// The limit that ended a connection, if one did.
+fn limit(error: &hyper::Error) -> Option<&'static str> {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    if error.is_parse_too_large() {
+        Some("head_bytes")
+    } else if cause.is_some_and(|it| it.kind() == io::ErrorKind::TimedOut) {
+        Some("write_seconds")
+    } else if error.is_timeout() {
+        Some("head_seconds")
+    } else {
+        None
+    }
 }
 
 /// One open connection: its slot and its place in the gauge.
@@ -128,192 +183,5 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.gauge.dec();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use schemas::{Decoder, NEWEST, Outcome};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-    use crate::datum::DatumEncoder;
-    use crate::links::Links;
-    use crate::sink::{Loss, Offered, TraceHeaders};
-    use crate::span::Sampling;
-
-    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","version":3}
-{"slug":"off","url":"http://x/","disabled":true}
-{"slug":"old","url":"http://x/","expires":"2020-01-01T00:00:00Z"}"#;
-
-    /// Keeps what it is offered, or refuses it as a full queue would.
-    #[derive(Debug, Default)]
-    struct Script {
-        full: bool,
-        records: Mutex<Vec<(Vec<u8>, String, String)>>,
-    }
-
-    impl ClickSink for Script {
-        fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
-            if self.full {
-                return Offered::Lost(Loss::QueueFull);
-            }
-            let text = |header: Option<&str>| header.unwrap_or_default().to_owned();
-            let entry = (datum.to_vec(), text(trace.traceparent), text(trace.tracestate));
-            self.records.lock().unwrap().push(entry);
-            Offered::Queued
-        }
-    }
-
-    /// Sends raw bytes to a real port; returns what came back and what was recorded.
-    async fn ask(sink: Script, bytes: &[u8]) -> (String, Arc<Script>, Metrics) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sink, metrics) = (Arc::new(sink), Metrics::default());
-        let encoder = DatumEncoder::new().unwrap();
-        let sampling = Sampling { exports: false, ratio: 1.0 };
-        let node = "node".to_owned();
-        let redirector =
-            Redirector::new(encoder, Arc::clone(&sink), metrics.clone(), node, sampling);
-        redirector.set_links(Links::parse(LINKS, "links").unwrap());
-        let limits = Limits { connections_max: 4, drain: Duration::from_secs(1) };
-        let shutdown = CancellationToken::new();
-        let server = run(listener, Arc::new(redirector), metrics.clone(), limits, shutdown.clone());
-        let client = async {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(bytes).await.unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.unwrap();
-            shutdown.cancel();
-            String::from_utf8(answer).unwrap()
-        };
-        let ((), answer) = tokio::join!(server, client);
-        assert_eq!(metrics.connections.get(), 0);
-        (answer, sink, metrics)
-    }
-
-    fn request(head: &str, more: &str) -> Vec<u8> {
-        format!("{head} HTTP/1.1\r\nHost: Go.Example:80\r\nConnection: close\r\n{more}\r\n").into()
-    }
-
-    async fn recorded(head: &str, more: &str) -> (String, Outcome, String) {
-        let (answer, sink, _) = ask(Script::default(), &request(head, more)).await;
-        let records = sink.records.lock().unwrap();
-        let [(datum, _, _)] = &records[..] else { panic!("{} records", records.len()) };
-        let decoder = Decoder::new(NEWEST).unwrap();
-        let click = decoder.decode(datum).unwrap();
-        assert_eq!(click.source, "node");
-        assert_eq!(click.domain, Some("go.example"));
-        assert!(answer.contains(&format!("HTTP/1.1 {} ", click.status)), "{answer}");
-        (answer, click.outcome, click.slug.to_owned())
-    }
-
-    #[tokio::test]
-    async fn a_known_slug_leads_to_its_target_and_nothing_may_keep_the_answer() {
-        let (answer, outcome, _) = recorded("GET /a?q", "").await;
-        assert_eq!(outcome, Outcome::Redirected);
-        let lower = answer.to_lowercase();
-        for line in [
-            "http/1.1 302 found",
-            "location: https://example.com/x?y=1",
-            "cache-control: private, no-store",
-            "x-robots-tag: noindex",
-            "content-length: 0",
-        ] {
-            assert!(lower.contains(&format!("{line}\r\n")), "{line} is not in {answer}");
-        }
-        assert!(answer.ends_with("\r\n\r\n"));
-    }
-
-    #[tokio::test]
-    async fn every_answer_is_recorded_with_its_outcome() {
-        for (head, status, expected) in [
-            ("GET /a", 302, Outcome::Redirected),
-            ("HEAD /a", 302, Outcome::Redirected),
-            ("GET http://go.example/a", 302, Outcome::Redirected),
-            ("GET /A", 404, Outcome::NotFound),
-            ("GET /off", 404, Outcome::Disabled),
-            ("GET /old", 410, Outcome::Expired),
-            ("GET /", 200, Outcome::BaseUrl),
-            ("GET /robots.txt", 200, Outcome::Reserved),
-            ("GET /favicon.ico", 404, Outcome::Reserved),
-            ("GET /.well-known/x", 404, Outcome::Reserved),
-        ] {
-            let (answer, outcome, _) = recorded(head, "").await;
-            assert_eq!(outcome, expected, "{head}");
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
-        }
-    }
-
-    #[tokio::test]
-    async fn head_has_the_head_of_get_and_no_body() {
-        let (get, _, _) = recorded("GET /x", "").await;
-        let (head, _, _) = recorded("HEAD /x", "").await;
-        assert!(get.ends_with("\r\n\r\nnot found\n") && head.ends_with("\r\n\r\n"), "{head}");
-        assert!(get.contains("content-length: 10\r\n") && head.contains("content-length: 10\r\n"));
-    }
-
-    #[tokio::test]
-    async fn a_parents_trace_goes_on_in_the_answer_and_in_the_record() {
-        let more = format!("traceparent: {PARENT}\r\ntracestate: v=1\r\n");
-        let (answer, sink, _) = ask(Script::default(), &request("GET /a", &more)).await;
-        let records = sink.records.lock().unwrap();
-        let (_, traceparent, tracestate) = &records[0];
-        assert!(answer.contains(&format!("traceparent: {traceparent}\r\n")), "{answer}");
-        assert_eq!((&traceparent[..36], &traceparent[52..]), (&PARENT[..36], "-01"));
-        assert_ne!(traceparent, PARENT);
-        assert_eq!(tracestate, "v=1");
-    }
-
-    #[tokio::test]
-    async fn without_a_parent_a_trace_is_minted() {
-        let more = "traceparent: nonsense\r\ntracestate: v=1\r\n";
-        let (answer, sink, _) = ask(Script::default(), &request("GET /a", more)).await;
-        let records = sink.records.lock().unwrap();
-        let (_, traceparent, tracestate) = &records[0];
-        assert!(schemas::TraceContext::parse(traceparent).is_some_and(|it| !it.sampled));
-        assert!(answer.contains(traceparent.as_str()) && tracestate.is_empty());
-    }
-
-    #[tokio::test]
-    async fn other_methods_are_refused_and_are_no_clicks() {
-        for method in ["POST", "OPTIONS", "DELETE", "X"] {
-            let head = format!("{method} /a");
-            let (answer, sink, metrics) = ask(Script::default(), &request(&head, "")).await;
-            assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD\r\n"));
-            assert!(sink.records.lock().unwrap().is_empty());
-            assert_eq!(metrics.clicks_offered.get(), 0);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_changes_no_answer() {
-        let sink = Script { full: true, ..Script::default() };
-        let (answer, _, metrics) = ask(sink, &request("GET /a", "")).await;
-        assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
-        assert_eq!(metrics.clicks_offered.get(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_head_too_long_and_bytes_that_are_no_request_are_refused() {
-        let more = format!("x: {}\r\n", "y".repeat(2 * HEAD_BYTES_MAX));
-        let (answer, sink, _) = ask(Script::default(), &request("GET /a", &more)).await;
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-        assert!(sink.records.lock().unwrap().is_empty());
-        let (answer, _, _) = ask(Script::default(), b"\x16\x03\x01\x02\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    }
-
-    #[tokio::test]
-    async fn a_connection_carries_several_requests() {
-        let mut bytes = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
-        bytes.extend(request("GET /nope", ""));
-        let (answer, sink, _) = ask(Script::default(), &bytes).await;
-        assert_eq!(answer.matches("HTTP/1.1 302 ").count(), 2);
-        assert_eq!(answer.matches("HTTP/1.1 404 ").count(), 1);
-        assert_eq!(sink.records.lock().unwrap().len(), 3);
     }
 }

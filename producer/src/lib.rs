@@ -4,14 +4,23 @@
 //! waits and goes, and the shell around it.
 
 pub mod facts;
+pub mod proxies;
 pub mod route;
 
 pub mod links;
+
+pub mod day_keys;
+pub mod edge;
+pub mod limiter;
+pub mod privacy;
+pub mod visitor;
 
 pub mod click;
 pub mod combined;
 pub mod import_id;
 pub mod log_file;
+pub mod log_line;
+pub mod nginx_json;
 
 pub mod bell;
 pub mod datum;
@@ -21,6 +30,7 @@ pub mod registry;
 pub mod relay;
 pub mod sink;
 
+pub mod collector;
 pub mod http;
 pub mod redirect;
 pub mod span;

@@ -33,6 +33,8 @@ pub struct Link {
     pub disabled: bool,
     /// Microseconds since 1970 from which on it leads nowhere.
     pub expires_at: Option<i64>,
+    /// Its clicks say nothing of their visitors, as far as the operator's policy follows.
+    pub opt_out: bool,
 }
 
 /// What a slug means at one moment.
@@ -101,6 +103,8 @@ struct Entered {
     #[serde(default)]
     disabled: bool,
     expires: Option<String>,
+    #[serde(default)]
+    opt_out: bool,
 }
 
 impl Links {
@@ -167,7 +171,8 @@ fn entry(text: &str) -> Result<(Box<str>, Box<str>, Link), LinkCause> {
     };
     let expires_at = entered.expires.map(expires).transpose()?;
     let version = entered.version.unwrap_or(1);
-    let link = Link { id, version, location, target, disabled: entered.disabled, expires_at };
+    let Entered { disabled, opt_out, .. } = entered;
+    let link = Link { id, version, location, target, disabled, expires_at, opt_out };
     Ok((domain.into(), slug.into(), link))
 }
 

@@ -1,4 +1,4 @@
-//! A log file line by line, as bytes, in bounded memory; `.gz` is unpacked.
+//! A log file line by line, as bytes, in bounded memory; what gzip packed is unpacked.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -11,6 +11,11 @@ use flate2::read::MultiGzDecoder;
 
 /// Longest line that is read; servers cap requests far below.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The name of standard input.
+pub const STDIN: &str = "-";
+/// How each member of a packed file begins.
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// An open log file.
 pub struct LogFile {
@@ -37,22 +42,29 @@ pub enum Read<'a> {
 }
 
 impl LogFile {
-    /// Opens a file.
+    /// Opens a file, or standard input by its name.
     ///
     /// # Errors
     /// One that names the file: it is not there, may not be read, is a directory.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
+        if file.as_os_str() == STDIN {
+            return Self::over(Box::new(io::stdin())).context("standard input");
+        }
         let name = || file.display().to_string();
         let open = File::open(file).with_context(name)?;
         if open.metadata().with_context(name)?.is_dir() {
             anyhow::bail!("{} is a directory; name the files in it", name());
         }
+        Self::over(Box::new(open)).with_context(name)
+    }
+
+    fn over(source: Box<dyn io::Read + Send>) -> io::Result<Self> {
         let position = Arc::new(AtomicU64::new(0));
-        let counted = Counted { file: open, position: Arc::clone(&position) };
-        let packed = file.extension().is_some_and(|extension| extension == "gz");
-        let reader: Box<dyn BufRead + Send> = match packed {
-            true => Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(counted)))),
-            false => Box::new(BufReader::with_capacity(LINE_BYTES_MAX, counted)),
+        let counted = Counted { source, position: Arc::clone(&position) };
+        let mut plain = BufReader::with_capacity(LINE_BYTES_MAX, counted);
+        let reader: Box<dyn BufRead + Send> = match plain.fill_buf()?.starts_with(GZIP) {
+            true => Box::new(BufReader::new(MultiGzDecoder::new(plain))),
+            false => Box::new(plain),
         };
         Ok(Self { reader, position, line: Vec::new() })
     }
@@ -82,13 +94,13 @@ impl LogFile {
 }
 
 struct Counted {
-    file: File,
+    source: Box<dyn io::Read + Send>,
     position: Arc<AtomicU64>,
 }
 
 impl io::Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.source.read(buffer)?;
         self.position.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
@@ -135,7 +147,11 @@ mod tests {
             packer.write_all(part.as_bytes()).unwrap();
             packer.finish().unwrap();
         }
-        assert_eq!(lines("a.gz", &bytes), ["a", "bc"]);
+        // By what is in them: a name may say anything.
+        for name in ["a.gz", "a.log"] {
+            assert_eq!(lines(name, &bytes), ["a", "bc"]);
+        }
+        assert_eq!(lines("plain.gz", b"a\nb"), ["a", "b"]);
     }
 
     #[test]

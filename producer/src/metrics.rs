@@ -17,6 +17,22 @@ use crate::sink::Loss;
 pub const REQUESTS: &str = "clicktrail_producer_requests_total";
 /// Seconds from request head to answer.
 pub const REQUEST_SECONDS: &str = "clicktrail_producer_request_seconds";
+/// Requests that a limit of the public port cut short, by limit.
+pub const LIMITED: &str = "clicktrail_producer_limited_total";
+/// Clicks that a privacy policy stripped or dropped, by who asked for it.
+pub const CLICKS_PRIVATE: &str = "clicktrail_producer_clicks_private_total";
+/// Keys for visitor ids in memory (2: today's and tomorrow's).
+pub const VISITOR_KEYS: &str = "clicktrail_producer_visitor_keys";
+/// Keys that could not be read or made.
+pub const VISITOR_KEY_FAILURES: &str = "clicktrail_producer_visitor_key_failures_total";
+/// Requests to the collector, by result.
+pub const COLLECTOR_REQUESTS: &str = "clicktrail_producer_collector_requests_total";
+/// Records sent to the collector, by result (`accepted`, `withheld`, or the code of a refusal).
+pub const COLLECTOR_RECORDS: &str = "clicktrail_producer_collector_records_total";
+/// Requests that the collector is working on.
+pub const COLLECTOR_OPEN: &str = "clicktrail_producer_collector_open";
+/// Most requests that the collector works on at once.
+pub const COLLECTOR_OPEN_BOUND: &str = "clicktrail_producer_collector_bound_open";
 /// Open connections of visitors.
 pub const CONNECTIONS: &str = "clicktrail_producer_connections";
 /// Most connections that may be open; more wait to be accepted.
@@ -76,7 +92,7 @@ const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 1
 /// A label `outcome`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
-    /// One of the schema's outcomes, or `method_not_allowed`.
+    /// One of the schema's outcomes, `method_not_allowed`, or `rate_limited`.
     pub outcome: &'static str,
 }
 
@@ -94,12 +110,36 @@ pub struct ResultLabel {
     pub result: &'static str,
 }
 
+/// Labels of [`CLICKS_PRIVATE`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PrivacyLabel {
+    /// [`crate::privacy::Asked::as_str`].
+    pub asked: &'static str,
+    /// [`crate::privacy::Policy::as_str`].
+    pub done: &'static str,
+}
+
+/// A label `limit`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabel {
+    /// Which limit.
+    pub limit: &'static str,
+}
+
 /// Handles of all metrics; clones share their values.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each is described at the constant of its name")]
 pub struct Metrics {
     pub requests: Family<OutcomeLabel, Counter>,
     pub request_seconds: Histogram,
+    pub limited: Family<LimitLabel, Counter>,
+    pub clicks_private: Family<PrivacyLabel, Counter>,
+    pub visitor_keys: Gauge,
+    pub visitor_key_failures: Counter,
+    pub collector_requests: Family<ResultLabel, Counter>,
+    pub collector_records: Family<ResultLabel, Counter>,
+    pub collector_open: Gauge,
+    pub collector_open_bound: Gauge,
     pub connections: Gauge,
     pub connections_bound: Gauge,
     pub links: Gauge,
@@ -138,6 +178,14 @@ impl Default for Metrics {
         Self {
             requests: Family::default(),
             request_seconds: Histogram::new(REQUEST_BUCKETS),
+            limited: Family::default(),
+            clicks_private: Family::default(),
+            visitor_keys: Gauge::default(),
+            visitor_key_failures: Counter::default(),
+            collector_requests: Family::default(),
+            collector_records: Family::default(),
+            collector_open: Gauge::default(),
+            collector_open_bound: Gauge::default(),
             connections: Gauge::default(),
             connections_bound: Gauge::default(),
             links: Gauge::default(),
@@ -175,6 +223,14 @@ impl Metrics {
         let r = &mut registry;
         add(r, REQUESTS, "Requests on the public port", &self.requests);
         add(r, REQUEST_SECONDS, "Seconds from request head to answer", &self.request_seconds);
+        add(r, LIMITED, "Requests that a limit cut short", &self.limited);
+        add(r, CLICKS_PRIVATE, "Clicks stripped or dropped", &self.clicks_private);
+        add(r, VISITOR_KEYS, "Keys for visitor ids in memory", &self.visitor_keys);
+        add(r, VISITOR_KEY_FAILURES, "Keys not read or made", &self.visitor_key_failures);
+        add(r, COLLECTOR_REQUESTS, "Requests to the collector", &self.collector_requests);
+        add(r, COLLECTOR_RECORDS, "Records sent to the collector", &self.collector_records);
+        add(r, COLLECTOR_OPEN, "Requests it works on", &self.collector_open);
+        add(r, COLLECTOR_OPEN_BOUND, "Most that it works on", &self.collector_open_bound);
         add(r, CONNECTIONS, "Open connections of visitors", &self.connections);
         add(r, CONNECTIONS_BOUND, "Most connections open at once", &self.connections_bound);
         add(r, LINKS, "Links in memory", &self.links);
@@ -201,6 +257,11 @@ impl Metrics {
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         add(r, IMPORT_LINES, "Lines of imported logs", &self.import_lines);
         registry
+    }
+
+    /// Counts one request that a limit cut short.
+    pub fn limited_by(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabel { limit }).inc();
     }
 
     /// Counts one click as lost.

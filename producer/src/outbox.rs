@@ -9,6 +9,8 @@
 //! time of one write; with [`Sync::Always`] the time of one sync too). A power loss takes what
 //! was not yet synced.
 
+mod batch;
+mod dropped;
 pub mod frame;
 pub mod mark;
 mod reader;
@@ -32,6 +34,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+pub use batch::{Batch, Ticket};
 pub use frame::Stored;
 pub use reader::{Found, Reader};
 pub use segment::Print;
@@ -39,6 +42,7 @@ pub use segment::Print;
 use crate::bell::Bell;
 use crate::metrics::Metrics;
 use crate::sink::{ClickSink, Loss, Offered, TraceHeaders};
+use dropped::Dropped;
 use mark::Mark;
 use state::{Disk, Queue, Segment, Shared, lock, signed};
 use writer::Writer;
@@ -67,6 +71,15 @@ pub enum Sync {
     Os,
 }
 
+/// Which clicks are lost when the disk holds as many bytes as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Full {
+    /// Those that come; what is there waits.
+    Newest,
+    /// Those that wait longest and are not on their way, a segment at a time.
+    Oldest,
+}
+
 /// How an outbox is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -76,6 +89,8 @@ pub struct Settings {
     pub queue_clicks: u64,
     /// Most bytes in memory.
     pub queue_bytes: u64,
+    /// Who gives way when it is full.
+    pub full: Full,
     /// When to sync.
     pub sync: Sync,
     /// Between two syncs, for [`Sync::Group`].
@@ -89,7 +104,8 @@ impl Settings {
     pub fn new(bytes: u64, (queue_clicks, queue_bytes): (u64, u64)) -> Self {
         let segment_bytes = (bytes / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let sync_every = Duration::from_millis(100);
-        Self { bytes, queue_clicks, queue_bytes, sync: Sync::Group, sync_every, segment_bytes }
+        let (full, sync) = (Full::Newest, Sync::Group);
+        Self { bytes, queue_clicks, queue_bytes, full, sync, sync_every, segment_bytes }
     }
 }
 
@@ -153,7 +169,7 @@ impl Outbox {
         let print = keep_schema(folder, schema).map_err(disk_error)?;
         let (mark, delivered) = Mark::open(folder).map_err(disk_error)?;
         let (disk, torn_bytes) = find(folder, delivered, settings.sync).map_err(disk_error)?;
-        let recovered = Recovered { clicks: disk.written - disk.delivered, torn_bytes };
+        let recovered = Recovered { clicks: disk.waiting(), torn_bytes };
         let used = disk.segments.iter().map(|segment| segment.bytes).sum();
         metrics.queue_clicks_bound.set(signed(settings.queue_clicks));
         metrics.queue_bytes_bound.set(signed(settings.queue_bytes));
@@ -170,6 +186,7 @@ impl Outbox {
             filled: std::sync::Condvar::new(),
             disk: Mutex::new(disk),
             changed: std::sync::Condvar::new(),
+            news: tokio::sync::Notify::new(),
             bell,
             used: used.into(),
             failing: false.into(),
@@ -214,12 +231,14 @@ impl Outbox {
     /// back. What is noted survives the process, not always a power loss: then some are sent again.
     pub fn delivered(&self, number: u64) {
         let mut disk = lock(&self.shared.disk);
-        let clicks = number.saturating_sub(disk.delivered);
-        disk.delivered = disk.delivered.max(number);
+        let passed = disk.delivered..number.max(disk.delivered);
+        let clicks = passed.end - passed.start - disk.dropped.count(&passed);
+        disk.delivered = passed.end;
         let mut done = Vec::new();
         while disk.segments.get(1).is_some_and(|next| next.first <= number) {
             done.extend(disk.segments.pop_front());
         }
+        let dropped = disk.dropped.forget(number).then(|| disk.dropped.clone());
         drop(disk);
         self.shared.metrics.outbox_clicks.dec_by(signed(clicks));
         let mut mark = lock(&self.mark);
@@ -227,6 +246,9 @@ impl Outbox {
             tracing::warn!(%error, "the mark of delivery stays behind; clicks may be sent again");
         }
         drop(mark);
+        if let Some(Err(error)) = dropped.map(|dropped| dropped.write(&self.shared.folder)) {
+            tracing::warn!(%error, "the list of clicks that were given up stays behind");
+        }
         for segment in done {
             if let Err(error) =
                 std::fs::remove_file(segment::path(&self.shared.folder, segment.first))
@@ -238,12 +260,17 @@ impl Outbox {
         }
     }
 
+    /// Most bytes on the disk.
+    pub fn bytes_max(&self) -> u64 {
+        self.shared.settings.bytes
+    }
+
     /// Clicks in memory and on the disk that are not delivered.
     pub fn waiting(&self) -> u64 {
         // Memory first: what moves to the disk meanwhile is counted twice, not passed over.
         let queued = lock(&self.shared.queue).clicks;
         let disk = lock(&self.shared.disk);
-        queued + (disk.written - disk.delivered)
+        queued + disk.waiting()
     }
 
     /// What is wrong with the disk, if anything.
@@ -347,7 +374,11 @@ fn schema_path(folder: &Path, print: Print) -> PathBuf {
 
 /// What a folder holds, once what is delivered and what is half written is taken away.
 fn find(folder: &Path, delivered: u64, sync: Sync) -> io::Result<(Disk, u64)> {
-    let firsts = segment::list(folder)?;
+    let dropped = Dropped::read(folder)?;
+    let mut firsts = segment::list(folder)?;
+    for given_up in firsts.extract_if(.., |first| dropped.from(*first).is_some()) {
+        std::fs::remove_file(segment::path(folder, given_up))?;
+    }
     let (mut segments, mut torn_bytes, mut written) = (VecDeque::new(), 0, delivered);
     for (index, first) in firsts.iter().copied().enumerate() {
         let path = segment::path(folder, first);
@@ -384,6 +415,12 @@ fn find(folder: &Path, delivered: u64, sync: Sync) -> io::Result<(Disk, u64)> {
         written,
         synced: written,
         delivered: delivered.max(first),
+        begun: None,
+        dropped,
+        settled: 0,
+        lost: 0..0,
+        lost_before: 0,
+        sync_failures: 0,
         #[cfg(test)]
         synced_lengths: Vec::new(),
         dirty: Vec::new(),

@@ -11,13 +11,16 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use schemas::Outcome;
 
 use crate::click::{self, Key, Verdict};
 use crate::datum::DatumEncoder;
+use crate::edge::Edge;
 use crate::facts::{self, Facts};
 use crate::links::{Links, Resolution};
 use crate::metrics::{Metrics, OutcomeLabel};
@@ -44,6 +47,7 @@ pub struct Redirector<S> {
     metrics: Metrics,
     node: String,
     sampling: Sampling,
+    edge: Edge,
 }
 
 /// An answer before it is written: what it is, and what is recorded of it.
@@ -62,7 +66,13 @@ impl<S: ClickSink> Redirector<S> {
         node: String,
         sampling: Sampling,
     ) -> Self {
-        Self { links: RwLock::default(), encoder, sink, metrics, node, sampling }
+        let edge = Edge::default();
+        Self { links: RwLock::default(), encoder, sink, metrics, node, sampling, edge }
+    }
+
+    /// The same with what is known of clients.
+    pub fn at(self, edge: Edge) -> Self {
+        Self { edge, ..self }
     }
 
     /// Answers by these links from now on; requests in flight keep the old ones.
@@ -79,9 +89,15 @@ impl<S: ClickSink> Redirector<S> {
             return method_not_allowed();
         }
         let links = Arc::clone(&self.links.read().unwrap_or_else(PoisonError::into_inner));
-        let facts = Facts::read(head, peer);
+        let facts = Facts::read(head, self.edge.client(&head.headers, peer));
         let answer = decide(&links, &facts, head.uri.path(), now);
         let verdict = answer.verdict;
+        let unknown = verdict.outcome == Outcome::NotFound;
+        if unknown && !self.edge.admits_unknown(&facts.client_ip, now) {
+            self.metrics.limited_by("unknown_slugs");
+            self.count("rate_limited", started);
+            return too_many_requests();
+        }
         let (parent, tracestate) = facts::parent(&head.headers).unzip();
         let (context, span) = span::redirect(self.sampling, parent);
         let traceparent = context.traceparent();
@@ -89,12 +105,15 @@ impl<S: ClickSink> Redirector<S> {
 
         let latency = started.elapsed();
         let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);
-        let click = click::answered(key, &self.node, &facts, verdict, latency_us);
+        let mut click = click::answered(key, &self.node, &facts, verdict, latency_us);
+        let opted_out = verdict.link.is_some_and(|link| link.opt_out);
         let trace = TraceHeaders {
             traceparent: Some(traceparent.as_str()),
             tracestate: tracestate.flatten(),
         };
-        self.record(&click, trace);
+        if self.edge.shield(&mut click, Some(&facts.client_ip), opted_out, &self.metrics) {
+            self.record(&click, trace);
+        }
         if !span.is_none() {
             span.record("http.request.method", facts.method.as_str());
             span.record("http.response.status_code", verdict.status);
@@ -185,6 +204,15 @@ fn method_not_allowed() -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
+fn too_many_requests() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"too many unknown links\n")));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
     headers.insert(CACHE_CONTROL, NO_STORE);
     response
 }

@@ -24,7 +24,8 @@ use window::{End, Passed, Window};
 
 /// Most clicks on their way at once.
 const CLICKS_MAX: usize = 20_000;
-/// Most bytes on their way at once, a click more at most.
+/// Most bytes on their way at once, a click more at most; of a small outbox a quarter, so that most
+/// of it may give way.
 const BYTES_MAX: usize = 16 << 20;
 /// Between two marks while clicks are delivered: so much is sent again after a crash.
 const MARK_EVERY: Duration = Duration::from_millis(50);
@@ -207,6 +208,7 @@ struct Life<'a> {
     trouble: &'a Trouble,
     reader: Reader,
     window: Window,
+    bytes_max: usize,
     record: Vec<u8>,
     marked: u64,
     marked_at: Instant,
@@ -224,6 +226,7 @@ impl<'a> Life<'a> {
             trouble,
             reader,
             window: Window::new(start),
+            bytes_max: usize::try_from(outbox.bytes_max() / 4).unwrap_or(BYTES_MAX).min(BYTES_MAX),
             record: Vec::new(),
             marked: start,
             marked_at: Instant::now(),
@@ -282,7 +285,7 @@ impl<'a> Life<'a> {
         client: &impl Client,
         id: &mut impl FnMut(Print) -> Option<SchemaId>,
     ) -> Result<bool, Fault> {
-        while self.window.clicks() < CLICKS_MAX && self.window.bytes() < BYTES_MAX {
+        while self.window.clicks() < CLICKS_MAX && self.window.bytes() < self.bytes_max {
             let found = self.reader.read().map_err(|error| {
                 tracing::error!(%error, "the outbox cannot be read");
                 Fault::Disk
@@ -293,7 +296,11 @@ impl<'a> Life<'a> {
                 Found::Lost { number, clicks } => {
                     let code = Loss::OutboxCorrupt.code();
                     tracing::error!(code, number, clicks, "clicks cannot be read and are lost");
-                    self.window.pass(clicks, Loss::OutboxCorrupt);
+                    self.window.pass(clicks, End::Lost(Loss::OutboxCorrupt));
+                    continue;
+                }
+                Found::Dropped { clicks } => {
+                    self.window.pass(clicks, End::GivenUp);
                     continue;
                 }
             };

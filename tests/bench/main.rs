@@ -1,6 +1,6 @@
 //! `make bench`: how fast, how small and how soon, on a stack of its own, each figure against its bar.
 //!
-//! ONLY names the lines that are wanted, CLICKS and ROUNDS bound the run, PERF=1 shows where the
+//! ONLY names the lines that are wanted, CLICKS, ROUNDS, PAIRS and SECONDS bound the run, PERF=1 shows where the
 //! processors spend their time. Ours and the baselines take turns on one broker and one engine.
 
 mod agents;
@@ -16,6 +16,7 @@ mod naive;
 mod ours;
 mod places;
 mod plan;
+mod redirects;
 mod report;
 mod rival;
 mod round;
@@ -56,7 +57,8 @@ fn bench() -> Result<()> {
     for name in ENRICH.into_iter().filter(|name| plan.wants(name)) {
         enrich::compare(&plan, name)?;
     }
-    if plan.wants(DELAY) || BACKLOG.iter().any(|name| plan.wants(name)) {
+    let real = [&[DELAY][..], &BACKLOG, &redirects::ALL].concat();
+    if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
     Ok(())
@@ -80,6 +82,9 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
         let world = world("delay");
         let p99_ms = delay::p99_ms(&world, &Engine::of(&world.backends)?)?;
         println!("{}", line(DELAY, p99_ms, DELAY_MS));
+    }
+    if redirects::ALL.iter().any(|name| plan.wants(name)) {
+        redirects::run(plan, &stack)?;
     }
     if BACKLOG.iter().any(|name| plan.wants(name)) {
         Backlog::write(plan, world("backlog"), others(&stack)?)?.run()?;

@@ -1,8 +1,10 @@
 //! What a run is to do, by its environment.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+
+use super::redirects;
 
 /// The line of how soon a click is a row.
 pub const DELAY: &str = "click_to_row_p99_ms";
@@ -26,13 +28,17 @@ pub struct Plan {
     pub clicks: u64,
     /// Rounds of each kind.
     pub rounds: u64,
+    /// Pairs of windows of load, where two states of the redirect are compared.
+    pub pairs: u64,
+    /// Time of one such window.
+    pub window: Duration,
     /// Whether the first of our rounds is sampled.
     pub profiled: bool,
     began: Instant,
 }
 
 impl Plan {
-    /// ONLY, CLICKS, ROUNDS and PERF say it.
+    /// ONLY, CLICKS, ROUNDS, PAIRS, SECONDS and PERF say it.
     pub fn of_environment() -> Result<Self> {
         let text = |name: &str| std::env::var(name).unwrap_or_default();
         let number = |name: &str, otherwise| match text(name).as_str() {
@@ -42,13 +48,15 @@ impl Plan {
         let only: Vec<_> = text("ONLY").split([',', ' ']).map(str::to_owned).collect();
         let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
         for name in &only {
-            let all = [&[DELAY][..], &BACKLOG, &ENRICH].concat();
+            let all = [&[DELAY][..], &BACKLOG, &ENRICH, &redirects::ALL].concat();
             ensure!(all.contains(&name.as_str()), "ONLY={name} is none of {}", all.join(", "));
         }
         Ok(Self {
             only,
             clicks: number("CLICKS", 3_000_000)?.max(1),
             rounds: number("ROUNDS", 3)?.max(1),
+            pairs: number("PAIRS", 9)?.max(1),
+            window: Duration::from_secs(number("SECONDS", 5)?.max(1)),
             profiled: text("PERF") == "1",
             began: Instant::now(),
         })

@@ -150,6 +150,40 @@ fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it
     assert_eq!(logged(&world).len(), visits.len());
 }
 
+#[test]
+fn a_full_outbox_that_gives_up_the_oldest_delivers_the_newest_and_counts_each_lost_click() {
+    let world = World::new("gives_up");
+    world.setup();
+    let nobody = closed_port().to_string();
+    let small = [("CLICKTRAIL_OUTBOX_BYTES", "1048576"), ("CLICKTRAIL_OUTBOX_FULL", "oldest")];
+    let mut server = world.serve(LINKS, &[small[0], small[1], ("KAFKA_BROKERS", &nobody)]);
+    let (url, admin) = (server.url.clone(), server.admin.clone());
+    let lost = || {
+        metric(&admin, r#"clicktrail_producer_clicks_undelivered_total{code="outbox_full"}"#)
+            .unwrap_or(0.0)
+    };
+    let (mut visits, ()) = Visitors::default().during(&url, 4, Duration::ZERO, || {
+        until("clicks are given up", || (lost() > 3_000.0).then_some(()));
+    });
+    until("all is written", || {
+        (metric(&admin, "clicktrail_producer_queue_clicks")? == 0.0).then_some(())
+    });
+    let lost = lost();
+    server.crash();
+    let mut server = world.serve(LINKS, &small);
+    until_delivered(&mut server);
+    let books = server.stop().expect_code(0).summary("serve");
+    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    let log = logged(&world);
+    visits.sort_by_key(|visit| visit.answered);
+    #[expect(clippy::cast_precision_loss, reason = "a count of a test")]
+    let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count() as f64;
+    println!("{} visits, {lost} given up, {missing} missing in the log", visits.len());
+    assert!((missing - lost).abs() < 0.5, "{lost} counted as lost, {missing} are missing");
+    let newest = &visits[visits.len() - 500..];
+    assert!(newest.iter().all(|visit| log.contains_key(&visit.number)), "the newest are there");
+}
+
 /// A file system of its own, in memory; it goes when it goes.
 struct Mount<'a>(&'a std::path::Path);
 

@@ -37,7 +37,7 @@ fn click<'a>(
 fn each_answer_is_one_record_with_what_the_visitor_sent_and_got() {
     let world = World::new("redirect");
     world.setup();
-    let mut server = world.serve(LINKS, &[]);
+    let mut server = world.serve(LINKS, &[("CLICKTRAIL_PRIVACY_SIGNALS", "ignore")]);
     let sent = [
         ("Host", "Short.Example:8080"),
         ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),

@@ -12,7 +12,7 @@ use crate::bell::Bell;
 use crate::config::KafkaArgs;
 use crate::exit::Failure;
 use crate::metrics::Metrics;
-use crate::outbox::{Outbox, Print, Settings};
+use crate::outbox::{Full, Outbox, Print, Settings};
 use crate::publish::{self, PublishError, Publisher};
 use crate::registry;
 use crate::relay::{Parts, Relay, Trouble};
@@ -47,11 +47,16 @@ struct Target {
 }
 
 impl Delivery {
-    /// Opens the outbox of the command `name`. Neither broker nor registry need be up.
+    /// Opens the outbox of the command `name`, in which `full` says who gives way. Neither broker nor
+    /// registry need be up.
     ///
     /// # Errors
     /// A configuration failure.
-    pub fn open(args: &KafkaArgs, name: &str, metrics: &Metrics) -> Result<Self, Failure> {
+    pub fn open(
+        args: &KafkaArgs,
+        (name, full): (&str, Full),
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
         let bell = Arc::new(Bell::default());
         let target = Target {
             brokers: args.kafka_brokers.clone(),
@@ -62,6 +67,7 @@ impl Delivery {
         let first = target.connect(metrics, &bell).map_err(Failure::configuration)?;
         registry::check(&target.registry).map_err(Failure::configuration)?;
         let settings = Settings {
+            full,
             sync: args.outbox_sync,
             sync_every: Duration::from_millis(args.outbox_sync_ms),
             ..Settings::new(args.outbox_bytes, (args.queue_clicks.into(), args.queue_bytes))

@@ -18,14 +18,19 @@ use tokio_util::sync::CancellationToken;
 use crate::click::{self, ClientIp};
 use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
-use crate::combined::{self, Malformed};
+use crate::combined;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
 use crate::datum::DatumEncoder;
+use crate::day_keys::KeyRing;
+use crate::edge;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;
 use crate::links::Links;
-use crate::log_file::{LogFile, Read};
+use crate::log_file::{LogFile, Read, STDIN};
+use crate::log_line::{Line, Malformed};
 use crate::metrics::{Metrics, ResultLabel};
+use crate::nginx_json;
+use crate::outbox::Full;
 use crate::progress::Progress;
 use crate::publish::PublishError;
 use crate::registry;
@@ -43,11 +48,12 @@ const SHOWN_CHARS: usize = 160;
 pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     let stopped = shutdown::on_signal().map_err(Failure::invariant)?;
     let links = args.links.as_deref().map(read_links).transpose()?.unwrap_or_default();
-    for file in &args.files {
+    for file in args.files.iter().filter(|file| file.as_os_str() != STDIN) {
         LogFile::open(file).map_err(Failure::configuration)?;
     }
     let metrics = Metrics::default();
-    let delivery = Delivery::open(&args.kafka, "import", &metrics)?;
+    // An import may wait, so nothing gives way.
+    let delivery = Delivery::open(&args.kafka, ("import", Full::Newest), &metrics)?;
     let KafkaArgs { schema_registry_url, topic, .. } = &args.kafka;
     // Asked now, so that a wrong registry is told before anything is read.
     let asked = registry::id(schema_registry_url, topic, NEWEST, args.kafka.start_wait());
@@ -66,9 +72,11 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     topic.map_err(topic_failure)?;
     delivery.start()?;
     let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
+    let keys = args.privacy.keys(&args.kafka.outbox, &metrics).map_err(Failure::configuration)?;
     let import = Import {
         links,
         encoder,
+        keys,
         delivery,
         metrics,
         stopped,
@@ -108,12 +116,15 @@ fn topic_failure(error: PublishError) -> Failure {
 struct Books {
     lines: u64,
     clicks: u64,
+    /// Clicks that a privacy policy keeps from being recorded.
+    withheld: u64,
     malformed: u64,
 }
 
 struct Import {
     links: Links,
     encoder: DatumEncoder,
+    keys: KeyRing,
     delivery: Delivery,
     metrics: Metrics,
     stopped: CancellationToken,
@@ -132,7 +143,10 @@ impl Import {
     }
 
     fn file(&mut self, file: &Path, args: &ImportArgs, progress: &Progress) -> anyhow::Result<()> {
-        let ImportFormat::Combined = args.format;
+        let parse = match args.format {
+            ImportFormat::Combined => combined::parse,
+            ImportFormat::NginxJson => nginx_json::parse,
+        };
         let name = file.display().to_string();
         let mut log = LogFile::open(file)?;
         let mut ids = ImportIds::new(&args.source);
@@ -148,7 +162,7 @@ impl Import {
             self.books.lines += 1;
             let text = bytes.map(String::from_utf8_lossy).unwrap_or_default();
             let line = match bytes {
-                Some(_) => combined::parse(&text, now()),
+                Some(_) => parse(&text, now()),
                 None => Err(Malformed::TooLong),
             };
             match line {
@@ -164,13 +178,20 @@ impl Import {
         Ok(())
     }
 
-    fn click(&mut self, id: schemas::EventId, line: &combined::Line<'_>, args: &ImportArgs) {
+    fn click(&mut self, id: schemas::EventId, line: &Line<'_>, args: &ImportArgs) {
         self.books.clicks += 1;
         self.metrics.import_lines.get_or_create(&ResultLabel { result: "click" }).inc();
-        self.metrics.clicks_offered.inc();
         let client_ip = line.client_ip.map(ClientIp::new);
-        let link = self.links.named(None, &line.slug);
-        let click = click::imported(id, &args.source, line, client_ip.as_ref(), link);
+        let link = self.links.named(line.domain.as_deref(), &line.slug);
+        let mut click = click::imported(id, &args.source, line, link);
+        let shielded = (&mut click, client_ip.as_ref());
+        let opted_out = link.is_some_and(|link| link.opt_out);
+        let key = |day| self.keys.fetch(day);
+        if !edge::shield(args.privacy.privacy(), shielded, opted_out, key, &self.metrics) {
+            self.books.withheld += 1;
+            return;
+        }
+        self.metrics.clicks_offered.inc();
         match self.encoder.encode(&click, &mut self.record) {
             Ok(datum) => {
                 let go_on = || !self.stopped.is_cancelled();
@@ -229,7 +250,7 @@ impl Import {
         waiting: u64,
         read: anyhow::Result<()>,
     ) -> Result<Exit, Failure> {
-        let Books { lines, clicks, malformed } = self.books;
+        let Books { lines, clicks, withheld, malformed } = self.books;
         if let Some(more) = malformed.checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
             exit::warn(&format!("and {more} more malformed lines"));
         }
@@ -238,7 +259,7 @@ impl Import {
         let earlier = self.delivery.outbox.recovered().clicks;
         let delivered = self.metrics.clicks_delivered.get().saturating_sub(earlier);
         exit::say(&format!(
-            "import: lines={lines} clicks={clicks} malformed={malformed} delivered={delivered} waiting={waiting} undelivered={undelivered} seconds={:.1}",
+            "import: lines={lines} clicks={clicks} withheld={withheld} malformed={malformed} delivered={delivered} waiting={waiting} undelivered={undelivered} seconds={:.1}",
             self.started.elapsed().as_secs_f64(),
         ));
         read.map_err(Failure::configuration)?;

@@ -20,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
+use crate::collector::{self, Collector};
 use crate::config::ServeArgs;
 use crate::datum::DatumEncoder;
+use crate::day_keys::KeyRing;
 use crate::exit::{Exit, Failure};
-use crate::http::{self, Limits};
+use crate::http::{self, Services};
 use crate::metrics::{Metrics, OutcomeLabel, ResultLabel};
 use crate::outbox::Outbox;
 use crate::redirect::Redirector;
@@ -76,7 +78,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
     let metrics = Metrics::default();
-    let mut delivery = Delivery::open(&args.kafka, "serve", &metrics)?;
+    let mut delivery = Delivery::open(&args.kafka, ("serve", args.outbox_full), &metrics)?;
     delivery.start()?;
     let progress = Progress(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();
@@ -87,18 +89,17 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     };
     admin_port.spawn(admin::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
 
-    let redirector = redirector(args, exports, &delivery.outbox, &metrics)?;
+    let keys = keys(args, &metrics).await?;
+    admin_port.spawn(Arc::clone(&keys).run());
+    let redirector = redirector(args, exports, (&delivery.outbox, &keys), &metrics)?;
     redirector.set_links(links);
+    let collector = collector(args, &delivery.outbox, &keys, &metrics)?;
     let public = listen(public, args.listen)?;
-    let limits = Limits { connections_max: args.connections as usize, drain: DRAIN };
+    let limits = args.public.limits(args.connections, DRAIN);
+    let services =
+        Services { redirector: Arc::clone(&redirector), collector, metrics: metrics.clone() };
     let mut port = JoinSet::new();
-    port.spawn(http::run(
-        public,
-        Arc::clone(&redirector),
-        metrics.clone(),
-        limits,
-        shutdown.child_token(),
-    ));
+    port.spawn(http::run(public, services, limits, shutdown.child_token()));
     progress.reach(Stage::Serving);
     tracing::info!(
         listen = %args.listen, admin = %args.admin_listen, topic = %args.kafka.topic,
@@ -154,17 +155,54 @@ async fn finish(
     Ok(if undelivered > 0 { Exit::Unavailable } else { Exit::Done })
 }
 
+/// Today's keys for visitor ids and tomorrow's, before the first visitor comes.
+async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failure> {
+    let keys = args.privacy.keys(&args.kafka.outbox, metrics).map_err(Failure::configuration)?;
+    let keys = Arc::new(keys);
+    let ring = Arc::clone(&keys);
+    tokio::task::spawn_blocking(move || ring.refresh()).await.map_err(Failure::invariant)?;
+    Ok(keys)
+}
+
 fn redirector(
     args: &ServeArgs,
     exports: bool,
-    outbox: &Arc<Outbox>,
+    (outbox, keys): (&Arc<Outbox>, &Arc<KeyRing>),
     metrics: &Metrics,
 ) -> Result<Arc<Redirector<Arc<Outbox>>>, Failure> {
     let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
-    let node = args.node.clone().unwrap_or_else(host_name);
     let sampling = Sampling { exports, ratio: args.trace_sample };
     let outbox = Arc::clone(outbox);
-    Ok(Arc::new(Redirector::new(encoder, outbox, metrics.clone(), node, sampling)))
+    let redirector = Redirector::new(encoder, outbox, metrics.clone(), node(args), sampling);
+    let edge = args.public.edge(args.privacy.privacy(), Arc::clone(keys));
+    Ok(Arc::new(redirector.at(edge)))
+}
+
+/// The collector, where it has a token.
+fn collector(
+    args: &ServeArgs,
+    outbox: &Arc<Outbox>,
+    keys: &Arc<KeyRing>,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Collector>>, Failure> {
+    let Some(tokens) = args.public.tokens().map_err(Failure::configuration)? else {
+        return Ok(None);
+    };
+    let parts = collector::Parts {
+        tokens,
+        limits: args.public.collector_limits(),
+        outbox: Arc::clone(outbox),
+        encoder: DatumEncoder::new().map_err(Failure::invariant)?,
+        privacy: args.privacy.privacy(),
+        keys: Arc::clone(keys),
+        node: node(args),
+        metrics: metrics.clone(),
+    };
+    Ok(Some(Arc::new(Collector::new(parts))))
+}
+
+fn node(args: &ServeArgs) -> String {
+    args.node.clone().unwrap_or_else(host_name)
 }
 
 async fn reload_links(file: &Path, redirector: &Redirector<Arc<Outbox>>, metrics: &Metrics) {

@@ -7,6 +7,9 @@ use super::frame::Stored;
 use super::segment::{Frames, Print, Ready};
 use super::state::{Segment, Shared, lock};
 
+/// Most given-up clicks that are told at once: whoever hears of them counts them one by one.
+const DROPPED_MAX: u64 = 10_000;
+
 /// Reads the outbox once, in order, up to what is written.
 #[derive(Debug)]
 pub struct Reader {
@@ -43,8 +46,23 @@ pub enum Found<'a> {
         /// How many.
         clicks: u64,
     },
+    /// Clicks that were given up for newer ones, and are counted already, from this number on.
+    Dropped {
+        /// How many.
+        clicks: u64,
+    },
     /// Nothing yet.
     Nothing,
+}
+
+/// What a look at the disk says of the next click.
+enum Look {
+    /// It is not written yet.
+    Nothing,
+    /// It was given up, and so many in all.
+    Dropped(u64),
+    /// It is written; what holds it is open, if it can be read.
+    There,
 }
 
 impl Reader {
@@ -64,8 +82,14 @@ impl Reader {
     /// The disk's; asked again, it tries again.
     pub fn read(&mut self) -> io::Result<Found<'_>> {
         let bytes = loop {
-            if !self.look()? {
-                return Ok(Found::Nothing);
+            match self.look()? {
+                Look::There => {}
+                Look::Nothing => return Ok(Found::Nothing),
+                Look::Dropped(clicks) => {
+                    let clicks = clicks.min(DROPPED_MAX);
+                    self.number += clicks;
+                    return Ok(Found::Dropped { clicks });
+                }
             }
             let Some(open) = &mut self.open else { return Ok(self.lose()) };
             match open.frames.ready(open.segment.bytes)? {
@@ -83,28 +107,34 @@ impl Reader {
         Ok(Found::Click { number, print, stored })
     }
 
-    /// Opens what holds the next click, where it is not open. False if it is not written yet;
-    /// nothing is open when it is written and cannot be read.
-    fn look(&mut self) -> io::Result<bool> {
+    /// Opens what holds the next click, where it is not open.
+    fn look(&mut self) -> io::Result<Look> {
         if let Some(open) = &self.open
             && open.frames.offset < open.segment.bytes
         {
-            return Ok(true);
+            return Ok(Look::There);
         }
-        let disk = lock(&self.shared.disk);
+        let mut disk = lock(&self.shared.disk);
+        if let Some(clicks) = disk.dropped.from(self.number) {
+            self.open = None;
+            return Ok(Look::Dropped(clicks));
+        }
         let (written, holding) = (disk.written, disk.holding(self.number));
+        if let Some((segment, _)) = holding {
+            disk.begun = disk.begun.max(Some(segment.first));
+        }
         drop(disk);
         if self.number >= written {
-            return Ok(false);
+            return Ok(Look::Nothing);
         }
-        let Some((segment, next)) = holding else { return Ok(true) };
+        let Some((segment, next)) = holding else { return Ok(Look::There) };
         match &mut self.open {
             Some(open) if open.segment.first == segment.first => {
                 (open.segment, open.next) = (segment, next);
             }
             Some(_) | None => self.open = self.enter(segment, next)?,
         }
-        Ok(true)
+        Ok(Look::There)
     }
 
     /// Opens a segment at the next click; none if it cannot be found there.
@@ -129,6 +159,8 @@ impl Reader {
         let disk = lock(&self.shared.disk);
         let behind = disk.segments.iter().find(|segment| segment.first > self.number);
         let next = behind.map_or(disk.written, |segment| segment.first);
+        // What was given up is counted already.
+        let next = disk.dropped.behind(self.number).map_or(next, |dropped| dropped.min(next));
         drop(disk);
         let (number, clicks) = (self.number, next - self.number);
         self.number = next;

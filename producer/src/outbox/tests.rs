@@ -41,6 +41,26 @@ impl Fixture {
     }
 }
 
+/// What a power loss now would leave of an outbox: what was synced, and of what was only written
+/// nothing. Says how many clicks were called synced.
+fn after_power_loss(fixture: &Fixture, outbox: &Outbox) -> (TempDir, u64) {
+    let disk = lock(&outbox.shared.disk);
+    let (synced, lengths) = (disk.synced, disk.synced_lengths.clone());
+    drop(disk);
+    let copy = fixture.copy();
+    for first in segment::list(copy.path()).unwrap() {
+        let path = segment::path(copy.path(), first);
+        match lengths.iter().find(|(synced, _)| *synced == first) {
+            Some((_, length)) => {
+                let file = OpenOptions::new().write(true).open(path).unwrap();
+                file.set_len(*length).unwrap();
+            }
+            None => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    (copy, synced)
+}
+
 /// The click with this number: a kilobyte and its trace.
 fn click(number: u64) -> Vec<u8> {
     number.to_le_bytes().repeat(128)
@@ -71,6 +91,7 @@ fn read(outbox: &Outbox) -> (Vec<u64>, u64) {
         match reader.read().unwrap() {
             Found::Nothing => return (read, lost),
             Found::Lost { clicks, .. } => lost += clicks,
+            Found::Dropped { .. } => {}
             Found::Click { number, stored, print } => {
                 let said = u64::from_le_bytes(*stored.datum.first_chunk().unwrap());
                 assert_eq!(stored.datum, click(said));
@@ -237,27 +258,102 @@ fn after_a_power_loss_everything_that_was_called_synced_is_there() {
         for start in (0..400).step_by(40) {
             offer(&outbox, start..start + 40);
             std::thread::sleep(Duration::from_millis(3));
-            // The disk keeps what was synced, and of what was only written nothing.
-            let disk = lock(&outbox.shared.disk);
-            let (synced, lengths) = (disk.synced, disk.synced_lengths.clone());
-            drop(disk);
-            let copy = fixture.copy();
-            for first in segment::list(copy.path()).unwrap() {
-                let path = segment::path(copy.path(), first);
-                match lengths.iter().find(|(synced, _)| *synced == first) {
-                    Some((_, length)) => {
-                        let file = OpenOptions::new().write(true).open(path).unwrap();
-                        file.set_len(*length).unwrap();
-                    }
-                    None => std::fs::remove_file(path).unwrap(),
-                }
-            }
+            let (copy, synced) = after_power_loss(&fixture, &outbox);
             let reopened = fixture.open_in(copy.path());
             let (read, lost) = read(&reopened);
             assert_eq!((read, lost), (numbers(0..synced), 0), "{sync:?} after {start}");
         }
         until("the last is synced", || outbox.synced() == 400);
     }
+}
+
+#[tokio::test]
+async fn after_a_power_loss_every_batch_that_was_called_durable_is_there() {
+    for sync in [Sync::Always, Sync::Group] {
+        let mut fixture = Fixture::new(sync);
+        fixture.settings.sync_every = Duration::from_millis(5);
+        let outbox = fixture.open();
+        for start in (0..400).step_by(40) {
+            let mut batch = Batch::default();
+            for number in start..start + 40 {
+                let traceparent = format!("00-{number}");
+                let trace = TraceHeaders { traceparent: Some(&traceparent), tracestate: None };
+                assert!(batch.push(&click(number), trace));
+            }
+            outbox.durable(outbox.offer_all(&batch).unwrap()).await.unwrap();
+            let (copy, _) = after_power_loss(&fixture, &outbox);
+            let reopened = fixture.open_in(copy.path());
+            assert_eq!(read(&reopened), (numbers(0..start + 40), 0), "{sync:?} after {start}");
+        }
+    }
+}
+
+#[test]
+fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
+    let mut fixture = Fixture::new(Sync::Os);
+    fixture.settings.full = Full::Oldest;
+    let outbox = fixture.open();
+    // The relay has begun to read: what it may have sent stays.
+    offer(&outbox, 0..100);
+    until("the first are written", || fixture.metrics.queue_clicks.get() == 0);
+    let mut relay = outbox.reader();
+    let Found::Click { number: 0, .. } = relay.read().unwrap() else { panic!() };
+    for start in (100..3_000).step_by(100) {
+        offer(&outbox, start..start + 100);
+        until("all is written", || fixture.metrics.queue_clicks.get() == 0);
+        let used = bytes_on_disk(fixture.folder.path());
+        assert!(used <= BYTES_MIN, "{used} of {BYTES_MIN} bytes");
+        assert_eq!(fixture.metrics.outbox_bytes.get(), signed(used));
+    }
+    let lost = fixture.metrics.undelivered();
+    let waiting = outbox.waiting();
+    assert!(lost > 1_500 && waiting + lost == 3_000, "{lost} lost, {waiting} wait");
+    assert_eq!(fixture.metrics.outbox_clicks.get(), signed(waiting));
+    // A reader that was there before passes over the gap as one that comes after it does.
+    let (mut after, mut dropped) = (1, 0);
+    loop {
+        match relay.read().unwrap() {
+            Found::Nothing => break,
+            Found::Click { .. } => after += 1,
+            Found::Dropped { clicks } => dropped += clicks,
+            Found::Lost { .. } => panic!("a click is taken for one that cannot be read"),
+        }
+    }
+    assert_eq!((after, dropped), (waiting, lost));
+    let (first, nothing) = read(&outbox);
+    assert_eq!((first.len() as u64, nothing), (waiting, 0));
+    assert!(first.starts_with(&numbers(0..40)) && first.ends_with(&numbers(2_500..3_000)));
+    drop(outbox);
+    // The next process knows what was given up and counts nothing twice.
+    let next = Metrics::default();
+    let settings = fixture.settings;
+    let outbox =
+        Outbox::open(fixture.folder.path(), settings, SCHEMA, &next, Arc::default()).unwrap();
+    assert_eq!(outbox.recovered().clicks, waiting);
+    assert_eq!(read(&outbox), (first, 0));
+    outbox.delivered(3_000);
+    assert_eq!((outbox.waiting(), next.outbox_clicks.get(), next.undelivered()), (0, 0, 0));
+    assert_eq!(std::fs::read_to_string(fixture.folder.path().join("dropped")).unwrap(), "");
+}
+
+#[test]
+fn what_an_earlier_process_delivered_in_part_is_not_given_up() {
+    let mut fixture = Fixture::new(Sync::Os);
+    fixture.settings.full = Full::Oldest;
+    let outbox = fixture.open();
+    offer(&outbox, 0..100);
+    outbox.close();
+    outbox.delivered(10);
+    drop(outbox);
+    let outbox = fixture.open();
+    for start in (100..3_000).step_by(100) {
+        offer(&outbox, start..start + 100);
+        until("all is written", || fixture.metrics.queue_clicks.get() == 0);
+    }
+    let (read, unreadable) = read(&outbox);
+    let lost = fixture.metrics.undelivered();
+    assert_eq!((read[0], unreadable, read.len() as u64 + lost), (10, 0, 2_990));
+    assert_eq!(outbox.waiting(), read.len() as u64);
 }
 
 #[test]

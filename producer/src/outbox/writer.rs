@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Sync;
 use super::segment::{self, HEADER};
 use super::state::{Segment, Shared, lock, signed};
+use super::{Full, Sync};
 use crate::sink::Loss;
 
 /// How long a click waits for others, so that not each is a write of its own.
@@ -53,6 +53,8 @@ impl Writer {
         let mut group = Group::default();
         while take(&self.shared, &mut group) {
             self.write(&group);
+            lock(&self.shared.disk).settled += group.lengths.len() as u64;
+            self.shared.tell();
             let mut queue = lock(&self.shared.queue);
             queue.clicks -= group.lengths.len() as u64;
             queue.bytes -= group.frames.len() as u64;
@@ -63,7 +65,7 @@ impl Writer {
             group.lengths.clear();
         }
         lock(&self.shared.disk).closed = true;
-        self.shared.changed.notify_all();
+        self.shared.tell();
         self.shared.bell.ring();
     }
 
@@ -77,7 +79,7 @@ impl Writer {
             self.shared.failing.store(failed.is_some(), Ordering::Relaxed);
             if let Some(error) = failed {
                 // What follows would only fail again; the next group tries anew.
-                self.lose(lengths.len() as u64, &error);
+                self.lose((lengths.len() as u64, group.lengths.len() as u64), &error);
                 break;
             }
         }
@@ -100,6 +102,10 @@ impl Writer {
         let (_, fitting) = whole(lengths, usize::try_from(room).unwrap_or(usize::MAX));
         // At least one, however large.
         let fitting = fitting.max(lengths[0]);
+        if let Err(error) = make_room(&self.shared, fitting as u64) {
+            self.tail = Some(tail);
+            return (0, 0, Some(error));
+        }
         let (taken, failed) = write_some(&tail.file, &bytes[..fitting]);
         let (clicks, kept) = whole(lengths, taken);
         tail.bytes += kept as u64;
@@ -135,8 +141,13 @@ impl Writer {
         self.shared.bell.ring();
     }
 
-    fn lose(&mut self, clicks: u64, error: &io::Error) {
+    /// Counts the last `clicks` of a group as lost.
+    fn lose(&mut self, (clicks, group): (u64, u64), error: &io::Error) {
         self.shared.metrics.lost_many(Loss::OutboxDisk, clicks);
+        let mut disk = lock(&self.shared.disk);
+        let end = disk.settled + group;
+        disk.lose(end - clicks..end);
+        drop(disk);
         if self.warned.is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
             self.warned = Some(Instant::now());
             let undelivered = self.shared.metrics.undelivered();
@@ -181,6 +192,31 @@ fn roll(shared: &Shared) -> io::Result<Tail> {
     disk.segments.push_back(Segment { first, bytes: HEADER });
     disk.named = true;
     Ok(Tail { file, bytes: HEADER })
+}
+
+/// Gives up the oldest clicks until so many bytes have room, where the operator says so.
+fn make_room(shared: &Shared, bytes: u64) -> io::Result<()> {
+    let bound = shared.settings.bytes;
+    // The next file has a header.
+    while shared.settings.full == Full::Oldest
+        && shared.used.load(Ordering::Relaxed) + bytes + HEADER > bound
+    {
+        let mut disk = lock(&shared.disk);
+        let given_up = disk.give_up();
+        let dropped = disk.dropped.clone();
+        drop(disk);
+        // Everything is on its way.
+        let (segment, clicks) = given_up.ok_or(io::ErrorKind::StorageFull)?;
+        let code = Loss::OutboxFull.code();
+        tracing::error!(code, clicks, "the oldest clicks give way to newer ones and are lost");
+        shared.metrics.lost_many(Loss::OutboxFull, clicks);
+        shared.metrics.outbox_clicks.dec_by(signed(clicks));
+        dropped.write(&shared.folder)?;
+        std::fs::remove_file(segment::path(&shared.folder, segment.first))?;
+        shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
+        shared.metrics.outbox_bytes.dec_by(signed(segment.bytes));
+    }
+    Ok(())
 }
 
 /// As many frames as end within `bytes`, and where they end.
@@ -257,11 +293,12 @@ fn sync(shared: &Shared) {
             // Tried again with the next group. Whether the system still has the bytes is not known.
             disk.dirty.extend(files);
             disk.named |= named;
+            disk.sync_failures += 1;
             drop(disk);
             shared.metrics.outbox_sync_failures.inc();
             shared.failing.store(true, Ordering::Relaxed);
             tracing::error!(code = "outbox_sync", %error, "clicks may not survive a power loss");
         }
     }
-    shared.changed.notify_all();
+    shared.tell();
 }

@@ -30,6 +30,8 @@ pub enum End {
     Delivered,
     /// It was never to be delivered.
     Lost(Loss),
+    /// As that, and counted already.
+    GivenUp,
 }
 
 /// What the start moved over.
@@ -88,17 +90,18 @@ impl Window {
             match first.end {
                 Some(End::Lost(loss)) => self.passed.lost.push(loss),
                 Some(End::Delivered) | None => self.passed.delivered += 1,
+                Some(End::GivenUp) => {}
             }
         }
         Some(taken_ms)
     }
 
     /// Passes over `clicks` numbers that nobody can send.
-    pub fn pass(&mut self, clicks: u64, loss: Loss) {
+    pub fn pass(&mut self, clicks: u64, end: End) {
         for _ in 0..clicks {
             let number = self.start + self.clicks.len() as u64;
             self.sent(0, 0);
-            self.done(number, End::Lost(loss));
+            self.done(number, end);
         }
     }
 
@@ -138,15 +141,16 @@ mod tests {
     fn what_was_lost_is_passed_over_in_its_place() {
         let mut window = Window::new(5);
         window.sent(1, 10);
-        window.pass(3, Loss::OutboxCorrupt);
+        window.pass(3, End::Lost(Loss::OutboxCorrupt));
+        window.pass(2, End::GivenUp);
         window.sent(2, 10);
-        assert_eq!((window.start(), window.clicks()), (5, 5));
+        assert_eq!((window.start(), window.clicks()), (5, 7));
         assert_eq!(window.passed(), Passed::default());
         window.done(5, End::Delivered);
-        assert_eq!((window.start(), window.oldest_ms()), (9, Some(2)));
+        assert_eq!((window.start(), window.oldest_ms()), (11, Some(2)));
         let lost = vec![Loss::OutboxCorrupt; 3];
         assert_eq!(window.passed(), Passed { delivered: 1, lost });
         assert_eq!(window.done(4, End::Delivered), None);
-        assert_eq!(window.done(10, End::Delivered), None);
+        assert_eq!(window.done(12, End::Delivered), None);
     }
 }

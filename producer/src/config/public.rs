@@ -1,0 +1,170 @@
+//! Settings of what the public port believes, records and allows.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::collector::{self, Tokens};
+use crate::day_keys::{KeyFolder, KeyRing};
+use crate::edge::Edge;
+use crate::http;
+use crate::limiter::Limiter;
+use crate::metrics::Metrics;
+use crate::privacy::{AddressPolicy, Policy, Privacy};
+use crate::proxies::{Networks, Proxies, ProxyHeader};
+
+/// What a record says of its visitor.
+#[derive(Debug, Clone, Args)]
+pub struct PrivacyArgs {
+    /// A click whose visitor sends `Sec-GPC: 1` or `DNT: 1` is recorded as any other, without
+    /// address, visitor id, agent and referrer, or only counted
+    #[arg(
+        long,
+        env = "CLICKTRAIL_PRIVACY_SIGNALS",
+        default_value = "strip",
+        value_name = "POLICY"
+    )]
+    privacy_signals: Policy,
+    /// The same of a click on a link with "opt_out": true
+    #[arg(long, env = "CLICKTRAIL_PRIVACY_LINKS", default_value = "strip", value_name = "POLICY")]
+    privacy_links: Policy,
+    /// How much of the client's address every other record carries: all, its network (/24, /48), or
+    /// nothing
+    #[arg(long, env = "CLICKTRAIL_CLIENT_ADDRESS", default_value = "full", value_name = "POLICY")]
+    client_address: AddressPolicy,
+    /// Folder of the daily keys for visitor ids [default: visitor-keys in the folder of the outbox]
+    #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER")]
+    visitor_keys: Option<PathBuf>,
+}
+
+impl PrivacyArgs {
+    /// The policies.
+    pub fn privacy(&self) -> Privacy {
+        Privacy {
+            signals: self.privacy_signals,
+            links: self.privacy_links,
+            address: self.client_address,
+        }
+    }
+
+    /// The keys, for whoever has his outbox there.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn keys(&self, outbox: &Path, metrics: &Metrics) -> anyhow::Result<KeyRing> {
+        let folder = keys_folder(self.visitor_keys.as_deref(), outbox)?;
+        Ok(KeyRing::new(folder, metrics.clone()))
+    }
+}
+
+/// The folder of keys, where it was said or beside the outbox.
+///
+/// # Errors
+/// It cannot be made.
+pub fn keys_folder(said: Option<&Path>, outbox: &Path) -> anyhow::Result<KeyFolder> {
+    let folder = said.map_or_else(|| outbox.join("visitor-keys"), Path::to_owned);
+    KeyFolder::open(&folder).with_context(|| format!("visitor keys {}", folder.display()))
+}
+
+/// What the public port believes and allows.
+#[derive(Debug, Clone, Args)]
+pub struct PublicArgs {
+    /// Networks of the proxies whose word about a client's address is believed, comma-separated
+    /// [default: nobody]
+    #[arg(
+        long,
+        env = "CLICKTRAIL_TRUSTED_PROXIES",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
+    trusted_proxies: Networks,
+    /// The header in which they say it; any other is ignored
+    #[arg(
+        long,
+        env = "CLICKTRAIL_PROXY_HEADER",
+        default_value = "x-forwarded-for",
+        value_name = "NAME"
+    )]
+    proxy_header: ProxyHeader,
+    /// Most bytes of a request's head; a longer one is answered 431
+    #[arg(long, env = "CLICKTRAIL_HEAD_BYTES", default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(8_192..=1_048_576))]
+    head_bytes: u32,
+    /// Seconds in which a head must have come, counted from the connection's start or the last
+    /// answer: so long a connection may be idle
+    #[arg(long, env = "CLICKTRAIL_HEAD_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    head_seconds: u32,
+    /// Seconds after which a connection that takes no more of its answers is cut
+    #[arg(long, env = "CLICKTRAIL_WRITE_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    write_seconds: u32,
+    /// Most requests a minute, and at once, by which one client (an IPv4 address, a /64 of IPv6) is
+    /// told that a slug is unknown; more are answered 429 and are no clicks. 0: no limit
+    #[arg(long, env = "CLICKTRAIL_UNKNOWN_SLUGS", default_value_t = 600, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    unknown_slugs: u32,
+    /// Bearer token of POST /v1/clicks; without one the collector is off
+    #[arg(
+        long,
+        env = "CLICKTRAIL_COLLECTOR_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        conflicts_with = "collector_token_file"
+    )]
+    collector_token: Option<Tokens>,
+    /// File that holds it; each line is a token that is good
+    #[arg(long, env = "CLICKTRAIL_COLLECTOR_TOKEN_FILE", value_name = "FILE")]
+    collector_token_file: Option<PathBuf>,
+    /// Most bytes of a request to the collector, packed and unpacked
+    #[arg(long, env = "CLICKTRAIL_BODY_BYTES", default_value_t = 1_048_576, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_024..=67_108_864))]
+    body_bytes: u32,
+    /// Seconds in which a body must have come
+    #[arg(long, env = "CLICKTRAIL_BODY_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    body_seconds: u32,
+    /// Most records of a request to the collector
+    #[arg(long, env = "CLICKTRAIL_BODY_RECORDS", default_value_t = 1_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    body_records: u32,
+}
+
+impl PublicArgs {
+    /// What is known of clients.
+    pub fn edge(&self, privacy: Privacy, keys: Arc<KeyRing>) -> Edge {
+        let proxies = Proxies { trusted: self.trusted_proxies.clone(), header: self.proxy_header };
+        let unknown = (self.unknown_slugs > 0).then(|| Arc::new(Limiter::new(self.unknown_slugs)));
+        Edge { proxies, privacy, keys: Some(keys), unknown }
+    }
+
+    /// Limits of connections; at most so many at once.
+    pub fn limits(&self, connections_max: u32, drain: Duration) -> http::Limits {
+        http::Limits {
+            connections_max: connections_max as usize,
+            head_bytes: self.head_bytes as usize,
+            head: Duration::from_secs(self.head_seconds.into()),
+            write: Duration::from_secs(self.write_seconds.into()),
+            drain,
+        }
+    }
+
+    /// Limits of what the collector takes.
+    pub fn collector_limits(&self) -> collector::Limits {
+        collector::Limits {
+            bytes: self.body_bytes as usize,
+            time: Duration::from_secs(self.body_seconds.into()),
+            records: self.body_records as usize,
+        }
+    }
+
+    /// The collector's tokens; none where it is off.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds something that is no token.
+    pub fn tokens(&self) -> anyhow::Result<Option<Tokens>> {
+        let Some(file) = &self.collector_token_file else {
+            return Ok(self.collector_token.clone());
+        };
+        let name = || format!("collector token {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(name)?;
+        text.parse::<Tokens>().map_err(anyhow::Error::msg).with_context(name).map(Some)
+    }
+}

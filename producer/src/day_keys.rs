@@ -1,0 +1,192 @@
+#![expect(clippy::disallowed_methods, reason = "which day it is, is read here")]
+//! The random keys of the days, by which visitors are told apart.
+//!
+//! A store keeps them, a ring holds those in memory that a redirect may need: it is filled beside
+//! the requests, and asking it never waits. Whoever may wait can have the key of any day.
+
+mod folder;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+pub use folder::{KeyFolder, day_name, parse_day};
+
+use crate::metrics::Metrics;
+use crate::visitor::{Day, DayKey};
+
+/// Between two looks at the store: so long after a key was forgotten it may still be used.
+const LOOK: Duration = Duration::from_secs(60);
+/// Most keys in memory; the days of an import beyond it are read again.
+const KEYS_MAX: usize = 64;
+const DAY_SECONDS: u64 = 86_400;
+
+/// Where keys are kept. It may wait.
+pub trait KeyStore: Debug + Send + Sync + 'static {
+    /// The key of a day; made where there is none, by whoever comes first.
+    ///
+    /// # Errors
+    /// The store's.
+    fn day_key(&self, day: Day) -> io::Result<DayKey>;
+
+    /// Deletes the key of a day; false if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    fn forget_day(&self, day: Day) -> io::Result<bool>;
+
+    /// The days that have a key, in order.
+    ///
+    /// # Errors
+    /// The store's.
+    fn days(&self) -> io::Result<Vec<Day>>;
+}
+
+/// Keys in memory.
+pub trait DayKeys: Debug + Send + Sync {
+    /// The key of a day if it is in memory: that of today and of tomorrow, as a rule. Never waits.
+    fn key(&self, day: Day) -> Option<DayKey>;
+}
+
+/// Keys in memory, and the store behind them.
+#[derive(Debug)]
+pub struct KeyRing {
+    store: Box<dyn KeyStore>,
+    keys: RwLock<BTreeMap<Day, DayKey>>,
+    metrics: Metrics,
+}
+
+impl KeyRing {
+    /// A ring without a key.
+    pub fn new(store: impl KeyStore, metrics: Metrics) -> Self {
+        Self { store: Box::new(store), keys: RwLock::default(), metrics }
+    }
+
+    /// Takes today's key and tomorrow's from the store, and leaves those of other days. Waits.
+    /// A key that the store does not give stays as it is in memory.
+    pub fn refresh(&self) {
+        self.refresh_on(today());
+    }
+
+    fn refresh_on(&self, today: Day) {
+        let days = [today, today + 1];
+        let found: Vec<_> = days.iter().filter_map(|day| Some((*day, self.ask(*day)?))).collect();
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|day, _| days.contains(day));
+        keys.extend(found);
+        self.metrics.visitor_keys.set(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+    }
+
+    /// The key of any day. Waits for the store when it is not in memory.
+    pub fn fetch(&self, day: Day) -> Option<DayKey> {
+        if let Some(key) = self.key(day) {
+            return Some(key);
+        }
+        let key = self.ask(day)?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= KEYS_MAX {
+            let today = today();
+            keys.retain(|held, _| *held >= today);
+        }
+        keys.insert(day, key);
+        Some(key)
+    }
+
+    /// Looks at the store again and again; aborted at the end.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let ring = Arc::clone(&self);
+            if tokio::task::spawn_blocking(move || ring.refresh()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ask(&self, day: Day) -> Option<DayKey> {
+        match self.store.day_key(day) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.metrics.visitor_key_failures.inc();
+                tracing::error!(code = "visitor_key", day, %error, "clicks have no visitor id");
+                None
+            }
+        }
+    }
+}
+
+impl DayKeys for KeyRing {
+    fn key(&self, day: Day) -> Option<DayKey> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(&day).copied()
+    }
+}
+
+/// The UTC day that it is.
+pub fn today() -> Day {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs() / DAY_SECONDS).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Keys that say their day and how often it was asked for; or nothing.
+    #[derive(Debug, Default)]
+    struct Script {
+        down: Arc<Mutex<bool>>,
+        asked: Mutex<u8>,
+    }
+
+    impl KeyStore for Script {
+        fn day_key(&self, day: Day) -> io::Result<DayKey> {
+            if *self.down.lock().unwrap() {
+                return Err(io::Error::other("down"));
+            }
+            let mut asked = self.asked.lock().unwrap();
+            *asked += 1;
+            let mut key = [*asked; 32];
+            key[0] = u8::try_from(day).unwrap();
+            Ok(key)
+        }
+
+        fn forget_day(&self, _: Day) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn days(&self) -> io::Result<Vec<Day>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn todays_key_and_tomorrows_are_in_memory_and_asking_never_asks_the_store() {
+        let store = Script::default();
+        let down = Arc::clone(&store.down);
+        let ring = KeyRing::new(store, Metrics::default());
+        assert_eq!(ring.key(7), None);
+        ring.refresh_on(7);
+        let (today, tomorrow) = (ring.key(7).unwrap(), ring.key(8).unwrap());
+        assert_eq!((today[0], tomorrow[0], ring.key(6)), (7, 8, None));
+        // Midnight passes while the store is away: what is in memory goes on.
+        *down.lock().unwrap() = true;
+        ring.refresh_on(8);
+        assert_eq!((ring.key(7), ring.key(8), ring.key(9)), (None, Some(tomorrow), None));
+        assert_eq!(ring.metrics.visitor_key_failures.get(), 2);
+        assert_eq!(ring.fetch(3), None);
+    }
+
+    #[test]
+    fn any_day_can_be_fetched_and_memory_stays_bounded() {
+        let ring = KeyRing::new(Script::default(), Metrics::default());
+        for day in 0..200 {
+            let key = ring.fetch(day).unwrap();
+            assert_eq!((i64::from(key[0]), ring.key(day)), (day, Some(key)));
+            assert!(ring.keys.read().unwrap().len() <= KEYS_MAX);
+        }
+    }
+}

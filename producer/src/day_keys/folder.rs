@@ -1,0 +1,170 @@
+//! Keys in a folder: a file of 32 random bytes a day, which only its owner may read.
+//!
+//! Processes may share it: a key is made whole beside its name and linked to it, so all of them read
+//! the one that came first. Deleting a file forgets the key.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::Offset;
+
+use super::KeyStore;
+use crate::visitor::{Day, DayKey};
+
+const SUFFIX: &str = ".key";
+const DAY_SECONDS: i64 = 86_400;
+
+/// A folder of keys.
+#[derive(Debug, Clone)]
+pub struct KeyFolder(PathBuf);
+
+impl KeyFolder {
+    /// Opens a folder, and makes it where it is not there.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        Ok(Self(folder.to_owned()))
+    }
+
+    fn path(&self, day: Day) -> PathBuf {
+        self.0.join(format!("{}{SUFFIX}", day_name(day)))
+    }
+
+    fn make(&self, day: Day) -> io::Result<()> {
+        let mut key = DayKey::default();
+        getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+        let half = self.0.join(format!("{}.{}.half", day_name(day), uuid::Uuid::new_v4().simple()));
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&half)?;
+        let made = file.write_all(&key).and_then(|()| file.sync_all());
+        let linked = made.and_then(|()| std::fs::hard_link(&half, self.path(day)));
+        std::fs::remove_file(&half)?;
+        match linked {
+            // Somebody else came first.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked.and_then(|()| File::open(&self.0)?.sync_all()),
+        }
+    }
+}
+
+impl KeyStore for KeyFolder {
+    fn day_key(&self, day: Day) -> io::Result<DayKey> {
+        let path = self.path(day);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make(day)?;
+                std::fs::read(&path)?
+            }
+            read => read?,
+        };
+        let wrong = |_| io::Error::other(format!("{} is no key of 32 bytes", path.display()));
+        DayKey::try_from(bytes.as_slice()).map_err(wrong)
+    }
+
+    fn forget_day(&self, day: Day) -> io::Result<bool> {
+        match std::fs::remove_file(self.path(day)) {
+            Ok(()) => File::open(&self.0)?.sync_all().map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn days(&self) -> io::Result<Vec<Day>> {
+        let mut days = Vec::new();
+        for entry in std::fs::read_dir(&self.0)? {
+            let file = entry?.file_name();
+            let stem = file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
+            days.extend(stem.and_then(|stem| parse_day(stem).ok()));
+        }
+        days.sort_unstable();
+        Ok(days)
+    }
+}
+
+/// A day as people write it: `2026-11-26`.
+pub fn day_name(day: Day) -> String {
+    let start = day.checked_mul(DAY_SECONDS).and_then(|second| Timestamp::from_second(second).ok());
+    start.unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%d").to_string()
+}
+
+/// The day that such a text names.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_day(text: &str) -> Result<Day, String> {
+    let date = text.parse::<Date>().ok().filter(|date| date.to_string() == text);
+    let start = date.and_then(|date| Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok());
+    let start = start.ok_or_else(|| format!("{text:?} is no day such as 2026-11-26"))?;
+    Ok(start.as_second().div_euclid(DAY_SECONDS))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_stays_the_same_until_it_is_forgotten_and_is_never_the_same_again() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(&place.path().join("keys")).unwrap();
+        let key = folder.day_key(20_000).unwrap();
+        assert_eq!(folder.day_key(20_000).unwrap(), key);
+        assert_ne!(folder.day_key(20_001).unwrap(), key);
+        assert_eq!(folder.days().unwrap(), [20_000, 20_001]);
+        assert!(folder.forget_day(20_000).unwrap());
+        assert!(!folder.forget_day(20_000).unwrap());
+        assert_eq!(folder.days().unwrap(), [20_001]);
+        assert_ne!(folder.day_key(20_000).unwrap(), key);
+    }
+
+    #[test]
+    fn only_the_owner_may_read_a_key_and_nothing_else_is_left() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(&place.path().join("keys")).unwrap();
+        folder.day_key(20_783).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder.0), 0o700);
+        let files: Vec<_> = std::fs::read_dir(&folder.0).unwrap().map(|it| it.unwrap()).collect();
+        assert_eq!(files.len(), 1);
+        assert_eq!(
+            (files[0].file_name().to_str(), mode(&files[0].path())),
+            (Some("2026-11-26.key"), 0o600)
+        );
+    }
+
+    #[test]
+    fn whoever_comes_first_makes_the_key_for_all() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(place.path()).unwrap();
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| folder.day_key(5).unwrap())).collect();
+            all.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+    }
+
+    #[test]
+    fn a_file_of_another_length_is_no_key() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(place.path()).unwrap();
+        std::fs::write(folder.path(5), b"short").unwrap();
+        assert!(folder.day_key(5).unwrap_err().to_string().contains("1970-01-06.key"));
+    }
+
+    #[test]
+    fn days_are_written_as_people_write_them() {
+        for (day, text) in [(0, "1970-01-01"), (20_783, "2026-11-26"), (-1, "1969-12-31")] {
+            assert_eq!((day_name(day).as_str(), parse_day(text)), (text, Ok(day)));
+        }
+        for text in ["", "2026-11-31", "26.11.2026", "2026-11-26T01:00", "20261126"] {
+            assert!(parse_day(text).is_err(), "{text}");
+        }
+    }
+}

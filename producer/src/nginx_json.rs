@@ -1,0 +1,233 @@
+//! One line of an access log that nginx writes as JSON.
+//!
+//! Pure. The format to set in nginx; further fields are passed over:
+//!
+//! ```text
+//! log_format clicktrail escape=json '{"msec":"$msec","remote_addr":"$remote_addr",'
+//!   '"host":"$host","scheme":"$scheme","request_method":"$request_method",'
+//!   '"request_uri":"$request_uri","server_protocol":"$server_protocol","status":"$status",'
+//!   '"http_referer":"$http_referer","http_user_agent":"$http_user_agent",'
+//!   '"http_accept_language":"$http_accept_language","http_dnt":"$http_dnt",'
+//!   '"http_sec_gpc":"$http_sec_gpc"}';
+//! ```
+//!
+//! `msec` may be left out where there is a `time_iso8601`, which knows no milliseconds.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::log_line::{self, Line, Malformed, target_parts};
+
+/// Each variable by its own name. Numbers may stand bare.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, default)]
+    msec: Text<'a>,
+    #[serde(borrow, default)]
+    time_iso8601: Text<'a>,
+    #[serde(borrow, default)]
+    remote_addr: Text<'a>,
+    #[serde(borrow, default)]
+    host: Text<'a>,
+    #[serde(borrow, default)]
+    scheme: Text<'a>,
+    #[serde(borrow, default)]
+    request_method: Text<'a>,
+    #[serde(borrow, default)]
+    request_uri: Text<'a>,
+    #[serde(borrow, default)]
+    server_protocol: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    #[serde(borrow, default)]
+    http_referer: Text<'a>,
+    #[serde(borrow, default)]
+    http_user_agent: Text<'a>,
+    #[serde(borrow, default)]
+    http_accept_language: Text<'a>,
+    #[serde(borrow, default)]
+    http_dnt: Text<'a>,
+    #[serde(borrow, default)]
+    http_sec_gpc: Text<'a>,
+}
+
+/// The value of a variable.
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Text<'a> {
+    #[serde(borrow)]
+    Words(Cow<'a, str>),
+    Number(serde_json::Number),
+    #[default]
+    Nothing,
+}
+
+impl<'a> Text<'a> {
+    /// None where nginx had no value.
+    fn some(self) -> Option<Cow<'a, str>> {
+        let text = match self {
+            Self::Words(text) => text,
+            Self::Number(number) => number.to_string().into(),
+            Self::Nothing => return None,
+        };
+        (!matches!(&*text, "" | "-")).then_some(text)
+    }
+
+    fn one(self) -> bool {
+        self.some().as_deref() == Some("1")
+    }
+}
+
+/// Reads one line (without its end); `now` is microseconds since 1970.
+///
+/// # Errors
+/// The first field that is not as the format says.
+pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
+    match line.trim_ascii_start().as_bytes() {
+        [] => return Err(Malformed::Empty),
+        // An array would be read as fields in their order.
+        [first, ..] if *first != b'{' => return Err(Malformed::Json),
+        _ => {}
+    }
+    let fields: Fields<'_> = serde_json::from_str(line).map_err(|_| Malformed::Json)?;
+    let occurred_at = match (fields.msec.some(), fields.time_iso8601.some()) {
+        (Some(msec), _) => micros(&msec),
+        (None, Some(time)) => time.parse::<Timestamp>().ok().map(Timestamp::as_microsecond),
+        (None, None) => None,
+    };
+    let occurred_at = occurred_at.ok_or(Malformed::Time)?;
+    let status = match fields.status.some() {
+        // An answer that was never given.
+        None => 0,
+        Some(text) => text.parse().ok().filter(|_| text.len() == 3).ok_or(Malformed::Status)?,
+    };
+    log_line::check_time(occurred_at, now)?;
+    let (slug, query) = fields.request_uri.some().and_then(parts).unwrap_or_default();
+    let method = fields.request_method.some();
+    Ok(Line {
+        occurred_at,
+        client_ip: fields.remote_addr.some().and_then(|text| text.parse().ok()),
+        method: method.as_deref().map(log_line::method).unwrap_or_default(),
+        slug,
+        query,
+        http_version: fields.server_protocol.some(),
+        status,
+        referer: fields.http_referer.some(),
+        user_agent: fields.http_user_agent.some(),
+        domain: fields.host.some().map(|host| host.to_ascii_lowercase().into()),
+        scheme: fields.scheme.some(),
+        accept_language: fields.http_accept_language.some(),
+        dnt: fields.http_dnt.one(),
+        gpc: fields.http_sec_gpc.one(),
+    })
+}
+
+type Parts<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+
+/// Slug and query of a request's target; none for what is not HTTP.
+fn parts(target: Cow<'_, str>) -> Option<Parts<'_>> {
+    match target {
+        Cow::Borrowed(target) => {
+            target_parts(target).map(|(slug, query)| (slug.into(), query.map(Cow::from)))
+        }
+        Cow::Owned(target) => target_parts(&target)
+            .map(|(slug, query)| (slug.to_owned().into(), query.map(|it| it.to_owned().into()))),
+    }
+}
+
+/// `1431857103.004` as microseconds.
+fn micros(text: &str) -> Option<i64> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if fraction.len() > 6 || seconds.is_empty() || !digits(seconds) || !digits(fraction) {
+        return None;
+    }
+    let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
+    seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use schemas::Method;
+
+    use super::*;
+
+    const NOW: i64 = 1_764_000_000_000_000;
+    const AT: i64 = 1_431_857_103_004_000;
+
+    #[test]
+    fn a_line_of_the_documented_format_is_read_whole() {
+        let text = concat!(
+            r#"{"msec":"1431857103.004","remote_addr":"203.0.113.7","host":"Go.Example","#,
+            r#""scheme":"https","request_method":"GET","request_uri":"/a/b?x=1&y","#,
+            r#""server_protocol":"HTTP/2.0","status":"302","http_referer":"http://r/","#,
+            r#""http_user_agent":"M \"x\" \u000a","http_accept_language":"de","http_dnt":"1","#,
+            r#""http_sec_gpc":"","request_time":"0.001"}"#
+        );
+        let expected = Line {
+            occurred_at: AT,
+            client_ip: Some("203.0.113.7".parse().unwrap()),
+            method: Method::Get,
+            slug: "a/b".into(),
+            query: Some("x=1&y".into()),
+            http_version: Some("HTTP/2.0".into()),
+            status: 302,
+            referer: Some("http://r/".into()),
+            user_agent: Some("M \"x\" \n".into()),
+            domain: Some("go.example".into()),
+            scheme: Some("https".into()),
+            accept_language: Some("de".into()),
+            dnt: true,
+            gpc: false,
+        };
+        assert_eq!(parse(text, NOW), Ok(expected));
+    }
+
+    #[test]
+    fn times_come_by_either_variable_and_numbers_may_stand_bare() {
+        for (fields, micros) in [
+            (r#""msec":1431857103.004"#, Some(AT)),
+            (r#""msec":"1431857103""#, Some(AT - 4_000)),
+            (r#""time_iso8601":"2015-05-17T12:05:03+02:00""#, Some(AT - 4_000)),
+            (r#""msec":"1431857103.004","time_iso8601":"nonsense""#, Some(AT)),
+            (r#""msec":"-1.5""#, None),
+            (r#""msec":"1.5e9""#, None),
+            (r#""msec":"""#, None),
+            (r#""time_iso8601":"17/May/2015:10:05:03 +0000""#, None),
+        ] {
+            let line = format!(r#"{{{fields},"status":302,"request_uri":"/a"}}"#);
+            let read = parse(&line, NOW).map(|line| line.occurred_at);
+            assert_eq!(read, micros.ok_or(Malformed::Time), "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_named_and_what_is_no_http_is_a_click() {
+        let with = |more: &str| format!(r#"{{"msec":"1431857103.004"{more}}}"#);
+        for (line, expected) in [
+            (" ".to_owned(), Malformed::Empty),
+            ("{".to_owned(), Malformed::Json),
+            ("[]".to_owned(), Malformed::Json),
+            (with(r#","status":[]"#), Malformed::Json),
+            (with(r#","status":"2000""#), Malformed::Status),
+            (with(r#","status":"abc""#), Malformed::Status),
+            (r#"{"msec":"1.5"}"#.to_owned(), Malformed::BeforeClicks),
+            (r#"{"msec":"1764086400.001"}"#.to_owned(), Malformed::Ahead),
+        ] {
+            assert_eq!(parse(&line, NOW), Err(expected), "{line}");
+        }
+        let nothing = with(r#","status":"400","request_uri":"","request_method":"""#);
+        let read = parse(&nothing, NOW).unwrap();
+        assert_eq!((read.method, &*read.slug, read.status), (Method::Other, "", 400));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_too_odd_to_be_looked_at(line: String) {
+            drop(parse(&line, NOW));
+        }
+    }
+}

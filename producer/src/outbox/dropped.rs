@@ -1,0 +1,102 @@
+//! Clicks that were given up for newer ones: which numbers, so that nobody looks for them.
+//!
+//! They stand in a small file too, until delivery has passed them: they were counted as lost, and
+//! a later process must not take them for clicks that cannot be read.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+const NAME: &str = "dropped";
+
+/// Stretches of numbers, in order; none touches the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Dropped(VecDeque<Range<u64>>);
+
+impl Dropped {
+    /// What a folder says.
+    pub(super) fn read(folder: &Path) -> io::Result<Self> {
+        let text = match std::fs::read_to_string(folder.join(NAME)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        let mut dropped = Self::default();
+        for line in text.lines() {
+            let numbers = line.split_once(' ').map(|(start, end)| (start.parse(), end.parse()));
+            if let Some((Ok(start), Ok(end))) = numbers {
+                dropped.add(start..end);
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Says it in a folder.
+    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+        let lines = self.0.iter().map(|numbers| format!("{} {}\n", numbers.start, numbers.end));
+        let half = folder.join(NAME).with_extension("half");
+        std::fs::write(&half, lines.collect::<String>())?;
+        std::fs::rename(&half, folder.join(NAME))
+    }
+
+    /// Adds numbers that follow all others.
+    pub(super) fn add(&mut self, numbers: Range<u64>) {
+        match self.0.back_mut() {
+            Some(last) if last.end == numbers.start => last.end = numbers.end,
+            Some(_) | None => self.0.push_back(numbers),
+        }
+    }
+
+    /// How many were dropped from this number on, one behind the other.
+    pub(super) fn from(&self, number: u64) -> Option<u64> {
+        let within = self.0.iter().find(|numbers| numbers.contains(&number));
+        within.map(|numbers| numbers.end - number)
+    }
+
+    /// The first number behind this one that was dropped.
+    pub(super) fn behind(&self, number: u64) -> Option<u64> {
+        self.0.iter().map(|numbers| numbers.start).find(|start| *start > number)
+    }
+
+    /// How many of these were dropped.
+    pub(super) fn count(&self, of: &Range<u64>) -> u64 {
+        let common = |numbers: &Range<u64>| {
+            numbers.end.min(of.end).saturating_sub(numbers.start.max(of.start))
+        };
+        self.0.iter().map(common).sum()
+    }
+
+    /// Forgets the stretches before a number; false if there was none.
+    pub(super) fn forget(&mut self, before: u64) -> bool {
+        let had = self.0.len();
+        while self.0.pop_front_if(|numbers| numbers.end <= before).is_some() {}
+        self.0.len() < had
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_known_to_the_number_in_the_next_process_too() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Dropped::read(folder.path()).unwrap(), Dropped::default());
+        let mut dropped = Dropped::default();
+        for numbers in [5..10, 10..20, 30..31] {
+            dropped.add(numbers);
+        }
+        dropped.write(folder.path()).unwrap();
+        let mut dropped = Dropped::read(folder.path()).unwrap();
+        assert_eq!(dropped.0, [5..20, 30..31]);
+        assert_eq!(
+            [4, 5, 19, 20, 30].map(|number| dropped.from(number)),
+            [None, Some(15), Some(1), None, Some(1)]
+        );
+        assert_eq!([4, 5, 30].map(|number| dropped.behind(number)), [Some(5), Some(30), None]);
+        assert_eq!([0..5, 0..6, 19..31, 6..7].map(|of| dropped.count(&of)), [0, 1, 2, 1]);
+        assert!(!dropped.forget(19));
+        assert!(dropped.forget(20));
+        assert_eq!((dropped.0.len(), dropped.from(30)), (1, Some(1)));
+    }
+}

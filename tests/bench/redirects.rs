@@ -1,0 +1,284 @@
+//! The redirect: its rate beside nginx, its delay while broker or disk are in trouble, its memory.
+//!
+//! Each delay is measured in pairs that take turns, with and without the trouble, and nginx, which
+//! has none, is measured beside both: what it shows is the machine's.
+
+mod loader;
+mod nginx;
+mod pairs;
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use harness::{Backends, Child, World, free_port, get, metric, program, until};
+use stack::{Part, Stack};
+
+use super::plan::Plan;
+use super::report::{line, median};
+use nginx::Nginx;
+
+/// Ours against nginx, answers a second.
+pub const RATE: &str = "redirects_vs_nginx";
+/// The 99th percentile without a broker against that with one.
+pub const BROKER_DOWN: &str = "redirect_p99_broker_down";
+/// The same with every sync delayed.
+pub const SLOW_DISK: &str = "redirect_p99_slow_disk";
+/// Resident memory with a million links.
+pub const MEMORY: &str = "producer_rss_mb";
+/// All of them.
+pub const ALL: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
+
+const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source=mail"}"#;
+/// Share of the rate at which delays are measured, at most.
+const LOAD: f64 = 0.3;
+/// A delay that grows by more falls short.
+const RATIO_MAX: f64 = 1.05;
+const SYNC_DELAY_US: u32 = 500_000;
+/// Until everything that waits is delivered.
+const DRAIN: Duration = Duration::from_secs(600);
+
+/// A running producer.
+struct Producer {
+    child: Child,
+    host: String,
+    admin: String,
+}
+
+impl Producer {
+    /// Starts one with these links, below `strace` where its arguments are given.
+    fn start(world: &World, links: &str, strace: &[&str]) -> Result<Self> {
+        let (public, admin) = (free_port(), free_port());
+        let file = world.folder().join(format!("links-{}.jsonl", public.port()));
+        std::fs::write(&file, links)?;
+        let own = world.command("producer", &[]);
+        let mut command = match strace {
+            [] => Command::new(program("producer")),
+            arguments => {
+                let mut command = Command::new("strace");
+                command.args(arguments).arg(program("producer"));
+                command
+            }
+        };
+        for (name, value) in own.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let outbox = world.folder().join(format!("outbox-{}", public.port()));
+        command
+            .args(["serve", "--node", "bench", "--links"])
+            .arg(&file)
+            .arg("--outbox")
+            .arg(outbox);
+        command.args(["--listen", &public.to_string(), "--admin-listen", &admin.to_string()]);
+        let child = world.start(command);
+        let (host, admin) = (public.to_string(), format!("http://{admin}"));
+        let ready = format!("{admin}/readyz");
+        until("the producer is ready", || get(&ready).ok().filter(|answer| answer.status == 200));
+        Ok(Self { child, host, admin })
+    }
+
+    /// Waits until all clicks are delivered; how long it took.
+    fn drained(&self) -> Result<Duration> {
+        let began = Instant::now();
+        loop {
+            let waits = |name: &str| metric(&self.admin, &format!("clicktrail_producer_{name}"));
+            if waits("queue_clicks") == Some(0.0) && waits("outbox_clicks") == Some(0.0) {
+                return Ok(began.elapsed());
+            }
+            ensure!(began.elapsed() < DRAIN, "clicks still wait after {DRAIN:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The lines that are wanted, on the parts of a stack.
+pub fn run(plan: &Plan, stack: &Stack) -> Result<()> {
+    if plan.wants(MEMORY) {
+        memory(&world(stack, "rss"))?;
+    }
+    if !(plan.wants(RATE) || plan.wants(BROKER_DOWN) || plan.wants(SLOW_DISK)) {
+        return Ok(());
+    }
+    let world = world(stack, "redirects");
+    world.setup();
+    let nginx = Nginx::start(&world.folder().join("nginx"))?;
+    let rate = rate(plan, &world, &nginx)?;
+    if plan.wants(BROKER_DOWN) {
+        broker_down(plan, (stack, &world), &nginx, rate * LOAD)?;
+    }
+    if plan.wants(SLOW_DISK) {
+        slow_disk(plan, &world, &nginx, rate * LOAD)?;
+    }
+    Ok(())
+}
+
+fn world(stack: &Stack, name: &str) -> World {
+    World::on(Backends::on(stack), name)
+}
+
+/// Answers a second, ours and nginx' by turns; every click must be in the topic in the end. Returns
+/// the lower one.
+fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
+    let mut producer = Producer::start(world, LINKS, &[])?;
+    let seconds = plan.window.as_secs_f64();
+    loader::closed(&producer.host, plan.window / 4)?;
+    loader::closed(&nginx.host, plan.window / 4)?;
+    producer.drained()?;
+    let before = world.kafka.records(&world.topic);
+    let (mut ours, mut theirs, mut drains, mut answers) = (vec![], vec![], vec![], 0);
+    for _ in 0..plan.pairs {
+        let count = loader::closed(&producer.host, plan.window)?;
+        let waited = producer.drained()?.as_secs_f64();
+        ours.push(count as f64 / seconds);
+        drains.push(count as f64 / (seconds + waited));
+        answers += count;
+        theirs.push(loader::closed(&nginx.host, plan.window)? as f64 / seconds);
+    }
+    let logged = world.kafka.records(&world.topic) - before;
+    let logged = u64::try_from(logged)?;
+    ensure!(logged >= answers, "{answers} answers and {logged} clicks in the topic");
+    producer.child.stop().expect_code(0);
+    let ratios: Vec<_> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+    let (_, low, high) = pairs::interval(&ratios);
+    let [ours, theirs, drain] = [ours, theirs, drains].map(|it| median(it.into_iter()));
+    if plan.wants(RATE) {
+        let line = line(RATE, ours, theirs);
+        println!(
+            "{line} interval={low:.2}..{high:.2} drained_a_second={drain:.0} clicks={answers}"
+        );
+    }
+    Ok(ours.min(theirs))
+}
+
+/// Delays of one pair.
+#[derive(Debug, Default)]
+struct Delays {
+    ours: [Vec<f64>; 2],
+    nginx: [Vec<f64>; 2],
+}
+
+impl Delays {
+    /// Measures with (1) or without (0) the trouble.
+    fn add(&mut self, troubled: bool, hosts: [&str; 2], rate: f64, window: Duration) -> Result<()> {
+        let [ours, nginx] = hosts;
+        let at = usize::from(troubled);
+        self.ours[at].push(loader::open(ours, rate, window)?.0);
+        self.nginx[at].push(loader::open(nginx, rate, window)?.0);
+        Ok(())
+    }
+
+    fn line(&self, name: &str, rate: f64) -> String {
+        let [without, with] = &self.ours;
+        let ratios: Vec<_> =
+            with.iter().zip(without).map(|(with, without)| with / without).collect();
+        let (ratio, low, high) = pairs::interval(&ratios);
+        let of = |values: &[f64]| median(values.iter().copied());
+        let mut text = line(name, of(with), of(without));
+        write!(text, " paired={ratio:.3} interval={low:.3}..{high:.3} bar={RATIO_MAX}").ok();
+        write!(text, " nginx={:.2}/{:.2}", of(&self.nginx[1]), of(&self.nginx[0])).ok();
+        let falls_short = low > RATIO_MAX;
+        write!(text, " pairs={} rate={rate:.0} falls_short={falls_short}", ratios.len()).ok();
+        text
+    }
+}
+
+/// The order within a pair turns with each pair.
+fn turns(pair: u64) -> [bool; 2] {
+    if pair.is_multiple_of(2) { [false, true] } else { [true, false] }
+}
+
+fn broker_down(
+    plan: &Plan,
+    (stack, world): (&Stack, &World),
+    nginx: &Nginx,
+    rate: f64,
+) -> Result<()> {
+    let mut producer = Producer::start(world, LINKS, &[])?;
+    let mut delays = Delays::default();
+    let mut down = false;
+    for pair in 0..plan.pairs {
+        for troubled in turns(pair) {
+            if troubled && !down {
+                stack.kill(Part::Kafka)?;
+            }
+            if !troubled && down {
+                stack.restart(Part::Kafka)?;
+                producer.drained()?;
+            }
+            down = troubled;
+            delays.add(troubled, [&producer.host, &nginx.host], rate, plan.window)?;
+        }
+    }
+    if down {
+        stack.restart(Part::Kafka)?;
+    }
+    producer.drained()?;
+    producer.child.stop().expect_code(0);
+    println!("{}", delays.line(BROKER_DOWN, rate));
+    Ok(())
+}
+
+/// Two producers that are traced alike, and the syncs of one delayed.
+fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()> {
+    let found = Command::new("strace").arg("-V").output();
+    ensure!(found.is_ok(), "strace is not installed: run ./prerequisites.sh");
+    let traced =
+        ["-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"];
+    let inject = format!("inject=fsync,fdatasync:delay_enter={SYNC_DELAY_US}");
+    let slow: Vec<_> = traced.iter().copied().chain(["-e", &inject]).collect();
+    let mut producers = [&traced[..], &slow]
+        .map(|arguments| Producer::start(world, LINKS, arguments))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let mut delays = Delays::default();
+    for pair in 0..plan.pairs {
+        for troubled in turns(pair) {
+            let host = &producers[usize::from(troubled)].host;
+            delays.add(troubled, [host, &nginx.host], rate, plan.window)?;
+        }
+    }
+    let sum = metric(&producers[1].admin, "clicktrail_producer_outbox_sync_seconds_sum");
+    let count = metric(&producers[1].admin, "clicktrail_producer_outbox_sync_seconds_count");
+    let sync = sum.zip(count).map(|(sum, count)| sum / count).context("no sync was measured")?;
+    ensure!(sync > 0.4, "syncs took {sync:.3} s: they were not delayed");
+    for producer in &mut producers {
+        producer.drained()?;
+        producer.child.stop();
+    }
+    println!("{}", delays.line(SLOW_DISK, rate));
+    Ok(())
+}
+
+/// Links of which memory is measured.
+const MANY: u64 = 1_000_000;
+
+fn memory(world: &World) -> Result<()> {
+    let (mut text, mut bytes) = (String::new(), 0);
+    for number in 0..MANY {
+        let slug = format!("s{number:x}");
+        let target = format!(
+            "https://shop.example/articles/{number}?utm_source=newsletter&utm_medium=email"
+        );
+        bytes += slug.len() + target.len();
+        writeln!(text, r#"{{"slug":"{slug}","url":"{target}"}}"#)?;
+    }
+    let mut producer = Producer::start(world, &text, &[])?;
+    drop(text);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", producer.child.id()))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = resident
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .context("VmRSS")?
+        .trim()
+        .parse()?;
+    let peak = producer.child.memory_peak_kib().context("VmHWM")? as f64;
+    producer.child.stop();
+    let mb = |kib: f64| kib * 1024.0 / 1e6;
+    let bar = 64.0 + 1.5 * bytes as f64 / 1e6;
+    println!("{} peak={:.0}", line(MEMORY, mb(kib), bar), mb(peak));
+    Ok(())
+}

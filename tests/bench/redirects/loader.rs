@@ -1,0 +1,114 @@
+//! Visitors in numbers: a closed loop to find a rate, an open one to measure delays at a rate.
+//!
+//! The same for everybody who redirects. Connections are kept, answers are read to their end.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// Threads of the closed loop, and connections of each.
+const THREADS: usize = 2;
+const LINES: usize = 16;
+/// Connections of the open loop, each with a thread: at most so many visits overlap.
+const CALLERS: u32 = 64;
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: go.example\r\nUser-Agent: bench\r\n\r\n";
+
+/// One connection.
+struct Line {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Line {
+    fn open(host: &str) -> Result<Self> {
+        let stream = TcpStream::connect(host).with_context(|| host.to_owned())?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, bytes: Vec::new() })
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        Ok(self.stream.write_all(REQUEST)?)
+    }
+
+    /// Reads one answer, which must be a redirect.
+    fn hear(&mut self) -> Result<()> {
+        let mut piece = [0; 4096];
+        loop {
+            if let Some(length) = whole(&self.bytes)? {
+                self.bytes.drain(..length);
+                return Ok(());
+            }
+            let count = self.stream.read(&mut piece)?;
+            ensure!(count > 0, "a connection was closed");
+            self.bytes.extend_from_slice(&piece[..count]);
+        }
+    }
+}
+
+/// The length of a whole answer at the start of some bytes.
+fn whole(bytes: &[u8]) -> Result<Option<usize>> {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&bytes[..end])?;
+    if !head.starts_with("HTTP/1.1 302 ") {
+        bail!("no redirect: {head}");
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
+    });
+    let length = end + 4 + length.context("an answer without its length")??;
+    Ok((bytes.len() >= length).then_some(length))
+}
+
+/// Visits one after the other on each connection for a while: how many were answered.
+pub fn closed(host: &str, window: Duration) -> Result<u64> {
+    let until = Instant::now() + window;
+    let one = || -> Result<u64> {
+        let mut lines: Vec<_> = (0..LINES).map(|_| Line::open(host)).collect::<Result<_>>()?;
+        let mut answers = 0;
+        while Instant::now() < until {
+            lines.iter_mut().try_for_each(Line::ask)?;
+            lines.iter_mut().try_for_each(Line::hear)?;
+            answers += lines.len() as u64;
+        }
+        Ok(answers)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a loader does not panic")).sum()
+    })
+}
+
+/// Visits at a steady rate for a while, however long an answer takes: the 99th percentile of the
+/// milliseconds from the moment when a visit was due, and how many there were.
+pub fn open(host: &str, rate: f64, window: Duration) -> Result<(f64, u64)> {
+    let began = Instant::now() + Duration::from_millis(20);
+    let between = Duration::from_secs_f64(f64::from(CALLERS) / rate);
+    let one = |number: u32| -> Result<Vec<Duration>> {
+        let mut line = Line::open(host)?;
+        let (mut took, mut due) = (Vec::new(), began + between * number / CALLERS);
+        while due < began + window {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            line.ask()?;
+            line.hear()?;
+            took.push(due.elapsed());
+            due += between;
+        }
+        Ok(took)
+    };
+    let took = std::thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..CALLERS).map(|number| scope.spawn(move || one(number))).collect();
+        let ended = threads.into_iter().map(|it| it.join().expect("a loader does not panic"));
+        ended.collect::<Result<Vec<_>>>()
+    })?;
+    let mut took = took.concat();
+    took.sort_unstable();
+    let p99 = took.get(took.len() * 99 / 100).context("no visit was due")?;
+    Ok((p99.as_secs_f64() * 1000.0, took.len() as u64))
+}

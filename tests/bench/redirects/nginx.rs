@@ -1,0 +1,50 @@
+//! nginx as the rival: one worker, the same 302, and an access log with a buffer, for it keeps a line
+//! of each visit, too.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use harness::{Child, free_port, until};
+
+/// A running nginx.
+pub struct Nginx {
+    /// `host:port`.
+    pub host: String,
+    _child: Child,
+}
+
+impl Nginx {
+    /// Starts one in a folder of its own.
+    pub fn start(folder: &Path) -> Result<Self> {
+        let program = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| {
+            Command::new(program).arg("-v").output().is_ok_and(|output| output.status.success())
+        });
+        let program =
+            program.context("no nginx: apt-get install nginx-light, for this line only")?;
+        std::fs::create_dir_all(folder)?;
+        let (address, place) = (free_port(), folder.display());
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|name| format!("{name}_temp_path {place}/{name};\n"))
+            .collect();
+        let text = format!(
+            "daemon off;\nworker_processes 1;\npid {place}/pid;\nerror_log {place}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{\n{temporary}keepalive_requests 100000000;\n\
+             log_format line '$msec $remote_addr $host $request $status $http_referer $http_user_agent';\n\
+             access_log {place}/access.log line buffer=64k flush=1s;\n\
+             server {{ listen {address}; location / {{\n\
+             add_header Cache-Control 'private, no-store';\n\
+             return 302 https://example.com/landing?utm_source=mail;\n}} }}\n}}\n"
+        );
+        let file = folder.join("nginx.conf");
+        std::fs::write(&file, text)?;
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&file).arg("-p").arg(folder).arg("-e").arg(folder.join("error.log"));
+        let child = Child::start(command, folder.join("nginx"));
+        let host = address.to_string();
+        until("nginx answers", || std::net::TcpStream::connect(&host).ok());
+        Ok(Self { host, _child: child })
+    }
+}

@@ -1,0 +1,98 @@
+//! What a record says of its visitor: an id for a day, and no more than was asked for.
+
+use harness::{Logged, World, metric};
+use schemas::{ClientIpPolicy, Decoder, NEWEST, RawClick, unframe};
+
+const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}
+{"slug":"quiet","url":"https://example.com/","opt_out":true}"#;
+
+fn click<'a>(records: &'a [Logged], decoder: &Decoder, query: &str) -> Option<RawClick<'a>> {
+    let clicks = records.iter().map(|record| {
+        let (_, datum) = unframe(record.value.as_deref().unwrap()).unwrap();
+        decoder.decode(datum).unwrap()
+    });
+    clicks.into_iter().find(|click| click.query == Some(query))
+}
+
+#[test]
+fn a_visitor_has_one_id_all_day_and_another_once_the_key_is_forgotten() {
+    let world = World::new("visitor");
+    world.setup();
+    let firefox = [("User-Agent", "Firefox")];
+    let mut server = world.serve(LINKS, &[]);
+    server.get("/a?n=1", &firefox);
+    server.get("/a?n=2", &[("User-Agent", "Chrome")]);
+    server.stop().expect_code(0);
+    // The same day in another process.
+    let mut server = world.serve(LINKS, &[]);
+    server.get("/a?n=3", &firefox);
+    server.stop().expect_code(0);
+    let keys = |args: &[&str], code| {
+        let mut command = world.command("producer", &[]);
+        command.arg("visitor-keys").args(args);
+        world.start(command).end().expect_code(code).out
+    };
+    let days = keys(&["list"], 0);
+    // Today and tomorrow; a third where the test runs over midnight.
+    assert!((2..=3).contains(&days.lines().count()), "{days}");
+    for day in days.lines() {
+        assert_eq!(keys(&["forget", day], 0), format!("forgotten {day}\n"));
+        keys(&["forget", day], 78);
+    }
+    let mut server = world.serve(LINKS, &[]);
+    server.get("/a?n=4", &firefox);
+    server.stop().expect_code(0);
+    let records = world.kafka.read(&world.topic);
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let id = |query| click(&records, &decoder, query).unwrap().visitor_id.unwrap();
+    assert_eq!(id("n=1"), id("n=3"));
+    assert_ne!(id("n=1"), id("n=2"));
+    assert_ne!(id("n=1"), id("n=4"));
+}
+
+#[test]
+fn who_asks_for_privacy_gets_it_as_the_operator_says_and_every_dropped_click_is_counted() {
+    let world = World::new("privacy");
+    world.setup();
+    let signals: [&[(&str, &str)]; 3] = [&[], &[("Sec-GPC", "1")], &[("DNT", "1")]];
+    for (policy, dropped) in [("ignore", false), ("strip", false), ("drop", true)] {
+        let set = [
+            ("CLICKTRAIL_PRIVACY_SIGNALS", policy),
+            ("CLICKTRAIL_PRIVACY_LINKS", policy),
+            ("CLICKTRAIL_CLIENT_ADDRESS", "truncated"),
+        ];
+        let mut server = world.serve(LINKS, &set);
+        for (number, signal) in signals.iter().enumerate() {
+            let answer = server.get(&format!("/a?{policy}{number}"), signal);
+            assert_eq!(answer.status, 302, "nobody is turned away");
+        }
+        server.get(&format!("/quiet?{policy}3"), &[]);
+        let count = |asked| {
+            let labels = format!("{{asked=\"{asked}\",done=\"{policy}\"}}");
+            metric(&server.admin, &format!("clicktrail_producer_clicks_private_total{labels}"))
+        };
+        let expected = (policy != "ignore").then_some(1.0);
+        assert_eq!(["gpc", "dnt", "opt_out"].map(count), [expected; 3], "{policy}");
+        let books = server.stop().expect_code(0).summary("serve");
+        assert_eq!(books.get("clicks"), if dropped { 1 } else { 4 });
+    }
+    let records = world.kafka.read(&world.topic);
+    let decoder = Decoder::new(NEWEST).unwrap();
+    for (policy, number) in
+        ["ignore", "strip", "drop"].iter().flat_map(|it| (0..4).map(move |n| (*it, n)))
+    {
+        let found = click(&records, &decoder, &format!("{policy}{number}"));
+        let Some(click) = found else {
+            assert!(policy == "drop" && number > 0, "{policy}{number} is missing");
+            continue;
+        };
+        let stripped = policy == "strip" && number > 0;
+        assert_eq!(click.identifiers_stripped, stripped, "{policy}{number}");
+        let (ip, how) = match stripped {
+            true => (None, ClientIpPolicy::None),
+            false => (Some(&[127, 0, 0, 0][..]), ClientIpPolicy::Truncated),
+        };
+        assert_eq!((click.client_ip, click.client_ip_policy), (ip, how), "{policy}{number}");
+        assert_eq!((click.gpc, click.dnt), (number == 1, number == 2), "that they asked is a fact");
+    }
+}
