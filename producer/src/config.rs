@@ -3,6 +3,8 @@
 //! Each setting is a flag with an environment name: connections unprefixed, the
 //! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +16,11 @@ use schemas::TopicName;
 use crate::outbox;
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
+
+pub use links::{
+    AddArgs, FollowArgs, IdArgs, ImportLinksArgs, LinksAction, LinksArgs, ListArgs, Secret,
+    SetArgs, StoreArgs,
+};
 
 /// Clicktrail's producer: redirects visitors and records each click in a replayable log.
 #[derive(Debug, Parser)]
@@ -34,6 +41,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Read access logs of another server into the log; reading a file again changes nothing.
     Import(ImportArgs),
+    /// Make, change and show links in the link store; every `serve` follows.
+    Links(LinksArgs),
     /// Ask whether a running `serve` is ready; for images without a shell.
     Healthcheck(HealthcheckArgs),
 }
@@ -128,9 +137,12 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub admin_listen: SocketAddr,
-    /// Links, one JSON object a line: slug, url, and optionally id, version, domain, disabled, expires
+    /// Links of a file instead of those of the topic, one JSON object a line: slug, url, and
+    /// optionally id, version, domain, status, disabled, expires, pass_query
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
-    pub links: PathBuf,
+    pub links: Option<PathBuf>,
+    #[command(flatten)]
+    pub follow: FollowArgs,
     /// Name of this node in each record [default: the host's name]
     #[arg(long, env = "CLICKTRAIL_NODE")]
     pub node: Option<String>,

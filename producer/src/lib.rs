@@ -8,6 +8,9 @@ pub mod route;
 
 pub mod links;
 
+pub mod follow;
+pub mod store;
+
 pub mod click;
 pub mod combined;
 pub mod import_id;

@@ -16,6 +16,8 @@ mod durability;
 mod front;
 mod golden;
 mod group;
+mod link_store;
+mod links;
 mod model;
 mod outbox;
 mod positions;

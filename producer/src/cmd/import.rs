@@ -170,7 +170,7 @@ impl Import {
         self.metrics.clicks_offered.inc();
         let client_ip = line.client_ip.map(ClientIp::new);
         let link = self.links.named(None, &line.slug);
-        let click = click::imported(id, &args.source, line, client_ip.as_ref(), link);
+        let click = click::imported(id, &args.source, line, client_ip.as_ref(), link.as_ref());
         match self.encoder.encode(&click, &mut self.record) {
             Ok(datum) => {
                 let go_on = || !self.stopped.is_cancelled();
