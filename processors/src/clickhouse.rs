@@ -9,6 +9,7 @@ mod codes;
 mod columns;
 mod events;
 mod facts;
+mod links;
 mod migrations;
 mod name;
 mod packed;
@@ -26,6 +27,7 @@ pub use cluster::sql;
 pub use columns::Columns;
 pub use events::{rows_of, shown};
 pub use facts::facts;
+pub use links::{LinkRow, insert_links};
 pub use migrations::{Migration, migrate, missing};
 pub use passes::{Pass, give, passes};
 

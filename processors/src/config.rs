@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use schemas::TopicName;
+use schemas::{TopicName, TopicSpec};
 use service::properties::{Properties, Property};
 
 use crate::clickhouse::Server;
@@ -39,6 +39,9 @@ pub struct KafkaArgs {
     /// Topic of clicks; dead-letter topic and registry subject derive from it.
     #[arg(long, env = "CLICKTRAIL_TOPIC", default_value = "clicks.raw.v1")]
     pub topic: TopicName,
+    /// Topic of links.
+    #[arg(long, env = "CLICKTRAIL_LINKS_TOPIC", default_value = "links.v1")]
+    pub links_topic: TopicName,
 }
 
 impl KafkaArgs {
@@ -46,6 +49,15 @@ impl KafkaArgs {
     pub fn brokers(&self) -> Brokers {
         let all = self.kafka_properties.0.iter().chain(&self.kafka);
         Brokers { servers: self.kafka_brokers.clone(), properties: all.cloned().collect() }
+    }
+
+    /// Every topic of ours, and what it should be.
+    pub fn topics(&self) -> [(String, TopicSpec); 3] {
+        [
+            (self.topic.to_string(), TopicSpec::clicks()),
+            (self.topic.dead_letters(), TopicSpec::dead_letters()),
+            (self.links_topic.to_string(), TopicSpec::links()),
+        ]
     }
 }
 

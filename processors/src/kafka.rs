@@ -2,11 +2,13 @@
 
 mod consumer;
 mod dead_letters;
+mod links;
 mod log;
 mod topics;
 
 pub use consumer::{Consumer, Group, Protocol};
 pub use dead_letters::DeadLetters;
+pub use links::LinkLog;
 pub use log::{Bounds, LogReader, Logged, bounds};
 pub use topics::{Settings, Topics};
 

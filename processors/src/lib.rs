@@ -23,6 +23,7 @@ mod trace;
 pub mod clickhouse;
 pub mod decoders;
 pub mod kafka;
+pub mod links;
 pub mod registry;
 pub mod retry;
 pub mod rules;

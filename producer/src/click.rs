@@ -50,6 +50,8 @@ pub struct Verdict<'a> {
     pub status: u16,
     /// The link that the slug named, whatever its state.
     pub link: Option<&'a Link>,
+    /// Where the answer leads.
+    pub target: Option<&'a str>,
 }
 
 /// Octets of an address, as a record carries them.
@@ -105,17 +107,16 @@ pub fn answered<'a>(
     verdict: Verdict<'a>,
     latency_us: i32,
 ) -> RawClick<'a> {
-    let redirected = verdict.outcome == Outcome::Redirected;
     RawClick {
         origin: Origin::Redirect,
         source: cut(source, SHORT),
         domain: short(facts.domain.as_deref()),
         query: facts.query.map(|query| cut(query, QUERY)),
-        link_id: verdict.link.map(|link| link.id.as_str()),
-        link_version: verdict.link.map(|link| link.version),
+        link_id: verdict.link.map(Link::id),
+        link_version: verdict.link.map(Link::version),
         outcome: verdict.outcome,
         status: i32::from(verdict.status),
-        target_url: verdict.link.filter(|_| redirected).map(|link| cut(&link.target, TARGET)),
+        target_url: verdict.target.map(|target| cut(target, TARGET)),
         method: facts.method,
         http_version: facts.http_version,
         user_agent: facts.user_agent.as_deref().map(|agent| cut(agent, USER_AGENT)),
@@ -149,8 +150,8 @@ pub fn imported<'a>(
         origin: Origin::Import,
         source: cut(source, SHORT),
         query: line.query.as_deref().map(|query| cut(query, QUERY)),
-        link_id: link.map(|link| link.id.as_str()),
-        link_version: link.map(|link| link.version),
+        link_id: link.map(Link::id),
+        link_version: link.map(Link::version),
         outcome: log_line::outcome(line.status),
         status: i32::from(line.status),
         method: line.method,

@@ -2,6 +2,9 @@
 
 pub mod deliver;
 pub mod import;
+pub mod links;
+pub mod links_api;
+pub mod live_links;
 pub mod serve;
 pub mod visitor_keys;
 

@@ -3,6 +3,7 @@
 //! Each setting is a flag with an environment name: connections unprefixed, the
 //! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
 
+mod links;
 mod public;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,11 @@ use crate::visitor::Day;
 pub use public::{PrivacyArgs, PublicArgs, keys_folder};
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
+
+pub use links::{
+    AddArgs, FollowArgs, IdArgs, ImportLinksArgs, LinksAction, LinksArgs, ListArgs, Secret,
+    SetArgs, StoreArgs,
+};
 
 /// Clicktrail's producer: redirects visitors and records each click in a replayable log.
 #[derive(Debug, Parser)]
@@ -41,6 +47,8 @@ pub enum Command {
     Import(ImportArgs),
     /// List or forget the daily keys by which visitors are told apart.
     VisitorKeys(VisitorKeysArgs),
+    /// Make, change and show links in the link store; every `serve` follows.
+    Links(LinksArgs),
     /// Ask whether a running `serve` is ready; for images without a shell.
     Healthcheck(HealthcheckArgs),
 }
@@ -135,10 +143,12 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub admin_listen: SocketAddr,
-    /// Links, one JSON object a line: slug, url, and optionally id, version, domain, disabled,
-    /// expires, opt_out
+    /// Links of a file instead of those of the topic, one JSON object a line: slug, url, and
+    /// optionally id, version, domain, status, disabled, expires, pass_query, opt_out
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
-    pub links: PathBuf,
+    pub links: Option<PathBuf>,
+    #[command(flatten)]
+    pub follow: FollowArgs,
     /// Name of this node in each record [default: the host's name]
     #[arg(long, env = "CLICKTRAIL_NODE")]
     pub node: Option<String>,

@@ -12,7 +12,7 @@ pub enum Exit {
     Done = 0,
     /// The command line or the environment is wrong.
     Usage = 64,
-    /// An input has malformed lines and `--strict` was asked for.
+    /// An input has malformed lines and `--strict` was asked for, or a link cannot be as entered.
     Data = 65,
     /// A bug of ours.
     Invariant = 70,
@@ -41,6 +41,11 @@ impl Failure {
     /// A command line or environment that is none.
     pub fn usage(cause: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, cause: cause.into() }
+    }
+
+    /// An input that cannot be used as it is.
+    pub fn data(cause: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Data, cause: cause.into() }
     }
 
     /// Something that only a changed setting or file can mend.

@@ -11,8 +11,10 @@ pub mod links;
 
 pub mod day_keys;
 pub mod edge;
+pub mod follow;
 pub mod limiter;
 pub mod privacy;
+pub mod store;
 pub mod visitor;
 
 pub mod click;

@@ -2,6 +2,8 @@
 //!
 //! Names stand here and nowhere else; labels have few values, all from closed sets.
 
+mod links;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::sink::Loss;
+pub use links::LinkMetrics;
 
 /// Requests on the public port, by outcome.
 pub const REQUESTS: &str = "clicktrail_producer_requests_total";
@@ -38,7 +41,7 @@ pub const CONNECTIONS: &str = "clicktrail_producer_connections";
 /// Most connections that may be open; more wait to be accepted.
 pub const CONNECTIONS_BOUND: &str = "clicktrail_producer_connections_bound";
 /// Links in memory.
-pub const LINKS: &str = "clicktrail_producer_links";
+pub const LINKS_IN_MEMORY: &str = "clicktrail_producer_links";
 /// Reloads of the links, by result (`ok`, `error`).
 pub const LINK_RELOADS: &str = "clicktrail_producer_link_reloads_total";
 /// Clicks made, whatever became of them.
@@ -142,7 +145,7 @@ pub struct Metrics {
     pub collector_open_bound: Gauge,
     pub connections: Gauge,
     pub connections_bound: Gauge,
-    pub links: Gauge,
+    pub links_in_memory: Gauge,
     pub link_reloads: Family<ResultLabel, Counter>,
     pub clicks_offered: Counter,
     pub clicks_delivered: Counter,
@@ -165,6 +168,8 @@ pub struct Metrics {
     pub relay_retries: Family<CodeLabel, Counter>,
     pub brokers_up: Gauge,
     pub import_lines: Family<ResultLabel, Counter>,
+    /// Of the link store and the topic of links.
+    pub links: LinkMetrics,
     undelivered: Counter,
 }
 
@@ -188,7 +193,7 @@ impl Default for Metrics {
             collector_open_bound: Gauge::default(),
             connections: Gauge::default(),
             connections_bound: Gauge::default(),
-            links: Gauge::default(),
+            links_in_memory: Gauge::default(),
             link_reloads: Family::default(),
             clicks_offered: Counter::default(),
             clicks_delivered: Counter::default(),
@@ -211,6 +216,7 @@ impl Default for Metrics {
             relay_retries: Family::default(),
             brokers_up: Gauge::default(),
             import_lines: Family::default(),
+            links: LinkMetrics::default(),
             undelivered: Counter::default(),
         }
     }
@@ -233,7 +239,7 @@ impl Metrics {
         add(r, COLLECTOR_OPEN_BOUND, "Most that it works on", &self.collector_open_bound);
         add(r, CONNECTIONS, "Open connections of visitors", &self.connections);
         add(r, CONNECTIONS_BOUND, "Most connections open at once", &self.connections_bound);
-        add(r, LINKS, "Links in memory", &self.links);
+        add(r, LINKS_IN_MEMORY, "Links in memory", &self.links_in_memory);
         add(r, LINK_RELOADS, "Reloads of the links", &self.link_reloads);
         add(r, CLICKS_OFFERED, "Clicks made", &self.clicks_offered);
         add(r, CLICKS_DELIVERED, "Clicks that the broker has", &self.clicks_delivered);
@@ -256,6 +262,7 @@ impl Metrics {
         add(r, RELAY_RETRIES, "How often the relay began anew", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         add(r, IMPORT_LINES, "Lines of imported logs", &self.import_lines);
+        self.links.register(r);
         registry
     }
 

@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -22,7 +23,7 @@ use crate::click::{self, Key, Verdict};
 use crate::datum::DatumEncoder;
 use crate::edge::Edge;
 use crate::facts::{self, Facts};
-use crate::links::{Links, Resolution};
+use crate::links::{Link, Links, Resolution, Status, target};
 use crate::metrics::{Metrics, OutcomeLabel};
 use crate::route::{Route, route};
 use crate::sink::{ClickSink, Loss, TraceHeaders};
@@ -31,6 +32,9 @@ use crate::span::{self, Sampling};
 /// Nobody may keep the answer: a click that a cache answers is never seen.
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
+/// Longest time that a cache may keep the answer of a link that says 301.
+const MOVED_SECONDS: i64 = 86_400;
+const NOT_FOUND: &str = "not found\n";
 /// Previews of links obey it, so crawlers are let in; `noindex` keeps links out of their index.
 const ROBOTS: &str = "User-agent: *\nAllow: /\n";
 
@@ -41,7 +45,7 @@ thread_local! {
 /// Answers requests from the links in memory and records each in a sink.
 #[derive(Debug)]
 pub struct Redirector<S> {
-    links: RwLock<Arc<Links>>,
+    links: ArcSwap<Links>,
     encoder: DatumEncoder,
     sink: S,
     metrics: Metrics,
@@ -53,6 +57,7 @@ pub struct Redirector<S> {
 /// An answer before it is written: what it is, and what is recorded of it.
 struct Answer<'a> {
     verdict: Verdict<'a>,
+    location: Option<&'a HeaderValue>,
     cache: HeaderValue,
     body: &'static str,
 }
@@ -67,7 +72,7 @@ impl<S: ClickSink> Redirector<S> {
         sampling: Sampling,
     ) -> Self {
         let edge = Edge::default();
-        Self { links: RwLock::default(), encoder, sink, metrics, node, sampling, edge }
+        Self { links: ArcSwap::default(), encoder, sink, metrics, node, sampling, edge }
     }
 
     /// The same with what is known of clients.
@@ -76,9 +81,10 @@ impl<S: ClickSink> Redirector<S> {
     }
 
     /// Answers by these links from now on; requests in flight keep the old ones.
-    pub fn set_links(&self, links: Links) {
-        self.metrics.links.set(i64::try_from(links.count()).unwrap_or(i64::MAX));
-        *self.links.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(links);
+    pub fn set_links(&self, links: impl Into<Arc<Links>>) {
+        let links = links.into();
+        self.metrics.links_in_memory.set(i64::try_from(links.count()).unwrap_or(i64::MAX));
+        self.links.store(links);
     }
 
     /// Answers one request of `peer`. Never waits.
@@ -88,9 +94,14 @@ impl<S: ClickSink> Redirector<S> {
             self.count("method_not_allowed", started);
             return method_not_allowed();
         }
-        let links = Arc::clone(&self.links.read().unwrap_or_else(PoisonError::into_inner));
         let facts = Facts::read(head, self.edge.client(&head.headers, peer));
-        let answer = decide(&links, &facts, head.uri.path(), now);
+        let route = route(head.uri.path());
+        let found = match route {
+            Route::Slug(slug) => self.links.load().resolve(facts.domain.as_deref(), slug, now),
+            Route::Base | Route::Robots | Route::Favicon | Route::Reserved => Resolution::Unknown,
+        };
+        let location = location(&found, &facts);
+        let answer = decide(route, &found, location.as_ref(), now);
         let verdict = answer.verdict;
         let unknown = verdict.outcome == Outcome::NotFound;
         if unknown && !self.edge.admits_unknown(&facts.client_ip, now) {
@@ -106,7 +117,7 @@ impl<S: ClickSink> Redirector<S> {
         let latency = started.elapsed();
         let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);
         let mut click = click::answered(key, &self.node, &facts, verdict, latency_us);
-        let opted_out = verdict.link.is_some_and(|link| link.opt_out);
+        let opted_out = verdict.link.is_some_and(Link::opts_out);
         let trace = TraceHeaders {
             traceparent: Some(traceparent.as_str()),
             tracestate: tracestate.flatten(),
@@ -146,34 +157,73 @@ impl<S: ClickSink> Redirector<S> {
     }
 }
 
-fn decide<'a>(links: &'a Links, facts: &Facts<'_>, path: &str, now: i64) -> Answer<'a> {
+/// Where the visitor is sent; none also where a link may not be followed.
+fn location(found: &Resolution, facts: &Facts<'_>) -> Option<HeaderValue> {
+    let Resolution::Redirect(link) = found else { return None };
+    let query = facts.query.filter(|_| link.passes_query());
+    target::location(link.target(), facts.domain.as_deref(), query)
+}
+
+fn decide<'a>(
+    route: Route<'_>,
+    found: &'a Resolution,
+    location: Option<&'a HeaderValue>,
+    now: i64,
+) -> Answer<'a> {
     let plain = |outcome, status: StatusCode, cache, body| {
-        let verdict = Verdict { outcome, status: status.as_u16(), link: None };
-        Answer { verdict, cache, body }
+        let verdict = Verdict { outcome, status: status.as_u16(), link: None, target: None };
+        Answer { verdict, location: None, cache, body }
     };
     let of_link = |outcome, status: StatusCode, link, body| {
-        let verdict = Verdict { outcome, status: status.as_u16(), link: Some(link) };
-        Answer { verdict, cache: NO_STORE, body }
+        let verdict = Verdict { outcome, status: status.as_u16(), link: Some(link), target: None };
+        Answer { verdict, location: None, cache: NO_STORE, body }
     };
-    match route(path) {
+    match route {
         Route::Base => plain(Outcome::BaseUrl, StatusCode::OK, NO_STORE, "a link service\n"),
         Route::Robots => plain(Outcome::Reserved, StatusCode::OK, A_DAY, ROBOTS),
         Route::Favicon => plain(Outcome::Reserved, StatusCode::NOT_FOUND, A_DAY, ""),
-        Route::Reserved => plain(Outcome::Reserved, StatusCode::NOT_FOUND, NO_STORE, "not found\n"),
-        Route::Slug(slug) => match links.resolve(facts.domain.as_deref(), slug, now) {
-            Resolution::Redirect(link) => of_link(Outcome::Redirected, StatusCode::FOUND, link, ""),
-            // A link may be switched on again, so it is not gone.
-            Resolution::Disabled(link) => {
-                of_link(Outcome::Disabled, StatusCode::NOT_FOUND, link, "not found\n")
+        Route::Reserved => plain(Outcome::Reserved, StatusCode::NOT_FOUND, NO_STORE, NOT_FOUND),
+        Route::Slug(_) => match (found, location) {
+            (Resolution::Redirect(link), Some(location)) => redirected(link, location, now),
+            (Resolution::Redirect(link), None) => {
+                of_link(Outcome::Blocked, StatusCode::NOT_FOUND, link, NOT_FOUND)
             }
-            Resolution::Expired(link) => {
+            // A link may be switched on again, so it is not gone.
+            (Resolution::Disabled(link), _) => {
+                of_link(Outcome::Disabled, StatusCode::NOT_FOUND, link, NOT_FOUND)
+            }
+            (Resolution::Expired(link), _) => {
                 of_link(Outcome::Expired, StatusCode::GONE, link, "expired\n")
             }
-            Resolution::Unknown => {
-                plain(Outcome::NotFound, StatusCode::NOT_FOUND, NO_STORE, "not found\n")
+            (Resolution::Unknown, _) => {
+                plain(Outcome::NotFound, StatusCode::NOT_FOUND, NO_STORE, NOT_FOUND)
+            }
+            // It may be a link: saying that it is none would be a lie that people remember.
+            (Resolution::NotYet, _) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                plain(Outcome::Error, status, NO_STORE, "not ready, try again\n")
             }
         },
     }
+}
+
+fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> Answer<'a> {
+    let (status, cache) = match link.status() {
+        Status::Found => (StatusCode::FOUND, NO_STORE),
+        Status::Moved => {
+            let left = link.expires_at().map_or(i64::MAX, |at| (at - now) / 1_000_000);
+            let cache = format!("public, max-age={}", left.clamp(0, MOVED_SECONDS));
+            let cache = HeaderValue::from_str(&cache).unwrap_or(NO_STORE);
+            (StatusCode::MOVED_PERMANENTLY, cache)
+        }
+    };
+    let verdict = Verdict {
+        outcome: Outcome::Redirected,
+        status: status.as_u16(),
+        link: Some(link),
+        target: location.to_str().ok().or(Some(link.target())),
+    };
+    Answer { verdict, location: Some(location), cache, body: "" }
 }
 
 fn write(answer: Answer<'_>, traceparent: &str, method: &Method) -> Response<Full<Bytes>> {
@@ -193,8 +243,11 @@ fn write(answer: Answer<'_>, traceparent: &str, method: &Method) -> Response<Ful
     if let Ok(traceparent) = HeaderValue::from_str(traceparent) {
         headers.insert(schemas::headers::TRACEPARENT, traceparent);
     }
-    if let Some(link) = verdict.link.filter(|_| verdict.outcome == Outcome::Redirected) {
-        headers.insert(LOCATION, link.location.clone());
+    if let Some(location) = answer.location {
+        headers.insert(LOCATION, location.clone());
+    }
+    if verdict.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
 }

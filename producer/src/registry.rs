@@ -96,6 +96,21 @@ pub async fn id(
     }
 }
 
+/// Asks a registry once for the schema of an id.
+///
+/// # Errors
+/// [`RegistryError`].
+pub async fn schema(urls: &str, id: SchemaId) -> Result<String, RegistryError> {
+    let settings = settings(urls)?;
+    let away = |cause| RegistryError::Away { seconds: TIMEOUT.as_secs(), cause };
+    let found = perform_sr_call(&settings, SrCall::GetById(id.0)).await;
+    let found = found.map_err(|error| match status(&error) {
+        Some(401 | 403) => RegistryError::Refused(error.error),
+        Some(_) | None => away(causes(&error)),
+    })?;
+    found.schema.ok_or_else(|| away(format!("the answer has no schema {id}")))
+}
+
 fn settings(urls: &str) -> Result<SrSettings, RegistryError> {
     let mut urls = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned());
     let mut builder = SrSettings::new_builder(urls.next().unwrap_or_default());

@@ -31,6 +31,12 @@ pub enum DecodeError {
 #[error("{0}")]
 pub struct EncodeError(String);
 
+impl EncodeError {
+    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Reads clicks of one writer's schema. Make one for each schema id and keep it.
 #[derive(Debug)]
 pub struct Decoder {
@@ -64,7 +70,7 @@ impl Decoder {
     }
 }
 
-fn remaining(mut reader: SliceRead<'_>) -> usize {
+pub(crate) fn remaining(mut reader: SliceRead<'_>) -> usize {
     use std::io::BufRead as _;
     reader.fill_buf().map_or(0, <[u8]>::len)
 }

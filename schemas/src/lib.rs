@@ -9,6 +9,7 @@ pub mod compat;
 mod example;
 mod frame;
 pub mod headers;
+mod link;
 mod topic;
 mod trace;
 
@@ -16,6 +17,7 @@ pub use click::{ClientIpPolicy, Contract, EventId, Method, Origin, Outcome, RawC
 pub use codec::{DecodeError, Decoder, EncodeError, Encoder};
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
+pub use link::{LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink};
 pub use topic::{TopicName, TopicNameError, TopicSpec};
 pub use trace::{
     TRACEPARENT_BYTES, TRACESTATE_BYTES_MAX, TraceContext, Traceparent, tracestate_is_plain,

@@ -7,8 +7,9 @@ use thiserror::Error;
 
 const RAW: &str = include_str!("../topics/clicks.raw.v1.json");
 const DEAD_LETTERS: &str = include_str!("../topics/clicks.raw.v1.dlq.json");
+const LINKS: &str = include_str!("../topics/links.v1.json");
 
-/// Name of a click topic: letters, digits, dots and dashes.
+/// Name of a topic of ours: letters, digits, dots and dashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicName(String);
 
@@ -95,6 +96,14 @@ impl TopicSpec {
     pub fn dead_letters() -> Self {
         parse(DEAD_LETTERS)
     }
+
+    /// Every link.
+    ///
+    /// # Panics
+    /// As [`TopicSpec::clicks`].
+    pub fn links() -> Self {
+        parse(LINKS)
+    }
 }
 
 #[expect(clippy::expect_used, reason = "the text is part of this crate and held by a test")]
@@ -124,6 +133,9 @@ mod tests {
         assert_eq!(bytes_max(&dead), bytes_max(&log) + 64 * 1024);
         assert!(retention(&dead) > retention(&log));
         assert_eq!(log.schema.as_deref(), Some(crate::RELEASED[0].0));
+        let links = TopicSpec::links();
+        assert_eq!(links.config["cleanup.policy"], "compact");
+        assert_eq!(links.schema.as_deref(), Some(crate::LINKS_RELEASED[0].0));
     }
 
     #[test]

@@ -40,6 +40,20 @@ pub enum Health {
 }
 
 impl Health {
+    /// The same, with more that does not work as it should.
+    #[must_use]
+    pub fn with(self, mut more: Vec<String>) -> Self {
+        match self {
+            Self::Ready if more.is_empty() => Self::Ready,
+            Self::Ready => Self::Degraded(more),
+            Self::Degraded(mut causes) => {
+                causes.append(&mut more);
+                Self::Degraded(causes)
+            }
+            Self::NotReady(cause) => Self::NotReady(cause),
+        }
+    }
+
     fn answer(&self) -> (StatusCode, String) {
         match self {
             Self::Ready => (StatusCode::OK, "ready\n".to_owned()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use stack::{Cache, Part, PortChoice, Stack, StackError};
+use stack::{Cache, Part, PortChoice, Postgres, Stack, StackError};
 
 /// The real parts of the stack without Docker: Kafka, a schema registry, ClickHouse.
 ///
@@ -79,6 +79,9 @@ pub(crate) struct Setup {
     /// Where downloads are kept [default: clicktrail in the user's cache folder].
     #[arg(long, global = true, env = "CLICKTRAIL_CACHE", value_name = "FOLDER")]
     cache: Option<PathBuf>,
+    /// Also start this, or with `env` name it; `down` and the end of `run` stop it.
+    #[arg(long, global = true, value_name = "WHAT", value_parser = ["postgres"])]
+    pub(crate) with: Option<String>,
     /// `auto` takes free ports and remembers them in the folder.
     #[arg(long, global = true, value_name = "HOW", value_parser = ["auto", "default"])]
     ports: Option<String>,
@@ -117,6 +120,15 @@ pub(crate) struct FrontArgs {
 }
 
 impl Setup {
+    /// The PostgreSQL of a stack, whether it was asked for or not.
+    pub(crate) fn postgres(&self, stack: &Stack) -> Result<Postgres, StackError> {
+        Postgres::open(&stack.folder().join("postgres"), self.cache()?, stack.interrupt())
+    }
+
+    fn cache(&self) -> Result<Cache, StackError> {
+        self.cache.clone().map_or_else(Cache::shared, |root| Ok(Cache::at(root)))
+    }
+
     /// Opens the stack that the flags mean.
     pub(crate) fn open(&self) -> Result<Stack, StackError> {
         let io = |what: &str, source| StackError::Io { what: what.to_owned(), source };
@@ -126,7 +138,7 @@ impl Setup {
             let top = here.ancestors().find(|folder| folder.join(".git").exists());
             top.unwrap_or(&here).join(".stack")
         });
-        let cache = self.cache.clone().map_or_else(Cache::shared, |root| Ok(Cache::at(root)))?;
+        let cache = self.cache()?;
         let ports = self.ports.as_deref();
         let default = (ports == Some("default")).then_some(stack::Ports::default());
         let choice = PortChoice {

@@ -93,7 +93,7 @@ impl Kit {
 
 /// # Errors
 /// [`StackError::Prerequisite`] if the program does not run.
-fn need(
+pub(crate) fn need(
     program: &str,
     arguments: &[&str],
     what: &'static str,
@@ -197,7 +197,7 @@ fn maven(folder: &Path) -> Result<Command, StackError> {
     Ok(maven)
 }
 
-fn run(
+pub(crate) fn run(
     mut command: Command,
     folder: &Path,
     what: &'static str,
@@ -214,7 +214,7 @@ fn run(
     std::fs::remove_file(&log).trying(|| format!("removing {}", log.display()))
 }
 
-fn unpack(
+pub(crate) fn unpack(
     package: &Path,
     folder: &Path,
     members: &[&str],
@@ -243,7 +243,7 @@ fn sha256(file: &Path) -> Result<String, StackError> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn check(file: &Path, pinned: &str) -> Result<(), StackError> {
+pub(crate) fn check(file: &Path, pinned: &str) -> Result<(), StackError> {
     let found = sha256(file)?;
     if found == pinned {
         return Ok(());

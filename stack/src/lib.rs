@@ -6,6 +6,7 @@
 //! Stack ── Part: kafka ─────── kafka.rs       java, from Maven Central
 //!   │           registry ──── registry.rs    java, from Maven Central
 //!   │           clickhouse ── clickhouse.rs  `stack front` + libchdb.so, from npm
+//!   ├── Postgres (postgres.rs), where it is asked for: from npm
 //!   ├── Ports, Slot (process.rs), Cache ── Kit (fetch.rs)
 //!   └── front/  ClickHouse's HTTP protocol over the engine
 //! ```
@@ -18,11 +19,13 @@ pub mod front;
 mod kafka;
 mod part;
 mod ports;
+mod postgres;
 mod probe;
 mod process;
 mod registry;
 mod stack;
 
+pub use self::postgres::Postgres;
 pub use cache::Cache;
 pub use clickhouse::users;
 pub use error::StackError;

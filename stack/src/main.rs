@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
-use stack::{Stack, StackError, front, run_command};
+use stack::{Postgres, Stack, StackError, front, run_command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Action, Cli, FrontArgs, Setup};
@@ -42,7 +42,10 @@ fn act(action: Action, setup: &Setup) -> anyhow::Result<ExitCode> {
         let mut hangups = signal(SignalKind::hangup())?;
         let stack = setup.open()?.reporting(|line| eprintln!("{line}"));
         let interrupt = stack.interrupt();
-        let mut work = tokio::task::spawn_blocking(move || perform(&stack, action));
+        let postgres = setup.postgres(&stack)?;
+        let with = setup.with.is_some();
+        let mut work =
+            tokio::task::spawn_blocking(move || perform(&stack, action, (&postgres, with)));
         loop {
             tokio::select! {
                 done = &mut work => return done?,
@@ -54,23 +57,31 @@ fn act(action: Action, setup: &Setup) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn perform(stack: &Stack, action: Action) -> anyhow::Result<ExitCode> {
+fn perform(
+    stack: &Stack,
+    action: Action,
+    (postgres, with): (&Postgres, bool),
+) -> anyhow::Result<ExitCode> {
     match action {
         Action::Up => {
             let started = stack.up()?;
+            if with {
+                postgres.up(&|line| eprintln!("{line}"))?;
+            }
             if started.is_empty() {
                 eprintln!("everything is running already");
             }
             eprintln!("use it with:  eval \"$(stack env)\"");
         }
         Action::Down => {
+            postgres.down(false)?;
             if stack.down()?.is_empty() {
                 eprintln!("nothing was running");
             }
         }
         Action::Status => return status(stack),
         Action::Env => {
-            for (name, value) in stack.env()? {
+            for (name, value) in variables(stack, postgres)? {
                 println!("export {name}='{}'", value.replace('\'', r"'\''"));
             }
         }
@@ -82,10 +93,20 @@ fn perform(stack: &Stack, action: Action) -> anyhow::Result<ExitCode> {
         Action::Fetch => {
             stack.fetch()?;
         }
-        Action::Run { command } => return run(stack, &command),
+        Action::Run { command } => return run(stack, &command, (postgres, with)),
         Action::Front(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those of the stack, and `POSTGRES_URL` where there is one.
+fn variables(
+    stack: &Stack,
+    postgres: &Postgres,
+) -> Result<Vec<(&'static str, String)>, StackError> {
+    let mut variables = stack.env()?;
+    variables.extend(postgres.url().map(|url| ("POSTGRES_URL", url)));
+    Ok(variables)
 }
 
 fn status(stack: &Stack) -> anyhow::Result<ExitCode> {
@@ -112,13 +133,21 @@ fn print_log(stack: &Stack, part: stack::Part) -> anyhow::Result<()> {
 }
 
 /// Up, the command, down; what ran before stays up.
-fn run(stack: &Stack, command: &[String]) -> anyhow::Result<ExitCode> {
+fn run(
+    stack: &Stack,
+    command: &[String],
+    (postgres, with): (&Postgres, bool),
+) -> anyhow::Result<ExitCode> {
     let started = stack.up()?;
-    let ran = stack.env().and_then(|variables| {
+    let ready = if with { postgres.up(&|line| eprintln!("{line}")) } else { Ok(()) };
+    let ran = ready.and_then(|()| variables(stack, postgres)).and_then(|variables| {
         let mut program = Command::new(&command[0]);
         program.args(&command[1..]).envs(variables);
         run_command(&mut program, &stack.interrupt())
     });
+    if with {
+        postgres.down(false)?;
+    }
     stack.stop_parts(&started)?;
     let status = ran?;
     let code = status.code().or_else(|| {

@@ -29,7 +29,7 @@ pub use collector::{Collector, Span};
 pub use fault::Proxy;
 pub use grafana::View;
 pub use kafka::{Kafka, Logged, Raw};
-pub use own::OwnStack;
+pub use own::{OwnPostgres, OwnStack};
 pub use ports::{closed_port, free_port};
 pub use registry::{RegistryDoor, RegistryFault};
 pub use rustix::process::Signal;

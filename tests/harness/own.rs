@@ -1,8 +1,8 @@
-//! A stack that nobody else uses, for tests that kill its parts or look into them.
+//! A stack, or a PostgreSQL, that nobody else uses, for tests that kill parts or look into them.
 
 use std::ops::Deref;
 
-use stack::{Cache, PortChoice, Stack};
+use stack::{Cache, Interrupt, PortChoice, Postgres, Stack};
 use tempfile::TempDir;
 
 /// A running stack in a folder of its own; both go when it goes.
@@ -39,5 +39,57 @@ impl Deref for OwnStack {
 impl Drop for OwnStack {
     fn drop(&mut self) {
         self.stack.down().ok();
+    }
+}
+
+/// A running PostgreSQL in a folder of its own; both go when it goes.
+#[derive(Debug)]
+pub struct OwnPostgres {
+    server: Postgres,
+    _folder: TempDir,
+}
+
+impl OwnPostgres {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn up() -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let cache = Cache::shared().expect("there is a place for downloads");
+        let server = Postgres::open(folder.path(), cache, Interrupt::default());
+        let own = Self { server: server.expect("a server can be opened"), _folder: folder };
+        own.server.up(&|_| {}).expect("PostgreSQL starts");
+        own
+    }
+
+    /// Its URL.
+    ///
+    /// # Panics
+    /// Never, once it was started.
+    pub fn url(&self) -> String {
+        self.server.url().expect("a server that was started has a port")
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn crash(&self) {
+        self.server.down(true).expect("PostgreSQL can be ended");
+    }
+
+    /// Starts it again after a crash.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn again(&self) {
+        self.server.up(&|_| {}).expect("PostgreSQL starts again");
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        self.server.down(true).ok();
     }
 }

@@ -30,6 +30,8 @@ pub struct World {
     pub kafka: Kafka,
     /// The log.
     pub topic: String,
+    /// The topic of links.
+    pub links_topic: String,
     /// The database.
     pub database: String,
     /// The consumer group.
@@ -46,7 +48,7 @@ pub struct Server {
     pub url: String,
     /// `http://…` of the admin port.
     pub admin: String,
-    /// Its file of links.
+    /// Its file of links, or its snapshot of them.
     pub links: PathBuf,
 }
 
@@ -70,6 +72,7 @@ impl World {
         Self {
             kafka: Kafka { brokers: backends.kafka.clone() },
             topic: format!("t.{}.{nonce}.v1", name.replace('_', "-")),
+            links_topic: format!("l.{}.{nonce}.v1", name.replace('_', "-")),
             database: format!("t_{name}_{nonce}"),
             group: format!("t-{}-{nonce}", name.replace('_', "-")),
             folder: tempfile::tempdir().expect("a folder can be made"),
@@ -117,6 +120,9 @@ impl World {
             .env("CLICKHOUSE_DATABASE", &self.database)
             .env("CLICKTRAIL_TOPIC", &self.topic)
             .env("CLICKTRAIL_OUTBOX", self.outbox())
+            .env("CLICKTRAIL_LINKS_TOPIC", &self.links_topic)
+            .env("CLICKTRAIL_LINKS_DB", "none")
+            .env("CLICKTRAIL_LINKS_SNAPSHOT", self.folder().join("links.snapshot"))
             .envs(set.iter().copied());
         command
     }
@@ -157,11 +163,34 @@ impl World {
         command.args(["--listen", &public.to_string(), "--admin-listen", &admin.to_string()]);
         let mut server =
             Server { child: self.start(command), url: url(public), admin: url(admin), links: file };
-        let ready = format!("{}/readyz", server.admin);
+        server.until_ready();
         server
-            .child
-            .until("the producer is ready", || web::get(&ready).ok().filter(|a| a.status == 200));
+    }
+
+    /// Starts `producer serve` as a host of its own that follows the topic of links. Does not wait.
+    pub fn start_host(&self, host: &str, set: &[(&str, &str)]) -> Server {
+        let (public, admin) = (free_port(), free_port());
+        let links = self.folder().join(format!("{host}.snapshot"));
+        let mut command = self.command("producer", set);
+        command.env("CLICKTRAIL_OUTBOX", self.folder().join(format!("{host}-outbox")));
+        command.env("CLICKTRAIL_LINKS_SNAPSHOT", &links);
+        command.args(["serve", "--node", host, "--listen", &public.to_string()]);
+        command.args(["--admin-listen", &admin.to_string()]);
+        Server { child: self.start(command), url: url(public), admin: url(admin), links }
+    }
+
+    /// As [`World::start_host`], and waits until it is ready.
+    pub fn host(&self, host: &str, set: &[(&str, &str)]) -> Server {
+        let mut server = self.start_host(host, set);
+        server.until_ready();
         server
+    }
+
+    /// Runs `producer links` on a store to its end.
+    pub fn links(&self, store: &str, args: &[&str]) -> Exit {
+        let mut command = self.command("producer", &[("CLICKTRAIL_LINKS_DB", store)]);
+        command.arg("links").args(args);
+        self.start(command).end()
     }
 
     /// Starts `processors run` and waits until it is ready. `args` come after `run`.
@@ -309,7 +338,7 @@ impl Drop for World {
     fn drop(&mut self) {
         // As well as it can. The registry's subject stays: its schema is shared with all others.
         self.ask(&format!("DROP DATABASE IF EXISTS {}", self.database), &[]).ok();
-        for topic in [&self.topic, &self.dead_letters()] {
+        for topic in [&self.topic, &self.dead_letters(), &self.links_topic] {
             self.kafka.delete_topic(topic).ok();
         }
     }
@@ -331,6 +360,13 @@ impl Processors {
 }
 
 impl Server {
+    /// Waits until it says that it is ready.
+    pub fn until_ready(&mut self) {
+        let ready = format!("{}/readyz", self.admin);
+        self.child
+            .until("the producer is ready", || web::get(&ready).ok().filter(|a| a.status == 200));
+    }
+
     /// GET of a path on the public port.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let url = format!("{}{path}", self.url);

@@ -18,6 +18,8 @@ mod front;
 mod fuzz;
 mod golden;
 mod group;
+mod link_store;
+mod links;
 mod model;
 mod outbox;
 mod positions;

@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     "0003_breaker_passes",
     "0100_enrichment",
     "0110_arrivals",
+    "0200_links",
 ];
 
 pub(super) const LOG: &str = "CREATE TABLE IF NOT EXISTS schema_migrations

@@ -1,6 +1,6 @@
 //! Asks the servers for what the preflight judges. Changes nothing.
 
-use schemas::{NEWEST, TopicSpec};
+use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
 use crate::clickhouse::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
 use crate::config::Servers;
@@ -48,9 +48,7 @@ pub(super) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
     let mut findings = preflight(servers).await?;
     let topic = &servers.kafka.topic;
     let topics = Topics::open(&servers.kafka.brokers())?;
-    for (name, spec) in
-        [(topic.as_str(), TopicSpec::clicks()), (&topic.dead_letters(), TopicSpec::dead_letters())]
-    {
+    for (name, spec) in &servers.kafka.topics() {
         match topics.settings(name).await? {
             None if name == topic.as_str() => {}
             None => findings.push(missing(format!("there is no topic {name}"))),
@@ -64,13 +62,18 @@ pub(super) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
         }
     }
     let registry = servers.registry.registry()?;
-    let subject = topic.subject();
-    let level = TopicSpec::clicks().compatibility.unwrap_or_default();
-    if registry.compatibility(&subject).await?.as_deref() != Some(&level) {
-        findings.push(missing(format!("the compatibility of {subject} is not {level}")));
-    }
-    if registry.lookup(&subject, NEWEST).await?.is_none() {
-        findings.push(missing(format!("the newest schema is not registered as {subject}")));
+    for (topic, spec, newest) in [
+        (topic, TopicSpec::clicks(), NEWEST),
+        (&servers.kafka.links_topic, TopicSpec::links(), LINKS_NEWEST),
+    ] {
+        let subject = topic.subject();
+        let level = spec.compatibility.unwrap_or_default();
+        if registry.compatibility(&subject).await?.as_deref() != Some(&level) {
+            findings.push(missing(format!("the compatibility of {subject} is not {level}")));
+        }
+        if registry.lookup(&subject, newest).await?.is_none() {
+            findings.push(missing(format!("the newest schema is not registered as {subject}")));
+        }
     }
     let migrations = clickhouse::missing(&servers.clickhouse.server()?).await?;
     let migrations = migrations.into_iter();

@@ -18,6 +18,7 @@ use crate::decoders::Decoders;
 use crate::driver::Driver;
 use crate::error::ServerError;
 use crate::kafka::{Consumer, DeadLetters};
+use crate::links::Links;
 use crate::metrics::{Metrics, RuleMetrics};
 use crate::pipeline::Pipeline;
 use crate::retry::until_done;
@@ -60,6 +61,7 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let pipeline = Pipeline::new(topic.as_str(), decoders, table, letters, metrics.clone())
         .ruled_by(shelf.current());
     let consumer = Consumer::join(&brokers, &args.run.group(), topic.as_str())?;
+    beside.spawn(links(&args, &server, &metrics)?.run(shutdown.clone()));
     ready.store(true, Ordering::Relaxed);
     tracing::info!(%topic, group = args.run.group, ?server, ?brokers, "running");
     let outcome = Driver::new(consumer, pipeline, terms).run(shutdown.clone()).await;
@@ -73,6 +75,18 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
         metrics.batches.get()
     ));
     Ok(())
+}
+
+/// What fills the dimension of links, in a group beside that of the clicks.
+fn links(args: &RunCommand, server: &Server, metrics: &Metrics) -> Result<Links, ServerError> {
+    Ok(Links {
+        brokers: args.servers.kafka.brokers(),
+        topic: args.servers.kafka.links_topic.to_string(),
+        group: format!("{}-links", args.run.group),
+        registry: args.servers.registry.registry()?,
+        server: server.clone(),
+        metrics: metrics.clone(),
+    })
 }
 
 /// Waits for the servers as long as it takes, and refuses what would break the promise.

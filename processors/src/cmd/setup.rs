@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use schemas::{NEWEST, TopicSpec, compat, unframe};
+use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
 use super::check::drift;
 use super::{DIFFERS, DONE, say};
 use crate::clickhouse::{self, migrate};
-use crate::config::Servers;
+use crate::config::{KafkaArgs, Servers};
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::{Brokers, LogReader, Topics};
 use crate::registry::Registry;
@@ -90,30 +90,45 @@ async fn steps(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
         changes.iter().for_each(say);
     };
     tell(topics(args).await?);
-    tell(subject(args).await?);
+    tell(subjects(args).await?);
     tell(migrate(&args.servers.clickhouse.server()?).await?);
     Ok(())
 }
 
 async fn topics(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
     let topics = Topics::open(&args.servers.kafka.brokers())?;
-    let name = &args.servers.kafka.topic;
     let mut changes = Vec::new();
-    for (name, spec) in
-        [(name.as_str(), TopicSpec::clicks()), (&name.dead_letters(), TopicSpec::dead_letters())]
-    {
+    for (name, spec) in &args.servers.kafka.topics() {
         let partitions = args.partitions.unwrap_or(spec.partitions);
-        changes.extend(topics.ensure(name, &spec, (partitions, args.replication)).await?);
+        changes.extend(topics.ensure(name, spec, (partitions, args.replication)).await?);
     }
     Ok(changes)
 }
 
-/// Registers the newest schema, once it is sure that all that was ever written can be read.
-async fn subject(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
+/// Registers the newest schemas, once it is sure that all that was ever written can be read.
+async fn subjects(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
     let registry = args.servers.registry.registry()?;
-    let subject = args.servers.kafka.topic.subject();
+    let KafkaArgs { topic, links_topic, .. } = &args.servers.kafka;
+    let mut changes = Vec::new();
+    let clicks = |written: &str| compat::check(written).map_err(|error| error.to_string());
+    readable(&registry, topic, clicks).await?;
+    ids_agree(&registry, &args.servers.kafka.brokers(), topic.as_str()).await?;
+    changes.extend(subject(&registry, topic, &TopicSpec::clicks(), NEWEST).await?);
+    let links =
+        |written: &str| LinkDecoder::new(written).map(drop).map_err(|error| error.to_string());
+    readable(&registry, links_topic, links).await?;
+    changes.extend(subject(&registry, links_topic, &TopicSpec::links(), LINKS_NEWEST).await?);
+    Ok(changes)
+}
+
+async fn readable(
+    registry: &Registry,
+    topic: &TopicName,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), ServerError> {
+    let subject = topic.subject();
     for written in registry.versions(&subject).await? {
-        compat::check(&written).map_err(|error| {
+        check(&written).map_err(|error| {
             let text = format!(
                 "subject {subject} holds a schema whose records this program cannot \
                                 read: use a release that can ({error})"
@@ -121,15 +136,23 @@ async fn subject(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
             ServerError::fatal("schema_incompatible", text)
         })?;
     }
-    ids_agree(&registry, &args.servers.kafka.brokers(), args.servers.kafka.topic.as_str()).await?;
-    let mut changes = Vec::new();
-    let level = TopicSpec::clicks().compatibility.unwrap_or_default();
-    if registry.compatibility(&subject).await?.as_deref() != Some(&level) {
-        registry.set_compatibility(&subject, &level).await?;
+    Ok(())
+}
+
+async fn subject(
+    registry: &Registry,
+    topic: &TopicName,
+    spec: &TopicSpec,
+    newest: &str,
+) -> Result<Vec<String>, ServerError> {
+    let (subject, mut changes) = (topic.subject(), Vec::new());
+    let level = spec.compatibility.as_deref().unwrap_or_default();
+    if registry.compatibility(&subject).await?.as_deref() != Some(level) {
+        registry.set_compatibility(&subject, level).await?;
         changes.push(format!("registry: set compatibility of {subject} to {level}"));
     }
-    if registry.lookup(&subject, NEWEST).await?.is_none() {
-        let id = registry.register(&subject, NEWEST).await?;
+    if registry.lookup(&subject, newest).await?.is_none() {
+        let id = registry.register(&subject, newest).await?;
         changes.push(format!("registry: registered {subject} as schema {id}"));
     }
     Ok(changes)

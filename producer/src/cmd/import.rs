@@ -183,9 +183,9 @@ impl Import {
         self.metrics.import_lines.get_or_create(&ResultLabel { result: "click" }).inc();
         let client_ip = line.client_ip.map(ClientIp::new);
         let link = self.links.named(line.domain.as_deref(), &line.slug);
-        let mut click = click::imported(id, &args.source, line, link);
+        let mut click = click::imported(id, &args.source, line, link.as_ref());
         let shielded = (&mut click, client_ip.as_ref());
-        let opted_out = link.is_some_and(|link| link.opt_out);
+        let opted_out = link.as_ref().is_some_and(Link::opts_out);
         let key = |day| self.keys.fetch(day);
         if !edge::shield(args.privacy.privacy(), shielded, opted_out, key, &self.metrics) {
             self.books.withheld += 1;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cmd::deliver::Delivery;
+use crate::cmd::live_links::LiveLinks;
 use crate::cmd::read_links;
 use crate::collector::{self, Collector};
 use crate::config::ServeArgs;
@@ -54,13 +55,12 @@ impl Progress {
         self.0.store(stage as u8, Ordering::Relaxed);
     }
 
-    fn health(&self, trouble: Vec<String>) -> Health {
+    fn health(&self, links: Health, trouble: Vec<String>) -> Health {
         const SERVING: u8 = Stage::Serving as u8;
         const STARTING: u8 = Stage::Starting as u8;
         match self.0.load(Ordering::Relaxed) {
             // Redirects go on without broker and disk, so the service stays ready.
-            SERVING if !trouble.is_empty() => Health::Degraded(trouble),
-            SERVING => Health::Ready,
+            SERVING => links.with(trouble),
             STARTING => Health::NotReady("starting".to_owned()),
             _ => Health::NotReady("stopping".to_owned()),
         }
@@ -74,25 +74,25 @@ impl Progress {
 pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let stop = shutdown::on_signal().map_err(Failure::invariant)?;
     let mut reload = signal(SignalKind::hangup()).map_err(Failure::invariant)?;
-    let links = read_links(&args.links)?;
+    let metrics = Metrics::default();
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
-    let metrics = Metrics::default();
+    let links = LiveLinks::start(args, &metrics).await?;
     let mut delivery = Delivery::open(&args.kafka, ("serve", args.outbox_full), &metrics)?;
     delivery.start()?;
     let progress = Progress(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();
     let mut admin_port = JoinSet::new();
     let probe = {
-        let (progress, trouble) = (progress.clone(), delivery.troubles());
-        move || progress.health(trouble.now())
+        let (progress, trouble, links) = (progress.clone(), delivery.troubles(), links.health());
+        move || progress.health(links(), trouble.now())
     };
     admin_port.spawn(admin::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
 
     let keys = keys(args, &metrics).await?;
     admin_port.spawn(Arc::clone(&keys).run());
     let redirector = redirector(args, exports, (&delivery.outbox, &keys), &metrics)?;
-    redirector.set_links(links);
+    redirector.set_links(Arc::clone(&links.table));
     let collector = collector(args, &delivery.outbox, &keys, &metrics)?;
     let public = listen(public, args.listen)?;
     let limits = args.public.limits(args.connections, DRAIN);
@@ -103,12 +103,12 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     progress.reach(Stage::Serving);
     tracing::info!(
         listen = %args.listen, admin = %args.admin_listen, topic = %args.kafka.topic,
-        links = metrics.links.get(), version = env!("CARGO_PKG_VERSION"), "serving"
+        links = metrics.links_in_memory.get(), version = env!("CARGO_PKG_VERSION"), "serving"
     );
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = reload.recv() => reload_links(&args.links, &redirector, &metrics).await,
+            _ = reload.recv() => reload_links(args.links.as_deref(), &redirector, &metrics).await,
             ended = port.join_next() => {
                 let cause = anyhow::anyhow!("the public port ended by itself: {ended:?}");
                 return Err(Failure::invariant(cause));
@@ -119,6 +119,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     tracing::info!("stopping");
     // The admin port answers until the end: what is lost in the end is seen there too.
     let exit = finish(args, shutdown, port, delivery, &metrics).await;
+    links.finish().await?;
     admin_port.shutdown().await;
     exit
 }
@@ -205,8 +206,13 @@ fn node(args: &ServeArgs) -> String {
     args.node.clone().unwrap_or_else(host_name)
 }
 
-async fn reload_links(file: &Path, redirector: &Redirector<Arc<Outbox>>, metrics: &Metrics) {
-    let file = file.to_owned();
+async fn reload_links(
+    file: Option<&Path>,
+    redirector: &Redirector<Arc<Outbox>>,
+    metrics: &Metrics,
+) {
+    // Without a file they come by themselves.
+    let Some(file) = file.map(Path::to_owned) else { return };
     let read = tokio::task::spawn_blocking(move || read_links(&file)).await;
     let result = match read {
         Ok(Ok(links)) => {

@@ -19,6 +19,7 @@ use crate::span::Sampling;
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","version":3}
 {"slug":"off","url":"http://x/","disabled":true}
+{"slug":"back","url":"http://go.example/admin"}
 {"slug":"old","url":"http://x/","expires":"2020-01-01T00:00:00Z"}"#;
 
 /// Keeps what it is offered, or refuses it as a full queue would.
@@ -139,6 +140,7 @@ async fn every_answer_is_recorded_with_its_outcome() {
         ("GET /A", 404, Outcome::NotFound),
         ("GET /off", 404, Outcome::Disabled),
         ("GET /old", 410, Outcome::Expired),
+        ("GET /back", 404, Outcome::Blocked),
         ("GET /", 200, Outcome::BaseUrl),
         ("GET /robots.txt", 200, Outcome::Reserved),
         ("GET /favicon.ico", 404, Outcome::Reserved),

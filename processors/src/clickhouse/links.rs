@@ -1,0 +1,65 @@
+//! The dimension of links: rows by id, of which the newest version counts.
+
+use clickhouse::Row;
+use schemas::RawLink;
+use serde::Serialize;
+
+use super::{PINNED, Server, server_error};
+use crate::error::ServerError;
+
+/// The last moment that the column can hold, 2299-12-31 (microseconds).
+const LATEST: i64 = 10_413_705_600_000_000;
+
+/// One version of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Serialize)]
+pub struct LinkRow {
+    link_id: String,
+    version: u64,
+    domain: String,
+    slug: String,
+    target_url: String,
+    status: u16,
+    disabled: bool,
+    expires_at: Option<i64>,
+    pass_query: bool,
+    opt_out: bool,
+    deleted: bool,
+    changed_at: i64,
+}
+
+impl LinkRow {
+    /// The row of a link as its topic has it.
+    pub fn new(link: &RawLink<'_>) -> Self {
+        let in_range = |time: i64| time.clamp(0, LATEST);
+        Self {
+            link_id: link.id.to_owned(),
+            version: u64::try_from(link.version).unwrap_or(0),
+            domain: link.domain.to_owned(),
+            slug: link.slug.to_owned(),
+            target_url: link.target.to_owned(),
+            status: u16::try_from(link.status).unwrap_or(0),
+            disabled: link.disabled,
+            expires_at: link.expires_at.map(in_range),
+            pass_query: link.pass_query,
+            opt_out: link.opt_out,
+            deleted: link.deleted,
+            changed_at: in_range(link.changed_at),
+        }
+    }
+}
+
+/// Inserts versions of links; the same again changes nothing that a reader sees.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn insert_links(server: &Server, rows: &[LinkRow]) -> Result<(), ServerError> {
+    let mut client = server.client();
+    for (name, value) in PINNED {
+        client = client.with_setting(*name, *value);
+    }
+    let mut insert = client.insert::<LinkRow>("link_versions").await.map_err(server_error)?;
+    for row in rows {
+        insert.write(row).await.map_err(server_error)?;
+    }
+    insert.end().await.map_err(server_error)
+}

@@ -1,0 +1,84 @@
+//! The topic of links, read by a group of its own: each partition by one member.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+
+use super::{Brokers, Quiet, server_error};
+use crate::error::ServerError;
+
+/// Records handed over at once.
+const BATCH: usize = 10_000;
+/// So long nothing may come before those that came are handed over.
+const POLL: Duration = Duration::from_millis(200);
+
+/// A member of the group.
+pub struct LinkLog {
+    consumer: BaseConsumer<Quiet>,
+}
+
+impl std::fmt::Debug for LinkLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LinkLog")
+    }
+}
+
+impl LinkLog {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// A property that cannot be.
+    pub fn join(brokers: &Brokers, group: &str, topic: &str) -> Result<Self, ServerError> {
+        let config = brokers.client(&[
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("queued.max.messages.kbytes", "8192"),
+        ]);
+        let consumer: BaseConsumer<Quiet> =
+            config.create_with_context(Quiet).map_err(|error| server_error(&error))?;
+        consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
+        Ok(Self { consumer })
+    }
+
+    /// The values that have come, none when nothing has. Blocks for a moment.
+    ///
+    /// # Errors
+    /// The topic is not there, or the group cannot be read with.
+    pub fn read(&self) -> Result<Vec<Vec<u8>>, ServerError> {
+        let mut values = Vec::new();
+        while values.len() < BATCH {
+            match self.consumer.poll(POLL) {
+                None => break,
+                Some(Ok(message)) => {
+                    values.extend(message.payload().map(<[u8]>::to_vec));
+                    self.consumer
+                        .store_offset_from_message(&message)
+                        .map_err(|error| server_error(&error))?;
+                }
+                Some(Err(error)) => return Err(server_error(&error)),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Commits what was read: it is durable now. A rebalance meanwhile makes it be read again.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub fn commit(&self) -> Result<(), ServerError> {
+        match self.consumer.commit_consumer_state(CommitMode::Sync) {
+            Ok(())
+            | Err(KafkaError::ConsumerCommit(
+                RDKafkaErrorCode::NoOffset
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId,
+            )) => Ok(()),
+            Err(error) => Err(server_error(&error)),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The dimension of links: from the topic of links into ClickHouse, beside the clicks.
+//!
+//! Everything may happen twice: the newest version of a link is what a reader sees. Whatever goes
+//! wrong here stops no click.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use schemas::{LinkDecoder, SchemaId, unframe};
+use tokio_util::sync::CancellationToken;
+
+use crate::clickhouse::{LinkRow, Server, insert_links};
+use crate::error::{ErrorClass, ServerError};
+use crate::kafka::{Brokers, LinkLog};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::retry::Retry;
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct Links {
+    /// Where the topic is.
+    pub brokers: Brokers,
+    /// The topic.
+    pub topic: String,
+    /// Its readers.
+    pub group: String,
+    /// Schemas of its records.
+    pub registry: Registry,
+    /// Where rows go.
+    pub server: Server,
+    /// Its metrics.
+    pub metrics: Metrics,
+}
+
+impl Links {
+    /// Works until `stop`. What fails is tried again for as long as it takes.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut retry = Retry::new("links", &self.metrics);
+        while let Some(Err(error)) = stop.run_until_cancelled(self.follow()).await {
+            // A fatal error of links is none of clicks: it is told, and waited out too.
+            let error = ServerError { class: ErrorClass::Retryable, ..error };
+            if stop.run_until_cancelled(retry.after(error)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Reads and inserts until something fails.
+    async fn follow(&self) -> Result<(), ServerError> {
+        let mut log = LinkLog::join(&self.brokers, &self.group, &self.topic)?;
+        let mut decoders = HashMap::new();
+        loop {
+            let read;
+            (read, log) = blocking(move || (log.read(), log)).await?;
+            let values = read?;
+            if values.is_empty() {
+                continue;
+            }
+            let mut rows = Vec::with_capacity(values.len());
+            for value in &values {
+                rows.extend(self.row(value, &mut decoders).await?);
+            }
+            insert_links(&self.server, &rows).await?;
+            let committed;
+            (committed, log) = blocking(move || (log.commit(), log)).await?;
+            committed?;
+        }
+    }
+
+    /// None, and counted, where the record is no link.
+    async fn row(
+        &self,
+        value: &[u8],
+        decoders: &mut HashMap<SchemaId, Option<LinkDecoder>>,
+    ) -> Result<Option<LinkRow>, ServerError> {
+        let Ok((id, datum)) = unframe(value) else { return Ok(self.refused("it is not framed")) };
+        let decoder = match decoders.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let schema = self.registry.schema(id).await?.ok_or_else(|| {
+                    let text = format!("the registry knows no schema {id} of {}", self.topic);
+                    ServerError::retryable("schema_unknown", text)
+                })?;
+                free.insert(LinkDecoder::new(&schema).ok())
+            }
+        };
+        let Some(decoder) = decoder else {
+            return Ok(self.refused("its schema is no schema"));
+        };
+        match decoder.decode(datum) {
+            Ok(link) => Ok(Some(LinkRow::new(&link))),
+            Err(error) => Ok(self.refused(&error.to_string())),
+        }
+    }
+
+    fn refused(&self, cause: &str) -> Option<LinkRow> {
+        let code = "link_record";
+        self.metrics.retry("links", code);
+        tracing::error!(code, cause, topic = self.topic, "a record that is no link");
+        None
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServerError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ServerError::fatal("task_panicked", error))
+}

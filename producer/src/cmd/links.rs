@@ -1,0 +1,138 @@
+#![expect(clippy::disallowed_methods, reason = "the time of a change is read here")]
+//! `producer links`: makes, changes and shows links.
+//!
+//! It talks to the store itself: that works while nothing else runs, in the same transaction as the
+//! API's, and whoever may open the store needs no token.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+
+use crate::config::{AddArgs, LinksAction, LinksArgs, SetArgs};
+use crate::exit::{Exit, Failure, say};
+use crate::links::{Entry, file};
+use crate::store::{Change, Edit, Store, StoreError};
+
+/// Links read at once.
+const PAGE: u32 = 1000;
+
+/// Runs one action.
+///
+/// # Errors
+/// What was wrong with it; nothing has changed then.
+pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
+    let mut store = Store::open(&args.store.links_db).map_err(failure)?;
+    match &args.action {
+        LinksAction::Add(args) => change(&mut store, Change::Add(entry(args)?)),
+        LinksAction::Set(args) => {
+            let edit = edit(args)?;
+            change(&mut store, Change::Edit { id: args.id.clone(), edit })
+        }
+        LinksAction::Disable(args) => {
+            let edit = Edit { disabled: Some(true), ..Edit::default() };
+            change(&mut store, Change::Edit { id: args.id.clone(), edit })
+        }
+        LinksAction::Delete(args) => {
+            store.change(&Change::Delete { id: args.id.clone() }, now()).map_err(failure)?;
+            say(&format!("deleted {}", args.id));
+            Ok(Exit::Done)
+        }
+        LinksAction::Show(args) => {
+            let found = store.get(&args.id).map_err(failure)?.filter(|link| !link.deleted);
+            let missing = || anyhow::anyhow!("there is no link {:?}: see `links list`", args.id);
+            say(&found.ok_or_else(missing).map_err(Failure::data)?.line());
+            Ok(Exit::Done)
+        }
+        LinksAction::List(args) => pages(&mut store, &args.after, u64::from(args.limit)),
+        LinksAction::Export => pages(&mut store, "", u64::MAX),
+        LinksAction::Import(args) => import(&mut store, &args.file),
+        LinksAction::Republish => {
+            say(&format!("queued {} links", store.republish().map_err(failure)?));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn change(store: &mut Store, change: Change) -> Result<Exit, Failure> {
+    say(&store.change(&change, now()).map_err(failure)?.entry().line());
+    Ok(Exit::Done)
+}
+
+fn entry(args: &AddArgs) -> Result<Entry, Failure> {
+    let mut line = serde_json::json!({ "slug": args.slug, "url": args.url });
+    let optional = [
+        ("id", args.id.clone().map(Into::into)),
+        ("domain", args.domain.clone().map(Into::into)),
+        ("status", args.status.map(Into::into)),
+        ("expires", args.expires.clone().map(Into::into)),
+        ("pass_query", args.pass_query.then_some(true.into())),
+        ("opt_out", args.opt_out.then_some(true.into())),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            line[name] = value;
+        }
+    }
+    Entry::parse(&line.to_string()).map_err(Failure::data)
+}
+
+fn edit(args: &SetArgs) -> Result<Edit, Failure> {
+    let edit = Edit {
+        url: args.url.clone(),
+        status: args.status,
+        disabled: args.disabled,
+        expires: args.expires.clone(),
+        pass_query: args.pass_query,
+        opt_out: args.opt_out,
+    };
+    match edit == Edit::default() {
+        true => Err(Failure::usage(anyhow::anyhow!("nothing to change: see `links set --help`"))),
+        false => Ok(edit),
+    }
+}
+
+fn pages(store: &mut Store, after: &str, mut left: u64) -> Result<Exit, Failure> {
+    let mut after = after.to_owned();
+    while left > 0 {
+        let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+        let page = store.page(&after, limit).map_err(failure)?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.id);
+        left -= page.len() as u64;
+        page.iter().for_each(|link| say(&link.line()));
+    }
+    Ok(Exit::Done)
+}
+
+fn import(store: &mut Store, path: &Path) -> Result<Exit, Failure> {
+    let name = path.display().to_string();
+    let mut text = String::new();
+    let read = match name.as_str() {
+        "-" => std::io::stdin().read_to_string(&mut text),
+        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    read.with_context(|| format!("links {name}")).map_err(Failure::configuration)?;
+    let entries = file::entries(&text, &name).map_err(Failure::data)?;
+    let imported = store.import(&entries, now()).map_err(failure)?;
+    let (added, changed, same) = (imported.added, imported.changed, imported.same);
+    say(&format!("links: added={added} changed={changed} same={same}"));
+    Ok(Exit::Done)
+}
+
+fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Refused(_) => Failure::data(error),
+        StoreError::Conflict | StoreError::Away(_) | StoreError::Unpublished(_) => {
+            Failure::unavailable(error)
+        }
+        StoreError::Broken(_) => Failure::configuration(error),
+    }
+}
+
+/// Microseconds since 1970, UTC.
+pub(super) fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,337 @@
+//! The admin API of links: JSON over HTTP on a port of its own, for holders of the token.
+//!
+//! Each change is one transaction of the store; visitors never wait for any of it.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+use subtle::ConstantTimeEq as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::links::now;
+use crate::bell::Bell;
+use crate::config::Secret;
+use crate::links::Entry;
+use crate::store::{Change, Edit, Place, Refused, Store, StoreError};
+
+/// Of one link, several times over.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// More wait in the system's backlog.
+const CONNECTIONS_MAX: usize = 64;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of one request, its body and the store's work included.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Links of one answer.
+const PAGE_MAX: u32 = 1000;
+const PATH: &str = "/v1/links";
+
+/// What is asked.
+enum Ask {
+    List { after: String, limit: u32 },
+    Show(String),
+    Change(Change),
+}
+
+/// The API of one store.
+#[derive(Debug)]
+pub struct Api {
+    place: Place,
+    token: Secret,
+    bell: Arc<Bell>,
+    store: Mutex<Option<Store>>,
+}
+
+impl Api {
+    /// Nothing is opened until something is asked; `bell` is rung after each change.
+    pub fn new(place: Place, token: Secret, bell: Arc<Bell>) -> Arc<Self> {
+        Arc::new(Self { place, token, bell, store: Mutex::default() })
+    }
+
+    /// Serves until `stop`; a change that was begun is made or not, as with any crash.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = accept(&listener, &slots) => accepted,
+            };
+            let (stream, slot) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "the admin API of links cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let api = Arc::clone(&self);
+            let service = service_fn(move |request| {
+                let api = Arc::clone(&api);
+                async move { Ok::<_, Infallible>(api.answer(request).await) }
+            });
+            connections.spawn(async move {
+                let served = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT)
+                    .max_buf_size(HEAD_BYTES_MAX)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a connection of the admin API ended");
+                }
+                drop(slot);
+            });
+        }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let worked = tokio::time::timeout(TIMEOUT, self.work(request)).await;
+        worked.unwrap_or_else(|_| {
+            refused(StatusCode::SERVICE_UNAVAILABLE, "links_db_away", "the store took too long")
+        })
+    }
+
+    async fn work(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if !self.is_allowed(request.headers().get(AUTHORIZATION)) {
+            let why = "send the header `Authorization: Bearer TOKEN`";
+            let mut answer = refused(StatusCode::UNAUTHORIZED, "links_token", why);
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return answer;
+        }
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => {
+                return refused(StatusCode::PAYLOAD_TOO_LARGE, "link_refused", &error.to_string());
+            }
+        };
+        let ask = match ask(&head.method, head.uri.path(), head.uri.query(), &body) {
+            Ok(ask) => ask,
+            Err(answer) => return *answer,
+        };
+        let done = tokio::task::spawn_blocking(move || self.run(&ask)).await;
+        done.unwrap_or_else(|error| {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            refused(status, "links_db_broken", &error.to_string())
+        })
+    }
+
+    fn is_allowed(&self, header: Option<&HeaderValue>) -> bool {
+        let given = header.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        given.is_some_and(|given| given.ct_eq(self.token.0.as_bytes()).into())
+    }
+
+    fn run(&self, ask: &Ask) -> Response<Full<Bytes>> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        // A connection that failed once is not trusted again.
+        let answer = match store.take().map_or_else(|| Store::open(&self.place), Ok) {
+            Err(error) => Err(error),
+            Ok(mut opened) => {
+                let answer = run(&mut opened, ask);
+                if !matches!(answer, Err(StoreError::Away(_) | StoreError::Broken(_))) {
+                    *store = Some(opened);
+                }
+                answer
+            }
+        };
+        drop(store);
+        match answer {
+            Ok((status, lines)) => {
+                if matches!(ask, Ask::Change(_)) {
+                    self.bell.ring();
+                }
+                reply(status, "application/x-ndjson", lines)
+            }
+            Err(error) => refused(status(&error), error.code(), &error.to_string()),
+        }
+    }
+}
+
+fn run(store: &mut Store, ask: &Ask) -> Result<(StatusCode, String), StoreError> {
+    let lines = |links: &[Entry]| links.iter().map(|link| link.line() + "\n").collect::<String>();
+    match ask {
+        Ask::List { after, limit } => Ok((StatusCode::OK, lines(&store.page(after, *limit)?))),
+        Ask::Show(id) => match store.get(id)?.filter(|link| !link.deleted) {
+            Some(link) => Ok((StatusCode::OK, lines(&[link]))),
+            None => Err(Refused::NoSuch(id.clone()).into()),
+        },
+        Ask::Change(change) => {
+            let outcome = store.change(change, now())?;
+            match change {
+                Change::Add(_) => Ok((StatusCode::CREATED, outcome.entry().line() + "\n")),
+                Change::Put(_) | Change::Edit { .. } => {
+                    Ok((StatusCode::OK, outcome.entry().line() + "\n"))
+                }
+                Change::Delete { .. } => Ok((StatusCode::NO_CONTENT, String::new())),
+            }
+        }
+    }
+}
+
+/// What a request wants, or the answer to one that cannot be understood.
+fn ask(
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    body: &[u8],
+) -> Result<Ask, Box<Response<Full<Bytes>>>> {
+    let bad = |why: &str| Box::new(refused(StatusCode::BAD_REQUEST, "link_refused", why));
+    let Some(rest) = path.strip_prefix(PATH) else {
+        let why = "the paths are /v1/links and /v1/links/ID";
+        return Err(Box::new(refused(StatusCode::NOT_FOUND, "link_refused", why)));
+    };
+    let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
+    let id = percent_decode_str(rest.strip_prefix('/').unwrap_or_default()).decode_utf8();
+    let id = id.map_err(|_| bad("the id is not UTF-8"))?.into_owned();
+    match (method, id.is_empty()) {
+        (&Method::GET, true) => {
+            let (mut after, mut limit) = (String::new(), PAGE_MAX);
+            for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+                match &*name {
+                    "after" => after = value.into_owned(),
+                    "limit" => {
+                        limit = value.parse().map_err(|_| bad("limit is a number"))?;
+                    }
+                    _ => return Err(bad("the parameters are after and limit")),
+                }
+            }
+            Ok(Ask::List { after, limit: limit.min(PAGE_MAX) })
+        }
+        (&Method::GET, false) => Ok(Ask::Show(id)),
+        (&Method::POST | &Method::PUT, true) => {
+            let entry = Entry::parse(text).map_err(|cause| bad(&cause.to_string()))?;
+            let put = *method == Method::PUT;
+            Ok(Ask::Change(if put { Change::Put(entry) } else { Change::Add(entry) }))
+        }
+        (&Method::PATCH, false) => {
+            let edit: Edit = serde_json::from_str(text).map_err(|error| {
+                bad(&format!("not a change in JSON, such as {{\"disabled\":true}}: {error}"))
+            })?;
+            Ok(Ask::Change(Change::Edit { id, edit }))
+        }
+        (&Method::DELETE, false) => Ok(Ask::Change(Change::Delete { id })),
+        (_, all) => {
+            let allowed = if all { "GET, POST, PUT" } else { "GET, PATCH, DELETE" };
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let mut answer = refused(status, "link_refused", &format!("allowed are {allowed}"));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            Err(Box::new(answer))
+        }
+    }
+}
+
+fn status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Refused(Refused::NoSuch(_)) => StatusCode::NOT_FOUND,
+        StoreError::Refused(Refused::Cause(_)) => StatusCode::BAD_REQUEST,
+        StoreError::Refused(_) | StoreError::Conflict => StatusCode::CONFLICT,
+        StoreError::Away(_) | StoreError::Unpublished(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn refused(status: StatusCode, code: &str, cause: &str) -> Response<Full<Bytes>> {
+    let body = json!({ "error": code, "cause": cause }).to_string() + "\n";
+    reply(status, "application/json", body)
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(folder: &std::path::Path) -> Arc<Api> {
+        let place = Place::File(folder.join("links.db"));
+        Api::new(place, Secret("a token of some length".to_owned()), Arc::default())
+    }
+
+    fn told(method: &str, path: &str, body: &str) -> (u16, String) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        let refused = ask(&method, path, query, body.as_bytes()).err().unwrap();
+        (refused.status().as_u16(), format!("{:?}", refused.body()))
+    }
+
+    #[test]
+    fn only_the_whole_token_opens_the_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let api = api(folder.path());
+        for (header, allowed) in [
+            ("Bearer a token of some length", true),
+            ("Bearer a token of some lengt", false),
+            ("Bearer a token of some lengthx", false),
+            ("Basic a token of some length", false),
+            ("Bearer ", false),
+        ] {
+            let header = HeaderValue::from_static(header);
+            assert_eq!(api.is_allowed(Some(&header)), allowed, "{header:?}");
+        }
+        assert!(!api.is_allowed(None));
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_understood_is_told_why() {
+        for (method, path, body, status, part) in [
+            ("GET", "/v1/other", "", 404, "the paths are"),
+            ("DELETE", "/v1/links", "", 405, "GET, POST, PUT"),
+            ("POST", "/v1/links/a", "", 405, "GET, PATCH, DELETE"),
+            ("POST", "/v1/links", "{}", 400, "missing field `slug`"),
+            ("PATCH", "/v1/links/a", r#"{"slug":"b"}"#, 400, "unknown field `slug`"),
+            ("GET", "/v1/links?limit=x", "", 400, "limit is a number"),
+            ("GET", "/v1/links/%ff", "", 400, "not UTF-8"),
+        ] {
+            let (got, text) = told(method, path, body);
+            assert!(got == status && text.contains(part), "{method} {path}: {got} {text}");
+        }
+    }
+
+    #[test]
+    fn an_id_with_a_slash_is_one_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let api = api(folder.path());
+        let body = br#"{"slug":"a","domain":"go.example","url":"https://example.com/"}"#;
+        let add = ask(&Method::POST, "/v1/links", None, body).ok().unwrap();
+        assert_eq!(api.run(&add).status(), 201);
+        assert_eq!(api.run(&add).status(), 409);
+        for path in ["/v1/links/go.example/a", "/v1/links/go.example%2Fa"] {
+            let show = ask(&Method::GET, path, None, b"").ok().unwrap();
+            assert_eq!(api.run(&show).status(), 200, "{path}");
+        }
+        let delete = ask(&Method::DELETE, "/v1/links/go.example/a", None, b"").ok().unwrap();
+        assert_eq!(api.run(&delete).status(), 204);
+        assert_eq!(api.run(&delete).status(), 404);
+    }
+}

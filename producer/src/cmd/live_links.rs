@@ -1,0 +1,213 @@
+//! Where the links of `serve` come from: a file, or the topic of links with all that feeds it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use service::admin::Health;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bell::Bell;
+use crate::cmd::links_api::Api;
+use crate::cmd::read_links;
+use crate::config::{FollowArgs, KafkaArgs, ServeArgs};
+use crate::exit::Failure;
+use crate::follow::{self, Follower, Source};
+use crate::links::{Links, snapshot};
+use crate::metrics::Metrics;
+use crate::publish::LinkPublisher;
+use crate::relay::Trouble;
+use crate::store::relay::{self, Relay};
+use crate::store::{Place, Store};
+
+/// The links of `serve`, and what keeps them current.
+#[derive(Debug)]
+pub struct LiveLinks {
+    /// The table that visitors are answered from.
+    pub table: Arc<Links>,
+    following: Option<Following>,
+}
+
+#[derive(Debug)]
+struct Following {
+    follower: Follower,
+    relay: Option<Relay>,
+    api: JoinSet<()>,
+    stop: CancellationToken,
+    state: State,
+}
+
+/// What is wrong, for whoever asks.
+#[derive(Debug, Clone)]
+struct State {
+    table: Arc<Links>,
+    follower: Trouble,
+    relay: Trouble,
+    /// Links are served that were read from this host's disk.
+    snapshot: bool,
+}
+
+impl LiveLinks {
+    /// Reads the file, or the snapshot, and starts what follows the topic. Broker, registry and
+    /// PostgreSQL need not be up.
+    ///
+    /// # Errors
+    /// A configuration failure.
+    pub async fn start(args: &ServeArgs, metrics: &Metrics) -> Result<Self, Failure> {
+        if let Some(file) = &args.links {
+            metrics.links.whole.set(1);
+            return Ok(Self { table: Arc::new(read_links(file)?), following: None });
+        }
+        let (follow, kafka) = (&args.follow, &args.kafka);
+        let table = Arc::new(Links::default());
+        let path = follow.links_snapshot.clone();
+        let into = Arc::clone(&table);
+        let read = tokio::task::spawn_blocking(move || read_snapshot(&into, &path));
+        let snapshot = read.await.map_err(Failure::invariant)?;
+        let state = State {
+            table: Arc::clone(&table),
+            follower: Trouble::default(),
+            relay: Trouble::default(),
+            snapshot,
+        };
+        let stop = CancellationToken::new();
+        let source = source(follow, kafka);
+        let bell = Arc::new(Bell::default());
+        let api = api(follow, &bell, &stop).await?;
+        let relay = relay(follow, (&source, bell), metrics, (&state.relay, &stop)).await?;
+        let follower = Follower::start(follow::Parts {
+            source,
+            links: Arc::clone(&table),
+            snapshot: follow.links_snapshot.clone(),
+            runtime: Handle::current(),
+            metrics: metrics.clone(),
+            trouble: state.follower.clone(),
+            stop: stop.clone(),
+        })
+        .map_err(Failure::invariant)?;
+        Ok(Self { table, following: Some(Following { follower, relay, api, stop, state }) })
+    }
+
+    /// Whether visitors can be answered, and what is wrong.
+    pub fn health(&self) -> impl Fn() -> Health + Send + Sync + use<> {
+        let state = self.following.as_ref().map(|following| following.state.clone());
+        move || state.as_ref().map_or(Health::Ready, State::health)
+    }
+
+    /// Ends what follows the topic, and writes the last snapshot.
+    ///
+    /// # Errors
+    /// A thread that cannot be awaited.
+    pub async fn finish(self) -> Result<(), Failure> {
+        let Some(Following { follower, relay, mut api, stop, .. }) = self.following else {
+            return Ok(());
+        };
+        stop.cancel();
+        api.shutdown().await;
+        let ended = tokio::task::spawn_blocking(move || {
+            relay.into_iter().for_each(Relay::stop);
+            follower.stop();
+        });
+        ended.await.map_err(Failure::invariant)
+    }
+}
+
+impl State {
+    fn health(&self) -> Health {
+        let follower = self.follower.now();
+        match (self.table.is_whole(), self.snapshot, follower) {
+            (true, _, follower) => {
+                let wrong: Vec<_> = follower.into_iter().chain(self.relay.now()).collect();
+                if wrong.is_empty() { Health::Ready } else { Health::Degraded(wrong) }
+            }
+            (false, true, Some(cause)) => {
+                Health::Degraded(vec![format!("links are those of the last snapshot: {cause}")])
+            }
+            (false, _, cause) => {
+                let cause = cause.unwrap_or_else(|| "the topic is being read".to_owned());
+                Health::NotReady(format!("not all links are known: {cause}"))
+            }
+        }
+    }
+}
+
+fn source(follow: &FollowArgs, kafka: &KafkaArgs) -> Source {
+    Source {
+        brokers: kafka.kafka_brokers.clone(),
+        properties: kafka.properties(),
+        registry: kafka.schema_registry_url.clone(),
+        topic: follow.links_topic.clone(),
+    }
+}
+
+/// Whether there was one.
+fn read_snapshot(table: &Links, path: &Path) -> bool {
+    let shown = path.display();
+    match snapshot::read(table, path) {
+        Ok(links) => {
+            tracing::info!(snapshot = %shown, links, "links of the last run");
+            true
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!(snapshot = %shown, "no snapshot: visitors wait for the topic of links");
+            false
+        }
+        Err(error) => {
+            tracing::error!(code = "links_snapshot", snapshot = %shown, %error, "not used");
+            false
+        }
+    }
+}
+
+async fn relay(
+    follow: &FollowArgs,
+    (source, bell): (&Source, Arc<Bell>),
+    metrics: &Metrics,
+    (trouble, stop): (&Trouble, &CancellationToken),
+) -> Result<Option<Relay>, Failure> {
+    let place = follow.store.links_db.clone();
+    match place {
+        Place::Nowhere => return Ok(None),
+        // A file that cannot be used is told now; a server may come back.
+        Place::File(_) => {
+            let place = place.clone();
+            let opened = tokio::task::spawn_blocking(move || Store::open(&place).map(drop));
+            opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
+        }
+        Place::Server(_) => {}
+    }
+    let relay = Relay::start(relay::Parts {
+        place,
+        publisher: LinkPublisher::new(source.clone(), Handle::current(), stop.clone()),
+        bell,
+        metrics: metrics.clone(),
+        trouble: trouble.clone(),
+        stop: stop.clone(),
+    });
+    relay.map(Some).map_err(Failure::invariant)
+}
+
+async fn api(
+    follow: &FollowArgs,
+    bell: &Arc<Bell>,
+    stop: &CancellationToken,
+) -> Result<JoinSet<()>, Failure> {
+    let mut tasks = JoinSet::new();
+    let token = follow.token().map_err(Failure::configuration)?;
+    let (Some(token), address) = (token, follow.links_listen) else { return Ok(tasks) };
+    if follow.store.links_db == Place::Nowhere {
+        let cause = "the admin API of links needs a store: set CLICKTRAIL_LINKS_DB, or no token";
+        return Err(Failure::configuration(anyhow::anyhow!(cause)));
+    }
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (--links-listen)"))
+        .map_err(Failure::configuration)?;
+    let api = Api::new(follow.store.links_db.clone(), token, Arc::clone(bell));
+    tasks.spawn(api.serve(listener, stop.clone()));
+    tracing::info!(listen = %address, "the admin API of links is on");
+    Ok(tasks)
+}

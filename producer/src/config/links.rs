@@ -1,0 +1,214 @@
+//! Settings of the link store and of whoever follows the topic of links.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use schemas::TopicName;
+
+use crate::store::Place;
+
+/// Where links are kept.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The link store: a file (SQLite, one host), postgres://user:password@host/database (several
+    /// hosts), or none (this host only follows the topic of links)
+    #[arg(
+        long,
+        env = "CLICKTRAIL_LINKS_DB",
+        default_value = "clicktrail-links.db",
+        value_name = "PLACE",
+        hide_env_values = true
+    )]
+    pub links_db: Place,
+}
+
+/// How links reach `serve`, where no file names them.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap shows each field's comment as its help")]
+pub struct FollowArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Topic of links, which every host follows
+    #[arg(long, env = "CLICKTRAIL_LINKS_TOPIC", default_value = "links.v1")]
+    pub links_topic: TopicName,
+    /// File of this host with all links, for a start while the broker is down
+    #[arg(
+        long,
+        env = "CLICKTRAIL_LINKS_SNAPSHOT",
+        default_value = "clicktrail-links.snapshot",
+        value_name = "FILE"
+    )]
+    pub links_snapshot: PathBuf,
+    /// Address of the admin API of links; it is off without a token
+    #[arg(
+        long,
+        env = "CLICKTRAIL_LINKS_LISTEN",
+        default_value = "127.0.0.1:9183",
+        value_name = "ADDRESS"
+    )]
+    pub links_listen: SocketAddr,
+    /// Bearer token of the admin API, 16 bytes at least
+    #[arg(long, env = "CLICKTRAIL_LINKS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    links_token: Option<Secret>,
+    /// File that holds the token instead; white space around it does not count
+    #[arg(long, env = "CLICKTRAIL_LINKS_TOKEN_FILE", value_name = "FILE")]
+    links_token_file: Option<PathBuf>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+/// Shorter tokens can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
+impl FollowArgs {
+    /// The token of the admin API, if it is on.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the token is too short.
+    pub fn token(&self) -> anyhow::Result<Option<Secret>> {
+        // An empty variable is how compose files say "none".
+        let own = self.links_token.as_ref().map(|token| token.0.trim().to_owned());
+        let token = match (own.filter(|token| !token.is_empty()), &self.links_token_file) {
+            (Some(token), _) => token,
+            (None, Some(file)) => {
+                let error = |error| anyhow::anyhow!("links token file {}: {error}", file.display());
+                std::fs::read_to_string(file).map_err(error)?.trim().to_owned()
+            }
+            (None, None) => return Ok(None),
+        };
+        if token.len() < TOKEN_BYTES_MIN {
+            anyhow::bail!(
+                "the token of the admin API of links is shorter than {TOKEN_BYTES_MIN} bytes: \
+                 make one with `openssl rand -hex 32`"
+            );
+        }
+        Ok(Some(Secret(token)))
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Settings of `links`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "clap shows each field's comment as its help")]
+pub struct LinksArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(subcommand)]
+    pub action: LinksAction,
+}
+
+/// What to do with links.
+#[derive(Debug, Subcommand)]
+pub enum LinksAction {
+    /// Make a link; prints it
+    Add(AddArgs),
+    /// Print links as JSON lines, in the order of their ids
+    List(ListArgs),
+    /// Print one link
+    Show(IdArgs),
+    /// Change a link; prints it
+    Set(SetArgs),
+    /// Switch a link off; `set ID --disabled false` switches it on again
+    Disable(IdArgs),
+    /// Delete a link; its slug stays taken by its id
+    Delete(IdArgs),
+    /// Make all links of a file so, all or none; links that are not in it stay
+    Import(ImportLinksArgs),
+    /// Print all links as JSON lines, which `import` and `serve --links` read
+    Export,
+    /// Publish every link again: for a topic that was made anew
+    Republish,
+}
+
+/// A new link.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// Path of the link, without the leading slash
+    pub slug: String,
+    /// Destination
+    pub url: String,
+    /// Name of the link in analytics [default: the slug, behind its domain]
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Host that it is for [default: any]
+    #[arg(long)]
+    pub domain: Option<String>,
+    /// 302, or 301: caches keep that answer for a day, and such visits are not seen
+    #[arg(long)]
+    pub status: Option<u16>,
+    /// From when on it leads nowhere, such as 2027-01-31T12:00:00Z
+    #[arg(long)]
+    pub expires: Option<String>,
+    /// Append the visitor's query to that of the destination
+    #[arg(long)]
+    pub pass_query: bool,
+    /// Say nothing of its visitors, as far as CLICKTRAIL_PRIVACY_LINKS follows
+    #[arg(long)]
+    pub opt_out: bool,
+}
+
+/// One link.
+#[derive(Debug, Args)]
+pub struct IdArgs {
+    /// Its id, as `links list` shows it
+    pub id: String,
+}
+
+/// Which links.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Begin after this id
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub after: String,
+    /// Most links
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+}
+
+/// What to change of a link.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Its id, as `links list` shows it
+    pub id: String,
+    /// Destination
+    #[arg(long)]
+    pub url: Option<String>,
+    /// 302 or 301
+    #[arg(long)]
+    pub status: Option<u16>,
+    /// Switched off
+    #[arg(long, value_name = "BOOL")]
+    pub disabled: Option<bool>,
+    /// A time such as 2027-01-31T12:00:00Z, or never
+    #[arg(long)]
+    pub expires: Option<String>,
+    /// Whether the visitor's query is appended to that of the destination
+    #[arg(long, value_name = "BOOL")]
+    pub pass_query: Option<bool>,
+    /// Whether nothing is said of its visitors
+    #[arg(long, value_name = "BOOL")]
+    pub opt_out: Option<bool>,
+}
+
+/// A file of links.
+#[derive(Debug, Args)]
+pub struct ImportLinksArgs {
+    /// JSON lines; - is standard input
+    pub file: PathBuf,
+}

@@ -1,0 +1,286 @@
+//! A link as people write it and as the store keeps it: plain data, checked.
+//!
+//! Pure: a line of JSON in, an entry or the cause out, and back.
+
+use schemas::RawLink;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::target::{self, TargetError};
+use crate::route::is_reserved;
+
+/// Longest slug of a link (a request may ask for longer ones, in vain).
+pub const SLUG_BYTES_MAX: usize = 256;
+/// Longest id: a domain, a slash, a slug.
+pub const ID_BYTES_MAX: usize = 512;
+
+/// How a link redirects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Status {
+    /// 302: nobody keeps the answer, every visit is seen.
+    #[default]
+    Found,
+    /// 301: caches keep the answer for a day, and what they answer is never seen.
+    Moved,
+}
+
+/// One version of one link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Stable name of the link in analytics.
+    pub id: String,
+    /// Grows by one with each change.
+    pub version: i64,
+    /// Host that it is for; empty: any.
+    pub domain: String,
+    /// Path without the leading slash.
+    pub slug: String,
+    /// Destination, checked; empty once deleted.
+    pub target: String,
+    /// How it redirects.
+    pub status: Status,
+    /// Switched off.
+    pub disabled: bool,
+    /// Microseconds since 1970 from which on it leads nowhere.
+    pub expires_at: Option<i64>,
+    /// Whether the visitor's query is appended to the target's.
+    pub pass_query: bool,
+    /// Its clicks say nothing of their visitors, as far as the operator's policy follows.
+    pub opt_out: bool,
+    /// A tombstone: the version is kept, the link is not.
+    pub deleted: bool,
+    /// When this version was made, microseconds since 1970.
+    pub changed_at: i64,
+}
+
+/// What is wrong with a link as it was entered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum LinkCause {
+    #[error("not a link in JSON, such as {{\"slug\":\"a\",\"url\":\"https://example.com/\"}}: {0}")]
+    Json(String),
+    #[error("slug {0:?}: use 1 to 256 of a-z A-Z 0-9 - _ . ~ and / (no slash at either end)")]
+    Slug(String),
+    #[error("slug {0:?} is reserved")]
+    Reserved(String),
+    #[error("domain {0:?}: use a host name in lower case, without port")]
+    Domain(String),
+    #[error("id is empty")]
+    Id,
+    #[error("id {0:?}: use at most 512 bytes, without control characters")]
+    IdText(String),
+    #[error("version {0}: use a number from 1 on")]
+    Version(i64),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("status {0}: use 302 or 301")]
+    Status(u16),
+    #[error("expires {0:?}: use a time such as 2027-01-31T12:00:00Z")]
+    Expires(String),
+    #[error("slug {slug:?} is there already, in line {line}")]
+    Twice { slug: String, line: usize },
+}
+
+/// A link in JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    slug: String,
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pass_query: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    opt_out: bool,
+}
+
+impl Entry {
+    /// Reads one JSON object. Without an id the link is named by its domain and slug, without a
+    /// version it is the first; `changed_at` is left 0.
+    ///
+    /// # Errors
+    /// [`LinkCause`].
+    pub fn parse(text: &str) -> Result<Self, LinkCause> {
+        let written: Written =
+            serde_json::from_str(text).map_err(|error| LinkCause::Json(error.to_string()))?;
+        let slug = slug(written.slug)?;
+        let domain = domain(written.domain.unwrap_or_default())?;
+        let target = target::check(&written.url, &domain)?;
+        let version = match written.version.unwrap_or(1) {
+            version @ 1.. => version,
+            version => return Err(LinkCause::Version(version)),
+        };
+        Ok(Self {
+            id: written.id.map_or_else(|| Ok(named(&domain, &slug)), id)?,
+            version,
+            target,
+            status: written.status.map_or(Ok(Status::Found), Status::parse)?,
+            disabled: written.disabled,
+            expires_at: written.expires.as_deref().map(expires).transpose()?,
+            pass_query: written.pass_query,
+            opt_out: written.opt_out,
+            deleted: false,
+            changed_at: 0,
+            domain,
+            slug,
+        })
+    }
+
+    /// As one line of JSON, which [`Entry::parse`] reads.
+    pub fn line(&self) -> String {
+        let own = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let written = Written {
+            slug: self.slug.clone(),
+            url: self.target.clone(),
+            id: Some(self.id.clone()),
+            version: Some(self.version),
+            domain: own(&self.domain),
+            status: (self.status != Status::Found).then_some(self.status.code()),
+            disabled: self.disabled,
+            expires: self.expires_at.map(written_time),
+            pass_query: self.pass_query,
+            opt_out: self.opt_out,
+        };
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+
+    /// As the topic carries it.
+    pub fn raw(&self) -> RawLink<'_> {
+        RawLink {
+            id: &self.id,
+            version: self.version,
+            domain: &self.domain,
+            slug: &self.slug,
+            target: &self.target,
+            status: i32::from(self.status.code()),
+            disabled: self.disabled,
+            expires_at: self.expires_at,
+            pass_query: self.pass_query,
+            opt_out: self.opt_out,
+            deleted: self.deleted,
+            changed_at: self.changed_at,
+        }
+    }
+
+    /// Whether both say the same of a link, whichever version they are.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let facts = |entry: &Self| {
+            let Entry { status, disabled, expires_at, pass_query, opt_out, deleted, .. } = entry;
+            (*status, *disabled, *expires_at, *pass_query, *opt_out, *deleted)
+        };
+        facts(self) == facts(other) && self.target == other.target
+    }
+}
+
+impl Status {
+    /// 302 or 301.
+    ///
+    /// # Errors
+    /// [`LinkCause::Status`] for any other.
+    pub fn parse(code: u16) -> Result<Self, LinkCause> {
+        match code {
+            302 => Ok(Self::Found),
+            301 => Ok(Self::Moved),
+            other => Err(LinkCause::Status(other)),
+        }
+    }
+
+    /// As HTTP has it.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Found => 302,
+            Self::Moved => 301,
+        }
+    }
+}
+
+/// The id of a link that was given none.
+pub fn named(domain: &str, slug: &str) -> String {
+    match domain {
+        "" => slug.to_owned(),
+        domain => format!("{domain}/{slug}"),
+    }
+}
+
+/// Reads a time such as `2027-01-31T12:00:00Z`, in microseconds since 1970.
+///
+/// # Errors
+/// [`LinkCause::Expires`].
+pub fn expires(text: &str) -> Result<i64, LinkCause> {
+    let time = text.parse::<jiff::Timestamp>();
+    Ok(time.map_err(|_| LinkCause::Expires(text.to_owned()))?.as_microsecond())
+}
+
+fn written_time(microseconds: i64) -> String {
+    jiff::Timestamp::from_microsecond(microseconds).unwrap_or_default().to_string()
+}
+
+fn id(id: String) -> Result<String, LinkCause> {
+    match id.len() {
+        0 => Err(LinkCause::Id),
+        1..=ID_BYTES_MAX if !id.chars().any(char::is_control) => Ok(id),
+        _ => Err(LinkCause::IdText(id)),
+    }
+}
+
+fn slug(slug: String) -> Result<String, LinkCause> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
+    let fits = (1..=SLUG_BYTES_MAX).contains(&slug.len())
+        && slug.bytes().all(plain)
+        && !slug.starts_with('/')
+        && !slug.ends_with('/');
+    match fits {
+        true if is_reserved(&slug) => Err(LinkCause::Reserved(slug)),
+        true => Ok(slug),
+        false => Err(LinkCause::Slug(slug)),
+    }
+}
+
+fn domain(domain: String) -> Result<String, LinkCause> {
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+    };
+    match domain.len() <= 253 && domain.bytes().all(plain) {
+        true => Ok(domain),
+        false => Err(LinkCause::Domain(domain)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_exported_is_imported_as_it_was() {
+        for line in [
+            r#"{"slug":"a","url":"https://example.com/x%20y","id":"a","version":1}"#,
+            r#"{"slug":"a/b","url":"http://x/","id":"n","version":9,"domain":"go.example","status":301,"disabled":true,"expires":"2027-01-31T12:00:00Z","pass_query":true,"opt_out":true}"#,
+        ] {
+            assert_eq!(Entry::parse(line).unwrap().line(), line);
+        }
+    }
+
+    #[test]
+    fn a_status_version_or_id_that_cannot_be_is_refused() {
+        for (more, part) in [
+            (r#""status":307"#, "status 307: use 302 or 301"),
+            (r#""version":0"#, "version 0"),
+            (r#""id":"a\nb""#, "without control characters"),
+        ] {
+            let line = format!(r#"{{"slug":"a","url":"http://x/",{more}}}"#);
+            let error = Entry::parse(&line).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! All links in a file of this host, so that it can start while broker and database are down.
+//!
+//! Written beside the old one and renamed into its place. A file that is not whole is none: its
+//! checksum covers every byte before it.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use super::{Link, Links};
+
+const MAGIC: [u8; 8] = *b"ctlinks1";
+
+/// Writes what the table holds; returns how many links, tombstones too. Blocks.
+///
+/// # Errors
+/// The disk's; the old file stays.
+pub fn write(links: &Links, path: &Path) -> io::Result<u64> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = Summed { inner: BufWriter::new(File::create(&new)?), sum: Default::default() };
+    let mut count = 0_u64;
+    file.write_all(&MAGIC)?;
+    links.for_each(|link| {
+        count += 1;
+        let bytes = link.as_bytes();
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        file.write_all(&length.to_le_bytes())?;
+        file.write_all(bytes)
+    })?;
+    // No link is empty, so this is the end.
+    file.write_all(&0_u32.to_le_bytes())?;
+    let Summed { mut inner, sum } = file;
+    inner.write_all(&sum.finalize().to_le_bytes())?;
+    inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    std::fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(count)
+}
+
+/// Reads a file into an empty table; returns how many links. Nothing is read of a file that is not
+/// whole. Blocks.
+///
+/// # Errors
+/// It is not there, not readable, or not whole.
+pub fn read(links: &Links, path: &Path) -> io::Result<u64> {
+    let mut file = Summed { inner: BufReader::new(File::open(path)?), sum: Default::default() };
+    if file.take_exact::<8>()? != MAGIC {
+        return Err(broken("is no snapshot of links"));
+    }
+    let (mut all, mut bytes) = (Vec::new(), Vec::new());
+    loop {
+        let length = u32::from_le_bytes(file.take_exact()?);
+        match length {
+            0 => break,
+            1..=65_536 => bytes.resize(length as usize, 0),
+            _ => return Err(broken("holds a link that is too long")),
+        }
+        file.read_exact(&mut bytes)?;
+        all.push(Link::from_bytes(&bytes).ok_or_else(|| broken("holds what is no link"))?);
+    }
+    let sum = std::mem::take(&mut file.sum).finalize();
+    if u32::from_le_bytes(file.take_exact()?) != sum {
+        return Err(broken("has a wrong checksum"));
+    }
+    let count = all.len() as u64;
+    for link in all {
+        links.apply(link);
+    }
+    Ok(count)
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the file {what}"))
+}
+
+/// Sums what goes through.
+struct Summed<T> {
+    inner: T,
+    sum: crc32fast::Hasher,
+}
+
+impl<T: Write> Summed<T> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sum.update(bytes);
+        self.inner.write_all(bytes)
+    }
+}
+
+impl<T: Read> Summed<T> {
+    fn read_exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.inner.read_exact(bytes)?;
+        self.sum.update(bytes);
+        Ok(())
+    }
+
+    fn take_exact<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{"slug":"a","url":"https://example.com/","version":3}
+{"slug":"b","url":"https://example.com/b","domain":"go.example"}"#;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links");
+        assert_eq!(write(&Links::parse(FILE, "f").unwrap(), &path).unwrap(), 2);
+        let links = Links::default();
+        assert_eq!(read(&links, &path).unwrap(), 2);
+        assert_eq!(links.named(None, "a").unwrap().version(), 3);
+        assert!(links.named(Some("go.example"), "b").is_some());
+        assert!(!links.is_whole(), "what came since is not in it");
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_or_with_a_wrong_byte_is_not_used_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links");
+        write(&Links::parse(FILE, "f").unwrap(), &path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            for broken in [&whole[..at], &changed] {
+                std::fs::write(&path, broken).unwrap();
+                let links = Links::default();
+                assert!(read(&links, &path).is_err(), "{at}");
+                assert_eq!(links.count(), 0, "{at}");
+            }
+        }
+    }
+}

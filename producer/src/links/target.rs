@@ -1,0 +1,144 @@
+//! Where a link may lead: checked when it is entered, and again when it is followed.
+//!
+//! Pure. What passes is written as the URL standard does and is safe to send in a header.
+
+use hyper::header::HeaderValue;
+use thiserror::Error;
+use url::Url;
+
+use crate::route::{Route, route};
+
+/// Longest destination, after its escaping.
+pub const TARGET_BYTES_MAX: usize = 2048;
+
+/// Why a destination is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("url {url:?}: {why}")]
+pub struct TargetError {
+    url: String,
+    why: &'static str,
+}
+
+/// Checks the destination of a link of `domain` (empty: any) and writes it as the URL standard
+/// does (punycode, escapes).
+///
+/// # Errors
+/// [`TargetError`] with the cause.
+pub fn check(given: &str, domain: &str) -> Result<String, TargetError> {
+    let error = |why| TargetError { url: given.to_owned(), why };
+    // The URL parser drops line ends without a word; a target that has one is not what it seems.
+    if given.chars().any(char::is_control) {
+        return Err(error("has a control character"));
+    }
+    let url = Url::parse(given).map_err(|_| error("is not an absolute URL"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(error("only http and https are allowed"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(error("a user name or password is not allowed"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(error("has no host"));
+    }
+    let text = String::from(url);
+    if text.len() > TARGET_BYTES_MAX {
+        return Err(error("is longer than 2048 bytes"));
+    }
+    if HeaderValue::from_str(&text).is_err() {
+        return Err(error("does not fit into a header"));
+    }
+    if !domain.is_empty() && is_reserved_of(&text, domain) {
+        return Err(error("leads to a reserved path of the link's own domain"));
+    }
+    Ok(text)
+}
+
+/// The header `Location` for a visitor of `domain`; none when the target must not be followed: it
+/// is neither http nor https, or leads back to a reserved path of the host that was asked.
+/// `query` is appended to the target's own.
+pub fn location(target: &str, domain: Option<&str>, query: Option<&str>) -> Option<HeaderValue> {
+    if !target.starts_with("https://") && !target.starts_with("http://") {
+        return None;
+    }
+    if domain.is_some_and(|domain| is_reserved_of(target, domain)) {
+        return None;
+    }
+    match query.filter(|query| !query.is_empty()) {
+        None => HeaderValue::from_str(target).ok(),
+        Some(query) => HeaderValue::from_str(&appended(target, query)).ok(),
+    }
+}
+
+fn appended(target: &str, query: &str) -> String {
+    let (before, fragment) = target.split_at(target.find('#').unwrap_or(target.len()));
+    let between = match before.rsplit_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some((_, own)) if own.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    [before, between, query, fragment].concat()
+}
+
+/// Whether a checked target is a path of this host that is never a link.
+fn is_reserved_of(target: &str, domain: &str) -> bool {
+    let Some((_, rest)) = target.split_once("://") else { return true };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) | None => authority,
+    };
+    if host.trim_end_matches('.') != domain {
+        return false;
+    }
+    match route(&path[..path.find(['?', '#']).unwrap_or(path.len())]) {
+        Route::Robots | Route::Favicon | Route::Reserved => true,
+        Route::Base | Route::Slug(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_never_leads_to_a_reserved_path_of_the_host_that_was_asked() {
+        for (target, domain, leads) in [
+            ("https://go.example/admin", Some("go.example"), false),
+            ("https://go.example:8443/livez?x", Some("go.example"), false),
+            ("http://go.example./robots.txt", Some("go.example"), false),
+            ("https://go.example/a/../metrics", Some("go.example"), false),
+            ("https://go.example/other", Some("go.example"), true),
+            ("https://go.example/admin", Some("other.example"), true),
+            ("https://go.example/admin", None, true),
+            ("http://[::1]:80/admin", Some("[::1]"), false),
+        ] {
+            let written = check(target, "").unwrap();
+            assert_eq!(location(&written, domain, None).is_some(), leads, "{target} {domain:?}");
+            let own = check(target, domain.unwrap_or_default());
+            assert_eq!(own.is_ok(), leads, "{target} {domain:?}");
+        }
+    }
+
+    #[test]
+    fn only_http_and_https_are_followed_whatever_the_table_holds() {
+        for target in ["javascript:alert(1)", "ftp://x/", "//x/", "", "https://x/\r\na: b"] {
+            assert_eq!(location(target, None, None), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_appended_to_that_of_the_target_and_changes_nothing_before_it() {
+        for (target, query, expected) in [
+            ("https://x/", Some("a=1"), "https://x/?a=1"),
+            ("https://x/?b=2", Some("a=1"), "https://x/?b=2&a=1"),
+            ("https://x/?", Some("a=1"), "https://x/?a=1"),
+            ("https://x/?b&", Some("a=1"), "https://x/?b&a=1"),
+            ("https://x/?b#f?g", Some("u=//evil/"), "https://x/?b&u=//evil/#f?g"),
+            ("https://x/#f", Some(""), "https://x/#f"),
+            ("https://x/", None, "https://x/"),
+        ] {
+            assert_eq!(location(target, None, query).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Links to the broker, keyed by their ids: each call returns when all replicas have them.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use schemas::{LINKS_NEWEST, LinkEncoder, SchemaId, TopicName};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Settings, config, config_error, record_headers};
+use crate::follow::Source;
+use crate::links::Entry;
+use crate::registry;
+use crate::sink::TraceHeaders;
+use crate::store::relay::Publish;
+
+/// Longest time that a link may take; on PostgreSQL it is locked meanwhile.
+const TIMEOUT_MS: &str = "5000";
+const POLL: Duration = Duration::from_millis(2);
+/// Twice as long as a link may take.
+const WAIT_POLLS: u32 = 5_000;
+/// Of one round of asking the registry.
+const ASK: Duration = Duration::from_secs(5);
+
+/// Publishes to one topic of links.
+pub struct LinkPublisher {
+    source: Source,
+    runtime: Handle,
+    stop: CancellationToken,
+    encoder: Option<LinkEncoder>,
+    client: Option<BaseProducer<Acks>>,
+}
+
+impl std::fmt::Debug for LinkPublisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkPublisher").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl LinkPublisher {
+    /// A publisher that connects when it is first needed.
+    pub fn new(source: Source, runtime: Handle, stop: CancellationToken) -> Self {
+        Self { source, runtime, stop, encoder: None, client: None }
+    }
+
+    fn encoder(&mut self) -> Result<&LinkEncoder, String> {
+        if self.encoder.is_none() {
+            let Source { registry, topic, .. } = &self.source;
+            let id = self.runtime.block_on(async {
+                tokio::select! {
+                    id = ask(registry, topic) => id,
+                    () = self.stop.cancelled() => Err("the process ends".to_owned()),
+                }
+            })?;
+            self.encoder = Some(LinkEncoder::new(id).map_err(|error| error.to_string())?);
+        }
+        self.encoder.as_ref().ok_or_else(String::new)
+    }
+
+    fn connect(&self) -> Result<BaseProducer<Acks>, String> {
+        let Source { brokers, topic, properties, .. } = &self.source;
+        let mut config =
+            config(&Settings { brokers, topic, properties }).map_err(|error| error.to_string())?;
+        config.set("message.timeout.ms", TIMEOUT_MS).set("linger.ms", "5");
+        BaseProducer::from_config_and_context(&config, Acks::default())
+            .map_err(|error| config_error(error).to_string())
+    }
+}
+
+async fn ask(registry: &str, topic: &TopicName) -> Result<SchemaId, String> {
+    registry::id(registry, topic, LINKS_NEWEST, ASK).await.map_err(|error| error.to_string())
+}
+
+impl Publish for LinkPublisher {
+    fn publish(&mut self, entries: &[Entry]) -> Result<(), String> {
+        // After a failure it is not taken back: what it still had on its way ends with it.
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.connect()?,
+        };
+        let topic = self.source.topic.to_string();
+        let encoder = self.encoder()?;
+        let mut value = Vec::new();
+        for entry in entries {
+            encoder.encode(&entry.raw(), &mut value).map_err(|error| error.to_string())?;
+            let record = BaseRecord::to(&topic).key(entry.id.as_bytes()).payload(&value);
+            let record = record.headers(record_headers(TraceHeaders::default()));
+            client.send(record).map_err(|(error, _)| error.to_string())?;
+        }
+        // The client's own `flush` looks for what has come every 100 ms only.
+        for _ in 0..WAIT_POLLS {
+            if client.in_flight_count() == 0 {
+                break;
+            }
+            client.poll(POLL);
+        }
+        let mut acks = client.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Acked { delivered, failed } = std::mem::take(&mut *acks);
+        drop(acks);
+        match failed {
+            Some(error) => Err(error),
+            None if delivered == entries.len() => {
+                self.client = Some(client);
+                Ok(())
+            }
+            None => Err(format!("{delivered} of {} links were acknowledged", entries.len())),
+        }
+    }
+}
+
+/// What became of what was sent since it was last asked.
+#[derive(Debug, Default)]
+struct Acked {
+    delivered: usize,
+    failed: Option<String>,
+}
+
+#[derive(Default)]
+struct Acks(Mutex<Acked>);
+
+impl ProducerContext for Acks {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(_) => acks.delivered += 1,
+            Err((error, _)) => acks.failed = Some(error.to_string()),
+        }
+    }
+}
+
+/// An outage is told by whoever waits for it.
+impl ClientContext for Acks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}

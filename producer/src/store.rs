@@ -1,0 +1,159 @@
+//! The link store: every change and the row that tells of it in one transaction.
+//!
+//! SQLite on one host, PostgreSQL for several. Blocking: never ask it on the redirect's path.
+
+pub mod backend;
+pub mod change;
+pub mod error;
+pub mod place;
+pub mod postgres;
+pub mod relay;
+pub mod sqlite;
+
+use crate::links::Entry;
+use backend::Backend;
+pub use change::{Change, Edit, Outcome, Refused, Tx};
+pub use error::StoreError;
+pub use place::Place;
+
+/// How often a change is tried that another one crossed.
+const TRIES: u32 = 5;
+
+/// One user of the store.
+pub struct Store {
+    backend: Box<dyn Backend>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Links that were not there.
+    pub added: u64,
+    /// Links that said something else.
+    pub changed: u64,
+    /// Links that said the same.
+    pub same: u64,
+}
+
+impl Store {
+    /// Opens the store at a place and makes what is missing of it. A PostgreSQL that is away is
+    /// asked at each use again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(place: &Place) -> Result<Self, StoreError> {
+        Ok(Self { backend: backend::open(place)? })
+    }
+
+    /// Makes one change, and queues the link for the relay, at `now` (microseconds since 1970).
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing has changed.
+    pub fn change(&mut self, change: &Change, now: i64) -> Result<Outcome, StoreError> {
+        self.all(std::slice::from_ref(change), now)?.pop().ok_or(StoreError::Conflict)
+    }
+
+    /// Puts every entry in its place, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn import(&mut self, entries: &[Entry], now: i64) -> Result<Imported, StoreError> {
+        let changes: Vec<_> = entries.iter().cloned().map(Change::Put).collect();
+        let mut imported = Imported::default();
+        for outcome in self.all(&changes, now)? {
+            match outcome {
+                Outcome::Added(_) => imported.added += 1,
+                Outcome::Changed(_) => imported.changed += 1,
+                Outcome::Same(_) => imported.same += 1,
+            }
+        }
+        Ok(imported)
+    }
+
+    fn all(&mut self, changes: &[Change], now: i64) -> Result<Vec<Outcome>, StoreError> {
+        let mut tries = 1;
+        loop {
+            let mut outcomes = Vec::with_capacity(changes.len());
+            let done = self.backend.transaction(&mut |tx: &mut dyn Tx| {
+                for change in changes {
+                    outcomes.push(change.apply(tx, now)?);
+                }
+                Ok(())
+            });
+            match done {
+                Ok(()) => return Ok(outcomes),
+                Err(StoreError::Conflict) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A link by its id, tombstones too.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+        self.backend.get(id)
+    }
+
+    /// At most `limit` links whose ids come after `after`, in the order of ids, without tombstones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        self.backend.page(after, limit)
+    }
+
+    /// Links that wait to be published.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn waiting(&mut self) -> Result<u64, StoreError> {
+        self.backend.waiting()
+    }
+
+    /// Queues every link, tombstones too: for a topic that was made anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn republish(&mut self) -> Result<u64, StoreError> {
+        self.backend.republish()
+    }
+
+    /// Hands at most `limit` links that wait to `publish`, each in its current state, and forgets
+    /// them once it has returned well. Nobody else publishes them meanwhile. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whatever it is, the links still wait.
+    pub fn hand_over(
+        &mut self,
+        limit: u32,
+        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+    ) -> Result<usize, StoreError> {
+        self.backend.hand_over(limit, publish)
+    }
+
+    /// The key of a UTC day (days since 1970), the same for every host; made when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn day_key(&mut self, day: i32) -> Result<[u8; 32], StoreError> {
+        let mut fresh = [0; 32];
+        getrandom::fill(&mut fresh).map_err(|error| StoreError::Broken(error.to_string()))?;
+        self.backend.day_key(day, fresh)
+    }
+
+    /// Forgets the key of a day for ever; whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
+        self.backend.forget_day(day)
+    }
+}

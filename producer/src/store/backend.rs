@@ -1,0 +1,109 @@
+//! What a database has to do for the store, and the statements that both understand.
+
+use super::change::Tx;
+use super::postgres::Postgres;
+use super::sqlite::Sqlite;
+use super::{Place, StoreError};
+use crate::links::Entry;
+
+/// Work within one transaction.
+pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;
+
+/// One connection to a database; see [`super::Store`] for what each promises.
+pub trait Backend: Send {
+    /// Runs `work` in a transaction, which holds all of it or nothing.
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), StoreError>;
+    /// A link by its id.
+    fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError>;
+    /// Links by the order of their ids.
+    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError>;
+    /// Links that wait.
+    fn waiting(&mut self) -> Result<u64, StoreError>;
+    /// Queues all.
+    fn republish(&mut self) -> Result<u64, StoreError>;
+    /// Hands over what waits.
+    fn hand_over(
+        &mut self,
+        limit: u32,
+        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+    ) -> Result<usize, StoreError>;
+    /// The key of a day, `fresh` when there was none.
+    fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
+    /// Deletes the key of a day.
+    fn forget_day(&mut self, day: i32) -> Result<bool, StoreError>;
+}
+
+pub(super) fn open(place: &Place) -> Result<Box<dyn Backend>, StoreError> {
+    match place {
+        Place::File(path) => Ok(Box::new(Sqlite::open(path)?)),
+        Place::Server(url) => Ok(Box::new(Postgres::new(url)?)),
+        Place::Nowhere => Err(StoreError::Broken(
+            "this process has none: set CLICKTRAIL_LINKS_DB to a file or to postgres://…"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Tables, each made when it is not there. A queued link is one row, however often it changed.
+pub(super) const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS links (
+    id TEXT PRIMARY KEY,
+    version BIGINT NOT NULL,
+    domain TEXT NOT NULL,
+    slug TEXT NOT NULL,
+    target TEXT NOT NULL,
+    status BIGINT NOT NULL,
+    disabled BOOLEAN NOT NULL,
+    expires_at BIGINT,
+    pass_query BOOLEAN NOT NULL,
+    opt_out BOOLEAN NOT NULL,
+    deleted BOOLEAN NOT NULL,
+    changed_at BIGINT NOT NULL,
+    UNIQUE (domain, slug)
+);
+CREATE TABLE IF NOT EXISTS link_outbox (
+    link_id TEXT PRIMARY KEY REFERENCES links (id),
+    version BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS day_keys (day BIGINT PRIMARY KEY, secret BYTEA NOT NULL);
+";
+
+/// Every column of a link, in the order in which backends read and write them.
+macro_rules! columns {
+    () => {
+        "l.id, l.version, l.domain, l.slug, l.target, l.status, l.disabled, l.expires_at, \
+         l.pass_query, l.opt_out, l.deleted, l.changed_at"
+    };
+}
+
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM links l WHERE l.id = $1");
+pub(super) const BY_NAME: &str =
+    concat!("SELECT ", columns!(), " FROM links l WHERE l.domain = $1 AND l.slug = $2");
+pub(super) const PAGE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM links l WHERE l.id > $1 AND NOT l.deleted ORDER BY l.id LIMIT $2"
+);
+pub(super) const QUEUED: &str =
+    concat!("SELECT ", columns!(), " FROM link_outbox o JOIN links l ON l.id = o.link_id LIMIT $1");
+/// Writes nothing where another transaction has made that version meanwhile.
+pub(super) const WRITE: &str = "
+INSERT INTO links (id, version, domain, slug, target, status, disabled, expires_at, pass_query,
+    opt_out, deleted, changed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, target = excluded.target,
+    status = excluded.status, disabled = excluded.disabled, expires_at = excluded.expires_at,
+    pass_query = excluded.pass_query, opt_out = excluded.opt_out, deleted = excluded.deleted,
+    changed_at = excluded.changed_at
+WHERE links.version < excluded.version";
+pub(super) const QUEUE: &str = "INSERT INTO link_outbox (link_id, version) VALUES ($1, $2)
+ON CONFLICT (link_id) DO UPDATE SET version = excluded.version";
+pub(super) const QUEUE_ALL: &str = "INSERT INTO link_outbox (link_id, version)
+SELECT id, version FROM links WHERE true ON CONFLICT (link_id) DO NOTHING";
+/// Unless it has changed since it was handed over.
+pub(super) const DONE: &str = "DELETE FROM link_outbox WHERE link_id = $1 AND version <= $2";
+pub(super) const WAITING: &str = "SELECT count(*) FROM link_outbox";
+pub(super) const KEEP_KEY: &str =
+    "INSERT INTO day_keys (day, secret) VALUES ($1, $2) ON CONFLICT (day) DO NOTHING";
+pub(super) const KEY: &str = "SELECT secret FROM day_keys WHERE day = $1";
+pub(super) const FORGET: &str = "DELETE FROM day_keys WHERE day = $1";

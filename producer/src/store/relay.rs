@@ -1,0 +1,127 @@
+//! From the store's outbox to the topic: each link in its current state, again until it is there.
+//!
+//! What waits is forgotten only after all replicas have it, so a relay may die anywhere. While a
+//! link is on its way nobody else publishes it: versions reach the topic in their order.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Place, Store, StoreError};
+use crate::bell::Bell;
+use crate::links::Entry;
+use crate::metrics::Metrics;
+use crate::relay::Trouble;
+
+/// Links handed over at once.
+const BATCH: u32 = 1000;
+/// Between two looks at the outbox, where nobody rings: a change by another process waits so long.
+const BEAT: Duration = Duration::from_millis(200);
+/// After a failure.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Brings links to the topic.
+pub trait Publish: Send + 'static {
+    /// Returns once all replicas have every one of them, or with the cause why that is not sure.
+    ///
+    /// # Errors
+    /// The cause, for people.
+    fn publish(&mut self, entries: &[Entry]) -> Result<(), String>;
+}
+
+/// What the relay works with.
+#[derive(Debug)]
+pub struct Parts<P> {
+    /// Where the store is.
+    pub place: Place,
+    /// The topic.
+    pub publisher: P,
+    /// Rung by whoever changes a link in this process.
+    pub bell: Arc<Bell>,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// What is wrong now, for whoever asks.
+    pub trouble: Trouble,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+/// The running relay.
+#[derive(Debug)]
+pub struct Relay {
+    thread: JoinHandle<()>,
+    bell: Arc<Bell>,
+    stop: CancellationToken,
+}
+
+impl Relay {
+    /// Starts the relay on a thread of its own.
+    ///
+    /// # Errors
+    /// The system has no thread.
+    pub fn start<P: Publish>(parts: Parts<P>) -> std::io::Result<Self> {
+        let (bell, stop) = (Arc::clone(&parts.bell), parts.stop.clone());
+        let thread = std::thread::Builder::new().name("link-relay".to_owned());
+        Ok(Self { thread: thread.spawn(move || run(parts))?, bell, stop })
+    }
+
+    /// Ends it. Blocks.
+    pub fn stop(self) {
+        self.stop.cancel();
+        self.bell.ring();
+        if self.thread.join().is_err() {
+            tracing::error!("the relay of links panicked");
+        }
+    }
+}
+
+fn run<P: Publish>(mut parts: Parts<P>) {
+    let (mut store, mut pause) = (None, PAUSE_MIN);
+    while !parts.stop.is_cancelled() {
+        match round(&mut store, &mut parts) {
+            Ok(published) => {
+                pause = PAUSE_MIN;
+                parts.trouble.set(None);
+                if published == 0 {
+                    parts.bell.wait(BEAT);
+                }
+            }
+            Err(error) => {
+                // A connection that failed once is not trusted again.
+                store = None;
+                let (code, cause) = (error.code(), error.to_string());
+                parts.metrics.links.failed(code);
+                if parts.trouble.now().as_ref() != Some(&cause) {
+                    tracing::error!(code, cause, "changes of links wait");
+                }
+                parts.trouble.set(Some(cause));
+                parts.bell.wait(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Publishes what waits, a batch at most. Says how many.
+fn round<P: Publish>(store: &mut Option<Store>, parts: &mut Parts<P>) -> Result<usize, StoreError> {
+    let store = match store {
+        Some(store) => store,
+        None => store.insert(Store::open(&parts.place)?),
+    };
+    let publisher = &mut parts.publisher;
+    let published = store.hand_over(BATCH, &mut |entries| publisher.publish(entries))?;
+    if published > 0 {
+        parts.metrics.links.published.inc_by(published as u64);
+    }
+    // Counting them takes longer than publishing a few of many.
+    if published < BATCH as usize {
+        let waiting = store.waiting()?;
+        parts.metrics.links.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    } else if parts.metrics.links.waiting.get() == 0 {
+        parts.metrics.links.waiting.set(i64::from(BATCH));
+    }
+    Ok(published)
+}

@@ -1,0 +1,219 @@
+//! The store in a file, by SQLite: for one host.
+//!
+//! A change that was acknowledged survives a power loss. Several processes may use the file; one of
+//! them relays at a time, by a lock on a file beside it that goes when its holder dies.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, TransactionBehavior};
+
+use super::StoreError;
+use super::backend::{
+    BY_ID, BY_NAME, Backend, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED, TABLES,
+    WAITING, WRITE, Work,
+};
+use super::change::Tx;
+use crate::links::{Entry, Status};
+
+/// How long a change of another process is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// One connection to the file.
+#[derive(Debug)]
+pub struct Sqlite {
+    connection: Connection,
+    lease_path: PathBuf,
+    /// Held while this process relays.
+    lease: Option<File>,
+}
+
+impl Sqlite {
+    /// Opens the file, made when it is not there.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let named = |error: Error| match error_of(error) {
+            StoreError::Broken(cause) => StoreError::Broken(format!("{}: {cause}", path.display())),
+            other @ (StoreError::Away(_)
+            | StoreError::Conflict
+            | StoreError::Refused(_)
+            | StoreError::Unpublished(_)) => other,
+        };
+        let connection = Connection::open(path).map_err(named)?;
+        connection.busy_timeout(BUSY).map_err(named)?;
+        // WAL: readers do not wait for writers. FULL: what was acknowledged is on the disk.
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+            )
+            .map_err(named)?;
+        connection.execute_batch(TABLES).map_err(named)?;
+        let mut lease_path = path.as_os_str().to_owned();
+        lease_path.push("-relay");
+        Ok(Self { connection, lease_path: lease_path.into(), lease: None })
+    }
+
+    /// Whether this process is the one that relays.
+    fn relays(&mut self) -> Result<bool, StoreError> {
+        if self.lease.is_some() {
+            return Ok(true);
+        }
+        let broken = |error: std::io::Error| {
+            StoreError::Broken(format!("{}: {error}", self.lease_path.display()))
+        };
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true);
+        let file = options.open(&self.lease_path).map_err(broken)?;
+        match file.try_lock() {
+            Ok(()) => self.lease = Some(file),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(broken(error)),
+        }
+        Ok(true)
+    }
+
+    fn many(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<Entry>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(error_of)?;
+        let found = statement.query_map(parameters, entry).map_err(error_of)?;
+        found.collect::<Result<_, _>>().map_err(error_of)
+    }
+}
+
+impl Backend for Sqlite {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), StoreError> {
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(error_of)?;
+        work(&mut Transaction(&transaction))?;
+        transaction.commit().map_err(error_of)
+    }
+
+    fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+        one(&self.connection, BY_ID, &[&id])
+    }
+
+    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        self.many(PAGE, &[&after, &limit])
+    }
+
+    fn waiting(&mut self) -> Result<u64, StoreError> {
+        let count: i64 =
+            self.connection.query_row(WAITING, (), |row| row.get(0)).map_err(error_of)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    fn republish(&mut self) -> Result<u64, StoreError> {
+        Ok(self.connection.execute(QUEUE_ALL, ()).map_err(error_of)? as u64)
+    }
+
+    /// The file's lock keeps other relays away, so no transaction is open while the broker is
+    /// waited for.
+    fn hand_over(
+        &mut self,
+        limit: u32,
+        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+    ) -> Result<usize, StoreError> {
+        if !self.relays()? {
+            return Ok(0);
+        }
+        let entries = self.many(QUEUED, &[&limit])?;
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        publish(&entries).map_err(StoreError::Unpublished)?;
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(error_of)?;
+        for entry in &entries {
+            let mut done = transaction.prepare_cached(DONE).map_err(error_of)?;
+            done.execute((&entry.id, entry.version)).map_err(error_of)?;
+        }
+        transaction.commit().map_err(error_of)?;
+        Ok(entries.len())
+    }
+
+    fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.connection.execute(KEEP_KEY, (day, fresh)).map_err(error_of)?;
+        self.connection.query_row(KEY, (day,), |row| row.get(0)).map_err(error_of)
+    }
+
+    fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
+        Ok(self.connection.execute(FORGET, (day,)).map_err(error_of)? > 0)
+    }
+}
+
+struct Transaction<'a>(&'a Connection);
+
+impl Tx for Transaction<'_> {
+    fn by_id(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+        one(self.0, BY_ID, &[&id])
+    }
+
+    fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<Entry>, StoreError> {
+        one(self.0, BY_NAME, &[&domain, &slug])
+    }
+
+    fn write(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        let mut write = self.0.prepare_cached(WRITE).map_err(error_of)?;
+        let status = entry.status.code();
+        let parameters: [&dyn ToSql; 12] = [
+            &entry.id,
+            &entry.version,
+            &entry.domain,
+            &entry.slug,
+            &entry.target,
+            &status,
+            &entry.disabled,
+            &entry.expires_at,
+            &entry.pass_query,
+            &entry.opt_out,
+            &entry.deleted,
+            &entry.changed_at,
+        ];
+        if write.execute(&parameters[..]).map_err(error_of)? == 0 {
+            return Err(StoreError::Conflict);
+        }
+        let mut queue = self.0.prepare_cached(QUEUE).map_err(error_of)?;
+        queue.execute((&entry.id, entry.version)).map_err(error_of)?;
+        Ok(())
+    }
+}
+
+fn one(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[&dyn ToSql],
+) -> Result<Option<Entry>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(error_of)?;
+    statement.query_row(parameters, entry).optional().map_err(error_of)
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        id: row.get(0)?,
+        version: row.get(1)?,
+        domain: row.get(2)?,
+        slug: row.get(3)?,
+        target: row.get(4)?,
+        status: Status::parse(row.get(5)?).unwrap_or_default(),
+        disabled: row.get(6)?,
+        expires_at: row.get(7)?,
+        pass_query: row.get(8)?,
+        opt_out: row.get(9)?,
+        deleted: row.get(10)?,
+        changed_at: row.get(11)?,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is made for map_err")]
+fn error_of(error: Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
+            StoreError::Away(error.to_string())
+        }
+        Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
+        Some(_) | None => StoreError::Broken(error.to_string()),
+    }
+}

@@ -1,0 +1,161 @@
+//! A link as it stands in the topic of links, as borrowed plain data, to bytes and back.
+//!
+//! Fields stand in the order of the newest schema, whose `doc`s say what each one means.
+
+use serde::{Deserialize, Serialize};
+use serde_avro_fast::Schema;
+use serde_avro_fast::de::DeserializerState;
+use serde_avro_fast::ser::{SerializerConfig, SerializerState};
+
+use crate::codec::remaining;
+use crate::{DecodeError, EncodeError, SchemaId, frame};
+
+/// Released versions of the schema of links, oldest first. A released file is never edited.
+pub const LINKS_RELEASED: &[(&str, &str)] =
+    &[("links.v1.avsc", include_str!("../avro/links.v1.avsc"))];
+
+/// The schema that is written: the newest of [`LINKS_RELEASED`].
+pub const LINKS_NEWEST: &str = LINKS_RELEASED[LINKS_RELEASED.len() - 1].1;
+
+/// One version of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are documented in the schema")]
+pub struct RawLink<'a> {
+    pub id: &'a str,
+    pub version: i64,
+    #[serde(default)]
+    pub domain: &'a str,
+    pub slug: &'a str,
+    pub target: &'a str,
+    #[serde(default = "found")]
+    pub status: i32,
+    #[serde(default)]
+    pub disabled: bool,
+    #[serde(default)]
+    pub expires_at: Option<i64>,
+    #[serde(default)]
+    pub pass_query: bool,
+    #[serde(default)]
+    pub opt_out: bool,
+    #[serde(default)]
+    pub deleted: bool,
+    #[serde(default)]
+    pub changed_at: i64,
+}
+
+fn found() -> i32 {
+    302
+}
+
+/// Reads links of one writer's schema. Make one for each schema id and keep it.
+#[derive(Debug)]
+pub struct LinkDecoder {
+    writer: Schema,
+}
+
+impl LinkDecoder {
+    /// A decoder for what was written with `schema` (Avro JSON).
+    ///
+    /// # Errors
+    /// [`DecodeError::Avro`] when the schema does not parse.
+    pub fn new(schema: &str) -> Result<Self, DecodeError> {
+        let writer = schema.parse().map_err(|error| DecodeError::Avro(format!("{error}")))?;
+        Ok(Self { writer })
+    }
+
+    /// Decodes one datum, which must fill `datum` to its last byte.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`]; the same bytes fail the same way for ever.
+    pub fn decode<'a>(&self, datum: &'a [u8]) -> Result<RawLink<'a>, DecodeError> {
+        let mut state = DeserializerState::from_slice(datum, &self.writer);
+        let link = RawLink::deserialize(state.deserializer())
+            .map_err(|error| DecodeError::Avro(error.to_string()))?;
+        match remaining(state.into_reader()) {
+            0 => Ok(link),
+            trailing => Err(DecodeError::TrailingBytes(trailing)),
+        }
+    }
+}
+
+/// Writes links by the newest schema.
+#[derive(Debug)]
+pub struct LinkEncoder {
+    schema: Schema,
+    id: SchemaId,
+}
+
+impl LinkEncoder {
+    /// An encoder that frames with the id which the registry gave [`LINKS_NEWEST`].
+    ///
+    /// # Errors
+    /// Only when the released schema itself does not parse.
+    pub fn new(id: SchemaId) -> Result<Self, EncodeError> {
+        let schema = LINKS_NEWEST.parse().map_err(EncodeError::new)?;
+        Ok(Self { schema, id })
+    }
+
+    /// Writes the framed link into `buffer`, replacing what was there.
+    ///
+    /// # Errors
+    /// A bug of ours: every link can be written.
+    pub fn encode(&self, link: &RawLink<'_>, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
+        frame(self.id, buffer);
+        let mut config = SerializerConfig::new(&self.schema);
+        let mut state = SerializerState::from_writer(buffer, &mut config);
+        link.serialize(state.serializer()).map_err(EncodeError::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apache_avro::reader::datum::GenericDatumReader;
+
+    use super::*;
+    use crate::unframe;
+
+    fn link() -> RawLink<'static> {
+        RawLink {
+            id: "go.example/a",
+            version: 7,
+            domain: "go.example",
+            slug: "a",
+            target: "https://example.com/ü",
+            status: 301,
+            disabled: true,
+            expires_at: Some(1_577_836_800_000_000),
+            pass_query: true,
+            opt_out: true,
+            deleted: false,
+            changed_at: 1_577_836_800_000_001,
+        }
+    }
+
+    #[test]
+    fn a_link_comes_back_as_it_went_in_and_another_library_reads_it() {
+        let mut value = Vec::new();
+        let plain = RawLink { expires_at: None, domain: "", deleted: true, target: "", ..link() };
+        let schema = apache_avro::Schema::parse_str(LINKS_NEWEST).unwrap();
+        for link in [link(), plain] {
+            LinkEncoder::new(SchemaId(7)).unwrap().encode(&link, &mut value).unwrap();
+            let (id, datum) = unframe(&value).unwrap();
+            assert_eq!(id, SchemaId(7));
+            assert_eq!(LinkDecoder::new(LINKS_NEWEST).unwrap().decode(datum).unwrap(), link);
+            let reader = GenericDatumReader::builder(&schema).build().unwrap();
+            let read = reader.read_value(&mut &*datum).unwrap();
+            assert!(format!("{read:?}").contains(link.id));
+        }
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_or_followed_by_anything_is_refused() {
+        let mut value = Vec::new();
+        LinkEncoder::new(SchemaId(7)).unwrap().encode(&link(), &mut value).unwrap();
+        let decoder = LinkDecoder::new(LINKS_NEWEST).unwrap();
+        for end in 5..value.len() {
+            assert!(decoder.decode(&value[5..end]).is_err(), "{end}");
+        }
+        value.push(0);
+        assert!(matches!(decoder.decode(&value[5..]), Err(DecodeError::TrailingBytes(1))));
+    }
+}
