@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test sim chaos soak bench scale deploy-check rehearse golden fmt lint prerequisites stack build venv
+.PHONY: help demo test strain sim chaos soak bench scale deploy-check rehearse golden fmt lint prerequisites stack build venv
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,10 @@ test: prerequisites fmt ## everything: format, lints, all tests on real parts
 	awk '/^test result:/ { passed += $$4; failed += $$6 }
 	  END { printf "%d passed, %d failed\n", passed, failed }' .stack/test.log
 	exit $$code
+
+strain: prerequisites ## the stack's ClickHouse under long strain, and starts and stops of all kinds
+	@$(fetch_while_building)
+	STRAIN=long cargo test --workspace --test it -- strain lifecycle --nocapture --test-threads=1
 
 chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SECONDS= bound it
 	@$(fetch_while_building)
@@ -79,7 +83,7 @@ trap - EXIT
 target/debug/processors rules fetch --rules .stack/rules
 endef
 
-# An independent Kafka client for the contract tests.
+# Independent clients of Kafka and of ClickHouse for the contract tests.
 venv: .stack/venv/ready
 .stack/venv/ready: tests/outsider/requirements.txt
 	@mkdir -p .stack

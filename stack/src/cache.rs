@@ -44,6 +44,25 @@ impl Cache {
         root.map(Self::at).ok_or_else(missing)
     }
 
+    /// Where it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes away the entries of these names, half-made ones included, and their locks.
+    pub(crate) fn forget(&self, names: &[&str], interrupt: &Interrupt) -> Result<(), StackError> {
+        let what = || format!("emptying the cache {}", self.root.display());
+        for name in names.iter().filter(|name| self.entry(&format!("{name}.lock")).exists()) {
+            let locked = self.entry(&format!("{name}.lock"));
+            let _lock = lock(&locked, LOCK_WAIT, interrupt)?;
+            for folder in [self.entry(name), self.entry(&format!("{name}.partial"))] {
+                remove(&folder).trying(what)?;
+            }
+            std::fs::remove_file(&locked).trying(what)?;
+        }
+        Ok(())
+    }
+
     /// Path of an entry, complete if it exists.
     pub(crate) fn entry(&self, name: &str) -> PathBuf {
         self.root.join(name)
@@ -76,6 +95,18 @@ impl Cache {
             std::fs::remove_dir_all(&partial).ok();
         }
         filled.map(|()| entry)
+    }
+}
+
+/// Removes a folder or a file, if it is there.
+pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

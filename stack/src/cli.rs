@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use stack::{Cache, Part, PortChoice, Postgres, Stack, StackError};
+use stack::{Cache, Fault, Part, PortChoice, Postgres, RegistryFault, Stack, StackError};
 
 /// The real parts of the stack without Docker: Kafka, a schema registry, ClickHouse.
 ///
@@ -55,6 +55,26 @@ pub(crate) enum Action {
         /// kafka, registry or clickhouse.
         part: Part,
     },
+    /// Let requests to ClickHouse meet a fault, and wait until they have; 75 if they do not.
+    Fault {
+        /// lose-answers (an insert is applied, its answer is not sent), refuse, or
+        /// delay=MILLISECONDS.
+        fault: Fault,
+        /// How many requests.
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+        /// How many seconds to wait for them.
+        #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+        wait: u64,
+    },
+    /// Open a door before the registry that behaves as a registry would that is broken, and
+    /// print its address; 75 if no request came by until it was interrupted.
+    Door {
+        /// status=CODE, hang, no-ids, empty or schema=TEXT.
+        fault: RegistryFault,
+    },
+    /// End the engine's process behind ClickHouse's front, which starts it again.
+    CrashEngine,
     /// Download what is missing, start nothing.
     Fetch,
     /// Start the parts, run a command with `stack env`'s variables, stop them again.
@@ -65,9 +85,42 @@ pub(crate) enum Action {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// ClickHouse's HTTP protocol before the engine; `up` starts it.
+    /// Look for what keeps a stack from running, and say how to mend it; 0 if nothing is found.
+    Doctor,
+    /// Take away the parts' data, logs and ports. They must be down.
+    Clean {
+        /// The downloads, too, which other clones share.
+        #[arg(long)]
+        cache: bool,
+    },
+    /// Waits for the end of a `stack run` and cleans up after it if it was killed.
     #[command(hide = true)]
-    Front(FrontArgs),
+    Watch {
+        /// What everything bears that it has started.
+        #[arg(long)]
+        cookie: String,
+        /// Parts that ran before.
+        #[arg(long)]
+        keep: Vec<Part>,
+    },
+    /// Keeps an engine alive before whom ClickHouse's HTTP protocol is spoken; `up` starts it.
+    #[command(hide = true)]
+    Front {
+        /// Address to listen on.
+        #[arg(long)]
+        listen: SocketAddr,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// The engine and its HTTP protocol on the socket that is standard input; `front` starts it.
+    #[command(hide = true)]
+    Engine {
+        /// The process that it must not outlive.
+        #[arg(long)]
+        keeper: i32,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
 }
 
 /// Where the stack is.
@@ -78,7 +131,7 @@ pub(crate) struct Setup {
     dir: Option<PathBuf>,
     /// Where downloads are kept [default: clicktrail in the user's cache folder].
     #[arg(long, global = true, env = "CLICKTRAIL_CACHE", value_name = "FOLDER")]
-    cache: Option<PathBuf>,
+    cache_dir: Option<PathBuf>,
     /// Also start this, or with `env` name it; `down` and the end of `run` stop it.
     #[arg(long, global = true, value_name = "WHAT", value_parser = ["postgres"])]
     pub(crate) with: Option<String>,
@@ -99,12 +152,9 @@ pub(crate) struct Setup {
     clickhouse_port: Option<u16>,
 }
 
-/// The hidden subcommand's.
+/// The hidden subcommands'.
 #[derive(Debug, Args)]
-pub(crate) struct FrontArgs {
-    /// Address to listen on.
-    #[arg(long)]
-    pub(crate) listen: SocketAddr,
+pub(crate) struct EngineArgs {
     /// The engine's data folder.
     #[arg(long)]
     pub(crate) data: PathBuf,
@@ -114,9 +164,9 @@ pub(crate) struct FrontArgs {
     /// The engine's library.
     #[arg(long)]
     pub(crate) library: PathBuf,
-    /// Says whose process this is; not used otherwise.
+    /// Says whose process this is.
     #[arg(long)]
-    pub(crate) mark: Option<String>,
+    pub(crate) mark: String,
 }
 
 impl Setup {
@@ -126,7 +176,7 @@ impl Setup {
     }
 
     fn cache(&self) -> Result<Cache, StackError> {
-        self.cache.clone().map_or_else(Cache::shared, |root| Ok(Cache::at(root)))
+        self.cache_dir.clone().map_or_else(Cache::shared, |root| Ok(Cache::at(root)))
     }
 
     /// Opens the stack that the flags mean.
@@ -151,5 +201,18 @@ impl Setup {
         let own =
             std::env::current_exe().map_err(|source| io("looking for our own program", source))?;
         Ok(Stack::open(&folder, cache, choice)?.with_program(own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_can_be_said() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["stack", "clean", "--cache"]).unwrap();
+        assert!(matches!(cli.action, Action::Clean { cache: true }));
     }
 }

@@ -1,5 +1,5 @@
-//! ClickHouse's part of the stack: the front as a process of its own, in a folder of
-//! its own, because the engine reads a `config.xml` from wherever it is started.
+//! ClickHouse's part of the stack: the front and its engine as processes of their own, in a
+//! folder of their own, because the engine reads a `config.xml` from wherever it is started.
 
 use std::path::{Path, PathBuf};
 

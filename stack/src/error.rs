@@ -80,6 +80,21 @@ pub enum StackError {
     /// The part is not running.
     #[error("{0} is not running; start it with `stack up`")]
     NotRunning(Part),
+    /// A part runs whose data was to go.
+    #[error("{0} is running; stop it with `stack down`")]
+    InUse(Part),
+    /// Nobody met a fault.
+    #[error("{fault}: {met} of {count} requests met it within {waited:?}; send some meanwhile")]
+    NoEffect {
+        /// The fault.
+        fault: &'static str,
+        /// Requests that met it.
+        met: u32,
+        /// Requests that should have.
+        count: u32,
+        /// How long it waited for them.
+        waited: Duration,
+    },
     /// Another command holds the folder or the cache for too long.
     #[error("another `stack` command has held {path} for {waited:?}; wait for it to end", path = path.display())]
     Locked {
@@ -112,8 +127,8 @@ impl StackError {
         match self {
             Self::Prerequisite { .. } | Self::Platform(_) | Self::NoProgram(_) => 69,
             Self::Checksum { .. } | Self::NotRunning(_) | Self::Unkillable { .. } => 69,
-            Self::PortBusy { .. } | Self::PortsInUse | Self::Locked { .. } => 75,
-            Self::Fetch { .. } | Self::NotReady { .. } => 75,
+            Self::PortBusy { .. } | Self::PortsInUse | Self::InUse(_) | Self::Locked { .. } => 75,
+            Self::Fetch { .. } | Self::NotReady { .. } | Self::NoEffect { .. } => 75,
             Self::Interrupted => 130,
             Self::Io { .. } => 74,
         }

@@ -22,11 +22,16 @@ const KAFKA_JARS: &str = include_str!("../kafka/jars.sha256");
 const REGISTRY: &str = "apicurio-registry-3.0.9";
 const REGISTRY_ARTIFACT: &str = "io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all";
 const REGISTRY_FILE: &str = "apicurio-registry-app-3.0.9-all.tar.gz";
+const REGISTRY_JAR: &str = "apicurio-registry-app-3.0.9-runner.jar";
+const REGISTRY_JAR_SHA256: &str =
+    "5f030c7fa9e1e28a8a35fe5f00391fcaac2be02f6b4eedb3cc79474a3aa34097";
 const REGISTRY_SHA256: &str = "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43";
 
 const ENGINE: &str = "chdb-26.7.3-linux-x64";
 const ENGINE_PACKAGE: &str = "@chdb/lib-linux-x64-gnu@26.7.3-stable.1";
 const ENGINE_FILE: &str = "chdb-lib-linux-x64-gnu-26.7.3-stable.1.tgz";
+const ENGINE_LIBRARY_SHA256: &str =
+    "36ad4e999882821ef13cf2d0f52c93f48e6ee1b4498b35a201c23ce4b8d15bf5";
 const ENGINE_SHA256: &str = "c0d32b129e988f2b9a9a31c9141aecf5e1e2453f9a079efc4d36ab8e3f92b2ad";
 
 /// The downloaded programs.
@@ -48,14 +53,29 @@ impl Kit {
     pub(crate) fn in_cache(cache: &Cache) -> Self {
         Self {
             kafka_libs: cache.entry(KAFKA),
-            registry_jar: cache.entry(REGISTRY).join("apicurio-registry-app-3.0.9-runner.jar"),
+            registry_jar: cache.entry(REGISTRY).join(REGISTRY_JAR),
             engine: cache.entry(ENGINE).join("libchdb.so"),
         }
+    }
+
+    /// Takes everything out of a cache that was ever fetched for this version.
+    pub(crate) fn forget(cache: &Cache, interrupt: &Interrupt) -> Result<(), StackError> {
+        cache.forget(&[KAFKA, REGISTRY, ENGINE], interrupt)
     }
 
     /// Whether everything has been fetched.
     pub(crate) fn is_complete(&self) -> bool {
         self.kafka_libs.is_dir() && self.registry_jar.is_file() && self.engine.is_file()
+    }
+
+    /// Whether what is in a cache is what was pinned, by name.
+    pub(crate) fn check(cache: &Cache) -> Vec<(&'static str, Result<(), StackError>)> {
+        let kit = Self::in_cache(cache);
+        vec![
+            (KAFKA, check_jars(&kit.kafka_libs)),
+            (REGISTRY, check(&kit.registry_jar, REGISTRY_JAR_SHA256)),
+            (ENGINE, check(&kit.engine, ENGINE_LIBRARY_SHA256)),
+        ]
     }
 
     /// Fetches what is missing.
@@ -75,9 +95,9 @@ impl Kit {
         if platform != "linux-x86_64" {
             return Err(StackError::Platform(platform));
         }
-        need("npm", &["--version"], "npm", "npm")?;
-        need("mvn", &["--version"], "Maven (mvn)", "maven")?;
-        need("tar", &["--version"], "tar", "tar")?;
+        for program in prerequisites() {
+            program?;
+        }
         std::thread::scope(|scope| {
             // npm and Maven talk to different servers; Maven's own two would fight for one.
             let engine = scope.spawn(|| fetch_engine(cache, report, interrupt));
@@ -91,6 +111,16 @@ impl Kit {
     }
 }
 
+/// The programs that a stack needs, each with its version or how to get it.
+pub(crate) fn prerequisites() -> Vec<Result<String, StackError>> {
+    vec![
+        need_java(),
+        need("mvn", &["--version"], "Maven (mvn)", "maven"),
+        need("npm", &["--version"], "npm", "npm"),
+        need("tar", &["--version"], "tar", "tar"),
+    ]
+}
+
 /// # Errors
 /// [`StackError::Prerequisite`] if the program does not run.
 pub(crate) fn need(
@@ -98,23 +128,28 @@ pub(crate) fn need(
     arguments: &[&str],
     what: &'static str,
     package: &'static str,
-) -> Result<(), StackError> {
-    let ran = Command::new(program).args(arguments).output();
-    match ran {
-        Ok(output) if output.status.success() => Ok(()),
+) -> Result<String, StackError> {
+    match Command::new(program).args(arguments).output() {
+        Ok(output) if output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let line = said.lines().next().unwrap_or_default();
+            // Maven paints even when nobody looks.
+            let line = line.replace("\u{1b}[1m", "").replace("\u{1b}[m", "");
+            Ok(format!("{program}: {line}"))
+        }
         _ => Err(StackError::Prerequisite { what, package }),
     }
 }
 
 /// # Errors
 /// [`StackError::Prerequisite`] if there is no Java, or one older than 17.
-pub(crate) fn need_java() -> Result<(), StackError> {
+pub(crate) fn need_java() -> Result<String, StackError> {
     let output = Command::new("java").arg("-version").output();
     let text = output
         .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
         .unwrap_or_default();
     match java_major(&text) {
-        Some(major) if major >= 17 => Ok(()),
+        Some(major) if major >= 17 => Ok(format!("java: version {major}")),
         _ => Err(StackError::Prerequisite {
             what: "Java 17 or later",
             package: "openjdk-17-jdk-headless",
@@ -274,7 +309,8 @@ fn check_jars(folder: &Path) -> Result<(), StackError> {
     Ok(())
 }
 
-fn size(path: &Path) -> u64 {
+/// Bytes of a file, or of all files in a folder.
+pub(crate) fn size(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else {
         return path.metadata().map(|data| data.len()).unwrap_or(0);
     };

@@ -1,21 +1,33 @@
 //! ClickHouse's HTTP protocol in front of its engine: the part that stands for the
 //! ClickHouse server. For development and tests; it listens on loopback, knows two
-//! users, keeps no sessions and no query log, and is never run in production.
+//! users, keeps no query log, and is never run in production. What its clients get of it
+//! and what not: `docs/clients.md`.
 
 mod answer;
 mod auth;
 mod body;
+mod coding;
 mod compress;
+mod effect;
 mod engine;
 mod errors;
+mod faults;
+mod form;
 mod format;
 mod http;
+mod keeper;
+mod leash;
+mod native;
 mod query;
 mod request;
+mod running;
+mod session;
 mod spool;
 mod sql;
 mod statement;
 
 pub use auth::User;
 pub use engine::EngineError;
+pub(crate) use faults::PATH as FAULT_PATH;
 pub use http::{FrontError, Settings, run};
+pub use keeper::{Kept, keep};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{StackError, Trying as _};
 use crate::fetch::need_java;
+use crate::java;
 use crate::part::Part;
 use crate::ports::Ports;
 use crate::process::{Interrupt, Launch, Slot, run_to_end, tail};
@@ -52,16 +53,6 @@ fn properties(ports: &Ports, data: &Path) -> String {
     text
 }
 
-fn java(libs: &Path, log4j: &Path) -> Vec<String> {
-    vec![
-        "-Xmx512m".to_owned(),
-        "-XX:+UseSerialGC".to_owned(),
-        format!("-Dlog4j2.configurationFile={}", log4j.display()),
-        "-cp".to_owned(),
-        format!("{}/*", libs.display()),
-    ]
-}
-
 /// Writes the settings, formats the storage the first time, and says how to start the broker.
 pub(crate) fn prepare(
     slot: &Slot,
@@ -77,11 +68,12 @@ pub(crate) fn prepare(
     let (settings, log4j) = (folder.join("server.properties"), folder.join("log4j2.properties"));
     std::fs::write(&settings, properties(ports, &data)).trying(what)?;
     std::fs::write(&log4j, LOG4J).trying(what)?;
-    let mut arguments = java(libs, &log4j);
+    let mut arguments = java::flags(&slot.mark, folder, "512m")?;
+    arguments.push(format!("-Dlog4j2.configurationFile={}", log4j.display()));
+    arguments.extend(["-cp".to_owned(), format!("{}/*", libs.display())]);
     if !data.join("meta.properties").exists() {
         format_storage(slot, &arguments, &settings, interrupt)?;
     }
-    arguments.insert(0, format!("-D{}", slot.mark));
     arguments.push("kafka.Kafka".to_owned());
     arguments.push(settings.display().to_string());
     let arguments = arguments.into_iter().map(Into::into).collect();

@@ -13,9 +13,13 @@
 
 mod cache;
 mod clickhouse;
+mod doctor;
+mod door;
 mod error;
+mod fault;
 mod fetch;
 pub mod front;
+mod java;
 mod kafka;
 mod part;
 mod ports;
@@ -24,13 +28,18 @@ mod probe;
 mod process;
 mod registry;
 mod stack;
+mod watch;
 
 pub use self::postgres::Postgres;
 pub use cache::Cache;
 pub use clickhouse::users;
+pub use doctor::{Finding, examine};
+pub use door::{NoSuchRegistryFault, RegistryDoor, RegistryFault};
 pub use error::StackError;
+pub use fault::{Fault, NoSuchFault};
 pub use fetch::Kit;
 pub use part::{NoSuchPart, Part};
 pub use ports::{PortChoice, Ports};
 pub use process::{Interrupt, run_command};
 pub use stack::{Stack, Status};
+pub use watch::{Watch, watch};

@@ -4,14 +4,19 @@
 
 mod cli;
 
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use clap::Parser as _;
-use stack::{Postgres, Stack, StackError, front, run_command};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use stack::{Finding, Postgres, Stack, StackError, Watch, examine, front, run_command, watch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Action, Cli, FrontArgs, Setup};
+use crate::cli::{Action, Cli, EngineArgs, Setup};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -21,10 +26,11 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    let outcome = if let Action::Front(arguments) = cli.action {
-        serve(arguments)
-    } else {
-        act(cli.action, &cli.setup)
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are for the user")]
+    let outcome = match cli.action {
+        Action::Front { listen, engine } => keep(listen, &engine),
+        Action::Engine { keeper, engine } => serve(keeper, engine),
+        action => act(action, &cli.setup),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("stack: {error:#}");
@@ -90,11 +96,26 @@ fn perform(
         Action::Restart { part } => stack.restart(part)?,
         Action::Pause { part } => stack.pause(part)?,
         Action::Resume { part } => stack.resume(part)?,
+        Action::Fault { fault, count, wait } => {
+            stack.fault(fault, count, Duration::from_secs(wait))?;
+            eprintln!("{count} of {count} requests met it");
+        }
+        Action::Door { fault } => {
+            let met = stack.door(fault, |url| println!("export SCHEMA_REGISTRY_URL='{url}'"))?;
+            eprintln!("{met} requests met it");
+            return Ok(ExitCode::from(if met == 0 { 75 } else { 0 }));
+        }
+        Action::CrashEngine => stack.crash_engine()?,
         Action::Fetch => {
             stack.fetch()?;
         }
         Action::Run { command } => return run(stack, &command, (postgres, with)),
-        Action::Front(_) => {}
+        Action::Doctor => return Ok(doctor(stack)),
+        Action::Clean { cache } => {
+            eprintln!("{} MB are free again", stack.clean(cache)? / 1_000_000);
+        }
+        Action::Watch { cookie, keep } => watch(stack, &cookie, &keep)?,
+        Action::Front { .. } | Action::Engine { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,6 +144,18 @@ fn status(stack: &Stack) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!all)))
 }
 
+fn doctor(stack: &Stack) -> ExitCode {
+    let mut well = true;
+    for Finding { about, seen, mend } in examine(stack) {
+        match &mend {
+            None => println!("good  {about:<8} {seen}"),
+            Some(mend) => println!("BAD   {about:<8} {seen}\n      mend it: {mend}"),
+        }
+        well &= mend.is_none();
+    }
+    ExitCode::from(if well { 0 } else { 69 })
+}
+
 fn print_log(stack: &Stack, part: stack::Part) -> anyhow::Result<()> {
     let path = stack.log(part);
     let mut log = std::fs::File::open(&path)
@@ -138,13 +171,15 @@ fn run(
     command: &[String],
     (postgres, with): (&Postgres, bool),
 ) -> anyhow::Result<ExitCode> {
+    let watch = Watch::over(stack)?;
     let started = stack.up()?;
     let ready = if with { postgres.up(&|line| eprintln!("{line}")) } else { Ok(()) };
     let ran = ready.and_then(|()| variables(stack, postgres)).and_then(|variables| {
         let mut program = Command::new(&command[0]);
-        program.args(&command[1..]).envs(variables);
+        program.args(&command[1..]).envs(variables).envs([watch.variable()]);
         run_command(&mut program, &stack.interrupt())
     });
+    drop(watch);
     if with {
         postgres.down(false)?;
     }
@@ -157,29 +192,66 @@ fn run(
     Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-fn serve(arguments: FrontArgs) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+/// Starts the engine in a process of its own, again and again.
+fn keep(listen: SocketAddr, engine: &EngineArgs) -> anyhow::Result<ExitCode> {
+    log();
+    let flags = [
+        ("--keeper", OsString::from(std::process::id().to_string())),
+        ("--data", engine.data.clone().into()),
+        ("--spill", engine.spill.clone().into()),
+        ("--library", engine.library.clone().into()),
+        ("--mark", engine.mark.clone().into()),
+    ];
+    let arguments = flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]);
+    let arguments = std::iter::once("engine".into()).chain(arguments).collect();
+    let kept = front::Kept { program: std::env::current_exe()?, arguments };
+    // One thread: the engine dies with the thread that started it, and this one is the last.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { front::keep(listen, &kept, told_to_end()?).await.map_err(into) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(keeper: i32, engine: EngineArgs) -> anyhow::Result<ExitCode> {
+    log();
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != keeper) {
+        anyhow::bail!("the keeper of this engine has ended already");
+    }
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     let settings = front::Settings {
-        listen: arguments.listen,
-        data: arguments.data,
-        spill: arguments.spill,
-        library: arguments.library,
+        listener: socket.into(),
+        data: engine.data,
+        spill: engine.spill,
+        library: engine.library,
         users: stack::users(),
     };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut terminations = signal(SignalKind::terminate())?;
-        let shutdown = async {
-            tokio::select! {
-                _ = interrupts.recv() => {}
-                _ = terminations.recv() => {}
-            }
-        };
-        front::run(settings, shutdown).await.map_err(anyhow::Error::from)
+        let ready = || println!("ready");
+        front::run(settings, ready, told_to_end()?).await.map_err(into)
     });
     // A query that was cut may still hold its thread.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(Duration::from_secs(2));
     served.map(|()| ExitCode::SUCCESS)
+}
+
+fn into(error: front::FrontError) -> anyhow::Error {
+    error.into()
+}
+
+fn log() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+/// Resolves on SIGINT or SIGTERM.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupts.recv() => {}
+            _ = terminations.recv() => {}
+        }
+    })
 }

@@ -6,13 +6,25 @@ use std::time::Duration;
 
 /// Status of a GET; `None` if nothing sensible came within two seconds.
 pub(crate) fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
+    // `HTTP/1.1 200`
+    let mut line = [0; 12];
+    get(address, path)?.read_exact(&mut line).ok()?;
+    std::str::from_utf8(&line[9..]).ok()?.parse().ok()
+}
+
+/// The short text that a GET answers with; `None` if its status is not 200.
+pub(crate) fn http_text(address: SocketAddr, path: &str) -> Option<String> {
+    let mut answer = String::new();
+    get(address, path)?.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<TcpStream> {
     let wait = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, wait).ok()?;
     stream.set_read_timeout(Some(wait)).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
-    // `HTTP/1.1 200`
-    let mut line = [0; 12];
-    stream.read_exact(&mut line).ok()?;
-    std::str::from_utf8(&line[9..]).ok()?.parse().ok()
+    Some(stream)
 }

@@ -92,43 +92,78 @@ impl Slot {
         bears(pid, &self.mark).unwrap_or(false).then_some(pid)
     }
 
-    /// Ends the process: SIGTERM, `grace`, SIGKILL. Nothing happens if it does not run.
+    /// Whether any process of the part is there.
+    pub(crate) fn runs(&self) -> bool {
+        self.running().is_some() || !bearing(&self.mark).is_empty()
+    }
+
+    /// The process that does the part's work: one that the running process has started, if it
+    /// has, else itself.
+    pub(crate) fn worker(&self) -> Option<Pid> {
+        let running = self.running()?;
+        bearing(&self.mark).into_iter().find(|&pid| pid != running).or(Some(running))
+    }
+
+    /// Ends the process that does the part's work, as a crash would.
+    pub(crate) fn crash_worker(&self) -> Result<(), StackError> {
+        let pid = self.worker().ok_or(StackError::NotRunning(self.part))?;
+        kill_process(pid, Signal::KILL)
+            .map_err(std::io::Error::from)
+            .trying(|| format!("killing a process of {}", self.part))?;
+        if self.gone(pid, KILL_WAIT) {
+            return Ok(());
+        }
+        Err(StackError::Unkillable { part: self.part, pid: pid.as_raw_nonzero().get() })
+    }
+
+    /// Ends the part's processes: SIGTERM, `grace`, SIGKILL. Nothing happens if none runs.
     pub(crate) fn stop(&self, grace: Duration) -> Result<(), StackError> {
-        if let Some(pid) = self.running() {
-            // A stopped process does not hear SIGTERM.
-            kill_process_group(pid, Signal::CONT).ok();
-            if !grace.is_zero() {
-                kill_process_group(pid, Signal::TERM).ok();
+        // One may be left whose starter was killed, or died before it wrote its pid down.
+        let (running, pids) = (self.running(), bearing(&self.mark));
+        let send = |signal| {
+            if let Some(pid) = running {
+                kill_process_group(pid, signal).ok();
             }
-            if !self.gone_within(pid, grace) {
-                kill_process_group(pid, Signal::KILL).ok();
-                if !self.gone_within(pid, KILL_WAIT) {
-                    let pid = pid.as_raw_nonzero().get();
-                    return Err(StackError::Unkillable { part: self.part, pid });
-                }
+            for &pid in &pids {
+                kill_process(pid, signal).ok();
+            }
+        };
+        // A stopped process does not hear SIGTERM.
+        send(Signal::CONT);
+        if !grace.is_zero() {
+            send(Signal::TERM);
+        }
+        if !self.gone_within(&pids, grace) {
+            send(Signal::KILL);
+            if !self.gone_within(&pids, KILL_WAIT) {
+                let pid = pids.first().map_or(0, |pid| pid.as_raw_nonzero().get());
+                return Err(StackError::Unkillable { part: self.part, pid });
             }
         }
         std::fs::remove_file(&self.pid_file).ok();
         Ok(())
     }
 
-    fn gone_within(&self, pid: Pid, wait: Duration) -> bool {
-        let end = Instant::now() + wait;
-        while lives(pid) && bears(pid, &self.mark) != Some(false) {
-            if Instant::now() >= end {
-                return false;
-            }
-            std::thread::sleep(POLL);
-        }
-        true
+    fn gone_within(&self, pids: &[Pid], wait: Duration) -> bool {
+        within(wait, || !pids.iter().any(|&pid| self.left(pid)) && bearing(&self.mark).is_empty())
+    }
+
+    fn gone(&self, pid: Pid, wait: Duration) -> bool {
+        within(wait, || !self.left(pid))
+    }
+
+    fn left(&self, pid: Pid) -> bool {
+        lives(pid) && bears(pid, &self.mark) != Some(false)
     }
 
     /// Sends a signal to the part's processes.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), StackError> {
-        let pid = self.running().ok_or(StackError::NotRunning(self.part))?;
-        kill_process_group(pid, signal)
-            .map_err(std::io::Error::from)
-            .trying(|| format!("signalling {}", self.part))
+        self.running().ok_or(StackError::NotRunning(self.part))?;
+        bearing(&self.mark).into_iter().try_for_each(|pid| {
+            kill_process(pid, signal)
+                .map_err(std::io::Error::from)
+                .trying(|| format!("signalling {}", self.part))
+        })
     }
 
     /// Waits until `ready` says yes.
@@ -160,6 +195,18 @@ impl Slot {
     }
 }
 
+/// Asks until it is so, or the time is over.
+fn within(wait: Duration, so: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + wait;
+    while !so() {
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+    true
+}
+
 /// Whether the process's command line holds `mark`; `None` if it has none.
 fn bears(pid: Pid, mark: &str) -> Option<bool> {
     let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
@@ -176,6 +223,25 @@ fn bears(pid: Pid, mark: &str) -> Option<bool> {
         std::thread::sleep(Duration::from_millis(2));
     }
     None
+}
+
+/// Every process whose command line holds `mark`.
+pub(crate) fn bearing(mark: &str) -> Vec<Pid> {
+    processes(|folder| holds(&std::fs::read(folder.join("cmdline")).unwrap_or_default(), mark))
+}
+
+/// A process's arguments, a zero byte after each.
+pub(crate) fn command_line(pid: Pid) -> Vec<u8> {
+    std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default()
+}
+
+/// Every process for whose folder in `/proc` this is so.
+pub(crate) fn processes(so: impl Fn(&Path) -> bool) -> Vec<Pid> {
+    let pid = |entry: std::fs::DirEntry| {
+        let raw = entry.file_name().to_str()?.parse().ok()?;
+        so(&entry.path()).then(|| Pid::from_raw(raw))?
+    };
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(pid).collect()
 }
 
 /// Whether any thread of the process is left; until then its ports and files are open.

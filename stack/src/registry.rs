@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{StackError, Trying as _};
+use crate::error::StackError;
+use crate::java;
 use crate::part::Part;
 use crate::ports::Ports;
 use crate::probe;
@@ -19,12 +20,8 @@ pub(crate) fn prepare(
     jar: &Path,
     ports: &Ports,
 ) -> Result<Launch, StackError> {
-    std::fs::create_dir_all(folder)
-        .trying(|| format!("preparing the registry in {}", folder.display()))?;
-    let arguments = [
-        format!("-D{}", slot.mark),
-        "-Xmx384m".to_owned(),
-        "-XX:+UseSerialGC".to_owned(),
+    let mut arguments = java::flags(&slot.mark, folder, "384m")?;
+    arguments.extend([
         // Halves the start; the registry is asked a few times a minute.
         "-XX:TieredStopAtLevel=1".to_owned(),
         "-Dquarkus.http.host=127.0.0.1".to_owned(),
@@ -33,7 +30,7 @@ pub(crate) fn prepare(
         format!("-Dapicurio.kafkasql.bootstrap.servers={}", ports.address(Part::Kafka)),
         "-jar".to_owned(),
         jar.display().to_string(),
-    ];
+    ]);
     let arguments = arguments.into_iter().map(Into::into).collect();
     Ok(Launch {
         program: PathBuf::from("java"),

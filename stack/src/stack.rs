@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::cache::{Cache, lock};
+use crate::cache::{Cache, lock, remove};
 use crate::error::{StackError, Trying as _};
-use crate::fetch::Kit;
+use crate::fetch::{Kit, size};
 use crate::part::Part;
 use crate::ports::{PortChoice, Ports};
 use crate::process::{Interrupt, Slot};
@@ -91,9 +91,55 @@ impl Stack {
         self.interrupt.clone()
     }
 
+    pub(crate) fn interrupt_check(&self) -> Result<(), StackError> {
+        self.interrupt.check()
+    }
+
     /// The stack's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Its downloads.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The processes that belong to parts that run.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let slots = Part::ALL.map(|part| self.slot(part));
+        let pids = slots.iter().flat_map(|slot| [slot.running(), slot.worker()]);
+        pids.flatten().map(|pid| pid.as_raw_nonzero().get()).collect()
+    }
+
+    /// Ends a part whatever holds its lock: who holds it has been killed.
+    pub(crate) fn end(&self, part: Part, grace: Duration) -> Result<(), StackError> {
+        self.slot(part).stop(grace)
+    }
+
+    /// Takes away the parts' data, logs and ports, and with `cache` the downloads, which
+    /// other clones share. Returns the bytes that are free again.
+    ///
+    /// # Errors
+    /// [`StackError::InUse`] while a part runs; [`StackError::Io`].
+    pub fn clean(&self, cache: bool) -> Result<u64, StackError> {
+        let _lock = self.lock()?;
+        if let Some(&part) = self.running().first() {
+            return Err(StackError::InUse(part));
+        }
+        let parts = Part::ALL.map(Part::name);
+        let own = parts.iter().copied().chain(["logs", "ports"]).map(|name| self.folder.join(name));
+        let mut freed = 0;
+        for path in own {
+            freed += size(&path);
+            remove(&path).trying(|| format!("removing {}", path.display()))?;
+        }
+        if cache {
+            let before = size(self.cache.root());
+            Kit::forget(&self.cache, &self.interrupt)?;
+            freed += before - size(self.cache.root()).min(before);
+        }
+        Ok(freed)
     }
 
     /// A part's log.
@@ -146,6 +192,14 @@ impl Stack {
     /// # Errors
     /// Any of [`StackError`]; the stack is then as it was before.
     pub fn up(&self) -> Result<Vec<Part>, StackError> {
+        self.up_parts(&Part::ALL)
+    }
+
+    /// As [`Stack::up`], of some parts only.
+    ///
+    /// # Errors
+    /// As [`Stack::up`].
+    pub fn up_parts(&self, parts: &[Part]) -> Result<Vec<Part>, StackError> {
         let _lock = self.lock()?;
         let running = self.running();
         let remembered = Ports::remembered(&self.port_file());
@@ -154,7 +208,7 @@ impl Stack {
             return Err(StackError::PortsInUse);
         }
         let missing: Vec<Part> =
-            Part::ALL.into_iter().filter(|part| !running.contains(part)).collect();
+            parts.iter().copied().filter(|part| !running.contains(part)).collect();
         for &part in &missing {
             ports.check_free(part)?;
         }
@@ -207,7 +261,9 @@ impl Stack {
     /// [`StackError::Unkillable`], [`StackError::Locked`].
     pub fn down(&self) -> Result<Vec<Part>, StackError> {
         let _lock = self.lock()?;
-        let running = self.running();
+        // One whose pid file is gone is stopped, too.
+        let runs = |part: &Part| self.slot(*part).runs();
+        let running: Vec<Part> = Part::ALL.into_iter().filter(runs).collect();
         self.stop_parts(&running)?;
         Ok(running)
     }
@@ -236,6 +292,14 @@ impl Stack {
         let slot = self.slot(part);
         slot.running().ok_or(StackError::NotRunning(part))?;
         slot.stop(Duration::ZERO)
+    }
+
+    /// Ends the process of ClickHouse's engine behind the front, which starts it again.
+    ///
+    /// # Errors
+    /// As [`Stack::kill`].
+    pub fn crash_engine(&self) -> Result<(), StackError> {
+        self.slot(Part::ClickHouse).crash_worker()
     }
 
     /// Stops a part if it runs, starts it again on its ports and waits until it answers.
@@ -278,7 +342,7 @@ impl Stack {
     pub fn status(&self) -> Result<Vec<Status>, StackError> {
         let ports = self.ports()?;
         let status = |part| {
-            let pid = self.slot(part).running().map(|pid| pid.as_raw_nonzero().get());
+            let pid = self.slot(part).worker().map(|pid| pid.as_raw_nonzero().get());
             let serves = pid.is_some() && serves(part, &ports);
             Status { part, pid, serves, address: ports.address(part) }
         };
@@ -308,7 +372,7 @@ impl Stack {
     }
 
     /// Our own program if it is `stack`, else the one that cargo built beside it.
-    fn program(&self) -> Result<PathBuf, StackError> {
+    pub(crate) fn program(&self) -> Result<PathBuf, StackError> {
         if let Some(program) = &self.program {
             return Ok(program.clone());
         }

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stack::Stack;
+use stack::{RegistryDoor, Stack};
 
 use self::broker::{Broker, DeadLetters};
 pub use self::dice::Dice;
@@ -42,7 +42,6 @@ use self::storm::Storm;
 use self::table::Table;
 use crate::backends::Backends;
 use crate::fault::Proxy;
-use crate::registry::RegistryDoor;
 use crate::world::World;
 
 pub use self::disk::Disk;
@@ -97,7 +96,7 @@ fn on_world(
     let partitions = PARTITIONS.unsigned_abs();
     let ledger = Arc::new(Ledger::new(partitions as usize));
     let generator = Generator::of(world, budget.seed, &ledger);
-    let door = RegistryDoor::before(&world.backends.registry);
+    let door = RegistryDoor::before(&world.backends.registry).expect("a port");
     let proxy = Proxy::before(&world.backends.clickhouse);
     let progress = Progress::new(budget);
     let looks = || (Table::of(world), Broker::of(world, &ledger), DeadLetters::of(world, &ledger));

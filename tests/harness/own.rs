@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use stack::{Cache, Interrupt, PortChoice, Postgres, Stack};
+use stack::{Cache, Interrupt, Part, PortChoice, Postgres, Stack};
 use tempfile::TempDir;
 
 /// A running stack in a folder of its own; both go when it goes.
@@ -18,13 +18,21 @@ impl OwnStack {
     /// # Panics
     /// When one does not start.
     pub fn up() -> Self {
+        Self::of(&Part::ALL)
+    }
+
+    /// As [`OwnStack::up`], of some parts only.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn of(parts: &[Part]) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let choice = PortChoice { auto: true, ..PortChoice::default() };
         let cache = Cache::shared().expect("there is a place for downloads");
         let stack = Stack::open(folder.path(), cache, choice).expect("a stack can be opened");
         // Taken down also when a part does not start.
         let own = Self { stack, _folder: folder };
-        own.stack.up().expect("the parts start");
+        own.stack.up_parts(parts).expect("the parts start");
         own
     }
 }

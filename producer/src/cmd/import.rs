@@ -25,7 +25,7 @@ use crate::day_keys::KeyRing;
 use crate::edge;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;
-use crate::links::Links;
+use crate::links::{Link, Links};
 use crate::log_file::{LogFile, Read, STDIN};
 use crate::log_line::{Line, Malformed};
 use crate::metrics::{Metrics, ResultLabel};

@@ -2,6 +2,8 @@
 //! headers, when the head is sent, how data and exceptions are packed. It knows the
 //! protocol and not the engine; it is used from a thread that may block.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -9,9 +11,11 @@ use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::{Download, Piece};
+use super::coding::{Coding, Encoder};
 use super::compress;
-use super::engine::Counts;
+use super::effect::Counts;
 use super::errors::Exception;
+use super::faults::Applied;
 use super::format;
 use super::spool::Spool;
 
@@ -34,8 +38,19 @@ pub(super) enum Packing {
     Plain,
     /// ClickHouse's blocks (`compress=1`).
     Blocks,
-    /// LZ4 frames (`Content-Encoding: lz4`).
-    Frames,
+    /// A content coding of HTTP, and how hard.
+    Coded(Coding, u8),
+}
+
+/// What the front says of itself in every answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    /// The engine's version, for exceptions.
+    pub(super) version: String,
+    /// Its time zone.
+    pub(super) timezone: String,
+    /// Name of the machine.
+    pub(super) host: String,
 }
 
 /// What is the same for every answer to one request.
@@ -45,12 +60,20 @@ pub(super) struct Manner {
     pub(super) query_id: String,
     /// Output format.
     pub(super) format: String,
+    /// It is an insert's, which has no data.
+    pub(super) inserts: bool,
     /// How data is packed.
     pub(super) packing: Packing,
     /// Marks an exception's place in a stream; whoever wrote the data cannot guess it.
     pub(super) tag: String,
-    /// The engine's version, for exceptions.
-    pub(super) version: String,
+    /// Bytes that wait for the end, or for more, before the head is sent.
+    pub(super) buffer: usize,
+    /// The head tells of the progress until then (`send_progress_in_http_headers`).
+    pub(super) progress: bool,
+    /// When the request came.
+    pub(super) began: Instant,
+    /// The front.
+    pub(super) own: Own,
 }
 
 /// An answer being made.
@@ -60,6 +83,9 @@ pub(super) struct Answer {
     head: Option<oneshot::Sender<Response<AnswerBody>>>,
     pieces: Option<mpsc::Sender<Piece>>,
     held: Option<Spool>,
+    early: Vec<u8>,
+    encoder: Option<Encoder>,
+    counts: Counts,
 }
 
 impl Answer {
@@ -69,7 +95,20 @@ impl Answer {
         head: oneshot::Sender<Response<AnswerBody>>,
         held: Option<Spool>,
     ) -> Self {
-        Self { manner, head: Some(head), pieces: None, held }
+        Self {
+            manner,
+            head: Some(head),
+            pieces: None,
+            held,
+            early: Vec::new(),
+            encoder: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Says how far the query is; the head tells it if it is not sent yet.
+    pub(super) fn progress(&mut self, counts: Counts) {
+        self.counts = counts;
     }
 
     /// Sends data of the result, or holds it.
@@ -77,63 +116,104 @@ impl Answer {
     /// # Errors
     /// [`Gone`] when the client is; the query need not go on.
     pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        match &mut self.held {
-            Some(spool) => spool.write(bytes).map_err(|_| Gone),
-            None => self.send(bytes, Counts::default()),
+        if let Some(spool) = &mut self.held {
+            return spool.write(bytes).map_err(|_| Gone);
         }
+        if self.pieces.is_none() && self.early.len() + bytes.len() <= self.manner.buffer {
+            self.early.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.flush()?;
+        self.send(bytes)
     }
 
-    fn send(&mut self, bytes: &[u8], counts: Counts) -> Result<(), Gone> {
-        let pieces = match &self.pieces {
-            Some(pieces) => pieces,
-            None => {
-                let (sender, receiver) = mpsc::channel(PIECES_MAX);
-                let response = self.manner.ok(counts, Either::Right(Download::new(receiver)));
-                let head = self.head.take().ok_or(Gone)?;
-                head.send(response).map_err(|_| Gone)?;
-                self.pieces.insert(sender)
+    fn flush(&mut self) -> Result<(), Gone> {
+        let early = std::mem::take(&mut self.early);
+        if early.is_empty() { Ok(()) } else { self.send(&early) }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        if self.pieces.is_none() {
+            if let Packing::Coded(coding, level) = self.manner.packing {
+                self.encoder = Some(Encoder::new(coding, level).map_err(|_| Gone)?);
             }
-        };
+            let (sender, receiver) = mpsc::channel(PIECES_MAX);
+            let body = Either::Right(Download::new(receiver));
+            let head = self.head.take().ok_or(Gone)?;
+            head.send(self.manner.ok(self.counts, body)).map_err(|_| Gone)?;
+            self.pieces = Some(sender);
+        }
         for block in bytes.chunks(BLOCK_BYTES) {
-            let piece = Piece::Data(self.manner.pack(block));
-            pieces.blocking_send(piece).map_err(|_| Gone)?;
+            let packed = self.pack(block)?;
+            self.put(Piece::Data(packed))?;
         }
         Ok(())
     }
 
+    fn put(&self, piece: Piece) -> Result<(), Gone> {
+        self.pieces.as_ref().ok_or(Gone)?.blocking_send(piece).map_err(|_| Gone)
+    }
+
+    fn pack(&mut self, block: &[u8]) -> Result<Bytes, Gone> {
+        match (&mut self.encoder, self.manner.packing) {
+            (Some(encoder), _) => encoder.push(block).map(Bytes::from).map_err(|_| Gone),
+            (None, Packing::Blocks) => Ok(Bytes::from(compress::pack(block))),
+            (None, Packing::Plain | Packing::Coded(..)) => Ok(Bytes::copy_from_slice(block)),
+        }
+    }
+
+    /// What the coding wants at the end of the data.
+    fn seal(&mut self) -> Result<(), Gone> {
+        let Some(encoder) = self.encoder.take() else { return Ok(()) };
+        let rest = encoder.finish().map_err(|_| Gone)?;
+        if rest.is_empty() { Ok(()) } else { self.put(Piece::Data(Bytes::from(rest))) }
+    }
+
     /// Ends a result that went well.
     pub(super) fn finish(mut self, counts: Counts) {
+        self.counts = counts;
         if let Some(spool) = self.held.take() {
-            let whole = spool.read(|piece| self.send(piece, counts).is_ok());
+            let whole = spool.read(|piece| self.send(piece).is_ok());
             if whole.is_err() {
                 return;
             }
         }
-        if let Some(pieces) = self.pieces.take() {
-            // If this fails the client is gone, and there is nothing left to do.
-            pieces.blocking_send(Piece::End).ok();
+        // If any of this fails the client is gone, and there is nothing left to do.
+        if self.flush().is_err() {
+            return;
+        }
+        if self.pieces.is_some() {
+            self.seal().and_then(|()| self.put(Piece::End)).ok();
         } else if let Some(head) = self.head.take() {
+            self.manner.packing = Packing::Plain;
             let empty = Either::Left(Full::new(Bytes::new()));
-            head.send(self.manner.ok(counts, empty)).ok();
+            let mut response = self.manner.ok(counts, empty);
+            if self.manner.inserts {
+                response.extensions_mut().insert(Applied);
+            }
+            head.send(response).ok();
         }
     }
 
     /// Ends with an exception: as the whole answer if nothing was sent yet, else after the
     /// data, marked as ClickHouse marks it, and with the connection cut.
     pub(super) fn fail(mut self, exception: &Exception) {
-        let text = exception.body(&self.manner.version);
+        let text = exception.body(&self.manner.own.version);
         if let Some(head) = self.head.take() {
             let body = match self.manner.packing {
                 Packing::Blocks => Bytes::from(compress::pack(text.as_bytes())),
-                Packing::Plain | Packing::Frames => Bytes::from(text),
+                Packing::Plain | Packing::Coded(..) => Bytes::from(text),
             };
-            head.send(refusal(exception, &self.manner.query_id, body)).ok();
-        } else if let Some(pieces) = self.pieces.take() {
+            let mut response = refusal(exception, &self.manner.query_id, body);
+            self.manner.own.sign(&mut response);
+            head.send(response).ok();
+        } else if self.pieces.is_some() {
             let tag = &self.manner.tag;
             let len = text.len();
             let marked =
                 format!("\r\n__exception__\r\n{tag}\r\n{text}{len} {tag}\r\n__exception__\r\n");
-            pieces.blocking_send(Piece::Data(self.manner.pack(marked.as_bytes()))).ok();
+            let packed = self.pack(marked.as_bytes());
+            packed.and_then(|packed| self.put(Piece::Data(packed))).and_then(|()| self.seal()).ok();
         }
     }
 }
@@ -155,37 +235,57 @@ pub(super) fn refusal(exception: &Exception, query_id: &str, body: Bytes) -> Res
     response
 }
 
+impl Own {
+    /// Adds what every answer says.
+    pub(super) fn sign(&self, response: &mut Response<AnswerBody>) {
+        let texts = [
+            ("X-ClickHouse-Server-Display-Name", &self.host),
+            ("X-ClickHouse-Timezone", &self.timezone),
+        ];
+        for (name, text) in texts {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+}
+
 impl Manner {
     fn ok(&self, counts: Counts, body: AnswerBody) -> Response<AnswerBody> {
         let mut response = Response::new(body);
+        self.own.sign(&mut response);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format::content_type(&self.format)));
-        let summary = format!(
-            r#"{{"read_rows":"{}","read_bytes":"{}","written_rows":"{}","written_bytes":"{}"}}"#,
-            counts.rows_read, counts.bytes_read, counts.rows_written, counts.bytes_written
-        );
+        let summary = summary(counts, self.began.elapsed());
         let texts = [
-            ("X-ClickHouse-Query-Id", self.query_id.clone()),
-            ("X-ClickHouse-Format", self.format.clone()),
-            ("X-ClickHouse-Exception-Tag", self.tag.clone()),
-            ("X-ClickHouse-Summary", summary),
+            ("X-ClickHouse-Query-Id", Some(&self.query_id)),
+            ("X-ClickHouse-Format", Some(&self.format)),
+            ("X-ClickHouse-Exception-Tag", Some(&self.tag)),
+            ("X-ClickHouse-Progress", self.progress.then_some(&summary)),
+            ("X-ClickHouse-Summary", Some(&summary)),
         ];
         for (name, text) in texts {
-            if let Ok(value) = HeaderValue::from_str(&text) {
+            if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
                 headers.insert(name, value);
             }
         }
-        if self.packing == Packing::Frames {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("lz4"));
+        if let Packing::Coded(coding, _) = self.packing {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         }
         response
     }
+}
 
-    fn pack(&self, block: &[u8]) -> Bytes {
-        match self.packing {
-            Packing::Plain => Bytes::copy_from_slice(block),
-            Packing::Blocks => Bytes::from(compress::pack(block)),
-            Packing::Frames => Bytes::from(compress::frame(block)),
-        }
-    }
+/// ClickHouse's own words for how much a query did.
+fn summary(counts: Counts, elapsed: Duration) -> String {
+    format!(
+        r#"{{"read_rows":"{}","read_bytes":"{}","written_rows":"{}","written_bytes":"{}","total_rows_to_read":"0","result_rows":"{}","result_bytes":"{}","elapsed_ns":"{}"}}"#,
+        counts.rows_read,
+        counts.bytes_read,
+        counts.rows_written,
+        counts.bytes_written,
+        counts.rows,
+        counts.bytes,
+        elapsed.as_nanos()
+    )
 }

@@ -2,7 +2,9 @@
 //! request's is pulled, the answer's is pushed, both a piece at a time and both bounded.
 
 use std::collections::VecDeque;
+use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,12 +13,16 @@ use hyper::body::{Body, Frame, Incoming};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::coding::{Coding, Unpacked};
 use super::compress::Unpacker;
 use super::errors::Exception;
+use super::leash::Leash;
 
 /// Bytes of a refused request that are still read, so that the client hears the answer
 /// and not a broken pipe.
 const DRAIN_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a coded body unpacked at a time.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Why no more data comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,19 +39,91 @@ impl From<Exception> for Fault {
     }
 }
 
-/// The request's body, unpacked if it is packed.
+/// The request's body as it comes.
 #[derive(Debug)]
-pub(super) struct Upload {
+struct Wire {
     body: Incoming,
     runtime: Handle,
+    left: Bytes,
+    gone: bool,
+}
+
+impl Wire {
+    fn frame(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            match self.runtime.block_on(self.body.frame()) {
+                None => return Ok(None),
+                Some(Err(_)) => {
+                    self.gone = true;
+                    return Err(Fault::Gone);
+                }
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The body for a decoder and for whoever drains it.
+#[derive(Debug, Clone)]
+struct Shared(Arc<Mutex<Wire>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Shared {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.lock();
+        if wire.left.is_empty() {
+            let frame = wire.frame().map_err(|_| io::ErrorKind::ConnectionAborted)?;
+            wire.left = frame.unwrap_or_default();
+        }
+        let len = out.len().min(wire.left.len());
+        out[..len].copy_from_slice(&wire.left.split_to(len));
+        Ok(len)
+    }
+}
+
+/// The request's body, unpacked if it is packed.
+pub(super) struct Upload {
+    wire: Shared,
+    coding: Option<(Coding, Unpacked)>,
     unpacker: Option<Unpacker>,
     ready: VecDeque<Bytes>,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("wire", &self.wire).finish_non_exhaustive()
+    }
 }
 
 impl Upload {
     /// Reads `body` on the runtime of `runtime`; must be used off that runtime's own threads.
     pub(super) fn new(body: Incoming, runtime: Handle) -> Self {
-        Self { body, runtime, unpacker: None, ready: VecDeque::new() }
+        let wire = Wire { body, runtime, left: Bytes::new(), gone: false };
+        let wire = Shared(Arc::new(Mutex::new(wire)));
+        Self { wire, coding: None, unpacker: None, ready: VecDeque::new() }
+    }
+
+    /// Takes what follows for the content coding `coding`.
+    ///
+    /// # Errors
+    /// `MEMORY_LIMIT_EXCEEDED` (241) when the decoder has no memory.
+    pub(super) fn decode(&mut self, coding: Coding) -> Result<(), Exception> {
+        let unpacked = coding.unpack(self.wire.clone());
+        let unpacked = unpacked
+            .map_err(|error| Exception::new(241, &error.to_string(), "MEMORY_LIMIT_EXCEEDED"))?;
+        self.coding = Some((coding, unpacked));
+        Ok(())
     }
 
     /// Treats what follows as ClickHouse's compressed blocks.
@@ -54,16 +132,16 @@ impl Upload {
     }
 
     fn frame(&mut self) -> Result<Option<Bytes>, Fault> {
-        loop {
-            match self.runtime.block_on(self.body.frame()) {
-                None => return Ok(None),
-                Some(Err(_)) => return Err(Fault::Gone),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
+        let Some((coding, unpacked)) = &mut self.coding else { return self.wire.lock().frame() };
+        let mut piece = vec![0; PIECE_BYTES];
+        match unpacked.read(&mut piece) {
+            Ok(0) => Ok(None),
+            Ok(len) => {
+                piece.truncate(len);
+                Ok(Some(piece.into()))
             }
+            Err(_) if self.wire.lock().gone => Err(Fault::Gone),
+            Err(error) => Err(coding.damaged(&error).into()),
         }
     }
 
@@ -93,7 +171,7 @@ impl Upload {
     /// Reads and forgets the rest.
     pub(super) fn drain(&mut self) {
         let mut seen = 0;
-        while let Ok(Some(piece)) = self.frame() {
+        while let Ok(Some(piece)) = self.wire.lock().frame() {
             seen += piece.len();
             if seen > DRAIN_BYTES_MAX {
                 return;
@@ -117,6 +195,8 @@ pub(super) enum Piece {
 pub(super) struct Download {
     pieces: mpsc::Receiver<Piece>,
     cut: bool,
+    /// Stops the query when this is dropped before its end.
+    leash: Option<Leash>,
 }
 
 /// The answer's maker gave up.
@@ -127,7 +207,12 @@ pub(super) struct Cut;
 impl Download {
     /// An answer fed through `pieces`.
     pub(super) fn new(pieces: mpsc::Receiver<Piece>) -> Self {
-        Self { pieces, cut: false }
+        Self { pieces, cut: false, leash: None }
+    }
+
+    /// Ties the query to it.
+    pub(super) fn tie(&mut self, leash: Leash) {
+        self.leash = Some(leash);
     }
 }
 
@@ -145,7 +230,12 @@ impl Body for Download {
         match self.pieces.poll_recv(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Piece::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            Poll::Ready(Some(Piece::End)) => Poll::Ready(None),
+            Poll::Ready(Some(Piece::End)) => {
+                if let Some(leash) = self.leash.take() {
+                    leash.release();
+                }
+                Poll::Ready(None)
+            }
             Poll::Ready(None) => {
                 // One turn without data makes hyper send what it holds, the exception's text
                 // above all, before the error throws the connection away.

@@ -1,8 +1,6 @@
 //! ClickHouse's own compressed blocks (`compress=1`, `decompress=1`): a 16-byte
 //! CityHash checksum, a method byte, two little-endian lengths, the data. Pure.
-//! LZ4 and uncompressed blocks only; another method is refused, never guessed.
-
-use std::io::Write as _;
+//! LZ4 blocks go out; LZ4, Zstandard and uncompressed ones come in, another method is refused.
 
 use super::errors::Exception;
 
@@ -13,6 +11,7 @@ const HEADER_BYTES: usize = 9;
 /// Largest block accepted, packed or unpacked: bounds what one block can make us allocate.
 const BLOCK_BYTES_MAX: usize = 128 << 20;
 const LZ4: u8 = 0x82;
+const ZSTD: u8 = 0x90;
 const NONE: u8 = 0x02;
 
 fn checksum(block: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -34,14 +33,6 @@ pub(super) fn pack(data: &[u8]) -> Vec<u8> {
     let sum = checksum(&block[CHECKSUM_BYTES..]);
     block[..CHECKSUM_BYTES].copy_from_slice(&sum);
     block
-}
-
-/// Packs `data` into one LZ4 frame of the standard format, for `Content-Encoding: lz4`.
-pub(super) fn frame(data: &[u8]) -> Vec<u8> {
-    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-    // Writing to memory does not fail.
-    encoder.write_all(data).ok();
-    encoder.finish().unwrap_or_default()
 }
 
 /// Unpacks a stream of blocks that arrives in pieces of any size.
@@ -107,21 +98,23 @@ fn unpack_one(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Exception> {
     }
     let packed = &block[HEADER_BYTES..];
     let data = match block[0] {
-        LZ4 => lz4_flex::block::decompress(packed, data_len)
-            .ok()
-            .filter(|data| data.len() == data_len)
-            .ok_or_else(|| {
-                Exception::new(271, "Cannot decompress LZ4-encoded data", "CANNOT_DECOMPRESS")
-            })?,
+        LZ4 => whole(lz4_flex::block::decompress(packed, data_len).ok(), data_len)?,
+        ZSTD => whole(zstd::bulk::decompress(packed, data_len).ok(), data_len)?,
         NONE => packed.to_vec(),
         other => {
             let text = format!(
-                "Unknown compression method {other:#04x}: this front reads LZ4 (0x82) and NONE (0x02)"
+                "Unknown compression method {other:#04x}: this front reads LZ4 (0x82), ZSTD (0x90) and NONE (0x02)"
             );
             return Err(Exception::new(89, &text, "UNKNOWN_COMPRESSION_METHOD"));
         }
     };
     Ok(Some((data, CHECKSUM_BYTES + packed_len)))
+}
+
+fn whole(data: Option<Vec<u8>>, len: usize) -> Result<Vec<u8>, Exception> {
+    data.filter(|data| data.len() == len).ok_or_else(|| {
+        Exception::new(271, "Cannot decompress the data of a block", "CANNOT_DECOMPRESS")
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +160,21 @@ mod tests {
         let mut wire = pack(b"abc");
         wire[0] ^= 1;
         assert_eq!(Unpacker::default().push(&wire).unwrap_err().code, 40);
+    }
+
+    #[test]
+    fn blocks_of_zstandard_are_read_too() {
+        let mut wire = pack(b"");
+        let packed = zstd::bulk::compress(b"abc", 3).unwrap();
+        wire.truncate(CHECKSUM_BYTES);
+        wire.push(ZSTD);
+        for length in [packed.len() + HEADER_BYTES, 3] {
+            wire.extend(u32::try_from(length).unwrap().to_le_bytes());
+        }
+        wire.extend(packed);
+        let sum = checksum(&wire[CHECKSUM_BYTES..]);
+        wire[..CHECKSUM_BYTES].copy_from_slice(&sum);
+        assert_eq!(Unpacker::default().push(&wire).unwrap(), [b"abc"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::effect::{Class, Counts};
 use super::errors::Exception;
 
 type Text = *const c_char;
@@ -47,6 +48,8 @@ struct Api {
     result_buffer: unsafe extern "C" fn(Handle) -> *const u8,
     result_length: unsafe extern "C" fn(Handle) -> usize,
     result_error: Message,
+    rows: Count,
+    bytes: Count,
     rows_read: Count,
     bytes_read: Count,
     rows_written: Count,
@@ -114,8 +117,10 @@ impl Api {
             result_buffer: symbol!("chdb_result_buffer"),
             result_length: symbol!("chdb_result_length"),
             result_error: symbol!("chdb_result_error"),
-            rows_read: symbol!("chdb_result_rows_read"),
-            bytes_read: symbol!("chdb_result_bytes_read"),
+            rows: symbol!("chdb_result_rows_read"),
+            bytes: symbol!("chdb_result_bytes_read"),
+            rows_read: symbol!("chdb_result_storage_rows_read"),
+            bytes_read: symbol!("chdb_result_storage_bytes_read"),
             rows_written: symbol!("chdb_result_rows_written"),
             bytes_written: symbol!("chdb_result_bytes_written"),
             classify: symbol!("chdb_classify_query_n"),
@@ -192,32 +197,6 @@ impl std::fmt::Debug for Connection {
 
 /// Values for `{name:Type}`, by name.
 pub(super) type Params = [(String, String)];
-
-/// What a statement would do, by ClickHouse's own parser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Leaves no trace.
-    Read,
-    /// Changes something.
-    Write,
-    /// `SET`, `USE`, `SYSTEM`, `KILL` and the like; `INTO OUTFILE`; `INSERT INTO FUNCTION`.
-    Control,
-    /// Did not parse.
-    Unknown,
-}
-
-/// How much a statement read and wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Rows of the result.
-    pub(super) rows_read: u64,
-    /// Bytes of the result, unpacked.
-    pub(super) bytes_read: u64,
-    /// Rows written, those of materialized views included.
-    pub(super) rows_written: u64,
-    /// Bytes written.
-    pub(super) bytes_written: u64,
-}
 
 impl Connection {
     fn open(api: &Arc<Api>, path: &CString) -> Result<Self, EngineError> {
@@ -384,6 +363,8 @@ impl<'c> Output<'c> {
         // SAFETY: plain getters on a live result.
         unsafe {
             Counts {
+                rows: (self.api.rows)(raw),
+                bytes: (self.api.bytes)(raw),
                 rows_read: (self.api.rows_read)(raw),
                 bytes_read: (self.api.bytes_read)(raw),
                 rows_written: (self.api.rows_written)(raw),

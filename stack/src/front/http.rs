@@ -24,13 +24,19 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use super::answer::{Answer, AnswerBody, Manner, Packing, refusal};
+use super::answer::{Answer, AnswerBody, Manner, Own, Packing, refusal};
 use super::auth::{User, authenticate};
 use super::body::{Fault, Upload};
+use super::coding::Coding;
 use super::engine::{Engine, EngineError};
 use super::errors::Exception;
+use super::faults::{self, Applied, Cut, Faults};
+use super::form::{self, boundary};
+use super::leash::Leash;
 use super::query::{Query, Text};
-use super::request::{Request, boundary, form};
+use super::request::Request;
+use super::running::{Run, Running};
+use super::session::Sessions;
 use super::spool::Spool;
 
 /// Queries that run at once; more wait.
@@ -41,10 +47,10 @@ const DRAIN: Duration = Duration::from_secs(8);
 const FORM_BYTES_MAX: usize = 16 << 20;
 
 /// Where the front listens and what it serves.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
-    /// Address to listen on.
-    pub listen: SocketAddr,
+    /// Listens already.
+    pub listener: std::net::TcpListener,
     /// The engine's data folder.
     pub data: PathBuf,
     /// Folder for results on their way.
@@ -65,13 +71,16 @@ pub enum FrontError {
     #[error("the engine does not answer: {0}")]
     Silent(String),
     /// The address is taken or may not be used.
-    #[error("cannot listen on {listen}")]
+    #[error("cannot listen{}", .listen.map(|listen| format!(" on {listen}")).unwrap_or_default())]
     Listen {
-        /// The address.
-        listen: SocketAddr,
+        /// The address, where it is known.
+        listen: Option<SocketAddr>,
         /// Why.
         source: std::io::Error,
     },
+    /// The engine's process cannot be started, or ended before it was open.
+    #[error("the engine does not start ({0})")]
+    Ended(String),
     /// A folder cannot be made.
     #[error("cannot make the folder {path}")]
     Folder {
@@ -82,46 +91,65 @@ pub enum FrontError {
     },
 }
 
+/// Everything that a query needs besides its request.
 #[derive(Debug)]
-struct Front {
-    engine: Engine,
+pub(super) struct Front {
+    pub(super) engine: Engine,
+    pub(super) running: Running,
+    sessions: Sessions,
+    faults: Faults,
     users: Vec<User>,
     spill: PathBuf,
-    version: String,
+    own: Own,
     queries: Arc<Semaphore>,
 }
 
-/// Serves until `shutdown` resolves, then lets running queries end and closes the engine.
+/// Opens the engine, calls `ready`, and serves until `shutdown` resolves; then lets running
+/// queries end and closes the engine.
 ///
 /// # Errors
 /// See [`FrontError`]; all of them before the first request is taken.
-pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), FrontError> {
+pub async fn run(
+    settings: Settings,
+    ready: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), FrontError> {
     for path in [&settings.data, &settings.spill] {
         let made = std::fs::create_dir_all(path);
         made.map_err(|source| FrontError::Folder { path: path.clone(), source })?;
     }
-    let listen = settings.listen;
-    let listener = TcpListener::bind(listen).await;
-    let listener = listener.map_err(|source| FrontError::Listen { listen, source })?;
+    let listener = settings.listener;
+    let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    let listener = listener.map_err(|source| FrontError::Listen { listen: None, source })?;
     let engine = Engine::open(&settings.library, &settings.data)?;
-    let version = engine_version(&engine)?;
-    tracing::info!(%listen, version, "the engine is open");
+    let own = introduce(&engine)?;
+    tracing::info!(version = own.version, "the engine is open");
+    ready();
     let (users, spill) = (settings.users, settings.spill);
     let queries = Arc::new(Semaphore::new(QUERIES_MAX));
-    let front = Arc::new(Front { engine, users, spill, version, queries });
+    let sessions = Sessions::new(std::time::Instant::now);
+    let running = Running::default();
+    let faults = Faults::default();
+    let front = Arc::new(Front { engine, running, sessions, faults, users, spill, own, queries });
     accept(listener, &front, shutdown).await;
-    if let Ok(front) = Arc::try_unwrap(front) {
-        front.engine.close();
+    if let Ok(Front { engine, sessions, .. }) = Arc::try_unwrap(front) {
+        drop(sessions);
+        engine.close();
         tracing::info!("the engine is closed");
     }
     Ok(())
 }
 
-fn engine_version(engine: &Engine) -> Result<String, FrontError> {
+/// Asks the engine what it is; that it answers is part of its start.
+fn introduce(engine: &Engine) -> Result<Own, FrontError> {
     let mut connection = engine.connect()?;
-    let output = connection.execute(b"SELECT version()", "TabSeparated", &[]);
+    let sql = b"SELECT version(), serverTimezone(), hostName()";
+    let output = connection.execute(sql, "TabSeparatedRaw", &[]);
     let output = output.map_err(|error| FrontError::Silent(error.text))?;
-    Ok(String::from_utf8_lossy(output.bytes()).trim().to_owned())
+    let text = String::from_utf8_lossy(output.bytes()).into_owned();
+    let mut fields = text.trim_end().split('\t').map(str::to_owned);
+    let mut field = || fields.next().unwrap_or_default();
+    Ok(Own { version: field(), timezone: field(), host: field() })
 }
 
 async fn accept(listener: TcpListener, front: &Arc<Front>, shutdown: impl Future<Output = ()>) {
@@ -166,7 +194,7 @@ async fn accept(listener: TcpListener, front: &Arc<Front>, shutdown: impl Future
 async fn serve(
     front: Arc<Front>,
     request: hyper::Request<Incoming>,
-) -> Result<Response<AnswerBody>, std::convert::Infallible> {
+) -> Result<Response<AnswerBody>, Cut> {
     let (parts, body) = request.into_parts();
     let mut asked = Request::from_url_query(parts.uri.query().unwrap_or(""));
     for (name, value) in &parts.headers {
@@ -174,28 +202,30 @@ async fn serve(
     }
     asked.read_only = !matches!(parts.method, Method::POST | Method::PUT);
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
+    if parts.uri.path() == faults::PATH {
+        return Ok(front.fault(&asked, parts.uri.query().unwrap_or("")));
+    }
+    if parts.uri.path() == "/" {
+        front.faults.meet().await?;
+    }
     let answer = match parts.uri.path() {
         "/ping" | "/replicas_status" if reading => fine(),
         "/" if reading && parts.uri.query().is_none() => fine(),
         "/" if reading || !asked.read_only => {
             let header =
                 |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-            let (content_type, encoding) =
-                (header(CONTENT_TYPE).to_owned(), header(CONTENT_ENCODING));
-            match refuse_encoding(encoding) {
-                Some(exception) => front.refuse(&exception, ""),
-                None => front.query(asked, content_type, body).await,
+            let content_type = header(CONTENT_TYPE).to_owned();
+            match Coding::of_body(header(CONTENT_ENCODING)) {
+                Ok(coding) => Arc::clone(&front).query(asked, (content_type, coding), body).await,
+                Err(exception) => front.refuse(&exception, ""),
             }
         }
         other => nowhere(other),
     };
+    if answer.extensions().get::<Applied>().is_some() {
+        front.faults.answer()?;
+    }
     Ok(answer)
-}
-
-fn refuse_encoding(encoding: &str) -> Option<Exception> {
-    let text = format!("Content-Encoding {encoding} is not supported by the stack's front");
-    (!encoding.is_empty() && encoding != "identity")
-        .then(|| Exception::new(48, &text, "NOT_IMPLEMENTED"))
 }
 
 fn fine() -> Response<AnswerBody> {
@@ -216,13 +246,28 @@ fn nowhere(path: &str) -> Response<AnswerBody> {
 
 impl Front {
     fn refuse(&self, exception: &Exception, query_id: &str) -> Response<AnswerBody> {
-        refusal(exception, query_id, Bytes::from(exception.body(&self.version)))
+        let body = Bytes::from(exception.body(&self.own.version));
+        let mut response = refusal(exception, query_id, body);
+        self.own.sign(&mut response);
+        response
+    }
+
+    /// Somebody who may write sets faults, and hears how many were met.
+    fn fault(&self, asked: &Request, query: &str) -> Response<AnswerBody> {
+        match authenticate(&self.users, &asked.credentials) {
+            Ok(user) if !user.read_only => {
+                let met = self.faults.set(query).to_string();
+                Response::new(Either::Left(Full::new(Bytes::from(met))))
+            }
+            Ok(_) => nowhere(faults::PATH),
+            Err(exception) => self.refuse(&exception, ""),
+        }
     }
 
     async fn query(
         self: Arc<Self>,
         asked: Request,
-        content_type: String,
+        (content_type, coding): (String, Option<Coding>),
         body: Incoming,
     ) -> Response<AnswerBody> {
         let query_id = asked.query_id.clone().unwrap_or_else(random_id);
@@ -230,6 +275,9 @@ impl Front {
             Ok(user) => user.clone(),
             Err(exception) => return self.refuse(&exception, &query_id),
         };
+        // Dropped with this future when the client goes away before its answer begins.
+        let run = Arc::new(Run::default());
+        let leash = Leash::new(&self, &run, &query_id);
         let Ok(turn) = Arc::clone(&self.queries).acquire_owned().await else {
             let exception =
                 Exception::new(202, "The front is closing", "TOO_MANY_SIMULTANEOUS_QUERIES");
@@ -237,13 +285,21 @@ impl Front {
         };
         let (head, answered) = oneshot::channel();
         let upload = Upload::new(body, Handle::current());
+        let work = Work {
+            asked,
+            content_type,
+            coding,
+            user,
+            query_id: query_id.clone(),
+            run,
+            began: std::time::Instant::now(),
+        };
         let front = Arc::clone(&self);
-        let id = query_id.clone();
         tokio::task::spawn_blocking(move || {
-            front.work(asked, &content_type, upload, (&user, &id, head));
+            front.work(work, upload, head);
             drop(turn);
         });
-        answered.await.unwrap_or_else(|_| {
+        let answer = answered.await.unwrap_or_else(|_| {
             // The client broke off, or the thread panicked; only the latter has a listener.
             let exception = Exception::new(
                 1001,
@@ -251,39 +307,74 @@ impl Front {
                 "STD_EXCEPTION",
             );
             self.refuse(&exception, &query_id)
-        })
+        });
+        let (head, body) = answer.into_parts();
+        let body = match body {
+            Either::Right(mut download) => {
+                download.tie(leash);
+                Either::Right(download)
+            }
+            Either::Left(whole) => {
+                leash.release();
+                Either::Left(whole)
+            }
+        };
+        Response::from_parts(head, body)
     }
 
     fn work(
         &self,
-        mut asked: Request,
-        content_type: &str,
+        mut work: Work,
         mut upload: Upload,
-        (user, query_id, head): (&User, &str, oneshot::Sender<Response<AnswerBody>>),
+        head: oneshot::Sender<Response<AnswerBody>>,
     ) {
-        let gathered = gather(&mut asked, content_type, &mut upload);
-        let packing = match (asked.compress, asked.lz4_frames) {
-            (true, _) => Packing::Blocks,
-            (false, true) => Packing::Frames,
-            (false, false) => Packing::Plain,
-        };
-        let format = gathered.as_ref().map(|text| text.format(&asked)).unwrap_or_default();
-        let (query_id, version) = (query_id.to_owned(), self.version.clone());
+        let gathered = work.gather(&mut upload);
+        let Work { asked, user, query_id, run, began, .. } = work;
         let spill = self.spill.join(random_id());
         let held = asked.wait_end.then(|| Spool::new(spill.clone()));
-        let answer = Answer::new(
-            Manner { query_id, format, packing, tag: random_tag(), version },
-            head,
-            held,
-        );
-        match gathered {
-            Ok(text) => Query { engine: &self.engine, request: &asked, user, spill }.run(
-                &text,
-                &mut upload,
-                answer,
-            ),
-            Err(Fault::Gone) => {}
+        let manner = Manner {
+            query_id: query_id.clone(),
+            format: gathered.as_ref().map(|text| text.format(&asked)).unwrap_or_default(),
+            inserts: gathered.as_ref().is_ok_and(|text| text.statement.verb == "INSERT"),
+            packing: match (asked.compress, asked.coding()) {
+                (true, _) => Packing::Blocks,
+                (false, Some((coding, level))) => Packing::Coded(coding, level),
+                (false, None) => Packing::Plain,
+            },
+            tag: random_tag(),
+            buffer: asked.buffer,
+            progress: asked.is_on("send_progress_in_http_headers"),
+            began,
+            own: Own {
+                timezone: asked
+                    .setting("session_timezone")
+                    .filter(|zone| !zone.is_empty())
+                    .unwrap_or(&self.own.timezone)
+                    .to_owned(),
+                ..self.own.clone()
+            },
+        };
+        let answer = Answer::new(manner, head, held);
+        let text = match gathered {
+            Ok(text) => text,
+            Err(Fault::Gone) => return,
             Err(Fault::Bad(exception)) => {
+                upload.drain();
+                return answer.fail(&exception);
+            }
+        };
+        let replace = asked.is_on("replace_running_query");
+        let query = Query {
+            engine: &self.engine,
+            request: &asked,
+            sessions: &self.sessions,
+            user: &user,
+            run: (&run, &query_id),
+            spill,
+        };
+        match self.running.begin(&query_id, &run, replace, &self.engine) {
+            Ok(turn) => query.run(&text, &mut upload, answer, turn),
+            Err(exception) => {
                 upload.drain();
                 answer.fail(&exception);
             }
@@ -291,23 +382,38 @@ impl Front {
     }
 }
 
-fn gather(asked: &mut Request, content_type: &str, upload: &mut Upload) -> Result<Text, Fault> {
-    if let Some(boundary) = boundary(content_type) {
-        let mut body = Vec::new();
-        while let Some(piece) = upload.next_piece()? {
-            body.extend_from_slice(&piece);
-            if body.len() > FORM_BYTES_MAX {
-                let text = "The form is larger than 16 MiB";
-                return Err(Exception::new(408, text, "BAD_REQUEST_PARAMETER").into());
+/// A request on its way to the engine.
+struct Work {
+    asked: Request,
+    content_type: String,
+    coding: Option<Coding>,
+    user: User,
+    query_id: String,
+    run: Arc<Run>,
+    began: std::time::Instant,
+}
+
+impl Work {
+    /// Reads the body as far as it is not an insert's data.
+    fn gather(&mut self, upload: &mut Upload) -> Result<Text, Fault> {
+        if let Some(coding) = self.coding {
+            upload.decode(coding)?;
+        }
+        if let Some(boundary) = boundary(&self.content_type) {
+            let mut body = Vec::new();
+            while let Some(piece) = upload.next_piece()? {
+                body.extend_from_slice(&piece);
+                if body.len() > FORM_BYTES_MAX {
+                    let text = "The form is larger than 16 MiB";
+                    return Err(Exception::new(408, text, "BAD_REQUEST_PARAMETER").into());
+                }
             }
+            self.asked.form(form::read(&body, &boundary)?)?;
+        } else if self.asked.decompress {
+            upload.unpack();
         }
-        for (name, value) in form(&body, &boundary)? {
-            asked.parameter(name, value);
-        }
-    } else if asked.decompress {
-        upload.unpack();
+        Text::gather(&self.asked.query, upload)
     }
-    Text::gather(&asked.query, upload)
 }
 
 /// Sixteen random letters, ClickHouse's length for the mark of an exception.

@@ -1,6 +1,7 @@
 //! One query from request to answer, on a thread that may block: who may run it,
 //! its connection with its settings, and which of the engine's ways fits it.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -8,15 +9,21 @@ use bytes::Bytes;
 use super::answer::{Answer, Gone};
 use super::auth::User;
 use super::body::{Fault, Upload};
-use super::engine::{Class, Connection, Counts, Engine};
+use super::effect::{Class, Counts};
+use super::engine::{Connection, Engine};
 use super::errors::Exception;
 use super::format::{self, Joint};
-use super::request::Request;
+use super::native;
+use super::request::{self, Request};
+use super::running::{NAME_SETTING, Run, Turn};
+use super::session::{Line, Sessions};
 use super::spool::Spool;
 use super::statement::{self, InsertHead, Statement};
 
 /// Bytes of text read before the front looks for the head of an `INSERT` in it.
 const HEAD_BYTES: usize = 64 << 10;
+/// Lets a connection change settings and nothing else, itself included.
+const READ_ONLY: &str = "SET readonly = 2";
 /// Largest statement without its data.
 const QUERY_BYTES_MAX: usize = 16 << 20;
 
@@ -79,8 +86,12 @@ pub(super) struct Query<'a> {
     pub(super) engine: &'a Engine,
     /// What was asked.
     pub(super) request: &'a Request,
+    /// Connections that stay between requests.
+    pub(super) sessions: &'a Sessions,
     /// Who asks.
     pub(super) user: &'a User,
+    /// The query among those that run, and its name there.
+    pub(super) run: (&'a Run, &'a str),
     /// Where a large result may be put for a moment; not in use yet.
     pub(super) spill: PathBuf,
 }
@@ -114,9 +125,11 @@ impl From<Fault> for Stop {
 }
 
 impl Query<'_> {
-    /// Runs the query and answers it.
-    pub(super) fn run(&self, text: &Text, upload: &mut Upload, mut answer: Answer) {
-        match self.attempt(text, upload, &mut answer) {
+    /// Runs the query and answers it. Its name is free again before the client has its end.
+    pub(super) fn run(&self, text: &Text, upload: &mut Upload, mut answer: Answer, turn: Turn<'_>) {
+        let done = self.attempt(text, upload, &mut answer);
+        drop(turn);
+        match done {
             Ok(counts) => answer.finish(counts),
             Err(Stop::Gone) => {}
             Err(Stop::Failed(exception)) => {
@@ -157,41 +170,139 @@ impl Query<'_> {
             let text = "Query has infile and was send directly to server";
             return Err(Exception::new(78, text, "UNKNOWN_TYPE_OF_QUERY").into());
         }
-        let mut connection = self.connect()?;
-        if let Some(head) = &statement.insert {
-            return self.insert(&mut connection, text, head, upload);
+        let mut line = self.line()?;
+        let mut undo = if line.is_session() { self.undo(&mut line)? } else { Vec::new() };
+        let ready = self.prepare(&mut line, &mut undo).map_err(Stop::from);
+        let done = ready.and_then(|()| self.perform(&mut line, text, upload, answer));
+        if line.is_session() {
+            for statement in undo {
+                // What a query has made impossible to undo stays so.
+                line.execute(statement.as_bytes(), "Null", &[]).ok();
+            }
         }
-        let class = connection.classify(&text.bytes);
-        self.permit(statement, class)?;
+        done
+    }
+
+    fn perform(
+        &self,
+        line: &mut Line<'_>,
+        text: &Text,
+        upload: &mut Upload,
+        answer: &mut Answer,
+    ) -> Result<Counts, Stop> {
+        let statement = &text.statement;
+        if let Some(head) = &statement.insert {
+            return self.insert(line, text, head, upload);
+        }
+        let class = line.classify(&text.bytes);
+        self.permit(line, statement, class)?;
+        if statement.verb == "KILL" {
+            // The engine's own names of queries are nobody else's.
+            let bytes =
+                statement::rename(&text.bytes, "query_id", &format!("Settings['{NAME_SETTING}']"));
+            let text = Text { statement: statement::read(&bytes), bytes };
+            return self.at_once(line, &text, &text.format(self.request), answer);
+        }
         let format = text.format(self.request);
         let selects = class == Class::Read
             && matches!(statement.verb.as_str(), "SELECT" | "WITH" | "FROM" | "");
+        if selects {
+            self.run.0.reads();
+        }
+        self.run.0.check()?;
         match format::joint(&format) {
-            Joint::Whole if selects => self.through_file(&mut connection, text, &format, answer),
-            Joint::Whole => self.at_once(&mut connection, text, &format, answer),
-            joint if selects => self.in_chunks(&mut connection, text, (&format, joint), answer),
+            Joint::Whole if selects => self.through_file(line, text, &format, answer),
+            Joint::Whole => self.at_once(line, text, &format, answer),
+            joint if selects => self.in_chunks(line, text, (&format, joint), answer),
             Joint::Plain | Joint::HeaderLines(_) | Joint::BinaryHeader(_) => {
-                self.at_once(&mut connection, text, &format, answer)
+                self.at_once(line, text, &format, answer)
             }
         }
     }
 
-    fn connect(&self) -> Result<Connection, Exception> {
-        let fresh = self.engine.connect();
-        let mut connection =
-            fresh.map_err(|error| Exception::new(1001, &error.to_string(), "STD_EXCEPTION"))?;
-        for statement in self.request.set_statements(self.read_only())? {
-            connection.execute(statement.as_bytes(), "Null", &[])?;
+    /// The connection of the request's session, or one of its own.
+    fn line(&self) -> Result<Line<'_>, Exception> {
+        let fresh = || {
+            let fresh = self.engine.connect();
+            fresh.map_err(|error| Exception::new(1001, &error.to_string(), "STD_EXCEPTION"))
+        };
+        let Some(wish) = self.request.session() else { return Ok(Line::alone(fresh()?)) };
+        let open = || {
+            let mut connection = fresh()?;
+            if self.user.read_only {
+                connection.execute(READ_ONLY.as_bytes(), "Null", &[])?;
+            }
+            Ok(connection)
+        };
+        self.sessions.take(&self.user.name, wish, open)
+    }
+
+    /// Sets everything that the request asks for, and makes its external tables.
+    fn prepare(&self, line: &mut Line<'_>, undo: &mut Vec<String>) -> Result<(), Exception> {
+        for external in &self.request.externals {
+            line.execute(external.create().as_bytes(), "Null", &[])?;
+            undo.push(external.forget());
+            let sql = external.insert();
+            let mut insert = line.insert(sql.as_bytes(), &external.format, &[])?;
+            insert.append(&external.data)?;
+            insert.done()?;
         }
-        if let Some(statement) = self.request.use_statement() {
-            connection.execute(statement.as_bytes(), "Null", &[])?;
+        let mut statements = vec![request::set(NAME_SETTING, self.run.1)];
+        // First, so that nothing undoes it; a session would stay so.
+        if self.read_only() && !line.is_session() {
+            statements.push(READ_ONLY.to_owned());
         }
-        Ok(connection)
+        statements.extend(self.request.set_statements()?);
+        statements.extend(self.request.use_statement());
+        for statement in &statements {
+            line.execute(statement.as_bytes(), "Null", &[])?;
+        }
+        Ok(())
+    }
+
+    /// A GET of somebody who may write, in a session, reads only this once.
+    fn only_now(&self, line: &Line<'_>) -> bool {
+        line.is_session() && !self.user.read_only
+    }
+
+    /// What puts a session's settings and database back to what they are now.
+    fn undo(&self, line: &mut Line<'_>) -> Result<Vec<String>, Exception> {
+        let names: Vec<_> =
+            self.request.settings.iter().map(|(name, _)| request::quote(name, '\'')).collect();
+        let mut undo = Vec::new();
+        if !names.is_empty() {
+            let sql = format!(
+                "SELECT name, if(changed, value, NULL) FROM system.settings WHERE name IN ({})",
+                names.join(", ")
+            );
+            let output = line.execute(sql.as_bytes(), "TabSeparatedRaw", &[])?;
+            for row in String::from_utf8_lossy(output.bytes()).lines() {
+                let Some((name, value)) = row.split_once('\t') else { continue };
+                undo.push(match value {
+                    "\\N" => format!("SET {name} = DEFAULT"),
+                    value => request::set(name, value),
+                });
+            }
+        }
+        if self.request.database.is_some() {
+            let output = line.execute(b"SELECT currentDatabase()", "TabSeparatedRaw", &[])?;
+            let name = String::from_utf8_lossy(output.bytes()).trim_end().to_owned();
+            undo.push(format!("USE {}", request::quote(&name, '`')));
+        }
+        Ok(undo)
     }
 
     /// What the engine would let pass though ClickHouse's server does not: it takes a
     /// connection for a person at a terminal, who may write files.
-    fn permit(&self, statement: &Statement, class: Class) -> Result<(), Exception> {
+    fn permit(
+        &self,
+        line: &Line<'_>,
+        statement: &Statement,
+        class: Class,
+    ) -> Result<(), Exception> {
+        if class == Class::Write && self.read_only() && self.only_now(line) {
+            return Err(read_only_refusal());
+        }
         if class != Class::Control {
             return Ok(());
         }
@@ -254,7 +365,8 @@ impl Query<'_> {
         answer: &mut Answer,
     ) -> Result<Counts, Stop> {
         let output = connection.execute(&text.bytes, format, &self.request.params)?;
-        answer.data(output.bytes())?;
+        answer.progress(output.counts());
+        answer.data(&self.shape(format, output.bytes())?)?;
         Ok(output.counts())
     }
 
@@ -271,11 +383,20 @@ impl Query<'_> {
         while let Some(chunk) = chunks.next_chunk()? {
             let header = if first { 0 } else { joint.header_len(chunk.bytes()) };
             first = false;
-            counts.rows_read += chunk.counts().rows_read;
-            counts.bytes_read += chunk.counts().bytes_read;
-            answer.data(&chunk.bytes()[header..])?;
+            counts += chunk.counts();
+            answer.progress(counts);
+            self.run.0.check()?;
+            answer.data(&self.shape(format, &chunk.bytes()[header..])?)?;
         }
         Ok(counts)
+    }
+
+    /// The bytes as this client reads the format.
+    fn shape<'b>(&self, format: &str, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, Exception> {
+        if self.request.revision == 0 || !format.eq_ignore_ascii_case("Native") {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        native::renew(bytes, self.request.revision).map(Cow::Owned)
     }
 
     /// A document with a beginning and an end is written by the engine to a file, so that a
@@ -303,6 +424,7 @@ impl Query<'_> {
             connection.execute(&sql, format, &self.request.params).map(|output| output.counts());
         let spool = Spool::of_file(&path);
         let counts = done?;
+        answer.progress(counts);
         let spool =
             spool.map_err(|error| Exception::new(76, &error.to_string(), "CANNOT_OPEN_FILE"))?;
         let mut listening = Ok(());

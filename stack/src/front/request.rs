@@ -4,20 +4,17 @@
 use percent_encoding::percent_decode;
 
 use super::auth::Credentials;
+use super::coding::Coding;
 use super::errors::Exception;
+use super::form::Field;
+use super::session::Wish;
 
 /// Parameters of ClickHouse's HTTP protocol that mean nothing to this front.
-const IGNORED: [&str; 9] = [
-    "quota_key",
-    "stacktrace",
-    "buffer_size",
-    "session_id",
-    "session_timeout",
-    "session_check",
-    "client_protocol_version",
-    "close_session",
-    "role",
-];
+const IGNORED: [&str; 3] = ["quota_key", "stacktrace", "role"];
+/// Largest `buffer_size` that is believed; more goes to a file by `wait_end_of_query`.
+const BUFFER_BYTES_MAX: usize = 64 << 20;
+/// ClickHouse's `http_zlib_compression_level`.
+const LEVEL: u8 = 3;
 
 /// What a request asks for, apart from its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +33,16 @@ pub(super) struct Request {
     pub(super) compress: bool,
     /// The body is packed in ClickHouse's blocks.
     pub(super) decompress: bool,
-    /// The answer may be one LZ4 frame after another (`Accept-Encoding: lz4`).
-    pub(super) lz4_frames: bool,
+    /// The coding of HTTP that suits client and us best (`Accept-Encoding`).
+    pub(super) accepts: Option<Coding>,
+    /// Bytes of an answer that wait for the query's end or for more of them.
+    pub(super) buffer: usize,
+    /// The revision of the client's protocol, which shapes `Native`; 0 if it names none.
+    pub(super) revision: u32,
+    /// The session it belongs to.
+    pub(super) session: Option<Wish>,
+    /// Tables that come with the request.
+    pub(super) externals: Vec<External>,
     /// Values for `{name:Type}`, in ClickHouse's escaped form.
     pub(super) params: Vec<(String, String)>,
     /// Settings, in the order given.
@@ -46,6 +51,36 @@ pub(super) struct Request {
     pub(super) credentials: Credentials,
     /// Only reading is allowed, because of the method.
     pub(super) read_only: bool,
+}
+
+/// A table that comes with a request, for its query alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct External {
+    /// Its name.
+    pub(super) name: String,
+    /// Its columns, as in `CREATE TABLE`.
+    pub(super) structure: String,
+    /// Format of its data.
+    pub(super) format: String,
+    /// Its data.
+    pub(super) data: Vec<u8>,
+}
+
+impl External {
+    /// The statement that makes its table.
+    pub(super) fn create(&self) -> String {
+        format!("CREATE TEMPORARY TABLE {} ({})", quote(&self.name, '`'), self.structure)
+    }
+
+    /// The statement that fills it.
+    pub(super) fn insert(&self) -> String {
+        format!("INSERT INTO {}", quote(&self.name, '`'))
+    }
+
+    /// The statement that takes it away again.
+    pub(super) fn forget(&self) -> String {
+        format!("DROP TEMPORARY TABLE IF EXISTS {}", quote(&self.name, '`'))
+    }
 }
 
 impl Request {
@@ -69,6 +104,15 @@ impl Request {
             "query_id" if !value.is_empty() => self.query_id = Some(value),
             "database" | "default_format" | "query_id" => {}
             "wait_end_of_query" => self.wait_end = yes,
+            "buffer_size" => {
+                self.buffer = value.parse::<usize>().unwrap_or(0).min(BUFFER_BYTES_MAX);
+            }
+            "client_protocol_version" => self.revision = value.parse().unwrap_or(0),
+            "session_id" if value.is_empty() => {}
+            "session_id" => self.session.get_or_insert_default().id = value,
+            "session_timeout" => self.session.get_or_insert_default().timeout = Some(value),
+            "session_check" => self.session.get_or_insert_default().check = yes,
+            "close_session" => self.session.get_or_insert_default().close = yes,
             "compress" => self.compress = yes,
             "decompress" => self.decompress = yes,
             "user" => self.credentials.url.get_or_insert_default().0 = value,
@@ -91,24 +135,77 @@ impl Request {
             "x-clickhouse-user" => self.credentials.headers.get_or_insert_default().0 = value,
             "x-clickhouse-key" => self.credentials.headers.get_or_insert_default().1 = value,
             "authorization" => self.credentials.authorization = Some(value),
-            "accept-encoding" => {
-                let mut encodings =
-                    value.split(',').map(|one| one.split(';').next().unwrap_or("").trim());
-                self.lz4_frames = encodings.any(|one| one.eq_ignore_ascii_case("lz4"));
-            }
+            "accept-encoding" => self.accepts = Coding::accepted(&value),
             _ => {}
         }
     }
 
-    /// The statement that sets every setting, read-only first so that nothing undoes it.
+    /// The value of a setting that is given in the request, the last one that counts.
+    pub(super) fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a setting is given and is on.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        matches!(self.setting(name), Some("1" | "true"))
+    }
+
+    /// How an answer is coded, and how hard: as the client takes it, unless it forbids it.
+    pub(super) fn coding(&self) -> Option<(Coding, u8)> {
+        let forbidden = matches!(self.setting("enable_http_compression"), Some("0" | "false"));
+        let level = self.setting("http_zlib_compression_level").and_then(|text| text.parse().ok());
+        self.accepts.filter(|_| !forbidden).map(|coding| (coding, level.unwrap_or(LEVEL)))
+    }
+
+    /// The session, if one is named; its other parameters alone name none.
+    pub(super) fn session(&self) -> Option<&Wish> {
+        self.session.as_ref().filter(|wish| !wish.id.is_empty())
+    }
+
+    /// Takes the fields of a form: parameters, and the data of external tables, whose
+    /// structure and format are parameters named after them.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` (36) for a table without structure, `BAD_REQUEST_PARAMETER` (408) for a
+    /// parameter that is not text.
+    pub(super) fn form(&mut self, fields: Vec<Field>) -> Result<(), Exception> {
+        let (files, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|field| field.file);
+        for field in plain {
+            let value = String::from_utf8(field.value).map_err(|_| {
+                let text = format!("The field {} of the form is not UTF-8", field.name);
+                Exception::new(408, &text, "BAD_REQUEST_PARAMETER")
+            })?;
+            self.parameter(field.name, value);
+        }
+        for Field { name, value: data, .. } in files {
+            let structure = match (self.take(&name, "structure"), self.take(&name, "types")) {
+                (Some(structure), _) => structure,
+                (None, Some(types)) => numbered(&types),
+                (None, None) => {
+                    let text = format!(
+                        "Neither structure nor types are given for the external table {name}: use the parameter {name}_structure or {name}_types"
+                    );
+                    return Err(Exception::new(36, &text, "BAD_ARGUMENTS"));
+                }
+            };
+            let format = self.take(&name, "format").unwrap_or_else(|| "TabSeparated".to_owned());
+            self.externals.push(External { name, structure, format, data });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, table: &str, what: &str) -> Option<String> {
+        let name = format!("{table}_{what}");
+        let at = self.settings.iter().position(|(own, _)| *own == name)?;
+        Some(self.settings.remove(at).1)
+    }
+
+    /// The statements that set every setting, in the order given.
     ///
     /// # Errors
     /// `UNKNOWN_SETTING` (115) for a name that cannot be a setting's.
-    pub(super) fn set_statements(&self, read_only: bool) -> Result<Vec<String>, Exception> {
+    pub(super) fn set_statements(&self) -> Result<Vec<String>, Exception> {
         let mut statements = Vec::new();
-        if read_only {
-            statements.push("SET readonly = 2".to_owned());
-        }
         for (name, value) in &self.settings {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
             if !name.bytes().all(plain) {
@@ -117,7 +214,7 @@ impl Request {
                 );
                 return Err(Exception::new(115, &text, "UNKNOWN_SETTING"));
             }
-            statements.push(format!("SET {name} = {}", quote(value, '\'')));
+            statements.push(set(name, value));
         }
         Ok(statements)
     }
@@ -128,8 +225,13 @@ impl Request {
     }
 }
 
+/// The statement that sets `name`, which must be a setting's.
+pub(super) fn set(name: &str, value: &str) -> String {
+    format!("SET {name} = {}", quote(value, '\''))
+}
+
 /// Puts `text` in ClickHouse's quotes.
-fn quote(text: &str, mark: char) -> String {
+pub(super) fn quote(text: &str, mark: char) -> String {
     let mut out = String::from(mark);
     for letter in text.chars() {
         if letter == mark || letter == '\\' {
@@ -153,47 +255,23 @@ fn decode(text: &str) -> String {
     percent_decode(spaced.as_bytes()).decode_utf8_lossy().into_owned()
 }
 
-/// The boundary of a `multipart/form-data` content type.
-pub(super) fn boundary(content_type: &str) -> Option<String> {
-    let (kind, rest) = content_type.split_once(';')?;
-    if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
-        return None;
-    }
-    let value = rest.split(';').find_map(|part| part.trim().strip_prefix("boundary="))?;
-    Some(value.trim_matches('"').to_owned())
-}
-
-/// Reads the fields of a form, in which the official clients send query parameters.
-///
-/// # Errors
-/// `BAD_REQUEST_PARAMETER` (408) for a broken form, `NOT_IMPLEMENTED` (48) for a file
-/// (an external table).
-pub(super) fn form(body: &[u8], boundary: &str) -> Result<Vec<(String, String)>, Exception> {
-    let broken = || {
-        Exception::new(408, "The multipart form of the request is broken", "BAD_REQUEST_PARAMETER")
-    };
-    let text = std::str::from_utf8(body).map_err(|_| broken())?;
-    let delimiter = format!("--{boundary}");
-    let mut fields = Vec::new();
-    let mut parts = text.split(delimiter.as_str());
-    parts.next();
-    for part in parts {
-        if part.starts_with("--") {
-            return Ok(fields);
+/// Columns `_1`, `_2`, … of these types; a comma in parentheses is a type's own.
+fn numbered(types: &str) -> String {
+    let (mut columns, mut depth) = (vec![String::new()], 0_usize);
+    for letter in types.chars() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                columns.push(String::new());
+                continue;
+            }
+            _ => {}
         }
-        let (head, value) = part.split_once("\r\n\r\n").ok_or_else(broken)?;
-        let value = value.strip_suffix("\r\n").ok_or_else(broken)?;
-        if head.contains("filename=") {
-            return Err(Exception::new(
-                48,
-                "External tables are not supported by the stack's front",
-                "NOT_IMPLEMENTED",
-            ));
-        }
-        let name = head.split_once("name=\"").and_then(|(_, rest)| rest.split_once('"'));
-        fields.push((name.ok_or_else(broken)?.0.to_owned(), value.to_owned()));
+        columns.last_mut().into_iter().for_each(|column| column.push(letter));
     }
-    Err(broken())
+    let columns = (1..).zip(columns).map(|(number, kind)| format!("_{number} {}", kind.trim()));
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -212,6 +290,8 @@ mod tests {
         assert!(request.wait_end && request.decompress && !request.compress);
         assert_eq!(request.params, [("x".to_owned(), "a\\nb".to_owned())]);
         assert_eq!(request.settings, [("max_threads".to_owned(), "2".to_owned())]);
+        assert_eq!(request.session().unwrap().id, "s");
+        assert_eq!(Request::from_url_query("session_timeout=5").session(), None);
         assert_eq!(request.credentials.url, Some(("u".to_owned(), "p&".to_owned())));
     }
 
@@ -219,11 +299,11 @@ mod tests {
     fn a_setting_cannot_break_out_of_its_statement() {
         let request =
             Request::from_url_query("max_threads=1'%2C+readonly%3D'0&database=a%60%3B+DROP");
-        let sets = request.set_statements(true).unwrap();
-        assert_eq!(sets, ["SET readonly = 2", "SET max_threads = '1\\', readonly=\\'0'"]);
+        let sets = request.set_statements().unwrap();
+        assert_eq!(sets, ["SET max_threads = '1\\', readonly=\\'0'"]);
         assert_eq!(request.use_statement().unwrap(), "USE `a\\`; DROP`");
         let odd = Request::from_url_query("a%3D1%2Cb=2");
-        assert_eq!(odd.set_statements(false).unwrap_err().code, 115);
+        assert_eq!(odd.set_statements().unwrap_err().code, 115);
     }
 
     #[test]
@@ -232,17 +312,29 @@ mod tests {
         request.header("x-clickhouse-database", "b");
         request.header("accept-encoding", "gzip, LZ4;q=1");
         assert_eq!(request.database.as_deref(), Some("b"));
-        assert!(request.lz4_frames);
+        assert_eq!(request.coding(), Some((Coding::Lz4, 3)));
+        request.parameter("enable_http_compression".to_owned(), "0".to_owned());
+        assert_eq!(request.coding(), None);
     }
 
     #[test]
-    fn a_form_gives_its_fields() {
-        let marker = boundary("multipart/form-data; boundary=xyz").unwrap();
-        let body = b"--xyz\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT\r\n1\r\n--xyz\r\nContent-Disposition: form-data; name=\"param_a\"\r\n\r\n1\r\n--xyz--\r\n";
-        let fields = form(body, &marker).unwrap();
-        assert_eq!(fields[0], ("query".to_owned(), "SELECT\r\n1".to_owned()));
-        assert_eq!(fields[1], ("param_a".to_owned(), "1".to_owned()));
-        assert_eq!(form(b"--xyz\r\nbroken", "xyz").unwrap_err().code, 408);
-        assert_eq!(boundary("text/plain"), None);
+    fn tables_of_a_form_take_their_parameters_out_of_the_settings() {
+        let mut request = Request::from_url_query(
+            "a_structure=n+UInt8&b_types=UInt8,Array(String)&max_threads=1",
+        );
+        let field = |name: &str, file, value: &[u8]| Field {
+            name: name.to_owned(),
+            file,
+            value: value.to_owned(),
+        };
+        let fields =
+            vec![field("a", true, b"1"), field("b", true, b""), field("a_format", false, b"CSV")];
+        request.form(fields).unwrap();
+        assert_eq!(request.settings, [("max_threads".to_owned(), "1".to_owned())]);
+        let [a, b] = request.externals.as_slice() else { panic!("{request:?}") };
+        assert_eq!(a.create(), "CREATE TEMPORARY TABLE `a` (n UInt8)");
+        assert_eq!((a.format.as_str(), b.format.as_str()), ("CSV", "TabSeparated"));
+        assert_eq!(b.structure, "_1 UInt8, _2 Array(String)");
+        assert_eq!(request.form(vec![field("c", true, b"")]).unwrap_err().code, 36);
     }
 }

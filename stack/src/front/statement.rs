@@ -50,6 +50,18 @@ pub(super) fn read(text: &[u8]) -> Statement {
     found
 }
 
+/// The statement with `to` in the place of each bare word `from`.
+pub(super) fn rename(text: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let (mut out, mut at) = (Vec::new(), 0);
+    for token in Lexer::new(text).filter(|token| is_word(text, token, from)) {
+        out.extend_from_slice(&text[at..token.start]);
+        out.extend_from_slice(to.as_bytes());
+        at = token.end;
+    }
+    out.extend_from_slice(&text[at..]);
+    out
+}
+
 fn word(text: &[u8], token: &Token) -> String {
     let bytes = &text[token.start..token.end];
     let quotes: &[char] = &['`', '"', '\''];
@@ -214,6 +226,13 @@ mod tests {
         assert!(read(b"SELECT 1; SELECT 2").second);
         assert!(!read(b"SELECT ';' ; -- ;x\n;").second);
         assert!(!read(b"INSERT INTO t VALUES (1); SELECT 2").second);
+    }
+
+    #[test]
+    fn a_word_is_renamed_where_it_is_one() {
+        let renamed =
+            rename(b"KILL QUERY WHERE query_id = 'query_id' -- query_id", "query_id", "x");
+        assert_eq!(renamed, b"KILL QUERY WHERE x = 'query_id' -- query_id");
     }
 
     #[test]

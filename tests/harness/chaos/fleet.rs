@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use rustix::process::Signal;
+use stack::RegistryDoor;
 
 use super::dice::Dice;
 use super::{Say, clock};
 use crate::child::Exit;
 use crate::fault::Proxy;
-use crate::registry::RegistryDoor;
 use crate::web::metric;
 use crate::world::{Processors, World};
 

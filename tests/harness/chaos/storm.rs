@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use stack::{Part, Stack};
+use stack::{Part, RegistryDoor, RegistryFault, Stack};
 
 use super::broker::Broker;
 use super::dice::Dice;
@@ -14,7 +14,6 @@ use super::kind::Kind;
 use super::ledger::Ledger;
 use super::table::Table;
 use crate::fault::Proxy;
-use crate::registry::{RegistryDoor, RegistryFault};
 use crate::web::{get, metric};
 use crate::world::World;
 

@@ -3,11 +3,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use crate::web;
 
 const PAUSE: Duration = Duration::from_millis(20);
 const READ_MAX: Duration = Duration::from_secs(30);
@@ -27,10 +26,31 @@ pub enum RegistryFault {
     /// It knows nothing at all.
     Empty,
     /// Every id is that of this schema.
-    Schema(&'static str),
+    Schema(String),
 }
 
-/// A door to one registry, on a port of its own; it goes with the test's process.
+/// A text that names no fault of the registry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such fault; there are status=CODE, hang, no-ids, empty and schema=TEXT")]
+pub struct NoSuchRegistryFault;
+
+impl FromStr for RegistryFault {
+    type Err = NoSuchRegistryFault;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchRegistryFault> {
+        match text.split_once('=').unwrap_or((text, "")) {
+            ("none", "") => Ok(Self::None),
+            ("hang", "") => Ok(Self::Hang),
+            ("no-ids", "") => Ok(Self::NoIds),
+            ("empty", "") => Ok(Self::Empty),
+            ("status", code) => code.parse().map(Self::Status).map_err(|_| NoSuchRegistryFault),
+            ("schema", schema) => Ok(Self::Schema(schema.to_owned())),
+            _ => Err(NoSuchRegistryFault),
+        }
+    }
+}
+
+/// A door to one registry, on a port of its own; it goes with its process.
 #[derive(Debug)]
 pub struct RegistryDoor {
     /// Its base URL.
@@ -48,7 +68,7 @@ struct State {
 
 impl State {
     fn fault(&self) -> RegistryFault {
-        self.fault.lock().expect("nobody panics with it in hand").clone()
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -61,11 +81,11 @@ struct Request {
 impl RegistryDoor {
     /// A door to `url`, open.
     ///
-    /// # Panics
+    /// # Errors
     /// When there is no port.
-    pub fn before(url: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let own = format!("http://{}", listener.local_addr().expect("an address"));
+    pub fn before(url: &str) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let own = format!("http://{}", listener.local_addr()?);
         let state = Arc::new(State {
             target: url.to_owned(),
             fault: Mutex::new(RegistryFault::None),
@@ -79,12 +99,12 @@ impl RegistryDoor {
                 std::thread::spawn(move || serve(client, &state).ok());
             }
         });
-        Self { url: own, state }
+        Ok(Self { url: own, state })
     }
 
     /// From now on it behaves like this.
     pub fn set(&self, fault: RegistryFault) {
-        *self.state.fault.lock().expect("nobody panics with it in hand") = fault;
+        *self.state.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     /// Requests that met a fault so far.
@@ -114,20 +134,31 @@ fn serve(client: TcpStream, state: &State) -> std::io::Result<()> {
         RegistryFault::Schema(schema) if request.is_by_id() => {
             (200, serde_json::json!({ "schema": schema }).to_string())
         }
-        _ => return pass(&request, reader.get_mut(), state),
+        RegistryFault::None
+        | RegistryFault::NoIds
+        | RegistryFault::Empty
+        | RegistryFault::Schema(_) => return pass(&request, reader.get_mut(), state),
     };
     state.met.fetch_add(1, Ordering::SeqCst);
     answer(reader.get_mut(), status, &body)
 }
 
 fn pass(request: &Request, client: &mut TcpStream, state: &State) -> std::io::Result<()> {
-    let url = format!("{}{}", state.target, request.path);
-    let headers = [("Content-Type", JSON)];
-    match web::request(&request.method, &url, &headers, request.body.clone()) {
-        Ok(real) => answer(client, real.status, &real.body),
-        // It is away: so are we.
-        Err(_) => Ok(()),
-    }
+    let target = state.target.trim_start_matches("http://");
+    let (host, prefix) = target.split_at(target.find('/').unwrap_or(target.len()));
+    // If it is away, so are we.
+    let mut server = TcpStream::connect(host)?;
+    server.set_read_timeout(Some(READ_MAX))?;
+    write!(
+        server,
+        "{} {prefix}{} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {JSON}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        request.method,
+        request.path,
+        request.body.len()
+    )?;
+    server.write_all(&request.body)?;
+    std::io::copy(&mut server, client).map(drop)
 }
 
 fn answer(client: &mut TcpStream, status: u16, body: &str) -> std::io::Result<()> {
@@ -171,4 +202,18 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     let mut words = first.split_whitespace().map(str::to_owned);
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
     Ok(Some(Request { method, path, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_the_registry_have_names() {
+        assert_eq!("status=429".parse(), Ok(RegistryFault::Status(429)));
+        assert_eq!("schema={}".parse(), Ok(RegistryFault::Schema("{}".to_owned())));
+        for text in ["", "status", "status=x", "hang=1"] {
+            assert_eq!(text.parse::<RegistryFault>(), Err(NoSuchRegistryFault), "{text}");
+        }
+    }
 }

@@ -1,0 +1,82 @@
+//! `multipart/form-data`: the official clients send query parameters in forms, and
+//! everybody sends external tables in them. Pure; a table's data need not be text.
+
+use super::errors::Exception;
+
+/// One field of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field {
+    /// Its name.
+    pub(super) name: String,
+    /// It is a file: the data of an external table.
+    pub(super) file: bool,
+    /// Its value.
+    pub(super) value: Vec<u8>,
+}
+
+/// The boundary of a `multipart/form-data` content type.
+pub(super) fn boundary(content_type: &str) -> Option<String> {
+    let (kind, rest) = content_type.split_once(';')?;
+    if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
+        return None;
+    }
+    let value = rest.split(';').find_map(|part| part.trim().strip_prefix("boundary="))?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+/// Reads the fields of a form.
+///
+/// # Errors
+/// `BAD_REQUEST_PARAMETER` (408) for a broken form.
+pub(super) fn read(body: &[u8], boundary: &str) -> Result<Vec<Field>, Exception> {
+    let broken = || {
+        Exception::new(408, "The multipart form of the request is broken", "BAD_REQUEST_PARAMETER")
+    };
+    let delimiter = format!("--{boundary}").into_bytes();
+    let mut fields = Vec::new();
+    let (_, mut rest) = split(body, &delimiter).ok_or_else(broken)?;
+    loop {
+        if rest.starts_with(b"--") {
+            return Ok(fields);
+        }
+        let (part, after) = split(rest, &delimiter).ok_or_else(broken)?;
+        rest = after;
+        let (head, value) = split(part, b"\r\n\r\n").ok_or_else(broken)?;
+        let value = value.strip_suffix(b"\r\n").ok_or_else(broken)?;
+        let head = String::from_utf8_lossy(head);
+        // `filename="` ends in `name="`, too.
+        let name = head.split(';').find_map(|part| part.trim().strip_prefix("name=\""));
+        let name = name.and_then(|rest| rest.split('"').next()).ok_or_else(broken)?;
+        let file = head.contains("filename=");
+        fields.push(Field { name: name.to_owned(), file, value: value.to_owned() });
+    }
+}
+
+/// What stands before and after the first `mark`.
+fn split<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    if mark.is_empty() {
+        return None;
+    }
+    let at = text.windows(mark.len()).position(|window| window == mark)?;
+    Some((&text[..at], &text[at + mark.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_gives_its_fields() {
+        let marker = boundary("multipart/form-data; boundary=xyz").unwrap();
+        let body = b"--xyz\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT\r\n1\r\n--xyz\r\nContent-Disposition: form-data; name=\"t\"; filename=\"t.bin\"\r\n\r\n\xff\0\r\n--xyz--\r\n";
+        let field = |name: &str, file, value: &[u8]| Field {
+            name: name.to_owned(),
+            file,
+            value: value.to_owned(),
+        };
+        let expected = [field("query", false, b"SELECT\r\n1"), field("t", true, b"\xff\0")];
+        assert_eq!(read(body, &marker).unwrap(), expected);
+        assert_eq!(read(b"--xyz\r\nbroken", "xyz").unwrap_err().code, 408);
+        assert_eq!(boundary("text/plain"), None);
+    }
+}
