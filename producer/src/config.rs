@@ -42,7 +42,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer redirects until told to stop (SIGTERM); SIGHUP reads the links again.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Read access logs of another server into the log; reading a file again changes nothing.
     Import(ImportArgs),
     /// List or forget the daily keys by which visitors are told apart.

@@ -189,7 +189,9 @@ mod tests {
         for word in [label, part, label] {
             words.push_label(word);
         }
-        words.push(&label.to_owned());
+        // The same word from elsewhere.
+        let copy = label.to_owned();
+        words.push(&copy);
         let column = words.finish().unwrap();
         assert_eq!(column.as_dictionary::<UInt16Type>().values().len(), 2);
         let typed = column.as_dictionary::<UInt16Type>().downcast_dict::<StringArray>().unwrap();
