@@ -29,6 +29,7 @@ pub use events::{rows_of, shown};
 pub use facts::facts;
 pub use links::{LinkRow, insert_links};
 pub use migrations::{Migration, migrate, missing};
+pub use packed::unpack;
 pub use passes::{Pass, give, passes};
 
 use crate::error::ServerError;

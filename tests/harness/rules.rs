@@ -106,8 +106,13 @@ impl List {
 /// # Panics
 /// When there is no such package.
 pub fn source_of(package: &str) -> PathBuf {
+    let about = Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    let about = String::from_utf8(about.stdout).expect("text");
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
     let mut cargo = Command::new("cargo");
-    cargo.args(["metadata", "--format-version", "1", "--offline"]).current_dir(root());
+    // What only other systems need was not fetched.
+    cargo.args(["metadata", "--format-version", "1", "--offline", "--filter-platform", host]);
+    cargo.current_dir(root());
     let output = cargo.output().expect("cargo runs");
     let data: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let packages = data["packages"].as_array().expect("packages");

@@ -110,7 +110,7 @@ mod tests {
         }
         assert_eq!(blocks.iter().map(|rows| rows.count).collect::<Vec<_>>(), [2, 1]);
         let bytes: Vec<u8> = Rows::stream(blocks.iter()).unwrap().flatten().collect();
-        let bytes = unpack(&bytes);
+        let bytes = unpack(&bytes).unwrap();
         let reader = StreamReader::try_new(&bytes[..], None).unwrap();
         let mut slugs = Vec::new();
         for batch in reader {

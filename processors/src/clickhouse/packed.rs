@@ -43,19 +43,19 @@ fn append(piece: &[u8], packed: &mut Vec<u8>) {
     packed.truncate(start + CHECKSUM + length);
 }
 
-/// What [`pack`] packed, piece after piece.
-#[cfg(test)]
-pub(super) fn unpack(mut pieces: &[u8]) -> Vec<u8> {
+/// What a server reads of packed pieces that follow each other; none where they are no such pieces.
+pub fn unpack(mut pieces: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while !pieces.is_empty() {
-        let length =
-            |at: usize| u32::from_le_bytes(pieces[at..at + 4].try_into().unwrap()) as usize;
-        let (packed, plain) = (length(CHECKSUM + 1), length(CHECKSUM + 5));
-        let (piece, rest) = pieces.split_at(CHECKSUM + packed);
-        bytes.extend(lz4_flex::block::decompress(&piece[CHECKSUM + HEAD..], plain).unwrap());
+        let lengths = pieces.get(CHECKSUM + 1..CHECKSUM + HEAD)?;
+        let (packed, plain) = (lengths.first_chunk()?, lengths.last_chunk()?);
+        let (packed, plain) = (u32::from_le_bytes(*packed), u32::from_le_bytes(*plain));
+        let (piece, rest) = pieces.split_at_checked(CHECKSUM + usize::try_from(packed).ok()?)?;
+        let plain = usize::try_from(plain).ok()?;
+        bytes.extend(lz4_flex::block::decompress(piece.get(CHECKSUM + HEAD..)?, plain).ok()?);
         pieces = rest;
     }
-    bytes
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -69,6 +69,7 @@ mod tests {
         let packed = pack(long.as_bytes(), &mut room);
         assert!(packed.len() < long.len() / 50);
         let body = [packed, pack(b"end", &mut room), pack(b"", &mut room)].concat();
-        assert_eq!(unpack(&body), [long.as_bytes(), b"end"].concat());
+        assert_eq!(unpack(&body), Some([long.as_bytes(), b"end"].concat()));
+        assert_eq!(unpack(&body[..body.len() - 1]), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_ipc::reader::StreamReader;
-use processors::clickhouse::{Insert, Pass, Rows};
+use processors::clickhouse::{Insert, Pass, Rows, unpack};
 use processors::error::ServerError;
 use processors::flow::{Block, Limits, Record};
 use processors::log::{Log, Notice, POSITION_LOST, Positions};
@@ -240,6 +240,7 @@ impl SimTables {
     fn apply(broker: &Shared, rows: &[Rows]) {
         let bytes: Vec<u8> =
             Rows::stream(rows.iter()).expect("the columns are ours").flatten().collect();
+        let bytes = unpack(&bytes).expect("packed pieces");
         let reader = StreamReader::try_new(&bytes[..], None).expect("an Arrow stream");
         let mut world = lock(broker);
         world.counts.inserts += 1;
