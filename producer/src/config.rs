@@ -17,7 +17,7 @@ use schemas::TopicName;
 use crate::day_keys::parse_day;
 use crate::outbox;
 use crate::visitor::Day;
-pub use public::{PrivacyArgs, PublicArgs, keys_folder};
+pub use public::{PrivacyArgs, PublicArgs, key_store};
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
 
@@ -199,6 +199,9 @@ pub struct VisitorKeysArgs {
     /// Folder of the keys
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER", global = true)]
     pub visitor_keys: Option<PathBuf>,
+    /// Where hosts share them.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// What can be done with keys.
@@ -229,6 +232,9 @@ pub struct ImportArgs {
     pub source: String,
     #[command(flatten)]
     pub privacy: PrivacyArgs,
+    /// Where hosts share the keys of visitor ids.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Links whose slugs are recognised in paths (recorded as payload, never part of an id)
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
     pub links: Option<PathBuf>,

@@ -5,6 +5,7 @@
 //! the requests, and asking it never waits. Whoever may wait can have the key of any day.
 
 mod folder;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 pub use folder::{KeyFolder, day_name, parse_day};
+pub use shared::SharedKeys;
 
 use crate::metrics::Metrics;
 use crate::visitor::{Day, DayKey};
@@ -60,8 +62,8 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// A ring without a key.
-    pub fn new(store: impl KeyStore, metrics: Metrics) -> Self {
-        Self { store: Box::new(store), keys: RwLock::default(), metrics }
+    pub fn new(store: Box<dyn KeyStore>, metrics: Metrics) -> Self {
+        Self { store, keys: RwLock::default(), metrics }
     }
 
     /// Takes today's key and tomorrow's from the store, and leaves those of other days. Waits.
@@ -167,7 +169,7 @@ mod tests {
     fn todays_key_and_tomorrows_are_in_memory_and_asking_never_asks_the_store() {
         let store = Script::default();
         let down = Arc::clone(&store.down);
-        let ring = KeyRing::new(store, Metrics::default());
+        let ring = KeyRing::new(Box::new(store), Metrics::default());
         assert_eq!(ring.key(7), None);
         ring.refresh_on(7);
         let (today, tomorrow) = (ring.key(7).unwrap(), ring.key(8).unwrap());
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn any_day_can_be_fetched_and_memory_stays_bounded() {
-        let ring = KeyRing::new(Script::default(), Metrics::default());
+        let ring = KeyRing::new(Box::new(Script::default()), Metrics::default());
         for day in 0..200 {
             let key = ring.fetch(day).unwrap();
             assert_eq!((i64::from(key[0]), ring.key(day)), (day, Some(key)));

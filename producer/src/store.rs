@@ -156,4 +156,12 @@ impl Store {
     pub fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
         self.backend.forget_day(day)
     }
+
+    /// The days that have a key, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn days(&mut self) -> Result<Vec<i32>, StoreError> {
+        self.backend.days()
+    }
 }

@@ -1,6 +1,6 @@
 //! What a record says of its visitor: an id for a day, and no more than was asked for.
 
-use harness::{Logged, World, metric};
+use harness::{Logged, OwnPostgres, World, metric};
 use schemas::{ClientIpPolicy, Decoder, NEWEST, RawClick, unframe};
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}
@@ -48,6 +48,25 @@ fn a_visitor_has_one_id_all_day_and_another_once_the_key_is_forgotten() {
     assert_eq!(id("n=1"), id("n=3"));
     assert_ne!(id("n=1"), id("n=2"));
     assert_ne!(id("n=1"), id("n=4"));
+}
+
+#[test]
+fn hosts_that_share_a_link_store_give_a_visitor_one_id() {
+    let (world, postgres) = (World::new("hosts"), OwnPostgres::up());
+    world.setup();
+    for query in ["n=1", "n=2"] {
+        let host = tempfile::tempdir().unwrap();
+        let outbox = host.path().to_str().unwrap();
+        let set = [("CLICKTRAIL_OUTBOX", outbox), ("CLICKTRAIL_LINKS_DB", &postgres.url())];
+        let mut server = world.serve(LINKS, &set);
+        server.get(&format!("/a?{query}"), &[("User-Agent", "Firefox")]);
+        server.stop().expect_code(0);
+        assert!(!host.path().join("visitor-keys").exists());
+    }
+    let records = world.kafka.read(&world.topic);
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let id = |query| click(&records, &decoder, query).unwrap().visitor_id.unwrap();
+    assert_eq!(id("n=1"), id("n=2"));
 }
 
 #[test]

@@ -72,7 +72,8 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     topic.map_err(topic_failure)?;
     delivery.start()?;
     let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
-    let keys = args.privacy.keys(&args.kafka.outbox, &metrics).map_err(Failure::configuration)?;
+    let places = (&*args.kafka.outbox, &args.store.links_db);
+    let keys = args.privacy.keys(places, &metrics).map_err(Failure::configuration)?;
     let import = Import {
         links,
         encoder,

@@ -158,7 +158,8 @@ async fn finish(
 
 /// Today's keys for visitor ids and tomorrow's, before the first visitor comes.
 async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failure> {
-    let keys = args.privacy.keys(&args.kafka.outbox, metrics).map_err(Failure::configuration)?;
+    let places = (&*args.kafka.outbox, &args.follow.store.links_db);
+    let keys = args.privacy.keys(places, metrics).map_err(Failure::configuration)?;
     let keys = Arc::new(keys);
     let ring = Arc::clone(&keys);
     tokio::task::spawn_blocking(move || ring.refresh()).await.map_err(Failure::invariant)?;

@@ -37,7 +37,7 @@ impl Fixture {
             outbox: Arc::new(outbox.unwrap()),
             encoder: DatumEncoder::new().unwrap(),
             privacy: Privacy { signals: Policy::Drop, links: Policy::Strip, ..Privacy::default() },
-            keys: Arc::new(KeyRing::new(keys, metrics.clone())),
+            keys: Arc::new(KeyRing::new(Box::new(keys), metrics.clone())),
             node: "node".to_owned(),
             metrics,
         });

@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::collector::{self, Tokens};
-use crate::day_keys::{KeyFolder, KeyRing};
+use crate::day_keys::{KeyFolder, KeyRing, KeyStore, SharedKeys};
 use crate::edge::Edge;
 use crate::http;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::privacy::{AddressPolicy, Policy, Privacy};
 use crate::proxies::{Networks, Proxies, ProxyHeader};
+use crate::store::Place;
 
 /// What a record says of its visitor.
 #[derive(Debug, Clone, Args)]
@@ -35,7 +36,8 @@ pub struct PrivacyArgs {
     /// nothing
     #[arg(long, env = "CLICKTRAIL_CLIENT_ADDRESS", default_value = "full", value_name = "POLICY")]
     client_address: AddressPolicy,
-    /// Folder of the daily keys for visitor ids [default: visitor-keys in the folder of the outbox]
+    /// Folder of the daily keys for visitor ids [default: in the link store where that is PostgreSQL,
+    /// else visitor-keys in the folder of the outbox]
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER")]
     visitor_keys: Option<PathBuf>,
 }
@@ -50,23 +52,37 @@ impl PrivacyArgs {
         }
     }
 
-    /// The keys, for whoever has his outbox there.
+    /// The keys, for whoever has his outbox and his link store there.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn keys(&self, outbox: &Path, metrics: &Metrics) -> anyhow::Result<KeyRing> {
-        let folder = keys_folder(self.visitor_keys.as_deref(), outbox)?;
-        Ok(KeyRing::new(folder, metrics.clone()))
+    pub fn keys(
+        &self,
+        (outbox, store): (&Path, &Place),
+        metrics: &Metrics,
+    ) -> anyhow::Result<KeyRing> {
+        let keys = key_store(self.visitor_keys.as_deref(), outbox, store)?;
+        Ok(KeyRing::new(keys, metrics.clone()))
     }
 }
 
-/// The folder of keys, where it was said or beside the outbox.
+/// The keys in the folder that was said, else in the link store that hosts share, else beside the
+/// outbox.
 ///
 /// # Errors
-/// It cannot be made.
-pub fn keys_folder(said: Option<&Path>, outbox: &Path) -> anyhow::Result<KeyFolder> {
+/// The folder cannot be made.
+pub fn key_store(
+    said: Option<&Path>,
+    outbox: &Path,
+    store: &Place,
+) -> anyhow::Result<Box<dyn KeyStore>> {
+    if let (None, Place::Server(_)) = (said, store) {
+        return Ok(Box::new(SharedKeys::at(store.clone())));
+    }
     let folder = said.map_or_else(|| outbox.join("visitor-keys"), Path::to_owned);
-    KeyFolder::open(&folder).with_context(|| format!("visitor keys {}", folder.display()))
+    let keys = KeyFolder::open(&folder);
+    let keys = keys.with_context(|| format!("visitor keys {}", folder.display()))?;
+    Ok(Box::new(keys))
 }
 
 /// What the public port believes and allows.

@@ -31,6 +31,8 @@ pub trait Backend: Send {
     fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
     /// Deletes the key of a day.
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError>;
+    /// Days that have a key, in order.
+    fn days(&mut self) -> Result<Vec<i32>, StoreError>;
 }
 
 pub(super) fn open(place: &Place) -> Result<Box<dyn Backend>, StoreError> {
@@ -106,4 +108,5 @@ pub(super) const WAITING: &str = "SELECT count(*) FROM link_outbox";
 pub(super) const KEEP_KEY: &str =
     "INSERT INTO day_keys (day, secret) VALUES ($1, $2) ON CONFLICT (day) DO NOTHING";
 pub(super) const KEY: &str = "SELECT secret FROM day_keys WHERE day = $1";
+pub(super) const DAYS: &str = "SELECT day FROM day_keys ORDER BY day";
 pub(super) const FORGET: &str = "DELETE FROM day_keys WHERE day = $1";

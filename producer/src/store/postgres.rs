@@ -14,8 +14,8 @@ use postgres_native_tls::MakeTlsConnector;
 
 use super::StoreError;
 use super::backend::{
-    BY_ID, BY_NAME, Backend, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED, TABLES,
-    WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED,
+    TABLES, WAITING, WRITE, Work,
 };
 use super::change::Tx;
 use crate::links::{Entry, Status};
@@ -159,6 +159,13 @@ impl Backend for Postgres {
 
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
         Ok(self.run(FORGET, &[&i64::from(day)])? > 0)
+    }
+
+    fn days(&mut self) -> Result<Vec<i32>, StoreError> {
+        let rows = self.client()?.query(DAYS, &[]).map_err(|error| error_of(&error))?;
+        let day = |row: &Row| row.try_get::<_, i64>(0).map_err(|error| error_of(&error));
+        let days = rows.iter().map(day).collect::<Result<Vec<_>, _>>()?;
+        Ok(days.into_iter().filter_map(|day| i32::try_from(day).ok()).collect())
     }
 }
 

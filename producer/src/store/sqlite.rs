@@ -12,8 +12,8 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, Transa
 
 use super::StoreError;
 use super::backend::{
-    BY_ID, BY_NAME, Backend, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED, TABLES,
-    WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED,
+    TABLES, WAITING, WRITE, Work,
 };
 use super::change::Tx;
 use crate::links::{Entry, Status};
@@ -141,6 +141,12 @@ impl Backend for Sqlite {
 
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
         Ok(self.connection.execute(FORGET, (day,)).map_err(error_of)? > 0)
+    }
+
+    fn days(&mut self) -> Result<Vec<i32>, StoreError> {
+        let mut days = self.connection.prepare(DAYS).map_err(error_of)?;
+        let days = days.query_map((), |row| row.get(0)).map_err(error_of)?;
+        days.collect::<Result<_, _>>().map_err(error_of)
     }
 }
 
