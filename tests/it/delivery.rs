@@ -194,17 +194,18 @@ fn members_that_come_and_go_while_clicks_arrive_lose_nothing() {
     let log = access_log(world.folder());
     let mut first = world.processors(&[], SMALL);
     let mut command = world.command("producer", &[]);
-    command.args(["import", "--format", "combined", "--rate", "2000"]).arg(&log.file);
+    command.args(["import", "--format", "combined", "--rate", "1000"]).arg(&log.file);
     let mut import = world.start(command);
     first.until("the first rows", || (world.clicks() > 0).then_some(()));
     let mut second = world.processors(&[], SMALL);
     let admin = second.admin.clone();
-    second.until("the newcomer owns a partition", || {
-        metric(&admin, "clicktrail_processors_partitions_assigned").filter(|owned| *owned > 0.0)
-    });
+    let owns = |least: f64| {
+        let owned = metric(&admin, "clicktrail_processors_partitions_assigned");
+        owned.filter(|owned| *owned >= least)
+    };
+    second.until("the newcomer owns a partition", || owns(1.0));
     first.stop().expect_code(0);
-    let rows = world.clicks();
-    second.until("the one that stays takes over", || (world.clicks() > rows).then_some(()));
+    second.until("the one that stays takes over", || owns(3.0));
     second.crash();
     let mut third = world.processors(&[], SMALL);
     import.end().expect_code(0);

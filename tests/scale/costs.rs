@@ -36,7 +36,7 @@ impl Default for Costs {
             engine_us: 6.6,
             log_bytes: 74.0,
             table_bytes: 47.2,
-            processors_mib: 302.0,
+            processors_mib: 250.0,
         }
     }
 }
