@@ -1,7 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the time of a record that brings none is read here"
-)]
 //! `POST /v1/clicks`: clicks of other redirectors, from a request to a durable answer.
 //!
 //! A 200 says that every click of the request is on the disk, as far as the sync policy goes. A
@@ -15,7 +11,7 @@ mod tests;
 mod token;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -32,6 +28,7 @@ pub use refusal::Refusal;
 pub use token::Tokens;
 
 use crate::click::{self, ClientIp};
+use crate::clock::now;
 use crate::datum::DatumEncoder;
 use crate::day_keys::KeyRing;
 use crate::edge;
@@ -388,10 +385,4 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
-}
-
-/// Microseconds since 1970, UTC.
-fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }

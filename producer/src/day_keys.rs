@@ -1,4 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "which day it is, is read here")]
 //! The random keys of the days, by which visitors are told apart.
 //!
 //! A store keeps them, a ring holds those in memory that a redirect may need: it is filled beside
@@ -11,19 +10,19 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use folder::{KeyFolder, day_name, parse_day};
 pub use shared::SharedKeys;
 
+use crate::clock::now;
 use crate::metrics::Metrics;
-use crate::visitor::{Day, DayKey};
+use crate::visitor::{self, Day, DayKey};
 
 /// Between two looks at the store: so long after a key was forgotten it may still be used.
 const LOOK: Duration = Duration::from_secs(60);
 /// Most keys in memory; the days of an import beyond it are read again.
 const KEYS_MAX: usize = 64;
-const DAY_SECONDS: u64 = 86_400;
 
 /// Where keys are kept. It may wait.
 pub trait KeyStore: Debug + Send + Sync + 'static {
@@ -127,8 +126,7 @@ impl DayKeys for KeyRing {
 
 /// The UTC day that it is.
 pub fn today() -> Day {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs() / DAY_SECONDS).unwrap_or(0)
+    visitor::day(now())
 }
 
 #[cfg(test)]

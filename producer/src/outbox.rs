@@ -1,4 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "each click is stored with the time it came")]
 //! Clicks on the local disk, from the moment they are made until the broker has them.
 //!
 //! Offering puts a click into bounded memory and never waits; one thread writes what came
@@ -29,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -40,6 +39,7 @@ pub use reader::{Found, Reader};
 pub use segment::Print;
 
 use crate::bell::Bell;
+use crate::clock::now_ms;
 use crate::metrics::Metrics;
 use crate::sink::{ClickSink, Loss, Offered, TraceHeaders};
 use dropped::Dropped;
@@ -342,12 +342,6 @@ impl Drop for Outbox {
 
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Keeps the schema beside the clicks that are written by it: a later program may write by

@@ -1,4 +1,4 @@
-#![expect(clippy::disallowed_methods, reason = "a request's time and latency are read here")]
+#![expect(clippy::disallowed_methods, reason = "a request's latency is read here")]
 //! One request, one answer, one click.
 //!
 //! Everything is in memory and nothing waits: the click is offered to a sink
@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use hyper::{Method, Response, StatusCode};
 use schemas::Outcome;
 
 use crate::click::{self, Key, Verdict};
+use crate::clock::now;
 use crate::datum::DatumEncoder;
 use crate::edge::Edge;
 use crate::facts::{self, Facts};
@@ -268,10 +269,4 @@ fn too_many_requests() -> Response<Full<Bytes>> {
     headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
     headers.insert(CACHE_CONTROL, NO_STORE);
     response
-}
-
-/// Microseconds since 1970, UTC.
-fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }

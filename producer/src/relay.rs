@@ -17,8 +17,9 @@ use schemas::{SchemaId, frame};
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::clock::now_ms;
 use crate::metrics::{CodeLabel, Metrics};
-use crate::outbox::{Found, Outbox, Print, Reader, now_ms};
+use crate::outbox::{Found, Outbox, Print, Reader};
 use crate::sink::{Loss, TraceHeaders};
 use window::{End, Passed, Window};
 

@@ -312,3 +312,18 @@ fn a_place_that_cannot_be_a_store_is_named_with_its_cause() {
     let error = Store::open(&Place::Nowhere).unwrap_err();
     assert!(error.to_string().contains("CLICKTRAIL_LINKS_DB"), "{error}");
 }
+
+#[test]
+fn what_is_stored_comes_back_whole_whichever_of_its_fields_is_set() {
+    let fields = ["\"disabled\":true", "\"pass_query\":true", "\"opt_out\":true", "\"status\":301"];
+    for fixture in Fixture::both() {
+        let mut store = fixture.open();
+        for (number, field) in fields.iter().enumerate() {
+            let line = format!(r#"{{"slug":"s{number}","url":"http://x/","domain":"d",{field}}}"#);
+            let entry = Entry { expires_at: Some(5), ..Entry::parse(&line).unwrap() };
+            store.import(std::slice::from_ref(&entry), 7).unwrap();
+            let found = store.get(&entry.id).unwrap();
+            assert_eq!(found, Some(Entry { changed_at: 7, ..entry }));
+        }
+    }
+}

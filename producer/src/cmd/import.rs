@@ -1,14 +1,11 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the end of the future, the rate and the time taken are read here"
-)]
+#![expect(clippy::disallowed_methods, reason = "the rate and the time taken are read here")]
 //! `producer import`: access logs into the log, line by line, in bounded memory.
 //!
 //! Clicks go through an outbox of its own, and it waits while that is full. Every line ends as a
 //! click or as malformed, every click as delivered, waiting in the outbox, or undelivered.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use schemas::NEWEST;
@@ -16,6 +13,7 @@ use service::shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::click::{self, ClientIp};
+use crate::clock::now;
 use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
 use crate::combined;
@@ -289,9 +287,4 @@ fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
-}
-
-fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "the time of a change is read here")]
 //! `producer links`: makes, changes and shows links.
 //!
 //! It talks to the store itself: that works while nothing else runs, in the same transaction as the
@@ -6,10 +5,10 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 
+use crate::clock::now;
 use crate::config::{AddArgs, LinksAction, LinksArgs, SetArgs};
 use crate::exit::{Exit, Failure, say};
 use crate::links::{Entry, file};
@@ -129,10 +128,4 @@ fn failure(error: StoreError) -> Failure {
         }
         StoreError::Broken(_) => Failure::configuration(error),
     }
-}
-
-/// Microseconds since 1970, UTC.
-pub(super) fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }

@@ -22,8 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::links::now;
 use crate::bell::Bell;
+use crate::clock::now;
 use crate::config::Secret;
 use crate::links::Entry;
 use crate::store::{Change, Edit, Place, Refused, Store, StoreError};

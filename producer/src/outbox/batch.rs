@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::Outbox;
 use super::frame::{self, Stored};
 use super::state::{Disk, lock};
-use super::{Outbox, now_ms};
+use crate::clock::now_ms;
 use crate::sink::{Loss, TraceHeaders};
 
 /// Clicks, ready to be written.
