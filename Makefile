@@ -27,9 +27,9 @@ strain: prerequisites ## the stack's ClickHouse under long strain, and starts an
 	@$(fetch_while_building)
 	STRAIN=long cargo test --workspace --test it -- strain lifecycle --nocapture --test-threads=1
 
-chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SECONDS= bound it
+chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SECONDS= bound it, ONLY= names one
 	@$(fetch_while_building)
-	SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
+	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
 soak: prerequisites ## as chaos, however many faults come; SEED= SECONDS= bound it
 	@$(fetch_while_building)

@@ -1,12 +1,13 @@
 //! `make chaos`: breaks everything for a while, on a stack of its own, and says what came of it.
 //!
-//! SEED, FAULTS, CLICKS and SECONDS bound it; without a seed, the time gives one, and it is printed.
+//! SEED, FAULTS, CLICKS and SECONDS bound it, ONLY names the one fault to come; without a seed, the
+//! time gives one, and it is printed.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use harness::chaos::{Budget, Disk, run, versions};
+use harness::chaos::{Budget, Disk, Kind, run, versions};
 use harness::root;
 use stack::{Cache, PortChoice, Stack};
 
@@ -27,6 +28,7 @@ fn chaos() -> Result<bool> {
         faults: u32::try_from(number("FAULTS")?.unwrap_or(200)).context("FAULTS")?,
         clicks: number("CLICKS")?.unwrap_or(2_000_000),
         seconds: number("SECONDS")?.unwrap_or(1500),
+        only: only()?,
         settle_seconds: 300,
     };
     let Budget { seed, faults, clicks, seconds, .. } = budget;
@@ -68,6 +70,13 @@ impl Drop for Down<'_> {
             eprintln!("chaos: stopping the parts: {error}");
         }
     }
+}
+
+/// The one fault that `ONLY` names.
+fn only() -> Result<Option<Kind>> {
+    let name = std::env::var("ONLY").unwrap_or_default();
+    let unknown = || format!("ONLY={name}: there is no fault of that name");
+    (!name.is_empty()).then(|| Kind::named(&name).with_context(unknown)).transpose()
 }
 
 fn number(name: &str) -> Result<Option<u64>> {

@@ -67,6 +67,8 @@ pub struct Budget {
     pub clicks: u64,
     /// Seconds after which no fault begins.
     pub seconds: u64,
+    /// This fault alone, where one is named.
+    pub only: Option<Kind>,
     /// How long the processors may take to reach the log's end when nothing fails any more.
     pub settle_seconds: u64,
 }
@@ -162,7 +164,7 @@ fn rage(
     let without = if storm.disk.is_some() { Vec::new() } else { vec![Kind::DiskFull] };
     let mut deck = kind::Deck::new(budget.seed, without);
     while progress.observed() < budget.faults && !progress.late() {
-        let (kind, began) = (deck.draw(), Instant::now());
+        let (kind, began) = (budget.only.unwrap_or_else(|| deck.draw()), Instant::now());
         let observed = storm.strike(kind);
         let counts = report.kinds.entry(kind).or_default();
         counts.0 += 1;

@@ -85,6 +85,11 @@ impl Kind {
         }
     }
 
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().map(|(kind, _)| kind).find(|kind| kind.name() == name)
+    }
+
     /// Its name in the report.
     pub fn name(self) -> &'static str {
         match self {

@@ -231,27 +231,39 @@ impl Storm<'_> {
 
     fn moved(&mut self) -> bool {
         let jumps = self.fleet.sum("position_jumps_total");
+        let some = within(EFFECT, || {
+            self.broker.committed().is_ok_and(|all| all.iter().any(|at| *at > 0))
+        });
+        // A group that commits at the same time wins, and nothing is moved: its inserts stand still
+        // until it has looked.
+        let before = self.proxy.waited();
+        self.proxy.hold(true);
+        let work = within(WORK, || self.proxy.waited() > before);
+        let moved = self.move_back();
+        let seen = within(EFFECT, || self.fleet.sum("position_jumps_total") > jumps);
+        self.proxy.hold(false);
+        some && work && moved && seen
+    }
+
+    fn move_back(&mut self) -> bool {
         let Ok(committed) = self.broker.committed() else { return false };
         let lower = self.lower(&committed);
-        if lower.is_empty() {
-            return false;
-        }
         let World { kafka, group, topic, .. } = self.world;
-        kafka.commit_among_members(group, &self.world.dead_letters(), topic, &lower);
-        // Where the group itself commits at the same time, its position wins and nothing is moved.
-        within(EFFECT, || self.fleet.sum("position_jumps_total") > jumps)
+        if !lower.is_empty() {
+            kafka.commit_among_members(group, &self.world.dead_letters(), topic, &lower);
+        }
+        !lower.is_empty()
     }
 
     /// Positions further back, of one partition or of all.
     fn lower(&mut self, committed: &[i64]) -> Vec<(i32, i64)> {
-        let only = self.dice.once_in(2).then(|| self.dice.index(committed.len()));
         let mut lower = Vec::new();
-        for (partition, position) in committed.iter().enumerate() {
+        for (partition, position) in (0..).zip(committed).filter(|(_, position)| **position > 0) {
             let back = i64::try_from(self.dice.between(1, BACK)).unwrap_or(1);
-            let to = (position - back).max(0);
-            if to < *position && only.is_none_or(|only| only == partition) {
-                lower.push((i32::try_from(partition).expect("few partitions"), to));
-            }
+            lower.push((partition, (position - back).max(0)));
+        }
+        if lower.len() > 1 && self.dice.once_in(2) {
+            lower = vec![lower[self.dice.index(lower.len())]];
         }
         lower
     }

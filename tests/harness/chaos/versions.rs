@@ -21,7 +21,7 @@ use stack::Stack;
 
 const KILLS: u32 = 8;
 const BUDGET: Budget =
-    Budget { seed: 0, faults: KILLS, clicks: 40_000, seconds: 120, settle_seconds: 60 };
+    Budget { seed: 0, faults: KILLS, clicks: 40_000, seconds: 120, only: None, settle_seconds: 60 };
 const ROWS: [(&str, &str); 1] = [("CLICKTRAIL_BATCH_ROWS", "500")];
 /// Records that are committed between two kills at least.
 const STEP: i64 = 1000;
