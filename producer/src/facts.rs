@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use hyper::header::{ACCEPT_LANGUAGE, DNT, HOST, HeaderMap, REFERER, USER_AGENT};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Version, http};
 use schemas::Method;
@@ -44,31 +44,58 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Reads a request's head.
     pub fn read(head: &'a Parts, client: IpAddr) -> Self {
-        let headers = &head.headers;
-        let text = |name: &str| text(headers, name);
-        let one = |name| headers.get(name).is_some_and(|value| value == "1");
         let path = head.uri.path();
-        Self {
+        let mut facts = Self {
             method: method(&head.method),
-            domain: domain(head),
+            domain: None,
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
             http_version: version(head.version),
             client_ip: ClientIp::new(client),
-            user_agent: text(USER_AGENT.as_str()),
-            referer: text(REFERER.as_str()),
-            accept_language: text(ACCEPT_LANGUAGE.as_str()),
-            purpose: PURPOSES.iter().find_map(|name| text(name)),
-            sec_fetch_site: text("sec-fetch-site"),
-            sec_fetch_mode: text("sec-fetch-mode"),
-            sec_fetch_dest: text("sec-fetch-dest"),
-            sec_ch_ua: text("sec-ch-ua"),
-            sec_ch_ua_mobile: text("sec-ch-ua-mobile"),
-            sec_ch_ua_platform: text("sec-ch-ua-platform"),
-            x_requested_with: text("x-requested-with"),
-            dnt: one(DNT.as_str()),
-            gpc: one("sec-gpc"),
+            user_agent: None,
+            referer: None,
+            accept_language: None,
+            purpose: None,
+            sec_fetch_site: None,
+            sec_fetch_mode: None,
+            sec_fetch_dest: None,
+            sec_ch_ua: None,
+            sec_ch_ua_mobile: None,
+            sec_ch_ua_platform: None,
+            x_requested_with: None,
+            dnt: false,
+            gpc: false,
+        };
+        let (mut host, mut purpose) = (None, PURPOSES.len());
+        // Once over what was sent, which is less than what may be.
+        for (name, value) in &head.headers {
+            let name = name.as_str();
+            match name {
+                "host" => host = host.or(text(value)),
+                "user-agent" => keep(&mut facts.user_agent, value),
+                "referer" => keep(&mut facts.referer, value),
+                "accept-language" => keep(&mut facts.accept_language, value),
+                "sec-fetch-site" => keep(&mut facts.sec_fetch_site, value),
+                "sec-fetch-mode" => keep(&mut facts.sec_fetch_mode, value),
+                "sec-fetch-dest" => keep(&mut facts.sec_fetch_dest, value),
+                "sec-ch-ua" => keep(&mut facts.sec_ch_ua, value),
+                "sec-ch-ua-mobile" => keep(&mut facts.sec_ch_ua_mobile, value),
+                "sec-ch-ua-platform" => keep(&mut facts.sec_ch_ua_platform, value),
+                "x-requested-with" => keep(&mut facts.x_requested_with, value),
+                "dnt" => facts.dnt |= value == "1",
+                "sec-gpc" => facts.gpc |= value == "1",
+                _ => {
+                    let rank = PURPOSES.iter().position(|purpose| *purpose == name);
+                    if let Some(rank) = rank.filter(|rank| *rank < purpose)
+                        && let Some(text) = text(value)
+                    {
+                        (facts.purpose, purpose) = (Some(text), rank);
+                    }
+                }
+            }
         }
+        facts.domain = head.uri.host().map(Cow::Borrowed).or(host).and_then(domain);
+        facts
     }
 }
 
@@ -87,17 +114,20 @@ pub fn parent(headers: &HeaderMap) -> Option<(TraceContext, Option<&str>)> {
     Some((parent, state))
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
-    let value = headers.get(name)?.as_bytes();
+/// Of headers that are sent twice the first counts.
+fn keep<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
+    if fact.is_none() {
+        *fact = text(value);
+    }
+}
+
+fn text(value: &HeaderValue) -> Option<Cow<'_, str>> {
+    let value = value.as_bytes();
     (!value.is_empty()).then(|| String::from_utf8_lossy(value))
 }
 
-/// Host as requested, lower case, without port and without the dot at its end.
-fn domain(head: &Parts) -> Option<Cow<'_, str>> {
-    let host = match head.uri.host() {
-        Some(host) => Cow::Borrowed(host),
-        None => text(&head.headers, HOST.as_str())?,
-    };
+/// A host in lower case, without port and without the dot at its end.
+fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let end = match (host.rfind(':'), host.rfind(']')) {
         (Some(colon), Some(bracket)) if colon < bracket => host.len(),
         (Some(colon), _) => colon,
@@ -142,6 +172,10 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn facts(head: &Parts) -> Facts<'_> {
+        Facts::read(head, "1.2.3.4".parse().unwrap())
+    }
+
     #[test]
     fn a_host_is_a_domain_without_its_port() {
         for (host, expected) in [
@@ -154,10 +188,10 @@ mod tests {
             (b"", None),
         ] {
             let head = head("/a", &[("host", host)]);
-            assert_eq!(domain(&head).as_deref(), expected, "{host:?}");
+            assert_eq!(facts(&head).domain.as_deref(), expected, "{host:?}");
         }
         let absolute = head("http://X.example:1/a", &[("host", b"y")]);
-        assert_eq!(domain(&absolute).as_deref(), Some("x.example"));
+        assert_eq!(facts(&absolute).domain.as_deref(), Some("x.example"));
     }
 
     #[test]
@@ -173,11 +207,30 @@ mod tests {
                 ("referer", b""),
             ],
         );
-        let facts = Facts::read(&head, "1.2.3.4".parse().unwrap());
+        let facts = facts(&head);
         assert_eq!((facts.slug, facts.query), ("a%20b", Some("q=1")));
         assert_eq!(facts.user_agent.as_deref(), Some("M\u{fffd}"));
         assert_eq!(facts.purpose.as_deref(), Some("prefetch"));
         assert_eq!((facts.dnt, facts.gpc, facts.referer), (true, false, None));
+    }
+
+    #[test]
+    fn of_headers_sent_twice_the_first_with_a_text_counts_and_of_purposes_the_most_telling() {
+        let head = head(
+            "/a",
+            &[
+                ("x-moz", b"prefetch"),
+                ("sec-purpose", b""),
+                ("purpose", b"preview"),
+                ("purpose", b"other"),
+                ("user-agent", b""),
+                ("user-agent", b"A"),
+                ("user-agent", b"B"),
+            ],
+        );
+        let facts = facts(&head);
+        assert_eq!(facts.purpose.as_deref(), Some("preview"));
+        assert_eq!(facts.user_agent.as_deref(), Some("A"));
     }
 
     #[test]

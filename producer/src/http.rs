@@ -1,6 +1,7 @@
 //! The public port: accepts connections, reads requests, hands them to redirector and collector.
 //!
-//! Limits stand here: bytes of a head, time to send one and to take an answer, connections at once.
+//! There is a thread for each core, and a connection stays where it was put: threads that take work
+//! from each other spend more on waking each other than on a redirect. Limits stand here: bytes of a head, time to send one and to take an answer, connections at once.
 //! It knows HTTP and sockets; what an answer is, it does not.
 
 mod patient;
@@ -24,6 +25,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -65,61 +68,104 @@ pub struct Services<S> {
 
 /// Serves until `shutdown`, then lets requests in flight end. When it returns, no request is
 /// open and none will offer a click.
+///
+/// # Errors
+/// The system has no thread.
 pub async fn run<S: ClickSink>(
     listener: TcpListener,
     services: Services<S>,
     limits: Limits,
     shutdown: CancellationToken,
-) {
+) -> io::Result<()> {
     let metrics = services.metrics.clone();
     let services = Arc::new(services);
     metrics.connections_bound.set(i64::try_from(limits.connections_max).unwrap_or(i64::MAX));
     let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    loop {
+    let (mut threads, mut doors) = (JoinSet::new(), Vec::new());
+    for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (door, arrivals) = unbounded_channel();
+        let services = Arc::clone(&services);
+        threads.spawn_blocking(move || runtime.block_on(serve(arrivals, services, limits)));
+        doors.push(door);
+    }
+    for door in doors.iter().cycle() {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &slots, &metrics) => accepted,
         };
         match accepted {
-            Ok((stream, peer, slot)) => {
-                let connection =
-                    graceful.watch(connection(stream, peer, Arc::clone(&services), limits));
-                let (open, services) = (Open::new(slot, &metrics), Arc::clone(&services));
-                connections.spawn(async move {
-                    if let Err(error) = connection.await {
-                        if let Some(limit) = limit(&error) {
-                            services.metrics.limited_by(limit);
-                        }
-                        tracing::debug!(%error, "connection ended");
-                    }
-                    drop(open);
-                });
-            }
+            // It is closed only by a panic, which took its connections.
+            Ok(arrival) => drop(door.send(arrival)),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections cut at the end of the drain");
-    }
-    connections.shutdown().await;
+    drop((listener, doors));
+    while threads.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// A new connection on its way to its thread.
+struct Arrival {
+    stream: std::net::TcpStream,
+    peer: IpAddr,
+    open: Open,
 }
 
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    metrics: &Metrics,
+) -> io::Result<Arrival> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     // An answer is one small packet; nothing follows that it could wait for.
     stream.set_nodelay(true)?;
-    Ok((stream, peer.ip(), slot))
+    Ok(Arrival { stream: stream.into_std()?, peer: peer.ip(), open: Open::new(slot, metrics) })
+}
+
+/// One thread: serves what arrives until nothing will, then lets requests in flight end.
+async fn serve<S: ClickSink>(
+    mut arrivals: UnboundedReceiver<Arrival>,
+    services: Arc<Services<S>>,
+    limits: Limits,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let Arrival { stream, peer, open } = tokio::select! {
+            Some(_) = connections.join_next() => continue,
+            arrival = arrivals.recv() => match arrival {
+                Some(arrival) => arrival,
+                None => break,
+            },
+        };
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot serve");
+                continue;
+            }
+        };
+        let connection = graceful.watch(connection(stream, peer, Arc::clone(&services), limits));
+        let services = Arc::clone(&services);
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                if let Some(limit) = limit(&error) {
+                    services.metrics.limited_by(limit);
+                }
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(open);
+        });
+    }
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections cut at the end of the drain");
+    }
+    connections.shutdown().await;
 }
 
 fn connection<S: ClickSink>(

@@ -26,6 +26,7 @@ pub mod log_line;
 pub mod nginx_json;
 
 pub mod bell;
+pub mod cores;
 pub mod datum;
 pub mod outbox;
 pub mod publish;

@@ -265,6 +265,11 @@ impl Outbox {
         self.shared.settings.bytes
     }
 
+    /// Whether half of it is free.
+    pub fn has_room(&self) -> bool {
+        self.shared.used.load(Ordering::Relaxed) < self.bytes_max() / 2
+    }
+
     /// Clicks in memory and on the disk that are not delivered.
     pub fn waiting(&self) -> u64 {
         // Memory first: what moves to the disk meanwhile is counted twice, not passed over.

@@ -4,6 +4,7 @@
 //! The mark of delivery follows acknowledgements only. Whatever goes wrong ends one life of the
 //! client; the next begins at the mark. So a click may be sent twice, under one event id.
 
+pub mod pace;
 pub mod window;
 
 #[cfg(test)]
@@ -18,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
 use crate::clock::now_ms;
+use crate::cores::Cores;
 use crate::metrics::{CodeLabel, Metrics};
 use crate::outbox::{Found, Outbox, Print, Reader};
 use crate::sink::{Loss, TraceHeaders};
+use pace::{Look, Pace};
 use window::{End, Passed, Window};
 
 /// Most clicks on their way at once.
@@ -209,6 +212,9 @@ struct Life<'a> {
     trouble: &'a Trouble,
     reader: Reader,
     window: Window,
+    cores: Cores,
+    pace: Pace,
+    looked_at: Instant,
     bytes_max: usize,
     record: Vec<u8>,
     marked: u64,
@@ -227,6 +233,9 @@ impl<'a> Life<'a> {
             trouble,
             reader,
             window: Window::new(start),
+            cores: Cores::default(),
+            pace: Pace::default(),
+            looked_at: Instant::now(),
             bytes_max: usize::try_from(outbox.bytes_max() / 4).unwrap_or(BYTES_MAX).min(BYTES_MAX),
             record: Vec::new(),
             marked: start,
@@ -252,14 +261,18 @@ impl<'a> Life<'a> {
             if fault.is_some() {
                 break fault;
             }
+            self.look();
             match self.fill(client, id) {
-                Ok(true) => bell.wait(BEAT),
+                Ok(true) if self.pace.admits() => bell.wait(BEAT),
+                // Not for a bell: it rings for each visitor.
+                Ok(true) => std::thread::sleep(pace::BEAT.saturating_sub(self.looked_at.elapsed())),
                 Ok(false) => break None,
                 Err(fault) => break Some(fault),
             }
         };
         self.mark(true);
         self.metrics.relay_clicks.set(0);
+        self.metrics.relay_gives_way.set(0);
         fault
     }
 
@@ -280,13 +293,30 @@ impl<'a> Life<'a> {
         heard
     }
 
+    /// Gives way to visitors where they need the cores, or does not any more.
+    fn look(&mut self) {
+        if self.looked_at.elapsed() < pace::BEAT {
+            return;
+        }
+        self.looked_at = Instant::now();
+        self.pace.look(Look {
+            redirects: self.metrics.redirects(),
+            crowded: self.cores.are_short(),
+            room: self.outbox.has_room(),
+        });
+        self.metrics.relay_gives_way.set(i64::from(self.pace.gives_way()));
+    }
+
     /// Sends as much as may be on its way. False when it was told to stop.
     fn fill(
         &mut self,
         client: &impl Client,
         id: &mut impl FnMut(Print) -> Option<SchemaId>,
     ) -> Result<bool, Fault> {
-        while self.window.clicks() < CLICKS_MAX && self.window.bytes() < self.bytes_max {
+        while self.pace.admits()
+            && self.window.clicks() < CLICKS_MAX
+            && self.window.bytes() < self.bytes_max
+        {
             let found = self.reader.read().map_err(|error| {
                 tracing::error!(%error, "the outbox cannot be read");
                 Fault::Disk
@@ -312,6 +342,7 @@ impl<'a> Life<'a> {
             frame(id, &mut self.record);
             self.record.extend_from_slice(stored.datum);
             self.window.sent(stored.taken_ms, self.record.len());
+            self.pace.sent();
             match client.send(number, &self.record, stored.trace) {
                 Ok(()) => {}
                 Err(Fault::ClickTooLarge) => {

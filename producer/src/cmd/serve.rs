@@ -4,6 +4,7 @@
 //! for. Order of the end: no new visitors, requests in flight, memory to disk, delivery for a
 //! while, the books.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::datum::DatumEncoder;
 use crate::day_keys::KeyRing;
 use crate::exit::{Exit, Failure};
 use crate::http::{self, Services};
-use crate::metrics::{Metrics, OutcomeLabel, ResultLabel};
+use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::redirect::Redirector;
 use crate::span::Sampling;
@@ -127,7 +128,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
 async fn finish(
     args: &ServeArgs,
     shutdown: CancellationToken,
-    mut port: JoinSet<()>,
+    mut port: JoinSet<io::Result<()>>,
     mut delivery: Delivery,
     metrics: &Metrics,
 ) -> Result<Exit, Failure> {
@@ -138,7 +139,7 @@ async fn finish(
     let go_on = move || tokio::time::Instant::now() < deadline;
     let finished = tokio::task::spawn_blocking(move || delivery.finish(go_on));
     let waiting = finished.await.map_err(Failure::invariant)?;
-    let redirects = metrics.requests.get_or_create(&OutcomeLabel { outcome: "redirected" }).get();
+    let redirects = metrics.redirects();
     let undelivered = metrics.undelivered();
     if undelivered > 0 {
         tracing::error!(undelivered, "clicks were lost");

@@ -75,7 +75,8 @@ async fn with<T>(
         shutdown.cancel();
         said
     };
-    let ((), said) = tokio::join!(server, client);
+    let (served, said) = tokio::join!(server, client);
+    served.unwrap();
     assert_eq!(metrics.connections.get(), 0);
     (said, sink, metrics)
 }

@@ -29,7 +29,7 @@ impl Nginx {
             .map(|name| format!("{name}_temp_path {place}/{name};\n"))
             .collect();
         let text = format!(
-            "daemon off;\nworker_processes 1;\npid {place}/pid;\nerror_log {place}/error.log;\n\
+            "daemon off;\nmaster_process off;\npid {place}/pid;\nerror_log {place}/error.log;\n\
              events {{ worker_connections 1024; }}\n\
              http {{\n{temporary}keepalive_requests 100000000;\n\
              log_format line '$msec $remote_addr $host $request $status $http_referer $http_user_agent';\n\

@@ -1,0 +1,92 @@
+//! How much the relay may send while visitors need the cores.
+//!
+//! Pure. Where threads have to wait for a core, whatever the relay does slows answers down. It then
+//! sends no more than a steady trickle, and the outbox takes the rest: as long as more come than
+//! trickle away, and the outbox has room.
+
+use std::time::Duration;
+
+/// Between two looks.
+pub const BEAT: Duration = Duration::from_millis(100);
+/// Clicks of one beat while it gives way, 20,000 a second: fewer than that never wait.
+const TRICKLE: u64 = 2_000;
+
+/// What a look saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Visitors redirected so far.
+    pub redirects: u64,
+    /// Whether threads have to wait for a core.
+    pub crowded: bool,
+    /// Whether the outbox may take more for a while.
+    pub room: bool,
+}
+
+/// The pace of one relay.
+#[derive(Debug, Default)]
+pub struct Pace {
+    redirects: u64,
+    left: Option<u64>,
+}
+
+impl Pace {
+    /// Begins a beat.
+    pub fn look(&mut self, look: Look) {
+        let came = look.redirects.saturating_sub(self.redirects);
+        self.redirects = look.redirects;
+        self.left = (look.crowded && look.room && came > TRICKLE).then_some(TRICKLE);
+    }
+
+    /// Whether it gives way.
+    pub fn gives_way(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether one more may be sent in this beat.
+    pub fn admits(&self) -> bool {
+        self.left != Some(0)
+    }
+
+    /// One more was sent.
+    pub fn sent(&mut self) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of 5,000 clicks go in one beat.
+    fn goes(pace: &mut Pace) -> u64 {
+        let mut sent = 0;
+        while sent < 5_000 && pace.admits() {
+            pace.sent();
+            sent += 1;
+        }
+        sent
+    }
+
+    #[test]
+    fn only_while_cores_are_short_and_visitors_many_and_the_outbox_has_room_does_a_relay_give_way()
+    {
+        for (came, crowded, room, expected) in [
+            (9_000, true, true, TRICKLE),
+            (9_000, false, true, 5_000),
+            (9_000, true, false, 5_000),
+            (TRICKLE, true, true, 5_000),
+        ] {
+            let mut pace = Pace::default();
+            assert_eq!(goes(&mut pace), 5_000, "before the first look");
+            pace.look(Look { redirects: 100, crowded: false, room: true });
+            for beat in 1..=3 {
+                pace.look(Look { redirects: 100 + beat * came, crowded, room });
+                assert_eq!(pace.gives_way(), expected == TRICKLE);
+                assert_eq!(goes(&mut pace), expected, "{came} {crowded} {room}");
+            }
+            // They have gone: what waits is delivered at once.
+            pace.look(Look { redirects: 100 + 3 * came, crowded, room });
+            assert_eq!(goes(&mut pace), 5_000);
+        }
+    }
+}
