@@ -45,7 +45,8 @@ const SHOWN_CHARS: usize = 160;
 /// What keeps it from starting, or a file that cannot be read.
 pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     let stopped = shutdown::on_signal().map_err(Failure::invariant)?;
-    let links = args.links.as_deref().map(read_links).transpose()?.unwrap_or_default();
+    let links = args.links.as_deref().map(|file| read_links(file, Links::parse));
+    let links = links.transpose()?.unwrap_or_default();
     for file in args.files.iter().filter(|file| file.as_os_str() != STDIN) {
         LogFile::open(file).map_err(Failure::configuration)?;
     }

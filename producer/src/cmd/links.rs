@@ -3,7 +3,8 @@
 //! It talks to the store itself: that works while nothing else runs, in the same transaction as the
 //! API's, and whoever may open the store needs no token.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -107,13 +108,14 @@ fn pages(store: &mut Store, after: &str, mut left: u64) -> Result<Exit, Failure>
 
 fn import(store: &mut Store, path: &Path) -> Result<Exit, Failure> {
     let name = path.display().to_string();
-    let mut text = String::new();
-    let read = match name.as_str() {
-        "-" => std::io::stdin().read_to_string(&mut text),
-        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    let entries = match name.as_str() {
+        "-" => file::entries(std::io::stdin().lock(), &name),
+        _ => {
+            let open = File::open(path).with_context(|| format!("links {name}"));
+            file::entries(BufReader::new(open.map_err(Failure::configuration)?), &name)
+        }
     };
-    read.with_context(|| format!("links {name}")).map_err(Failure::configuration)?;
-    let entries = file::entries(&text, &name).map_err(Failure::data)?;
+    let entries = entries.map_err(Failure::data)?;
     let imported = store.import(&entries, now()).map_err(failure)?;
     let (added, changed, same) = (imported.added, imported.changed, imported.same);
     say(&format!("links: added={added} changed={changed} same={same}"));

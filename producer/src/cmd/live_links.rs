@@ -59,7 +59,8 @@ impl LiveLinks {
     pub async fn start(args: &ServeArgs, metrics: &Metrics) -> Result<Self, Failure> {
         if let Some(file) = &args.links {
             metrics.links.whole.set(1);
-            return Ok(Self { table: Arc::new(read_links(file)?), following: None });
+            let table = Arc::new(read_links(file, Links::parse)?);
+            return Ok(Self { table, following: None });
         }
         let (follow, kafka) = (&args.follow, &args.kafka);
         let table = Arc::new(Links::default());

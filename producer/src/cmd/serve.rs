@@ -28,6 +28,7 @@ use crate::datum::DatumEncoder;
 use crate::day_keys::KeyRing;
 use crate::exit::{Exit, Failure};
 use crate::http::{self, Services};
+use crate::links::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::redirect::Redirector;
@@ -109,7 +110,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = reload.recv() => reload_links(args.links.as_deref(), &redirector, &metrics).await,
+            _ = reload.recv() => reload_links(args.links.as_deref(), &links.table, &metrics).await,
             ended = port.join_next() => {
                 let cause = anyhow::anyhow!("the public port ended by itself: {ended:?}");
                 return Err(Failure::invariant(cause));
@@ -208,18 +209,17 @@ fn node(args: &ServeArgs) -> String {
     args.node.clone().unwrap_or_else(host_name)
 }
 
-async fn reload_links(
-    file: Option<&Path>,
-    redirector: &Redirector<Arc<Outbox>>,
-    metrics: &Metrics,
-) {
+async fn reload_links(file: Option<&Path>, links: &Arc<Links>, metrics: &Metrics) {
     // Without a file they come by themselves.
     let Some(file) = file.map(Path::to_owned) else { return };
-    let read = tokio::task::spawn_blocking(move || read_links(&file)).await;
+    let table = Arc::clone(links);
+    let reread = move || read_links(&file, |text, name| table.reread(text, name));
+    let read = tokio::task::spawn_blocking(reread).await;
     let result = match read {
-        Ok(Ok(links)) => {
-            tracing::info!(links = links.count(), "links read again");
-            redirector.set_links(links);
+        Ok(Ok(())) => {
+            let links = links.count();
+            tracing::info!(links, "links read again");
+            metrics.links_in_memory.set(i64::try_from(links).unwrap_or(i64::MAX));
             "ok"
         }
         Ok(Err(Failure { cause, .. })) => {

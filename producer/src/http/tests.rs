@@ -65,7 +65,7 @@ async fn with<T>(
     let sampling = Sampling { exports: false, ratio: 1.0 };
     let node = "node".to_owned();
     let redirector = Redirector::new(encoder, Arc::clone(&sink), metrics.clone(), node, sampling);
-    redirector.set_links(Links::parse(LINKS, "links").unwrap());
+    redirector.set_links(Links::parse(LINKS.as_bytes(), "links").unwrap());
     let redirector = Arc::new(redirector.at(edge));
     let services = Services { redirector, collector: None, metrics: metrics.clone() };
     let shutdown = CancellationToken::new();

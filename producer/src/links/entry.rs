@@ -77,8 +77,10 @@ pub enum LinkCause {
     Status(u16),
     #[error("expires {0:?}: use a time such as 2027-01-31T12:00:00Z")]
     Expires(String),
-    #[error("slug {slug:?} is there already, in line {line}")]
-    Twice { slug: String, line: usize },
+    #[error("its slug is there already, in line {line}")]
+    Twice { line: u32 },
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
 }
 
 /// A link in JSON.

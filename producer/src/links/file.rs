@@ -1,11 +1,12 @@
-//! A file of links: JSON lines, read whole or not at all.
+//! A file of links: JSON lines, used whole or not at all.
 //!
-//! Pure: text in, entries out; every line that cannot be a link is an error that names file, line
-//! and cause.
+//! Pure: lines in, links out, one at a time, so that no second copy of a large file is ever in
+//! memory. Every line that cannot be a link is an error that names file, line and cause.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Place;
+use std::hash::BuildHasher as _;
+use std::io::BufRead;
 
+use foldhash::quality::RandomState;
 use thiserror::Error;
 
 use super::entry::{Entry, LinkCause};
@@ -18,7 +19,7 @@ pub struct LinkError {
     /// As given.
     pub file: String,
     /// Counted from 1.
-    pub line: usize,
+    pub line: u32,
     /// What is wrong with it.
     pub cause: LinkCause,
 }
@@ -26,26 +27,10 @@ pub struct LinkError {
 /// Reads one JSON object a line; blank lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// The first line that is not a link, or whose slug stood there before.
-pub fn entries(text: &str, file: &str) -> Result<Vec<Entry>, LinkError> {
+/// The first line that is not a link, or else the first whose slug stood there before.
+pub fn entries(text: impl BufRead, file: &str) -> Result<Vec<Entry>, LinkError> {
     let mut entries = Vec::new();
-    let mut lines: HashMap<(String, String), usize> = HashMap::new();
-    for (line, text) in (1..).zip(text.lines()) {
-        let text = text.trim();
-        if text.is_empty() || text.starts_with('#') {
-            continue;
-        }
-        let error = |cause| LinkError { file: file.to_owned(), line, cause };
-        let entry = Entry::parse(text).map_err(error)?;
-        match lines.entry((entry.domain.clone(), entry.slug.clone())) {
-            Place::Occupied(first) => {
-                let cause = LinkCause::Twice { slug: entry.slug, line: *first.get() };
-                return Err(error(cause));
-            }
-            Place::Vacant(vacant) => vacant.insert(line),
-        };
-        entries.push(entry);
-    }
+    each(text, file, |entry| entries.push(entry))?;
     Ok(entries)
 }
 
@@ -54,13 +39,84 @@ impl Links {
     ///
     /// # Errors
     /// As [`entries`].
-    pub fn parse(text: &str, file: &str) -> Result<Self, LinkError> {
+    pub fn parse(text: impl BufRead, file: &str) -> Result<Self, LinkError> {
         let links = Self::default();
-        for link in entries(text, file)?.iter().filter_map(Link::of) {
-            links.apply(link);
-        }
+        each(text, file, |entry| {
+            if let Some(link) = Link::of(&entry) {
+                links.apply(link);
+            }
+        })?;
         links.set_whole();
         Ok(links)
+    }
+
+    /// Makes the table that of a file, whatever versions it had: only what differs is held beside
+    /// it. Where there is an error nothing has changed.
+    ///
+    /// # Errors
+    /// As [`entries`].
+    pub fn reread(&self, text: impl BufRead, file: &str) -> Result<(), LinkError> {
+        let mut changed = Vec::new();
+        let names = each(text, file, |entry| {
+            changed.extend(Link::of(&entry).filter(|link| !self.holds(link)));
+        })?;
+        changed.into_iter().for_each(|link| self.put(link));
+        self.retain(|link| names.hold(link.domain(), link.slug()));
+        Ok(())
+    }
+}
+
+/// Hands on each link of a file; says which there were.
+fn each(
+    mut text: impl BufRead,
+    file: &str,
+    mut take: impl FnMut(Entry),
+) -> Result<Names, LinkError> {
+    let error = |line, cause| LinkError { file: file.to_owned(), line, cause };
+    let (mut names, mut piece) = (Names::default(), String::new());
+    for line in 1.. {
+        piece.clear();
+        let read = text.read_line(&mut piece);
+        if read.map_err(|cause| error(line, LinkCause::Unreadable(cause.to_string())))? == 0 {
+            break;
+        }
+        let text = piece.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let entry = Entry::parse(text).map_err(|cause| error(line, cause))?;
+        names.add(&entry.domain, &entry.slug, line);
+        take(entry);
+    }
+    match names.twice() {
+        Some((first, line)) => Err(error(line, LinkCause::Twice { line: first })),
+        None => Ok(names),
+    }
+}
+
+/// Which links a file has, 16 bytes each: the hash of a name, and its line.
+#[derive(Default)]
+struct Names {
+    hasher: RandomState,
+    lines: Vec<(u64, u32)>,
+}
+
+impl Names {
+    fn add(&mut self, domain: &str, slug: &str, line: u32) {
+        self.lines.push((self.hasher.hash_one((domain, slug)), line));
+    }
+
+    /// The first line whose name stood there before, behind the line where it did.
+    fn twice(&mut self) -> Option<(u32, u32)> {
+        self.lines.sort_unstable();
+        let same = self.lines.windows(2).filter(|two| two[0].0 == two[1].0);
+        same.map(|two| (two[0].1, two[1].1)).min_by_key(|(_, line)| *line)
+    }
+
+    /// Once they are in order.
+    fn hold(&self, domain: &str, slug: &str) -> bool {
+        let hash = self.hasher.hash_one((domain, slug));
+        self.lines.binary_search_by_key(&hash, |(known, _)| *known).is_ok()
     }
 }
 
@@ -79,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_slug_means_its_link_on_its_domain() {
-        let links = Links::parse(FILE, "f").unwrap();
+        let links = Links::parse(FILE.as_bytes(), "f").unwrap();
         assert_eq!(links.count(), 4);
         let id = |domain, slug| match links.resolve(domain, slug, 1_600_000_000_000_000) {
             Resolution::Redirect(link) => format!("{} {}", link.id(), link.version()),
@@ -125,7 +181,7 @@ mod tests {
             (with(&format!("https://x/{}", "a".repeat(2048))), "2048"),
             (with(&format!("https://x/{}", "ü".repeat(400))), "2048"),
         ] {
-            let error = Links::parse(&format!("\n{line}\n"), "links.jsonl").unwrap_err();
+            let error = Links::parse(format!("\n{line}\n").as_bytes(), "links.jsonl").unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with("links.jsonl:2: ") && text.contains(part), "{text}");
         }
@@ -133,8 +189,38 @@ mod tests {
 
     #[test]
     fn a_slug_that_stands_twice_is_named_with_both_lines() {
-        let text = "{\"slug\":\"a\",\"url\":\"http://x/\"}\n".repeat(2);
-        let error = Links::parse(&text, "f").unwrap_err();
-        assert_eq!(error.to_string(), "f:2: slug \"a\" is there already, in line 1");
+        let text = "{\"slug\":\"a\",\"url\":\"http://x/\"}\n".repeat(3);
+        let text = format!("{{\"slug\":\"b\",\"url\":\"http://x/\"}}\n{text}");
+        let error = Links::parse(text.as_bytes(), "f").unwrap_err();
+        assert_eq!(error.to_string(), "f:3: its slug is there already, in line 2");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_on_is_named_with_the_line() {
+        let text = b"{\"slug\":\"a\",\"url\":\"http://x/\"}\n\xff\n";
+        let error = Links::parse(&text[..], "f").unwrap_err().to_string();
+        assert!(error.starts_with("f:2: cannot be read: "), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_read_again_is_all_that_there_is_and_one_with_an_error_changes_nothing() {
+        let links = Links::parse(FILE.as_bytes(), "f").unwrap();
+        let target = |slug| links.named(None, slug).map(|link| link.target().to_owned());
+        let wrong = "{\"slug\":\"a\",\"url\":\"http://y/\"}\n{";
+        links.reread(wrong.as_bytes(), "f").unwrap_err();
+        assert_eq!((links.count(), target("off").as_deref()), (4, Some("http://x/")));
+        let changes = links.changes();
+        links.reread(FILE.as_bytes(), "f").unwrap();
+        assert_eq!(links.changes(), changes, "nothing differs");
+        // An older version, too: the file says what is so.
+        let other = r#"{"slug":"a","url":"http://y/","version":1}
+{"slug":"a","url":"https://go.example/","domain":"go.example","id":"go-a","version":6}
+{"slug":"new","url":"http://z/"}"#;
+        links.reread(other.as_bytes(), "f").unwrap();
+        assert_eq!(links.count(), 3);
+        assert_eq!(target("a").as_deref(), Some("http://y/"));
+        assert_eq!(links.named(Some("go.example"), "a").unwrap().version(), 6);
+        assert_eq!(target("new").as_deref(), Some("http://z/"));
+        assert_eq!((target("off"), target("old/one")), (None, None));
     }
 }

@@ -4,7 +4,7 @@
 //! checksum covers every byte before it.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
 use super::{Link, Links};
@@ -46,11 +46,20 @@ pub fn write(links: &Links, path: &Path) -> io::Result<u64> {
 /// # Errors
 /// It is not there, not readable, or not whole.
 pub fn read(links: &Links, path: &Path) -> io::Result<u64> {
-    let mut file = Summed { inner: BufReader::new(File::open(path)?), sum: Default::default() };
+    let mut file = File::open(path)?;
+    // Read twice rather than held twice.
+    each(&file, drop)?;
+    file.rewind()?;
+    each(&file, |link| _ = links.apply(link))
+}
+
+/// Hands on each link of a file, and says in the end whether the file was whole.
+fn each(file: &File, mut take: impl FnMut(Link)) -> io::Result<u64> {
+    let mut file = Summed { inner: BufReader::new(file), sum: Default::default() };
     if file.take_exact::<8>()? != MAGIC {
         return Err(broken("is no snapshot of links"));
     }
-    let (mut all, mut bytes) = (Vec::new(), Vec::new());
+    let (mut count, mut bytes) = (0, Vec::new());
     loop {
         let length = u32::from_le_bytes(file.take_exact()?);
         match length {
@@ -59,15 +68,12 @@ pub fn read(links: &Links, path: &Path) -> io::Result<u64> {
             _ => return Err(broken("holds a link that is too long")),
         }
         file.read_exact(&mut bytes)?;
-        all.push(Link::from_bytes(&bytes).ok_or_else(|| broken("holds what is no link"))?);
+        take(Link::from_bytes(&bytes).ok_or_else(|| broken("holds what is no link"))?);
+        count += 1;
     }
     let sum = std::mem::take(&mut file.sum).finalize();
     if u32::from_le_bytes(file.take_exact()?) != sum {
         return Err(broken("has a wrong checksum"));
-    }
-    let count = all.len() as u64;
-    for link in all {
-        links.apply(link);
     }
     Ok(count)
 }
@@ -114,7 +120,7 @@ mod tests {
     fn what_was_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("links");
-        assert_eq!(write(&Links::parse(FILE, "f").unwrap(), &path).unwrap(), 2);
+        assert_eq!(write(&Links::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap(), 2);
         let links = Links::default();
         assert_eq!(read(&links, &path).unwrap(), 2);
         assert_eq!(links.named(None, "a").unwrap().version(), 3);
@@ -126,7 +132,7 @@ mod tests {
     fn a_file_cut_anywhere_or_with_a_wrong_byte_is_not_used_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("links");
-        write(&Links::parse(FILE, "f").unwrap(), &path).unwrap();
+        write(&Links::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut changed = whole.clone();

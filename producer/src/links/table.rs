@@ -73,23 +73,57 @@ impl Links {
     /// Takes a version of a link, unless it has a newer one.
     pub fn apply(&self, link: Link) -> Applied {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash = self.hash(link.domain(), link.slug());
-        let place = self.shelf(hash);
-        let shelf = place.load_full();
-        let known = find(&shelf, hash, link.domain(), link.slug());
+        let known = self.known(&link);
         match known.as_ref().map_or(i64::MIN, Link::version).cmp(&link.version()) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => return Applied::Same,
             std::cmp::Ordering::Greater => return Applied::Older,
         }
+        self.change(&link, known.as_ref(), true);
+        drop(writing);
+        Applied::Newer
+    }
+
+    /// Takes a link, whatever version it had.
+    pub fn put(&self, link: Link) {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change(&link, self.known(&link).as_ref(), true);
+        drop(writing);
+    }
+
+    /// Forgets each link that `keep` does not want.
+    pub fn retain(&self, keep: impl Fn(&Link) -> bool) {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for shelf in &self.shelves {
+            let shelf = shelf.load_full();
+            let links = shelf.index.iter().map(|(_, at)| Link::on(&shelf, *at));
+            links
+                .filter(|link| !keep(link))
+                .for_each(|link| self.change(&link, Some(&link), false));
+        }
+        drop(writing);
+    }
+
+    /// Whether the table has exactly this link.
+    pub fn holds(&self, link: &Link) -> bool {
+        self.known(link).as_ref() == Some(link)
+    }
+
+    fn known(&self, link: &Link) -> Option<Link> {
+        let hash = self.hash(link.domain(), link.slug());
+        find(&self.shelf(hash).load_full(), hash, link.domain(), link.slug())
+    }
+
+    /// Puts a link in its place, or takes it away. One at a time.
+    fn change(&self, link: &Link, known: Option<&Link>, stays: bool) {
+        let hash = self.hash(link.domain(), link.slug());
+        let place = self.shelf(hash);
         let lived = known.is_some_and(|known| !known.is_deleted());
-        let lives = !link.is_deleted();
-        place.store(Arc::new(with(&shelf, hash, &link)));
+        let lives = stays && !link.is_deleted();
+        place.store(Arc::new(with(&place.load_full(), hash, link, stays)));
         let count = self.count() + usize::from(lives) - usize::from(lived);
         self.count.store(count, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
-        drop(writing);
-        Applied::Newer
     }
 
     /// From now on a slug that is not here does not exist.
@@ -168,14 +202,16 @@ fn find(shelf: &Arc<Shelf>, hash: u64, domain: &str, slug: &str) -> Option<Link>
     found.next().map(|(_, at)| Link::on(shelf, *at))
 }
 
-/// A copy of a shelf with the link in its place.
-fn with(shelf: &Shelf, hash: u64, link: &Link) -> Shelf {
+/// A copy of a shelf with the link in its place, or without it.
+fn with(shelf: &Shelf, hash: u64, link: &Link, stays: bool) -> Shelf {
     let new = (low(hash), link.as_bytes());
     let kept = shelf.index.iter().map(|(known, at)| (*known, shelf.link(*at)));
     let others =
         kept.filter(|(known, bytes)| *known != new.0 || !is(bytes, link.domain(), link.slug()));
     let mut links: Vec<_> = others.collect();
-    links.insert(links.partition_point(|(known, _)| *known < new.0), new);
+    if stays {
+        links.insert(links.partition_point(|(known, _)| *known < new.0), new);
+    }
     let mut bytes = Vec::with_capacity(links.iter().map(|(_, bytes)| bytes.len()).sum());
     let index = links.into_iter().map(|(known, link)| {
         // A shelf of four GiB has no room in any memory.
