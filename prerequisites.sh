@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A package=([cc]=build-essential [make]=make [perl]=perl [pkg-config]=pkg-config
   [java]=default-jre-headless [mvn]=maven [npm]=npm [python3]=python3 [curl]=curl
-  [strace]=strace)
+  [strace]=strace [openssl]=openssl)
 missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null || missing+=("${package[$program]}")

@@ -9,6 +9,7 @@ pub mod place;
 pub mod postgres;
 pub mod relay;
 pub mod sqlite;
+mod tls;
 
 use crate::links::Entry;
 use backend::Backend;

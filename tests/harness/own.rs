@@ -1,6 +1,9 @@
 //! A stack, or a PostgreSQL, that nobody else uses, for tests that kill parts or look into them.
 
+use std::fmt::Write as _;
 use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
 
 use stack::{Cache, Interrupt, Part, PortChoice, Postgres, Stack};
 use tempfile::TempDir;
@@ -54,7 +57,7 @@ impl Drop for OwnStack {
 #[derive(Debug)]
 pub struct OwnPostgres {
     server: Postgres,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl OwnPostgres {
@@ -66,9 +69,34 @@ impl OwnPostgres {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let cache = Cache::shared().expect("there is a place for downloads");
         let server = Postgres::open(folder.path(), cache, Interrupt::default());
-        let own = Self { server: server.expect("a server can be opened"), _folder: folder };
+        let own = Self { server: server.expect("a server can be opened"), folder };
         own.server.up(&|_| {}).expect("PostgreSQL starts");
         own
+    }
+
+    /// As [`OwnPostgres::up`], with TLS; its certificate, for the name `localhost`, is also that of
+    /// who signed it. The file is the second.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_tls() -> (Self, PathBuf) {
+        let own = Self::up();
+        own.crash();
+        let [certificate, key] = ["tls.crt", "tls.key"].map(|name| own.folder.path().join(name));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+        openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+        openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+        let made = openssl.output().expect("openssl is installed: run ./prerequisites.sh");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let settings = own.folder.path().join("data/postgresql.conf");
+        let mut text = std::fs::read_to_string(&settings).expect("its settings");
+        let (certificate_path, key) = (certificate.display(), key.display());
+        write!(text, "\nssl = on\nssl_cert_file = '{certificate_path}'\nssl_key_file = '{key}'\n")
+            .ok();
+        std::fs::write(&settings, text).expect("its settings");
+        own.again();
+        (own, certificate)
     }
 
     /// Its URL.

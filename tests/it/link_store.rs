@@ -294,6 +294,40 @@ fn a_postgresql_that_dies_and_comes_back_loses_no_change_and_is_used_again() {
 }
 
 #[test]
+fn a_postgresql_with_tls_is_used_only_when_its_certificate_and_name_are_right() {
+    let (server, certificate) = OwnPostgres::with_tls();
+    let at = |host: &str, query: &str| {
+        let url = server.url().replace("127.0.0.1", host);
+        format!("{url}?hostaddr=127.0.0.1{query}").parse::<Place>().unwrap()
+    };
+    let change = |place: &Place, slug: &str| {
+        Store::open(place)?.change(&Change::Add(entry(slug, "http://x/")), 1)
+    };
+    let file = certificate.display();
+    let roots = format!("&sslrootcert={file}");
+    change(&at("localhost", &roots), "a").unwrap();
+    change(&at("localhost", &format!("{roots}&sslmode=verify-full")), "b").unwrap();
+    let mut other = Store::open(&at("localhost", &roots)).unwrap();
+    assert_eq!(other.page("", 10).unwrap().len(), 2);
+
+    for (name, query, part) in [
+        ("localhost", "&sslmode=require", "certificate verify failed"),
+        ("db.example", roots.as_str(), "certificate verify failed"),
+        ("localhost", "&sslrootcert=/nowhere/roots.pem", "sslrootcert /nowhere/roots.pem: "),
+    ] {
+        let error = change(&at(name, query), "c").unwrap_err();
+        assert_eq!(error.code(), "links_db_broken", "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+        println!("{error}");
+    }
+    let plain = OwnPostgres::up();
+    let url = format!("{}{}", plain.url(), roots.replacen('&', "?", 1));
+    let error = change(&url.parse().unwrap(), "a").unwrap_err();
+    assert_eq!(error.code(), "links_db_broken", "{error}");
+    assert!(error.to_string().contains("does not support TLS"), "{error}");
+}
+
+#[test]
 fn every_host_gets_the_same_key_of_a_day_until_it_is_forgotten() {
     for fixture in Fixture::both() {
         let (mut one, mut other) = (fixture.open(), fixture.open());

@@ -170,16 +170,13 @@ async fn relay(
     (trouble, stop): (&Trouble, &CancellationToken),
 ) -> Result<Option<Relay>, Failure> {
     let place = follow.store.links_db.clone();
-    match place {
-        Place::Nowhere => return Ok(None),
-        // A file that cannot be used is told now; a server may come back.
-        Place::File(_) => {
-            let place = place.clone();
-            let opened = tokio::task::spawn_blocking(move || Store::open(&place).map(drop));
-            opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
-        }
-        Place::Server(_) => {}
+    if place == Place::Nowhere {
+        return Ok(None);
     }
+    // What cannot be used is told now; a server is not asked yet and may come back.
+    let own = place.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&own).map(drop));
+    opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
     let relay = Relay::start(relay::Parts {
         place,
         publisher: LinkPublisher::new(source.clone(), Handle::current(), stop.clone()),

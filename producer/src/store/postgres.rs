@@ -14,10 +14,11 @@ use postgres_native_tls::MakeTlsConnector;
 
 use super::StoreError;
 use super::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED,
-    TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
+    QUEUED, TABLES, WAITING, WRITE, Work,
 };
 use super::change::Tx;
+use super::tls;
 use crate::links::{Entry, Status};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ const MAKING: &str = "SELECT pg_advisory_xact_lock(7236837112)";
 /// One user of the server, connected when it is first asked.
 pub struct Postgres {
     config: Config,
+    tls: TlsConnector,
     client: Option<Client>,
 }
 
@@ -44,15 +46,20 @@ impl Postgres {
     /// A user of the server at this URL. Nothing is asked yet.
     ///
     /// # Errors
-    /// It is no URL of a server.
+    /// It is no URL of a server, or its certificates cannot be read.
     pub fn new(url: &str) -> Result<Self, StoreError> {
+        let (url, roots) = tls::split(url);
         // Its words name the parameter and hold no value.
         let mut config: Config = url.parse().map_err(|error: Error| error_of(&error))?;
+        if roots.is_some() {
+            config.ssl_mode(SslMode::Require);
+        }
+        let tls = tls::connector(roots.as_deref())?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
         config.application_name("clicktrail-producer");
-        Ok(Self { config, client: None })
+        Ok(Self { config, tls, client: None })
     }
 
     fn client(&mut self) -> Result<&mut Client, StoreError> {
@@ -62,7 +69,7 @@ impl Postgres {
         match self.client {
             Some(ref mut client) => Ok(client),
             None => {
-                let client = connect(&self.config)?;
+                let client = connect(&self.config, &self.tls)?;
                 Ok(self.client.insert(client))
             }
         }
@@ -82,13 +89,10 @@ impl Postgres {
     }
 }
 
-fn connect(config: &Config) -> Result<Client, StoreError> {
-    let client = if config.get_ssl_mode() == SslMode::Require {
-        let tls = TlsConnector::new();
-        let tls = tls.map_err(|error| StoreError::Broken(error.to_string()))?;
-        config.connect(MakeTlsConnector::new(tls))
-    } else {
-        config.connect(NoTls)
+fn connect(config: &Config, tls: &TlsConnector) -> Result<Client, StoreError> {
+    let client = match config.get_ssl_mode() {
+        SslMode::Require => config.connect(MakeTlsConnector::new(tls.clone())),
+        _ => config.connect(NoTls),
     };
     let mut client = client.map_err(|error| error_of(&error))?;
     client.batch_execute(PATIENCE).map_err(|error| error_of(&error))?;
@@ -245,9 +249,16 @@ fn error_of(error: &Error) -> StoreError {
     let words = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     let Some(code) = error.code() else {
         // No answer of the server: the connection is gone, or was never there.
-        return match words.contains("invalid connection string") {
-            true => StoreError::Broken(words),
-            false => StoreError::Away(words),
+        let has = |part| words.contains(part);
+        return match () {
+            () if has("certificate verify failed") => StoreError::Broken(format!(
+                "{words}: its certificate is of nobody who is trusted, or has another name than \
+                 the URL; name who signed it, as in ?sslrootcert=FILE"
+            )),
+            () if has("invalid connection string") || has("does not support TLS") => {
+                StoreError::Broken(words)
+            }
+            () => StoreError::Away(words),
         };
     };
     let again = [
