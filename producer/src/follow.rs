@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, ResultLabel};
 use crate::publish::{LinkReader, Settings};
 use crate::registry;
 use crate::relay::Trouble;
+use crate::store::relay::Overtaken;
 
 /// Longest wait without a look around.
 const BEAT: Duration = Duration::from_millis(100);
@@ -51,6 +52,8 @@ pub struct Parts {
     pub links: Arc<Links>,
     /// The file of the snapshot.
     pub snapshot: PathBuf,
+    /// Where a store is: what its relay has to publish once more.
+    pub overtaken: Option<Arc<Overtaken>>,
     /// For questions to the registry.
     pub runtime: Handle,
     /// Its metrics.
@@ -101,12 +104,14 @@ impl Follower {
 
 struct Reading {
     parts: Parts,
+    /// What comes has just been written.
+    live: bool,
     decoders: HashMap<SchemaId, LinkDecoder>,
 }
 
 impl Reading {
     fn new(parts: Parts) -> Self {
-        Self { parts, decoders: HashMap::new() }
+        Self { parts, live: false, decoders: HashMap::new() }
     }
 
     fn run(mut self) {
@@ -133,6 +138,7 @@ impl Reading {
         let settings = Settings { brokers: &brokers, topic: &topic, properties: &properties };
         let mut reader = LinkReader::open(&settings, ASK)?;
         while !self.parts.stop.is_cancelled() {
+            self.live = reader.is_caught_up();
             reader.next(BEAT, |value| self.take(value))?;
             if reader.is_caught_up() {
                 self.parts.trouble.set(None);
@@ -162,7 +168,12 @@ impl Reading {
                     Some(link) => match self.parts.links.apply(link) {
                         Applied::Newer => "newer",
                         Applied::Same => "same",
-                        Applied::Older => "older",
+                        Applied::Older => {
+                            // Of what was there before this host, it may know newer ones.
+                            let overtaken = self.parts.overtaken.as_ref().filter(|_| self.live);
+                            overtaken.into_iter().for_each(|links| links.add(raw.id));
+                            "older"
+                        }
                     },
                 },
             },

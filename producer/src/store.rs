@@ -11,6 +11,8 @@ pub mod relay;
 pub mod sqlite;
 mod tls;
 
+use std::collections::BTreeSet;
+
 use crate::links::Entry;
 use backend::Backend;
 pub use change::{Change, Edit, Outcome, Refused, Tx};
@@ -125,6 +127,14 @@ impl Store {
     /// [`StoreError`].
     pub fn republish(&mut self) -> Result<u64, StoreError> {
         self.backend.republish()
+    }
+
+    /// Queues these links, by their ids; one that is not there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn queue(&mut self, ids: &BTreeSet<String>) -> Result<(), StoreError> {
+        ids.iter().try_for_each(|id| self.backend.queue(id))
     }
 
     /// Hands at most `limit` links that wait to `publish`, each in its current state, and forgets

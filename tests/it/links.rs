@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Kafka, OwnPostgres, Server, World, closed_port, free_port, get, metric, request, until,
+    Kafka, Logged, OwnPostgres, Raw, Server, World, closed_port, free_port, get, metric, request,
+    until,
 };
 use schemas::{LINKS_NEWEST, LinkDecoder, unframe};
 
@@ -21,7 +22,7 @@ fn store(world: &World) -> String {
 }
 
 /// Versions of each link in the order in which the topic has them.
-fn topic(kafka: &Kafka, topic: &str) -> BTreeMap<String, Vec<i64>> {
+pub(super) fn topic(kafka: &Kafka, topic: &str) -> BTreeMap<String, Vec<i64>> {
     let decoder = LinkDecoder::new(LINKS_NEWEST).unwrap();
     let mut versions: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for record in kafka.read(topic) {
@@ -188,6 +189,30 @@ fn killed_relays(world: &World, store: &str) {
 }
 
 #[test]
+fn an_older_version_that_comes_late_is_followed_by_the_newest_once_more() {
+    let world = World::new("overtaken");
+    world.setup();
+    let store = store(&world);
+    let mut host = world.host("host", &[("CLICKTRAIL_LINKS_DB", &store)]);
+    world.links(&store, &["add", "a", "https://example.com/1"]).expect_code(0);
+    until("it is served", || (location(&host, "/a").0 == 302).then_some(()));
+    world.links(&store, &["set", "a", "--url", "https://example.com/2"]).expect_code(0);
+    let versions = || topic(&world.kafka, &world.links_topic).remove("a").unwrap_or_default();
+    until("the change is published", || (versions() == [1, 2]).then_some(()));
+    // As of a relay that gave up while the broker still had its request.
+    let log = world.kafka.read(&world.links_topic);
+    let Logged { partition, key, value, .. } = log[0].clone();
+    world.kafka.produce(&world.links_topic, &[Raw { partition, key, value, headers: Vec::new() }]);
+    until("the topic ends with the newest", || (versions() == [1, 2, 1, 2]).then_some(()));
+    assert_eq!(location(&host, "/a"), (302, Some("https://example.com/2".to_owned())));
+    host.stop().expect_code(0);
+    // Whoever begins anew has seen the older one come late, and leaves it at that.
+    let mut again = world.host("host", &[("CLICKTRAIL_LINKS_DB", &store)]);
+    again.stop().expect_code(0);
+    assert_eq!(versions(), [1, 2, 1, 2]);
+}
+
+#[test]
 fn a_host_started_from_nothing_is_warm_and_right_before_it_says_ready() {
     // `LINKS=1000000` measures a large one; the figures are printed.
     let count = std::env::var("LINKS").map_or(100_000, |text| text.parse().unwrap());
@@ -226,7 +251,8 @@ fn a_host_started_from_nothing_is_warm_and_right_before_it_says_ready() {
         assert_eq!(location(&second, &format!("/p{number}")), (302, Some(target)));
     }
     assert_eq!(location(&second, "/nowhere").0, 404);
-    println!("memory at its peak: {:?} KiB", second.memory_peak_kib());
+    let memory = (second.memory_kib(), second.memory_peak_kib());
+    println!("memory now and at its peak: {memory:?} KiB");
     second.stop().expect_code(0);
     let exported = world.links(&store, &["export"]).expect_code(0);
     assert_eq!(exported.out.lines().count(), count);

@@ -20,7 +20,7 @@ use crate::links::{Links, snapshot};
 use crate::metrics::Metrics;
 use crate::publish::LinkPublisher;
 use crate::relay::Trouble;
-use crate::store::relay::{self, Relay};
+use crate::store::relay::{self, Overtaken, Relay};
 use crate::store::{Place, Store};
 
 /// The links of `serve`, and what keeps them current.
@@ -78,11 +78,14 @@ impl LiveLinks {
         let source = source(follow, kafka);
         let bell = Arc::new(Bell::default());
         let api = api(follow, &bell, &stop).await?;
-        let relay = relay(follow, (&source, bell), metrics, (&state.relay, &stop)).await?;
+        let overtaken = Arc::default();
+        let feed = (&source, bell, Arc::clone(&overtaken));
+        let relay = relay(follow, feed, metrics, (&state.relay, &stop)).await?;
         let follower = Follower::start(follow::Parts {
             source,
             links: Arc::clone(&table),
             snapshot: follow.links_snapshot.clone(),
+            overtaken: relay.is_some().then_some(overtaken),
             runtime: Handle::current(),
             metrics: metrics.clone(),
             trouble: state.follower.clone(),
@@ -165,7 +168,7 @@ fn read_snapshot(table: &Links, path: &Path) -> bool {
 
 async fn relay(
     follow: &FollowArgs,
-    (source, bell): (&Source, Arc<Bell>),
+    (source, bell, overtaken): (&Source, Arc<Bell>, Arc<Overtaken>),
     metrics: &Metrics,
     (trouble, stop): (&Trouble, &CancellationToken),
 ) -> Result<Option<Relay>, Failure> {
@@ -181,6 +184,7 @@ async fn relay(
         place,
         publisher: LinkPublisher::new(source.clone(), Handle::current(), stop.clone()),
         bell,
+        overtaken,
         metrics: metrics.clone(),
         trouble: trouble.clone(),
         stop: stop.clone(),

@@ -21,6 +21,8 @@ pub trait Backend: Send {
     fn waiting(&mut self) -> Result<u64, StoreError>;
     /// Queues all.
     fn republish(&mut self) -> Result<u64, StoreError>;
+    /// Queues one.
+    fn queue(&mut self, id: &str) -> Result<(), StoreError>;
     /// Hands over what waits.
     fn hand_over(
         &mut self,
@@ -102,6 +104,8 @@ pub(super) const QUEUE: &str = "INSERT INTO link_outbox (link_id, version) VALUE
 ON CONFLICT (link_id) DO UPDATE SET version = excluded.version";
 pub(super) const QUEUE_ALL: &str = "INSERT INTO link_outbox (link_id, version)
 SELECT id, version FROM links WHERE true ON CONFLICT (link_id) DO NOTHING";
+pub(super) const QUEUE_ONE: &str = "INSERT INTO link_outbox (link_id, version)
+SELECT id, version FROM links WHERE id = $1 ON CONFLICT (link_id) DO NOTHING";
 /// Unless it has changed since it was handed over.
 pub(super) const DONE: &str = "DELETE FROM link_outbox WHERE link_id = $1 AND version <= $2";
 pub(super) const WAITING: &str = "SELECT count(*) FROM link_outbox";

@@ -131,6 +131,10 @@ impl Backend for Postgres {
         self.run(QUEUE_ALL, &[])
     }
 
+    fn queue(&mut self, id: &str) -> Result<(), StoreError> {
+        self.run(QUEUE_ONE, &[&id]).map(drop)
+    }
+
     fn hand_over(
         &mut self,
         limit: u32,

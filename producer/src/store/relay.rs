@@ -3,7 +3,8 @@
 //! What waits is forgotten only after all replicas have it, so a relay may die anywhere. While a
 //! link is on its way nobody else publishes it: versions reach the topic in their order.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,6 +33,35 @@ pub trait Publish: Send + 'static {
     fn publish(&mut self, entries: &[Entry]) -> Result<(), String>;
 }
 
+/// Links of which the topic has an older version behind a newer one: whoever reads it once it is
+/// compacted would get that one. They are published once more.
+#[derive(Debug, Default)]
+pub struct Overtaken(Mutex<BTreeSet<String>>);
+
+impl Overtaken {
+    /// Adds one, by its id.
+    pub fn add(&self, id: &str) {
+        self.all().insert(id.to_owned());
+    }
+
+    /// Hands them to `queue` and forgets them, unless that fails.
+    fn hand_over<E>(
+        &self,
+        queue: impl FnOnce(&BTreeSet<String>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut all = self.all();
+        if !all.is_empty() {
+            queue(&all)?;
+            all.clear();
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the relay works with.
 #[derive(Debug)]
 pub struct Parts<P> {
@@ -41,6 +71,8 @@ pub struct Parts<P> {
     pub publisher: P,
     /// Rung by whoever changes a link in this process.
     pub bell: Arc<Bell>,
+    /// What the follower has found.
+    pub overtaken: Arc<Overtaken>,
     /// Its metrics.
     pub metrics: Metrics,
     /// What is wrong now, for whoever asks.
@@ -111,6 +143,7 @@ fn round<P: Publish>(store: &mut Option<Store>, parts: &mut Parts<P>) -> Result<
         Some(store) => store,
         None => store.insert(Store::open(&parts.place)?),
     };
+    parts.overtaken.hand_over(|links| store.queue(links))?;
     let publisher = &mut parts.publisher;
     let published = store.hand_over(BATCH, &mut |entries| publisher.publish(entries))?;
     if published > 0 {

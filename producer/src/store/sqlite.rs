@@ -12,8 +12,8 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, Transa
 
 use super::StoreError;
 use super::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUED,
-    TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
+    QUEUED, TABLES, WAITING, WRITE, Work,
 };
 use super::change::Tx;
 use crate::links::{Entry, Status};
@@ -107,6 +107,10 @@ impl Backend for Sqlite {
 
     fn republish(&mut self) -> Result<u64, StoreError> {
         Ok(self.connection.execute(QUEUE_ALL, ()).map_err(error_of)? as u64)
+    }
+
+    fn queue(&mut self, id: &str) -> Result<(), StoreError> {
+        self.connection.execute(QUEUE_ONE, (id,)).map(drop).map_err(error_of)
     }
 
     /// The file's lock keeps other relays away, so no transaction is open while the broker is
