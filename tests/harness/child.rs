@@ -103,11 +103,29 @@ impl Child {
         stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
+    /// The id of its thread of that name, if there is one.
+    pub fn thread(&self, name: &str) -> Option<i32> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).ok()?;
+        threads.flatten().find_map(|thread| {
+            let own = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+            (own.trim_end() == name).then(|| thread.file_name().to_str()?.parse().ok())?
+        })
+    }
+
+    /// The memory that it holds, in KiB; none when it has ended.
+    pub fn memory_kib(&self) -> Option<u64> {
+        self.status_kib("VmRSS:")
+    }
+
     /// The most memory that it held so far, in KiB; none when it has ended.
     pub fn memory_peak_kib(&self) -> Option<u64> {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, name: &str) -> Option<u64> {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse().ok()
     }
 

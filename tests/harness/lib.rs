@@ -33,7 +33,7 @@ pub use ports::{closed_port, free_port};
 pub use rustix::process::Signal;
 pub use sample::{Sample, access_log};
 pub use stack::{RegistryDoor, RegistryFault};
-pub use trace::{Call, Trace};
+pub use trace::{Call, Kill, Trace};
 pub use visitors::{Visit, Visitors};
 pub use wait::{PATIENCE, until};
 pub use web::{Answer, get, metric, request};

@@ -36,22 +36,17 @@ impl Trace {
     /// # Panics
     /// When that is not possible here.
     pub fn attach(pid: i32, calls: &str, file: &Path) -> Self {
-        let found = Command::new("strace").arg("-V").output();
-        assert!(found.is_ok(), "strace is not installed: run ./prerequisites.sh");
-        let mut command = Command::new("strace");
-        command.args(["-f", "-y", "-s", TEXT_MAX, "-e", &format!("trace={calls}")]);
-        command.args(["-p", &pid.to_string(), "-o"]).arg(file);
-        let mut strace = Child::start(command, file.with_extension("strace"));
-        let mut refused = None;
-        crate::wait::until("strace has attached itself", || {
-            refused = strace.ended();
-            (refused.is_some() || strace.log().contains("attached")).then_some(())
-        });
-        assert!(
-            refused.is_none(),
-            "strace may not look into process {pid} (ptrace must be permitted to run this test): {}",
-            strace.log()
-        );
+        let calls = format!("trace={calls}");
+        let strace = strace(pid, &["-f", "-y", "-s", TEXT_MAX, "-e", &calls], file);
+        Self { strace, file: file.to_owned() }
+    }
+
+    /// Starts to trace all calls of one thread.
+    ///
+    /// # Panics
+    /// When that is not possible here.
+    pub fn of_thread(thread: i32, file: &Path) -> Self {
+        let strace = strace(thread, &["-s", TEXT_MAX], file);
         Self { strace, file: file.to_owned() }
     }
 
@@ -64,6 +59,43 @@ impl Trace {
         let text = std::fs::read(&self.file).expect("strace has written its file");
         calls(&String::from_utf8_lossy(&text))
     }
+}
+
+/// A process that will be killed as one of its threads makes a certain system call.
+#[derive(Debug)]
+pub struct Kill {
+    _strace: Child,
+}
+
+impl Kill {
+    /// Kills the process of a thread as that begins its `number`th `call` from now on.
+    ///
+    /// # Panics
+    /// When that is not possible here.
+    pub fn at(thread: i32, call: &str, number: u32, file: &Path) -> Self {
+        let inject = format!("inject={call}:signal=KILL:when={number}");
+        Self { _strace: strace(thread, &["-e", &inject], file) }
+    }
+}
+
+/// Starts `strace`, and waits until it has attached itself.
+fn strace(pid: i32, args: &[&str], file: &Path) -> Child {
+    let found = Command::new("strace").arg("-V").output();
+    assert!(found.is_ok(), "strace is not installed: run ./prerequisites.sh");
+    let mut command = Command::new("strace");
+    command.args(args).args(["-p", &pid.to_string(), "-o"]).arg(file);
+    let mut strace = Child::start(command, file.with_extension("strace"));
+    let mut refused = None;
+    crate::wait::until("strace has attached itself", || {
+        refused = strace.ended();
+        (refused.is_some() || strace.log().contains("attached")).then_some(())
+    });
+    assert!(
+        refused.is_none(),
+        "strace may not look into process {pid} (ptrace must be permitted to run this test): {}",
+        strace.log()
+    );
+    strace
 }
 
 impl Call {
@@ -83,8 +115,11 @@ fn calls(text: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut open: HashMap<&str, (String, String)> = HashMap::new();
     for line in text.lines() {
-        let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
-        let rest = rest.trim_start();
+        // Of one thread alone its number is not said.
+        let (thread, rest) = match line.split_once(char::is_whitespace) {
+            Some((thread, rest)) if thread.parse::<u32>().is_ok() => (thread, rest.trim_start()),
+            _ => ("", line),
+        };
         if let Some(rest) = rest.strip_prefix("<... ") {
             let Some((_, rest)) = rest.split_once(" resumed>") else { continue };
             let Some((name, began)) = open.remove(thread) else { continue };
@@ -125,5 +160,12 @@ mod tests {
         assert_eq!(ended, expected);
         assert_eq!((calls[0].of(), calls[3].of()), ("/d/a", "/d/a"));
         assert_eq!(calls[1].strings().collect::<Vec<_>>(), ["/a", "/b"]);
+    }
+
+    #[test]
+    fn calls_of_one_thread_alone_are_read_without_its_number() {
+        let calls = calls("--- stopped by SIGSTOP ---\nfcntl(14, F_SETLK) = 0\n");
+        assert_eq!(calls[1].name, "fcntl");
+        assert_eq!((calls.len(), calls[1].ended), (2, Some(true)));
     }
 }

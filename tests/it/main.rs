@@ -28,6 +28,7 @@ mod positions;
 mod privacy;
 mod protocol;
 mod redirect;
+mod relay_steps;
 mod replay;
 mod rules;
 mod seeded;

@@ -90,9 +90,10 @@ impl Postgres {
 }
 
 fn connect(config: &Config, tls: &TlsConnector) -> Result<Client, StoreError> {
-    let client = match config.get_ssl_mode() {
-        SslMode::Require => config.connect(MakeTlsConnector::new(tls.clone())),
-        _ => config.connect(NoTls),
+    let client = if config.get_ssl_mode() == SslMode::Require {
+        config.connect(MakeTlsConnector::new(tls.clone()))
+    } else {
+        config.connect(NoTls)
     };
     let mut client = client.map_err(|error| error_of(&error))?;
     client.batch_execute(PATIENCE).map_err(|error| error_of(&error))?;

@@ -1,0 +1,151 @@
+//! The relay of links, killed at each system call of its loop.
+//!
+//! Nothing in the program knows of it. One round is watched by `strace`, and then a process is
+//! killed at each call that it was made of: asking the database, handing over to Kafka's client,
+//! deleting what was published, the commit. Between its calls a thread only computes, so no other
+//! moment looks different from outside.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use harness::{Call, Kill, OwnPostgres, Server, Signal, Trace, World, until};
+use producer::links::Entry;
+use producer::store::{Place, Store};
+
+use crate::links::topic;
+
+const LINKS: u32 = 3;
+/// A round takes a tenth of that.
+const PATIENCE: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_millis(10);
+/// Calls in which nothing happens but that memory comes, or time goes. What was sent before one of
+/// them and is heard after it is also on its way when the process dies at hearing it.
+const NOTHING: [&str; 6] =
+    ["epoll_wait", "futex", "madvise", "mprotect", "mmap", "restart_syscall"];
+/// Waiting for the broker, by so many of its 2 ms.
+const WAITS: [u32; 4] = [1, 2, 4, 8];
+
+#[test]
+fn a_relay_killed_at_each_of_its_system_calls_loses_no_change_and_turns_none_back() {
+    let world = World::new("steps");
+    let store = world.folder().join("links.db").display().to_string();
+    killed_at_each_call(&world, &store);
+}
+
+#[test]
+fn a_relay_on_postgresql_killed_at_each_of_its_system_calls_loses_no_change_and_turns_none_back() {
+    let server = OwnPostgres::up();
+    killed_at_each_call(&World::new("pg_steps"), &server.url());
+}
+
+/// What a kill left behind.
+#[derive(Debug, Default)]
+struct Left {
+    unpublished: u32,
+    published_and_waiting: u32,
+    done: u32,
+    /// A round that made fewer calls.
+    none: u32,
+}
+
+fn killed_at_each_call(world: &World, place: &str) {
+    world.setup();
+    let mut store = Store::open(&place.parse::<Place>().unwrap()).unwrap();
+    let steps = round(world, place, &mut store);
+    println!("a round: {steps:?}");
+    let mut left = Left::default();
+    for (call, count) in &steps {
+        for number in 1..=*count {
+            kill(world, place, &mut store, (call, number), &mut left);
+        }
+    }
+    for number in WAITS {
+        kill(world, place, &mut store, ("futex", number), &mut left);
+    }
+    println!("{left:?}");
+    assert!(left.none < 4, "{left:?}");
+    assert!(left.unpublished > 3 && left.published_and_waiting > 3 && left.done > 0, "{left:?}");
+
+    let mut host = started(world, place, &mut store);
+    host.stop().expect_code(0);
+    let log = topic(&world.kafka, &world.links_topic);
+    assert_eq!(log.len(), LINKS as usize);
+    for (id, versions) in log {
+        // A version may come again: whoever has it has it already.
+        assert!(versions.is_sorted(), "{id}: {versions:?}");
+        assert_eq!(versions.last(), Some(&store.get(&id).unwrap().unwrap().version), "{id}");
+    }
+}
+
+/// A host that has published all that waited.
+fn started(world: &World, place: &str, store: &mut Store) -> Server {
+    let mut host = world.start_host("host", &[("CLICKTRAIL_LINKS_DB", place)]);
+    host.until("nothing waits", || (store.waiting().unwrap() == 0).then_some(()));
+    host
+}
+
+/// The calls of the relay's thread from a change to when nothing waits, and how many of each.
+fn round(world: &World, place: &str, store: &mut Store) -> BTreeMap<String, u32> {
+    change(store);
+    let mut host = started(world, place, store);
+    let relay = until("the relay runs", || host.thread("link-relay"));
+    stopped(&host);
+    change(store);
+    let trace = Trace::of_thread(relay, &world.folder().join("round"));
+    host.signal(Signal::CONT);
+    host.until("nothing waits", || (store.waiting().unwrap() == 0).then_some(()));
+    let mut steps = BTreeMap::new();
+    for Call { name, .. } in trace.stop().into_iter().filter(|call| call.ended.is_none()) {
+        if !NOTHING.contains(&name.as_str()) {
+            *steps.entry(name).or_default() += 1;
+        }
+    }
+    host.crash();
+    steps
+}
+
+fn stopped(host: &Server) {
+    host.signal(Signal::STOP);
+    until("it stands still", || host.is_stopped().then_some(()));
+}
+
+/// Lets a host publish what waits, changes all links while it stands still, and kills it at a call
+/// of what it does about that.
+fn kill(
+    world: &World,
+    place: &str,
+    store: &mut Store,
+    (call, number): (&str, u32),
+    left: &mut Left,
+) {
+    let mut host = started(world, place, store);
+    let relay = until("the relay runs", || host.thread("link-relay"));
+    stopped(&host);
+    change(store);
+    let records = world.kafka.records(&world.links_topic);
+    let kill = Kill::at(relay, call, number, &world.folder().join("kill"));
+    host.signal(Signal::CONT);
+    let due = Instant::now() + PATIENCE;
+    while host.ended().is_none() && Instant::now() < due {
+        std::thread::sleep(BEAT);
+    }
+    if host.ended().is_none() {
+        left.none += 1;
+        host.crash();
+    }
+    drop(kill);
+    let published = world.kafka.records(&world.links_topic) > records;
+    match (store.waiting().unwrap(), published) {
+        (0, _) => left.done += 1,
+        (_, true) => left.published_and_waiting += 1,
+        (_, false) => left.unpublished += 1,
+    }
+}
+
+/// Makes the next version of all links.
+fn change(store: &mut Store) {
+    let version = store.get("s0").unwrap().map_or(1, |link| link.version + 1);
+    let line = |n| format!(r#"{{"slug":"s{n}","url":"https://example.com/{version}"}}"#);
+    let entries: Vec<_> = (0..LINKS).map(|n| Entry::parse(&line(n)).unwrap()).collect();
+    store.import(&entries, version).unwrap();
+}
