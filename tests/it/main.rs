@@ -33,6 +33,7 @@ mod replay;
 mod rules;
 mod seeded;
 mod sim;
+mod storm;
 mod strain;
 mod telemetry;
 mod tidy;
