@@ -31,8 +31,9 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	@$(fetch_while_building)
 	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
-soak: prerequisites ## as chaos, however many faults come; SEED= SECONDS= bound it
+soak: prerequisites ## ten million clicks without a broker, then chaos without end; SEED= SECONDS= CLICKS= bound it
 	@$(fetch_while_building)
+	CLICKS="$(or $(CLICKS),10000000)" SECONDS="$(or $(SECONDS),3600)" target/debug/chaos outage
 	SEED="$(SEED)" FAULTS=1000000 CLICKS=10000000000 SECONDS="$(or $(SECONDS),3600)" target/debug/chaos
 
 bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PAIRS= SECONDS= PERF=1

@@ -3,7 +3,6 @@
 //! Each delay is measured in pairs that take turns, with and without the trouble, and nginx, which
 //! has none, is measured beside both: what it shows is the machine's.
 
-mod loader;
 mod nginx;
 mod pairs;
 
@@ -12,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Backends, Child, World, free_port, get, metric, program, until};
+use harness::{Backends, Child, World, free_port, get, loader, metric, program, until};
 use stack::{Part, Stack};
 
 use super::plan::Plan;
@@ -268,13 +267,7 @@ fn memory(world: &World) -> Result<()> {
     }
     let mut producer = Producer::start(world, &text, &[])?;
     drop(text);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", producer.child.id()))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = resident
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .context("VmRSS")?
-        .trim()
-        .parse()?;
+    let kib = producer.child.memory_kib().context("VmRSS")? as f64;
     let peak = producer.child.memory_peak_kib().context("VmHWM")? as f64;
     producer.child.stop();
     let mb = |kib: f64| kib * 1024.0 / 1e6;

@@ -2,7 +2,11 @@
 //!
 //! SEED, FAULTS, CLICKS and SECONDS bound it, ONLY names the one fault to come; without a seed, the
 //! time gives one, and it is printed.
+//! `chaos outage` does one thing instead, at length: see `outage.rs`.
 
+mod outage;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -12,7 +16,8 @@ use harness::root;
 use stack::{Cache, PortChoice, Stack};
 
 fn main() -> ExitCode {
-    match chaos() {
+    let outage = std::env::args().nth(1).is_some_and(|word| word == "outage");
+    match if outage { long_outage() } else { chaos() } {
         Ok(held) => ExitCode::from(u8::from(!held)),
         Err(error) => {
             eprintln!("chaos: {error:#}");
@@ -36,16 +41,9 @@ fn chaos() -> Result<bool> {
         "chaos: SEED={seed} FAULTS={faults} CLICKS={clicks}, faults for at most SECONDS={seconds}"
     );
     let began = Instant::now();
-    let say = move |line: &str| println!("{:7.1}  {line}", began.elapsed().as_secs_f64());
-    let folder = root().join(".chaos");
-    let choice = PortChoice { auto: true, ..PortChoice::default() };
-    if folder.exists() {
-        // A run that was killed may have left its parts behind.
-        Stack::open(&folder, Cache::shared()?, choice)?.down().context("the last run's parts")?;
-        Disk::clear(&folder);
-        std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
-    }
-    let stack = Stack::open(&folder, Cache::shared()?, choice)?.reporting(say);
+    let say = move |line: &str| tell(began, line);
+    let stack = stack(say)?;
+    let folder = folder();
     // Dropped in the reverse order: the engine first, then what is under it.
     let disk = Disk::under(&folder);
     if let Err(error) = &disk {
@@ -59,6 +57,43 @@ fn chaos() -> Result<bool> {
     println!("{versions}");
     drop(down);
     Ok(report.good() && versions.good())
+}
+
+/// Whether a long outage of the broker cost nothing.
+fn long_outage() -> Result<bool> {
+    let clicks = number("CLICKS")?.unwrap_or(300_000);
+    let seconds = number("SECONDS")?.unwrap_or(3600);
+    println!("outage: CLICKS={clicks}, SECONDS={seconds} at most to store them, and to deliver");
+    let began = Instant::now();
+    let say = move |line: &str| tell(began, line);
+    let stack = stack(say)?;
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    let outage = outage::run(&stack, clicks, seconds, &say)?;
+    println!("{outage}");
+    drop(down);
+    Ok(outage.good())
+}
+
+fn tell(began: Instant, line: &str) {
+    println!("{:7.1}  {line}", began.elapsed().as_secs_f64());
+}
+
+fn folder() -> PathBuf {
+    root().join(".chaos")
+}
+
+/// A stack of its own, of which nothing is left of the last run.
+fn stack(say: impl Fn(&str) + Send + Sync + 'static) -> Result<Stack> {
+    let folder = folder();
+    let choice = PortChoice { auto: true, ..PortChoice::default() };
+    if folder.exists() {
+        // A run that was killed may have left its parts behind.
+        Stack::open(&folder, Cache::shared()?, choice)?.down().context("the last run's parts")?;
+        Disk::clear(&folder);
+        std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
+    }
+    Ok(Stack::open(&folder, Cache::shared()?, choice)?.reporting(say))
 }
 
 /// Takes the stack down, also when the run panics.

@@ -96,6 +96,14 @@ impl Kafka {
 
     /// Every record of a topic, by partition and offset.
     pub fn read(&self, topic: &str) -> Vec<Logged> {
+        let mut records = Vec::new();
+        self.each(topic, |record| records.push(record));
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// Hands on every record of a topic; those of a partition in their order.
+    pub fn each(&self, topic: &str, mut take: impl FnMut(Logged)) {
         let consumer = self.consumer("clicktrail-tests-reader");
         let mut open: Vec<i32> = Vec::new();
         let mut assignment = TopicPartitionList::new();
@@ -108,10 +116,9 @@ impl Kafka {
             }
         }
         consumer.assign(&assignment).expect("an assignment");
-        let mut records = Vec::new();
         while !open.is_empty() {
             match consumer.poll(WAIT).expect("the broker answers") {
-                Ok(message) => records.push(Logged {
+                Ok(message) => take(Logged {
                     partition: message.partition(),
                     offset: message.offset(),
                     key: message.key().map(<[u8]>::to_vec),
@@ -127,8 +134,6 @@ impl Kafka {
                 Err(error) => panic!("reading {topic}: {error}"),
             }
         }
-        records.sort_by_key(|record| (record.partition, record.offset));
-        records
     }
 
     /// First offset of each partition, and the position after its last.

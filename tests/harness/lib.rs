@@ -11,6 +11,7 @@ mod collector;
 mod fault;
 mod grafana;
 mod kafka;
+pub mod loader;
 mod own;
 mod ports;
 pub mod rules;

@@ -66,6 +66,12 @@ fn whole(bytes: &[u8]) -> Result<Option<usize>> {
 }
 
 /// Visits one after the other on each connection for a while: how many were answered.
+///
+/// # Errors
+/// An answer that is no redirect, or none.
+///
+/// # Panics
+/// Never.
 pub fn closed(host: &str, window: Duration) -> Result<u64> {
     let until = Instant::now() + window;
     let one = || -> Result<u64> {
@@ -86,6 +92,12 @@ pub fn closed(host: &str, window: Duration) -> Result<u64> {
 
 /// Visits at a steady rate for a while, however long an answer takes: the 99th percentile of the
 /// milliseconds from the moment when a visit was due, and how many there were.
+///
+/// # Errors
+/// An answer that is no redirect, or none.
+///
+/// # Panics
+/// Never.
 pub fn open(host: &str, rate: f64, window: Duration) -> Result<(f64, u64)> {
     let began = Instant::now() + Duration::from_millis(20);
     let between = Duration::from_secs_f64(f64::from(CALLERS) / rate);
