@@ -12,11 +12,12 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Settings, config, config_error};
 
-/// What is fetched ahead: a link is small, and the client's own cost of one is not.
+/// What is fetched ahead: a link is small, and the client's own cost of one is not. Four times as
+/// much of each was no faster, and left 24 MiB between a million links.
 const FETCH_AHEAD: [(&str, &str); 6] = [
-    ("queued.min.messages", "5000"),
-    ("queued.max.messages.kbytes", "2048"),
-    ("max.partition.fetch.bytes", "262144"),
+    ("queued.min.messages", "1000"),
+    ("queued.max.messages.kbytes", "512"),
+    ("max.partition.fetch.bytes", "65536"),
     ("fetch.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "5"),
     ("reconnect.backoff.max.ms", "2000"),
