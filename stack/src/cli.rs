@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use stack::{Cache, Fault, Part, PortChoice, Postgres, RegistryFault, Stack, StackError};
+use stack::{
+    Brokers, Cache, Fault, Part, PortChoice, Postgres, RegistryFault, SmallDisk, Stack, StackError,
+};
 
 /// The real parts of the stack without Docker: Kafka, a schema registry, ClickHouse.
 ///
@@ -32,27 +34,27 @@ pub(crate) enum Action {
     Env,
     /// Print a part's log.
     Logs {
-        /// kafka, registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
     /// End a part's process at once, as a crash would.
     Kill {
-        /// kafka, registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
     /// Stop a part and start it again; also starts one that was killed.
     Restart {
-        /// kafka, registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
     /// Make a part stand still with its connections open.
     Pause {
-        /// kafka, registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
     /// Let a paused part go on.
     Resume {
-        /// kafka, registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
     /// Let requests to ClickHouse meet a fault, and wait until they have; 75 if they do not.
@@ -66,6 +68,13 @@ pub(crate) enum Action {
         /// How many seconds to wait for them.
         #[arg(long, default_value_t = 30, value_name = "SECONDS")]
         wait: u64,
+    },
+    /// Work on the small disk under a part (`up --small-disk`), and see that it took effect.
+    Disk {
+        /// kafka (kafka-2, kafka-3) or clickhouse.
+        part: Part,
+        #[command(subcommand)]
+        what: DiskAction,
     },
     /// Open a door before the registry that behaves as a registry would that is broken, and
     /// print its address; 75 if no request came by until it was interrupted.
@@ -123,6 +132,21 @@ pub(crate) enum Action {
     },
 }
 
+/// What to do to a small disk.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum DiskAction {
+    /// Let it hold so many bytes.
+    Limit {
+        /// Such as 512M; 1M at least, and no fewer than are taken.
+        #[arg(value_parser = stack::bytes_of)]
+        bytes: u64,
+    },
+    /// Make it full: nothing can be written.
+    Fill,
+    /// Give it its room back.
+    Free,
+}
+
 /// Where the stack is.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
@@ -135,13 +159,21 @@ pub(crate) struct Setup {
     /// Also start this, or with `env` name it; `down` and the end of `run` stop it.
     #[arg(long, global = true, value_name = "WHAT", value_parser = ["postgres"])]
     pub(crate) with: Option<String>,
+    /// Let a part's data stand on a small disk of its own, in memory, as clickhouse=512M; it stays
+    /// until `clean`. Takes the right to mount.
+    #[arg(long, global = true, value_name = "PART=BYTES")]
+    small_disk: Vec<SmallDisk>,
     /// `auto` takes free ports and remembers them in the folder.
     #[arg(long, global = true, value_name = "HOW", value_parser = ["auto", "default"])]
     ports: Option<String>,
-    /// Four ports in a row: kafka, its controller, registry, clickhouse.
+    /// 1, or 3 with three copies of each partition [default: as before, or 1].
+    #[arg(long, global = true, value_name = "NUMBER")]
+    brokers: Option<Brokers>,
+    /// Four ports in a row: kafka, its controller, registry, clickhouse. Two more brokers take
+    /// the next four.
     #[arg(long, global = true, env = "STACK_PORT_BASE", value_name = "PORT")]
     port_base: Option<u16>,
-    /// Kafka's port; its controller takes the next one.
+    /// Kafka's port; its controller takes the next one, more brokers the next four.
     #[arg(long, global = true, env = "STACK_KAFKA_PORT", value_name = "PORT")]
     kafka_port: Option<u16>,
     /// The registry's port.
@@ -194,13 +226,15 @@ impl Setup {
         let choice = PortChoice {
             auto: ports == Some("auto"),
             base: self.port_base,
+            brokers: self.brokers,
             kafka: self.kafka_port.or(default.map(|ports| ports.kafka)),
             registry: self.registry_port.or(default.map(|ports| ports.registry)),
             clickhouse: self.clickhouse_port.or(default.map(|ports| ports.clickhouse)),
         };
         let own =
             std::env::current_exe().map_err(|source| io("looking for our own program", source))?;
-        Ok(Stack::open(&folder, cache, choice)?.with_program(own))
+        let stack = Stack::open(&folder, cache, choice)?.with_program(own);
+        Ok(stack.with_small_disks(&self.small_disk))
     }
 }
 

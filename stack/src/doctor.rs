@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::StackError;
 use crate::fetch::{self, Kit};
 use crate::part::Part;
+use crate::ports::Brokers;
 use crate::process::{command_line, processes};
 use crate::stack::Stack;
 
@@ -16,6 +17,8 @@ const DISK_BYTES: u64 = 2 << 30;
 const CACHE_BYTES: u64 = 3 << 29;
 /// Broker, registry and engine at rest, with room for a query.
 const MEMORY_BYTES: u64 = 2 << 30;
+/// What two more brokers take.
+const BROKERS_BYTES: u64 = 1 << 30;
 /// What begins every part's mark.
 const MARK: &str = "clicktrail.stack=";
 
@@ -47,7 +50,9 @@ pub fn examine(stack: &Stack) -> Vec<Finding> {
     if !Kit::in_cache(stack.cache()).is_complete() {
         findings.push(disk(&existing(stack.cache().root()), CACHE_BYTES));
     }
-    findings.push(memory());
+    findings.extend(small_disks(stack));
+    let three = stack.ports().is_ok_and(|ports| ports.brokers() == Brokers::Three);
+    findings.push(memory(MEMORY_BYTES + if three { BROKERS_BYTES } else { 0 }));
     findings.extend(ports(stack));
     findings.extend(cache(stack));
     findings.extend(left_over(stack));
@@ -82,17 +87,29 @@ fn disk(folder: &Path, needed: u64) -> Finding {
     Finding::wrong("disk", format!("{seen}, {} wanted", megabytes(needed)), "stack clean")
 }
 
-fn memory() -> Finding {
+fn small_disks(stack: &Stack) -> Vec<Finding> {
+    let look = |part: Part| {
+        let room = stack.disk_room(part)?;
+        let seen = format!("{part} stands on a small disk: {room}");
+        Some(match room.used < room.limit {
+            true => Finding::fine("disk", seen),
+            false => Finding::wrong("disk", seen, format!("stack disk {part} free")),
+        })
+    };
+    Part::ALL.into_iter().filter_map(look).collect()
+}
+
+fn memory(needed: u64) -> Finding {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let Some(free) = available(&text) else {
         return Finding::fine("memory", "not known on this machine");
     };
     let seen = format!("{} available", megabytes(free));
-    if free >= MEMORY_BYTES {
+    if free >= needed {
         return Finding::fine("memory", seen);
     }
     let mend = "ps -eo pid,rss,args --sort=-rss | head";
-    Finding::wrong("memory", format!("{seen}, {} wanted", megabytes(MEMORY_BYTES)), mend)
+    Finding::wrong("memory", format!("{seen}, {} wanted", megabytes(needed)), mend)
 }
 
 /// Reads `/proc/meminfo`.
@@ -131,7 +148,7 @@ fn ports(stack: &Stack) -> Vec<Finding> {
             ),
         }
     };
-    Part::ALL.into_iter().map(look).collect()
+    Part::ALL.into_iter().filter(|part| ports.has(*part)).map(look).collect()
 }
 
 fn cache(stack: &Stack) -> Vec<Finding> {

@@ -35,6 +35,42 @@ pub enum StackError {
     /// Other ports were asked for than the running parts have.
     #[error("parts of this stack run on other ports already; run `stack down` first")]
     PortsInUse,
+    /// Kafka's data is that of another number of brokers.
+    #[error(
+        "Kafka's data in this folder is of another number of brokers; `stack clean` takes it away"
+    )]
+    BrokersDiffer,
+    /// This stack has no such part.
+    #[error(
+        "{0} is no part of this stack, which has one broker; `stack up --brokers 3` makes three"
+    )]
+    NotInStack(Part),
+    /// A part goes on although it was told to stand still.
+    #[error("{0} does not stand still; it may hang in the kernel")]
+    Restless(Part),
+    /// This process may not mount.
+    #[error(
+        "a small disk under {0} takes the right to mount and to unmount, which root has; run this as root"
+    )]
+    MountDenied(Part),
+    /// A part's data is on the same disk as everything else.
+    #[error(
+        "{0} stands on no disk of its own; `stack down`, `stack clean`, then `stack up --small-disk {0}=512M`"
+    )]
+    NoSmallDisk(Part),
+    /// A part has data that a small disk would hide.
+    #[error("{0} has data already, which a small disk would hide; `stack clean` takes it away")]
+    DataInTheWay(Part),
+    /// A disk does not become full.
+    #[error(
+        "the disk under {0} does not become full: its part removes as much as is taken away; try again"
+    )]
+    RoomLeft(Part),
+    /// A disk does not get room.
+    #[error(
+        "the disk under {0} is full all the same; give it more with `stack disk {0} limit BYTES`"
+    )]
+    NoRoom(Part),
     /// A download failed; the text is the package client's own.
     #[error("fetching {what} failed; `{command}` says:\n{output}")]
     Fetch {
@@ -122,12 +158,18 @@ pub enum StackError {
 }
 
 impl StackError {
-    /// Exit code of the command line: 69 for what is unavailable, 75 for what may work later.
+    /// Exit code of the command line: 69 for what is unavailable, 75 for what may work later, 77 for
+    /// what takes rights.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Prerequisite { .. } | Self::Platform(_) | Self::NoProgram(_) => 69,
             Self::Checksum { .. } | Self::NotRunning(_) | Self::Unkillable { .. } => 69,
+            Self::NotInStack(_) | Self::Restless(_) => 69,
+            Self::NoSmallDisk(_) => 69,
+            Self::MountDenied(_) => 77,
             Self::PortBusy { .. } | Self::PortsInUse | Self::InUse(_) | Self::Locked { .. } => 75,
+            Self::BrokersDiffer | Self::DataInTheWay(_) => 75,
+            Self::RoomLeft(_) | Self::NoRoom(_) => 75,
             Self::Fetch { .. } | Self::NotReady { .. } | Self::NoEffect { .. } => 75,
             Self::Interrupted => 130,
             Self::Io { .. } => 74,

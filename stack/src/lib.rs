@@ -3,7 +3,7 @@
 //! behind ClickHouse's HTTP protocol. All on loopback, in a folder that can be deleted.
 //!
 //! ```text
-//! Stack ── Part: kafka ─────── kafka.rs       java, from Maven Central
+//! Stack ── Part: kafka ─────── kafka.rs       java, from Maven Central; one broker or three
 //!   │           registry ──── registry.rs    java, from Maven Central
 //!   │           clickhouse ── clickhouse.rs  `stack front` + libchdb.so, from npm
 //!   ├── Postgres (postgres.rs), where it is asked for: from npm
@@ -13,6 +13,7 @@
 
 mod cache;
 mod clickhouse;
+mod disk;
 mod doctor;
 mod door;
 mod error;
@@ -33,13 +34,14 @@ mod watch;
 pub use self::postgres::Postgres;
 pub use cache::Cache;
 pub use clickhouse::users;
+pub use disk::{NoSuchDisk, Room, SmallDisk, bytes_of};
 pub use doctor::{Finding, examine};
 pub use door::{NoSuchRegistryFault, RegistryDoor, RegistryFault};
 pub use error::StackError;
 pub use fault::{Fault, NoSuchFault};
 pub use fetch::Kit;
 pub use part::{NoSuchPart, Part};
-pub use ports::{PortChoice, Ports};
+pub use ports::{Brokers, NoSuchNumber, PortChoice, Ports};
 pub use process::{Interrupt, run_command};
 pub use stack::{Stack, Status};
 pub use watch::{Watch, watch};

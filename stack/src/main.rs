@@ -16,7 +16,7 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use stack::{Finding, Postgres, Stack, StackError, Watch, examine, front, run_command, watch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Action, Cli, EngineArgs, Setup};
+use crate::cli::{Action, Cli, DiskAction, EngineArgs, Setup};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -100,6 +100,11 @@ fn perform(
             stack.fault(fault, count, Duration::from_secs(wait))?;
             eprintln!("{count} of {count} requests met it");
         }
+        Action::Disk { part, what } => match what {
+            DiskAction::Limit { bytes } => stack.limit_disk(part, bytes)?,
+            DiskAction::Fill => stack.fill_disk(part)?,
+            DiskAction::Free => stack.free_disk(part)?,
+        },
         Action::Door { fault } => {
             let met = stack.door(fault, |url| println!("export SCHEMA_REGISTRY_URL='{url}'"))?;
             eprintln!("{met} requests met it");

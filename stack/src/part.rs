@@ -1,4 +1,4 @@
-//! The three parts of the stack: their names and the order they start in. Pure.
+//! The parts of the stack: their names and the order they start in. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,8 +6,12 @@ use std::str::FromStr;
 /// A part of the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// Apache Kafka, one node.
+    /// Apache Kafka: the only broker, or the first of three.
     Kafka,
+    /// The second broker, where there are three.
+    Kafka2,
+    /// The third.
+    Kafka3,
     /// The ClickHouse engine behind its HTTP protocol.
     ClickHouse,
     /// Apicurio Registry, speaking the Confluent protocol.
@@ -15,16 +19,25 @@ pub enum Part {
 }
 
 impl Part {
-    /// In the order they start; they stop in the reverse.
-    pub const ALL: [Self; 3] = [Self::Kafka, Self::ClickHouse, Self::Registry];
+    /// All that a stack can have, in the order they start; they stop in the reverse.
+    pub const ALL: [Self; 5] =
+        [Self::Kafka, Self::Kafka2, Self::Kafka3, Self::ClickHouse, Self::Registry];
+    /// The brokers there can be. Kafka's own number of each is its place here, from 1 on.
+    pub const BROKERS: [Self; 3] = [Self::Kafka, Self::Kafka2, Self::Kafka3];
 
     /// Its name in commands, files and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
+            Self::Kafka2 => "kafka-2",
+            Self::Kafka3 => "kafka-3",
             Self::ClickHouse => "clickhouse",
             Self::Registry => "registry",
         }
+    }
+
+    pub(crate) fn is_broker(self) -> bool {
+        Self::BROKERS.contains(&self)
     }
 }
 
@@ -36,13 +49,16 @@ impl fmt::Display for Part {
 
 /// A name that is no part's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such part; the parts are kafka, registry and clickhouse")]
+#[error(
+    "no such part; the parts are kafka (also kafka-1), kafka-2, kafka-3, registry and clickhouse"
+)]
 pub struct NoSuchPart;
 
 impl FromStr for Part {
     type Err = NoSuchPart;
 
     fn from_str(name: &str) -> Result<Self, NoSuchPart> {
+        let name = if name == "kafka-1" { "kafka" } else { name };
         Self::ALL.into_iter().find(|part| part.name() == name).ok_or(NoSuchPart)
     }
 }

@@ -4,9 +4,36 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::str::FromStr;
 
 use crate::error::{StackError, Trying as _};
 use crate::part::Part;
+
+/// How many brokers a stack has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brokers {
+    /// One, which is enough for most.
+    One,
+    /// Three, so that one may go: a partition has three copies, and two must have what is acknowledged.
+    Three,
+}
+
+/// A number of brokers that a stack cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a stack has 1 broker or 3")]
+pub struct NoSuchNumber;
+
+impl FromStr for Brokers {
+    type Err = NoSuchNumber;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchNumber> {
+        match text {
+            "1" => Ok(Self::One),
+            "3" => Ok(Self::Three),
+            _ => Err(NoSuchNumber),
+        }
+    }
+}
 
 /// The ports of one stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +42,8 @@ pub struct Ports {
     pub kafka: u16,
     /// Kafka's, for its own controller.
     pub controller: u16,
+    /// The second broker's, the second controller's, and so the third's, where there are three.
+    pub others: Option<[u16; 4]>,
     /// The registry's.
     pub registry: u16,
     /// ClickHouse's HTTP.
@@ -23,7 +52,7 @@ pub struct Ports {
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { kafka: 19092, controller: 19093, registry: 18081, clickhouse: 18123 }
+        Self { kafka: 19092, controller: 19093, others: None, registry: 18081, clickhouse: 18123 }
     }
 }
 
@@ -32,9 +61,12 @@ impl Default for Ports {
 pub struct PortChoice {
     /// Take free ports, unless some are remembered already.
     pub auto: bool,
-    /// Four ports in a row: kafka, its controller, registry, clickhouse.
+    /// Four ports in a row: kafka, its controller, registry, clickhouse; then those of two
+    /// more brokers and controllers.
     pub base: Option<u16>,
-    /// Kafka's.
+    /// How many brokers; if it is not said, as many as there were, or one.
+    pub brokers: Option<Brokers>,
+    /// Kafka's; the others of brokers and controllers follow it.
     pub kafka: Option<u16>,
     /// The registry's.
     pub registry: Option<u16>,
@@ -54,56 +86,68 @@ impl Ports {
         let mut ports = match (choice.base, remembered) {
             (Some(base), _) => Self::from_base(base),
             (None, Some(ports)) => ports,
-            (None, None) if choice.auto => Self::free()?,
+            (None, None) if choice.auto => {
+                let [kafka, controller, registry, clickhouse] = free()?;
+                Self { kafka, controller, others: None, registry, clickhouse }
+            }
             (None, None) => Self::default(),
         };
         if let Some(port) = choice.kafka {
             ports.kafka = port;
             ports.controller = port.wrapping_add(1).max(1024);
         }
+        ports.others = match choice.brokers.unwrap_or_else(|| ports.brokers()) {
+            Brokers::One => None,
+            Brokers::Three => Some(match (choice.kafka, choice.base, ports.others) {
+                (Some(kafka), _, _) => row(kafka.saturating_add(2)),
+                (None, Some(base), _) => row(base.saturating_add(4)),
+                (None, None, Some(others)) => others,
+                (None, None, None) if choice.auto => free()?,
+                (None, None, None) => row(ports.controller.saturating_add(1)),
+            }),
+        };
         ports.registry = choice.registry.unwrap_or(ports.registry);
         ports.clickhouse = choice.clickhouse.unwrap_or(ports.clickhouse);
         Ok(ports)
     }
 
     fn from_base(base: u16) -> Self {
-        let port = |n: u16| base.saturating_add(n);
-        Self { kafka: port(0), controller: port(1), registry: port(2), clickhouse: port(3) }
+        let [kafka, controller, registry, clickhouse] = row(base);
+        Self { kafka, controller, others: None, registry, clickhouse }
     }
 
-    fn free() -> Result<Self, StackError> {
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let ports = || -> std::io::Result<Self> {
-            // All four are held at once so that they differ.
-            let held = [bind()?, bind()?, bind()?, bind()?];
-            let port = |n: usize| held[n].local_addr().map(|address| address.port());
-            Ok(Self {
-                kafka: port(0)?,
-                controller: port(1)?,
-                registry: port(2)?,
-                clickhouse: port(3)?,
-            })
-        };
-        ports().trying(|| "looking for free ports".to_owned())
+    /// How many brokers there are.
+    pub fn brokers(&self) -> Brokers {
+        if self.others.is_some() { Brokers::Three } else { Brokers::One }
     }
 
-    /// The ports a part listens on, that of its clients first.
+    /// Whether the stack has this part.
+    pub fn has(&self, part: Part) -> bool {
+        !self.of(part).is_empty()
+    }
+
+    /// The ports a part listens on, that of its clients first; none for one that is not there.
     pub(crate) fn of(&self, part: Part) -> Vec<u16> {
-        match part {
-            Part::Kafka => vec![self.kafka, self.controller],
-            Part::Registry => vec![self.registry],
-            Part::ClickHouse => vec![self.clickhouse],
+        match (part, self.others) {
+            (Part::Kafka, _) => vec![self.kafka, self.controller],
+            (Part::Kafka2, Some([clients, controller, _, _]))
+            | (Part::Kafka3, Some([_, _, clients, controller])) => vec![clients, controller],
+            (Part::Kafka2 | Part::Kafka3, None) => Vec::new(),
+            (Part::Registry, _) => vec![self.registry],
+            (Part::ClickHouse, _) => vec![self.clickhouse],
         }
     }
 
-    /// Address of a part for its clients.
+    /// Address of a part for its clients; port 0 for one that is not there.
     pub fn address(&self, part: Part) -> SocketAddr {
-        let port = match part {
-            Part::Kafka => self.kafka,
-            Part::Registry => self.registry,
-            Part::ClickHouse => self.clickhouse,
-        };
+        let port = self.of(part).first().copied().unwrap_or_default();
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Where clients find Kafka: every broker, a comma between two.
+    pub fn bootstrap(&self) -> String {
+        let brokers = Part::BROKERS.into_iter().filter(|part| self.has(*part));
+        brokers.map(|part| self.address(part).to_string()).collect::<Vec<_>>().join(",")
     }
 
     /// # Errors
@@ -126,9 +170,12 @@ impl Ports {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             line?.trim().parse().ok()
         };
+        let others =
+            || Some([port(OTHERS[0])?, port(OTHERS[1])?, port(OTHERS[2])?, port(OTHERS[3])?]);
         Some(Self {
             kafka: port("kafka")?,
             controller: port("controller")?,
+            others: others(),
             registry: port("registry")?,
             clickhouse: port("clickhouse")?,
         })
@@ -142,7 +189,8 @@ impl Ports {
             ("registry", self.registry),
             ("clickhouse", self.clickhouse),
         ];
-        for (name, port) in lines {
+        let others = self.others.into_iter().flat_map(|ports| OTHERS.into_iter().zip(ports));
+        for (name, port) in lines.into_iter().chain(others) {
             // Writing to a string does not fail.
             writeln!(text, "{name}={port}").ok();
         }
@@ -154,9 +202,42 @@ impl Ports {
     }
 }
 
+/// What the ports of more brokers are called in the file.
+const OTHERS: [&str; 4] = ["kafka-2", "controller-2", "kafka-3", "controller-3"];
+
+fn row(first: u16) -> [u16; 4] {
+    [0, 1, 2, 3].map(|n| first.saturating_add(n))
+}
+
+fn free() -> Result<[u16; 4], StackError> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let ports = || -> std::io::Result<[u16; 4]> {
+        // All four are held at once so that they differ.
+        let held = [bind()?, bind()?, bind()?, bind()?];
+        let port = |n: usize| held[n].local_addr().map(|address| address.port());
+        Ok([port(0)?, port(1)?, port(2)?, port(3)?])
+    };
+    ports().trying(|| "looking for free ports".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn three_brokers_have_ports_of_their_own_and_stay_three() {
+        let three = PortChoice { brokers: Some(Brokers::Three), ..PortChoice::default() };
+        let ports = Ports::choose(&three, None).unwrap();
+        assert_eq!(ports.bootstrap(), "127.0.0.1:19092,127.0.0.1:19094,127.0.0.1:19096");
+        assert_eq!(ports.of(Part::Kafka3), [19096, 19097]);
+        let memory = Ports::parse(&ports.render());
+        assert_eq!(memory, Some(ports));
+        assert_eq!(Ports::choose(&PortChoice::default(), memory).unwrap(), ports);
+        let one = PortChoice { brokers: Some(Brokers::One), ..three };
+        assert_eq!(Ports::choose(&one, memory).unwrap(), Ports::default());
+        let base = PortChoice { base: Some(6000), ..three };
+        assert_eq!(Ports::choose(&base, memory).unwrap().others, Some([6004, 6005, 6006, 6007]));
+    }
 
     #[test]
     fn remembered_ports_come_back() {

@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_millis(40);
 /// How long a process may take to vanish after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a process may take to stand still after SIGSTOP.
+const STILL_WAIT: Duration = Duration::from_secs(2);
+
 /// Tells a command that is under way to stop and clean up.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -164,6 +167,17 @@ impl Slot {
                 .map_err(std::io::Error::from)
                 .trying(|| format!("signalling {}", self.part))
         })
+    }
+
+    /// Whether all of the part's processes stand still, after a moment at most.
+    pub(crate) fn stands(&self) -> bool {
+        let still = |pid: Pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            stat.is_ok_and(|stat| {
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        };
+        within(STILL_WAIT, || bearing(&self.mark).into_iter().all(still))
     }
 
     /// Waits until `ready` says yes.

@@ -1,5 +1,5 @@
 //! Apicurio Registry on Kafka's own storage: its start, and whether it answers the
-//! Confluent protocol. Its schemas live in a topic of the stack's broker.
+//! Confluent protocol. Its schemas live in a topic of the stack's brokers.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(crate) fn prepare(
         "-Dquarkus.http.host=127.0.0.1".to_owned(),
         format!("-Dquarkus.http.port={}", ports.registry),
         "-Dapicurio.storage.kind=kafkasql".to_owned(),
-        format!("-Dapicurio.kafkasql.bootstrap.servers={}", ports.address(Part::Kafka)),
+        format!("-Dapicurio.kafkasql.bootstrap.servers={}", ports.bootstrap()),
         "-jar".to_owned(),
         jar.display().to_string(),
     ]);

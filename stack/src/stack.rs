@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::cache::{Cache, lock, remove};
+use crate::disk::SmallDisk;
 use crate::error::{StackError, Trying as _};
 use crate::fetch::{Kit, size};
 use crate::part::Part;
@@ -30,6 +31,7 @@ pub struct Stack {
     interrupt: Interrupt,
     report: Arc<dyn Fn(&str) + Send + Sync>,
     program: Option<PathBuf>,
+    disks: Vec<SmallDisk>,
 }
 
 impl std::fmt::Debug for Stack {
@@ -68,7 +70,8 @@ impl Stack {
         }
         std::fs::write(folder.join(".gitignore"), "*\n").trying(what)?;
         let report = Arc::new(|_: &str| {});
-        Ok(Self { folder, cache, choice, interrupt: Interrupt::default(), report, program: None })
+        let interrupt = Interrupt::default();
+        Ok(Self { folder, cache, choice, interrupt, report, program: None, disks: Vec::new() })
     }
 
     /// Says what it does, line by line, to `report`.
@@ -86,9 +89,20 @@ impl Stack {
         self
     }
 
+    /// Lets the data of parts stand on small disks of their own when they are started next.
+    #[must_use]
+    pub fn with_small_disks(mut self, disks: &[SmallDisk]) -> Self {
+        self.disks = disks.to_vec();
+        self
+    }
+
     /// Raising it makes a running [`Stack::up`] clean up and return.
     pub fn interrupt(&self) -> Interrupt {
         self.interrupt.clone()
+    }
+
+    pub(crate) fn say(&self, line: &str) {
+        (self.report)(line);
     }
 
     pub(crate) fn interrupt_check(&self) -> Result<(), StackError> {
@@ -127,6 +141,7 @@ impl Stack {
         if let Some(&part) = self.running().first() {
             return Err(StackError::InUse(part));
         }
+        self.drop_disks()?;
         let parts = Part::ALL.map(Part::name);
         let own = parts.iter().copied().chain(["logs", "ports"]).map(|name| self.folder.join(name));
         let mut freed = 0;
@@ -195,7 +210,7 @@ impl Stack {
         self.up_parts(&Part::ALL)
     }
 
-    /// As [`Stack::up`], of some parts only.
+    /// As [`Stack::up`], of some parts only; one that this stack does not have is left out.
     ///
     /// # Errors
     /// As [`Stack::up`].
@@ -207,19 +222,31 @@ impl Stack {
         if !running.is_empty() && remembered.is_some_and(|remembered| remembered != ports) {
             return Err(StackError::PortsInUse);
         }
-        let missing: Vec<Part> =
-            parts.iter().copied().filter(|part| !running.contains(part)).collect();
+        if remembered.is_some_and(|remembered| remembered.brokers() != ports.brokers())
+            && self.folder.join(Part::Kafka.name()).join("data").exists()
+        {
+            return Err(StackError::BrokersDiffer);
+        }
+        let missing = parts.iter().copied().filter(|part| ports.has(*part));
+        let missing: Vec<Part> = missing.filter(|part| !running.contains(part)).collect();
         for &part in &missing {
             ports.check_free(part)?;
         }
         ports.remember(&self.port_file())?;
         let kit = self.fetch()?;
-        let started = self.start_all(&missing, &kit, &ports);
+        let mut made = Vec::new();
+        let wanted = self.disks.iter().filter(|disk| parts.contains(&disk.part));
+        let disks = wanted.copied().try_for_each(|disk| {
+            made.extend(self.make_disk(disk)?.then_some(disk.part));
+            Ok(())
+        });
+        let started = disks.and_then(|()| self.start_all(&missing, &kit, &ports));
         if started.is_err() {
             for part in missing.iter().rev() {
                 // The first error is the one to report.
                 self.slot(*part).stop(Duration::from_secs(3)).ok();
             }
+            made.into_iter().for_each(|part| drop(self.drop_disk(part)));
         }
         started.map(|()| missing)
     }
@@ -238,7 +265,9 @@ impl Stack {
         let slot = self.slot(part);
         let folder = self.folder.join(part.name());
         let launch = match part {
-            Part::Kafka => kafka::prepare(&slot, &folder, &kit.kafka_libs, ports, &self.interrupt)?,
+            Part::Kafka | Part::Kafka2 | Part::Kafka3 => {
+                kafka::prepare(&slot, &folder, &kit.kafka_libs, ports, &self.interrupt)?
+            }
             Part::ClickHouse => {
                 clickhouse::prepare(&slot, &folder, &kit.engine, self.program()?, ports)?
             }
@@ -273,25 +302,42 @@ impl Stack {
     /// # Errors
     /// As [`Stack::down`].
     pub fn stop_parts(&self, parts: &[Part]) -> Result<(), StackError> {
-        let mut outcome = Ok(());
-        for part in Part::ALL.into_iter().rev().filter(|part| parts.contains(part)) {
-            let stopped = self.slot(part).stop(grace(part));
-            if stopped.is_ok() {
-                (self.report)(&format!("{part}: stopped"));
-            }
-            outcome = outcome.and(stopped);
+        let stop = |part: Part| {
+            self.slot(part).stop(grace(part))?;
+            (self.report)(&format!("{part}: stopped"));
+            Ok(())
+        };
+        let of_these = |part: &Part| parts.contains(part);
+        let (brokers, others): (Vec<_>, Vec<_>) =
+            Part::ALL.into_iter().rev().filter(of_these).partition(|part| part.is_broker());
+        let stopped: Vec<_> = others.into_iter().map(stop).collect();
+        // At once: the last of three would wait in vain for others to take over its partitions.
+        let brokers = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                brokers.into_iter().map(|part| scope.spawn(move || stop(part))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
+        });
+        stopped.into_iter().chain(brokers).collect()
+    }
+
+    /// A part that this stack has and that runs.
+    fn living(&self, part: Part) -> Result<Slot, StackError> {
+        if !self.ports()?.has(part) {
+            return Err(StackError::NotInStack(part));
         }
-        outcome
+        let slot = self.slot(part);
+        slot.running().ok_or(StackError::NotRunning(part))?;
+        Ok(slot)
     }
 
     /// Ends a part's process at once, as a crash would, and waits until it is gone.
     ///
     /// # Errors
-    /// [`StackError::NotRunning`], [`StackError::Unkillable`].
+    /// [`StackError::NotRunning`], [`StackError::NotInStack`], [`StackError::Unkillable`].
     pub fn kill(&self, part: Part) -> Result<(), StackError> {
-        let slot = self.slot(part);
-        slot.running().ok_or(StackError::NotRunning(part))?;
-        slot.stop(Duration::ZERO)
+        self.living(part)?.stop(Duration::ZERO)?;
+        (self.report)(&format!("{part}: killed"));
+        Ok(())
     }
 
     /// Ends the process of ClickHouse's engine behind the front, which starts it again.
@@ -309,6 +355,9 @@ impl Stack {
     pub fn restart(&self, part: Part) -> Result<(), StackError> {
         let _lock = self.lock()?;
         let ports = self.ports()?;
+        if !ports.has(part) {
+            return Err(StackError::NotInStack(part));
+        }
         self.slot(part).stop(grace(part))?;
         ports.check_free(part)?;
         let kit = self.fetch()?;
@@ -319,20 +368,29 @@ impl Stack {
         started
     }
 
-    /// Makes a part stand still, connections open: the fault of a machine that hangs.
+    /// Makes a part stand still, connections open: the fault of a machine that hangs. Waits
+    /// until it does.
     ///
     /// # Errors
-    /// [`StackError::NotRunning`].
+    /// [`StackError::NotRunning`], [`StackError::NotInStack`], [`StackError::Restless`].
     pub fn pause(&self, part: Part) -> Result<(), StackError> {
-        self.slot(part).signal(Signal::STOP)
+        let slot = self.living(part)?;
+        slot.signal(Signal::STOP)?;
+        if !slot.stands() {
+            return Err(StackError::Restless(part));
+        }
+        (self.report)(&format!("{part}: stands still"));
+        Ok(())
     }
 
     /// Lets a paused part go on.
     ///
     /// # Errors
-    /// [`StackError::NotRunning`].
+    /// [`StackError::NotRunning`], [`StackError::NotInStack`].
     pub fn resume(&self, part: Part) -> Result<(), StackError> {
-        self.slot(part).signal(Signal::CONT)
+        self.living(part)?.signal(Signal::CONT)?;
+        (self.report)(&format!("{part}: goes on"));
+        Ok(())
     }
 
     /// What each part does.
@@ -346,7 +404,7 @@ impl Stack {
             let serves = pid.is_some() && serves(part, &ports);
             Status { part, pid, serves, address: ports.address(part) }
         };
-        Ok(Part::ALL.map(status).to_vec())
+        Ok(Part::ALL.into_iter().filter(|part| ports.has(*part)).map(status).collect())
     }
 
     /// The variables by which programs find the parts, in the order to print them.
@@ -359,7 +417,7 @@ impl Stack {
             format!("http://{}{}", ports.address(Part::Registry), registry::CONFLUENT_PATH);
         let libs = Kit::in_cache(&self.cache).kafka_libs;
         Ok(vec![
-            ("KAFKA_BROKERS", ports.address(Part::Kafka).to_string()),
+            ("KAFKA_BROKERS", ports.bootstrap()),
             ("SCHEMA_REGISTRY_URL", registry),
             ("CLICKHOUSE_URL", format!("http://{}", ports.address(Part::ClickHouse))),
             ("CLICKHOUSE_USER", clickhouse::USER.0.to_owned()),
@@ -386,7 +444,7 @@ impl Stack {
 
 fn serves(part: Part, ports: &Ports) -> bool {
     match part {
-        Part::Kafka => kafka::serves(ports.address(part)),
+        Part::Kafka | Part::Kafka2 | Part::Kafka3 => kafka::serves(ports.address(part)),
         Part::ClickHouse => clickhouse::serves(ports),
         Part::Registry => registry::serves(ports),
     }
@@ -395,7 +453,7 @@ fn serves(part: Part, ports: &Ports) -> bool {
 /// How long a part gets between SIGTERM and SIGKILL.
 fn grace(part: Part) -> Duration {
     match part {
-        Part::Kafka | Part::ClickHouse => Duration::from_secs(15),
+        Part::Kafka | Part::Kafka2 | Part::Kafka3 | Part::ClickHouse => Duration::from_secs(15),
         Part::Registry => Duration::from_secs(5),
     }
 }

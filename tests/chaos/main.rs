@@ -11,9 +11,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use harness::chaos::{Budget, Disk, Kind, run, versions};
+use harness::chaos::{Budget, Kind, run, versions};
 use harness::root;
-use stack::{Cache, PortChoice, Stack};
+use stack::{Cache, Part, PortChoice, SmallDisk, Stack, StackError};
+
+/// Far more than a run needs; memory is taken only as it is filled.
+const DISK: SmallDisk = SmallDisk { part: Part::ClickHouse, bytes: 3 << 30 };
 
 fn main() -> ExitCode {
     let outage = std::env::args().nth(1).is_some_and(|word| word == "outage");
@@ -43,15 +46,16 @@ fn chaos() -> Result<bool> {
     let began = Instant::now();
     let say = move |line: &str| tell(began, line);
     let stack = stack(say)?;
-    let folder = folder();
-    // Dropped in the reverse order: the engine first, then what is under it.
-    let disk = Disk::under(&folder);
-    if let Err(error) = &disk {
-        println!("chaos: no disk of its own under ClickHouse, so none is full: {error}");
-    }
     let down = Down(&stack);
-    stack.up().context("starting the parts")?;
-    let report = run(&stack, disk.as_ref().ok(), budget, &say);
+    match stack.clone().with_small_disks(&[DISK]).up() {
+        Err(error @ StackError::MountDenied(_)) => {
+            println!("chaos: no disk will be full: {error}");
+            stack.up()
+        }
+        up => up,
+    }
+    .context("starting the parts")?;
+    let report = run(&stack, budget, &say);
     println!("{report}");
     let versions = versions(&stack, seed, &say);
     println!("{versions}");
@@ -89,8 +93,9 @@ fn stack(say: impl Fn(&str) + Send + Sync + 'static) -> Result<Stack> {
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {
         // A run that was killed may have left its parts behind.
-        Stack::open(&folder, Cache::shared()?, choice)?.down().context("the last run's parts")?;
-        Disk::clear(&folder);
+        let last = Stack::open(&folder, Cache::shared()?, choice)?;
+        last.down().context("the last run's parts")?;
+        last.drop_disks().context("the last run's disk")?;
         std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
     }
     Ok(Stack::open(&folder, Cache::shared()?, choice)?.reporting(say))
@@ -101,7 +106,7 @@ struct Down<'s>(&'s Stack);
 
 impl Drop for Down<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.down() {
+        if let Err(error) = self.0.down().and_then(|_| self.0.drop_disks()) {
             eprintln!("chaos: stopping the parts: {error}");
         }
     }

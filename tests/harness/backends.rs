@@ -13,7 +13,7 @@ const START: &str = "start the backends and the tests with `make test`, or with 
 /// The stack's addresses and users, as `stack env` prints them.
 #[derive(Debug, Clone)]
 pub struct Backends {
-    /// `host:port` of the broker.
+    /// `host:port` of each broker, a comma between two.
     pub kafka: String,
     /// Base URL of the schema registry.
     pub registry: String,
@@ -36,7 +36,8 @@ impl Backends {
         let backends = Self::of(|name| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {START}"))
         });
-        for url in [&backends.kafka, &backends.registry, &backends.clickhouse] {
+        let others = [backends.registry.as_str(), &backends.clickhouse];
+        for url in backends.kafka.split(',').chain(others) {
             let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
             let knock = || {
                 let address = host.to_socket_addrs().ok()?.next()?;

@@ -12,7 +12,6 @@
 
 mod broker;
 mod dice;
-mod disk;
 mod fleet;
 mod generator;
 mod kind;
@@ -29,7 +28,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stack::{RegistryDoor, Stack};
+use stack::{Part, RegistryDoor, Stack};
 
 use self::broker::{Broker, DeadLetters};
 pub use self::dice::Dice;
@@ -44,7 +43,6 @@ use crate::backends::Backends;
 use crate::fault::Proxy;
 use crate::world::World;
 
-pub use self::disk::Disk;
 pub use self::kind::Kind;
 pub use self::report::{Outcome, Report};
 pub use self::versions::{Versions, versions};
@@ -73,27 +71,22 @@ pub struct Budget {
     pub settle_seconds: u64,
 }
 
-/// Runs on `stack`, which must be up, and leaves it up. `disk` is under its ClickHouse; without
-/// one, it is never full.
+/// Runs on `stack`, which must be up, and leaves it up. Where its ClickHouse stands on no small
+/// disk, that is never full.
 ///
 /// # Panics
 /// When something that should work does not: a process that does not start, a wait without end.
-pub fn run(stack: &Stack, disk: Option<&Disk>, budget: Budget, say: Say<'_>) -> Report {
+pub fn run(stack: &Stack, budget: Budget, say: Say<'_>) -> Report {
     let mut world = World::on(Backends::on(stack), "chaos");
     world.setup();
-    let report = on_world(&world, (stack, disk), budget, say);
+    let report = on_world(&world, stack, budget, say);
     if !report.good() {
         say(&format!("logs of the processors: {}", world.keep_folder().display()));
     }
     report
 }
 
-fn on_world(
-    world: &World,
-    (stack, disk): (&Stack, Option<&Disk>),
-    budget: Budget,
-    say: Say<'_>,
-) -> Report {
+fn on_world(world: &World, stack: &Stack, budget: Budget, say: Say<'_>) -> Report {
     let began = Instant::now();
     let partitions = PARTITIONS.unsigned_abs();
     let ledger = Arc::new(Ledger::new(partitions as usize));
@@ -110,7 +103,6 @@ fn on_world(
         stack,
         proxy: &proxy,
         door: &door,
-        disk,
         ledger: &ledger,
         fleet: Fleet::of(world, &proxy, &door, budget.seed, say),
         broker,
@@ -161,7 +153,8 @@ fn rage(
     report: &mut Report,
     say: Say<'_>,
 ) {
-    let without = if storm.disk.is_some() { Vec::new() } else { vec![Kind::DiskFull] };
+    let small = storm.stack.disk_room(Part::ClickHouse).is_some();
+    let without = if small { Vec::new() } else { vec![Kind::DiskFull] };
     let mut deck = kind::Deck::new(budget.seed, without);
     while progress.observed() < budget.faults && !progress.late() {
         let (kind, began) = (budget.only.unwrap_or_else(|| deck.draw()), Instant::now());

@@ -54,11 +54,22 @@ impl Logged {
     }
 }
 
-/// A broker.
+/// A broker, or a cluster.
 #[derive(Debug, Clone)]
 pub struct Kafka {
-    /// `host:port`.
+    /// `host:port`, or several with commas.
     pub brokers: String,
+}
+
+/// Where a partition's copies are: numbers of brokers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copies {
+    /// Who leads.
+    pub leader: i32,
+    /// Who is to have one.
+    pub all: Vec<i32>,
+    /// Who has all that the leader has.
+    pub in_sync: Vec<i32>,
 }
 
 impl Kafka {
@@ -146,6 +157,22 @@ impl Kafka {
                 (partition, consumer.fetch_watermarks(topic, partition, WAIT).expect("bounds"))
             })
             .collect()
+    }
+
+    /// Where the copies of each partition are.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub fn copies(&self, topic: &str) -> Result<Vec<Copies>, KafkaError> {
+        let consumer = self.consumer("clicktrail-tests-reader");
+        let metadata = consumer.fetch_metadata(Some(topic), WAIT)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let copies = partitions.map(|partition| Copies {
+            leader: partition.leader(),
+            all: partition.replicas().to_vec(),
+            in_sync: partition.isr().to_vec(),
+        });
+        Ok(copies.collect())
     }
 
     /// How many records the topic holds.

@@ -28,7 +28,7 @@ pub use child::{Child, Exit, Summary};
 pub use collector::{Collector, Span};
 pub use fault::Proxy;
 pub use grafana::View;
-pub use kafka::{Kafka, Logged, Raw};
+pub use kafka::{Copies, Kafka, Logged, Raw};
 pub use own::{OwnPostgres, OwnStack};
 pub use ports::{closed_port, free_port};
 pub use rustix::process::Signal;

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
 
-use stack::{Cache, Interrupt, Part, PortChoice, Postgres, Stack};
+use stack::{Brokers, Cache, Interrupt, Part, PortChoice, Postgres, SmallDisk, Stack, StackError};
 use tempfile::TempDir;
 
 /// A running stack in a folder of its own; both go when it goes.
@@ -29,14 +29,50 @@ impl OwnStack {
     /// # Panics
     /// When one does not start.
     pub fn of(parts: &[Part]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let choice = PortChoice { auto: true, ..PortChoice::default() };
-        let cache = Cache::shared().expect("there is a place for downloads");
-        let stack = Stack::open(folder.path(), cache, choice).expect("a stack can be opened");
+        Self::by(PortChoice::default(), parts)
+    }
+
+    /// As [`OwnStack::up`], with three brokers.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn with_three_brokers() -> Self {
+        let choice = PortChoice { brokers: Some(Brokers::Three), ..PortChoice::default() };
+        Self::by(choice, &Part::ALL)
+    }
+
+    /// Starts some parts on small disks, all of them with their data on one.
+    ///
+    /// # Errors
+    /// Why none can be made: it takes the right to mount.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub fn on_small_disks(disks: &[SmallDisk]) -> Result<Self, StackError> {
+        let own = Self::open(PortChoice::default(), disks);
+        let parts: Vec<Part> = disks.iter().map(|disk| disk.part).collect();
+        match own.stack.up_parts(&parts) {
+            Err(error @ StackError::MountDenied(_)) => Err(error),
+            up => {
+                up.expect("the parts start");
+                Ok(own)
+            }
+        }
+    }
+
+    fn by(choice: PortChoice, parts: &[Part]) -> Self {
         // Taken down also when a part does not start.
-        let own = Self { stack, _folder: folder };
+        let own = Self::open(choice, &[]);
         own.stack.up_parts(parts).expect("the parts start");
         own
+    }
+
+    fn open(choice: PortChoice, disks: &[SmallDisk]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let choice = PortChoice { auto: true, ..choice };
+        let cache = Cache::shared().expect("there is a place for downloads");
+        let stack = Stack::open(folder.path(), cache, choice).expect("a stack can be opened");
+        Self { stack: stack.with_small_disks(disks), _folder: folder }
     }
 }
 
@@ -49,7 +85,7 @@ impl Deref for OwnStack {
 
 impl Drop for OwnStack {
     fn drop(&mut self) {
-        self.stack.down().ok();
+        self.stack.down().and_then(|_| self.stack.drop_disks()).ok();
     }
 }
 

@@ -136,7 +136,7 @@ impl World {
     /// Starts `processors setup`.
     pub fn start_setup(&self) -> Child {
         let mut command = self.command("processors", &[]);
-        command.args(["setup", "--partitions", PARTITIONS, "--replication", "1"]);
+        command.args(["setup", "--partitions", PARTITIONS]);
         self.start(command)
     }
 

@@ -9,7 +9,7 @@ const SHORT: Budget =
 
 #[test]
 fn whatever_breaks_no_click_is_lost_or_counted_twice_at_any_moment() {
-    let report = run(&OwnStack::up(), None, SHORT, &|line| println!("{line}"));
+    let report = run(&OwnStack::up(), SHORT, &|line| println!("{line}"));
     println!("{report}");
     assert!(report.good(), "{report}");
     assert!(report.observed() >= 2, "{report}");

@@ -6,6 +6,7 @@
 mod arrivals;
 mod audit;
 mod breaker;
+mod brokers;
 mod chaos;
 mod clients;
 mod collector;
@@ -14,6 +15,7 @@ mod dashboards;
 mod dead_letter;
 mod delivery;
 mod deploy;
+mod disks;
 mod durability;
 mod front;
 mod fuzz;

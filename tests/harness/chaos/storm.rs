@@ -8,7 +8,6 @@ use stack::{Part, RegistryDoor, RegistryFault, Stack};
 
 use super::broker::Broker;
 use super::dice::Dice;
-use super::disk::Disk;
 use super::fleet::Fleet;
 use super::kind::Kind;
 use super::ledger::Ledger;
@@ -34,7 +33,6 @@ pub(super) struct Storm<'w> {
     pub stack: &'w Stack,
     pub proxy: &'w Proxy,
     pub door: &'w RegistryDoor,
-    pub disk: Option<&'w Disk>,
     pub ledger: &'w Ledger,
     pub fleet: Fleet<'w>,
     pub broker: Broker,
@@ -288,22 +286,21 @@ impl Storm<'_> {
     /// meanwhile: one that runs out of room leaves a part that cannot be read (the engine's own
     /// fault, seen with 26.7.2.1), for which only a replay helps.
     fn disk_full(&mut self) -> bool {
-        let Some(disk) = self.disk else { return false };
         let stopped = self.table.ask("SYSTEM STOP MERGES click_versions".to_owned()).is_ok();
         let merges = "SELECT count() FROM system.merges WHERE database = currentDatabase()";
         let still = within(EFFECT, || self.table.numbers(merges.to_owned()) == Ok(vec![0]));
-        let observed = stopped && still && self.fill(disk);
+        let observed = stopped && still && self.fill();
         self.table.ask("SYSTEM START MERGES click_versions".to_owned()).is_ok() && observed
     }
 
-    fn fill(&mut self, disk: &Disk) -> bool {
+    fn fill(&mut self) -> bool {
         let work = self.work();
         let before = self.fleet.sum(REFUSED);
-        let full = disk.fill();
+        let full = self.stack.fill_disk(Part::ClickHouse).is_ok();
         let refused = within(EFFECT, || self.fleet.sum(REFUSED) > before);
         self.linger(3000);
         self.kill_too();
-        disk.free();
+        self.stack.free_disk(Part::ClickHouse).expect("a disk can be freed");
         let rows = self.fleet.sum(ROWS);
         let again = within(EFFECT, || self.fleet.sum(ROWS) > rows);
         full && refused && work && again
