@@ -28,6 +28,7 @@ mod model;
 mod outbox;
 mod positions;
 mod privacy;
+mod progress;
 mod protocol;
 mod redirect;
 mod relay_steps;

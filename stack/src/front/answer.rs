@@ -256,7 +256,7 @@ impl Manner {
         self.own.sign(&mut response);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format::content_type(&self.format)));
-        let summary = summary(counts, self.began.elapsed());
+        let summary = summary(counts, 0, self.began.elapsed());
         let texts = [
             ("X-ClickHouse-Query-Id", Some(&self.query_id)),
             ("X-ClickHouse-Format", Some(&self.format)),
@@ -276,10 +276,10 @@ impl Manner {
     }
 }
 
-/// ClickHouse's own words for how much a query did.
-fn summary(counts: Counts, elapsed: Duration) -> String {
+/// ClickHouse's own words for how much a query did, and how many rows it has to read, or 0.
+pub(super) fn summary(counts: Counts, total: u64, elapsed: Duration) -> String {
     format!(
-        r#"{{"read_rows":"{}","read_bytes":"{}","written_rows":"{}","written_bytes":"{}","total_rows_to_read":"0","result_rows":"{}","result_bytes":"{}","elapsed_ns":"{}"}}"#,
+        r#"{{"read_rows":"{}","read_bytes":"{}","written_rows":"{}","written_bytes":"{}","total_rows_to_read":"{total}","result_rows":"{}","result_bytes":"{}","elapsed_ns":"{}"}}"#,
         counts.rows_read,
         counts.bytes_read,
         counts.rows_written,

@@ -14,9 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
@@ -28,11 +28,13 @@ use super::answer::{Answer, AnswerBody, Manner, Own, Packing, refusal};
 use super::auth::{User, authenticate};
 use super::body::{Fault, Upload};
 use super::coding::Coding;
+use super::early::{Early, Socket};
 use super::engine::{Engine, EngineError};
 use super::errors::Exception;
 use super::faults::{self, Applied, Cut, Faults};
 use super::form::{self, boundary};
 use super::leash::Leash;
+use super::progress;
 use super::query::{Query, Text};
 use super::request::Request;
 use super::running::{Run, Running};
@@ -172,11 +174,12 @@ async fn accept(listener: TcpListener, front: &Arc<Front>, shutdown: impl Future
             }
         };
         stream.set_nodelay(true).ok();
-        let front = Arc::clone(front);
-        let service = service_fn(move |request| serve(Arc::clone(&front), request));
+        let (front, socket) = (Arc::clone(front), Socket::new(stream));
+        let early = socket.early();
+        let service = service_fn(move |request| serve(Arc::clone(&front), early.clone(), request));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(socket), service);
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             if let Err(error) = connection.await {
@@ -193,6 +196,7 @@ async fn accept(listener: TcpListener, front: &Arc<Front>, shutdown: impl Future
 
 async fn serve(
     front: Arc<Front>,
+    early: Early,
     request: hyper::Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Cut> {
     let (parts, body) = request.into_parts();
@@ -216,7 +220,12 @@ async fn serve(
                 |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
             let content_type = header(CONTENT_TYPE).to_owned();
             match Coding::of_body(header(CONTENT_ENCODING)) {
-                Ok(coding) => Arc::clone(&front).query(asked, (content_type, coding), body).await,
+                Ok(coding) => {
+                    // HTTP/1.0 has another status line, and "100 Continue" would come in between.
+                    let may = parts.version == Version::HTTP_11 && header(EXPECT).is_empty();
+                    let early = may.then_some(&early);
+                    Arc::clone(&front).query(asked, (content_type, coding), body, early).await
+                }
                 Err(exception) => front.refuse(&exception, ""),
             }
         }
@@ -269,7 +278,9 @@ impl Front {
         asked: Request,
         (content_type, coding): (String, Option<Coding>),
         body: Incoming,
+        early: Option<&Early>,
     ) -> Response<AnswerBody> {
+        let telling = early.zip(progress::interval(&asked));
         let query_id = asked.query_id.clone().unwrap_or_else(random_id);
         let user = match authenticate(&self.users, &asked.credentials) {
             Ok(user) => user.clone(),
@@ -299,7 +310,11 @@ impl Front {
             front.work(work, upload, head);
             drop(turn);
         });
-        let answer = answered.await.unwrap_or_else(|_| {
+        let answered = match telling {
+            Some(telling) => progress::tell(&self, &query_id, telling, answered).await,
+            None => answered.await,
+        };
+        let mut answer = answered.unwrap_or_else(|_| {
             // The client broke off, or the thread panicked; only the latter has a listener.
             let exception = Exception::new(
                 1001,
@@ -308,6 +323,10 @@ impl Front {
             );
             self.refuse(&exception, &query_id)
         });
+        if early.is_some_and(Early::has_begun) {
+            // It was said already; the header with the exception's code says otherwise.
+            *answer.status_mut() = StatusCode::OK;
+        }
         let (head, body) = answer.into_parts();
         let body = match body {
             Either::Right(mut download) => {
