@@ -345,7 +345,9 @@ impl Stack {
     /// # Errors
     /// As [`Stack::kill`].
     pub fn crash_engine(&self) -> Result<(), StackError> {
-        self.slot(Part::ClickHouse).crash_worker()
+        self.slot(Part::ClickHouse).crash_worker()?;
+        (self.report)("clickhouse: its engine has ended");
+        Ok(())
     }
 
     /// Stops a part if it runs, starts it again on its ports and waits until it answers.

@@ -172,7 +172,7 @@ const PARAMETERS: [&str; 26] = [
     "no_such_setting=1",
     "enable_http_compression=0",
     "http_zlib_compression_level=99",
-    "send_progress_in_http_headers=1",
+    "send_progress_in_http_headers=1&http_headers_progress_interval_ms=10",
     "readonly=1",
     "user=nobody",
     "a_structure=n+UInt8",
