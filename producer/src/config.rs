@@ -158,6 +158,9 @@ pub struct ServeArgs {
     /// Most connections at once
     #[arg(long, env = "CLICKTRAIL_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
+    /// Threads that answer visitors; without it, one for each core
+    #[arg(long, env = "CLICKTRAIL_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Which clicks are lost when the outbox is full: the newest, or those that wait longest, a
     /// sixteenth of it at a time. Either way each is counted
     #[arg(long, env = "CLICKTRAIL_OUTBOX_FULL", default_value = "newest", value_name = "WHICH")]

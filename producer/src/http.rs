@@ -1,7 +1,7 @@
 //! The public port: accepts connections, reads requests, hands them to redirector and collector.
 //!
-//! There is a thread for each core, and a connection stays where it was put: threads that take work
-//! from each other spend more on waking each other than on a redirect. Limits stand here: bytes of a head, time to send one and to take an answer, connections at once.
+//! A connection stays on the thread where it was put: threads that take work from each other spend
+//! more on waking each other than on a redirect. Limits stand here: bytes of a head, time to send one and to take an answer, connections at once.
 //! It knows HTTP and sockets; what an answer is, it does not.
 
 mod patient;
@@ -43,6 +43,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What the port allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Threads that serve; a connection stays on one.
+    pub threads: usize,
     /// Connections at once; more wait in the system's backlog.
     pub connections_max: usize,
     /// Most bytes of a request's head, at least 8 KiB; a longer one is answered 431.
@@ -82,7 +84,7 @@ pub async fn run<S: ClickSink>(
     metrics.connections_bound.set(i64::try_from(limits.connections_max).unwrap_or(i64::MAX));
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let (mut threads, mut doors) = (JoinSet::new(), Vec::new());
-    for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+    for _ in 0..limits.threads {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (door, arrivals) = unbounded_channel();
         let services = Arc::clone(&services);

@@ -7,10 +7,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 
-/// Threads of the closed loop, and connections of each.
-const THREADS: usize = 2;
-const LINES: usize = 16;
+/// Connections of the closed loop.
+const LINES: usize = 32;
 /// Connections of the open loop, each with a thread: at most so many visits overlap.
 const CALLERS: u32 = 64;
 /// Longest wait for an answer.
@@ -74,20 +75,38 @@ fn whole(bytes: &[u8]) -> Result<Option<usize>> {
 /// Never.
 pub fn closed(host: &str, window: Duration) -> Result<u64> {
     let until = Instant::now() + window;
-    let one = || -> Result<u64> {
-        let mut lines: Vec<_> = (0..LINES).map(|_| Line::open(host)).collect::<Result<_>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // On one thread, which never waits for one connection while another has something to say.
+    runtime.block_on(async {
+        let mut lines = JoinSet::new();
+        for _ in 0..LINES {
+            lines.spawn(visits(host.to_owned(), until));
+        }
         let mut answers = 0;
-        while Instant::now() < until {
-            lines.iter_mut().try_for_each(Line::ask)?;
-            lines.iter_mut().try_for_each(Line::hear)?;
-            answers += lines.len() as u64;
+        while let Some(line) = lines.join_next().await {
+            answers += line.expect("a loader does not panic")?;
         }
         Ok(answers)
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a loader does not panic")).sum()
     })
+}
+
+/// One connection of the closed loop.
+async fn visits(host: String, until: Instant) -> Result<u64> {
+    let mut stream = tokio::net::TcpStream::connect(&host).await.with_context(|| host.clone())?;
+    stream.set_nodelay(true)?;
+    let (mut bytes, mut answers) = (Vec::with_capacity(4096), 0);
+    while Instant::now() < until {
+        stream.write_all(REQUEST).await?;
+        let length = loop {
+            if let Some(length) = whole(&bytes)? {
+                break length;
+            }
+            ensure!(stream.read_buf(&mut bytes).await? > 0, "a connection was closed");
+        };
+        bytes.drain(..length);
+        answers += 1;
+    }
+    Ok(answers)
 }
 
 /// Visits at a steady rate for a while, however long an answer takes: the 99th percentile of the

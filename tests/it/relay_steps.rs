@@ -64,7 +64,8 @@ fn killed_at_each_call(world: &World, place: &str) {
     }
     println!("{left:?}");
     assert!(left.none < 4, "{left:?}");
-    assert!(left.unpublished > 3 && left.published_and_waiting > 3 && left.done > 0, "{left:?}");
+    // After the commit there is often no call left to die at.
+    assert!(left.unpublished > 3 && left.published_and_waiting > 3, "{left:?}");
 
     let mut host = started(world, place, &mut store);
     host.stop().expect_code(0);

@@ -97,7 +97,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     redirector.set_links(Arc::clone(&links.table));
     let collector = collector(args, &delivery.outbox, &keys, &metrics)?;
     let public = listen(public, args.listen)?;
-    let limits = args.public.limits(args.connections, DRAIN);
+    let limits = args.public.limits((args.connections, args.threads), DRAIN);
     let services =
         Services { redirector: Arc::clone(&redirector), collector, metrics: metrics.clone() };
     let mut port = JoinSet::new();

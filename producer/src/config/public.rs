@@ -151,9 +151,15 @@ impl PublicArgs {
         Edge { proxies, privacy, keys: Some(keys), unknown }
     }
 
-    /// Limits of connections; at most so many at once.
-    pub fn limits(&self, connections_max: u32, drain: Duration) -> http::Limits {
+    /// Limits of connections; at most so many at once, on so many threads.
+    pub fn limits(
+        &self,
+        (connections_max, threads): (u32, Option<u16>),
+        drain: Duration,
+    ) -> http::Limits {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         http::Limits {
+            threads: threads.map_or_else(cores, usize::from),
             connections_max: connections_max as usize,
             head_bytes: self.head_bytes as usize,
             head: Duration::from_secs(self.head_seconds.into()),

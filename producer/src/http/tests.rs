@@ -43,6 +43,7 @@ impl ClickSink for Script {
 
 fn limits() -> Limits {
     Limits {
+        threads: 2,
         connections_max: 4,
         head_bytes: 16 * 1024,
         head: Duration::from_secs(15),
