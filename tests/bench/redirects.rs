@@ -6,12 +6,14 @@
 mod nginx;
 mod pairs;
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Backends, Child, World, free_port, get, loader, metric, program, until};
+use harness::{Backends, Child, World, free_port, get, loader, metric, root, until};
 use stack::{Part, Stack};
 
 use super::plan::Plan;
@@ -34,7 +36,7 @@ const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source
 const LOAD: f64 = 0.3;
 /// A delay that grows by more falls short.
 const RATIO_MAX: f64 = 1.05;
-const SYNC_DELAY_US: u32 = 500_000;
+const SYNC_DELAY_US: &str = "500000";
 /// Until everything that waits is delivered.
 const DRAIN: Duration = Duration::from_secs(600);
 
@@ -46,26 +48,13 @@ struct Producer {
 }
 
 impl Producer {
-    /// Starts one with these links, below `strace` where its arguments are given.
-    fn start(world: &World, links: &str, strace: &[&str]) -> Result<Self> {
+    /// Starts one with these links, and beside its own variables these.
+    fn start(world: &World, links: &str, variables: &[(&str, &OsStr)]) -> Result<Self> {
         let (public, admin) = (free_port(), free_port());
         let file = world.folder().join(format!("links-{}.jsonl", public.port()));
         std::fs::write(&file, links)?;
-        let own = world.command("producer", &[]);
-        let mut command = match strace {
-            [] => Command::new(program("producer")),
-            arguments => {
-                let mut command = Command::new("strace");
-                command.args(arguments).arg(program("producer"));
-                command
-            }
-        };
-        for (name, value) in own.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let mut command = world.command("producer", &[]);
+        command.envs(variables.iter().copied());
         let outbox = world.folder().join(format!("outbox-{}", public.port()));
         command
             .args(["serve", "--node", "bench", "--links"])
@@ -221,23 +210,23 @@ fn broker_down(
     Ok(())
 }
 
-/// Two producers that are traced alike, and the syncs of one delayed.
+/// Two producers alike, but that the syncs of one are late.
 fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()> {
-    let found = Command::new("strace").arg("-V").output();
-    ensure!(found.is_ok(), "strace is not installed: run ./prerequisites.sh");
-    let traced =
-        ["-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"];
-    let inject = format!("inject=fsync,fdatasync:delay_enter={SYNC_DELAY_US}");
-    let slow: Vec<_> = traced.iter().copied().chain(["-e", &inject]).collect();
-    let mut producers = [&traced[..], &slow]
-        .map(|arguments| Producer::start(world, LINKS, arguments))
+    let library = slow_sync(world)?;
+    let mut producers = ["0", SYNC_DELAY_US]
+        .map(|late| {
+            let variables =
+                [("LD_PRELOAD", library.as_os_str()), ("SLOW_SYNC_US", OsStr::new(late))];
+            Producer::start(world, LINKS, &variables)
+        })
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     let mut delays = Delays::default();
     for pair in 0..plan.pairs {
         for troubled in turns(pair) {
-            let host = &producers[usize::from(troubled)].host;
-            delays.add(troubled, [host, &nginx.host], rate, plan.window)?;
+            let producer = &producers[usize::from(troubled)];
+            delays.add(troubled, [&producer.host, &nginx.host], rate, plan.window)?;
+            producer.drained()?;
         }
     }
     let sum = metric(&producers[1].admin, "clicktrail_producer_outbox_sync_seconds_sum");
@@ -250,6 +239,16 @@ fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()>
     }
     println!("{}", delays.line(SLOW_DISK, rate));
     Ok(())
+}
+
+/// Builds what makes syncs late.
+fn slow_sync(world: &World) -> Result<PathBuf> {
+    let source = root().join("tests/bench/redirects/slow_sync.c");
+    let library = world.folder().join("slow_sync.so");
+    let mut command = Command::new("cc");
+    let built = command.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    ensure!(built.context("cc")?.success(), "slow_sync.c does not compile");
+    Ok(library)
 }
 
 /// Links of which memory is measured.
