@@ -25,8 +25,14 @@ pub fn read_links<T>(
     file: &Path,
     how: impl FnOnce(BufReader<File>, &str) -> Result<T, LinkError>,
 ) -> Result<T, Failure> {
-    let name = file.display().to_string();
-    let open = File::open(file).with_context(|| format!("links {name}"));
-    let reader = open.map(BufReader::new).map_err(Failure::configuration)?;
-    how(reader, &name).map_err(Failure::configuration)
+    how(open_links(file)?, &file.display().to_string()).map_err(Failure::configuration)
+}
+
+/// Opens a file of links.
+///
+/// # Errors
+/// A configuration failure that names the file.
+pub fn open_links(file: &Path) -> Result<BufReader<File>, Failure> {
+    let open = File::open(file).with_context(|| format!("links {}", file.display()));
+    open.map(BufReader::new).map_err(Failure::configuration)
 }

@@ -25,13 +25,18 @@ impl Cores {
     pub fn are_short(&mut self) -> bool {
         let due = self.last.is_none_or(|(at, _)| at.elapsed() >= EVERY);
         if due && let Some(waited) = waited() {
-            self.short = self.last.is_some_and(|(at, before)| {
-                let waited = Duration::from_micros(waited.saturating_sub(before));
-                waited.as_secs_f64() > SHORT * at.elapsed().as_secs_f64()
-            });
-            self.last = Some((Instant::now(), waited));
+            self.told(Instant::now(), waited);
         }
         self.short
+    }
+
+    /// Takes what the account says.
+    fn told(&mut self, now: Instant, waited: u64) {
+        self.short = self.last.is_some_and(|(at, before)| {
+            let waited = Duration::from_micros(waited.saturating_sub(before));
+            waited.as_secs_f64() > SHORT * (now - at).as_secs_f64()
+        });
+        self.last = Some((now, waited));
     }
 }
 
@@ -61,7 +66,16 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_short_of_cores_before_two_looks() {
-        assert!(!Cores::default().are_short());
+    fn cores_are_short_when_somebody_waited_a_quarter_of_the_time_between_two_looks() {
+        let (mut cores, began) = (Cores::default(), Instant::now());
+        let mut told = |seconds, waited| {
+            cores.told(began + Duration::from_secs(seconds), waited);
+            cores.short
+        };
+        assert!(!told(0, 9_000_000), "one look tells nothing");
+        assert!(told(2, 9_600_000));
+        assert!(!told(4, 10_000_000));
+        // The account began anew.
+        assert!(!told(6, 5));
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Facts<'a> {
         for (name, value) in &head.headers {
             let name = name.as_str();
             match name {
-                "host" => host = host.or(text(value)),
+                "host" => keep(&mut host, value),
                 "user-agent" => keep(&mut facts.user_agent, value),
                 "referer" => keep(&mut facts.referer, value),
                 "accept-language" => keep(&mut facts.accept_language, value),
@@ -114,7 +114,7 @@ pub fn parent(headers: &HeaderMap) -> Option<(TraceContext, Option<&str>)> {
     Some((parent, state))
 }
 
-/// Of headers that are sent twice the first counts.
+/// Of headers that are sent twice the first with a text counts.
 fn keep<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
     if fact.is_none() {
         *fact = text(value);
@@ -226,9 +226,12 @@ mod tests {
                 ("user-agent", b""),
                 ("user-agent", b"A"),
                 ("user-agent", b"B"),
+                ("dnt", b"0"),
+                ("dnt", b"1"),
             ],
         );
         let facts = facts(&head);
+        assert!(facts.dnt && !facts.gpc, "who asks once has asked");
         assert_eq!(facts.purpose.as_deref(), Some("preview"));
         assert_eq!(facts.user_agent.as_deref(), Some("A"));
     }

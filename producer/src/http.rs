@@ -1,8 +1,9 @@
 //! The public port: accepts connections, reads requests, hands them to redirector and collector.
 //!
 //! A connection stays on the thread where it was put: threads that take work from each other spend
-//! more on waking each other than on a redirect. Limits stand here: bytes of a head, time to send one and to take an answer, connections at once.
-//! It knows HTTP and sockets; what an answer is, it does not.
+//! more on waking each other than on a redirect. Limits stand here: bytes of a head, time to send
+//! one and to take an answer, connections at once. It knows HTTP and sockets; what an answer is, it
+//! does not.
 
 mod patient;
 #[cfg(test)]
@@ -72,7 +73,7 @@ pub struct Services<S> {
 /// open and none will offer a click.
 ///
 /// # Errors
-/// The system has no thread.
+/// The system has no thread, or one has ended before its time.
 pub async fn run<S: ClickSink>(
     listener: TcpListener,
     services: Services<S>,
@@ -97,8 +98,10 @@ pub async fn run<S: ClickSink>(
             accepted = accept(&listener, &slots, &metrics) => accepted,
         };
         match accepted {
-            // It is closed only by a panic, which took its connections.
-            Ok(arrival) => drop(door.send(arrival)),
+            Ok(arrival) => {
+                door.send(arrival)
+                    .map_err(|_| io::Error::other("a thread of the port has ended"))?;
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -3,13 +3,10 @@
 //! It talks to the store itself: that works while nothing else runs, in the same transaction as the
 //! API's, and whoever may open the store needs no token.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use crate::clock::now;
+use crate::cmd::open_links;
 use crate::config::{AddArgs, LinksAction, LinksArgs, SetArgs};
 use crate::exit::{Exit, Failure, say};
 use crate::links::{Entry, file};
@@ -110,10 +107,7 @@ fn import(store: &mut Store, path: &Path) -> Result<Exit, Failure> {
     let name = path.display().to_string();
     let entries = match name.as_str() {
         "-" => file::entries(std::io::stdin().lock(), &name),
-        _ => {
-            let open = File::open(path).with_context(|| format!("links {name}"));
-            file::entries(BufReader::new(open.map_err(Failure::configuration)?), &name)
-        }
+        _ => file::entries(open_links(path)?, &name),
     };
     let entries = entries.map_err(Failure::data)?;
     let imported = store.import(&entries, now()).map_err(failure)?;

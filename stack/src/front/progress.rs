@@ -13,7 +13,7 @@ use super::effect::Counts;
 use super::engine::Engine;
 use super::http::Front;
 use super::request::Request;
-use super::running::NAME_SETTING;
+use super::running::is_named;
 
 /// ClickHouse's own default.
 const EVERY: Duration = Duration::from_millis(100);
@@ -50,10 +50,10 @@ pub(super) async fn tell(
 
 /// `None` if the query does not run yet, or any more.
 fn ask(engine: &Engine, name: &str) -> Option<String> {
-    let name = name.replace('\\', "\\\\").replace('\'', "\\'");
     let sql = format!(
         "SELECT read_rows, read_bytes, written_rows, written_bytes, total_rows_approx, \
-         toUInt64(elapsed * 1e9) FROM system.processes WHERE Settings['{NAME_SETTING}'] = '{name}'"
+         toUInt64(elapsed * 1e9) FROM system.processes WHERE {}",
+        is_named(name)
     );
     let mut connection = engine.connect().ok()?;
     let output = connection.execute(sql.as_bytes(), "TabSeparatedRaw", &[]).ok()?;

@@ -96,8 +96,7 @@ impl Running {
     /// Tells a query to stop and waits until it has, for a while.
     pub(super) fn stop(&self, name: &str, run: &Run, engine: &Engine) {
         run.stopped.store(true, Ordering::SeqCst);
-        let name = name.replace('\\', "\\\\").replace('\'', "\\'");
-        let kill = format!("KILL QUERY WHERE Settings['{NAME_SETTING}'] = '{name}' ASYNC");
+        let kill = format!("KILL QUERY WHERE {} ASYNC", is_named(name));
         let mut left = END_WAIT;
         while !run.is_over() && !left.is_zero() {
             // Nothing of this name can begin meanwhile, so no other query is hit.
@@ -128,4 +127,10 @@ impl Drop for Turn<'_> {
         self.run.over.store(true, Ordering::SeqCst);
         queries.remove(&self.name);
     }
+}
+
+/// What is true of the query of this name in the engine's own list.
+pub(super) fn is_named(name: &str) -> String {
+    let name = name.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("Settings['{NAME_SETTING}'] = '{name}'")
 }

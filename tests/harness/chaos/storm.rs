@@ -286,6 +286,9 @@ impl Storm<'_> {
     /// meanwhile: one that runs out of room leaves a part that cannot be read (the engine's own
     /// fault, seen with 26.7.2.1), for which only a replay helps.
     fn disk_full(&mut self) -> bool {
+        if self.stack.disk_room(Part::ClickHouse).is_none() {
+            return false;
+        }
         let stopped = self.table.ask("SYSTEM STOP MERGES click_versions".to_owned()).is_ok();
         let merges = "SELECT count() FROM system.merges WHERE database = currentDatabase()";
         let still = within(EFFECT, || self.table.numbers(merges.to_owned()) == Ok(vec![0]));
