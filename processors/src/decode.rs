@@ -57,7 +57,7 @@ mod tests {
             (i64::MAX, false),
         ];
         let decoder = Decoder::new(NEWEST).unwrap();
-        let encoder = Encoder::new(SchemaId(1)).unwrap();
+        let encoder = Encoder::new(SchemaId(1));
         for (occurred_at, good) in cases {
             let mut value = Vec::new();
             let click = RawClick::new(Uuid::from_u128(1), occurred_at, "a");

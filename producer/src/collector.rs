@@ -19,7 +19,7 @@ use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::http::request;
 use hyper::{Method, Response, StatusCode};
-use schemas::EventId;
+use schemas::{EventId, datum};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -29,7 +29,6 @@ pub use token::Tokens;
 
 use crate::click::{self, ClientIp};
 use crate::clock::now;
-use crate::datum::DatumEncoder;
 use crate::day_keys::KeyRing;
 use crate::edge;
 use crate::facts;
@@ -67,8 +66,6 @@ pub struct Parts {
     pub limits: Limits,
     /// Where clicks are kept.
     pub outbox: Arc<Outbox>,
-    /// How they are written.
-    pub encoder: DatumEncoder,
     /// What they may say.
     pub privacy: Privacy,
     /// Keys for visitor ids.
@@ -214,7 +211,7 @@ impl Collector {
         trace: &Trace,
         (batch, buffer): (&mut Batch, &mut Vec<u8>),
     ) -> Result<Option<EventId>, Fault> {
-        let Parts { privacy, keys, encoder, node, metrics, .. } = &self.parts;
+        let Parts { privacy, keys, node, metrics, .. } = &self.parts;
         record.domain.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
         let key = record.key(now(), &span::random())?;
         let client_ip = record.client_ip.map(ClientIp::new);
@@ -223,8 +220,9 @@ impl Collector {
         if !edge::shield(*privacy, shielded, record.opt_out, |day| keys.fetch(day), metrics) {
             return Ok(None);
         }
-        let datum = encoder.encode(&click, buffer).map_err(|it| Fault::Encode(it.to_string()))?;
-        match batch.push(datum, trace.headers()) {
+        buffer.clear();
+        datum::write(&click, buffer).map_err(|it| Fault::Encode(it.to_string()))?;
+        match batch.push(buffer, trace.headers()) {
             true => Ok(Some(key.event_id)),
             false => Err(Fault::TooLarge),
         }

@@ -5,13 +5,17 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Version, http};
 use schemas::Method;
 
 use crate::click::ClientIp;
-use schemas::{TraceContext, tracestate_is_plain};
+use schemas::{TraceContext, headers, tracestate_is_plain};
+
+/// The trace that a request is in, and the one of its answer.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
+const TRACESTATE: HeaderName = HeaderName::from_static(headers::TRACESTATE);
 
 /// Headers that tell a prefetch or preview, the most telling first.
 const PURPOSES: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
@@ -101,11 +105,11 @@ impl<'a> Facts<'a> {
 
 /// The trace that the client is in, and its vendors' part of it.
 pub fn parent(headers: &HeaderMap) -> Option<(TraceContext, Option<&str>)> {
-    let mut parents = headers.get_all(schemas::headers::TRACEPARENT).iter();
+    let mut parents = headers.get_all(TRACEPARENT).iter();
     // Two parents are none.
     let (parent, None) = (parents.next()?, parents.next()) else { return None };
     let parent = TraceContext::parse(parent.to_str().ok()?)?;
-    let mut states = headers.get_all(schemas::headers::TRACESTATE).iter();
+    let mut states = headers.get_all(TRACESTATE).iter();
     let state = match (states.next(), states.next()) {
         (Some(state), None) => state.to_str().ok().filter(|state| tracestate_is_plain(state)),
         // A list in several headers is rare, and may be dropped.

@@ -11,8 +11,10 @@ mod tests;
 
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::future::{Ready, ready};
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use crate::collector::{self, Collector};
@@ -179,10 +182,7 @@ fn connection<S: ClickSink>(
     services: Arc<Services<S>>,
     limits: Limits,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let services = Arc::clone(&services);
-        async move { Ok::<_, Infallible>(answer(&services, request, peer).await) }
-    });
+    let service = service_fn(move |request| answer(&services, request, peer));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
@@ -190,18 +190,24 @@ fn connection<S: ClickSink>(
         .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), service)
 }
 
-async fn answer<S: ClickSink>(
+type Answered = Result<Response<Full<Bytes>>, Infallible>;
+
+/// A redirect is there at once; only a collector has something to wait for.
+fn answer<S: ClickSink>(
     services: &Services<S>,
     request: Request<Incoming>,
     peer: IpAddr,
-) -> Response<Full<Bytes>> {
+) -> Either<Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send>>> {
     let (head, body) = request.into_parts();
-    match (collector::is_asked(&head), &services.collector) {
+    let answer = match (collector::is_asked(&head), &services.collector) {
         (false, _) => services.redirector.answer(&head, peer),
-        // Apart, for it is large and a redirect is not to carry it along.
-        (true, Some(collector)) => Box::pin(Arc::clone(collector).answer(head, body)).await,
+        (true, Some(collector)) => {
+            let collector = Arc::clone(collector);
+            return Either::Right(Box::pin(async { Ok(collector.answer(head, body).await) }));
+        }
         (true, None) => collector::off(&services.metrics),
-    }
+    };
+    Either::Left(ready(Ok(answer)))
 }
 
 /// The limit that ended a connection, if one did.

@@ -27,7 +27,6 @@ pub mod nginx_json;
 
 pub mod bell;
 pub mod cores;
-pub mod datum;
 pub mod outbox;
 pub mod publish;
 pub mod registry;

@@ -13,19 +13,19 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use schemas::Outcome;
+use schemas::{Outcome, datum};
 
 use crate::click::{self, Key, Verdict};
 use crate::clock::now;
-use crate::datum::DatumEncoder;
 use crate::edge::Edge;
-use crate::facts::{self, Facts};
+use crate::facts::{self, Facts, TRACEPARENT};
 use crate::links::{Link, Links, Resolution, Status, target};
-use crate::metrics::{Metrics, OutcomeLabel};
+use crate::metrics::Metrics;
 use crate::route::{Route, route};
 use crate::sink::{ClickSink, Loss, TraceHeaders};
 use crate::span::{self, Sampling};
@@ -33,6 +33,7 @@ use crate::span::{self, Sampling};
 /// Nobody may keep the answer: a click that a cache answers is never seen.
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
+const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 /// Longest time that a cache may keep the answer of a link that says 301.
 const MOVED_SECONDS: i64 = 86_400;
 const NOT_FOUND: &str = "not found\n";
@@ -47,7 +48,6 @@ thread_local! {
 #[derive(Debug)]
 pub struct Redirector<S> {
     links: ArcSwap<Links>,
-    encoder: DatumEncoder,
     sink: S,
     metrics: Metrics,
     node: String,
@@ -58,22 +58,15 @@ pub struct Redirector<S> {
 /// An answer before it is written: what it is, and what is recorded of it.
 struct Answer<'a> {
     verdict: Verdict<'a>,
-    location: Option<&'a HeaderValue>,
     cache: HeaderValue,
     body: &'static str,
 }
 
 impl<S: ClickSink> Redirector<S> {
     /// Answers as the node of this name (1 to 256 bytes).
-    pub fn new(
-        encoder: DatumEncoder,
-        sink: S,
-        metrics: Metrics,
-        node: String,
-        sampling: Sampling,
-    ) -> Self {
+    pub fn new(sink: S, metrics: Metrics, node: String, sampling: Sampling) -> Self {
         let edge = Edge::default();
-        Self { links: ArcSwap::default(), encoder, sink, metrics, node, sampling, edge }
+        Self { links: ArcSwap::default(), sink, metrics, node, sampling, edge }
     }
 
     /// The same with what is known of clients.
@@ -102,9 +95,9 @@ impl<S: ClickSink> Redirector<S> {
             Route::Base | Route::Robots | Route::Favicon | Route::Reserved => Resolution::Unknown,
         };
         let location = location(&found, &facts);
-        let answer = decide(route, &found, location.as_ref(), now);
-        let verdict = answer.verdict;
-        let unknown = verdict.outcome == Outcome::NotFound;
+        let Answer { verdict, cache, body } = decide(route, &found, location.as_ref(), now);
+        let Verdict { outcome, status, .. } = verdict;
+        let unknown = outcome == Outcome::NotFound;
         if unknown && !self.edge.admits_unknown(&facts.client_ip, now) {
             self.metrics.limited_by("unknown_slugs");
             self.count("rate_limited", started);
@@ -128,32 +121,42 @@ impl<S: ClickSink> Redirector<S> {
         }
         if !span.is_none() {
             span.record("http.request.method", facts.method.as_str());
-            span.record("http.response.status_code", verdict.status);
+            span.record("http.response.status_code", status);
             span.record("url.path", head.uri.path());
-            span.record("clicktrail.outcome", verdict.outcome.as_str());
+            span.record("clicktrail.outcome", outcome.as_str());
             span.record("clicktrail.event_id", tracing::field::display(key.event_id));
         }
-        let response = write(answer, traceparent.as_str(), &head.method);
-        self.count(verdict.outcome.as_str(), started);
+        let mut response = answer((status, cache, body), &head.method);
+        let headers = response.headers_mut();
+        if let Ok(traceparent) = HeaderValue::from_str(traceparent.as_str()) {
+            headers.insert(TRACEPARENT, traceparent);
+        }
+        if let Some(location) = location {
+            headers.insert(LOCATION, location);
+        }
+        self.count(outcome.as_str(), started);
         response
     }
 
     fn record(&self, click: &schemas::RawClick<'_>, trace: TraceHeaders<'_>) {
         self.metrics.clicks_offered.inc();
-        RECORD.with_borrow_mut(|record| match self.encoder.encode(click, record) {
-            Ok(datum) => {
-                // The sink has counted it either way, and the visitor is not told.
-                let _offered = self.sink.offer(datum, trace);
-            }
-            Err(error) => {
-                self.metrics.lost(Loss::Encode);
-                tracing::error!(code = Loss::Encode.code(), %error, "click cannot be written");
+        RECORD.with_borrow_mut(|record| {
+            record.clear();
+            match datum::write(click, record) {
+                Ok(()) => {
+                    // The sink has counted it either way, and the visitor is not told.
+                    let _offered = self.sink.offer(record, trace);
+                }
+                Err(error) => {
+                    self.metrics.lost(Loss::Encode);
+                    tracing::error!(code = Loss::Encode.code(), %error, "click cannot be written");
+                }
             }
         });
     }
 
     fn count(&self, outcome: &'static str, started: Instant) {
-        self.metrics.requests.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.request(outcome);
         self.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
     }
 }
@@ -173,11 +176,11 @@ fn decide<'a>(
 ) -> Answer<'a> {
     let plain = |outcome, status: StatusCode, cache, body| {
         let verdict = Verdict { outcome, status: status.as_u16(), link: None, target: None };
-        Answer { verdict, location: None, cache, body }
+        Answer { verdict, cache, body }
     };
     let of_link = |outcome, status: StatusCode, link, body| {
         let verdict = Verdict { outcome, status: status.as_u16(), link: Some(link), target: None };
-        Answer { verdict, location: None, cache: NO_STORE, body }
+        Answer { verdict, cache: NO_STORE, body }
     };
     match route {
         Route::Base => plain(Outcome::BaseUrl, StatusCode::OK, NO_STORE, "a link service\n"),
@@ -224,30 +227,26 @@ fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> Answer
         link: Some(link),
         target: location.to_str().ok().or(Some(link.target())),
     };
-    Answer { verdict, location: Some(location), cache, body: "" }
+    Answer { verdict, cache, body: "" }
 }
 
-fn write(answer: Answer<'_>, traceparent: &str, method: &Method) -> Response<Full<Bytes>> {
-    let body = if *method == Method::HEAD { "" } else { answer.body };
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
-    let verdict = answer.verdict;
+fn answer(
+    (status, cache, body): (u16, HeaderValue, &'static str),
+    method: &Method,
+) -> Response<Full<Bytes>> {
+    let sent = if *method == Method::HEAD { "" } else { body };
+    let mut response = Response::new(Full::new(Bytes::from_static(sent.as_bytes())));
     *response.status_mut() =
-        StatusCode::from_u16(verdict.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, answer.cache);
-    headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
+    headers.insert(CACHE_CONTROL, cache);
+    headers.insert(ROBOTS_TAG, HeaderValue::from_static("noindex"));
     // Of HEAD too: the length that GET would have.
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
-    if !answer.body.is_empty() {
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if !body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
-    if let Ok(traceparent) = HeaderValue::from_str(traceparent) {
-        headers.insert(schemas::headers::TRACEPARENT, traceparent);
-    }
-    if let Some(location) = answer.location {
-        headers.insert(LOCATION, location.clone());
-    }
-    if verdict.status == StatusCode::SERVICE_UNAVAILABLE {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response

@@ -3,7 +3,7 @@
 //! Fields stand in the order of the newest schema, whose `doc`s say what each
 //! one means. A new field takes `#[serde(default)]` equal to its Avro default.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -11,10 +11,10 @@ use uuid::Uuid;
 pub type EventId = Uuid;
 
 /// One request as the edge saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct RawClick<'a> {
     /// Key fact: minted once, never changed.
-    #[serde(with = "event_id")]
+    #[serde(deserialize_with = "event_id::deserialize")]
     pub event_id: EventId,
     /// Key fact: microseconds since 1970, UTC.
     pub occurred_at: i64,
@@ -57,13 +57,13 @@ pub struct RawClick<'a> {
     #[serde(default)]
     pub http_version: Option<&'a str>,
     /// 4 or 16 bytes in network order.
-    #[serde(borrow, default, with = "serde_bytes")]
+    #[serde(borrow, default, deserialize_with = "serde_bytes::deserialize")]
     pub client_ip: Option<&'a [u8]>,
     /// How much of the address the record may carry.
     #[serde(default)]
     pub client_ip_policy: ClientIpPolicy,
     /// Keyed hash made at the edge, big-endian.
-    #[serde(default, with = "serde_bytes")]
+    #[serde(default, deserialize_with = "serde_bytes::deserialize")]
     pub visitor_id: Option<[u8; 8]>,
     /// A privacy rule removed what identifies the visitor.
     #[serde(default)]
@@ -187,7 +187,7 @@ impl<'a> RawClick<'a> {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $first:ident = $first_word:literal $(, $variant:ident = $word:literal)* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
         pub enum $name {
             $(
                 #[doc = concat!("`", $word, "`")]
@@ -206,6 +206,14 @@ macro_rules! words {
                 match self {
                     $(Self::$variant => $word,)*
                     Self::$first => $first_word,
+                }
+            }
+
+            /// Where the symbol stands in the schema: the first is declared last, for serde.
+            pub(crate) fn index(self) -> i64 {
+                match self {
+                    Self::$first => 0,
+                    other => other as i64 + 1,
                 }
             }
         }
@@ -245,12 +253,8 @@ words! {
 }
 
 mod event_id {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer};
     use uuid::Uuid;
-
-    pub(super) fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(id.as_bytes())
-    }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,

@@ -1,16 +1,15 @@
 //! Bytes to click and back, by the schema that the bytes were written with.
 //!
-//! `serde_avro_fast` does the work because it borrows from the record and,
-//! unlike others, refuses a record that is cut short; that nothing may follow
-//! the datum is checked here, because no Avro decoder checks it.
+//! `serde_avro_fast` reads because it borrows from the record and, unlike others, refuses a record
+//! that is cut short; that nothing may follow the datum is checked here, because no Avro decoder
+//! checks it.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::{DeserializerState, read::SliceRead};
-use serde_avro_fast::ser::{SerializerConfig, SerializerState};
 use thiserror::Error;
 
-use crate::{Contract, NEWEST, RawClick, SchemaId, frame};
+use crate::{Contract, RawClick, SchemaId, datum, frame};
 
 /// Why a datum is not a click.
 #[derive(Debug, Error)]
@@ -24,17 +23,6 @@ pub enum DecodeError {
     /// The types fit, a promise of the schema is broken.
     #[error(transparent)]
     Contract(#[from] Contract),
-}
-
-/// Why a schema or click cannot be written.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct EncodeError(String);
-
-impl EncodeError {
-    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
-    }
 }
 
 /// Reads clicks of one writer's schema. Make one for each schema id and keep it.
@@ -76,31 +64,21 @@ pub(crate) fn remaining(mut reader: SliceRead<'_>) -> usize {
 }
 
 /// Writes clicks by the newest schema.
-#[derive(Debug)]
-pub struct Encoder {
-    schema: Schema,
-    id: SchemaId,
-}
+#[derive(Debug, Clone, Copy)]
+pub struct Encoder(SchemaId);
 
 impl Encoder {
-    /// An encoder that frames with the id which the registry gave [`NEWEST`].
-    ///
-    /// # Errors
-    /// Only when the released schema itself does not parse.
-    pub fn new(id: SchemaId) -> Result<Self, EncodeError> {
-        let schema = NEWEST.parse().map_err(|error| EncodeError(format!("{error}")))?;
-        Ok(Self { schema, id })
+    /// An encoder that frames with the id which the registry gave [`crate::NEWEST`].
+    pub fn new(id: SchemaId) -> Self {
+        Self(id)
     }
 
     /// Writes the framed click into `buffer`, replacing what was there.
     ///
     /// # Errors
     /// A click that breaks its [`Contract`]; nothing of it may be sent.
-    pub fn encode(&self, click: &RawClick<'_>, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
-        click.check().map_err(|error| EncodeError(error.to_string()))?;
-        frame(self.id, buffer);
-        let mut config = SerializerConfig::new(&self.schema);
-        let mut state = SerializerState::from_writer(buffer, &mut config);
-        click.serialize(state.serializer()).map_err(|error| EncodeError(error.to_string()))
+    pub fn encode(self, click: &RawClick<'_>, buffer: &mut Vec<u8>) -> Result<(), Contract> {
+        frame(self.0, buffer);
+        datum::write(click, buffer)
     }
 }

@@ -6,6 +6,7 @@
 mod click;
 mod codec;
 pub mod compat;
+pub mod datum;
 mod example;
 mod frame;
 pub mod headers;
@@ -14,10 +15,10 @@ mod topic;
 mod trace;
 
 pub use click::{ClientIpPolicy, Contract, EventId, Method, Origin, Outcome, RawClick};
-pub use codec::{DecodeError, Decoder, EncodeError, Encoder};
+pub use codec::{DecodeError, Decoder, Encoder};
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
-pub use link::{LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink};
+pub use link::{EncodeError, LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink};
 pub use topic::{TopicName, TopicNameError, TopicSpec};
 pub use trace::{
     TRACEPARENT_BYTES, TRACESTATE_BYTES_MAX, TraceContext, Traceparent, tracestate_is_plain,

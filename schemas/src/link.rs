@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::DeserializerState;
 use serde_avro_fast::ser::{SerializerConfig, SerializerState};
+use thiserror::Error;
 
 use crate::codec::remaining;
-use crate::{DecodeError, EncodeError, SchemaId, frame};
+use crate::{DecodeError, SchemaId, frame};
 
 /// Released versions of the schema of links, oldest first. A released file is never edited.
 pub const LINKS_RELEASED: &[(&str, &str)] =
@@ -78,6 +79,11 @@ impl LinkDecoder {
     }
 }
 
+/// Why a schema or link cannot be written.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct EncodeError(String);
+
 /// Writes links by the newest schema.
 #[derive(Debug)]
 pub struct LinkEncoder {
@@ -91,7 +97,7 @@ impl LinkEncoder {
     /// # Errors
     /// Only when the released schema itself does not parse.
     pub fn new(id: SchemaId) -> Result<Self, EncodeError> {
-        let schema = LINKS_NEWEST.parse().map_err(EncodeError::new)?;
+        let schema = LINKS_NEWEST.parse().map_err(|error| EncodeError(format!("{error}")))?;
         Ok(Self { schema, id })
     }
 
@@ -103,7 +109,7 @@ impl LinkEncoder {
         frame(self.id, buffer);
         let mut config = SerializerConfig::new(&self.schema);
         let mut state = SerializerState::from_writer(buffer, &mut config);
-        link.serialize(state.serializer()).map_err(EncodeError::new)
+        link.serialize(state.serializer()).map_err(|error| EncodeError(error.to_string()))
     }
 }
 

@@ -6,7 +6,10 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
-use schemas::{DecodeError, Decoder, Encoder, Example, NEWEST, RawClick, SchemaId, unframe};
+use schemas::{
+    ClientIpPolicy, DecodeError, Decoder, Encoder, Example, Method, NEWEST, Origin, Outcome,
+    RawClick, SchemaId, unframe,
+};
 
 fn examples() -> Vec<(String, Example)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/clicks.raw/1");
@@ -25,9 +28,31 @@ fn examples() -> Vec<(String, Example)> {
     examples
 }
 
+const ORIGINS: [Origin; 4] = [Origin::Unknown, Origin::Redirect, Origin::Import, Origin::Collector];
+const OUTCOMES: [Outcome; 11] = [
+    Outcome::Unknown,
+    Outcome::Redirected,
+    Outcome::Served,
+    Outcome::NotFound,
+    Outcome::Expired,
+    Outcome::Disabled,
+    Outcome::PasswordRequired,
+    Outcome::Blocked,
+    Outcome::Reserved,
+    Outcome::BaseUrl,
+    Outcome::Error,
+];
+const METHODS: [Method; 4] = [Method::Other, Method::Get, Method::Head, Method::Post];
+const POLICIES: [ClientIpPolicy; 4] = [
+    ClientIpPolicy::Unknown,
+    ClientIpPolicy::Full,
+    ClientIpPolicy::Truncated,
+    ClientIpPolicy::None,
+];
+
 fn encode(click: &RawClick<'_>) -> Vec<u8> {
     let mut value = Vec::new();
-    Encoder::new(SchemaId(1)).unwrap().encode(click, &mut value).unwrap();
+    Encoder::new(SchemaId(1)).encode(click, &mut value).unwrap();
     value[5..].to_vec()
 }
 
@@ -166,21 +191,41 @@ proptest! {
     }
 
     #[test]
-    fn any_click_comes_back(
-        id in 1u128.., occurred_at: i64, slug: String, agent: Option<String>,
-        status: i32, visitor: Option<[u8; 8]>, dnt: bool, latency: Option<i32>,
+    fn any_click_comes_back_and_another_library_writes_the_same_bytes(
+        (id, occurred_at, status) in (1u128.., any::<i64>(), any::<i32>()),
+        (source, slug) in any::<(String, String)>(),
+        texts in prop::array::uniform18(any::<Option<String>>()),
+        (link_version, latency_us) in any::<(Option<i64>, Option<i32>)>(),
+        (dnt, gpc, identifiers_stripped) in any::<(bool, bool, bool)>(),
+        visitor_id: Option<[u8; 8]>,
+        words in prop::array::uniform4(any::<prop::sample::Index>()),
         ip in prop_oneof![Just(None), prop::array::uniform4(0u8..).prop_map(|ip| Some(ip.to_vec())),
             prop::array::uniform16(0u8..).prop_map(|ip| Some(ip.to_vec()))],
     ) {
+        let [domain, query, link_id, target_url, scheme, http_version, user_agent, referer,
+            accept_language, purpose, sec_fetch_site, sec_fetch_mode, sec_fetch_dest, sec_ch_ua,
+            sec_ch_ua_mobile, sec_ch_ua_platform, x_requested_with, edge_country] =
+            texts.each_ref().map(Option::as_deref);
+        let [origin, outcome, method, policy] = words;
         let click = RawClick {
-            status, dnt,
-            user_agent: agent.as_deref(),
-            visitor_id: visitor,
-            latency_us: latency,
+            event_id: uuid::Uuid::from_u128(id),
+            occurred_at,
+            origin: *origin.get(&ORIGINS),
+            source: &source,
+            domain, slug: &slug, query, link_id, link_version,
+            outcome: *outcome.get(&OUTCOMES),
+            status, target_url,
+            method: *method.get(&METHODS),
+            scheme, http_version,
             client_ip: ip.as_deref(),
-            ..RawClick::new(uuid::Uuid::from_u128(id), occurred_at, &slug)
+            client_ip_policy: *policy.get(&POLICIES),
+            visitor_id, identifiers_stripped, user_agent, referer, accept_language, purpose,
+            sec_fetch_site, sec_fetch_mode, sec_fetch_dest, sec_ch_ua, sec_ch_ua_mobile,
+            sec_ch_ua_platform, x_requested_with, dnt, gpc, edge_country, latency_us,
         };
         let datum = encode(&click);
         prop_assert_eq!(decoder().decode(&datum).unwrap(), click);
+        let schema = Schema::parse_str(NEWEST).unwrap();
+        prop_assert_eq!(write(&schema, read(&schema, &datum, &schema)), datum);
     }
 }

@@ -52,7 +52,7 @@ pub fn p99_ms(world: &World, engine: &Engine) -> Result<f64> {
 /// Sends clicks at a steady rate; who and when.
 fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
     let producer = producer(world)?;
-    let encoder = Encoder::new(world.schema_id())?;
+    let encoder = Encoder::new(world.schema_id());
     let mut clicks = Clicks::new(CLICKS.into());
     let (mut value, mut sent) = (Vec::new(), Vec::new());
     let trace = TraceContext { trace_id: [1; 16], span_id: [1; 8], sampled: false };

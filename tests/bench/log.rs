@@ -33,7 +33,7 @@ pub fn producer(world: &World) -> Result<BaseProducer> {
 /// Writes the day's `all` clicks.
 pub fn write(world: &World, all: u64) -> Result<()> {
     let producer = producer(world)?;
-    let encoder = Encoder::new(world.schema_id())?;
+    let encoder = Encoder::new(world.schema_id());
     let mut clicks = Clicks::new(all);
     let mut value = Vec::new();
     for number in 0..all {

@@ -322,7 +322,7 @@ impl World {
 
     /// `count` good records for `partition`, of now.
     pub fn good(&self, partition: i32, count: usize) -> Vec<Raw> {
-        let encoder = Encoder::new(self.schema_id()).expect("the newest schema");
+        let encoder = Encoder::new(self.schema_id());
         let record = |_| {
             let mut value = Vec::new();
             let click =

@@ -132,7 +132,7 @@ fn ids_that_the_registry_does_not_know_are_asked_for_once_each() {
 /// A log of so many clicks, and a table that shows just them, without processors.
 fn many(world: &World, count: u64) {
     world.setup();
-    let encoder = Encoder::new(world.schema_id()).unwrap();
+    let encoder = Encoder::new(world.schema_id());
     let first_us = jiff::Timestamp::now().as_microsecond() - 3_600_000_000;
     let records = |numbers: std::ops::Range<u64>| -> Vec<Raw> {
         let record = |number: u64| {

@@ -76,7 +76,7 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_operators_leave_lets_it_pas
 fn records_of_another_registry_stop_the_processors_and_are_not_given_up() {
     let world = World::new("other_registry");
     world.setup();
-    let encoder = Encoder::new(SchemaId(999_999_998)).unwrap();
+    let encoder = Encoder::new(SchemaId(999_999_998));
     let now = Timestamp::now().as_microsecond();
     let records: Vec<_> = (0..STORM)
         .map(|_| {

@@ -39,7 +39,7 @@ fn begin() -> i64 {
 
 /// Every third click is a machine's, every fourth names no link, and so on.
 fn load(world: &World) {
-    let encoder = Encoder::new(world.schema_id()).unwrap();
+    let encoder = Encoder::new(world.schema_id());
     let agents = [CHROME, IPHONE, "Mozilla/5.0 (compatible; bingbot/2.0)"];
     let record = |n: i64| {
         let of = |values: &[&'static str]| values[usize::try_from(n).unwrap() % values.len()];

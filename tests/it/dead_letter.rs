@@ -16,7 +16,7 @@ fn encoded(id: SchemaId, occurred_at: i64) -> Vec<u8> {
         client_ip: Some(&[203, 0, 113, 7]),
         ..RawClick::new(Uuid::now_v7(), occurred_at, "a")
     };
-    Encoder::new(id).unwrap().encode(&click, &mut value).unwrap();
+    Encoder::new(id).encode(&click, &mut value).unwrap();
     value
 }
 

@@ -125,7 +125,7 @@ fn seen<'p>(
 
 /// One insert: a click of each day.
 fn produce(world: &World) {
-    let encoder = Encoder::new(world.schema_id()).unwrap();
+    let encoder = Encoder::new(world.schema_id());
     let now = jiff::Timestamp::now().as_microsecond();
     let record = |day| {
         let click = RawClick::new(Uuid::now_v7(), now - day * DAY_US, "a");

@@ -30,7 +30,7 @@ fn examples() -> Vec<PathBuf> {
 fn row(example: &Example, rules: &Arc<Rules>) -> String {
     let ip = example.client_ip_bytes();
     let mut value = Vec::new();
-    Encoder::new(SchemaId(1)).unwrap().encode(&example.click(ip.as_deref()), &mut value).unwrap();
+    Encoder::new(SchemaId(1)).encode(&example.click(ip.as_deref()), &mut value).unwrap();
     let (_, datum) = unframe(&value).unwrap();
     let logged_at_ms = example.occurred_at / 1000 + 20;
     let click = decode(&Decoder::new(NEWEST).unwrap(), datum, logged_at_ms).unwrap();

@@ -217,7 +217,7 @@ fn clicks(world: &World, count: u32) -> Vec<harness::Raw> {
         "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
     ];
-    let encoder = Encoder::new(world.schema_id()).unwrap();
+    let encoder = Encoder::new(world.schema_id());
     let now = jiff::Timestamp::now().as_microsecond();
     let click = |number: u32| {
         let ip = [8, 8, number.to_be_bytes()[2], number.to_be_bytes()[3]];

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use schemas::NEWEST;
+use schemas::{NEWEST, datum};
 use service::shutdown;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,6 @@ use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
 use crate::combined;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
-use crate::datum::DatumEncoder;
 use crate::day_keys::KeyRing;
 use crate::edge;
 use crate::exit::{self, Exit, Failure};
@@ -70,12 +69,10 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     .await?;
     topic.map_err(topic_failure)?;
     delivery.start()?;
-    let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
     let places = (&*args.kafka.outbox, &args.store.links_db);
     let keys = args.privacy.keys(places, &metrics).map_err(Failure::configuration)?;
     let import = Import {
         links,
-        encoder,
         keys,
         delivery,
         metrics,
@@ -123,7 +120,6 @@ struct Books {
 
 struct Import {
     links: Links,
-    encoder: DatumEncoder,
     keys: KeyRing,
     delivery: Delivery,
     metrics: Metrics,
@@ -192,11 +188,12 @@ impl Import {
             return;
         }
         self.metrics.clicks_offered.inc();
-        match self.encoder.encode(&click, &mut self.record) {
-            Ok(datum) => {
+        self.record.clear();
+        match datum::write(&click, &mut self.record) {
+            Ok(()) => {
                 let go_on = || !self.stopped.is_cancelled();
                 // A loss is counted by the outbox, and the exit code tells.
-                let _counted: Offered = self.delivery.outbox.offer_waiting(datum, go_on);
+                let _counted: Offered = self.delivery.outbox.offer_waiting(&self.record, go_on);
             }
             Err(error) => {
                 self.metrics.lost(Loss::Encode);

@@ -24,7 +24,6 @@ use crate::cmd::live_links::LiveLinks;
 use crate::cmd::read_links;
 use crate::collector::{self, Collector};
 use crate::config::ServeArgs;
-use crate::datum::DatumEncoder;
 use crate::day_keys::KeyRing;
 use crate::exit::{Exit, Failure};
 use crate::http::{self, Services};
@@ -174,10 +173,9 @@ fn redirector(
     (outbox, keys): (&Arc<Outbox>, &Arc<KeyRing>),
     metrics: &Metrics,
 ) -> Result<Arc<Redirector<Arc<Outbox>>>, Failure> {
-    let encoder = DatumEncoder::new().map_err(Failure::invariant)?;
     let sampling = Sampling { exports, ratio: args.trace_sample };
     let outbox = Arc::clone(outbox);
-    let redirector = Redirector::new(encoder, outbox, metrics.clone(), node(args), sampling);
+    let redirector = Redirector::new(outbox, metrics.clone(), node(args), sampling);
     let edge = args.public.edge(args.privacy.privacy(), Arc::clone(keys));
     Ok(Arc::new(redirector.at(edge)))
 }
@@ -196,7 +194,6 @@ fn collector(
         tokens,
         limits: args.public.collector_limits(),
         outbox: Arc::clone(outbox),
-        encoder: DatumEncoder::new().map_err(Failure::invariant)?,
         privacy: args.privacy.privacy(),
         keys: Arc::clone(keys),
         node: node(args),

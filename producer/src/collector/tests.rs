@@ -35,7 +35,6 @@ impl Fixture {
             tokens: TOKEN.parse().unwrap(),
             limits,
             outbox: Arc::new(outbox.unwrap()),
-            encoder: DatumEncoder::new().unwrap(),
             privacy: Privacy { signals: Policy::Drop, links: Policy::Strip, ..Privacy::default() },
             keys: Arc::new(KeyRing::new(Box::new(keys), metrics.clone())),
             node: "node".to_owned(),

@@ -7,7 +7,6 @@ use schemas::{Decoder, NEWEST, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::datum::DatumEncoder;
 use crate::edge::Edge;
 use crate::limiter::Limiter;
 use crate::links::Links;
@@ -62,10 +61,9 @@ async fn with<T>(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sink, metrics) = (Arc::new(sink), Metrics::default());
-    let encoder = DatumEncoder::new().unwrap();
     let sampling = Sampling { exports: false, ratio: 1.0 };
     let node = "node".to_owned();
-    let redirector = Redirector::new(encoder, Arc::clone(&sink), metrics.clone(), node, sampling);
+    let redirector = Redirector::new(Arc::clone(&sink), metrics.clone(), node, sampling);
     redirector.set_links(Links::parse(LINKS.as_bytes(), "links").unwrap());
     let redirector = Arc::new(redirector.at(edge));
     let services = Services { redirector, collector: None, metrics: metrics.clone() };

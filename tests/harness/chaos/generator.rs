@@ -85,7 +85,7 @@ impl Generator {
         Self {
             producer: producer(&world.backends.kafka, ledger),
             ledger: Arc::clone(ledger),
-            encoder: Encoder::new(world.schema_id()).expect("the newest schema"),
+            encoder: Encoder::new(world.schema_id()),
             brokers: world.backends.kafka.clone(),
             topic: world.topic.clone(),
             number: 0,
