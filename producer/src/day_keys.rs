@@ -9,15 +9,17 @@ mod shared;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 pub use folder::{KeyFolder, day_name, parse_day};
 pub use shared::SharedKeys;
 
 use crate::clock::now;
 use crate::metrics::Metrics;
-use crate::visitor::{self, Day, DayKey};
+use crate::visitor::{self, Day, DayKey, Keyed};
 
 /// Between two looks at the store: so long after a key was forgotten it may still be used.
 const LOOK: Duration = Duration::from_secs(60);
@@ -48,21 +50,21 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 /// Keys in memory.
 pub trait DayKeys: Debug + Send + Sync {
     /// The key of a day if it is in memory: that of today and of tomorrow, as a rule. Never waits.
-    fn key(&self, day: Day) -> Option<DayKey>;
+    fn key(&self, day: Day) -> Option<Keyed>;
 }
 
 /// Keys in memory, and the store behind them.
 #[derive(Debug)]
 pub struct KeyRing {
     store: Box<dyn KeyStore>,
-    keys: RwLock<BTreeMap<Day, DayKey>>,
+    keys: ArcSwap<BTreeMap<Day, Keyed>>,
     metrics: Metrics,
 }
 
 impl KeyRing {
     /// A ring without a key.
     pub fn new(store: Box<dyn KeyStore>, metrics: Metrics) -> Self {
-        Self { store, keys: RwLock::default(), metrics }
+        Self { store, keys: ArcSwap::default(), metrics }
     }
 
     /// Takes today's key and tomorrow's from the store, and leaves those of other days. Waits.
@@ -74,25 +76,37 @@ impl KeyRing {
     fn refresh_on(&self, today: Day) {
         let days = [today, today + 1];
         let found: Vec<_> = days.iter().filter_map(|day| Some((*day, self.ask(*day)?))).collect();
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|day, _| days.contains(day));
-        keys.extend(found);
-        self.metrics.visitor_keys.set(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        self.change(|keys| {
+            keys.retain(|day, _| days.contains(day));
+            keys.extend(found.iter().cloned());
+        });
+        let count = self.keys.load().len();
+        self.metrics.visitor_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The key of any day. Waits for the store when it is not in memory.
-    pub fn fetch(&self, day: Day) -> Option<DayKey> {
+    pub fn fetch(&self, day: Day) -> Option<Keyed> {
         if let Some(key) = self.key(day) {
             return Some(key);
         }
         let key = self.ask(day)?;
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= KEYS_MAX {
-            let today = today();
-            keys.retain(|held, _| *held >= today);
-        }
-        keys.insert(day, key);
+        let today = today();
+        self.change(|keys| {
+            if keys.len() >= KEYS_MAX {
+                keys.retain(|held, _| *held >= today);
+            }
+            keys.insert(day, key.clone());
+        });
         Some(key)
+    }
+
+    /// Puts a changed copy in the place of the keys: who reads them never waits.
+    fn change(&self, change: impl Fn(&mut BTreeMap<Day, Keyed>)) {
+        self.keys.rcu(|keys| {
+            let mut keys = BTreeMap::clone(keys);
+            change(&mut keys);
+            keys
+        });
     }
 
     /// Looks at the store again and again; aborted at the end.
@@ -106,9 +120,9 @@ impl KeyRing {
         }
     }
 
-    fn ask(&self, day: Day) -> Option<DayKey> {
+    fn ask(&self, day: Day) -> Option<Keyed> {
         match self.store.day_key(day) {
-            Ok(key) => Some(key),
+            Ok(key) => Some(key.into()),
             Err(error) => {
                 self.metrics.visitor_key_failures.inc();
                 tracing::error!(code = "visitor_key", day, %error, "clicks have no visitor id");
@@ -119,8 +133,8 @@ impl KeyRing {
 }
 
 impl DayKeys for KeyRing {
-    fn key(&self, day: Day) -> Option<DayKey> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(&day).copied()
+    fn key(&self, day: Day) -> Option<Keyed> {
+        self.keys.load().get(&day).cloned()
     }
 }
 
@@ -163,30 +177,46 @@ mod tests {
         }
     }
 
+    /// What a key makes of one visitor, by which keys can be told apart.
+    fn told(key: &Keyed) -> [u8; 8] {
+        let click = schemas::RawClick::new(uuid::Uuid::from_u128(7), 0, "a");
+        let click = schemas::RawClick { user_agent: Some("M"), ..click };
+        let ip = crate::click::ClientIp::new([203, 0, 113, 7].into());
+        visitor::id(key, Some(&ip), &click).unwrap()
+    }
+
+    fn of_day(day: u8, asked: u8) -> [u8; 8] {
+        let mut key = [asked; 32];
+        key[0] = day;
+        told(&key.into())
+    }
+
     #[test]
     fn todays_key_and_tomorrows_are_in_memory_and_asking_never_asks_the_store() {
         let store = Script::default();
         let down = Arc::clone(&store.down);
         let ring = KeyRing::new(Box::new(store), Metrics::default());
-        assert_eq!(ring.key(7), None);
+        let key = |day| ring.key(day).as_ref().map(told);
+        assert_eq!(key(7), None);
         ring.refresh_on(7);
-        let (today, tomorrow) = (ring.key(7).unwrap(), ring.key(8).unwrap());
-        assert_eq!((today[0], tomorrow[0], ring.key(6)), (7, 8, None));
+        let tomorrow = of_day(8, 2);
+        assert_eq!((key(6), key(7), key(8)), (None, Some(of_day(7, 1)), Some(tomorrow)));
         // Midnight passes while the store is away: what is in memory goes on.
         *down.lock().unwrap() = true;
         ring.refresh_on(8);
-        assert_eq!((ring.key(7), ring.key(8), ring.key(9)), (None, Some(tomorrow), None));
+        assert_eq!((key(7), key(8), key(9)), (None, Some(tomorrow), None));
         assert_eq!(ring.metrics.visitor_key_failures.get(), 2);
-        assert_eq!(ring.fetch(3), None);
+        assert!(ring.fetch(3).is_none());
     }
 
     #[test]
     fn any_day_can_be_fetched_and_memory_stays_bounded() {
         let ring = KeyRing::new(Box::new(Script::default()), Metrics::default());
         for day in 0..200 {
-            let key = ring.fetch(day).unwrap();
-            assert_eq!((i64::from(key[0]), ring.key(day)), (day, Some(key)));
-            assert!(ring.keys.read().unwrap().len() <= KEYS_MAX);
+            let key = ring.fetch(day.into()).unwrap();
+            assert_eq!(told(&key), of_day(day, day + 1));
+            assert_eq!(ring.key(day.into()).as_ref().map(told), Some(told(&key)));
+            assert!(ring.keys.load().len() <= KEYS_MAX);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::limiter::Limiter;
 use crate::metrics::{Metrics, PrivacyLabel};
 use crate::privacy::{self, Policy, Privacy};
 use crate::proxies::Proxies;
-use crate::visitor::{self, Day, DayKey};
+use crate::visitor::{self, Day, Keyed};
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has
 /// an id.
@@ -63,7 +63,7 @@ pub fn shield<'a>(
     privacy: Privacy,
     (click, client_ip): (&mut RawClick<'a>, Option<&'a ClientIp>),
     opted_out: bool,
-    key: impl FnOnce(Day) -> Option<DayKey>,
+    key: impl FnOnce(Day) -> Option<Keyed>,
     metrics: &Metrics,
 ) -> bool {
     if let Some((policy, asked)) = privacy.decide(click, opted_out) {
@@ -92,8 +92,8 @@ mod tests {
     struct OneDay(Day);
 
     impl DayKeys for OneDay {
-        fn key(&self, day: Day) -> Option<DayKey> {
-            (day == self.0).then_some([7; 32])
+        fn key(&self, day: Day) -> Option<Keyed> {
+            (day == self.0).then(|| [7; 32].into())
         }
     }
 

@@ -11,6 +11,19 @@ use crate::click::ClientIp;
 /// The random key of one day.
 pub type DayKey = [u8; 32];
 
+/// A key that is ready to hash with.
+#[derive(Debug, Clone)]
+pub struct Keyed(Hmac<Sha256>);
+
+impl From<DayKey> for Keyed {
+    fn from(key: DayKey) -> Self {
+        // As the standard fills up a key that is shorter than a block.
+        let mut block = [0; 64];
+        block[..key.len()].copy_from_slice(&key);
+        Self(Hmac::new(&block.into()))
+    }
+}
+
 /// A UTC day, counted from 1970-01-01.
 pub type Day = i64;
 
@@ -23,14 +36,14 @@ pub fn day(occurred_at: i64) -> Day {
 
 /// The id of a click's visitor: the first 8 bytes of HMAC-SHA-256 over household, agent and domain,
 /// each behind its length. Without an address and an agent there is nobody to tell from others.
-pub fn id(key: &DayKey, client_ip: Option<&ClientIp>, click: &RawClick<'_>) -> Option<[u8; 8]> {
+pub fn id(key: &Keyed, client_ip: Option<&ClientIp>, click: &RawClick<'_>) -> Option<[u8; 8]> {
     let client_ip = client_ip?;
     let parts = [
         client_ip.household(),
         click.user_agent?.as_bytes(),
         click.domain.unwrap_or_default().as_bytes(),
     ];
-    let mut hash = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    let mut hash = key.0.clone();
     for part in parts {
         hash.update(&(part.len() as u64).to_be_bytes());
         hash.update(part);
@@ -50,7 +63,7 @@ mod tests {
             domain,
             ..RawClick::new(Uuid::from_u128(7), 0, "a")
         };
-        id(&[key; 32], Some(&ClientIp::new(address.parse().unwrap())), &click)
+        id(&Keyed::from([key; 32]), Some(&ClientIp::new(address.parse().unwrap())), &click)
     }
 
     #[test]
