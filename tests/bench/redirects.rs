@@ -2,6 +2,11 @@
 //!
 //! Each delay is measured in pairs that take turns, with and without the trouble, and nginx, which
 //! has none, is measured beside both: what it shows is the machine's.
+//!
+//! Visitors come from elsewhere; the loader sits on the cores of the servers. A server that wakes cuts
+//! it off in the middle of its sending, ours with two threads far oftener than nginx with one, and
+//! then has one request to answer instead of many. So for the rate both run as batch jobs, which
+//! wait for a core instead; the ratio with cutting off is told beside it.
 
 mod nginx;
 mod pairs;
@@ -108,8 +113,49 @@ fn world(stack: &Stack, name: &str) -> World {
     World::on(Backends::on(stack), name)
 }
 
+/// What a server does that wakes while another has its core, as `chrt` says it.
+#[derive(Clone, Copy)]
+enum Waking {
+    CutsOff,
+    Waits,
+}
+
+impl Waking {
+    const ALL: [Self; 2] = [Self::CutsOff, Self::Waits];
+
+    fn set(self, server: &Child) -> Result<()> {
+        let policy = match self {
+            Self::CutsOff => "--other",
+            Self::Waits => "--batch",
+        };
+        let mut command = Command::new("chrt");
+        command.args(["--all-tasks", policy, "--pid", "0"]).arg(server.id().to_string());
+        ensure!(command.status().context("chrt")?.success(), "{command:?} failed");
+        Ok(())
+    }
+}
+
+/// Answers a second, a pair each.
+#[derive(Default)]
+struct Rates {
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+impl Rates {
+    fn ratio(&self) -> (f64, f64, f64) {
+        let ratios: Vec<_> =
+            self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect();
+        pairs::interval(&ratios)
+    }
+
+    fn medians(&self) -> [f64; 2] {
+        [&self.ours, &self.theirs].map(|it| median(it.iter().copied()))
+    }
+}
+
 /// Answers a second, ours and nginx' by turns; every click must be in the topic in the end. Returns
-/// the lower one.
+/// the lowest.
 fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
     let mut producer = Producer::start(world, LINKS, &[])?;
     let seconds = plan.window.as_secs_f64();
@@ -117,29 +163,38 @@ fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
     loader::closed(&nginx.host, plan.window / 4)?;
     producer.drained()?;
     let before = world.kafka.records(&world.topic);
-    let (mut ours, mut theirs, mut drains, mut answers) = (vec![], vec![], vec![], 0);
+    let mut rates = Waking::ALL.map(|_| Rates::default());
+    let (mut drains, mut answers) = (vec![], 0);
     for _ in 0..plan.pairs {
-        let count = loader::closed(&producer.host, plan.window)?;
-        let waited = producer.drained()?.as_secs_f64();
-        ours.push(count as f64 / seconds);
-        drains.push(count as f64 / (seconds + waited));
-        answers += count;
-        theirs.push(loader::closed(&nginx.host, plan.window)? as f64 / seconds);
+        for (waking, rates) in Waking::ALL.into_iter().zip(&mut rates) {
+            waking.set(&producer.child)?;
+            waking.set(&nginx.child)?;
+            let count = loader::closed(&producer.host, plan.window)?;
+            let waited = producer.drained()?.as_secs_f64();
+            rates.ours.push(count as f64 / seconds);
+            drains.push(count as f64 / (seconds + waited));
+            answers += count;
+            rates.theirs.push(loader::closed(&nginx.host, plan.window)? as f64 / seconds);
+        }
     }
+    Waking::CutsOff.set(&nginx.child)?;
     let logged = world.kafka.records(&world.topic) - before;
     let logged = u64::try_from(logged)?;
     ensure!(logged >= answers, "{answers} answers and {logged} clicks in the topic");
     producer.child.stop().expect_code(0);
-    let ratios: Vec<_> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
-    let (_, low, high) = pairs::interval(&ratios);
-    let [ours, theirs, drain] = [ours, theirs, drains].map(|it| median(it.into_iter()));
+    let [cuts_off, waits] = &rates;
     if plan.wants(RATE) {
-        let line = line(RATE, ours, theirs);
-        println!(
-            "{line} interval={low:.2}..{high:.2} drained_a_second={drain:.0} clicks={answers}"
-        );
+        let [ours, theirs] = waits.medians();
+        let mut text = line(RATE, ours, theirs);
+        let (ratio, low, high) = waits.ratio();
+        write!(text, " paired={ratio:.2} interval={low:.2}..{high:.2}").ok();
+        let [ours, theirs] = cuts_off.medians();
+        let (ratio, low, high) = cuts_off.ratio();
+        write!(text, " cutting_off={ours:.0}/{theirs:.0}={ratio:.2} ({low:.2}..{high:.2})").ok();
+        let drain = median(drains.into_iter());
+        println!("{text} drained_a_second={drain:.0} clicks={answers}");
     }
-    Ok(ours.min(theirs))
+    Ok(rates.iter().flat_map(Rates::medians).fold(f64::INFINITY, f64::min))
 }
 
 /// Delays of one pair.

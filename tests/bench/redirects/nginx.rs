@@ -11,7 +11,8 @@ use harness::{Child, free_port, until};
 pub struct Nginx {
     /// `host:port`.
     pub host: String,
-    _child: Child,
+    /// The process.
+    pub child: Child,
 }
 
 impl Nginx {
@@ -45,6 +46,6 @@ impl Nginx {
         let child = Child::start(command, folder.join("nginx"));
         let host = address.to_string();
         until("nginx answers", || std::net::TcpStream::connect(&host).ok());
-        Ok(Self { host, _child: child })
+        Ok(Self { host, child })
     }
 }
