@@ -361,7 +361,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let pid_file = folder.join("kafka.pid");
         std::fs::write(&pid_file, pid).unwrap();
-        let mark = "clicktrail.stack=kafka@/nowhere".to_owned();
+        // Each its own: tests run beside each other, and one stops whatever bears its mark.
+        let mark = format!("clicktrail.stack=kafka@{}", folder.display());
         (Slot { part: Part::Kafka, pid_file, log: folder.join("log"), mark }, folder)
     }
 
