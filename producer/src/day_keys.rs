@@ -80,8 +80,8 @@ impl KeyRing {
             keys.retain(|day, _| days.contains(day));
             keys.extend(found.iter().cloned());
         });
-        let count = self.keys.load().len();
-        self.metrics.visitor_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+        let known = days.into_iter().filter(|day| self.key(*day).is_some()).count();
+        self.metrics.visitor_keys.set(i64::try_from(known).unwrap_or(i64::MAX));
     }
 
     /// The key of any day. Waits for the store when it is not in memory.

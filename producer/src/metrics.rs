@@ -80,7 +80,7 @@ pub const OUTBOX_SYNC_FAILURES: &str = "clicktrail_producer_outbox_sync_failures
 pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
 /// Most clicks on their way at once.
 pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
-/// 1 while the relay gives way to visitors: cores are short, and the outbox has room.
+/// 1 while the relay gives way to visitors: cores are short or a rush has just begun, and the outbox has room.
 pub const RELAY_GIVES_WAY: &str = "clicktrail_producer_relay_gives_way";
 /// How often the relay began anew, with a new client, by code.
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
@@ -339,5 +339,7 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in\n{text}");
         }
         assert_eq!(metrics.undelivered(), 3);
+        metrics.request(schemas::Outcome::Redirected.as_str());
+        assert_eq!(metrics.redirects(), 1);
     }
 }

@@ -234,7 +234,7 @@ impl<'a> Life<'a> {
             reader,
             window: Window::new(start),
             cores: Cores::default(),
-            pace: Pace::default(),
+            pace: Pace::since(metrics.redirects()),
             looked_at: Instant::now(),
             bytes_max: usize::try_from(outbox.bytes_max() / 4).unwrap_or(BYTES_MAX).min(BYTES_MAX),
             record: Vec::new(),

@@ -1,7 +1,8 @@
 //! The raw click: what the edge saw of one request, as borrowed plain data.
 //!
 //! Fields stand in the order of the newest schema, whose `doc`s say what each
-//! one means. A new field takes `#[serde(default)]` equal to its Avro default.
+//! one means. A new field takes `#[serde(default)]` equal to its Avro default,
+//! and its line in `datum.rs`.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -201,6 +202,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// All of them, as the schema has them in order.
+            pub const ALL: &[Self] = &[Self::$first, $(Self::$variant),*];
+
             /// The Avro symbol, which is also the word in tables and metrics.
             pub fn as_str(self) -> &'static str {
                 match self {

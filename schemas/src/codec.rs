@@ -1,4 +1,4 @@
-//! Bytes to click and back, by the schema that the bytes were written with.
+//! Bytes to click by the schema that they were written with, and a click with the registry's frame.
 //!
 //! `serde_avro_fast` reads because it borrows from the record and, unlike others, refuses a record
 //! that is cut short; that nothing may follow the datum is checked here, because no Avro decoder

@@ -9,83 +9,41 @@ use crate::click::{Contract, RawClick};
 ///
 /// # Errors
 /// A click that breaks its [`Contract`]; nothing was appended.
-#[expect(clippy::too_many_lines, reason = "a line for each field")]
 pub fn write(click: &RawClick<'_>, into: &mut Vec<u8>) -> Result<(), Contract> {
     click.check()?;
-    // Every field is named: one that comes new cannot be passed over.
-    let RawClick {
-        event_id,
-        occurred_at,
-        origin,
-        source,
-        domain,
-        slug,
-        query,
-        link_id,
-        link_version,
-        outcome,
-        status,
-        target_url,
-        method,
-        scheme,
-        http_version,
-        client_ip,
-        client_ip_policy,
-        visitor_id,
-        identifiers_stripped,
-        user_agent,
-        referer,
-        accept_language,
-        purpose,
-        sec_fetch_site,
-        sec_fetch_mode,
-        sec_fetch_dest,
-        sec_ch_ua,
-        sec_ch_ua_mobile,
-        sec_ch_ua_platform,
-        x_requested_with,
-        dnt,
-        gpc,
-        edge_country,
-        latency_us,
-    } = *click;
-    into.extend_from_slice(event_id.as_bytes());
-    long(occurred_at, into);
-    long(origin.index(), into);
-    bytes(source.as_bytes(), into);
-    text(domain, into);
-    bytes(slug.as_bytes(), into);
-    text(query, into);
-    text(link_id, into);
-    option(link_version, into, long);
-    long(outcome.index(), into);
-    long(status.into(), into);
-    text(target_url, into);
-    long(method.index(), into);
-    text(scheme, into);
-    text(http_version, into);
-    option(client_ip, into, bytes);
-    long(client_ip_policy.index(), into);
-    option(visitor_id, into, |id, into| into.extend_from_slice(&id));
-    into.push(identifiers_stripped.into());
-    for header in [
-        user_agent,
-        referer,
-        accept_language,
-        purpose,
-        sec_fetch_site,
-        sec_fetch_mode,
-        sec_fetch_dest,
-        sec_ch_ua,
-        sec_ch_ua_mobile,
-        sec_ch_ua_platform,
-        x_requested_with,
-    ] {
-        text(header, into);
-    }
-    into.extend_from_slice(&[dnt.into(), gpc.into()]);
-    text(edge_country, into);
-    option(latency_us.map(i64::from), into, long);
+    into.extend_from_slice(click.event_id.as_bytes());
+    long(click.occurred_at, into);
+    long(click.origin.index(), into);
+    bytes(click.source.as_bytes(), into);
+    text(click.domain, into);
+    bytes(click.slug.as_bytes(), into);
+    text(click.query, into);
+    text(click.link_id, into);
+    option(click.link_version, into, long);
+    long(click.outcome.index(), into);
+    long(click.status.into(), into);
+    text(click.target_url, into);
+    long(click.method.index(), into);
+    text(click.scheme, into);
+    text(click.http_version, into);
+    option(click.client_ip, into, bytes);
+    long(click.client_ip_policy.index(), into);
+    option(click.visitor_id, into, |id, into| into.extend_from_slice(&id));
+    into.push(click.identifiers_stripped.into());
+    text(click.user_agent, into);
+    text(click.referer, into);
+    text(click.accept_language, into);
+    text(click.purpose, into);
+    text(click.sec_fetch_site, into);
+    text(click.sec_fetch_mode, into);
+    text(click.sec_fetch_dest, into);
+    text(click.sec_ch_ua, into);
+    text(click.sec_ch_ua_mobile, into);
+    text(click.sec_ch_ua_platform, into);
+    text(click.x_requested_with, into);
+    into.extend_from_slice(&[click.dnt.into(), click.gpc.into()]);
+    text(click.edge_country, into);
+    option(click.latency_us.map(i64::from), into, long);
     Ok(())
 }
 

@@ -28,28 +28,6 @@ fn examples() -> Vec<(String, Example)> {
     examples
 }
 
-const ORIGINS: [Origin; 4] = [Origin::Unknown, Origin::Redirect, Origin::Import, Origin::Collector];
-const OUTCOMES: [Outcome; 11] = [
-    Outcome::Unknown,
-    Outcome::Redirected,
-    Outcome::Served,
-    Outcome::NotFound,
-    Outcome::Expired,
-    Outcome::Disabled,
-    Outcome::PasswordRequired,
-    Outcome::Blocked,
-    Outcome::Reserved,
-    Outcome::BaseUrl,
-    Outcome::Error,
-];
-const METHODS: [Method; 4] = [Method::Other, Method::Get, Method::Head, Method::Post];
-const POLICIES: [ClientIpPolicy; 4] = [
-    ClientIpPolicy::Unknown,
-    ClientIpPolicy::Full,
-    ClientIpPolicy::Truncated,
-    ClientIpPolicy::None,
-];
-
 fn encode(click: &RawClick<'_>) -> Vec<u8> {
     let mut value = Vec::new();
     Encoder::new(SchemaId(1)).encode(click, &mut value).unwrap();
@@ -108,6 +86,24 @@ fn field<'a>(record: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
+fn words_are_the_symbols_of_the_schema_in_its_order() {
+    let schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
+    let symbols = |name: &str| -> Vec<String> {
+        let fields = schema["fields"].as_array().unwrap();
+        let field = fields.iter().find(|field| field["type"]["name"] == name).unwrap();
+        serde_json::from_value(field["type"]["symbols"].clone()).unwrap()
+    };
+    for (name, all) in [
+        ("Origin", Origin::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>()),
+        ("Outcome", Outcome::ALL.iter().map(|it| it.as_str()).collect()),
+        ("Method", Method::ALL.iter().map(|it| it.as_str()).collect()),
+        ("ClientIpPolicy", ClientIpPolicy::ALL.iter().map(|it| it.as_str()).collect()),
+    ] {
+        assert_eq!(all, symbols(name), "{name}");
+    }
+}
+
+#[test]
 fn a_record_cut_anywhere_or_followed_by_anything_is_refused() {
     for (name, example) in examples() {
         let ip = example.client_ip_bytes();
@@ -147,7 +143,11 @@ fn defaults_of_the_struct_are_those_of_the_schema() {
     let click = click.decode(&datum).unwrap();
     let resolved = read(&parsed, &datum, &newest);
     assert_eq!(write(&newest, resolved), encode(&click));
-    assert_eq!(all.len(), 34, "a new field needs its #[serde(default)] and a line here");
+    assert_eq!(
+        all.len(),
+        34,
+        "a new field needs its #[serde(default)], its line in datum.rs and one here"
+    );
 }
 
 #[test]
@@ -210,15 +210,15 @@ proptest! {
         let click = RawClick {
             event_id: uuid::Uuid::from_u128(id),
             occurred_at,
-            origin: *origin.get(&ORIGINS),
+            origin: *origin.get(Origin::ALL),
             source: &source,
             domain, slug: &slug, query, link_id, link_version,
-            outcome: *outcome.get(&OUTCOMES),
+            outcome: *outcome.get(Outcome::ALL),
             status, target_url,
-            method: *method.get(&METHODS),
+            method: *method.get(Method::ALL),
             scheme, http_version,
             client_ip: ip.as_deref(),
-            client_ip_policy: *policy.get(&POLICIES),
+            client_ip_policy: *policy.get(ClientIpPolicy::ALL),
             visitor_id, identifiers_stripped, user_agent, referer, accept_language, purpose,
             sec_fetch_site, sec_fetch_mode, sec_fetch_dest, sec_ch_ua, sec_ch_ua_mobile,
             sec_ch_ua_platform, x_requested_with, dnt, gpc, edge_country, latency_us,

@@ -140,6 +140,7 @@ impl Waking {
 struct Rates {
     ours: Vec<f64>,
     theirs: Vec<f64>,
+    drained: Vec<f64>,
 }
 
 impl Rates {
@@ -164,15 +165,16 @@ fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
     producer.drained()?;
     let before = world.kafka.records(&world.topic);
     let mut rates = Waking::ALL.map(|_| Rates::default());
-    let (mut drains, mut answers) = (vec![], 0);
-    for _ in 0..plan.pairs {
-        for (waking, rates) in Waking::ALL.into_iter().zip(&mut rates) {
+    let mut answers = 0;
+    for pair in 0..plan.pairs {
+        for waits in turns(pair) {
+            let (waking, rates) = (Waking::ALL[usize::from(waits)], &mut rates[usize::from(waits)]);
             waking.set(&producer.child)?;
             waking.set(&nginx.child)?;
             let count = loader::closed(&producer.host, plan.window)?;
             let waited = producer.drained()?.as_secs_f64();
             rates.ours.push(count as f64 / seconds);
-            drains.push(count as f64 / (seconds + waited));
+            rates.drained.push(count as f64 / (seconds + waited));
             answers += count;
             rates.theirs.push(loader::closed(&nginx.host, plan.window)? as f64 / seconds);
         }
@@ -191,7 +193,7 @@ fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
         let [ours, theirs] = cuts_off.medians();
         let (ratio, low, high) = cuts_off.ratio();
         write!(text, " cutting_off={ours:.0}/{theirs:.0}={ratio:.2} ({low:.2}..{high:.2})").ok();
-        let drain = median(drains.into_iter());
+        let drain = median(waits.drained.iter().copied());
         println!("{text} drained_a_second={drain:.0} clicks={answers}");
     }
     Ok(rates.iter().flat_map(Rates::medians).fold(f64::INFINITY, f64::min))

@@ -26,22 +26,32 @@ pub struct Look {
 }
 
 /// The pace of one relay.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
     redirects: u64,
-    /// Beats in a row in which more came than trickle away.
+    /// Beats in which more came than trickle away, less those in which fewer did.
     rush: u32,
     left: Option<u64>,
 }
 
 impl Pace {
+    /// Begins when so many visitors had been redirected.
+    pub fn since(redirects: u64) -> Self {
+        Self { redirects, rush: 0, left: None }
+    }
+
     /// Begins a beat.
     pub fn look(&mut self, look: Look) {
         let came = look.redirects.saturating_sub(self.redirects);
         self.redirects = look.redirects;
-        self.rush = if came > TRICKLE { self.rush.saturating_add(1) } else { 0 };
+        let many = came > TRICKLE;
+        // A pause does not make a rush a new one: the account has told of it all the same.
+        self.rush = match many {
+            true => (self.rush + 1).min(UNTOLD + 1),
+            false => self.rush.saturating_sub(1),
+        };
         let crowded = look.crowded || self.rush <= UNTOLD;
-        self.left = (self.rush > 0 && crowded && look.room).then_some(TRICKLE);
+        self.left = (many && crowded && look.room).then_some(TRICKLE);
     }
 
     /// Whether it gives way.
@@ -75,17 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn only_while_cores_are_short_and_visitors_many_and_the_outbox_has_room_does_a_relay_give_way()
-    {
+    fn a_relay_gives_way_to_many_visitors_while_cores_may_be_short_and_the_outbox_has_room() {
         for (came, crowded, room, expected) in [
             (9_000, true, true, TRICKLE),
             (9_000, false, true, 5_000),
             (9_000, true, false, 5_000),
             (TRICKLE, true, true, 5_000),
         ] {
-            let mut pace = Pace::default();
+            let mut pace = Pace::since(100);
             assert_eq!(goes(&mut pace), 5_000, "before the first look");
             pace.look(Look { redirects: 100, crowded: false, room: true });
+            assert_eq!(goes(&mut pace), 5_000, "those of an earlier relay are none of this one's");
             for beat in 1..=99 {
                 pace.look(Look { redirects: 100 + beat * came, crowded, room });
                 let untold = beat <= u64::from(UNTOLD) && came > TRICKLE && room;
@@ -97,5 +107,23 @@ mod tests {
             pace.look(Look { redirects: 100 + 99 * came, crowded, room });
             assert_eq!(goes(&mut pace), 5_000);
         }
+    }
+
+    #[test]
+    fn a_rush_that_pauses_is_no_new_one_and_one_after_a_long_pause_is() {
+        let (mut pace, mut redirects) = (Pace::since(0), 0);
+        let mut gave_way = |beats: usize, came: u64| {
+            let looks = (0..beats).filter(|_| {
+                redirects += came;
+                pace.look(Look { redirects, crowded: false, room: true });
+                pace.gives_way()
+            });
+            looks.count()
+        };
+        assert_eq!(gave_way(100, 9_000), 40);
+        for _ in 0..100 {
+            assert_eq!((gave_way(1, 0), gave_way(39, 9_000)), (0, 0));
+        }
+        assert_eq!((gave_way(100, 0), gave_way(100, 9_000)), (0, 40));
     }
 }
