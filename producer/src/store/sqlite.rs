@@ -16,10 +16,15 @@ use super::backend::{
     QUEUED, TABLES, WAITING, WRITE, Work,
 };
 use super::change::Tx;
+use crate::clock::now_ms;
 use crate::links::{Entry, Status};
 
 /// How long a change of another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// Several that make the file at once do not wait for each other, for that would be a deadlock:
+/// one of them fails at once, and tries again.
+const MAKING_PAUSE: Duration = Duration::from_millis(20);
 
 /// One connection to the file.
 #[derive(Debug)]
@@ -45,13 +50,14 @@ impl Sqlite {
         };
         let connection = Connection::open(path).map_err(named)?;
         connection.busy_timeout(BUSY).map_err(named)?;
-        // WAL: readers do not wait for writers. FULL: what was acknowledged is on the disk.
-        connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-            )
-            .map_err(named)?;
-        connection.execute_batch(TABLES).map_err(named)?;
+        let began = now_ms();
+        while let Err(error) = prepare(&connection) {
+            let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            if !busy || u128::from(now_ms().saturating_sub(began)) >= BUSY.as_millis() {
+                return Err(named(error));
+            }
+            std::thread::sleep(MAKING_PAUSE);
+        }
         let mut lease_path = path.as_os_str().to_owned();
         lease_path.push("-relay");
         Ok(Self { connection, lease_path: lease_path.into(), lease: None })
@@ -200,6 +206,14 @@ fn one(
     statement.query_row(parameters, entry).optional().map_err(error_of)
 }
 
+/// WAL: readers do not wait for writers. FULL: what was acknowledged is on the disk.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+    )?;
+    connection.execute_batch(TABLES)
+}
+
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
         id: row.get(0)?,
@@ -225,5 +239,24 @@ fn error_of(error: Error) -> StoreError {
         }
         Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
         Some(_) | None => StoreError::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_open_a_new_file_at_once_get_it() {
+        for _ in 0..20 {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("links.db");
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| Sqlite::open(&path))).collect();
+                for opened in all {
+                    opened.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 }
