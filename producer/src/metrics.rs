@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+use schemas::Outcome;
 
 use crate::sink::Loss;
 pub use links::LinkMetrics;
@@ -80,7 +81,8 @@ pub const OUTBOX_SYNC_FAILURES: &str = "clicktrail_producer_outbox_sync_failures
 pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
 /// Most clicks on their way at once.
 pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
-/// 1 while the relay gives way to visitors: cores are short or a rush has just begun, and the outbox has room.
+/// 1 while the relay gives way to visitors: cores are short or a rush has just begun, and the
+/// outbox has room.
 pub const RELAY_GIVES_WAY: &str = "clicktrail_producer_relay_gives_way";
 /// How often the relay began anew, with a new client, by code.
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
@@ -94,7 +96,8 @@ const REQUEST_BUCKETS: [f64; 11] =
 const DISK_BUCKETS: [f64; 9] = [0.000_01, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25, 1.0, 5.0];
 const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0, 600.0];
 
-const REDIRECTED: &str = "redirected";
+/// By far the most requests: counted without a look into the family.
+const REDIRECTED: &str = Outcome::Redirected.as_str();
 
 /// A label `outcome`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -285,7 +288,6 @@ impl Metrics {
     /// Counts one request by its outcome.
     pub fn request(&self, outcome: &'static str) {
         match outcome {
-            // By far the most: found without a look into the family.
             REDIRECTED => self.redirected.inc(),
             outcome => self.requests.get_or_create(&OutcomeLabel { outcome }).inc(),
         };
@@ -339,7 +341,9 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in\n{text}");
         }
         assert_eq!(metrics.undelivered(), 3);
-        metrics.request(schemas::Outcome::Redirected.as_str());
+        metrics.request(Outcome::Redirected.as_str());
         assert_eq!(metrics.redirects(), 1);
+        let label = OutcomeLabel { outcome: "redirected" };
+        assert_eq!(metrics.requests.get_or_create(&label).get(), 1, "it is one of the family");
     }
 }

@@ -126,7 +126,7 @@ impl<S: ClickSink> Redirector<S> {
             span.record("clicktrail.outcome", outcome.as_str());
             span.record("clicktrail.event_id", tracing::field::display(key.event_id));
         }
-        let mut response = answer((status, cache, body), &head.method);
+        let mut response = response((status, cache, body), &head.method);
         let headers = response.headers_mut();
         if let Ok(traceparent) = HeaderValue::from_str(traceparent.as_str()) {
             headers.insert(TRACEPARENT, traceparent);
@@ -230,7 +230,8 @@ fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> Answer
     Answer { verdict, cache, body: "" }
 }
 
-fn answer(
+/// What every answer has, but for the headers that are one request's own.
+fn response(
     (status, cache, body): (u16, HeaderValue, &'static str),
     method: &Method,
 ) -> Response<Full<Bytes>> {

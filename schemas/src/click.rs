@@ -206,7 +206,7 @@ macro_rules! words {
             pub const ALL: &[Self] = &[Self::$first, $(Self::$variant),*];
 
             /// The Avro symbol, which is also the word in tables and metrics.
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)*
                     Self::$first => $first_word,
