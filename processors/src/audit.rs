@@ -3,17 +3,15 @@
 //! It counts by `event_id`, because offsets lie: a re-send has another offset, a
 //! replayed row a newer one. It does not look at our own books.
 
-mod balance;
-mod examples;
-mod window;
+pub mod balance;
+pub mod examples;
+pub mod window;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use balance::{Books, balance, unburied};
-pub use examples::Examples;
-pub use window::{Happened, Window};
+use crate::audit::balance::{balance, unburied};
 
 /// An event's id.
 pub type Id = [u8; 16];

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use schemas::TraceContext;
 
-use crate::clickhouse::Rows;
+use crate::clickhouse::arrow::Rows;
 use crate::error::RecordError;
-use crate::flow::{Block, Held, Record, Spans};
+use crate::flow::block::{Block, Record};
+use crate::flow::breaker::Held;
+use crate::flow::span::Spans;
 
 /// Links to clicks that one batch keeps: as many as a span holds (the SDK's own bound).
 const LINKS_MAX: usize = 128;

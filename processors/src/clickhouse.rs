@@ -3,18 +3,18 @@
 //! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
 //! could weaken it are pinned on every insert. It decides no retries.
 
-mod arrow;
-mod cluster;
-mod codes;
-mod columns;
-mod events;
-mod facts;
-mod links;
-mod migrations;
-mod name;
-mod packed;
-mod passes;
-mod words;
+pub mod arrow;
+pub mod cluster;
+pub mod codes;
+pub mod columns;
+pub mod events;
+pub mod facts;
+pub mod links;
+pub mod migrations;
+pub mod name;
+pub mod packed;
+pub mod passes;
+pub mod words;
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -22,18 +22,12 @@ use std::time::Duration;
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
-pub use arrow::{Room, Rows};
-pub use cluster::sql;
-pub use columns::Columns;
-pub use events::{rows_of, shown};
-pub use facts::facts;
-pub use links::{LinkRow, insert_links};
-pub use migrations::{Migration, migrate, missing};
-pub use packed::unpack;
-pub use passes::{Pass, give, passes};
+use crate::clickhouse::arrow::Rows;
+use crate::clickhouse::facts::facts;
+use crate::clickhouse::passes::{Pass, passes};
 
 use crate::error::ServerError;
-use crate::flow::Spans;
+use crate::flow::span::Spans;
 use crate::pipeline::Tables;
 
 /// Where the tables are and who asks.

@@ -1,12 +1,12 @@
 //! One subcommand a file.
 
-mod audit;
-mod breaker;
-mod check;
+pub mod audit;
+pub mod breaker;
+pub mod check;
 pub mod healthcheck;
-mod rules;
-mod run;
-mod setup;
+pub mod rules;
+pub mod run;
+pub mod setup;
 
 use std::process::ExitCode;
 

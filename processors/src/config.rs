@@ -13,8 +13,10 @@ use service::properties::{Properties, Property};
 use crate::clickhouse::Server;
 use crate::driver::Terms;
 use crate::error::ServerError;
-use crate::flow::{Limits, Pace};
-use crate::kafka::{Brokers, Group, Protocol};
+use crate::flow::block::Limits;
+use crate::flow::pace::Pace;
+use crate::kafka::Brokers;
+use crate::kafka::consumer::{Group, Protocol};
 use crate::registry::Registry;
 
 /// The log.

@@ -7,7 +7,7 @@ use schemas::headers as names;
 use schemas::unframe;
 
 use crate::error::RecordError;
-use crate::flow::Record;
+use crate::flow::block::Record;
 
 /// Headers that are added to the original's own.
 pub fn headers(
@@ -38,7 +38,7 @@ pub fn headers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Block;
+    use crate::flow::block::Block;
 
     #[test]
     fn a_dead_letter_names_where_it_came_from_and_why() {

@@ -3,7 +3,7 @@
 use schemas::{Decoder, RawClick, SchemaId, unframe};
 
 use crate::error::RecordError;
-use crate::flow::Record;
+use crate::flow::block::Record;
 
 /// 2000-01-01, microseconds since 1970. Far older times would open partitions of other centuries.
 const OLDEST_US: i64 = 946_684_800_000_000;

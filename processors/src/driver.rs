@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 use crate::error::{ErrorClass, ServerError};
-use crate::flow::{Action, BatchId, Input, Pace, Reason, Start, Tracker};
+use crate::flow::pace::Pace;
+use crate::flow::start::{Reason, Start};
+use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::gather::Gather;
 use crate::log::{Log, MEMBER_FENCED, Notice, POSITION_LOST, Positions};
 use crate::metrics::Metrics;

@@ -3,36 +3,34 @@
 //! One dimension a file. Whatever is decided here may be decided differently
 //! tomorrow; a replay then decides anew, and the row says which rules it was.
 
-mod arrival;
-mod bot;
-mod campaign;
-mod channel;
-mod continent;
-mod geo;
-mod medium;
-mod memo;
-mod referrer;
-mod rules;
-mod sources;
-mod user_agent;
+pub mod arrival;
+pub mod bot;
+pub mod campaign;
+pub mod channel;
+pub mod continent;
+pub mod geo;
+pub mod medium;
+pub mod memo;
+pub mod referrer;
+pub mod rules;
+pub mod sources;
+pub mod user_agent;
 
 use std::sync::Arc;
 
-pub use arrival::Arrival;
-pub use bot::BotClass;
-pub use campaign::Campaign;
-pub use channel::Channel;
-pub use geo::Place;
-pub use medium::Medium;
-pub use rules::{Rules, Table, checksum};
-pub use user_agent::Agent;
+use crate::enrich::arrival::Arrival;
+use crate::enrich::bot::BotClass;
+use crate::enrich::campaign::Campaign;
+use crate::enrich::geo::Place;
+use crate::enrich::rules::{Rules, Table};
+use crate::enrich::user_agent::Agent;
 
-use self::campaign::{NO_TAGS, Tags};
-use self::continent::continent;
-use self::geo::Places;
-use self::medium::Origin;
-use self::memo::Memo;
-use self::referrer::Referrer;
+use crate::enrich::campaign::{NO_TAGS, Tags};
+use crate::enrich::continent::continent;
+use crate::enrich::geo::Places;
+use crate::enrich::medium::Origin;
+use crate::enrich::memo::Memo;
+use crate::enrich::referrer::Referrer;
 use schemas::RawClick;
 
 /// Raised whenever any rule that is written in this folder decides differently. (What stands in

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::batch::{Batch, Encoded};
 use crate::error::ServerError;
-use crate::flow::{Block, Limits, Pace};
+use crate::flow::block::{Block, Limits};
+use crate::flow::pace::Pace;
 use crate::pipeline::{Letters, Pipeline, Tables};
 
 /// What is decoded together: enough that a dictionary pays, little enough for a cache.

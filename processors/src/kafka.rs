@@ -1,16 +1,10 @@
 //! The only room that knows rdkafka.
 
-mod consumer;
-mod dead_letters;
-mod links;
-mod log;
-mod topics;
-
-pub use consumer::{Consumer, Group, Protocol};
-pub use dead_letters::DeadLetters;
-pub use links::LinkLog;
-pub use log::{Bounds, LogReader, Logged, bounds};
-pub use topics::{Settings, Topics};
+pub mod consumer;
+pub mod dead_letters;
+pub mod links;
+pub mod log;
+pub mod topics;
 
 use std::time::Duration;
 

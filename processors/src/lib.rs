@@ -15,10 +15,10 @@ pub mod preflight;
 
 pub mod batch;
 pub mod driver;
-mod gather;
+pub mod gather;
 pub mod log;
 pub mod pipeline;
-mod trace;
+pub mod trace;
 
 pub mod clickhouse;
 pub mod decoders;

@@ -9,9 +9,11 @@ use std::collections::hash_map::Entry;
 use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio_util::sync::CancellationToken;
 
-use crate::clickhouse::{LinkRow, Server, insert_links};
+use crate::clickhouse::Server;
+use crate::clickhouse::links::{LinkRow, insert_links};
 use crate::error::{ErrorClass, ServerError};
-use crate::kafka::{Brokers, LinkLog};
+use crate::kafka::Brokers;
+use crate::kafka::links::LinkLog;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retry::Retry;

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::error::ServerError;
-use crate::flow::{Block, Limits, Start};
+use crate::flow::block::{Block, Limits};
+use crate::flow::start::Start;
 
 /// Positions by partition, each with the epoch of the assignment that it belongs to.
 pub type Positions = BTreeMap<i32, (u64, i64)>;

@@ -1,7 +1,7 @@
 //! Every metric of the processors: names, units and labels stand here and nowhere else.
 
-mod audit;
-mod rules;
+pub mod audit;
+pub mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -13,10 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::flow::Limits;
-
-pub use audit::AuditMetrics;
-pub use rules::RuleMetrics;
+use crate::flow::block::Limits;
 
 /// A code of `error`, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

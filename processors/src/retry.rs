@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{ErrorClass, ServerError};
-use crate::flow::Backoff;
+use crate::flow::backoff::Backoff;
 use crate::metrics::Metrics;
 
 const LOG_EVERY: Duration = Duration::from_secs(60);

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use schemas::{EventId, Origin, Outcome, RawClick};
 
-use crate::collector::Record;
+use crate::collector::record::Record;
 use crate::facts::Facts;
-use crate::links::Link;
+use crate::links::link::Link;
 use crate::log_line::{self, Line};
 
 const SLUG: usize = 1024;

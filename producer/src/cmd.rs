@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::exit::Failure;
-use crate::links::LinkError;
+use crate::links::file::LinkError;
 
 /// Reads a file of links by `how`.
 ///

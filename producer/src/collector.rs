@@ -3,12 +3,12 @@
 //! A 200 says that every click of the request is on the disk, as far as the sync policy goes. A
 //! refusal of the whole request took nothing of it. What takes time is done beside the redirects.
 
-mod body;
-mod record;
-mod refusal;
+pub mod body;
+pub mod record;
+pub mod refusal;
 #[cfg(test)]
 mod tests;
-mod token;
+pub mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use schemas::{EventId, datum};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-pub use record::{Fault, Record, Time};
-pub use refusal::Refusal;
-pub use token::Tokens;
+use crate::collector::record::{Fault, Record};
+use crate::collector::refusal::Refusal;
+use crate::collector::token::Tokens;
 
 use crate::click::{self, ClientIp};
 use crate::clock::now;
@@ -33,7 +33,8 @@ use crate::day_keys::KeyRing;
 use crate::edge;
 use crate::facts;
 use crate::metrics::{Metrics, ResultLabel};
-use crate::outbox::{Batch, Outbox, Ticket};
+use crate::outbox::Outbox;
+use crate::outbox::batch::{Batch, Ticket};
 use crate::privacy::Privacy;
 use crate::sink::{Loss, TraceHeaders};
 use crate::span;

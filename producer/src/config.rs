@@ -3,8 +3,8 @@
 //! Each setting is a flag with an environment name: connections unprefixed, the
 //! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
 
-mod links;
-mod public;
+pub mod links;
+pub mod public;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,17 +14,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::TopicName;
 
-use crate::day_keys::parse_day;
+use crate::config::public::{PrivacyArgs, PublicArgs};
+use crate::day_keys::folder::parse_day;
 use crate::outbox;
 use crate::visitor::Day;
-pub use public::{PrivacyArgs, PublicArgs, key_store};
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
 
-pub use links::{
-    AddArgs, FollowArgs, IdArgs, ImportLinksArgs, LinksAction, LinksArgs, ListArgs, Secret,
-    SetArgs, StoreArgs,
-};
+use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
 
 /// Clicktrail's producer: redirects visitors and records each click in a replayable log.
 #[derive(Debug, Parser)]

@@ -3,8 +3,8 @@
 //! A store keeps them, a ring holds those in memory that a redirect may need: it is filled beside
 //! the requests, and asking it never waits. Whoever may wait can have the key of any day.
 
-mod folder;
-mod shared;
+pub mod folder;
+pub mod shared;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,9 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-
-pub use folder::{KeyFolder, day_name, parse_day};
-pub use shared::SharedKeys;
 
 use crate::clock::now;
 use crate::metrics::Metrics;

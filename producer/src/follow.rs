@@ -14,9 +14,12 @@ use schemas::{LinkDecoder, SchemaId, TopicName, unframe};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::links::{Applied, Link, Links, snapshot};
+use crate::links::link::Link;
+use crate::links::snapshot;
+use crate::links::table::{Applied, Links};
 use crate::metrics::{Metrics, ResultLabel};
-use crate::publish::{LinkReader, Settings};
+use crate::publish::Settings;
+use crate::publish::read::LinkReader;
 use crate::registry;
 use crate::relay::Trouble;
 use crate::store::relay::Overtaken;

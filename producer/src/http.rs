@@ -5,7 +5,7 @@
 //! one and to take an answer, connections at once. It knows HTTP and sockets; what an answer is, it
 //! does not.
 
-mod patient;
+pub mod patient;
 #[cfg(test)]
 mod tests;
 
@@ -36,10 +36,10 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use crate::collector::{self, Collector};
+use crate::http::patient::Patient;
 use crate::metrics::Metrics;
 use crate::redirect::Redirector;
 use crate::sink::ClickSink;
-use patient::Patient;
 
 /// After an accept error (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -8,8 +8,3 @@ pub mod link;
 pub mod snapshot;
 pub mod table;
 pub mod target;
-
-pub use entry::{Entry, LinkCause, Status};
-pub use file::LinkError;
-pub use link::Link;
-pub use table::{Applied, Links, Resolution};

@@ -2,7 +2,7 @@
 //!
 //! Names stand here and nowhere else; labels have few values, all from closed sets.
 
-mod links;
+pub mod links;
 
 use std::sync::atomic::AtomicU64;
 
@@ -14,8 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 use schemas::Outcome;
 
+use crate::metrics::links::LinkMetrics;
 use crate::sink::Loss;
-pub use links::LinkMetrics;
 
 /// Requests on the public port, by outcome.
 pub const REQUESTS: &str = "clicktrail_producer_requests_total";

@@ -8,14 +8,14 @@
 //! time of one write; with [`Sync::Always`] the time of one sync too). A power loss takes what
 //! was not yet synced.
 
-mod batch;
-mod dropped;
+pub mod batch;
+pub mod dropped;
 pub mod frame;
 pub mod mark;
-mod reader;
+pub mod reader;
 pub mod segment;
-mod state;
-mod writer;
+pub mod state;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -33,19 +33,18 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-pub use batch::{Batch, Ticket};
-pub use frame::Stored;
-pub use reader::{Found, Reader};
-pub use segment::Print;
+use crate::outbox::frame::Stored;
+use crate::outbox::reader::Reader;
+use crate::outbox::segment::Print;
 
 use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::metrics::Metrics;
+use crate::outbox::dropped::Dropped;
+use crate::outbox::mark::Mark;
+use crate::outbox::state::{Disk, Queue, Segment, Shared, lock, signed};
+use crate::outbox::writer::Writer;
 use crate::sink::{ClickSink, Loss, Offered, TraceHeaders};
-use dropped::Dropped;
-use mark::Mark;
-use state::{Disk, Queue, Segment, Shared, lock, signed};
-use writer::Writer;
 
 /// Between two tries of whoever may wait for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);

@@ -3,8 +3,8 @@
 //! The only room that knows rdkafka. Sending never blocks; while the broker is away clicks wait
 //! in librdkafka's queue, without a time limit. How many may be there is the relay's to say.
 
-mod links;
-mod read;
+pub mod links;
+pub mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +26,6 @@ use crate::bell::Bell;
 use crate::metrics::Metrics;
 use crate::relay::{Client, Fault, Report};
 use crate::sink::TraceHeaders;
-
-pub use links::LinkPublisher;
-pub use read::LinkReader;
 
 /// Properties that carry a promise, or that have a setting of their own.
 const OURS: [&str; 11] = [

@@ -21,10 +21,12 @@ use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::cores::Cores;
 use crate::metrics::{CodeLabel, Metrics};
-use crate::outbox::{Found, Outbox, Print, Reader};
+use crate::outbox::Outbox;
+use crate::outbox::reader::{Found, Reader};
+use crate::outbox::segment::Print;
+use crate::relay::pace::{Look, Pace};
+use crate::relay::window::{End, Passed, Window};
 use crate::sink::{Loss, TraceHeaders};
-use pace::{Look, Pace};
-use window::{End, Passed, Window};
 
 /// Most clicks on their way at once.
 const CLICKS_MAX: usize = 20_000;

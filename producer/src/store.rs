@@ -9,15 +9,15 @@ pub mod place;
 pub mod postgres;
 pub mod relay;
 pub mod sqlite;
-mod tls;
+pub mod tls;
 
 use std::collections::BTreeSet;
 
-use crate::links::Entry;
-use backend::Backend;
-pub use change::{Change, Edit, Outcome, Refused, Tx};
-pub use error::StoreError;
-pub use place::Place;
+use crate::links::entry::Entry;
+use crate::store::backend::Backend;
+use crate::store::change::{Change, Outcome, Tx};
+use crate::store::error::StoreError;
+use crate::store::place::Place;
 
 /// How often a change is tried that another one crossed.
 const TRIES: u32 = 5;

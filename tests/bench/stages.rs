@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::rules;
-use processors::clickhouse::{Columns, Room, Rows};
+use processors::clickhouse::arrow::{Room, Rows};
+use processors::clickhouse::columns::Columns;
 use processors::decode::{decode, framed};
-use processors::enrich::{Enricher, Rules};
-use processors::flow::Block;
+use processors::enrich::Enricher;
+use processors::enrich::rules::Rules;
+use processors::flow::block::Block;
 use processors::row::{ClickRow, Place};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 

@@ -6,8 +6,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{OwnPostgres, until};
-use producer::links::{Entry, Link};
-use producer::store::{Change, Edit, Outcome, Place, Store, StoreError};
+use producer::links::entry::Entry;
+use producer::links::link::Link;
+use producer::store::Store;
+use producer::store::change::{Change, Edit, Outcome};
+use producer::store::error::StoreError;
+use producer::store::place::Place;
 use tempfile::TempDir;
 
 /// A store of a test's own.

@@ -43,5 +43,5 @@ mod tidy;
 
 /// What `model.rs` is about, under the name that it also has when it is compiled alone.
 mod tracker {
-    pub(crate) use processors::flow::{Action, BatchId, Input, Tracker};
+    pub(crate) use processors::flow::tracker::{Action, BatchId, Input, Tracker};
 }

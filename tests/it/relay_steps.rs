@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use harness::{Call, Kill, OwnPostgres, Server, Signal, Trace, World, until};
-use producer::links::Entry;
-use producer::store::{Place, Store};
+use producer::links::entry::Entry;
+use producer::store::Store;
+use producer::store::place::Place;
 
 use crate::links::topic;
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Examples, Id, Place, hex};
+use crate::audit::examples::Examples;
+use crate::audit::{Entry, Id, Place, hex};
 
 /// An event of the log and when it happened, by which the table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

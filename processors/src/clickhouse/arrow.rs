@@ -10,8 +10,8 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use bytes::Bytes;
 
-use super::columns::Columns;
-use super::packed::pack;
+use crate::clickhouse::columns::Columns;
+use crate::clickhouse::packed::pack;
 
 /// Encoded rows.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::migrations::{LOG, MIGRATIONS, quoted};
+use crate::clickhouse::migrations::{LOG, MIGRATIONS, quoted};
 
 /// Why a migration cannot be written for a cluster. A bug of ours: a test renders all of them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

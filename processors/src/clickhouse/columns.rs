@@ -14,7 +14,7 @@ use arrow_array::{
 use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
 
-use super::words::Words;
+use crate::clickhouse::words::Words;
 use crate::row::ClickRow;
 
 /// Columns in their order, each with how it travels.

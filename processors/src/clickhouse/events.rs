@@ -5,8 +5,8 @@ use std::time::Duration;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::{Server, server_error};
 use crate::audit::{Entry, Id, Place, hex};
+use crate::clickhouse::{Server, server_error};
 use crate::error::ServerError;
 
 /// For a look-up of a few thousand events.

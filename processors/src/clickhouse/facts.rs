@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::{Server, Table, server_error};
+use crate::clickhouse::{Server, Table, server_error};
 use crate::error::ServerError;
 use crate::preflight::TableFacts;
 

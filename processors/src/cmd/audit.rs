@@ -2,20 +2,20 @@
 //! for its newest stretch, again and again.
 #![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
 
-mod books;
-mod events;
-mod follow;
+pub mod books;
+pub mod events;
+pub mod follow;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{DIFFERS, DONE, say};
+use crate::cmd::audit::books::Scratch;
+use crate::cmd::audit::follow::FollowArgs;
+use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::Servers;
 use crate::error::ServerError;
-use books::Scratch;
-use follow::FollowArgs;
 
 /// What `audit` needs to know.
 #[derive(Debug, Args)]

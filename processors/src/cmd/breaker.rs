@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::{DONE, say};
-use crate::clickhouse::{Pass, give, passes};
+use crate::clickhouse::passes::{self, Pass, give};
+use crate::cmd::{DONE, say};
 use crate::config::Servers;
 use crate::error::ServerError;
 

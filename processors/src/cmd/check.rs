@@ -2,10 +2,11 @@
 
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
+use crate::clickhouse::migrations;
 use crate::clickhouse::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
 use crate::config::Servers;
 use crate::error::ServerError;
-use crate::kafka::Topics;
+use crate::kafka::topics::Topics;
 use crate::preflight::{self, Finding, TopicFacts};
 
 /// What keeps processing from keeping its promise.
@@ -75,7 +76,7 @@ pub(super) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
             findings.push(missing(format!("the newest schema is not registered as {subject}")));
         }
     }
-    let migrations = clickhouse::missing(&servers.clickhouse.server()?).await?;
+    let migrations = migrations::missing(&servers.clickhouse.server()?).await?;
     let migrations = migrations.into_iter();
     findings.extend(migrations.map(|name| missing(format!("migration {name} is not applied"))));
     Ok(findings)

@@ -1,17 +1,17 @@
 //! `processors rules`: the tables of the rules folder.
 
-mod fetch;
-mod sources;
+pub mod fetch;
+pub mod sources;
 
 use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-use super::{DIFFERS, DONE, say};
+use crate::cmd::rules::sources::{SOURCES, Source};
+use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::RulesArgs;
-use crate::enrich::{Rules, Table, checksum};
+use crate::enrich::rules::{Rules, Table, checksum};
 use crate::error::ServerError;
-use sources::{SOURCES, Source};
 
 /// What `rules` needs to know.
 #[derive(Debug, Args)]

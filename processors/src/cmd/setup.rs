@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
-use super::check::drift;
-use super::{DIFFERS, DONE, say};
-use crate::clickhouse::{self, migrate};
+use crate::clickhouse;
+use crate::clickhouse::cluster;
+use crate::clickhouse::migrations::migrate;
+use crate::cmd::check::drift;
+use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::{KafkaArgs, Servers};
 use crate::error::{ErrorClass, ServerError};
-use crate::kafka::{Brokers, LogReader, Topics};
+use crate::kafka::Brokers;
+use crate::kafka::log::LogReader;
+use crate::kafka::topics::Topics;
 use crate::registry::Registry;
 
 /// What `setup` needs to know.
@@ -46,7 +50,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 pub(super) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
     if args.print {
         let database = &args.servers.clickhouse.clickhouse_database;
-        let sql = clickhouse::sql(database, args.cluster.as_deref())
+        let sql = cluster::sql(database, args.cluster.as_deref())
             .map_err(|error| ServerError::fatal("no_form_in_a_cluster", error))?;
         say(sql.trim_end());
         return Ok(DONE);

@@ -8,11 +8,11 @@ use std::sync::LazyLock;
 
 use schemas::{Outcome, RawClick};
 
-use super::campaign::Tags;
-use super::channel::{Channel, Says};
-use super::medium::{Medium, Origin};
-use super::referrer::{Referrer, bare};
-use super::sources::Sources;
+use crate::enrich::campaign::Tags;
+use crate::enrich::channel::{Channel, Says};
+use crate::enrich::medium::{Medium, Origin};
+use crate::enrich::referrer::{Referrer, bare};
+use crate::enrich::sources::Sources;
 
 /// What the rules say of where a visitor came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

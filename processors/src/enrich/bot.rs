@@ -1,13 +1,13 @@
 //! Whether a click came from a machine, and of what kind. Every click is kept; this only names.
 
-mod crawlers;
-mod words;
+pub mod crawlers;
+pub mod words;
 
 use schemas::{Method, RawClick};
 
-pub(super) use crawlers::Crawlers;
+use crate::enrich::bot::crawlers::Crawlers;
 
-use super::Agent;
+use crate::enrich::user_agent::Agent;
 
 /// Kind of machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,8 +113,8 @@ fn has(text: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::{Rules, Table};
     use super::*;
+    use crate::enrich::rules::{Rules, Table};
 
     const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 

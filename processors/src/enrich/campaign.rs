@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use url::Url;
 use url::form_urlencoded;
 
-use super::channel::Says;
-use super::medium::Origin;
-use super::sources::{ClickId, Sources};
+use crate::enrich::channel::Says;
+use crate::enrich::medium::Origin;
+use crate::enrich::sources::{ClickId, Sources};
 
 const LENGTH_MAX: usize = 256;
 

@@ -8,7 +8,7 @@
 //! 4. the visitor came from another page: `internal` of the same host, else `referral`;
 //! 5. nothing says from where: `direct`; empty where that cannot be known.
 
-use super::medium::Medium;
+use crate::enrich::medium::Medium;
 
 /// What a link's author says of the medium.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

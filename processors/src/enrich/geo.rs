@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
 use serde::de::IgnoredAny;
 
-use super::continent::continent;
+use crate::enrich::continent::continent;
 
 /// Places that are kept in memory; beyond, all are forgotten and read anew.
 const PLACES_MAX: usize = 1 << 16;

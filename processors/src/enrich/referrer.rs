@@ -2,8 +2,8 @@
 
 use url::Url;
 
-use super::medium::{Medium, Origin};
-use super::sources::Sources;
+use crate::enrich::medium::{Medium, Origin};
+use crate::enrich::sources::Sources;
 
 /// What a `Referer` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use sha2::{Digest as _, Sha256};
 
-use super::bot::Crawlers;
-use super::geo::Geo;
-use super::sources::Sources;
-use super::user_agent::AgentRules;
+use crate::enrich::bot::crawlers::Crawlers;
+use crate::enrich::geo::Geo;
+use crate::enrich::sources::Sources;
+use crate::enrich::user_agent::AgentRules;
 
 /// A table of rules, each a file of the rules folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use thiserror::Error;
 use url::Url;
 
-use super::medium::{Medium, Origin};
+use crate::enrich::medium::{Medium, Origin};
 
 /// Why a table is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -2,8 +2,8 @@
 
 use ua_parser::{Extractor, Regexes, device, os, user_agent};
 
-use super::bot::{self, BotClass, Bots};
-use super::rules::Rules;
+use crate::enrich::bot::{self, BotClass, Bots};
+use crate::enrich::rules::Rules;
 
 /// The compiled rules.
 pub(super) struct AgentRules(Extractor<'static>);
@@ -183,8 +183,8 @@ fn form(user_agent: &str, agent: &Agent) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::Table;
     use super::*;
+    use crate::enrich::rules::Table;
 
     /// Enough of uap-core's form to tell a few apart.
     const YAML: &str = r"

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use crate::flow::block::Limits;
 
 /// How long a record waits for company when little is behind it.
 const LINGER: Duration = Duration::from_millis(500);

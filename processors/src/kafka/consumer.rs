@@ -18,9 +18,12 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
-use crate::flow::{self, Block, Header, Limits, Reason};
+use crate::flow;
+use crate::flow::block::{Block, Header, Limits};
+use crate::flow::start;
+use crate::flow::start::Reason;
+use crate::kafka::{Brokers, Quiet, server_error};
 use crate::log::{Log, Notice, Positions};
 
 /// Bounds a question during a rebalance; several together stay below the session timeout.
@@ -186,7 +189,7 @@ impl Consumer {
             Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
             lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
         };
-        let start = flow::Start { reason, ..start };
+        let start = start::Start { reason, ..start };
         let offset = Offset::Offset(start.position);
         // The assignment may have ended since, and does not end from here on.
         let _reading = self.reading.blocking_lock();
@@ -457,7 +460,7 @@ impl State {
 }
 
 /// A partition, where it is to be read from, and what the broker holds for it.
-type Begin = (i32, flow::Start, Option<i64>);
+type Begin = (i32, start::Start, Option<i64>);
 
 /// Where each partition is to be read from, by [`flow::start`].
 fn starts(

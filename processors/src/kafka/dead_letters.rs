@@ -4,9 +4,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
-use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
-use crate::flow::Record;
+use crate::flow::block::Record;
+use crate::kafka::{Brokers, Quiet, server_error};
 use crate::pipeline::Letters;
 
 /// The dead-letter topic of one log.

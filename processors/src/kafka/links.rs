@@ -6,8 +6,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 
-use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
+use crate::kafka::{Brokers, Quiet, server_error};
 
 /// Records handed over at once.
 const BATCH: usize = 10_000;

@@ -10,8 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
+use crate::kafka::{Brokers, Quiet, server_error};
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);

@@ -10,8 +10,8 @@ use rdkafka::admin::{
 use rdkafka::error::RDKafkaErrorCode;
 use schemas::TopicSpec;
 
-use super::{Brokers, Quiet, server_error};
 use crate::error::ServerError;
+use crate::kafka::{Brokers, Quiet, server_error};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

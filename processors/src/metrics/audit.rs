@@ -7,8 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::CodeLabel;
-use crate::audit::Window;
+use crate::audit::window::Window;
+use crate::metrics::CodeLabel;
 
 /// Handles; a clone counts in the same place. The findings are those of the last complete run.
 #[derive(Debug, Clone, Default)]

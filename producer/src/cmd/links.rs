@@ -7,10 +7,13 @@ use std::path::Path;
 
 use crate::clock::now;
 use crate::cmd::open_links;
-use crate::config::{AddArgs, LinksAction, LinksArgs, SetArgs};
+use crate::config::links::{AddArgs, LinksAction, LinksArgs, SetArgs};
 use crate::exit::{Exit, Failure, say};
-use crate::links::{Entry, file};
-use crate::store::{Change, Edit, Store, StoreError};
+use crate::links::entry::Entry;
+use crate::links::file;
+use crate::store::Store;
+use crate::store::change::{Change, Edit};
+use crate::store::error::StoreError;
 
 /// Links read at once.
 const PAGE: u32 = 1000;

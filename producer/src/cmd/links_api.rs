@@ -24,9 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
 use crate::clock::now;
-use crate::config::Secret;
-use crate::links::Entry;
-use crate::store::{Change, Edit, Place, Refused, Store, StoreError};
+use crate::config::links::Secret;
+use crate::links::entry::Entry;
+use crate::store::Store;
+use crate::store::change::{Change, Edit, Refused};
+use crate::store::error::StoreError;
+use crate::store::place::Place;
 
 /// Of one link, several times over.
 const BODY_BYTES_MAX: usize = 16 * 1024;

@@ -13,15 +13,18 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::cmd::links_api::Api;
 use crate::cmd::read_links;
-use crate::config::{FollowArgs, KafkaArgs, ServeArgs};
+use crate::config::links::FollowArgs;
+use crate::config::{KafkaArgs, ServeArgs};
 use crate::exit::Failure;
 use crate::follow::{self, Follower, Source};
-use crate::links::{Links, snapshot};
+use crate::links::snapshot;
+use crate::links::table::Links;
 use crate::metrics::Metrics;
-use crate::publish::LinkPublisher;
+use crate::publish::links::LinkPublisher;
 use crate::relay::Trouble;
+use crate::store::Store;
+use crate::store::place::Place;
 use crate::store::relay::{self, Overtaken, Relay};
-use crate::store::{Place, Store};
 
 /// The links of `serve`, and what keeps them current.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use crate::config::ServeArgs;
 use crate::day_keys::KeyRing;
 use crate::exit::{Exit, Failure};
 use crate::http::{self, Services};
-use crate::links::Links;
+use crate::links::table::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::redirect::Redirector;

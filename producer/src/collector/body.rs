@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 
-use super::Refusal;
+use crate::collector::refusal::Refusal;
 
 /// Reads a body to its end.
 ///

@@ -11,8 +11,9 @@ use schemas::{ClientIpPolicy, Decoder, NEWEST, Origin, RawClick};
 use tempfile::TempDir;
 
 use super::*;
-use crate::day_keys::KeyFolder;
-use crate::outbox::{BYTES_MIN, Found, Settings};
+use crate::day_keys::folder::KeyFolder;
+use crate::outbox::reader::Found;
+use crate::outbox::{BYTES_MIN, Settings};
 use crate::privacy::Policy;
 
 const TOKEN: &str = "0123456789abcdef";

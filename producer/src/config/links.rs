@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use schemas::TopicName;
 
-use crate::store::Place;
+use crate::store::place::Place;
 
 /// Where links are kept.
 #[derive(Debug, Args)]

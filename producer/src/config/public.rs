@@ -7,15 +7,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::collector::{self, Tokens};
-use crate::day_keys::{KeyFolder, KeyRing, KeyStore, SharedKeys};
+use crate::collector;
+use crate::collector::token::Tokens;
+use crate::day_keys::folder::KeyFolder;
+use crate::day_keys::shared::SharedKeys;
+use crate::day_keys::{KeyRing, KeyStore};
 use crate::edge::Edge;
 use crate::http;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::privacy::{AddressPolicy, Policy, Privacy};
 use crate::proxies::{Networks, Proxies, ProxyHeader};
-use crate::store::Place;
+use crate::store::place::Place;
 
 /// What a record says of its visitor.
 #[derive(Debug, Clone, Args)]

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
-use super::KeyStore;
+use crate::day_keys::KeyStore;
 use crate::visitor::{Day, DayKey};
 
 const SUFFIX: &str = ".key";

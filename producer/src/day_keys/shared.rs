@@ -2,8 +2,10 @@
 
 use std::io;
 
-use super::KeyStore;
-use crate::store::{Place, Store, StoreError};
+use crate::day_keys::KeyStore;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::place::Place;
 use crate::visitor::{Day, DayKey};
 
 /// Keys of a link store. It is opened for each question, of which there are two a minute.

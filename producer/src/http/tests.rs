@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::edge::Edge;
 use crate::limiter::Limiter;
-use crate::links::Links;
+use crate::links::table::Links;
 use crate::metrics::LimitLabel;
 use crate::proxies::{Proxies, ProxyHeader};
 use crate::sink::{Loss, Offered, TraceHeaders};

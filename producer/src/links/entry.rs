@@ -6,7 +6,7 @@ use schemas::RawLink;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::target::{self, TargetError};
+use crate::links::target::{self, TargetError};
 use crate::route::is_reserved;
 
 /// Longest slug of a link (a request may ask for longer ones, in vain).

@@ -9,8 +9,9 @@ use std::io::BufRead;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
-use super::entry::{Entry, LinkCause};
-use super::{Link, Links};
+use crate::links::entry::{Entry, LinkCause};
+use crate::links::link::Link;
+use crate::links::table::Links;
 
 /// Why a file of links cannot be used. Nothing of it is.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -122,8 +123,8 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Resolution;
     use super::*;
+    use crate::links::table::Resolution;
 
     const FILE: &str = r#"
 # a comment

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use schemas::RawLink;
 
-use super::entry::{Entry, ID_BYTES_MAX, SLUG_BYTES_MAX, Status, named};
-use super::target::TARGET_BYTES_MAX;
+use crate::links::entry::{Entry, ID_BYTES_MAX, SLUG_BYTES_MAX, Status, named};
+use crate::links::target::TARGET_BYTES_MAX;
 
 /// Version, end, flags, lengths of domain, slug, id and target.
 const HEAD: usize = 8 + 8 + 1 + 1 + 2 + 2 + 2;

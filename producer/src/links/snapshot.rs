@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
-use super::{Link, Links};
+use crate::links::link::Link;
+use crate::links::table::Links;
 
 const MAGIC: [u8; 8] = *b"ctlinks1";
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 
-use super::link::{Link, Shelf, is};
+use crate::links::link::{Link, Shelf, is};
 
 /// With a million links, some sixty on each.
 const SHELVES: usize = 1 << 14;

@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{CodeLabel, ResultLabel, add};
+use crate::metrics::{CodeLabel, ResultLabel, add};
 
 /// Links whose change is not published yet.
 const WAITING: &str = "clicktrail_producer_link_outbox_links";

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::Outbox;
-use super::frame::{self, Stored};
-use super::state::{Disk, lock};
 use crate::clock::now_ms;
+use crate::outbox::Outbox;
+use crate::outbox::frame::{self, Stored};
+use crate::outbox::state::{Disk, lock};
 use crate::sink::{Loss, TraceHeaders};
 
 /// Clicks, ready to be written.
@@ -104,7 +104,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::outbox::{BYTES_MIN, Found, Settings, Sync};
+    use crate::outbox::reader::Found;
+    use crate::outbox::{BYTES_MIN, Settings, Sync};
     use crate::sink::{ClickSink as _, Offered};
 
     fn batch(numbers: Range<u64>) -> Batch {

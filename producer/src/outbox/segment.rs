@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::frame::{self, Length, Stored};
+use crate::outbox::frame::{self, Length, Stored};
 
 /// Bytes before the first frame: magic, the schema's print, the number of the first click.
 pub const HEADER: u64 = 32;

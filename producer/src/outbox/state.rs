@@ -12,11 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::dropped::Dropped;
-use super::segment::{HEADER, Print};
-use super::{Full, Settings, Sync};
 use crate::bell::Bell;
 use crate::metrics::Metrics;
+use crate::outbox::dropped::Dropped;
+use crate::outbox::segment::{HEADER, Print};
+use crate::outbox::{Full, Settings, Sync};
 use crate::sink::Loss;
 
 /// One outbox.

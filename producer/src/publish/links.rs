@@ -11,9 +11,9 @@ use schemas::{LINKS_NEWEST, LinkEncoder, SchemaId, TopicName};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, config, config_error, record_headers};
 use crate::follow::Source;
-use crate::links::Entry;
+use crate::links::entry::Entry;
+use crate::publish::{Settings, config, config_error, record_headers};
 use crate::registry;
 use crate::sink::TraceHeaders;
 use crate::store::relay::Publish;

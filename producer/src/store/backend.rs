@@ -1,10 +1,11 @@
 //! What a database has to do for the store, and the statements that both understand.
 
-use super::change::Tx;
-use super::postgres::Postgres;
-use super::sqlite::Sqlite;
-use super::{Place, StoreError};
-use crate::links::Entry;
+use crate::links::entry::Entry;
+use crate::store::change::Tx;
+use crate::store::error::StoreError;
+use crate::store::place::Place;
+use crate::store::postgres::Postgres;
+use crate::store::sqlite::Sqlite;
 
 /// Work within one transaction.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;

@@ -6,9 +6,10 @@
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::StoreError;
+use crate::links::entry::{Entry, LinkCause, Status};
 use crate::links::entry::{expires, named};
-use crate::links::{Entry, LinkCause, Status, target};
+use crate::links::target;
+use crate::store::error::StoreError;
 
 /// A change of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Refused;
+use crate::store::change::Refused;
 
 /// Why the store did not do what it was asked. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, Store, StoreError};
 use crate::bell::Bell;
-use crate::links::Entry;
+use crate::links::entry::Entry;
 use crate::metrics::Metrics;
 use crate::relay::Trouble;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::place::Place;
 
 /// Links handed over at once.
 const BATCH: u32 = 1000;

@@ -10,14 +10,14 @@ use std::time::Duration;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, TransactionBehavior};
 
-use super::StoreError;
-use super::backend::{
+use crate::clock::now_ms;
+use crate::links::entry::{Entry, Status};
+use crate::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,
 };
-use super::change::Tx;
-use crate::clock::now_ms;
-use crate::links::{Entry, Status};
+use crate::store::change::Tx;
+use crate::store::error::StoreError;
 
 /// How long a change of another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);

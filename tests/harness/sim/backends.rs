@@ -7,9 +7,12 @@ use std::time::Duration;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_ipc::reader::StreamReader;
-use processors::clickhouse::{Insert, Pass, Rows, unpack};
+use processors::clickhouse::Insert;
+use processors::clickhouse::arrow::Rows;
+use processors::clickhouse::packed::unpack;
+use processors::clickhouse::passes::Pass;
 use processors::error::ServerError;
-use processors::flow::{Block, Limits, Record};
+use processors::flow::block::{Block, Limits, Record};
 use processors::log::{Log, Notice, POSITION_LOST, Positions};
 use processors::pipeline::{Letters, Tables};
 

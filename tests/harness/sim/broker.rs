@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use processors::flow::{self, Reason, Start};
+use processors::flow;
+use processors::flow::start::{Reason, Start};
 use processors::log::Notice;
 
 use super::Counts;

@@ -7,12 +7,16 @@ use schemas::headers;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::events::{Schemas, blocking, place, read};
-use crate::audit::{self, Books, Entry, Partition, Place, Report};
+use crate::audit::balance::Books;
+use crate::audit::{self, Entry, Partition, Place, Report};
 use crate::clickhouse;
+use crate::clickhouse::events;
+use crate::cmd::audit::events::{Schemas, blocking, place, read};
 use crate::config::Servers;
 use crate::error::ServerError;
-use crate::kafka::{self, LogReader};
+use crate::kafka;
+use crate::kafka::log;
+use crate::kafka::log::LogReader;
 use crate::scratch::{Sorted, Sorter};
 
 /// Where to sort, and in how much memory altogether.
@@ -78,11 +82,10 @@ pub(super) async fn compare(
     let dead = dead_letters(servers, scratch, None, &stop).await?;
     let mut shown = scratch.sorter(3);
     let server = servers.clickhouse.server()?;
-    clickhouse::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes()))
-        .await?;
+    events::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes())).await?;
     let shown = shown.sorted()?;
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
-    let now = blocking(move || kafka::bounds(&brokers, &topic)).await?;
+    let now = blocking(move || log::bounds(&brokers, &topic)).await?;
     let mut partitions = log.partitions.clone();
     for (partition, now) in now {
         // One that was not there before has nothing that was looked at.

@@ -17,15 +17,17 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::books::{Scratch, dead_letters};
-use super::events::{Schemas, blocking, place, read};
-use crate::audit::{Entry, Happened, Place, Window, unburied};
-use crate::clickhouse::rows_of;
+use crate::audit::balance::unburied;
+use crate::audit::window::{Happened, Window};
+use crate::audit::{Entry, Place};
+use crate::clickhouse::events::rows_of;
+use crate::cmd::audit::books::{Scratch, dead_letters};
+use crate::cmd::audit::events::{Schemas, blocking, place, read};
 use crate::cmd::say;
 use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};
-use crate::kafka::LogReader;
-use crate::metrics::AuditMetrics;
+use crate::kafka::log::LogReader;
+use crate::metrics::audit::AuditMetrics;
 use crate::scratch::Sorted;
 
 /// What `audit --follow` needs to know beyond the audit itself.

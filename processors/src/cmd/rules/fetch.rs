@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::sources::{Client, SOURCES, Source};
+use crate::cmd::rules::sources::{Client, SOURCES, Source};
 use crate::cmd::say;
-use crate::enrich::checksum;
+use crate::enrich::rules::checksum;
 use crate::error::ServerError;
 
 /// Gets what is not there, or is there as another version. A file is replaced in one step, so that

@@ -3,7 +3,7 @@
 use regex_filtered::{Builder, Regexes};
 use serde::Deserialize;
 
-use super::BotClass;
+use crate::enrich::bot::BotClass;
 
 /// The compiled list.
 pub(in crate::enrich) struct Crawlers {

@@ -1,6 +1,6 @@
 //! Words by which programs declare themselves, where no list knows them. A browser says none.
 
-use super::{BotClass, has};
+use crate::enrich::bot::{BotClass, has};
 
 /// Beginnings of libraries' names. A browser's agent starts with `Mozilla/` or `Opera/`.
 const LIBRARIES: &[&str] = &[
