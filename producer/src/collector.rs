@@ -35,8 +35,8 @@ use crate::facts;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::outbox::batch::{Batch, Ticket};
+use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::privacy::Privacy;
-use crate::sink::{Loss, TraceHeaders};
 use crate::span;
 
 /// Where clicks are sent to.

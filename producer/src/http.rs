@@ -38,8 +38,8 @@ use tokio_util::sync::CancellationToken;
 use crate::collector::{self, Collector};
 use crate::http::patient::Patient;
 use crate::metrics::Metrics;
+use crate::outbox::offer::ClickSink;
 use crate::redirect::Redirector;
-use crate::sink::ClickSink;
 
 /// After an accept error (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -31,7 +31,6 @@ pub mod outbox;
 pub mod publish;
 pub mod registry;
 pub mod relay;
-pub mod sink;
 
 pub mod collector;
 pub mod http;

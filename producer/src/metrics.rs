@@ -15,7 +15,7 @@ use prometheus_client::registry::{Metric, Registry};
 use schemas::Outcome;
 
 use crate::metrics::links::LinkMetrics;
-use crate::sink::Loss;
+use crate::outbox::offer::Loss;
 
 /// Requests on the public port, by outcome.
 pub const REQUESTS: &str = "clicktrail_producer_requests_total";

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod dropped;
 pub mod frame;
 pub mod mark;
+pub mod offer;
 pub mod reader;
 pub mod segment;
 pub mod state;
@@ -42,9 +43,9 @@ use crate::clock::now_ms;
 use crate::metrics::Metrics;
 use crate::outbox::dropped::Dropped;
 use crate::outbox::mark::Mark;
+use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
 use crate::outbox::state::{Disk, Queue, Segment, Shared, lock, signed};
 use crate::outbox::writer::Writer;
-use crate::sink::{ClickSink, Loss, Offered, TraceHeaders};
 
 /// Between two tries of whoever may wait for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);

@@ -24,8 +24,8 @@ use thiserror::Error;
 
 use crate::bell::Bell;
 use crate::metrics::Metrics;
+use crate::outbox::offer::TraceHeaders;
 use crate::relay::{Client, Fault, Report};
-use crate::sink::TraceHeaders;
 
 /// Properties that carry a promise, or that have a setting of their own.
 const OURS: [&str; 11] = [

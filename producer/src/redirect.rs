@@ -29,8 +29,8 @@ use crate::links::link::Link;
 use crate::links::table::{Links, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
+use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
 use crate::route::{Route, route};
-use crate::sink::{ClickSink, Loss, TraceHeaders};
 use crate::span::{self, Sampling};
 
 /// Nobody may keep the answer: a click that a cache answers is never seen.

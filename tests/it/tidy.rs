@@ -277,7 +277,7 @@ fn every_error_code_has_its_heading_in_the_runbook() {
         }
     }
     assert!(codes.len() >= 30, "codes are not found any more: {codes:?}");
-    let sink = page("producer/src/sink.rs");
+    let sink = page("producer/src/outbox/offer.rs");
     let (_, body) = sink.split_once("pub fn code(").unwrap();
     let losses = literals(body.split("\n    }\n").next().unwrap(), snake);
     assert!(losses.len() >= 5, "{losses:?}");

@@ -29,10 +29,10 @@ use crate::log_line::{Line, Malformed};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::nginx_json;
 use crate::outbox::Full;
+use crate::outbox::offer::{Loss, Offered};
 use crate::progress::Progress;
 use crate::publish::PublishError;
 use crate::registry;
-use crate::sink::{Loss, Offered};
 
 /// Malformed lines that are shown; the others are only counted.
 const SHOWN_MAX: u64 = 20;

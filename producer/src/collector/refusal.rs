@@ -6,7 +6,7 @@
 use hyper::StatusCode;
 use thiserror::Error;
 
-use crate::sink::Loss;
+use crate::outbox::offer::Loss;
 
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

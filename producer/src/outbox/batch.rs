@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::clock::now_ms;
 use crate::outbox::Outbox;
 use crate::outbox::frame::{self, Stored};
+use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::outbox::state::{Disk, lock};
-use crate::sink::{Loss, TraceHeaders};
 
 /// Clicks, ready to be written.
 #[derive(Debug, Default)]
@@ -104,9 +104,9 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::outbox::offer::{ClickSink as _, Offered};
     use crate::outbox::reader::Found;
     use crate::outbox::{BYTES_MIN, Settings, Sync};
-    use crate::sink::{ClickSink as _, Offered};
 
     fn batch(numbers: Range<u64>) -> Batch {
         let mut batch = Batch::default();

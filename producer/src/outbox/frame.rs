@@ -2,7 +2,7 @@
 //!
 //! Pure. The layout is on disks of operators: it may only change with the magic of a segment.
 
-use crate::sink::TraceHeaders;
+use crate::outbox::offer::TraceHeaders;
 
 /// Bytes before a body: its length and the checksum of length and body, both little-endian.
 const HEAD: usize = 8;

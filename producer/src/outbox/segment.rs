@@ -181,7 +181,7 @@ pub fn scan(folder: &Path, first: u64) -> io::Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::TraceHeaders;
+    use crate::outbox::offer::TraceHeaders;
 
     fn filled(folder: &Path, clicks: u8) -> u64 {
         let mut file = create(folder, 7, [1; 16]).unwrap();

@@ -15,9 +15,9 @@ use tokio::sync::Notify;
 use crate::bell::Bell;
 use crate::metrics::Metrics;
 use crate::outbox::dropped::Dropped;
+use crate::outbox::offer::Loss;
 use crate::outbox::segment::{HEADER, Print};
 use crate::outbox::{Full, Settings, Sync};
-use crate::sink::Loss;
 
 /// One outbox.
 #[derive(Debug)]

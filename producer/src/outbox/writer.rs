@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::outbox::offer::Loss;
 use crate::outbox::segment::{self, HEADER};
 use crate::outbox::state::{Segment, Shared, lock, signed};
 use crate::outbox::{Full, Sync};
-use crate::sink::Loss;
 
 /// How long a click waits for others, so that not each is a write of its own.
 const PAUSE: Duration = Duration::from_millis(2);

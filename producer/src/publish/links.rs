@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::follow::Source;
 use crate::links::entry::Entry;
+use crate::outbox::offer::TraceHeaders;
 use crate::publish::{Settings, config, config_error, record_headers};
 use crate::registry;
-use crate::sink::TraceHeaders;
 use crate::store::relay::Publish;
 
 /// Longest time that a link may take; on PostgreSQL it is locked meanwhile.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
+use crate::outbox::offer::{ClickSink as _, Offered};
 use crate::outbox::{BYTES_MIN, Settings};
-use crate::sink::{ClickSink as _, Offered};
 
 /// What the broker has: for each number that a datum says, how often.
 type Log = Arc<Mutex<BTreeMap<u64, u32>>>;

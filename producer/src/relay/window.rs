@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::sink::Loss;
+use crate::outbox::offer::Loss;
 
 /// A stretch of numbered clicks, each on its way or done.
 #[derive(Debug)]
