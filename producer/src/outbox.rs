@@ -9,9 +9,9 @@
 //! was not yet synced.
 
 pub mod batch;
+pub mod delivered_mark;
 pub mod dropped;
 pub mod frame;
-pub mod mark;
 pub mod offer;
 pub mod reader;
 pub mod segment;
@@ -41,8 +41,8 @@ use crate::outbox::segment::Print;
 use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::metrics::Metrics;
+use crate::outbox::delivered_mark::Mark;
 use crate::outbox::dropped::Dropped;
-use crate::outbox::mark::Mark;
 use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
 use crate::outbox::state::{Disk, Queue, Segment, Shared, lock, signed};
 use crate::outbox::writer::Writer;
