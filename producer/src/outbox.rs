@@ -10,7 +10,7 @@
 
 pub mod batch;
 pub mod delivered_mark;
-pub mod dropped;
+pub mod dropped_segments;
 pub mod frame;
 pub mod offer;
 pub mod reader;
@@ -42,7 +42,7 @@ use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::metrics::Metrics;
 use crate::outbox::delivered_mark::Mark;
-use crate::outbox::dropped::Dropped;
+use crate::outbox::dropped_segments::Dropped;
 use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
 use crate::outbox::state::{Disk, Queue, Segment, Shared, lock, signed};
 use crate::outbox::writer::Writer;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::bell::Bell;
 use crate::metrics::Metrics;
-use crate::outbox::dropped::Dropped;
+use crate::outbox::dropped_segments::Dropped;
 use crate::outbox::offer::Loss;
 use crate::outbox::segment::{HEADER, Print};
 use crate::outbox::{Full, Settings, Sync};
