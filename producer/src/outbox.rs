@@ -13,9 +13,9 @@ pub mod delivered_mark;
 pub mod dropped_segments;
 pub mod frame;
 pub mod offer;
+pub mod queue;
 pub mod reader;
 pub mod segment;
-pub mod state;
 pub mod writer;
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::outbox::delivered_mark::Mark;
 use crate::outbox::dropped_segments::Dropped;
 use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
-use crate::outbox::state::{Disk, Queue, Segment, Shared, lock, signed};
+use crate::outbox::queue::{Disk, Queue, Segment, Shared, lock, signed};
 use crate::outbox::writer::Writer;
 
 /// Between two tries of whoever may wait for room.

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::outbox::offer::Loss;
+use crate::outbox::queue::{Segment, Shared, lock, signed};
 use crate::outbox::segment::{self, HEADER};
-use crate::outbox::state::{Segment, Shared, lock, signed};
 use crate::outbox::{Full, Sync};
 
 /// How long a click waits for others, so that not each is a write of its own.
