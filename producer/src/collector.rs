@@ -34,7 +34,7 @@ use crate::edge;
 use crate::facts;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
-use crate::outbox::batch::{Batch, Ticket};
+use crate::outbox::durable_batch::{Batch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::privacy::Privacy;
 use crate::span;

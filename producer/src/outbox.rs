@@ -8,9 +8,9 @@
 //! time of one write; with [`Sync::Always`] the time of one sync too). A power loss takes what
 //! was not yet synced.
 
-pub mod batch;
 pub mod delivered_mark;
 pub mod dropped_segments;
+pub mod durable_batch;
 pub mod frame;
 pub mod offer;
 pub mod queue;
