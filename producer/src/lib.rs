@@ -42,4 +42,5 @@ pub mod progress;
 
 pub mod cmd;
 pub mod config;
+pub mod delivery;
 pub mod exit;

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::click::{self, ClientIp};
 use crate::clock::now;
-use crate::cmd::deliver::Delivery;
 use crate::cmd::read_links;
 use crate::combined;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
 use crate::day_keys::KeyRing;
+use crate::delivery::Delivery;
 use crate::edge;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;
