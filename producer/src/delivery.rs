@@ -1,5 +1,7 @@
 //! What both commands deliver with: an outbox of their own, and the relay that empties it.
 
+pub mod relay;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
 use crate::config::KafkaArgs;
+use crate::delivery::relay::{Parts, Relay, Trouble};
 use crate::exit::Failure;
 use crate::metrics::Metrics;
 use crate::outbox::segment::Print;
 use crate::outbox::{Full, Outbox, Settings};
 use crate::publish::{self, PublishError, Publisher};
 use crate::registry;
-use crate::relay::{Parts, Relay, Trouble};
 
 /// Of one round of asking the registry; then the trouble is told anew.
 const ASK: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@ use schemas::{LinkDecoder, SchemaId, TopicName, unframe};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::relay::Trouble;
 use crate::links::link::Link;
 use crate::links::snapshot;
 use crate::links::table::{Applied, Links};
@@ -21,7 +22,6 @@ use crate::metrics::{Metrics, ResultLabel};
 use crate::publish::Settings;
 use crate::publish::read::LinkReader;
 use crate::registry;
-use crate::relay::Trouble;
 use crate::store::relay::Overtaken;
 
 /// Longest wait without a look around.

@@ -30,7 +30,6 @@ pub mod cores;
 pub mod outbox;
 pub mod publish;
 pub mod registry;
-pub mod relay;
 
 pub mod collector;
 pub mod http;

@@ -109,7 +109,7 @@ pub struct OutcomeLabel {
 /// A label `code`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
-    /// [`Loss::code`], or [`crate::relay::Fault::code`].
+    /// [`Loss::code`], or [`crate::delivery::relay::Fault::code`].
     pub code: &'static str,
 }
 

@@ -23,9 +23,9 @@ use schemas::{TopicName, headers};
 use thiserror::Error;
 
 use crate::bell::Bell;
+use crate::delivery::relay::{Client, Fault, Report};
 use crate::metrics::Metrics;
 use crate::outbox::offer::TraceHeaders;
-use crate::relay::{Client, Fault, Report};
 
 /// Properties that carry a promise, or that have a setting of their own.
 const OURS: [&str; 11] = [

@@ -282,7 +282,7 @@ fn every_error_code_has_its_heading_in_the_runbook() {
     let losses = literals(body.split("\n    }\n").next().unwrap(), snake);
     assert!(losses.len() >= 5, "{losses:?}");
     codes.extend(losses);
-    let relay = page("producer/src/relay.rs");
+    let relay = page("producer/src/delivery/relay.rs");
     let (_, body) = relay.split_once("pub fn code(").unwrap();
     codes.extend(literals(body.split("\n    }\n").next().unwrap(), snake));
     for (_, text) in rust().iter().filter(|(path, _)| path.starts_with("producer/src/")) {

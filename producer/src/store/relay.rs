@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::delivery::relay::Trouble;
 use crate::links::entry::Entry;
 use crate::metrics::Metrics;
-use crate::relay::Trouble;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::place::Place;

@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::cores::Cores;
+use crate::delivery::relay::pace::{Look, Pace};
+use crate::delivery::relay::window::{End, Passed, Window};
 use crate::metrics::{CodeLabel, Metrics};
 use crate::outbox::Outbox;
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::outbox::reader::{Found, Reader};
 use crate::outbox::segment::Print;
-use crate::relay::pace::{Look, Pace};
-use crate::relay::window::{End, Passed, Window};
 
 /// Most clicks on their way at once.
 const CLICKS_MAX: usize = 20_000;
