@@ -1,6 +1,7 @@
 //! What both commands deliver with: an outbox of their own, and the relay that empties it.
 
 pub mod relay;
+pub mod throttle;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -4,7 +4,6 @@
 //! The mark of delivery follows acknowledgements only. Whatever goes wrong ends one life of the
 //! client; the next begins at the mark. So a click may be sent twice, under one event id.
 
-pub mod pace;
 pub mod window;
 
 #[cfg(test)]
@@ -20,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::cores::Cores;
-use crate::delivery::relay::pace::{Look, Pace};
 use crate::delivery::relay::window::{End, Passed, Window};
+use crate::delivery::throttle;
+use crate::delivery::throttle::{Look, Pace};
 use crate::metrics::{CodeLabel, Metrics};
 use crate::outbox::Outbox;
 use crate::outbox::offer::{Loss, TraceHeaders};
@@ -267,7 +267,9 @@ impl<'a> Life<'a> {
             match self.fill(client, id) {
                 Ok(true) if self.pace.admits() => bell.wait(BEAT),
                 // Not for a bell: it rings for each visitor.
-                Ok(true) => std::thread::sleep(pace::BEAT.saturating_sub(self.looked_at.elapsed())),
+                Ok(true) => {
+                    std::thread::sleep(throttle::BEAT.saturating_sub(self.looked_at.elapsed()))
+                }
                 Ok(false) => break None,
                 Err(fault) => break Some(fault),
             }
@@ -297,7 +299,7 @@ impl<'a> Life<'a> {
 
     /// Gives way to visitors where they need the cores, or does not any more.
     fn look(&mut self) {
-        if self.looked_at.elapsed() < pace::BEAT {
+        if self.looked_at.elapsed() < throttle::BEAT {
             return;
         }
         self.looked_at = Instant::now();
