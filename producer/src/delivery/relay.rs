@@ -4,8 +4,6 @@
 //! The mark of delivery follows acknowledgements only. Whatever goes wrong ends one life of the
 //! client; the next begins at the mark. So a click may be sent twice, under one event id.
 
-pub mod window;
-
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::cores::Cores;
-use crate::delivery::relay::window::{End, Passed, Window};
+use crate::delivery::in_flight::{End, Passed, Window};
 use crate::delivery::throttle;
 use crate::delivery::throttle::{Look, Pace};
 use crate::metrics::{CodeLabel, Metrics};
