@@ -1,5 +1,6 @@
 //! What both commands deliver with: an outbox of their own, and the relay that empties it.
 
+pub mod cpu_pressure;
 pub mod in_flight;
 pub mod relay;
 pub mod throttle;

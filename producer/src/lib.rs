@@ -26,7 +26,6 @@ pub mod log_line;
 pub mod nginx_json;
 
 pub mod bell;
-pub mod cores;
 pub mod outbox;
 pub mod publish;
 pub mod registry;

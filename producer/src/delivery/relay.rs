@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
 use crate::clock::now_ms;
-use crate::cores::Cores;
+use crate::delivery::cpu_pressure::Cores;
 use crate::delivery::in_flight::{End, Passed, Window};
 use crate::delivery::throttle;
 use crate::delivery::throttle::{Look, Pace};
