@@ -42,3 +42,4 @@ pub mod cmd;
 pub mod config;
 pub mod delivery;
 pub mod exit;
+pub mod kafka;

@@ -1,0 +1,2 @@
+//! The only folder of the producer that knows rdkafka.
+pub mod link_producer;
