@@ -3,8 +3,6 @@
 //! The only room that knows rdkafka. Sending never blocks; while the broker is away clicks wait
 //! in librdkafka's queue, without a time limit. How many may be there is the relay's to say.
 
-pub mod read;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
