@@ -17,10 +17,10 @@ use crate::bell::Bell;
 use crate::config::KafkaArgs;
 use crate::delivery::relay::{Parts, Relay, Trouble};
 use crate::exit::Failure;
+use crate::kafka::click_producer::{self, PublishError, Publisher};
 use crate::metrics::Metrics;
 use crate::outbox::segment::Print;
 use crate::outbox::{Full, Outbox, Settings};
-use crate::publish::{self, PublishError, Publisher};
 use crate::registry;
 
 /// Of one round of asking the registry; then the trouble is told anew.
@@ -179,7 +179,7 @@ impl Troubles {
 
 impl Target {
     fn connect(&self, metrics: &Metrics, bell: &Arc<Bell>) -> Result<Publisher, PublishError> {
-        let settings = publish::Settings {
+        let settings = click_producer::Settings {
             brokers: &self.brokers,
             topic: &self.topic,
             properties: &self.properties,

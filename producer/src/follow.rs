@@ -15,12 +15,12 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::relay::Trouble;
+use crate::kafka::click_producer::Settings;
 use crate::kafka::link_consumer::LinkReader;
 use crate::links::link::Link;
 use crate::links::snapshot;
 use crate::links::table::{Applied, Links};
 use crate::metrics::{Metrics, ResultLabel};
-use crate::publish::Settings;
 use crate::registry;
 use crate::store::relay::Overtaken;
 

@@ -27,7 +27,6 @@ pub mod nginx_json;
 
 pub mod bell;
 pub mod outbox;
-pub mod publish;
 pub mod registry;
 
 pub mod collector;

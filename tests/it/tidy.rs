@@ -66,7 +66,7 @@ fn each_foreign_system_is_known_to_one_room_only() {
         (
             "rdkafka::",
             &[
-                "producer/src/publish.rs",
+                "producer/src/kafka/click_producer.rs",
                 "producer/src/publish/",
                 "processors/src/kafka.rs",
                 "processors/src/kafka/",

@@ -22,6 +22,7 @@ use crate::delivery::Delivery;
 use crate::edge;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;
+use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
 use crate::links::table::Links;
 use crate::log_file::{LogFile, Read, STDIN};
@@ -31,7 +32,6 @@ use crate::nginx_json;
 use crate::outbox::Full;
 use crate::outbox::offer::{Loss, Offered};
 use crate::progress::Progress;
-use crate::publish::PublishError;
 use crate::registry;
 
 /// Malformed lines that are shown; the others are only counted.

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::publish::{Settings, config, config_error};
+use crate::kafka::click_producer::{Settings, config, config_error};
 
 /// What is fetched ahead: a link is small, and the client's own cost of one is not. Four times as
 /// much of each was no faster, and left 24 MiB between a million links.

@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::follow::Source;
+use crate::kafka::click_producer::{Settings, config, config_error, record_headers};
 use crate::links::entry::Entry;
 use crate::outbox::offer::TraceHeaders;
-use crate::publish::{Settings, config, config_error, record_headers};
 use crate::registry;
 use crate::store::relay::Publish;
 
