@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use schemas::{EventId, Origin, Outcome, RawClick};
 
 use crate::collector::record::Record;
-use crate::facts::Facts;
 use crate::links::link::Link;
 use crate::log_line::{self, Line};
+use crate::redirect::request_facts::Facts;
 
 const SLUG: usize = 1024;
 const QUERY: usize = 2048;

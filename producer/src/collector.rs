@@ -31,12 +31,12 @@ use crate::click::{self, ClientIp};
 use crate::clock::now;
 use crate::day_keys::KeyRing;
 use crate::edge;
-use crate::facts;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::outbox::durable_batch::{Batch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::privacy::Privacy;
+use crate::redirect::request_facts;
 use crate::span;
 
 /// Where clicks are sent to.
@@ -322,7 +322,7 @@ impl Verdicts {
 
 impl Trace {
     fn of(headers: &HeaderMap) -> Self {
-        let Some((parent, state)) = facts::parent(headers) else { return Self::default() };
+        let Some((parent, state)) = request_facts::parent(headers) else { return Self::default() };
         let parent = Some(parent.traceparent().as_str().to_owned());
         Self { parent, state: state.map(str::to_owned) }
     }

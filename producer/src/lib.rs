@@ -4,7 +4,6 @@
 //! waits and goes, and the shell around it.
 
 pub mod clock;
-pub mod facts;
 pub mod proxies;
 pub mod route;
 

@@ -4,6 +4,8 @@
 //! Everything is in memory and nothing waits: the click is offered to a sink
 //! that returns at once, and what becomes of it never changes the answer.
 
+pub mod request_facts;
+
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,13 +25,13 @@ use schemas::{Outcome, datum};
 use crate::click::{self, Key, Verdict};
 use crate::clock::now;
 use crate::edge::Edge;
-use crate::facts::{self, Facts, TRACEPARENT};
 use crate::links::entry::Status;
 use crate::links::link::Link;
 use crate::links::table::{Links, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
+use crate::redirect::request_facts::{self, Facts, TRACEPARENT};
 use crate::route::{Route, route};
 use crate::span::{self, Sampling};
 
@@ -106,7 +108,7 @@ impl<S: ClickSink> Redirector<S> {
             self.count("rate_limited", started);
             return too_many_requests();
         }
-        let (parent, tracestate) = facts::parent(&head.headers).unzip();
+        let (parent, tracestate) = request_facts::parent(&head.headers).unzip();
         let (context, span) = span::redirect(self.sampling, parent);
         let traceparent = context.traceparent();
         let key = Key::mint(now, &span::random());
