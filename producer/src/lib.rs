@@ -29,7 +29,6 @@ pub mod outbox;
 pub mod registry;
 
 pub mod collector;
-pub mod http;
 pub mod redirect;
 pub mod span;
 
@@ -41,3 +40,4 @@ pub mod config;
 pub mod delivery;
 pub mod exit;
 pub mod kafka;
+pub mod public_port;

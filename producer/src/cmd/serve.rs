@@ -26,10 +26,10 @@ use crate::config::ServeArgs;
 use crate::day_keys::KeyRing;
 use crate::delivery::Delivery;
 use crate::exit::{Exit, Failure};
-use crate::http::{self, Services};
 use crate::links::table::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
+use crate::public_port::{self, Services};
 use crate::redirect::Redirector;
 use crate::span::Sampling;
 
@@ -100,7 +100,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let services =
         Services { redirector: Arc::clone(&redirector), collector, metrics: metrics.clone() };
     let mut port = JoinSet::new();
-    port.spawn(http::run(public, services, limits, shutdown.child_token()));
+    port.spawn(public_port::run(public, services, limits, shutdown.child_token()));
     progress.reach(Stage::Serving);
     tracing::info!(
         listen = %args.listen, admin = %args.admin_listen, topic = %args.kafka.topic,

@@ -13,11 +13,11 @@ use crate::day_keys::folder::KeyFolder;
 use crate::day_keys::shared::SharedKeys;
 use crate::day_keys::{KeyRing, KeyStore};
 use crate::edge::Edge;
-use crate::http;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::privacy::{AddressPolicy, Policy, Privacy};
 use crate::proxies::{Networks, Proxies, ProxyHeader};
+use crate::public_port;
 use crate::store::place::Place;
 
 /// What a record says of its visitor.
@@ -159,9 +159,9 @@ impl PublicArgs {
         &self,
         (connections_max, threads): (u32, Option<u16>),
         drain: Duration,
-    ) -> http::Limits {
+    ) -> public_port::Limits {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        http::Limits {
+        public_port::Limits {
             threads: threads.map_or_else(cores, usize::from),
             connections_max: connections_max as usize,
             head_bytes: self.head_bytes as usize,

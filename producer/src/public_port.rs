@@ -36,9 +36,9 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use crate::collector::{self, Collector};
-use crate::http::patient::Patient;
 use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
+use crate::public_port::patient::Patient;
 use crate::redirect::Redirector;
 
 /// After an accept error (out of descriptors), so that the loop does not spin.
