@@ -5,7 +5,8 @@
 //! one and to take an answer, connections at once. It knows HTTP and sockets; what an answer is, it
 //! does not.
 
-pub mod patient;
+pub mod write_timeout;
+
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
-use crate::public_port::patient::Patient;
+use crate::public_port::write_timeout::Patient;
 use crate::redirect::Redirector;
 
 /// After an accept error (out of descriptors), so that the loop does not spin.
