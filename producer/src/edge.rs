@@ -10,11 +10,11 @@ use hyper::header::HeaderMap;
 use schemas::RawClick;
 
 use crate::click::ClientIp;
+use crate::client::proxies::Proxies;
 use crate::day_keys::DayKeys;
 use crate::limiter::Limiter;
 use crate::metrics::{Metrics, PrivacyLabel};
 use crate::privacy::{self, Policy, Privacy};
-use crate::proxies::Proxies;
 use crate::visitor::{self, Day, Keyed};
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has

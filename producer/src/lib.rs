@@ -4,7 +4,6 @@
 //! waits and goes, and the shell around it.
 
 pub mod clock;
-pub mod proxies;
 pub mod route;
 
 pub mod links;
@@ -25,6 +24,7 @@ pub mod log_line;
 pub mod nginx_json;
 
 pub mod bell;
+pub mod client;
 pub mod outbox;
 pub mod registry;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::collector;
 use crate::collector::token::Tokens;
 use crate::day_keys::folder::KeyFolder;
@@ -16,7 +17,6 @@ use crate::edge::Edge;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::privacy::{AddressPolicy, Policy, Privacy};
-use crate::proxies::{Networks, Proxies, ProxyHeader};
 use crate::public_port;
 use crate::store::place::Place;
 

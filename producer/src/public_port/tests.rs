@@ -7,12 +7,12 @@ use schemas::{Decoder, NEWEST, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use crate::client::proxies::{Proxies, ProxyHeader};
 use crate::edge::Edge;
 use crate::limiter::Limiter;
 use crate::links::table::Links;
 use crate::metrics::LimitLabel;
 use crate::outbox::offer::{Loss, Offered, TraceHeaders};
-use crate::proxies::{Proxies, ProxyHeader};
 use crate::span::Sampling;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -1,0 +1,2 @@
+//! Who the client of a request is, and what a click may record about it.
+pub mod proxies;
