@@ -1,2 +1,3 @@
 //! Who the client of a request is, and what a click may record about it.
+pub mod policy;
 pub mod proxies;

@@ -28,9 +28,9 @@ use crate::collector::refusal::Refusal;
 use crate::collector::token::Tokens;
 
 use crate::click::{self, ClientIp};
+use crate::client::policy;
 use crate::clock::now;
 use crate::day_keys::KeyRing;
-use crate::edge;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::outbox::durable_batch::{Batch, Ticket};
@@ -218,7 +218,7 @@ impl Collector {
         let client_ip = record.client_ip.map(ClientIp::new);
         let mut click = click::collected(key, node, &record, record.outcome()?);
         let shielded = (&mut click, client_ip.as_ref());
-        if !edge::shield(*privacy, shielded, record.opt_out, |day| keys.fetch(day), metrics) {
+        if !policy::shield(*privacy, shielded, record.opt_out, |day| keys.fetch(day), metrics) {
             return Ok(None);
         }
         buffer.clear();

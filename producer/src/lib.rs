@@ -9,7 +9,6 @@ pub mod route;
 pub mod links;
 
 pub mod day_keys;
-pub mod edge;
 pub mod follow;
 pub mod limiter;
 pub mod privacy;

@@ -23,8 +23,8 @@ use hyper::{Method, Response, StatusCode};
 use schemas::{Outcome, datum};
 
 use crate::click::{self, Key, Verdict};
+use crate::client::policy::Edge;
 use crate::clock::now;
-use crate::edge::Edge;
 use crate::links::entry::Status;
 use crate::links::link::Link;
 use crate::links::table::{Links, Resolution};

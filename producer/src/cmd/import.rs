@@ -13,13 +13,13 @@ use service::shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::click::{self, ClientIp};
+use crate::client::policy;
 use crate::clock::now;
 use crate::cmd::read_links;
 use crate::combined;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
 use crate::day_keys::KeyRing;
 use crate::delivery::Delivery;
-use crate::edge;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;
 use crate::kafka::click_producer::PublishError;
@@ -184,7 +184,7 @@ impl Import {
         let shielded = (&mut click, client_ip.as_ref());
         let opted_out = link.as_ref().is_some_and(Link::opts_out);
         let key = |day| self.keys.fetch(day);
-        if !edge::shield(args.privacy.privacy(), shielded, opted_out, key, &self.metrics) {
+        if !policy::shield(args.privacy.privacy(), shielded, opted_out, key, &self.metrics) {
             self.books.withheld += 1;
             return;
         }

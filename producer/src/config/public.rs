@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::client::policy::Edge;
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::collector;
 use crate::collector::token::Tokens;
 use crate::day_keys::folder::KeyFolder;
 use crate::day_keys::shared::SharedKeys;
 use crate::day_keys::{KeyRing, KeyStore};
-use crate::edge::Edge;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::privacy::{AddressPolicy, Policy, Privacy};

@@ -7,8 +7,8 @@ use schemas::{Decoder, NEWEST, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use crate::client::policy::Edge;
 use crate::client::proxies::{Proxies, ProxyHeader};
-use crate::edge::Edge;
 use crate::limiter::Limiter;
 use crate::links::table::Links;
 use crate::metrics::LimitLabel;
