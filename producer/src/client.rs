@@ -1,3 +1,4 @@
 //! Who the client of a request is, and what a click may record about it.
 pub mod policy;
+pub mod privacy;
 pub mod proxies;

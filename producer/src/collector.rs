@@ -29,13 +29,13 @@ use crate::collector::token::Tokens;
 
 use crate::click::{self, ClientIp};
 use crate::client::policy;
+use crate::client::privacy::Privacy;
 use crate::clock::now;
 use crate::day_keys::KeyRing;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::outbox::durable_batch::{Batch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
-use crate::privacy::Privacy;
 use crate::redirect::request_facts;
 use crate::span;
 

@@ -11,7 +11,6 @@ pub mod links;
 pub mod day_keys;
 pub mod follow;
 pub mod limiter;
-pub mod privacy;
 pub mod store;
 pub mod visitor;
 

@@ -10,11 +10,11 @@ use hyper::header::HeaderMap;
 use schemas::RawClick;
 
 use crate::click::ClientIp;
+use crate::client::privacy::{self, Policy, Privacy};
 use crate::client::proxies::Proxies;
 use crate::day_keys::DayKeys;
 use crate::limiter::Limiter;
 use crate::metrics::{Metrics, PrivacyLabel};
-use crate::privacy::{self, Policy, Privacy};
 use crate::visitor::{self, Day, Keyed};
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has
@@ -85,7 +85,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::privacy::AddressPolicy;
+    use crate::client::privacy::AddressPolicy;
 
     /// A key on one day only.
     #[derive(Debug)]

@@ -11,10 +11,10 @@ use schemas::{ClientIpPolicy, Decoder, NEWEST, Origin, RawClick};
 use tempfile::TempDir;
 
 use super::*;
+use crate::client::privacy::Policy;
 use crate::day_keys::folder::KeyFolder;
 use crate::outbox::reader::Found;
 use crate::outbox::{BYTES_MIN, Settings};
-use crate::privacy::Policy;
 
 const TOKEN: &str = "0123456789abcdef";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::client::policy::Edge;
+use crate::client::privacy::{AddressPolicy, Policy, Privacy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::collector;
 use crate::collector::token::Tokens;
@@ -16,7 +17,6 @@ use crate::day_keys::shared::SharedKeys;
 use crate::day_keys::{KeyRing, KeyStore};
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
-use crate::privacy::{AddressPolicy, Policy, Privacy};
 use crate::public_port;
 use crate::store::place::Place;
 
