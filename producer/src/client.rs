@@ -2,3 +2,4 @@
 pub mod policy;
 pub mod privacy;
 pub mod proxies;
+pub mod visitor_id;

@@ -14,10 +14,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::TopicName;
 
+use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
 use crate::day_keys::folder::parse_day;
 use crate::outbox;
-use crate::visitor::Day;
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
 

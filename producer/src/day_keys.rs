@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::client::visitor_id::{self, Day, DayKey, Keyed};
 use crate::clock::now;
 use crate::metrics::Metrics;
-use crate::visitor::{self, Day, DayKey, Keyed};
 
 /// Between two looks at the store: so long after a key was forgotten it may still be used.
 const LOOK: Duration = Duration::from_secs(60);
@@ -137,7 +137,7 @@ impl DayKeys for KeyRing {
 
 /// The UTC day that it is.
 pub fn today() -> Day {
-    visitor::day(now())
+    visitor_id::day(now())
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
         let click = schemas::RawClick::new(uuid::Uuid::from_u128(7), 0, "a");
         let click = schemas::RawClick { user_agent: Some("M"), ..click };
         let ip = crate::click::ClientIp::new([203, 0, 113, 7].into());
-        visitor::id(key, Some(&ip), &click).unwrap()
+        visitor_id::id(key, Some(&ip), &click).unwrap()
     }
 
     fn of_day(day: u8, asked: u8) -> [u8; 8] {

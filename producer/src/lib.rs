@@ -12,7 +12,6 @@ pub mod day_keys;
 pub mod follow;
 pub mod limiter;
 pub mod store;
-pub mod visitor;
 
 pub mod click;
 pub mod combined;

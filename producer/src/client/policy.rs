@@ -12,10 +12,10 @@ use schemas::RawClick;
 use crate::click::ClientIp;
 use crate::client::privacy::{self, Policy, Privacy};
 use crate::client::proxies::Proxies;
+use crate::client::visitor_id::{self, Day, Keyed};
 use crate::day_keys::DayKeys;
 use crate::limiter::Limiter;
 use crate::metrics::{Metrics, PrivacyLabel};
-use crate::visitor::{self, Day, Keyed};
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has
 /// an id.
@@ -74,8 +74,8 @@ pub fn shield<'a>(
     }
     // Nobody is asked for a key that opens nothing.
     let known = client_ip.is_some() && click.user_agent.is_some();
-    let key = if known { key(visitor::day(click.occurred_at)) } else { None };
-    click.visitor_id = key.and_then(|key| visitor::id(&key, client_ip, click));
+    let key = if known { key(visitor_id::day(click.occurred_at)) } else { None };
+    click.visitor_id = key.and_then(|key| visitor_id::id(&key, client_ip, click));
     privacy.address(click, client_ip);
     true
 }

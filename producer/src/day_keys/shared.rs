@@ -2,11 +2,11 @@
 
 use std::io;
 
+use crate::client::visitor_id::{Day, DayKey};
 use crate::day_keys::KeyStore;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::place::Place;
-use crate::visitor::{Day, DayKey};
 
 /// Keys of a link store. It is opened for each question, of which there are two a minute.
 #[derive(Debug)]
