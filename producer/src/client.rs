@@ -2,4 +2,5 @@
 pub mod policy;
 pub mod privacy;
 pub mod proxies;
+pub mod rate_limiter;
 pub mod visitor_id;

@@ -10,7 +10,6 @@ pub mod links;
 
 pub mod day_keys;
 pub mod follow;
-pub mod limiter;
 pub mod store;
 
 pub mod click;

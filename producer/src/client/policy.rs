@@ -12,9 +12,9 @@ use schemas::RawClick;
 use crate::click::ClientIp;
 use crate::client::privacy::{self, Policy, Privacy};
 use crate::client::proxies::Proxies;
+use crate::client::rate_limiter::Limiter;
 use crate::client::visitor_id::{self, Day, Keyed};
 use crate::day_keys::DayKeys;
-use crate::limiter::Limiter;
 use crate::metrics::{Metrics, PrivacyLabel};
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has

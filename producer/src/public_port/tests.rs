@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::client::policy::Edge;
 use crate::client::proxies::{Proxies, ProxyHeader};
-use crate::limiter::Limiter;
+use crate::client::rate_limiter::Limiter;
 use crate::links::table::Links;
 use crate::metrics::LimitLabel;
 use crate::outbox::offer::{Loss, Offered, TraceHeaders};
