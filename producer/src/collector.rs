@@ -28,10 +28,10 @@ use crate::collector::refusal::Refusal;
 use crate::collector::token::Tokens;
 
 use crate::click::{self, ClientIp};
+use crate::client::day_keys::KeyRing;
 use crate::client::policy;
 use crate::client::privacy::Privacy;
 use crate::clock::now;
-use crate::day_keys::KeyRing;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::outbox::durable_batch::{Batch, Ticket};

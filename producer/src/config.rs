@@ -14,9 +14,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::TopicName;
 
+use crate::client::day_keys::folder::parse_day;
 use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
-use crate::day_keys::folder::parse_day;
 use crate::outbox;
 use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;

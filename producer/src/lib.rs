@@ -8,7 +8,6 @@ pub mod route;
 
 pub mod links;
 
-pub mod day_keys;
 pub mod follow;
 pub mod store;
 

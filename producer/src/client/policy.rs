@@ -10,11 +10,11 @@ use hyper::header::HeaderMap;
 use schemas::RawClick;
 
 use crate::click::ClientIp;
+use crate::client::day_keys::DayKeys;
 use crate::client::privacy::{self, Policy, Privacy};
 use crate::client::proxies::Proxies;
 use crate::client::rate_limiter::Limiter;
 use crate::client::visitor_id::{self, Day, Keyed};
-use crate::day_keys::DayKeys;
 use crate::metrics::{Metrics, PrivacyLabel};
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has

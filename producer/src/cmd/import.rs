@@ -13,12 +13,12 @@ use service::shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::click::{self, ClientIp};
+use crate::client::day_keys::KeyRing;
 use crate::client::policy;
 use crate::clock::now;
 use crate::cmd::read_links;
 use crate::combined;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
-use crate::day_keys::KeyRing;
 use crate::delivery::Delivery;
 use crate::exit::{self, Exit, Failure};
 use crate::import_id::ImportIds;

@@ -19,11 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::day_keys::KeyRing;
 use crate::cmd::live_links::LiveLinks;
 use crate::cmd::read_links;
 use crate::collector::{self, Collector};
 use crate::config::ServeArgs;
-use crate::day_keys::KeyRing;
 use crate::delivery::Delivery;
 use crate::exit::{Exit, Failure};
 use crate::links::table::Links;

@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 
+use crate::client::day_keys::folder::day_name;
 use crate::config::public::key_store;
 use crate::config::{VisitorKeysAction, VisitorKeysArgs};
-use crate::day_keys::folder::day_name;
 use crate::exit::{self, Exit, Failure};
 
 /// Lists keys, or deletes one.

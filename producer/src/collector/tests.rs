@@ -11,8 +11,8 @@ use schemas::{ClientIpPolicy, Decoder, NEWEST, Origin, RawClick};
 use tempfile::TempDir;
 
 use super::*;
+use crate::client::day_keys::folder::KeyFolder;
 use crate::client::privacy::Policy;
-use crate::day_keys::folder::KeyFolder;
 use crate::outbox::reader::Found;
 use crate::outbox::{BYTES_MIN, Settings};
 

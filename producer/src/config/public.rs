@@ -7,15 +7,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::client::day_keys::folder::KeyFolder;
+use crate::client::day_keys::shared::SharedKeys;
+use crate::client::day_keys::{KeyRing, KeyStore};
 use crate::client::policy::Edge;
 use crate::client::privacy::{AddressPolicy, Policy, Privacy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::client::rate_limiter::Limiter;
 use crate::collector;
 use crate::collector::token::Tokens;
-use crate::day_keys::folder::KeyFolder;
-use crate::day_keys::shared::SharedKeys;
-use crate::day_keys::{KeyRing, KeyStore};
 use crate::metrics::Metrics;
 use crate::public_port;
 use crate::store::place::Place;

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
+use crate::client::day_keys::KeyStore;
 use crate::client::visitor_id::{Day, DayKey};
-use crate::day_keys::KeyStore;
 
 const SUFFIX: &str = ".key";
 const DAY_SECONDS: i64 = 86_400;

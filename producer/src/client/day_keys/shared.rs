@@ -2,8 +2,8 @@
 
 use std::io;
 
+use crate::client::day_keys::KeyStore;
 use crate::client::visitor_id::{Day, DayKey};
-use crate::day_keys::KeyStore;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::place::Place;
