@@ -1,6 +1,5 @@
 //! One file for each command; each is a shell around the pure modules.
 
-pub mod import;
 pub mod links;
 pub mod links_api;
 pub mod live_links;

@@ -34,5 +34,6 @@ pub mod cmd;
 pub mod config;
 pub mod delivery;
 pub mod exit;
+pub mod import;
 pub mod kafka;
 pub mod public_port;
