@@ -4,6 +4,8 @@
 //! Clicks go through an outbox of its own, and it waits while that is full. Every line ends as a
 //! click or as malformed, every click as delivered, waiting in the outbox, or undelivered.
 
+pub mod combined_format;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,10 +19,10 @@ use crate::client::day_keys::KeyRing;
 use crate::client::policy;
 use crate::clock::now;
 use crate::cmd::read_links;
-use crate::combined;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
 use crate::delivery::Delivery;
 use crate::exit::{self, Exit, Failure};
+use crate::import::combined_format;
 use crate::import_id::ImportIds;
 use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
@@ -141,7 +143,7 @@ impl Import {
 
     fn file(&mut self, file: &Path, args: &ImportArgs, progress: &Progress) -> anyhow::Result<()> {
         let parse = match args.format {
-            ImportFormat::Combined => combined::parse,
+            ImportFormat::Combined => combined_format::parse,
             ImportFormat::NginxJson => nginx_json::parse,
         };
         let name = file.display().to_string();

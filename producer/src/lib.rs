@@ -12,7 +12,6 @@ pub mod follow;
 pub mod store;
 
 pub mod click;
-pub mod combined;
 pub mod import_id;
 pub mod log_file;
 pub mod log_line;
