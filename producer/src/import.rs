@@ -5,6 +5,7 @@
 //! click or as malformed, every click as delivered, waiting in the outbox, or undelivered.
 
 pub mod combined_format;
+pub mod nginx_json_format;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
 use crate::delivery::Delivery;
 use crate::exit::{self, Exit, Failure};
 use crate::import::combined_format;
+use crate::import::nginx_json_format;
 use crate::import_id::ImportIds;
 use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
@@ -30,7 +32,6 @@ use crate::links::table::Links;
 use crate::log_file::{LogFile, Read, STDIN};
 use crate::log_line::{Line, Malformed};
 use crate::metrics::{Metrics, ResultLabel};
-use crate::nginx_json;
 use crate::outbox::Full;
 use crate::outbox::offer::{Loss, Offered};
 use crate::progress::Progress;
@@ -144,7 +145,7 @@ impl Import {
     fn file(&mut self, file: &Path, args: &ImportArgs, progress: &Progress) -> anyhow::Result<()> {
         let parse = match args.format {
             ImportFormat::Combined => combined_format::parse,
-            ImportFormat::NginxJson => nginx_json::parse,
+            ImportFormat::NginxJson => nginx_json_format::parse,
         };
         let name = file.display().to_string();
         let mut log = LogFile::open(file)?;

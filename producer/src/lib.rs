@@ -15,7 +15,6 @@ pub mod click;
 pub mod import_id;
 pub mod log_file;
 pub mod log_line;
-pub mod nginx_json;
 
 pub mod bell;
 pub mod client;
