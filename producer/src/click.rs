@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use schemas::{EventId, Origin, Outcome, RawClick};
 
 use crate::collector::record::Record;
+use crate::import::access_log_line::{self, Line};
 use crate::links::link::Link;
-use crate::log_line::{self, Line};
 use crate::redirect::request_facts::Facts;
 
 const SLUG: usize = 1024;
@@ -152,7 +152,7 @@ pub fn imported<'a>(
         query: line.query.as_deref().map(|query| cut(query, QUERY)),
         link_id: link.map(Link::id),
         link_version: link.map(Link::version),
-        outcome: log_line::outcome(line.status),
+        outcome: access_log_line::outcome(line.status),
         status: i32::from(line.status),
         method: line.method,
         domain: short(line.domain.as_deref()),

@@ -14,7 +14,6 @@ pub mod store;
 pub mod click;
 pub mod import_id;
 pub mod log_file;
-pub mod log_line;
 
 pub mod bell;
 pub mod client;

@@ -14,7 +14,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::click::Key;
-use crate::log_line::{self, AHEAD_MAX, OLDEST};
+use crate::import::access_log_line::{self, AHEAD_MAX, OLDEST};
 
 /// A click as it is sent.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -144,7 +144,7 @@ impl Record {
     /// # Errors
     /// The sender uses another word.
     pub fn outcome(&self) -> Result<Outcome, Fault> {
-        let Some(text) = &self.outcome else { return Ok(log_line::outcome(self.status)) };
+        let Some(text) = &self.outcome else { return Ok(access_log_line::outcome(self.status)) };
         let word: Result<Outcome, WordError> =
             Outcome::deserialize(text.as_str().into_deserializer());
         let word = word.ok().filter(|word| word.as_str() == text);
@@ -153,7 +153,7 @@ impl Record {
 
     /// The method, as far as the schema tells methods apart.
     pub fn method(&self) -> Method {
-        self.method.as_deref().map_or(Method::Other, log_line::method)
+        self.method.as_deref().map_or(Method::Other, access_log_line::method)
     }
 }
 

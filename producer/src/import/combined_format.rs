@@ -10,7 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use schemas::Method;
 
-use crate::log_line::{self, Line, Malformed, target_parts};
+use crate::import::access_log_line::{self, Line, Malformed, target_parts};
 
 /// Reads one line (without its end); `now` is microseconds since 1970.
 ///
@@ -30,7 +30,7 @@ pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
     let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::Referer)?;
     // What a server appends after the agent is its own affair.
     let (agent, _) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::UserAgent)?;
-    log_line::check_time(occurred_at, now)?;
+    access_log_line::check_time(occurred_at, now)?;
     let request = Request::read(request);
     Ok(Line {
         occurred_at,
@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
         let (true, Some((slug, query))) = (method.bytes().all(token), target_parts(target)) else {
             return Self::NOT_HTTP;
         };
-        Self { method: log_line::method(method), slug, query, http_version }
+        Self { method: access_log_line::method(method), slug, query, http_version }
     }
 }
 

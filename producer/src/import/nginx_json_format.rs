@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::log_line::{self, Line, Malformed, target_parts};
+use crate::import::access_log_line::{self, Line, Malformed, target_parts};
 
 /// Each variable by its own name. Numbers may stand bare.
 #[derive(Deserialize)]
@@ -103,13 +103,13 @@ pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
         None => 0,
         Some(text) => text.parse().ok().filter(|_| text.len() == 3).ok_or(Malformed::Status)?,
     };
-    log_line::check_time(occurred_at, now)?;
+    access_log_line::check_time(occurred_at, now)?;
     let (slug, query) = fields.request_uri.some().and_then(parts).unwrap_or_default();
     let method = fields.request_method.some();
     Ok(Line {
         occurred_at,
         client_ip: fields.remote_addr.some().and_then(|text| text.parse().ok()),
-        method: method.as_deref().map(log_line::method).unwrap_or_default(),
+        method: method.as_deref().map(access_log_line::method).unwrap_or_default(),
         slug,
         query,
         http_version: fields.server_protocol.some(),
