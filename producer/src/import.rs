@@ -4,6 +4,7 @@
 //! Clicks go through an outbox of its own, and it waits while that is full. Every line ends as a
 //! click or as malformed, every click as delivered, waiting in the outbox, or undelivered.
 
+pub mod access_log_file;
 pub mod access_log_line;
 pub mod combined_format;
 pub mod nginx_json_format;
@@ -24,6 +25,7 @@ use crate::cmd::read_links;
 use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
 use crate::delivery::Delivery;
 use crate::exit::{self, Exit, Failure};
+use crate::import::access_log_file::{LogFile, Read, STDIN};
 use crate::import::access_log_line::{Line, Malformed};
 use crate::import::combined_format;
 use crate::import::nginx_json_format;
@@ -31,7 +33,6 @@ use crate::import_id::ImportIds;
 use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
 use crate::links::table::Links;
-use crate::log_file::{LogFile, Read, STDIN};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Full;
 use crate::outbox::offer::{Loss, Offered};

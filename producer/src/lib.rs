@@ -13,7 +13,6 @@ pub mod store;
 
 pub mod click;
 pub mod import_id;
-pub mod log_file;
 
 pub mod bell;
 pub mod client;
