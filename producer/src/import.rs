@@ -7,6 +7,7 @@
 pub mod access_log_file;
 pub mod access_log_line;
 pub mod combined_format;
+pub mod event_id;
 pub mod nginx_json_format;
 
 use std::path::Path;
@@ -28,8 +29,8 @@ use crate::exit::{self, Exit, Failure};
 use crate::import::access_log_file::{LogFile, Read, STDIN};
 use crate::import::access_log_line::{Line, Malformed};
 use crate::import::combined_format;
+use crate::import::event_id::ImportIds;
 use crate::import::nginx_json_format;
-use crate::import_id::ImportIds;
 use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
 use crate::links::table::Links;

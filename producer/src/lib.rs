@@ -12,7 +12,6 @@ pub mod follow;
 pub mod store;
 
 pub mod click;
-pub mod import_id;
 
 pub mod bell;
 pub mod client;
