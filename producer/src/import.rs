@@ -9,6 +9,7 @@ pub mod access_log_line;
 pub mod combined_format;
 pub mod event_id;
 pub mod nginx_json_format;
+pub mod progress_bar;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,13 +32,13 @@ use crate::import::access_log_line::{Line, Malformed};
 use crate::import::combined_format;
 use crate::import::event_id::ImportIds;
 use crate::import::nginx_json_format;
+use crate::import::progress_bar::Progress;
 use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
 use crate::links::table::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Full;
 use crate::outbox::offer::{Loss, Offered};
-use crate::progress::Progress;
 use crate::registry;
 
 /// Malformed lines that are shown; the others are only counted.

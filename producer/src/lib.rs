@@ -23,7 +23,6 @@ pub mod redirect;
 pub mod span;
 
 pub mod metrics;
-pub mod progress;
 
 pub mod cmd;
 pub mod config;
