@@ -8,7 +8,6 @@ pub mod route;
 
 pub mod links;
 
-pub mod follow;
 pub mod store;
 
 pub mod click;

@@ -4,6 +4,7 @@
 
 pub mod entry;
 pub mod file;
+pub mod follower;
 pub mod link;
 pub mod snapshot;
 pub mod table;

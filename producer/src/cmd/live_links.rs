@@ -17,8 +17,8 @@ use crate::config::links::FollowArgs;
 use crate::config::{KafkaArgs, ServeArgs};
 use crate::delivery::relay::Trouble;
 use crate::exit::Failure;
-use crate::follow::{self, Follower, Source};
 use crate::kafka::link_producer::LinkPublisher;
+use crate::links::follower::{self, Follower, Source};
 use crate::links::snapshot;
 use crate::links::table::Links;
 use crate::metrics::Metrics;
@@ -84,7 +84,7 @@ impl LiveLinks {
         let overtaken = Arc::default();
         let feed = (&source, bell, Arc::clone(&overtaken));
         let relay = relay(follow, feed, metrics, (&state.relay, &stop)).await?;
-        let follower = Follower::start(follow::Parts {
+        let follower = Follower::start(follower::Parts {
             source,
             links: Arc::clone(&table),
             snapshot: follow.links_snapshot.clone(),

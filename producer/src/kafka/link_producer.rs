@@ -11,9 +11,9 @@ use schemas::{LINKS_NEWEST, LinkEncoder, SchemaId, TopicName};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::follow::Source;
 use crate::kafka::click_producer::{Settings, config, config_error, record_headers};
 use crate::links::entry::Entry;
+use crate::links::follower::Source;
 use crate::outbox::offer::TraceHeaders;
 use crate::registry;
 use crate::store::relay::Publish;
