@@ -2,7 +2,6 @@
 
 pub mod links;
 pub mod links_api;
-pub mod live_links;
 pub mod serve;
 pub mod visitor_keys;
 

@@ -6,6 +6,7 @@ pub mod entry;
 pub mod file;
 pub mod follower;
 pub mod link;
+pub mod live_links;
 pub mod snapshot;
 pub mod table;
 pub mod target;

@@ -20,12 +20,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::day_keys::KeyRing;
-use crate::cmd::live_links::LiveLinks;
 use crate::cmd::read_links;
 use crate::collector::{self, Collector};
 use crate::config::ServeArgs;
 use crate::delivery::Delivery;
 use crate::exit::{Exit, Failure};
+use crate::links::live_links::LiveLinks;
 use crate::links::table::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
