@@ -2,6 +2,7 @@
 //!
 //! Pure but for the snapshot's file. Where links come from is in `store` and `follow`.
 
+pub mod admin_api;
 pub mod entry;
 pub mod file;
 pub mod follower;

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
-use crate::cmd::links_api::Api;
 use crate::cmd::read_links;
 use crate::config::links::FollowArgs;
 use crate::config::{KafkaArgs, ServeArgs};
 use crate::delivery::relay::Trouble;
 use crate::exit::Failure;
 use crate::kafka::link_producer::LinkPublisher;
+use crate::links::admin_api::Api;
 use crate::links::follower::{self, Follower, Source};
 use crate::links::snapshot;
 use crate::links::table::Links;
