@@ -9,5 +9,6 @@ pub mod follower;
 pub mod link;
 pub mod live_links;
 pub mod snapshot;
+pub mod store_location;
 pub mod table;
 pub mod target;

@@ -5,7 +5,6 @@
 pub mod backend;
 pub mod change;
 pub mod error;
-pub mod place;
 pub mod postgres;
 pub mod relay;
 pub mod sqlite;
@@ -14,10 +13,10 @@ pub mod tls;
 use std::collections::BTreeSet;
 
 use crate::links::entry::Entry;
+use crate::links::store_location::Place;
 use crate::store::backend::Backend;
 use crate::store::change::{Change, Outcome, Tx};
 use crate::store::error::StoreError;
-use crate::store::place::Place;
 
 /// How often a change is tried that another one crossed.
 const TRIES: u32 = 5;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use schemas::TopicName;
 
-use crate::store::place::Place;
+use crate::links::store_location::Place;
 
 /// Where links are kept.
 #[derive(Debug, Args)]

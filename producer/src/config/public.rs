@@ -16,9 +16,9 @@ use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::client::rate_limiter::Limiter;
 use crate::collector;
 use crate::collector::token::Tokens;
+use crate::links::store_location::Place;
 use crate::metrics::Metrics;
 use crate::public_port;
-use crate::store::place::Place;
 
 /// What a record says of its visitor.
 #[derive(Debug, Clone, Args)]

@@ -20,10 +20,10 @@ use crate::kafka::link_producer::LinkPublisher;
 use crate::links::admin_api::Api;
 use crate::links::follower::{self, Follower, Source};
 use crate::links::snapshot;
+use crate::links::store_location::Place;
 use crate::links::table::Links;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::store::place::Place;
 use crate::store::relay::{self, Overtaken, Relay};
 
 /// The links of `serve`, and what keeps them current.

@@ -1,9 +1,9 @@
 //! What a database has to do for the store, and the statements that both understand.
 
 use crate::links::entry::Entry;
+use crate::links::store_location::Place;
 use crate::store::change::Tx;
 use crate::store::error::StoreError;
-use crate::store::place::Place;
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
 
