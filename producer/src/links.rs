@@ -8,6 +8,7 @@ pub mod file;
 pub mod follower;
 pub mod link;
 pub mod live_links;
+pub mod publisher;
 pub mod snapshot;
 pub mod store_location;
 pub mod table;

@@ -6,7 +6,6 @@ pub mod backend;
 pub mod change;
 pub mod error;
 pub mod postgres;
-pub mod relay;
 pub mod sqlite;
 pub mod tls;
 

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::kafka::click_producer::{Settings, config, config_error, record_headers};
 use crate::links::entry::Entry;
 use crate::links::follower::Source;
+use crate::links::publisher::Publish;
 use crate::outbox::offer::TraceHeaders;
 use crate::registry;
-use crate::store::relay::Publish;
 
 /// Longest time that a link may take; on PostgreSQL it is locked meanwhile.
 const TIMEOUT_MS: &str = "5000";

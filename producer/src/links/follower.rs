@@ -18,11 +18,11 @@ use crate::delivery::relay::Trouble;
 use crate::kafka::click_producer::Settings;
 use crate::kafka::link_consumer::LinkReader;
 use crate::links::link::Link;
+use crate::links::publisher::Overtaken;
 use crate::links::snapshot;
 use crate::links::table::{Applied, Links};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::registry;
-use crate::store::relay::Overtaken;
 
 /// Longest wait without a look around.
 const BEAT: Duration = Duration::from_millis(100);

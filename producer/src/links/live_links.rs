@@ -19,12 +19,12 @@ use crate::exit::Failure;
 use crate::kafka::link_producer::LinkPublisher;
 use crate::links::admin_api::Api;
 use crate::links::follower::{self, Follower, Source};
+use crate::links::publisher::{self, Overtaken, Relay};
 use crate::links::snapshot;
 use crate::links::store_location::Place;
 use crate::links::table::Links;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::store::relay::{self, Overtaken, Relay};
 
 /// The links of `serve`, and what keeps them current.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ async fn relay(
     let own = place.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&own).map(drop));
     opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
-    let relay = Relay::start(relay::Parts {
+    let relay = Relay::start(publisher::Parts {
         place,
         publisher: LinkPublisher::new(source.clone(), Handle::current(), stop.clone()),
         bell,
