@@ -8,8 +8,6 @@ pub mod route;
 
 pub mod links;
 
-pub mod store;
-
 pub mod click;
 
 pub mod bell;

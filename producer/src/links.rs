@@ -10,6 +10,7 @@ pub mod link;
 pub mod live_links;
 pub mod publisher;
 pub mod snapshot;
+pub mod store;
 pub mod store_location;
 pub mod table;
 pub mod target;

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use harness::{OwnPostgres, until};
 use producer::links::entry::Entry;
 use producer::links::link::Link;
+use producer::links::store::Store;
+use producer::links::store::change::{Change, Edit, Outcome};
+use producer::links::store::error::StoreError;
 use producer::links::store_location::Place;
-use producer::store::Store;
-use producer::store::change::{Change, Edit, Outcome};
-use producer::store::error::StoreError;
 use tempfile::TempDir;
 
 /// A store of a test's own.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use harness::{Call, Kill, OwnPostgres, Server, Signal, Trace, World, until};
 use producer::links::entry::Entry;
+use producer::links::store::Store;
 use producer::links::store_location::Place;
-use producer::store::Store;
 
 use crate::links::topic;
 

@@ -95,8 +95,8 @@ fn each_foreign_system_is_known_to_one_room_only() {
             "schema_registry_converter::",
             &["producer/src/registry.rs", "processors/src/registry.rs", "tests/"],
         ),
-        ("rusqlite::", &["producer/src/store/sqlite.rs"]),
-        ("use postgres::", &["producer/src/store/postgres.rs"]),
+        ("rusqlite::", &["producer/src/links/store/sqlite.rs"]),
+        ("use postgres::", &["producer/src/links/store/postgres.rs"]),
         ("libloading::", &["stack/src/front/engine.rs", "stack/src/front/engine/"]),
     ];
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
@@ -289,7 +289,7 @@ fn every_error_code_has_its_heading_in_the_runbook() {
         let logged = product(text).split("code = \"").skip(1);
         codes.extend(logged.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
     }
-    let store = page("producer/src/store/error.rs");
+    let store = page("producer/src/links/store/error.rs");
     let (_, body) = store.split_once("pub fn code(").unwrap();
     codes.extend(literals(body.split("\n    }\n").next().unwrap(), snake));
     let runbook = page("RUNBOOK.md");

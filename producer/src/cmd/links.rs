@@ -11,9 +11,9 @@ use crate::config::links::{AddArgs, LinksAction, LinksArgs, SetArgs};
 use crate::exit::{Exit, Failure, say};
 use crate::links::entry::Entry;
 use crate::links::file;
-use crate::store::Store;
-use crate::store::change::{Change, Edit};
-use crate::store::error::StoreError;
+use crate::links::store::Store;
+use crate::links::store::change::{Change, Edit};
+use crate::links::store::error::StoreError;
 
 /// Links read at once.
 const PAGE: u32 = 1000;

@@ -26,10 +26,10 @@ use crate::bell::Bell;
 use crate::clock::now;
 use crate::config::links::Secret;
 use crate::links::entry::Entry;
+use crate::links::store::Store;
+use crate::links::store::change::{Change, Edit, Refused};
+use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
-use crate::store::Store;
-use crate::store::change::{Change, Edit, Refused};
-use crate::store::error::StoreError;
 
 /// Of one link, several times over.
 const BODY_BYTES_MAX: usize = 16 * 1024;

@@ -21,10 +21,10 @@ use crate::links::admin_api::Api;
 use crate::links::follower::{self, Follower, Source};
 use crate::links::publisher::{self, Overtaken, Relay};
 use crate::links::snapshot;
+use crate::links::store::Store;
 use crate::links::store_location::Place;
 use crate::links::table::Links;
 use crate::metrics::Metrics;
-use crate::store::Store;
 
 /// The links of `serve`, and what keeps them current.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::delivery::relay::Trouble;
 use crate::links::entry::Entry;
+use crate::links::store::Store;
+use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
 use crate::metrics::Metrics;
-use crate::store::Store;
-use crate::store::error::StoreError;
 
 /// Links handed over at once.
 const BATCH: u32 = 1000;

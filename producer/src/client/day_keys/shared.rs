@@ -4,9 +4,9 @@ use std::io;
 
 use crate::client::day_keys::KeyStore;
 use crate::client::visitor_id::{Day, DayKey};
+use crate::links::store::Store;
+use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
-use crate::store::Store;
-use crate::store::error::StoreError;
 
 /// Keys of a link store. It is opened for each question, of which there are two a minute.
 #[derive(Debug)]

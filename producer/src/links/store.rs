@@ -12,10 +12,10 @@ pub mod tls;
 use std::collections::BTreeSet;
 
 use crate::links::entry::Entry;
+use crate::links::store::backend::Backend;
+use crate::links::store::change::{Change, Outcome, Tx};
+use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
-use crate::store::backend::Backend;
-use crate::store::change::{Change, Outcome, Tx};
-use crate::store::error::StoreError;
 
 /// How often a change is tried that another one crossed.
 const TRIES: u32 = 5;

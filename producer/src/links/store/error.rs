@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::store::change::Refused;
+use crate::links::store::change::Refused;
 
 /// Why the store did not do what it was asked. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

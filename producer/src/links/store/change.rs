@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use crate::links::entry::{Entry, LinkCause, Status};
 use crate::links::entry::{expires, named};
+use crate::links::store::error::StoreError;
 use crate::links::target;
-use crate::store::error::StoreError;
 
 /// A change of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! What a database has to do for the store, and the statements that both understand.
 
 use crate::links::entry::Entry;
+use crate::links::store::change::Tx;
+use crate::links::store::error::StoreError;
+use crate::links::store::postgres::Postgres;
+use crate::links::store::sqlite::Sqlite;
 use crate::links::store_location::Place;
-use crate::store::change::Tx;
-use crate::store::error::StoreError;
-use crate::store::postgres::Postgres;
-use crate::store::sqlite::Sqlite;
 
 /// Work within one transaction.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;

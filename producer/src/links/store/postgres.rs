@@ -13,13 +13,13 @@ use postgres::{Client, Config, Error, NoTls, Row};
 use postgres_native_tls::MakeTlsConnector;
 
 use crate::links::entry::{Entry, Status};
-use crate::store::backend::{
+use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,
 };
-use crate::store::change::Tx;
-use crate::store::error::StoreError;
-use crate::store::tls;
+use crate::links::store::change::Tx;
+use crate::links::store::error::StoreError;
+use crate::links::store::tls;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// Nobody waits for ever for a link that another one holds, and who holds one and is gone, or stands

@@ -12,12 +12,12 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, Transa
 
 use crate::clock::now_ms;
 use crate::links::entry::{Entry, Status};
-use crate::store::backend::{
+use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,
 };
-use crate::store::change::Tx;
-use crate::store::error::StoreError;
+use crate::links::store::change::Tx;
+use crate::links::store::error::StoreError;
 
 /// How long a change of another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);

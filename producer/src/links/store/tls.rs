@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use native_tls::{Certificate, TlsConnector};
 use percent_encoding::percent_decode_str;
 
-use crate::store::error::StoreError;
+use crate::links::store::error::StoreError;
 
 /// Takes `sslrootcert=FILE` out of a URL, and says `verify-full` as the client does: its `require`
 /// checks certificate and name.
