@@ -2,7 +2,7 @@
 //!
 //! Names stand here and nowhere else; labels have few values, all from closed sets.
 
-pub mod links;
+pub mod link_metrics;
 
 use std::sync::atomic::AtomicU64;
 
@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 use schemas::Outcome;
 
-use crate::metrics::links::LinkMetrics;
+use crate::metrics::link_metrics::LinkMetrics;
 use crate::outbox::offer::Loss;
 
 /// Requests on the public port, by outcome.
