@@ -1,7 +1,6 @@
 //! One file for each command; each is a shell around the pure modules.
 
 pub mod links;
-pub mod serve;
 pub mod visitor_keys;
 
 use std::fs::File;

@@ -28,3 +28,4 @@ pub mod exit;
 pub mod import;
 pub mod kafka;
 pub mod public_port;
+pub mod server;
