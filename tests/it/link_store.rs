@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{OwnPostgres, until};
-use producer::links::entry::Entry;
 use producer::links::link::Link;
+use producer::links::link_entry::Entry;
 use producer::links::store::Store;
 use producer::links::store::change::{Change, Edit, Outcome};
 use producer::links::store::error::StoreError;

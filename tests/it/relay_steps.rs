@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use harness::{Call, Kill, OwnPostgres, Server, Signal, Trace, World, until};
-use producer::links::entry::Entry;
+use producer::links::link_entry::Entry;
 use producer::links::store::Store;
 use producer::links::store_location::Place;
 

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::click_producer::{Settings, config, config_error, record_headers};
-use crate::links::entry::Entry;
 use crate::links::follower::Source;
+use crate::links::link_entry::Entry;
 use crate::links::publisher::Publish;
 use crate::outbox::offer::TraceHeaders;
 use crate::registry;

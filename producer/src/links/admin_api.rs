@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 use crate::clock::now;
 use crate::config::links::Secret;
-use crate::links::entry::Entry;
+use crate::links::link_entry::Entry;
 use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit, Refused};
 use crate::links::store::error::StoreError;

@@ -9,8 +9,8 @@ use std::io::BufRead;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
-use crate::links::entry::{Entry, LinkCause};
 use crate::links::link::Link;
+use crate::links::link_entry::{Entry, LinkCause};
 use crate::links::table::Links;
 
 /// Why a file of links cannot be used. Nothing of it is.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use schemas::RawLink;
 
-use crate::links::entry::{Entry, ID_BYTES_MAX, SLUG_BYTES_MAX, Status, named};
+use crate::links::link_entry::{Entry, ID_BYTES_MAX, SLUG_BYTES_MAX, Status, named};
 use crate::links::target::TARGET_BYTES_MAX;
 
 /// Version, end, flags, lengths of domain, slug, id and target.

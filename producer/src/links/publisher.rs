@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
 use crate::delivery::relay::Trouble;
-use crate::links::entry::Entry;
+use crate::links::link_entry::Entry;
 use crate::links::store::Store;
 use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;

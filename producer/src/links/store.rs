@@ -11,7 +11,7 @@ pub mod tls;
 
 use std::collections::BTreeSet;
 
-use crate::links::entry::Entry;
+use crate::links::link_entry::Entry;
 use crate::links::store::backend::Backend;
 use crate::links::store::change::{Change, Outcome, Tx};
 use crate::links::store::error::StoreError;

@@ -1,6 +1,6 @@
 //! What a database has to do for the store, and the statements that both understand.
 
-use crate::links::entry::Entry;
+use crate::links::link_entry::Entry;
 use crate::links::store::change::Tx;
 use crate::links::store::error::StoreError;
 use crate::links::store::postgres::Postgres;

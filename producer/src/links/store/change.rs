@@ -6,8 +6,8 @@
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::links::entry::{Entry, LinkCause, Status};
-use crate::links::entry::{expires, named};
+use crate::links::link_entry::{Entry, LinkCause, Status};
+use crate::links::link_entry::{expires, named};
 use crate::links::store::error::StoreError;
 use crate::links::target;
 

@@ -12,7 +12,7 @@ use postgres::types::ToSql;
 use postgres::{Client, Config, Error, NoTls, Row};
 use postgres_native_tls::MakeTlsConnector;
 
-use crate::links::entry::{Entry, Status};
+use crate::links::link_entry::{Entry, Status};
 use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,

@@ -11,7 +11,7 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, TransactionBehavior};
 
 use crate::clock::now_ms;
-use crate::links::entry::{Entry, Status};
+use crate::links::link_entry::{Entry, Status};
 use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,
