@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::exit::Failure;
-use crate::links::file::LinkError;
+use crate::links::link_file::LinkError;
 
 /// Reads a file of links by `how`.
 ///

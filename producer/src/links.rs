@@ -3,10 +3,10 @@
 //! Pure but for the snapshot's file. Where links come from is in `store` and `follow`.
 
 pub mod admin_api;
-pub mod file;
 pub mod follower;
 pub mod link;
 pub mod link_entry;
+pub mod link_file;
 pub mod live_links;
 pub mod publisher;
 pub mod snapshot;

@@ -9,8 +9,8 @@ use crate::clock::now;
 use crate::cmd::open_links;
 use crate::config::links::{AddArgs, LinksAction, LinksArgs, SetArgs};
 use crate::exit::{Exit, Failure, say};
-use crate::links::file;
 use crate::links::link_entry::Entry;
+use crate::links::link_file;
 use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit};
 use crate::links::store::error::StoreError;
@@ -109,8 +109,8 @@ fn pages(store: &mut Store, after: &str, mut left: u64) -> Result<Exit, Failure>
 fn import(store: &mut Store, path: &Path) -> Result<Exit, Failure> {
     let name = path.display().to_string();
     let entries = match name.as_str() {
-        "-" => file::entries(std::io::stdin().lock(), &name),
-        _ => file::entries(open_links(path)?, &name),
+        "-" => link_file::entries(std::io::stdin().lock(), &name),
+        _ => link_file::entries(open_links(path)?, &name),
     };
     let entries = entries.map_err(Failure::data)?;
     let imported = store.import(&entries, now()).map_err(failure)?;
