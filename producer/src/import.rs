@@ -35,7 +35,7 @@ use crate::import::nginx_json_format;
 use crate::import::progress_bar::Progress;
 use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
-use crate::links::table::Links;
+use crate::links::link_table::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Full;
 use crate::outbox::offer::{Loss, Offered};

@@ -27,7 +27,7 @@ use crate::client::policy::Edge;
 use crate::clock::now;
 use crate::links::link::Link;
 use crate::links::link_entry::Status;
-use crate::links::table::{Links, Resolution};
+use crate::links::link_table::{Links, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};

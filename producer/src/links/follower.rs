@@ -18,9 +18,9 @@ use crate::delivery::relay::Trouble;
 use crate::kafka::click_producer::Settings;
 use crate::kafka::link_consumer::LinkReader;
 use crate::links::link::Link;
+use crate::links::link_table::{Applied, Links};
 use crate::links::publisher::Overtaken;
 use crate::links::snapshot;
-use crate::links::table::{Applied, Links};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::registry;
 

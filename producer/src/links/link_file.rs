@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::links::link::Link;
 use crate::links::link_entry::{Entry, LinkCause};
-use crate::links::table::Links;
+use crate::links::link_table::Links;
 
 /// Why a file of links cannot be used. Nothing of it is.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -124,7 +124,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::links::table::Resolution;
+    use crate::links::link_table::Resolution;
 
     const FILE: &str = r#"
 # a comment

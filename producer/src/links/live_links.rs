@@ -19,11 +19,11 @@ use crate::exit::Failure;
 use crate::kafka::link_producer::LinkPublisher;
 use crate::links::admin_api::Api;
 use crate::links::follower::{self, Follower, Source};
+use crate::links::link_table::Links;
 use crate::links::publisher::{self, Overtaken, Relay};
 use crate::links::snapshot;
 use crate::links::store::Store;
 use crate::links::store_location::Place;
-use crate::links::table::Links;
 use crate::metrics::Metrics;
 
 /// The links of `serve`, and what keeps them current.

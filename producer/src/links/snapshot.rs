@@ -8,7 +8,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
 use crate::links::link::Link;
-use crate::links::table::Links;
+use crate::links::link_table::Links;
 
 const MAGIC: [u8; 8] = *b"ctlinks1";
 

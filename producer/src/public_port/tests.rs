@@ -10,7 +10,7 @@ use super::*;
 use crate::client::policy::Edge;
 use crate::client::proxies::{Proxies, ProxyHeader};
 use crate::client::rate_limiter::Limiter;
-use crate::links::table::Links;
+use crate::links::link_table::Links;
 use crate::metrics::LimitLabel;
 use crate::outbox::offer::{Loss, Offered, TraceHeaders};
 use crate::span::Sampling;
