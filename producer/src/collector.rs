@@ -37,7 +37,7 @@ use crate::outbox::Outbox;
 use crate::outbox::durable_batch::{Batch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::redirect::request_facts;
-use crate::span;
+use crate::request_span;
 
 /// Where clicks are sent to.
 pub const PATH: &str = "/v1/clicks";
@@ -214,7 +214,7 @@ impl Collector {
     ) -> Result<Option<EventId>, Fault> {
         let Parts { privacy, keys, node, metrics, .. } = &self.parts;
         record.domain.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
-        let key = record.key(now(), &span::random())?;
+        let key = record.key(now(), &request_span::random())?;
         let client_ip = record.client_ip.map(ClientIp::new);
         let mut click = click::collected(key, node, &record, record.outcome()?);
         let shielded = (&mut click, client_ip.as_ref());

@@ -17,7 +17,6 @@ pub mod registry;
 
 pub mod collector;
 pub mod redirect;
-pub mod span;
 
 pub mod metrics;
 
@@ -28,4 +27,5 @@ pub mod exit;
 pub mod import;
 pub mod kafka;
 pub mod public_port;
+pub mod request_span;
 pub mod server;

@@ -32,8 +32,8 @@ use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
 use crate::redirect::request_facts::{self, Facts, TRACEPARENT};
+use crate::request_span::{self, Sampling};
 use crate::route::{Route, route};
-use crate::span::{self, Sampling};
 
 /// Nobody may keep the answer: a click that a cache answers is never seen.
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
@@ -109,9 +109,9 @@ impl<S: ClickSink> Redirector<S> {
             return too_many_requests();
         }
         let (parent, tracestate) = request_facts::parent(&head.headers).unzip();
-        let (context, span) = span::redirect(self.sampling, parent);
+        let (context, span) = request_span::redirect(self.sampling, parent);
         let traceparent = context.traceparent();
-        let key = Key::mint(now, &span::random());
+        let key = Key::mint(now, &request_span::random());
 
         let latency = started.elapsed();
         let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);

@@ -31,7 +31,7 @@ use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Outbox;
 use crate::public_port::{self, Services};
 use crate::redirect::Redirector;
-use crate::span::Sampling;
+use crate::request_span::Sampling;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;

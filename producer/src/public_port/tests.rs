@@ -13,7 +13,7 @@ use crate::client::rate_limiter::Limiter;
 use crate::links::link_table::Links;
 use crate::metrics::LimitLabel;
 use crate::outbox::offer::{Loss, Offered, TraceHeaders};
-use crate::span::Sampling;
+use crate::request_span::Sampling;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","version":3}
