@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod examples;
+pub mod external_sort;
 pub mod window;
 
 use std::collections::BTreeMap;

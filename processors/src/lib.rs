@@ -27,7 +27,6 @@ pub mod links;
 pub mod registry;
 pub mod retry;
 pub mod rules;
-pub mod scratch;
 
 pub mod audit;
 pub mod cmd;

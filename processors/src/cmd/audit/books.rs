@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::Books;
+use crate::audit::external_sort::{Sorted, Sorter};
 use crate::audit::{self, Entry, Partition, Place, Report};
 use crate::clickhouse;
 use crate::clickhouse::events;
@@ -17,7 +18,6 @@ use crate::error::ServerError;
 use crate::kafka;
 use crate::kafka::log;
 use crate::kafka::log::LogReader;
-use crate::scratch::{Sorted, Sorter};
 
 /// Where to sort, and in how much memory altogether.
 #[derive(Debug, Clone)]

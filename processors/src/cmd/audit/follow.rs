@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::unburied;
+use crate::audit::external_sort::Sorted;
 use crate::audit::window::{Happened, Window};
 use crate::audit::{Entry, Place};
 use crate::clickhouse::events::rows_of;
@@ -28,7 +29,6 @@ use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::log::LogReader;
 use crate::metrics::audit::AuditMetrics;
-use crate::scratch::Sorted;
 
 /// What `audit --follow` needs to know beyond the audit itself.
 #[derive(Debug, Args)]
