@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod examples;
 pub mod external_sort;
+pub mod full;
 pub mod window;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,6 @@
 //! for its newest stretch, again and again.
 #![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
 
-pub mod books;
 pub mod events;
 pub mod follow;
 
@@ -11,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cmd::audit::books::Scratch;
+use crate::audit::full;
+use crate::audit::full::Scratch;
 use crate::cmd::audit::follow::FollowArgs;
 use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::Servers;
@@ -55,9 +55,9 @@ pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
         return follow::follow(&args.servers, &scratch, &args.follow).await.map(|()| DONE);
     }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
-    let log = books::log(&args.servers, &scratch).await?;
+    let log = full::log(&args.servers, &scratch).await?;
     let report = loop {
-        let report = books::compare(&args.servers, &scratch, &log).await?;
+        let report = full::compare(&args.servers, &scratch, &log).await?;
         if !report.may_still_come() || Instant::now() >= give_up {
             break report;
         }

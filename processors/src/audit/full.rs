@@ -21,28 +21,28 @@ use crate::kafka::log::LogReader;
 
 /// Where to sort, and in how much memory altogether.
 #[derive(Debug, Clone)]
-pub(super) struct Scratch {
-    pub(super) folder: PathBuf,
+pub(crate) struct Scratch {
+    pub(crate) folder: PathBuf,
     /// Bytes.
-    pub(super) memory: usize,
+    pub(crate) memory: usize,
 }
 
 impl Scratch {
     /// A sorter that has so many eighths of the memory.
-    pub(super) fn sorter<const N: usize>(&self, eighths: usize) -> Sorter<N> {
+    pub(crate) fn sorter<const N: usize>(&self, eighths: usize) -> Sorter<N> {
         Sorter::new(&self.folder, self.memory / 8 * eighths)
     }
 }
 
 /// What the log holds.
-pub(super) struct Log {
+pub(crate) struct Log {
     partitions: BTreeMap<i32, Partition>,
     events: Sorted<28>,
     undecodable: Sorted<12>,
 }
 
 /// Reads the whole log, once.
-pub(super) async fn log(servers: &Servers, scratch: &Scratch) -> Result<Log, ServerError> {
+pub(crate) async fn log(servers: &Servers, scratch: &Scratch) -> Result<Log, ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let mut schemas = Schemas::new(servers.registry.registry()?, Handle::current());
     let (mut events, mut undecodable) = (scratch.sorter(3), scratch.sorter(1));
@@ -73,7 +73,7 @@ pub(super) async fn log(servers: &Servers, scratch: &Scratch) -> Result<Log, Ser
 }
 
 /// Holds the log against what table and dead letters say now.
-pub(super) async fn compare(
+pub(crate) async fn compare(
     servers: &Servers,
     scratch: &Scratch,
     log: &Log,
@@ -107,7 +107,7 @@ pub(super) async fn compare(
 
 /// Where the records stood that the dead-letter topic holds: of all its letters, or of those since
 /// a time (milliseconds since 1970).
-pub(super) async fn dead_letters(
+pub(crate) async fn dead_letters(
     servers: &Servers,
     scratch: &Scratch,
     since_ms: Option<i64>,
