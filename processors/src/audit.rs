@@ -4,6 +4,7 @@
 //! replayed row a newer one. It does not look at our own books.
 
 pub mod balance;
+pub mod continuous;
 pub mod examples;
 pub mod external_sort;
 pub mod full;

@@ -3,16 +3,16 @@
 #![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
 
 pub mod events;
-pub mod follow;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::audit::continuous;
+use crate::audit::continuous::FollowArgs;
 use crate::audit::full;
 use crate::audit::full::Scratch;
-use crate::cmd::audit::follow::FollowArgs;
 use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::Servers;
 use crate::error::ServerError;
@@ -52,7 +52,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
     let scratch =
         Scratch { folder: args.scratch_dir, memory: args.memory_mib as usize * 1024 * 1024 };
     if args.follow.follow {
-        return follow::follow(&args.servers, &scratch, &args.follow).await.map(|()| DONE);
+        return continuous::follow(&args.servers, &scratch, &args.follow).await.map(|()| DONE);
     }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
     let log = full::log(&args.servers, &scratch).await?;

@@ -32,10 +32,10 @@ use crate::metrics::audit::AuditMetrics;
 
 /// What `audit --follow` needs to know beyond the audit itself.
 #[derive(Debug, Args)]
-pub(super) struct FollowArgs {
+pub(crate) struct FollowArgs {
     /// Audit the newest stretch of the log again and again, until SIGTERM or SIGINT.
     #[arg(long, conflicts_with_all = ["json", "wait_seconds"])]
-    pub(super) follow: bool,
+    pub(crate) follow: bool,
     /// How far back --follow looks, by the log's time (90s, 15m, 6h, 1d).
     #[arg(long, env = "CLICKTRAIL_AUDIT_WINDOW", default_value = "15m", value_parser = span)]
     window: Duration,
@@ -67,7 +67,7 @@ fn span(text: &str) -> Result<Duration, String> {
     parsed.map(Duration::from_secs).ok_or_else(|| "write it as 90s, 15m, 6h or 1d".to_owned())
 }
 
-pub(super) async fn follow(
+pub(crate) async fn follow(
     servers: &Servers,
     scratch: &Scratch,
     args: &FollowArgs,
