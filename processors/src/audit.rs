@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod continuous;
+pub mod decoded_events;
 pub mod examples;
 pub mod external_sort;
 pub mod full;

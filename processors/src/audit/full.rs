@@ -8,11 +8,11 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::Books;
+use crate::audit::decoded_events::{Schemas, blocking, place, read};
 use crate::audit::external_sort::{Sorted, Sorter};
 use crate::audit::{self, Entry, Partition, Place, Report};
 use crate::clickhouse;
 use crate::clickhouse::events;
-use crate::cmd::audit::events::{Schemas, blocking, place, read};
 use crate::config::Servers;
 use crate::error::ServerError;
 use crate::kafka;

@@ -2,8 +2,6 @@
 //! for its newest stretch, again and again.
 #![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
 
-pub mod events;
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ const KNOWN_MAX: usize = 10_000;
 
 /// Schemas by id, each asked for once: unlike a processor, whoever audits gives nothing up for a
 /// registry's first answer, so it need not doubt it.
-pub(super) struct Schemas {
+pub(crate) struct Schemas {
     registry: Registry,
     runtime: Handle,
     known: HashMap<SchemaId, Known>,
@@ -26,7 +26,7 @@ pub(super) struct Schemas {
 
 impl Schemas {
     /// None yet. `runtime` asks the registry; the caller is a thread that may block.
-    pub(super) fn new(registry: Registry, runtime: Handle) -> Self {
+    pub(crate) fn new(registry: Registry, runtime: Handle) -> Self {
         Self { registry, runtime, known: HashMap::new() }
     }
 
@@ -35,7 +35,7 @@ impl Schemas {
     ///
     /// # Errors
     /// Retryable: the registry is away.
-    pub(super) fn click<'r>(
+    pub(crate) fn click<'r>(
         &mut self,
         record: Logged<'r>,
     ) -> Result<Option<RawClick<'r>>, ServerError> {
@@ -56,7 +56,7 @@ impl Schemas {
 ///
 /// # Errors
 /// The broker is away, or that of `take`.
-pub(super) fn read(
+pub(crate) fn read(
     mut log: LogReader,
     stop: &CancellationToken,
     mut take: impl FnMut(Logged<'_>) -> Result<(), ServerError>,
@@ -73,12 +73,12 @@ pub(super) fn read(
 }
 
 /// Where a record stands.
-pub(super) fn place(record: Logged<'_>) -> Place {
+pub(crate) fn place(record: Logged<'_>) -> Place {
     Place { partition: record.partition(), offset: record.offset() }
 }
 
 /// Does what blocks, where that is allowed.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
 ) -> Result<T, ServerError> {
     let done = tokio::task::spawn_blocking(work).await;
