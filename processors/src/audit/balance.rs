@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
+use crate::audit::entry::{Entry, Id, Partition, Place, Report, hex};
 use crate::audit::examples::Examples;
-use crate::audit::{Entry, Id, Partition, Place, Report, hex};
 
 /// What is compared, each in its own order.
 #[derive(Debug)]

@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::unburied;
 use crate::audit::decoded_events::{Schemas, blocking, place, read};
+use crate::audit::entry::{Entry, Place};
 use crate::audit::external_sort::Sorted;
 use crate::audit::full::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
-use crate::audit::{Entry, Place};
 use crate::clickhouse::events::rows_of;
 use crate::cmd::say;
 use crate::config::Servers;

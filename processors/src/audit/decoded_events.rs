@@ -6,7 +6,7 @@ use schemas::{RawClick, SchemaId, unframe};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Place;
+use crate::audit::entry::Place;
 use crate::decode::decode;
 use crate::decoders::Known;
 use crate::error::ServerError;

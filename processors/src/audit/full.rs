@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::Books;
 use crate::audit::decoded_events::{Schemas, blocking, place, read};
+use crate::audit::entry::{self, Entry, Partition, Place, Report};
 use crate::audit::external_sort::{Sorted, Sorter};
-use crate::audit::{self, Entry, Partition, Place, Report};
 use crate::clickhouse;
 use crate::clickhouse::events;
 use crate::config::Servers;
@@ -102,7 +102,7 @@ pub(crate) async fn compare(
         undecodable: log.undecodable.iter().map(|bytes| bytes.map(place)),
         dead: dead.iter().map(|bytes| bytes.map(place)),
     };
-    audit::balance(partitions, books)
+    entry::balance(partitions, books)
 }
 
 /// Where the records stood that the dead-letter topic holds: of all its letters, or of those since

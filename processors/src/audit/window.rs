@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::audit::entry::{Entry, Id, Place, hex};
 use crate::audit::examples::Examples;
-use crate::audit::{Entry, Id, Place, hex};
 
 /// An event of the log and when it happened, by which the table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

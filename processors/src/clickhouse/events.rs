@@ -5,7 +5,7 @@ use std::time::Duration;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::audit::{Entry, Id, Place, hex};
+use crate::audit::entry::{Entry, Id, Place, hex};
 use crate::clickhouse::{Server, server_error};
 use crate::error::ServerError;
 
