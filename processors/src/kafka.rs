@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use service::properties::Property;
 
 use crate::error::ServerError;
-use crate::log::{MEMBER_FENCED, POSITION_LOST};
+use crate::run::source::{MEMBER_FENCED, POSITION_LOST};
 
 /// Where the brokers are and how to talk to them.
 #[derive(Clone)]

@@ -16,7 +16,6 @@ pub mod preflight;
 pub mod batch;
 pub mod driver;
 pub mod gather;
-pub mod log;
 pub mod pipeline;
 pub mod trace;
 
@@ -32,3 +31,4 @@ pub mod audit;
 pub mod cmd;
 pub mod config;
 pub mod metrics;
+pub mod run;

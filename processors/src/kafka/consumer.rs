@@ -24,7 +24,7 @@ use crate::flow::block::{Block, Header, Limits};
 use crate::flow::start;
 use crate::flow::start::Reason;
 use crate::kafka::{Brokers, Quiet, server_error};
-use crate::log::{Log, Notice, Positions};
+use crate::run::source::{Log, Notice, Positions};
 
 /// Bounds a question during a rebalance; several together stay below the session timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -13,8 +13,8 @@ use processors::clickhouse::packed::unpack;
 use processors::clickhouse::passes::Pass;
 use processors::error::ServerError;
 use processors::flow::block::{Block, Limits, Record};
-use processors::log::{Log, Notice, POSITION_LOST, Positions};
 use processors::pipeline::{Letters, Tables};
+use processors::run::source::{Log, Notice, POSITION_LOST, Positions};
 
 use super::broker::{Id, index};
 use super::{Shared, lock};

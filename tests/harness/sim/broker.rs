@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use processors::flow;
 use processors::flow::start::{Reason, Start};
-use processors::log::Notice;
+use processors::run::source::Notice;
 
 use super::Counts;
 use crate::chaos::Dice;

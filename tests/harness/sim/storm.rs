@@ -149,7 +149,7 @@ impl Storm {
             world.counts.ended += partitions.len() as u64;
             let member = world.member(owner);
             member.leaving.extend(&partitions);
-            member.notices.push(processors::log::Notice::Asked { partitions });
+            member.notices.push(processors::run::source::Notice::Asked { partitions });
         }
     }
 

@@ -1,0 +1,2 @@
+//! Runs the pipeline: reads blocks from a source, encodes them, writes batches to a sink, commits.
+pub mod source;
