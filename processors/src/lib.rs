@@ -24,7 +24,6 @@ pub mod decoders;
 pub mod kafka;
 pub mod links;
 pub mod registry;
-pub mod retry;
 pub mod rules;
 
 pub mod audit;

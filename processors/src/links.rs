@@ -16,7 +16,7 @@ use crate::kafka::Brokers;
 use crate::kafka::links::LinkLog;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::retry::Retry;
+use crate::run::retry::Retry;
 
 /// What the task works with.
 #[derive(Debug)]

@@ -31,9 +31,9 @@ use crate::error::{RecordError, ServerError};
 use crate::flow::block::{Block, Record};
 use crate::flow::breaker::{Breaker, Held, Verdict};
 use crate::metrics::Metrics;
-use crate::retry::until_done;
 use crate::row::{ClickRow, Place};
 use crate::rules::Current;
+use crate::run::retry::until_done;
 use crate::trace::{link, traceparent};
 
 /// How often a held batch looks whether it can be decided.

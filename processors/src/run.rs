@@ -1,2 +1,3 @@
 //! Runs the pipeline: reads blocks from a source, encodes them, writes batches to a sink, commits.
+pub mod retry;
 pub mod source;

@@ -23,8 +23,8 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
 use crate::pipeline::Pipeline;
-use crate::retry::until_done;
 use crate::rules::Shelf;
+use crate::run::retry::until_done;
 
 /// What `run` needs to know.
 #[derive(Debug, Args)]

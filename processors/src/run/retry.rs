@@ -81,7 +81,7 @@ fn random() -> u64 {
 /// A macro, because a future that borrows from a closure cannot yet be said to be `Send`.
 macro_rules! until_done {
     ($stage:literal, $metrics:expr, $attempt:expr) => {{
-        let mut retry = $crate::retry::Retry::new($stage, $metrics);
+        let mut retry = $crate::run::retry::Retry::new($stage, $metrics);
         loop {
             match $attempt.await {
                 Ok(value) => {
