@@ -17,7 +17,6 @@ pub mod batch;
 pub mod driver;
 pub mod gather;
 pub mod pipeline;
-pub mod trace;
 
 pub mod clickhouse;
 pub mod decoders;

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::row::{ClickRow, Place};
 use crate::rules::Current;
 use crate::run::retry::until_done;
-use crate::trace::{link, traceparent};
+use crate::run::trace::{link, traceparent};
 
 /// How often a held batch looks whether it can be decided.
 const DECIDE_EVERY: Duration = Duration::from_millis(100);

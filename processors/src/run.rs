@@ -1,3 +1,4 @@
 //! Runs the pipeline: reads blocks from a source, encodes them, writes batches to a sink, commits.
 pub mod retry;
 pub mod source;
+pub mod trace;
