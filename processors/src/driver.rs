@@ -12,7 +12,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::Batch;
 use crate::error::{ErrorClass, ServerError};
 use crate::flow::pace::Pace;
 use crate::flow::start::{Reason, Start};
@@ -20,6 +19,7 @@ use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::gather::Gather;
 use crate::metrics::Metrics;
 use crate::pipeline::{Letters, Pipeline, Tables};
+use crate::run::batch::Batch;
 use crate::run::source::{Log, MEMBER_FENCED, Notice, POSITION_LOST, Positions};
 
 /// What the loop may use, and how long it waits.

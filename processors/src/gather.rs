@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::batch::{Batch, Encoded};
 use crate::error::ServerError;
 use crate::flow::block::{Block, Limits};
 use crate::flow::pace::Pace;
 use crate::pipeline::{Letters, Pipeline, Tables};
+use crate::run::batch::{Batch, Encoded};
 
 /// What is decoded together: enough that a dictionary pays, little enough for a cache.
 const BLOCK: Limits = Limits { rows_max: 8_192, bytes_max: 4 << 20 };

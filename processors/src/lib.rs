@@ -13,7 +13,6 @@ pub mod error;
 pub mod flow;
 pub mod preflight;
 
-pub mod batch;
 pub mod driver;
 pub mod gather;
 pub mod pipeline;

@@ -17,7 +17,6 @@ use schemas::{SchemaId, TraceContext, headers};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::batch::{Bad, Batch, Encoded, stretch};
 use crate::clickhouse::Insert;
 use crate::clickhouse::arrow::{Room, Rows};
 use crate::clickhouse::columns::Columns;
@@ -33,6 +32,7 @@ use crate::flow::breaker::{Breaker, Held, Verdict};
 use crate::metrics::Metrics;
 use crate::row::{ClickRow, Place};
 use crate::rules::Current;
+use crate::run::batch::{Bad, Batch, Encoded, stretch};
 use crate::run::retry::until_done;
 use crate::run::trace::{link, traceparent};
 

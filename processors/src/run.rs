@@ -1,4 +1,5 @@
 //! Runs the pipeline: reads blocks from a source, encodes them, writes batches to a sink, commits.
+pub mod batch;
 pub mod retry;
 pub mod source;
 pub mod trace;
