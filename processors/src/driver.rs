@@ -16,10 +16,10 @@ use crate::error::{ErrorClass, ServerError};
 use crate::flow::pace::Pace;
 use crate::flow::start::{Reason, Start};
 use crate::flow::tracker::{Action, BatchId, Input, Tracker};
-use crate::gather::Gather;
 use crate::metrics::Metrics;
 use crate::pipeline::{Letters, Pipeline, Tables};
 use crate::run::batch::Batch;
+use crate::run::batcher::Gather;
 use crate::run::source::{Log, MEMBER_FENCED, Notice, POSITION_LOST, Positions};
 
 /// What the loop may use, and how long it waits.

@@ -14,7 +14,6 @@ pub mod flow;
 pub mod preflight;
 
 pub mod driver;
-pub mod gather;
 pub mod pipeline;
 
 pub mod clickhouse;
