@@ -11,13 +11,13 @@ use schemas::{TopicName, TopicSpec};
 use service::properties::{Properties, Property};
 
 use crate::clickhouse::Server;
-use crate::driver::Terms;
 use crate::error::ServerError;
 use crate::flow::block::Limits;
 use crate::flow::pace::Pace;
 use crate::kafka::Brokers;
 use crate::kafka::consumer::{Group, Protocol};
 use crate::registry::Registry;
+use crate::run::driver::Terms;
 
 /// The log.
 #[derive(Debug, Args)]

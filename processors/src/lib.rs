@@ -13,7 +13,6 @@ pub mod error;
 pub mod flow;
 pub mod preflight;
 
-pub mod driver;
 pub mod pipeline;
 
 pub mod clickhouse;

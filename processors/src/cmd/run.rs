@@ -15,7 +15,6 @@ use crate::cmd::check::preflight;
 use crate::cmd::say;
 use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decoders::Decoders;
-use crate::driver::Driver;
 use crate::error::ServerError;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letters::DeadLetters;
@@ -24,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
 use crate::pipeline::Pipeline;
 use crate::rules::Shelf;
+use crate::run::driver::Driver;
 use crate::run::retry::until_done;
 
 /// What `run` needs to know.

@@ -4,13 +4,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use processors::decoders::Decoders;
-use processors::driver::{Driver, Terms};
 use processors::error::ServerError;
 use processors::flow::block::Limits;
 use processors::flow::pace::Pace;
 use processors::metrics::Metrics;
 use processors::pipeline::Pipeline;
 use processors::registry::Registry;
+use processors::run::driver::{Driver, Terms};
 use schemas::{Encoder, RawClick, SchemaId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
