@@ -28,7 +28,7 @@ use crate::clickhouse::passes::{Pass, passes};
 
 use crate::error::ServerError;
 use crate::flow::span::Spans;
-use crate::pipeline::Tables;
+use crate::run::pipeline::Tables;
 
 /// Where the tables are and who asks.
 #[derive(Clone)]

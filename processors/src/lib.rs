@@ -13,8 +13,6 @@ pub mod error;
 pub mod flow;
 pub mod preflight;
 
-pub mod pipeline;
-
 pub mod clickhouse;
 pub mod decoders;
 pub mod kafka;

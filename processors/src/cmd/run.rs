@@ -21,9 +21,9 @@ use crate::kafka::dead_letters::DeadLetters;
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
-use crate::pipeline::Pipeline;
 use crate::rules::Shelf;
 use crate::run::driver::Driver;
+use crate::run::pipeline::Pipeline;
 use crate::run::retry::until_done;
 
 /// What `run` needs to know.

@@ -7,7 +7,7 @@ use rdkafka::util::Timeout;
 use crate::error::ServerError;
 use crate::flow::block::Record;
 use crate::kafka::{Brokers, Quiet, server_error};
-use crate::pipeline::Letters;
+use crate::run::pipeline::Letters;
 
 /// The dead-letter topic of one log.
 pub struct DeadLetters {

@@ -17,9 +17,9 @@ use crate::flow::pace::Pace;
 use crate::flow::start::{Reason, Start};
 use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::metrics::Metrics;
-use crate::pipeline::{Letters, Pipeline, Tables};
 use crate::run::batch::Batch;
 use crate::run::batcher::Gather;
+use crate::run::pipeline::{Letters, Pipeline, Tables};
 use crate::run::source::{Log, MEMBER_FENCED, Notice, POSITION_LOST, Positions};
 
 /// What the loop may use, and how long it waits.

@@ -13,7 +13,7 @@ use processors::clickhouse::packed::unpack;
 use processors::clickhouse::passes::Pass;
 use processors::error::ServerError;
 use processors::flow::block::{Block, Limits, Record};
-use processors::pipeline::{Letters, Tables};
+use processors::run::pipeline::{Letters, Tables};
 use processors::run::source::{Log, Notice, POSITION_LOST, Positions};
 
 use super::broker::{Id, index};
