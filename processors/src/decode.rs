@@ -1,5 +1,7 @@
 //! A record's bytes to a click, or the reason why it can never be one. Pure.
 
+pub mod schema_cache;
+
 use schemas::{Decoder, RawClick, SchemaId, unframe};
 
 use crate::error::RecordError;

@@ -14,7 +14,6 @@ pub mod flow;
 pub mod preflight;
 
 pub mod clickhouse;
-pub mod decoders;
 pub mod kafka;
 pub mod links;
 pub mod registry;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::entry::Place;
 use crate::decode::decode;
-use crate::decoders::Known;
+use crate::decode::schema_cache::Known;
 use crate::error::ServerError;
 use crate::kafka::log::{LogReader, Logged};
 use crate::registry::Registry;

@@ -14,7 +14,7 @@ use crate::clickhouse::{Server, Table};
 use crate::cmd::check::preflight;
 use crate::cmd::say;
 use crate::config::{RulesArgs, RunArgs, Servers};
-use crate::decoders::Decoders;
+use crate::decode::schema_cache::Decoders;
 use crate::error::ServerError;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letters::DeadLetters;

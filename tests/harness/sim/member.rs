@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use processors::decoders::Decoders;
+use processors::decode::schema_cache::Decoders;
 use processors::error::ServerError;
 use processors::flow::block::Limits;
 use processors::flow::pace::Pace;
