@@ -6,7 +6,6 @@
 
 pub mod decode;
 pub mod enrich;
-pub mod row;
 
 pub mod dead_letter;
 pub mod error;
@@ -22,5 +21,6 @@ pub mod rules;
 pub mod audit;
 pub mod cmd;
 pub mod config;
+pub mod encode;
 pub mod metrics;
 pub mod run;

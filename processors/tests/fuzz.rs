@@ -9,10 +9,10 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use processors::clickhouse::columns::Columns;
 use processors::decode::{decode, framed};
+use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rules::{Rules, Table};
 use processors::flow::block::Block;
-use processors::row::{ClickRow, Place};
 use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 
 /// Broken records.

@@ -13,10 +13,10 @@ use harness::rules;
 use processors::clickhouse::arrow::{Room, Rows};
 use processors::clickhouse::columns::Columns;
 use processors::decode::{decode, framed};
+use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rules::Rules;
 use processors::flow::block::Block;
-use processors::row::{ClickRow, Place};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 
 use super::clicks::Clicks;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use harness::{root, rules};
 use processors::decode::decode;
+use processors::encode::row::{ClickRow, Place};
 use processors::enrich::rules::Rules;
 use processors::enrich::{ENRICH_VERSION, Enricher};
-use processors::row::{ClickRow, Place};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
 use serde_json::Value;
 

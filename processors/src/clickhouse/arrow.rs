@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::clickhouse::columns::COLUMNS;
     use crate::clickhouse::packed::unpack;
-    use crate::row::{ClickRow, Place};
+    use crate::encode::row::{ClickRow, Place};
     use arrow_ipc::reader::StreamReader;
 
     #[test]

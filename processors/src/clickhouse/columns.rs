@@ -15,7 +15,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
 
 use crate::clickhouse::words::Words;
-use crate::row::ClickRow;
+use crate::encode::row::ClickRow;
 
 /// Columns in their order, each with how it travels.
 macro_rules! columns {

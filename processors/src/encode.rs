@@ -1,0 +1,2 @@
+//! From an enriched click to the compressed columns that ClickHouse receives. Pure.
+pub mod row;
