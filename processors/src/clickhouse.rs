@@ -6,7 +6,6 @@
 pub mod arrow;
 pub mod cluster;
 pub mod codes;
-pub mod columns;
 pub mod events;
 pub mod facts;
 pub mod links;
@@ -26,6 +25,7 @@ use crate::clickhouse::arrow::Rows;
 use crate::clickhouse::facts::facts;
 use crate::clickhouse::passes::{Pass, passes};
 
+use crate::encode::columns;
 use crate::error::ServerError;
 use crate::flow::span::Spans;
 use crate::run::pipeline::Tables;

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use processors::clickhouse::columns::Columns;
 use processors::decode::{decode, framed};
+use processors::encode::columns::Columns;
 use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rules::{Rules, Table};

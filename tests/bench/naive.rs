@@ -8,7 +8,7 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use processors::clickhouse::arrow::{Room, Rows};
-use processors::clickhouse::columns::Columns;
+use processors::encode::columns::Columns;
 use processors::encode::row::ClickRow;
 use processors::enrich::Enricher;
 use processors::enrich::rules::Rules;

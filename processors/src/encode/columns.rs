@@ -21,7 +21,7 @@ use crate::encode::row::ClickRow;
 macro_rules! columns {
     ($($name:ident $kind:ident $(($leader:ident))?,)*) => {
         /// Names of the columns that are inserted, in the order of the table.
-        pub(super) const COLUMNS: &[&str] = &[$(stringify!($name)),*];
+        pub(crate) const COLUMNS: &[&str] = &[$(stringify!($name)),*];
 
         /// All columns.
         #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ macro_rules! columns {
             ///
             /// # Errors
             /// More rows than a block may have.
-            pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+            pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
                 self.rows = 0;
                 RecordBatch::try_from_iter([
                     $((stringify!($name), columns!(@finish $kind self, $name))),*
