@@ -13,7 +13,6 @@ pub mod migrations;
 pub mod name;
 pub mod packed;
 pub mod passes;
-pub mod words;
 
 use std::sync::LazyLock;
 use std::time::Duration;

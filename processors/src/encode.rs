@@ -1,3 +1,4 @@
 //! From an enriched click to the compressed columns that ClickHouse receives. Pure.
 pub mod columns;
+pub mod dictionary_column;
 pub mod row;

@@ -14,7 +14,7 @@ use arrow_array::{
 use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
 
-use crate::clickhouse::words::Words;
+use crate::encode::dictionary_column::Words;
 use crate::encode::row::ClickRow;
 
 /// Columns in their order, each with how it travels.

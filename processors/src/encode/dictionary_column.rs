@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 
 /// The column.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(crate) struct Words {
     keys: Vec<u16>,
     /// Of each word, where it ends in `text`; the first entry is 0.
     ends: Vec<i32>,
@@ -43,12 +43,12 @@ impl Default for Words {
 
 impl Words {
     /// No rows yet, with memory for as many.
-    pub(super) fn for_rows(rows: usize) -> Self {
+    pub(crate) fn for_rows(rows: usize) -> Self {
         Self { keys: Vec::with_capacity(rows), ..Self::default() }
     }
 
     /// Appends a row. Most columns say the same again and again, so the last word is tried first.
-    pub(super) fn push(&mut self, word: &str) {
+    pub(crate) fn push(&mut self, word: &str) {
         if let Some(&last) = self.keys.last()
             && same(&self.text[self.last.clone()], word.as_bytes())
         {
@@ -73,7 +73,7 @@ impl Words {
     }
 
     /// Appends a row whose word is one of the program's own, of which a column has few.
-    pub(super) fn push_label(&mut self, word: &'static str) {
+    pub(crate) fn push_label(&mut self, word: &'static str) {
         match self.labels.iter().find(|(label, _)| std::ptr::eq(*label, word)) {
             Some(&(_, key)) => self.push_key(key),
             None => {
@@ -84,7 +84,7 @@ impl Words {
     }
 
     /// Appends a row whose word depends on that of another column alone: it is looked up there.
-    pub(super) fn push_by(&mut self, leader: &Self, word: &str) {
+    pub(crate) fn push_by(&mut self, leader: &Self, word: &str) {
         let Some(led) = leader.keys.last().map(|key| usize::from(*key)) else { return };
         if let Some(&Some(key)) = self.by.get(led) {
             self.push_key(key);
@@ -109,7 +109,7 @@ impl Words {
     }
 
     /// The column as it was, and an empty one in its place.
-    pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let Self { keys, ends, text, .. } = std::mem::take(self);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
         let words = StringArray::try_new(offsets, Buffer::from_vec(text), None)?;
