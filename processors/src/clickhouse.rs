@@ -3,7 +3,6 @@
 //! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
 //! could weaken it are pinned on every insert. It decides no retries.
 
-pub mod arrow;
 pub mod cluster;
 pub mod codes;
 pub mod events;
@@ -20,9 +19,9 @@ use std::time::Duration;
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
-use crate::clickhouse::arrow::Rows;
 use crate::clickhouse::facts::facts;
 use crate::clickhouse::passes::{Pass, passes};
+use crate::encode::encoded_rows::Rows;
 
 use crate::encode::columns;
 use crate::error::ServerError;

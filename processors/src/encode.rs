@@ -1,4 +1,5 @@
 //! From an enriched click to the compressed columns that ClickHouse receives. Pure.
 pub mod columns;
 pub mod dictionary_column;
+pub mod encoded_rows;
 pub mod row;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::rules;
-use processors::clickhouse::arrow::{Room, Rows};
 use processors::decode::{decode, framed};
 use processors::encode::columns::Columns;
+use processors::encode::encoded_rows::{Room, Rows};
 use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rules::Rules;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use schemas::TraceContext;
 
-use crate::clickhouse::arrow::Rows;
+use crate::encode::encoded_rows::Rows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::breaker::Held;

@@ -18,12 +18,12 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::clickhouse::Insert;
-use crate::clickhouse::arrow::{Room, Rows};
 use crate::clickhouse::passes::Pass;
 use crate::dead_letter;
 use crate::decode::schema_cache::{Decoders, Known};
 use crate::decode::{decode, framed};
 use crate::encode::columns::Columns;
+use crate::encode::encoded_rows::{Room, Rows};
 use crate::encode::row::{ClickRow, Place};
 use crate::enrich::Enricher;
 use crate::enrich::rules::Rules;
