@@ -10,7 +10,6 @@ pub mod facts;
 pub mod links;
 pub mod migrations;
 pub mod name;
-pub mod packed;
 pub mod passes;
 
 use std::sync::LazyLock;

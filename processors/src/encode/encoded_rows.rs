@@ -10,8 +10,8 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use bytes::Bytes;
 
-use crate::clickhouse::packed::pack;
 use crate::encode::columns::Columns;
+use crate::encode::compressed_block::pack;
 
 /// Encoded rows.
 #[derive(Debug, Clone)]
@@ -84,8 +84,8 @@ fn write(columns: &mut Columns, stream: &mut Vec<u8>) -> Result<usize, ArrowErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clickhouse::packed::unpack;
     use crate::encode::columns::COLUMNS;
+    use crate::encode::compressed_block::unpack;
     use crate::encode::row::{ClickRow, Place};
     use arrow_ipc::reader::StreamReader;
 

@@ -16,7 +16,7 @@ const PIECE: usize = 256 << 10;
 
 /// Packs `bytes`; `room` is memory to write to. What it returns is kept a while and takes no more
 /// than it needs.
-pub(super) fn pack(bytes: &[u8], room: &mut Vec<u8>) -> Bytes {
+pub(crate) fn pack(bytes: &[u8], room: &mut Vec<u8>) -> Bytes {
     room.clear();
     for piece in bytes.chunks(PIECE) {
         append(piece, room);
