@@ -4,7 +4,7 @@
 //! could weaken it are pinned on every insert. It decides no retries.
 
 pub mod cluster;
-pub mod codes;
+pub mod error_codes;
 pub mod events;
 pub mod facts;
 pub mod links;
@@ -185,7 +185,7 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
 pub fn server_error(error: Error) -> ServerError {
     match error {
-        Error::BadResponse(text) => codes::classify(&text),
+        Error::BadResponse(text) => error_codes::classify(&text),
         Error::Network(_) | Error::TimedOut => {
             ServerError::retryable("clickhouse_unreachable", causes(&error))
         }
