@@ -4,9 +4,9 @@
 //! could weaken it are pinned on every insert. It decides no retries.
 
 pub mod cluster;
+pub mod describe_tables;
 pub mod error_codes;
 pub mod events;
-pub mod facts;
 pub mod links;
 pub mod migrations;
 pub mod name;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
-use crate::clickhouse::facts::facts;
+use crate::clickhouse::describe_tables::facts;
 use crate::clickhouse::passes::{Pass, passes};
 use crate::encode::encoded_rows::Rows;
 
