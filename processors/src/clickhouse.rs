@@ -9,8 +9,8 @@ pub mod error_codes;
 pub mod events;
 pub mod links;
 pub mod migrations;
-pub mod name;
 pub mod passes;
+pub mod query_id;
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -150,8 +150,8 @@ impl Tables for Table {
         let mut request = client
             .insert_formatted_with(INSERT.as_str())
             .with_setting("decompress", "1")
-            .with_setting("query_id", name::query_id(topic, spans, &attempt))
-            .with_setting("log_comment", name::log_comment(topic, spans))
+            .with_setting("query_id", query_id::query_id(topic, spans, &attempt))
+            .with_setting("log_comment", query_id::log_comment(topic, spans))
             .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
         for piece in stream {
             request.send(piece).await.map_err(server_error)?;
