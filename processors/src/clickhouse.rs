@@ -3,13 +3,13 @@
 //! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
 //! could weaken it are pinned on every insert. It decides no retries.
 
+pub mod breaker_overrides;
 pub mod cluster;
 pub mod describe_tables;
 pub mod error_codes;
 pub mod events;
 pub mod links;
 pub mod migrations;
-pub mod passes;
 pub mod query_id;
 
 use std::sync::LazyLock;
@@ -18,8 +18,8 @@ use std::time::Duration;
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
+use crate::clickhouse::breaker_overrides::{Pass, passes};
 use crate::clickhouse::describe_tables::facts;
-use crate::clickhouse::passes::{Pass, passes};
 use crate::encode::encoded_rows::Rows;
 
 use crate::encode::columns;

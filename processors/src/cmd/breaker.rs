@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::clickhouse::passes::{self, Pass, give};
+use crate::clickhouse::breaker_overrides::{self, Pass, give};
 use crate::cmd::{DONE, say};
 use crate::config::Servers;
 use crate::error::ServerError;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::clickhouse::Insert;
-use crate::clickhouse::passes::Pass;
+use crate::clickhouse::breaker_overrides::Pass;
 use crate::dead_letter;
 use crate::decode::schema_cache::{Decoders, Known};
 use crate::decode::{decode, framed};

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_ipc::reader::StreamReader;
 use processors::clickhouse::Insert;
-use processors::clickhouse::passes::Pass;
+use processors::clickhouse::breaker_overrides::Pass;
 use processors::encode::compressed_block::unpack;
 use processors::encode::encoded_rows::Rows;
 use processors::error::ServerError;
