@@ -3,11 +3,11 @@
 //! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
 //! could weaken it are pinned on every insert. It decides no retries.
 
+pub mod audit_queries;
 pub mod breaker_overrides;
 pub mod cluster;
 pub mod describe_tables;
 pub mod error_codes;
-pub mod events;
 pub mod links;
 pub mod migrations;
 pub mod query_id;

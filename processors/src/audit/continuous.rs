@@ -23,7 +23,7 @@ use crate::audit::entry::{Entry, Place};
 use crate::audit::external_sort::Sorted;
 use crate::audit::full::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
-use crate::clickhouse::events::rows_of;
+use crate::clickhouse::audit_queries::rows_of;
 use crate::cmd::say;
 use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};

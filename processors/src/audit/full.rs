@@ -12,7 +12,7 @@ use crate::audit::decoded_events::{Schemas, blocking, place, read};
 use crate::audit::entry::{self, Entry, Partition, Place, Report};
 use crate::audit::external_sort::{Sorted, Sorter};
 use crate::clickhouse;
-use crate::clickhouse::events;
+use crate::clickhouse::audit_queries;
 use crate::config::Servers;
 use crate::error::ServerError;
 use crate::kafka;
@@ -82,7 +82,8 @@ pub(crate) async fn compare(
     let dead = dead_letters(servers, scratch, None, &stop).await?;
     let mut shown = scratch.sorter(3);
     let server = servers.clickhouse.server()?;
-    events::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes())).await?;
+    audit_queries::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes()))
+        .await?;
     let shown = shown.sorted()?;
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let now = blocking(move || log::bounds(&brokers, &topic)).await?;
