@@ -8,7 +8,7 @@ pub mod breaker_overrides;
 pub mod cluster;
 pub mod describe_tables;
 pub mod error_codes;
-pub mod links;
+pub mod link_table;
 pub mod migrations;
 pub mod query_id;
 

@@ -10,7 +10,7 @@ use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::Server;
-use crate::clickhouse::links::{LinkRow, insert_links};
+use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::Brokers;
 use crate::kafka::links::LinkLog;
