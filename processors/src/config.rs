@@ -10,7 +10,7 @@ use clap::Args;
 use schemas::{TopicName, TopicSpec};
 use service::properties::{Properties, Property};
 
-use crate::clickhouse::Server;
+use crate::clickhouse::server::Server;
 use crate::error::ServerError;
 use crate::flow::block::Limits;
 use crate::flow::pace::Pace;

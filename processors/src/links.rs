@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio_util::sync::CancellationToken;
 
-use crate::clickhouse::Server;
 use crate::clickhouse::link_table::{LinkRow, insert_links};
+use crate::clickhouse::server::Server;
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::Brokers;
 use crate::kafka::links::LinkLog;

@@ -75,16 +75,16 @@ fn each_foreign_system_is_known_to_one_room_only() {
         ),
         (
             "clickhouse::Client",
-            &["processors/src/clickhouse.rs", "processors/src/clickhouse/", "tests/"],
+            &["processors/src/clickhouse/server.rs", "processors/src/clickhouse/", "tests/"],
         ),
         (
             "clickhouse::error",
-            &["processors/src/clickhouse.rs", "processors/src/clickhouse/", "tests/"],
+            &["processors/src/clickhouse/server.rs", "processors/src/clickhouse/", "tests/"],
         ),
         (
             "use clickhouse::",
             &[
-                "processors/src/clickhouse.rs",
+                "processors/src/clickhouse/server.rs",
                 "processors/src/clickhouse/",
                 "processors/src/encode/row.rs",
                 "stack/src/lib.rs",

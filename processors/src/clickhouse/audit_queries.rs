@@ -6,7 +6,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::audit::entry::{Entry, Id, Place, hex};
-use crate::clickhouse::{Server, server_error};
+use crate::clickhouse::server::{Server, server_error};
 use crate::error::ServerError;
 
 /// For a look-up of a few thousand events.

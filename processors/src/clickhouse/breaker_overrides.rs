@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
-use crate::clickhouse::{Server, server_error};
+use crate::clickhouse::server::{Server, server_error};
 use crate::error::ServerError;
 
 /// Leave to dead-letter the bad records of a range of offsets, whatever the breaker says.

@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::clickhouse::{Server, Table, server_error};
+use crate::clickhouse::server::{Server, Table, server_error};
 use crate::error::ServerError;
 use crate::preflight::TableFacts;
 

@@ -4,7 +4,7 @@ use clickhouse::Row;
 use schemas::RawLink;
 use serde::Serialize;
 
-use crate::clickhouse::{PINNED, Server, server_error};
+use crate::clickhouse::server::{PINNED, Server, server_error};
 use crate::error::ServerError;
 
 /// The last moment that the column can hold, 2299-12-31 (microseconds).

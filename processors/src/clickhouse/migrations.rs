@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clickhouse::cluster::statements;
-use crate::clickhouse::{Server, server_error};
+use crate::clickhouse::server::{Server, server_error};
 use crate::error::ServerError;
 
 /// One file of `migrations/`.

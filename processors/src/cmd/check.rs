@@ -3,7 +3,7 @@
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
 use crate::clickhouse::migrations;
-use crate::clickhouse::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
+use crate::clickhouse::server::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
 use crate::config::Servers;
 use crate::error::ServerError;
 use crate::kafka::topics::Topics;
@@ -16,7 +16,7 @@ use crate::preflight::{self, Finding, TopicFacts};
 pub(super) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let server = servers.clickhouse.server()?;
     let inserts = Table::open(&server).await?;
-    let mut findings = preflight::table(&clickhouse::facts(&server, &inserts).await?, PINNED);
+    let mut findings = preflight::table(&server::facts(&server, &inserts).await?, PINNED);
 
     let topic = servers.kafka.topic.as_str();
     let settings = Topics::open(&servers.kafka.brokers())?.settings(topic).await?;

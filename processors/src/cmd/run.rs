@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clickhouse::{Server, Table};
+use crate::clickhouse::server::{Server, Table};
 use crate::cmd::check::preflight;
 use crate::cmd::say;
 use crate::config::{RulesArgs, RunArgs, Servers};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
-use crate::clickhouse;
 use crate::clickhouse::cluster;
 use crate::clickhouse::migrations::migrate;
+use crate::clickhouse::server;
 use crate::cmd::check::drift;
 use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::{KafkaArgs, Servers};

@@ -17,8 +17,8 @@ use schemas::{SchemaId, TraceContext, headers};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::clickhouse::Insert;
 use crate::clickhouse::breaker_overrides::Pass;
+use crate::clickhouse::server::Insert;
 use crate::dead_letter;
 use crate::decode::schema_cache::{Decoders, Known};
 use crate::decode::{decode, framed};
