@@ -13,7 +13,7 @@ use service::properties::{Properties, Property};
 use crate::clickhouse::server::Server;
 use crate::error::ServerError;
 use crate::flow::block::Limits;
-use crate::flow::pace::Pace;
+use crate::flow::linger::Pace;
 use crate::kafka::Brokers;
 use crate::kafka::consumer::{Group, Protocol};
 use crate::registry::Registry;

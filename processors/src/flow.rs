@@ -3,7 +3,7 @@
 pub mod backoff;
 pub mod block;
 pub mod breaker;
-pub mod pace;
+pub mod linger;
 pub mod span;
 pub mod start;
 pub mod tracker;

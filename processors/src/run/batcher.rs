@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::ServerError;
 use crate::flow::block::{Block, Limits};
-use crate::flow::pace::Pace;
+use crate::flow::linger::Pace;
 use crate::run::batch::{Batch, Encoded};
 use crate::run::pipeline::{Letters, Pipeline, Tables};
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ErrorClass, ServerError};
-use crate::flow::pace::Pace;
+use crate::flow::linger::Pace;
 use crate::flow::start::{Reason, Start};
 use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::metrics::Metrics;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use processors::decode::schema_cache::Decoders;
 use processors::error::ServerError;
 use processors::flow::block::Limits;
-use processors::flow::pace::Pace;
+use processors::flow::linger::Pace;
 use processors::metrics::Metrics;
 use processors::registry::Registry;
 use processors::run::driver::{Driver, Terms};
