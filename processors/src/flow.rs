@@ -5,7 +5,7 @@ pub mod block;
 pub mod breaker;
 pub mod linger;
 pub mod span;
-pub mod start;
+pub mod start_policy;
 pub mod tracker;
 
-use crate::flow::start::start;
+use crate::flow::start_policy::start;

@@ -21,8 +21,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::error::ServerError;
 use crate::flow;
 use crate::flow::block::{Block, Header, Limits};
-use crate::flow::start;
-use crate::flow::start::Reason;
+use crate::flow::start_policy;
+use crate::flow::start_policy::Reason;
 use crate::kafka::{Brokers, Quiet, server_error};
 use crate::run::source::{Log, Notice, Positions};
 
@@ -189,7 +189,7 @@ impl Consumer {
             Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
             lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
         };
-        let start = start::Start { reason, ..start };
+        let start = start_policy::Start { reason, ..start };
         let offset = Offset::Offset(start.position);
         // The assignment may have ended since, and does not end from here on.
         let _reading = self.reading.blocking_lock();
@@ -460,7 +460,7 @@ impl State {
 }
 
 /// A partition, where it is to be read from, and what the broker holds for it.
-type Begin = (i32, start::Start, Option<i64>);
+type Begin = (i32, start_policy::Start, Option<i64>);
 
 /// Where each partition is to be read from, by [`flow::start`].
 fn starts(

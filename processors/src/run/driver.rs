@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{ErrorClass, ServerError};
 use crate::flow::linger::Pace;
-use crate::flow::start::{Reason, Start};
+use crate::flow::start_policy::{Reason, Start};
 use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::metrics::Metrics;
 use crate::run::batch::Batch;

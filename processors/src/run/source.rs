@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::ServerError;
 use crate::flow::block::{Block, Limits};
-use crate::flow::start::Start;
+use crate::flow::start_policy::Start;
 
 /// Positions by partition, each with the epoch of the assignment that it belongs to.
 pub type Positions = BTreeMap<i32, (u64, i64)>;

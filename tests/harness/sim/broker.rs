@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use processors::flow;
-use processors::flow::start::{Reason, Start};
+use processors::flow::start_policy::{Reason, Start};
 use processors::run::source::Notice;
 
 use super::Counts;
