@@ -2,10 +2,10 @@
 
 pub mod backoff;
 pub mod block;
-pub mod breaker;
 pub mod linger;
 pub mod span;
 pub mod start_policy;
+pub mod storm_breaker;
 pub mod tracker;
 
 use crate::flow::start_policy::start;

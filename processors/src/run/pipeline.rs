@@ -29,7 +29,7 @@ use crate::enrich::Enricher;
 use crate::enrich::rules::Rules;
 use crate::error::{RecordError, ServerError};
 use crate::flow::block::{Block, Record};
-use crate::flow::breaker::{Breaker, Held, Verdict};
+use crate::flow::storm_breaker::{Breaker, Held, Verdict};
 use crate::metrics::Metrics;
 use crate::rules::Current;
 use crate::run::batch::{Bad, Batch, Encoded, stretch};
