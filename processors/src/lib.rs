@@ -10,7 +10,6 @@ pub mod enrich;
 pub mod dead_letter;
 pub mod error;
 pub mod flow;
-pub mod preflight;
 
 pub mod clickhouse;
 pub mod kafka;
@@ -24,3 +23,4 @@ pub mod config;
 pub mod encode;
 pub mod metrics;
 pub mod run;
+pub mod setup;

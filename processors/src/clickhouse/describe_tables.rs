@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, Table, server_error};
 use crate::error::ServerError;
-use crate::preflight::TableFacts;
+use crate::setup::preflight::TableFacts;
 
 #[derive(Default, Row, Deserialize)]
 struct Described {

@@ -7,7 +7,7 @@ use crate::clickhouse::server::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT,
 use crate::config::Servers;
 use crate::error::ServerError;
 use crate::kafka::topics::Topics;
-use crate::preflight::{self, Finding, TopicFacts};
+use crate::setup::preflight::{self, Finding, TopicFacts};
 
 /// What keeps processing from keeping its promise.
 ///

@@ -1,0 +1,2 @@
+//! Compares servers with what the processors need, and brings them up to date.
+pub mod preflight;
