@@ -2,7 +2,6 @@
 
 pub mod audit;
 pub mod breaker;
-pub mod check;
 pub mod healthcheck;
 pub mod rules;
 pub mod run;

@@ -1,2 +1,3 @@
 //! Compares servers with what the processors need, and brings them up to date.
+pub mod gather_facts;
 pub mod preflight;

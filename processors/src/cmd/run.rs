@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::server::{Server, Table};
-use crate::cmd::check::preflight;
 use crate::cmd::say;
 use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decode::schema_cache::Decoders;
@@ -25,6 +24,7 @@ use crate::rules::Shelf;
 use crate::run::driver::Driver;
 use crate::run::pipeline::Pipeline;
 use crate::run::retry::until_done;
+use crate::setup::gather_facts::preflight;
 
 /// What `run` needs to know.
 #[derive(Debug, Args)]

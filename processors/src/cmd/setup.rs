@@ -9,7 +9,6 @@ use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, u
 use crate::clickhouse::cluster;
 use crate::clickhouse::migrations::migrate;
 use crate::clickhouse::server;
-use crate::cmd::check::drift;
 use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::{KafkaArgs, Servers};
 use crate::error::{ErrorClass, ServerError};
@@ -17,6 +16,7 @@ use crate::kafka::Brokers;
 use crate::kafka::log::LogReader;
 use crate::kafka::topics::Topics;
 use crate::registry::Registry;
+use crate::setup::gather_facts::drift;
 
 /// What `setup` needs to know.
 #[derive(Debug, Args)]

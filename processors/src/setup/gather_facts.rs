@@ -13,7 +13,7 @@ use crate::setup::preflight::{self, Finding, TopicFacts};
 ///
 /// # Errors
 /// A server is away.
-pub(super) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
+pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let server = servers.clickhouse.server()?;
     let inserts = Table::open(&server).await?;
     let mut findings = preflight::table(&server::facts(&server, &inserts).await?, PINNED);
@@ -45,7 +45,7 @@ pub(super) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerE
 ///
 /// # Errors
 /// A server is away.
-pub(super) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
+pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let mut findings = preflight(servers).await?;
     let topic = &servers.kafka.topic;
     let topics = Topics::open(&servers.kafka.brokers())?;
