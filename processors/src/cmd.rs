@@ -5,13 +5,13 @@ pub mod breaker;
 pub mod healthcheck;
 pub mod rules;
 pub mod run;
-pub mod setup;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::{ErrorClass, ServerError};
+use crate::setup::apply;
 use service::telemetry::TelemetryArgs;
 
 /// Reads the log of clicks into ClickHouse, and proves that it did.
@@ -30,7 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make topics, schemas and tables, or bring them up to date; safe to run twice.
-    Setup(setup::SetupArgs),
+    Setup(apply::SetupArgs),
     /// Read, enrich, insert, commit; until SIGTERM or SIGINT.
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
@@ -67,7 +67,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
     let outcome = match command {
-        Command::Setup(args) => unless_told(setup::setup(args)).await,
+        Command::Setup(args) => unless_told(apply::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Rules(args) => rules::rules(&args),
         // Follows until told, and then says what it found.

@@ -22,7 +22,7 @@ use crate::setup::gather_facts::drift;
 #[derive(Debug, Args)]
 pub struct SetupArgs {
     #[command(flatten)]
-    pub(super) servers: Servers,
+    pub(crate) servers: Servers,
     /// Partitions of topics that are made now [default: as the topic's description says].
     #[arg(long, env = "CLICKTRAIL_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: Option<i32>,
@@ -47,7 +47,7 @@ pub struct SetupArgs {
 /// Between attempts while a server is away, or another `setup` is at the same thing.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-pub(super) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
+pub(crate) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
     if args.print {
         let database = &args.servers.clickhouse.clickhouse_database;
         let sql = cluster::sql(database, args.cluster.as_deref())
