@@ -7,7 +7,6 @@
 pub mod decode;
 pub mod enrich;
 
-pub mod dead_letter;
 pub mod error;
 pub mod flow;
 
@@ -20,6 +19,7 @@ pub mod rules;
 pub mod audit;
 pub mod cmd;
 pub mod config;
+pub mod dead_letters;
 pub mod encode;
 pub mod metrics;
 pub mod run;

@@ -1,0 +1,2 @@
+//! What a dead letter carries besides the record.
+pub mod headers;
