@@ -3,7 +3,7 @@
 pub mod consumer;
 pub mod dead_letters;
 pub mod links;
-pub mod log;
+pub mod log_reader;
 pub mod topics;
 
 use std::time::Duration;

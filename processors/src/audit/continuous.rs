@@ -27,7 +27,7 @@ use crate::clickhouse::audit_queries::rows_of;
 use crate::cmd::say;
 use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};
-use crate::kafka::log::LogReader;
+use crate::kafka::log_reader::LogReader;
 use crate::metrics::audit::AuditMetrics;
 
 /// What `audit --follow` needs to know beyond the audit itself.

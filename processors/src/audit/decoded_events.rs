@@ -10,7 +10,7 @@ use crate::audit::entry::Place;
 use crate::decode::decode;
 use crate::decode::schema_cache::Known;
 use crate::error::ServerError;
-use crate::kafka::log::{LogReader, Logged};
+use crate::kafka::log_reader::{LogReader, Logged};
 use crate::registry::Registry;
 
 /// Ids that are remembered at once. A log has a few; one of garbage has any number.

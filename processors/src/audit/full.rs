@@ -16,8 +16,8 @@ use crate::clickhouse::server;
 use crate::config::Servers;
 use crate::error::ServerError;
 use crate::kafka;
-use crate::kafka::log;
-use crate::kafka::log::LogReader;
+use crate::kafka::log_reader;
+use crate::kafka::log_reader::LogReader;
 
 /// Where to sort, and in how much memory altogether.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub(crate) async fn compare(
         .await?;
     let shown = shown.sorted()?;
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
-    let now = blocking(move || log::bounds(&brokers, &topic)).await?;
+    let now = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
     let mut partitions = log.partitions.clone();
     for (partition, now) in now {
         // One that was not there before has nothing that was looked at.

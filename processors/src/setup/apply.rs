@@ -13,7 +13,7 @@ use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::{KafkaArgs, Servers};
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::Brokers;
-use crate::kafka::log::LogReader;
+use crate::kafka::log_reader::LogReader;
 use crate::kafka::topics::Topics;
 use crate::registry::Registry;
 use crate::setup::gather_facts::drift;
