@@ -2,7 +2,7 @@
 
 pub mod consumer;
 pub mod dead_letters;
-pub mod links;
+pub mod link_reader;
 pub mod log_reader;
 pub mod topics;
 

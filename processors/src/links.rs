@@ -13,7 +13,7 @@ use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
 use crate::error::{ErrorClass, ServerError};
 use crate::kafka::Brokers;
-use crate::kafka::links::LinkLog;
+use crate::kafka::link_reader::LinkLog;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::run::retry::Retry;
