@@ -1,7 +1,7 @@
 //! The only room that knows rdkafka.
 
 pub mod consumer;
-pub mod dead_letters;
+pub mod dead_letter_writer;
 pub mod link_reader;
 pub mod log_reader;
 pub mod topics;

@@ -16,7 +16,7 @@ use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decode::schema_cache::Decoders;
 use crate::error::ServerError;
 use crate::kafka::consumer::Consumer;
-use crate::kafka::dead_letters::DeadLetters;
+use crate::kafka::dead_letter_writer::DeadLetters;
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
