@@ -12,7 +12,6 @@ pub mod flow;
 
 pub mod clickhouse;
 pub mod kafka;
-pub mod links;
 pub mod registry;
 pub mod rules;
 
@@ -21,6 +20,7 @@ pub mod cmd;
 pub mod config;
 pub mod dead_letters;
 pub mod encode;
+pub mod link_dimension;
 pub mod metrics;
 pub mod run;
 pub mod setup;

@@ -17,7 +17,7 @@ use crate::decode::schema_cache::Decoders;
 use crate::error::ServerError;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letter_writer::DeadLetters;
-use crate::links::Links;
+use crate::link_dimension::Links;
 use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
 use crate::rules::Shelf;
