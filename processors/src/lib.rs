@@ -13,7 +13,6 @@ pub mod flow;
 pub mod clickhouse;
 pub mod kafka;
 pub mod registry;
-pub mod rules;
 
 pub mod audit;
 pub mod cmd;
@@ -22,5 +21,6 @@ pub mod dead_letters;
 pub mod encode;
 pub mod link_dimension;
 pub mod metrics;
+pub mod rules;
 pub mod run;
 pub mod setup;

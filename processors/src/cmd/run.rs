@@ -20,7 +20,7 @@ use crate::kafka::dead_letter_writer::DeadLetters;
 use crate::link_dimension::Links;
 use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
-use crate::rules::Shelf;
+use crate::rules::folder::Shelf;
 use crate::run::driver::Driver;
 use crate::run::pipeline::Pipeline;
 use crate::run::retry::until_done;

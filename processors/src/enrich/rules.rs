@@ -1,4 +1,4 @@
-//! All rule tables at one moment. Pure: bytes in, answers out; who reads files is `crate::rules`.
+//! All rule tables at one moment. Pure: bytes in, answers out; who reads files is `crate::rules::folder`.
 
 use std::sync::{Arc, LazyLock};
 

@@ -31,7 +31,7 @@ use crate::error::{RecordError, ServerError};
 use crate::flow::block::{Block, Record};
 use crate::flow::storm_breaker::{Breaker, Held, Verdict};
 use crate::metrics::Metrics;
-use crate::rules::Current;
+use crate::rules::folder::Current;
 use crate::run::batch::{Bad, Batch, Encoded, stretch};
 use crate::run::retry::until_done;
 use crate::run::trace::{link, traceparent};
