@@ -1,6 +1,5 @@
 //! `processors rules`: the tables of the rules folder.
 
-pub mod fetch;
 pub mod sources;
 
 use std::path::Path;
@@ -12,6 +11,7 @@ use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::RulesArgs;
 use crate::enrich::rules::{Rules, Table, checksum};
 use crate::error::ServerError;
+use crate::rules::fetch;
 
 /// What `rules` needs to know.
 #[derive(Debug, Args)]

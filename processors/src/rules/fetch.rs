@@ -10,7 +10,7 @@ use crate::error::ServerError;
 
 /// Gets what is not there, or is there as another version. A file is replaced in one step, so that
 /// processes which use the folder see the old one or the new one whole.
-pub(super) fn fetch(folder: &Path) -> Result<(), ServerError> {
+pub(crate) fn fetch(folder: &Path) -> Result<(), ServerError> {
     std::fs::create_dir_all(folder).map_err(|error| failed(folder.display(), error))?;
     for source in &SOURCES {
         let target = folder.join(source.table.file());
