@@ -1,17 +1,15 @@
 //! `processors rules`: the tables of the rules folder.
 
-pub mod sources;
-
 use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-use crate::cmd::rules::sources::{SOURCES, Source};
 use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::RulesArgs;
 use crate::enrich::rules::{Rules, Table, checksum};
 use crate::error::ServerError;
 use crate::rules::fetch;
+use crate::rules::packages::{SOURCES, Source};
 
 /// What `rules` needs to know.
 #[derive(Debug, Args)]

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cmd::rules::sources::{Client, SOURCES, Source};
 use crate::cmd::say;
 use crate::enrich::rules::checksum;
 use crate::error::ServerError;
+use crate::rules::packages::{Client, SOURCES, Source};
 
 /// Gets what is not there, or is there as another version. A file is replaced in one step, so that
 /// processes which use the folder see the old one or the new one whole.

@@ -4,7 +4,7 @@ use crate::enrich::rules::Table;
 
 /// Whose registry and settings are used; no host is named here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Client {
+pub(crate) enum Client {
     /// `npm pack`.
     Npm,
     /// `cargo vendor`.
@@ -12,7 +12,7 @@ pub(super) enum Client {
 }
 
 impl Client {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Npm => "npm",
             Self::Cargo => "cargo",
@@ -22,25 +22,25 @@ impl Client {
 
 /// One table's origin.
 #[derive(Debug)]
-pub(super) struct Source {
-    pub(super) table: Table,
-    pub(super) client: Client,
-    pub(super) package: &'static str,
-    pub(super) version: &'static str,
+pub(crate) struct Source {
+    pub(crate) table: Table,
+    pub(crate) client: Client,
+    pub(crate) package: &'static str,
+    pub(crate) version: &'static str,
     /// The file in the package.
-    pub(super) member: &'static str,
+    pub(crate) member: &'static str,
     /// Its licence's text there.
-    pub(super) licence_member: &'static str,
+    pub(crate) licence_member: &'static str,
     /// Of the file.
-    pub(super) sha256: &'static str,
+    pub(crate) sha256: &'static str,
     /// SPDX.
-    pub(super) licence: &'static str,
+    pub(crate) licence: &'static str,
     /// What has to be said of it, and where.
-    pub(super) attribution: &'static str,
+    pub(crate) attribution: &'static str,
 }
 
 /// One for each table that is not built in.
-pub(super) const SOURCES: [Source; 3] = [
+pub(crate) const SOURCES: [Source; 3] = [
     Source {
         table: Table::Geo,
         client: Client::Npm,
