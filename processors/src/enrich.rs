@@ -10,10 +10,10 @@ pub mod channel;
 pub mod continent;
 pub mod geo;
 pub mod medium;
-pub mod memo;
 pub mod referrer;
 pub mod rules;
 pub mod sources;
+pub mod two_generation_cache;
 pub mod user_agent;
 
 use std::sync::Arc;
@@ -29,8 +29,8 @@ use crate::enrich::campaign::{NO_TAGS, Tags};
 use crate::enrich::continent::continent;
 use crate::enrich::geo::Places;
 use crate::enrich::medium::Origin;
-use crate::enrich::memo::Memo;
 use crate::enrich::referrer::Referrer;
+use crate::enrich::two_generation_cache::Memo;
 use schemas::RawClick;
 
 /// Raised whenever any rule that is written in this folder decides differently. (What stands in
