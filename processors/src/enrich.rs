@@ -11,7 +11,7 @@ pub mod continent;
 pub mod geo;
 pub mod medium;
 pub mod referrer;
-pub mod rules;
+pub mod rule_set;
 pub mod sources;
 pub mod two_generation_cache;
 pub mod user_agent;
@@ -22,7 +22,7 @@ use crate::enrich::arrival::Arrival;
 use crate::enrich::bot::BotClass;
 use crate::enrich::campaign::Campaign;
 use crate::enrich::geo::Place;
-use crate::enrich::rules::{Rules, Table};
+use crate::enrich::rule_set::{Rules, Table};
 use crate::enrich::user_agent::Agent;
 
 use crate::enrich::campaign::{NO_TAGS, Tags};

@@ -11,7 +11,7 @@ use processors::decode::{decode, framed};
 use processors::encode::columns::Columns;
 use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
-use processors::enrich::rules::{Rules, Table};
+use processors::enrich::rule_set::{Rules, Table};
 use processors::flow::block::Block;
 use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 

@@ -11,7 +11,7 @@ use processors::encode::columns::Columns;
 use processors::encode::encoded_rows::{Room, Rows};
 use processors::encode::row::ClickRow;
 use processors::enrich::Enricher;
-use processors::enrich::rules::Rules;
+use processors::enrich::rule_set::Rules;
 use schemas::{NEWEST, RawClick};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;

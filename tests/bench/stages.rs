@@ -15,7 +15,7 @@ use processors::encode::columns::Columns;
 use processors::encode::encoded_rows::{Room, Rows};
 use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
-use processors::enrich::rules::Rules;
+use processors::enrich::rule_set::Rules;
 use processors::flow::block::Block;
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use processors::enrich::rules::{Rules, Table, checksum};
+use processors::enrich::rule_set::{Rules, Table, checksum};
 
 use crate::backends::root;
 

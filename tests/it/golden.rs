@@ -9,7 +9,7 @@ use std::sync::Arc;
 use harness::{root, rules};
 use processors::decode::decode;
 use processors::encode::row::{ClickRow, Place};
-use processors::enrich::rules::Rules;
+use processors::enrich::rule_set::Rules;
 use processors::enrich::{ENRICH_VERSION, Enricher};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
 use serde_json::Value;

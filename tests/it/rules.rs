@@ -10,7 +10,7 @@ use harness::rules::{BROWSERS, CRAWLERS, DEVICES, folder, pinned, source_of};
 use harness::{World, access_log, metric, root, until};
 use processors::enrich::Enricher;
 use processors::enrich::bot::BotClass;
-use processors::enrich::rules::{Rules, Table};
+use processors::enrich::rule_set::{Rules, Table};
 use processors::enrich::user_agent::Agent;
 use schemas::{Encoder, Method, RawClick};
 use serde::Deserialize;

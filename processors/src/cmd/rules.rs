@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::RulesArgs;
-use crate::enrich::rules::{Rules, Table, checksum};
+use crate::enrich::rule_set::{Rules, Table, checksum};
 use crate::error::ServerError;
 use crate::rules::fetch;
 use crate::rules::packages::{SOURCES, Source};

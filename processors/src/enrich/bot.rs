@@ -114,7 +114,7 @@ fn has(text: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrich::rules::{Rules, Table};
+    use crate::enrich::rule_set::{Rules, Table};
 
     const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 

@@ -3,7 +3,7 @@
 use ua_parser::{Extractor, Regexes, device, os, user_agent};
 
 use crate::enrich::bot::{self, BotClass, Bots};
-use crate::enrich::rules::Rules;
+use crate::enrich::rule_set::Rules;
 
 /// The compiled rules.
 pub(super) struct AgentRules(Extractor<'static>);
@@ -184,7 +184,7 @@ fn form(user_agent: &str, agent: &Agent) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrich::rules::Table;
+    use crate::enrich::rule_set::Table;
 
     /// Enough of uap-core's form to tell a few apart.
     const YAML: &str = r"

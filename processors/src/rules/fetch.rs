@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cmd::say;
-use crate::enrich::rules::checksum;
+use crate::enrich::rule_set::checksum;
 use crate::error::ServerError;
 use crate::rules::packages::{Client, SOURCES, Source};
 

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::enrich::rules::{Rules, Table};
+use crate::enrich::rule_set::{Rules, Table};
 use crate::metrics::rules::RuleMetrics;
 
 /// How often the folder is looked at. A file is read once it has been the same for one such time.

@@ -1,6 +1,6 @@
 //! Where the third-party tables come from: pinned packages, pinned checksums, licences.
 
-use crate::enrich::rules::Table;
+use crate::enrich::rule_set::Table;
 
 /// Whose registry and settings are used; no host is named here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use crate::encode::columns::Columns;
 use crate::encode::encoded_rows::{Room, Rows};
 use crate::encode::row::{ClickRow, Place};
 use crate::enrich::Enricher;
-use crate::enrich::rules::Rules;
+use crate::enrich::rule_set::Rules;
 use crate::error::{RecordError, ServerError};
 use crate::flow::block::{Block, Record};
 use crate::flow::storm_breaker::{Breaker, Held, Verdict};
