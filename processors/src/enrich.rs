@@ -11,8 +11,8 @@ pub mod continent;
 pub mod geo;
 pub mod medium;
 pub mod referrer;
+pub mod referrer_table;
 pub mod rule_set;
-pub mod sources;
 pub mod two_generation_cache;
 pub mod user_agent;
 

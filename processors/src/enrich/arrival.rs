@@ -12,7 +12,7 @@ use crate::enrich::campaign::Tags;
 use crate::enrich::channel::{Channel, Says};
 use crate::enrich::medium::{Medium, Origin};
 use crate::enrich::referrer::{Referrer, bare};
-use crate::enrich::sources::Sources;
+use crate::enrich::referrer_table::Sources;
 
 /// What the rules say of where a visitor came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

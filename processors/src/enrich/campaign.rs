@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use crate::enrich::channel::Says;
 use crate::enrich::medium::Origin;
-use crate::enrich::sources::{ClickId, Sources};
+use crate::enrich::referrer_table::{ClickId, Sources};
 
 const LENGTH_MAX: usize = 256;
 

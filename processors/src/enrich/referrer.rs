@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::enrich::medium::{Medium, Origin};
-use crate::enrich::sources::Sources;
+use crate::enrich::referrer_table::Sources;
 
 /// What a `Referer` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

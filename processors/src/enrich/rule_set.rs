@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::enrich::bot::crawlers::Crawlers;
 use crate::enrich::geo::Geo;
-use crate::enrich::sources::Sources;
+use crate::enrich::referrer_table::Sources;
 use crate::enrich::user_agent::AgentRules;
 
 /// A table of rules, each a file of the rules folder.
