@@ -1,7 +1,7 @@
 //! Whether a click came from a machine, and of what kind. Every click is kept; this only names.
 
 pub mod crawlers;
-pub mod words;
+pub mod keywords;
 
 use schemas::{Method, RawClick};
 
@@ -58,10 +58,10 @@ impl Bots<'_> {
         if let Some((class, name)) = listed {
             return (class, name.to_owned());
         }
-        let said = words::said(user_agent, self.nobody);
+        let said = keywords::said(user_agent, self.nobody);
         match (self.spider, said) {
             (Some(name), said) => (said.unwrap_or(BotClass::DeclaredCrawler), name.to_owned()),
-            (None, Some(class)) => (class, words::name(user_agent)),
+            (None, Some(class)) => (class, keywords::name(user_agent)),
             (None, None) => (BotClass::None, String::new()),
         }
     }
