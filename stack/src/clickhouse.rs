@@ -53,9 +53,9 @@ pub(crate) fn serves(ports: &Ports) -> bool {
 }
 
 /// The users of the front.
-pub fn users() -> Vec<crate::front::User> {
+pub fn users() -> Vec<clickhouse_front::User> {
     [(USER, false), (READER, true)]
-        .map(|((name, password), read_only)| crate::front::User {
+        .map(|((name, password), read_only)| clickhouse_front::User {
             name: name.to_owned(),
             password: password.to_owned(),
             read_only,

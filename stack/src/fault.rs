@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::clickhouse::USER;
 use crate::door::{RegistryDoor, RegistryFault};
 use crate::error::{StackError, Trying as _};
-use crate::front::FAULT_PATH;
 use crate::part::Part;
 use crate::probe;
 use crate::registry::CONFLUENT_PATH;
 use crate::stack::Stack;
+use clickhouse_front::FAULT_PATH;
 
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -19,7 +19,6 @@ mod door;
 mod error;
 mod fault;
 mod fetch;
-pub mod front;
 mod java;
 mod kafka;
 mod part;

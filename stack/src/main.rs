@@ -12,8 +12,9 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser as _;
+use clickhouse_front as front;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use stack::{Finding, Postgres, Stack, StackError, Watch, examine, front, run_command, watch};
+use stack::{Finding, Postgres, Stack, StackError, Watch, examine, run_command, watch};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Action, Cli, DiskAction, EngineArgs, Setup};

@@ -97,7 +97,7 @@ fn each_foreign_system_is_known_to_one_room_only() {
         ),
         ("rusqlite::", &["producer/src/links/store/sqlite.rs"]),
         ("use postgres::", &["producer/src/links/store/postgres.rs"]),
-        ("libloading::", &["stack/src/front/engine.rs", "stack/src/front/engine/"]),
+        ("libloading::", &["clickhouse-front/src/engine.rs", "clickhouse-front/src/engine/"]),
     ];
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
     for (path, text) in rust().iter().filter(|(path, _)| path != "tests/it/tidy.rs") {

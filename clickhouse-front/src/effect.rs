@@ -2,7 +2,7 @@
 
 /// What a statement would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// Leaves no trace.
     Read,
     /// Changes something.
@@ -15,19 +15,19 @@ pub(super) enum Class {
 
 /// How much a statement read, wrote and gave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Rows of the result.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     /// Bytes of the result, unpacked.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Rows read from tables.
-    pub(super) rows_read: u64,
+    pub(crate) rows_read: u64,
     /// Bytes read from tables, unpacked.
-    pub(super) bytes_read: u64,
+    pub(crate) bytes_read: u64,
     /// Rows written, those of materialized views included.
-    pub(super) rows_written: u64,
+    pub(crate) rows_written: u64,
     /// Bytes written.
-    pub(super) bytes_written: u64,
+    pub(crate) bytes_written: u64,
 }
 
 impl std::ops::AddAssign for Counts {

@@ -21,14 +21,14 @@ const EVERY: Duration = Duration::from_millis(100);
 const EVERY_MIN: Duration = Duration::from_millis(10);
 
 /// How often the request wants to be told; `None` if it does not.
-pub(super) fn interval(asked: &Request) -> Option<Duration> {
+pub(crate) fn interval(asked: &Request) -> Option<Duration> {
     let every = asked.setting("http_headers_progress_interval_ms");
     let every = every.and_then(|text| text.parse().ok()).map_or(EVERY, Duration::from_millis);
     asked.is_on("send_progress_in_http_headers").then_some(every.max(EVERY_MIN))
 }
 
 /// Waits for an answer, and tells of the progress until it begins.
-pub(super) async fn tell(
+pub(crate) async fn tell(
     front: &Arc<Front>,
     name: &str,
     (early, every): (&Early, Duration),

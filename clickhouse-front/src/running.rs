@@ -12,14 +12,14 @@ use super::errors::Exception;
 
 /// The setting of a connection that holds the name of its query. The engine uses it in
 /// `remote()` only, which the stack does not.
-pub(super) const NAME_SETTING: &str = "chdb_client_name";
+pub(crate) const NAME_SETTING: &str = "chdb_client_name";
 /// How long a query may take to end after it was told to.
 const END_WAIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One query from its request on.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// It changes nothing, so nobody misses it when its client has gone.
     reads: AtomicBool,
     /// It has been told to stop.
@@ -30,13 +30,13 @@ pub(super) struct Run {
 
 impl Run {
     /// Says that the query only reads.
-    pub(super) fn reads(&self) {
+    pub(crate) fn reads(&self) {
         self.reads.store(true, Ordering::SeqCst);
     }
 
     /// # Errors
     /// `QUERY_WAS_CANCELLED` (394) once it was told to stop.
-    pub(super) fn check(&self) -> Result<(), Exception> {
+    pub(crate) fn check(&self) -> Result<(), Exception> {
         if self.stopped.load(Ordering::SeqCst) {
             return Err(Exception::new(394, "Query was cancelled", "QUERY_WAS_CANCELLED"));
         }
@@ -50,11 +50,11 @@ impl Run {
 
 /// The queries that run, by name.
 #[derive(Debug, Default)]
-pub(super) struct Running(Mutex<HashMap<String, Arc<Run>>>);
+pub(crate) struct Running(Mutex<HashMap<String, Arc<Run>>>);
 
 /// A query's place among those that run; dropping it gives the place back.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     running: &'a Running,
     name: String,
     run: Arc<Run>,
@@ -69,7 +69,7 @@ impl Running {
     ///
     /// # Errors
     /// `QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING` (216).
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &self,
         name: &str,
         run: &Arc<Run>,
@@ -94,7 +94,7 @@ impl Running {
     }
 
     /// Tells a query to stop and waits until it has, for a while.
-    pub(super) fn stop(&self, name: &str, run: &Run, engine: &Engine) {
+    pub(crate) fn stop(&self, name: &str, run: &Run, engine: &Engine) {
         run.stopped.store(true, Ordering::SeqCst);
         let kill = format!("KILL QUERY WHERE {} ASYNC", is_named(name));
         let mut left = END_WAIT;
@@ -114,7 +114,7 @@ impl Running {
     }
 
     /// Stops a query whose client has gone, if it only reads.
-    pub(super) fn abandon(&self, name: &str, run: &Run, engine: &Engine) {
+    pub(crate) fn abandon(&self, name: &str, run: &Run, engine: &Engine) {
         if run.reads.load(Ordering::SeqCst) {
             self.stop(name, run, engine);
         }
@@ -130,7 +130,7 @@ impl Drop for Turn<'_> {
 }
 
 /// What is true of the query of this name in the engine's own list.
-pub(super) fn is_named(name: &str) -> String {
+pub(crate) fn is_named(name: &str) -> String {
     let name = name.replace('\\', "\\\\").replace('\'', "\\'");
     format!("Settings['{NAME_SETTING}'] = '{name}'")
 }

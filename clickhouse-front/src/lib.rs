@@ -30,6 +30,6 @@ mod statement;
 
 pub use auth::User;
 pub use engine::EngineError;
-pub(crate) use faults::PATH as FAULT_PATH;
+pub use faults::PATH as FAULT_PATH;
 pub use http::{FrontError, Settings, run};
 pub use keeper::{Kept, keep};

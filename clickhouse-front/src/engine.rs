@@ -137,7 +137,7 @@ fn message(text: Text) -> Option<Exception> {
 }
 
 /// The running engine; it lives until [`Engine::close`].
-pub(super) struct Engine {
+pub(crate) struct Engine {
     api: Arc<Api>,
     path: CString,
     keep: Connection,
@@ -154,7 +154,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub(super) fn open(library: &Path, data: &Path) -> Result<Self, EngineError> {
+    pub(crate) fn open(library: &Path, data: &Path) -> Result<Self, EngineError> {
         let api = Arc::new(Api::load(library)?);
         let path = format!("--path={}", data.display());
         let path = CString::new(path).map_err(|_| EngineError::Path)?;
@@ -167,18 +167,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Connect`].
-    pub(super) fn connect(&self) -> Result<Connection, EngineError> {
+    pub(crate) fn connect(&self) -> Result<Connection, EngineError> {
         Connection::open(&self.api, &self.path)
     }
 
     /// Shuts the engine down; connections still open keep it alive until they are dropped.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         drop(self.keep);
     }
 }
 
 /// One session with the engine. One statement at a time.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     api: Arc<Api>,
     raw: NonNull<Handle>,
 }
@@ -196,7 +196,7 @@ impl std::fmt::Debug for Connection {
 }
 
 /// Values for `{name:Type}`, by name.
-pub(super) type Params = [(String, String)];
+pub(crate) type Params = [(String, String)];
 
 impl Connection {
     fn open(api: &Arc<Api>, path: &CString) -> Result<Self, EngineError> {
@@ -240,7 +240,7 @@ impl Connection {
     ///
     /// # Errors
     /// ClickHouse's exception.
-    pub(super) fn execute(
+    pub(crate) fn execute(
         &mut self,
         sql: &[u8],
         format: &str,
@@ -255,7 +255,7 @@ impl Connection {
     /// # Errors
     /// ClickHouse's exception; code 36 for statements that cannot be streamed, which then
     /// have not been run.
-    pub(super) fn stream(
+    pub(crate) fn stream(
         &mut self,
         sql: &[u8],
         format: &str,
@@ -270,7 +270,7 @@ impl Connection {
     ///
     /// # Errors
     /// ClickHouse's exception.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         sql: &[u8],
         format: &str,
@@ -285,7 +285,7 @@ impl Connection {
     }
 
     /// Asks ClickHouse's parser what `sql` would do, without running it.
-    pub(super) fn classify(&mut self, sql: &[u8]) -> Class {
+    pub(crate) fn classify(&mut self, sql: &[u8]) -> Class {
         let size = u32::try_from(size_of::<RawAnalysis>()).unwrap_or(0);
         let mut analysis = RawAnalysis { struct_size: size, ..RawAnalysis::default() };
         // SAFETY: the text comes with its length, the target database may be null, and the
@@ -317,7 +317,7 @@ impl Drop for Connection {
 }
 
 /// A result, or a chunk of one.
-pub(super) struct Output<'c> {
+pub(crate) struct Output<'c> {
     api: &'c Api,
     connection: Handle,
     raw: NonNull<c_void>,
@@ -348,7 +348,7 @@ impl<'c> Output<'c> {
     }
 
     /// The bytes, in the format asked for.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         let raw = self.raw.as_ptr();
         // SAFETY: buffer and length belong to the live result, which nothing changes.
         unsafe {
@@ -358,7 +358,7 @@ impl<'c> Output<'c> {
     }
 
     /// How much was read and written.
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let raw = self.raw.as_ptr();
         // SAFETY: plain getters on a live result.
         unsafe {
@@ -383,7 +383,7 @@ impl Drop for Output<'_> {
 
 /// A running `SELECT`. Dropping it before the end cancels the query.
 #[derive(Debug)]
-pub(super) struct Chunks<'c> {
+pub(crate) struct Chunks<'c> {
     output: Output<'c>,
     ended: bool,
 }
@@ -393,7 +393,7 @@ impl Chunks<'_> {
     ///
     /// # Errors
     /// ClickHouse's exception; the query is over then.
-    pub(super) fn next_chunk(&mut self) -> Result<Option<Output<'_>>, Exception> {
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<Output<'_>>, Exception> {
         if self.ended {
             return Ok(None);
         }
@@ -425,7 +425,7 @@ impl Drop for Chunks<'_> {
 }
 
 /// A running `INSERT`. Dropping it without [`Insert::done`] cancels it.
-pub(super) struct Insert<'c> {
+pub(crate) struct Insert<'c> {
     api: &'c Api,
     raw: Handle,
     _connection: PhantomData<&'c mut Connection>,
@@ -447,7 +447,7 @@ impl<'c> Insert<'c> {
     ///
     /// # Errors
     /// ClickHouse's exception, when the engine has already given up.
-    pub(super) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
+    pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
         // SAFETY: the engine copies the bytes before it returns.
         let state = unsafe { (self.api.stream_append)(self.raw, data.as_ptr().cast(), data.len()) };
         if state == 0 {
@@ -462,7 +462,7 @@ impl<'c> Insert<'c> {
     ///
     /// # Errors
     /// ClickHouse's exception.
-    pub(super) fn done(self) -> Result<Counts, Exception> {
+    pub(crate) fn done(self) -> Result<Counts, Exception> {
         // SAFETY: called once; the stream itself is freed by `drop`.
         let raw = unsafe { (self.api.stream_done)(self.raw) };
         Output::from_parts(self.api, std::ptr::null_mut(), raw).map(|output| output.counts())

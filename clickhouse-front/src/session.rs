@@ -16,15 +16,15 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// Which session a request wants, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(crate) struct Wish {
     /// `session_id`.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// `session_timeout` as sent, in seconds.
-    pub(super) timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// `session_check`: the session must be there.
-    pub(super) check: bool,
+    pub(crate) check: bool,
     /// `close_session`: it ends with this request.
-    pub(super) close: bool,
+    pub(crate) close: bool,
 }
 
 impl Wish {
@@ -55,14 +55,14 @@ type Key = (String, String);
 
 /// All sessions, by user and name.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     places: Mutex<HashMap<Key, Place>>,
     clock: fn() -> Instant,
 }
 
 /// A connection for one request; it goes back to its session, if it has one.
 #[derive(Debug)]
-pub(super) struct Line<'s> {
+pub(crate) struct Line<'s> {
     connection: Option<Connection>,
     session: Option<Held<'s>>,
 }
@@ -77,7 +77,7 @@ struct Held<'s> {
 
 impl Sessions {
     /// No sessions yet.
-    pub(super) fn new(clock: fn() -> Instant) -> Self {
+    pub(crate) fn new(clock: fn() -> Instant) -> Self {
         Self { places: Mutex::default(), clock }
     }
 
@@ -90,7 +90,7 @@ impl Sessions {
     /// # Errors
     /// `SESSION_IS_LOCKED` (373), `SESSION_NOT_FOUND` (372), `INVALID_SESSION_TIMEOUT` (374),
     /// and those of `open`.
-    pub(super) fn take<'s>(
+    pub(crate) fn take<'s>(
         &'s self,
         user: &str,
         wish: &Wish,
@@ -127,12 +127,12 @@ fn missing(id: &str) -> Exception {
 
 impl Line<'_> {
     /// A connection of this request alone.
-    pub(super) fn alone(connection: Connection) -> Self {
+    pub(crate) fn alone(connection: Connection) -> Self {
         Self { connection: Some(connection), session: None }
     }
 
     /// Whether it goes on after the request.
-    pub(super) fn is_session(&self) -> bool {
+    pub(crate) fn is_session(&self) -> bool {
         self.session.is_some()
     }
 }

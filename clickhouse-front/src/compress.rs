@@ -20,7 +20,7 @@ fn checksum(block: &[u8]) -> [u8; CHECKSUM_BYTES] {
 }
 
 /// Packs `data` into one LZ4 block.
-pub(super) fn pack(data: &[u8]) -> Vec<u8> {
+pub(crate) fn pack(data: &[u8]) -> Vec<u8> {
     let packed = lz4_flex::block::compress(data);
     let lengths = [packed.len() + HEADER_BYTES, data.len()];
     let mut block = vec![0; CHECKSUM_BYTES];
@@ -37,7 +37,7 @@ pub(super) fn pack(data: &[u8]) -> Vec<u8> {
 
 /// Unpacks a stream of blocks that arrives in pieces of any size.
 #[derive(Debug, Default)]
-pub(super) struct Unpacker {
+pub(crate) struct Unpacker {
     pending: Vec<u8>,
 }
 
@@ -47,7 +47,7 @@ impl Unpacker {
     /// # Errors
     /// `CHECKSUM_DOESNT_MATCH` (40), `UNKNOWN_COMPRESSION_METHOD` (89),
     /// `TOO_LARGE_SIZE_COMPRESSED` (39) or `CANNOT_DECOMPRESS` (271): the stream is lost then.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Exception> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Exception> {
         self.pending.extend_from_slice(bytes);
         let mut out = Vec::new();
         let mut at = 0;
@@ -63,7 +63,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// `CANNOT_READ_ALL_DATA` (33) if part of a block is missing.
-    pub(super) fn finish(&self) -> Result<(), Exception> {
+    pub(crate) fn finish(&self) -> Result<(), Exception> {
         if self.pending.is_empty() {
             return Ok(());
         }

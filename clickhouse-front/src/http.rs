@@ -95,9 +95,9 @@ pub enum FrontError {
 
 /// Everything that a query needs besides its request.
 #[derive(Debug)]
-pub(super) struct Front {
-    pub(super) engine: Engine,
-    pub(super) running: Running,
+pub(crate) struct Front {
+    pub(crate) engine: Engine,
+    pub(crate) running: Running,
     sessions: Sessions,
     faults: Faults,
     users: Vec<User>,

@@ -20,7 +20,7 @@ use super::format;
 use super::spool::Spool;
 
 /// Body of an answer: known at once, or made as it is sent.
-pub(super) type AnswerBody = Either<Full<Bytes>, Download>;
+pub(crate) type AnswerBody = Either<Full<Bytes>, Download>;
 
 /// Pieces that may wait for a slow client.
 const PIECES_MAX: usize = 4;
@@ -29,11 +29,11 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// The client does not listen any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 /// How an answer is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     /// Not at all.
     Plain,
     /// ClickHouse's blocks (`compress=1`).
@@ -44,41 +44,41 @@ pub(super) enum Packing {
 
 /// What the front says of itself in every answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Own {
+pub(crate) struct Own {
     /// The engine's version, for exceptions.
-    pub(super) version: String,
+    pub(crate) version: String,
     /// Its time zone.
-    pub(super) timezone: String,
+    pub(crate) timezone: String,
     /// Name of the machine.
-    pub(super) host: String,
+    pub(crate) host: String,
 }
 
 /// What is the same for every answer to one request.
 #[derive(Debug, Clone)]
-pub(super) struct Manner {
+pub(crate) struct Manner {
     /// Name of the query.
-    pub(super) query_id: String,
+    pub(crate) query_id: String,
     /// Output format.
-    pub(super) format: String,
+    pub(crate) format: String,
     /// It is an insert's, which has no data.
-    pub(super) inserts: bool,
+    pub(crate) inserts: bool,
     /// How data is packed.
-    pub(super) packing: Packing,
+    pub(crate) packing: Packing,
     /// Marks an exception's place in a stream; whoever wrote the data cannot guess it.
-    pub(super) tag: String,
+    pub(crate) tag: String,
     /// Bytes that wait for the end, or for more, before the head is sent.
-    pub(super) buffer: usize,
+    pub(crate) buffer: usize,
     /// The head tells of the progress until then (`send_progress_in_http_headers`).
-    pub(super) progress: bool,
+    pub(crate) progress: bool,
     /// When the request came.
-    pub(super) began: Instant,
+    pub(crate) began: Instant,
     /// The front.
-    pub(super) own: Own,
+    pub(crate) own: Own,
 }
 
 /// An answer being made.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     manner: Manner,
     head: Option<oneshot::Sender<Response<AnswerBody>>>,
     pieces: Option<mpsc::Sender<Piece>>,
@@ -90,7 +90,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// An answer whose head goes to `head`. With `held`, nothing is sent before the end.
-    pub(super) fn new(
+    pub(crate) fn new(
         manner: Manner,
         head: oneshot::Sender<Response<AnswerBody>>,
         held: Option<Spool>,
@@ -107,7 +107,7 @@ impl Answer {
     }
 
     /// Says how far the query is; the head tells it if it is not sent yet.
-    pub(super) fn progress(&mut self, counts: Counts) {
+    pub(crate) fn progress(&mut self, counts: Counts) {
         self.counts = counts;
     }
 
@@ -115,7 +115,7 @@ impl Answer {
     ///
     /// # Errors
     /// [`Gone`] when the client is; the query need not go on.
-    pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(), Gone> {
         if let Some(spool) = &mut self.held {
             return spool.write(bytes).map_err(|_| Gone);
         }
@@ -170,7 +170,7 @@ impl Answer {
     }
 
     /// Ends a result that went well.
-    pub(super) fn finish(mut self, counts: Counts) {
+    pub(crate) fn finish(mut self, counts: Counts) {
         self.counts = counts;
         if let Some(spool) = self.held.take() {
             let whole = spool.read(|piece| self.send(piece).is_ok());
@@ -197,7 +197,7 @@ impl Answer {
 
     /// Ends with an exception: as the whole answer if nothing was sent yet, else after the
     /// data, marked as ClickHouse marks it, and with the connection cut.
-    pub(super) fn fail(mut self, exception: &Exception) {
+    pub(crate) fn fail(mut self, exception: &Exception) {
         let text = exception.body(&self.manner.own.version);
         if let Some(head) = self.head.take() {
             let body = match self.manner.packing {
@@ -219,7 +219,7 @@ impl Answer {
 }
 
 /// The answer to a request that failed before any data was sent.
-pub(super) fn refusal(exception: &Exception, query_id: &str, body: Bytes) -> Response<AnswerBody> {
+pub(crate) fn refusal(exception: &Exception, query_id: &str, body: Bytes) -> Response<AnswerBody> {
     let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = exception.status();
     let headers = response.headers_mut();
@@ -237,7 +237,7 @@ pub(super) fn refusal(exception: &Exception, query_id: &str, body: Bytes) -> Res
 
 impl Own {
     /// Adds what every answer says.
-    pub(super) fn sign(&self, response: &mut Response<AnswerBody>) {
+    pub(crate) fn sign(&self, response: &mut Response<AnswerBody>) {
         let texts = [
             ("X-ClickHouse-Server-Display-Name", &self.host),
             ("X-ClickHouse-Timezone", &self.timezone),
@@ -277,7 +277,7 @@ impl Manner {
 }
 
 /// ClickHouse's own words for how much a query did, and how many rows it has to read, or 0.
-pub(super) fn summary(counts: Counts, total: u64, elapsed: Duration) -> String {
+pub(crate) fn summary(counts: Counts, total: u64, elapsed: Duration) -> String {
     format!(
         r#"{{"read_rows":"{}","read_bytes":"{}","written_rows":"{}","written_bytes":"{}","total_rows_to_read":"{total}","result_rows":"{}","result_bytes":"{}","elapsed_ns":"{}"}}"#,
         counts.rows_read,

@@ -16,7 +16,7 @@ const HAS_KEYS: u64 = 1 << 9;
 ///
 /// # Errors
 /// `NOT_IMPLEMENTED` (48) for a type whose length is not known here, and for damaged blocks.
-pub(super) fn renew(blocks: &[u8], revision: u32) -> Result<Vec<u8>, Exception> {
+pub(crate) fn renew(blocks: &[u8], revision: u32) -> Result<Vec<u8>, Exception> {
     let mut reader = Reader { bytes: blocks, at: 0 };
     let mut out = Vec::with_capacity(blocks.len() + 64);
     while reader.at < blocks.len() {

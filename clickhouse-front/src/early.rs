@@ -19,14 +19,14 @@ const WAITING_MAX: usize = 64 << 10;
 
 /// A connection whose heads may begin early.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     reader: OwnedReadHalf,
     early: Early,
 }
 
 /// The means to begin a connection's next head.
 #[derive(Debug, Clone)]
-pub(super) struct Early(Arc<Mutex<Line>>);
+pub(crate) struct Early(Arc<Mutex<Line>>);
 
 #[derive(Debug)]
 struct Line {
@@ -40,13 +40,13 @@ struct Line {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
         let line = Line { writer, waiting: Vec::new(), begun: false, busy: false };
         Self { reader, early: Early(Arc::new(Mutex::new(line))) }
     }
 
-    pub(super) fn early(&self) -> Early {
+    pub(crate) fn early(&self) -> Early {
         self.early.clone()
     }
 }
@@ -58,7 +58,7 @@ impl Early {
 
     /// Sends a header before the rest of its head; the status is 200 from now on. Nothing is
     /// sent if the client does not take what was sent before.
-    pub(super) fn tell(&self, name: &str, value: &str) {
+    pub(crate) fn tell(&self, name: &str, value: &str) {
         let mut line = self.line();
         if line.busy || line.waiting.len() > WAITING_MAX {
             return;
@@ -75,7 +75,7 @@ impl Early {
     }
 
     /// Whether a head has begun that hyper is to go on with.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.line().begun
     }
 }

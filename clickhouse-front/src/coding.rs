@@ -14,7 +14,7 @@ const INPUT_BYTES: usize = 64 << 10;
 
 /// A coding that both directions know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     /// Zstandard.
     Zstd,
     /// LZ4 frames.
@@ -30,7 +30,7 @@ impl Coding {
     const ALL: [Self; 4] = [Self::Zstd, Self::Lz4, Self::Gzip, Self::Deflate];
 
     /// Its name in headers.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
             Self::Lz4 => "lz4",
@@ -40,7 +40,7 @@ impl Coding {
     }
 
     /// The best one that an `Accept-Encoding` header takes.
-    pub(super) fn accepted(header: &str) -> Option<Self> {
+    pub(crate) fn accepted(header: &str) -> Option<Self> {
         let takes = |coding: &Self| {
             header.split(',').any(|one| {
                 let (name, quality) = one.split_once(';').unwrap_or((one, ""));
@@ -55,7 +55,7 @@ impl Coding {
     ///
     /// # Errors
     /// `NOT_IMPLEMENTED` (48) for one that is not known here.
-    pub(super) fn of_body(header: &str) -> Result<Option<Self>, Exception> {
+    pub(crate) fn of_body(header: &str) -> Result<Option<Self>, Exception> {
         let name = header.trim();
         if name.is_empty() || name.eq_ignore_ascii_case("identity") {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Coding {
     ///
     /// # Errors
     /// The library's, when it has no memory.
-    pub(super) fn unpack(self, source: impl Read + Send + 'static) -> io::Result<Unpacked> {
+    pub(crate) fn unpack(self, source: impl Read + Send + 'static) -> io::Result<Unpacked> {
         Ok(match self {
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(source)?),
             Self::Lz4 => Box::new(Frames(FrameDecoder::new(Tail { source, last: [1; 8] }))),
@@ -81,7 +81,7 @@ impl Coding {
     }
 
     /// What a body packed in this way is called when it is damaged.
-    pub(super) fn damaged(self, error: &io::Error) -> Exception {
+    pub(crate) fn damaged(self, error: &io::Error) -> Exception {
         let (code, name) = match self {
             Self::Zstd => (562, "ZSTD_DECODER_FAILED"),
             Self::Lz4 => (617, "LZ4_DECODER_FAILED"),
@@ -93,7 +93,7 @@ impl Coding {
 }
 
 /// The plain bytes of a packed body.
-pub(super) type Unpacked = Box<dyn Read + Send>;
+pub(crate) type Unpacked = Box<dyn Read + Send>;
 
 /// LZ4 frames, of which the last must have its end mark: the library takes a body that breaks
 /// off between two blocks for a whole one.
@@ -172,7 +172,7 @@ impl<R: Read> Read for Inflate<R> {
 }
 
 /// Packs an answer as it is made.
-pub(super) enum Encoder {
+pub(crate) enum Encoder {
     /// Zstandard.
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
     /// LZ4 frames.
@@ -194,7 +194,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The library's, when it has no memory.
-    pub(super) fn new(coding: Coding, level: u8) -> io::Result<Self> {
+    pub(crate) fn new(coding: Coding, level: u8) -> io::Result<Self> {
         let flate = Compression::new(level.min(9).into());
         Ok(match coding {
             Coding::Zstd => {
@@ -211,7 +211,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The library's.
-    pub(super) fn push(&mut self, data: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn push(&mut self, data: &[u8]) -> io::Result<Vec<u8>> {
         macro_rules! push {
             ($encoder:expr) => {{
                 $encoder.write_all(data)?;
@@ -231,7 +231,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The library's.
-    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Zstd(encoder) => encoder.finish(),
             Self::Lz4(encoder) => encoder.finish().map_err(io::Error::other),

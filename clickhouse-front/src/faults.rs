@@ -9,7 +9,7 @@ pub(crate) const PATH: &str = "/stack/fault";
 
 /// What is still to go wrong, and what has.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     lose: AtomicU32,
     refuse: AtomicU32,
     delay: AtomicU32,
@@ -20,16 +20,16 @@ pub(super) struct Faults {
 /// The connection is cut, on command.
 #[derive(Debug, thiserror::Error)]
 #[error("a fault that was asked for")]
-pub(super) struct Cut;
+pub(crate) struct Cut;
 
 /// Marks the answer to an insert that was applied.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Applied;
+pub(crate) struct Applied;
 
 impl Faults {
     /// Takes `lose=2&refuse=0` and the like; what is not named stays as it is. Returns how
     /// many requests have met a fault so far.
-    pub(super) fn set(&self, query: &str) -> u32 {
+    pub(crate) fn set(&self, query: &str) -> u32 {
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let Ok(value) = value.parse::<u32>() else { continue };
             match name {
@@ -56,7 +56,7 @@ impl Faults {
     ///
     /// # Errors
     /// [`Cut`] for one that is refused.
-    pub(super) async fn meet(&self) -> Result<(), Cut> {
+    pub(crate) async fn meet(&self) -> Result<(), Cut> {
         if self.take(&self.refuse) {
             return Err(Cut);
         }
@@ -70,7 +70,7 @@ impl Faults {
     ///
     /// # Errors
     /// [`Cut`] for one that is lost.
-    pub(super) fn answer(&self) -> Result<(), Cut> {
+    pub(crate) fn answer(&self) -> Result<(), Cut> {
         if self.take(&self.lose) { Err(Cut) } else { Ok(()) }
     }
 }

@@ -4,7 +4,7 @@
 
 /// How chunks of a format become one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Joint {
+pub(crate) enum Joint {
     /// Chunks follow each other as they are.
     Plain,
     /// Each chunk starts with this many lines of header.
@@ -16,7 +16,7 @@ pub(super) enum Joint {
 }
 
 /// Looks up a format by name; names are compared without regard to case, as ClickHouse does.
-pub(super) fn joint(format: &str) -> Joint {
+pub(crate) fn joint(format: &str) -> Joint {
     let name = format.to_ascii_lowercase();
     let name = name.replace("tabseparated", "tsv").replace("csvwith", "tsvwith");
     match name.as_str() {
@@ -53,7 +53,7 @@ pub(super) fn joint(format: &str) -> Joint {
 
 impl Joint {
     /// Length of the header at the start of `chunk`; 0 if there is none or it is incomplete.
-    pub(super) fn header_len(self, chunk: &[u8]) -> usize {
+    pub(crate) fn header_len(self, chunk: &[u8]) -> usize {
         match self {
             Self::Plain | Self::Whole => 0,
             Self::HeaderLines(lines) => lines_len(chunk, lines).unwrap_or(0),
@@ -103,7 +103,7 @@ fn binary_len(chunk: &[u8], types: bool) -> Option<usize> {
 }
 
 /// The content type ClickHouse gives a format.
-pub(super) fn content_type(format: &str) -> &'static str {
+pub(crate) fn content_type(format: &str) -> &'static str {
     let name = format.to_ascii_lowercase();
     if name.contains("eachrow") || name == "ndjson" || name == "jsonlines" {
         "application/x-ndjson; charset=UTF-8"

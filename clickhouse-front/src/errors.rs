@@ -6,21 +6,21 @@ use hyper::StatusCode;
 /// One exception of ClickHouse, or of the front in ClickHouse's manner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(super) struct Exception {
+pub(crate) struct Exception {
     /// ClickHouse's number for it.
-    pub(super) code: u16,
+    pub(crate) code: u16,
     /// The whole message: `Code: N. DB::Exception: … (NAME)`.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Exception {
     /// An exception of the front itself.
-    pub(super) fn new(code: u16, message: &str, name: &str) -> Self {
+    pub(crate) fn new(code: u16, message: &str, name: &str) -> Self {
         Self { code, text: format!("Code: {code}. DB::Exception: {message}. ({name})") }
     }
 
     /// Reads what the engine reported; a text without a code counts as 1001 (`STD_EXCEPTION`).
-    pub(super) fn from_engine(text: &str) -> Self {
+    pub(crate) fn from_engine(text: &str) -> Self {
         let text = unwrap_outer(text.trim());
         match code_of(text) {
             Some(code) => Self { code, text: text.to_owned() },
@@ -29,12 +29,12 @@ impl Exception {
     }
 
     /// The status ClickHouse answers with for this code.
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         status_of(self.code)
     }
 
     /// The text as an answer's body, with the version ClickHouse ends it with.
-    pub(super) fn body(&self, version: &str) -> String {
+    pub(crate) fn body(&self, version: &str) -> String {
         if self.text.contains("(version ") {
             return format!("{}\n", self.text);
         }

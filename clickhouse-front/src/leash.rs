@@ -10,18 +10,18 @@ use super::running::Run;
 
 /// Held by the answer, or by whoever waits for its head.
 #[derive(Debug)]
-pub(super) struct Leash {
+pub(crate) struct Leash {
     tied: Option<(Arc<Front>, Arc<Run>, String)>,
 }
 
 impl Leash {
     /// Ties the query `name`. Must be dropped on the runtime's threads.
-    pub(super) fn new(front: &Arc<Front>, run: &Arc<Run>, name: &str) -> Self {
+    pub(crate) fn new(front: &Arc<Front>, run: &Arc<Run>, name: &str) -> Self {
         Self { tied: Some((Arc::clone(front), Arc::clone(run), name.to_owned())) }
     }
 
     /// The query has been heard to its end.
-    pub(super) fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.tied = None;
     }
 }

@@ -26,7 +26,7 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// Why no more data comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The client is gone; nobody is left to tell.
     Gone,
     /// What it sent is damaged.
@@ -93,7 +93,7 @@ impl Read for Shared {
 }
 
 /// The request's body, unpacked if it is packed.
-pub(super) struct Upload {
+pub(crate) struct Upload {
     wire: Shared,
     coding: Option<(Coding, Unpacked)>,
     unpacker: Option<Unpacker>,
@@ -108,7 +108,7 @@ impl std::fmt::Debug for Upload {
 
 impl Upload {
     /// Reads `body` on the runtime of `runtime`; must be used off that runtime's own threads.
-    pub(super) fn new(body: Incoming, runtime: Handle) -> Self {
+    pub(crate) fn new(body: Incoming, runtime: Handle) -> Self {
         let wire = Wire { body, runtime, left: Bytes::new(), gone: false };
         let wire = Shared(Arc::new(Mutex::new(wire)));
         Self { wire, coding: None, unpacker: None, ready: VecDeque::new() }
@@ -118,7 +118,7 @@ impl Upload {
     ///
     /// # Errors
     /// `MEMORY_LIMIT_EXCEEDED` (241) when the decoder has no memory.
-    pub(super) fn decode(&mut self, coding: Coding) -> Result<(), Exception> {
+    pub(crate) fn decode(&mut self, coding: Coding) -> Result<(), Exception> {
         let unpacked = coding.unpack(self.wire.clone());
         let unpacked = unpacked
             .map_err(|error| Exception::new(241, &error.to_string(), "MEMORY_LIMIT_EXCEEDED"))?;
@@ -127,7 +127,7 @@ impl Upload {
     }
 
     /// Treats what follows as ClickHouse's compressed blocks.
-    pub(super) fn unpack(&mut self) {
+    pub(crate) fn unpack(&mut self) {
         self.unpacker = Some(Unpacker::default());
     }
 
@@ -149,7 +149,7 @@ impl Upload {
     ///
     /// # Errors
     /// See [`Fault`].
-    pub(super) fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(crate) fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
@@ -169,7 +169,7 @@ impl Upload {
     }
 
     /// Reads and forgets the rest.
-    pub(super) fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let mut seen = 0;
         while let Ok(Some(piece)) = self.wire.lock().frame() {
             seen += piece.len();
@@ -182,7 +182,7 @@ impl Upload {
 
 /// A piece of an answer on its way to the client.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Data.
     Data(Bytes),
     /// The proper end.
@@ -192,7 +192,7 @@ pub(super) enum Piece {
 /// An answer that is still being made. If its maker vanishes before [`Piece::End`], the
 /// connection is cut, so that the client cannot take a part for the whole.
 #[derive(Debug)]
-pub(super) struct Download {
+pub(crate) struct Download {
     pieces: mpsc::Receiver<Piece>,
     cut: bool,
     /// Stops the query when this is dropped before its end.
@@ -202,16 +202,16 @@ pub(super) struct Download {
 /// The answer's maker gave up.
 #[derive(Debug, thiserror::Error)]
 #[error("the query failed after its answer had begun")]
-pub(super) struct Cut;
+pub(crate) struct Cut;
 
 impl Download {
     /// An answer fed through `pieces`.
-    pub(super) fn new(pieces: mpsc::Receiver<Piece>) -> Self {
+    pub(crate) fn new(pieces: mpsc::Receiver<Piece>) -> Self {
         Self { pieces, cut: false, leash: None }
     }
 
     /// Ties the query to it.
-    pub(super) fn tie(&mut self, leash: Leash) {
+    pub(crate) fn tie(&mut self, leash: Leash) {
         self.leash = Some(leash);
     }
 }

@@ -5,17 +5,17 @@ use super::errors::Exception;
 
 /// One field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field {
+pub(crate) struct Field {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// It is a file: the data of an external table.
-    pub(super) file: bool,
+    pub(crate) file: bool,
     /// Its value.
-    pub(super) value: Vec<u8>,
+    pub(crate) value: Vec<u8>,
 }
 
 /// The boundary of a `multipart/form-data` content type.
-pub(super) fn boundary(content_type: &str) -> Option<String> {
+pub(crate) fn boundary(content_type: &str) -> Option<String> {
     let (kind, rest) = content_type.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
         return None;
@@ -28,7 +28,7 @@ pub(super) fn boundary(content_type: &str) -> Option<String> {
 ///
 /// # Errors
 /// `BAD_REQUEST_PARAMETER` (408) for a broken form.
-pub(super) fn read(body: &[u8], boundary: &str) -> Result<Vec<Field>, Exception> {
+pub(crate) fn read(body: &[u8], boundary: &str) -> Result<Vec<Field>, Exception> {
     let broken = || {
         Exception::new(408, "The multipart form of the request is broken", "BAD_REQUEST_PARAMETER")
     };

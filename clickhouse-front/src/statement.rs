@@ -6,36 +6,36 @@ use super::sql::{Kind, Lexer, Token, is_word};
 
 /// What was found in the text of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Statement {
+pub(crate) struct Statement {
     /// First word, in upper case; empty when the statement starts with something else.
-    pub(super) verb: String,
+    pub(crate) verb: String,
     /// There is nothing but blanks and comments.
-    pub(super) empty: bool,
+    pub(crate) empty: bool,
     /// The head of an `INSERT` that brings its own data, if it is one.
-    pub(super) insert: Option<InsertHead>,
+    pub(crate) insert: Option<InsertHead>,
     /// Name after a `FORMAT` clause at the end of a query.
-    pub(super) format: Option<String>,
+    pub(crate) format: Option<String>,
     /// Where an `INTO OUTFILE` clause could be put: before `FORMAT`, or at the end.
-    pub(super) tail: usize,
+    pub(crate) tail: usize,
     /// More text follows a semicolon.
-    pub(super) second: bool,
+    pub(crate) second: bool,
     /// The statement reads or writes a file beside the client (`INFILE`).
-    pub(super) infile: bool,
+    pub(crate) infile: bool,
 }
 
 /// An `INSERT` up to its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InsertHead {
+pub(crate) struct InsertHead {
     /// Length of the statement without its `FORMAT` or `VALUES` clause.
-    pub(super) head: usize,
+    pub(crate) head: usize,
     /// Input format.
-    pub(super) format: String,
+    pub(crate) format: String,
     /// Offset of the first byte of data.
-    pub(super) data: usize,
+    pub(crate) data: usize,
 }
 
 /// Finds the clauses in `text`, which may hold data after an `INSERT`'s head.
-pub(super) fn read(text: &[u8]) -> Statement {
+pub(crate) fn read(text: &[u8]) -> Statement {
     let mut tokens = Lexer::new(text).peekable();
     let mut found = Statement { tail: text.len(), ..Statement::default() };
     let Some(first) = tokens.next() else { return Statement { empty: true, ..found } };
@@ -51,7 +51,7 @@ pub(super) fn read(text: &[u8]) -> Statement {
 }
 
 /// The statement with `to` in the place of each bare word `from`.
-pub(super) fn rename(text: &[u8], from: &str, to: &str) -> Vec<u8> {
+pub(crate) fn rename(text: &[u8], from: &str, to: &str) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     for token in Lexer::new(text).filter(|token| is_word(text, token, from)) {
         out.extend_from_slice(&text[at..token.start]);

@@ -4,20 +4,20 @@
 
 /// One lexical token of a statement; comments and blanks are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token {
+pub(crate) struct Token {
     /// What it is.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Offset of its first byte.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Offset after its last byte.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// Parentheses (round, square, curly) open around it.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
 }
 
 /// The kinds of token the front tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A bare word or number.
     Word,
     /// A quoted identifier or string.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 
 /// Splits SQL into tokens, one at a time, so that the caller can stop where data begins.
 #[derive(Debug)]
-pub(super) struct Lexer<'a> {
+pub(crate) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
@@ -36,7 +36,7 @@ pub(super) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     /// Starts at the beginning of `text`, which need not be UTF-8.
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0, depth: 0 }
     }
 
@@ -117,7 +117,7 @@ impl Iterator for Lexer<'_> {
 }
 
 /// Whether `token` of `text` is the bare keyword `word`, in any case.
-pub(super) fn is_word(text: &[u8], token: &Token, word: &str) -> bool {
+pub(crate) fn is_word(text: &[u8], token: &Token, word: &str) -> bool {
     token.kind == Kind::Word && text[token.start..token.end].eq_ignore_ascii_case(word.as_bytes())
 }
 

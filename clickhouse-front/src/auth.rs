@@ -25,13 +25,13 @@ impl std::fmt::Debug for User {
 
 /// What a request says about its sender, by the three ways ClickHouse knows.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     /// `X-ClickHouse-User` and `X-ClickHouse-Key`.
-    pub(super) headers: Option<(String, String)>,
+    pub(crate) headers: Option<(String, String)>,
     /// The `Authorization` header as sent.
-    pub(super) authorization: Option<String>,
+    pub(crate) authorization: Option<String>,
     /// `user` and `password` of the URL.
-    pub(super) url: Option<(String, String)>,
+    pub(crate) url: Option<(String, String)>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Credentials {
 /// # Errors
 /// `AUTHENTICATION_FAILED` for an unknown user, a wrong password, a scheme other than
 /// Basic, or two ways of signing in at once.
-pub(super) fn authenticate<'a>(
+pub(crate) fn authenticate<'a>(
     users: &'a [User],
     given: &Credentials,
 ) -> Result<&'a User, Exception> {

@@ -12,7 +12,7 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// Bytes written once and then read once.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     memory: Vec<u8>,
     file: Option<File>,
     path: PathBuf,
@@ -20,7 +20,7 @@ pub(super) struct Spool {
 
 impl Spool {
     /// An empty spool that would put its file at `path`, which must not be in use.
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { memory: Vec::new(), file: None, path }
     }
 
@@ -28,7 +28,7 @@ impl Spool {
     ///
     /// # Errors
     /// The file's.
-    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         std::fs::remove_file(path)?;
         Ok(Self { memory: Vec::new(), file: Some(file), path: path.to_owned() })
@@ -38,7 +38,7 @@ impl Spool {
     ///
     /// # Errors
     /// The file's.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.file.is_none() && self.memory.len() + bytes.len() > MEMORY_BYTES_MAX {
             let mut file =
                 OpenOptions::new().read(true).write(true).create_new(true).open(&self.path)?;
@@ -57,7 +57,7 @@ impl Spool {
     ///
     /// # Errors
     /// The file's.
-    pub(super) fn read(self, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    pub(crate) fn read(self, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let Some(mut file) = self.file else {
             self.memory.chunks(PIECE_BYTES).all(take);
             return Ok(());

@@ -29,11 +29,11 @@ const QUERY_BYTES_MAX: usize = 16 << 20;
 
 /// A query's text as far as it had to be read; the rest of the body is an insert's data.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(crate) struct Text {
     /// What was read.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What stands where in it.
-    pub(super) statement: Statement,
+    pub(crate) statement: Statement,
 }
 
 impl Text {
@@ -42,7 +42,7 @@ impl Text {
     ///
     /// # Errors
     /// The body's; `SYNTAX_ERROR` (62) for a statement too large.
-    pub(super) fn gather(query: &str, upload: &mut Upload) -> Result<Self, Fault> {
+    pub(crate) fn gather(query: &str, upload: &mut Upload) -> Result<Self, Fault> {
         let mut bytes = query.as_bytes().to_vec();
         if !bytes.is_empty() {
             bytes.push(b'\n');
@@ -73,7 +73,7 @@ impl Text {
     }
 
     /// Output format: the query's own, else the request's, else ClickHouse's default.
-    pub(super) fn format(&self, request: &Request) -> String {
+    pub(crate) fn format(&self, request: &Request) -> String {
         let named = self.statement.format.as_ref().or(request.format.as_ref());
         named.cloned().unwrap_or_else(|| "TabSeparated".to_owned())
     }
@@ -81,19 +81,19 @@ impl Text {
 
 /// What a query needs of the front.
 #[derive(Debug)]
-pub(super) struct Query<'a> {
+pub(crate) struct Query<'a> {
     /// The engine.
-    pub(super) engine: &'a Engine,
+    pub(crate) engine: &'a Engine,
     /// What was asked.
-    pub(super) request: &'a Request,
+    pub(crate) request: &'a Request,
     /// Connections that stay between requests.
-    pub(super) sessions: &'a Sessions,
+    pub(crate) sessions: &'a Sessions,
     /// Who asks.
-    pub(super) user: &'a User,
+    pub(crate) user: &'a User,
     /// The query among those that run, and its name there.
-    pub(super) run: (&'a Run, &'a str),
+    pub(crate) run: (&'a Run, &'a str),
     /// Where a large result may be put for a moment; not in use yet.
-    pub(super) spill: PathBuf,
+    pub(crate) spill: PathBuf,
 }
 
 /// How a query ended before its end.
@@ -126,7 +126,7 @@ impl From<Fault> for Stop {
 
 impl Query<'_> {
     /// Runs the query and answers it. Its name is free again before the client has its end.
-    pub(super) fn run(&self, text: &Text, upload: &mut Upload, mut answer: Answer, turn: Turn<'_>) {
+    pub(crate) fn run(&self, text: &Text, upload: &mut Upload, mut answer: Answer, turn: Turn<'_>) {
         let done = self.attempt(text, upload, &mut answer);
         drop(turn);
         match done {

@@ -18,74 +18,74 @@ const LEVEL: u8 = 3;
 
 /// What a request asks for, apart from its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// The `query` parameter.
-    pub(super) query: String,
+    pub(crate) query: String,
     /// Database to run in.
-    pub(super) database: Option<String>,
+    pub(crate) database: Option<String>,
     /// Output format if the query names none.
-    pub(super) format: Option<String>,
+    pub(crate) format: Option<String>,
     /// The client's name for the query.
-    pub(super) query_id: Option<String>,
+    pub(crate) query_id: Option<String>,
     /// Hold the answer until the query is done, so that an error has its status.
-    pub(super) wait_end: bool,
+    pub(crate) wait_end: bool,
     /// The answer is to be packed in ClickHouse's blocks.
-    pub(super) compress: bool,
+    pub(crate) compress: bool,
     /// The body is packed in ClickHouse's blocks.
-    pub(super) decompress: bool,
+    pub(crate) decompress: bool,
     /// The coding of HTTP that suits client and us best (`Accept-Encoding`).
-    pub(super) accepts: Option<Coding>,
+    pub(crate) accepts: Option<Coding>,
     /// Bytes of an answer that wait for the query's end or for more of them.
-    pub(super) buffer: usize,
+    pub(crate) buffer: usize,
     /// The revision of the client's protocol, which shapes `Native`; 0 if it names none.
-    pub(super) revision: u32,
+    pub(crate) revision: u32,
     /// The session it belongs to.
-    pub(super) session: Option<Wish>,
+    pub(crate) session: Option<Wish>,
     /// Tables that come with the request.
-    pub(super) externals: Vec<External>,
+    pub(crate) externals: Vec<External>,
     /// Values for `{name:Type}`, in ClickHouse's escaped form.
-    pub(super) params: Vec<(String, String)>,
+    pub(crate) params: Vec<(String, String)>,
     /// Settings, in the order given.
-    pub(super) settings: Vec<(String, String)>,
+    pub(crate) settings: Vec<(String, String)>,
     /// Sender.
-    pub(super) credentials: Credentials,
+    pub(crate) credentials: Credentials,
     /// Only reading is allowed, because of the method.
-    pub(super) read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 /// A table that comes with a request, for its query alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct External {
+pub(crate) struct External {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its columns, as in `CREATE TABLE`.
-    pub(super) structure: String,
+    pub(crate) structure: String,
     /// Format of its data.
-    pub(super) format: String,
+    pub(crate) format: String,
     /// Its data.
-    pub(super) data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 impl External {
     /// The statement that makes its table.
-    pub(super) fn create(&self) -> String {
+    pub(crate) fn create(&self) -> String {
         format!("CREATE TEMPORARY TABLE {} ({})", quote(&self.name, '`'), self.structure)
     }
 
     /// The statement that fills it.
-    pub(super) fn insert(&self) -> String {
+    pub(crate) fn insert(&self) -> String {
         format!("INSERT INTO {}", quote(&self.name, '`'))
     }
 
     /// The statement that takes it away again.
-    pub(super) fn forget(&self) -> String {
+    pub(crate) fn forget(&self) -> String {
         format!("DROP TEMPORARY TABLE IF EXISTS {}", quote(&self.name, '`'))
     }
 }
 
 impl Request {
     /// Reads the URL's parameters; headers come after, by [`Request::header`].
-    pub(super) fn from_url_query(text: &str) -> Self {
+    pub(crate) fn from_url_query(text: &str) -> Self {
         let mut request = Self::default();
         for (name, value) in pairs(text) {
             request.parameter(name, value);
@@ -94,7 +94,7 @@ impl Request {
     }
 
     /// Takes one parameter, of the URL or of a form.
-    pub(super) fn parameter(&mut self, name: String, value: String) {
+    pub(crate) fn parameter(&mut self, name: String, value: String) {
         let yes = matches!(value.as_str(), "1" | "true");
         match name.as_str() {
             "" => {}
@@ -126,7 +126,7 @@ impl Request {
     }
 
     /// Takes one header, named in lower case; a header's database and format win over the URL's.
-    pub(super) fn header(&mut self, name: &str, value: &str) {
+    pub(crate) fn header(&mut self, name: &str, value: &str) {
         let value = value.to_owned();
         match name {
             "x-clickhouse-database" if !value.is_empty() => self.database = Some(value),
@@ -141,24 +141,24 @@ impl Request {
     }
 
     /// The value of a setting that is given in the request, the last one that counts.
-    pub(super) fn setting(&self, name: &str) -> Option<&str> {
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether a setting is given and is on.
-    pub(super) fn is_on(&self, name: &str) -> bool {
+    pub(crate) fn is_on(&self, name: &str) -> bool {
         matches!(self.setting(name), Some("1" | "true"))
     }
 
     /// How an answer is coded, and how hard: as the client takes it, unless it forbids it.
-    pub(super) fn coding(&self) -> Option<(Coding, u8)> {
+    pub(crate) fn coding(&self) -> Option<(Coding, u8)> {
         let forbidden = matches!(self.setting("enable_http_compression"), Some("0" | "false"));
         let level = self.setting("http_zlib_compression_level").and_then(|text| text.parse().ok());
         self.accepts.filter(|_| !forbidden).map(|coding| (coding, level.unwrap_or(LEVEL)))
     }
 
     /// The session, if one is named; its other parameters alone name none.
-    pub(super) fn session(&self) -> Option<&Wish> {
+    pub(crate) fn session(&self) -> Option<&Wish> {
         self.session.as_ref().filter(|wish| !wish.id.is_empty())
     }
 
@@ -168,7 +168,7 @@ impl Request {
     /// # Errors
     /// `BAD_ARGUMENTS` (36) for a table without structure, `BAD_REQUEST_PARAMETER` (408) for a
     /// parameter that is not text.
-    pub(super) fn form(&mut self, fields: Vec<Field>) -> Result<(), Exception> {
+    pub(crate) fn form(&mut self, fields: Vec<Field>) -> Result<(), Exception> {
         let (files, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|field| field.file);
         for field in plain {
             let value = String::from_utf8(field.value).map_err(|_| {
@@ -204,7 +204,7 @@ impl Request {
     ///
     /// # Errors
     /// `UNKNOWN_SETTING` (115) for a name that cannot be a setting's.
-    pub(super) fn set_statements(&self) -> Result<Vec<String>, Exception> {
+    pub(crate) fn set_statements(&self) -> Result<Vec<String>, Exception> {
         let mut statements = Vec::new();
         for (name, value) in &self.settings {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
@@ -220,18 +220,18 @@ impl Request {
     }
 
     /// The statement that enters the database, if one is named.
-    pub(super) fn use_statement(&self) -> Option<String> {
+    pub(crate) fn use_statement(&self) -> Option<String> {
         self.database.as_ref().map(|name| format!("USE {}", quote(name, '`')))
     }
 }
 
 /// The statement that sets `name`, which must be a setting's.
-pub(super) fn set(name: &str, value: &str) -> String {
+pub(crate) fn set(name: &str, value: &str) -> String {
     format!("SET {name} = {}", quote(value, '\''))
 }
 
 /// Puts `text` in ClickHouse's quotes.
-pub(super) fn quote(text: &str, mark: char) -> String {
+pub(crate) fn quote(text: &str, mark: char) -> String {
     let mut out = String::from(mark);
     for letter in text.chars() {
         if letter == mark || letter == '\\' {
