@@ -10,14 +10,14 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::body::{Download, Piece};
-use super::coding::{Coding, Encoder};
-use super::compress;
-use super::effect::Counts;
-use super::errors::Exception;
-use super::faults::Applied;
-use super::format;
-use super::spool::Spool;
+use crate::body::{Download, Piece};
+use crate::coding::{Coding, Encoder};
+use crate::compress;
+use crate::effect::Counts;
+use crate::errors::Exception;
+use crate::faults::Applied;
+use crate::format;
+use crate::spool::Spool;
 
 /// Body of an answer: known at once, or made as it is sent.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Download>;

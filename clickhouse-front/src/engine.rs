@@ -10,8 +10,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::effect::{Class, Counts};
-use super::errors::Exception;
+use crate::effect::{Class, Counts};
+use crate::errors::Exception;
 
 type Text = *const c_char;
 type Handle = *mut c_void;

@@ -1,7 +1,7 @@
 //! `multipart/form-data`: the official clients send query parameters in forms, and
 //! everybody sends external tables in them. Pure; a table's data need not be text.
 
-use super::errors::Exception;
+use crate::errors::Exception;
 
 /// One field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,22 +24,22 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use super::answer::{Answer, AnswerBody, Manner, Own, Packing, refusal};
-use super::auth::{User, authenticate};
-use super::body::{Fault, Upload};
-use super::coding::Coding;
-use super::early::{Early, Socket};
-use super::engine::{Engine, EngineError};
-use super::errors::Exception;
-use super::faults::{self, Applied, Cut, Faults};
-use super::form::{self, boundary};
-use super::leash::Leash;
-use super::progress;
-use super::query::{Query, Text};
-use super::request::Request;
-use super::running::{Run, Running};
-use super::session::Sessions;
-use super::spool::Spool;
+use crate::answer::{Answer, AnswerBody, Manner, Own, Packing, refusal};
+use crate::auth::{User, authenticate};
+use crate::body::{Fault, Upload};
+use crate::coding::Coding;
+use crate::early::{Early, Socket};
+use crate::engine::{Engine, EngineError};
+use crate::errors::Exception;
+use crate::faults::{self, Applied, Cut, Faults};
+use crate::form::{self, boundary};
+use crate::leash::Leash;
+use crate::progress;
+use crate::query::{Query, Text};
+use crate::request::Request;
+use crate::running::{Run, Running};
+use crate::session::Sessions;
+use crate::spool::Spool;
 
 /// Queries that run at once; more wait.
 const QUERIES_MAX: usize = 64;

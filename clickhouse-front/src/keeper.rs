@@ -25,8 +25,8 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use super::errors::Exception;
-use super::http::FrontError;
+use crate::errors::Exception;
+use crate::http::FrontError;
 
 /// The pause before an engine is started again: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

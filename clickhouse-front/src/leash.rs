@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::http::Front;
-use super::running::Run;
+use crate::http::Front;
+use crate::running::Run;
 
 /// Held by the answer, or by whoever waits for its head.
 #[derive(Debug)]

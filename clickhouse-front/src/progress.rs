@@ -7,13 +7,13 @@ use std::time::Duration;
 use hyper::Response;
 use tokio::sync::oneshot;
 
-use super::answer::{AnswerBody, summary};
-use super::early::Early;
-use super::effect::Counts;
-use super::engine::Engine;
-use super::http::Front;
-use super::request::Request;
-use super::running::is_named;
+use crate::answer::{AnswerBody, summary};
+use crate::early::Early;
+use crate::effect::Counts;
+use crate::engine::Engine;
+use crate::http::Front;
+use crate::request::Request;
+use crate::running::is_named;
 
 /// ClickHouse's own default.
 const EVERY: Duration = Duration::from_millis(100);

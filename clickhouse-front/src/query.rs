@@ -6,19 +6,19 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::answer::{Answer, Gone};
-use super::auth::User;
-use super::body::{Fault, Upload};
-use super::effect::{Class, Counts};
-use super::engine::{Connection, Engine};
-use super::errors::Exception;
-use super::format::{self, Joint};
-use super::native;
-use super::request::{self, Request};
-use super::running::{NAME_SETTING, Run, Turn};
-use super::session::{Line, Sessions};
-use super::spool::Spool;
-use super::statement::{self, InsertHead, Statement};
+use crate::answer::{Answer, Gone};
+use crate::auth::User;
+use crate::body::{Fault, Upload};
+use crate::effect::{Class, Counts};
+use crate::engine::{Connection, Engine};
+use crate::errors::Exception;
+use crate::format::{self, Joint};
+use crate::native;
+use crate::request::{self, Request};
+use crate::running::{NAME_SETTING, Run, Turn};
+use crate::session::{Line, Sessions};
+use crate::spool::Spool;
+use crate::statement::{self, InsertHead, Statement};
 
 /// Bytes of text read before the front looks for the head of an `INSERT` in it.
 const HEAD_BYTES: usize = 64 << 10;

@@ -3,11 +3,11 @@
 
 use percent_encoding::percent_decode;
 
-use super::auth::Credentials;
-use super::coding::Coding;
-use super::errors::Exception;
-use super::form::Field;
-use super::session::Wish;
+use crate::auth::Credentials;
+use crate::coding::Coding;
+use crate::errors::Exception;
+use crate::form::Field;
+use crate::session::Wish;
 
 /// Parameters of ClickHouse's HTTP protocol that mean nothing to this front.
 const IGNORED: [&str; 3] = ["quota_key", "stacktrace", "role"];

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::engine::Engine;
-use super::errors::Exception;
+use crate::engine::Engine;
+use crate::errors::Exception;
 
 /// The setting of a connection that holds the name of its query. The engine uses it in
 /// `remote()` only, which the stack does not.

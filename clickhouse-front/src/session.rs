@@ -6,8 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::engine::Connection;
-use super::errors::Exception;
+use crate::engine::Connection;
+use crate::errors::Exception;
 
 /// ClickHouse's `default_session_timeout`.
 const TIMEOUT: Duration = Duration::from_secs(60);

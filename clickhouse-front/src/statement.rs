@@ -2,7 +2,7 @@
 //! after it, the `FORMAT` clause of a query, a second statement. Pure; it decides
 //! nothing about rights, which is the engine's and `auth`'s business.
 
-use super::sql::{Kind, Lexer, Token, is_word};
+use crate::sql::{Kind, Lexer, Token, is_word};
 
 /// What was found in the text of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
