@@ -13,10 +13,10 @@ use hyper::body::{Body, Frame, Incoming};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::cancel_on_disconnect::Leash;
 use crate::coding::{Coding, Unpacked};
 use crate::compress::Unpacker;
 use crate::errors::Exception;
-use crate::leash::Leash;
 
 /// Bytes of a refused request that are still read, so that the client hears the answer
 /// and not a broken pipe.

@@ -6,6 +6,7 @@
 mod answer;
 mod auth;
 mod body;
+mod cancel_on_disconnect;
 mod coding;
 mod compress;
 mod early;
@@ -17,7 +18,6 @@ mod form;
 mod format;
 mod http;
 mod keeper;
-mod leash;
 mod native;
 mod progress;
 mod query;
