@@ -33,7 +33,7 @@ use crate::early::{Early, Socket};
 use crate::engine::{Engine, EngineError};
 use crate::errors::Exception;
 use crate::faults::{self, Applied, Cut, Faults};
-use crate::form::{self, boundary};
+use crate::multipart_form::{self, boundary};
 use crate::progress;
 use crate::query::{Query, Text};
 use crate::request::Request;
@@ -427,7 +427,7 @@ impl Work {
                     return Err(Exception::new(408, text, "BAD_REQUEST_PARAMETER").into());
                 }
             }
-            self.asked.form(form::read(&body, &boundary)?)?;
+            self.asked.form(multipart_form::read(&body, &boundary)?)?;
         } else if self.asked.decompress {
             upload.unpack();
         }

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode;
 use crate::auth::Credentials;
 use crate::coding::Coding;
 use crate::errors::Exception;
-use crate::form::Field;
+use crate::multipart_form::Field;
 use crate::session::Wish;
 
 /// Parameters of ClickHouse's HTTP protocol that mean nothing to this front.
