@@ -29,7 +29,7 @@ use crate::auth::{User, authenticate};
 use crate::body::{Fault, Upload};
 use crate::cancel_on_disconnect::Leash;
 use crate::coding::Coding;
-use crate::early::{Early, Socket};
+use crate::early_headers::{Early, Socket};
 use crate::engine::{Engine, EngineError};
 use crate::errors::Exception;
 use crate::faults::{self, Applied, Cut, Faults};

@@ -9,7 +9,7 @@ mod body;
 mod cancel_on_disconnect;
 mod coding;
 mod compress;
-mod early;
+mod early_headers;
 mod effect;
 mod engine;
 mod errors;

@@ -8,7 +8,7 @@ use hyper::Response;
 use tokio::sync::oneshot;
 
 use crate::answer::{AnswerBody, summary};
-use crate::early::Early;
+use crate::early_headers::Early;
 use crate::effect::Counts;
 use crate::engine::Engine;
 use crate::http::Front;
