@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::body::{Download, Piece};
 use crate::coding::{Coding, Encoder};
 use crate::compress;
-use crate::effect::Counts;
 use crate::errors::Exception;
 use crate::faults::Applied;
 use crate::format;
 use crate::spool::Spool;
+use crate::statement_class::Counts;
 
 /// Body of an answer: known at once, or made as it is sent.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Download>;

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::effect::{Class, Counts};
 use crate::errors::Exception;
+use crate::statement_class::{Class, Counts};
 
 type Text = *const c_char;
 type Handle = *mut c_void;

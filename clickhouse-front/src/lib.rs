@@ -10,7 +10,6 @@ mod cancel_on_disconnect;
 mod coding;
 mod compress;
 mod early_headers;
-mod effect;
 mod engine;
 mod errors;
 mod faults;
@@ -27,6 +26,7 @@ mod session;
 mod spool;
 mod sql;
 mod statement;
+mod statement_class;
 
 pub use auth::User;
 pub use engine::EngineError;

@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 
 use crate::answer::{AnswerBody, summary};
 use crate::early_headers::Early;
-use crate::effect::Counts;
 use crate::engine::Engine;
 use crate::http::Front;
 use crate::request::Request;
 use crate::running::is_named;
+use crate::statement_class::Counts;
 
 /// ClickHouse's own default.
 const EVERY: Duration = Duration::from_millis(100);

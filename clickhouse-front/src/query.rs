@@ -9,7 +9,6 @@ use bytes::Bytes;
 use crate::answer::{Answer, Gone};
 use crate::auth::User;
 use crate::body::{Fault, Upload};
-use crate::effect::{Class, Counts};
 use crate::engine::{Connection, Engine};
 use crate::errors::Exception;
 use crate::format::{self, Joint};
@@ -19,6 +18,7 @@ use crate::running::{NAME_SETTING, Run, Turn};
 use crate::session::{Line, Sessions};
 use crate::spool::Spool;
 use crate::statement::{self, InsertHead, Statement};
+use crate::statement_class::{Class, Counts};
 
 /// Bytes of text read before the front looks for the head of an `INSERT` in it.
 const HEAD_BYTES: usize = 64 << 10;
