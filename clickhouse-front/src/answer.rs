@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::body::{Download, Piece};
 use crate::coding::{Coding, Encoder};
 use crate::compress;
-use crate::errors::Exception;
+use crate::exception::Exception;
 use crate::faults::Applied;
 use crate::format;
 use crate::spool::Spool;

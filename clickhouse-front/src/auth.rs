@@ -1,7 +1,7 @@
 //! Who asks, and what that user may do. Pure. The engine knows no users, so the
 //! front checks the password here; it has exactly two users and no way to add one.
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// A user of the front.
 #[derive(Clone, PartialEq, Eq)]

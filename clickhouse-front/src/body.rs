@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::cancel_on_disconnect::Leash;
 use crate::coding::{Coding, Unpacked};
 use crate::compress::Unpacker;
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// Bytes of a refused request that are still read, so that the client hears the answer
 /// and not a broken pipe.

@@ -7,7 +7,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// Bytes read from a packed body at a time.
 const INPUT_BYTES: usize = 64 << 10;

@@ -2,7 +2,7 @@
 //! CityHash checksum, a method byte, two little-endian lengths, the data. Pure.
 //! LZ4 blocks go out; LZ4, Zstandard and uncompressed ones come in, another method is refused.
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// Bytes of the checksum before each block.
 const CHECKSUM_BYTES: usize = 16;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 use crate::statement_class::{Class, Counts};
 
 type Text = *const c_char;

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 use crate::http::FrontError;
 
 /// The pause before an engine is started again: the first, and the longest.

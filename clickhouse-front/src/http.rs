@@ -31,7 +31,7 @@ use crate::cancel_on_disconnect::Leash;
 use crate::coding::Coding;
 use crate::early_headers::{Early, Socket};
 use crate::engine::{Engine, EngineError};
-use crate::errors::Exception;
+use crate::exception::Exception;
 use crate::faults::{self, Applied, Cut, Faults};
 use crate::multipart_form::{self, boundary};
 use crate::progress;

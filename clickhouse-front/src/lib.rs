@@ -12,7 +12,7 @@ mod compress;
 mod early_headers;
 mod engine;
 mod engine_supervisor;
-mod errors;
+mod exception;
 mod faults;
 mod format;
 mod http;

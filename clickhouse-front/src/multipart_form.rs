@@ -1,7 +1,7 @@
 //! `multipart/form-data`: the official clients send query parameters in forms, and
 //! everybody sends external tables in them. Pure; a table's data need not be text.
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// One field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]

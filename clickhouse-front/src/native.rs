@@ -3,7 +3,7 @@
 //! that it is written plainly. The engine knows no revision over this way, so they are put in
 //! here, and for that the length of each column's data must be known. Pure.
 
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// The revision from which a column says how it is written.
 const CUSTOM_SERIALIZATION: u32 = 54_454;

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Gone};
 use crate::auth::User;
 use crate::body::{Fault, Upload};
 use crate::engine::{Connection, Engine};
-use crate::errors::Exception;
+use crate::exception::Exception;
 use crate::format::{self, Joint};
 use crate::native;
 use crate::request::{self, Request};

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode;
 
 use crate::auth::Credentials;
 use crate::coding::Coding;
-use crate::errors::Exception;
+use crate::exception::Exception;
 use crate::multipart_form::Field;
 use crate::session::Wish;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// The setting of a connection that holds the name of its query. The engine uses it in
 /// `remote()` only, which the stack does not.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::engine::Connection;
-use crate::errors::Exception;
+use crate::exception::Exception;
 
 /// ClickHouse's `default_session_timeout`.
 const TIMEOUT: Duration = Duration::from_secs(60);
