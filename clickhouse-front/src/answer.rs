@@ -11,8 +11,8 @@ use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::body::{Download, Piece};
-use crate::coding::{Coding, Encoder};
 use crate::compress;
+use crate::content_coding::{Coding, Encoder};
 use crate::exception::Exception;
 use crate::faults::Applied;
 use crate::format;

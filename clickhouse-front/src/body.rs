@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::cancel_on_disconnect::Leash;
-use crate::coding::{Coding, Unpacked};
 use crate::compress::Unpacker;
+use crate::content_coding::{Coding, Unpacked};
 use crate::exception::Exception;
 
 /// Bytes of a refused request that are still read, so that the client hears the answer

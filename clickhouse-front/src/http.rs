@@ -28,7 +28,7 @@ use crate::answer::{Answer, AnswerBody, Manner, Own, Packing, refusal};
 use crate::auth::{User, authenticate};
 use crate::body::{Fault, Upload};
 use crate::cancel_on_disconnect::Leash;
-use crate::coding::Coding;
+use crate::content_coding::Coding;
 use crate::early_headers::{Early, Socket};
 use crate::engine::{Engine, EngineError};
 use crate::exception::Exception;

@@ -4,7 +4,7 @@
 use percent_encoding::percent_decode;
 
 use crate::auth::Credentials;
-use crate::coding::Coding;
+use crate::content_coding::Coding;
 use crate::exception::Exception;
 use crate::multipart_form::Field;
 use crate::session::Wish;
