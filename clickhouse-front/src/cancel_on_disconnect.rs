@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::http::Front;
-use crate::running::Run;
+use crate::running_queries::Run;
 
 /// Held by the answer, or by whoever waits for its head.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ use crate::multipart_form::{self, boundary};
 use crate::progress;
 use crate::query::{Query, Text};
 use crate::request::Request;
-use crate::running::{Run, Running};
+use crate::running_queries::{Run, Running};
 use crate::session::Sessions;
 use crate::spool::Spool;
 

@@ -21,7 +21,7 @@ mod native;
 mod progress;
 mod query;
 mod request;
-mod running;
+mod running_queries;
 mod session;
 mod spool;
 mod sql;

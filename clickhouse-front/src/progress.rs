@@ -12,7 +12,7 @@ use crate::early_headers::Early;
 use crate::engine::Engine;
 use crate::http::Front;
 use crate::request::Request;
-use crate::running::is_named;
+use crate::running_queries::is_named;
 use crate::statement_class::Counts;
 
 /// ClickHouse's own default.

@@ -14,7 +14,7 @@ use crate::exception::Exception;
 use crate::format::{self, Joint};
 use crate::native;
 use crate::request::{self, Request};
-use crate::running::{NAME_SETTING, Run, Turn};
+use crate::running_queries::{NAME_SETTING, Run, Turn};
 use crate::session::{Line, Sessions};
 use crate::spool::Spool;
 use crate::statement::{self, InsertHead, Statement};
