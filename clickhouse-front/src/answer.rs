@@ -16,7 +16,7 @@ use crate::content_coding::{Coding, Encoder};
 use crate::exception::Exception;
 use crate::faults::Applied;
 use crate::format;
-use crate::spool::Spool;
+use crate::result_spool::Spool;
 use crate::statement_class::Counts;
 
 /// Body of an answer: known at once, or made as it is sent.

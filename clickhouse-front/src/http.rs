@@ -37,9 +37,9 @@ use crate::multipart_form::{self, boundary};
 use crate::progress;
 use crate::query::{Query, Text};
 use crate::request::Request;
+use crate::result_spool::Spool;
 use crate::running_queries::{Run, Running};
 use crate::session::Sessions;
-use crate::spool::Spool;
 
 /// Queries that run at once; more wait.
 const QUERIES_MAX: usize = 64;

@@ -14,9 +14,9 @@ use crate::exception::Exception;
 use crate::format::{self, Joint};
 use crate::native;
 use crate::request::{self, Request};
+use crate::result_spool::Spool;
 use crate::running_queries::{NAME_SETTING, Run, Turn};
 use crate::session::{Line, Sessions};
-use crate::spool::Spool;
 use crate::statement::{self, InsertHead, Statement};
 use crate::statement_class::{Class, Counts};
 
