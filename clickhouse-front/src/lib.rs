@@ -17,7 +17,7 @@ mod faults;
 mod format;
 mod http;
 mod multipart_form;
-mod native;
+mod native_format;
 mod progress;
 mod query;
 mod request;

@@ -12,7 +12,7 @@ use crate::body::{Fault, Upload};
 use crate::engine::{Connection, Engine};
 use crate::exception::Exception;
 use crate::format::{self, Joint};
-use crate::native;
+use crate::native_format;
 use crate::request::{self, Request};
 use crate::result_spool::Spool;
 use crate::running_queries::{NAME_SETTING, Run, Turn};
@@ -396,7 +396,7 @@ impl Query<'_> {
         if self.request.revision == 0 || !format.eq_ignore_ascii_case("Native") {
             return Ok(Cow::Borrowed(bytes));
         }
-        native::renew(bytes, self.request.revision).map(Cow::Owned)
+        native_format::renew(bytes, self.request.revision).map(Cow::Owned)
     }
 
     /// A document with a beginning and an end is written by the engine to a file, so that a
