@@ -15,7 +15,7 @@ use crate::compress;
 use crate::content_coding::{Coding, Encoder};
 use crate::exception::Exception;
 use crate::faults::Applied;
-use crate::format;
+use crate::output_format;
 use crate::result_spool::Spool;
 use crate::statement_class::Counts;
 
@@ -255,7 +255,10 @@ impl Manner {
         let mut response = Response::new(body);
         self.own.sign(&mut response);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format::content_type(&self.format)));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(output_format::content_type(&self.format)),
+        );
         let summary = summary(counts, 0, self.began.elapsed());
         let texts = [
             ("X-ClickHouse-Query-Id", Some(&self.query_id)),

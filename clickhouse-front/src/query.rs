@@ -11,8 +11,8 @@ use crate::auth::User;
 use crate::body::{Fault, Upload};
 use crate::engine::{Connection, Engine};
 use crate::exception::Exception;
-use crate::format::{self, Joint};
 use crate::native_format;
+use crate::output_format::{self, Joint};
 use crate::request::{self, Request};
 use crate::result_spool::Spool;
 use crate::running_queries::{NAME_SETTING, Run, Turn};
@@ -210,7 +210,7 @@ impl Query<'_> {
             self.run.0.reads();
         }
         self.run.0.check()?;
-        match format::joint(&format) {
+        match output_format::joint(&format) {
             Joint::Whole if selects => self.through_file(line, text, &format, answer),
             Joint::Whole => self.at_once(line, text, &format, answer),
             joint if selects => self.in_chunks(line, text, (&format, joint), answer),
