@@ -12,7 +12,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::tracker::{Action, BatchId, Input, Tracker};
+use crate::tracker::{Action, BatchId, Input, Tracker};
 
 /// Offsets that hold a record; 2 holds none, as after compaction or a transaction's marker.
 const OFFSETS: [i64; 4] = [0, 1, 3, 4];

@@ -13,7 +13,7 @@ use schemas::{Decoder, EventId, NEWEST, Origin, unframe};
 use stack::Part;
 use uuid::Uuid;
 
-use crate::collector::{ON, send};
+use crate::edge::collector::{ON, send};
 use crate::outbox::{EACH, LINKS, WINDOW, until_delivered};
 
 const STORM: Duration = Duration::from_secs(20);

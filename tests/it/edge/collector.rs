@@ -11,12 +11,12 @@ use schemas::{Decoder, EventId, NEWEST, Origin, unframe};
 use uuid::Uuid;
 
 const TOKEN: &str = "a-token-of-this-test";
-pub(super) const ON: (&str, &str) = ("CLICKTRAIL_COLLECTOR_TOKEN", TOKEN);
+pub(crate) const ON: (&str, &str) = ("CLICKTRAIL_COLLECTOR_TOKEN", TOKEN);
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 /// Records of a request.
 const RECORDS: u64 = 20;
 
-pub(super) fn send(url: &str, kind: &str, body: String) -> Result<Answer, String> {
+pub(crate) fn send(url: &str, kind: &str, body: String) -> Result<Answer, String> {
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("Content-Type", kind), ("Authorization", bearer.as_str())];
     request("POST", &format!("{url}/v1/clicks"), &headers, body)
