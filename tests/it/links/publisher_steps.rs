@@ -13,7 +13,7 @@ use producer::links::link_entry::Entry;
 use producer::links::store::Store;
 use producer::links::store_location::Place;
 
-use crate::links::topic;
+use crate::links::hosts::topic;
 
 const LINKS: u32 = 3;
 /// A round takes a tenth of that.
