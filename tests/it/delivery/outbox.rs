@@ -11,12 +11,12 @@ use harness::{
 use schemas::{Decoder, EventId, NEWEST, unframe};
 use stack::Part;
 
-pub(super) const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
+pub(crate) const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 const WAITING: &str = "clicktrail_producer_outbox_clicks";
 /// What a killed producer may lose is what it answered so shortly before: the pause of a group,
 /// its write, and on a busy machine the time until its thread runs.
-pub(super) const WINDOW: Duration = Duration::from_millis(250);
-pub(super) const EACH: Duration = Duration::from_millis(1);
+pub(crate) const WINDOW: Duration = Duration::from_millis(250);
+pub(crate) const EACH: Duration = Duration::from_millis(1);
 
 /// The ids under which each visit is in the log.
 fn logged(world: &World) -> BTreeMap<u64, BTreeSet<EventId>> {
@@ -43,7 +43,7 @@ fn p99(visits: &[Visit]) -> Duration {
     took[took.len() * 99 / 100]
 }
 
-pub(super) fn until_delivered(server: &mut Server) {
+pub(crate) fn until_delivered(server: &mut Server) {
     let admin = server.admin.clone();
     let delivered = || metric(&admin, WAITING).filter(|waiting| *waiting == 0.0);
     server.until("all that was stored is delivered", delivered);

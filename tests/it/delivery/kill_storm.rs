@@ -13,8 +13,8 @@ use schemas::{Decoder, EventId, NEWEST, Origin, unframe};
 use stack::Part;
 use uuid::Uuid;
 
+use crate::delivery::outbox::{EACH, LINKS, WINDOW, until_delivered};
 use crate::edge::collector::{ON, send};
-use crate::outbox::{EACH, LINKS, WINDOW, until_delivered};
 
 const STORM: Duration = Duration::from_secs(20);
 const BEAT: Duration = Duration::from_millis(20);

@@ -1,0 +1,215 @@
+//! Every record becomes one click, whatever is killed, repeated, reset or lost on the way.
+
+use harness::{Proxy, Sample, World, access_log, metric, until};
+
+/// Small, so that a backlog takes a while and there is a middle to do harm in.
+const SMALL: &[(&str, &str)] = &[("CLICKTRAIL_BATCH_ROWS", "500")];
+const WAITS: &str =
+    r#"clicktrail_processors_retries_total{stage="insert",code="clickhouse_unreachable"}"#;
+const ZONES: [&str; 4] = ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
+
+fn imported(name: &str) -> (World, Sample) {
+    let world = World::new(name);
+    world.setup();
+    let log = access_log(world.folder());
+    let (summary, _) = world.import(&log.file, &[]);
+    assert_eq!(summary.get("delivered"), log.clicks, "the healthy case");
+    assert_eq!(world.kafka.records(&world.topic), i64::try_from(log.clicks).unwrap());
+    (world, log)
+}
+
+/// Waits until some rows are there, and says how many. Fails when it was all of them: the harm
+/// would then be done to nothing.
+fn halfway(world: &World, all: u64) -> u64 {
+    let rows = until("the first rows", || Some(world.clicks()).filter(|rows| *rows > 0));
+    assert!(rows < all, "all {all} rows came at once; make the batches smaller");
+    rows
+}
+
+fn no_click_twice(world: &World, all: u64) {
+    let seen = world.query("SELECT count(), uniqExact(event_id) FROM clicks");
+    assert_eq!(seen, format!("{all}\t{all}"));
+}
+
+#[test]
+fn a_log_imported_again_changes_no_count_though_its_links_have_changed() {
+    let (world, log) = imported("again");
+    // Ends with 65, for a line is cut short, and has imported all others all the same.
+    let mut command = world.command("producer", &[]);
+    command.args(["import", "--format", "combined", "--strict"]).arg(&log.file);
+    let exit = world.start(command).end().expect_code(65);
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    assert!(exit.err.contains(&format!(":{}:", log.malformed_line)), "{}", exit.err);
+    let books = exit.summary("import");
+    let (lines, clicks) = (books.get("lines"), books.get("clicks"));
+    assert_eq!((lines, clicks, books.get("malformed")), (log.lines, log.clicks, 1));
+
+    let links = world.folder().join("links.jsonl");
+    let link =
+        format!(r#"{{"slug":"{}","url":"https://example.com/","id":"made-later"}}"#, log.slug);
+    std::fs::write(&links, link).unwrap();
+    assert_eq!(world.number("SELECT count() FROM clicks WHERE link_id != ''"), 0);
+    world.import(&log.file, &["--links", links.to_str().unwrap()]);
+    processors.until_caught_up(&world);
+
+    assert_eq!(world.kafka.records(&world.topic), 3 * i64::try_from(log.clicks).unwrap());
+    no_click_twice(&world, log.clicks);
+    let linked = world.number("SELECT count() FROM clicks WHERE link_id = 'made-later'");
+    let of_slug = world.number(&format!("SELECT count() FROM clicks WHERE slug = '{}'", log.slug));
+    assert!(linked > 0 && linked == of_slug, "the last processing wins: {linked} of {of_slug}");
+    let report = world.balanced();
+    assert_eq!(report["resends"], 2 * log.clicks, "{report:#}");
+    assert_eq!(report["log_events"], log.clicks, "{report:#}");
+}
+
+#[test]
+fn processors_killed_again_and_again_lose_nothing_and_count_nothing_twice() {
+    let (world, log) = imported("killed");
+    // A static member is let in again at once; a killed one of the other kind is waited for.
+    let member = ["--kafka", "group.instance.id=one"];
+    let mut kills = 0;
+    for after in [1, 2_000, 4_000, 6_000] {
+        let mut processors = world.processors(&member, SMALL);
+        let rows =
+            processors.until("more rows", || Some(world.clicks()).filter(|rows| *rows >= after));
+        processors.crash();
+        kills += u32::from(rows < log.clicks);
+    }
+    assert!(kills >= 2, "most kills came too late to do harm");
+    let mut processors = world.processors(&member, SMALL);
+    processors.until_caught_up(&world);
+    no_click_twice(&world, log.clicks);
+    world.balanced();
+}
+
+#[test]
+fn a_killed_processor_is_replaced_by_another_member() {
+    let (world, log) = imported("replaced");
+    let mut first = world.processors(&[], SMALL);
+    halfway(&world, log.clicks);
+    first.crash();
+    let mut second = world.processors(&[], SMALL);
+    second.until_caught_up(&world);
+    no_click_twice(&world, log.clicks);
+}
+
+#[test]
+fn an_insert_whose_acknowledgement_was_lost_is_repeated_and_counts_once() {
+    let (world, log) = imported("lost_answer");
+    let proxy = Proxy::before(&world.backends.clickhouse);
+    let set = [("CLICKHOUSE_URL", proxy.url.as_str()), SMALL[0]];
+    proxy.lose_answers(3);
+    let mut processors = world.processors(&[], &set);
+    processors.until_caught_up(&world);
+    assert_eq!(proxy.lost(), 3, "the fault came about");
+    no_click_twice(&world, log.clicks);
+    world.balanced();
+}
+
+#[test]
+fn an_outage_of_clickhouse_is_waited_out() {
+    let (world, log) = imported("outage");
+    let proxy = Proxy::before(&world.backends.clickhouse);
+    let set = [("CLICKHOUSE_URL", proxy.url.as_str()), SMALL[0]];
+    let mut processors = world.processors(&[], &set);
+    halfway(&world, log.clicks);
+    let admin = processors.admin.clone();
+    proxy.close(true);
+    processors.until("the insert was tried three times in vain", || {
+        metric(&admin, WAITS).filter(|times| *times >= 3.0)
+    });
+    assert!(!world.caught_up());
+    proxy.close(false);
+    processors.until_caught_up(&world);
+    no_click_twice(&world, log.clicks);
+    let exit = processors.stop().expect_code(0);
+    assert!(exit.err.contains("clickhouse_unreachable"), "{}", exit.err);
+}
+
+#[test]
+fn a_reset_by_kafkas_own_tool_replays_every_click_and_changes_no_count_in_any_zone() {
+    let (world, log) = imported("reset");
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    processors.stop().expect_code(0);
+    let counts = || {
+        ZONES.map(|zone| {
+            let sql = "SELECT toDate(occurred_at), count(), uniqExact(event_id), min(occurred_at) \
+                       FROM clicks GROUP BY ALL ORDER BY ALL";
+            world.ask(sql, &[("session_timezone", zone)]).unwrap()
+        })
+    };
+    let before = counts();
+    assert!(before.iter().all(|zone| *zone == before[0]), "{before:?}");
+    let newest = world.query("SELECT toUnixTimestamp64Micro(max(ingested_at)) FROM clicks");
+
+    world.kafka_reset(&world.topic, &["--to-earliest"]);
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    assert_eq!(counts(), before);
+    no_click_twice(&world, log.clicks);
+    let old =
+        format!("SELECT count() FROM clicks WHERE toUnixTimestamp64Micro(ingested_at) <= {newest}");
+    assert_eq!(world.number(&old), 0, "every row is of the last processing");
+    assert_eq!(world.balanced()["resends"], 0);
+}
+
+#[test]
+fn what_a_click_is_does_not_depend_on_the_zone_of_whoever_inserts_it() {
+    let (world, log) = imported("zone");
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    for zone in ZONES {
+        let sql =
+            "INSERT INTO click_versions SELECT * REPLACE (now64(6) AS ingested_at) FROM clicks";
+        let settings = [("session_timezone", zone), ("max_partitions_per_insert_block", "0")];
+        world.ask(sql, &settings).unwrap();
+        no_click_twice(&world, log.clicks);
+    }
+    // The day of a time without a zone is the server's, which may be started in another one.
+    let sql = "SELECT concat(table, '.', name) FROM system.columns WHERE database = currentDatabase() \
+               AND table LIKE 'click%' AND type LIKE '%DateTime%' AND type NOT LIKE '%\\'UTC\\'%'";
+    assert_eq!(world.query(sql), "", "columns whose type names no zone");
+}
+
+#[test]
+fn two_groups_that_process_the_same_log_at_once_count_each_click_once() {
+    let (world, log) = imported("two_groups");
+    let mut processors = world.processors(&[], SMALL);
+    let other = format!("{}-other", world.group);
+    let mut second = world.processors_of(&other, &[], SMALL);
+    processors.until_caught_up(&world);
+    second.until("the other group has read all", || {
+        let committed: i64 = world.kafka.committed(&other, &world.topic).values().sum();
+        (committed == world.kafka.records(&world.topic)).then_some(())
+    });
+    no_click_twice(&world, log.clicks);
+}
+
+#[test]
+fn members_that_come_and_go_while_clicks_arrive_lose_nothing() {
+    let world = World::new("members");
+    world.setup();
+    let log = access_log(world.folder());
+    let mut first = world.processors(&[], SMALL);
+    let mut command = world.command("producer", &[]);
+    command.args(["import", "--format", "combined", "--rate", "1000"]).arg(&log.file);
+    let mut import = world.start(command);
+    first.until("the first rows", || (world.clicks() > 0).then_some(()));
+    let mut second = world.processors(&[], SMALL);
+    let admin = second.admin.clone();
+    let owns = |least: f64| {
+        let owned = metric(&admin, "clicktrail_processors_partitions_assigned");
+        owned.filter(|owned| *owned >= least)
+    };
+    second.until("the newcomer owns a partition", || owns(1.0));
+    first.stop().expect_code(0);
+    second.until("the one that stays takes over", || owns(3.0));
+    second.crash();
+    let mut third = world.processors(&[], SMALL);
+    import.end().expect_code(0);
+    third.until_caught_up(&world);
+    no_click_twice(&world, log.clicks);
+    world.balanced();
+}
