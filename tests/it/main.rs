@@ -3,7 +3,6 @@
 //! The name of a test is the promise it holds. `arrivals`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
-mod arrivals;
 mod audit;
 mod chaos;
 mod clients;
@@ -13,14 +12,13 @@ mod deploy;
 mod disks;
 mod durability;
 mod edge;
+mod enrich;
 mod front;
-mod golden;
 mod lifecycle;
 mod links;
 mod model;
 mod progress;
 mod protocol;
-mod rules;
 mod seeded;
 mod sim;
 mod strain;

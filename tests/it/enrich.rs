@@ -1,0 +1,4 @@
+//! What the rules make of a click.
+mod arrivals;
+mod golden;
+mod rules;
