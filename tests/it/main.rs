@@ -3,24 +3,19 @@
 //! The name of a test is the promise it holds. `arrivals`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
-mod audit;
-mod chaos;
 mod clients;
 mod dashboards;
 mod delivery;
 mod deploy;
 mod disks;
-mod durability;
 mod edge;
 mod enrich;
 mod front;
 mod lifecycle;
 mod links;
-mod model;
 mod progress;
+mod proof;
 mod protocol;
-mod seeded;
-mod sim;
 mod strain;
 mod telemetry;
 mod tidy;

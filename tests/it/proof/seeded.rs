@@ -134,7 +134,7 @@ const AT_ONCE: usize = 2;
 fn the_model_catches_every_seeded_bug() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the top of the clone");
     let tracker = fs::read_to_string(top.join("processors/src/flow/tracker.rs")).unwrap();
-    let model = fs::read_to_string(top.join("tests/it/model.rs")).unwrap();
+    let model = fs::read_to_string(top.join("tests/it/proof/model.rs")).unwrap();
     // With fewer faults: the whole walk of the healthy case is the model's own test.
     let few = model.replace("const FAULTS: u8 = 3;", "const FAULTS: u8 = 1;");
     assert!(few != model && holds(&tracker, &few), "the healthy case");
