@@ -4,7 +4,6 @@
 //! need no backend.
 
 mod clients;
-mod dashboards;
 mod delivery;
 mod deploy;
 mod disks;
@@ -17,7 +16,6 @@ mod progress;
 mod proof;
 mod protocol;
 mod strain;
-mod telemetry;
 mod tidy;
 
 /// What `model.rs` is about, under the name that it also has when it is compiled alone.
