@@ -3,19 +3,13 @@
 //! The name of a test is the promise it holds. `arrivals`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
-mod clients;
 mod delivery;
 mod deploy;
-mod disks;
 mod edge;
 mod enrich;
-mod front;
-mod lifecycle;
 mod links;
-mod progress;
 mod proof;
-mod protocol;
-mod strain;
+mod stack;
 mod tidy;
 
 /// What `model.rs` is about, under the name that it also has when it is compiled alone.
