@@ -8,9 +8,9 @@ mod deploy;
 mod edge;
 mod enrich;
 mod links;
+mod meta;
 mod proof;
 mod stack;
-mod tidy;
 
 /// What `model.rs` is about, under the name that it also has when it is compiled alone.
 mod tracker {
