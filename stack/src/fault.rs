@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::clickhouse::USER;
-use crate::door::{RegistryDoor, RegistryFault};
 use crate::error::{StackError, Trying as _};
 use crate::part::Part;
 use crate::probe;
 use crate::registry::CONFLUENT_PATH;
+use crate::registry_proxy::{RegistryDoor, RegistryFault};
 use crate::stack::Stack;
 use clickhouse_front::FAULT_PATH;
 
