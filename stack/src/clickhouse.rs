@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{StackError, Trying as _};
+use crate::http_probe;
 use crate::part::Part;
 use crate::ports::Ports;
-use crate::probe;
 use crate::process::{Launch, Slot};
 
 /// Name and password of the user that may do everything.
@@ -49,7 +49,7 @@ pub(crate) fn prepare(
 
 /// Whether the front answers.
 pub(crate) fn serves(ports: &Ports) -> bool {
-    probe::http_status(ports.address(Part::ClickHouse), "/ping") == Some(200)
+    http_probe::http_status(ports.address(Part::ClickHouse), "/ping") == Some(200)
 }
 
 /// The users of the front.

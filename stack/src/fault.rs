@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::clickhouse::USER;
 use crate::error::{StackError, Trying as _};
+use crate::http_probe;
 use crate::part::Part;
-use crate::probe;
 use crate::registry::CONFLUENT_PATH;
 use crate::registry_proxy::{RegistryDoor, RegistryFault};
 use crate::stack::Stack;
@@ -112,7 +112,7 @@ impl Stack {
     fn tell(&self, query: &str) -> Option<u32> {
         let address = self.ports().ok()?.address(Part::ClickHouse);
         let path = format!("{FAULT_PATH}?{query}&user={}&password={}", USER.0, USER.1);
-        probe::http_text(address, &path)?.trim().parse().ok()
+        http_probe::http_text(address, &path)?.trim().parse().ok()
     }
 }
 

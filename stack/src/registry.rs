@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::StackError;
+use crate::http_probe;
 use crate::java;
 use crate::part::Part;
 use crate::ports::Ports;
-use crate::probe;
 use crate::process::{Launch, Slot};
 
 /// Where the registry speaks the Confluent protocol.
@@ -42,6 +42,6 @@ pub(crate) fn prepare(
 
 /// Whether the registry lists its subjects.
 pub(crate) fn serves(ports: &Ports) -> bool {
-    probe::http_status(ports.address(Part::Registry), &format!("{CONFLUENT_PATH}/subjects"))
+    http_probe::http_status(ports.address(Part::Registry), &format!("{CONFLUENT_PATH}/subjects"))
         == Some(200)
 }
