@@ -13,10 +13,10 @@
 
 mod cache;
 mod clickhouse;
+mod clickhouse_fault;
 mod disk;
 mod doctor;
 mod error;
-mod fault;
 mod fetch;
 mod http_probe;
 mod java;
@@ -33,10 +33,10 @@ mod watch;
 pub use self::postgres::Postgres;
 pub use cache::Cache;
 pub use clickhouse::users;
+pub use clickhouse_fault::{Fault, NoSuchFault};
 pub use disk::{NoSuchDisk, Room, SmallDisk, bytes_of};
 pub use doctor::{Finding, examine};
 pub use error::StackError;
-pub use fault::{Fault, NoSuchFault};
 pub use fetch::Kit;
 pub use part::{NoSuchPart, Part};
 pub use ports::{Brokers, NoSuchNumber, PortChoice, Ports};
