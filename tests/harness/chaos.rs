@@ -40,7 +40,7 @@ use self::sampler::Sampler;
 use self::storm::Storm;
 use self::table::Table;
 use crate::backends::Backends;
-use crate::fault::Proxy;
+use crate::clickhouse_proxy::Proxy;
 use crate::world::World;
 
 pub use self::kind::Kind;

@@ -7,8 +7,8 @@
 mod backends;
 pub mod chaos;
 mod child;
+mod clickhouse_proxy;
 mod collector;
-mod fault;
 mod grafana;
 mod kafka;
 pub mod loader;
@@ -25,8 +25,8 @@ mod world;
 
 pub use backends::{Backends, program, root};
 pub use child::{Child, Exit, Summary};
+pub use clickhouse_proxy::Proxy;
 pub use collector::{Collector, Span};
-pub use fault::Proxy;
 pub use grafana::View;
 pub use kafka::{Copies, Kafka, Logged, Raw};
 pub use own::{OwnPostgres, OwnStack};

@@ -9,7 +9,7 @@ use stack::RegistryDoor;
 use super::dice::Dice;
 use super::{Say, clock};
 use crate::child::Exit;
-use crate::fault::Proxy;
+use crate::clickhouse_proxy::Proxy;
 use crate::web::metric;
 use crate::world::{Processors, World};
 

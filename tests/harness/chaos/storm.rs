@@ -12,7 +12,7 @@ use super::fleet::Fleet;
 use super::kind::Kind;
 use super::ledger::Ledger;
 use super::table::Table;
-use crate::fault::Proxy;
+use crate::clickhouse_proxy::Proxy;
 use crate::web::{get, metric};
 use crate::world::World;
 
