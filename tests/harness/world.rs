@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::backends::{Backends, program};
 use crate::child::{Child, Exit, Summary};
+use crate::http_client::{self, Answer};
 use crate::kafka::{Kafka, Raw};
 use crate::ports::free_port;
 use crate::wait::PATIENCE;
-use crate::web::{self, Answer};
 
 /// Partitions of a world's topic.
 const PARTITIONS: &str = "3";
@@ -262,7 +262,7 @@ impl World {
             ("X-ClickHouse-Key", &user.1),
             ("X-ClickHouse-Database", &self.database),
         ];
-        web::request(method, url.as_str(), &headers, body)
+        http_client::request(method, url.as_str(), &headers, body)
     }
 
     /// Asks ClickHouse; the answer is tab-separated text.
@@ -315,7 +315,8 @@ impl World {
         let body =
             serde_json::json!({ "schema": schemas::NEWEST, "schemaType": "AVRO" }).to_string();
         let headers = [("Content-Type", "application/vnd.schemaregistry.v1+json")];
-        let answer = web::request("POST", &url, &headers, body).expect("the registry answers");
+        let answer =
+            http_client::request("POST", &url, &headers, body).expect("the registry answers");
         let value: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
         SchemaId(value["id"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("an id"))
     }
@@ -349,7 +350,7 @@ impl Processors {
     pub fn until_ready(&mut self) {
         let ready = format!("{}/readyz", self.admin);
         self.child.until("the processors are ready", || {
-            web::get(&ready).ok().filter(|answer| answer.status == 200)
+            http_client::get(&ready).ok().filter(|answer| answer.status == 200)
         });
     }
 
@@ -363,14 +364,16 @@ impl Server {
     /// Waits until it says that it is ready.
     pub fn until_ready(&mut self) {
         let ready = format!("{}/readyz", self.admin);
-        self.child
-            .until("the producer is ready", || web::get(&ready).ok().filter(|a| a.status == 200));
+        self.child.until("the producer is ready", || {
+            http_client::get(&ready).ok().filter(|a| a.status == 200)
+        });
     }
 
     /// GET of a path on the public port.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let url = format!("{}{path}", self.url);
-        web::request("GET", &url, headers, "").unwrap_or_else(|error| panic!("{url}: {error}"))
+        http_client::request("GET", &url, headers, "")
+            .unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 }
 

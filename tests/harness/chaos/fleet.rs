@@ -10,7 +10,7 @@ use super::dice::Dice;
 use super::{Say, clock};
 use crate::child::Exit;
 use crate::clickhouse_proxy::Proxy;
-use crate::web::metric;
+use crate::http_client::metric;
 use crate::world::{Processors, World};
 
 /// Places that are to be filled.

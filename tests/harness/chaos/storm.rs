@@ -13,7 +13,7 @@ use super::kind::Kind;
 use super::ledger::Ledger;
 use super::table::Table;
 use crate::clickhouse_proxy::Proxy;
-use crate::web::{get, metric};
+use crate::http_client::{get, metric};
 use crate::world::World;
 
 /// How long a fault waits for work to be under way.
