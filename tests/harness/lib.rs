@@ -4,6 +4,7 @@
 //! has an end and asks a condition; a child's log is shown when its test fails. A backend
 //! that is not there fails the test with the command that starts it, and is never skipped.
 
+mod access_log;
 mod backends;
 pub mod chaos;
 mod child;
@@ -15,7 +16,6 @@ pub mod loader;
 mod own_stack;
 mod ports;
 pub mod rules;
-mod sample;
 pub mod sim;
 mod span_collector;
 mod strace;
@@ -23,6 +23,7 @@ mod visitors;
 mod wait;
 mod world;
 
+pub use access_log::{Sample, access_log};
 pub use backends::{Backends, program, root};
 pub use child::{Child, Exit, Summary};
 pub use clickhouse_proxy::Proxy;
@@ -32,7 +33,6 @@ pub use kafka::{Copies, Kafka, Logged, Raw};
 pub use own_stack::{OwnPostgres, OwnStack};
 pub use ports::{closed_port, free_port};
 pub use rustix::process::Signal;
-pub use sample::{Sample, access_log};
 pub use span_collector::{Collector, Span};
 pub use stack::{RegistryDoor, RegistryFault};
 pub use strace::{Call, Kill, Trace};
