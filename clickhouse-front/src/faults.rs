@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The path under which the front is told.
-pub(crate) const PATH: &str = "/stack/fault";
+pub const PATH: &str = "/stack/fault";
 
 /// What is still to go wrong, and what has.
 #[derive(Debug, Default)]

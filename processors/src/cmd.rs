@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{ErrorClass, ServerError};
+use crate::exit::{CONFIGURATION, DONE, TEMPORARY, TOLD, complain};
 use crate::setup::apply;
 use service::telemetry::TelemetryArgs;
 
@@ -42,19 +43,6 @@ pub enum Command {
     /// Ask whether a running service is ready; for images without a shell.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
-
-/// Drained, done, balanced.
-pub const DONE: u8 = 0;
-/// `audit` or `setup --check` found a difference.
-pub const DIFFERS: u8 = 1;
-/// The command line or environment is wrong.
-pub const USAGE: u8 = 64;
-/// A server was away until the deadline; trying again may help.
-pub const TEMPORARY: u8 = 75;
-/// A setting, a right or a table is wrong.
-pub const CONFIGURATION: u8 = 78;
-/// Ended by a signal before its end, as a shell says it of SIGTERM.
-pub const TOLD: u8 = 143;
 
 /// Runs a command to its exit code, with one clear line when it fails.
 pub async fn dispatch(command: Command) -> ExitCode {
@@ -99,14 +87,4 @@ async fn unless_told(
         Ok(ended) => ended.unwrap_or(Ok(TOLD)),
         Err(error) => Err(ServerError::fatal("signal_handler", error)),
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
-fn complain(error: impl std::fmt::Display) {
-    eprintln!("processors: {error}");
-}
-
-#[expect(clippy::print_stdout, reason = "a command's result")]
-fn say(line: impl std::fmt::Display) {
-    println!("{line}");
 }

@@ -7,5 +7,3 @@ pub mod span;
 pub mod start_policy;
 pub mod storm_breaker;
 pub mod tracker;
-
-use crate::flow::start_policy::start;

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod enrich;
 
 pub mod error;
+pub mod exit;
 pub mod flow;
 
 pub mod clickhouse;

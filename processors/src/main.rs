@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use processors::cmd::{self, Cli, Command};
+use processors::exit;
 use service::telemetry;
 
 const STOP: Duration = Duration::from_secs(2);
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
         Err(error) => return service::settings::usage(&error),
     };
     if let Err(error) = service::settings::check(std::env::vars_os()) {
-        return fail(&error, cmd::USAGE);
+        return fail(&error, exit::USAGE);
     }
     if let Command::Healthcheck(args) = &cli.command {
         return cmd::healthcheck::healthcheck(args).into();
@@ -24,11 +25,11 @@ fn main() -> ExitCode {
         cli.telemetry.settings("clicktrail-processors", env!("CARGO_PKG_VERSION"), "processors");
     let telemetry = match telemetry::start(&settings) {
         Ok(telemetry) => telemetry,
-        Err(error) => return fail(&error, cmd::CONFIGURATION),
+        Err(error) => return fail(&error, exit::CONFIGURATION),
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error, cmd::TEMPORARY),
+        Err(error) => return fail(&error, exit::TEMPORARY),
     };
     let code = runtime.block_on(cmd::dispatch(cli.command));
     // What was dropped half-way may still read in a thread of its own.

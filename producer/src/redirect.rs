@@ -31,7 +31,7 @@ use crate::links::link_table::{Links, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
-use crate::redirect::request_facts::{self, Facts, TRACEPARENT};
+use crate::redirect::request_facts::{Facts, TRACEPARENT};
 use crate::request_span::{self, Sampling};
 use crate::route::{Route, route};
 

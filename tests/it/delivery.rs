@@ -1,11 +1,11 @@
 //! From the click to the row: outbox, broker, processors, dead letters.
-mod brokers;
-mod contract;
-mod dead_letters;
-mod exactly_once;
-mod group;
-mod kill_storm;
-mod outbox;
-mod positions;
-mod replay;
-mod storm_breaker;
+pub(crate) mod brokers;
+pub(crate) mod contract;
+pub(crate) mod dead_letters;
+pub(crate) mod exactly_once;
+pub(crate) mod group;
+pub(crate) mod kill_storm;
+pub(crate) mod outbox;
+pub(crate) mod positions;
+pub(crate) mod replay;
+pub(crate) mod storm_breaker;

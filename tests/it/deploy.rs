@@ -1,4 +1,4 @@
 //! What is shipped beside the code.
-mod dashboards;
-mod shipped_files;
-mod telemetry;
+pub(crate) mod dashboards;
+pub(crate) mod shipped_files;
+pub(crate) mod telemetry;

@@ -1,5 +1,5 @@
 //! The public port, the collector and what a click records about its client.
-mod collector;
-mod fuzz;
-mod privacy;
-mod redirect;
+pub(crate) mod collector;
+pub(crate) mod fuzz;
+pub(crate) mod privacy;
+pub(crate) mod redirect;

@@ -1,4 +1,4 @@
 //! What the rules make of a click.
-mod arrivals;
-mod golden;
-mod rules;
+pub(crate) mod arrivals;
+pub(crate) mod golden;
+pub(crate) mod rules;

@@ -1,4 +1,4 @@
 //! Links: the store, the topic, and the hosts that follow it.
-mod hosts;
-mod publisher_steps;
-mod store;
+pub(crate) mod hosts;
+pub(crate) mod publisher_steps;
+pub(crate) mod store;

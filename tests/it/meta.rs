@@ -1,2 +1,2 @@
 //! Checks of the source tree itself.
-mod tidy;
+pub(crate) mod tidy;

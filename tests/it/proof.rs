@@ -1,7 +1,7 @@
 //! Models, simulations, fault injection and the audit.
-mod audit;
-mod chaos;
-mod durability;
-mod model;
-mod seeded;
-mod sim;
+pub(crate) mod audit;
+pub(crate) mod chaos;
+pub(crate) mod durability;
+pub(crate) mod model;
+pub(crate) mod seeded;
+pub(crate) mod sim;

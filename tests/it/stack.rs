@@ -1,8 +1,8 @@
 //! The development stack and its ClickHouse front.
-mod clients;
-mod disks;
-mod front;
-mod lifecycle;
-mod progress;
-mod protocol;
-mod strain;
+pub(crate) mod clients;
+pub(crate) mod disks;
+pub(crate) mod front;
+pub(crate) mod lifecycle;
+pub(crate) mod progress;
+pub(crate) mod protocol;
+pub(crate) mod strain;

@@ -24,9 +24,9 @@ use crate::audit::external_sort::Sorted;
 use crate::audit::full::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
 use crate::clickhouse::audit_queries::rows_of;
-use crate::cmd::say;
 use crate::config::Servers;
 use crate::error::{ErrorClass, ServerError};
+use crate::exit::say;
 use crate::kafka::log_reader::LogReader;
 use crate::metrics::audit::AuditMetrics;
 

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::audit::balance::{balance, unburied};
-
 /// An event's id.
 pub type Id = [u8; 16];
 

@@ -7,15 +7,13 @@ use schemas::headers;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::balance::Books;
+use crate::audit::balance::{self, Books};
 use crate::audit::decoded_events::{Schemas, blocking, place, read};
-use crate::audit::entry::{self, Entry, Partition, Place, Report};
+use crate::audit::entry::{Entry, Partition, Place, Report};
 use crate::audit::external_sort::{Sorted, Sorter};
 use crate::clickhouse::audit_queries;
-use crate::clickhouse::server;
 use crate::config::Servers;
 use crate::error::ServerError;
-use crate::kafka;
 use crate::kafka::log_reader;
 use crate::kafka::log_reader::LogReader;
 
@@ -103,7 +101,7 @@ pub(crate) async fn compare(
         undecodable: log.undecodable.iter().map(|bytes| bytes.map(place)),
         dead: dead.iter().map(|bytes| bytes.map(place)),
     };
-    entry::balance(partitions, books)
+    balance::balance(partitions, books)
 }
 
 /// Where the records stood that the dead-letter topic holds: of all its letters, or of those since

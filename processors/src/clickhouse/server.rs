@@ -10,9 +10,9 @@ use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
 use crate::clickhouse::breaker_overrides::{Pass, passes};
-use crate::clickhouse::describe_tables::facts;
 use crate::encode::encoded_rows::Rows;
 
+use crate::clickhouse::{error_codes, query_id};
 use crate::encode::columns;
 use crate::error::ServerError;
 use crate::flow::span::Spans;
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// A client that names no database.
-    fn bare(&self) -> Client {
+    pub(crate) fn bare(&self) -> Client {
         Client::default()
             .with_url(&self.url)
             .with_user(&self.user)

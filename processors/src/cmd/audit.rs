@@ -11,9 +11,9 @@ use crate::audit::continuous;
 use crate::audit::continuous::FollowArgs;
 use crate::audit::full;
 use crate::audit::full::Scratch;
-use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::Servers;
 use crate::error::ServerError;
+use crate::exit::{DIFFERS, DONE, say};
 
 /// What `audit` needs to know.
 #[derive(Debug, Args)]

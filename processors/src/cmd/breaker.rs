@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use crate::clickhouse::breaker_overrides::{self, Pass, give};
-use crate::cmd::{DONE, say};
+use crate::clickhouse::breaker_overrides::{Pass, give, passes};
 use crate::config::Servers;
 use crate::error::ServerError;
+use crate::exit::{DONE, say};
 
 /// What `breaker` needs to know.
 #[derive(Debug, Args)]

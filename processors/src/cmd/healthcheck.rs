@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use crate::cmd::{DONE, TEMPORARY, complain, say};
+use crate::exit::{DONE, TEMPORARY, complain, say};
 
 /// What `healthcheck` needs to know.
 #[derive(Debug, Args)]

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::RulesArgs;
 use crate::enrich::rule_set::{Rules, Table, checksum};
 use crate::error::ServerError;
+use crate::exit::{DIFFERS, DONE, say};
 use crate::rules::fetch;
-use crate::rules::packages::{SOURCES, Source};
+use crate::rules::packages::SOURCES;
 
 /// What `rules` needs to know.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ fn list(folder: &Path) -> u8 {
         }
         say(format_args!("  sha256 {sum}"));
         match SOURCES.iter().find(|source| source.table == table && source.sha256 == sum) {
-            Some(source) => describe(source),
+            Some(source) => source.describe(),
             None if table.is_built_in() => say("  lines of your own over what is built in"),
             None => say(
                 "  of another origin than `processors rules fetch`; its licence is yours to know",
@@ -81,11 +81,6 @@ fn list(folder: &Path) -> u8 {
         }
     }
     code
-}
-
-fn describe(source: &Source) {
-    say(format_args!("  {} {} ({})", source.package, source.version, source.client.as_str()));
-    say(format_args!("  licence {}: {}", source.licence, source.attribution));
 }
 
 /// When a file was put there, as RFC 3339 (UTC); empty when nobody knows.

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::server::{Server, Table};
-use crate::cmd::say;
 use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decode::schema_cache::Decoders;
 use crate::error::ServerError;
+use crate::exit::say;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letter_writer::DeadLetters;
 use crate::link_dimension::Links;

@@ -19,7 +19,6 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::error::ServerError;
-use crate::flow;
 use crate::flow::block::{Block, Header, Limits};
 use crate::flow::start_policy;
 use crate::flow::start_policy::Reason;
@@ -184,7 +183,7 @@ impl Consumer {
     fn read_from_now(&self, partition: i32, position: i64) -> Result<(), ServerError> {
         let bounds = self.inner.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT);
         let (low, high) = bounds.map_err(|error| server_error(&error))?;
-        let start = flow::start(Some(position), low, high);
+        let start = start_policy::start(Some(position), low, high);
         let reason = match start.reason {
             Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
             lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
@@ -462,7 +461,7 @@ impl State {
 /// A partition, where it is to be read from, and what the broker holds for it.
 type Begin = (i32, start_policy::Start, Option<i64>);
 
-/// Where each partition is to be read from, by [`flow::start`].
+/// Where each partition is to be read from, by [`start_policy::start`].
 fn starts(
     consumer: &BaseConsumer<Ownership>,
     partitions: &TopicPartitionList,
@@ -474,7 +473,7 @@ fn starts(
         let (topic, partition) = (element.topic().to_owned(), element.partition());
         let (low, high) = consumer.fetch_watermarks(&topic, partition, ASK_TIMEOUT)?;
         let position = held(element.offset());
-        starts.push((topic, (partition, flow::start(position, low, high), position)));
+        starts.push((topic, (partition, start_policy::start(position, low, high), position)));
     }
     Ok(starts)
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cmd::say;
 use crate::enrich::rule_set::checksum;
 use crate::error::ServerError;
+use crate::exit::say;
 use crate::rules::packages::{Client, SOURCES, Source};
 
 /// Gets what is not there, or is there as another version. A file is replaced in one step, so that
@@ -24,7 +24,7 @@ pub(crate) fn fetch(folder: &Path) -> Result<(), ServerError> {
             }
         };
         say(format_args!("{}: {what}: {}", source.table.as_str(), target.display()));
-        super::describe(source);
+        source.describe();
     }
     let notice = folder.join("NOTICE.txt");
     std::fs::write(&notice, attributions()).map_err(|error| failed(notice.display(), error))

@@ -1,6 +1,7 @@
 //! Where the third-party tables come from: pinned packages, pinned checksums, licences.
 
 use crate::enrich::rule_set::Table;
+use crate::exit::say;
 
 /// Whose registry and settings are used; no host is named here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,14 @@ pub(crate) const SOURCES: [Source; 3] = [
         attribution: "crawler-user-agents, by Martin Monperrus and contributors",
     },
 ];
+
+impl Source {
+    /// Prints where it comes from and under which licence.
+    pub(crate) fn describe(&self) {
+        say(format_args!("  {} {} ({})", self.package, self.version, self.client.as_str()));
+        say(format_args!("  licence {}: {}", self.licence, self.attribution));
+    }
+}
 
 #[cfg(test)]
 mod tests {

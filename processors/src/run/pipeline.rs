@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use crate::clickhouse::breaker_overrides::Pass;
 use crate::clickhouse::server::Insert;
-use crate::dead_letters::headers;
+use crate::dead_letters::headers as dead_letter_headers;
 use crate::decode::schema_cache::{Decoders, Known};
 use crate::decode::{decode, framed};
 use crate::encode::columns::Columns;
@@ -299,7 +299,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
         let all: Vec<_> = bad.iter().collect();
         for some in all.chunks(DEAD_LETTERS_AT_ONCE) {
             let sends = some.iter().map(|(record, error)| async move {
-                let reason = headers::headers(&self.topic, *record, error, now_ms());
+                let reason = dead_letter_headers::headers(&self.topic, *record, error, now_ms());
                 let send = || self.letters.send(*record, &reason);
                 until_done!("dead_letter", &self.metrics, send());
                 self.metrics.dead_letter(error.code());

@@ -8,10 +8,9 @@ use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, u
 
 use crate::clickhouse::cluster;
 use crate::clickhouse::migrations::migrate;
-use crate::clickhouse::server;
-use crate::cmd::{DIFFERS, DONE, say};
 use crate::config::{KafkaArgs, Servers};
 use crate::error::{ErrorClass, ServerError};
+use crate::exit::{DIFFERS, DONE, say};
 use crate::kafka::Brokers;
 use crate::kafka::log_reader::LogReader;
 use crate::kafka::topics::Topics;

@@ -2,8 +2,8 @@
 
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
-use crate::clickhouse::migrations;
-use crate::clickhouse::server::{self, ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
+use crate::clickhouse::server::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
+use crate::clickhouse::{describe_tables, migrations};
 use crate::config::Servers;
 use crate::error::ServerError;
 use crate::kafka::topics::Topics;
@@ -16,7 +16,7 @@ use crate::setup::preflight::{self, Finding, TopicFacts};
 pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let server = servers.clickhouse.server()?;
     let inserts = Table::open(&server).await?;
-    let mut findings = preflight::table(&server::facts(&server, &inserts).await?, PINNED);
+    let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
 
     let topic = servers.kafka.topic.as_str();
     let settings = Topics::open(&servers.kafka.brokers())?.settings(topic).await?;

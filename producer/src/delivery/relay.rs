@@ -266,7 +266,7 @@ impl<'a> Life<'a> {
                 Ok(true) if self.pace.admits() => bell.wait(BEAT),
                 // Not for a bell: it rings for each visitor.
                 Ok(true) => {
-                    std::thread::sleep(throttle::BEAT.saturating_sub(self.looked_at.elapsed()))
+                    std::thread::sleep(throttle::BEAT.saturating_sub(self.looked_at.elapsed()));
                 }
                 Ok(false) => break None,
                 Err(fault) => break Some(fault),

@@ -220,7 +220,7 @@ impl ClientContext for Reports {
     }
 }
 
-fn config(settings: &Settings<'_>) -> Result<ClientConfig, PublishError> {
+pub(crate) fn config(settings: &Settings<'_>) -> Result<ClientConfig, PublishError> {
     let mut config = ClientConfig::new();
     config
         .set("client.id", "clicktrail-producer")
@@ -249,7 +249,7 @@ fn config(settings: &Settings<'_>) -> Result<ClientConfig, PublishError> {
 
 /// librdkafka repeats the value in its words, and the value may be a secret.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the client's errors are open")]
-fn config_error(error: KafkaError) -> PublishError {
+pub(crate) fn config_error(error: KafkaError) -> PublishError {
     let secret = |key: &str| {
         ["password", "secret", "key", "username", "jaas", "token", "pem", "oauth"]
             .iter()
@@ -264,7 +264,7 @@ fn config_error(error: KafkaError) -> PublishError {
     }
 }
 
-fn record_headers(trace: TraceHeaders<'_>) -> OwnedHeaders {
+pub(crate) fn record_headers(trace: TraceHeaders<'_>) -> OwnedHeaders {
     let mut list = OwnedHeaders::new_with_capacity(4)
         .insert(Header { key: headers::CONTENT_TYPE, value: Some(headers::CONTENT_TYPE_AVRO) })
         .insert(Header { key: headers::PRODUCER_VERSION, value: Some(env!("CARGO_PKG_VERSION")) });

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use tempfile::TempDir;
 
 use super::*;
+use crate::outbox::durable_batch::Batch;
+use crate::outbox::reader::Found;
 
 const SCHEMA: &str = r#""bytes""#;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use processors::flow;
+use processors::flow::start_policy;
 use processors::flow::start_policy::{Reason, Start};
 use processors::run::source::Notice;
 
@@ -155,7 +155,7 @@ impl Broker {
             return;
         }
         partition.owner = Some(id);
-        let start = flow::start(partition.committed, partition.low, partition.high);
+        let start = start_policy::start(partition.committed, partition.low, partition.high);
         let committed = partition.committed;
         let member = self.members.get_mut(&id).expect("it is alive");
         member.begin(number, start, committed);
@@ -256,7 +256,7 @@ impl Member {
 
     /// As [`Member::begin`], where somebody moved the position.
     pub(super) fn moved(&mut self, partition: i32, position: i64, (low, high): (i64, i64)) {
-        let start = flow::start(Some(position), low, high);
+        let start = start_policy::start(Some(position), low, high);
         let reason = match start.reason {
             Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
             lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
