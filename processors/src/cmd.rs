@@ -6,11 +6,11 @@ pub mod healthcheck;
 pub mod rules;
 pub mod run;
 
+use broker::{ErrorClass, ServerError};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::{ErrorClass, ServerError};
 use crate::exit::{CONFIGURATION, DONE, TEMPORARY, TOLD, complain};
 use crate::setup::apply;
 use service::telemetry::TelemetryArgs;

@@ -1,6 +1,8 @@
 //! Settings, by subject. Each is a flag with an environment name; a component gets the values
 //! that it needs, never this whole.
 
+use broker::{BrokerArgs, RegistryArgs};
+use broker::{Brokers, ServerError};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -8,36 +10,19 @@ use std::time::Duration;
 
 use clap::Args;
 use schemas::{TopicName, TopicSpec};
-use service::properties::{Properties, Property};
 
 use crate::clickhouse::server::Server;
-use crate::error::ServerError;
 use crate::flow::block::Limits;
 use crate::flow::linger::Pace;
-use crate::kafka::Brokers;
 use crate::kafka::consumer::{Group, Protocol};
-use crate::registry::Registry;
 use crate::run::driver::Terms;
 
 /// The log.
 #[derive(Debug, Args)]
 pub struct KafkaArgs {
-    /// Brokers to ask first, host:port, comma-separated.
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
-    pub kafka_brokers: String,
-    /// A librdkafka property (TLS, SASL, tuning), repeatable
-    #[arg(long = "kafka", value_name = "KEY=VALUE", hide_env_values = true)]
-    kafka: Vec<Property>,
-    /// Such properties, comma-separated (a comma in a value is written `\,`); --kafka comes later
-    #[arg(
-        long = "kafka-properties",
-        env = "CLICKTRAIL_KAFKA_PROPERTIES",
-        value_name = "LIST",
-        hide_env_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    kafka_properties: Properties,
+    /// The brokers.
+    #[command(flatten)]
+    pub brokers: BrokerArgs,
     /// Topic of clicks; dead-letter topic and registry subject derive from it.
     #[arg(long, env = "CLICKTRAIL_TOPIC", default_value = "clicks.raw.v1")]
     pub topic: TopicName,
@@ -47,10 +32,9 @@ pub struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// As the Kafka room wants them.
+    /// The brokers.
     pub fn brokers(&self) -> Brokers {
-        let all = self.kafka_properties.0.iter().chain(&self.kafka);
-        Brokers { servers: self.kafka_brokers.clone(), properties: all.cloned().collect() }
+        self.brokers.brokers()
     }
 
     /// Every topic of ours, and what it should be.
@@ -60,29 +44,6 @@ impl KafkaArgs {
             (self.topic.dead_letters(), TopicSpec::dead_letters()),
             (self.links_topic.to_string(), TopicSpec::links()),
         ]
-    }
-}
-
-/// The schema registry.
-#[derive(Debug, Args)]
-pub struct RegistryArgs {
-    /// Base URL of a registry that speaks Confluent's API; user and password before an @.
-    #[arg(
-        long,
-        env = "SCHEMA_REGISTRY_URL",
-        default_value = "http://127.0.0.1:8081",
-        hide_env_values = true
-    )]
-    pub schema_registry_url: String,
-}
-
-impl RegistryArgs {
-    /// A client of it.
-    ///
-    /// # Errors
-    /// A URL that cannot be one.
-    pub fn registry(&self) -> Result<Registry, ServerError> {
-        Registry::new(&self.schema_registry_url)
     }
 }
 
@@ -150,7 +111,7 @@ impl std::fmt::Display for Servers {
         write!(
             f,
             "KAFKA_BROKERS={} SCHEMA_REGISTRY_URL={} CLICKHOUSE_URL={}",
-            self.kafka.kafka_brokers,
+            self.kafka.brokers.kafka_brokers,
             without_secrets(&self.registry.schema_registry_url),
             without_secrets(&self.clickhouse.clickhouse_url)
         )

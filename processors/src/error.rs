@@ -1,20 +1,10 @@
-//! What can go wrong, in three classes, each case with a code that never changes.
+//! Why a record cannot become a row: each cause with a code that never changes.
 //!
 //! The code is metric label, log field, dead-letter header and RUNBOOK heading.
 
+use broker::ErrorClass;
 use schemas::{Contract, DecodeError, FrameError, SchemaId};
 use thiserror::Error;
-
-/// What to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The same bytes may succeed later: wait and repeat, for ever; never a dead letter.
-    Retryable,
-    /// This record can never succeed: to the dead letters.
-    Record,
-    /// The process or its configuration is wrong: stop, commit nothing.
-    Fatal,
-}
 
 /// Why one record can never become a row.
 #[derive(Debug, Error)]
@@ -66,29 +56,5 @@ impl RecordError {
             Self::Decode(DecodeError::Contract(Contract::ClientIpLength(_))) => "client_ip_length",
             Self::OccurredAtOutOfBounds { .. } => "occurred_at_out_of_bounds",
         }
-    }
-}
-
-/// Why a server did not do what it was asked.
-#[derive(Debug, Error)]
-#[error("{code}: {message}")]
-pub struct ServerError {
-    /// [`ErrorClass::Retryable`] or [`ErrorClass::Fatal`].
-    pub class: ErrorClass,
-    /// Stable name.
-    pub code: &'static str,
-    /// The server's own words, and the way out where there is one.
-    pub message: String,
-}
-
-impl ServerError {
-    /// Waiting may mend it.
-    pub fn retryable(code: &'static str, message: impl ToString) -> Self {
-        Self { class: ErrorClass::Retryable, code, message: message.to_string() }
-    }
-
-    /// Waiting will not mend it.
-    pub fn fatal(code: &'static str, message: impl ToString) -> Self {
-        Self { class: ErrorClass::Fatal, code, message: message.to_string() }
     }
 }

@@ -1,6 +1,5 @@
 //! The life of records between the log and the table, without I/O and without a clock.
 
-pub mod backoff;
 pub mod block;
 pub mod linger;
 pub mod span;

@@ -13,7 +13,6 @@ pub mod flow;
 
 pub mod clickhouse;
 pub mod kafka;
-pub mod registry;
 
 pub mod audit;
 pub mod cmd;

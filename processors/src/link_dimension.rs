@@ -3,6 +3,7 @@
 //! Everything may happen twice: the newest version of a link is what a reader sees. Whatever goes
 //! wrong here stops no click.
 
+use broker::{Brokers, ErrorClass, Registry, ServerError};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -11,11 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
-use crate::error::{ErrorClass, ServerError};
-use crate::kafka::Brokers;
 use crate::kafka::link_reader::LinkLog;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
 use crate::run::retry::Retry;
 
 /// What the task works with.

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::flow::block::Limits;
+use service::number::gauge;
 
 /// A code of `error`, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,10 +105,10 @@ impl Metrics {
         registry.register("in_flight_batches", "Batches on their way", m.in_flight.clone());
         registry.register("in_flight_bytes", "Bytes of them", m.in_flight_bytes.clone());
         let bound = Gauge::<i64>::default();
-        bound.set(i64::try_from(limits.rows_max).unwrap_or(i64::MAX));
+        bound.set(gauge(limits.rows_max));
         registry.register("batch_rows_max", "Bound of batch_rows", bound);
         let bound = Gauge::<i64>::default();
-        bound.set(i64::try_from(limits.bytes_max).unwrap_or(i64::MAX));
+        bound.set(gauge(limits.bytes_max));
         registry.register("batch_bytes_max", "Bound of batch_bytes", bound);
         registry.register("insert_seconds", "Time to durable", m.insert_seconds.clone());
         let help = "Log time of the newest inserted row to its acknowledgement";
@@ -122,7 +123,7 @@ impl Metrics {
     pub fn lag(&self, lag: &BTreeMap<i32, u64>) {
         self.lag.clear();
         for (&partition, &records) in lag {
-            let records = i64::try_from(records).unwrap_or(i64::MAX);
+            let records = gauge(records);
             self.lag.get_or_create(&PartitionLabel { partition }).set(records);
         }
     }

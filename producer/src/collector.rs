@@ -38,6 +38,7 @@ use crate::outbox::durable_batch::{Batch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::redirect::request_facts;
 use crate::request_span;
+use service::number::gauge;
 
 /// Where clicks are sent to.
 pub const PATH: &str = "/v1/clicks";
@@ -126,7 +127,7 @@ struct Trace {
 impl Collector {
     /// A collector of these parts.
     pub fn new(parts: Parts) -> Self {
-        let bound = i64::try_from(OPEN_MAX).unwrap_or(i64::MAX);
+        let bound = gauge(OPEN_MAX);
         parts.metrics.collector_open_bound.set(bound);
         Self { parts, slots: Semaphore::new(OPEN_MAX) }
     }

@@ -6,19 +6,19 @@
 pub mod links;
 pub mod public;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use broker::{BrokerArgs, RegistryArgs, ServerError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::TopicName;
 
 use crate::client::day_keys::folder::parse_day;
 use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
+use crate::kafka::endpoint::Endpoint;
 use crate::outbox;
-use service::properties::{Properties, Property};
 use service::telemetry::TelemetryArgs;
 
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
@@ -53,34 +53,13 @@ pub enum Command {
 /// Broker, registry, and the outbox before them.
 #[derive(Debug, Args)]
 pub struct KafkaArgs {
-    /// Brokers to start from, host:port, comma-separated
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092", value_name = "LIST")]
-    pub kafka_brokers: String,
-    /// Schema registry, comma-separated when there are several
-    #[arg(
-        long,
-        env = "SCHEMA_REGISTRY_URL",
-        default_value = "http://127.0.0.1:8081",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub schema_registry_url: String,
+    #[command(flatten)]
+    brokers: BrokerArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// Topic of the log; dead-letter topic and registry subject derive from it
     #[arg(long, env = "CLICKTRAIL_TOPIC", default_value = "clicks.raw.v1")]
     pub topic: TopicName,
-    /// A librdkafka property (TLS, SASL, tuning), repeatable
-    #[arg(long = "kafka", value_name = "KEY=VALUE", hide_env_values = true)]
-    kafka: Vec<Property>,
-    /// Such properties, comma-separated (a comma in a value is written `\,`); --kafka comes later
-    #[arg(
-        long = "kafka-properties",
-        env = "CLICKTRAIL_KAFKA_PROPERTIES",
-        value_name = "LIST",
-        hide_env_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    kafka_properties: Properties,
     /// Folder on a local disk where clicks wait until the broker has them; each process needs one
     /// of its own (`serve` and `import` use folders in it)
     #[arg(
@@ -259,10 +238,16 @@ pub enum ImportFormat {
 }
 
 impl KafkaArgs {
-    /// librdkafka properties of the operator; a later one replaces an earlier one.
-    pub fn properties(&self) -> BTreeMap<String, String> {
-        let all = self.kafka_properties.0.iter().chain(&self.kafka);
-        all.map(|property| (property.key.clone(), property.value.clone())).collect()
+    /// Where `topic` is.
+    ///
+    /// # Errors
+    /// Fatal: the registry's setting is not a URL.
+    pub fn endpoint(&self, topic: &TopicName) -> Result<Endpoint, ServerError> {
+        Ok(Endpoint {
+            brokers: self.brokers.brokers(),
+            registry: self.registry.registry()?,
+            topic: topic.clone(),
+        })
     }
 
     /// How long servers may be away at the start.
@@ -296,25 +281,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_property_of_the_command_line_replaces_one_of_the_environment() {
-        let cli = Cli::try_parse_from([
-            "producer",
-            "import",
-            "--format",
-            "combined",
-            "--kafka-properties",
-            "a=1,b=2",
-            "--kafka",
-            "b=geheim",
-            "f",
-        ])
-        .unwrap();
-        let Command::Import(args) = cli.command else { panic!() };
-        let properties = args.kafka.properties();
-        assert_eq!((properties["a"].as_str(), properties["b"].as_str()), ("1", "geheim"));
-        assert!(!format!("{args:?}").contains("geheim"));
     }
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use broker::ServerError;
 use schemas::{NEWEST, datum};
 use service::shutdown;
 use tokio_util::sync::CancellationToken;
@@ -24,20 +25,18 @@ use crate::client::day_keys::KeyRing;
 use crate::client::policy;
 use crate::clock::now;
 use crate::cmd::read_links;
-use crate::config::{ImportArgs, ImportFormat, KafkaArgs};
+use crate::config::{ImportArgs, ImportFormat};
 use crate::delivery::Delivery;
 use crate::exit::{self, Exit, Failure};
 use crate::import::access_log_file::{LogFile, Read, STDIN};
 use crate::import::access_log_line::{Line, Malformed};
 use crate::import::event_id::ImportIds;
 use crate::import::progress_bar::Progress;
-use crate::kafka::click_producer::PublishError;
 use crate::links::link::Link;
 use crate::links::link_table::Links;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::outbox::Full;
 use crate::outbox::offer::{Loss, Offered};
-use crate::registry;
 
 /// Malformed lines that are shown; the others are only counted.
 const SHOWN_MAX: u64 = 20;
@@ -58,22 +57,22 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     let metrics = Metrics::default();
     // An import may wait, so nothing gives way.
     let delivery = Delivery::open(&args.kafka, ("import", Full::Newest), &metrics)?;
-    let KafkaArgs { schema_registry_url, topic, .. } = &args.kafka;
-    // Asked now, so that a wrong registry is told before anything is read.
-    let asked = registry::id(schema_registry_url, topic, NEWEST, args.kafka.start_wait());
+    let endpoint = args.kafka.endpoint(&args.kafka.topic).map_err(Failure::configuration)?;
+    // Asked now, so that a wrong registry is reported before anything is read.
+    let (subject, wait) = (endpoint.topic.subject(), args.kafka.start_wait());
+    let asked = endpoint.registry.lookup_within(&subject, NEWEST, wait);
     tokio::select! {
         found = asked => {
-            found.map_err(registry_failure)?;
+            found.map_err(server_failure)?;
         }
         () = stopped.cancelled() => return Ok(Exit::Unavailable),
     }
-    let wait = args.kafka.start_wait();
     let (mut delivery, topic) = blocking(move || {
         let topic = delivery.check_topic(wait);
         (delivery, topic)
     })
     .await?;
-    topic.map_err(topic_failure)?;
+    topic.map_err(server_failure)?;
     delivery.start()?;
     let places = (&*args.kafka.outbox, &args.store.links_db);
     let keys = args.privacy.keys(places, &metrics).map_err(Failure::configuration)?;
@@ -96,22 +95,8 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.map_err(Failure::invariant)
 }
 
-/// What the registry's answer means for the process.
-fn registry_failure(error: registry::RegistryError) -> Failure {
-    match error.is_retryable() {
-        true => Failure::unavailable(error),
-        false => Failure::configuration(error),
-    }
-}
-
-fn topic_failure(error: PublishError) -> Failure {
-    match error {
-        PublishError::NoBroker { .. } => Failure::unavailable(error),
-        PublishError::NoTopic(_)
-        | PublishError::Ours(_)
-        | PublishError::Property(_)
-        | PublishError::Client(_) => Failure::configuration(error),
-    }
+fn server_failure(error: ServerError) -> Failure {
+    if error.is_retryable() { Failure::unavailable(error) } else { Failure::configuration(error) }
 }
 
 /// What was counted so far.

@@ -10,10 +10,8 @@ pub mod links;
 
 pub mod click;
 
-pub mod bell;
 pub mod client;
 pub mod outbox;
-pub mod registry;
 
 pub mod collector;
 pub mod redirect;

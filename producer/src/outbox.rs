@@ -38,14 +38,16 @@ use crate::outbox::frame::Stored;
 use crate::outbox::reader::Reader;
 use crate::outbox::segment::Print;
 
-use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::metrics::Metrics;
 use crate::outbox::delivered_mark::Mark;
 use crate::outbox::dropped_segments::Dropped;
 use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
-use crate::outbox::queue::{Disk, Queue, Segment, Shared, lock, signed};
+use crate::outbox::queue::{Disk, Queue, Segment, Shared};
 use crate::outbox::writer::Writer;
+use service::lock::lock;
+use service::number::gauge;
+use service::wakeup::Wakeup;
 
 /// Between two tries of whoever may wait for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
@@ -148,7 +150,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Opens a folder, makes it where it is not there, and goes on where it stopped. New clicks are
-    /// written by `schema`; `bell` rings when there is something to read.
+    /// written by `schema`; `wakeup` is notified when there is something to read.
     ///
     /// # Errors
     /// [`OutboxError`].
@@ -157,7 +159,7 @@ impl Outbox {
         settings: Settings,
         schema: &str,
         metrics: &Metrics,
-        bell: Arc<Bell>,
+        wakeup: Arc<Wakeup>,
     ) -> Result<Self, OutboxError> {
         let disk_error = |cause| OutboxError::Disk { folder: folder.to_owned(), cause };
         std::fs::create_dir_all(folder).map_err(disk_error)?;
@@ -170,12 +172,12 @@ impl Outbox {
         let (mark, delivered) = Mark::open(folder).map_err(disk_error)?;
         let (disk, torn_bytes) = find(folder, delivered, settings.sync).map_err(disk_error)?;
         let recovered = Recovered { clicks: disk.waiting(), torn_bytes };
-        let used = disk.segments.iter().map(|segment| segment.bytes).sum();
-        metrics.queue_clicks_bound.set(signed(settings.queue_clicks));
-        metrics.queue_bytes_bound.set(signed(settings.queue_bytes));
-        metrics.outbox_bytes_bound.set(signed(settings.bytes));
-        metrics.outbox_clicks.set(signed(recovered.clicks));
-        metrics.outbox_bytes.set(signed(used));
+        let used: u64 = disk.segments.iter().map(|segment| segment.bytes).sum();
+        metrics.queue_clicks_bound.set(gauge(settings.queue_clicks));
+        metrics.queue_bytes_bound.set(gauge(settings.queue_bytes));
+        metrics.outbox_bytes_bound.set(gauge(settings.bytes));
+        metrics.outbox_clicks.set(gauge(recovered.clicks));
+        metrics.outbox_bytes.set(gauge(used));
         metrics.outbox_torn_bytes.inc_by(torn_bytes);
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
@@ -187,7 +189,7 @@ impl Outbox {
             disk: Mutex::new(disk),
             changed: std::sync::Condvar::new(),
             news: tokio::sync::Notify::new(),
-            bell,
+            wakeup,
             used: used.into(),
             failing: false.into(),
         });
@@ -240,7 +242,7 @@ impl Outbox {
         }
         let dropped = disk.dropped.forget(number).then(|| disk.dropped.clone());
         drop(disk);
-        self.shared.metrics.outbox_clicks.dec_by(signed(clicks));
+        self.shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         let mut mark = lock(&self.mark);
         if let Err(error) = mark.set(number) {
             tracing::warn!(%error, "the mark of delivery stays behind; clicks may be sent again");
@@ -256,7 +258,7 @@ impl Outbox {
                 tracing::warn!(%error, segment = segment.first, "delivered clicks stay on the disk");
             }
             self.shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
-            self.shared.metrics.outbox_bytes.dec_by(signed(segment.bytes));
+            self.shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
         }
     }
 
@@ -279,7 +281,7 @@ impl Outbox {
     }
 
     /// What is wrong with the disk, if anything.
-    pub fn trouble(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         let failing = self.shared.failing.load(Ordering::Relaxed);
         failing.then(|| format!("outbox {} cannot be written", self.shared.folder.display()))
     }

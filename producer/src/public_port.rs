@@ -28,10 +28,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use prometheus_client::metrics::gauge::Gauge;
+use service::accept::{self, Accepted};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +42,7 @@ use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
 use crate::public_port::write_timeout::Patient;
 use crate::redirect::Redirector;
-
-/// After an accept error (out of descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+use service::number::gauge;
 
 /// What the port allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +85,7 @@ pub async fn run<S: ClickSink>(
 ) -> io::Result<()> {
     let metrics = services.metrics.clone();
     let services = Arc::new(services);
-    metrics.connections_bound.set(i64::try_from(limits.connections_max).unwrap_or(i64::MAX));
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    metrics.connections_bound.set(gauge(limits.connections_max));
     let (mut threads, mut doors) = (JoinSet::new(), Vec::new());
     for _ in 0..limits.threads {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -96,23 +94,27 @@ pub async fn run<S: ClickSink>(
         threads.spawn_blocking(move || runtime.block_on(serve(arrivals, services, limits)));
         doors.push(door);
     }
-    for door in doors.iter().cycle() {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &slots, &metrics) => accepted,
-        };
-        match accepted {
-            Ok(arrival) => {
-                door.send(arrival)
-                    .map_err(|_| io::Error::other("a thread of the port has ended"))?;
-            }
+    let mut next = doors.iter().cycle();
+    let accepting = accept::run(listener, "public", limits.connections_max, shutdown, |accepted| {
+        let Accepted { stream, peer, slot } = accepted;
+        // An answer is one small packet; nothing follows that it could wait for.
+        let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
+        let stream = match stream {
+            Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tracing::debug!(%error, "a connection broke");
+                return Ok(());
             }
+        };
+        let arrival = Arrival { stream, peer: peer.ip(), open: Open::new(slot, &metrics) };
+        let sent = next.next().map(|door| door.send(arrival));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(io::Error::other("a thread of the port has ended")),
         }
-    }
-    drop((listener, doors));
+    });
+    accepting.await?;
+    drop(doors);
     while threads.join_next().await.is_some() {}
     Ok(())
 }
@@ -122,18 +124,6 @@ struct Arrival {
     stream: std::net::TcpStream,
     peer: IpAddr,
     open: Open,
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    metrics: &Metrics,
-) -> io::Result<Arrival> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    // An answer is one small packet; nothing follows that it could wait for.
-    stream.set_nodelay(true)?;
-    Ok(Arrival { stream: stream.into_std()?, peer: peer.ip(), open: Open::new(slot, metrics) })
 }
 
 /// One thread: serves what arrives until nothing will, then lets requests in flight end.

@@ -34,6 +34,7 @@ use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
 use crate::redirect::request_facts::{Facts, TRACEPARENT};
 use crate::request_span::{self, Sampling};
 use crate::route::{Route, route};
+use service::number::gauge;
 
 /// Nobody may keep the answer: a click that a cache answers is never seen.
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
@@ -82,7 +83,7 @@ impl<S: ClickSink> Redirector<S> {
     /// Answers by these links from now on; requests in flight keep the old ones.
     pub fn set_links(&self, links: impl Into<Arc<Links>>) {
         let links = links.into();
-        self.metrics.links_in_memory.set(i64::try_from(links.count()).unwrap_or(i64::MAX));
+        self.metrics.links_in_memory.set(gauge(links.count()));
         self.links.store(links);
     }
 

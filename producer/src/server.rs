@@ -32,6 +32,7 @@ use crate::outbox::Outbox;
 use crate::public_port::{self, Services};
 use crate::redirect::Redirector;
 use crate::request_span::Sampling;
+use service::number::gauge;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -56,12 +57,12 @@ impl Progress {
         self.0.store(stage as u8, Ordering::Relaxed);
     }
 
-    fn health(&self, links: Health, trouble: Vec<String>) -> Health {
+    fn health(&self, links: Health, problem: Vec<String>) -> Health {
         const SERVING: u8 = Stage::Serving as u8;
         const STARTING: u8 = Stage::Starting as u8;
         match self.0.load(Ordering::Relaxed) {
             // Redirects go on without broker and disk, so the service stays ready.
-            SERVING => links.with(trouble),
+            SERVING => links.with(problem),
             STARTING => Health::NotReady("starting".to_owned()),
             _ => Health::NotReady("stopping".to_owned()),
         }
@@ -85,8 +86,8 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let shutdown = CancellationToken::new();
     let mut admin_port = JoinSet::new();
     let probe = {
-        let (progress, trouble, links) = (progress.clone(), delivery.troubles(), links.health());
-        move || progress.health(links(), trouble.now())
+        let (progress, problem, links) = (progress.clone(), delivery.problems(), links.health());
+        move || progress.health(links(), problem.now())
     };
     admin_port.spawn(admin::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
 
@@ -216,7 +217,7 @@ async fn reload_links(file: Option<&Path>, links: &Arc<Links>, metrics: &Metrics
         Ok(Ok(())) => {
             let links = links.count();
             tracing::info!(links, "links read again");
-            metrics.links_in_memory.set(i64::try_from(links).unwrap_or(i64::MAX));
+            metrics.links_in_memory.set(gauge(links));
             "ok"
         }
         Ok(Err(Failure { cause, .. })) => {

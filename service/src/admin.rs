@@ -3,28 +3,21 @@
 //! Generic over what is served: it gets a metric registry and a probe, and knows
 //! nothing else of the service. Never bind it where visitors can reach it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE};
-use hyper::service::service_fn;
+use hyper::header::ALLOW;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::http_server::{self, reply};
 
 /// Scrapers and probes are few; more connections than this wait.
 const CONNECTIONS_MAX: usize = 32;
-const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// After an accept error (out of descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -77,48 +70,8 @@ pub async fn run<P>(
     P: Fn() -> Health + Send + Sync + 'static,
 {
     let probe = Arc::new(probe);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let (stream, slot) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "admin port cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (registry, probe) = (Arc::clone(&registry), Arc::clone(&probe));
-        let service = service_fn(move |request| {
-            let response = answer(&request, &registry, &*probe);
-            std::future::ready(Ok::<_, Infallible>(response))
-        });
-        connections.spawn(async move {
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_READ_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "admin connection ended");
-            }
-            drop(slot);
-        });
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let answer = move |request| std::future::ready(answer(&request, &registry, &*probe));
+    http_server::run(listener, "admin", CONNECTIONS_MAX, shutdown, answer).await;
 }
 
 fn answer(
@@ -148,18 +101,11 @@ fn answer(
     }
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let content_type = hyper::header::HeaderValue::from_static(content_type);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinSet;
 
     async fn ask(health: Health, head: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

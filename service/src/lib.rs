@@ -1,12 +1,16 @@
-//! What every service of Clicktrail is apart from its work: it can be told what to do and when to
-//! stop, and tells how it fares.
+//! What both services have in common besides their work.
 //!
-//! Settings check, signals, logs and spans, the admin port and who asks it. It knows nothing of clicks, Kafka or
-//! ClickHouse.
+//! Checked settings, signals, logs and spans, the admin port and its health check, accepting
+//! connections, worker threads. It knows nothing of clicks, Kafka or ClickHouse.
 
+pub mod accept;
 pub mod admin;
 pub mod healthcheck;
-pub mod properties;
+pub mod http_server;
+pub mod lock;
+pub mod number;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod wakeup;
+pub mod worker;

@@ -95,7 +95,7 @@ pub fn run(seed: u64) -> Outcome {
         .start_paused(true)
         .build()
         .expect("a runtime can be made");
-    processors::run::retry::seed(seed);
+    fastrand::seed(seed);
     let outcome = runtime.block_on(live(seed));
     // Whatever still waits is of no interest.
     runtime.shutdown_background();

@@ -5,8 +5,9 @@
 //! view shows beyond the log is for the whole audit to say.
 #![expect(clippy::disallowed_methods, reason = "its window ends now")]
 
+use broker::{ErrorClass, ServerError};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -25,10 +26,11 @@ use crate::audit::full::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
-use crate::error::{ErrorClass, ServerError};
 use crate::exit::say;
 use crate::kafka::log_reader::LogReader;
 use crate::metrics::audit::AuditMetrics;
+use service::lock::lock;
+use service::number::gauge;
 
 /// What `audit --follow` needs to know beyond the audit itself.
 #[derive(Debug, Args)]
@@ -125,7 +127,7 @@ pub(crate) async fn follow(
 }
 
 fn set(health: &Mutex<Health>, change: impl FnOnce(&Health) -> Health) {
-    let mut health = health.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut health = lock(health);
     *health = change(&health);
 }
 
@@ -239,7 +241,7 @@ async fn serve_admin(
         ServerError::fatal("admin_listen", text)
     })?;
     let health = Arc::clone(health);
-    let probe = move || health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let probe = move || lock(&health).clone();
     let mut admin = JoinSet::new();
     admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));
     Ok(admin)
@@ -250,7 +252,7 @@ fn since_1970() -> Duration {
 }
 
 fn ms(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    gauge(time.as_millis())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From records of the log to events, by the schemas that the registry knows.
 
+use broker::{Registry, ServerError};
 use std::collections::HashMap;
 
 use schemas::{RawClick, SchemaId, unframe};
@@ -9,9 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::entry::Place;
 use crate::decode::decode;
 use crate::decode::schema_cache::Known;
-use crate::error::ServerError;
 use crate::kafka::log_reader::{LogReader, Logged};
-use crate::registry::Registry;
 
 /// Ids that are remembered at once. A log has a few; one of garbage has any number.
 const KNOWN_MAX: usize = 10_000;

@@ -4,6 +4,7 @@
 //! chooses the order by how they are written down. Whatever is pushed, no more memory
 //! is held than was granted; the file goes when its owner goes, however that ends.
 
+use broker::ServerError;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
@@ -11,8 +12,6 @@ use std::io::{Error, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-
-use crate::error::ServerError;
 
 /// The least that is read of a run at once.
 const PIECE_MIN: usize = 4 << 10;

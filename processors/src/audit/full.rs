@@ -1,5 +1,6 @@
 //! Reads log, table and dead letters into sorted books, and compares them.
 
+use broker::ServerError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -13,7 +14,6 @@ use crate::audit::entry::{Entry, Partition, Place, Report};
 use crate::audit::external_sort::{Sorted, Sorter};
 use crate::clickhouse::audit_queries;
 use crate::config::Servers;
-use crate::error::ServerError;
 use crate::kafka::log_reader;
 use crate::kafka::log_reader::LogReader;
 

@@ -1,5 +1,6 @@
 //! Which events the view `clicks` shows.
 
+use broker::ServerError;
 use std::time::Duration;
 
 use clickhouse::Row;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 
 use crate::audit::entry::{Entry, Id, Place, hex};
 use crate::clickhouse::server::{Server, server_error};
-use crate::error::ServerError;
+use service::number::gauge;
 
 /// For a look-up of a few thousand events.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ struct Shown {
 impl Shown {
     fn entry(&self) -> Entry {
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
-        let offset = i64::try_from(self.kafka_offset).unwrap_or(i64::MAX);
+        let offset = gauge(self.kafka_offset);
         Entry { id: self.event_id, place: Place { partition, offset } }
     }
 }

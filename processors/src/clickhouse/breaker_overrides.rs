@@ -1,10 +1,10 @@
 //! The operator's leaves for bad records, kept beside the tables that they protect.
 
+use broker::ServerError;
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 use crate::clickhouse::server::{Server, server_error};
-use crate::error::ServerError;
 
 /// Leave to dead-letter the bad records of a range of offsets, whatever the breaker says.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! Asks the server for what the preflight judges.
 
+use broker::ServerError;
 use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, Table, server_error};
-use crate::error::ServerError;
 use crate::setup::preflight::TableFacts;
 
 #[derive(Default, Row, Deserialize)]

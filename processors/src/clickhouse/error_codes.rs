@@ -1,6 +1,6 @@
 //! ClickHouse's error codes, as far as they decide what to do. Pure.
 
-use crate::error::ServerError;
+use broker::ServerError;
 
 /// What the codes that we know ask for. A code that is not listed is waited out: waiting loses
 /// nothing and shows in the metrics; giving up would.
@@ -52,7 +52,7 @@ fn code(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorClass;
+    use broker::ErrorClass;
 
     #[test]
     fn each_kind_of_refusal_is_told_apart() {

@@ -1,11 +1,11 @@
 //! The dimension of links: rows by id, of which the newest version counts.
 
+use broker::ServerError;
 use clickhouse::Row;
 use schemas::RawLink;
 use serde::Serialize;
 
 use crate::clickhouse::server::{PINNED, Server, server_error};
-use crate::error::ServerError;
 
 /// The last moment that the column can hold, 2299-12-31 (microseconds).
 const LATEST: i64 = 10_413_705_600_000_000;

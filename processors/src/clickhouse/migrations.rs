@@ -3,13 +3,13 @@
 //! Statements are safe to run twice, so that two at once or one that died
 //! half-way do no harm; the log of what was applied is itself a table.
 
+use broker::ServerError;
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clickhouse::cluster::statements;
 use crate::clickhouse::server::{Server, server_error};
-use crate::error::ServerError;
 
 /// One file of `migrations/`.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@
 //! An `Ok` of [`Table::insert`] means that the rows are durable: the settings that
 //! could weaken it are pinned on every insert. It decides no retries.
 
+use broker::ServerError;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use crate::encode::encoded_rows::Rows;
 
 use crate::clickhouse::{error_codes, query_id};
 use crate::encode::columns;
-use crate::error::ServerError;
 use crate::flow::span::Spans;
 use crate::run::pipeline::Tables;
 

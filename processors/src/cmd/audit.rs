@@ -2,6 +2,7 @@
 //! for its newest stretch, again and again.
 #![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
 
+use broker::ServerError;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,6 @@ use crate::audit::continuous::FollowArgs;
 use crate::audit::full;
 use crate::audit::full::Scratch;
 use crate::config::Servers;
-use crate::error::ServerError;
 use crate::exit::{DIFFERS, DONE, say};
 
 /// What `audit` needs to know.

@@ -1,10 +1,10 @@
 //! `processors breaker`: the operator's leave for bad records that are in the log already.
 
+use broker::ServerError;
 use clap::{Args, Subcommand};
 
 use crate::clickhouse::breaker_overrides::{Pass, give, passes};
 use crate::config::Servers;
-use crate::error::ServerError;
 use crate::exit::{DONE, say};
 
 /// What `breaker` needs to know.

@@ -1,12 +1,12 @@
 //! `processors rules`: the tables of the rules folder.
 
+use broker::ServerError;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
 
 use crate::config::RulesArgs;
 use crate::enrich::rule_set::{Rules, Table, checksum};
-use crate::error::ServerError;
 use crate::exit::{DIFFERS, DONE, say};
 use crate::rules::fetch;
 use crate::rules::packages::SOURCES;

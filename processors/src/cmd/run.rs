@@ -1,5 +1,6 @@
 //! `processors run`: puts the parts together and runs the loop until told to stop.
 
+use broker::ServerError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::clickhouse::server::{Server, Table};
 use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decode::schema_cache::Decoders;
-use crate::error::ServerError;
 use crate::exit::say;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letter_writer::DeadLetters;

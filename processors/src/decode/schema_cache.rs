@@ -4,14 +4,15 @@
 //! says "no such id" is asked for ten seconds more, then believed for minutes.
 #![expect(clippy::disallowed_methods, reason = "remembers a refusal for a time")]
 
+use broker::{Registry, ServerError};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use schemas::{Decoder, SchemaId};
 
-use crate::error::{RecordError, ServerError};
-use crate::registry::Registry;
+use crate::error::RecordError;
+use service::lock::lock;
 
 const ASK_FOR: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -82,19 +83,19 @@ impl Decoders {
             Known::Decoder(_) | Known::Unusable(_) => None,
             Known::Unknown => Some(Instant::now() + BELIEVE_FOR),
         };
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.known);
         all.insert(id, (known.clone(), until));
         Ok(known)
     }
 
     /// Takes a schema for known without asking anyone.
     pub fn learn(&self, id: SchemaId, schema: &str) {
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.known);
         all.insert(id, (known(schema), None));
     }
 
     fn remembered(&self, id: SchemaId) -> Option<Known> {
-        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.known);
         let (known, until) = all.get(&id)?;
         until.is_none_or(|until| Instant::now() < until).then(|| known.clone())
     }

@@ -4,8 +4,9 @@
 //! issued only while the epoch lasts (invariant 11): the gate is held by whoever
 //! commits and by the rebalance, so that one waits for the other.
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -18,12 +19,12 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::error::ServerError;
 use crate::flow::block::{Block, Header, Limits};
 use crate::flow::start_policy;
 use crate::flow::start_policy::Reason;
-use crate::kafka::{Brokers, Quiet, server_error};
+use crate::kafka::CLIENT_ID;
 use crate::run::source::{Log, Notice, Positions};
+use service::lock::lock;
 
 /// Bounds a question during a rebalance; several together stay below the session timeout.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,10 +100,6 @@ struct State {
     failed: Option<ServerError>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Consumer {
     /// Joins `group` and subscribes to `topic`.
     ///
@@ -122,7 +119,7 @@ impl Consumer {
             Protocol::Consumer => ("group.protocol", "consumer"),
         });
         ours.extend(group.instance.as_deref().map(|instance| ("group.instance.id", instance)));
-        let config = brokers.client_with(FETCH_AHEAD, &ours);
+        let config = brokers.config(CLIENT_ID, FETCH_AHEAD, &ours)?;
         let inner: StreamConsumer<Ownership> = config
             .create_with_context(Ownership::default())
             .map_err(|error| server_error(&error))?;
@@ -334,11 +331,11 @@ async fn blocking<T: Send + 'static>(
 
 impl ClientContext for Ownership {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Quiet.log(level, facility, message);
+        QuietContext.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Quiet.error(error, reason);
+        QuietContext.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

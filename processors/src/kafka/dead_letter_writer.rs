@@ -1,17 +1,17 @@
 //! Writes to the dead-letter topic; `Ok` means that the broker has acknowledged.
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
-use crate::error::ServerError;
 use crate::flow::block::Record;
-use crate::kafka::{Brokers, Quiet, server_error};
+use crate::kafka::CLIENT_ID;
 use crate::run::pipeline::Letters;
 
 /// The dead-letter topic of one log.
 pub struct DeadLetters {
-    producer: FutureProducer<Quiet>,
+    producer: FutureProducer<QuietContext>,
     topic: String,
 }
 
@@ -27,14 +27,19 @@ impl DeadLetters {
     /// # Errors
     /// Fatal for a property that cannot be.
     pub fn open(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
-        let config = brokers.client(&[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("message.timeout.ms", "30000"),
-            // What the source topic let in must be able to leave.
-            ("message.max.bytes", "1114124"),
-        ]);
-        let producer = config.create_with_context(Quiet).map_err(|error| server_error(&error))?;
+        let config = brokers.config(
+            CLIENT_ID,
+            &[],
+            &[
+                ("enable.idempotence", "true"),
+                ("acks", "all"),
+                ("message.timeout.ms", "30000"),
+                // What the source topic let in must be able to leave.
+                ("message.max.bytes", "1114124"),
+            ],
+        )?;
+        let producer =
+            config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         Ok(Self { producer, topic: topic.to_owned() })
     }
 }

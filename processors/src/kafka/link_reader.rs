@@ -1,13 +1,12 @@
 //! The topic of links, read by a group of its own: each partition by one member.
 
+use crate::kafka::CLIENT_ID;
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-
-use crate::error::ServerError;
-use crate::kafka::{Brokers, Quiet, server_error};
 
 /// Records handed over at once.
 const BATCH: usize = 10_000;
@@ -16,7 +15,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// A member of the group.
 pub struct LinkLog {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<QuietContext>,
 }
 
 impl std::fmt::Debug for LinkLog {
@@ -31,15 +30,19 @@ impl LinkLog {
     /// # Errors
     /// A property that cannot be.
     pub fn join(brokers: &Brokers, group: &str, topic: &str) -> Result<Self, ServerError> {
-        let config = brokers.client(&[
-            ("group.id", group),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("auto.offset.reset", "earliest"),
-            ("queued.max.messages.kbytes", "8192"),
-        ]);
-        let consumer: BaseConsumer<Quiet> =
-            config.create_with_context(Quiet).map_err(|error| server_error(&error))?;
+        let config = brokers.config(
+            CLIENT_ID,
+            &[],
+            &[
+                ("group.id", group),
+                ("enable.auto.commit", "false"),
+                ("enable.auto.offset.store", "false"),
+                ("auto.offset.reset", "earliest"),
+                ("queued.max.messages.kbytes", "8192"),
+            ],
+        )?;
+        let consumer: BaseConsumer<QuietContext> =
+            config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
         Ok(Self { consumer })
     }

@@ -2,6 +2,8 @@
 //!
 //! It commits nothing and joins nothing: whoever reads with it moves nobody.
 
+use crate::kafka::CLIENT_ID;
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,9 +11,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
-
-use crate::error::ServerError;
-use crate::kafka::{Brokers, Quiet, server_error};
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
@@ -79,7 +78,7 @@ impl<'a> Logged<'a> {
 
 /// One topic, as long as it was when opened.
 pub struct LogReader {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<QuietContext>,
     bounds: BTreeMap<i32, Bounds>,
     open: BTreeMap<i32, i64>,
     silence: Duration,
@@ -144,7 +143,7 @@ impl LogReader {
         brokers: &Brokers,
         topic: &str,
         narrow: impl FnOnce(
-            &BaseConsumer<Quiet>,
+            &BaseConsumer<QuietContext>,
             BTreeMap<i32, Bounds>,
         ) -> Result<BTreeMap<i32, Bounds>, ServerError>,
     ) -> Result<Self, ServerError> {
@@ -204,23 +203,27 @@ impl LogReader {
     }
 }
 
-fn consumer(brokers: &Brokers) -> Result<BaseConsumer<Quiet>, ServerError> {
-    let mut config = brokers.client(&[
-        ("group.id", "clicktrail-log-reader"),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("enable.partition.eof", "true"),
-        ("auto.offset.reset", "earliest"),
-        ("isolation.level", "read_committed"),
-    ]);
+fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError> {
+    let mut config = brokers.config(
+        CLIENT_ID,
+        &[],
+        &[
+            ("group.id", "clicktrail-log-reader"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            ("auto.offset.reset", "earliest"),
+            ("isolation.level", "read_committed"),
+        ],
+    )?;
     for (name, value) in FETCH_AHEAD {
         config.set(name, value);
     }
-    config.create_with_context(Quiet).map_err(|error| server_error(&error))
+    config.create_with_context(QuietContext).map_err(|error| server_error(&error))
 }
 
 fn ask_bounds(
-    consumer: &BaseConsumer<Quiet>,
+    consumer: &BaseConsumer<QuietContext>,
     topic: &str,
 ) -> Result<BTreeMap<i32, Bounds>, ServerError> {
     let metadata =

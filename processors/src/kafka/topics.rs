@@ -1,5 +1,7 @@
 //! Makes the topics as their descriptions say, and says what it changed.
 
+use crate::kafka::CLIENT_ID;
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,14 +12,11 @@ use rdkafka::admin::{
 use rdkafka::error::RDKafkaErrorCode;
 use schemas::TopicSpec;
 
-use crate::error::ServerError;
-use crate::kafka::{Brokers, Quiet, server_error};
-
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The topics of one cluster.
 pub struct Topics {
-    admin: AdminClient<Quiet>,
+    admin: AdminClient<QuietContext>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -32,7 +31,7 @@ impl Topics {
     /// # Errors
     /// Fatal for a property that cannot be.
     pub fn open(brokers: &Brokers) -> Result<Self, ServerError> {
-        let client = brokers.client(&[]).create_with_context(Quiet);
+        let client = brokers.config(CLIENT_ID, &[], &[])?.create_with_context(QuietContext);
         let admin = client.map_err(|error| server_error(&error))?;
         Ok(Self { admin })
     }

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 
 use crate::audit::window::Window;
 use crate::metrics::CodeLabel;
+use service::number::gauge;
 
 /// Handles; a clone counts in the same place. The findings are those of the last complete run.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +47,7 @@ impl AuditMetrics {
 
     /// A run came to its end, which was `now_seconds` after 1970.
     pub fn complete(&self, found: &Window, run_seconds: f64, now_seconds: f64) {
-        let set = |gauge: &Gauge, value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let set = |metric: &Gauge, value| metric.set(gauge(value));
         set(&self.missing, found.missing);
         set(&self.duplicates, found.duplicates);
         set(&self.unburied, found.unburied);

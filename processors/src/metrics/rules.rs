@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::enrich::rule_set::Table;
+use service::lock::lock;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TableLabel {
@@ -53,7 +54,7 @@ impl RuleMetrics {
         let label = label(table);
         self.file_good.get_or_create(&label).set(1);
         let table_label = label.table;
-        let mut versions = self.versions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut versions = lock(&self.versions);
         let old = std::mem::replace(&mut versions[table as usize], version.clone());
         self.since.remove(&VersionLabel { table: table_label, version: old });
         self.since.get_or_create(&VersionLabel { table: table_label, version }).set(now_seconds);

@@ -1,10 +1,10 @@
 //! Gets the tables through the package clients, with the user's own settings of them.
 
+use broker::ServerError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::enrich::rule_set::checksum;
-use crate::error::ServerError;
 use crate::exit::say;
 use crate::rules::packages::{Client, SOURCES, Source};
 

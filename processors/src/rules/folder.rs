@@ -6,7 +6,7 @@
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::enrich::rule_set::{Rules, Table};
 use crate::metrics::rules::RuleMetrics;
+use service::lock::lock;
+use service::number::gauge;
 
 /// How often the folder is looked at. A file is read once it has been the same for one such time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -80,7 +82,7 @@ impl Shelf {
 
     /// What is not as the folder says, a line each.
     pub fn wrong(&self) -> Vec<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         known
             .iter()
             .filter(|known| !known.wrong.is_empty())
@@ -110,7 +112,7 @@ impl Shelf {
         let found = std::fs::metadata(&path).ok().filter(Metadata::is_file);
         let found = found.as_ref().map(Stamp::of);
         let before = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.known);
             let known = &mut known[table as usize];
             let before = known.clone();
             known.seen = found;
@@ -178,7 +180,7 @@ impl Shelf {
     }
 
     fn note(&self, table: Table, change: impl FnOnce(&mut Known)) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         change(&mut known[table as usize]);
     }
 }
@@ -205,7 +207,7 @@ fn read(path: &Path, stamp: Stamp) -> Result<Vec<u8>, String> {
 
 fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    gauge(since.as_secs())
 }
 
 #[cfg(test)]

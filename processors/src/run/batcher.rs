@@ -1,6 +1,7 @@
 //! What was read and is not on its way yet: a block that grows, blocks that are being encoded, and
 //! the batch that they join in the order of the log. A block of newer rules closes the batch.
 
+use broker::ServerError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::error::ServerError;
 use crate::flow::block::{Block, Limits};
 use crate::flow::linger::Pace;
 use crate::run::batch::{Batch, Encoded};

@@ -4,6 +4,7 @@
 //! start, reading waits, and goes on with paused partitions before the group could miss us. All
 //! `select!` is here.
 
+use broker::{ErrorClass, MEMBER_FENCED, POSITION_LOST, ServerError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{ErrorClass, ServerError};
 use crate::flow::linger::Pace;
 use crate::flow::start_policy::{Reason, Start};
 use crate::flow::tracker::{Action, BatchId, Input, Tracker};
@@ -20,7 +20,8 @@ use crate::metrics::Metrics;
 use crate::run::batch::Batch;
 use crate::run::batcher::Gather;
 use crate::run::pipeline::{Letters, Pipeline, Tables};
-use crate::run::source::{Log, MEMBER_FENCED, Notice, POSITION_LOST, Positions};
+use crate::run::source::{Log, Notice, Positions};
+use service::number::gauge;
 
 /// What the loop may use, and how long it waits.
 #[derive(Debug, Clone, Copy)]
@@ -387,7 +388,7 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
             }
         }
         let assigned = self.trackers.values().filter(|tracker| tracker.epoch().is_some()).count();
-        self.metrics.assigned.set(i64::try_from(assigned).unwrap_or(i64::MAX));
+        self.metrics.assigned.set(gauge(assigned));
         Ok(())
     }
 
@@ -406,8 +407,8 @@ impl<G: Log, T: Tables, L: Letters> Driver<G, T, L> {
     }
 
     fn gauge(&self) {
-        let set = |gauge: &prometheus_client::metrics::gauge::Gauge, value: usize| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let set = |metric: &prometheus_client::metrics::gauge::Gauge, value: usize| {
+            metric.set(gauge(value));
         };
         set(&self.metrics.gathered, self.gather.records());
         set(&self.metrics.gathered_bytes, self.gather.bytes());

@@ -5,11 +5,12 @@
 //! acknowledged in the dead-letter topic, and its offset may be committed.
 #![expect(clippy::disallowed_methods, reason = "stamps dead letters, measures freshness")]
 
+use broker::ServerError;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::try_join_all;
@@ -27,7 +28,7 @@ use crate::encode::encoded_rows::{Room, Rows};
 use crate::encode::row::{ClickRow, Place};
 use crate::enrich::Enricher;
 use crate::enrich::rule_set::Rules;
-use crate::error::{RecordError, ServerError};
+use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::storm_breaker::{Breaker, Held, Verdict};
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ use crate::rules::folder::Current;
 use crate::run::batch::{Bad, Batch, Encoded, stretch};
 use crate::run::retry::until_done;
 use crate::run::trace::{link, traceparent};
+use service::lock::lock;
+use service::number::gauge;
 
 /// How often a held batch looks whether it can be decided.
 const DECIDE_EVERY: Duration = Duration::from_millis(100);
@@ -360,11 +363,7 @@ fn storm(topic: &str, left: &[(Record<'_>, &RecordError)]) -> ServerError {
     )
 }
 
-fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    gauge(since.as_millis())
 }

@@ -1,13 +1,10 @@
 //! Asks a server again until it does what it was asked, or waiting cannot help.
 
-use std::cell::Cell;
-use std::hash::{BuildHasher as _, RandomState};
+use broker::{Backoff, ErrorClass, ServerError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{ErrorClass, ServerError};
-use crate::flow::backoff::Backoff;
 use crate::metrics::Metrics;
 
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -44,7 +41,7 @@ impl<'m> Retry<'m> {
             tracing::warn!(stage, code = error.code, tries, %error, "waiting, and trying again");
         }
         self.tries = tries.saturating_add(1);
-        tokio::time::sleep(Backoff::SERVERS.delay(tries, random())).await;
+        tokio::time::sleep(Backoff::SERVERS.random_delay(tries)).await;
         Ok(())
     }
 
@@ -55,24 +52,6 @@ impl<'m> Retry<'m> {
             tracing::info!(stage = self.stage, tries = self.tries, seconds, "recovered");
         }
     }
-}
-
-thread_local! {
-    static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(()));
-}
-
-/// Makes the jitter of this thread's waits repeatable: for simulations.
-pub fn seed(seed: u64) {
-    STATE.set(seed);
-}
-
-/// The next number of this thread's sequence (SplitMix64).
-fn random() -> u64 {
-    let state = STATE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-    STATE.set(state);
-    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// Evaluates `$attempt` (a future of a `Result<_, ServerError>`) until it is `Ok`, and returns

@@ -1,10 +1,10 @@
 //! The log as a member of the group sees it: what the driver asks of it, whoever answers.
 
+use broker::ServerError;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::error::ServerError;
 use crate::flow::block::{Block, Limits};
 use crate::flow::start_policy::Start;
 
@@ -37,14 +37,6 @@ pub enum Notice {
         partition: i32,
     },
 }
-
-/// Code of what [`Log::fill`] says when a position lies outside the log: retention has overtaken
-/// it, or the topic was made anew. [`Log::realign`] mends it.
-pub const POSITION_LOST: &str = "log_position_lost";
-
-/// Code of what [`Log::fill`] says when the group has taken the member's name from it: this process
-/// can read no more, another one can.
-pub const MEMBER_FENCED: &str = "kafka_member_fenced";
 
 /// The log, as a member of the group sees it.
 pub trait Log: Send + Sync + 'static {

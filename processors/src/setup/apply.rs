@@ -1,6 +1,7 @@
 //! `processors setup`: topics, schemas, tables. Says what it changes; safe to run twice.
 #![expect(clippy::disallowed_methods, reason = "waits for servers that are still starting")]
 
+use broker::{Brokers, ErrorClass, Registry, ServerError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,12 +10,9 @@ use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, u
 use crate::clickhouse::cluster;
 use crate::clickhouse::migrations::migrate;
 use crate::config::{KafkaArgs, Servers};
-use crate::error::{ErrorClass, ServerError};
 use crate::exit::{DIFFERS, DONE, say};
-use crate::kafka::Brokers;
 use crate::kafka::log_reader::LogReader;
 use crate::kafka::topics::Topics;
-use crate::registry::Registry;
 use crate::setup::gather_facts::drift;
 
 /// What `setup` needs to know.

@@ -1,11 +1,11 @@
 //! Asks the servers for what the preflight judges. Changes nothing.
 
+use broker::ServerError;
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
 use crate::clickhouse::server::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
 use crate::clickhouse::{describe_tables, migrations};
 use crate::config::Servers;
-use crate::error::ServerError;
 use crate::kafka::topics::Topics;
 use crate::setup::preflight::{self, Finding, TopicFacts};
 

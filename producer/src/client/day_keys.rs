@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use crate::client::visitor_id::{self, Day, DayKey, Keyed};
 use crate::clock::now;
 use crate::metrics::Metrics;
+use service::number::gauge;
 
 /// Between two looks at the store: so long after a key was forgotten it may still be used.
 const LOOK: Duration = Duration::from_secs(60);
@@ -78,7 +79,7 @@ impl KeyRing {
             keys.extend(found.iter().cloned());
         });
         let known = days.into_iter().filter(|day| self.key(*day).is_some()).count();
-        self.metrics.visitor_keys.set(i64::try_from(known).unwrap_or(i64::MAX));
+        self.metrics.visitor_keys.set(gauge(known));
     }
 
     /// The key of any day. Waits for the store when it is not in memory.

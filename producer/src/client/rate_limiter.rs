@@ -5,9 +5,10 @@
 //! visitor's side.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::click::ClientIp;
+use service::lock::lock;
 
 const PLACES: usize = 1 << 16;
 const MINUTE_US: i64 = 60_000_000;
@@ -40,7 +41,7 @@ impl Limiter {
     /// Whether a client may do it now (microseconds since 1970). Refused tries cost nothing.
     pub fn admit(&self, client: &ClientIp, now: i64) -> bool {
         let owner = self.seed.hash_one(client.household());
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.places);
         let at = usize::try_from(owner % PLACES as u64).unwrap_or(0);
         let Some(place) = places.get_mut(at) else { return true };
         if place.owner != owner {

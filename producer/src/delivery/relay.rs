@@ -7,14 +7,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use schemas::{SchemaId, frame};
+use service::worker::{Problem, Worker};
 use tokio_util::sync::CancellationToken;
 
-use crate::bell::Bell;
 use crate::clock::now_ms;
 use crate::delivery::cpu_pressure::Cores;
 use crate::delivery::in_flight::{End, Passed, Window};
@@ -25,6 +24,8 @@ use crate::outbox::Outbox;
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::outbox::reader::{Found, Reader};
 use crate::outbox::segment::Print;
+use service::number::gauge;
+use service::wakeup::Wakeup;
 
 /// Most clicks on their way at once.
 const CLICKS_MAX: usize = 20_000;
@@ -47,7 +48,7 @@ pub trait Client {
     /// It was not taken.
     fn send(&self, number: u64, record: &[u8], trace: TraceHeaders<'_>) -> Result<(), Fault>;
 
-    /// Takes what was reported since it was last asked. It rings the bell when there is something.
+    /// Takes what was reported since it was last asked. It rings the wakeup when there is something.
     fn reports(&self) -> Vec<Report>;
 }
 
@@ -106,7 +107,7 @@ pub struct Parts<C, I> {
     /// Where clicks come from.
     pub outbox: Arc<Outbox>,
     /// Rung by the outbox and by the client.
-    pub bell: Arc<Bell>,
+    pub wakeup: Arc<Wakeup>,
     /// Its metrics.
     pub metrics: Metrics,
     /// Makes a client; the words of one that cannot be made.
@@ -114,34 +115,14 @@ pub struct Parts<C, I> {
     /// The registry's id of the schema with this print; waits for it. None at the end only.
     pub id: I,
     /// What is wrong now, for whoever asks.
-    pub trouble: Trouble,
+    pub problem: Problem,
     /// The end.
     pub stop: CancellationToken,
 }
 
-/// What keeps clicks from being delivered, if anything; clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Trouble(Arc<Mutex<Option<String>>>);
-
-impl Trouble {
-    /// What it is now.
-    pub fn now(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// It is this from now on.
-    pub fn set(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-}
-
 /// The running relay.
 #[derive(Debug)]
-pub struct Relay {
-    thread: JoinHandle<()>,
-    bell: Arc<Bell>,
-    stop: CancellationToken,
-}
+pub struct Relay(Worker);
 
 impl Relay {
     /// Starts the relay on a thread of its own.
@@ -154,19 +135,14 @@ impl Relay {
         L: Client,
         I: FnMut(Print) -> Option<SchemaId> + Send + 'static,
     {
-        let (bell, stop) = (Arc::clone(&parts.bell), parts.stop.clone());
-        parts.metrics.relay_clicks_bound.set(i64::try_from(CLICKS_MAX).unwrap_or(i64::MAX));
-        let thread = std::thread::Builder::new().name("relay".to_owned());
-        Ok(Self { thread: thread.spawn(move || run(parts))?, bell, stop })
+        let (wakeup, stop) = (Arc::clone(&parts.wakeup), parts.stop.clone());
+        parts.metrics.relay_clicks_bound.set(gauge(CLICKS_MAX));
+        Worker::start("relay", stop, Some(wakeup), move || run(parts)).map(Self)
     }
 
     /// Ends it; what is on its way stays in the outbox unless it was acknowledged. Blocks.
     pub fn stop(self) {
-        self.stop.cancel();
-        self.bell.ring();
-        if self.thread.join().is_err() {
-            tracing::error!("the relay panicked");
-        }
+        self.0.stop();
     }
 }
 
@@ -180,8 +156,8 @@ where
     while !parts.stop.is_cancelled() {
         let fault = match (parts.connect)() {
             Ok(client) => {
-                let mut life = Life::new(&parts.outbox, &parts.metrics, &parts.trouble);
-                let fault = life.live(&client, &parts.bell, &mut parts.id, &parts.stop);
+                let mut life = Life::new(&parts.outbox, &parts.metrics, &parts.problem);
+                let fault = life.live(&client, &parts.wakeup, &mut parts.id, &parts.stop);
                 if life.delivered > 0 {
                     pause = PAUSE_MIN;
                 }
@@ -195,11 +171,11 @@ where
         let Some(fault) = fault else { break };
         let code = fault.code();
         parts.metrics.relay_retries.get_or_create(&CodeLabel { code }).inc();
-        parts.trouble.set(Some(format!("clicks are not delivered: {code}")));
+        parts.problem.set(Some(format!("clicks are not delivered: {code}")));
         tracing::error!(code, waiting = parts.outbox.waiting(), "the relay begins anew");
         let until = Instant::now() + pause;
         while !parts.stop.is_cancelled() && Instant::now() < until {
-            parts.bell.wait(until.saturating_duration_since(Instant::now()));
+            parts.wakeup.wait(until.saturating_duration_since(Instant::now()));
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
@@ -209,7 +185,7 @@ where
 struct Life<'a> {
     outbox: &'a Outbox,
     metrics: &'a Metrics,
-    trouble: &'a Trouble,
+    problem: &'a Problem,
     reader: Reader,
     window: Window,
     cores: Cores,
@@ -224,13 +200,13 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn new(outbox: &'a Outbox, metrics: &'a Metrics, trouble: &'a Trouble) -> Self {
+    fn new(outbox: &'a Outbox, metrics: &'a Metrics, problem: &'a Problem) -> Self {
         let reader = outbox.reader();
         let start = reader.number();
         Self {
             outbox,
             metrics,
-            trouble,
+            problem,
             reader,
             window: Window::new(start),
             cores: Cores::default(),
@@ -248,7 +224,7 @@ impl<'a> Life<'a> {
     fn live(
         &mut self,
         client: &impl Client,
-        bell: &Bell,
+        wakeup: &Wakeup,
         id: &mut impl FnMut(Print) -> Option<SchemaId>,
         stop: &CancellationToken,
     ) -> Option<Fault> {
@@ -263,8 +239,8 @@ impl<'a> Life<'a> {
             }
             self.look();
             match self.fill(client, id) {
-                Ok(true) if self.pace.admits() => bell.wait(BEAT),
-                // Not for a bell: it rings for each visitor.
+                Ok(true) if self.pace.admits() => wakeup.wait(BEAT),
+                // Not for a wakeup: it rings for each visitor.
                 Ok(true) => {
                     std::thread::sleep(throttle::BEAT.saturating_sub(self.looked_at.elapsed()));
                 }
@@ -359,7 +335,7 @@ impl<'a> Life<'a> {
 
     /// Moves the mark of delivery: at a beat, when nothing is on its way, or `now`.
     fn mark(&mut self, now: bool) {
-        self.metrics.relay_clicks.set(i64::try_from(self.window.clicks()).unwrap_or(i64::MAX));
+        self.metrics.relay_clicks.set(gauge(self.window.clicks()));
         let oldest = self.window.oldest_ms().map_or(0.0, seconds);
         self.metrics.outbox_oldest.set(oldest);
         let start = self.window.start();
@@ -372,7 +348,7 @@ impl<'a> Life<'a> {
         self.metrics.clicks_delivered.inc_by(delivered);
         lost.into_iter().for_each(|loss| self.metrics.lost(loss));
         if delivered > 0 {
-            self.trouble.set(None);
+            self.problem.set(None);
         }
         self.delivered += delivered;
         (self.marked, self.marked_at) = (start, Instant::now());

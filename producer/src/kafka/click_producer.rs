@@ -3,129 +3,78 @@
 //! The only room that knows rdkafka. Sending never blocks; while the broker is away clicks wait
 //! in librdkafka's queue, without a time limit. How many may be there is the relay's to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use broker::{ServerError, server_error};
 use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
 use rdkafka::statistics::Statistics;
-use schemas::{TopicName, headers};
-use thiserror::Error;
 
-use crate::bell::Bell;
 use crate::delivery::relay::{Client, Fault, Report};
+use crate::kafka::endpoint::Endpoint;
+use crate::kafka::producer_config::{producer_config, record_headers};
 use crate::metrics::Metrics;
 use crate::outbox::offer::TraceHeaders;
-
-/// Properties that carry a promise, or that have a setting of their own.
-const OURS: [&str; 11] = [
-    "acks",
-    "allow.auto.create.topics",
-    "bootstrap.servers",
-    "enable.gapless.guarantee",
-    "enable.idempotence",
-    "metadata.broker.list",
-    "queue.buffering.max.kbytes",
-    "queue.buffering.max.messages",
-    "request.required.acks",
-    "statistics.interval.ms",
-    "transactional.id",
-];
-/// Between two looks at which brokers are up.
-const STATISTICS_MS: &str = "2000";
-/// More than the relay ever has on its way.
-const QUEUE_CLICKS: &str = "100000";
-const QUEUE_KIB: &str = "65536";
-
-/// Where and how to publish.
-#[derive(Debug, Clone)]
-pub struct Settings<'a> {
-    /// `host:port`, comma-separated.
-    pub brokers: &'a str,
-    /// The log.
-    pub topic: &'a TopicName,
-    /// librdkafka properties of the operator, over our defaults.
-    pub properties: &'a BTreeMap<String, String>,
-}
-
-/// Why there is no publisher, or no topic. A changed setting mends it, waiting does not.
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// A property that the operator may not set.
-    #[error("kafka property {0:?} cannot be set: it carries a promise or has its own setting")]
-    Ours(String),
-    /// A property that librdkafka does not take.
-    #[error("kafka property: {0}")]
-    Property(String),
-    /// The client cannot be made.
-    #[error("kafka client: {0}")]
-    Client(String),
-    /// The topic is not there.
-    #[error("topic {0} is not there: run `processors setup`")]
-    NoTopic(String),
-    /// No broker answered in time.
-    #[error("no broker answered within {seconds} s: {cause}")]
-    NoBroker {
-        /// How long was waited.
-        seconds: u64,
-        /// What the client says.
-        cause: String,
-    },
-}
+use service::lock::lock;
+use service::number::gauge;
+use service::wakeup::Wakeup;
 
 /// One life of a client, from its start until it failed or is not needed any more.
-pub struct Publisher {
+pub struct ClickProducer {
     producer: ThreadedProducer<Reports>,
     topic: String,
 }
 
-impl std::fmt::Debug for Publisher {
+impl std::fmt::Debug for ClickProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publisher").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("ClickProducer").field("topic", &self.topic).finish_non_exhaustive()
     }
 }
 
-impl Publisher {
+impl ClickProducer {
     /// Starts the client. It connects by itself; no broker need be up.
     ///
     /// # Errors
     /// A setting that cannot work.
     pub fn start(
-        settings: &Settings<'_>,
+        endpoint: &Endpoint,
         metrics: Metrics,
-        bell: Arc<Bell>,
-    ) -> Result<Self, PublishError> {
+        wakeup: Arc<Wakeup>,
+    ) -> Result<Self, ServerError> {
         let reports =
-            Reports { metrics, bell, list: Mutex::default(), down: AtomicBool::new(false) };
-        let producer = ThreadedProducer::from_config_and_context(&config(settings)?, reports)
-            .map_err(config_error)?;
-        Ok(Self { producer, topic: settings.topic.to_string() })
+            Reports { metrics, wakeup, list: Mutex::default(), down: AtomicBool::new(false) };
+        let config = producer_config(&endpoint.brokers)?;
+        let producer = ThreadedProducer::from_config_and_context(&config, reports)
+            .map_err(|error| server_error(&error))?;
+        Ok(Self { producer, topic: endpoint.topic.to_string() })
     }
 
-    /// Asks the broker whether the topic is there. Blocks.
+    /// Asks the broker whether the topic exists. Blocks.
     ///
     /// # Errors
-    /// [`PublishError::NoTopic`] or [`PublishError::NoBroker`].
-    pub fn check_topic(&self, wait: Duration) -> Result<(), PublishError> {
-        let no_broker = |error: KafkaError| PublishError::NoBroker {
-            seconds: wait.as_secs(),
-            cause: error.to_string(),
-        };
-        let metadata =
-            self.producer.client().fetch_metadata(Some(&self.topic), wait).map_err(no_broker)?;
-        let found = metadata.topics().iter().any(|topic| !topic.partitions().is_empty());
-        found.then_some(()).ok_or_else(|| PublishError::NoTopic(self.topic.clone()))
+    /// Fatal: there is no such topic. Retryable: no broker answered in time.
+    pub fn check_topic(&self, wait: Duration) -> Result<(), ServerError> {
+        let metadata = self.producer.client().fetch_metadata(Some(&self.topic), wait);
+        let metadata = metadata.map_err(|error| {
+            let text = format!("no broker answered within {} s: {error}", wait.as_secs());
+            ServerError::retryable("kafka_unreachable", text)
+        })?;
+        if metadata.topics().iter().any(|topic| !topic.partitions().is_empty()) {
+            return Ok(());
+        }
+        let text = format!("there is no topic {}: run `processors setup`", self.topic);
+        Err(ServerError::fatal("kafka_topic_missing", text))
     }
 }
 
-impl Client for Publisher {
+impl Client for ClickProducer {
     fn send(&self, number: u64, record: &[u8], trace: TraceHeaders<'_>) -> Result<(), Fault> {
         let number = usize::try_from(number).map_err(|_| Fault::Client)?;
         let message = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, number)
@@ -140,14 +89,14 @@ impl Client for Publisher {
 
     fn reports(&self) -> Vec<Report> {
         let list = &self.producer.context().list;
-        std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(list))
     }
 }
 
 /// Hears what becomes of each click, on librdkafka's polling thread.
 struct Reports {
     metrics: Metrics,
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
     list: Mutex<Vec<Report>>,
     down: AtomicBool,
 }
@@ -175,8 +124,8 @@ impl ProducerContext for Reports {
             Err((error, _)) => Err(fault(error)),
         };
         let report = Report { number: number as u64, delivered };
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-        self.bell.ring();
+        lock(&self.list).push(report);
+        self.wakeup.notify();
     }
 }
 
@@ -203,7 +152,7 @@ impl ClientContext for Reports {
             .filter(|broker| broker.state == "UP")
             .map(|broker| &broker.nodename)
             .collect();
-        self.brokers_up(i64::try_from(up.len()).unwrap_or(i64::MAX));
+        self.brokers_up(gauge(up.len()));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -218,64 +167,6 @@ impl ClientContext for Reports {
             Some(_) | None => tracing::debug!(%error, reason, "kafka client"),
         }
     }
-}
-
-pub(crate) fn config(settings: &Settings<'_>) -> Result<ClientConfig, PublishError> {
-    let mut config = ClientConfig::new();
-    config
-        .set("client.id", "clicktrail-producer")
-        .set("bootstrap.servers", settings.brokers)
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        // A topic with the broker's default settings would not be the log (`processors setup`).
-        .set("allow.auto.create.topics", "false")
-        // No time limit: an outage is waited out.
-        .set("message.timeout.ms", "0")
-        .set("queue.buffering.max.messages", QUEUE_CLICKS)
-        .set("queue.buffering.max.kbytes", QUEUE_KIB)
-        .set("linger.ms", "10")
-        .set("compression.type", "zstd")
-        .set("reconnect.backoff.max.ms", "2000")
-        .set("log.connection.close", "false")
-        .set("statistics.interval.ms", STATISTICS_MS);
-    for (key, value) in settings.properties {
-        if OURS.contains(&key.as_str()) {
-            return Err(PublishError::Ours(key.clone()));
-        }
-        config.set(key, value);
-    }
-    Ok(config)
-}
-
-/// librdkafka repeats the value in its words, and the value may be a secret.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the client's errors are open")]
-pub(crate) fn config_error(error: KafkaError) -> PublishError {
-    let secret = |key: &str| {
-        ["password", "secret", "key", "username", "jaas", "token", "pem", "oauth"]
-            .iter()
-            .any(|word| key.contains(word))
-    };
-    match error {
-        KafkaError::ClientConfig(_, _, key, _) if secret(&key) => {
-            PublishError::Property(format!("{key} has a value that is not taken"))
-        }
-        KafkaError::ClientConfig(_, why, _, _) => PublishError::Property(why),
-        error => PublishError::Client(error.to_string()),
-    }
-}
-
-pub(crate) fn record_headers(trace: TraceHeaders<'_>) -> OwnedHeaders {
-    let mut list = OwnedHeaders::new_with_capacity(4)
-        .insert(Header { key: headers::CONTENT_TYPE, value: Some(headers::CONTENT_TYPE_AVRO) })
-        .insert(Header { key: headers::PRODUCER_VERSION, value: Some(env!("CARGO_PKG_VERSION")) });
-    for (key, value) in
-        [(headers::TRACEPARENT, trace.traceparent), (headers::TRACESTATE, trace.tracestate)]
-    {
-        if value.is_some() {
-            list = list.insert(Header { key, value });
-        }
-    }
-    list
 }
 
 fn fault(error: &KafkaError) -> Fault {
@@ -299,39 +190,20 @@ fn fault(error: &KafkaError) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn start(properties: &[(&str, &str)]) -> Result<Publisher, PublishError> {
-        let topic: TopicName = "clicks.raw.v1".parse().unwrap();
-        let properties = properties
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let settings = Settings { brokers: "127.0.0.1:1", topic: &topic, properties: &properties };
-        Publisher::start(&settings, Metrics::default(), Arc::default())
-    }
-
-    #[test]
-    fn a_property_that_carries_a_promise_cannot_be_set() {
-        let error = start(&[("acks", "0")]).unwrap_err();
-        assert!(matches!(error, PublishError::Ours(key) if key == "acks"));
-    }
-
-    #[test]
-    fn a_property_that_does_not_work_is_named_and_a_secret_is_not_repeated() {
-        let error = start(&[("linger.mss", "1")]).unwrap_err().to_string();
-        assert!(error.contains("linger.mss"), "{error}");
-        let error = start(&[("security.protocol", "ssl"), ("ssl.key.pem", "geheim")]);
-        let error = error.unwrap_err().to_string();
-        assert!(!error.contains("geheim"), "{error}");
-    }
+    use broker::{Brokers, Registry};
 
     #[test]
     fn without_a_broker_nothing_is_reported_and_a_click_beyond_all_bounds_is_refused() {
-        let publisher = start(&[]).unwrap();
-        assert_eq!(publisher.send(1, b"click", TraceHeaders::default()), Ok(()));
+        let endpoint = Endpoint {
+            brokers: Brokers { servers: "127.0.0.1:1".to_owned(), properties: Vec::new() },
+            registry: Registry::new("http://127.0.0.1:1").unwrap(),
+            topic: "clicks.raw.v1".parse().unwrap(),
+        };
+        let producer = ClickProducer::start(&endpoint, Metrics::default(), Arc::default()).unwrap();
+        assert_eq!(producer.send(1, b"click", TraceHeaders::default()), Ok(()));
         let large = vec![0; 2 << 20];
-        let refused = publisher.send(2, &large, TraceHeaders::default());
+        let refused = producer.send(2, &large, TraceHeaders::default());
         assert_eq!(refused, Err(Fault::ClickTooLarge));
-        assert_eq!(publisher.reports(), []);
+        assert_eq!(producer.reports(), []);
     }
 }

@@ -3,61 +3,57 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use broker::{QuietContext, ServerError, server_error};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka::click_producer::{Settings, config, config_error};
+use crate::kafka::CLIENT_ID;
+use crate::kafka::endpoint::Endpoint;
 
-/// What is fetched ahead: a link is small, and the client's own cost of one is not. Four times as
-/// much of each was no faster, and left 24 MiB between a million links.
-const FETCH_AHEAD: [(&str, &str); 6] = [
+/// Nothing is committed, and little is fetched ahead: a link is small, and the client's own cost of
+/// one is not. Four times as much of each was no faster, and left 24 MiB between a million links.
+const REQUIRED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "false"),
+    ("log.connection.close", "false"),
     ("queued.min.messages", "1000"),
     ("queued.max.messages.kbytes", "512"),
     ("max.partition.fetch.bytes", "65536"),
     ("fetch.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "5"),
     ("reconnect.backoff.max.ms", "2000"),
+    ("group.id", "clicktrail-links"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    ("auto.offset.reset", "earliest"),
 ];
 
 /// Reads every record of a topic, and then waits for more.
-pub struct LinkReader {
-    consumer: BaseConsumer<Quiet>,
+pub struct LinkConsumer {
+    consumer: BaseConsumer<QuietContext>,
     /// Partitions that were not read yet to where they ended at the start.
     behind: BTreeMap<i32, i64>,
 }
 
-impl std::fmt::Debug for LinkReader {
+impl std::fmt::Debug for LinkConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkReader").field("behind", &self.behind).finish_non_exhaustive()
+        f.debug_struct("LinkConsumer").field("behind", &self.behind).finish_non_exhaustive()
     }
 }
 
-impl LinkReader {
+impl LinkConsumer {
     /// Takes the ends of every partition and starts at their beginnings. Blocks.
     ///
     /// # Errors
     /// The topic is not there, or no broker answered within `wait`; for people.
-    pub fn open(settings: &Settings<'_>, wait: Duration) -> Result<Self, String> {
-        let mut ours = config(settings).map_err(|error| error.to_string())?;
-        // A producer's properties, which a consumer would warn of.
-        for name in PRODUCERS {
-            ours.remove(name);
-        }
-        for (name, value) in FETCH_AHEAD {
-            ours.set(name, value);
-        }
-        ours.set("group.id", "clicktrail-links")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest");
-        let consumer: BaseConsumer<Quiet> =
-            ours.create_with_context(Quiet).map_err(|error| config_error(error).to_string())?;
-        let topic = settings.topic.as_str();
+    pub fn open(endpoint: &Endpoint, wait: Duration) -> Result<Self, String> {
+        let text = |error: ServerError| error.to_string();
+        let config = endpoint.brokers.config(CLIENT_ID, &[], REQUIRED).map_err(text)?;
+        let consumer: BaseConsumer<QuietContext> =
+            config.create_with_context(QuietContext).map_err(|error| text(server_error(&error)))?;
+        let topic = endpoint.topic.as_str();
         let metadata = consumer
             .fetch_metadata(Some(topic), wait)
             .map_err(|error| format!("no broker answers: {error}"))?;
@@ -122,31 +118,3 @@ impl LinkReader {
         self.behind.is_empty()
     }
 }
-
-/// Of those that `config` sets.
-const PRODUCERS: [&str; 8] = [
-    "acks",
-    "enable.idempotence",
-    "message.timeout.ms",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.kbytes",
-    "linger.ms",
-    "compression.type",
-    "statistics.interval.ms",
-];
-
-/// An outage is told by whoever waits for it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
-    }
-}
-
-impl ConsumerContext for Quiet {}

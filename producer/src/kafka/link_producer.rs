@@ -1,22 +1,23 @@
 //! Links to the broker, keyed by their ids: each call returns when all replicas have them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use broker::{QuietContext, server_error};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
-use schemas::{LINKS_NEWEST, LinkEncoder, SchemaId, TopicName};
+use schemas::{LINKS_NEWEST, LinkEncoder};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::click_producer::{Settings, config, config_error, record_headers};
-use crate::links::follower::Source;
+use crate::kafka::endpoint::Endpoint;
+use crate::kafka::producer_config::{producer_config, record_headers};
 use crate::links::link_entry::Entry;
 use crate::links::publisher::Publish;
 use crate::outbox::offer::TraceHeaders;
-use crate::registry;
+use service::lock::lock;
 
 /// Longest time that a link may take; on PostgreSQL it is locked meanwhile.
 const TIMEOUT_MS: &str = "5000";
@@ -27,32 +28,35 @@ const WAIT_POLLS: u32 = 5_000;
 const ASK: Duration = Duration::from_secs(5);
 
 /// Publishes to one topic of links.
-pub struct LinkPublisher {
-    source: Source,
+pub struct LinkProducer {
+    endpoint: Endpoint,
     runtime: Handle,
     stop: CancellationToken,
     encoder: Option<LinkEncoder>,
     client: Option<BaseProducer<Acks>>,
 }
 
-impl std::fmt::Debug for LinkPublisher {
+impl std::fmt::Debug for LinkProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkPublisher").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("LinkProducer").field("topic", &self.endpoint.topic).finish_non_exhaustive()
     }
 }
 
-impl LinkPublisher {
+impl LinkProducer {
     /// A publisher that connects when it is first needed.
-    pub fn new(source: Source, runtime: Handle, stop: CancellationToken) -> Self {
-        Self { source, runtime, stop, encoder: None, client: None }
+    pub fn new(endpoint: Endpoint, runtime: Handle, stop: CancellationToken) -> Self {
+        Self { endpoint, runtime, stop, encoder: None, client: None }
     }
 
     fn encoder(&mut self) -> Result<&LinkEncoder, String> {
         if self.encoder.is_none() {
-            let Source { registry, topic, .. } = &self.source;
+            let Endpoint { registry, topic, .. } = &self.endpoint;
+            let subject = topic.subject();
             let id = self.runtime.block_on(async {
                 tokio::select! {
-                    id = ask(registry, topic) => id,
+                    id = registry.lookup_within(&subject, LINKS_NEWEST, ASK) => {
+                        id.map_err(|error| error.to_string())
+                    }
                     () = self.stop.cancelled() => Err("the process ends".to_owned()),
                 }
             })?;
@@ -62,27 +66,22 @@ impl LinkPublisher {
     }
 
     fn connect(&self) -> Result<BaseProducer<Acks>, String> {
-        let Source { brokers, topic, properties, .. } = &self.source;
-        let mut config =
-            config(&Settings { brokers, topic, properties }).map_err(|error| error.to_string())?;
+        let config = producer_config(&self.endpoint.brokers);
+        let mut config = config.map_err(|error| error.to_string())?;
         config.set("message.timeout.ms", TIMEOUT_MS).set("linger.ms", "5");
         BaseProducer::from_config_and_context(&config, Acks::default())
-            .map_err(|error| config_error(error).to_string())
+            .map_err(|error| server_error(&error).to_string())
     }
 }
 
-async fn ask(registry: &str, topic: &TopicName) -> Result<SchemaId, String> {
-    registry::id(registry, topic, LINKS_NEWEST, ASK).await.map_err(|error| error.to_string())
-}
-
-impl Publish for LinkPublisher {
+impl Publish for LinkProducer {
     fn publish(&mut self, entries: &[Entry]) -> Result<(), String> {
         // After a failure it is not taken back: what it still had on its way ends with it.
         let client = match self.client.take() {
             Some(client) => client,
             None => self.connect()?,
         };
-        let topic = self.source.topic.to_string();
+        let topic = self.endpoint.topic.to_string();
         let encoder = self.encoder()?;
         let mut value = Vec::new();
         for entry in entries {
@@ -98,7 +97,7 @@ impl Publish for LinkPublisher {
             }
             client.poll(POLL);
         }
-        let mut acks = client.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut acks = lock(&client.context().0);
         let Acked { delivered, failed } = std::mem::take(&mut *acks);
         drop(acks);
         match failed {
@@ -126,7 +125,7 @@ impl ProducerContext for Acks {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut acks = lock(&self.0);
         match result {
             Ok(_) => acks.delivered += 1,
             Err((error, _)) => acks.failed = Some(error.to_string()),
@@ -134,13 +133,12 @@ impl ProducerContext for Acks {
     }
 }
 
-/// An outage is told by whoever waits for it.
 impl ClientContext for Acks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "librdkafka");
+        QuietContext.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
+        QuietContext.error(error, reason);
     }
 }

@@ -2,27 +2,21 @@
 //!
 //! Each change is one transaction of the store; visitors never wait for any of it.
 
-use std::convert::Infallible;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use hyper::service::service_fn;
+use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
+use service::http_server::{self, reply};
 use subtle::ConstantTimeEq as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::bell::Bell;
 use crate::clock::now;
 use crate::config::links::Secret;
 use crate::links::link_entry::Entry;
@@ -30,16 +24,15 @@ use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit, Refused};
 use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
+use service::lock::lock;
+use service::wakeup::Wakeup;
 
 /// Of one link, several times over.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// More wait in the system's backlog.
 const CONNECTIONS_MAX: usize = 64;
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of one request, its body and the store's work included.
 const TIMEOUT: Duration = Duration::from_secs(30);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Links of one answer.
 const PAGE_MAX: u32 = 1000;
 const PATH: &str = "/v1/links";
@@ -56,52 +49,20 @@ enum Ask {
 pub struct Api {
     place: Place,
     token: Secret,
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
     store: Mutex<Option<Store>>,
 }
 
 impl Api {
-    /// Nothing is opened until something is asked; `bell` is rung after each change.
-    pub fn new(place: Place, token: Secret, bell: Arc<Bell>) -> Arc<Self> {
-        Arc::new(Self { place, token, bell, store: Mutex::default() })
+    /// Nothing is opened until something is asked; `wakeup` is rung after each change.
+    pub fn new(place: Place, token: Secret, wakeup: Arc<Wakeup>) -> Arc<Self> {
+        Arc::new(Self { place, token, wakeup, store: Mutex::default() })
     }
 
     /// Serves until `stop`; a change that was begun is made or not, as with any crash.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = accept(&listener, &slots) => accepted,
-            };
-            let (stream, slot) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "the admin API of links cannot accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let api = Arc::clone(&self);
-            let service = service_fn(move |request| {
-                let api = Arc::clone(&api);
-                async move { Ok::<_, Infallible>(api.answer(request).await) }
-            });
-            connections.spawn(async move {
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
-                    .max_buf_size(HEAD_BYTES_MAX)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                if let Err(error) = served {
-                    tracing::debug!(%error, "a connection of the admin API ended");
-                }
-                drop(slot);
-            });
-        }
+        let answer = move |request| Arc::clone(&self).answer(request);
+        http_server::run(listener, "links API", CONNECTIONS_MAX, stop, answer).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -142,7 +103,7 @@ impl Api {
     }
 
     fn run(&self, ask: &Ask) -> Response<Full<Bytes>> {
-        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut store = lock(&self.store);
         // A connection that failed once is not trusted again.
         let answer = match store.take().map_or_else(|| Store::open(&self.place), Ok) {
             Err(error) => Err(error),
@@ -158,7 +119,7 @@ impl Api {
         match answer {
             Ok((status, lines)) => {
                 if matches!(ask, Ask::Change(_)) {
-                    self.bell.ring();
+                    self.wakeup.notify();
                 }
                 reply(status, "application/x-ndjson", lines)
             }
@@ -253,23 +214,6 @@ fn status(error: &StoreError) -> StatusCode {
 fn refused(status: StatusCode, code: &str, cause: &str) -> Response<Full<Bytes>> {
     let body = json!({ "error": code, "cause": cause }).to_string() + "\n";
     reply(status, "application/json", body)
-}
-
-fn reply(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
 }
 
 #[cfg(test)]

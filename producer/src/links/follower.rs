@@ -4,25 +4,24 @@
 //! Reads the topic from its start at every start, applies by version, and calls the table whole
 //! once it has read to where the topic ended when it began. A snapshot serves until then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use schemas::{LinkDecoder, SchemaId, TopicName, unframe};
+use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery::relay::Trouble;
-use crate::kafka::click_producer::Settings;
-use crate::kafka::link_consumer::LinkReader;
+use crate::kafka::endpoint::Endpoint;
+use crate::kafka::link_consumer::LinkConsumer;
 use crate::links::link::Link;
 use crate::links::link_table::{Applied, Links};
 use crate::links::publisher::Overtaken;
 use crate::links::snapshot;
 use crate::metrics::{Metrics, ResultLabel};
-use crate::registry;
+use service::number::gauge;
+use service::worker::{Problem, Worker};
 
 /// Longest wait without a look around.
 const BEAT: Duration = Duration::from_millis(100);
@@ -33,24 +32,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Between two snapshots, where links change.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
-/// Where links come from.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Brokers, comma-separated.
-    pub brokers: String,
-    /// librdkafka properties of the operator.
-    pub properties: BTreeMap<String, String>,
-    /// Registry, comma-separated.
-    pub registry: String,
-    /// The topic of links.
-    pub topic: TopicName,
-}
-
 /// What the follower works with.
 #[derive(Debug)]
 pub struct Parts {
     /// The topic.
-    pub source: Source,
+    pub endpoint: Endpoint,
     /// The table that it fills.
     pub links: Arc<Links>,
     /// The file of the snapshot.
@@ -62,7 +48,7 @@ pub struct Parts {
     /// Its metrics.
     pub metrics: Metrics,
     /// What is wrong now, for whoever asks.
-    pub trouble: Trouble,
+    pub problem: Problem,
     /// The end.
     pub stop: CancellationToken,
 }
@@ -70,9 +56,8 @@ pub struct Parts {
 /// The running follower.
 #[derive(Debug)]
 pub struct Follower {
-    reader: JoinHandle<()>,
-    keeper: JoinHandle<()>,
-    stop: CancellationToken,
+    reader: Worker,
+    keeper: Worker,
 }
 
 impl Follower {
@@ -88,20 +73,15 @@ impl Follower {
             metrics: parts.metrics.clone(),
             stop: stop.clone(),
         };
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let keeper = thread("link-snapshots").spawn(move || keeper.keep())?;
-        let reader = thread("link-follower").spawn(move || Reading::new(parts).run())?;
-        Ok(Self { reader, keeper, stop })
+        let keeper = Worker::start("link-snapshots", stop.clone(), None, move || keeper.keep())?;
+        let reader = Worker::start("link-follower", stop, None, move || Reading::new(parts).run())?;
+        Ok(Self { reader, keeper })
     }
 
     /// Ends it; the last snapshot is written then. Blocks.
     pub fn stop(self) {
-        self.stop.cancel();
-        for thread in [self.reader, self.keeper] {
-            if thread.join().is_err() {
-                tracing::error!("the follower of links panicked");
-            }
-        }
+        self.reader.stop();
+        self.keeper.stop();
     }
 }
 
@@ -120,10 +100,9 @@ impl Reading {
     fn run(mut self) {
         while let Err(cause) = self.follow() {
             self.parts.metrics.links.failed("links_follow");
-            if self.parts.trouble.now().as_ref() != Some(&cause) {
+            if self.parts.problem.is_new(cause.clone()) {
                 tracing::error!(code = "links_follow", cause, "links are not followed");
             }
-            self.parts.trouble.set(Some(cause));
             let until = Instant::now() + PAUSE;
             while !self.parts.stop.is_cancelled() && Instant::now() < until {
                 std::thread::sleep(BEAT);
@@ -133,22 +112,21 @@ impl Reading {
 
     /// Reads until told to stop.
     fn follow(&mut self) -> Result<(), String> {
-        let Source { brokers, properties, topic, .. } = self.parts.source.clone();
         if self.parts.stop.is_cancelled() {
             return Ok(());
         }
         let began = Instant::now();
-        let settings = Settings { brokers: &brokers, topic: &topic, properties: &properties };
-        let mut reader = LinkReader::open(&settings, ASK)?;
+        let mut reader = LinkConsumer::open(&self.parts.endpoint, ASK)?;
         while !self.parts.stop.is_cancelled() {
             self.live = reader.is_caught_up();
             reader.next(BEAT, |value| self.take(value))?;
             if reader.is_caught_up() {
-                self.parts.trouble.set(None);
+                self.parts.problem.set(None);
                 if !self.parts.links.is_whole() {
                     self.parts.links.set_whole();
                     self.parts.metrics.links.whole.set(1);
                     let (links, ms) = (self.parts.links.count(), began.elapsed().as_millis());
+                    let topic = &self.parts.endpoint.topic;
                     tracing::info!(links, ms, %topic, "all links have been read");
                 }
             }
@@ -182,21 +160,20 @@ impl Reading {
             },
         };
         self.parts.metrics.links.record(result);
-        self.parts
-            .metrics
-            .links_in_memory
-            .set(i64::try_from(self.parts.links.count()).unwrap_or(i64::MAX));
+        self.parts.metrics.links_in_memory.set(gauge(self.parts.links.count()));
         Ok(())
     }
 
     fn decoder(&mut self, id: SchemaId) -> Result<&LinkDecoder, String> {
         if !self.decoders.contains_key(&id) {
-            let registry = &self.parts.source.registry;
+            let registry = &self.parts.endpoint.registry;
             let schema = self.parts.runtime.block_on(async {
                 tokio::select! {
-                    schema = registry::schema(registry, id) => {
-                        schema.map_err(|error| error.to_string())
-                    }
+                    schema = registry.schema(id) => match schema {
+                        Ok(Some(schema)) => Ok(schema),
+                        Ok(None) => Err(format!("the registry knows no schema {id}")),
+                        Err(error) => Err(error.to_string()),
+                    },
                     () = self.parts.stop.cancelled() => Err("the process ends".to_owned()),
                 }
             })?;

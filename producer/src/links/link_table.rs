@@ -5,12 +5,13 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 
 use crate::links::link::{Link, Shelf, is};
+use service::lock::lock;
 
 /// With a million links, some sixty on each.
 const SHELVES: usize = 1 << 14;
@@ -72,7 +73,7 @@ impl Default for Links {
 impl Links {
     /// Takes a version of a link, unless it has a newer one.
     pub fn apply(&self, link: Link) -> Applied {
-        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let writing = lock(&self.writing);
         let known = self.known(&link);
         match known.as_ref().map_or(i64::MIN, Link::version).cmp(&link.version()) {
             std::cmp::Ordering::Less => {}
@@ -86,14 +87,14 @@ impl Links {
 
     /// Takes a link, whatever version it had.
     pub fn put(&self, link: Link) {
-        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let writing = lock(&self.writing);
         self.change(&link, self.known(&link).as_ref(), true);
         drop(writing);
     }
 
     /// Forgets each link that `keep` does not want.
     pub fn retain(&self, keep: impl Fn(&Link) -> bool) {
-        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let writing = lock(&self.writing);
         for shelf in &self.shelves {
             let shelf = shelf.load_full();
             let links = shelf.index.iter().map(|(_, at)| Link::on(&shelf, *at));

@@ -10,21 +10,22 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bell::Bell;
 use crate::cmd::read_links;
+use crate::config::ServeArgs;
 use crate::config::links::FollowArgs;
-use crate::config::{KafkaArgs, ServeArgs};
-use crate::delivery::relay::Trouble;
 use crate::exit::Failure;
-use crate::kafka::link_producer::LinkPublisher;
+use crate::kafka::endpoint::Endpoint;
+use crate::kafka::link_producer::LinkProducer;
 use crate::links::admin_api::Api;
-use crate::links::follower::{self, Follower, Source};
+use crate::links::follower::{self, Follower};
 use crate::links::link_table::Links;
-use crate::links::publisher::{self, Overtaken, Relay};
+use crate::links::publisher::{self, LinkPublisher, Overtaken};
 use crate::links::snapshot;
 use crate::links::store::Store;
 use crate::links::store_location::Place;
 use crate::metrics::Metrics;
+use service::wakeup::Wakeup;
+use service::worker::Problem;
 
 /// The links of `serve`, and what keeps them current.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct LiveLinks {
 #[derive(Debug)]
 struct Following {
     follower: Follower,
-    relay: Option<Relay>,
+    publisher: Option<LinkPublisher>,
     api: JoinSet<()>,
     stop: CancellationToken,
     state: State,
@@ -47,8 +48,8 @@ struct Following {
 #[derive(Debug, Clone)]
 struct State {
     table: Arc<Links>,
-    follower: Trouble,
-    relay: Trouble,
+    follower: Problem,
+    publisher: Problem,
     /// Links are served that were read from this host's disk.
     snapshot: bool,
 }
@@ -73,29 +74,29 @@ impl LiveLinks {
         let snapshot = read.await.map_err(Failure::invariant)?;
         let state = State {
             table: Arc::clone(&table),
-            follower: Trouble::default(),
-            relay: Trouble::default(),
+            follower: Problem::default(),
+            publisher: Problem::default(),
             snapshot,
         };
         let stop = CancellationToken::new();
-        let source = source(follow, kafka);
-        let bell = Arc::new(Bell::default());
-        let api = api(follow, &bell, &stop).await?;
+        let endpoint = kafka.endpoint(&follow.links_topic).map_err(Failure::configuration)?;
+        let wakeup = Arc::new(Wakeup::default());
+        let api = api(follow, &wakeup, &stop).await?;
         let overtaken = Arc::default();
-        let feed = (&source, bell, Arc::clone(&overtaken));
-        let relay = relay(follow, feed, metrics, (&state.relay, &stop)).await?;
+        let feed = (&endpoint, wakeup, Arc::clone(&overtaken));
+        let publisher = publisher(follow, feed, metrics, (&state.publisher, &stop)).await?;
         let follower = Follower::start(follower::Parts {
-            source,
+            endpoint,
             links: Arc::clone(&table),
             snapshot: follow.links_snapshot.clone(),
-            overtaken: relay.is_some().then_some(overtaken),
+            overtaken: publisher.is_some().then_some(overtaken),
             runtime: Handle::current(),
             metrics: metrics.clone(),
-            trouble: state.follower.clone(),
+            problem: state.follower.clone(),
             stop: stop.clone(),
         })
         .map_err(Failure::invariant)?;
-        Ok(Self { table, following: Some(Following { follower, relay, api, stop, state }) })
+        Ok(Self { table, following: Some(Following { follower, publisher, api, stop, state }) })
     }
 
     /// Whether visitors can be answered, and what is wrong.
@@ -109,13 +110,13 @@ impl LiveLinks {
     /// # Errors
     /// A thread that cannot be awaited.
     pub async fn finish(self) -> Result<(), Failure> {
-        let Some(Following { follower, relay, mut api, stop, .. }) = self.following else {
+        let Some(Following { follower, publisher, mut api, stop, .. }) = self.following else {
             return Ok(());
         };
         stop.cancel();
         api.shutdown().await;
         let ended = tokio::task::spawn_blocking(move || {
-            relay.into_iter().for_each(Relay::stop);
+            publisher.into_iter().for_each(LinkPublisher::stop);
             follower.stop();
         });
         ended.await.map_err(Failure::invariant)
@@ -124,10 +125,10 @@ impl LiveLinks {
 
 impl State {
     fn health(&self) -> Health {
-        let follower = self.follower.now();
+        let follower = self.follower.current();
         match (self.table.is_whole(), self.snapshot, follower) {
             (true, _, follower) => {
-                let wrong: Vec<_> = follower.into_iter().chain(self.relay.now()).collect();
+                let wrong: Vec<_> = follower.into_iter().chain(self.publisher.current()).collect();
                 if wrong.is_empty() { Health::Ready } else { Health::Degraded(wrong) }
             }
             (false, true, Some(cause)) => {
@@ -138,15 +139,6 @@ impl State {
                 Health::NotReady(format!("not all links are known: {cause}"))
             }
         }
-    }
-}
-
-fn source(follow: &FollowArgs, kafka: &KafkaArgs) -> Source {
-    Source {
-        brokers: kafka.kafka_brokers.clone(),
-        properties: kafka.properties(),
-        registry: kafka.schema_registry_url.clone(),
-        topic: follow.links_topic.clone(),
     }
 }
 
@@ -169,12 +161,12 @@ fn read_snapshot(table: &Links, path: &Path) -> bool {
     }
 }
 
-async fn relay(
+async fn publisher(
     follow: &FollowArgs,
-    (source, bell, overtaken): (&Source, Arc<Bell>, Arc<Overtaken>),
+    (endpoint, wakeup, overtaken): (&Endpoint, Arc<Wakeup>, Arc<Overtaken>),
     metrics: &Metrics,
-    (trouble, stop): (&Trouble, &CancellationToken),
-) -> Result<Option<Relay>, Failure> {
+    (problem, stop): (&Problem, &CancellationToken),
+) -> Result<Option<LinkPublisher>, Failure> {
     let place = follow.store.links_db.clone();
     if place == Place::Nowhere {
         return Ok(None);
@@ -183,21 +175,21 @@ async fn relay(
     let own = place.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&own).map(drop));
     opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
-    let relay = Relay::start(publisher::Parts {
+    let publisher = LinkPublisher::start(publisher::Parts {
         place,
-        publisher: LinkPublisher::new(source.clone(), Handle::current(), stop.clone()),
-        bell,
+        publisher: LinkProducer::new(endpoint.clone(), Handle::current(), stop.clone()),
+        wakeup,
         overtaken,
         metrics: metrics.clone(),
-        trouble: trouble.clone(),
+        problem: problem.clone(),
         stop: stop.clone(),
     });
-    relay.map(Some).map_err(Failure::invariant)
+    publisher.map(Some).map_err(Failure::invariant)
 }
 
 async fn api(
     follow: &FollowArgs,
-    bell: &Arc<Bell>,
+    wakeup: &Arc<Wakeup>,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Failure> {
     let mut tasks = JoinSet::new();
@@ -211,7 +203,7 @@ async fn api(
         .await
         .with_context(|| format!("cannot listen on {address} (--links-listen)"))
         .map_err(Failure::configuration)?;
-    let api = Api::new(follow.store.links_db.clone(), token, Arc::clone(bell));
+    let api = Api::new(follow.store.links_db.clone(), token, Arc::clone(wakeup));
     tasks.spawn(api.serve(listener, stop.clone()));
     tracing::info!(listen = %address, "the admin API of links is on");
     Ok(tasks)

@@ -4,19 +4,20 @@
 //! link is on its way nobody else publishes it: versions reach the topic in their order.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bell::Bell;
-use crate::delivery::relay::Trouble;
 use crate::links::link_entry::Entry;
 use crate::links::store::Store;
 use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
 use crate::metrics::Metrics;
+use service::lock::lock;
+use service::number::gauge;
+use service::wakeup::Wakeup;
+use service::worker::{Problem, Worker};
 
 /// Links handed over at once.
 const BATCH: u32 = 1000;
@@ -60,7 +61,7 @@ impl Overtaken {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -72,43 +73,34 @@ pub struct Parts<P> {
     /// The topic.
     pub publisher: P,
     /// Rung by whoever changes a link in this process.
-    pub bell: Arc<Bell>,
+    pub wakeup: Arc<Wakeup>,
     /// What the follower has found.
     pub overtaken: Arc<Overtaken>,
     /// Its metrics.
     pub metrics: Metrics,
     /// What is wrong now, for whoever asks.
-    pub trouble: Trouble,
+    pub problem: Problem,
     /// The end.
     pub stop: CancellationToken,
 }
 
 /// The running relay.
 #[derive(Debug)]
-pub struct Relay {
-    thread: JoinHandle<()>,
-    bell: Arc<Bell>,
-    stop: CancellationToken,
-}
+pub struct LinkPublisher(Worker);
 
-impl Relay {
+impl LinkPublisher {
     /// Starts the relay on a thread of its own.
     ///
     /// # Errors
     /// The system has no thread.
     pub fn start<P: Publish>(parts: Parts<P>) -> std::io::Result<Self> {
-        let (bell, stop) = (Arc::clone(&parts.bell), parts.stop.clone());
-        let thread = std::thread::Builder::new().name("link-relay".to_owned());
-        Ok(Self { thread: thread.spawn(move || run(parts))?, bell, stop })
+        let (wakeup, stop) = (Arc::clone(&parts.wakeup), parts.stop.clone());
+        Worker::start("link-publisher", stop, Some(wakeup), move || run(parts)).map(Self)
     }
 
     /// Ends it. Blocks.
     pub fn stop(self) {
-        self.stop.cancel();
-        self.bell.ring();
-        if self.thread.join().is_err() {
-            tracing::error!("the relay of links panicked");
-        }
+        self.0.stop();
     }
 }
 
@@ -118,9 +110,9 @@ fn run<P: Publish>(mut parts: Parts<P>) {
         match round(&mut store, &mut parts) {
             Ok(published) => {
                 pause = PAUSE_MIN;
-                parts.trouble.set(None);
+                parts.problem.set(None);
                 if published == 0 {
-                    parts.bell.wait(BEAT);
+                    parts.wakeup.wait(BEAT);
                 }
             }
             Err(error) => {
@@ -128,11 +120,10 @@ fn run<P: Publish>(mut parts: Parts<P>) {
                 store = None;
                 let (code, cause) = (error.code(), error.to_string());
                 parts.metrics.links.failed(code);
-                if parts.trouble.now().as_ref() != Some(&cause) {
+                if parts.problem.is_new(cause.clone()) {
                     tracing::error!(code, cause, "changes of links wait");
                 }
-                parts.trouble.set(Some(cause));
-                parts.bell.wait(pause);
+                parts.wakeup.wait(pause);
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
@@ -154,7 +145,7 @@ fn round<P: Publish>(store: &mut Option<Store>, parts: &mut Parts<P>) -> Result<
     // Counting them takes longer than publishing a few of many.
     if published < BATCH as usize {
         let waiting = store.waiting()?;
-        parts.metrics.links.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        parts.metrics.links.waiting.set(gauge(waiting));
     } else if parts.metrics.links.waiting.get() == 0 {
         parts.metrics.links.waiting.set(i64::from(BATCH));
     }

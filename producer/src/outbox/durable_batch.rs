@@ -6,7 +6,8 @@ use crate::clock::now_ms;
 use crate::outbox::Outbox;
 use crate::outbox::frame::{self, Stored};
 use crate::outbox::offer::{Loss, TraceHeaders};
-use crate::outbox::queue::{Disk, lock};
+use crate::outbox::queue::Disk;
+use service::lock::lock;
 
 /// Clicks, ready to be written.
 #[derive(Debug, Default)]

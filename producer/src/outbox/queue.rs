@@ -8,16 +8,18 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::bell::Bell;
 use crate::metrics::Metrics;
 use crate::outbox::dropped_segments::Dropped;
 use crate::outbox::offer::Loss;
 use crate::outbox::segment::{HEADER, Print};
 use crate::outbox::{Full, Settings, Sync};
+use service::lock::lock;
+use service::number::gauge;
+use service::wakeup::Wakeup;
 
 /// One outbox.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub(super) struct Shared {
     /// The same for whoever waits without a thread of his own.
     pub(super) news: Notify,
     /// Rung when clicks can be read.
-    pub(super) bell: Arc<Bell>,
+    pub(super) wakeup: Arc<Wakeup>,
     /// Bytes of all segments.
     pub(super) used: AtomicU64,
     /// Whether the last write or sync failed.
@@ -105,11 +107,6 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
 }
 
-/// A lock; that somebody panicked while holding it changes nothing about what it guards.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     /// Puts a frame into the queue, if memory and disk have room for it.
     pub(super) fn put(&self, frame: &[u8]) -> Result<(), Loss> {
@@ -142,8 +139,8 @@ impl Shared {
         queue.bytes = waiting;
         let first = queue.taken;
         queue.taken += clicks;
-        self.metrics.queue_clicks.inc_by(signed(clicks));
-        self.metrics.queue_bytes.inc_by(signed(bytes));
+        self.metrics.queue_clicks.inc_by(gauge(clicks));
+        self.metrics.queue_bytes.inc_by(gauge(bytes));
         if std::mem::take(&mut queue.asleep) {
             self.filled.notify_one();
         }
@@ -205,9 +202,4 @@ impl Disk {
         let segment = self.segments.get(behind.checked_sub(1)?)?;
         Some((*segment, self.segments.get(behind).map(|next| next.first)))
     }
-}
-
-/// For gauges, which count with a sign.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::outbox::frame::Stored;
-use crate::outbox::queue::{Segment, Shared, lock};
+use crate::outbox::queue::{Segment, Shared};
 use crate::outbox::segment::{Frames, Print, Ready};
+use service::lock::lock;
 
 /// Most given-up clicks that are told at once: whoever hears of them counts them one by one.
 const DROPPED_MAX: u64 = 10_000;

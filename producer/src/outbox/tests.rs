@@ -215,7 +215,7 @@ fn a_full_outbox_refuses_the_newest_within_its_bytes_and_takes_more_when_room_co
     until("all is written", || fixture.metrics.queue_clicks.get() == 0);
     let used = bytes_on_disk(fixture.folder.path());
     assert!(used <= BYTES_MIN && used > BYTES_MIN - 4096, "{used} of {BYTES_MIN} bytes");
-    assert_eq!(fixture.metrics.outbox_bytes.get(), signed(used));
+    assert_eq!(fixture.metrics.outbox_bytes.get(), gauge(used));
     // Whoever may wait is let in when a segment is delivered.
     let second = segment::list(fixture.folder.path()).unwrap()[1];
     std::thread::scope(|scope| {
@@ -305,12 +305,12 @@ fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
         until("all is written", || fixture.metrics.queue_clicks.get() == 0);
         let used = bytes_on_disk(fixture.folder.path());
         assert!(used <= BYTES_MIN, "{used} of {BYTES_MIN} bytes");
-        assert_eq!(fixture.metrics.outbox_bytes.get(), signed(used));
+        assert_eq!(fixture.metrics.outbox_bytes.get(), gauge(used));
     }
     let lost = fixture.metrics.undelivered();
     let waiting = outbox.waiting();
     assert!(lost > 1_500 && waiting + lost == 3_000, "{lost} lost, {waiting} wait");
-    assert_eq!(fixture.metrics.outbox_clicks.get(), signed(waiting));
+    assert_eq!(fixture.metrics.outbox_clicks.get(), gauge(waiting));
     // A reader that was there before passes over the gap as one that comes after it does.
     let (mut after, mut dropped) = (1, 0);
     loop {

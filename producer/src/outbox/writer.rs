@@ -11,9 +11,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::outbox::offer::Loss;
-use crate::outbox::queue::{Segment, Shared, lock, signed};
+use crate::outbox::queue::{Segment, Shared};
 use crate::outbox::segment::{self, HEADER};
 use crate::outbox::{Full, Sync};
+use service::lock::lock;
+use service::number::gauge;
 
 /// How long a click waits for others, so that not each is a write of its own.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -59,14 +61,14 @@ impl Writer {
             queue.clicks -= group.lengths.len() as u64;
             queue.bytes -= group.frames.len() as u64;
             drop(queue);
-            self.shared.metrics.queue_clicks.dec_by(signed(group.lengths.len() as u64));
-            self.shared.metrics.queue_bytes.dec_by(signed(group.frames.len() as u64));
+            self.shared.metrics.queue_clicks.dec_by(gauge(group.lengths.len() as u64));
+            self.shared.metrics.queue_bytes.dec_by(gauge(group.frames.len() as u64));
             group.frames.clear();
             group.lengths.clear();
         }
         lock(&self.shared.disk).closed = true;
         self.shared.tell();
-        self.shared.bell.ring();
+        self.shared.wakeup.notify();
     }
 
     fn write(&mut self, group: &Group) {
@@ -135,10 +137,10 @@ impl Writer {
         }
         drop(disk);
         let metrics = &self.shared.metrics;
-        metrics.outbox_clicks.inc_by(signed(clicks));
-        metrics.outbox_bytes.inc_by(signed(bytes));
+        metrics.outbox_clicks.inc_by(gauge(clicks));
+        metrics.outbox_bytes.inc_by(gauge(bytes));
         self.shared.changed.notify_all();
-        self.shared.bell.ring();
+        self.shared.wakeup.notify();
     }
 
     /// Counts the last `clicks` of a group as lost.
@@ -182,12 +184,12 @@ fn roll(shared: &Shared) -> io::Result<Tail> {
     let first = lock(&shared.disk).written;
     let file = Arc::new(segment::create(&shared.folder, first, shared.print)?);
     shared.used.fetch_add(HEADER, Ordering::Relaxed);
-    shared.metrics.outbox_bytes.inc_by(signed(HEADER));
+    shared.metrics.outbox_bytes.inc_by(gauge(HEADER));
     let mut disk = lock(&shared.disk);
     // One without a click had its place: the disk failed after it was made.
     if let Some(empty) = disk.segments.pop_back_if(|last| last.first == first) {
         shared.used.fetch_sub(empty.bytes, Ordering::Relaxed);
-        shared.metrics.outbox_bytes.dec_by(signed(empty.bytes));
+        shared.metrics.outbox_bytes.dec_by(gauge(empty.bytes));
     }
     disk.segments.push_back(Segment { first, bytes: HEADER });
     disk.named = true;
@@ -210,11 +212,11 @@ fn make_room(shared: &Shared, bytes: u64) -> io::Result<()> {
         let code = Loss::OutboxFull.code();
         tracing::error!(code, clicks, "the oldest clicks give way to newer ones and are lost");
         shared.metrics.lost_many(Loss::OutboxFull, clicks);
-        shared.metrics.outbox_clicks.dec_by(signed(clicks));
+        shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         dropped.write(&shared.folder)?;
         std::fs::remove_file(segment::path(&shared.folder, segment.first))?;
         shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
-        shared.metrics.outbox_bytes.dec_by(signed(segment.bytes));
+        shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Log, tables and dead letters as a script: they take time, fail, and fail to say that they did not.
 
+use broker::{POSITION_LOST, ServerError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,9 @@ use processors::clickhouse::breaker_overrides::Pass;
 use processors::clickhouse::server::Insert;
 use processors::encode::compressed_block::unpack;
 use processors::encode::encoded_rows::Rows;
-use processors::error::ServerError;
 use processors::flow::block::{Block, Limits, Record};
 use processors::run::pipeline::{Letters, Tables};
-use processors::run::source::{Log, Notice, POSITION_LOST, Positions};
+use processors::run::source::{Log, Notice, Positions};
 
 use super::broker::{Id, index};
 use super::{Shared, lock};

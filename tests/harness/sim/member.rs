@@ -1,14 +1,13 @@
 //! One process of the group: the real driver on the scripted world.
 
+use broker::{Registry, ServerError};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use processors::decode::schema_cache::Decoders;
-use processors::error::ServerError;
 use processors::flow::block::Limits;
 use processors::flow::linger::Pace;
 use processors::metrics::Metrics;
-use processors::registry::Registry;
 use processors::run::driver::{Driver, Terms};
 use processors::run::pipeline::Pipeline;
 use schemas::{Encoder, RawClick, SchemaId};

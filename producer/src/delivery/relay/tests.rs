@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::outbox::offer::{ClickSink as _, Offered};
 use crate::outbox::{BYTES_MIN, Settings};
@@ -15,7 +17,7 @@ type Log = Arc<Mutex<BTreeMap<u64, u32>>>;
 /// A client that fails after so many sends, in a way of its own.
 struct Script {
     log: Log,
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
     reports: Mutex<Vec<Report>>,
     sends: AtomicU64,
     fault: Option<(u64, Fault)>,
@@ -43,7 +45,7 @@ impl Client for Script {
             *self.log.lock().unwrap().entry(said).or_insert(0) += 1;
         }
         self.reports.lock().unwrap().push(Report { number, delivered });
-        self.bell.ring();
+        self.wakeup.notify();
         Ok(())
     }
 
@@ -58,8 +60,8 @@ struct Fixture {
     outbox: Arc<Outbox>,
     metrics: Metrics,
     log: Log,
-    trouble: Trouble,
-    bell: Arc<Bell>,
+    problem: Problem,
+    wakeup: Arc<Wakeup>,
     _folder: TempDir,
 }
 
@@ -67,21 +69,22 @@ impl Fixture {
     /// An outbox with `clicks` in it.
     fn new(clicks: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (metrics, bell) = (Metrics::default(), Arc::new(Bell::default()));
+        let (metrics, wakeup) = (Metrics::default(), Arc::new(Wakeup::default()));
         let settings = Settings::new(BYTES_MIN, (100_000, 64 << 20));
         let outbox =
-            Outbox::open(folder.path(), settings, "\"long\"", &metrics, Arc::clone(&bell)).unwrap();
+            Outbox::open(folder.path(), settings, "\"long\"", &metrics, Arc::clone(&wakeup))
+                .unwrap();
         for number in 0..clicks {
             let offered = outbox.offer(&number.to_le_bytes(), TraceHeaders::default());
             assert_eq!(offered, Offered::Queued);
         }
-        let (log, trouble) = (Log::default(), Trouble::default());
-        Self { outbox: Arc::new(outbox), metrics, log, trouble, bell, _folder: folder }
+        let (log, problem) = (Log::default(), Problem::default());
+        Self { outbox: Arc::new(outbox), metrics, log, problem, wakeup, _folder: folder }
     }
 
     /// Runs the relay until nothing waits; its clients fail by `faults`, one after the other.
     fn run(&self, faults: Vec<Option<(u64, Fault)>>) {
-        let (log, bell) = (Arc::clone(&self.log), Arc::clone(&self.bell));
+        let (log, wakeup) = (Arc::clone(&self.log), Arc::clone(&self.wakeup));
         let mut faults = faults.into_iter();
         let connect = move || {
             let fault = faults.next().flatten();
@@ -89,7 +92,7 @@ impl Fixture {
                 Some((_, Fault::Client)) => Err("no client".to_owned()),
                 _ => Ok(Script {
                     log: Arc::clone(&log),
-                    bell: Arc::clone(&bell),
+                    wakeup: Arc::clone(&wakeup),
                     reports: Mutex::default(),
                     sends: AtomicU64::new(0),
                     fault,
@@ -98,11 +101,11 @@ impl Fixture {
         };
         let relay = Relay::start(Parts {
             outbox: Arc::clone(&self.outbox),
-            bell: Arc::clone(&self.bell),
+            wakeup: Arc::clone(&self.wakeup),
             metrics: self.metrics.clone(),
             connect,
             id: |_| Some(SchemaId(7)),
-            trouble: self.trouble.clone(),
+            problem: self.problem.clone(),
             stop: CancellationToken::new(),
         });
         let began = Instant::now();
@@ -126,7 +129,7 @@ fn every_click_is_delivered_once_when_nothing_fails() {
     let log = fixture.log.lock().unwrap();
     assert!(log.len() == 3_000 && log.values().all(|times| *times == 1));
     assert_eq!(fixture.metrics.clicks_delivered.get(), 3_000);
-    assert_eq!((fixture.trouble.now(), fixture.metrics.outbox_clicks.get()), (None, 0));
+    assert_eq!((fixture.problem.current(), fixture.metrics.outbox_clicks.get()), (None, 0));
 }
 
 #[test]
@@ -146,7 +149,11 @@ fn after_any_fault_a_new_client_begins_at_the_mark_and_nothing_is_lost_or_counte
         assert_eq!(log.len(), 2_000, "{fault:?}");
         assert_eq!(fixture.retries(fault), 1, "{fault:?}");
         assert_eq!(fixture.metrics.clicks_delivered.get(), 2_000, "{fault:?}");
-        assert_eq!((fixture.metrics.undelivered(), fixture.trouble.now()), (0, None), "{fault:?}");
+        assert_eq!(
+            (fixture.metrics.undelivered(), fixture.problem.current()),
+            (0, None),
+            "{fault:?}"
+        );
         // The seeded fault did its harm: some were sent again.
         let again = log.values().filter(|times| **times > 1).count();
         assert_eq!(again > 0, fault != Fault::Client, "{fault:?}: {again} again");

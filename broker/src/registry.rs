@@ -1,8 +1,9 @@
 //! The schema registry's REST calls, through `schema_registry_converter`.
 //!
-//! Only its plain calls are used: its own cache keeps errors for the life of the
-//! process. What to remember is decided in `decoders`.
+//! Only its plain calls are used: its own cache keeps errors for the life of the process. Callers
+//! decide what to cache.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use schema_registry_converter::async_impl::schema_registry as api;
@@ -12,31 +13,42 @@ use schema_registry_converter::schema_registry_common::{
 };
 use schemas::SchemaId;
 use serde_json::json;
+use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::error::ServerError;
 
-/// One registry.
+/// A registry, or several that hold the same schemas.
 #[derive(Debug, Clone)]
 pub struct Registry {
+    /// The first of them.
     url: String,
     settings: api::SrSettings,
     http: reqwest::Client,
 }
 
-/// Answers come within this time or the registry counts as away.
+/// A registry that has not answered within this time is unreachable.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// "Subject not found", "version not found", "schema not found".
 const NOT_FOUND: std::ops::RangeInclusive<u32> = 40_401..=40_403;
 
+/// Code of a registry that refuses the credentials.
+const ACCESS: &str = "registry_access";
+
 impl Registry {
-    /// A registry by its base URL. Nothing is asked yet.
+    /// A registry by its base URLs, comma-separated and tried in order. Nothing is asked yet.
     ///
     /// # Errors
-    /// A URL that cannot be one.
-    pub fn new(url: &str) -> Result<Self, ServerError> {
-        let url = url.trim_end_matches('/').to_owned();
-        let settings = api::SrSettings::new_builder(url.clone())
+    /// Fatal: not a URL.
+    pub fn new(urls: &str) -> Result<Self, ServerError> {
+        let mut urls = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned());
+        let url = urls.next().unwrap_or_default();
+        let mut builder = api::SrSettings::new_builder(url.clone());
+        for url in urls {
+            builder.add_url(url);
+        }
+        let settings = builder
             .set_timeout(TIMEOUT)
             .build()
             .map_err(|error| ServerError::fatal("registry_url", error))?;
@@ -55,7 +67,8 @@ impl Registry {
         found(api::get_schema_by_id(id.0, &self.settings).await.map(|schema| schema.schema))
     }
 
-    /// The id of `schema` under `subject`, or `None` when it is not registered there.
+    /// The id of `schema` under `subject`, or `None` when it is not registered there. Registers
+    /// nothing.
     ///
     /// # Errors
     /// As [`Registry::schema`].
@@ -65,9 +78,45 @@ impl Registry {
         schema: &str,
     ) -> Result<Option<SchemaId>, ServerError> {
         let body = json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
+        // Despite its name this is `POST /subjects/{subject}`: a look-up that registers nothing.
         let call = SrCall::PostForVersion(subject, &body);
         let id = found(api::perform_sr_call(&self.settings, call).await.map(|raw| raw.id))?;
         Ok(id.flatten().map(SchemaId))
+    }
+
+    /// [`Registry::lookup`], repeated for at most `wait` while the registry is unreachable.
+    ///
+    /// # Errors
+    /// Fatal: the registry has no such schema, or refuses the credentials. Retryable: it was
+    /// unreachable the whole time.
+    pub async fn lookup_within(
+        &self,
+        subject: &str,
+        schema: &str,
+        wait: Duration,
+    ) -> Result<SchemaId, ServerError> {
+        let deadline = Instant::now() + wait;
+        for attempt in 0.. {
+            let error = match self.lookup(subject, schema).await {
+                Ok(Some(id)) => return Ok(id),
+                Ok(None) => {
+                    let text =
+                        format!("subject {subject} has no such schema: run `processors setup`");
+                    return Err(ServerError::fatal("schema_unregistered", text));
+                }
+                Err(error) if error.code == ACCESS => {
+                    return Err(ServerError::fatal(ACCESS, error.message));
+                }
+                Err(error) => error,
+            };
+            let delay = Backoff::DELIVERY.random_delay(attempt);
+            if !error.is_retryable() || Instant::now() + delay > deadline {
+                return Err(error);
+            }
+            tracing::warn!(code = error.code, cause = error.message, "waiting for the registry");
+            tokio::time::sleep(delay).await;
+        }
+        unreachable!("attempts do not end before the deadline")
     }
 
     /// Every schema registered under `subject`, oldest first.
@@ -96,7 +145,7 @@ impl Registry {
             Some(raw) if raw.error_code / 100 == 409 || raw.error_code == 409 => {
                 ServerError::fatal("schema_incompatible", &raw.message)
             }
-            _ => away(&error),
+            _ => server_error(&error),
         })
     }
 
@@ -140,13 +189,38 @@ fn found<T>(answer: Result<T, SRCError>) -> Result<Option<T>, ServerError> {
         Err(error) if raw(&error).is_some_and(|raw| NOT_FOUND.contains(&raw.error_code)) => {
             Ok(None)
         }
-        Err(error) => Err(away(&error)),
+        Err(error) => Err(server_error(&error)),
     }
 }
 
-fn away(error: &SRCError) -> ServerError {
-    let cause = error.cause.as_deref().unwrap_or(&error.error);
-    ServerError::retryable("registry_unreachable", format!("{}: {cause}", error.error))
+fn server_error(error: &SRCError) -> ServerError {
+    match status(error) {
+        Some(401 | 403) => ServerError::retryable(ACCESS, causes(error)),
+        Some(_) | None => ServerError::retryable("registry_unreachable", causes(error)),
+    }
+}
+
+/// The client's own text ends before the cause that helps ("connection refused").
+fn causes(error: &SRCError) -> String {
+    let mut text = error.error.clone();
+    if let Some(cause) = &error.cause {
+        text = format!("{text}: {cause}");
+    }
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// The client keeps the HTTP status only in its text.
+fn status(error: &SRCError) -> Option<u16> {
+    let (_, rest) = error.error.split_once("failed with status ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 fn unreachable(error: reqwest::Error) -> ServerError {

@@ -16,12 +16,23 @@ impl Backoff {
     pub const SERVERS: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(15) };
 
+    /// What the producer uses towards broker and registry: clicks wait on its disk meanwhile.
+    pub const DELIVERY: Self =
+        Self { base: Duration::from_millis(400), max: Duration::from_secs(5) };
+
     /// Delay before attempt `attempt` (0 is the first repetition): uniform in `1 ms..=bound`,
     /// where the bound doubles each time. `random` is any evenly spread number.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
         let bound = self.base.saturating_mul(1 << attempt.min(20)).min(self.max);
-        let bound_ms = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).max(1);
+        #[expect(clippy::cast_possible_truncation, reason = "at most `max`, which is seconds")]
+        let bound_ms = (bound.as_millis() as u64).max(1);
         Duration::from_millis(1 + random % bound_ms)
+    }
+
+    /// [`Backoff::delay`] with a random number of this thread ([`fastrand`], which simulations
+    /// seed).
+    pub fn random_delay(&self, attempt: u32) -> Duration {
+        self.delay(attempt, fastrand::u64(..))
     }
 }
 

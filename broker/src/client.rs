@@ -1,0 +1,221 @@
+//! librdkafka's configuration for both services: which properties are ours, and which class of
+//! error each answer is.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::error::{MEMBER_FENCED, POSITION_LOST, ServerError};
+use crate::properties::Property;
+
+/// Properties that delivery or processing depends on, or that have a setting of their own.
+const RESERVED: [&str; 17] = [
+    "acks",
+    "allow.auto.create.topics",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "metadata.broker.list",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "request.required.acks",
+    "statistics.interval.ms",
+    "transactional.id",
+];
+
+/// Parts of names whose values may be secrets.
+const SECRET: [&str; 8] =
+    ["password", "secret", "key", "username", "jaas", "token", "pem", "oauth"];
+
+/// Where the brokers are and how to talk to them.
+#[derive(Clone)]
+pub struct Brokers {
+    /// `bootstrap.servers`.
+    pub servers: String,
+    /// Any other librdkafka property (TLS, SASL, …); may hold secrets, so it is never printed.
+    pub properties: Vec<Property>,
+}
+
+impl std::fmt::Debug for Brokers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.servers)
+    }
+}
+
+impl Brokers {
+    /// The operator's value of a property; the last one counts.
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.properties.iter().rev().find(|own| own.key == key).map(|own| own.value.as_str())
+    }
+
+    /// `max.poll.interval.ms` in effect.
+    pub fn max_poll_interval_ms(&self) -> u128 {
+        self.milliseconds("max.poll.interval.ms").unwrap_or(300_000)
+    }
+
+    /// `session.timeout.ms` in effect.
+    pub fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.milliseconds("session.timeout.ms").unwrap_or(45_000))
+    }
+
+    fn milliseconds<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
+        self.property(key).and_then(|value| value.trim().parse().ok())
+    }
+
+    /// The configuration of a client named `client_id`: `defaults`, which the operator's properties
+    /// replace, then those, then `required`, which nothing replaces.
+    ///
+    /// # Errors
+    /// Fatal: the operator sets a property that is reserved.
+    pub fn config(
+        &self,
+        client_id: &str,
+        defaults: &[(&str, &str)],
+        required: &[(&str, &str)],
+    ) -> Result<ClientConfig, ServerError> {
+        let mut config = ClientConfig::new();
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        for Property { key, value } in &self.properties {
+            if RESERVED.contains(&key.as_str()) {
+                let text = format!(
+                    "Kafka property {key:?} cannot be set: delivery depends on it, or it has a \
+                     setting of its own"
+                );
+                return Err(ServerError::fatal("kafka_property", text));
+            }
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.servers);
+        config.set("client.id", client_id);
+        for (name, value) in required {
+            config.set(*name, *value);
+        }
+        Ok(config)
+    }
+}
+
+/// What the library logs goes to the debug log: whoever waits for the broker reports an outage once
+/// a minute, and the command that fails reports it at its end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuietContext;
+
+impl ClientContext for QuietContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for QuietContext {}
+
+/// Why a client cannot be made, without the value of a property that may be a secret.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
+pub fn property_error(error: &KafkaError) -> ServerError {
+    let secret = |key: &str| SECRET.iter().any(|word| key.contains(word));
+    match error {
+        // The library repeats the value; a key that it does not know may be a misspelt secret.
+        KafkaError::ClientConfig(_, why, key, _) if secret(key) || why.contains("No such") => {
+            let text = format!("librdkafka does not accept the property {key}, or its value");
+            ServerError::fatal("kafka_property", text)
+        }
+        KafkaError::ClientConfig(_, why, key, _) => {
+            ServerError::fatal("kafka_property", format!("{key}: {why}"))
+        }
+        error => ServerError::fatal("kafka_client", error),
+    }
+}
+
+/// The class and code of an error of the library. What is not plainly the configuration's fault is
+/// waited out.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
+pub fn server_error(error: &KafkaError) -> ServerError {
+    if let KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) = error {
+        return property_error(error);
+    }
+    if let KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) = error {
+        let text = "another member uses the instance id of this one \
+                    (CLICKTRAIL_GROUP_INSTANCE_ID); start it again unless there are two on purpose";
+        return ServerError::retryable(MEMBER_FENCED, text);
+    }
+    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+        return ServerError::fatal("kafka_client", error);
+    }
+    let Some(code) = error.rdkafka_error_code() else {
+        return ServerError::retryable("kafka_unreachable", error);
+    };
+    match code {
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            ServerError::fatal("kafka_access", format!("check the SASL properties ({error})"))
+        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => {
+            ServerError::fatal("kafka_access", format!("the user lacks a right ({error})"))
+        }
+        Code::OffsetOutOfRange | Code::AutoOffsetReset => {
+            ServerError::retryable(POSITION_LOST, "the log no longer holds the position being read")
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => ServerError::retryable(
+            "kafka_topic_missing",
+            format!("run `processors setup` ({error})"),
+        ),
+        _ => ServerError::retryable("kafka_unreachable", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::consumer::BaseConsumer;
+
+    fn open(properties: &[(&str, &str)]) -> Result<(), ServerError> {
+        let properties = properties
+            .iter()
+            .map(|(key, value)| Property { key: (*key).to_owned(), value: (*value).to_owned() })
+            .collect();
+        let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
+        let config = brokers.config("test", &[], &[("group.id", "test")])?;
+        let made: Result<BaseConsumer<QuietContext>, _> = config.create_with_context(QuietContext);
+        made.map(drop).map_err(|error| server_error(&error))
+    }
+
+    #[test]
+    fn a_reserved_property_is_refused_by_name() {
+        for key in RESERVED {
+            let error = open(&[(key, "0")]).unwrap_err();
+            assert!(error.code == "kafka_property" && error.message.contains(key), "{error}");
+        }
+        assert!(open(&[("session.timeout.ms", "6000")]).is_ok());
+    }
+
+    #[test]
+    fn a_refused_property_is_named_and_its_value_is_not_printed() {
+        for (key, value) in [
+            ("linger.mss", "geheim"),
+            ("sasl.pasword", "geheim"),
+            ("ssl.key.pem", "geheim"),
+            ("session.timeout.ms", "geheim"),
+        ] {
+            let error = open(&[("security.protocol", "ssl"), (key, value)]).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(key) || key == "ssl.key.pem", "{text}");
+            let secret = !matches!(key, "session.timeout.ms");
+            assert!(!secret || !text.contains("geheim"), "{text}");
+        }
+    }
+}

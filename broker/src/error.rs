@@ -1,0 +1,53 @@
+//! Why a server did not do what it was asked: one of three classes, and a code that never changes.
+//!
+//! The code is metric label, log field and RUNBOOK heading.
+
+use thiserror::Error;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The same request may succeed later: wait and repeat, without end; never a dead letter.
+    Retryable,
+    /// This record can never succeed: to the dead letters.
+    Record,
+    /// The process or its configuration is wrong: stop, commit nothing.
+    Fatal,
+}
+
+/// Code of a position that lies outside the log: retention has deleted it, or the topic was
+/// recreated.
+pub const POSITION_LOST: &str = "log_position_lost";
+
+/// Code of a group member whose instance id another process has taken: this process can read no
+/// more, another one can.
+pub const MEMBER_FENCED: &str = "kafka_member_fenced";
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, Error)]
+#[error("{code}: {message}")]
+pub struct ServerError {
+    /// [`ErrorClass::Retryable`] or [`ErrorClass::Fatal`].
+    pub class: ErrorClass,
+    /// Stable name.
+    pub code: &'static str,
+    /// The server's own words, and what to do where that is known.
+    pub message: String,
+}
+
+impl ServerError {
+    /// Waiting may resolve it.
+    pub fn retryable(code: &'static str, message: impl ToString) -> Self {
+        Self { class: ErrorClass::Retryable, code, message: message.to_string() }
+    }
+
+    /// Waiting does not resolve it.
+    pub fn fatal(code: &'static str, message: impl ToString) -> Self {
+        Self { class: ErrorClass::Fatal, code, message: message.to_string() }
+    }
+
+    /// Whether waiting may resolve it.
+    pub fn is_retryable(&self) -> bool {
+        self.class == ErrorClass::Retryable
+    }
+}
