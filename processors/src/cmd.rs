@@ -19,7 +19,7 @@ use service::telemetry::TelemetryArgs;
 #[derive(Debug, Parser)]
 #[command(name = "processors", version, max_term_width = 100)]
 pub struct Cli {
-    /// What the process tells of itself.
+    /// Logging and tracing options.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
     /// What to do.
@@ -36,7 +36,7 @@ pub enum Command {
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
     Audit(audit::AuditArgs),
-    /// Give leave for bad records that stopped the processors.
+    /// Override the storm breaker for a range of offsets, or list the overrides.
     Breaker(breaker::BreakerArgs),
     /// Get the rule tables by which clicks are enriched, or show them.
     Rules(rules::RulesCommand),

@@ -150,8 +150,8 @@ pub struct RunArgs {
     #[arg(long, env = "CLICKTRAIL_GROUP_PROTOCOL", value_enum, default_value = "classic")]
     pub group_protocol: Protocol,
     /// A name of this member's own, so that its restart within the session timeout moves nothing.
-    #[arg(long, env = "CLICKTRAIL_GROUP_INSTANCE", value_name = "NAME")]
-    pub group_instance: Option<String>,
+    #[arg(long, env = "CLICKTRAIL_GROUP_INSTANCE_ID", value_name = "NAME")]
+    pub group_instance_id: Option<String>,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
     pub admin_listen: SocketAddr,
@@ -180,7 +180,7 @@ impl RunArgs {
         Group {
             name: self.group.clone(),
             protocol: self.group_protocol,
-            instance: self.group_instance.clone(),
+            instance: self.group_instance_id.clone(),
         }
     }
 

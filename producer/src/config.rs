@@ -139,8 +139,8 @@ pub struct ServeArgs {
     pub threads: Option<u16>,
     /// Which clicks are lost when the outbox is full: the newest, or those that wait longest, a
     /// sixteenth of it at a time. Either way each is counted
-    #[arg(long, env = "CLICKTRAIL_OUTBOX_FULL", default_value = "newest", value_name = "WHICH")]
-    pub outbox_full: outbox::Full,
+    #[arg(long, env = "CLICKTRAIL_OUTBOX_DROP", default_value = "newest", value_name = "WHICH")]
+    pub outbox_drop: outbox::Full,
     #[command(flatten)]
     pub public: PublicArgs,
     #[command(flatten)]

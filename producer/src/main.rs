@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn check_variables() -> Result<(), service::settings::Unknown> {
+fn check_variables() -> Result<(), service::settings::Refused> {
     service::settings::check(std::env::vars_os())
 }
 

@@ -83,7 +83,7 @@ pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
 pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
 /// 1 while the relay gives way to visitors: cores are short or a rush has just begun, and the
 /// outbox has room.
-pub const RELAY_GIVES_WAY: &str = "clicktrail_producer_relay_gives_way";
+pub const RELAY_THROTTLED: &str = "clicktrail_producer_relay_throttled";
 /// How often the relay began anew, with a new client, by code.
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
 /// Brokers with an open connection (0: none can be reached).
@@ -172,7 +172,7 @@ pub struct Metrics {
     pub outbox_sync_failures: Counter,
     pub relay_clicks: Gauge,
     pub relay_clicks_bound: Gauge,
-    pub relay_gives_way: Gauge,
+    pub relay_throttled: Gauge,
     pub relay_retries: Family<CodeLabel, Counter>,
     pub brokers_up: Gauge,
     pub import_lines: Family<ResultLabel, Counter>,
@@ -224,7 +224,7 @@ impl Default for Metrics {
             outbox_sync_failures: Counter::default(),
             relay_clicks: Gauge::default(),
             relay_clicks_bound: Gauge::default(),
-            relay_gives_way: Gauge::default(),
+            relay_throttled: Gauge::default(),
             relay_retries: Family::default(),
             brokers_up: Gauge::default(),
             import_lines: Family::default(),
@@ -272,7 +272,7 @@ impl Metrics {
         add(r, OUTBOX_SYNC_FAILURES, "Syncs that failed", &self.outbox_sync_failures);
         add(r, RELAY_CLICKS, "Clicks on their way to the broker", &self.relay_clicks);
         add(r, RELAY_CLICKS_BOUND, "Most clicks on their way", &self.relay_clicks_bound);
-        add(r, RELAY_GIVES_WAY, "Whether it gives way to visitors", &self.relay_gives_way);
+        add(r, RELAY_THROTTLED, "Whether it gives way to visitors", &self.relay_throttled);
         add(r, RELAY_RETRIES, "How often the relay began anew", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         add(r, IMPORT_LINES, "Lines of imported logs", &self.import_lines);

@@ -52,7 +52,7 @@ pub struct Limits {
     /// Connections at once; more wait in the system's backlog.
     pub connections_max: usize,
     /// Most bytes of a request's head, at least 8 KiB; a longer one is answered 431.
-    pub head_bytes: usize,
+    pub header_bytes: usize,
     /// Time to send a head, and to stay idle between two requests.
     pub head: Duration,
     /// Time to take more of an answer.
@@ -177,7 +177,7 @@ fn connection<S: ClickSink>(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .max_buf_size(limits.head_bytes)
+        .max_buf_size(limits.header_bytes)
         .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), service)
 }
 
@@ -205,11 +205,11 @@ fn answer<S: ClickSink>(
 fn limit(error: &hyper::Error) -> Option<&'static str> {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     if error.is_parse_too_large() {
-        Some("head_bytes")
+        Some("header_bytes")
     } else if cause.is_some_and(|it| it.kind() == io::ErrorKind::TimedOut) {
         Some("write_seconds")
     } else if error.is_timeout() {
-        Some("head_seconds")
+        Some("header_seconds")
     } else {
         None
     }

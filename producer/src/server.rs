@@ -80,7 +80,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
     let links = LiveLinks::start(args, &metrics).await?;
-    let mut delivery = Delivery::open(&args.kafka, ("serve", args.outbox_full), &metrics)?;
+    let mut delivery = Delivery::open(&args.kafka, ("serve", args.outbox_drop), &metrics)?;
     delivery.start()?;
     let progress = Progress(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();

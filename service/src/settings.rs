@@ -1,4 +1,4 @@
-//! The names of all settings, so that a misspelt one is refused instead of ignored.
+//! The names of all settings, so that a misspelt or renamed one is refused instead of ignored.
 //!
 //! Both services read one environment; a name that either knows is known.
 
@@ -24,17 +24,16 @@ pub const NAMES: &[&str] = &[
     "CLICKTRAIL_BODY_RECORDS",
     "CLICKTRAIL_BODY_SECONDS",
     "CLICKTRAIL_CACHE",
-    "CLICKTRAIL_CLIENT_ADDRESS",
     "CLICKTRAIL_COLLECTOR_TOKEN",
     "CLICKTRAIL_COLLECTOR_TOKEN_FILE",
     "CLICKTRAIL_CONNECTIONS",
     "CLICKTRAIL_DRAIN_SECONDS",
     "CLICKTRAIL_FLUSH_SECONDS",
     "CLICKTRAIL_GROUP",
-    "CLICKTRAIL_GROUP_INSTANCE",
+    "CLICKTRAIL_GROUP_INSTANCE_ID",
     "CLICKTRAIL_GROUP_PROTOCOL",
-    "CLICKTRAIL_HEAD_BYTES",
-    "CLICKTRAIL_HEAD_SECONDS",
+    "CLICKTRAIL_HEADER_BYTES",
+    "CLICKTRAIL_HEADER_SECONDS",
     "CLICKTRAIL_KAFKA_PROPERTIES",
     "CLICKTRAIL_LINKS",
     "CLICKTRAIL_LINKS_DB",
@@ -49,11 +48,12 @@ pub const NAMES: &[&str] = &[
     "CLICKTRAIL_NODE",
     "CLICKTRAIL_OUTBOX",
     "CLICKTRAIL_OUTBOX_BYTES",
-    "CLICKTRAIL_OUTBOX_FULL",
+    "CLICKTRAIL_OUTBOX_DROP",
     "CLICKTRAIL_OUTBOX_SYNC",
     "CLICKTRAIL_OUTBOX_SYNC_MS",
     "CLICKTRAIL_PARTITIONS",
-    "CLICKTRAIL_PRIVACY_LINKS",
+    "CLICKTRAIL_PRIVACY_CLIENT_ADDRESS",
+    "CLICKTRAIL_PRIVACY_OPT_OUT",
     "CLICKTRAIL_PRIVACY_SIGNALS",
     "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN",
     "CLICKTRAIL_PRODUCER_ADMIN_LISTEN",
@@ -67,32 +67,57 @@ pub const NAMES: &[&str] = &[
     "CLICKTRAIL_TOPIC",
     "CLICKTRAIL_TRACE_SAMPLE",
     "CLICKTRAIL_TRUSTED_PROXIES",
-    "CLICKTRAIL_UNKNOWN_SLUGS",
+    "CLICKTRAIL_UNKNOWN_SLUGS_PER_MINUTE",
     "CLICKTRAIL_VISITOR_KEYS",
     "CLICKTRAIL_WRITE_SECONDS",
 ];
 
-/// A variable that nobody reads.
+/// Settings that had another name, with the name that they have now.
+pub const RENAMED: &[(&str, &str)] = &[
+    ("CLICKTRAIL_CLIENT_ADDRESS", "CLICKTRAIL_PRIVACY_CLIENT_ADDRESS"),
+    ("CLICKTRAIL_GROUP_INSTANCE", "CLICKTRAIL_GROUP_INSTANCE_ID"),
+    ("CLICKTRAIL_HEAD_BYTES", "CLICKTRAIL_HEADER_BYTES"),
+    ("CLICKTRAIL_HEAD_SECONDS", "CLICKTRAIL_HEADER_SECONDS"),
+    ("CLICKTRAIL_OUTBOX_FULL", "CLICKTRAIL_OUTBOX_DROP"),
+    ("CLICKTRAIL_PRIVACY_LINKS", "CLICKTRAIL_PRIVACY_OPT_OUT"),
+    ("CLICKTRAIL_UNKNOWN_SLUGS", "CLICKTRAIL_UNKNOWN_SLUGS_PER_MINUTE"),
+];
+
+/// A variable of the environment that no setting reads.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("the environment sets {name}, which is no setting; did you mean {nearest}?")]
-pub struct Unknown {
-    /// As set.
-    pub name: String,
-    /// The setting whose name is nearest.
-    pub nearest: &'static str,
+pub enum Refused {
+    /// A setting of an earlier version.
+    #[error("the environment sets {name}, which is now named {now}")]
+    Renamed {
+        /// As set.
+        name: &'static str,
+        /// Its present name.
+        now: &'static str,
+    },
+    /// No setting, now or before.
+    #[error("the environment sets {name}, which is no setting; did you mean {nearest}?")]
+    Unknown {
+        /// As set.
+        name: String,
+        /// The setting whose name is nearest.
+        nearest: &'static str,
+    },
 }
 
 /// Refuses the first `CLICKTRAIL_…` variable that is no setting.
 ///
 /// # Errors
-/// [`Unknown`], with the nearest name.
-pub fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), Unknown> {
+/// [`Refused`], with the present or the nearest name.
+pub fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), Refused> {
     for (name, _) in variables {
         let name = name.to_string_lossy();
+        if let Some(&(name, now)) = RENAMED.iter().find(|(old, _)| *old == name) {
+            return Err(Refused::Renamed { name, now });
+        }
         if name.starts_with(PREFIX) && !NAMES.contains(&&*name) {
             let nearest = NAMES.iter().min_by_key(|known| distance(known, &name));
             let nearest = nearest.copied().unwrap_or_default();
-            return Err(Unknown { name: name.into_owned(), nearest });
+            return Err(Refused::Unknown { name: name.into_owned(), nearest });
         }
     }
     Ok(())
@@ -101,10 +126,7 @@ pub fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<()
 /// Prints what clap has to say; help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let printed = error.print();
-    match error.use_stderr() || printed.is_err() {
-        true => USAGE.into(),
-        false => ExitCode::SUCCESS,
-    }
+    if error.use_stderr() || printed.is_err() { USAGE.into() } else { ExitCode::SUCCESS }
 }
 
 /// Edit distance of two names.
@@ -131,8 +153,21 @@ mod tests {
         let set = |name: &str| check([(name.into(), "1".into())].into_iter());
         assert_eq!(set("CLICKTRAIL_TOPIC"), Ok(()));
         assert_eq!(set("OTHER_TOPIC"), Ok(()));
-        let refused = set("CLICKTRAIL_TOPICS").unwrap_err();
-        assert_eq!(refused.nearest, "CLICKTRAIL_TOPIC");
-        assert_eq!(set("CLICKTRAIL_BATCH_ROW").unwrap_err().nearest, "CLICKTRAIL_BATCH_ROWS");
+        for (wrong, right) in [
+            ("CLICKTRAIL_TOPICS", "CLICKTRAIL_TOPIC"),
+            ("CLICKTRAIL_BATCH_ROW", "CLICKTRAIL_BATCH_ROWS"),
+        ] {
+            let Err(Refused::Unknown { name, nearest }) = set(wrong) else { panic!("{wrong}") };
+            assert_eq!((name.as_str(), nearest), (wrong, right));
+        }
+    }
+
+    #[test]
+    fn a_renamed_setting_is_refused_with_its_new_name() {
+        for (old, now) in RENAMED {
+            let refused = check([(OsString::from(old), "1".into())].into_iter()).unwrap_err();
+            assert!(refused.to_string().ends_with(&format!("is now named {now}")), "{refused}");
+            assert!(NAMES.contains(now) && !NAMES.contains(old), "{old}");
+        }
     }
 }

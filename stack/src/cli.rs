@@ -76,9 +76,9 @@ pub(crate) enum Action {
         #[command(subcommand)]
         what: DiskAction,
     },
-    /// Open a door before the registry that behaves as a registry would that is broken, and
-    /// print its address; 75 if no request came by until it was interrupted.
-    Door {
+    /// Start a proxy before the registry that injects a fault, and
+    /// print its address; 75 if no request met the fault before it was interrupted.
+    RegistryFault {
         /// status=CODE, hang, no-ids, empty or schema=TEXT.
         fault: RegistryFault,
     },

@@ -9,7 +9,7 @@ use crate::error::{StackError, Trying as _};
 use crate::http_probe;
 use crate::part::Part;
 use crate::registry::CONFLUENT_PATH;
-use crate::registry_proxy::{RegistryDoor, RegistryFault};
+use crate::registry_proxy::{RegistryFault, RegistryProxy};
 use crate::stack::Stack;
 use clickhouse_front::FAULT_PATH;
 
@@ -99,7 +99,7 @@ impl Stack {
     /// [`StackError::Io`] without a port.
     pub fn door(&self, fault: RegistryFault, say: impl FnOnce(&str)) -> Result<u32, StackError> {
         let url = format!("http://{}{CONFLUENT_PATH}", self.ports()?.address(Part::Registry));
-        let door = RegistryDoor::before(&url).trying(|| "opening a door".to_owned())?;
+        let door = RegistryProxy::before(&url).trying(|| "opening a door".to_owned())?;
         door.set(fault);
         say(&door.url);
         while self.interrupt_check().is_ok() {

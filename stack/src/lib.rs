@@ -41,6 +41,6 @@ pub use fetch::Kit;
 pub use part::{NoSuchPart, Part};
 pub use ports::{Brokers, NoSuchNumber, PortChoice, Ports};
 pub use process::{Interrupt, run_command};
-pub use registry_proxy::{NoSuchRegistryFault, RegistryDoor, RegistryFault};
+pub use registry_proxy::{NoSuchRegistryFault, RegistryFault, RegistryProxy};
 pub use stack::{Stack, Status};
 pub use watch::{Watch, watch};

@@ -106,7 +106,7 @@ fn perform(
             DiskAction::Fill => stack.fill_disk(part)?,
             DiskAction::Free => stack.free_disk(part)?,
         },
-        Action::Door { fault } => {
+        Action::RegistryFault { fault } => {
             let met = stack.door(fault, |url| println!("export SCHEMA_REGISTRY_URL='{url}'"))?;
             eprintln!("{met} requests met it");
             return Ok(ExitCode::from(if met == 0 { 75 } else { 0 }));

@@ -52,7 +52,7 @@ impl FromStr for RegistryFault {
 
 /// A door to one registry, on a port of its own; it goes with its process.
 #[derive(Debug)]
-pub struct RegistryDoor {
+pub struct RegistryProxy {
     /// Its base URL.
     pub url: String,
     state: Arc<State>,
@@ -78,7 +78,7 @@ struct Request {
     body: Vec<u8>,
 }
 
-impl RegistryDoor {
+impl RegistryProxy {
     /// A door to `url`, open.
     ///
     /// # Errors

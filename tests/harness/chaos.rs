@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stack::{Part, RegistryDoor, Stack};
+use stack::{Part, RegistryProxy, Stack};
 
 use self::broker::{Broker, DeadLetters};
 pub use self::dice::Dice;
@@ -91,7 +91,7 @@ fn on_world(world: &World, stack: &Stack, budget: Budget, say: Say<'_>) -> Repor
     let partitions = PARTITIONS.unsigned_abs();
     let ledger = Arc::new(Ledger::new(partitions as usize));
     let generator = Generator::of(world, budget.seed, &ledger);
-    let door = RegistryDoor::before(&world.backends.registry).expect("a port");
+    let door = RegistryProxy::before(&world.backends.registry).expect("a port");
     let proxy = Proxy::before(&world.backends.clickhouse);
     let progress = Progress::new(budget);
     let looks = || (Table::of(world), Broker::of(world, &ledger), DeadLetters::of(world, &ledger));

@@ -34,7 +34,7 @@ pub use own_stack::{OwnPostgres, OwnStack};
 pub use ports::{closed_port, free_port};
 pub use rustix::process::Signal;
 pub use span_collector::{Collector, Span};
-pub use stack::{RegistryDoor, RegistryFault};
+pub use stack::{RegistryFault, RegistryProxy};
 pub use strace::{Call, Kill, Trace};
 pub use visitors::{Visit, Visitors};
 pub use wait::{PATIENCE, until};

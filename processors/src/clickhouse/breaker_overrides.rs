@@ -38,7 +38,7 @@ pub async fn passes(server: &Server, topic: &str) -> Result<Vec<Pass>, ServerErr
     let client = server.client();
     let query = client.query(
         "SELECT kafka_topic, kafka_partition, first_offset, last_offset, reason \
-         FROM breaker_passes FINAL WHERE kafka_topic = ? ORDER BY ALL",
+         FROM breaker_overrides FINAL WHERE kafka_topic = ? ORDER BY ALL",
     );
     query.bind(topic).fetch_all().await.map_err(server_error)
 }
@@ -49,7 +49,7 @@ pub async fn passes(server: &Server, topic: &str) -> Result<Vec<Pass>, ServerErr
 /// The server's refusal.
 pub async fn give(server: &Server, pass: &Pass) -> Result<(), ServerError> {
     let mut insert =
-        server.client().insert::<Pass>("breaker_passes").await.map_err(server_error)?;
+        server.client().insert::<Pass>("breaker_overrides").await.map_err(server_error)?;
     insert.write(pass).await.map_err(server_error)?;
     insert.end().await.map_err(server_error)
 }

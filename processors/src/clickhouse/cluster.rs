@@ -176,7 +176,7 @@ mod tests {
             "CREATE TABLE IF NOT EXISTS click_versions ON CLUSTER `prod` AS click_versions_local\nENGINE = Distributed('prod', 'clicks', 'click_versions_local', cityHash64(event_id));",
             "CREATE OR REPLACE VIEW clicks ON CLUSTER `prod` AS SELECT * FROM click_versions FINAL;",
             // Small ones are whole everywhere.
-            "CREATE TABLE IF NOT EXISTS breaker_passes ON CLUSTER `prod`\n(",
+            "CREATE TABLE IF NOT EXISTS breaker_overrides ON CLUSTER `prod`\n(",
             "ReplicatedReplacingMergeTree('/clickhouse/tables/all/{database}/{table}', '{shard}-{replica}', passed_at)",
             "ReplicatedReplacingMergeTree('/clickhouse/tables/all/{database}/{table}', '{shard}-{replica}') ORDER BY name\nSETTINGS replicated_deduplication_window = 0;",
         ] {
@@ -196,7 +196,7 @@ mod tests {
             forms[0].starts_with("ALTER TABLE click_versions_local ON CLUSTER `prod`\n    ADD")
         );
         assert!(forms[1].starts_with("ALTER TABLE click_versions ON CLUSTER `prod`\n    ADD"));
-        assert_eq!(form.of("ALTER TABLE breaker_passes\n ADD x").unwrap().len(), 1);
+        assert_eq!(form.of("ALTER TABLE breaker_overrides\n ADD x").unwrap().len(), 1);
         assert!(form.of("DROP TABLE click_versions").is_err());
         let memory = "CREATE TABLE IF NOT EXISTS a\n(\n    b String\n)\nENGINE = Memory";
         assert!(form.of(memory).is_err());

@@ -33,7 +33,7 @@ macro_rules! migrations {
 pub(super) const MIGRATIONS: &[Migration] = migrations![
     "0001_click_versions",
     "0002_clicks",
-    "0003_breaker_passes",
+    "0003_breaker_overrides",
     "0100_enrichment",
     "0110_arrivals",
     "0200_links",

@@ -1,4 +1,4 @@
-//! `processors breaker`: the operator's leave for bad records that are in the log already.
+//! `processors breaker`: overrides of the storm breaker for records that are in the log already.
 
 use broker::ServerError;
 use clap::{Args, Subcommand};
@@ -18,27 +18,27 @@ pub struct BreakerArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Let the bad records of these offsets go to the dead letters; good ones are rows as ever.
-    Pass {
+    /// Allow the records of these offsets that cannot be decoded to become dead letters.
+    Override {
         /// Partition of the log.
         #[arg(long)]
         partition: u32,
         /// First and last offset, as 100-199, or one offset.
         #[arg(long, value_parser = offsets)]
         offsets: (u64, u64),
-        /// Why, for whoever looks later.
+        /// Why; stored with the override.
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Show every leave that was given.
-    Ls,
+    /// Print every override.
+    List,
 }
 
 pub(super) async fn breaker(args: BreakerArgs) -> Result<u8, ServerError> {
     let server = args.servers.clickhouse.server()?;
     let topic = args.servers.kafka.topic.as_str();
     match args.action {
-        Action::Pass { partition, offsets: (first, last), reason } => {
+        Action::Override { partition, offsets: (first, last), reason } => {
             let pass = Pass {
                 kafka_topic: topic.to_owned(),
                 kafka_partition: partition,
@@ -47,11 +47,9 @@ pub(super) async fn breaker(args: BreakerArgs) -> Result<u8, ServerError> {
                 reason,
             };
             give(&server, &pass).await?;
-            say(format_args!(
-                "breaker: bad records of {topic} {partition}:{first}-{last} may pass"
-            ));
+            say(format_args!("breaker: override for {topic} {partition}:{first}-{last}"));
         }
-        Action::Ls => {
+        Action::List => {
             for pass in passes(&server, topic).await? {
                 let Pass { kafka_partition, first_offset, last_offset, reason, .. } = pass;
                 say(format_args!(

@@ -36,7 +36,7 @@ impl AuditMetrics {
         registry.register("undecodable_without_dead_letter", help, m.unburied.clone());
         registry.register("records", "Records looked at", m.records.clone());
         let help = "Records among them that are within the grace and were not judged";
-        registry.register("records_young", help, m.young.clone());
+        registry.register("records_within_grace", help, m.young.clone());
         registry.register("runs", "Complete runs", m.runs.clone());
         registry.register("run_seconds", "Duration of the last one", m.run_seconds.clone());
         let help = "When the last complete run ended, since 1970";

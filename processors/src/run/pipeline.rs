@@ -348,7 +348,7 @@ fn storm(topic: &str, left: &[(Record<'_>, &RecordError)]) -> ServerError {
     let leaves: Vec<_> = ranges
         .iter()
         .map(|(partition, (first, last))| {
-            format!("processors breaker pass --partition {partition} --offsets {first}-{last}")
+            format!("processors breaker override --partition {partition} --offsets {first}-{last}")
         })
         .collect();
     ServerError::fatal(

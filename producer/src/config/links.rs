@@ -158,7 +158,7 @@ pub struct AddArgs {
     /// Append the visitor's query to that of the destination
     #[arg(long)]
     pub pass_query: bool,
-    /// Say nothing of its visitors, as far as CLICKTRAIL_PRIVACY_LINKS follows
+    /// Say nothing of its visitors, as far as CLICKTRAIL_PRIVACY_OPT_OUT follows
     #[arg(long)]
     pub opt_out: bool,
 }

@@ -33,12 +33,22 @@ pub struct PrivacyArgs {
     )]
     privacy_signals: Policy,
     /// The same of a click on a link with "opt_out": true
-    #[arg(long, env = "CLICKTRAIL_PRIVACY_LINKS", default_value = "strip", value_name = "POLICY")]
-    privacy_links: Policy,
+    #[arg(
+        long,
+        env = "CLICKTRAIL_PRIVACY_OPT_OUT",
+        default_value = "strip",
+        value_name = "POLICY"
+    )]
+    privacy_opt_out: Policy,
     /// How much of the client's address every other record carries: all, its network (/24, /48), or
     /// nothing
-    #[arg(long, env = "CLICKTRAIL_CLIENT_ADDRESS", default_value = "full", value_name = "POLICY")]
-    client_address: AddressPolicy,
+    #[arg(
+        long,
+        env = "CLICKTRAIL_PRIVACY_CLIENT_ADDRESS",
+        default_value = "full",
+        value_name = "POLICY"
+    )]
+    privacy_client_address: AddressPolicy,
     /// Folder of the daily keys for visitor ids [default: in the link store where that is PostgreSQL,
     /// else visitor-keys in the folder of the outbox]
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER")]
@@ -50,8 +60,8 @@ impl PrivacyArgs {
     pub fn privacy(&self) -> Privacy {
         Privacy {
             signals: self.privacy_signals,
-            links: self.privacy_links,
-            address: self.client_address,
+            links: self.privacy_opt_out,
+            address: self.privacy_client_address,
         }
     }
 
@@ -110,19 +120,19 @@ pub struct PublicArgs {
     )]
     proxy_header: ProxyHeader,
     /// Most bytes of a request's head; a longer one is answered 431
-    #[arg(long, env = "CLICKTRAIL_HEAD_BYTES", default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(8_192..=1_048_576))]
-    head_bytes: u32,
+    #[arg(long, env = "CLICKTRAIL_HEADER_BYTES", default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(8_192..=1_048_576))]
+    header_bytes: u32,
     /// Seconds in which a head must have come, counted from the connection's start or the last
     /// answer: so long a connection may be idle
-    #[arg(long, env = "CLICKTRAIL_HEAD_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
-    head_seconds: u32,
+    #[arg(long, env = "CLICKTRAIL_HEADER_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    header_seconds: u32,
     /// Seconds after which a connection that takes no more of its answers is cut
     #[arg(long, env = "CLICKTRAIL_WRITE_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     write_seconds: u32,
     /// Most requests a minute, and at once, by which one client (an IPv4 address, a /64 of IPv6) is
     /// told that a slug is unknown; more are answered 429 and are no clicks. 0: no limit
-    #[arg(long, env = "CLICKTRAIL_UNKNOWN_SLUGS", default_value_t = 600, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    unknown_slugs: u32,
+    #[arg(long, env = "CLICKTRAIL_UNKNOWN_SLUGS_PER_MINUTE", default_value_t = 600, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    unknown_slugs_per_minute: u32,
     /// Bearer token of POST /v1/clicks; without one the collector is off
     #[arg(
         long,
@@ -150,7 +160,8 @@ impl PublicArgs {
     /// What is known of clients.
     pub fn edge(&self, privacy: Privacy, keys: Arc<KeyRing>) -> Edge {
         let proxies = Proxies { trusted: self.trusted_proxies.clone(), header: self.proxy_header };
-        let unknown = (self.unknown_slugs > 0).then(|| Arc::new(Limiter::new(self.unknown_slugs)));
+        let unknown = (self.unknown_slugs_per_minute > 0)
+            .then(|| Arc::new(Limiter::new(self.unknown_slugs_per_minute)));
         Edge { proxies, privacy, keys: Some(keys), unknown }
     }
 
@@ -164,8 +175,8 @@ impl PublicArgs {
         public_port::Limits {
             threads: threads.map_or_else(cores, usize::from),
             connections_max: connections_max as usize,
-            head_bytes: self.head_bytes as usize,
-            head: Duration::from_secs(self.head_seconds.into()),
+            header_bytes: self.header_bytes as usize,
+            head: Duration::from_secs(self.header_seconds.into()),
             write: Duration::from_secs(self.write_seconds.into()),
             drain,
         }

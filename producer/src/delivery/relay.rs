@@ -250,7 +250,7 @@ impl<'a> Life<'a> {
         };
         self.mark(true);
         self.metrics.relay_clicks.set(0);
-        self.metrics.relay_gives_way.set(0);
+        self.metrics.relay_throttled.set(0);
         fault
     }
 
@@ -282,7 +282,7 @@ impl<'a> Life<'a> {
             crowded: self.cores.are_short(),
             room: self.outbox.has_room(),
         });
-        self.metrics.relay_gives_way.set(i64::from(self.pace.gives_way()));
+        self.metrics.relay_throttled.set(i64::from(self.pace.gives_way()));
     }
 
     /// Sends as much as may be on its way. False when it was told to stop.

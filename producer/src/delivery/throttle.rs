@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_gives_way_to_many_visitors_while_cores_may_be_short_and_the_outbox_has_room() {
+    fn a_relay_throttled_to_many_visitors_while_cores_may_be_short_and_the_outbox_has_room() {
         for (came, crowded, room, expected) in [
             (9_000, true, true, TRICKLE),
             (9_000, false, true, 5_000),

@@ -16,7 +16,7 @@ const FAILURES: &str = "clicktrail_producer_link_failures_total";
 /// Records of the topic of links, by what became of them (`newer`, `same`, `older`, `refused`).
 const RECORDS: &str = "clicktrail_producer_link_records_total";
 /// 1: all links have been read; 0: an unknown slug is answered 503.
-const WHOLE: &str = "clicktrail_producer_links_whole";
+const WHOLE: &str = "clicktrail_producer_links_loaded";
 /// Snapshots written, by result (`ok`, `error`).
 const SNAPSHOTS: &str = "clicktrail_producer_link_snapshots_total";
 

@@ -44,7 +44,7 @@ fn limits() -> Limits {
     Limits {
         threads: 2,
         connections_max: 4,
-        head_bytes: 16 * 1024,
+        header_bytes: 16 * 1024,
         head: Duration::from_secs(15),
         write: Duration::from_secs(15),
         drain: Duration::from_secs(1),
@@ -203,10 +203,10 @@ async fn a_full_queue_changes_no_answer() {
 
 #[tokio::test]
 async fn a_head_too_long_and_bytes_that_are_no_request_are_refused() {
-    let more = format!("x: {}\r\n", "y".repeat(2 * limits().head_bytes));
+    let more = format!("x: {}\r\n", "y".repeat(2 * limits().header_bytes));
     let (answer, sink, metrics) = ask(Script::default(), &request("GET /a", &more)).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    assert_eq!(limited(&metrics, "head_bytes"), 1);
+    assert_eq!(limited(&metrics, "header_bytes"), 1);
     assert!(sink.records.lock().unwrap().is_empty());
     let (answer, _, _) = ask(Script::default(), b"\x16\x03\x01\x02\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -237,7 +237,7 @@ async fn a_head_that_does_not_come_in_time_ends_its_connection_and_no_other() {
         })
         .await;
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
-    assert_eq!((sink.records.lock().unwrap().len(), limited(&metrics, "head_seconds")), (1, 1));
+    assert_eq!((sink.records.lock().unwrap().len(), limited(&metrics, "header_seconds")), (1, 1));
 }
 
 #[tokio::test]

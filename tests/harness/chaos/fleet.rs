@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rustix::process::Signal;
-use stack::RegistryDoor;
+use stack::RegistryProxy;
 
 use super::dice::Dice;
 use super::{Say, clock};
@@ -42,7 +42,7 @@ impl<'w> Fleet<'w> {
     pub(super) fn of(
         world: &'w World,
         proxy: &Proxy,
-        door: &RegistryDoor,
+        door: &RegistryProxy,
         seed: u64,
         say: Say<'w>,
     ) -> Self {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use stack::{Part, RegistryDoor, RegistryFault, Stack};
+use stack::{Part, RegistryFault, RegistryProxy, Stack};
 
 use super::broker::Broker;
 use super::dice::Dice;
@@ -32,7 +32,7 @@ pub(super) struct Storm<'w> {
     pub world: &'w World,
     pub stack: &'w Stack,
     pub proxy: &'w Proxy,
-    pub door: &'w RegistryDoor,
+    pub door: &'w RegistryProxy,
     pub ledger: &'w Ledger,
     pub fleet: Fleet<'w>,
     pub broker: Broker,

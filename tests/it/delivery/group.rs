@@ -45,7 +45,7 @@ fn by_the_brokers_own_protocol_members_come_and_go_and_nothing_is_lost() {
 fn a_member_with_a_name_comes_back_to_its_partitions_and_disturbs_nobody() {
     let world = World::new("named");
     world.setup();
-    let start = |name| world.processors(&[], &[("CLICKTRAIL_GROUP_INSTANCE", name)]);
+    let start = |name| world.processors(&[], &[("CLICKTRAIL_GROUP_INSTANCE_ID", name)]);
     let mut first = start("first");
     first.until_caught_up(&world);
     let mut second = start("second");

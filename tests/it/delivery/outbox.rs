@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Backends, OwnStack, RegistryDoor, RegistryFault, Server, Visit, Visitors, World, closed_port,
+    Backends, OwnStack, RegistryFault, RegistryProxy, Server, Visit, Visitors, World, closed_port,
     metric, until,
 };
 use schemas::{Decoder, EventId, NEWEST, unframe};
@@ -130,7 +130,7 @@ fn a_broker_killed_under_load_and_away_for_a_while_loses_no_click_and_slows_no_r
 fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it_is_back() {
     let world = World::new("no_registry");
     world.setup();
-    let registry = RegistryDoor::before(&world.backends.registry).unwrap();
+    let registry = RegistryProxy::before(&world.backends.registry).unwrap();
     registry.set(RegistryFault::Status(503));
     let mut server = world.serve(LINKS, &[("SCHEMA_REGISTRY_URL", &registry.url)]);
     let visitors = Visitors::default();
@@ -155,7 +155,7 @@ fn a_full_outbox_that_gives_up_the_oldest_delivers_the_newest_and_counts_each_lo
     let world = World::new("gives_up");
     world.setup();
     let nobody = closed_port().to_string();
-    let small = [("CLICKTRAIL_OUTBOX_BYTES", "1048576"), ("CLICKTRAIL_OUTBOX_FULL", "oldest")];
+    let small = [("CLICKTRAIL_OUTBOX_BYTES", "1048576"), ("CLICKTRAIL_OUTBOX_DROP", "oldest")];
     let mut server = world.serve(LINKS, &[small[0], small[1], ("KAFKA_BROKERS", &nobody)]);
     let (url, admin) = (server.url.clone(), server.admin.clone());
     let lost = || {

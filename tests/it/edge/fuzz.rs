@@ -186,7 +186,7 @@ fn whatever_is_sent_nothing_panics_and_the_next_good_request_is_answered() {
         ("KAFKA_BROKERS", nobody.as_str()),
         ("CLICKTRAIL_COLLECTOR_TOKEN", TOKEN),
         ("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8"),
-        ("CLICKTRAIL_HEAD_SECONDS", "1"),
+        ("CLICKTRAIL_HEADER_SECONDS", "1"),
         ("CLICKTRAIL_BODY_SECONDS", "1"),
         ("CLICKTRAIL_FLUSH_SECONDS", "1"),
         ("CLICKTRAIL_OUTBOX_BYTES", "1048576"),

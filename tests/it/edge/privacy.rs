@@ -77,8 +77,8 @@ fn who_asks_for_privacy_gets_it_as_the_operator_says_and_every_dropped_click_is_
     for (policy, dropped) in [("ignore", false), ("strip", false), ("drop", true)] {
         let set = [
             ("CLICKTRAIL_PRIVACY_SIGNALS", policy),
-            ("CLICKTRAIL_PRIVACY_LINKS", policy),
-            ("CLICKTRAIL_CLIENT_ADDRESS", "truncated"),
+            ("CLICKTRAIL_PRIVACY_OPT_OUT", policy),
+            ("CLICKTRAIL_PRIVACY_CLIENT_ADDRESS", "truncated"),
         ];
         let mut server = world.serve(LINKS, &set);
         for (number, signal) in signals.iter().enumerate() {

@@ -202,7 +202,7 @@ fn a_followed_log_shows_a_lost_click_within_a_period_and_outages_are_waited_out(
     let read = |name: &str| metric(&admin, &format!("clicktrail_audit_{name}"));
     let findings = || ["missing", "duplicates", "undecodable_without_dead_letter"].map(read);
     follower.until("a complete run that judges every record", || {
-        (read("records")? == 151.0 && read("records_young")? == 0.0).then_some(())
+        (read("records")? == 151.0 && read("records_within_grace")? == 0.0).then_some(())
     });
     assert_eq!(findings(), [Some(0.0); 3]);
     assert_eq!(get(&format!("{admin}/readyz")).unwrap().body, "ready\n");

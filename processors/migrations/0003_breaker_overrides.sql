@@ -1,6 +1,6 @@
 -- An operator's explicit leave for bad records that are in the log already, so that a storm of
 -- them does not stop processing for ever.
-CREATE TABLE IF NOT EXISTS breaker_passes
+CREATE TABLE IF NOT EXISTS breaker_overrides
 (
     kafka_topic String COMMENT 'log that holds them',
     kafka_partition UInt32 COMMENT 'likewise',
