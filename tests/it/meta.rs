@@ -1,2 +1,6 @@
 //! Checks of the source tree itself.
+
+pub(crate) mod imports;
+pub(crate) mod source;
 pub(crate) mod tidy;
+pub(crate) mod vocabulary;
