@@ -2,7 +2,7 @@
 
 pub mod block;
 pub mod linger;
-pub mod span;
+pub mod offset_range;
 pub mod start_policy;
 pub mod storm_breaker;
 pub mod tracker;

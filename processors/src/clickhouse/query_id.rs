@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::flow::span::Spans;
+use crate::flow::offset_range::Spans;
 
 /// Partitions that a query id names.
 const IN_ID: usize = 3;
@@ -36,7 +36,7 @@ pub(super) fn log_comment(topic: &str, spans: &Spans) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::span::Span;
+    use crate::flow::offset_range::Span;
 
     #[test]
     fn both_name_partitions_and_offsets() {

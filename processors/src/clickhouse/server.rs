@@ -15,7 +15,7 @@ use crate::encode::encoded_rows::Rows;
 
 use crate::clickhouse::{error_codes, query_id};
 use crate::encode::columns;
-use crate::flow::span::Spans;
+use crate::flow::offset_range::Spans;
 use crate::run::pipeline::Tables;
 
 /// Where the tables are and who asks.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::flow::span::{Span, Spans};
+use crate::flow::offset_range::{Span, Spans};
 
 /// How much may be held together. A single record may exceed `bytes_max`; it is then alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

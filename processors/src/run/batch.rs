@@ -8,7 +8,7 @@ use schemas::TraceContext;
 use crate::encode::encoded_rows::Rows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
-use crate::flow::span::Spans;
+use crate::flow::offset_range::Spans;
 use crate::flow::storm_breaker::Held;
 
 /// Links to clicks that one batch keeps: as many as a span holds (the SDK's own bound).
