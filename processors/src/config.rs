@@ -14,7 +14,7 @@ use schemas::{TopicName, TopicSpec};
 use crate::clickhouse::server::Server;
 use crate::flow::block::Limits;
 use crate::flow::linger::Pace;
-use crate::kafka::consumer::{Group, Protocol};
+use crate::kafka::group_consumer::{Group, Protocol};
 use crate::run::driver::Terms;
 
 /// The log.

@@ -1,6 +1,6 @@
 //! The only folder of the processors that knows rdkafka.
 
-pub mod consumer;
+pub mod group_consumer;
 pub mod dead_letter_writer;
 pub mod link_reader;
 pub mod log_reader;

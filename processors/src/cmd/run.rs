@@ -15,7 +15,7 @@ use crate::clickhouse::server::{Server, Table};
 use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::decode::schema_cache::Decoders;
 use crate::exit::say;
-use crate::kafka::consumer::Consumer;
+use crate::kafka::group_consumer::Consumer;
 use crate::kafka::dead_letter_writer::DeadLetters;
 use crate::link_dimension::Links;
 use crate::metrics::Metrics;
