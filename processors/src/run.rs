@@ -2,7 +2,7 @@
 pub mod batch;
 pub mod batcher;
 pub mod driver;
-pub mod pipeline;
+pub mod block_encoder;
 pub mod retry;
 pub mod source;
 pub mod trace;

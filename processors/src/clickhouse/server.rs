@@ -16,7 +16,7 @@ use crate::encode::encoded_rows::Rows;
 use crate::clickhouse::{error_codes, query_id};
 use crate::encode::columns;
 use crate::flow::offset_range::Spans;
-use crate::run::pipeline::Tables;
+use crate::run::block_encoder::Tables;
 
 /// Where the tables are and who asks.
 #[derive(Clone)]

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
 use crate::rules::folder::Shelf;
 use crate::run::driver::Driver;
-use crate::run::pipeline::Pipeline;
+use crate::run::block_encoder::Pipeline;
 use crate::run::retry::until_done;
 use crate::setup::gather_facts::preflight;
 

@@ -7,7 +7,7 @@ use rdkafka::util::Timeout;
 
 use crate::flow::block::Record;
 use crate::kafka::CLIENT_ID;
-use crate::run::pipeline::Letters;
+use crate::run::block_encoder::Letters;
 
 /// The dead-letter topic of one log.
 pub struct DeadLetters {

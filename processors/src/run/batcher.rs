@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::flow::block::{Block, Limits};
 use crate::flow::linger::Pace;
 use crate::run::batch::{Batch, Encoded};
-use crate::run::pipeline::{Letters, Pipeline, Tables};
+use crate::run::block_encoder::{Letters, Pipeline, Tables};
 
 /// What is decoded together: enough that a dictionary pays, little enough for a cache.
 const BLOCK: Limits = Limits { rows_max: 8_192, bytes_max: 4 << 20 };

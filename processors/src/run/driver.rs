@@ -19,7 +19,7 @@ use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::metrics::Metrics;
 use crate::run::batch::Batch;
 use crate::run::batcher::Gather;
-use crate::run::pipeline::{Letters, Pipeline, Tables};
+use crate::run::block_encoder::{Letters, Pipeline, Tables};
 use crate::run::source::{Log, Notice, Positions};
 use service::number::gauge;
 

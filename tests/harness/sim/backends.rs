@@ -13,7 +13,7 @@ use processors::clickhouse::server::Insert;
 use processors::encode::compressed_block::unpack;
 use processors::encode::encoded_rows::Rows;
 use processors::flow::block::{Block, Limits, Record};
-use processors::run::pipeline::{Letters, Tables};
+use processors::run::block_encoder::{Letters, Tables};
 use processors::run::source::{Log, Notice, Positions};
 
 use super::broker::{Id, index};

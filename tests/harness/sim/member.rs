@@ -9,7 +9,7 @@ use processors::flow::block::Limits;
 use processors::flow::linger::Pace;
 use processors::metrics::Metrics;
 use processors::run::driver::{Driver, Terms};
-use processors::run::pipeline::Pipeline;
+use processors::run::block_encoder::Pipeline;
 use schemas::{Encoder, RawClick, SchemaId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
