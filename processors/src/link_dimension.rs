@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
 use crate::kafka::link_reader::LinkLog;
-use crate::metrics::Metrics;
+use crate::metrics::processor::Metrics;
 use crate::run::retry::Retry;
 
 /// What the task works with.

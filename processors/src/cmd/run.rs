@@ -18,7 +18,7 @@ use crate::exit::say;
 use crate::kafka::group_consumer::Consumer;
 use crate::kafka::dead_letter_writer::DeadLetters;
 use crate::link_dimension::Links;
-use crate::metrics::Metrics;
+use crate::metrics::processor::Metrics;
 use crate::metrics::rules::RuleMetrics;
 use crate::rules::folder::Shelf;
 use crate::run::driver::Driver;

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::audit::window::Window;
-use crate::metrics::CodeLabel;
+use crate::metrics::processor::CodeLabel;
 use service::number::gauge;
 
 /// Handles; a clone counts in the same place. The findings are those of the last complete run.

@@ -31,7 +31,7 @@ use crate::enrich::rule_set::Rules;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::storm_breaker::{Breaker, Held, Verdict};
-use crate::metrics::Metrics;
+use crate::metrics::processor::Metrics;
 use crate::rules::folder::Current;
 use crate::run::batch::{Bad, Batch, Encoded, stretch};
 use crate::run::retry::until_done;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::flow::linger::Pace;
 use crate::flow::start_policy::{Reason, Start};
 use crate::flow::tracker::{Action, BatchId, Input, Tracker};
-use crate::metrics::Metrics;
+use crate::metrics::processor::Metrics;
 use crate::run::batch::Batch;
 use crate::run::batcher::Gather;
 use crate::run::block_encoder::{Letters, Pipeline, Tables};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
+use crate::metrics::processor::Metrics;
 
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
