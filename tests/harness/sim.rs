@@ -9,17 +9,17 @@
 //! position may lie only past records that are durable or dead-lettered; when the storm is over,
 //! everything must come to its end.
 
-mod backends;
-mod broker;
+mod sim_source;
+mod broker_state;
 mod member;
-mod storm;
+mod fault_injector;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::broker::Broker;
-pub use self::broker::Shape;
-use self::storm::Storm;
+use self::broker_state::Broker;
+pub use self::broker_state::Shape;
+use self::fault_injector::Storm;
 use crate::chaos::Dice;
 
 /// Time after the storm within which everything must be committed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::broker::{Id, Shape, index};
+use super::broker_state::{Id, Shape, index};
 use super::member::{Process, start};
 use super::{Shared, lock};
 use crate::chaos::Dice;

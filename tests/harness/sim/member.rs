@@ -7,7 +7,7 @@ use std::time::Duration;
 use processors::decode::schema_cache::Decoders;
 use processors::flow::block::Limits;
 use processors::flow::linger::Pace;
-use processors::metrics::Metrics;
+use processors::metrics::processor::Metrics;
 use processors::run::driver::{Driver, Terms};
 use processors::run::block_encoder::Pipeline;
 use schemas::{Encoder, RawClick, SchemaId};
@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::backends::{LOGGED_AT_MS, SimLetters, SimLog, SimTables, Values};
-use super::broker::Id;
+use super::sim_source::{LOGGED_AT_MS, SimLetters, SimLog, SimTables, Values};
+use super::broker_state::Id;
 
 pub(super) const TOPIC: &str = "t";
 const SCHEMA: SchemaId = SchemaId(1);

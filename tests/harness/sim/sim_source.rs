@@ -16,7 +16,7 @@ use processors::flow::block::{Block, Limits, Record};
 use processors::run::block_encoder::{Letters, Tables};
 use processors::run::source::{Log, Notice, Positions};
 
-use super::broker::{Id, index};
+use super::broker_state::{Id, index};
 use super::{Shared, lock};
 
 /// Log time of every record, and when its click happened.
