@@ -1,11 +1,11 @@
-//! Which offsets of which partitions belong together, so that whoever made them durable can commit
-//! just that.
+//! The offsets that a block or a batch covers, by partition: once it is durable, their ends may be
+//! committed.
 
 use std::collections::BTreeMap;
 
 /// Offsets of one partition, read under one assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct OffsetRange {
     /// Assignment under which they were read.
     pub epoch: u64,
     /// First offset.
@@ -15,31 +15,32 @@ pub struct Span {
     pub next: i64,
 }
 
-/// One span a partition.
+/// At most one range of each partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spans(BTreeMap<i32, Span>);
+pub struct OffsetRanges(BTreeMap<i32, OffsetRange>);
 
-impl Spans {
-    /// Takes in what was read next of `partition`.
+impl OffsetRanges {
+    /// Adds what was read next of `partition`.
     ///
-    /// What is of another epoch, or was passed already, starts the span anew: what was read before
-    /// is inserted all the same, which is harmless, and is never committed.
-    pub fn add(&mut self, partition: i32, read: Span) {
-        let span = self.0.entry(partition).or_insert(read);
-        if span.epoch != read.epoch || read.first < span.next {
-            *span = read;
+    /// A range of another epoch, or one that lies before the end, replaces the present one: what was
+    /// read before is inserted nevertheless, which is harmless, and is never committed.
+    pub fn add(&mut self, partition: i32, read: OffsetRange) {
+        debug_assert!(read.first < read.next, "a range covers a record");
+        let range = self.0.entry(partition).or_insert(read);
+        if range.epoch != read.epoch || read.first < range.next {
+            *range = read;
         }
-        span.next = read.next;
+        range.next = read.next;
     }
 
-    /// Takes in what was read after these.
+    /// Adds the ranges that were read after these.
     pub fn extend(&mut self, later: &Self) {
-        later.iter().for_each(|(partition, span)| self.add(partition, span));
+        later.iter().for_each(|(partition, range)| self.add(partition, range));
     }
 
     /// By partition, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (i32, Span)> {
-        self.0.iter().map(|(partition, span)| (*partition, *span))
+    pub fn iter(&self) -> impl Iterator<Item = (i32, OffsetRange)> {
+        self.0.iter().map(|(partition, range)| (*partition, *range))
     }
 }
 
@@ -47,31 +48,33 @@ impl Spans {
 mod tests {
     use super::*;
 
-    fn spans(read: &[(i32, u64, i64)]) -> Spans {
-        let mut spans = Spans::default();
+    fn ranges(read: &[(i32, u64, i64)]) -> OffsetRanges {
+        let mut ranges = OffsetRanges::default();
         for &(partition, epoch, offset) in read {
-            spans.add(partition, Span { epoch, first: offset, next: offset + 1 });
+            ranges.add(partition, OffsetRange { epoch, first: offset, next: offset + 1 });
         }
-        spans
+        ranges
     }
 
     #[test]
     fn a_span_reaches_past_the_last_record_over_gaps() {
-        let read = spans(&[(0, 1, 5), (0, 1, 6), (0, 1, 40), (1, 1, 0)]);
-        let expected =
-            [(0, Span { epoch: 1, first: 5, next: 41 }), (1, Span { epoch: 1, first: 0, next: 1 })];
+        let read = ranges(&[(0, 1, 5), (0, 1, 6), (0, 1, 40), (1, 1, 0)]);
+        let expected = [
+            (0, OffsetRange { epoch: 1, first: 5, next: 41 }),
+            (1, OffsetRange { epoch: 1, first: 0, next: 1 }),
+        ];
         assert_eq!(read.iter().collect::<Vec<_>>(), expected);
-        let mut joined = spans(&[(0, 1, 2)]);
+        let mut joined = ranges(&[(0, 1, 2)]);
         joined.extend(&read);
-        assert_eq!(joined.0[&0], Span { epoch: 1, first: 2, next: 41 });
+        assert_eq!(joined.0[&0], OffsetRange { epoch: 1, first: 2, next: 41 });
     }
 
     #[test]
     fn a_new_assignment_leaves_nothing_of_the_old_to_commit() {
-        let read = spans(&[(0, 1, 500), (0, 2, 3)]);
-        assert_eq!(read.0[&0], Span { epoch: 2, first: 3, next: 4 });
+        let read = ranges(&[(0, 1, 500), (0, 2, 3)]);
+        assert_eq!(read.0[&0], OffsetRange { epoch: 2, first: 3, next: 4 });
         let mut joined = read.clone();
-        joined.extend(&spans(&[(0, 2, 1)]));
-        assert_eq!(joined.0[&0], Span { epoch: 2, first: 1, next: 2 });
+        joined.extend(&ranges(&[(0, 2, 1)]));
+        assert_eq!(joined.0[&0], OffsetRange { epoch: 2, first: 1, next: 2 });
     }
 }
