@@ -1,5 +1,4 @@
-//! Every metric of the processors: names, units and labels stand here and nowhere else.
-
+//! Every metric of `processors run`: names, units and labels.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -11,14 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::flow::block::Limits;
+use crate::flow::block::SizeLimits;
+use crate::metrics::labels::CodeLabel;
 use service::number::gauge;
-
-/// A code of `error`, and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CodeLabel {
-        pub(super) code: &'static str,
-}
 
 /// A partition of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,36 +20,36 @@ struct PartitionLabel {
     partition: i32,
 }
 
-/// Who waits, and for which code of `error`.
+/// The step that is retried, and the error code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RetryLabel {
     stage: &'static str,
-        pub(super) code: &'static str,
+    code: &'static str,
 }
 
-/// Handles; a clone counts in the same place.
+/// Handles; clones share the counts.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub struct ProcessorMetrics {
     /// Records read from the log.
     pub records: Counter,
     /// Rows whose insert was acknowledged.
     pub rows: Counter,
     /// Inserts acknowledged.
     pub batches: Counter,
-    /// Offsets that retention took before they were read.
-    pub lost: Counter,
+    /// Offsets that retention deleted before they were read.
+    pub expired: Counter,
     /// Commits that the broker acknowledged.
     pub commits: Counter,
-    /// Positions that moved without us: the log was cut, or an operator reset them.
-    pub jumps: Counter,
-    /// Partitions that are ours.
+    /// Positions that another client reset, or that a truncated log invalidated.
+    pub position_resets: Counter,
+    /// Partitions that are assigned to this member.
     pub assigned: Gauge,
-    /// Records waiting for an insert.
-    pub gathered: Gauge,
-    /// Bytes waiting for an insert.
-    pub gathered_bytes: Gauge,
-    /// Batches on their way, those that wait for the breaker included.
-    pub in_flight: Gauge,
+    /// Records that wait for an insert.
+    pub batch_rows: Gauge,
+    /// Bytes that wait for an insert.
+    pub batch_bytes: Gauge,
+    /// Batches in flight, those that wait for the storm breaker included.
+    pub in_flight_batches: Gauge,
     /// Bytes of their records.
     pub in_flight_bytes: Gauge,
     /// Seconds from the first attempt of an insert to its acknowledgement.
@@ -67,22 +61,22 @@ pub struct Metrics {
     retries: Family<RetryLabel, Counter>,
 }
 
-impl Metrics {
+impl ProcessorMetrics {
     /// Registers every metric.
-    pub fn register(registry: &mut Registry, limits: Limits) -> Self {
+    pub fn register(registry: &mut Registry, limits: SizeLimits) -> Self {
         let registry = registry.sub_registry_with_prefix("clicktrail_processors");
         let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
         let metrics = Self {
             records: Counter::default(),
             rows: Counter::default(),
             batches: Counter::default(),
-            lost: Counter::default(),
+            expired: Counter::default(),
             commits: Counter::default(),
-            jumps: Counter::default(),
+            position_resets: Counter::default(),
             assigned: Gauge::default(),
-            gathered: Gauge::default(),
-            gathered_bytes: Gauge::default(),
-            in_flight: Gauge::default(),
+            batch_rows: Gauge::default(),
+            batch_bytes: Gauge::default(),
+            in_flight_batches: Gauge::default(),
             in_flight_bytes: Gauge::default(),
             insert_seconds: Histogram::new(buckets),
             freshness_seconds: Gauge::default(),
@@ -92,33 +86,43 @@ impl Metrics {
         };
         let m = &metrics;
         registry.register("records_read", "Records read from the log", m.records.clone());
-        registry.register("rows_inserted", "Rows acknowledged by ClickHouse", m.rows.clone());
-        registry.register("batches_inserted", "Inserts acknowledged", m.batches.clone());
-        registry.register("records_expired", "Offsets lost to retention unread", m.lost.clone());
-        registry.register("commits", "Commits acknowledged by the broker", m.commits.clone());
-        registry.register("position_jumps", "Positions moved by others", m.jumps.clone());
-        registry.register("partitions_assigned", "Partitions owned", m.assigned.clone());
-        registry.register("batch_rows", "Records waiting for an insert", m.gathered.clone());
-        registry.register("batch_bytes", "Bytes waiting", m.gathered_bytes.clone());
-        registry.register("in_flight_batches", "Batches on their way", m.in_flight.clone());
-        registry.register("in_flight_bytes", "Bytes of them", m.in_flight_bytes.clone());
+        registry.register("rows_inserted", "Rows that ClickHouse acknowledged", m.rows.clone());
+        let help = "Inserts that ClickHouse acknowledged";
+        registry.register("batches_inserted", help, m.batches.clone());
+        let help = "Offsets that retention deleted before they were read";
+        registry.register("records_expired", help, m.expired.clone());
+        registry.register("commits", "Commits that the broker acknowledged", m.commits.clone());
+        let help = "Positions reset by another client or invalidated by a truncated log";
+        registry.register("position_resets", help, m.position_resets.clone());
+        let help = "Partitions assigned to this member";
+        registry.register("partitions_assigned", help, m.assigned.clone());
+        let help = "Records that wait for an insert";
+        registry.register("batch_rows", help, m.batch_rows.clone());
+        registry.register("batch_bytes", "Bytes that wait for an insert", m.batch_bytes.clone());
+        registry.register("in_flight_batches", "Batches in flight", m.in_flight_batches.clone());
+        let help = "Bytes of the batches in flight";
+        registry.register("in_flight_bytes", help, m.in_flight_bytes.clone());
         let bound = Gauge::<i64>::default();
         bound.set(gauge(limits.rows_max));
         registry.register("batch_rows_max", "Bound of batch_rows", bound);
         let bound = Gauge::<i64>::default();
         bound.set(gauge(limits.bytes_max));
         registry.register("batch_bytes_max", "Bound of batch_bytes", bound);
-        registry.register("insert_seconds", "Time to durable", m.insert_seconds.clone());
-        let help = "Log time of the newest inserted row to its acknowledgement";
+        let help = "Time from the first attempt of an insert to its acknowledgement";
+        registry.register("insert_seconds", help, m.insert_seconds.clone());
+        let help =
+            "Time from the newest row's append to the log to the acknowledgement of its insert";
         registry.register("freshness_seconds", help, m.freshness_seconds.clone());
-        registry.register("lag_records", "Records not read yet, by partition", m.lag.clone());
-        registry.register("dead_letters", "Records dead-lettered", m.dead_letters.clone());
-        registry.register("retries", "Attempts repeated", m.retries.clone());
+        let help = "Records of a partition that were not read yet";
+        registry.register("lag_records", help, m.lag.clone());
+        let help = "Records that became dead letters";
+        registry.register("dead_letters", help, m.dead_letters.clone());
+        registry.register("retries", "Attempts that failed and are repeated", m.retries.clone());
         metrics
     }
 
-    /// How far behind reading is, of the partitions that are ours and of no others.
-    pub fn lag(&self, lag: &BTreeMap<i32, u64>) {
+    /// Sets the lag of the assigned partitions, and drops that of all others.
+    pub fn set_lag(&self, lag: &BTreeMap<i32, u64>) {
         self.lag.clear();
         for (&partition, &records) in lag {
             let records = gauge(records);
@@ -126,7 +130,7 @@ impl Metrics {
         }
     }
 
-    /// A record went to the dead letters.
+    /// A record became a dead letter.
     pub fn dead_letter(&self, code: &'static str) {
         self.dead_letters.get_or_create(&CodeLabel { code }).inc();
     }
