@@ -1,4 +1,4 @@
-//! Which events the view `clicks` shows.
+//! The events that the view `clicks` shows, for the audit.
 
 use broker::ServerError;
 use std::time::Duration;
@@ -22,6 +22,7 @@ struct Shown {
 
 impl Shown {
     fn entry(&self) -> Entry {
+        // The table may hold a number that is no partition: it matches no record of the log.
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
         let offset = gauge(self.kafka_offset);
         Entry { id: self.event_id, place: Place { partition, offset } }
@@ -81,7 +82,7 @@ pub async fn rows_of(
         .bind(ids);
     let answer = tokio::time::timeout(LOOKUP_TIMEOUT, query.fetch_all::<Count>());
     let rows = answer.await.map_err(|_| {
-        let text = format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs());
+        let text = format!("the server did not answer within {} s", LOOKUP_TIMEOUT.as_secs());
         ServerError::retryable("clickhouse_timeout", text)
     })?;
     let rows = rows.map_err(server_error)?;
