@@ -26,7 +26,7 @@ use crate::audit::full::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
-use crate::exit::say;
+use crate::exit::print_line;
 use crate::kafka::log_reader::LogReader;
 use crate::metrics::audit::AuditMetrics;
 use service::lock::lock;
@@ -122,7 +122,7 @@ pub(crate) async fn follow(
     }
     shutdown.cancel();
     drop(admin);
-    say(format_args!("audit: runs={}", metrics.runs()));
+    print_line(format_args!("audit: runs={}", metrics.runs()));
     Ok(())
 }
 
