@@ -1,34 +1,34 @@
-//! What happens to a world: members come, go and die, partitions wander, positions are moved.
+//! The faults of a simulation: members join, leave and crash, partitions move, positions are reset.
 
 use std::time::Duration;
 
-use super::broker_state::{Id, Shape, index};
-use super::member::{Process, start};
+use super::broker_state::{MemberId, SimSize, index};
+use super::member::{SimProcess, start};
 use super::{Shared, lock};
 use crate::chaos::Dice;
 
-/// How long a killed member is missed before its partitions go to others.
+/// How long a crashed member keeps its partitions.
 const SESSION_MS: u64 = 6000;
 
-/// The storm.
-pub(super) struct Storm {
+/// Injects faults, drawn from the seed.
+pub(super) struct FaultInjector {
     broker: Shared,
     dice: Dice,
-    shape: Shape,
-    processes: Vec<Process>,
-    started: Id,
+    size: SimSize,
+    processes: Vec<SimProcess>,
+    started: MemberId,
 }
 
-impl Storm {
-    pub(super) fn new(broker: Shared, dice: Dice, shape: Shape) -> Self {
-        Self { broker, dice, shape, processes: Vec::new(), started: 0 }
+impl FaultInjector {
+    pub(super) fn new(broker: Shared, dice: Dice, size: SimSize) -> Self {
+        Self { broker, dice, size, processes: Vec::new(), started: 0 }
     }
 
-    /// Lets things happen for a while.
-    pub(super) async fn rage(&mut self) {
+    /// Injects the faults, one after the other.
+    pub(super) async fn run(&mut self) {
         self.join();
         self.rebalance();
-        for _ in 0..self.shape.faults {
+        for _ in 0..self.size.faults {
             let pause = self.dice.between(1, 4000);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             match self.dice.between(0, 19) {
@@ -36,11 +36,11 @@ impl Storm {
                 4..=5 => self.leave().await,
                 6..=8 => self.crash(),
                 9..=12 => self.rebalance(),
-                13..=14 => self.lose(),
-                15..=16 => self.write(),
-                17 => self.moved(),
+                13..=14 => self.fence(),
+                15..=16 => self.append(),
+                17 => self.reset(),
                 18 => self.expire(),
-                _ => lock(&self.broker).add_partition(self.shape.records),
+                _ => lock(&self.broker).add_partition(self.size.records),
             }
             if self.dice.once_in(2) {
                 self.rebalance();
@@ -48,17 +48,17 @@ impl Storm {
         }
     }
 
-    /// The storm is over: what has no owner gets one.
+    /// After the faults: a partition without an owner gets one.
     pub(super) fn settle(&mut self) {
         self.reap();
         if self.processes.is_empty() {
             self.join();
         }
-        let heir = self.processes[0].id;
-        let mut world = lock(&self.broker);
-        for number in 0..world.partitions.len() {
-            if world.partitions[number].owner.is_none() {
-                world.assign(i32::try_from(number).unwrap_or(0), heir);
+        let owner = self.processes[0].id;
+        let mut broker = lock(&self.broker);
+        for number in 0..broker.partitions.len() {
+            if broker.partitions[number].owner.is_none() {
+                broker.assign(number_of(number), owner);
             }
         }
     }
@@ -79,148 +79,150 @@ impl Storm {
     }
 
     fn join(&mut self) {
-        if (self.processes.len() as u64) < self.shape.members {
+        if (self.processes.len() as u64) < self.size.members {
             self.started += 1;
-            self.processes.push(start(&self.broker, self.started, self.shape.batch));
+            self.processes.push(start(&self.broker, self.started, self.size.batch));
         }
     }
 
-    /// A member stops as one should.
+    /// A member stops on request.
     async fn leave(&mut self) {
         let Some(process) = self.pick() else { return };
         lock(&self.broker).member(process.id).closing = true;
         process.stop.cancel();
-        // It may take its time, or be cut short at the end of it.
+        // The drain timeout may end it.
         if let Ok(Err(error)) = process.task.await
             && error.code != "drain_timeout"
         {
-            lock(&self.broker).violations.push(format!("leaving: {error}"));
+            lock(&self.broker).violations.push(format!("a member left with {error}"));
         }
-        self.gone(process.id, Duration::ZERO);
+        self.end_session(process.id, Duration::ZERO);
     }
 
-    /// A member is killed; what it had sent may still arrive.
+    /// A member crashes; what it had sent may still arrive.
     fn crash(&mut self) {
         let Some(process) = self.pick() else { return };
         process.task.abort();
         lock(&self.broker).counts.crashes += 1;
-        let missed = Duration::from_millis(self.dice.between(0, SESSION_MS));
-        self.gone(process.id, missed);
+        let timeout = Duration::from_millis(self.dice.between(0, SESSION_MS));
+        self.end_session(process.id, timeout);
     }
 
-    /// After a while the group notices that a member is gone.
-    fn gone(&mut self, id: Id, missed: Duration) {
-        let broker = std::sync::Arc::clone(&self.broker);
+    /// After a while the group notices that a member has ended.
+    fn end_session(&mut self, id: MemberId, timeout: Duration) {
+        let shared = std::sync::Arc::clone(&self.broker);
         tokio::spawn(async move {
-            tokio::time::sleep(missed).await;
-            let mut world = lock(&broker);
-            world.member(id).alive = false;
-            for number in 0..world.partitions.len() {
-                world.freed(i32::try_from(number).unwrap_or(0), id);
+            tokio::time::sleep(timeout).await;
+            let mut broker = lock(&shared);
+            broker.member(id).alive = false;
+            for number in 0..broker.partitions.len() {
+                broker.freed(number_of(number), id);
             }
         });
     }
 
-    /// Partitions are given out anew: an owner is asked first, as cooperation wants it.
+    /// Partitions are assigned again: an owner first releases its own, as in a cooperative rebalance.
     fn rebalance(&mut self) {
         self.reap();
-        let ids: Vec<Id> = self.processes.iter().map(|process| process.id).collect();
+        let ids: Vec<MemberId> = self.processes.iter().map(|process| process.id).collect();
         if ids.is_empty() {
             return;
         }
-        let mut world = lock(&self.broker);
-        let mut asked = std::collections::BTreeMap::<Id, Vec<i32>>::new();
-        for number in 0..world.partitions.len() {
+        let mut broker = lock(&self.broker);
+        let mut revoked = std::collections::BTreeMap::<MemberId, Vec<i32>>::new();
+        for number in 0..broker.partitions.len() {
             let to = self.dice.one(&ids);
-            let partition = i32::try_from(number).unwrap_or(0);
-            let own = &mut world.partitions[number];
+            let partition = number_of(number);
+            let own = &mut broker.partitions[number];
             match own.owner {
-                None => world.assign(partition, to),
+                None => broker.assign(partition, to),
                 Some(owner) if owner == to => {}
                 // One rebalance after the other.
                 Some(_) if own.next.is_some() => {}
                 Some(owner) => {
                     own.next = Some(to);
-                    asked.entry(owner).or_default().push(partition);
+                    revoked.entry(owner).or_default().push(partition);
                 }
             }
         }
-        for (owner, partitions) in asked {
-            world.counts.ended += partitions.len() as u64;
-            let member = world.member(owner);
-            member.leaving.extend(&partitions);
-            member.notices.push(processors::run::source::Notice::Asked { partitions });
+        for (owner, partitions) in revoked {
+            broker.counts.revocations += partitions.len() as u64;
+            let member = broker.member(owner);
+            member.revoked.extend(&partitions);
+            member
+                .notices
+                .push(processors::run::source::Notice::RevocationRequested { partitions });
         }
     }
 
-    /// A member is taken for dead and loses everything; it hears of that later.
-    fn lose(&mut self) {
+    /// A member loses all partitions, as after a session timeout; it notices that later.
+    fn fence(&mut self) {
         let Some(process) = self.processes.get(self.dice.index(self.processes.len().max(1))) else {
             return;
         };
         let id = process.id;
-        let mut world = lock(&self.broker);
-        let owned: Vec<i32> = (0..world.partitions.len())
-            .filter(|number| world.partitions[*number].owner == Some(id))
-            .filter_map(|number| i32::try_from(number).ok())
+        let mut broker = lock(&self.broker);
+        let owned: Vec<i32> = (0..broker.partitions.len())
+            .filter(|number| broker.partitions[*number].owner == Some(id))
+            .map(number_of)
             .collect();
         for &partition in &owned {
-            world.partitions[index(partition)].owner = None;
-            world.partitions[index(partition)].next = None;
+            broker.partitions[index(partition)].owner = None;
+            broker.partitions[index(partition)].next = None;
         }
-        world.counts.ended += owned.len() as u64;
-        let hears = Duration::from_millis(self.dice.between(0, SESSION_MS));
-        let broker = std::sync::Arc::clone(&self.broker);
+        broker.counts.revocations += owned.len() as u64;
+        let noticed = Duration::from_millis(self.dice.between(0, SESSION_MS));
+        let shared = std::sync::Arc::clone(&self.broker);
         tokio::spawn(async move {
-            tokio::time::sleep(hears).await;
-            let mut world = lock(&broker);
+            tokio::time::sleep(noticed).await;
+            let mut broker = lock(&shared);
             for partition in owned {
                 // It may be its own again by now: then it has an epoch of its own already.
-                if world.partitions[index(partition)].owner != Some(id) {
-                    world.member(id).end(partition);
+                if broker.partitions[index(partition)].owner != Some(id) {
+                    broker.member(id).end(partition);
                 }
             }
         });
     }
 
-    fn write(&mut self) {
-        let mut world = lock(&self.broker);
-        let partition = self.dice.index(world.partitions.len());
-        let count = self.dice.between(1, self.shape.records + 1);
-        world.append(partition, count);
+    fn append(&mut self) {
+        let mut broker = lock(&self.broker);
+        let partition = self.dice.index(broker.partitions.len());
+        let count = self.dice.between(1, self.size.records + 1);
+        broker.append(partition, count);
     }
 
-    /// An operator puts a position back, under a live group or not.
-    fn moved(&mut self) {
-        let mut world = lock(&self.broker);
-        let partition = self.dice.index(world.partitions.len());
-        let own = &mut world.partitions[partition];
+    /// An operator resets a position, under a live group or not.
+    fn reset(&mut self) {
+        let mut broker = lock(&self.broker);
+        let partition = self.dice.index(broker.partitions.len());
+        let own = &mut broker.partitions[partition];
         if let Some(position) = own.committed {
-            let back = i64::try_from(self.dice.between(0, 20)).unwrap_or(0);
+            let back = self.dice.between(0, 20).cast_signed();
             own.committed = Some((position - back).max(0));
-            world.counts.moves += 1;
+            broker.counts.resets += 1;
         }
     }
 
-    /// Retention takes the beginning of a partition.
+    /// Retention deletes the begin of a partition.
     fn expire(&mut self) {
-        let mut world = lock(&self.broker);
-        let partition = self.dice.index(world.partitions.len());
-        let own = &mut world.partitions[partition];
-        let low = own.low + i64::try_from(self.dice.between(0, 6)).unwrap_or(0);
+        let mut broker = lock(&self.broker);
+        let partition = self.dice.index(broker.partitions.len());
+        let own = &mut broker.partitions[partition];
+        let low = own.low + self.dice.between(0, 6).cast_signed();
         own.low = low.min(own.high);
         let low = own.low;
         own.records.retain(|offset, _| *offset >= low);
-        world.counts.cuts += 1;
+        broker.counts.expirations += 1;
     }
 
-    fn pick(&mut self) -> Option<Process> {
+    fn pick(&mut self) -> Option<SimProcess> {
         self.reap();
         if self.processes.is_empty() {
             return None;
         }
-        let place = self.dice.index(self.processes.len());
-        Some(self.processes.remove(place))
+        let index = self.dice.index(self.processes.len());
+        Some(self.processes.remove(index))
     }
 
     /// A process that has ended by itself is a finding.
@@ -234,4 +236,9 @@ impl Storm {
             !ended
         });
     }
+}
+
+/// The number of the partition at an index.
+fn number_of(index: usize) -> i32 {
+    i32::try_from(index).expect("a simulation has few partitions")
 }

@@ -1,80 +1,73 @@
-//! Log, tables and dead letters as a script: they take time, fail, and fail to say that they did not.
+//! The simulated source: the log as one member of the group reads it.
 
-use broker::{POSITION_LOST, ServerError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::{UInt32Type, UInt64Type};
-use arrow_ipc::reader::StreamReader;
-use processors::clickhouse::breaker_overrides::Pass;
-use processors::clickhouse::server::Insert;
-use processors::encode::compressed_block::unpack;
-use processors::encode::encoded_rows::Rows;
-use processors::flow::block::{Block, Limits, Record};
-use processors::run::block_encoder::{Letters, Tables};
-use processors::run::source::{Log, Notice, Positions};
+use broker::{POSITION_LOST, ServerError};
+use processors::flow::block::{Block, RecordMetadata, SizeLimits};
+use processors::run::source::{EpochPosition, Notice, Positions, Source};
 
-use super::broker_state::{Id, index};
+use super::broker_state::{MemberId, index};
 use super::{Shared, lock};
 
 /// Log time of every record, and when its click happened.
 pub(super) const LOGGED_AT_MS: i64 = 1_700_000_000_000;
 /// Records that may come although a block is full, before partitions are paused again.
 const OVERRUN: usize = 8;
-/// How long a member waits before it looks for records again.
+/// How long a member waits before it polls for records again.
 const POLL: Duration = Duration::from_millis(250);
 
-/// The values of all records: one that is good and one that can never be a row.
+/// The values of all records: a good one, and one that cannot become a row.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
     pub good: Arc<[u8]>,
     pub bad: Arc<[u8]>,
 }
 
-fn away() -> ServerError {
-    ServerError::retryable("kafka_unreachable", "scripted")
+fn unreachable() -> ServerError {
+    ServerError::retryable("kafka_unreachable", "simulated")
 }
 
 /// The log as one member sees it.
 #[derive(Debug)]
-pub(super) struct SimLog {
+pub(super) struct SimSource {
     pub broker: Shared,
-    pub id: Id,
+    pub id: MemberId,
     pub values: Values,
 }
 
-impl SimLog {
+impl SimSource {
     /// Takes some records, of some partitions.
-    fn take(&self, block: &mut Block, limits: Limits) -> Result<usize, ServerError> {
-        let mut world = lock(&self.broker);
-        let most = world.dice.between(1, 8);
-        let world = &mut *world;
-        let Some(member) = world.members.get_mut(&self.id) else { return Ok(0) };
+    fn take(&self, block: &mut Block, limits: SizeLimits) -> Result<usize, ServerError> {
+        let mut broker = lock(&self.broker);
+        let most = broker.dice.between(1, 8);
+        let broker = &mut *broker;
+        let Some(member) = broker.members.get_mut(&self.id) else { return Ok(0) };
         let fetched = |partition: &i32| !member.paused.contains(partition);
         let mut owned: Vec<i32> = member.epochs.keys().copied().filter(fetched).collect();
         if block.rows() > limits.rows_max + OVERRUN {
-            world.violations.push(format!("a block of {} grows without end", block.rows()));
+            broker.violations.push(format!("a block of {} grows without end", block.rows()));
         }
-        world.dice.shuffle(&mut owned);
+        broker.dice.shuffle(&mut owned);
         let mut taken = 0;
         for number in owned {
             let (epoch, read) = (member.epochs[&number], member.read.get(&number).copied());
-            let partition = &world.partitions[index(number)];
-            if member.leaving.contains(&number) {
+            let partition = &broker.partitions[index(number)];
+            if member.revoked.contains(&number) {
                 continue;
             }
             let from = read.unwrap_or(partition.low);
             if from < partition.low {
-                return Err(ServerError::retryable(POSITION_LOST, "scripted"));
+                return Err(ServerError::retryable(POSITION_LOST, "simulated"));
             }
             for (&offset, &good) in partition.records.range(from..) {
                 let value = if good { &self.values.good } else { &self.values.bad };
-                let place = (number, offset, epoch);
-                block.push(place, LOGGED_AT_MS, (None, Some(value)), std::iter::empty());
+                let logged_at_ms = LOGGED_AT_MS;
+                let metadata = RecordMetadata { partition: number, offset, epoch, logged_at_ms };
+                block.push(metadata, None, Some(value), std::iter::empty());
                 member.read.insert(number, offset + 1);
-                world.counts.read += 1;
+                broker.counts.read += 1;
                 taken += 1;
                 if taken == most || block.is_full(limits) {
                     return Ok(taken as usize);
@@ -84,21 +77,21 @@ impl SimLog {
         Ok(taken as usize)
     }
 
-    /// After a commit was answered, assignments may end that had to wait.
-    fn answered(&self) {
-        let mut world = lock(&self.broker);
-        let member = world.member(self.id);
-        member.gate = false;
-        for partition in std::mem::take(&mut member.ends) {
-            if world.member(self.id).end(partition) {
-                world.freed(partition, self.id);
+    /// After the reply to a commit, assignments may end that had to wait.
+    fn commit_ended(&self) {
+        let mut broker = lock(&self.broker);
+        let member = broker.member(self.id);
+        member.committing = false;
+        for partition in std::mem::take(&mut member.revocations) {
+            if broker.member(self.id).end(partition) {
+                broker.freed(partition, self.id);
             }
         }
     }
 }
 
-impl Log for SimLog {
-    async fn fill(&self, block: &mut Block, limits: Limits) -> Result<(), ServerError> {
+impl Source for SimSource {
+    async fn fill(&self, block: &mut Block, limits: SizeLimits) -> Result<(), ServerError> {
         loop {
             let delay = lock(&self.broker).delay(20);
             tokio::time::sleep(delay).await;
@@ -109,17 +102,17 @@ impl Log for SimLog {
         }
     }
 
-    fn notices(&self) -> Result<Vec<Notice>, ServerError> {
+    fn take_notices(&self) -> Result<Vec<Notice>, ServerError> {
         Ok(std::mem::take(&mut lock(&self.broker).member(self.id).notices))
     }
 
     fn release(&self, partitions: &[i32]) -> Result<(), ServerError> {
-        let mut world = lock(&self.broker);
+        let mut broker = lock(&self.broker);
         for &partition in partitions {
-            if world.member(self.id).leaving.contains(&partition)
-                && world.member(self.id).end(partition)
+            if broker.member(self.id).revoked.contains(&partition)
+                && broker.member(self.id).end(partition)
             {
-                world.freed(partition, self.id);
+                broker.freed(partition, self.id);
             }
         }
         Ok(())
@@ -127,93 +120,94 @@ impl Log for SimLog {
 
     async fn commit(self: Arc<Self>, positions: Positions) -> Result<(), ServerError> {
         let (lasting, before) = {
-            let mut world = lock(&self.broker);
-            let delay = world.delay(400);
-            let member = world.member(self.id);
-            member.gate = true;
+            let mut broker = lock(&self.broker);
+            let delay = broker.delay(400);
+            let member = broker.member(self.id);
+            member.committing = true;
             let lasting: Vec<(i32, i64)> = positions
                 .iter()
-                .filter(|(partition, (epoch, _))| member.epochs.get(partition) == Some(epoch))
-                .map(|(partition, (_, position))| (*partition, *position))
+                .filter(|(partition, own)| member.epochs.get(partition) == Some(&own.epoch))
+                .map(|(partition, own)| (*partition, own.position))
                 .collect();
             (lasting, delay)
         };
         tokio::time::sleep(before).await;
         let (outcome, after) = {
-            let mut world = lock(&self.broker);
-            let outcome = if world.fails() {
-                Err(away())
+            let mut broker = lock(&self.broker);
+            let outcome = if broker.fails() {
+                Err(unreachable())
             } else {
                 let mut refused = false;
                 for &(partition, position) in &lasting {
-                    refused |= !world.commit(self.id, partition, position);
+                    refused |= !broker.commit(self.id, partition, position);
                 }
-                if refused { Err(away()) } else { Ok(()) }
+                if refused { Err(unreachable()) } else { Ok(()) }
             };
-            // Applied, and nobody hears of it.
-            let lost = world.fails();
-            let outcome = if lost { Err(away()) } else { outcome };
-            world.counts.failed_commits += u64::from(outcome.is_err());
-            (outcome, world.delay(200))
+            // Applied, and the reply is lost.
+            let lost = broker.fails();
+            let outcome = if lost { Err(unreachable()) } else { outcome };
+            broker.counts.failed_commits += u64::from(outcome.is_err());
+            (outcome, broker.delay(200))
         };
         tokio::time::sleep(after).await;
-        self.answered();
+        self.commit_ended();
         outcome
     }
 
-    async fn committed(self: Arc<Self>) -> Result<Positions, ServerError> {
+    async fn committed_positions(self: Arc<Self>) -> Result<Positions, ServerError> {
         let (epochs, delay) = {
-            let mut world = lock(&self.broker);
-            let delay = world.delay(200);
-            (world.member(self.id).epochs.clone(), delay)
+            let mut broker = lock(&self.broker);
+            let delay = broker.delay(200);
+            (broker.member(self.id).epochs.clone(), delay)
         };
         tokio::time::sleep(delay).await;
-        let mut world = lock(&self.broker);
-        if world.fails() {
-            return Err(away());
+        let mut broker = lock(&self.broker);
+        if broker.fails() {
+            return Err(unreachable());
         }
         let held = |(partition, epoch): (i32, u64)| {
-            Some((partition, (epoch, world.partitions[index(partition)].committed?)))
+            let position = broker.partitions[index(partition)].committed?;
+            Some((partition, EpochPosition { epoch, position }))
         };
         Ok(epochs.into_iter().filter_map(held).collect())
     }
 
-    async fn read_from(self: Arc<Self>, partition: i32, position: i64) -> Result<(), ServerError> {
+    async fn seek(self: Arc<Self>, partition: i32, position: i64) -> Result<(), ServerError> {
         let delay = lock(&self.broker).delay(200);
         tokio::time::sleep(delay).await;
-        let mut world = lock(&self.broker);
-        if world.fails() {
-            return Err(away());
+        let mut broker = lock(&self.broker);
+        if broker.fails() {
+            return Err(unreachable());
         }
-        let own = &world.partitions[index(partition)];
-        let bounds = (own.low, own.high);
-        let member = world.member(self.id);
+        let own = &broker.partitions[index(partition)];
+        let (low, high) = (own.low, own.high);
+        let member = broker.member(self.id);
         if member.epochs.contains_key(&partition) {
-            member.moved(partition, position, bounds);
+            member.reset(partition, position, low, high);
         }
         Ok(())
     }
 
-    async fn realign(self: Arc<Self>) -> Result<(), ServerError> {
+    async fn seek_into_log(self: Arc<Self>) -> Result<(), ServerError> {
         let delay = lock(&self.broker).delay(200);
         tokio::time::sleep(delay).await;
-        let mut world = lock(&self.broker);
-        if world.fails() {
-            return Err(away());
+        let mut broker = lock(&self.broker);
+        if broker.fails() {
+            return Err(unreachable());
         }
-        for (partition, position) in world.member(self.id).read.clone() {
-            let own = &world.partitions[index(partition)];
-            let bounds = (own.low, own.high);
-            if position < bounds.0 {
-                world.member(self.id).moved(partition, position, bounds);
+        for (partition, position) in broker.member(self.id).read.clone() {
+            let own = &broker.partitions[index(partition)];
+            let (low, high) = (own.low, own.high);
+            if position < low {
+                broker.member(self.id).reset(partition, position, low, high);
             }
         }
         Ok(())
     }
 
     fn pause(&self) -> Result<(), ServerError> {
-        let mut world = lock(&self.broker);
-        let member = world.member(self.id);
+        let mut broker = lock(&self.broker);
+        let member = broker.member(self.id);
         member.paused = member.epochs.keys().copied().collect();
         Ok(())
     }
@@ -224,100 +218,13 @@ impl Log for SimLog {
     }
 
     fn lag(&self) -> BTreeMap<i32, u64> {
-        let mut world = lock(&self.broker);
-        let read = world.member(self.id).read.clone();
+        let mut broker = lock(&self.broker);
+        let read = broker.member(self.id).read.clone();
         let left = |(number, from): (i32, i64)| {
-            let partition = &world.partitions[index(number)];
+            let partition = &broker.partitions[index(number)];
             let left = partition.records.range(from.max(partition.low)..).count();
             (number, left as u64)
         };
         read.into_iter().map(left).collect()
-    }
-}
-
-/// The tables: what is in them is read from the bytes that came.
-#[derive(Debug)]
-pub(super) struct SimTables(pub Shared);
-
-impl SimTables {
-    fn apply(broker: &Shared, rows: &[Rows]) {
-        let bytes: Vec<u8> =
-            Rows::stream(rows.iter()).expect("the columns are ours").flatten().collect();
-        let bytes = unpack(&bytes).expect("packed pieces");
-        let reader = StreamReader::try_new(&bytes[..], None).expect("an Arrow stream");
-        let mut world = lock(broker);
-        world.counts.inserts += 1;
-        for batch in reader {
-            let batch = batch.expect("a block");
-            let column = |name| batch.column_by_name(name).expect("it is in the table");
-            let partitions = column("kafka_partition").as_primitive::<UInt32Type>();
-            let offsets = column("kafka_offset").as_primitive::<UInt64Type>();
-            let places = partitions.values().iter().zip(offsets.values());
-            world.durable.extend(places.map(|(partition, offset)| {
-                (i32::try_from(*partition).unwrap_or(-1), i64::try_from(*offset).unwrap_or(-1))
-            }));
-        }
-    }
-}
-
-impl Tables for SimTables {
-    async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
-        let (rows, broker) = (insert.rows.to_vec(), Arc::clone(&self.0));
-        let (delay, refused, lost) = {
-            let mut world = lock(&self.0);
-            (world.delay(3000), world.fails(), world.fails())
-        };
-        let away = ServerError::retryable("clickhouse_unreachable", "scripted");
-        // It arrives whatever becomes of whoever sent it.
-        let arrival = tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            if !refused {
-                Self::apply(&broker, &rows);
-            }
-        });
-        if lost {
-            lock(&self.0).counts.failed_inserts += 1;
-            return Err(away);
-        }
-        arrival.await.expect("it arrives");
-        lock(&self.0).counts.failed_inserts += u64::from(refused);
-        if refused { Err(away) } else { Ok(()) }
-    }
-
-    async fn passes(&self, _: &str) -> Result<Vec<Pass>, ServerError> {
-        Ok(vec![Pass {
-            kafka_topic: super::member::TOPIC.to_owned(),
-            kafka_partition: 0,
-            first_offset: 0,
-            last_offset: u64::MAX,
-            reason: "scripted".to_owned(),
-        }])
-    }
-}
-
-/// The dead-letter topic.
-#[derive(Debug)]
-pub(super) struct SimLetters(pub Shared);
-
-impl Letters for SimLetters {
-    async fn send(
-        &self,
-        record: Record<'_>,
-        _: &[(&'static str, String)],
-    ) -> Result<(), ServerError> {
-        let (delay, refused, lost) = {
-            let mut world = lock(&self.0);
-            (world.delay(1500), world.fails(), world.fails())
-        };
-        tokio::time::sleep(delay).await;
-        let mut world = lock(&self.0);
-        if !refused {
-            world.letters.insert((record.partition(), record.offset()));
-            world.counts.letters += 1;
-        }
-        match refused || lost {
-            true => Err(away()),
-            false => Ok(()),
-        }
     }
 }
