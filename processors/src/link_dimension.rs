@@ -3,10 +3,10 @@
 //! A record may be inserted twice: readers see the newest version of a link. No failure here stops
 //! the clicks.
 
-use broker::{Brokers, ErrorClass, Registry, ServerError};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use broker::{Brokers, ErrorClass, Registry, ServerError};
 use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio_util::sync::CancellationToken;
 

@@ -168,8 +168,8 @@ async fn look(
         if asked.len() == LOOKUP || all.peek().is_none() {
             while all.next_if(|next| next.as_ref().is_ok_and(|n| n.is_again(&event))).is_some() {}
             let ids: Vec<_> = asked.iter().map(|event| event.entry.id).collect();
-            let bounds = (asked[0].occurred_at_us, event.occurred_at_us);
-            found.judge(&asked, &rows_of(&server, topic, bounds, &ids).await?);
+            let times_us = asked[0].occurred_at_us..=event.occurred_at_us;
+            found.judge(&asked, &rows_of(&server, topic, times_us, &ids).await?);
             asked.clear();
         }
     }

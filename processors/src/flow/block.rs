@@ -181,9 +181,10 @@ impl<'a> Record<'a> {
     }
 
     /// Its headers, in order.
+    #[expect(clippy::expect_used, reason = "names are pushed as `str`")]
     pub fn headers(self) -> impl Iterator<Item = Header<'a>> {
         self.raw_headers().map(|(name, value)| Header {
-            name: std::str::from_utf8(name).unwrap_or_default(),
+            name: std::str::from_utf8(name).expect("a header's name was pushed as UTF-8"),
             value,
         })
     }

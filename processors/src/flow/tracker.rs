@@ -85,9 +85,9 @@ pub enum Action {
     /// from there under a new epoch.
     PositionReset {
         /// What this member had committed.
-        ours: i64,
+        from: i64,
         /// What the broker holds.
-        theirs: i64,
+        to: i64,
     },
 }
 
@@ -229,10 +229,10 @@ impl AssignedPartition {
         if self.pending.is_some() {
             return Vec::new();
         }
-        let ours = self.committed.replace(position);
-        let expected = [ours, self.unconfirmed.take()].contains(&Some(position));
-        match ours {
-            Some(ours) if !expected => vec![Action::PositionReset { ours, theirs: position }],
+        let before = self.committed.replace(position);
+        let expected = [before, self.unconfirmed.take()].contains(&Some(position));
+        match before {
+            Some(from) if !expected => vec![Action::PositionReset { from, to: position }],
             Some(_) | None => Vec::new(),
         }
     }
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(tracker.step(Input::CommitFailed { epoch: 7 }), []);
         assert_eq!(tracker.step(Input::CommittedPosition { epoch: 7, position: 10 }), []);
         assert!(tracker.is_settled());
-        let reset = Action::PositionReset { ours: 10, theirs: 2 };
+        let reset = Action::PositionReset { from: 10, to: 2 };
         assert_eq!(tracker.step(Input::CommittedPosition { epoch: 7, position: 2 }), [reset]);
         assert_eq!(tracker.epoch(), None);
         assert_eq!(tracker.step(Input::Tick), []);

@@ -1,12 +1,13 @@
 //! The reader of the topic of links, a member of a group of its own.
 
-use crate::kafka::client_id::CLIENT_ID;
-use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::time::Duration;
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
+
+use crate::kafka::client_id::CLIENT_ID;
 
 /// Records that one call returns.
 const BATCH: usize = 10_000;

@@ -2,15 +2,16 @@
 //!
 //! It joins no group and commits no position.
 
-use crate::kafka::client_id::CLIENT_ID;
-use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::kafka::client_id::CLIENT_ID;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
@@ -60,6 +61,7 @@ impl<'a> LogRecord<'a> {
 
     /// When the broker appended it, milliseconds since 1970.
     pub fn logged_at_ms(self) -> i64 {
+        // The preflight requires `LogAppendTime`, with which every record has a time.
         self.0.timestamp().to_millis().unwrap_or_default()
     }
 

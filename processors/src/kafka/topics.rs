@@ -1,17 +1,18 @@
 //! The topics of a cluster: creates them by their descriptions, updates their settings, and reports
 //! what it changed.
 
-use crate::kafka::client_id::CLIENT_ID;
-use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
 use rdkafka::error::RDKafkaErrorCode;
 use schemas::TopicSpec;
+
+use crate::kafka::client_id::CLIENT_ID;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -168,6 +168,7 @@ fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerErr
 }
 
 fn now_ms() -> i64 {
+    // A clock before 1970 makes nothing but stamps and freshness wrong.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge(since.as_millis())
 }

@@ -213,13 +213,13 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
                     let what = "the log was truncated or recreated while it was read";
                     tracing::error!(code, partition, from, to, "{what}");
                 }
-                Action::PositionReset { ours, theirs } => {
+                Action::PositionReset { from, to } => {
                     self.metrics.position_resets.inc();
                     let code = "position_moved";
                     let what = "another client reset the committed position; reading from there";
-                    tracing::warn!(code, partition, ours, theirs, "{what}");
+                    tracing::warn!(code, partition, from, to, "{what}");
                     self.requests.cancel_commit(partition);
-                    self.requests.seek(partition, theirs);
+                    self.requests.seek(partition, to);
                 }
             }
         }

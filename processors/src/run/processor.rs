@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker::ServerError;
 use prometheus_client::registry::Registry as MetricRegistry;
-use service::admin::{self, Health};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +26,7 @@ use crate::run::driver_settings::DriverSettings;
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
 use crate::setup::gather_facts::preflight;
+use service::admin::{self, Health};
 
 /// What runs in `processors run`.
 pub(crate) struct Processor<'a> {

@@ -1,4 +1,4 @@
-//! Every interleaving of a small world. Its axes: a log of four records with a gap, read in batches of
+//! Every interleaving of a small model. Its axes: a log of four records with a gap, read in batches of
 //! one or two, two of them in flight, stored and reported in any order; a commit that is sent, applied,
 //! acknowledged, acknowledged late, or whose reply is lost; a query of the committed position, also
 //! while a commit is in flight; crashes and revocations, after which batches in flight may still be
@@ -63,7 +63,7 @@ struct Member {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct World {
+struct ModelState {
     recreated: bool,
     committed: Option<i64>,
     /// What is committed is of the topic before it was recreated.
@@ -101,7 +101,7 @@ enum Step {
     RecreateTopic,
 }
 
-impl World {
+impl ModelState {
     fn new() -> Self {
         Self {
             recreated: false,
@@ -351,13 +351,13 @@ impl World {
                     let outdated = self.member.truncated;
                     self.member.commit = Some(Commit { epoch, position, applied: false, outdated });
                 }
-                Action::PositionReset { theirs, .. } => {
+                Action::PositionReset { to, .. } => {
                     assert!(
                         self.member.commit.is_none(),
                         "a reset is reported while a commit is in flight"
                     );
                     assert!(self.reset.is_some(), "a reset is reported without one");
-                    assert_eq!(Some(theirs), self.committed);
+                    assert_eq!(Some(to), self.committed);
                     self.end_assignment();
                 }
                 Action::LogTruncated { .. } => {
@@ -403,36 +403,36 @@ impl World {
     /// Whether a run without faults reaches the end from here, and settles. `known` are states from
     /// which it does; the states on the way are added to them.
     fn reaches_the_end(&self, known: &mut HashSet<u64>) -> bool {
-        let (mut world, mut passed) = (self.clone(), Vec::new());
+        let (mut state, mut passed) = (self.clone(), Vec::new());
         for number in 0..80 {
             let queries = number % 2 == 1;
-            passed.push(key(&world, queries));
-            if world.is_done() || known.contains(&passed[passed.len() - 1]) {
+            passed.push(key(&state, queries));
+            if state.is_done() || known.contains(&passed[passed.len() - 1]) {
                 known.extend(passed);
                 return true;
             }
-            world.take(world.calm_step(queries));
+            state.take(state.calm_step(queries));
         }
         false
     }
 }
 
 /// A state of a run without faults, in few bytes.
-fn key(world: &World, queries: bool) -> u64 {
+fn key(state: &ModelState, queries: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (world, queries).hash(&mut hasher);
+    (state, queries).hash(&mut hasher);
     hasher.finish()
 }
 
 /// Walks all states; returns how many there are.
 pub fn walk() -> usize {
     let (mut seen, mut known) = (HashSet::new(), HashSet::new());
-    let mut open = VecDeque::from([World::new()]);
-    seen.insert(World::new());
-    while let Some(world) = open.pop_front() {
-        assert!(world.reaches_the_end(&mut known), "stuck with {:?} committed", world.committed);
-        for step in world.steps(true) {
-            let mut next = world.clone();
+    let mut open = VecDeque::from([ModelState::new()]);
+    seen.insert(ModelState::new());
+    while let Some(state) = open.pop_front() {
+        assert!(state.reaches_the_end(&mut known), "stuck with {:?} committed", state.committed);
+        for step in state.steps(true) {
+            let mut next = state.clone();
             next.take(step);
             if !seen.contains(&next) {
                 seen.insert(next.clone());

@@ -36,7 +36,7 @@ const BUGS: &[(&str, &str, &str)] = &[
         "if actions.iter().any(|action| matches!(action, Action::PositionReset { .. })) {",
         "if false {",
     ),
-    ("a lost reply is taken for a reset", "[ours, self.unconfirmed.take()]", "[ours, None]"),
+    ("a lost reply is taken for a reset", "[before, self.unconfirmed.take()]", "[before, None]"),
     (
         "two commits are in flight at once",
         "if self.pending.is_some() || self.committed == Some(self.stored) {",
@@ -98,23 +98,23 @@ const BUGS: &[(&str, &str, &str)] = &[
     ),
     (
         "a reset is reported with the position of this member",
-        "Action::PositionReset { ours, theirs: position }",
-        "Action::PositionReset { ours: position, theirs: ours }",
+        "Action::PositionReset { from, to: position }",
+        "Action::PositionReset { from: position, to: from }",
     ),
     (
         "a reset backward is not noticed",
-        "Some(ours) if !expected",
-        "Some(ours) if !expected && ours < position",
+        "Some(from) if !expected",
+        "Some(from) if !expected && from < position",
     ),
     (
         "a reset forward is not noticed",
-        "Some(ours) if !expected",
-        "Some(ours) if !expected && ours > position",
+        "Some(from) if !expected",
+        "Some(from) if !expected && from > position",
     ),
     (
         "an unconfirmed commit is kept after the broker reported its position",
-        "[ours, self.unconfirmed.take()]",
-        "[ours, self.unconfirmed]",
+        "[before, self.unconfirmed.take()]",
+        "[before, self.unconfirmed]",
     ),
     (
         "an unconfirmed commit is kept after the acknowledgement of the next one",

@@ -6,7 +6,7 @@ use harness::sim::{SimCounts, run};
 const SEEDS: u64 = 400;
 
 #[test]
-fn in_every_simulated_world_nothing_is_lost_and_no_position_passes_what_is_not_durable() {
+fn every_simulation_loses_no_record_and_commits_only_past_durable_ones() {
     let half = |first: u64| {
         let mut counts = SimCounts::default();
         for seed in (first..=SEEDS).step_by(2) {
