@@ -1,9 +1,12 @@
-//! The only folder that talks to ClickHouse.
+//! The only folder that uses the client of ClickHouse.
+
 pub mod audit_queries;
 pub mod breaker_overrides;
+pub mod click_table;
 pub mod cluster;
 pub mod describe_tables;
 pub mod error_codes;
+pub mod insert_settings;
 pub mod link_table;
 pub mod migrations;
 pub mod query_id;

@@ -1,4 +1,4 @@
-//! One subcommand a file.
+//! The command line: one file for each subcommand.
 
 pub mod audit;
 pub mod breaker;
@@ -6,16 +6,16 @@ pub mod healthcheck;
 pub mod rules;
 pub mod run;
 
-use broker::{ErrorClass, ServerError};
 use std::process::ExitCode;
 
+use broker::{ErrorClass, ServerError};
 use clap::{Parser, Subcommand};
 
-use crate::exit::{CONFIGURATION, DONE, TEMPORARY, TOLD, complain};
+use crate::exit::{CONFIGURATION, DONE, TEMPORARY, TERMINATED, print_error};
 use crate::setup::apply;
 use service::telemetry::TelemetryArgs;
 
-/// Reads the log of clicks into ClickHouse, and proves that it did.
+/// Copies the log of clicks into ClickHouse, and audits the copy.
 #[derive(Debug, Parser)]
 #[command(name = "processors", version, max_term_width = 100)]
 pub struct Cli {
@@ -30,15 +30,15 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make topics, schemas and tables, or bring them up to date; safe to run twice.
+    /// Create topics, schemas and tables, or update them; safe to repeat.
     Setup(apply::SetupArgs),
-    /// Read, enrich, insert, commit; until SIGTERM or SIGINT.
+    /// Read, enrich, insert and commit clicks until SIGTERM or SIGINT.
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
     Audit(audit::AuditArgs),
     /// Override the storm breaker for a range of offsets, or list the overrides.
     Breaker(breaker::BreakerArgs),
-    /// Get the rule tables by which clicks are enriched, or show them.
+    /// Fetch the rule tables by which clicks are enriched, or list them.
     Rules(rules::RulesCommand),
     /// Ask whether a running service is ready; for images without a shell.
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -55,36 +55,36 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
     let outcome = match command {
-        Command::Setup(args) => unless_told(apply::setup(args)).await,
+        Command::Setup(args) => until_signal(apply::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Rules(args) => rules::rules(&args),
-        // Follows until told, and then says what it found.
+        // Follows until a signal, and then prints what it found.
         Command::Audit(args) if args.follows() => audit::audit(args).await,
-        Command::Audit(args) => unless_told(audit::audit(args)).await,
-        Command::Breaker(args) => unless_told(breaker::breaker(args)).await,
+        Command::Audit(args) => until_signal(audit::audit(args)).await,
+        Command::Breaker(args) => until_signal(breaker::breaker(args)).await,
         Command::Healthcheck(_) => Ok(DONE),
     };
     match outcome {
         Ok(code) => code.into(),
         Err(error) => match error.class {
             ErrorClass::Fatal => {
-                complain(&error);
+                print_error(&error);
                 CONFIGURATION.into()
             }
             ErrorClass::Retryable | ErrorClass::Record => {
-                complain(format_args!("{error} ({servers})"));
+                print_error(format_args!("{error} ({servers})"));
                 TEMPORARY.into()
             }
         },
     }
 }
 
-/// A command that has nothing to finish when it is told to end.
-async fn unless_told(
+/// Runs a command that has nothing to finish when a signal ends it.
+async fn until_signal(
     command: impl Future<Output = Result<u8, ServerError>>,
 ) -> Result<u8, ServerError> {
     match service::shutdown::unless_told(command).await {
-        Ok(ended) => ended.unwrap_or(Ok(TOLD)),
+        Ok(ended) => ended.unwrap_or(Ok(TERMINATED)),
         Err(error) => Err(ServerError::fatal("signal_handler", error)),
     }
 }

@@ -1,21 +1,20 @@
-//! Settings, by subject. Each is a flag with an environment name; a component gets the values
-//! that it needs, never this whole.
+//! Settings, by subject. Each is a flag with an environment name; a component gets the values that it
+//! needs, never all of them.
 
-use broker::{BrokerArgs, RegistryArgs};
-use broker::{Brokers, ServerError};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
 use schemas::{TopicName, TopicSpec};
 
 use crate::clickhouse::server::Server;
-use crate::flow::block::Limits;
-use crate::flow::linger::Pace;
-use crate::kafka::consumer::{Group, Protocol};
-use crate::run::driver::Terms;
+use crate::flow::block::SizeLimits;
+use crate::flow::linger::Linger;
+use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
+use crate::run::driver_settings::DriverSettings;
 
 /// The log.
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ impl KafkaArgs {
         self.brokers.brokers()
     }
 
-    /// Every topic of ours, and what it should be.
+    /// Every topic of Clicktrail, and its description.
     pub fn topics(&self) -> [(String, TopicSpec); 3] {
         [
             (self.topic.to_string(), TopicSpec::clicks()),
@@ -59,19 +58,19 @@ pub struct ClickhouseArgs {
     /// Password.
     #[arg(long, env = "CLICKHOUSE_PASSWORD", default_value = "", hide_env_values = true)]
     pub clickhouse_password: String,
-    /// File that holds the password instead; a newline at its end does not count.
+    /// File that holds the password instead; a newline at its end is ignored.
     #[arg(long, env = "CLICKHOUSE_PASSWORD_FILE", value_name = "FILE")]
     pub clickhouse_password_file: Option<PathBuf>,
-    /// Database of our tables.
+    /// Database of the tables.
     #[arg(long, env = "CLICKHOUSE_DATABASE", default_value = "clicktrail")]
     pub clickhouse_database: String,
 }
 
 impl ClickhouseArgs {
-    /// As the ClickHouse room wants them.
+    /// The server that they name.
     ///
     /// # Errors
-    /// A file of the password that cannot be read.
+    /// The file of the password cannot be read.
     pub fn server(&self) -> Result<Server, ServerError> {
         let password = match &self.clickhouse_password_file {
             None => self.clickhouse_password.clone(),
@@ -91,7 +90,7 @@ impl ClickhouseArgs {
     }
 }
 
-/// The three servers that every command talks to.
+/// The three servers that every command uses.
 #[derive(Debug, Args)]
 pub struct Servers {
     /// The log.
@@ -106,7 +105,7 @@ pub struct Servers {
 }
 
 impl std::fmt::Display for Servers {
-    /// Where each is looked for, and which setting says so.
+    /// The address of each, with the name of its setting.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -118,7 +117,7 @@ impl std::fmt::Display for Servers {
     }
 }
 
-/// A URL without what stands before an `@`.
+/// A URL without its user and password.
 fn without_secrets(url: &str) -> String {
     match url.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('@'))) {
         Some((scheme, Some((_, host)))) => format!("{scheme}://…@{host}"),
@@ -126,10 +125,10 @@ fn without_secrets(url: &str) -> String {
     }
 }
 
-/// The rules.
+/// The rule tables.
 #[derive(Debug, Args)]
 pub struct RulesArgs {
-    /// Folder of the rule tables; a file that changes in it is used without a restart.
+    /// Folder of the rule tables; a changed file takes effect without a restart.
     #[arg(
         long,
         env = "CLICKTRAIL_RULES",
@@ -140,26 +139,27 @@ pub struct RulesArgs {
     pub rules: PathBuf,
 }
 
-/// The group's work.
+/// Settings of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Consumer group.
     #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
     pub group: String,
-    /// Who gives out partitions: the members, or the broker (Kafka 4 and later).
+    /// Rebalance protocol: classic (the members assign partitions) or consumer (the broker does; Kafka 4
+    /// and later).
     #[arg(long, env = "CLICKTRAIL_GROUP_PROTOCOL", value_enum, default_value = "classic")]
-    pub group_protocol: Protocol,
-    /// A name of this member's own, so that its restart within the session timeout moves nothing.
+    pub group_protocol: GroupProtocol,
+    /// Static name of this member, so that its restart within the session timeout moves no partition.
     #[arg(long, env = "CLICKTRAIL_GROUP_INSTANCE_ID", value_name = "NAME")]
     pub group_instance_id: Option<String>,
-    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    /// Address that serves `/metrics`, `/livez` and `/readyz`.
     #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
     pub admin_listen: SocketAddr,
-    /// Records in one insert at most.
+    /// Maximum of records in one insert.
     #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     pub batch_rows: u32,
-    /// MiB of encoded records in one insert at most; three inserts' worth may be in memory.
+    /// Maximum of MiB of encoded records in one insert; up to three inserts are in memory.
     #[arg(long, env = "CLICKTRAIL_BATCH_MIB", default_value_t = 32,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch_mib: u32,
@@ -169,39 +169,39 @@ pub struct RunArgs {
     pub drain_seconds: u64,
 }
 
-/// Two, so that the server always has one to work at while the other is made.
+/// Two, so that the server inserts one while the other is encoded.
 const BATCHES_MAX: usize = 2;
-/// Beyond so many cores the log and the server are slower than encoding.
+/// With more cores, the log and the server are slower than encoding.
 const BLOCKS_MAX: usize = 4;
 
 impl RunArgs {
-    /// As the Kafka room wants it.
-    pub fn group(&self) -> Group {
-        Group {
-            name: self.group.clone(),
+    /// How the member joins its group.
+    pub fn group(&self) -> GroupSettings {
+        GroupSettings {
+            id: self.group.clone(),
             protocol: self.group_protocol,
-            instance: self.group_instance_id.clone(),
+            instance_id: self.group_instance_id.clone(),
         }
     }
 
-    /// As the driver wants them.
-    pub fn terms(&self, brokers: &Brokers) -> Terms {
-        let limits = Limits {
+    /// The settings of the driver.
+    pub fn driver(&self, brokers: &Brokers) -> DriverSettings {
+        let limits = SizeLimits {
             rows_max: self.batch_rows as usize,
             bytes_max: self.batch_mib as usize * 1024 * 1024,
         };
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Terms {
-            pace: Pace { limits },
+        DriverSettings {
+            linger: Linger { limits },
             blocks_max: cores.min(BLOCKS_MAX),
             batches_max: BATCHES_MAX,
-            drain: Duration::from_secs(self.drain_seconds),
-            release: brokers.session_timeout().min(RELEASE_MAX * 2) / 2,
+            drain_timeout: Duration::from_secs(self.drain_seconds),
+            release_timeout: brokers.session_timeout().min(RELEASE_MAX * 2) / 2,
         }
     }
 }
 
-/// The others go on meanwhile with what they have, so this may be long, but not for ever.
+/// The other members continue with their partitions meanwhile, so this may be long.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_password_in_a_url_is_not_shown() {
         for (url, shown) in [
-            ("http://user:geheim@registry:8081/x", "http://…@registry:8081/x"),
+            ("http://user:secret@registry:8081/x", "http://…@registry:8081/x"),
             ("http://registry:8081", "http://registry:8081"),
             ("registry", "registry"),
         ] {

@@ -1,4 +1,4 @@
-//! Why a record cannot become a row: each cause with a code that never changes.
+//! Errors of records: why one cannot become a row. Each cause has a code that never changes.
 //!
 //! The code is metric label, log field, dead-letter header and RUNBOOK heading.
 
@@ -9,24 +9,24 @@ use thiserror::Error;
 /// Why one record can never become a row.
 #[derive(Debug, Error)]
 pub enum RecordError {
-    /// A tombstone: the log of clicks has none.
+    /// A tombstone, which the log of clicks does not use.
     #[error("the record has no value")]
     EmptyValue,
-    /// Not the registry's wire format.
+    /// The value is not in the registry's wire format.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The registry does not know the id, and kept saying so.
-    #[error("the registry knows no schema with id {0}")]
+    /// The registry has no schema with the id, also after a wait.
+    #[error("the registry has no schema with id {0}")]
     SchemaUnknown(SchemaId),
-    /// The registry knows the id, and what it names is not a click's schema.
-    #[error("schema {0} is not a click's: {1}")]
+    /// The schema with the id is not that of a click.
+    #[error("schema {0} is not the schema of a click: {1}")]
     SchemaUnusable(SchemaId, String),
-    /// Does not decode.
+    /// The datum does not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// Happened more than a day after it was logged, or before 2000.
     #[error(
-        "occurred_at {occurred_at_us} is out of bounds for a record logged at {logged_at_ms} ms (from 2000 on, at most a day after its log time)"
+        "occurred_at {occurred_at_us} is out of bounds for a record logged at {logged_at_ms} ms: it must be in 2000 or later, and at most a day after the log time"
     )]
     OccurredAtOutOfBounds {
         /// Of the click, microseconds since 1970.
@@ -37,7 +37,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Always [`ErrorClass::Record`]: outages are not told by these.
+    /// Always [`ErrorClass::Record`]: an outage is no error of a record.
     pub fn class(&self) -> ErrorClass {
         ErrorClass::Record
     }

@@ -6,21 +6,21 @@ pub const DONE: u8 = 0;
 pub const DIFFERS: u8 = 1;
 /// The command line or environment is wrong.
 pub const USAGE: u8 = 64;
-/// A server was away until the deadline; trying again may help.
+/// A server did not answer within the deadline; repeating the command may help.
 pub const TEMPORARY: u8 = 75;
 /// A setting, a right or a table is wrong.
 pub const CONFIGURATION: u8 = 78;
-/// Ended by a signal before its end, as a shell says it of SIGTERM.
-pub const TOLD: u8 = 143;
+/// A signal ended the command early; the code that a shell reports for SIGTERM.
+pub const TERMINATED: u8 = 143;
 
 /// Prints why a command failed.
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
-pub fn complain(error: impl std::fmt::Display) {
+#[expect(clippy::print_stderr, reason = "the last line of a command that failed")]
+pub fn print_error(error: impl std::fmt::Display) {
     eprintln!("processors: {error}");
 }
 
 /// Prints a line of a command's result.
 #[expect(clippy::print_stdout, reason = "a command's result")]
-pub fn say(line: impl std::fmt::Display) {
+pub fn print_line(line: impl std::fmt::Display) {
     println!("{line}");
 }

@@ -1,8 +1,8 @@
-//! The life of records between the log and the table, without I/O and without a clock.
+//! Records between the log and the table: the pure core of the pipeline, without I/O and clock.
 
 pub mod block;
 pub mod linger;
-pub mod span;
+pub mod offset_range;
 pub mod start_policy;
 pub mod storm_breaker;
 pub mod tracker;

@@ -1,10 +1,12 @@
-//! The only folder of the processors that knows rdkafka.
+//! The only folder of the processors that uses rdkafka.
 
-pub mod consumer;
+pub mod assignment;
+pub mod client_id;
 pub mod dead_letter_writer;
+pub mod group_client;
+pub mod group_consumer;
+pub mod group_settings;
 pub mod link_reader;
 pub mod log_reader;
+pub mod offsets;
 pub mod topics;
-
-/// `client.id` of every client.
-pub const CLIENT_ID: &str = "clicktrail-processors";

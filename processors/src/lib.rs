@@ -1,26 +1,26 @@
 //! Kafka ▸ decode ▸ enrich ▸ ClickHouse ▸ commit.
 //!
-//! In reading order: what a record becomes (`decode`, `enrich`, `row`), what
-//! holds records meanwhile (`flow`), who does it (`pipeline`, `driver`), with
-//! whom (`kafka`, `registry`, `clickhouse`), and the proof (`audit`).
+//! In reading order: what a record becomes (`decode`, `enrich`, `encode`, `dead_letters`), the pure
+//! core between log and table (`flow`), the loop (`run`), the servers (`kafka`, `clickhouse`), and
+//! the proof (`audit`).
 
+pub mod dead_letters;
 pub mod decode;
+pub mod encode;
 pub mod enrich;
-
 pub mod error;
-pub mod exit;
+
 pub mod flow;
+pub mod run;
 
 pub mod clickhouse;
 pub mod kafka;
+pub mod link_dimension;
+pub mod rules;
 
 pub mod audit;
 pub mod cmd;
 pub mod config;
-pub mod dead_letters;
-pub mod encode;
-pub mod link_dimension;
+pub mod exit;
 pub mod metrics;
-pub mod rules;
-pub mod run;
 pub mod setup;

@@ -1,24 +1,24 @@
-//! The dimension of links: from the topic of links into ClickHouse, beside the clicks.
+//! The dimension of links: copies the topic of links into ClickHouse, beside the clicks.
 //!
-//! Everything may happen twice: the newest version of a link is what a reader sees. Whatever goes
-//! wrong here stops no click.
+//! A record may be inserted twice: readers see the newest version of a link. No failure here stops
+//! the clicks.
 
-use broker::{Brokers, ErrorClass, Registry, ServerError};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use broker::{Brokers, ErrorClass, Registry, ServerError};
 use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
-use crate::kafka::link_reader::LinkLog;
-use crate::metrics::Metrics;
+use crate::kafka::link_reader::LinkReader;
+use crate::metrics::processor::ProcessorMetrics;
 use crate::run::retry::Retry;
 
-/// What the task works with.
+/// The task that copies.
 #[derive(Debug)]
-pub struct Links {
+pub struct LinkDimension {
     /// Where the topic is.
     pub brokers: Brokers,
     /// The topic.
@@ -30,15 +30,15 @@ pub struct Links {
     /// Where rows go.
     pub server: Server,
     /// Its metrics.
-    pub metrics: Metrics,
+    pub metrics: ProcessorMetrics,
 }
 
-impl Links {
-    /// Works until `stop`. What fails is tried again for as long as it takes.
+impl LinkDimension {
+    /// Runs until `stop`. What fails is repeated without end.
     pub async fn run(self, stop: CancellationToken) {
         let mut retry = Retry::new("links", &self.metrics);
-        while let Some(Err(error)) = stop.run_until_cancelled(self.follow()).await {
-            // A fatal error of links is none of clicks: it is told, and waited out too.
+        while let Some(Err(error)) = stop.run_until_cancelled(self.copy()).await {
+            // A fatal error of links is none of clicks: it is logged, and the attempt repeated.
             let error = ServerError { class: ErrorClass::Retryable, ..error };
             if stop.run_until_cancelled(retry.after(error)).await.is_none() {
                 return;
@@ -47,12 +47,12 @@ impl Links {
     }
 
     /// Reads and inserts until something fails.
-    async fn follow(&self) -> Result<(), ServerError> {
-        let mut log = LinkLog::join(&self.brokers, &self.group, &self.topic)?;
+    async fn copy(&self) -> Result<(), ServerError> {
+        let mut reader = LinkReader::join(&self.brokers, &self.group, &self.topic)?;
         let mut decoders = HashMap::new();
         loop {
             let read;
-            (read, log) = blocking(move || (log.read(), log)).await?;
+            (read, reader) = blocking(move || (reader.read(), reader)).await?;
             let values = read?;
             if values.is_empty() {
                 continue;
@@ -63,30 +63,32 @@ impl Links {
             }
             insert_links(&self.server, &rows).await?;
             let committed;
-            (committed, log) = blocking(move || (log.commit(), log)).await?;
+            (committed, reader) = blocking(move || (reader.commit(), reader)).await?;
             committed?;
         }
     }
 
-    /// None, and counted, where the record is no link.
+    /// `None`, and counted, where the record is no link.
     async fn row(
         &self,
         value: &[u8],
         decoders: &mut HashMap<SchemaId, Option<LinkDecoder>>,
     ) -> Result<Option<LinkRow>, ServerError> {
-        let Ok((id, datum)) = unframe(value) else { return Ok(self.refused("it is not framed")) };
+        let Ok((id, datum)) = unframe(value) else {
+            return Ok(self.refused("the record is not framed"));
+        };
         let decoder = match decoders.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
                 let schema = self.registry.schema(id).await?.ok_or_else(|| {
-                    let text = format!("the registry knows no schema {id} of {}", self.topic);
+                    let text = format!("the registry has no schema with id {id} of {}", self.topic);
                     ServerError::retryable("schema_unknown", text)
                 })?;
                 free.insert(LinkDecoder::new(&schema).ok())
             }
         };
         let Some(decoder) = decoder else {
-            return Ok(self.refused("its schema is no schema"));
+            return Ok(self.refused("its schema does not parse"));
         };
         match decoder.decode(datum) {
             Ok(link) => Ok(Some(LinkRow::new(&link))),
@@ -97,7 +99,12 @@ impl Links {
     fn refused(&self, cause: &str) -> Option<LinkRow> {
         let code = "link_record";
         self.metrics.retry("links", code);
-        tracing::error!(code, cause, topic = self.topic, "a record that is no link");
+        tracing::error!(
+            code,
+            cause,
+            topic = self.topic,
+            "a record of the topic of links is no link"
+        );
         None
     }
 }

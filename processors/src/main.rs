@@ -8,7 +8,8 @@ use processors::cmd::{self, Cli, Command};
 use processors::exit;
 use service::telemetry;
 
-const STOP: Duration = Duration::from_secs(2);
+/// How long blocking threads may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -32,8 +33,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, exit::TEMPORARY),
     };
     let code = runtime.block_on(cmd::dispatch(cli.command));
-    // What was dropped half-way may still read in a thread of its own.
-    runtime.shutdown_timeout(STOP);
+    // A dropped command may still read in a blocking thread.
+    runtime.shutdown_timeout(STOP_TIMEOUT);
     telemetry.shutdown();
     code
 }

@@ -1,8 +1,18 @@
 //! Runs the pipeline: reads blocks from a source, encodes them, writes batches to a sink, commits.
+
+pub mod backpressure;
 pub mod batch;
+pub mod batch_writer;
 pub mod batcher;
+pub mod block_encoder;
 pub mod driver;
-pub mod pipeline;
+pub mod driver_settings;
+pub mod in_flight;
+pub mod offset_requests;
+pub mod processor;
 pub mod retry;
+pub mod revocation;
+pub mod shared_breaker;
+pub mod sink;
 pub mod source;
 pub mod trace;

@@ -12,7 +12,7 @@ use processors::encode::columns::Columns;
 use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rule_set::{Rules, Table};
-use processors::flow::block::Block;
+use processors::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 
 /// Broken records.
@@ -78,7 +78,8 @@ device_parsers:
 /// One record on its whole way; returns whether it became a row.
 fn process(decoder: &Decoder, enricher: &mut Enricher, value: &[u8]) -> bool {
     let mut block = Block::default();
-    block.push((0, 0, 0), LOGGED_AT_MS, (None, Some(value)), std::iter::empty());
+    let metadata = RecordMetadata { partition: 0, offset: 0, epoch: 0, logged_at_ms: LOGGED_AT_MS };
+    block.push(metadata, None, Some(value), std::iter::empty());
     let record = block.records().next().unwrap();
     let Ok((_, datum)) = framed(record) else { return false };
     let Ok(click) = decode(decoder, datum, LOGGED_AT_MS) else { return false };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use harness::Backends;
-use processors::clickhouse::server::PINNED;
+use processors::clickhouse::insert_settings::PINNED;
 use reqwest::blocking::Client;
 
 /// How long a table must have stood still to be called calm, and how long is waited for that.

@@ -16,7 +16,7 @@ use processors::encode::encoded_rows::{Room, Rows};
 use processors::encode::row::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rule_set::Rules;
-use processors::flow::block::Block;
+use processors::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 
 use super::clicks::Clicks;
@@ -115,8 +115,9 @@ impl Way {
         for part in records.chunks(BLOCK) {
             self.block.clear();
             for (offset, value) in (0..).zip(part) {
-                let value = (None, Some(&**value));
-                self.block.push((0, offset, 1), LOGGED_AT_MS, value, std::iter::empty());
+                let metadata =
+                    RecordMetadata { partition: 0, offset, epoch: 1, logged_at_ms: LOGGED_AT_MS };
+                self.block.push(metadata, None, Some(value), std::iter::empty());
             }
             let mut columns = Columns::for_rows(part.len());
             for record in self.block.records() {

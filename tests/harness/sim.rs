@@ -1,49 +1,49 @@
-//! The real driver and pipeline in a world of their own: scripted log, tables and dead letters,
-//! under paused time, in a storm of rebalances and faults.
+//! The simulation: the real driver, block encoder and batch writer with simulated servers, under paused
+//! time, with rebalances and faults.
 //!
 //! ```text
-//! Storm ─▶ Broker ◀─ SimLog ◀─ driver ─▶ pipeline ─▶ SimTables, SimLetters ─▶ Broker (what is durable)
+//! FaultInjector ─▶ BrokerState ◀─ SimSource ◀─ driver ─▶ SimSink, SimDeadLetterSink ─▶ BrokerState
 //! ```
 //!
-//! One thread, one seed, no wall clock: a seed that fails, fails again. After every commit the
-//! position may lie only past records that are durable or dead-lettered; when the storm is over,
-//! everything must come to its end.
+//! One thread, one seed, no wall clock: a seed that fails, fails again. After every commit, the records
+//! before the position must be durable or dead-lettered; after the faults, all records must be
+//! committed.
 
-mod backends;
-mod broker;
+mod broker_state;
+mod fault_injector;
 mod member;
-mod storm;
+mod sim_sink;
+mod sim_source;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::broker::Broker;
-pub use self::broker::Shape;
-use self::storm::Storm;
+use self::broker_state::{BrokerState, SimSize};
+use self::fault_injector::FaultInjector;
 use crate::chaos::Dice;
 
-/// Time after the storm within which everything must be committed.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Time after the faults within which all records must be committed.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The world, as everybody in it shares it.
-type Shared = Arc<Mutex<Broker>>;
+/// The state, which all parts of a simulation share.
+type Shared = Arc<Mutex<BrokerState>>;
 
-fn lock(broker: &Shared) -> MutexGuard<'_, Broker> {
+fn lock(broker: &Shared) -> MutexGuard<'_, BrokerState> {
     broker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a seed came to.
+/// The outcome of a seed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// What went wrong; empty if nothing did.
+pub struct SimOutcome {
+    /// Violations; empty if there was none.
     pub violations: Vec<String>,
-    /// What happened, to see that something did.
-    pub counts: Counts,
+    /// What happened: a simulation without faults proves little.
+    pub counts: SimCounts,
 }
 
-/// What happened in a world, or in many.
+/// What happened in one simulation, or in many.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct SimCounts {
     /// Records in the log.
     pub records: u64,
     /// Records read, again and again included.
@@ -52,23 +52,23 @@ pub struct Counts {
     pub inserts: u64,
     /// Commits that the broker applied.
     pub commits: u64,
-    /// Commits refused or unanswered.
+    /// Commits that failed, or whose reply was lost.
     pub failed_commits: u64,
-    /// Inserts refused or unanswered.
+    /// Inserts that failed, or whose reply was lost.
     pub failed_inserts: u64,
     /// Dead letters acknowledged.
-    pub letters: u64,
-    /// Assignments that ended.
-    pub ended: u64,
-    /// Members killed.
+    pub dead_letters: u64,
+    /// Partitions revoked.
+    pub revocations: u64,
+    /// Members crashed.
     pub crashes: u64,
-    /// Positions that somebody else moved.
-    pub moves: u64,
-    /// Partitions cut back or made anew.
-    pub cuts: u64,
+    /// Positions reset.
+    pub resets: u64,
+    /// Partitions of which retention deleted the begin.
+    pub expirations: u64,
 }
 
-impl std::ops::AddAssign for Counts {
+impl std::ops::AddAssign for SimCounts {
     fn add_assign(&mut self, other: Self) {
         for (own, other) in [
             (&mut self.records, other.records),
@@ -77,52 +77,52 @@ impl std::ops::AddAssign for Counts {
             (&mut self.commits, other.commits),
             (&mut self.failed_commits, other.failed_commits),
             (&mut self.failed_inserts, other.failed_inserts),
-            (&mut self.letters, other.letters),
-            (&mut self.ended, other.ended),
+            (&mut self.dead_letters, other.dead_letters),
+            (&mut self.revocations, other.revocations),
             (&mut self.crashes, other.crashes),
-            (&mut self.moves, other.moves),
-            (&mut self.cuts, other.cuts),
+            (&mut self.resets, other.resets),
+            (&mut self.expirations, other.expirations),
         ] {
             *own += other;
         }
     }
 }
 
-/// Lets one world live from `seed`.
-pub fn run(seed: u64) -> Outcome {
+/// Runs one simulation from `seed`.
+pub fn run(seed: u64) -> SimOutcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime can be made");
     fastrand::seed(seed);
-    let outcome = runtime.block_on(live(seed));
-    // Whatever still waits is of no interest.
+    let outcome = runtime.block_on(simulate(seed));
+    // Tasks that still wait are dropped.
     runtime.shutdown_background();
     outcome
 }
 
-async fn live(seed: u64) -> Outcome {
+async fn simulate(seed: u64) -> SimOutcome {
     let mut dice = Dice::new(seed, 7);
-    let shape = Shape::of(&mut dice);
-    let broker: Shared = Arc::new(Mutex::new(Broker::new(&shape, Dice::new(seed, 8))));
-    let mut storm = Storm::new(Arc::clone(&broker), dice, shape);
-    storm.rage().await;
+    let size = SimSize::of(&mut dice);
+    let broker: Shared = Arc::new(Mutex::new(BrokerState::new(&size, Dice::new(seed, 8))));
+    let mut faults = FaultInjector::new(Arc::clone(&broker), dice, size);
+    faults.run().await;
     lock(&broker).calm = true;
-    let settled = tokio::time::timeout(PATIENCE, until_committed(&broker, &mut storm)).await;
+    let settled = tokio::time::timeout(COMMIT_TIMEOUT, until_committed(&broker, &mut faults)).await;
     if settled.is_err() {
-        let stuck = lock(&broker).stuck();
-        lock(&broker).violations.push(format!("stuck: {stuck}"));
+        let uncommitted = lock(&broker).uncommitted();
+        lock(&broker).violations.push(format!("not committed: {uncommitted}"));
     }
-    storm.stop_all().await;
+    faults.stop_all().await;
     let mut broker = lock(&broker);
-    broker.close_books();
-    Outcome { violations: std::mem::take(&mut broker.violations), counts: broker.counts }
+    broker.check_balance();
+    SimOutcome { violations: std::mem::take(&mut broker.violations), counts: broker.counts }
 }
 
-async fn until_committed(broker: &Shared, storm: &mut Storm) {
+async fn until_committed(broker: &Shared, faults: &mut FaultInjector) {
     while !lock(broker).is_done() {
-        storm.settle();
+        faults.settle();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `make sim`: many worlds, each from a seed, with the real driver and pipeline under paused time.
+//! `make sim`: many simulations, each from a seed, with the real driver under paused time.
 //!
 //! SEEDS says how many, FROM the first; a seed that fails is printed and fails again.
 
@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use harness::sim::{Counts, run};
+use harness::sim::{SimCounts, run};
 
 /// Failures that are shown.
 const SHOWN: usize = 5;
-/// Worlds between two lines that say how far it is.
-const SAY_EVERY: u64 = 10_000;
+/// Simulations between two lines of progress.
+const PRINT_EVERY: u64 = 10_000;
 
 fn main() -> Result<ExitCode> {
     let seeds = number("SEEDS")?.unwrap_or(2000);
     let from = number("FROM")?.unwrap_or(1);
     let began = Instant::now();
     let next = AtomicU64::new(from);
-    let totals = Mutex::new((Counts::default(), BTreeSet::new()));
+    let totals = Mutex::new((SimCounts::default(), BTreeSet::new()));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode> {
                         break;
                     }
                     let outcome = run(seed);
-                    let mut totals = totals.lock().expect("no world panics");
+                    let mut totals = totals.lock().expect("no simulation panics");
                     totals.0 += outcome.counts;
                     if !outcome.violations.is_empty() {
                         if totals.1.len() < SHOWN {
@@ -42,14 +42,14 @@ fn main() -> Result<ExitCode> {
                         totals.1.insert(seed);
                     }
                     let done = seed + 1 - from;
-                    if done.is_multiple_of(SAY_EVERY) {
+                    if done.is_multiple_of(PRINT_EVERY) {
                         println!("{done} of {seeds}, {} failed", totals.1.len());
                     }
                 }
             });
         }
     });
-    let (counts, failed) = totals.into_inner().expect("no world panics");
+    let (counts, failed) = totals.into_inner().expect("no simulation panics");
     println!("{counts:?}");
     println!(
         "sim: {seeds} seeds from {from} in {} s, {} failed",

@@ -26,7 +26,7 @@ use crate::audit::full::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
-use crate::exit::say;
+use crate::exit::print_line;
 use crate::kafka::log_reader::LogReader;
 use crate::metrics::audit::AuditMetrics;
 use service::lock::lock;
@@ -122,7 +122,7 @@ pub(crate) async fn follow(
     }
     shutdown.cancel();
     drop(admin);
-    say(format_args!("audit: runs={}", metrics.runs()));
+    print_line(format_args!("audit: runs={}", metrics.runs()));
     Ok(())
 }
 
@@ -168,8 +168,8 @@ async fn look(
         if asked.len() == LOOKUP || all.peek().is_none() {
             while all.next_if(|next| next.as_ref().is_ok_and(|n| n.is_again(&event))).is_some() {}
             let ids: Vec<_> = asked.iter().map(|event| event.entry.id).collect();
-            let bounds = (asked[0].occurred_at_us, event.occurred_at_us);
-            found.judge(&asked, &rows_of(&server, topic, bounds, &ids).await?);
+            let times_us = asked[0].occurred_at_us..=event.occurred_at_us;
+            found.judge(&asked, &rows_of(&server, topic, times_us, &ids).await?);
             asked.clear();
         }
     }

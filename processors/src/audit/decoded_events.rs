@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::entry::Place;
 use crate::decode::decode;
 use crate::decode::schema_cache::Known;
-use crate::kafka::log_reader::{LogReader, Logged};
+use crate::kafka::log_reader::{LogReader, LogRecord};
 
 /// Ids that are remembered at once. A log has a few; one of garbage has any number.
 const KNOWN_MAX: usize = 10_000;
@@ -36,7 +36,7 @@ impl Schemas {
     /// Retryable: the registry is away.
     pub(crate) fn click<'r>(
         &mut self,
-        record: Logged<'r>,
+        record: LogRecord<'r>,
     ) -> Result<Option<RawClick<'r>>, ServerError> {
         let Some(Ok((id, datum))) = record.value().map(unframe) else { return Ok(None) };
         if !self.known.contains_key(&id) {
@@ -58,7 +58,7 @@ impl Schemas {
 pub(crate) fn read(
     mut log: LogReader,
     stop: &CancellationToken,
-    mut take: impl FnMut(Logged<'_>) -> Result<(), ServerError>,
+    mut take: impl FnMut(LogRecord<'_>) -> Result<(), ServerError>,
 ) -> Result<bool, ServerError> {
     while !stop.is_cancelled() {
         let mut taken = Ok(());
@@ -72,7 +72,7 @@ pub(crate) fn read(
 }
 
 /// Where a record stands.
-pub(crate) fn place(record: Logged<'_>) -> Place {
+pub(crate) fn place(record: LogRecord<'_>) -> Place {
     Place { partition: record.partition(), offset: record.offset() }
 }
 

@@ -1,8 +1,9 @@
-//! Which events the view `clicks` shows.
+//! The events that the view `clicks` shows, for the audit.
 
-use broker::ServerError;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use broker::ServerError;
 use clickhouse::Row;
 use serde::Deserialize;
 
@@ -22,6 +23,7 @@ struct Shown {
 
 impl Shown {
     fn entry(&self) -> Entry {
+        // The table may hold a number that is no partition: it matches no record of the log.
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
         let offset = gauge(self.kafka_offset);
         Entry { id: self.event_id, place: Place { partition, offset } }
@@ -54,16 +56,16 @@ struct Count {
     rows: u64,
 }
 
-/// How many rows the view shows of each of `ids`, which all happened between these two times
-/// (microseconds since 1970, both included): by them the server finds the rows. An event that
-/// is not shown is not in the answer.
+/// How many rows the view shows of each of `ids`, which all happened within `times_us`
+/// (microseconds since 1970): by them the server finds the rows. An event that is not shown is not
+/// in the result.
 ///
 /// # Errors
 /// The server's refusal; retryable while it does not answer.
 pub async fn rows_of(
     server: &Server,
     topic: &str,
-    (from_us, to_us): (i64, i64),
+    times_us: RangeInclusive<i64>,
     ids: &[Id],
 ) -> Result<Vec<(Id, u64)>, ServerError> {
     let client = server.client();
@@ -76,12 +78,12 @@ pub async fn rows_of(
              AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
         )
         .bind(topic)
-        .bind(from_us)
-        .bind(to_us)
+        .bind(*times_us.start())
+        .bind(*times_us.end())
         .bind(ids);
     let answer = tokio::time::timeout(LOOKUP_TIMEOUT, query.fetch_all::<Count>());
     let rows = answer.await.map_err(|_| {
-        let text = format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs());
+        let text = format!("the server did not answer within {} s", LOOKUP_TIMEOUT.as_secs());
         ServerError::retryable("clickhouse_timeout", text)
     })?;
     let rows = rows.map_err(server_error)?;

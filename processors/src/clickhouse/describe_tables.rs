@@ -1,10 +1,11 @@
-//! Asks the server for what the preflight judges.
+//! The tables as the server describes them, for the preflight.
 
 use broker::ServerError;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::clickhouse::server::{Server, Table, server_error};
+use crate::clickhouse::click_table::ClickTable;
+use crate::clickhouse::server::{Server, server_error};
 use crate::setup::preflight::TableFacts;
 
 #[derive(Default, Row, Deserialize)]
@@ -15,11 +16,11 @@ struct Described {
     sorting_key: String,
 }
 
-/// What the server says of our tables; empty where they are not there.
+/// The tables as the server describes them; empty where they do not exist.
 ///
 /// # Errors
 /// The server's refusal; the missing database is none.
-pub async fn facts(server: &Server, inserts: &Table) -> Result<TableFacts, ServerError> {
+pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, ServerError> {
     let client = server.bare();
     let described: Option<Described> = client
         .query(
@@ -55,14 +56,12 @@ pub async fn facts(server: &Server, inserts: &Table) -> Result<TableFacts, Serve
         .fetch_optional()
         .await
         .map_err(server_error)?;
-    let ahead: u8 = match columns.iter().any(|(name, ..)| name == "ingested_at") {
-        true => server
-            .client()
-            .query("SELECT toUInt8(max(ingested_at) > now64(6)) FROM click_versions")
-            .fetch_one()
-            .await
-            .map_err(server_error)?,
-        false => 0,
+    let ahead: u8 = if columns.iter().any(|(name, ..)| name == "ingested_at") {
+        let client = server.client();
+        let query = client.query("SELECT toUInt8(max(ingested_at) > now64(6)) FROM click_versions");
+        query.fetch_one().await.map_err(server_error)?
+    } else {
+        0
     };
     let settings = inserts.settings().await?;
     Ok(TableFacts {

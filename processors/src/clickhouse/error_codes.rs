@@ -1,17 +1,17 @@
-//! ClickHouse's error codes, as far as they decide what to do. Pure.
+//! ClickHouse's error codes: which are fatal, and what fixes them. Pure.
 
 use broker::ServerError;
 
-/// What the codes that we know ask for. A code that is not listed is waited out: waiting loses
-/// nothing and shows in the metrics; giving up would.
+/// Codes after which waiting cannot help. After all others the statement is repeated, which loses no
+/// row and shows in the metrics.
 const FATAL: &[(u32, &str, &str)] = &[
     (16, "clickhouse_schema", "a column is missing: run `processors setup`"),
-    (36, "clickhouse_bad_arguments", "the table is not as our migrations made it"),
+    (36, "clickhouse_bad_arguments", "the table is not as the migrations created it"),
     (47, "clickhouse_schema", "a column is missing: run `processors setup`"),
     (60, "clickhouse_schema", "the table is missing: run `processors setup`"),
-    (62, "clickhouse_syntax", "the server is too old or this program is wrong"),
+    (62, "clickhouse_syntax", "the server is too old, or this version has a bug"),
     (81, "clickhouse_schema", "the database is missing: run `processors setup`"),
-    (115, "clickhouse_setting", "the server does not know a setting that our promise needs"),
+    (115, "clickhouse_setting", "the server does not know a setting that durable inserts need"),
     (
         164,
         "clickhouse_access",
@@ -20,7 +20,7 @@ const FATAL: &[(u32, &str, &str)] = &[
     (192, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (193, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (194, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
-    (452, "clickhouse_setting", "the user's profile forbids a setting that our promise needs"),
+    (452, "clickhouse_setting", "the user's profile forbids a setting that durable inserts need"),
     (497, "clickhouse_access", "the user lacks a right that the message names"),
     (516, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
 ];
@@ -28,8 +28,8 @@ const FATAL: &[(u32, &str, &str)] = &[
 /// Judges the server's own error text, which begins `Code: N. DB::Exception: …`.
 pub(super) fn classify(text: &str) -> ServerError {
     let code = code(text);
-    if let Some((_, code, way_out)) = FATAL.iter().find(|(number, ..)| Some(*number) == code) {
-        return ServerError::fatal(code, format!("{way_out} ({})", text.trim()));
+    if let Some((_, code, fix)) = FATAL.iter().find(|(number, ..)| Some(*number) == code) {
+        return ServerError::fatal(code, format!("{fix} ({})", text.trim()));
     }
     let code = match code {
         Some(252) if text.contains("partitions") => "clickhouse_too_many_partitions",
@@ -55,7 +55,7 @@ mod tests {
     use broker::ErrorClass;
 
     #[test]
-    fn each_kind_of_refusal_is_told_apart() {
+    fn each_kind_of_refusal_has_its_class_and_code() {
         for (text, class, code) in [
             (
                 "Code: 60. DB::Exception: Table x does not exist. (UNKNOWN_TABLE)",

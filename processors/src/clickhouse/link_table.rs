@@ -1,11 +1,12 @@
-//! The dimension of links: rows by id, of which the newest version counts.
+//! The table of links: rows by id, of which the newest version counts.
 
 use broker::ServerError;
 use clickhouse::Row;
 use schemas::RawLink;
 use serde::Serialize;
 
-use crate::clickhouse::server::{PINNED, Server, server_error};
+use crate::clickhouse::insert_settings::PINNED;
+use crate::clickhouse::server::{Server, server_error};
 
 /// The last moment that the column can hold, 2299-12-31 (microseconds).
 const LATEST: i64 = 10_413_705_600_000_000;
@@ -31,12 +32,15 @@ impl LinkRow {
     /// The row of a link as its topic has it.
     pub fn new(link: &RawLink<'_>) -> Self {
         let in_range = |time: i64| time.clamp(0, LATEST);
+        // The producer writes no negative number; another program's record must not stop the others.
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
         Self {
             link_id: link.id.to_owned(),
-            version: u64::try_from(link.version).unwrap_or(0),
+            version: unsigned(link.version),
             domain: link.domain.to_owned(),
             slug: link.slug.to_owned(),
             target_url: link.target.to_owned(),
+            // Likewise.
             status: u16::try_from(link.status).unwrap_or(0),
             disabled: link.disabled,
             expires_at: link.expires_at.map(in_range),

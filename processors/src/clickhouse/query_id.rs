@@ -1,9 +1,9 @@
-//! What an insert is called on the server, so that `system.query_log` and error messages say which
-//! part of the log it was. Pure.
+//! The query id and the comment of an insert, so that `system.query_log` and error messages name its
+//! offsets. Pure.
 
 use serde_json::{Map, Value, json};
 
-use crate::flow::span::Spans;
+use crate::flow::offset_range::OffsetRanges;
 
 /// Partitions that a query id names.
 const IN_ID: usize = 3;
@@ -11,42 +11,42 @@ const IN_ID: usize = 3;
 const IN_COMMENT: usize = 200;
 
 /// A query id: topic, partitions and offsets, and `attempt`, which no other attempt has.
-pub(super) fn query_id(topic: &str, spans: &Spans, attempt: &str) -> String {
-    let ranges: Vec<_> = spans
+pub(super) fn query_id(topic: &str, offsets: &OffsetRanges, attempt: &str) -> String {
+    let ranges: Vec<_> = offsets
         .iter()
         .take(IN_ID)
-        .map(|(partition, span)| format!("{partition}:{}-{}", span.first, span.next - 1))
+        .map(|(partition, range)| format!("{partition}:{}-{}", range.first, range.next - 1))
         .collect();
-    let more = spans.iter().count().saturating_sub(IN_ID);
+    let more = offsets.iter().count().saturating_sub(IN_ID);
     let more = if more == 0 { String::new() } else { format!(",and-{more}-more") };
     format!("{topic}/{}{more}/{attempt}", ranges.join(","))
 }
 
 /// A comment: JSON of first and last offset by partition.
-pub(super) fn log_comment(topic: &str, spans: &Spans) -> String {
-    let ranges: Map<String, Value> = spans
+pub(super) fn log_comment(topic: &str, offsets: &OffsetRanges) -> String {
+    let ranges: Map<String, Value> = offsets
         .iter()
         .take(IN_COMMENT)
-        .map(|(partition, span)| (partition.to_string(), json!([span.first, span.next - 1])))
+        .map(|(partition, range)| (partition.to_string(), json!([range.first, range.next - 1])))
         .collect();
-    let more = spans.iter().count().saturating_sub(IN_COMMENT);
+    let more = offsets.iter().count().saturating_sub(IN_COMMENT);
     json!({ "topic": topic, "offsets": ranges, "more_partitions": more }).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::span::Span;
+    use crate::flow::offset_range::OffsetRange;
 
     #[test]
     fn both_name_partitions_and_offsets() {
-        let mut spans = Spans::default();
+        let mut offsets = OffsetRanges::default();
         for partition in 0..5 {
-            spans.add(partition, Span { epoch: 1, first: 10, next: 20 });
+            offsets.add(partition, OffsetRange { epoch: 1, first: 10, next: 20 });
         }
-        let id = query_id("clicks.raw.v1", &spans, "a7");
+        let id = query_id("clicks.raw.v1", &offsets, "a7");
         assert_eq!(id, "clicks.raw.v1/0:10-19,1:10-19,2:10-19,and-2-more/a7");
-        let comment: Value = serde_json::from_str(&log_comment("t", &spans)).unwrap();
+        let comment: Value = serde_json::from_str(&log_comment("t", &offsets)).unwrap();
         assert_eq!(comment["offsets"]["4"], json!([10, 19]));
         assert_eq!(comment["more_partitions"], 0);
     }

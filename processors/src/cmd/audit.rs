@@ -13,7 +13,7 @@ use crate::audit::continuous::FollowArgs;
 use crate::audit::full;
 use crate::audit::full::Scratch;
 use crate::config::Servers;
-use crate::exit::{DIFFERS, DONE, say};
+use crate::exit::{DIFFERS, DONE, print_line};
 
 /// What `audit` needs to know.
 #[derive(Debug, Args)]
@@ -62,9 +62,11 @@ pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
         tokio::time::sleep(ASK_AGAIN).await;
     };
     match args.json {
-        true => say(serde_json::to_string_pretty(&report)
-            .map_err(|error| ServerError::fatal("task_panicked", error))?),
-        false => say(&report),
+        true => print_line(
+            serde_json::to_string_pretty(&report)
+                .map_err(|error| ServerError::fatal("task_panicked", error))?,
+        ),
+        false => print_line(&report),
     }
     Ok(if report.balanced() { DONE } else { DIFFERS })
 }

@@ -3,21 +3,22 @@
 use broker::ServerError;
 use clap::{Args, Subcommand};
 
-use crate::clickhouse::breaker_overrides::{Pass, give, passes};
+use crate::clickhouse::breaker_overrides::{add_override, overrides};
 use crate::config::Servers;
-use crate::exit::{DONE, say};
+use crate::exit::{DONE, print_line};
+use crate::run::sink::BreakerOverride;
 
-/// What `breaker` needs to know.
+/// Arguments of `breaker`.
 #[derive(Debug, Args)]
 pub struct BreakerArgs {
     #[command(flatten)]
     pub(super) servers: Servers,
     #[command(subcommand)]
-    action: Action,
+    action: BreakerAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum BreakerAction {
     /// Allow the records of these offsets that cannot be decoded to become dead letters.
     Override {
         /// Partition of the log.
@@ -38,21 +39,22 @@ pub(super) async fn breaker(args: BreakerArgs) -> Result<u8, ServerError> {
     let server = args.servers.clickhouse.server()?;
     let topic = args.servers.kafka.topic.as_str();
     match args.action {
-        Action::Override { partition, offsets: (first, last), reason } => {
-            let pass = Pass {
+        BreakerAction::Override { partition, offsets: (first, last), reason } => {
+            let added = BreakerOverride {
                 kafka_topic: topic.to_owned(),
                 kafka_partition: partition,
                 first_offset: first,
                 last_offset: last,
                 reason,
             };
-            give(&server, &pass).await?;
-            say(format_args!("breaker: override for {topic} {partition}:{first}-{last}"));
+            add_override(&server, &added).await?;
+            print_line(format_args!("breaker: override for {topic} {partition}:{first}-{last}"));
         }
-        Action::List => {
-            for pass in passes(&server, topic).await? {
-                let Pass { kafka_partition, first_offset, last_offset, reason, .. } = pass;
-                say(format_args!(
+        BreakerAction::List => {
+            for own in overrides(&server, topic).await? {
+                let BreakerOverride { kafka_partition, first_offset, last_offset, reason, .. } =
+                    own;
+                print_line(format_args!(
                     "{topic} {kafka_partition}:{first_offset}-{last_offset} {reason}"
                 ));
             }

@@ -1,12 +1,12 @@
-//! `processors healthcheck`: whether a running `run` or `audit --follow` is ready; for supervisors.
+//! `processors healthcheck`: asks whether a running `run` or `audit --follow` is ready, for supervisors.
 
 use std::net::SocketAddr;
 
 use clap::Args;
 
-use crate::exit::{DONE, TEMPORARY, complain, say};
+use crate::exit::{DONE, TEMPORARY, print_error, print_line};
 
-/// What `healthcheck` needs to know.
+/// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// Where the service serves `/readyz`; of `audit --follow` that is another port.
@@ -14,15 +14,15 @@ pub struct HealthcheckArgs {
     admin_listen: SocketAddr,
 }
 
-/// Asks, without a runtime, and says what the service says.
+/// Asks, without a runtime, and prints the reply.
 pub fn healthcheck(args: &HealthcheckArgs) -> u8 {
     match service::healthcheck::ask(args.admin_listen) {
         Ok(answer) => {
-            say(answer);
+            print_line(answer);
             DONE
         }
         Err(error) => {
-            complain(error);
+            print_error(error);
             TEMPORARY
         }
     }

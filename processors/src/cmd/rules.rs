@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::RulesArgs;
 use crate::enrich::rule_set::{Rules, Table, checksum};
-use crate::exit::{DIFFERS, DONE, say};
+use crate::exit::{DIFFERS, DONE, print_line};
 use crate::rules::fetch;
 use crate::rules::packages::SOURCES;
 
@@ -45,11 +45,13 @@ fn list(folder: &Path) -> u8 {
         if table.is_built_in() && !path.exists() {
             let (rules, path) = (Rules::default(), path.display());
             let version = rules.version(table);
-            say(format_args!("{name}: {version} (built in; lines of {path} would win over it)"));
+            print_line(format_args!(
+                "{name}: {version} (built in; lines of {path} would win over it)"
+            ));
             continue;
         }
         let Ok(bytes) = std::fs::read(path) else {
-            say(format_args!(
+            print_line(format_args!(
                 "{name}: {} is missing; `processors rules fetch` gets it",
                 path.display()
             ));
@@ -60,22 +62,22 @@ fn list(folder: &Path) -> u8 {
         match Rules::default().with(table, bytes) {
             Ok(rules) => {
                 let version = rules.version(table);
-                say(format_args!(
+                print_line(format_args!(
                     "{name}: {version} ({}, {length} bytes, since {})",
                     path.display(),
                     since(path)
                 ));
             }
             Err(error) => {
-                say(format_args!("{name}: {} cannot be used: {error}", path.display()));
+                print_line(format_args!("{name}: {} cannot be used: {error}", path.display()));
                 code = DIFFERS;
             }
         }
-        say(format_args!("  sha256 {sum}"));
+        print_line(format_args!("  sha256 {sum}"));
         match SOURCES.iter().find(|source| source.table == table && source.sha256 == sum) {
             Some(source) => source.describe(),
-            None if table.is_built_in() => say("  lines of your own over what is built in"),
-            None => say(
+            None if table.is_built_in() => print_line("  lines of your own over what is built in"),
+            None => print_line(
                 "  of another origin than `processors rules fetch`; its licence is yours to know",
             ),
         }

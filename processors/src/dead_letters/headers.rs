@@ -38,12 +38,13 @@ pub fn headers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::block::Block;
+    use crate::flow::block::{Block, RecordMetadata};
 
     #[test]
     fn a_dead_letter_names_where_it_came_from_and_why() {
         let mut block = Block::default();
-        block.push((3, 41, 1), 1000, (None, Some(&[0, 0, 0, 0, 9, 1])), std::iter::empty());
+        let metadata = RecordMetadata { partition: 3, offset: 41, epoch: 1, logged_at_ms: 1000 };
+        block.push(metadata, None, Some(&[0, 0, 0, 0, 9, 1]), std::iter::empty());
         let record = block.records().next().unwrap();
         let error = RecordError::SchemaUnknown(schemas::SchemaId(9));
         let headers = headers("clicks.raw.v1", record, &error, 2000);

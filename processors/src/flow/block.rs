@@ -1,21 +1,34 @@
-//! Records as they came from the log, in one block of memory: what is decoded together.
+//! A block: records as they stand in the log, in one piece of memory, decoded and encoded together.
 //!
 //! It copies bytes in and lends them out; it does no I/O and reads no clock.
 
 use std::ops::Range;
 
-use crate::flow::span::{Span, Spans};
+use crate::flow::offset_range::{OffsetRange, OffsetRanges};
 
-/// How much may be held together. A single record may exceed `bytes_max`; it is then alone.
+/// Bounds of a block or of a batch. A single record may exceed `bytes_max`; it is then alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SizeLimits {
     /// Records.
     pub rows_max: usize,
     /// Bytes.
     pub bytes_max: usize,
 }
 
-/// A header as it stood in the log.
+/// Where a record stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordMetadata {
+    /// Partition.
+    pub partition: i32,
+    /// Its number there.
+    pub offset: i64,
+    /// Assignment under which it was read.
+    pub epoch: u64,
+    /// When the broker appended it, milliseconds since 1970.
+    pub logged_at_ms: i64,
+}
+
+/// A header as it stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
     /// Its name.
@@ -24,20 +37,20 @@ pub struct Header<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// A record as it stood in the log.
+/// A record of a block.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     block: &'a Block,
     entry: &'a Entry,
 }
 
-/// One block, growing.
+/// Records that were read one after the other.
 #[derive(Debug, Default)]
 pub struct Block {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<(Range<u32>, Option<Range<u32>>)>,
-    spans: Spans,
+    ranges: OffsetRanges,
 }
 
 #[derive(Debug)]
@@ -51,12 +64,12 @@ struct Entry {
 }
 
 impl Block {
-    /// Takes all records out and keeps the memory.
+    /// Removes all records and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
         self.headers.clear();
-        self.spans = Spans::default();
+        self.ranges = OffsetRanges::default();
     }
 
     /// Whether nothing was pushed.
@@ -75,44 +88,49 @@ impl Block {
     }
 
     /// Whether no more may be pushed.
-    pub fn is_full(&self, limits: Limits) -> bool {
+    pub fn is_full(&self, limits: SizeLimits) -> bool {
         self.rows() >= limits.rows_max || self.bytes() >= limits.bytes_max
     }
 
-    /// What it covers, by partition.
-    pub fn spans(&self) -> &Spans {
-        &self.spans
+    /// The offsets that it covers, by partition.
+    pub fn ranges(&self) -> &OffsetRanges {
+        &self.ranges
     }
 
-    /// Appends a record of partition `partition`, read under assignment `epoch`.
+    /// Appends a record.
     ///
     /// # Panics
     /// When the block grows past 4 GiB, which limits far below that prevent.
     pub fn push<'h>(
         &mut self,
-        (partition, offset, epoch): (i32, i64, u64),
-        logged_at_ms: i64,
-        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        metadata: RecordMetadata,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
         headers: impl Iterator<Item = Header<'h>>,
     ) {
-        let key = key.map(|bytes| self.keep(bytes));
-        let value = value.map(|bytes| self.keep(bytes));
+        let key = key.map(|bytes| self.append(bytes));
+        let value = value.map(|bytes| self.append(bytes));
+        let RecordMetadata { partition, offset, epoch, logged_at_ms } = metadata;
         let first_header = index(self.headers.len());
         for header in headers {
-            let name = self.keep(header.name.as_bytes());
-            let value = header.value.map(|bytes| self.keep(bytes));
+            let name = self.append(header.name.as_bytes());
+            let value = header.value.map(|bytes| self.append(bytes));
             self.headers.push((name, value));
         }
         let headers = first_header..index(self.headers.len());
         self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers });
-        self.spans.add(partition, Span { epoch, first: offset, next: offset + 1 });
+        self.ranges.add(partition, OffsetRange { epoch, first: offset, next: offset + 1 });
     }
 
-    /// Appends a record of another block.
+    /// Appends a record of another block, under no assignment: it is not for committing.
     pub fn copy(&mut self, record: Record<'_>) {
-        let place = (record.partition(), record.offset(), 0);
-        let bytes = (record.key(), record.value());
-        self.push(place, record.logged_at_ms(), bytes, record.headers());
+        let metadata = RecordMetadata {
+            partition: record.partition(),
+            offset: record.offset(),
+            epoch: 0,
+            logged_at_ms: record.logged_at_ms(),
+        };
+        self.push(metadata, record.key(), record.value(), record.headers());
     }
 
     /// The records, in the order they were pushed.
@@ -120,7 +138,7 @@ impl Block {
         self.entries.iter().map(|entry| Record { block: self, entry })
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Range<u32> {
+    fn append(&mut self, bytes: &[u8]) -> Range<u32> {
         let start = index(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
         start..index(self.bytes.len())
@@ -163,9 +181,10 @@ impl<'a> Record<'a> {
     }
 
     /// Its headers, in order.
+    #[expect(clippy::expect_used, reason = "names are pushed as `str`")]
     pub fn headers(self) -> impl Iterator<Item = Header<'a>> {
         self.raw_headers().map(|(name, value)| Header {
-            name: std::str::from_utf8(name).unwrap_or_default(),
+            name: std::str::from_utf8(name).expect("a header's name was pushed as UTF-8"),
             value,
         })
     }
@@ -188,19 +207,22 @@ mod tests {
     use super::*;
 
     fn push(block: &mut Block, partition: i32, offset: i64, epoch: u64) {
-        block.push((partition, offset, epoch), 0, (None, Some(b"value")), std::iter::empty());
+        let metadata = RecordMetadata { partition, offset, epoch, logged_at_ms: 0 };
+        block.push(metadata, None, Some(b"value"), std::iter::empty());
     }
 
     #[test]
-    fn a_record_comes_back_as_it_stood_in_the_log() {
+    fn a_record_is_read_as_it_was_pushed() {
         let mut block = Block::default();
         let headers = [
             Header { name: "a", value: Some(b"1") },
             Header { name: "a", value: None },
             Header { name: "", value: Some(b"") },
         ];
-        block.push((3, 7, 1), 99, (Some(b""), None), headers.into_iter());
-        block.push((3, 9, 1), 100, (None, Some(b"v")), std::iter::empty());
+        let first = RecordMetadata { partition: 3, offset: 7, epoch: 1, logged_at_ms: 99 };
+        block.push(first, Some(b""), None, headers.into_iter());
+        let second = RecordMetadata { offset: 9, logged_at_ms: 100, ..first };
+        block.push(second, None, Some(b"v"), std::iter::empty());
         let records: Vec<_> = block.records().collect();
         assert_eq!(records[0].key(), Some(&b""[..]));
         assert_eq!(records[0].value(), None);
@@ -214,7 +236,7 @@ mod tests {
 
     #[test]
     fn limits_hold_for_rows_and_for_bytes() {
-        let limits = Limits { rows_max: 3, bytes_max: 12 };
+        let limits = SizeLimits { rows_max: 3, bytes_max: 12 };
         let mut block = Block::default();
         assert!(block.is_empty() && !block.is_full(limits));
         push(&mut block, 0, 0, 1);
@@ -222,6 +244,6 @@ mod tests {
         assert!(!block.is_full(limits), "10 bytes of 12, 2 rows of 3");
         push(&mut block, 0, 2, 1);
         assert!(block.is_full(limits));
-        assert!(block.is_full(Limits { rows_max: 4, bytes_max: 15 }));
+        assert!(block.is_full(SizeLimits { rows_max: 4, bytes_max: 15 }));
     }
 }

@@ -1,30 +1,30 @@
-//! When a batch is sent: soon when there is little to do, large when there is much.
+//! How long a batch lingers: short while there is no backlog, long while there is one.
 //!
 //! Pure: time and lag are arguments.
 
 use std::time::Duration;
 
-use crate::flow::block::Limits;
+use crate::flow::block::SizeLimits;
 
-/// How long a record waits for company when little is behind it.
-const LINGER: Duration = Duration::from_millis(500);
-/// How long at most when a backlog is behind it: large inserts nearly halve the server's work.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a batch waits without a backlog.
+const SHORT: Duration = Duration::from_millis(500);
+/// How long it waits with one: large inserts nearly halve the server's work.
+const LONG: Duration = Duration::from_secs(5);
 
 /// What a batch may hold, and how long it waits to be filled.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct Linger {
     /// What a batch may hold.
-    pub limits: Limits,
+    pub limits: SizeLimits,
 }
 
-impl Pace {
-    /// How long the first of `rows` records waits for company. The backlog must be able to fill
-    /// the batch, or waiting for it is in vain.
+impl Linger {
+    /// How long the first of `rows` records waits while `lag` records are in the log. The wait is
+    /// long only if the backlog can fill the batch.
     pub fn wait(self, rows: usize, lag: u64) -> Duration {
         let missing = self.limits.rows_max.saturating_sub(rows);
         let backlog = lag >= missing as u64;
-        if backlog { PATIENCE } else { LINGER }
+        if backlog { LONG } else { SHORT }
     }
 }
 
@@ -32,12 +32,12 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace { limits: Limits { rows_max: 500_000, bytes_max: 1 } };
+    const LINGER: Linger = Linger { limits: SizeLimits { rows_max: 500_000, bytes_max: 1 } };
 
     #[test]
-    fn a_trickle_is_sent_soon_and_a_backlog_large() {
-        assert_eq!(PACE.wait(1, 0), LINGER);
-        assert_eq!(PACE.wait(100_000, 399_999), LINGER, "the rest would not fill it");
-        assert_eq!(PACE.wait(100_000, 400_000), PATIENCE);
+    fn a_batch_lingers_longer_when_the_backlog_can_fill_it() {
+        assert_eq!(LINGER.wait(1, 0), SHORT);
+        assert_eq!(LINGER.wait(100_000, 399_999), SHORT, "the rest would not fill it");
+        assert_eq!(LINGER.wait(100_000, 400_000), LONG);
     }
 }

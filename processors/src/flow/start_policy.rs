@@ -1,53 +1,70 @@
-//! Where reading starts when a partition is assigned. Explicit, so that nothing is skipped
-//! or lost by a default of the client library.
+//! The position from which an assigned partition is read. Explicit, so that no default of the client
+//! library skips records. Pure.
 
-/// A starting position and how it came about.
+/// A position to read from, and the reason for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
+pub struct StartPosition {
     /// First offset to read.
     pub position: i64,
     /// Why there.
-    pub reason: Reason,
+    pub reason: StartReason,
 }
 
-/// Why reading starts where it starts.
+/// Why reading starts at a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum StartReason {
     /// The group has committed nothing: from the log's start.
     FirstRead,
     /// From the committed position.
     Resumed,
-    /// The log's start has passed the committed position: so many offsets are lost to retention.
+    /// The log's start has passed the committed position: retention deleted so many offsets unread.
     Expired {
         /// Offsets that can never be read.
         lost: i64,
     },
-    /// The committed position is beyond the log's end: the topic was made anew.
+    /// The committed position is beyond the log's end: the topic was recreated.
     BeyondEnd,
-    /// From where somebody moved the committed position to, under a live assignment.
-    Moved,
+    /// From the position to which another client reset the group while the partition was assigned.
+    Reset,
 }
 
-impl Start {
-    /// Offsets that retention took before they were read.
+impl StartPosition {
+    /// The same, after another client reset the position: only a loss keeps its own reason.
+    #[must_use]
+    pub fn after_reset(self) -> Self {
+        let reason = match self.reason {
+            StartReason::Resumed | StartReason::FirstRead | StartReason::Reset => {
+                StartReason::Reset
+            }
+            loss @ (StartReason::Expired { .. } | StartReason::BeyondEnd) => loss,
+        };
+        Self { reason, ..self }
+    }
+
+    /// Offsets that retention deleted before they were read.
     pub fn lost(self) -> i64 {
         match self.reason {
-            Reason::Expired { lost } => lost,
-            Reason::FirstRead | Reason::Resumed | Reason::BeyondEnd | Reason::Moved => 0,
+            StartReason::Expired { lost } => lost,
+            StartReason::FirstRead
+            | StartReason::Resumed
+            | StartReason::BeyondEnd
+            | StartReason::Reset => 0,
         }
     }
 }
 
 /// Decides from the committed position and the log's bounds (`low` is the first offset, `high`
 /// the position after the last).
-pub fn start(committed: Option<i64>, low: i64, high: i64) -> Start {
+pub fn start_position(committed: Option<i64>, low: i64, high: i64) -> StartPosition {
     match committed {
-        None => Start { position: low, reason: Reason::FirstRead },
+        None => StartPosition { position: low, reason: StartReason::FirstRead },
         Some(position) if position < low => {
-            Start { position: low, reason: Reason::Expired { lost: low - position } }
+            StartPosition { position: low, reason: StartReason::Expired { lost: low - position } }
         }
-        Some(position) if position > high => Start { position: low, reason: Reason::BeyondEnd },
-        Some(position) => Start { position, reason: Reason::Resumed },
+        Some(position) if position > high => {
+            StartPosition { position: low, reason: StartReason::BeyondEnd }
+        }
+        Some(position) => StartPosition { position, reason: StartReason::Resumed },
     }
 }
 
@@ -58,15 +75,15 @@ mod tests {
     #[test]
     fn every_case_has_its_start() {
         for (committed, low, high, position, reason) in [
-            (None, 0, 0, 0, Reason::FirstRead),
-            (None, 7, 9, 7, Reason::FirstRead),
-            (Some(0), 0, 0, 0, Reason::Resumed),
-            (Some(8), 7, 9, 8, Reason::Resumed),
-            (Some(9), 7, 9, 9, Reason::Resumed),
-            (Some(3), 7, 9, 7, Reason::Expired { lost: 4 }),
-            (Some(500), 0, 10, 0, Reason::BeyondEnd),
+            (None, 0, 0, 0, StartReason::FirstRead),
+            (None, 7, 9, 7, StartReason::FirstRead),
+            (Some(0), 0, 0, 0, StartReason::Resumed),
+            (Some(8), 7, 9, 8, StartReason::Resumed),
+            (Some(9), 7, 9, 9, StartReason::Resumed),
+            (Some(3), 7, 9, 7, StartReason::Expired { lost: 4 }),
+            (Some(500), 0, 10, 0, StartReason::BeyondEnd),
         ] {
-            assert_eq!(start(committed, low, high), Start { position, reason });
+            assert_eq!(start_position(committed, low, high), StartPosition { position, reason });
         }
     }
 }

@@ -1,22 +1,23 @@
-//! Tells a storm of bad records from a trickle, before the first of them is given up.
+//! The storm breaker: distinguishes a storm of bad records from single ones, before the first of them
+//! becomes a dead letter.
 //!
-//! When most of a hundred records in a row cannot be processed, the schema or the registry is
-//! wrong, not the records. A bad record waits until a hundred have followed it or ten seconds have
-//! passed, so that it is decided in time. Pure: time is an argument.
+//! When most of a hundred records in a row cannot be decoded, the schema or the registry is wrong,
+//! not the records. The decision about a bad record waits until a hundred records have followed it
+//! or ten seconds have passed. Pure: time is an argument.
 
 use std::collections::VecDeque;
 
-/// Records that are looked at together.
+/// Records that are judged together.
 const WINDOW: usize = 100;
-/// A record older than this says nothing about the present, milliseconds.
-const FORGET_MS: u64 = 5 * 60 * 1000;
+/// Records older than this are not counted, milliseconds.
+const AGE_MAX_MS: u64 = 5 * 60 * 1000;
 /// How long a bad record waits for others to follow, milliseconds.
 const WAIT_MS: u64 = 10_000;
 
 /// The last records of the process, and the storms among them. Records are numbered as they are
-/// judged, from 1.
+/// observed, from 1.
 #[derive(Debug, Default)]
-pub struct Breaker {
+pub struct StormBreaker {
     recent: VecDeque<(u64, bool)>,
     bad: usize,
     seen: u64,
@@ -24,46 +25,50 @@ pub struct Breaker {
     storms: VecDeque<(u64, u64)>,
 }
 
-/// Bad records that wait for a decision.
+/// Bad records that wait for a decision: the numbers of the first and the last of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct PendingRecords {
     first: u64,
     last: u64,
     since_ms: u64,
 }
 
-/// What becomes of them.
+/// What happens to bad records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// To the dead letters.
-    Pass,
-    /// Too early to say.
+pub enum StormDecision {
+    /// They become dead letters.
+    DeadLetter,
+    /// It is too early to decide.
     Wait,
-    /// Most of the records around them are bad too.
+    /// Most of the records around them are bad too: processing stops.
     Storm,
 }
 
-impl Breaker {
-    /// Takes in records in their order, `true` for a bad one; returns the bad ones, if any.
-    pub fn judged(&mut self, bad: impl Iterator<Item = bool>, now_ms: u64) -> Option<Held> {
-        let mut held: Option<Held> = None;
+impl StormBreaker {
+    /// Counts records in their order, `true` for a bad one; returns the bad ones, if any.
+    pub fn observe(
+        &mut self,
+        bad: impl Iterator<Item = bool>,
+        now_ms: u64,
+    ) -> Option<PendingRecords> {
+        let mut pending: Option<PendingRecords> = None;
         for bad in bad {
             self.seen += 1;
             let number = self.seen;
-            self.take(bad, now_ms);
+            self.count(bad, now_ms);
             if bad {
-                let first = held.map_or(number, |held| held.first);
-                held = Some(Held { first, last: number, since_ms: now_ms });
+                let first = pending.map_or(number, |pending| pending.first);
+                pending = Some(PendingRecords { first, last: number, since_ms: now_ms });
             }
         }
-        held
+        pending
     }
 
-    fn take(&mut self, bad: bool, now_ms: u64) {
+    fn count(&mut self, bad: bool, now_ms: u64) {
         self.recent.push_back((now_ms, bad));
         self.bad += usize::from(bad);
         while let Some(&(when, was_bad)) = self.recent.front() {
-            let old = when + FORGET_MS < now_ms;
+            let old = when + AGE_MAX_MS < now_ms;
             if self.recent.len() <= WINDOW && !old {
                 break;
             }
@@ -82,16 +87,18 @@ impl Breaker {
         }
     }
 
-    /// Decides, as far as it can be decided by now.
-    pub fn decide(&self, held: Held, now_ms: u64) -> Verdict {
-        let hit = |&(begin, end): &(u64, u64)| begin <= held.last && held.first <= end;
+    /// Decides, as far as that is possible now.
+    pub fn decide(&self, pending: PendingRecords, now_ms: u64) -> StormDecision {
+        debug_assert!(pending.first <= pending.last && pending.last <= self.seen);
+        let hit = |&(begin, end): &(u64, u64)| begin <= pending.last && pending.first <= end;
         if self.storms.iter().any(hit) {
-            return Verdict::Storm;
+            return StormDecision::Storm;
         }
-        let followed = self.seen >= held.last + WINDOW as u64;
-        match followed || now_ms >= held.since_ms + WAIT_MS {
-            true => Verdict::Pass,
-            false => Verdict::Wait,
+        let followed = self.seen >= pending.last + WINDOW as u64;
+        if followed || now_ms >= pending.since_ms + WAIT_MS {
+            StormDecision::DeadLetter
+        } else {
+            StormDecision::Wait
         }
     }
 }
@@ -101,73 +108,77 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn judged(breaker: &mut Breaker, bad: &[bool], now_ms: u64) -> Option<Held> {
-        breaker.judged(bad.iter().copied(), now_ms)
+    fn observe(breaker: &mut StormBreaker, bad: &[bool], now_ms: u64) -> Option<PendingRecords> {
+        breaker.observe(bad.iter().copied(), now_ms)
     }
 
     #[test]
-    fn a_storm_is_told_before_the_first_bad_record_is_given_up() {
-        let mut breaker = Breaker::default();
-        let held = judged(&mut breaker, &[true; 60], 0).unwrap();
-        assert_eq!(breaker.decide(held, 9_999), Verdict::Wait);
-        judged(&mut breaker, &[true; 40], 9_999);
-        assert_eq!(breaker.decide(held, 9_999), Verdict::Storm);
-        assert_eq!(breaker.decide(held, 1_000_000), Verdict::Storm, "and stays one");
+    fn a_storm_is_detected_before_the_first_bad_record_becomes_a_dead_letter() {
+        let mut breaker = StormBreaker::default();
+        let pending = observe(&mut breaker, &[true; 60], 0).unwrap();
+        assert_eq!(breaker.decide(pending, 9_999), StormDecision::Wait);
+        observe(&mut breaker, &[true; 40], 9_999);
+        assert_eq!(breaker.decide(pending, 9_999), StormDecision::Storm);
+        assert_eq!(breaker.decide(pending, 1_000_000), StormDecision::Storm, "and stays one");
     }
 
     #[test]
-    fn single_bad_records_pass_after_a_hundred_others_or_ten_seconds() {
-        let mut breaker = Breaker::default();
-        assert_eq!(judged(&mut breaker, &[false; 1000], 0), None);
-        let held = judged(&mut breaker, &[true], 0).unwrap();
-        assert_eq!(breaker.decide(held, 0), Verdict::Wait);
-        judged(&mut breaker, &[false; 99], 1);
-        assert_eq!(breaker.decide(held, 1), Verdict::Wait);
-        judged(&mut breaker, &[false], 1);
-        assert_eq!(breaker.decide(held, 1), Verdict::Pass);
-        let held = judged(&mut breaker, &[true], 2).unwrap();
-        assert_eq!(breaker.decide(held, 10_001), Verdict::Wait);
-        assert_eq!(breaker.decide(held, 10_002), Verdict::Pass);
+    fn single_bad_records_become_dead_letters_after_a_hundred_others_or_ten_seconds() {
+        let mut breaker = StormBreaker::default();
+        assert_eq!(observe(&mut breaker, &[false; 1000], 0), None);
+        let pending = observe(&mut breaker, &[true], 0).unwrap();
+        assert_eq!(breaker.decide(pending, 0), StormDecision::Wait);
+        observe(&mut breaker, &[false; 99], 1);
+        assert_eq!(breaker.decide(pending, 1), StormDecision::Wait);
+        observe(&mut breaker, &[false], 1);
+        assert_eq!(breaker.decide(pending, 1), StormDecision::DeadLetter);
+        let pending = observe(&mut breaker, &[true], 2).unwrap();
+        assert_eq!(breaker.decide(pending, 10_001), StormDecision::Wait);
+        assert_eq!(breaker.decide(pending, 10_002), StormDecision::DeadLetter);
     }
 
     #[test]
-    fn one_bad_record_a_minute_never_makes_a_storm_though_nothing_else_comes() {
-        let mut breaker = Breaker::default();
+    fn one_bad_record_a_minute_is_no_storm() {
+        let mut breaker = StormBreaker::default();
         for minute in 0..1000 {
             let now = minute * 60_000;
-            let held = judged(&mut breaker, &[true], now).unwrap();
-            assert_eq!(breaker.decide(held, now + WAIT_MS), Verdict::Pass, "minute {minute}");
+            let pending = observe(&mut breaker, &[true], now).unwrap();
+            assert_eq!(
+                breaker.decide(pending, now + WAIT_MS),
+                StormDecision::DeadLetter,
+                "minute {minute}"
+            );
         }
     }
 
     #[test]
     fn half_is_not_most() {
-        let mut breaker = Breaker::default();
+        let mut breaker = StormBreaker::default();
         let half: Vec<bool> = (0..1000).map(|n| n % 2 == 0).collect();
-        let held = judged(&mut breaker, &half, 0).unwrap();
-        assert_eq!(breaker.decide(held, WAIT_MS), Verdict::Pass);
+        let pending = observe(&mut breaker, &half, 0).unwrap();
+        assert_eq!(breaker.decide(pending, WAIT_MS), StormDecision::DeadLetter);
     }
 
     #[test]
-    fn a_storm_that_has_passed_does_not_touch_what_comes_long_after() {
-        let mut breaker = Breaker::default();
-        judged(&mut breaker, &[true; 150], 0);
-        judged(&mut breaker, &[false; 500], 0);
-        let held = judged(&mut breaker, &[true], 0).unwrap();
-        judged(&mut breaker, &[false; 100], 0);
-        assert_eq!(breaker.decide(held, 0), Verdict::Pass);
+    fn a_past_storm_does_not_affect_later_records() {
+        let mut breaker = StormBreaker::default();
+        observe(&mut breaker, &[true; 150], 0);
+        observe(&mut breaker, &[false; 500], 0);
+        let pending = observe(&mut breaker, &[true], 0).unwrap();
+        observe(&mut breaker, &[false; 100], 0);
+        assert_eq!(breaker.decide(pending, 0), StormDecision::DeadLetter);
     }
 
     proptest! {
         #[test]
-        fn it_agrees_with_counting_every_window(bad in prop::collection::vec(any::<bool>(), 1..400),
+        fn the_decision_agrees_with_counting_every_window(bad in prop::collection::vec(any::<bool>(), 1..400),
             pieces in prop::collection::vec(1usize..60, 1..20)) {
-            let mut breaker = Breaker::default();
-            let mut helds = Vec::new();
+            let mut breaker = StormBreaker::default();
+            let mut all_pending = Vec::new();
             let mut at = 0;
             for piece in pieces.iter().cycle() {
                 let end = (at + piece).min(bad.len());
-                helds.extend(judged(&mut breaker, &bad[at..end], 0));
+                all_pending.extend(observe(&mut breaker, &bad[at..end], 0));
                 at = end;
                 if at == bad.len() { break; }
             }
@@ -176,9 +187,9 @@ mod tests {
                 let most = window.clone().filter(|&i| bad[i]).count() * 2 > WINDOW;
                 most && (begin as u64) < last && first <= (begin + WINDOW) as u64
             });
-            for held in helds {
-                let storm = breaker.decide(held, WAIT_MS) == Verdict::Storm;
-                prop_assert_eq!(storm, stormy(held.first, held.last));
+            for pending in all_pending {
+                let storm = breaker.decide(pending, WAIT_MS) == StormDecision::Storm;
+                prop_assert_eq!(storm, stormy(pending.first, pending.last));
             }
         }
     }

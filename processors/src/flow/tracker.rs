@@ -1,18 +1,19 @@
-//! One partition under one assignment: what is under way, what is durable, what may be committed.
+//! The tracker of one partition: which batches are in flight, which are stored, and the position that
+//! may be committed.
 //!
-//! A pure machine: `step(Input) -> Vec<Action>`, no I/O, no clock, `std` only. Model, simulation
-//! and driver call this same `step`. Batches may become durable in any order; the position that
-//! may be committed is where the first of them that is not durable begins.
+//! Pure: `step(Input) -> Vec<Action>`, no I/O, no clock, `std` only. Model, simulation and driver
+//! call this same `step`. Batches may be stored in any order; the position that may be committed is
+//! the begin of the first range that is not stored.
 
 use std::collections::VecDeque;
 
-/// Which batch; unique in the life of the process.
+/// Which batch; unique within the process.
 pub type BatchId = u64;
 
 /// What happened to the partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
-    /// It is ours from now on.
+    /// It is assigned to this member.
     Assigned {
         /// Of this assignment; never used before.
         epoch: u64,
@@ -21,8 +22,8 @@ pub enum Input {
         /// What the broker holds; where it differs, it is corrected.
         committed: Option<i64>,
     },
-    /// Records of `first..next` are on their way in a batch. Offsets in between may hold none.
-    Sent {
+    /// A batch with records of `first..next` is in flight. Offsets in between may hold none.
+    BatchStarted {
         /// The batch.
         batch: BatchId,
         /// Assignment under which they were read.
@@ -33,212 +34,215 @@ pub enum Input {
         next: i64,
     },
     /// All records of a batch are rows in ClickHouse or acknowledged dead letters.
-    Durable {
+    BatchStored {
         /// The batch.
         batch: BatchId,
     },
     /// The broker acknowledged a commit.
-    Acknowledged {
+    CommitAcknowledged {
         /// Epoch of the commit.
         epoch: u64,
         /// What was committed.
         position: i64,
     },
-    /// A commit failed, or its answer was lost: it may stand or not.
-    Refused {
+    /// A commit failed, or its reply was lost: the broker may have applied it or not.
+    CommitFailed {
         /// Epoch of the commit.
         epoch: u64,
     },
-    /// Time has passed: what was refused may be asked again.
-    Beat,
-    /// The broker was asked which position it holds.
-    Found {
-        /// Epoch in which it was asked.
+    /// Time has passed: a failed commit may be repeated.
+    Tick,
+    /// The broker replied which position it holds.
+    CommittedPosition {
+        /// Epoch in which the request was sent.
         epoch: u64,
         /// What it holds.
         position: i64,
     },
-    /// It is not ours any more: revoked, lost, or the client joined anew.
-    Ended,
+    /// It is not assigned any more: revoked, lost, or the client joined again.
+    Revoked,
 }
 
-/// What is to be done about it.
+/// What the driver has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Ask the broker to commit `position`, unless `epoch` has ended meanwhile.
+    /// Commit `position`, unless `epoch` has ended meanwhile.
     Commit {
         /// The assignment that it belongs to.
         epoch: u64,
         /// Next offset to read.
         position: i64,
     },
-    /// Tell the operator: reading jumped back. What was under way is forgotten.
-    JumpedBack {
-        /// Where reading was.
+    /// Report that offsets went back: the log was truncated or recreated. The tracker has dropped
+    /// what was in flight.
+    LogTruncated {
+        /// The position before.
         from: i64,
-        /// Where it is.
+        /// The position now.
         to: i64,
     },
-    /// Somebody else moved the committed position: an operator's reset. The assignment has ended
-    /// for the tracker; read on from there under a new epoch.
-    Moved {
-        /// What we had committed.
-        ours: i64,
+    /// Another client reset the committed position. The assignment has ended for the tracker; read
+    /// from there under a new epoch.
+    PositionReset {
+        /// What this member had committed.
+        from: i64,
         /// What the broker holds.
-        theirs: i64,
+        to: i64,
     },
 }
 
-/// The machine. Made with [`Tracker::default`], it owns nothing.
+/// The state machine. [`Tracker::default`] has no assignment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Tracker {
-    life: Option<Life>,
+    assigned: Option<AssignedPartition>,
 }
 
-/// One assignment.
+/// The partition under one assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Life {
+struct AssignedPartition {
     epoch: u64,
-    /// Position after the last record that was sent.
+    /// Position after the last record of a batch that was started.
     next: i64,
-    /// All before it is durable.
-    durable: i64,
-    /// What the broker holds, as far as we know.
+    /// All before it is stored.
+    stored: i64,
+    /// What the broker holds, as far as it has replied.
     committed: Option<i64>,
-    /// Asked of the broker and not answered.
-    asked: Option<i64>,
-    /// Asked of the broker and refused: it may hold it all the same.
-    doubted: Option<i64>,
-    /// Under way, in the order of the log.
-    under_way: VecDeque<Piece>,
+    /// The commit that is in flight.
+    pending: Option<i64>,
+    /// The commit that failed: the broker may hold it nevertheless.
+    unconfirmed: Option<i64>,
+    /// Batches in flight, in the order of the log.
+    in_flight: VecDeque<BatchRange>,
 }
 
 /// A batch's share of the partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Piece {
+struct BatchRange {
     batch: BatchId,
     next: i64,
-    durable: bool,
+    stored: bool,
 }
 
 impl Tracker {
-    /// Takes what happened, says what to do.
+    /// Takes in what happened, returns what to do.
     pub fn step(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::Assigned { epoch, position, committed } => {
-                self.life = Some(Life::new(epoch, position, committed));
+                self.assigned = Some(AssignedPartition::new(epoch, position, committed));
                 Vec::new()
             }
-            // Whatever is still under way may land, which is harmless; nothing of it is committed.
-            Input::Ended => {
-                self.life = None;
+            // Batches in flight may still be stored, which is harmless; none of them is committed.
+            Input::Revoked => {
+                self.assigned = None;
                 Vec::new()
             }
-            Input::Sent { epoch, .. }
-            | Input::Acknowledged { epoch, .. }
-            | Input::Refused { epoch }
-            | Input::Found { epoch, .. } => {
-                let life = self.life.as_mut().filter(|life| life.epoch == epoch);
-                let actions = life.map(|life| life.step(input)).unwrap_or_default();
-                if actions.iter().any(|action| matches!(action, Action::Moved { .. })) {
-                    // Nothing more of this life may undo what the operator did.
-                    self.life = None;
+            Input::BatchStarted { epoch, .. }
+            | Input::CommitAcknowledged { epoch, .. }
+            | Input::CommitFailed { epoch }
+            | Input::CommittedPosition { epoch, .. } => {
+                let assigned = self.assigned.as_mut().filter(|assigned| assigned.epoch == epoch);
+                let actions = assigned.map(|assigned| assigned.step(input)).unwrap_or_default();
+                if actions.iter().any(|action| matches!(action, Action::PositionReset { .. })) {
+                    // Nothing of this assignment may undo the reset.
+                    self.assigned = None;
                 }
                 actions
             }
-            Input::Durable { .. } | Input::Beat => {
-                self.life.as_mut().map(|life| life.step(input)).unwrap_or_default()
+            Input::BatchStored { .. } | Input::Tick => {
+                self.assigned.as_mut().map(|assigned| assigned.step(input)).unwrap_or_default()
             }
         }
     }
 
-    /// Epoch of the assignment that lasts.
+    /// Epoch of the current assignment.
     pub fn epoch(&self) -> Option<u64> {
-        self.life.as_ref().map(|life| life.epoch)
+        self.assigned.as_ref().map(|assigned| assigned.epoch)
     }
 
-    /// Whether everything sent is durable and committed.
+    /// Whether all batches are stored and committed.
     pub fn is_settled(&self) -> bool {
-        self.life.as_ref().is_none_or(|life| {
-            life.under_way.is_empty()
-                && life.asked.is_none()
-                && life.committed == Some(life.durable)
+        self.assigned.as_ref().is_none_or(|assigned| {
+            assigned.in_flight.is_empty()
+                && assigned.pending.is_none()
+                && assigned.committed == Some(assigned.stored)
         })
     }
 }
 
-impl Life {
+impl AssignedPartition {
     fn new(epoch: u64, position: i64, committed: Option<i64>) -> Self {
         Self {
             epoch,
             next: position,
-            durable: position,
+            stored: position,
             committed,
-            asked: None,
-            doubted: None,
-            under_way: VecDeque::new(),
+            pending: None,
+            unconfirmed: None,
+            in_flight: VecDeque::new(),
         }
     }
 
     fn step(&mut self, input: Input) -> Vec<Action> {
         match input {
-            Input::Sent { batch, first, next, .. } => return self.sent(batch, first, next),
-            Input::Durable { batch } => {
-                for piece in self.under_way.iter_mut().filter(|piece| piece.batch == batch) {
-                    piece.durable = true;
+            Input::BatchStarted { batch, first, next, .. } => {
+                return self.batch_started(batch, first, next);
+            }
+            Input::BatchStored { batch } => {
+                for range in self.in_flight.iter_mut().filter(|range| range.batch == batch) {
+                    range.stored = true;
                 }
-                // Never past the first that is not durable, whatever came after it.
-                while let Some(piece) = self.under_way.pop_front_if(|piece| piece.durable) {
-                    self.durable = piece.next;
+                // Never past the first that is not stored.
+                while let Some(range) = self.in_flight.pop_front_if(|range| range.stored) {
+                    self.stored = range.next;
                 }
             }
-            Input::Acknowledged { position, .. } => {
+            Input::CommitAcknowledged { position, .. } => {
                 self.committed = Some(position);
-                (self.asked, self.doubted) = (None, None);
+                (self.pending, self.unconfirmed) = (None, None);
             }
-            Input::Refused { .. } => {
-                self.doubted = self.asked.take();
-                // Not at once: the next beat, or the next batch, asks again.
+            Input::CommitFailed { .. } => {
+                self.unconfirmed = self.pending.take();
+                // Not at once: the next tick, or the next stored batch, commits again.
                 return Vec::new();
             }
-            Input::Found { position, .. } => return self.found(position),
-            Input::Beat | Input::Assigned { .. } | Input::Ended => {}
+            Input::CommittedPosition { position, .. } => return self.committed_position(position),
+            Input::Tick | Input::Assigned { .. } | Input::Revoked => {}
         }
         self.commit()
     }
 
-    fn sent(&mut self, batch: BatchId, first: i64, next: i64) -> Vec<Action> {
+    fn batch_started(&mut self, batch: BatchId, first: i64, next: i64) -> Vec<Action> {
         let mut actions = Vec::new();
         if first < self.next {
-            // The topic was made anew or truncated under us. Offsets do not mean what they meant.
-            actions.push(Action::JumpedBack { from: self.next, to: first });
-            // What the broker holds may lie beyond; the next commit, even of nothing new, corrects it.
-            *self = Self { asked: self.asked, ..Self::new(self.epoch, first, None) };
+            // The topic was recreated or truncated: its offsets name other records now.
+            actions.push(Action::LogTruncated { from: self.next, to: first });
+            // What the broker holds may lie beyond; the next commit, even of no new record, corrects it.
+            *self = Self { pending: self.pending, ..Self::new(self.epoch, first, None) };
         }
-        self.under_way.push_back(Piece { batch, next, durable: false });
+        self.in_flight.push_back(BatchRange { batch, next, stored: false });
         self.next = next;
         actions
     }
 
-    fn found(&mut self, position: i64) -> Vec<Action> {
-        // While a commit is under way nobody can say which of the two is meant.
-        if self.asked.is_some() {
+    fn committed_position(&mut self, position: i64) -> Vec<Action> {
+        // While a commit is in flight, the reply may be from before or after it.
+        if self.pending.is_some() {
             return Vec::new();
         }
-        let ours = self.committed.replace(position);
-        let expected = [ours, self.doubted.take()].contains(&Some(position));
-        match ours {
-            Some(ours) if !expected => vec![Action::Moved { ours, theirs: position }],
+        let before = self.committed.replace(position);
+        let expected = [before, self.unconfirmed.take()].contains(&Some(position));
+        match before {
+            Some(from) if !expected => vec![Action::PositionReset { from, to: position }],
             Some(_) | None => Vec::new(),
         }
     }
 
     fn commit(&mut self) -> Vec<Action> {
-        if self.asked.is_some() || self.committed == Some(self.durable) {
+        if self.pending.is_some() || self.committed == Some(self.stored) {
             return Vec::new();
         }
-        self.asked = Some(self.durable);
-        vec![Action::Commit { epoch: self.epoch, position: self.durable }]
+        self.pending = Some(self.stored);
+        vec![Action::Commit { epoch: self.epoch, position: self.stored }]
     }
 }
 
@@ -252,8 +256,8 @@ mod tests {
         tracker
     }
 
-    fn sent(batch: BatchId, first: i64, next: i64) -> Input {
-        Input::Sent { batch, epoch: 7, first, next }
+    fn started(batch: BatchId, first: i64, next: i64) -> Input {
+        Input::BatchStarted { batch, epoch: 7, first, next }
     }
 
     fn commit(position: i64) -> Action {
@@ -263,93 +267,93 @@ mod tests {
     #[test]
     fn later_ack_never_passes_an_earlier_failure() {
         let mut tracker = assigned(0, Some(0));
-        tracker.step(sent(1, 0, 10));
-        tracker.step(sent(2, 10, 20));
-        assert_eq!(tracker.step(Input::Durable { batch: 2 }), []);
-        assert_eq!(tracker.step(Input::Durable { batch: 1 }), [commit(20)]);
+        tracker.step(started(1, 0, 10));
+        tracker.step(started(2, 10, 20));
+        assert_eq!(tracker.step(Input::BatchStored { batch: 2 }), []);
+        assert_eq!(tracker.step(Input::BatchStored { batch: 1 }), [commit(20)]);
     }
 
     #[test]
-    fn one_commit_is_under_way_and_the_next_says_all_that_came_meanwhile() {
+    fn one_commit_is_in_flight_and_the_next_covers_all_that_was_stored_meanwhile() {
         let mut tracker = assigned(0, Some(0));
         for batch in 1..4 {
             let first = i64::try_from(batch).unwrap() * 10 - 10;
-            tracker.step(sent(batch, first, first + 10));
+            tracker.step(started(batch, first, first + 10));
         }
-        assert_eq!(tracker.step(Input::Durable { batch: 1 }), [commit(10)]);
-        assert_eq!(tracker.step(Input::Durable { batch: 2 }), []);
-        assert_eq!(tracker.step(Input::Durable { batch: 3 }), []);
-        let acknowledged = Input::Acknowledged { epoch: 7, position: 10 };
+        assert_eq!(tracker.step(Input::BatchStored { batch: 1 }), [commit(10)]);
+        assert_eq!(tracker.step(Input::BatchStored { batch: 2 }), []);
+        assert_eq!(tracker.step(Input::BatchStored { batch: 3 }), []);
+        let acknowledged = Input::CommitAcknowledged { epoch: 7, position: 10 };
         assert_eq!(tracker.step(acknowledged), [commit(30)]);
         assert!(!tracker.is_settled());
-        assert_eq!(tracker.step(Input::Acknowledged { epoch: 7, position: 30 }), []);
+        assert_eq!(tracker.step(Input::CommitAcknowledged { epoch: 7, position: 30 }), []);
         assert!(tracker.is_settled());
     }
 
     #[test]
-    fn what_the_start_policy_chose_is_told_to_the_broker() {
+    fn the_position_that_the_start_policy_chose_is_committed() {
         for (committed, expected) in [
             (Some(5), vec![]),
             (Some(500), vec![commit(5)]),
             (Some(2), vec![commit(5)]),
             (None, vec![commit(5)]),
         ] {
-            assert_eq!(assigned(5, committed).step(Input::Beat), expected, "{committed:?}");
+            assert_eq!(assigned(5, committed).step(Input::Tick), expected, "{committed:?}");
         }
     }
 
     #[test]
-    fn reading_that_jumps_back_forgets_what_was_under_way() {
+    fn a_truncated_log_drops_what_was_in_flight() {
         let mut tracker = assigned(500, Some(500));
-        tracker.step(sent(1, 500, 510));
-        let jumped = Action::JumpedBack { from: 510, to: 3 };
-        assert_eq!(tracker.step(sent(2, 3, 8)), [jumped]);
-        // Offsets of before the jump: nothing of them may be committed.
-        assert_eq!(tracker.step(Input::Durable { batch: 1 }), [commit(3)]);
-        tracker.step(Input::Acknowledged { epoch: 7, position: 3 });
-        assert_eq!(tracker.step(Input::Durable { batch: 2 }), [commit(8)]);
+        tracker.step(started(1, 500, 510));
+        let truncated = Action::LogTruncated { from: 510, to: 3 };
+        assert_eq!(tracker.step(started(2, 3, 8)), [truncated]);
+        // Offsets of before the truncation: none of them may be committed.
+        assert_eq!(tracker.step(Input::BatchStored { batch: 1 }), [commit(3)]);
+        tracker.step(Input::CommitAcknowledged { epoch: 7, position: 3 });
+        assert_eq!(tracker.step(Input::BatchStored { batch: 2 }), [commit(8)]);
     }
 
     #[test]
-    fn a_gap_is_no_jump() {
+    fn a_gap_is_no_truncation() {
         let mut tracker = assigned(0, Some(0));
-        tracker.step(sent(1, 0, 4));
-        assert_eq!(tracker.step(sent(2, 1000, 1001)), []);
-        tracker.step(Input::Durable { batch: 1 });
-        tracker.step(Input::Acknowledged { epoch: 7, position: 4 });
-        assert_eq!(tracker.step(Input::Durable { batch: 2 }), [commit(1001)]);
+        tracker.step(started(1, 0, 4));
+        assert_eq!(tracker.step(started(2, 1000, 1001)), []);
+        tracker.step(Input::BatchStored { batch: 1 });
+        tracker.step(Input::CommitAcknowledged { epoch: 7, position: 4 });
+        assert_eq!(tracker.step(Input::BatchStored { batch: 2 }), [commit(1001)]);
     }
 
     #[test]
-    fn a_lost_answer_is_no_reset_and_a_reset_is_one() {
+    fn a_lost_reply_is_no_reset_and_a_reset_is_one() {
         let mut tracker = assigned(0, Some(0));
-        tracker.step(sent(1, 0, 10));
-        assert_eq!(tracker.step(Input::Durable { batch: 1 }), [commit(10)]);
-        assert_eq!(tracker.step(Input::Refused { epoch: 7 }), []);
-        assert_eq!(tracker.step(Input::Found { epoch: 7, position: 10 }), []);
+        tracker.step(started(1, 0, 10));
+        assert_eq!(tracker.step(Input::BatchStored { batch: 1 }), [commit(10)]);
+        assert_eq!(tracker.step(Input::CommitFailed { epoch: 7 }), []);
+        assert_eq!(tracker.step(Input::CommittedPosition { epoch: 7, position: 10 }), []);
         assert!(tracker.is_settled());
-        let moved = Action::Moved { ours: 10, theirs: 2 };
-        assert_eq!(tracker.step(Input::Found { epoch: 7, position: 2 }), [moved]);
+        let reset = Action::PositionReset { from: 10, to: 2 };
+        assert_eq!(tracker.step(Input::CommittedPosition { epoch: 7, position: 2 }), [reset]);
         assert_eq!(tracker.epoch(), None);
-        assert_eq!(tracker.step(Input::Beat), []);
+        assert_eq!(tracker.step(Input::Tick), []);
     }
 
     #[test]
-    fn after_an_assignment_has_ended_nothing_of_it_is_committed() {
+    fn after_a_revocation_nothing_of_the_assignment_is_committed() {
         let mut tracker = assigned(0, Some(0));
-        tracker.step(sent(1, 0, 10));
-        tracker.step(Input::Ended);
+        tracker.step(started(1, 0, 10));
+        tracker.step(Input::Revoked);
         for input in [
-            Input::Durable { batch: 1 },
-            Input::Beat,
-            sent(2, 10, 20),
-            Input::Refused { epoch: 7 },
-            Input::Acknowledged { epoch: 7, position: 10 },
+            Input::BatchStored { batch: 1 },
+            Input::Tick,
+            started(2, 10, 20),
+            Input::CommitFailed { epoch: 7 },
+            Input::CommitAcknowledged { epoch: 7, position: 10 },
         ] {
             assert_eq!(tracker.step(input), [], "{input:?}");
         }
         tracker.step(Input::Assigned { epoch: 8, position: 0, committed: Some(0) });
-        assert_eq!(tracker.step(sent(3, 0, 10)), [], "of the old epoch");
+        assert_eq!(tracker.step(started(3, 0, 10)), [], "of the old epoch");
         assert!(tracker.is_settled());
     }
 }

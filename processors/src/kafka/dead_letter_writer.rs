@@ -1,4 +1,4 @@
-//! Writes to the dead-letter topic; `Ok` means that the broker has acknowledged.
+//! The writer of the dead-letter topic; `Ok` means that the broker has acknowledged.
 
 use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -6,26 +6,26 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
 use crate::flow::block::Record;
-use crate::kafka::CLIENT_ID;
-use crate::run::pipeline::Letters;
+use crate::kafka::client_id::CLIENT_ID;
+use crate::run::sink::DeadLetterSink;
 
 /// The dead-letter topic of one log.
-pub struct DeadLetters {
+pub struct DeadLetterWriter {
     producer: FutureProducer<QuietContext>,
     topic: String,
 }
 
-impl std::fmt::Debug for DeadLetters {
+impl std::fmt::Debug for DeadLetterWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("DeadLetterWriter").field("topic", &self.topic).finish_non_exhaustive()
     }
 }
 
-impl DeadLetters {
+impl DeadLetterWriter {
     /// A writer to `topic`.
     ///
     /// # Errors
-    /// Fatal for a property that cannot be.
+    /// Fatal for a property that is refused.
     pub fn open(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
         let config = brokers.config(
             CLIENT_ID,
@@ -34,7 +34,7 @@ impl DeadLetters {
                 ("enable.idempotence", "true"),
                 ("acks", "all"),
                 ("message.timeout.ms", "30000"),
-                // What the source topic let in must be able to leave.
+                // A record that the topic of clicks accepts must fit into this one.
                 ("message.max.bytes", "1114124"),
             ],
         )?;
@@ -44,12 +44,12 @@ impl DeadLetters {
     }
 }
 
-impl Letters for DeadLetters {
-    /// Sends `record` as it stood in the log, with `reason` added to its headers.
+impl DeadLetterSink for DeadLetterWriter {
+    /// Sends `record` as it stands in the log, with `reason` added to its headers.
     ///
     /// # Errors
-    /// It may be in the topic or not: sending it again makes a second copy, which readers of
-    /// dead letters fold by topic, partition and offset.
+    /// It may be in the topic or not: sending it again makes a second copy, which readers of dead
+    /// letters merge by topic, partition and offset.
     async fn send(
         &self,
         record: Record<'_>,
@@ -62,14 +62,14 @@ impl Letters for DeadLetters {
         for (name, value) in reason {
             headers = headers.insert(Header { key: name, value: Some(value) });
         }
-        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        let mut dead_letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
         if let Some(key) = record.key() {
-            letter = letter.key(key);
+            dead_letter = dead_letter.key(key);
         }
         if let Some(value) = record.value() {
-            letter = letter.payload(value);
+            dead_letter = dead_letter.payload(value);
         }
-        match self.producer.send(letter, Timeout::Never).await {
+        match self.producer.send(dead_letter, Timeout::Never).await {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(server_error(&error)),
         }

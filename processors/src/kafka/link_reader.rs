@@ -1,34 +1,35 @@
-//! The topic of links, read by a group of its own: each partition by one member.
+//! The reader of the topic of links, a member of a group of its own.
 
-use crate::kafka::CLIENT_ID;
-use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::time::Duration;
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 
-/// Records handed over at once.
+use crate::kafka::client_id::CLIENT_ID;
+
+/// Records that one call returns.
 const BATCH: usize = 10_000;
-/// So long nothing may come before those that came are handed over.
+/// How long no record may come before a call returns those that came.
 const POLL: Duration = Duration::from_millis(200);
 
 /// A member of the group.
-pub struct LinkLog {
+pub struct LinkReader {
     consumer: BaseConsumer<QuietContext>,
 }
 
-impl std::fmt::Debug for LinkLog {
+impl std::fmt::Debug for LinkReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LinkLog")
+        f.write_str("LinkReader")
     }
 }
 
-impl LinkLog {
+impl LinkReader {
     /// Joins the group.
     ///
     /// # Errors
-    /// A property that cannot be.
+    /// A property that is refused.
     pub fn join(brokers: &Brokers, group: &str, topic: &str) -> Result<Self, ServerError> {
         let config = brokers.config(
             CLIENT_ID,
@@ -47,10 +48,10 @@ impl LinkLog {
         Ok(Self { consumer })
     }
 
-    /// The values that have come, none when nothing has. Blocks for a moment.
+    /// The values that have come, none when no record has. Blocks for a moment.
     ///
     /// # Errors
-    /// The topic is not there, or the group cannot be read with.
+    /// The topic does not exist, or the group refuses the member.
     pub fn read(&self) -> Result<Vec<Vec<u8>>, ServerError> {
         let mut values = Vec::new();
         while values.len() < BATCH {
@@ -68,7 +69,7 @@ impl LinkLog {
         Ok(values)
     }
 
-    /// Commits what was read: it is durable now. A rebalance meanwhile makes it be read again.
+    /// Commits what was read: it is durable now. After a rebalance meanwhile, it is read again.
     ///
     /// # Errors
     /// The broker's refusal.

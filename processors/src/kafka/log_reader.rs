@@ -1,20 +1,21 @@
-//! Reads a topic to the end that it had when asked, outside any group.
+//! The log reader: reads a topic to the end that it had when it was opened, outside any group.
 //!
-//! It commits nothing and joins nothing: whoever reads with it moves nobody.
+//! It joins no group and commits no position.
 
-use crate::kafka::CLIENT_ID;
-use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::kafka::client_id::CLIENT_ID;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
-/// Silence after which the broker counts as away.
+/// Silence after which the broker counts as unreachable.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// What is fetched ahead. The client's own cost of a small record is several times its bytes, so
 /// that its defaults would hold a hundred MiB and more.
@@ -38,16 +39,16 @@ pub struct Bounds {
 /// What each partition of `topic` holds now. Blocks.
 ///
 /// # Errors
-/// The topic is not there, or the broker is away.
+/// The topic does not exist, or the broker is unreachable.
 pub fn bounds(brokers: &Brokers, topic: &str) -> Result<BTreeMap<i32, Bounds>, ServerError> {
-    ask_bounds(&consumer(brokers)?, topic)
+    fetch_bounds(&consumer(brokers)?, topic)
 }
 
-/// A record as it stands in the log.
+/// A record as it stands in its topic.
 #[derive(Debug, Clone, Copy)]
-pub struct Logged<'a>(&'a BorrowedMessage<'a>);
+pub struct LogRecord<'a>(&'a BorrowedMessage<'a>);
 
-impl<'a> Logged<'a> {
+impl<'a> LogRecord<'a> {
     /// Partition.
     pub fn partition(self) -> i32 {
         self.0.partition()
@@ -60,6 +61,7 @@ impl<'a> Logged<'a> {
 
     /// When the broker appended it, milliseconds since 1970.
     pub fn logged_at_ms(self) -> i64 {
+        // The preflight requires `LogAppendTime`, with which every record has a time.
         self.0.timestamp().to_millis().unwrap_or_default()
     }
 
@@ -68,7 +70,7 @@ impl<'a> Logged<'a> {
         self.0.payload()
     }
 
-    /// The last header of that name: whoever passes a record on appends.
+    /// The last header of that name: a program that copies a record appends its own.
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
         let headers = self.0.headers()?;
         let found = (0..headers.count()).rev().map(|index| headers.get(index));
@@ -94,7 +96,7 @@ impl LogReader {
     /// Takes the bounds of every partition and starts at their first offsets. Blocks.
     ///
     /// # Errors
-    /// The topic is not there, or the broker is away.
+    /// The topic does not exist, or the broker is unreachable.
     pub fn open(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
         Self::open_from(brokers, topic, |_, bounds| Ok(bounds))
     }
@@ -125,7 +127,7 @@ impl LogReader {
                     .add_partition_offset(topic, *partition, Offset::Offset(since_ms))
                     .map_err(|error| server_error(&error))?;
             }
-            let found = consumer.offsets_for_times(times, ASK_TIMEOUT);
+            let found = consumer.offsets_for_times(times, REQUEST_TIMEOUT);
             for found in found.map_err(|error| server_error(&error))?.elements() {
                 found.error().map_err(|error| server_error(&error))?;
                 let Some(bounds) = bounds.get_mut(&found.partition()) else { continue };
@@ -148,7 +150,7 @@ impl LogReader {
         ) -> Result<BTreeMap<i32, Bounds>, ServerError>,
     ) -> Result<Self, ServerError> {
         let consumer = consumer(brokers)?;
-        let bounds = ask_bounds(&consumer, topic)?;
+        let bounds = fetch_bounds(&consumer, topic)?;
         let bounds = narrow(&consumer, bounds)?;
         let (mut assignment, mut open) = (TopicPartitionList::new(), BTreeMap::new());
         for (partition, Bounds { low, high }) in &bounds {
@@ -172,8 +174,8 @@ impl LogReader {
     /// caller may stop; `false` when every partition was read to its end. Blocks.
     ///
     /// # Errors
-    /// The broker is away.
-    pub fn next(&mut self, take: &mut dyn FnMut(Logged<'_>)) -> Result<bool, ServerError> {
+    /// The broker is unreachable.
+    pub fn next(&mut self, take: &mut dyn FnMut(LogRecord<'_>)) -> Result<bool, ServerError> {
         if self.open.is_empty() {
             return Ok(false);
         }
@@ -181,11 +183,11 @@ impl LogReader {
         self.silence = if polled.is_some() { Duration::ZERO } else { self.silence + POLL };
         match polled {
             None if self.silence >= SILENCE_MAX => {
-                let text = format!("no record for {} s", SILENCE_MAX.as_secs());
+                let text = format!("the broker sent no record for {} s", SILENCE_MAX.as_secs());
                 return Err(ServerError::retryable("kafka_unreachable", text));
             }
             None => {}
-            // The end of a partition also tells of offsets that hold no record.
+            // The end of a partition is also reported when its last offsets hold no record.
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(self.open.remove(&partition)),
             Some(Err(error)) => return Err(server_error(&error)),
             Some(Ok(message)) => {
@@ -195,7 +197,7 @@ impl LogReader {
                     self.open.remove(&partition);
                 }
                 if offset < high {
-                    take(Logged(&message));
+                    take(LogRecord(&message));
                 }
             }
         }
@@ -222,24 +224,25 @@ fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError
     config.create_with_context(QuietContext).map_err(|error| server_error(&error))
 }
 
-fn ask_bounds(
+fn fetch_bounds(
     consumer: &BaseConsumer<QuietContext>,
     topic: &str,
 ) -> Result<BTreeMap<i32, Bounds>, ServerError> {
-    let metadata =
-        consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|error| server_error(&error))?;
+    let metadata = consumer
+        .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+        .map_err(|error| server_error(&error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let partitions = found.map(|found| found.partitions()).unwrap_or_default();
     if partitions.is_empty() {
         return Err(ServerError::fatal(
             "kafka_topic_missing",
-            format!("there is no topic {topic}: run `processors setup`"),
+            format!("the topic {topic} does not exist: run `processors setup`"),
         ));
     }
     let mut bounds = BTreeMap::new();
     for partition in partitions.iter().map(|partition| partition.id()) {
         let (low, high) = consumer
-            .fetch_watermarks(topic, partition, ASK_TIMEOUT)
+            .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
             .map_err(|error| server_error(&error))?;
         bounds.insert(partition, Bounds { low, high });
     }

@@ -1,10 +1,10 @@
-//! Makes the topics as their descriptions say, and says what it changed.
+//! The topics of a cluster: creates them by their descriptions, updates their settings, and reports
+//! what it changed.
 
-use crate::kafka::CLIENT_ID;
-use broker::{Brokers, QuietContext, ServerError, server_error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
     TopicReplication,
@@ -12,7 +12,18 @@ use rdkafka::admin::{
 use rdkafka::error::RDKafkaErrorCode;
 use schemas::TopicSpec;
 
+use crate::kafka::client_id::CLIENT_ID;
+
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a new topic is divided.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicLayout {
+    /// Partitions.
+    pub partitions: i32,
+    /// Replicas of each.
+    pub replication: i32,
+}
 
 /// The topics of one cluster.
 pub struct Topics {
@@ -29,15 +40,15 @@ impl Topics {
     /// An administrator of `brokers`.
     ///
     /// # Errors
-    /// Fatal for a property that cannot be.
+    /// Fatal for a property that is refused.
     pub fn open(brokers: &Brokers) -> Result<Self, ServerError> {
         let client = brokers.config(CLIENT_ID, &[], &[])?.create_with_context(QuietContext);
         let admin = client.map_err(|error| server_error(&error))?;
         Ok(Self { admin })
     }
 
-    /// Makes the topic `name` by `spec`, or sets those of its settings that differ; returns what
-    /// it did, a line each. Partitions of a topic that is there are left alone.
+    /// Creates the topic `name` by `spec`, or sets those of its settings that differ; returns what
+    /// it did, a line each. The partitions of an existing topic do not change.
     ///
     /// # Errors
     /// The broker's refusal.
@@ -45,20 +56,21 @@ impl Topics {
         &self,
         name: &str,
         spec: &TopicSpec,
-        (partitions, replication): (i32, i32),
+        layout: TopicLayout,
     ) -> Result<Vec<String>, ServerError> {
+        let TopicLayout { partitions, replication } = layout;
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
         for (key, value) in &spec.config {
             topic = topic.set(key, value);
         }
-        let made = self
+        let created = self
             .admin
             .create_topics([&topic], &options())
             .await
             .map_err(|error| server_error(&error))?;
-        match made.into_iter().next() {
+        match created.into_iter().next() {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
-                self.mend(name, &spec.config).await
+                self.update_settings(name, &spec.config).await
             }
             Some(Err((_, code))) => Err(refused(name, code)),
             Some(Ok(_)) | None => {
@@ -67,14 +79,14 @@ impl Topics {
         }
     }
 
-    /// Sets what differs. The broker's call replaces all settings of the topic, so those that
-    /// an operator set beside ours are sent along.
-    async fn mend(
+    /// Sets what differs. The request replaces all settings of the topic, so it includes those that
+    /// an operator set.
+    async fn update_settings(
         &self,
         name: &str,
         wanted: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, ServerError> {
-        // A topic that was made a moment ago may not be known to every broker yet.
+        // A topic that was created a moment ago may not be known to every broker yet.
         let Some(settings) = self.settings(name).await? else {
             let text = format!("the broker does not describe {name} yet");
             return Err(ServerError::retryable("kafka_unreachable", text));
@@ -105,11 +117,11 @@ impl Topics {
         }
     }
 
-    /// The settings of a topic; `None` when there is no such topic.
+    /// The settings of a topic; `None` if it does not exist.
     ///
     /// # Errors
-    /// The broker is away.
-    pub async fn settings(&self, name: &str) -> Result<Option<Settings>, ServerError> {
+    /// The broker is unreachable.
+    pub async fn settings(&self, name: &str) -> Result<Option<TopicSettings>, ServerError> {
         let described = self
             .admin
             .describe_configs([&ResourceSpecifier::Topic(name)], &options())
@@ -119,7 +131,7 @@ impl Topics {
         let Some(resource) = described.filter(|resource| !resource.entries.is_empty()) else {
             return Ok(None);
         };
-        let mut settings = Settings::default();
+        let mut settings = TopicSettings::default();
         for entry in resource.entries {
             let Some(value) = entry.value else { continue };
             if matches!(entry.source, ConfigSource::DynamicTopic) {
@@ -131,16 +143,16 @@ impl Topics {
     }
 }
 
-/// Settings of a topic.
+/// TopicSettings of a topic.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// What holds, defaults of the broker included.
+pub struct TopicSettings {
+    /// The values in effect, defaults of the broker included.
     pub effective: BTreeMap<String, String>,
     /// What was set on the topic itself.
     pub own: BTreeMap<String, String>,
 }
 
-impl Settings {
+impl TopicSettings {
     /// Names of `wanted` that hold another value, with that value.
     pub fn drift<'a>(&'a self, wanted: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, &'a str> {
         let held = |key: &String| self.effective.get(key).map_or("", String::as_str);

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::audit::window::Window;
-use crate::metrics::CodeLabel;
+use crate::metrics::labels::CodeLabel;
 use service::number::gauge;
 
 /// Handles; a clone counts in the same place. The findings are those of the last complete run.
@@ -30,18 +30,30 @@ impl AuditMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("clicktrail_audit");
         let m = Self::default();
-        registry.register("missing", "Events of the log not in clicks", m.missing.clone());
-        registry.register("duplicates", "Rows beyond an event's first", m.duplicates.clone());
-        let help = "Records that can never be a row and that no dead letter holds";
+        registry.register(
+            "missing",
+            "Events of the log that the view clicks does not show",
+            m.missing.clone(),
+        );
+        registry.register(
+            "duplicates",
+            "Rows of an event beyond its first row",
+            m.duplicates.clone(),
+        );
+        let help = "Records that cannot become a row and have no dead letter";
         registry.register("undecodable_without_dead_letter", help, m.unburied.clone());
-        registry.register("records", "Records looked at", m.records.clone());
-        let help = "Records among them that are within the grace and were not judged";
+        registry.register("records", "Records checked", m.records.clone());
+        let help = "Records that are within the grace period and were not checked";
         registry.register("records_within_grace", help, m.young.clone());
-        registry.register("runs", "Complete runs", m.runs.clone());
-        registry.register("run_seconds", "Duration of the last one", m.run_seconds.clone());
+        registry.register("runs", "Runs that completed", m.runs.clone());
+        registry.register(
+            "run_seconds",
+            "Duration of the last complete run",
+            m.run_seconds.clone(),
+        );
         let help = "When the last complete run ended, since 1970";
         registry.register("last_run_timestamp_seconds", help, m.last_run.clone());
-        registry.register("failures", "Runs that a server cut short", m.failures.clone());
+        registry.register("failures", "Runs that failed because of a server", m.failures.clone());
         m
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::enrich::rule_set::checksum;
-use crate::exit::say;
+use crate::exit::print_line;
 use crate::rules::packages::{Client, SOURCES, Source};
 
 /// Gets what is not there, or is there as another version. A file is replaced in one step, so that
@@ -23,7 +23,7 @@ pub(crate) fn fetch(folder: &Path) -> Result<(), ServerError> {
                 "fetched"
             }
         };
-        say(format_args!("{}: {what}: {}", source.table.as_str(), target.display()));
+        print_line(format_args!("{}: {what}: {}", source.table.as_str(), target.display()));
         source.describe();
     }
     let notice = folder.join("NOTICE.txt");

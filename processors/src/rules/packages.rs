@@ -1,7 +1,7 @@
 //! Where the third-party tables come from: pinned packages, pinned checksums, licences.
 
 use crate::enrich::rule_set::Table;
-use crate::exit::say;
+use crate::exit::print_line;
 
 /// Whose registry and settings are used; no host is named here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +82,8 @@ pub(crate) const SOURCES: [Source; 3] = [
 impl Source {
     /// Prints where it comes from and under which licence.
     pub(crate) fn describe(&self) {
-        say(format_args!("  {} {} ({})", self.package, self.version, self.client.as_str()));
-        say(format_args!("  licence {}: {}", self.licence, self.attribution));
+        print_line(format_args!("  {} {} ({})", self.package, self.version, self.client.as_str()));
+        print_line(format_args!("  licence {}: {}", self.licence, self.attribution));
     }
 }
 

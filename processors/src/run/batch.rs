@@ -1,5 +1,4 @@
-//! What one insert statement, or a few, make durable together: blocks that were decoded, enriched
-//! and encoded, and what of them can never be a row.
+//! A batch: encoded blocks that one insert, or a few, make durable, with their bad records.
 
 use std::collections::BTreeMap;
 
@@ -8,44 +7,48 @@ use schemas::TraceContext;
 use crate::encode::encoded_rows::Rows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
-use crate::flow::span::Spans;
-use crate::flow::storm_breaker::Held;
+use crate::flow::offset_range::OffsetRanges;
+use crate::flow::storm_breaker::PendingRecords;
 
-/// Links to clicks that one batch keeps: as many as a span holds (the SDK's own bound).
+/// Links to clicks that one batch keeps: as many as a trace span holds (the SDK's own bound).
 const LINKS_MAX: usize = 128;
 
-/// A block after the rules: ready to be sent, in a fraction of its bytes.
+/// A block after enrichment: ready to be sent, in a fraction of its bytes.
 #[derive(Debug, Default)]
-pub struct Encoded {
-    /// What it covers.
-    pub spans: Spans,
-    /// Number of the snapshot of the rules that made its rows.
-    pub rules: u64,
+pub struct EncodedBlock {
+    /// The offsets that it covers.
+    pub ranges: OffsetRanges,
+    /// Number of the rule set that enriched its rows.
+    pub rule_set: u64,
     /// Records, good and bad.
     pub records: usize,
-    /// Its rows, by [`stretch`] of days.
+    /// Its rows, by [`day_range`].
     pub rows: Vec<(i64, Rows)>,
     /// Its bad records.
-    pub bad: Option<Bad>,
+    pub bad_records: Option<BadRecords>,
     /// Requests that were sampled.
     pub sampled: Vec<TraceContext>,
     /// Log time of its newest good record, milliseconds since 1970.
     pub newest_ms: Option<i64>,
 }
 
-/// Records that can never be a row, as they stood in the log.
+/// Records that cannot become rows, as they stand in the log.
 #[derive(Debug)]
-pub struct Bad {
-    /// Their bytes.
-    pub records: Block,
-    /// Of each, why.
-    pub errors: Vec<RecordError>,
-    /// What the breaker has to decide about.
-    pub held: Held,
+pub struct BadRecords {
+    records: Block,
+    errors: Vec<RecordError>,
+    /// The storm breaker's decision about them that is to be waited for.
+    pub pending: PendingRecords,
 }
 
-impl Bad {
-    /// Each with its reason.
+impl BadRecords {
+    /// Records, each with its error.
+    pub fn new(records: Block, errors: Vec<RecordError>, pending: PendingRecords) -> Self {
+        assert_eq!(records.rows(), errors.len(), "every bad record has its error");
+        Self { records, errors, pending }
+    }
+
+    /// Each with its error.
     pub fn iter(&self) -> impl Iterator<Item = (Record<'_>, &RecordError)> {
         self.records.records().zip(&self.errors)
     }
@@ -54,18 +57,18 @@ impl Bad {
 /// Blocks in the order of the log.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// What it covers.
-    pub spans: Spans,
-    /// Number of the snapshot of the rules that made all of its rows.
-    pub rules: u64,
+    /// The offsets that it covers.
+    pub ranges: OffsetRanges,
+    /// Number of the rule set that enriched all of its rows.
+    pub rule_set: u64,
     /// Records, good and bad.
     pub records: usize,
     /// Bytes held.
     pub bytes: usize,
-    /// Rows by stretch of days: one insert each.
-    pub stretches: BTreeMap<i64, Vec<Rows>>,
+    /// Rows by [`day_range`]: one insert each.
+    pub rows: BTreeMap<i64, Vec<Rows>>,
     /// Bad records of each block that has some.
-    pub bad: Vec<Bad>,
+    pub bad_records: Vec<BadRecords>,
     /// Some requests that were sampled.
     pub sampled: Vec<TraceContext>,
     /// Log time of the newest good record, milliseconds since 1970.
@@ -73,43 +76,44 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether a block may join: all rows of a batch are made by one snapshot of the rules.
-    pub fn takes(&self, block: &Encoded) -> bool {
-        self.records == 0 || self.rules == block.rules
+    /// Whether a block may join: one rule set enriches all rows of a batch.
+    pub fn accepts(&self, block: &EncodedBlock) -> bool {
+        self.records == 0 || self.rule_set == block.rule_set
     }
 
-    /// Takes in the block that was read next.
-    pub fn join(&mut self, block: Encoded) {
-        self.rules = block.rules;
-        self.spans.extend(&block.spans);
+    /// Appends the block that was read next.
+    pub fn append(&mut self, block: EncodedBlock) {
+        debug_assert!(self.accepts(&block), "a block of another rule set joins the batch");
+        self.rule_set = block.rule_set;
+        self.ranges.extend(&block.ranges);
         self.records += block.records;
         self.bytes += block.bytes();
-        for (stretch, rows) in block.rows {
-            self.stretches.entry(stretch).or_default().push(rows);
+        for (days, rows) in block.rows {
+            self.rows.entry(days).or_default().push(rows);
         }
-        self.bad.extend(block.bad);
-        let room = LINKS_MAX.saturating_sub(self.sampled.len());
-        self.sampled.extend(block.sampled.into_iter().take(room));
+        self.bad_records.extend(block.bad_records);
+        let free = LINKS_MAX.saturating_sub(self.sampled.len());
+        self.sampled.extend(block.sampled.into_iter().take(free));
         self.newest_ms = self.newest_ms.max(block.newest_ms);
     }
 }
 
-impl Encoded {
+impl EncodedBlock {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let bad = self.bad.as_ref().map_or(0, |bad| bad.records.bytes());
+        let bad = self.bad_records.as_ref().map_or(0, |bad| bad.records.bytes());
         self.rows.iter().map(|(_, rows)| rows.bytes()).sum::<usize>() + bad
     }
 }
 
-/// Days that one insert touches at most. The server writes a part for each of them, so that an
-/// insert over years would take minutes; rows of more days go in inserts of their own.
-const STRETCH_DAYS: i64 = 32;
+/// Days that one insert covers at most. The server writes a part for each of them, so that an insert
+/// over years would take minutes; rows of other days go into inserts of their own.
+const DAYS_PER_INSERT: i64 = 32;
 const DAY_US: i64 = 86_400_000_000;
 
-/// Which stretch of days a time (microseconds since 1970) belongs to.
-pub fn stretch(occurred_at: i64) -> i64 {
-    occurred_at.div_euclid(DAY_US).div_euclid(STRETCH_DAYS)
+/// Which range of days a time (microseconds since 1970) belongs to.
+pub fn day_range(occurred_at: i64) -> i64 {
+    occurred_at.div_euclid(DAY_US).div_euclid(DAYS_PER_INSERT)
 }
 
 #[cfg(test)]
@@ -117,9 +121,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stretch_is_whole_days_also_before_1970() {
-        assert_eq!(stretch(0), stretch(STRETCH_DAYS * DAY_US - 1));
-        assert_eq!(stretch(0) + 1, stretch(STRETCH_DAYS * DAY_US));
-        assert_eq!(stretch(-1), -1);
+    fn a_day_range_begins_with_a_day_also_before_1970() {
+        assert_eq!(day_range(0), day_range(DAYS_PER_INSERT * DAY_US - 1));
+        assert_eq!(day_range(0) + 1, day_range(DAYS_PER_INSERT * DAY_US));
+        assert_eq!(day_range(-1), -1);
     }
 }

@@ -1,19 +1,19 @@
-//! Asks a server again until it does what it was asked, or waiting cannot help.
+//! Retries: repeats a request to a server, with growing delays, until it succeeds or fails for good.
 
-use broker::{Backoff, ErrorClass, ServerError};
 use std::time::Duration;
 
+use broker::{Backoff, ErrorClass, ServerError};
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
+use crate::metrics::processor::ProcessorMetrics;
 
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// One thing that is asked of a server until it is done.
+/// One request that is repeated until it succeeds.
 #[derive(Debug)]
 pub struct Retry<'m> {
     stage: &'static str,
-    metrics: &'m Metrics,
+    metrics: &'m ProcessorMetrics,
     began: Instant,
     tries: u32,
     logged: Option<Instant>,
@@ -21,11 +21,11 @@ pub struct Retry<'m> {
 
 impl<'m> Retry<'m> {
     /// Nothing has failed yet. `stage` names it in metrics and logs.
-    pub fn new(stage: &'static str, metrics: &'m Metrics) -> Self {
+    pub fn new(stage: &'static str, metrics: &'m ProcessorMetrics) -> Self {
         Self { stage, metrics, began: Instant::now(), tries: 0, logged: None }
     }
 
-    /// Waits before the next attempt, without end; an outage makes one line a minute.
+    /// Waits before the next attempt, without end; an outage is logged once a minute.
     ///
     /// # Errors
     /// A fatal `error`, at once: waiting cannot help.
@@ -38,14 +38,14 @@ impl<'m> Retry<'m> {
         self.metrics.retry(stage, error.code);
         if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
             self.logged = Some(Instant::now());
-            tracing::warn!(stage, code = error.code, tries, %error, "waiting, and trying again");
+            tracing::warn!(stage, code = error.code, tries, %error, "the attempt failed; trying again");
         }
         self.tries = tries.saturating_add(1);
         tokio::time::sleep(Backoff::SERVERS.random_delay(tries)).await;
         Ok(())
     }
 
-    /// It is done.
+    /// The request succeeded.
     pub fn done(&self) {
         if self.logged.is_some() {
             let seconds = self.began.elapsed().as_secs_f64();
@@ -57,7 +57,7 @@ impl<'m> Retry<'m> {
 /// Evaluates `$attempt` (a future of a `Result<_, ServerError>`) until it is `Ok`, and returns
 /// early from the function around it with a fatal error.
 ///
-/// A macro, because a future that borrows from a closure cannot yet be said to be `Send`.
+/// A macro, because the compiler cannot prove yet that a future which borrows from a closure is `Send`.
 macro_rules! until_done {
     ($stage:literal, $metrics:expr, $attempt:expr) => {{
         let mut retry = $crate::run::retry::Retry::new($stage, $metrics);

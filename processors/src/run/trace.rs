@@ -1,4 +1,4 @@
-//! From the trace of a request to the trace of the batch that processed it, and on to the server.
+//! Traces: links that of a batch to those of its requests, and passes it to the server.
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
@@ -21,7 +21,7 @@ pub(crate) fn link(sampled: &[TraceContext]) {
     }
 }
 
-/// What tells the server which trace its insert belongs to; none when spans are not exported.
+/// The `traceparent` of a span for the server; none when spans are not exported.
 pub(crate) fn traceparent(span: &tracing::Span) -> Option<String> {
     let context = span.context();
     let context = context.span().span_context().clone();

@@ -10,9 +10,9 @@ use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, u
 use crate::clickhouse::cluster;
 use crate::clickhouse::migrations::migrate;
 use crate::config::{KafkaArgs, Servers};
-use crate::exit::{DIFFERS, DONE, say};
+use crate::exit::{DIFFERS, DONE, print_line};
 use crate::kafka::log_reader::LogReader;
-use crate::kafka::topics::Topics;
+use crate::kafka::topics::{TopicLayout, Topics};
 use crate::setup::gather_facts::drift;
 
 /// What `setup` needs to know.
@@ -49,7 +49,7 @@ pub(crate) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
         let database = &args.servers.clickhouse.clickhouse_database;
         let sql = cluster::sql(database, args.cluster.as_deref())
             .map_err(|error| ServerError::fatal("no_form_in_a_cluster", error))?;
-        say(sql.trim_end());
+        print_line(sql.trim_end());
         return Ok(DONE);
     }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
@@ -69,10 +69,10 @@ pub(crate) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
         }
     }
     match (args.check, count) {
-        (true, 0) => say("check: everything is as it should be"),
-        (true, _) => say(format_args!("check: {count} findings")),
-        (false, 0) => say("setup: nothing to change"),
-        (false, _) => say(format_args!("setup: {count} changes")),
+        (true, 0) => print_line("check: everything is as it should be"),
+        (true, _) => print_line(format_args!("check: {count} findings")),
+        (false, 0) => print_line("setup: nothing to change"),
+        (false, _) => print_line(format_args!("setup: {count} changes")),
     }
     Ok(if args.check && count > 0 { DIFFERS } else { DONE })
 }
@@ -80,7 +80,7 @@ pub(crate) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
 async fn check(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
     let findings = drift(&args.servers).await?;
     *count = findings.len();
-    findings.iter().for_each(say);
+    findings.iter().for_each(print_line);
     Ok(())
 }
 
@@ -88,7 +88,7 @@ async fn check(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
 async fn steps(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
     let mut tell = |changes: Vec<String>| {
         *count += changes.len();
-        changes.iter().for_each(say);
+        changes.iter().for_each(print_line);
     };
     tell(topics(args).await?);
     tell(subjects(args).await?);
@@ -101,7 +101,8 @@ async fn topics(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
     let mut changes = Vec::new();
     for (name, spec) in &args.servers.kafka.topics() {
         let partitions = args.partitions.unwrap_or(spec.partitions);
-        changes.extend(topics.ensure(name, spec, (partitions, args.replication)).await?);
+        let layout = TopicLayout { partitions, replication: args.replication };
+        changes.extend(topics.ensure(name, spec, layout).await?);
     }
     Ok(changes)
 }

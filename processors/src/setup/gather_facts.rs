@@ -3,7 +3,8 @@
 use broker::ServerError;
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
-use crate::clickhouse::server::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, Table};
+use crate::clickhouse::click_table::ClickTable;
+use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT};
 use crate::clickhouse::{describe_tables, migrations};
 use crate::config::Servers;
 use crate::kafka::topics::Topics;
@@ -15,7 +16,7 @@ use crate::setup::preflight::{self, Finding, TopicFacts};
 /// A server is away.
 pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let server = servers.clickhouse.server()?;
-    let inserts = Table::open(&server).await?;
+    let inserts = ClickTable::open(&server).await?;
     let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
 
     let topic = servers.kafka.topic.as_str();

@@ -228,7 +228,7 @@ impl Storm<'_> {
     }
 
     fn moved(&mut self) -> bool {
-        let jumps = self.fleet.sum("position_jumps_total");
+        let jumps = self.fleet.sum("position_resets_total");
         let some = within(EFFECT, || {
             self.broker.committed().is_ok_and(|all| all.iter().any(|at| *at > 0))
         });
@@ -238,7 +238,7 @@ impl Storm<'_> {
         self.proxy.hold(true);
         let work = within(WORK, || self.proxy.waited() > before);
         let moved = self.move_back();
-        let seen = within(EFFECT, || self.fleet.sum("position_jumps_total") > jumps);
+        let seen = within(EFFECT, || self.fleet.sum("position_resets_total") > jumps);
         self.proxy.hold(false);
         some && work && moved && seen
     }

@@ -1,22 +1,26 @@
-//! One process of the group: the real driver on the scripted world.
+//! One process of the group: the real driver with the simulated source and sinks.
 
-use broker::{Registry, ServerError};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use broker::{Registry, ServerError};
 use processors::decode::schema_cache::Decoders;
-use processors::flow::block::Limits;
-use processors::flow::linger::Pace;
-use processors::metrics::Metrics;
-use processors::run::driver::{Driver, Terms};
-use processors::run::pipeline::Pipeline;
+use processors::flow::block::SizeLimits;
+use processors::flow::linger::Linger;
+use processors::metrics::processor::ProcessorMetrics;
+use processors::run::batch_writer::BatchWriter;
+use processors::run::block_encoder::BlockEncoder;
+use processors::run::driver::Driver;
+use processors::run::driver_settings::DriverSettings;
+use processors::run::shared_breaker::SharedBreaker;
 use schemas::{Encoder, RawClick, SchemaId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::backends::{LOGGED_AT_MS, SimLetters, SimLog, SimTables, Values};
-use super::broker::Id;
+use super::broker_state::MemberId;
+use super::sim_sink::{SimDeadLetterSink, SimSink};
+use super::sim_source::{LOGGED_AT_MS, SimSource, Values};
 
 pub(super) const TOPIC: &str = "t";
 const SCHEMA: SchemaId = SchemaId(1);
@@ -29,38 +33,40 @@ static VALUES: LazyLock<Values> = LazyLock::new(|| {
     Values { good: good.into(), bad: Arc::from(&b"no record of ours"[..]) }
 });
 
-/// Never asked: every schema is known.
+/// Never used: every schema is known.
 static REGISTRY: LazyLock<Registry> =
     LazyLock::new(|| Registry::new("http://127.0.0.1:1").expect("a URL"));
 
 /// A running process.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub id: Id,
+pub(super) struct SimProcess {
+    pub id: MemberId,
     pub stop: CancellationToken,
     pub task: JoinHandle<Result<(), ServerError>>,
 }
 
 /// Starts one.
-pub(super) fn start(broker: &Shared, id: Id, batch: u64) -> Process {
+pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
     super::lock(broker).member(id).alive = true;
-    let log = SimLog { broker: Arc::clone(broker), id, values: VALUES.clone() };
-    let rows_max = usize::try_from(batch).unwrap_or(1);
-    let terms = Terms {
-        pace: Pace { limits: Limits { rows_max, bytes_max: 1 << 20 } },
+    let source = SimSource { broker: Arc::clone(broker), id, values: VALUES.clone() };
+    let rows_max = usize::try_from(batch).expect("a batch fits memory");
+    let settings = DriverSettings {
+        linger: Linger { limits: SizeLimits { rows_max, bytes_max: 1 << 20 } },
         blocks_max: 2,
         batches_max: 2,
-        drain: Duration::from_secs(30),
-        release: Duration::from_secs(3),
+        drain_timeout: Duration::from_secs(30),
+        release_timeout: Duration::from_secs(3),
     };
     let mut registry = prometheus_client::registry::Registry::default();
-    let metrics = Metrics::register(&mut registry, terms.pace.limits);
+    let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
     let decoders = Decoders::new(REGISTRY.clone());
     decoders.learn(SCHEMA, schemas::NEWEST);
-    let tables = SimTables(Arc::clone(broker));
-    let letters = SimLetters(Arc::clone(broker));
-    let pipeline = Pipeline::new(TOPIC, decoders, tables, letters, metrics);
+    let breaker = Arc::new(SharedBreaker::default());
+    let (sink, dead_letters) = (SimSink(Arc::clone(broker)), SimDeadLetterSink(Arc::clone(broker)));
+    let rules = Arc::default();
+    let encoder = BlockEncoder::new(TOPIC, decoders, rules, Arc::clone(&breaker), metrics.clone());
+    let writer = BatchWriter::new(TOPIC, sink, dead_letters, breaker, metrics.clone());
     let stop = CancellationToken::new();
-    let driver = Driver::new(log, pipeline, terms);
-    Process { id, stop: stop.clone(), task: tokio::spawn(driver.run(stop)) }
+    let driver = Driver::new(source, encoder, writer, metrics, settings);
+    SimProcess { id, stop: stop.clone(), task: tokio::spawn(driver.run(stop)) }
 }

@@ -61,6 +61,6 @@ fn a_member_with_a_name_comes_back_to_its_partitions_and_disturbs_nobody() {
     first.until_caught_up(&world);
     world.balanced();
     let log = second.stop().expect_code(0).err;
-    assert!(!log.contains("wants partitions back"), "{log}");
+    assert!(!log.contains("the group revokes partitions"), "{log}");
     first.stop().expect_code(0);
 }

@@ -173,7 +173,7 @@ fn a_position_moved_under_a_live_group_is_a_replay_from_there() {
     let admin = processors.admin.clone();
     processors.until_caught_up(&world);
     let before = world.query("SELECT toUnixTimestamp64Micro(max(ingested_at)) FROM clicks");
-    let jumps = || metric(&admin, "clicktrail_processors_position_jumps_total");
+    let jumps = || metric(&admin, "clicktrail_processors_position_resets_total");
     assert_eq!(jumps(), Some(0.0), "the healthy case");
 
     let (group, elsewhere) = (&world.group, world.dead_letters());

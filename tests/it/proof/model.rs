@@ -1,13 +1,13 @@
-//! Every interleaving of a tiny world. Its axes: a log of four records with a gap, read in batches of
-//! one or two, two of them under way, which land and are told in any order; a commit that is issued,
-//! applied, acknowledged, told late, or whose answer is lost; a look at what the broker holds, also
-//! while a commit is under way; crashes and revocations, after which what was under way may still
-//! land; an operator's reset backward, into the middle, or forward; and the topic made anew.
+//! Every interleaving of a small model. Its axes: a log of four records with a gap, read in batches of
+//! one or two, two of them in flight, stored and reported in any order; a commit that is sent, applied,
+//! acknowledged, acknowledged late, or whose reply is lost; a query of the committed position, also
+//! while a commit is in flight; crashes and revocations, after which batches in flight may still be
+//! stored; an operator's reset backward, into the middle, or forward; and a recreated topic.
 //!
-//! After every step the committed position may lie only past records that are durable; a reset is
-//! told when it can be told; a tracker that says it has settled has nothing under way; from every
-//! state a run without faults comes to the end. It calls the same `step` as the driver, and is
-//! compiled a second time by `seeded.rs` against trackers that are broken on purpose.
+//! After every step, the records before the committed position must be durable; a reset is reported
+//! when it can be distinguished; a settled tracker has nothing in flight; from every state a run
+//! without faults reaches the end. The model calls the same `step` as the driver, and `seeded.rs`
+//! compiles it a second time against trackers that are broken on purpose.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,30 +16,30 @@ use crate::tracker::{Action, BatchId, Input, Tracker};
 
 /// Offsets that hold a record; 2 holds none, as after compaction or a transaction's marker.
 const OFFSETS: [i64; 4] = [0, 1, 3, 4];
-/// The same of the topic that was made anew.
-const OFFSETS_ANEW: [i64; 2] = [0, 2];
+/// The same of the recreated topic.
+const OFFSETS_RECREATED: [i64; 2] = [0, 2];
 /// Where an operator may move the position to: back, into the middle, past the end.
 const RESETS: [i64; 3] = [0, 2, 5];
-/// Crashes, revocations, lost answers, resets and new topics in one history, all together.
+/// Crashes, revocations, lost replies, resets and recreated topics in one history, all together.
 const FAULTS: u8 = 3;
 
-/// A batch under way: which records it holds, and whether they are in the table.
+/// A batch in flight: its records, and whether they are in the table.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Flight {
+struct BatchInFlight {
     batch: BatchId,
-    /// None, when the topic was made anew since.
+    /// None, when the topic was recreated since.
     records: u8,
-    landed: bool,
+    stored: bool,
 }
 
-/// Issued and not answered.
+/// Sent and without a reply.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Commit {
     epoch: u64,
     position: i64,
-    /// The broker has it.
+    /// The broker has applied it.
     applied: bool,
-    /// Of offsets that mean something else by now.
+    /// Of offsets of the topic before it was recreated.
     outdated: bool,
 }
 
@@ -49,88 +49,89 @@ struct Member {
     tracker: Tracker,
     epoch: Option<u64>,
     read: i64,
-    /// What is read next lies before what was read last.
-    jumps: bool,
-    flights: Vec<Flight>,
+    /// The next offset lies before the last one.
+    truncated: bool,
+    in_flight: Vec<BatchInFlight>,
     commit: Option<Commit>,
-    /// An acknowledgement that is told after its assignment has ended. It may be of a commit that
-    /// was held back for that very reason.
-    late: Option<(u64, i64)>,
-    /// What the broker holds as far as the member was told.
+    /// An acknowledgement that comes after its assignment has ended. It may be of a commit that was
+    /// not sent for that reason.
+    late_reply: Option<(u64, i64)>,
+    /// What the broker holds as far as it has replied.
     believed: Option<i64>,
-    /// And what else it may hold, since an answer was lost.
-    doubted: Option<i64>,
+    /// And what else it may hold, since a reply was lost.
+    unconfirmed: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct World {
-    anew: bool,
+struct ModelState {
+    recreated: bool,
     committed: Option<i64>,
-    /// What is committed is of the topic that was.
+    /// What is committed is of the topic before it was recreated.
     outdated: bool,
-    /// An operator's position that nobody has overwritten or begun from.
+    /// An operator's position that was neither overwritten nor read from.
     reset: Option<i64>,
     table: u8,
     /// Records that the operator chose to skip.
     skipped: u8,
     member: Member,
-    /// Batches of processes and assignments that are no more: they may still land.
-    strays: Vec<u8>,
+    /// Batches of processes and assignments that have ended: they may still be stored.
+    orphans: Vec<u8>,
     crashes: u8,
     revokes: u8,
-    lost: u8,
+    lost_replies: u8,
     resets: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Assign,
-    Send(usize),
-    Land(usize),
-    Answer(usize),
-    StrayLands(usize),
-    Apply,
+    StartBatch(usize),
+    StoreBatch(usize),
+    ReportStored(usize),
+    StoreOrphan(usize),
+    ApplyCommit,
     Acknowledge,
     AcknowledgeLate,
-    LoseAnswer,
-    Beat,
-    Look,
+    LoseReply,
+    Tick,
+    QueryCommitted,
     Revoke,
     Crash,
     Reset(i64),
-    MakeAnew,
+    RecreateTopic,
 }
 
-impl World {
+impl ModelState {
     fn new() -> Self {
         Self {
-            anew: false,
+            recreated: false,
             committed: Some(0),
             outdated: false,
             reset: None,
             table: 0,
             skipped: 0,
             member: Member::default(),
-            strays: Vec::new(),
+            orphans: Vec::new(),
             crashes: 0,
             revokes: 0,
-            lost: 0,
+            lost_replies: 0,
             resets: 0,
         }
     }
 
     fn offsets(&self) -> &'static [i64] {
-        if self.anew { &OFFSETS_ANEW } else { &OFFSETS }
+        if self.recreated { &OFFSETS_RECREATED } else { &OFFSETS }
     }
 
     fn end(&self) -> i64 {
         self.offsets().last().expect("a log has records") + 1
     }
 
-    /// Records whose offsets are so.
-    fn records(&self, so: impl Fn(i64) -> bool) -> u8 {
+    /// Records whose offsets satisfy `filter`.
+    fn records(&self, filter: impl Fn(i64) -> bool) -> u8 {
         let all = self.offsets().iter().enumerate();
-        all.filter(|(_, offset)| so(**offset)).fold(0, |records, (index, _)| records | 1 << index)
+        all.filter(|(_, offset)| filter(**offset))
+            .fold(0, |records, (index, _)| records | 1 << index)
     }
 
     /// What can happen next; `faults` too, as far as there are any left.
@@ -141,25 +142,29 @@ impl World {
             steps.push(Step::Assign);
         } else {
             let left = self.offsets().iter().filter(|offset| **offset >= member.read).count();
-            if member.flights.len() < 2 {
-                steps.extend((1..=left.min(2)).map(Step::Send));
+            if member.in_flight.len() < 2 {
+                steps.extend((1..=left.min(2)).map(Step::StartBatch));
             }
-            for (index, flight) in member.flights.iter().enumerate() {
-                steps.push(if flight.landed { Step::Answer(index) } else { Step::Land(index) });
+            for (index, flight) in member.in_flight.iter().enumerate() {
+                steps.push(if flight.stored {
+                    Step::ReportStored(index)
+                } else {
+                    Step::StoreBatch(index)
+                });
             }
         }
         match &member.commit {
-            // One question at a time.
-            _ if member.late.is_some() => steps.push(Step::AcknowledgeLate),
+            // One request at a time.
+            _ if member.late_reply.is_some() => steps.push(Step::AcknowledgeLate),
             Some(commit) if commit.applied => steps.push(Step::Acknowledge),
-            Some(_) => steps.push(Step::Apply),
+            Some(_) => steps.push(Step::ApplyCommit),
             None => {}
         }
         if member.epoch.is_some() && member.commit.is_none() {
-            steps.push(Step::Beat);
+            steps.push(Step::Tick);
         }
-        if member.epoch.is_some() && member.late.is_none() && self.committed.is_some() {
-            steps.push(Step::Look);
+        if member.epoch.is_some() && member.late_reply.is_none() && self.committed.is_some() {
+            steps.push(Step::QueryCommitted);
         }
         if faults {
             steps.extend(self.faults());
@@ -169,16 +174,20 @@ impl World {
 
     fn faults(&self) -> Vec<Step> {
         let member = &self.member;
-        let mut steps: Vec<_> = (0..self.strays.len()).map(Step::StrayLands).collect();
-        let done = self.crashes + self.revokes + self.lost + self.resets + u8::from(self.anew);
+        let mut steps: Vec<_> = (0..self.orphans.len()).map(Step::StoreOrphan).collect();
+        let done = self.crashes
+            + self.revokes
+            + self.lost_replies
+            + self.resets
+            + u8::from(self.recreated);
         if done == FAULTS {
             return steps;
         }
-        if member.commit.is_some() && member.late.is_none() && self.lost < 1 {
-            steps.push(Step::LoseAnswer);
+        if member.commit.is_some() && member.late_reply.is_none() && self.lost_replies < 1 {
+            steps.push(Step::LoseReply);
         }
-        // Whoever begins from a position of the topic that was cannot know it: Kafka forgets such
-        // positions, save one that arrives between the new topic and the jump.
+        // A member that reads from a position of the topic before cannot know it: Kafka deletes such
+        // positions, save one that arrives between the new topic and the truncation.
         if self.outdated {
             return steps;
         }
@@ -189,8 +198,8 @@ impl World {
             if self.revokes < 1 {
                 steps.push(Step::Revoke);
             }
-            if !self.anew {
-                steps.push(Step::MakeAnew);
+            if !self.recreated {
+                steps.push(Step::RecreateTopic);
             }
         }
         if self.resets < 1 {
@@ -205,18 +214,18 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Assign => self.assign(),
-            Step::Send(count) => self.send(count),
-            Step::Land(index) => {
-                let flight = &mut self.member.flights[index];
-                flight.landed = true;
+            Step::StartBatch(count) => self.start_batch(count),
+            Step::StoreBatch(index) => {
+                let flight = &mut self.member.in_flight[index];
+                flight.stored = true;
                 self.table |= flight.records;
             }
-            Step::Answer(index) => {
-                let batch = self.member.flights.remove(index).batch;
-                self.tell(Input::Durable { batch });
+            Step::ReportStored(index) => {
+                let batch = self.member.in_flight.remove(index).batch;
+                self.step_tracker(Input::BatchStored { batch });
             }
-            Step::StrayLands(index) => self.table |= self.strays.remove(index),
-            Step::Apply => {
+            Step::StoreOrphan(index) => self.table |= self.orphans.remove(index),
+            Step::ApplyCommit => {
                 let commit = self.member.commit.as_mut().expect("a commit");
                 commit.applied = true;
                 (self.committed, self.reset) = (Some(commit.position), None);
@@ -224,62 +233,62 @@ impl World {
             }
             Step::Acknowledge => {
                 let Commit { epoch, position, .. } = self.member.commit.take().expect("a commit");
-                (self.member.believed, self.member.doubted) = (Some(position), None);
-                self.tell(Input::Acknowledged { epoch, position });
+                (self.member.believed, self.member.unconfirmed) = (Some(position), None);
+                self.step_tracker(Input::CommitAcknowledged { epoch, position });
             }
             Step::AcknowledgeLate => {
-                let (epoch, position) = self.member.late.take().expect("an answer");
-                self.tell(Input::Acknowledged { epoch, position });
+                let (epoch, position) = self.member.late_reply.take().expect("a late reply");
+                self.step_tracker(Input::CommitAcknowledged { epoch, position });
             }
-            Step::LoseAnswer => {
-                self.lost += 1;
+            Step::LoseReply => {
+                self.lost_replies += 1;
                 let Commit { epoch, position, .. } = self.member.commit.take().expect("a commit");
-                self.member.doubted = Some(position);
-                self.tell(Input::Refused { epoch });
+                self.member.unconfirmed = Some(position);
+                self.step_tracker(Input::CommitFailed { epoch });
             }
-            Step::Beat => self.tell(Input::Beat),
-            Step::Look => self.look(),
+            Step::Tick => self.step_tracker(Input::Tick),
+            Step::QueryCommitted => self.query_committed(),
             Step::Revoke => {
                 self.revokes += 1;
-                self.tell(Input::Ended);
-                self.ended();
+                self.step_tracker(Input::Revoked);
+                self.end_assignment();
             }
             Step::Crash => {
                 self.crashes += 1;
                 let member = std::mem::take(&mut self.member);
-                self.strays.extend(member.flights.iter().map(|flight| flight.records));
+                self.orphans.extend(member.in_flight.iter().map(|flight| flight.records));
             }
             Step::Reset(position) => {
                 self.resets += 1;
                 (self.committed, self.reset) = (Some(position), Some(position));
                 self.skipped |= self.records(|offset| offset < position) & !self.table;
             }
-            Step::MakeAnew => self.make_anew(),
+            Step::RecreateTopic => self.recreate_topic(),
         }
-        // What a stray would change nothing with is none, and their order does not matter.
+        // An orphan that would change nothing is dropped, and their order does not matter.
         let table = self.table;
-        self.strays.retain(|records| records & !table != 0);
-        self.strays.sort_unstable();
-        self.strays.dedup();
+        self.orphans.retain(|records| records & !table != 0);
+        self.orphans.sort_unstable();
+        self.orphans.dedup();
         self.check(step);
     }
 
     /// By the start policy.
     fn assign(&mut self) {
-        // Told apart from every earlier one by what ended those.
+        // Differs from every earlier one, by the number of events that ended those.
         let epoch = 1 + u64::from(self.crashes + self.revokes + self.resets);
         let committed = self.committed;
         let position = committed.filter(|position| *position <= self.end()).unwrap_or(0);
         self.reset = None;
         let member = &mut self.member;
-        (member.epoch, member.read, member.jumps) = (Some(epoch), position, false);
-        (member.believed, member.doubted) = (committed, None);
-        self.tell(Input::Assigned { epoch, position, committed });
+        (member.epoch, member.read, member.truncated) = (Some(epoch), position, false);
+        (member.believed, member.unconfirmed) = (committed, None);
+        self.step_tracker(Input::Assigned { epoch, position, committed });
     }
 
-    fn send(&mut self, count: usize) {
+    fn start_batch(&mut self, count: usize) {
         // The smaller of two ids that is free, so that states which differ in nothing else are one.
-        let taken = self.member.flights.iter().any(|flight| flight.batch == 1);
+        let taken = self.member.in_flight.iter().any(|flight| flight.batch == 1);
         let batch: BatchId = if taken { 2 } else { 1 };
         let epoch = self.member.epoch.expect("an epoch");
         let from = self.member.read;
@@ -288,70 +297,73 @@ impl World {
         let (first, next) = (taken[0], taken[count - 1] + 1);
         self.member.read = next;
         let records = self.records(|offset| (first..next).contains(&offset));
-        self.tell(Input::Sent { batch, epoch, first, next });
-        assert!(!self.member.jumps, "a jump went unnoticed");
-        self.member.flights.push(Flight { batch, records, landed: false });
+        self.step_tracker(Input::BatchStarted { batch, epoch, first, next });
+        assert!(!self.member.truncated, "a truncation was not noticed");
+        self.member.in_flight.push(BatchInFlight { batch, records, stored: false });
     }
 
-    fn look(&mut self) {
+    fn query_committed(&mut self) {
         let (epoch, position) = (self.member.epoch.expect("an epoch"), self.committed);
         let position = position.expect("something is committed");
-        let Member { commit, believed, doubted, .. } = &self.member;
-        let known = [believed, doubted].contains(&&Some(position));
-        let moved = commit.is_none() && believed.is_some() && self.reset.is_some() && !known;
+        let Member { commit, believed, unconfirmed, .. } = &self.member;
+        let known = [believed, unconfirmed].contains(&&Some(position));
+        let reset = commit.is_none() && believed.is_some() && self.reset.is_some() && !known;
         if commit.is_none() {
-            (self.member.believed, self.member.doubted) = (Some(position), None);
+            (self.member.believed, self.member.unconfirmed) = (Some(position), None);
         }
-        self.tell(Input::Found { epoch, position });
-        assert_eq!(moved, self.member.epoch.is_none(), "whether a reset is told");
+        self.step_tracker(Input::CommittedPosition { epoch, position });
+        assert_eq!(reset, self.member.epoch.is_none(), "whether a reset is reported");
     }
 
     /// Deleted with what was committed of it, and other records written.
-    fn make_anew(&mut self) {
-        self.anew = true;
+    fn recreate_topic(&mut self) {
+        self.recreated = true;
         (self.committed, self.reset) = (None, None);
         (self.table, self.skipped) = (0, 0);
-        self.strays.clear();
+        self.orphans.clear();
         let member = &mut self.member;
-        member.flights.iter_mut().for_each(|flight| flight.records = 0);
+        member.in_flight.iter_mut().for_each(|flight| flight.records = 0);
         member.commit.iter_mut().for_each(|commit| commit.outdated = true);
-        (member.jumps, member.read) = (member.read > 0, 0);
+        (member.truncated, member.read) = (member.read > 0, 0);
     }
 
-    /// The assignment is over. What is under way is still told to the ended tracker; it may do
-    /// nothing about it.
-    fn ended(&mut self) {
+    /// The assignment has ended. Batches in flight are still reported to the tracker; it must ignore
+    /// them.
+    fn end_assignment(&mut self) {
         let member = &mut self.member;
-        (member.epoch, member.jumps) = (None, false);
+        (member.epoch, member.truncated) = (None, false);
         if let Some(commit) = member.commit.take() {
-            member.late.get_or_insert((commit.epoch, commit.position));
+            member.late_reply.get_or_insert((commit.epoch, commit.position));
         }
-        for flight in std::mem::take(&mut self.member.flights) {
-            self.tell(Input::Durable { batch: flight.batch });
-            self.strays.push(flight.records);
+        for flight in std::mem::take(&mut self.member.in_flight) {
+            self.step_tracker(Input::BatchStored { batch: flight.batch });
+            self.orphans.push(flight.records);
         }
-        self.tell(Input::Beat);
+        self.step_tracker(Input::Tick);
     }
 
-    fn tell(&mut self, input: Input) {
+    fn step_tracker(&mut self, input: Input) {
         for action in self.member.tracker.step(input) {
             match action {
                 Action::Commit { epoch, position } => {
                     assert_eq!(Some(epoch), self.member.epoch, "a commit after the end");
                     assert!(self.member.commit.is_none(), "two commits at once");
-                    let outdated = self.member.jumps;
+                    let outdated = self.member.truncated;
                     self.member.commit = Some(Commit { epoch, position, applied: false, outdated });
                 }
-                Action::Moved { theirs, .. } => {
-                    assert!(self.member.commit.is_none(), "nobody can say whose position it is");
-                    assert!(self.reset.is_some(), "nobody moved it");
-                    assert_eq!(Some(theirs), self.committed);
-                    self.ended();
+                Action::PositionReset { to, .. } => {
+                    assert!(
+                        self.member.commit.is_none(),
+                        "a reset is reported while a commit is in flight"
+                    );
+                    assert!(self.reset.is_some(), "a reset is reported without one");
+                    assert_eq!(Some(to), self.committed);
+                    self.end_assignment();
                 }
-                Action::JumpedBack { .. } => {
-                    assert!(self.member.jumps, "reading did not jump");
-                    self.member.jumps = false;
-                    (self.member.believed, self.member.doubted) = (None, None);
+                Action::LogTruncated { .. } => {
+                    assert!(self.member.truncated, "a truncation is reported without one");
+                    self.member.truncated = false;
+                    (self.member.believed, self.member.unconfirmed) = (None, None);
                 }
             }
         }
@@ -365,10 +377,10 @@ impl World {
             "{step:?}: {:?} is committed, the table holds {durable:b}",
             self.committed
         );
-        let Member { tracker, epoch, flights, commit, .. } = &self.member;
+        let Member { tracker, epoch, in_flight, commit, .. } = &self.member;
         if epoch.is_some() && tracker.is_settled() {
-            let under_way = flights.iter().any(|flight| flight.records != 0) || commit.is_some();
-            assert!(!under_way, "{step:?}: settled, and something is under way");
+            let busy = in_flight.iter().any(|flight| flight.records != 0) || commit.is_some();
+            assert!(!busy, "{step:?}: settled, and something is in flight");
         }
     }
 
@@ -378,49 +390,49 @@ impl World {
         settled && (self.table | self.skipped) == all && self.committed == Some(self.end())
     }
 
-    /// The next step of a run without faults: what makes progress first, then beats and looks in
+    /// The next step of a run without faults: what makes progress first, then ticks and queries in
     /// turn.
-    fn calm_step(&self, looks: bool) -> Step {
+    fn calm_step(&self, queries: bool) -> Step {
         let steps = self.steps(false);
-        let idle = |step: &&Step| matches!(step, Step::Beat | Step::Look);
+        let idle = |step: &&Step| matches!(step, Step::Tick | Step::QueryCommitted);
         let urgent = steps.iter().find(|step| !idle(step));
-        let look = steps.iter().find(|step| looks && matches!(step, Step::Look));
-        *urgent.or(look).unwrap_or(&Step::Beat)
+        let query = steps.iter().find(|step| queries && matches!(step, Step::QueryCommitted));
+        *urgent.or(query).unwrap_or(&Step::Tick)
     }
 
-    /// Whether a run without faults comes to the end from here, and settles. `known` are states
-    /// from which it does; what it passes is added to them.
-    fn comes_to_the_end(&self, known: &mut HashSet<u64>) -> bool {
-        let (mut world, mut passed) = (self.clone(), Vec::new());
+    /// Whether a run without faults reaches the end from here, and settles. `known` are states from
+    /// which it does; the states on the way are added to them.
+    fn reaches_the_end(&self, known: &mut HashSet<u64>) -> bool {
+        let (mut state, mut passed) = (self.clone(), Vec::new());
         for number in 0..80 {
-            let looks = number % 2 == 1;
-            passed.push(key(&world, looks));
-            if world.is_done() || known.contains(&passed[passed.len() - 1]) {
+            let queries = number % 2 == 1;
+            passed.push(key(&state, queries));
+            if state.is_done() || known.contains(&passed[passed.len() - 1]) {
                 known.extend(passed);
                 return true;
             }
-            world.take(world.calm_step(looks));
+            state.take(state.calm_step(queries));
         }
         false
     }
 }
 
 /// A state of a run without faults, in few bytes.
-fn key(world: &World, looks: bool) -> u64 {
+fn key(state: &ModelState, queries: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (world, looks).hash(&mut hasher);
+    (state, queries).hash(&mut hasher);
     hasher.finish()
 }
 
 /// Walks all states; returns how many there are.
 pub fn walk() -> usize {
     let (mut seen, mut known) = (HashSet::new(), HashSet::new());
-    let mut open = VecDeque::from([World::new()]);
-    seen.insert(World::new());
-    while let Some(world) = open.pop_front() {
-        assert!(world.comes_to_the_end(&mut known), "stuck with {:?} committed", world.committed);
-        for step in world.steps(true) {
-            let mut next = world.clone();
+    let mut open = VecDeque::from([ModelState::new()]);
+    seen.insert(ModelState::new());
+    while let Some(state) = open.pop_front() {
+        assert!(state.reaches_the_end(&mut known), "stuck with {:?} committed", state.committed);
+        for step in state.steps(true) {
+            let mut next = state.clone();
             next.take(step);
             if !seen.contains(&next) {
                 seen.insert(next.clone());
@@ -435,9 +447,9 @@ pub fn walk() -> usize {
 fn every_interleaving_keeps_the_committed_position_behind_what_is_durable() {
     let states = walk();
     println!(
-        "{states} states: {} records with a gap, batches of 1 to 2, 2 under way, a commit and its \
-         answer on time, late or lost, a look at any moment; up to {FAULTS} of 2 crashes, a \
-         revocation, a lost answer, a reset to {RESETS:?}, a topic made anew",
+        "{states} states: {} records with a gap, batches of 1 to 2, 2 in flight, a commit and its \
+         reply on time, late or lost, a query at any moment; up to {FAULTS} of 2 crashes, a \
+         revocation, a lost reply, a reset to {RESETS:?}, a recreated topic",
         OFFSETS.len()
     );
     assert!(states > 10_000, "{states} states are too few to prove anything");

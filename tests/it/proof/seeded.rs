@@ -1,4 +1,4 @@
-//! The model must find bugs: each of these trackers is broken on purpose, and each must be caught.
+//! The model must find bugs: it must fail with each of these trackers, which are broken on purpose.
 //!
 //! Tracker and model are `std` only, so that a bare `rustc` builds them in a second.
 
@@ -8,126 +8,134 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is broken, the line that is right, and the one that is not.
+/// What is broken, the right text, and the wrong text.
 const BUGS: &[(&str, &str, &str)] = &[
     (
         "a later acknowledgement passes an earlier failure",
-        "pop_front_if(|piece| piece.durable)",
-        "pop_back_if(|piece| piece.durable)",
+        "pop_front_if(|range| range.stored)",
+        "pop_back_if(|range| range.stored)",
     ),
-    ("what was sent counts as durable", "next, durable: false }", "next, durable: true }"),
+    ("a started batch counts as stored", "next, stored: false }", "next, stored: true }"),
     (
-        "what was sent is committed",
-        "vec![Action::Commit { epoch: self.epoch, position: self.durable }]",
+        "a started batch is committed",
+        "vec![Action::Commit { epoch: self.epoch, position: self.stored }]",
         "vec![Action::Commit { epoch: self.epoch, position: self.next }]",
     ),
     (
         "an assignment that ended still commits",
-        "Input::Ended => {\n                self.life = None;",
-        "Input::Ended => {",
+        "Input::Revoked => {\n                self.assigned = None;",
+        "Input::Revoked => {",
     ),
     (
-        "what was refused is never asked again",
-        "self.doubted = self.asked.take();",
-        "self.doubted = self.asked;",
+        "a failed commit is never repeated",
+        "self.unconfirmed = self.pending.take();",
+        "self.unconfirmed = self.pending;",
     ),
     (
-        "an operator's reset is overrun",
-        "if actions.iter().any(|action| matches!(action, Action::Moved { .. })) {",
+        "an operator's reset is overwritten",
+        "if actions.iter().any(|action| matches!(action, Action::PositionReset { .. })) {",
         "if false {",
     ),
-    ("a lost answer is taken for a reset", "[ours, self.doubted.take()]", "[ours, None]"),
+    ("a lost reply is taken for a reset", "[before, self.unconfirmed.take()]", "[before, None]"),
     (
-        "two commits are under way at once",
-        "if self.asked.is_some() || self.committed == Some(self.durable) {",
-        "if self.committed == Some(self.durable) {",
+        "two commits are in flight at once",
+        "if self.pending.is_some() || self.committed == Some(self.stored) {",
+        "if self.committed == Some(self.stored) {",
     ),
     (
         "an acknowledgement is not noted",
-        "self.committed = Some(position);\n                (self.asked",
-        "(self.asked",
+        "self.committed = Some(position);\n                (self.pending",
+        "(self.pending",
     ),
-    ("what became durable is not noted", "piece.durable = true;", "piece.durable = false;"),
+    ("a stored batch is not noted", "range.stored = true;", "range.stored = false;"),
     (
-        "the answer for one batch is taken for all",
-        "self.under_way.iter_mut().filter(|piece| piece.batch == batch)",
-        "self.under_way.iter_mut().filter(|_| batch > 0)",
-    ),
-    (
-        "what was sent is durable as soon as something is",
-        "self.durable = piece.next;",
-        "self.durable = self.next.max(piece.next);",
+        "the report of one stored batch is taken for all",
+        "self.in_flight.iter_mut().filter(|range| range.batch == batch)",
+        "self.in_flight.iter_mut().filter(|_| batch > 0)",
     ),
     (
-        "what became durable early is left behind by what came before it",
-        "while let Some(piece) = self",
-        "if let Some(piece) = self",
+        "a started batch counts as stored as soon as another one is",
+        "self.stored = range.next;",
+        "self.stored = self.next.max(range.next);",
+    ),
+    (
+        "a batch that was stored early is not counted after the batch before it",
+        "while let Some(range) = self",
+        "if let Some(range) = self",
     ),
     (
         "a gap is taken for one more offset",
-        "self.durable = piece.next;",
-        "self.durable += 1 + 0 * piece.next;",
+        "self.stored = range.next;",
+        "self.stored += 1 + 0 * range.next;",
     ),
-    ("a gap is taken for a jump", "if first < self.next {", "if first != self.next {"),
-    ("what follows is taken for a jump", "if first < self.next {", "if first <= self.next {"),
-    ("a jump is not noticed", "if first < self.next {", "if first < 0 {"),
-    ("where reading began is not noted", "next: position,", "next: 0,"),
+    ("a gap is taken for a truncation", "if first < self.next {", "if first != self.next {"),
     (
-        "a jump keeps what was under way",
-        "Self { asked: self.asked, ..",
-        "Self { asked: self.asked, under_way: std::mem::take(&mut self.under_way), ..",
+        "the next offset is taken for a truncation",
+        "if first < self.next {",
+        "if first <= self.next {",
     ),
-    ("a jump forgets the commit that is under way", "Self { asked: self.asked, ..", "Self { .."),
+    ("a truncation is not noticed", "if first < self.next {", "if first < 0 {"),
+    ("the position where reading began is not noted", "next: position,", "next: 0,"),
     (
-        "the answer to an earlier assignment's commit is taken for this one's",
-        "self.life.as_mut().filter(|life| life.epoch == epoch)",
-        "self.life.as_mut().filter(|_| epoch > 0)",
+        "a truncation keeps what was in flight",
+        "Self { pending: self.pending, ..",
+        "Self { pending: self.pending, in_flight: std::mem::take(&mut self.in_flight), ..",
     ),
     (
-        "what is found while a commit is under way is taken for a move",
-        "if self.asked.is_some() {",
+        "a truncation drops the commit that is in flight",
+        "Self { pending: self.pending, ..",
+        "Self { ..",
+    ),
+    (
+        "the reply to an earlier assignment's commit is taken for this one's",
+        "self.assigned.as_mut().filter(|assigned| assigned.epoch == epoch)",
+        "self.assigned.as_mut().filter(|_| epoch > 0)",
+    ),
+    (
+        "a position that is reported while a commit is in flight is taken for a reset",
+        "if self.pending.is_some() {",
         "if false {",
     ),
     (
-        "a reset is told with our own position",
-        "Action::Moved { ours, theirs: position }",
-        "Action::Moved { ours: position, theirs: ours }",
+        "a reset is reported with the position of this member",
+        "Action::PositionReset { from, to: position }",
+        "Action::PositionReset { from: position, to: from }",
     ),
     (
         "a reset backward is not noticed",
-        "Some(ours) if !expected",
-        "Some(ours) if !expected && ours < position",
+        "Some(from) if !expected",
+        "Some(from) if !expected && from < position",
     ),
     (
         "a reset forward is not noticed",
-        "Some(ours) if !expected",
-        "Some(ours) if !expected && ours > position",
+        "Some(from) if !expected",
+        "Some(from) if !expected && from > position",
     ),
     (
-        "a doubt outlasts the look that ended it",
-        "[ours, self.doubted.take()]",
-        "[ours, self.doubted]",
+        "an unconfirmed commit is kept after the broker reported its position",
+        "[before, self.unconfirmed.take()]",
+        "[before, self.unconfirmed]",
     ),
     (
-        "a doubt outlasts the acknowledgement that ended it",
-        "(self.asked, self.doubted) = (None, None);",
-        "self.asked = None;",
+        "an unconfirmed commit is kept after the acknowledgement of the next one",
+        "(self.pending, self.unconfirmed) = (None, None);",
+        "self.pending = None;",
     ),
     (
-        "a refusal is taken for an acknowledgement",
-        "self.doubted = self.asked.take();",
-        "self.committed = self.asked.take();",
+        "a failed commit is taken for an acknowledged one",
+        "self.unconfirmed = self.pending.take();",
+        "self.committed = self.pending.take();",
     ),
     (
-        "an acknowledgement is taken for all that is durable by now",
+        "an acknowledgement is taken for all that is stored by now",
         "self.committed = Some(position);",
-        "self.committed = Some(self.durable.max(position));",
+        "self.committed = Some(self.stored.max(position));",
     ),
-    ("a stop does not wait for what is under way", "life.under_way.is_empty()", "true"),
-    ("a stop does not wait for a commit's answer", "&& life.asked.is_none()", "&& true"),
+    ("a stop does not wait for what is in flight", "assigned.in_flight.is_empty()", "true"),
+    ("a stop does not wait for a commit's reply", "&& assigned.pending.is_none()", "&& true"),
 ];
 
-/// Bugs that are built and walked at once.
+/// Bugs that are built and run at the same time.
 const AT_ONCE: usize = 2;
 
 #[test]
@@ -146,7 +154,7 @@ fn the_model_catches_every_seeded_bug() {
                 while let Some((bug, right, wrong)) = BUGS.get(next.fetch_add(1, Ordering::SeqCst))
                 {
                     let times = tracker.matches(right).count();
-                    assert_eq!(times, 1, "{bug}: the tracker reads otherwise by now");
+                    assert_eq!(times, 1, "{bug}: the text to replace is not in the tracker");
                     if holds(&tracker.replace(right, wrong), &model) {
                         missed.lock().unwrap().push(*bug);
                     }

@@ -1,18 +1,18 @@
-//! The real driver in many small worlds; `make sim` lets more of them live.
+//! The real driver in many small simulations; `make sim` runs more of them.
 
-use harness::sim::{Counts, run};
+use harness::sim::{SimCounts, run};
 
-/// Worlds; a thread each half.
+/// Simulations; one thread runs one half.
 const SEEDS: u64 = 400;
 
 #[test]
-fn in_every_simulated_world_nothing_is_lost_and_no_position_passes_what_is_not_durable() {
+fn every_simulation_loses_no_record_and_commits_only_past_durable_ones() {
     let half = |first: u64| {
-        let mut counts = Counts::default();
+        let mut counts = SimCounts::default();
         for seed in (first..=SEEDS).step_by(2) {
             let outcome = run(seed);
-            let again = format!("make sim SEEDS=1 FROM={seed}");
-            assert!(outcome.violations.is_empty(), "{again}: {:#?}", outcome.violations);
+            let repeat = format!("make sim SEEDS=1 FROM={seed}");
+            assert!(outcome.violations.is_empty(), "{repeat}: {:#?}", outcome.violations);
             counts += outcome.counts;
         }
         counts
@@ -24,14 +24,14 @@ fn in_every_simulated_world_nothing_is_lost_and_no_position_passes_what_is_not_d
         counts
     });
     println!("{counts:?}");
-    // A storm in which nothing happens proves nothing.
+    // Simulations without faults prove little.
     for happened in [
         counts.failed_commits,
         counts.failed_inserts,
-        counts.letters,
+        counts.dead_letters,
         counts.crashes,
-        counts.moves,
-        counts.cuts,
+        counts.resets,
+        counts.expirations,
     ] {
         assert!(happened > SEEDS / 4, "{counts:?}");
     }

@@ -1,18 +1,17 @@
-//! What the broker and the tables hold, and what may never be.
+//! The state of the simulated broker, table and dead-letter topic, and the checks of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use processors::flow::start_policy;
-use processors::flow::start_policy::{Reason, Start};
+use processors::flow::start_policy::{StartPosition, start_position};
 use processors::run::source::Notice;
 
-use super::Counts;
+use super::SimCounts;
 use crate::chaos::Dice;
 
-/// How large a world is.
+/// How large a simulation is.
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
+pub struct SimSize {
     /// Partitions at first.
     pub partitions: u64,
     /// Records of each at most.
@@ -23,12 +22,12 @@ pub struct Shape {
     pub batch: u64,
     /// One fault in so many chances.
     pub calmness: u64,
-    /// Faults in a life.
+    /// Faults in one run.
     pub faults: u64,
 }
 
-impl Shape {
-    /// Most worlds are small, some have 64 partitions and 8 members.
+impl SimSize {
+    /// Most simulations are small, some have 64 partitions and 8 members.
     pub fn of(dice: &mut Dice) -> Self {
         let large = dice.once_in(16);
         let partitions = if large { dice.between(16, 65) } else { dice.between(1, 7) };
@@ -44,86 +43,86 @@ impl Shape {
 }
 
 /// A member, by the order in which they came.
-pub(super) type Id = u32;
+pub(super) type MemberId = u32;
 
 /// One partition.
 #[derive(Debug, Default)]
-pub(super) struct Partition {
+pub(super) struct SimPartition {
     /// Offsets that hold a record, in order, and whether it is good.
     pub records: BTreeMap<i64, bool>,
     pub low: i64,
     pub high: i64,
     pub committed: Option<i64>,
-    pub owner: Option<Id>,
-    /// Who gets it once the owner has given it back.
-    pub next: Option<Id>,
+    pub owner: Option<MemberId>,
+    /// The member that gets it once the owner has released it.
+    pub next: Option<MemberId>,
 }
 
-/// What the broker knows of a member, and what it has told it.
+/// The broker's state of a member, and the notices for it.
 #[derive(Debug, Default)]
-pub(super) struct Member {
+pub(super) struct SimMember {
     /// It exists as a process.
     pub alive: bool,
-    /// It leaves: partitions go without being asked for.
+    /// It leaves the group: partitions are revoked at once.
     pub closing: bool,
     pub epoch: u64,
     /// Of each partition that it believes to own.
     pub epochs: BTreeMap<i32, u64>,
-    pub leaving: BTreeSet<i32>,
+    pub revoked: BTreeSet<i32>,
     /// Where it reads next.
     pub read: BTreeMap<i32, i64>,
     /// Partitions that are not fetched.
     pub paused: BTreeSet<i32>,
     pub notices: Vec<Notice>,
-    /// A commit is under way: an assignment ends only after it.
-    pub gate: bool,
-    /// Endings that wait for it.
-    pub ends: Vec<i32>,
+    /// A commit is in flight: an assignment ends only after it.
+    pub committing: bool,
+    /// Revocations that wait for it.
+    pub revocations: Vec<i32>,
 }
 
-/// Everything.
+/// All of the state.
 #[derive(Debug)]
-pub(super) struct Broker {
-    pub partitions: Vec<Partition>,
-    pub members: BTreeMap<Id, Member>,
+pub(super) struct BrokerState {
+    pub partitions: Vec<SimPartition>,
+    pub members: BTreeMap<MemberId, SimMember>,
     pub durable: BTreeSet<(i32, i64)>,
-    pub letters: BTreeSet<(i32, i64)>,
+    pub dead_letters: BTreeSet<(i32, i64)>,
     pub dice: Dice,
     /// Nothing fails any more.
     pub calm: bool,
     pub calmness: u64,
     pub violations: Vec<String>,
-    pub counts: Counts,
+    pub counts: SimCounts,
 }
 
-impl Broker {
-    pub(super) fn new(shape: &Shape, dice: Dice) -> Self {
+impl BrokerState {
+    pub(super) fn new(size: &SimSize, dice: Dice) -> Self {
         let mut broker = Self {
             partitions: Vec::new(),
             members: BTreeMap::new(),
             durable: BTreeSet::new(),
-            letters: BTreeSet::new(),
+            dead_letters: BTreeSet::new(),
             dice,
             calm: false,
-            calmness: shape.calmness,
+            calmness: size.calmness,
             violations: Vec::new(),
-            counts: Counts::default(),
+            counts: SimCounts::default(),
         };
-        for _ in 0..shape.partitions {
-            broker.add_partition(shape.records);
+        for _ in 0..size.partitions {
+            broker.add_partition(size.records);
         }
         broker
     }
 
     /// One more partition, with some records.
     pub(super) fn add_partition(&mut self, records: u64) {
-        self.partitions.push(Partition::default());
+        self.partitions.push(SimPartition::default());
         let partition = self.partitions.len() - 1;
         let count = self.dice.between(0, records + 1);
         self.append(partition, count);
     }
 
-    /// Writes records; now and then an offset holds none, now and then a record is bad.
+    /// Writes records; some offsets hold none, some records are bad.
     pub(super) fn append(&mut self, partition: usize, count: u64) {
         for _ in 0..count {
             let (gap, good) = (self.dice.once_in(9), !self.dice.once_in(40));
@@ -135,19 +134,19 @@ impl Broker {
         }
     }
 
-    /// Whether something goes wrong now.
+    /// Whether a fault happens now.
     pub(super) fn fails(&mut self) -> bool {
         !self.calm && self.dice.once_in(self.calmness)
     }
 
-    /// How long something takes.
+    /// How long an operation takes.
     pub(super) fn delay(&mut self, most_ms: u64) -> Duration {
         let most_ms = if self.calm { most_ms.min(50) } else { most_ms };
         Duration::from_millis(self.dice.between(0, most_ms + 1))
     }
 
-    /// Hands a partition to a member, from where the start policy says.
-    pub(super) fn assign(&mut self, number: i32, id: Id) {
+    /// Assigns a partition to a member, from the position of the start policy.
+    pub(super) fn assign(&mut self, number: i32, id: MemberId) {
         let partition = &mut self.partitions[index(number)];
         partition.next = None;
         if !self.members.get(&id).is_some_and(|member| member.alive && !member.closing) {
@@ -155,14 +154,14 @@ impl Broker {
             return;
         }
         partition.owner = Some(id);
-        let start = start_policy::start(partition.committed, partition.low, partition.high);
+        let start = start_position(partition.committed, partition.low, partition.high);
         let committed = partition.committed;
         let member = self.members.get_mut(&id).expect("it is alive");
         member.begin(number, start, committed);
     }
 
-    /// The owner has given it back, or is gone.
-    pub(super) fn freed(&mut self, number: i32, id: Id) {
+    /// The owner has released it, or has ended.
+    pub(super) fn freed(&mut self, number: i32, id: MemberId) {
         let partition = &mut self.partitions[index(number)];
         if partition.owner == Some(id) {
             partition.owner = None;
@@ -173,7 +172,7 @@ impl Broker {
     }
 
     /// A commit arrives. Only the owner's is taken.
-    pub(super) fn commit(&mut self, id: Id, number: i32, position: i64) -> bool {
+    pub(super) fn commit(&mut self, id: MemberId, number: i32, position: i64) -> bool {
         let partition = &mut self.partitions[index(number)];
         if partition.owner != Some(id) {
             return false;
@@ -183,9 +182,9 @@ impl Broker {
         let past = partition.records.range(..position);
         let missing: Vec<i64> = past
             .filter(|&(&offset, &good)| {
-                let place = (number, offset);
-                let held = if good { &self.durable } else { &self.letters };
-                offset >= partition.low && !held.contains(&place)
+                let location = (number, offset);
+                let held = if good { &self.durable } else { &self.dead_letters };
+                offset >= partition.low && !held.contains(&location)
             })
             .map(|(offset, _)| *offset)
             .collect();
@@ -206,8 +205,8 @@ impl Broker {
         })
     }
 
-    /// Where it stands still.
-    pub(super) fn stuck(&self) -> String {
+    /// The partitions that are not committed to their end.
+    pub(super) fn uncommitted(&self) -> String {
         let behind = self.partitions.iter().enumerate().filter_map(|(number, partition)| {
             let last = partition.records.last_key_value().map_or(0, |(last, _)| last + 1);
             (partition.committed.unwrap_or(partition.low) < last).then(|| {
@@ -222,11 +221,11 @@ impl Broker {
         behind.collect::<Vec<_>>().join("; ")
     }
 
-    /// Everything that is still in the log is a row or a dead letter.
-    pub(super) fn close_books(&mut self) {
+    /// Every record that is still in the log must be a row or a dead letter.
+    pub(super) fn check_balance(&mut self) {
         for (number, partition) in (0..).zip(&self.partitions) {
             for (&offset, &good) in partition.records.range(partition.low..) {
-                let held = if good { &self.durable } else { &self.letters };
+                let held = if good { &self.durable } else { &self.dead_letters };
                 if !held.contains(&(number, offset)) {
                     self.violations.push(format!("lost: {number}:{offset}, good {good}"));
                 }
@@ -234,52 +233,48 @@ impl Broker {
         }
     }
 
-    pub(super) fn member(&mut self, id: Id) -> &mut Member {
+    pub(super) fn member(&mut self, id: MemberId) -> &mut SimMember {
         self.members.entry(id).or_default()
     }
 }
 
-impl Member {
+impl SimMember {
     /// Reads a partition from a position on, under a new epoch.
-    pub(super) fn begin(&mut self, partition: i32, start: Start, committed: Option<i64>) {
+    pub(super) fn begin(&mut self, partition: i32, start: StartPosition, committed: Option<i64>) {
         self.epoch += 1;
         let epoch = self.epoch;
         // A partition that is assigned is fetched.
         self.paused.remove(&partition);
-        // An ending that it has not heard of is over too.
-        self.leaving.remove(&partition);
-        self.ends.retain(|ending| *ending != partition);
+        // A revocation of which the member has no notice yet is over too.
+        self.revoked.remove(&partition);
+        self.revocations.retain(|revoked| *revoked != partition);
         self.epochs.insert(partition, epoch);
         self.read.insert(partition, start.position);
         self.notices.push(Notice::Assigned { partition, epoch, start, committed });
     }
 
-    /// As [`Member::begin`], where somebody moved the position.
-    pub(super) fn moved(&mut self, partition: i32, position: i64, (low, high): (i64, i64)) {
-        let start = start_policy::start(Some(position), low, high);
-        let reason = match start.reason {
-            Reason::Resumed | Reason::FirstRead | Reason::Moved => Reason::Moved,
-            lost @ (Reason::Expired { .. } | Reason::BeyondEnd) => lost,
-        };
-        self.begin(partition, Start { reason, ..start }, Some(position));
+    /// As [`SimMember::begin`], where the position was reset.
+    pub(super) fn reset(&mut self, partition: i32, position: i64, low: i64, high: i64) {
+        let start = start_position(Some(position), low, high);
+        self.begin(partition, start.after_reset(), Some(position));
     }
 
-    /// An assignment is over for the member, at once or when its commit is answered.
+    /// An assignment ends for the member, at once or after the reply to its commit.
     pub(super) fn end(&mut self, partition: i32) -> bool {
-        if self.gate {
-            self.ends.push(partition);
+        if self.committing {
+            self.revocations.push(partition);
             return false;
         }
-        self.leaving.remove(&partition);
+        self.revoked.remove(&partition);
         self.read.remove(&partition);
         if self.epochs.remove(&partition).is_some() {
-            self.notices.push(Notice::Ended { partition });
+            self.notices.push(Notice::Revoked { partition });
         }
         true
     }
 }
 
-/// A partition's place in the list.
+/// A partition's index in the list.
 pub(super) fn index(partition: i32) -> usize {
     usize::try_from(partition).expect("partitions count from 0")
 }

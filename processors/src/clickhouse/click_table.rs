@@ -1,0 +1,104 @@
+//! The table of clicks: inserts rows. Each click may have several versions there.
+//!
+//! An `Ok` of [`ClickTable::insert`] means that the rows are durable: every insert pins the settings
+//! that could weaken it. It does not retry.
+
+use std::sync::LazyLock;
+
+use broker::ServerError;
+use clickhouse::{Client, Compression};
+
+use crate::clickhouse::breaker_overrides;
+use crate::clickhouse::insert_settings::{
+    ACKNOWLEDGE_TIMEOUT, PINNED, PINNED_WHERE_KNOWN, SEND_TIMEOUT, WAIT,
+};
+use crate::clickhouse::query_id;
+use crate::clickhouse::server::{Server, server_error};
+use crate::encode::columns;
+use crate::encode::encoded_rows::Rows;
+use crate::run::sink::{BreakerOverride, Insert, Sink};
+
+/// The table `click_versions`.
+pub struct ClickTable {
+    client: Client,
+    server: Server,
+}
+
+impl std::fmt::Debug for ClickTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("click_versions")
+    }
+}
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!("INSERT INTO click_versions ({}) FORMAT ArrowStream", columns::COLUMNS.join(", "))
+});
+
+impl ClickTable {
+    /// Asks the server which of the pinned settings it knows.
+    ///
+    /// # Errors
+    /// The server's refusal; retryable while it is unreachable.
+    pub async fn open(server: &Server) -> Result<Self, ServerError> {
+        // What is sent is compressed already.
+        let mut client = server.client().with_compression(Compression::None);
+        for (name, value) in PINNED.iter().chain([&WAIT]) {
+            client = client.with_setting(*name, *value);
+        }
+        let (name, value) = PINNED_WHERE_KNOWN;
+        // Without the database, which may not exist yet.
+        let known: u64 = server
+            .bare()
+            .query("SELECT count() FROM system.settings WHERE name = ?")
+            .bind(name)
+            .fetch_one()
+            .await
+            .map_err(server_error)?;
+        if known == 1 {
+            client = client.with_setting(name, value);
+        }
+        Ok(Self { client, server: server.clone() })
+    }
+
+    /// The pinned settings as they apply to a query of this client.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn settings(&self) -> Result<Vec<(String, String)>, ServerError> {
+        let names: Vec<&str> = PINNED.iter().map(|(name, _)| *name).collect();
+        let query = self.client.query("SELECT name, value FROM system.settings WHERE name IN ?");
+        query.bind(names).fetch_all().await.map_err(server_error)
+    }
+}
+
+impl Sink for ClickTable {
+    /// Inserts rows as one statement. `Ok` means durable.
+    ///
+    /// # Errors
+    /// After an error the rows may be there or not: insert them again, which changes no count that a
+    /// reader sees.
+    async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
+        let Insert { topic, ranges, rows, traceparent } = *insert;
+        let stream = Rows::stream(rows.iter());
+        let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
+        let attempt = uuid::Uuid::new_v4().simple().to_string();
+        let mut client = self.client.clone();
+        if let Some(value) = traceparent {
+            client = client.with_header("traceparent", value);
+        }
+        let mut request = client
+            .insert_formatted_with(INSERT.as_str())
+            .with_setting("decompress", "1")
+            .with_setting("query_id", query_id::query_id(topic, ranges, &attempt))
+            .with_setting("log_comment", query_id::log_comment(topic, ranges))
+            .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
+        for piece in stream {
+            request.send(piece).await.map_err(server_error)?;
+        }
+        request.end().await.map_err(server_error)
+    }
+
+    async fn overrides(&self, topic: &str) -> Result<Vec<BreakerOverride>, ServerError> {
+        breaker_overrides::overrides(&self.server, topic).await
+    }
+}

@@ -1,0 +1,80 @@
+//! The offsets that a block or a batch covers, by partition: once it is durable, their ends may be
+//! committed.
+
+use std::collections::BTreeMap;
+
+/// Offsets of one partition, read under one assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// Assignment under which they were read.
+    pub epoch: u64,
+    /// First offset.
+    pub first: i64,
+    /// Position after the last: what may be committed once all are durable. Offsets have gaps
+    /// (compaction, transactions), so not every one in between holds a record.
+    pub next: i64,
+}
+
+/// At most one range of each partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OffsetRanges(BTreeMap<i32, OffsetRange>);
+
+impl OffsetRanges {
+    /// Adds what was read next of `partition`.
+    ///
+    /// A range of another epoch, or one that lies before the end, replaces the present one: what was
+    /// read before is inserted nevertheless, which is harmless, and is never committed.
+    pub fn add(&mut self, partition: i32, read: OffsetRange) {
+        debug_assert!(read.first < read.next, "a range covers a record");
+        let range = self.0.entry(partition).or_insert(read);
+        if range.epoch != read.epoch || read.first < range.next {
+            *range = read;
+        }
+        range.next = read.next;
+    }
+
+    /// Adds the ranges that were read after these.
+    pub fn extend(&mut self, later: &Self) {
+        later.iter().for_each(|(partition, range)| self.add(partition, range));
+    }
+
+    /// By partition, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, OffsetRange)> {
+        self.0.iter().map(|(partition, range)| (*partition, *range))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(read: &[(i32, u64, i64)]) -> OffsetRanges {
+        let mut ranges = OffsetRanges::default();
+        for &(partition, epoch, offset) in read {
+            ranges.add(partition, OffsetRange { epoch, first: offset, next: offset + 1 });
+        }
+        ranges
+    }
+
+    #[test]
+    fn a_span_reaches_past_the_last_record_over_gaps() {
+        let read = ranges(&[(0, 1, 5), (0, 1, 6), (0, 1, 40), (1, 1, 0)]);
+        let expected = [
+            (0, OffsetRange { epoch: 1, first: 5, next: 41 }),
+            (1, OffsetRange { epoch: 1, first: 0, next: 1 }),
+        ];
+        assert_eq!(read.iter().collect::<Vec<_>>(), expected);
+        let mut joined = ranges(&[(0, 1, 2)]);
+        joined.extend(&read);
+        assert_eq!(joined.0[&0], OffsetRange { epoch: 1, first: 2, next: 41 });
+    }
+
+    #[test]
+    fn a_new_assignment_leaves_nothing_of_the_old_to_commit() {
+        let read = ranges(&[(0, 1, 500), (0, 2, 3)]);
+        assert_eq!(read.0[&0], OffsetRange { epoch: 2, first: 3, next: 4 });
+        let mut joined = read.clone();
+        joined.extend(&ranges(&[(0, 2, 1)]));
+        assert_eq!(joined.0[&0], OffsetRange { epoch: 2, first: 1, next: 2 });
+    }
+}

@@ -1,0 +1,76 @@
+//! The group's client: joins the group and subscribes to the topic.
+
+use broker::{Brokers, ServerError, server_error};
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::kafka::assignment::Assignment;
+use crate::kafka::client_id::CLIENT_ID;
+use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
+
+/// What is fetched ahead counts against the memory (one response goes beyond it); when that is full,
+/// fetching stops for a second by default, in which a backlog does not shrink.
+const FETCH_AHEAD: &[(&str, &str)] = &[
+    ("queued.max.messages.kbytes", "8192"),
+    ("fetch.message.max.bytes", "262144"),
+    ("fetch.queue.backoff.ms", "5"),
+];
+
+/// A member of the group.
+pub(super) struct GroupClient {
+    pub(super) consumer: StreamConsumer<Assignment>,
+    pub(super) topic: String,
+    /// Held while records are read, and during a seek: no record of the new position may come under
+    /// the old epoch, or the other way round.
+    pub(super) reading: tokio::sync::Mutex<()>,
+}
+
+impl GroupClient {
+    /// Joins a group and subscribes to `topic`.
+    ///
+    /// # Errors
+    /// Fatal for a property that is refused; an unreachable broker is reported while reading.
+    pub(super) fn join(
+        brokers: &Brokers,
+        group: &GroupSettings,
+        topic: &str,
+    ) -> Result<Self, ServerError> {
+        let mut properties = vec![
+            ("group.id", group.id.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            ("statistics.interval.ms", "500"),
+        ];
+        properties.push(match group.protocol {
+            GroupProtocol::Classic => ("partition.assignment.strategy", "cooperative-sticky"),
+            GroupProtocol::Consumer => ("group.protocol", "consumer"),
+        });
+        properties.extend(group.instance_id.as_deref().map(|id| ("group.instance.id", id)));
+        let config = brokers.config(CLIENT_ID, FETCH_AHEAD, &properties)?;
+        let consumer: StreamConsumer<Assignment> = config
+            .create_with_context(Assignment::default())
+            .map_err(|error| server_error(&error))?;
+        consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
+        Ok(Self { consumer, topic: topic.to_owned(), reading: tokio::sync::Mutex::default() })
+    }
+
+    /// The assignment, as the rebalance callback keeps it.
+    pub(super) fn assignment(&self) -> &Assignment {
+        self.consumer.context()
+    }
+
+    /// Partitions of the topic, as the library takes them.
+    pub(super) fn list(
+        &self,
+        offsets: impl Iterator<Item = (i32, Offset)>,
+    ) -> Result<TopicPartitionList, ServerError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(&self.topic, partition, offset)
+                .map_err(|error| server_error(&error))?;
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,142 @@
+//! Every metric of `processors run`: names, units and labels.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::flow::block::SizeLimits;
+use crate::metrics::labels::CodeLabel;
+use service::number::gauge;
+
+/// A partition of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    partition: i32,
+}
+
+/// The step that is retried, and the error code.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetryLabel {
+    stage: &'static str,
+    code: &'static str,
+}
+
+/// Handles; clones share the counts.
+#[derive(Debug, Clone)]
+pub struct ProcessorMetrics {
+    /// Records read from the log.
+    pub records: Counter,
+    /// Rows whose insert was acknowledged.
+    pub rows: Counter,
+    /// Inserts acknowledged.
+    pub batches: Counter,
+    /// Offsets that retention deleted before they were read.
+    pub expired: Counter,
+    /// Commits that the broker acknowledged.
+    pub commits: Counter,
+    /// Positions that another client reset, or that a truncated log invalidated.
+    pub position_resets: Counter,
+    /// Partitions that are assigned to this member.
+    pub assigned: Gauge,
+    /// Records that wait for an insert.
+    pub batch_rows: Gauge,
+    /// Bytes that wait for an insert.
+    pub batch_bytes: Gauge,
+    /// Batches in flight, those that wait for the storm breaker included.
+    pub in_flight_batches: Gauge,
+    /// Bytes of their records.
+    pub in_flight_bytes: Gauge,
+    /// Seconds from the first attempt of an insert to its acknowledgement.
+    pub insert_seconds: Histogram,
+    /// Age of the newest row at its acknowledgement, by the log's clock.
+    pub freshness_seconds: Gauge<f64, AtomicU64>,
+    lag: Family<PartitionLabel, Gauge>,
+    dead_letters: Family<CodeLabel, Counter>,
+    retries: Family<RetryLabel, Counter>,
+}
+
+impl ProcessorMetrics {
+    /// Registers every metric.
+    pub fn register(registry: &mut Registry, limits: SizeLimits) -> Self {
+        let registry = registry.sub_registry_with_prefix("clicktrail_processors");
+        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
+        let metrics = Self {
+            records: Counter::default(),
+            rows: Counter::default(),
+            batches: Counter::default(),
+            expired: Counter::default(),
+            commits: Counter::default(),
+            position_resets: Counter::default(),
+            assigned: Gauge::default(),
+            batch_rows: Gauge::default(),
+            batch_bytes: Gauge::default(),
+            in_flight_batches: Gauge::default(),
+            in_flight_bytes: Gauge::default(),
+            insert_seconds: Histogram::new(buckets),
+            freshness_seconds: Gauge::default(),
+            lag: Family::default(),
+            dead_letters: Family::default(),
+            retries: Family::default(),
+        };
+        let m = &metrics;
+        registry.register("records_read", "Records read from the log", m.records.clone());
+        registry.register("rows_inserted", "Rows that ClickHouse acknowledged", m.rows.clone());
+        let help = "Inserts that ClickHouse acknowledged";
+        registry.register("batches_inserted", help, m.batches.clone());
+        let help = "Offsets that retention deleted before they were read";
+        registry.register("records_expired", help, m.expired.clone());
+        registry.register("commits", "Commits that the broker acknowledged", m.commits.clone());
+        let help = "Positions reset by another client or invalidated by a truncated log";
+        registry.register("position_resets", help, m.position_resets.clone());
+        let help = "Partitions assigned to this member";
+        registry.register("partitions_assigned", help, m.assigned.clone());
+        let help = "Records that wait for an insert";
+        registry.register("batch_rows", help, m.batch_rows.clone());
+        registry.register("batch_bytes", "Bytes that wait for an insert", m.batch_bytes.clone());
+        registry.register("in_flight_batches", "Batches in flight", m.in_flight_batches.clone());
+        let help = "Bytes of the batches in flight";
+        registry.register("in_flight_bytes", help, m.in_flight_bytes.clone());
+        let bound = Gauge::<i64>::default();
+        bound.set(gauge(limits.rows_max));
+        registry.register("batch_rows_max", "Bound of batch_rows", bound);
+        let bound = Gauge::<i64>::default();
+        bound.set(gauge(limits.bytes_max));
+        registry.register("batch_bytes_max", "Bound of batch_bytes", bound);
+        let help = "Time from the first attempt of an insert to its acknowledgement";
+        registry.register("insert_seconds", help, m.insert_seconds.clone());
+        let help =
+            "Time from the newest row's append to the log to the acknowledgement of its insert";
+        registry.register("freshness_seconds", help, m.freshness_seconds.clone());
+        let help = "Records of a partition that were not read yet";
+        registry.register("lag_records", help, m.lag.clone());
+        let help = "Records that became dead letters";
+        registry.register("dead_letters", help, m.dead_letters.clone());
+        registry.register("retries", "Attempts that failed and are repeated", m.retries.clone());
+        metrics
+    }
+
+    /// Sets the lag of the assigned partitions, and drops that of all others.
+    pub fn set_lag(&self, lag: &BTreeMap<i32, u64>) {
+        self.lag.clear();
+        for (&partition, &records) in lag {
+            let records = gauge(records);
+            self.lag.get_or_create(&PartitionLabel { partition }).set(records);
+        }
+    }
+
+    /// A record became a dead letter.
+    pub fn dead_letter(&self, code: &'static str) {
+        self.dead_letters.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// An attempt failed and is repeated.
+    pub fn retry(&self, stage: &'static str, code: &'static str) {
+        self.retries.get_or_create(&RetryLabel { stage, code }).inc();
+    }
+}

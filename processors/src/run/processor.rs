@@ -1,0 +1,162 @@
+//! The processor: connects the parts of `processors run`, and runs them until shutdown.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use broker::ServerError;
+use prometheus_client::registry::Registry as MetricRegistry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clickhouse::click_table::ClickTable;
+use crate::clickhouse::server::Server;
+use crate::config::{RulesArgs, RunArgs, Servers};
+use crate::decode::schema_cache::Decoders;
+use crate::kafka::dead_letter_writer::DeadLetterWriter;
+use crate::kafka::group_consumer::GroupConsumer;
+use crate::link_dimension::LinkDimension;
+use crate::metrics::processor::ProcessorMetrics;
+use crate::metrics::rules::RuleMetrics;
+use crate::rules::folder::Shelf;
+use crate::run::batch_writer::BatchWriter;
+use crate::run::block_encoder::BlockEncoder;
+use crate::run::driver::Driver;
+use crate::run::driver_settings::DriverSettings;
+use crate::run::retry::until_done;
+use crate::run::shared_breaker::SharedBreaker;
+use crate::setup::gather_facts::preflight;
+use service::admin::{self, Health};
+
+/// What runs in `processors run`.
+pub(crate) struct Processor<'a> {
+    servers: &'a Servers,
+    args: &'a RunArgs,
+    settings: DriverSettings,
+    metrics: ProcessorMetrics,
+    rules: Arc<Shelf>,
+    ready: Arc<AtomicBool>,
+    /// What runs beside the driver.
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+impl<'a> Processor<'a> {
+    /// Loads the rules and serves the admin port.
+    ///
+    /// # Errors
+    /// The address of the admin port cannot be used.
+    pub(crate) async fn start(
+        servers: &'a Servers,
+        args: &'a RunArgs,
+        rules: &RulesArgs,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ServerError> {
+        let settings = args.driver(&servers.kafka.brokers());
+        let mut registry = MetricRegistry::default();
+        let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
+        let rule_metrics = RuleMetrics::register(&mut registry);
+        let folder = rules.rules.clone();
+        let rules = tokio::task::spawn_blocking(move || Shelf::open(&folder, rule_metrics)).await;
+        let rules = Arc::new(rules.map_err(|error| ServerError::fatal("task_panicked", error))?);
+        let ready = Arc::new(AtomicBool::new(false));
+        let probe = probe(Arc::clone(&ready), Arc::clone(&rules));
+        let listener = listen(args).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(admin::run(listener, Arc::new(registry), probe, shutdown.clone()));
+        tasks.spawn(Arc::clone(&rules).watch(shutdown.clone()));
+        Ok(Self { servers, args, settings, metrics, rules, ready, tasks, shutdown })
+    }
+
+    /// Waits for the servers, then processes clicks until shutdown; returns what was counted, or
+    /// `None` if the shutdown came before the servers.
+    ///
+    /// # Errors
+    /// As [`Driver::run`], or what the preflight refuses.
+    pub(crate) async fn run(mut self) -> Result<Option<ProcessorMetrics>, ServerError> {
+        let server = self.servers.clickhouse.server()?;
+        let table = tokio::select! {
+            table = self.open_table(&server) => table?,
+            () = self.shutdown.cancelled() => return Ok(None),
+        };
+        let driver = self.driver(table)?;
+        self.tasks.spawn(self.link_dimension(&server)?.run(self.shutdown.clone()));
+        self.ready.store(true, Ordering::Relaxed);
+        let (topic, brokers) = (&self.servers.kafka.topic, self.servers.kafka.brokers());
+        tracing::info!(%topic, group = self.args.group, ?server, ?brokers, "running");
+        let outcome = driver.run(self.shutdown.clone()).await;
+        self.shutdown.cancel();
+        drop(self.tasks);
+        outcome.map(|()| Some(self.metrics))
+    }
+
+    fn driver(
+        &self,
+        table: ClickTable,
+    ) -> Result<Driver<GroupConsumer, ClickTable, DeadLetterWriter>, ServerError> {
+        let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
+        let metrics = || self.metrics.clone();
+        let breaker = Arc::new(SharedBreaker::default());
+        let decoders = Decoders::new(self.servers.registry.registry()?);
+        let dead_letters = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
+        let topic = topic.as_str();
+        let rules = self.rules.current();
+        let encoder = BlockEncoder::new(topic, decoders, rules, Arc::clone(&breaker), metrics());
+        let writer = BatchWriter::new(topic, table, dead_letters, breaker, metrics());
+        let consumer = GroupConsumer::join(&brokers, &self.args.group(), topic)?;
+        Ok(Driver::new(consumer, encoder, writer, metrics(), self.settings))
+    }
+
+    /// The task that copies links, in a group of its own.
+    fn link_dimension(&self, server: &Server) -> Result<LinkDimension, ServerError> {
+        Ok(LinkDimension {
+            brokers: self.servers.kafka.brokers(),
+            topic: self.servers.kafka.links_topic.to_string(),
+            group: format!("{}-links", self.args.group),
+            registry: self.servers.registry.registry()?,
+            server: server.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// Waits for the servers without end, and refuses settings with which records could be lost.
+    async fn open_table(&self, server: &Server) -> Result<ClickTable, ServerError> {
+        let table = until_done!("open", &self.metrics, ClickTable::open(server));
+        let findings = until_done!("preflight", &self.metrics, preflight(self.servers));
+        let mut refused = Vec::new();
+        for finding in findings {
+            if finding.bearable {
+                tracing::warn!(code = "preflight", "{finding}");
+            } else {
+                refused.push(finding.to_string());
+            }
+        }
+        if refused.is_empty() {
+            Ok(table)
+        } else {
+            Err(ServerError::fatal("preflight", refused.join(". Also: ")))
+        }
+    }
+}
+
+/// Whether the processor reads, and what is wrong with the rules.
+fn probe(ready: Arc<AtomicBool>, rules: Arc<Shelf>) -> impl Fn() -> Health + Send + Sync {
+    move || {
+        if !ready.load(Ordering::Relaxed) {
+            return Health::NotReady("waiting for ClickHouse, broker or registry".to_owned());
+        }
+        let wrong = rules.wrong();
+        if wrong.is_empty() { Health::Ready } else { Health::Degraded(wrong) }
+    }
+}
+
+async fn listen(args: &RunArgs) -> Result<TcpListener, ServerError> {
+    let address = args.admin_listen;
+    TcpListener::bind(address).await.map_err(|error| {
+        let text = format!(
+            "{address}: {error}; choose another address with --admin-listen or \
+             CLICKTRAIL_PROCESSORS_ADMIN_LISTEN"
+        );
+        ServerError::fatal("admin_listen", text)
+    })
+}

@@ -1,0 +1,59 @@
+//! The storm breaker of the process: blocks are counted in it, batches wait for its decision.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::flow::storm_breaker::{PendingRecords, StormBreaker, StormDecision};
+use service::lock::lock;
+use service::number::millis;
+
+/// How often a batch that waits asks for the decision.
+const DECIDE_EVERY: Duration = Duration::from_millis(100);
+
+/// The breaker with its clock.
+#[derive(Debug)]
+pub struct SharedBreaker {
+    breaker: Mutex<StormBreaker>,
+    waiting: AtomicUsize,
+    began: Instant,
+}
+
+impl Default for SharedBreaker {
+    fn default() -> Self {
+        Self { breaker: Mutex::default(), waiting: AtomicUsize::new(0), began: Instant::now() }
+    }
+}
+
+impl SharedBreaker {
+    /// Counts the records of a block, `true` for a bad one; returns the bad ones, if any.
+    pub(crate) fn observe(&self, bad: impl Iterator<Item = bool>) -> Option<PendingRecords> {
+        lock(&self.breaker).observe(bad, self.age_ms())
+    }
+
+    /// Waits until it is decided whether bad records are a storm.
+    pub(crate) async fn is_storm(&self, pending: PendingRecords) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let storm = loop {
+            match lock(&self.breaker).decide(pending, self.age_ms()) {
+                StormDecision::Wait => {}
+                StormDecision::DeadLetter => break false,
+                StormDecision::Storm => break true,
+            }
+            tokio::time::sleep(DECIDE_EVERY).await;
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        storm
+    }
+
+    /// Batches whose rows are durable and which only wait for a decision.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn age_ms(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+}

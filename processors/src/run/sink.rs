@@ -1,0 +1,93 @@
+//! The interfaces that a batch is written to: a sink of rows and a sink of dead letters.
+
+use broker::ServerError;
+use serde::{Deserialize, Serialize};
+
+use crate::encode::encoded_rows::Rows;
+use crate::flow::block::Record;
+use crate::flow::offset_range::OffsetRanges;
+
+/// One insert statement: rows, and where they stand in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Insert<'a> {
+    /// The log.
+    pub topic: &'a str,
+    /// Offsets of the batch that the rows are of.
+    pub ranges: &'a OffsetRanges,
+    /// The rows, block by block.
+    pub rows: &'a [Rows],
+    /// The trace that the server is to join.
+    pub traceparent: Option<&'a str>,
+}
+
+/// An operator's permission to dead-letter the bad records of a range of offsets in a storm.
+#[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Serialize, Deserialize)]
+pub struct BreakerOverride {
+    /// Log that holds them.
+    pub kafka_topic: String,
+    /// Partition.
+    pub kafka_partition: u32,
+    /// First offset.
+    pub first_offset: u64,
+    /// Last offset.
+    pub last_offset: u64,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+impl BreakerOverride {
+    /// Whether it holds for a record.
+    pub fn covers(&self, partition: i32, offset: i64) -> bool {
+        let offset = u64::try_from(offset).ok();
+        u32::try_from(partition) == Ok(self.kafka_partition)
+            && offset.is_some_and(|at| (self.first_offset..=self.last_offset).contains(&at))
+    }
+}
+
+/// Where rows are written to.
+pub trait Sink: Send + Sync + 'static {
+    /// Inserts; `Ok` means durable.
+    fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<(), ServerError>> + Send;
+
+    /// All overrides of the storm breaker for a topic.
+    fn overrides(
+        &self,
+        topic: &str,
+    ) -> impl Future<Output = Result<Vec<BreakerOverride>, ServerError>> + Send;
+}
+
+/// Where records are written to that cannot become rows.
+pub trait DeadLetterSink: Send + Sync + 'static {
+    /// Sends one, with `reason` added to its headers; `Ok` means acknowledged.
+    fn send(
+        &self,
+        record: Record<'_>,
+        reason: &[(&'static str, String)],
+    ) -> impl Future<Output = Result<(), ServerError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_covers_its_offsets_and_no_others() {
+        let own = BreakerOverride {
+            kafka_topic: "t".to_owned(),
+            kafka_partition: 3,
+            first_offset: 10,
+            last_offset: 20,
+            reason: String::new(),
+        };
+        for (partition, offset, covered) in [
+            (3, 10, true),
+            (3, 20, true),
+            (3, 9, false),
+            (3, 21, false),
+            (2, 15, false),
+            (3, -1, false),
+        ] {
+            assert_eq!(own.covers(partition, offset), covered, "{partition}:{offset}");
+        }
+    }
+}
