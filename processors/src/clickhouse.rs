@@ -1,7 +1,6 @@
 //! The only folder that talks to ClickHouse.
 pub mod audit_queries;
 pub mod breaker_overrides;
-pub mod cluster;
 pub mod describe_tables;
 pub mod error_codes;
 pub mod link_table;

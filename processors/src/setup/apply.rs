@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
-use crate::clickhouse::cluster;
-use crate::clickhouse::migrations::migrate;
+use crate::clickhouse::migrations::{self, migrate};
 use crate::config::{KafkaArgs, Servers};
 use crate::exit::{DIFFERS, DONE, say};
 use crate::kafka::log_reader::LogReader;
@@ -32,13 +31,9 @@ pub struct SetupArgs {
     /// Change nothing; say what differs, and exit with 1 if anything does.
     #[arg(long)]
     check: bool,
-    /// Change nothing and ask nobody: print the SQL that makes the tables.
+    /// Print the SQL that makes the tables; connect to no server and change nothing.
     #[arg(long, conflicts_with = "check")]
     print: bool,
-    /// Print it for a ClickHouse cluster of this name: replicated tables, sharded by a hash of the
-    /// event's id.
-    #[arg(long, value_name = "NAME", requires = "print")]
-    cluster: Option<String>,
 }
 
 /// Between attempts while a server is away, or another `setup` is at the same thing.
@@ -47,9 +42,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 pub(crate) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
     if args.print {
         let database = &args.servers.clickhouse.clickhouse_database;
-        let sql = cluster::sql(database, args.cluster.as_deref())
-            .map_err(|error| ServerError::fatal("no_form_in_a_cluster", error))?;
-        say(sql.trim_end());
+        say(migrations::sql(database).trim_end());
         return Ok(DONE);
     }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);

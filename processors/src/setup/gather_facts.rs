@@ -15,6 +15,7 @@ use crate::setup::preflight::{self, Finding, TopicFacts};
 /// A server is away.
 pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let server = servers.clickhouse.server()?;
+    migrations::refuse_unknown(&server).await?;
     let inserts = Table::open(&server).await?;
     let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
 

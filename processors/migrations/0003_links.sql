@@ -1,4 +1,5 @@
--- Every version of every link that was read of its topic; the newest one counts. Read the view.
+-- Every version of every link that was read from the topic of links; the newest one counts. Read
+-- the view `links`.
 CREATE TABLE IF NOT EXISTS link_versions
 (
     link_id String COMMENT 'as in clicks.link_id',
@@ -17,5 +18,5 @@ CREATE TABLE IF NOT EXISTS link_versions
 ENGINE = ReplacingMergeTree(version)
 ORDER BY link_id
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
--- Every link once, deleted ones too: clicks still name them.
+-- Every link once, with the deleted ones, because clicks still name them.
 CREATE OR REPLACE VIEW links AS SELECT * FROM link_versions FINAL;
