@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::audit::continuous;
-use crate::audit::continuous::FollowArgs;
-use crate::audit::full;
-use crate::audit::full::Scratch;
+use crate::audit::continuous_audit;
+use crate::audit::continuous_audit::FollowArgs;
+use crate::audit::full_audit;
+use crate::audit::full_audit::Scratch;
 use crate::config::Servers;
 use crate::exit::{DIFFERS, DONE, say};
 
@@ -50,12 +50,14 @@ pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
     let scratch =
         Scratch { folder: args.scratch_dir, memory: args.memory_mib as usize * 1024 * 1024 };
     if args.follow.follow {
-        return continuous::follow(&args.servers, &scratch, &args.follow).await.map(|()| DONE);
+        return continuous_audit::follow(&args.servers, &scratch, &args.follow)
+            .await
+            .map(|()| DONE);
     }
     let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
-    let log = full::log(&args.servers, &scratch).await?;
+    let log = full_audit::log(&args.servers, &scratch).await?;
     let report = loop {
-        let report = full::compare(&args.servers, &scratch, &log).await?;
+        let report = full_audit::compare(&args.servers, &scratch, &log).await?;
         if !report.may_still_come() || Instant::now() >= give_up {
             break report;
         }

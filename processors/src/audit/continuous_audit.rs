@@ -22,7 +22,7 @@ use crate::audit::balance::unburied;
 use crate::audit::decoded_events::{Schemas, blocking, place, read};
 use crate::audit::entry::{Entry, Place};
 use crate::audit::external_sort::Sorted;
-use crate::audit::full::{Scratch, dead_letters};
+use crate::audit::full_audit::{Scratch, dead_letters};
 use crate::audit::window::{Happened, Window};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
