@@ -24,7 +24,7 @@ use crate::rules::folder::Shelf;
 use crate::run::driver::Driver;
 use crate::run::pipeline::Pipeline;
 use crate::run::retry::until_done;
-use crate::setup::gather_facts::preflight;
+use crate::setup::server_facts::preflight;
 
 /// What `run` needs to know.
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use crate::config::{KafkaArgs, Servers};
 use crate::exit::{DIFFERS, DONE, say};
 use crate::kafka::log_reader::LogReader;
 use crate::kafka::topics::Topics;
-use crate::setup::gather_facts::drift;
+use crate::setup::server_facts::drift;
 
 /// What `setup` needs to know.
 #[derive(Debug, Args)]
