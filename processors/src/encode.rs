@@ -3,4 +3,4 @@ pub mod columns;
 pub mod compressed_block;
 pub mod dictionary_column;
 pub mod encoded_rows;
-pub mod row;
+pub mod record_location;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use processors::decode::{decode, framed};
 use processors::encode::columns::Columns;
-use processors::encode::row::{ClickRow, Place};
+use processors::encode::record_location::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rule_set::{Rules, Table};
 use processors::flow::block::Block;

@@ -9,7 +9,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use processors::encode::columns::Columns;
 use processors::encode::encoded_rows::{Room, Rows};
-use processors::encode::row::ClickRow;
+use processors::encode::record_location::ClickRow;
 use processors::enrich::Enricher;
 use processors::enrich::rule_set::Rules;
 use schemas::{NEWEST, RawClick};

@@ -13,7 +13,7 @@ use harness::rules;
 use processors::decode::{decode, framed};
 use processors::encode::columns::Columns;
 use processors::encode::encoded_rows::{Room, Rows};
-use processors::encode::row::{ClickRow, Place};
+use processors::encode::record_location::{ClickRow, Place};
 use processors::enrich::Enricher;
 use processors::enrich::rule_set::Rules;
 use processors::flow::block::Block;

@@ -15,7 +15,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
 
 use crate::encode::dictionary_column::Words;
-use crate::encode::row::ClickRow;
+use crate::encode::record_location::ClickRow;
 
 /// Columns in their order, each with how it travels.
 macro_rules! columns {

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::encode::columns::COLUMNS;
     use crate::encode::compressed_block::unpack;
-    use crate::encode::row::{ClickRow, Place};
+    use crate::encode::record_location::{ClickRow, Place};
     use arrow_ipc::reader::StreamReader;
 
     #[test]

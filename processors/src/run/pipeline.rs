@@ -25,7 +25,7 @@ use crate::decode::schema_cache::{Decoders, Known};
 use crate::decode::{decode, framed};
 use crate::encode::columns::Columns;
 use crate::encode::encoded_rows::{Room, Rows};
-use crate::encode::row::{ClickRow, Place};
+use crate::encode::record_location::{ClickRow, Place};
 use crate::enrich::Enricher;
 use crate::enrich::rule_set::Rules;
 use crate::error::RecordError;

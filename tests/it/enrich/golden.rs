@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use harness::{root, rules};
 use processors::decode::decode;
-use processors::encode::row::{ClickRow, Place};
+use processors::encode::record_location::{ClickRow, Place};
 use processors::enrich::rule_set::Rules;
 use processors::enrich::{ENRICH_VERSION, Enricher};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
