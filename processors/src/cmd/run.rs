@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::server::{Server, Table};
 use crate::config::{RulesArgs, RunArgs, Servers};
-use crate::decode::schema_cache::Decoders;
+use crate::decode::schema_cache::SchemaCache;
 use crate::exit::say;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letter_writer::DeadLetters;
 use crate::link_dimension::Links;
 use crate::metrics::Metrics;
 use crate::metrics::rules::RuleMetrics;
-use crate::rules::folder::Shelf;
+use crate::rules::folder::RulesFolder;
 use crate::run::driver::Driver;
 use crate::run::pipeline::Pipeline;
 use crate::run::retry::until_done;
@@ -46,22 +46,24 @@ pub(super) async fn run(args: RunCommand) -> Result<(), ServerError> {
     let metrics = Metrics::register(&mut registry, terms.pace.limits);
     let rule_metrics = RuleMetrics::register(&mut registry);
     let folder = args.rules.rules.clone();
-    let shelf = tokio::task::spawn_blocking(move || Arc::new(Shelf::open(&folder, rule_metrics)));
-    let shelf = shelf.await.map_err(|error| ServerError::fatal("task_panicked", error))?;
+    let rules_folder =
+        tokio::task::spawn_blocking(move || Arc::new(RulesFolder::open(&folder, rule_metrics)));
+    let rules_folder =
+        rules_folder.await.map_err(|error| ServerError::fatal("task_panicked", error))?;
     let ready = Arc::new(AtomicBool::new(false));
-    let probe = probe(Arc::clone(&ready), Arc::clone(&shelf));
+    let probe = probe(Arc::clone(&ready), Arc::clone(&rules_folder));
     let mut beside = serve_admin(&args.run, registry, probe, shutdown.clone()).await?;
-    beside.spawn(Arc::clone(&shelf).watch(shutdown.clone()));
+    beside.spawn(Arc::clone(&rules_folder).watch(shutdown.clone()));
 
     let server = args.servers.clickhouse.server()?;
     let table = tokio::select! {
         table = open(&args.servers, &server, &metrics) => table?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let decoders = Decoders::new(args.servers.registry.registry()?);
+    let decoders = SchemaCache::new(args.servers.registry.registry()?);
     let letters = DeadLetters::open(&brokers, &topic.dead_letters())?;
     let pipeline = Pipeline::new(topic.as_str(), decoders, table, letters, metrics.clone())
-        .ruled_by(shelf.current());
+        .ruled_by(rules_folder.current());
     let consumer = Consumer::join(&brokers, &args.run.group(), topic.as_str())?;
     beside.spawn(links(&args, &server, &metrics)?.run(shutdown.clone()));
     ready.store(true, Ordering::Relaxed);
@@ -97,7 +99,7 @@ async fn open(servers: &Servers, server: &Server, metrics: &Metrics) -> Result<T
     let findings = until_done!("preflight", metrics, preflight(servers));
     let mut refused = Vec::new();
     for finding in findings {
-        match finding.bearable {
+        match finding.tolerable {
             true => tracing::warn!(code = "preflight", "{finding}"),
             false => refused.push(finding.to_string()),
         }
@@ -109,12 +111,15 @@ async fn open(servers: &Servers, server: &Server, metrics: &Metrics) -> Result<T
 }
 
 /// Whether it works, and which rules it works without.
-fn probe(ready: Arc<AtomicBool>, shelf: Arc<Shelf>) -> impl Fn() -> Health + Send + Sync {
+fn probe(
+    ready: Arc<AtomicBool>,
+    rules_folder: Arc<RulesFolder>,
+) -> impl Fn() -> Health + Send + Sync {
     move || {
         if !ready.load(Ordering::Relaxed) {
             return Health::NotReady("waiting for ClickHouse, broker or registry".to_owned());
         }
-        let wrong = shelf.wrong();
+        let wrong = rules_folder.problems();
         match wrong.is_empty() {
             true => Health::Ready,
             false => Health::Degraded(wrong),
