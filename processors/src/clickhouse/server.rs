@@ -11,7 +11,7 @@ use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
 
 use crate::clickhouse::breaker_overrides::{Pass, passes};
-use crate::encode::encoded_rows::Rows;
+use crate::encode::encoded_rows::EncodedRows;
 
 use crate::clickhouse::{error_codes, query_id};
 use crate::encode::columns;
@@ -131,7 +131,7 @@ impl Tables for Table {
     /// count that a reader sees.
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
         let Insert { topic, spans, rows, traceparent } = *insert;
-        let stream = Rows::stream(rows.iter());
+        let stream = EncodedRows::stream(rows.iter());
         let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
         let attempt = uuid::Uuid::new_v4().simple().to_string();
         let mut client = self.client.clone();
@@ -163,7 +163,7 @@ pub struct Insert<'a> {
     /// Offsets of the batch that the rows are of.
     pub spans: &'a Spans,
     /// The rows, block by block.
-    pub rows: &'a [Rows],
+    pub rows: &'a [EncodedRows],
     /// The trace that the server is to join.
     pub traceparent: Option<&'a str>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use schemas::TraceContext;
 
-use crate::encode::encoded_rows::Rows;
+use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::span::Spans;
@@ -24,7 +24,7 @@ pub struct Encoded {
     /// Records, good and bad.
     pub records: usize,
     /// Its rows, by [`stretch`] of days.
-    pub rows: Vec<(i64, Rows)>,
+    pub rows: Vec<(i64, EncodedRows)>,
     /// Its bad records.
     pub bad: Option<Bad>,
     /// Requests that were sampled.
@@ -63,7 +63,7 @@ pub struct Batch {
     /// Bytes held.
     pub bytes: usize,
     /// Rows by stretch of days: one insert each.
-    pub stretches: BTreeMap<i64, Vec<Rows>>,
+    pub stretches: BTreeMap<i64, Vec<EncodedRows>>,
     /// Bad records of each block that has some.
     pub bad: Vec<Bad>,
     /// Some requests that were sampled.

@@ -21,18 +21,18 @@ use tracing::Instrument as _;
 use crate::clickhouse::breaker_overrides::Pass;
 use crate::clickhouse::server::Insert;
 use crate::dead_letters::headers as dead_letter_headers;
-use crate::decode::schema_cache::{Decoders, Known};
+use crate::decode::schema_cache::{CachedSchema, SchemaCache};
 use crate::decode::{decode, framed};
-use crate::encode::columns::Columns;
-use crate::encode::encoded_rows::{Room, Rows};
-use crate::encode::record_location::{ClickRow, Place};
+use crate::encode::columns::{ClickRow, Columns};
+use crate::encode::encoded_rows::{EncodeBuffers, EncodedRows};
+use crate::encode::record_location::RecordLocation;
 use crate::enrich::Enricher;
-use crate::enrich::rule_set::Rules;
+use crate::enrich::rule_set::RuleSet;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::storm_breaker::{Breaker, Held, Verdict};
 use crate::metrics::Metrics;
-use crate::rules::folder::Current;
+use crate::rules::folder::SharedRuleSet;
 use crate::run::batch::{Bad, Batch, Encoded, stretch};
 use crate::run::retry::until_done;
 use crate::run::trace::{link, traceparent};
@@ -69,18 +69,18 @@ struct Desk {
     /// What the rules remember.
     enricher: Enricher,
     /// Where rows are written.
-    room: Room,
+    buffers: EncodeBuffers,
 }
 
 /// What blocks and batches need on their way.
 #[derive(Debug)]
 pub struct Pipeline<T, L> {
     topic: String,
-    decoders: Decoders,
+    decoders: SchemaCache,
     tables: T,
     letters: L,
     pub(crate) metrics: Metrics,
-    rules: Current,
+    rules: SharedRuleSet,
     breaker: Mutex<Breaker>,
     /// Batches whose rows are durable and whose bad records wait for the breaker.
     held: AtomicUsize,
@@ -93,14 +93,20 @@ pub struct Pipeline<T, L> {
 
 impl<T: Tables, L: Letters> Pipeline<T, L> {
     /// A pipeline of what is read from `topic`.
-    pub fn new(topic: &str, decoders: Decoders, tables: T, letters: L, metrics: Metrics) -> Self {
+    pub fn new(
+        topic: &str,
+        decoders: SchemaCache,
+        tables: T,
+        letters: L,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             topic: topic.to_owned(),
             decoders,
             tables,
             letters,
             metrics,
-            rules: Current::default(),
+            rules: SharedRuleSet::default(),
             breaker: Mutex::default(),
             held: AtomicUsize::new(0),
             desks: Mutex::default(),
@@ -111,12 +117,12 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
 
     /// The same, by these rules instead of none.
     #[must_use]
-    pub fn ruled_by(self, rules: Current) -> Self {
+    pub fn ruled_by(self, rules: SharedRuleSet) -> Self {
         Self { rules, ..self }
     }
 
     /// The snapshot of the rules to be used now.
-    pub fn rules(&self) -> Arc<Rules> {
+    pub fn rules(&self) -> Arc<RuleSet> {
         self.rules.load_full()
     }
 
@@ -139,11 +145,11 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
     pub async fn encode(
         self: Arc<Self>,
         block: Block,
-        rules: Arc<Rules>,
+        rules: Arc<RuleSet>,
     ) -> Result<Encoded, ServerError> {
         let known = self.schemas(&block).await?;
         let mut desk = lock(&self.desks).pop().unwrap_or_default();
-        desk.enricher.follow(&rules);
+        desk.enricher.use_rules(&rules);
         let mut encoded = self.judge(&block, &known, &mut desk);
         if let Ok(encoded) = &mut encoded {
             encoded.rules = rules.number();
@@ -153,7 +159,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
         encoded
     }
 
-    async fn schemas(&self, block: &Block) -> Result<HashMap<SchemaId, Known>, ServerError> {
+    async fn schemas(&self, block: &Block) -> Result<HashMap<SchemaId, CachedSchema>, ServerError> {
         let mut known = HashMap::new();
         let mut last = None;
         for (id, _) in block.records().filter_map(|record| framed(record).ok()) {
@@ -170,7 +176,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
     fn judge(
         &self,
         block: &Block,
-        known: &HashMap<SchemaId, Known>,
+        known: &HashMap<SchemaId, CachedSchema>,
         desk: &mut Desk,
     ) -> Result<Encoded, ServerError> {
         let mut encoded =
@@ -180,7 +186,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
         let mut verdicts = Vec::with_capacity(block.rows());
         for record in block.records() {
             let click = framed(record).and_then(|(id, datum)| {
-                let known = known.get(&id).unwrap_or(&Known::Unknown);
+                let known = known.get(&id).unwrap_or(&CachedSchema::Unknown);
                 decode(known.decoder(id)?, datum, record.logged_at_ms())
             });
             verdicts.push(click.is_err());
@@ -195,7 +201,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
             let sampled = sampled(record);
             encoded.sampled.extend(sampled);
             encoded.newest_ms = encoded.newest_ms.max(Some(record.logged_at_ms()));
-            let place = Place {
+            let location = RecordLocation {
                 topic: &self.topic,
                 partition: record.partition(),
                 offset: record.offset(),
@@ -206,12 +212,13 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
             let rows = if stretches.is_empty() { block.rows() } else { 0 };
             let columns = stretches.entry(stretch(click.occurred_at));
             let columns = columns.or_insert_with(|| Columns::for_rows(rows));
-            columns.push(&ClickRow::new(&click, &desk.enricher.enrich(&click), place));
+            columns.push(&ClickRow::new(&click, &desk.enricher.enrich(&click), location));
         }
         for (stretch, mut columns) in stretches {
-            encoded
-                .rows
-                .push((stretch, Rows::encode(&mut columns, &mut desk.room).map_err(too_large)?));
+            encoded.rows.push((
+                stretch,
+                EncodedRows::encode(&mut columns, &mut desk.buffers).map_err(too_large)?,
+            ));
         }
         let held = lock(&self.breaker).judged(verdicts.into_iter(), self.age_ms());
         encoded.bad = held.map(|held| Bad { records: bad, errors, held });
@@ -238,7 +245,7 @@ impl<T: Tables, L: Letters> Pipeline<T, L> {
 
     async fn insert(
         &self,
-        stretches: BTreeMap<i64, Vec<Rows>>,
+        stretches: BTreeMap<i64, Vec<EncodedRows>>,
         batch: &Batch,
     ) -> Result<(), ServerError> {
         for rows in stretches.into_values() {

@@ -10,8 +10,8 @@ use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_ipc::reader::StreamReader;
 use processors::clickhouse::breaker_overrides::Pass;
 use processors::clickhouse::server::Insert;
-use processors::encode::compressed_block::unpack;
-use processors::encode::encoded_rows::Rows;
+use processors::encode::compressed_block::decompress;
+use processors::encode::encoded_rows::EncodedRows;
 use processors::flow::block::{Block, Limits, Record};
 use processors::run::pipeline::{Letters, Tables};
 use processors::run::source::{Log, Notice, Positions};
@@ -240,10 +240,10 @@ impl Log for SimLog {
 pub(super) struct SimTables(pub Shared);
 
 impl SimTables {
-    fn apply(broker: &Shared, rows: &[Rows]) {
+    fn apply(broker: &Shared, rows: &[EncodedRows]) {
         let bytes: Vec<u8> =
-            Rows::stream(rows.iter()).expect("the columns are ours").flatten().collect();
-        let bytes = unpack(&bytes).expect("packed pieces");
+            EncodedRows::stream(rows.iter()).expect("the columns are ours").flatten().collect();
+        let bytes = decompress(&bytes).expect("compressed pieces");
         let reader = StreamReader::try_new(&bytes[..], None).expect("an Arrow stream");
         let mut world = lock(broker);
         world.counts.inserts += 1;

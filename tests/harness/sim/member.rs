@@ -4,7 +4,7 @@ use broker::{Registry, ServerError};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use processors::decode::schema_cache::Decoders;
+use processors::decode::schema_cache::SchemaCache;
 use processors::flow::block::Limits;
 use processors::flow::linger::Pace;
 use processors::metrics::Metrics;
@@ -55,8 +55,8 @@ pub(super) fn start(broker: &Shared, id: Id, batch: u64) -> Process {
     };
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut registry, terms.pace.limits);
-    let decoders = Decoders::new(REGISTRY.clone());
-    decoders.learn(SCHEMA, schemas::NEWEST);
+    let decoders = SchemaCache::new(REGISTRY.clone());
+    decoders.insert(SCHEMA, schemas::NEWEST);
     let tables = SimTables(Arc::clone(broker));
     let letters = SimLetters(Arc::clone(broker));
     let pipeline = Pipeline::new(TOPIC, decoders, tables, letters, metrics);
