@@ -5,5 +5,6 @@ pub mod decoded_events;
 pub mod entry;
 pub mod examples;
 pub mod external_sort;
+pub mod follow_args;
 pub mod full_audit;
 pub mod window;

@@ -1,14 +1,14 @@
 //! Which events the view `clicks` shows.
 
 use broker::ServerError;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::audit::entry::{Entry, Id, Place, hex};
+use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::clickhouse::server::{Server, server_error};
-use service::number::gauge;
 
 /// For a look-up of a few thousand events.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,21 +21,23 @@ struct Shown {
 }
 
 impl Shown {
-    fn entry(&self) -> Entry {
+    fn entry(&self) -> AuditEntry {
+        // The table may hold rows that another program inserted: a partition or an offset that no
+        // broker gives is one that the log does not hold, which the audit reports as a surplus.
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
-        let offset = gauge(self.kafka_offset);
-        Entry { id: self.event_id, place: Place { partition, offset } }
+        let offset = i64::try_from(self.kafka_offset).unwrap_or(i64::MAX);
+        AuditEntry { id: self.event_id, position: LogPosition { partition, offset } }
     }
 }
 
-/// Hands every row that the view shows of `topic` to `take`, as it comes: none is kept.
+/// Calls `take` with every row that the view shows of `topic`; keeps none.
 ///
 /// # Errors
-/// The server's refusal, or that of `take`.
+/// The server's refusal, or the error of `take`.
 pub async fn shown(
     server: &Server,
     topic: &str,
-    mut take: impl FnMut(Entry) -> Result<(), ServerError>,
+    mut take: impl FnMut(AuditEntry) -> Result<(), ServerError>,
 ) -> Result<(), ServerError> {
     let client = server.client();
     let query = client
@@ -54,8 +56,8 @@ struct Count {
     rows: u64,
 }
 
-/// How many rows the view shows of each of `ids`, which all happened between these two times
-/// (microseconds since 1970, both included): by them the server finds the rows. An event that
+/// How many rows the view shows of each of `ids`, whose times lie between the two of `bounds_us`
+/// (microseconds since 1970, both included), by which the server finds the rows. An event that
 /// is not shown is not in the answer.
 ///
 /// # Errors
@@ -63,7 +65,7 @@ struct Count {
 pub async fn rows_of(
     server: &Server,
     topic: &str,
-    (from_us, to_us): (i64, i64),
+    bounds_us: RangeInclusive<i64>,
     ids: &[Id],
 ) -> Result<Vec<(Id, u64)>, ServerError> {
     let client = server.client();
@@ -76,8 +78,8 @@ pub async fn rows_of(
              AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
         )
         .bind(topic)
-        .bind(from_us)
-        .bind(to_us)
+        .bind(*bounds_us.start())
+        .bind(*bounds_us.end())
         .bind(ids);
     let answer = tokio::time::timeout(LOOKUP_TIMEOUT, query.fetch_all::<Count>());
     let rows = answer.await.map_err(|_| {

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::audit::window::Window;
+use crate::audit::window::WindowReport;
 use crate::metrics::CodeLabel;
 use service::number::gauge;
 
@@ -16,9 +16,9 @@ use service::number::gauge;
 pub struct AuditMetrics {
     missing: Gauge,
     duplicates: Gauge,
-    unburied: Gauge,
+    undecodable_without_dead_letter: Gauge,
     records: Gauge,
-    young: Gauge,
+    within_grace: Gauge,
     runs: Counter,
     run_seconds: Gauge<f64, AtomicU64>,
     last_run: Gauge<f64, AtomicU64>,
@@ -30,35 +30,47 @@ impl AuditMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("clicktrail_audit");
         let m = Self::default();
-        registry.register("missing", "Events of the log not in clicks", m.missing.clone());
+        registry.register(
+            "missing",
+            "Events of the log that clicks does not show",
+            m.missing.clone(),
+        );
         registry.register("duplicates", "Rows beyond an event's first", m.duplicates.clone());
         let help = "Records that can never be a row and that no dead letter holds";
-        registry.register("undecodable_without_dead_letter", help, m.unburied.clone());
-        registry.register("records", "Records looked at", m.records.clone());
-        let help = "Records among them that are within the grace and were not judged";
-        registry.register("records_within_grace", help, m.young.clone());
+        registry.register(
+            "undecodable_without_dead_letter",
+            help,
+            m.undecodable_without_dead_letter.clone(),
+        );
+        registry.register("records", "Records read", m.records.clone());
+        let help = "Records among them that are younger than the grace and were not compared";
+        registry.register("records_within_grace", help, m.within_grace.clone());
         registry.register("runs", "Complete runs", m.runs.clone());
-        registry.register("run_seconds", "Duration of the last one", m.run_seconds.clone());
-        let help = "When the last complete run ended, since 1970";
+        registry.register(
+            "run_seconds",
+            "Duration of the last complete run",
+            m.run_seconds.clone(),
+        );
+        let help = "Time at which the last complete run ended, since 1970";
         registry.register("last_run_timestamp_seconds", help, m.last_run.clone());
-        registry.register("failures", "Runs that a server cut short", m.failures.clone());
+        registry.register("failures", "Runs that a server error ended", m.failures.clone());
         m
     }
 
-    /// A run came to its end, which was `now_seconds` after 1970.
-    pub fn complete(&self, found: &Window, run_seconds: f64, now_seconds: f64) {
+    /// A run is complete; its end was `now_seconds` after 1970.
+    pub fn complete(&self, found: &WindowReport, run_seconds: f64, now_seconds: f64) {
         let set = |metric: &Gauge, value| metric.set(gauge(value));
         set(&self.missing, found.missing);
         set(&self.duplicates, found.duplicates);
-        set(&self.unburied, found.unburied);
+        set(&self.undecodable_without_dead_letter, found.undecodable_without_dead_letter);
         set(&self.records, found.records);
-        set(&self.young, found.young);
+        set(&self.within_grace, found.within_grace);
         self.run_seconds.set(run_seconds);
         self.last_run.set(now_seconds);
         self.runs.inc();
     }
 
-    /// A run was cut short; nothing is known of its window.
+    /// A server error ended a run.
     pub fn failure(&self, code: &'static str) {
         self.failures.get_or_create(&CodeLabel { code }).inc();
     }
