@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS click_versions
     referrer_medium LowCardinality(String) COMMENT 'search, social, video, email, ai_assistant, messaging, shopping, display, referral, internal, direct' CODEC(ZSTD(1)),
     channel LowCardinality(String) COMMENT 'how the visitor was won, such as paid_search' CODEC(ZSTD(1)),
     click_id_param LowCardinality(String) COMMENT 'name of the click id in the visited address, else in the target' CODEC(ZSTD(1)),
-    in_app LowCardinality(String) COMMENT 'app whose own browser asked' CODEC(ZSTD(1)),
+    in_app LowCardinality(String) COMMENT 'app whose in-app browser sent the request' CODEC(ZSTD(1)),
     trigger LowCardinality(String) COMMENT 'link, qr, page' CODEC(ZSTD(1)),
     kafka_topic LowCardinality(String) COMMENT 'where the record stands in the log' CODEC(ZSTD(1)),
     kafka_partition UInt32 COMMENT 'likewise' CODEC(ZSTD(1)),

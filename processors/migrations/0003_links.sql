@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS link_versions
     disabled Bool COMMENT 'switched off',
     expires_at Nullable(DateTime64(6, 'UTC')) COMMENT 'from when on it leads nowhere',
     pass_query Bool COMMENT 'the visitor''s query is appended to the target''s',
-    opt_out Bool COMMENT 'its clicks say nothing of their visitors, as far as the policy follows',
+    opt_out Bool COMMENT 'its clicks hold nothing about their visitors, as far as the policy follows',
     deleted Bool COMMENT 'there is no such link any more',
     changed_at DateTime64(6, 'UTC') COMMENT 'when this version was made'
 )

@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod healthcheck;
 pub mod rules;
 pub mod run;
+pub mod setup;
 
 use broker::{ErrorClass, ServerError};
 use std::process::ExitCode;
@@ -12,7 +13,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::exit::{CONFIGURATION, DONE, TEMPORARY, TOLD, complain};
-use crate::setup::apply;
 use service::telemetry::TelemetryArgs;
 
 /// Reads the log of clicks into ClickHouse, and proves that it did.
@@ -31,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make topics, schemas and tables, or bring them up to date; safe to run twice.
-    Setup(apply::SetupArgs),
+    Setup(setup::SetupArgs),
     /// Read, enrich, insert, commit; until SIGTERM or SIGINT.
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
@@ -55,7 +55,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
     let outcome = match command {
-        Command::Setup(args) => unless_told(apply::setup(args)).await,
+        Command::Setup(args) => unless_told(setup::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Rules(args) => rules::rules(&args),
         // Follows until told, and then says what it found.

@@ -205,10 +205,10 @@ fn tables_that_would_lose_or_double_clicks_are_refused_with_what_mends_them() {
         let admin = harness::free_port().to_string();
         command.args(["run", "--group", &world.group, "--admin-listen", &admin]);
         let refused = world.start(command).end().expect_code(78).err;
-        let (_, mend) = refused.split_once("mend it with: ").expect("a way out");
-        let mend = mend.split(". Also").next().unwrap().trim();
+        let (_, fix) = refused.split_once("fix it with: ").expect("a fix");
+        let fix = fix.split(". Also").next().unwrap().trim();
         check(1);
-        match mend {
+        match fix {
             "processors setup" => drop(world.setup()),
             statement => drop(world.query(statement)),
         }
