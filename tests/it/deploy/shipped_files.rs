@@ -362,9 +362,15 @@ fn the_first_process_of_a_container_ends_when_it_is_told() {
             &["setup", "--wait-seconds", "600"],
             &[("KAFKA_BROKERS", &nobody), ("CLICKTRAIL_LOG", "debug")],
             143,
-            "trying again",
+            "setup retries",
         ),
-        ("processors", &["audit", "--follow", "--admin-listen", zero], &[], 0, "following"),
+        (
+            "processors",
+            &["audit", "--follow", "--admin-listen", zero],
+            &[],
+            0,
+            "the continuous audit runs",
+        ),
     ];
     for (program, args, set, code, sign) in cases {
         let ours = world.command(program, set);
