@@ -1,6 +1,10 @@
 -- Every version of every click that was ever inserted; the newest one counts.
 -- Keys hold only facts that were fixed when the event id was minted, so that inserting a click
--- again, whenever and by whomever, replaces it. Read the view `clicks`, not this table.
+-- again, at any time, replaces it. Read the view `clicks`, not this table.
+--
+-- An applied file is never edited: `setup` refuses a file whose checksum has changed
+-- (`migration_edited`). Write a change of a table as a new file with the next number, and create
+-- the view again there.
 CREATE TABLE IF NOT EXISTS click_versions
 (
     occurred_at DateTime64(6, 'UTC') COMMENT 'when the request was received' CODEC(Delta, T64, ZSTD(1)),
@@ -28,10 +32,10 @@ CREATE TABLE IF NOT EXISTS click_versions
     edge_country LowCardinality(String) COMMENT 'country header of a CDN in front' CODEC(ZSTD(1)),
     latency_us UInt32 COMMENT 'microseconds from request head to answer' CODEC(T64, ZSTD(1)),
     browser LowCardinality(String) COMMENT 'browser or client' CODEC(ZSTD(1)),
-    browser_version LowCardinality(String) COMMENT 'as sent' CODEC(ZSTD(1)),
+    browser_version LowCardinality(String) COMMENT 'as far as it is known' CODEC(ZSTD(1)),
     os LowCardinality(String) COMMENT 'operating system' CODEC(ZSTD(1)),
-    os_version LowCardinality(String) COMMENT 'as sent' CODEC(ZSTD(1)),
-    device LowCardinality(String) COMMENT 'desktop, mobile, tv_or_console, bot' CODEC(ZSTD(1)),
+    os_version LowCardinality(String) COMMENT 'as far as it is known' CODEC(ZSTD(1)),
+    device LowCardinality(String) COMMENT 'desktop, mobile, tablet, tv, console, wearable, bot' CODEC(ZSTD(1)),
     is_bot Bool COMMENT 'a machine, as far as the rules can tell',
     bot_class LowCardinality(String) COMMENT 'kind of machine' CODEC(ZSTD(1)),
     referrer_host LowCardinality(String) COMMENT 'host that the visitor came from' CODEC(ZSTD(1)),
@@ -42,6 +46,12 @@ CREATE TABLE IF NOT EXISTS click_versions
     utm_campaign LowCardinality(String) COMMENT 'likewise' CODEC(ZSTD(1)),
     utm_term LowCardinality(String) COMMENT 'likewise' CODEC(ZSTD(1)),
     utm_content LowCardinality(String) COMMENT 'likewise' CODEC(ZSTD(1)),
+    referrer_source LowCardinality(String) COMMENT 'name of the origin: by the link''s author, else the referrer, a click id, the app' CODEC(ZSTD(1)),
+    referrer_medium LowCardinality(String) COMMENT 'search, social, video, email, ai_assistant, messaging, shopping, display, referral, internal, direct' CODEC(ZSTD(1)),
+    channel LowCardinality(String) COMMENT 'how the visitor was won, such as paid_search' CODEC(ZSTD(1)),
+    click_id_param LowCardinality(String) COMMENT 'name of the click id in the visited address, else in the target' CODEC(ZSTD(1)),
+    in_app LowCardinality(String) COMMENT 'app whose in-app browser sent the request' CODEC(ZSTD(1)),
+    trigger LowCardinality(String) COMMENT 'link, qr, page' CODEC(ZSTD(1)),
     kafka_topic LowCardinality(String) COMMENT 'where the record stands in the log' CODEC(ZSTD(1)),
     kafka_partition UInt32 COMMENT 'likewise' CODEC(ZSTD(1)),
     kafka_offset UInt64 COMMENT 'likewise' CODEC(DoubleDelta, ZSTD(1)),
@@ -49,7 +59,17 @@ CREATE TABLE IF NOT EXISTS click_versions
     trace_id FixedString(16) COMMENT 'trace of the request, zeros when it was not sampled' CODEC(ZSTD(1)),
     enrich_version UInt32 COMMENT 'rules that made this version' CODEC(ZSTD(1)),
     geo_db_build LowCardinality(String) COMMENT 'geo data that made this version' CODEC(ZSTD(1)),
-    ua_rules_version LowCardinality(String) COMMENT 'user agent rules that made this version' CODEC(ZSTD(1))
+    ua_rules_version LowCardinality(String) COMMENT 'user agent rules that made this version' CODEC(ZSTD(1)),
+    country LowCardinality(String) COMMENT 'ISO 3166-1, by the address, else by edge_country' CODEC(ZSTD(1)),
+    continent LowCardinality(String) COMMENT 'of the country: AF, AN, AS, EU, NA, OC, SA' CODEC(ZSTD(1)),
+    region LowCardinality(String) COMMENT 'ISO 3166-2 where the geo data has codes, else its name' CODEC(ZSTD(1)),
+    city LowCardinality(String) COMMENT 'English name' CODEC(ZSTD(1)),
+    browser_major LowCardinality(String) COMMENT 'first number of browser_version' CODEC(ZSTD(1)),
+    device_brand LowCardinality(String) COMMENT 'such as Apple' CODEC(ZSTD(1)),
+    device_model LowCardinality(String) COMMENT 'such as iPhone' CODEC(ZSTD(1)),
+    bot_name LowCardinality(String) COMMENT 'name of the machine, where it has one' CODEC(ZSTD(1)),
+    bot_rules_version LowCardinality(String) COMMENT 'list of crawlers that made this version' CODEC(ZSTD(1)),
+    referrer_rules_version LowCardinality(String) COMMENT 'referrer table that made this version' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(ingested_at)
 PARTITION BY toDate(occurred_at)
@@ -58,3 +78,6 @@ SETTINGS fsync_after_insert = 1,
          fsync_part_directory = 1,
          min_age_to_force_merge_seconds = 3600,
          min_age_to_force_merge_on_partition_only = 1;
+-- What people and dashboards read: the newest version of each click, once, at every moment. A view
+-- shows the columns that its table had when the view was created.
+CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions FINAL;

@@ -1,9 +1,10 @@
 //! Compares the log with the table, event by event.
 pub mod balance;
-pub mod continuous;
+pub mod continuous_audit;
 pub mod decoded_events;
 pub mod entry;
 pub mod examples;
 pub mod external_sort;
-pub mod full;
+pub mod follow_args;
+pub mod full_audit;
 pub mod window;

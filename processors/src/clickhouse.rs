@@ -3,7 +3,6 @@
 pub mod audit_queries;
 pub mod breaker_overrides;
 pub mod click_table;
-pub mod cluster;
 pub mod describe_tables;
 pub mod error_codes;
 pub mod insert_settings;

@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod healthcheck;
 pub mod rules;
 pub mod run;
+pub mod setup;
 
 use std::process::ExitCode;
 
@@ -12,7 +13,6 @@ use broker::{ErrorClass, ServerError};
 use clap::{Parser, Subcommand};
 
 use crate::exit::{CONFIGURATION, DONE, TEMPORARY, TERMINATED, print_error};
-use crate::setup::apply;
 use service::telemetry::TelemetryArgs;
 
 /// Copies the log of clicks into ClickHouse, and audits the copy.
@@ -31,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create topics, schemas and tables, or update them; safe to repeat.
-    Setup(apply::SetupArgs),
+    Setup(setup::SetupArgs),
     /// Read, enrich, insert and commit clicks until SIGTERM or SIGINT.
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
@@ -55,7 +55,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
     let outcome = match command {
-        Command::Setup(args) => until_signal(apply::setup(args)).await,
+        Command::Setup(args) => until_signal(setup::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Rules(args) => rules::rules(&args),
         // Follows until a signal, and then prints what it found.

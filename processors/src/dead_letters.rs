@@ -1,2 +1,2 @@
-//! What a dead letter carries besides the record.
+//! What a dead letter holds besides the record.
 pub mod headers;

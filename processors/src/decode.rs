@@ -19,8 +19,8 @@ pub fn framed(record: Record<'_>) -> Result<(SchemaId, &[u8]), RecordError> {
     Ok(unframe(record.value().ok_or(RecordError::EmptyValue)?)?)
 }
 
-/// Decodes the datum of `record` and holds its time against the record's own log time, which
-/// no sender chooses: the same record is judged the same way at every replay.
+/// Decodes a datum and compares its time with the record's log time, which no sender chooses, so that
+/// every replay decides the same.
 ///
 /// # Errors
 /// A record that can never succeed.
@@ -47,7 +47,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn time_is_held_against_the_log_and_not_against_a_clock() {
+    fn the_time_of_a_click_is_bounded_by_its_log_time() {
         let logged_at_ms = 1_700_000_000_000;
         let newest = logged_at_ms * 1000 + DAY_US;
         let cases = [

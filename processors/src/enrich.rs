@@ -1,7 +1,7 @@
-//! From a click to what a dashboard asks for. Pure and total: unknown is a value.
+//! Enriches a click with the dimensions that dashboards query. Pure and total: unknown is a value.
 //!
-//! One dimension a file. Whatever is decided here may be decided differently
-//! tomorrow; a replay then decides anew, and the row says which rules it was.
+//! One file a dimension. Rules may change: a replay then enriches again, and a row names the versions
+//! of the rules that made it.
 
 pub mod arrival;
 pub mod bot;
@@ -15,42 +15,44 @@ pub mod referrer_table;
 pub mod rule_set;
 pub mod two_generation_cache;
 pub mod user_agent;
+pub mod user_agent_rules;
 
 use std::sync::Arc;
 
-use crate::enrich::arrival::Arrival;
-use crate::enrich::bot::BotClass;
+use crate::enrich::arrival::{Arrival, ClickTags};
+use crate::enrich::bot::bot_class::BotClass;
+use crate::enrich::bot::click_class::classify_click;
 use crate::enrich::campaign::Campaign;
-use crate::enrich::geo::Place;
-use crate::enrich::rule_set::{Rules, Table};
+use crate::enrich::geo::Location;
+use crate::enrich::rule_set::{RuleSet, RuleTable};
 use crate::enrich::user_agent::Agent;
 
 use crate::enrich::campaign::{NO_TAGS, Tags};
 use crate::enrich::continent::continent;
-use crate::enrich::geo::Places;
+use crate::enrich::geo::LocationCache;
 use crate::enrich::medium::Origin;
 use crate::enrich::referrer::Referrer;
-use crate::enrich::two_generation_cache::Memo;
+use crate::enrich::two_generation_cache::TwoGenerationCache;
 use schemas::RawClick;
 
-/// Raised whenever any rule that is written in this folder decides differently. (What stands in
-/// the tables of [`Rules`] has versions of its own, which follow from their bytes.)
+/// To be raised when a rule in this folder decides differently. (Each table of a [`RuleSet`] has a
+/// version of its own, made from its bytes.)
 pub const ENRICH_VERSION: u32 = 2;
 
-/// What the rules say of one click.
+/// The dimensions of one click.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Enrichment<'a> {
     /// Versions of the tables that decided.
     pub versions: Versions<'a>,
     /// Continent of the country.
     pub continent: &'static str,
-    /// By the address, else by the edge's own word.
+    /// By the address, else by the edge's country header.
     pub country: &'a str,
     /// Where the address is.
-    pub place: &'a Place,
+    pub location: &'a Location,
     /// Browser, system, device.
     pub agent: &'a Agent,
-    /// What kind of machine, if not a person.
+    /// The class of machine, if any.
     pub bot: BotClass,
     /// Host that the visitor came from; empty when unknown.
     pub referrer_host: &'a str,
@@ -60,7 +62,7 @@ pub struct Enrichment<'a> {
     pub campaign: Campaign<'a>,
     /// Where the visitor came from.
     pub arrival: Arrival<'a>,
-    /// First language asked for, such as `en-gb`; empty when unknown.
+    /// First language of `Accept-Language`, such as `en-gb`; empty when unknown.
     pub language: &'a str,
 }
 
@@ -74,41 +76,41 @@ pub struct Versions<'a> {
     pub referrers: &'a str,
 }
 
-/// Applies all rules, remembering in bounded memory what they made of which text. What comes out
-/// depends on the click and on the snapshot of the rules alone.
+/// Applies all rules, with bounded caches of their results by text. The result depends on the click and
+/// on the rule set alone.
 #[derive(Debug, Default)]
 pub struct Enricher {
-    rules: Arc<Rules>,
-    places: Places,
-    /// With the app whose own browser it is.
-    agents: Memo<(Agent, Option<Origin>)>,
-    referrers: Memo<Referrer>,
-    targets: Memo<(String, Tags)>,
-    visited: Memo<Tags>,
-    /// Of the last visited address that is not worth remembering.
-    passing: Tags,
-    languages: Memo<String>,
+    rules: Arc<RuleSet>,
+    locations: LocationCache,
+    /// With the app whose in-app browser it is.
+    agents: TwoGenerationCache<(Agent, Option<Origin>)>,
+    referrers: TwoGenerationCache<Referrer>,
+    targets: TwoGenerationCache<(String, Tags)>,
+    queries: TwoGenerationCache<Tags>,
+    /// Of the last query that is not cached.
+    uncached_query: Tags,
+    languages: TwoGenerationCache<String>,
 }
 
 impl Enricher {
-    /// One that remembers nothing yet.
-    pub fn new(rules: Arc<Rules>) -> Self {
+    /// An enricher with empty caches.
+    pub fn new(rules: Arc<RuleSet>) -> Self {
         Self { rules, ..Self::default() }
     }
 
-    /// Goes by `rules` from now on; what others made is forgotten.
-    pub fn follow(&mut self, rules: &Arc<Rules>) {
+    /// Applies `rules` from this click on; the caches of another rule set are cleared.
+    pub fn use_rules(&mut self, rules: &Arc<RuleSet>) {
         if !Arc::ptr_eq(&self.rules, rules) {
             *self = Self::new(Arc::clone(rules));
         }
     }
 
-    /// Forgets what was made of all texts so far, as whoever remembers nothing would.
-    pub fn forget(&mut self) {
+    /// Clears the caches, for measurements without them.
+    pub fn clear_caches(&mut self) {
         self.agents.clear();
         self.referrers.clear();
         self.targets.clear();
-        self.visited.clear();
+        self.queries.clear();
         self.languages.clear();
     }
 
@@ -116,53 +118,54 @@ impl Enricher {
     pub fn enrich<'a>(&'a mut self, click: &RawClick<'a>) -> Enrichment<'a> {
         let text = Option::unwrap_or_default;
         let rules = &*self.rules;
-        let sources = rules.sources();
+        let referrers = rules.referrers();
         let (agent, app) = self.agents.get(text(click.user_agent), |agent| {
-            (Agent::of(agent, rules), sources.of_agent(agent).cloned())
+            (Agent::of(agent, rules), referrers.of_agent(agent).cloned())
         });
-        let place = match &rules.geo {
-            Some(geo) => self.places.of(geo, click.client_ip.unwrap_or_default()),
-            None => Place::UNKNOWN,
+        let location = match &rules.geo {
+            Some(geo) => self.locations.of(geo, click.client_ip.unwrap_or_default()),
+            None => Location::UNKNOWN,
         };
-        let country = match place.country.as_str() {
+        let country = match location.country.as_str() {
             "" => text(click.edge_country),
             country => country,
         };
         let continent = continent(country);
-        // What an edge says of an address that it does not know (`XX`, `T1`) is no country.
+        // The values of an edge for an unknown address (`XX`, `T1`) are not countries.
         let country = if continent.is_empty() { "" } else { country };
         let (target_host, target) = self.targets.get(text(click.target_url), |target| {
-            (referrer::host(target), Tags::of_target(target, sources))
+            (referrer::host(target), Tags::of_target(target, referrers))
         });
         let visited = match text(click.query) {
             "" => &NO_TAGS,
-            // Campaigns come again, click ids and searches do not.
+            // Campaigns repeat; click ids and searches do not.
             query if query.contains("utm_") => {
-                self.visited.get(query, |query| Tags::of_visited(query, sources))
+                self.queries.get(query, |query| Tags::of_visited(query, referrers))
             }
             query => {
-                self.passing = Tags::of_visited(query, sources);
-                &self.passing
+                self.uncached_query = Tags::of_visited(query, referrers);
+                &self.uncached_query
             }
         };
         let referrer =
-            self.referrers.get(text(click.referer), |address| Referrer::of(address, sources));
+            self.referrers.get(text(click.referer), |address| Referrer::of(address, referrers));
+        let tags = ClickTags { visited, target };
         Enrichment {
             versions: Versions {
-                geo: rules.version(Table::Geo),
-                user_agents: rules.version(Table::UserAgents),
-                crawlers: rules.version(Table::Crawlers),
-                referrers: rules.version(Table::Referrers),
+                geo: rules.version(RuleTable::Geo),
+                user_agents: rules.version(RuleTable::UserAgents),
+                crawlers: rules.version(RuleTable::Crawlers),
+                referrers: rules.version(RuleTable::Referrers),
             },
             continent,
             country,
-            place,
-            bot: BotClass::of(click, agent),
+            location,
+            bot: classify_click(click, agent),
             agent,
             referrer_host: &referrer.host,
             target_host,
             campaign: Campaign::of(visited, target),
-            arrival: Arrival::of(click, (visited, target), referrer, app.as_ref(), sources),
+            arrival: Arrival::of(click, tags, referrer, app.as_ref(), referrers),
             language: self.languages.get(text(click.accept_language), language),
         }
     }
@@ -179,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_language_is_taken_and_nonsense_is_unknown() {
+    fn the_first_language_is_taken_and_an_invalid_one_is_unknown() {
         for (accept, expected) in [
             ("en-GB,en;q=0.8", "en-gb"),
             ("de", "de"),

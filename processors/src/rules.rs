@@ -1,4 +1,5 @@
-//! The rule tables as files: where they come from, and the folder that is watched.
+//! The rule tables as files: their packages, and the rules folder.
 pub mod fetch;
 pub mod folder;
+pub mod listing;
 pub mod packages;

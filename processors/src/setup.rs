@@ -1,4 +1,4 @@
-//! Compares servers with what the processors need, and brings them up to date.
+//! Compares the servers with what the processors need, and changes them.
 pub mod apply;
-pub mod gather_facts;
 pub mod preflight;
+pub mod server_facts;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use processors::decode::{decode, framed};
-use processors::encode::columns::Columns;
-use processors::encode::row::{ClickRow, Place};
+use processors::encode::columns::{ClickRow, Columns};
+use processors::encode::record_location::RecordLocation;
 use processors::enrich::Enricher;
-use processors::enrich::rule_set::{Rules, Table};
+use processors::enrich::rule_set::{RuleSet, RuleTable};
 use processors::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 
@@ -56,7 +56,7 @@ fn corpus() -> Vec<Vec<u8>> {
 }
 
 /// Tables of every kind but for places, each small.
-fn rules() -> Arc<Rules> {
+fn rules() -> Arc<RuleSet> {
     const YAML: &str = r"
 user_agent_parsers:
   - regex: '(Firefox)/(\d+)\.(\d+)'
@@ -69,10 +69,10 @@ device_parsers:
     model_replacement: '$1'
 ";
     const LIST: &str = r#"[{"pattern": "[bB]ot\\/"}, {"pattern": "(^| )Ursa"}]"#;
-    let rules = Rules::default().with(Table::UserAgents, YAML.into()).unwrap();
-    let rules = rules.with(Table::Crawlers, LIST.into()).unwrap();
+    let rules = RuleSet::default().with(RuleTable::UserAgents, YAML.into()).unwrap();
+    let rules = rules.with(RuleTable::Crawlers, LIST.into()).unwrap();
     let own = "social | Our forum | forum.example agent:Mozilla paid:q";
-    Arc::new(rules.with(Table::Referrers, own.into()).unwrap())
+    Arc::new(rules.with(RuleTable::Referrers, own.into()).unwrap())
 }
 
 /// One record on its whole way; returns whether it became a row.
@@ -83,7 +83,7 @@ fn process(decoder: &Decoder, enricher: &mut Enricher, value: &[u8]) -> bool {
     let record = block.records().next().unwrap();
     let Ok((_, datum)) = framed(record) else { return false };
     let Ok(click) = decode(decoder, datum, LOGGED_AT_MS) else { return false };
-    let place = Place {
+    let location = RecordLocation {
         topic: "t",
         partition: 0,
         offset: 0,
@@ -91,7 +91,7 @@ fn process(decoder: &Decoder, enricher: &mut Enricher, value: &[u8]) -> bool {
         trace_id: [0; 16],
     };
     let mut columns = Columns::default();
-    columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place));
+    columns.push(&ClickRow::new(&click, &enricher.enrich(&click), location));
     true
 }
 
@@ -101,7 +101,7 @@ fn held(cases: impl Iterator<Item = Vec<u8>>) -> (usize, usize, f64) {
     let mut enricher = Enricher::new(rules());
     let (mut records, mut rows, mut worst) = (0, 0, 0.0_f64);
     for value in cases {
-        enricher.forget();
+        enricher.clear_caches();
         let mut became_row = false;
         let took = measure(|| became_row = process(&decoder, &mut enricher, &value));
         let (bytes, own) = (took.bytes_total, value.len() as u64);
@@ -221,7 +221,7 @@ fn odd_text(dice: &mut Dice, bytes_max: usize) -> String {
 fn odd_texts_in_every_field_become_a_row_and_take_no_more_than_their_size() {
     let (encoder, mut dice) = (Encoder::new(SchemaId(1)), Dice(11));
     let cases = (0..ROUNDS / 2).map(|_| {
-        // Now and then more than the schema promises: a sender may break it.
+        // Sometimes longer than the schema allows, which a sender may ignore.
         let bytes_max = if dice.below(50) == 0 { 60_000 } else { 2048 };
         let texts: Vec<_> = (0..9).map(|_| odd_text(&mut dice, bytes_max)).collect();
         let some = |number: usize| Some(texts[number].as_str());

@@ -7,34 +7,33 @@ use anyhow::{Context as _, Result};
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
-use processors::encode::columns::Columns;
-use processors::encode::encoded_rows::{Room, Rows};
-use processors::encode::row::ClickRow;
+use processors::encode::columns::{ClickRow, Columns};
+use processors::encode::encoded_rows::{EncodeBuffers, EncodedRows};
 use processors::enrich::Enricher;
-use processors::enrich::rule_set::Rules;
+use processors::enrich::rule_set::RuleSet;
 use schemas::{NEWEST, RawClick};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error;
 use uuid::Uuid;
 
-use super::stages::place;
+use super::stages::location;
 
 /// Takes all records to what is inserted, in blocks of `block`; returns its bytes.
-pub fn take(rules: &Arc<Rules>, records: &[Vec<u8>], block: usize) -> Result<usize> {
+pub fn take(rules: &Arc<RuleSet>, records: &[Vec<u8>], block: usize) -> Result<usize> {
     let schema = Schema::parse_str(NEWEST)?;
     let reader = GenericDatumReader::builder(&schema).build()?;
-    let (mut enricher, mut room) = (Enricher::new(Arc::clone(rules)), Room::default());
+    let (mut enricher, mut buffers) = (Enricher::new(Arc::clone(rules)), EncodeBuffers::default());
     let mut sum = 0;
     for part in records.chunks(block) {
         let mut columns = Columns::for_rows(part.len());
         for (offset, value) in (0..).zip(part) {
             let value = reader.read_value(&mut &value[5..])?;
             let click = click(&value)?;
-            enricher.forget();
-            columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place(offset)));
+            enricher.clear_caches();
+            columns.push(&ClickRow::new(&click, &enricher.enrich(&click), location(offset)));
         }
-        sum += Rows::encode(&mut columns, &mut room)?.bytes();
+        sum += EncodedRows::encode(&mut columns, &mut buffers)?.bytes();
     }
     Ok(sum)
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::rules;
 use processors::decode::{decode, framed};
-use processors::encode::columns::Columns;
-use processors::encode::encoded_rows::{Room, Rows};
-use processors::encode::row::{ClickRow, Place};
+use processors::encode::columns::{ClickRow, Columns};
+use processors::encode::encoded_rows::{EncodeBuffers, EncodedRows};
+use processors::encode::record_location::RecordLocation;
 use processors::enrich::Enricher;
-use processors::enrich::rule_set::Rules;
+use processors::enrich::rule_set::RuleSet;
 use processors::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 
@@ -97,16 +97,17 @@ fn fresh_agent(number: usize) -> String {
 pub struct Way {
     decoder: Decoder,
     enricher: Enricher,
-    room: Room,
+    buffers: EncodeBuffers,
     block: Block,
 }
 
 impl Way {
     /// By these rules, with no memory yet.
-    pub fn new(rules: &Arc<Rules>) -> Result<Self> {
+    pub fn new(rules: &Arc<RuleSet>) -> Result<Self> {
         let enricher = Enricher::new(Arc::clone(rules));
-        let (decoder, room, block) = (Decoder::new(NEWEST)?, Room::default(), Block::default());
-        Ok(Self { decoder, enricher, room, block })
+        let (decoder, buffers, block) =
+            (Decoder::new(NEWEST)?, EncodeBuffers::default(), Block::default());
+        Ok(Self { decoder, enricher, buffers, block })
     }
 
     /// Takes records as far as `stage`; returns bytes that depend on all of it.
@@ -128,24 +129,24 @@ impl Way {
                     continue;
                 }
                 let enriched = self.enricher.enrich(&click);
-                let row = ClickRow::new(&click, &enriched, place(record.offset()));
+                let row = ClickRow::new(&click, &enriched, location(record.offset()));
                 match stage {
                     Stage::Encode => columns.push(&row),
                     _ => sum += std::hint::black_box(&row).channel.len(),
                 }
             }
             if stage == Stage::Encode {
-                sum += Rows::encode(&mut columns, &mut self.room)?.bytes();
+                sum += EncodedRows::encode(&mut columns, &mut self.buffers)?.bytes();
             }
         }
         Ok(sum)
     }
 }
 
-/// Where a record stood.
-pub fn place(offset: i64) -> Place<'static> {
+/// The location of a record.
+pub fn location(offset: i64) -> RecordLocation<'static> {
     let (topic, trace_id) = ("clicks.raw.v1", [0; 16]);
-    Place { topic, partition: 0, offset, logged_at_ms: LOGGED_AT_MS, trace_id }
+    RecordLocation { topic, partition: 0, offset, logged_at_ms: LOGGED_AT_MS, trace_id }
 }
 
 /// The processor's time that this thread has taken, which others on the machine do not lengthen.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use processors::enrich::rule_set::{Rules, Table, checksum};
+use processors::enrich::rule_set::{RuleSet, RuleTable, checksum};
 
 use crate::backends::root;
 
@@ -20,8 +20,8 @@ pub fn folder() -> PathBuf {
 ///
 /// # Panics
 /// When one is missing, with the command that fetches it.
-pub fn pinned() -> Arc<Rules> {
-    let table = |rules: Rules, table: Table| {
+pub fn pinned() -> Arc<RuleSet> {
+    let table = |rules: RuleSet, table: RuleTable| {
         let path = folder().join(table.file());
         let bytes = std::fs::read(&path).unwrap_or_else(|error| {
             let how = "target/debug/processors rules fetch --rules .stack/rules";
@@ -29,8 +29,8 @@ pub fn pinned() -> Arc<Rules> {
         });
         rules.with(table, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let fetched = Table::ALL.into_iter().filter(|table| !table.is_built_in());
-    Arc::new(fetched.fold(Rules::default(), table))
+    let fetched = RuleTable::ALL.into_iter().filter(|table| !table.is_built_in());
+    Arc::new(fetched.fold(RuleSet::default(), table))
 }
 
 /// A list, in the package that carries it.

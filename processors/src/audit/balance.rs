@@ -1,47 +1,47 @@
-//! The comparison itself: four sorted streams, walked side by side. Whatever their length, it
-//! remembers counts by partition and a few examples.
+//! The comparison itself: a merge of four sorted streams. It holds counts by partition and a few
+//! examples, so that its memory does not depend on the length of the streams.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use crate::audit::entry::{Entry, Id, Partition, Place, Report, hex};
+use crate::audit::entry::{AuditEntry, AuditReport, Id, LogPosition, PartitionReport, hex};
 use crate::audit::examples::Examples;
 
 /// What is compared, each in its own order.
 #[derive(Debug)]
-pub struct Books<L, S, U, D> {
+pub struct SortedInputs<L, S, U, D> {
     /// Records of the log that can be rows.
     pub log: L,
-    /// Rows that the view shows, with the place that each names.
+    /// Rows that the view shows, with the position that each names.
     pub shown: S,
     /// Records of the log that can never be rows.
     pub undecodable: U,
-    /// Places that the dead-letter topic holds.
+    /// Positions that the dead-letter topic holds.
     pub dead: D,
 }
 
-/// Holds the log against the view and the dead letters. `partitions` knows the log's bounds,
-/// `records` and `undecodable`; the rest is counted here.
+/// Compares the log with the view and the dead letters. `partitions` has the log's bounds, `records`
+/// and `undecodable`; the rest is counted here.
 ///
 /// # Errors
-/// Whatever the streams fail with.
+/// The first error of a stream.
 pub fn balance<E>(
-    partitions: BTreeMap<i32, Partition>,
-    books: Books<
-        impl Iterator<Item = Result<Entry, E>>,
-        impl Iterator<Item = Result<Entry, E>>,
-        impl Iterator<Item = Result<Place, E>>,
-        impl Iterator<Item = Result<Place, E>>,
+    partitions: BTreeMap<i32, PartitionReport>,
+    inputs: SortedInputs<
+        impl Iterator<Item = Result<AuditEntry, E>>,
+        impl Iterator<Item = Result<AuditEntry, E>>,
+        impl Iterator<Item = Result<LogPosition, E>>,
+        impl Iterator<Item = Result<LogPosition, E>>,
     >,
-) -> Result<Report, E> {
-    let mut report = Report { partitions, ..Report::default() };
-    events(&mut report, books.log, books.shown)?;
+) -> Result<AuditReport, E> {
+    let mut report = AuditReport { partitions, ..AuditReport::default() };
+    events(&mut report, inputs.log, inputs.shown)?;
     let mut examples = Examples::default();
-    unburied(books.undecodable, books.dead, |place| {
-        examples.offer(place);
-        report.partition(place).undecodable_without_dead_letter += 1;
+    undecodable_without_dead_letter(inputs.undecodable, inputs.dead, |position| {
+        examples.offer(position);
+        report.partition(position).undecodable_without_dead_letter += 1;
     })?;
-    report.undecodable_examples = examples.texts(Place::to_string);
+    report.undecodable_examples = examples.texts(LogPosition::to_string);
     for partition in report.partitions.values() {
         report.log_records += partition.records;
         report.log_events += partition.events;
@@ -54,33 +54,33 @@ pub fn balance<E>(
     Ok(report)
 }
 
-/// Hands each place of `undecodable` that is not in `dead` to `take`.
+/// Calls `take` with each position of `undecodable` that is not in `dead`.
 ///
 /// # Errors
-/// Whatever the streams fail with.
-pub fn unburied<E>(
-    undecodable: impl Iterator<Item = Result<Place, E>>,
-    dead: impl Iterator<Item = Result<Place, E>>,
-    mut take: impl FnMut(Place),
+/// The first error of a stream.
+pub fn undecodable_without_dead_letter<E>(
+    undecodable: impl Iterator<Item = Result<LogPosition, E>>,
+    dead: impl Iterator<Item = Result<LogPosition, E>>,
+    mut take: impl FnMut(LogPosition),
 ) -> Result<(), E> {
     let mut dead = dead.peekable();
-    for place in undecodable {
-        let place = place?;
-        let mut buried = false;
-        while let Some(letter) = next_if(&mut dead, |letter| *letter <= place)? {
-            buried = letter == place;
+    for position in undecodable {
+        let position = position?;
+        let mut is_held = false;
+        while let Some(dead_letter) = next_if(&mut dead, |dead_letter| *dead_letter <= position)? {
+            is_held = dead_letter == position;
         }
-        if !buried {
-            take(place);
+        if !is_held {
+            take(position);
         }
     }
     Ok(())
 }
 
 fn events<E>(
-    report: &mut Report,
-    log: impl Iterator<Item = Result<Entry, E>>,
-    shown: impl Iterator<Item = Result<Entry, E>>,
+    report: &mut AuditReport,
+    log: impl Iterator<Item = Result<AuditEntry, E>>,
+    shown: impl Iterator<Item = Result<AuditEntry, E>>,
 ) -> Result<(), E> {
     let (mut log, mut shown) = (log.peekable(), shown.peekable());
     let (mut missing, mut twice, mut surplus) =
@@ -89,30 +89,30 @@ fn events<E>(
         let mut first = None;
         while let Some(record) = next_if(&mut log, |entry| entry.id == id)? {
             match first {
-                None => report.partition(record.place).events += 1,
-                Some(_) => report.partition(record.place).resends += 1,
+                None => report.partition(record.position).events += 1,
+                Some(_) => report.partition(record.position).resends += 1,
             }
-            first.get_or_insert(record.place);
+            first.get_or_insert(record.position);
         }
         let mut rows = 0;
-        // What a row without a record is explained by; the worst of an event's rows counts.
-        let mut why = Why::Newer;
+        // Why rows have no record: the worst cause among the event's rows counts.
+        let mut surplus_cause = SurplusCause::Newer;
         while let Some(row) = next_if(&mut shown, |entry| entry.id == id)? {
             rows += 1;
-            why = why.max(report.why(row.place));
+            surplus_cause = surplus_cause.max(report.surplus_cause(row.position));
         }
         match (first, rows) {
-            (Some(place), 0) => {
-                report.partition(place).missing += 1;
-                missing.offer((place, id));
+            (Some(position), 0) => {
+                report.partition(position).missing += 1;
+                missing.offer((position, id));
                 continue;
             }
-            (None, rows) if why == Why::Newer => {
+            (None, rows) if surplus_cause == SurplusCause::Newer => {
                 report.newer += rows;
                 continue;
             }
             (Some(_), _) => {}
-            (None, _) if why == Why::Expired => {
+            (None, _) if surplus_cause == SurplusCause::Expired => {
                 report.surplus += 1;
                 report.surplus_expired += 1;
             }
@@ -127,7 +127,7 @@ fn events<E>(
             twice.offer(id);
         }
     }
-    report.missing_examples = missing.texts(|(place, id)| format!("{} {place}", hex(id)));
+    report.missing_examples = missing.texts(|(position, id)| format!("{} {position}", hex(id)));
     report.duplicate_examples = twice.texts(hex);
     report.surplus_examples = surplus.texts(hex);
     Ok(())
@@ -135,22 +135,24 @@ fn events<E>(
 
 /// Why the log may lack the record of a row, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Why {
+enum SurplusCause {
     Newer,
     Expired,
     Unexplained,
 }
 
-impl Report {
-    fn partition(&mut self, place: Place) -> &mut Partition {
-        self.partitions.entry(place.partition).or_default()
+impl AuditReport {
+    fn partition(&mut self, position: LogPosition) -> &mut PartitionReport {
+        self.partitions.entry(position.partition).or_default()
     }
 
-    fn why(&self, place: Place) -> Why {
-        match self.partitions.get(&place.partition) {
-            Some(known) if place.offset < known.low => Why::Expired,
-            Some(known) if (known.high..known.end).contains(&place.offset) => Why::Newer,
-            Some(_) | None => Why::Unexplained,
+    fn surplus_cause(&self, position: LogPosition) -> SurplusCause {
+        match self.partitions.get(&position.partition) {
+            Some(known) if position.offset < known.low => SurplusCause::Expired,
+            Some(known) if (known.high..known.end).contains(&position.offset) => {
+                SurplusCause::Newer
+            }
+            Some(_) | None => SurplusCause::Unexplained,
         }
     }
 }
@@ -160,11 +162,11 @@ fn least(ids: [Option<Id>; 2]) -> Option<Id> {
 }
 
 fn head<E>(
-    entries: &mut Peekable<impl Iterator<Item = Result<Entry, E>>>,
+    entries: &mut Peekable<impl Iterator<Item = Result<AuditEntry, E>>>,
 ) -> Result<Option<Id>, E> {
     match entries.peek() {
         Some(Ok(entry)) => Ok(Some(entry.id)),
-        // Takes the error out; there is nothing to go on with.
+        // Takes the error out, which ends the comparison.
         Some(Err(_)) | None => entries.next().transpose().map(|entry| entry.map(|entry| entry.id)),
     }
 }
@@ -185,14 +187,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Places = Vec<(i32, i64)>;
+    type Positions = Vec<(i32, i64)>;
 
-    fn place((partition, offset): (i32, i64)) -> Place {
-        Place { partition, offset }
+    fn position((partition, offset): (i32, i64)) -> LogPosition {
+        LogPosition { partition, offset }
     }
 
-    fn entry(event: u8, at: (i32, i64)) -> Entry {
-        Entry { id: [event; 16], place: place(at) }
+    fn entry(event: u8, at: (i32, i64)) -> AuditEntry {
+        AuditEntry { id: [event; 16], position: position(at) }
     }
 
     fn sorted<T: Ord>(
@@ -204,24 +206,28 @@ mod tests {
     }
 
     /// A log of partition 0, one event a record, against rows that name these offsets.
-    fn compare(bounds: [i64; 3], log: &[(u8, i64)], rows: &[(u8, i64)]) -> Report {
+    fn compare(bounds: [i64; 3], log: &[(u8, i64)], rows: &[(u8, i64)]) -> AuditReport {
         let [low, high, end] = bounds;
         let records = log.len() as u64;
-        let partition = Partition { low, high, end, records, ..Partition::default() };
+        let partition = PartitionReport { low, high, end, records, ..PartitionReport::default() };
         let entries = |all: &[(u8, i64)]| {
             sorted(
                 all.iter().map(|(event, offset)| entry(*event, (0, *offset))).collect::<Vec<_>>(),
             )
         };
         let none = || sorted(Vec::new());
-        let books =
-            Books { log: entries(log), shown: entries(rows), undecodable: none(), dead: none() };
-        let Ok(report) = balance(BTreeMap::from([(0, partition)]), books);
+        let inputs = SortedInputs {
+            log: entries(log),
+            shown: entries(rows),
+            undecodable: none(),
+            dead: none(),
+        };
+        let Ok(report) = balance(BTreeMap::from([(0, partition)]), inputs);
         report
     }
 
     #[test]
-    fn each_way_to_be_wrong_is_found() {
+    fn each_kind_of_difference_is_found() {
         let bounds = [0, 4, 4];
         let report = compare(bounds, &[(1, 0), (2, 1), (2, 2), (3, 3)], &[(1, 0), (2, 2), (3, 3)]);
         assert!(report.balanced());
@@ -259,13 +265,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_has_to_be_buried() {
-        let find = |undecodable: Places, dead: Places| {
+    fn an_undecodable_record_needs_a_dead_letter() {
+        let find = |undecodable: Positions, dead: Positions| {
             let mut found = Vec::new();
             let (undecodable, dead) = (undecodable.into_iter(), dead.into_iter());
-            let Ok(()) = unburied(sorted(undecodable.map(place)), sorted(dead.map(place)), |at| {
-                found.push((at.partition, at.offset));
-            });
+            let Ok(()) = undecodable_without_dead_letter(
+                sorted(undecodable.map(position)),
+                sorted(dead.map(position)),
+                |at| {
+                    found.push((at.partition, at.offset));
+                },
+            );
             found
         };
         assert_eq!(find(vec![(0, 7), (1, 2)], vec![]), [(0, 7), (1, 2)]);
@@ -274,33 +284,33 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_in_the_order_of_what_they_say() {
+    fn encoded_entries_sort_as_entries() {
         let mut entries = Vec::new();
         for (event, partition) in [(0, 0), (0, 1), (1, 0), (1, 300), (255, 0)] {
             entries.extend([0, 1, 255, 256, i64::MAX].map(|at| entry(event, (partition, at))));
         }
         let bytes: Vec<_> = entries.iter().map(|entry| entry.to_bytes()).collect();
         assert!(bytes.is_sorted());
-        let back: Vec<_> = bytes.into_iter().map(Entry::from_bytes).collect();
+        let back: Vec<_> = bytes.into_iter().map(AuditEntry::from_bytes).collect();
         assert_eq!(back, entries);
     }
 
     #[test]
     fn a_stream_that_fails_fails_the_audit() {
         type Stream<'a, T> = &'a [Result<T, ()>];
-        let fails = |log: Stream<'_, Entry>,
-                     shown: Stream<'_, Entry>,
-                     undecodable: Stream<'_, Place>,
-                     dead: Stream<'_, Place>| {
-            let books = Books {
+        let fails = |log: Stream<'_, AuditEntry>,
+                     shown: Stream<'_, AuditEntry>,
+                     undecodable: Stream<'_, LogPosition>,
+                     dead: Stream<'_, LogPosition>| {
+            let inputs = SortedInputs {
                 log: log.iter().copied(),
                 shown: shown.iter().copied(),
                 undecodable: undecodable.iter().copied(),
                 dead: dead.iter().copied(),
             };
-            balance(BTreeMap::new(), books).is_err()
+            balance(BTreeMap::new(), inputs).is_err()
         };
-        let (event, at) = (Ok(entry(1, (0, 1))), Ok(place((0, 1))));
+        let (event, at) = (Ok(entry(1, (0, 1))), Ok(position((0, 1))));
         assert!(!fails(&[event], &[event], &[at], &[at]));
         assert!(fails(&[event, Err(())], &[event], &[at], &[at]));
         assert!(fails(&[event], &[event, Err(())], &[at], &[at]));
@@ -311,14 +321,14 @@ mod tests {
     proptest! {
         /// The plain way to count, with everything in memory.
         #[test]
-        fn it_agrees_with_counting_in_memory(
+        fn the_comparison_agrees_with_counting_in_memory(
             log in prop::collection::vec((0_u8..20, 0_i32..3), 0..60),
             rows in prop::collection::vec((0_u8..25, 0_i32..3, 0_i64..8), 0..60),
             bad in prop::collection::btree_set((0_i32..3, 0_i64..20), 0..20),
             dead in prop::collection::vec((0_i32..3, 0_i64..20), 0..20),
         ) {
             let (low, high, end) = (2, 5, 7);
-            let bounds = Partition { low, high, end, ..Partition::default() };
+            let bounds = PartitionReport { low, high, end, ..PartitionReport::default() };
             let mut partitions: BTreeMap<_, _> = (0..3).map(|p| (p, bounds)).collect();
             let mut records = Vec::new();
             for (offset, (event, partition)) in (0..).zip(&log) {
@@ -331,17 +341,17 @@ mod tests {
             }
             let shown: Vec<_> =
                 rows.iter().map(|(event, p, offset)| entry(*event, (*p, *offset))).collect();
-            let Ok(report) = balance(partitions, Books {
+            let Ok(report) = balance(partitions, SortedInputs {
                 log: sorted(records.clone()),
                 shown: sorted(shown.clone()),
-                undecodable: sorted(bad.iter().copied().map(place)),
-                dead: sorted(dead.iter().copied().map(place)),
+                undecodable: sorted(bad.iter().copied().map(position)),
+                dead: sorted(dead.iter().copied().map(position)),
             });
 
             let events: BTreeSet<Id> = records.iter().map(|record| record.id).collect();
             let mut by_id: HashMap<Id, Vec<i64>> = HashMap::new();
             for row in &shown {
-                by_id.entry(row.id).or_default().push(row.place.offset);
+                by_id.entry(row.id).or_default().push(row.position.offset);
             }
             by_id.retain(|id, offsets| {
                 events.contains(id) || offsets.iter().any(|at| !(high..end).contains(at))
@@ -360,8 +370,8 @@ mod tests {
             prop_assert_eq!(report.surplus, surplus.len() as u64);
             let expired = surplus.iter().filter(|(_, offsets)| expired(offsets)).count();
             prop_assert_eq!(report.surplus_expired, expired as u64);
-            let unburied = bad.iter().filter(|at| !dead.contains(at)).count();
-            prop_assert_eq!(report.undecodable_without_dead_letter, unburied as u64);
+            let lacking = bad.iter().filter(|at| !dead.contains(at)).count();
+            prop_assert_eq!(report.undecodable_without_dead_letter, lacking as u64);
             for (number, partition) in &report.partitions {
                 let events = partition.events + partition.resends + partition.undecodable;
                 prop_assert_eq!(events, partition.records, "partition {}", number);

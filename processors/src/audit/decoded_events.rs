@@ -1,4 +1,4 @@
-//! From records of the log to events, by the schemas that the registry knows.
+//! Decodes records of the log into clicks, by the schemas of the registry.
 
 use broker::{Registry, ServerError};
 use std::collections::HashMap;
@@ -7,33 +7,33 @@ use schemas::{RawClick, SchemaId, unframe};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::entry::Place;
+use crate::audit::entry::LogPosition;
 use crate::decode::decode;
-use crate::decode::schema_cache::Known;
+use crate::decode::schema_cache::CachedSchema;
 use crate::kafka::log_reader::{LogReader, LogRecord};
 
-/// Ids that are remembered at once. A log has a few; one of garbage has any number.
+/// Ids that are cached at once. A log has a few; a log of random bytes has any number.
 const KNOWN_MAX: usize = 10_000;
 
-/// Schemas by id, each asked for once: unlike a processor, whoever audits gives nothing up for a
-/// registry's first answer, so it need not doubt it.
-pub(crate) struct Schemas {
+/// Decodes clicks by schemas that it fetches once each. A processor doubts the first answer of a registry,
+/// because it would make dead letters of it; the audit writes nothing, so that it does not doubt.
+pub(crate) struct ClickDecoder {
     registry: Registry,
     runtime: Handle,
-    known: HashMap<SchemaId, Known>,
+    known: HashMap<SchemaId, CachedSchema>,
 }
 
-impl Schemas {
-    /// None yet. `runtime` asks the registry; the caller is a thread that may block.
+impl ClickDecoder {
+    /// A decoder without schemas. `runtime` calls the registry; the caller is a thread that may block.
     pub(crate) fn new(registry: Registry, runtime: Handle) -> Self {
         Self { registry, runtime, known: HashMap::new() }
     }
 
-    /// The click of a record, or `None` when it can never be one: it is decoded in full, as a
-    /// processor does, for only that tells.
+    /// The click of a record, or `None` when it can never be one. It is decoded in full, as a
+    /// processor does, because only that decides.
     ///
     /// # Errors
-    /// Retryable: the registry is away.
+    /// Retryable: the registry does not answer.
     pub(crate) fn click<'r>(
         &mut self,
         record: LogRecord<'r>,
@@ -43,7 +43,7 @@ impl Schemas {
             if self.known.len() >= KNOWN_MAX {
                 self.known.clear();
             }
-            let known = self.runtime.block_on(Known::ask(&self.registry, id))?;
+            let known = self.runtime.block_on(CachedSchema::fetch(&self.registry, id))?;
             self.known.insert(id, known);
         }
         let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
@@ -51,10 +51,10 @@ impl Schemas {
     }
 }
 
-/// Hands every record to `take`; `false` when told to stop before the end. Blocks.
+/// Calls `take` with every record; `false` when `stop` was cancelled before the end. Blocks.
 ///
 /// # Errors
-/// The broker is away, or that of `take`.
+/// The broker does not answer, or the error of `take`.
 pub(crate) fn read(
     mut log: LogReader,
     stop: &CancellationToken,
@@ -71,12 +71,12 @@ pub(crate) fn read(
     Ok(false)
 }
 
-/// Where a record stands.
-pub(crate) fn place(record: LogRecord<'_>) -> Place {
-    Place { partition: record.partition(), offset: record.offset() }
+/// The position of a record.
+pub(crate) fn position(record: LogRecord<'_>) -> LogPosition {
+    LogPosition { partition: record.partition(), offset: record.offset() }
 }
 
-/// Does what blocks, where that is allowed.
+/// Runs blocking work on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
 ) -> Result<T, ServerError> {

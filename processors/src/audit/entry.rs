@@ -1,7 +1,7 @@
-//! Log against table, event by event. Pure: whoever reads them feeds it, in order.
+//! Entries and report of the comparison of log and table. Pure.
 //!
-//! It counts by `event_id`, because offsets lie: a re-send has another offset, a
-//! replayed row a newer one. It does not look at our own books.
+//! The comparison counts by `event_id`, because an offset does not name an event: a resend has another
+//! offset, and a replayed row a newer one.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use serde::Serialize;
 /// An event's id.
 pub type Id = [u8; 16];
 
-/// An id as people write it.
+/// An id as text.
 pub fn hex(id: &Id) -> String {
     uuid::Uuid::from_bytes(*id).to_string()
 }
 
 /// Where a record stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct LogPosition {
     /// Partition.
     pub partition: i32,
     /// Offset.
     pub offset: i64,
 }
 
-impl Place {
-    /// Bytes that are in the order of places.
+impl LogPosition {
+    /// Bytes that are in the order of positions.
     pub fn to_bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..4].copy_from_slice(&self.partition.to_be_bytes());
@@ -33,7 +33,7 @@ impl Place {
         bytes
     }
 
-    /// The place that was written so.
+    /// The position of such bytes.
     pub fn from_bytes(bytes: [u8; 12]) -> Self {
         let (mut partition, mut offset) = ([0; 4], [0; 8]);
         partition.copy_from_slice(&bytes[..4]);
@@ -42,48 +42,48 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for LogPosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.partition, self.offset)
     }
 }
 
-/// An event, and a place where it stands or from where it was processed.
+/// An event, and the position of its record or the position that its row names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct AuditEntry {
     /// The event.
     pub id: Id,
-    /// The place.
-    pub place: Place,
+    /// The position.
+    pub position: LogPosition,
 }
 
-impl Entry {
-    /// Bytes that are in the order of ids, and of places within one.
+impl AuditEntry {
+    /// Bytes that are in the order of ids, and of positions within one.
     pub fn to_bytes(self) -> [u8; 28] {
         let mut bytes = [0; 28];
         bytes[..16].copy_from_slice(&self.id);
-        bytes[16..].copy_from_slice(&self.place.to_bytes());
+        bytes[16..].copy_from_slice(&self.position.to_bytes());
         bytes
     }
 
-    /// The entry that was written so.
+    /// The entry of such bytes.
     pub fn from_bytes(bytes: [u8; 28]) -> Self {
-        let (mut id, mut place) = ([0; 16], [0; 12]);
+        let (mut id, mut position) = ([0; 16], [0; 12]);
         id.copy_from_slice(&bytes[..16]);
-        place.copy_from_slice(&bytes[16..]);
-        Self { id, place: Place::from_bytes(place) }
+        position.copy_from_slice(&bytes[16..]);
+        Self { id, position: LogPosition::from_bytes(position) }
     }
 }
 
-/// One partition of the log, and what became of it.
+/// One partition of the log, and what the comparison found of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Partition {
-    /// First offset. What stood before it has expired and cannot be looked at.
+pub struct PartitionReport {
+    /// First offset. Earlier records have expired and cannot be read.
     pub low: i64,
-    /// Position after the last offset that was looked at.
+    /// Position after the last offset that was read.
     pub high: i64,
-    /// Where the log ended when the view had been read: rows of offsets from `high` to here came
-    /// while the audit was reading.
+    /// End of the log when the view had been read: rows of offsets from `high` to here were inserted
+    /// while the audit read.
     pub end: i64,
     /// Records read.
     pub records: u64,
@@ -101,7 +101,7 @@ pub struct Partition {
 
 /// The comparison. Serialized as it is by `--json`.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct AuditReport {
     /// Records in the log.
     pub log_records: u64,
     /// Distinct events among them.
@@ -134,12 +134,12 @@ pub struct Report {
     pub surplus_examples: Vec<String>,
     /// The first records without a dead letter, `partition:offset`.
     pub undecodable_examples: Vec<String>,
-    /// The same by partition, as far as it can be said of one.
-    pub partitions: BTreeMap<i32, Partition>,
+    /// The counts by partition, as far as an event belongs to one.
+    pub partitions: BTreeMap<i32, PartitionReport>,
 }
 
-impl Report {
-    /// Whether nothing is lost and nothing counted twice.
+impl AuditReport {
+    /// Whether no event is lost or counted twice.
     pub fn balanced(&self) -> bool {
         self.missing == 0
             && self.duplicates == 0
@@ -147,13 +147,13 @@ impl Report {
             && self.surplus == self.surplus_expired
     }
 
-    /// Whether waiting may balance it: rows or dead letters that have not come yet.
+    /// Whether waiting may balance it: rows or dead letters that are not stored yet.
     pub fn may_still_come(&self) -> bool {
         self.missing > 0 || self.undecodable_without_dead_letter > 0
     }
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for AuditReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
@@ -161,8 +161,8 @@ impl std::fmt::Display for Report {
             self.log_records, self.log_events, self.resends, self.undecodable
         )?;
         for (number, partition) in &self.partitions {
-            let Partition { low, high, records, missing, .. } = partition;
-            let expired = if *low > 0 { ", what was before has expired" } else { "" };
+            let PartitionReport { low, high, records, missing, .. } = partition;
+            let expired = if *low > 0 { ", earlier records have expired" } else { "" };
             writeln!(
                 f,
                 "  {number:<6} from {low} to {high}: records {records}, missing {missing}{expired}"
@@ -170,19 +170,32 @@ impl std::fmt::Display for Report {
         }
         let newer = match self.newer {
             0 => String::new(),
-            newer => format!(", newer than this audit {newer}"),
+            newer => format!(", newer than the audit {newer}"),
         };
-        writeln!(f, "clicks   shown {}, more than once {}{newer}", self.clicks, self.duplicates)?;
+        writeln!(f, "clicks   shown {}, duplicates {}{newer}", self.clicks, self.duplicates)?;
         if self.surplus_expired > 0 {
-            writeln!(f, "expired  {}: in clicks, expired in the log", self.surplus_expired)?;
+            writeln!(
+                f,
+                "expired  {}: in clicks, and their records have expired",
+                self.surplus_expired
+            )?;
         }
         let surplus = self.surplus - self.surplus_expired;
-        let buried = "undecodable, and no dead letter holds it";
         let findings = [
             ("missing", self.missing, &self.missing_examples, "in the log, not in clicks"),
-            ("twice", self.duplicates, &self.duplicate_examples, "in clicks more than once"),
+            (
+                "duplicate",
+                self.duplicates,
+                &self.duplicate_examples,
+                "rows beyond the first of an event",
+            ),
             ("surplus", surplus, &self.surplus_examples, "in clicks, not in the log"),
-            ("unburied", self.undecodable_without_dead_letter, &self.undecodable_examples, buried),
+            (
+                "without dead letter",
+                self.undecodable_without_dead_letter,
+                &self.undecodable_examples,
+                "undecodable, and no dead letter holds them",
+            ),
         ];
         for (name, count, examples, what) in findings {
             if count > 0 {

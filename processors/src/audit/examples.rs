@@ -1,4 +1,4 @@
-//! The first few of many, by their own order, whatever order they come in.
+//! The least few of many items, in whatever order they are offered.
 
 use std::collections::BTreeSet;
 

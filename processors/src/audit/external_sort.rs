@@ -1,8 +1,8 @@
 //! Sorts more than memory holds: sorted runs in a file that has no name, merged as they are read.
 //!
-//! Items are bytes of one length, ordered as bytes, so that whoever knows what they mean
-//! chooses the order by how they are written down. Whatever is pushed, no more memory
-//! is held than was granted; the file goes when its owner goes, however that ends.
+//! Items are bytes of one length, ordered as bytes: the caller chooses the order by the encoding of
+//! an item. The sorter holds no more memory than it was given. The file has no name, so that the
+//! kernel removes it when the process ends.
 
 use broker::ServerError;
 use std::cmp::Reverse;
@@ -53,7 +53,7 @@ impl<const N: usize> Sorter<N> {
     /// Takes one item.
     ///
     /// # Errors
-    /// The scratch disk is full or will not be written.
+    /// The disk of the folder is full or refuses the write.
     pub fn push(&mut self, item: [u8; N]) -> Result<(), ServerError> {
         if self.items.len() == self.items.capacity() {
             self.spill()?;
@@ -67,13 +67,12 @@ impl<const N: usize> Sorter<N> {
     /// # Errors
     /// As [`Sorter::push`].
     pub fn sorted(mut self) -> Result<Sorted<N>, ServerError> {
-        match self.spilled {
-            None => self.items.sort_unstable(),
-            // The memory is wanted for reading now.
-            Some(_) => {
-                self.spill()?;
-                self.items = Vec::new();
-            }
+        if self.spilled.is_none() {
+            self.items.sort_unstable();
+        } else {
+            self.spill()?;
+            // Reading the runs needs the memory.
+            self.items = Vec::new();
         }
         let Self { folder, memory, items, spilled } = self;
         Ok(Sorted { folder, memory, items, spilled })
@@ -127,7 +126,7 @@ impl<const N: usize> Sorted<N> {
     }
 }
 
-/// Items on their way, in order.
+/// The items in order, merged from the runs.
 #[derive(Debug)]
 pub struct Items<'s, const N: usize> {
     folder: &'s Path,
@@ -170,8 +169,9 @@ impl<const N: usize> Run<'_, N> {
             Self::Memory(items) => Ok(items.next().copied()),
             Self::File { file, left, piece, held, next } => {
                 if *next == held.len() {
-                    let rest = usize::try_from(left.end - left.start).unwrap_or(usize::MAX);
-                    held.resize(rest.min(*piece), 0);
+                    let rest = left.end - left.start;
+                    // The rest may be longer than an address space; a piece is not.
+                    held.resize(usize::try_from(rest).map_or(*piece, |rest| rest.min(*piece)), 0);
                     file.read_exact_at(held, left.start)?;
                     left.start += held.len() as u64;
                     *next = 0;
@@ -186,7 +186,7 @@ impl<const N: usize> Run<'_, N> {
 
 fn failed(folder: &Path, error: &Error) -> ServerError {
     let text = format!(
-        "{}: {error}; free some of it, or name another folder with --scratch-dir or TMPDIR",
+        "{}: {error}; free space there, or name another folder with --scratch-dir or TMPDIR",
         folder.display()
     );
     ServerError::fatal("scratch_disk", text)
@@ -205,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_what_went_in_sorted_whatever_the_memory(
+        fn any_amount_of_memory_gives_the_same_order(
             mut items: Vec<[u8; 3]>, memory in 0_usize..100,
         ) {
             let sorted = sorted(&items, memory);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_held_than_was_granted() {
+    fn a_sorter_holds_no_more_memory_than_it_was_given() {
         let mut sorter = Sorter::<16>::new(&std::env::temp_dir(), 1600);
         for n in 0..1000_u128 {
             sorter.push(n.to_le_bytes()).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_takes_nothing_is_told_with_the_way_out() {
+    fn a_disk_that_refuses_writes_is_reported_with_a_fix() {
         let mut sorter = Sorter::<1>::new(Path::new("/nowhere"), 1);
         sorter.push([0]).unwrap();
         let error = sorter.push([0]).unwrap_err();

@@ -7,7 +7,7 @@ use broker::ServerError;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::audit::entry::{Entry, Id, Place, hex};
+use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::clickhouse::server::{Server, server_error};
 use service::number::gauge;
 
@@ -22,11 +22,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn entry(&self) -> Entry {
+    fn entry(&self) -> AuditEntry {
         // The table may hold a number that is no partition: it matches no record of the log.
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
         let offset = gauge(self.kafka_offset);
-        Entry { id: self.event_id, place: Place { partition, offset } }
+        AuditEntry { id: self.event_id, position: LogPosition { partition, offset } }
     }
 }
 
@@ -37,7 +37,7 @@ impl Shown {
 pub async fn shown(
     server: &Server,
     topic: &str,
-    mut take: impl FnMut(Entry) -> Result<(), ServerError>,
+    mut take: impl FnMut(AuditEntry) -> Result<(), ServerError>,
 ) -> Result<(), ServerError> {
     let client = server.client();
     let query = client

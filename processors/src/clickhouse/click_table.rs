@@ -15,7 +15,7 @@ use crate::clickhouse::insert_settings::{
 use crate::clickhouse::query_id;
 use crate::clickhouse::server::{Server, server_error};
 use crate::encode::columns;
-use crate::encode::encoded_rows::Rows;
+use crate::encode::encoded_rows::EncodedRows;
 use crate::run::sink::{BreakerOverride, Insert, Sink};
 
 /// The table `click_versions`.
@@ -79,7 +79,7 @@ impl Sink for ClickTable {
     /// reader sees.
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
         let Insert { topic, ranges, rows, traceparent } = *insert;
-        let stream = Rows::stream(rows.iter());
+        let stream = EncodedRows::stream(rows.iter());
         let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
         let attempt = uuid::Uuid::new_v4().simple().to_string();
         let mut client = self.client.clone();

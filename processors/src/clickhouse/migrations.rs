@@ -1,45 +1,30 @@
-//! The ordered, checksummed SQL files that make the tables, applied once each.
+//! The ordered, checksummed SQL files that make the tables. Each is applied once.
 //!
-//! Statements are safe to run twice, so that two at once or one that died
-//! half-way do no harm; the log of what was applied is itself a table.
+//! Statements are safe to run twice, so that two programs at once, or one that ended between two
+//! statements, do no harm. The table `schema_migrations` holds what was applied.
+
+use std::fmt::Write as _;
 
 use broker::ServerError;
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::clickhouse::cluster::statements;
 use crate::clickhouse::server::{Server, server_error};
 
 /// One file of `migrations/`.
 #[derive(Debug, Clone, Copy)]
-pub struct Migration {
+struct Migration {
     /// Its name, which orders it.
-    pub name: &'static str,
+    name: &'static str,
     /// Its statements, each ended by a semicolon at the end of a line.
-    pub sql: &'static str,
+    sql: &'static str,
 }
 
-macro_rules! migrations {
-    ($($name:literal),* $(,)?) => {
-        &[$(Migration {
-            name: $name,
-            sql: include_str!(concat!("../../migrations/", $name, ".sql")),
-        }),*]
-    };
-}
+/// The files of the folder, in the order of their names; `build.rs` lists them.
+const MIGRATIONS: &[Migration] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
-/// Below 0100 the click tables, from 0100 enrichment, from 0200 links.
-pub(super) const MIGRATIONS: &[Migration] = migrations![
-    "0001_click_versions",
-    "0002_clicks",
-    "0003_breaker_overrides",
-    "0100_enrichment",
-    "0110_arrivals",
-    "0200_links",
-];
-
-pub(super) const LOG: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
+const SCHEMA_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 (
     name String,
     checksum String,
@@ -48,7 +33,7 @@ pub(super) const LOG: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 ENGINE = ReplacingMergeTree ORDER BY name";
 
 #[derive(Debug, Row, Serialize, Deserialize)]
-struct Applied {
+struct AppliedMigration {
     name: String,
     checksum: String,
 }
@@ -58,15 +43,34 @@ impl Migration {
         Sha256::digest(self.sql).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn statements(&self) -> impl Iterator<Item = &str> {
+    fn statements(&self) -> impl Iterator<Item = &'static str> {
         statements(self.sql)
     }
 }
 
-/// Makes the database and applies what is missing; returns what it did, a line each.
+/// Statements of a file: each ends with a semicolon at the end of a line.
+fn statements(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+}
+
+/// All statements that make `database`, in their order, each ended by a semicolon.
+pub fn sql(database: &str) -> String {
+    let database = quoted(database);
+    let mut all = format!("CREATE DATABASE IF NOT EXISTS {database};\n\nUSE {database};\n");
+    let files = MIGRATIONS.iter().map(|migration| (migration.name, migration.sql));
+    for (name, text) in [("schema_migrations", SCHEMA_MIGRATIONS)].into_iter().chain(files) {
+        let _infallible = writeln!(all, "\n-- {name}");
+        for statement in statements(text) {
+            let _infallible = writeln!(all, "{statement};");
+        }
+    }
+    all
+}
+
+/// Makes the database and applies the migrations that it lacks; returns each change, a line each.
 ///
 /// # Errors
-/// The server's refusal, or a file that was edited after it was applied.
+/// As [`missing`].
 pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
     let mut changes = Vec::new();
     let database = quoted(&server.database);
@@ -83,41 +87,31 @@ pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
         changes.push(format!("clickhouse: created database {database}"));
     }
     let client = server.client();
-    client.query(LOG).execute().await.map_err(server_error)?;
+    client.query(SCHEMA_MIGRATIONS).execute().await.map_err(server_error)?;
     let missing = missing(server).await?;
     for migration in MIGRATIONS.iter().filter(|migration| missing.contains(&migration.name)) {
         for statement in migration.statements() {
-            // `?` would be taken for a placeholder.
+            // The client reads `?` as a placeholder.
             let statement = statement.replace('?', "??");
             client.query(&statement).execute().await.map_err(server_error)?;
         }
-        let mut log = client.insert::<Applied>("schema_migrations").await.map_err(server_error)?;
-        let row = Applied { name: migration.name.to_owned(), checksum: migration.checksum() };
-        log.write(&row).await.map_err(server_error)?;
-        log.end().await.map_err(server_error)?;
+        let mut insert =
+            client.insert::<AppliedMigration>("schema_migrations").await.map_err(server_error)?;
+        let (name, checksum) = (migration.name.to_owned(), migration.checksum());
+        insert.write(&AppliedMigration { name, checksum }).await.map_err(server_error)?;
+        insert.end().await.map_err(server_error)?;
         changes.push(format!("clickhouse: applied migration {}", migration.name));
     }
     Ok(changes)
 }
 
-/// Names of the migrations that were not applied yet; changes nothing.
+/// Names of the migrations that are not applied yet; changes nothing.
 ///
 /// # Errors
-/// As [`migrate`].
+/// The server's refusal, a file that was edited after it was applied, or a database that another
+/// version of this program made.
 pub async fn missing(server: &Server) -> Result<Vec<&'static str>, ServerError> {
-    // Where the table itself is gone, what was once applied does not count: everything is applied
-    // anew, which each statement is safe for.
-    let there: u64 = server
-        .bare()
-        .query(
-            "SELECT count() FROM system.tables \
-             WHERE database = ? AND name IN ('schema_migrations', 'click_versions')",
-        )
-        .bind(&server.database)
-        .fetch_one()
-        .await
-        .map_err(server_error)?;
-    let applied = if there == 2 { applied(server).await? } else { Vec::new() };
+    let applied = applied(server).await?;
     let mut missing = Vec::new();
     for migration in MIGRATIONS {
         match applied.iter().find(|applied| applied.name == migration.name) {
@@ -129,10 +123,57 @@ pub async fn missing(server: &Server) -> Result<Vec<&'static str>, ServerError> 
     Ok(missing)
 }
 
-async fn applied(server: &Server) -> Result<Vec<Applied>, ServerError> {
+/// Refuses a database to which a migration was applied that this program does not have.
+///
+/// # Errors
+/// That, or the server's refusal.
+pub async fn refuse_unknown(server: &Server) -> Result<(), ServerError> {
+    applied(server).await.map(drop)
+}
+
+/// The migrations that count as applied.
+async fn applied(server: &Server) -> Result<Vec<AppliedMigration>, ServerError> {
+    let tables: Vec<String> = server
+        .bare()
+        .query(
+            "SELECT name FROM system.tables \
+             WHERE database = ? AND name IN ('schema_migrations', 'click_versions')",
+        )
+        .bind(&server.database)
+        .fetch_all()
+        .await
+        .map_err(server_error)?;
+    let exists = |table: &str| tables.iter().any(|name| name == table);
+    if !exists("schema_migrations") {
+        return Ok(Vec::new());
+    }
     let client = server.client();
-    let log = client.query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name");
-    log.fetch_all().await.map_err(server_error)
+    let query = client.query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name");
+    let applied: Vec<AppliedMigration> = query.fetch_all().await.map_err(server_error)?;
+    check_known(applied.iter().map(|applied| applied.name.as_str()), &server.database)?;
+    // Where the table of clicks is gone, nothing counts as applied: all statements run again, and
+    // each of them is safe to run twice.
+    Ok(if exists("click_versions") { applied } else { Vec::new() })
+}
+
+/// Decides whether this program may use a database to which these migrations were applied.
+fn check_known<'a>(
+    mut applied: impl Iterator<Item = &'a str>,
+    database: &str,
+) -> Result<(), ServerError> {
+    let is_unknown = |name: &&str| MIGRATIONS.iter().all(|migration| migration.name != *name);
+    let Some(unknown) = applied.find(is_unknown) else { return Ok(()) };
+    let database = quoted(database);
+    Err(ServerError::fatal(
+        "migration_unknown",
+        format!(
+            "another version of this program made database {database}: migration {unknown} was \
+             applied to it, and this program does not have it. If a newer release applied it, use \
+             that release. While nothing is released: drop the database (DROP DATABASE \
+             {database}), run `processors setup`, and reset the offsets of the consumer group to \
+             the start, so that `processors run` reads the log again"
+        ),
+    ))
 }
 
 fn edited(migration: &Migration) -> ServerError {
@@ -146,7 +187,7 @@ fn edited(migration: &Migration) -> ServerError {
     )
 }
 
-pub(super) fn quoted(identifier: &str) -> String {
+fn quoted(identifier: &str) -> String {
     format!("`{}`", identifier.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
@@ -155,15 +196,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn migrations_are_in_order_and_every_file_is_listed() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
-        let mut files: Vec<_> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-            .collect();
-        files.sort();
-        let listed: Vec<_> = MIGRATIONS.iter().map(|migration| migration.name).collect();
-        assert_eq!(listed, files);
+    fn migrations_are_numbered_without_a_gap() {
+        assert!(!MIGRATIONS.is_empty());
+        for (number, migration) in (1..).zip(MIGRATIONS) {
+            assert!(migration.name.starts_with(&format!("{number:04}_")), "{}", migration.name);
+        }
     }
 
     #[test]
@@ -176,6 +213,27 @@ mod tests {
                 let safe = ["IF NOT EXISTS", "IF EXISTS", "OR REPLACE"];
                 assert!(safe.iter().any(|word| sql.contains(word)), "{}: {sql}", migration.name);
             }
+        }
+    }
+
+    #[test]
+    fn migrations_are_printed_as_they_are_applied() {
+        let printed = sql("clicks");
+        assert!(printed.contains("USE `clicks`;"), "{printed}");
+        for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
+            assert!(printed.contains(statement), "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_database_of_another_version_is_refused() {
+        let own = || MIGRATIONS.iter().map(|migration| migration.name);
+        assert!(check_known(own(), "clicks").is_ok());
+        assert!(check_known(std::iter::empty(), "clicks").is_ok());
+        let error = check_known(own().chain(["0100_enrichment"]), "clicks").unwrap_err();
+        assert_eq!((error.code, error.class), ("migration_unknown", broker::ErrorClass::Fatal));
+        for expected in ["0100_enrichment", "`clicks`", "processors setup", "offsets"] {
+            assert!(error.message.contains(expected), "{error}");
         }
     }
 

@@ -1,32 +1,29 @@
-//! `processors audit`: reads the log to its end and holds the view `clicks` against it, once or,
-//! for its newest stretch, again and again.
-#![expect(clippy::disallowed_methods, reason = "waits for rows that are on their way")]
+//! `processors audit`: compares the log with the view `clicks`, once or periodically.
 
 use broker::ServerError;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::audit::continuous;
-use crate::audit::continuous::FollowArgs;
-use crate::audit::full;
-use crate::audit::full::Scratch;
+use crate::audit::continuous_audit;
+use crate::audit::follow_args::FollowArgs;
+use crate::audit::full_audit::{self, SortSpace};
 use crate::config::Servers;
 use crate::exit::{DIFFERS, DONE, print_line};
 
-/// What `audit` needs to know.
+/// Arguments of `audit`.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     #[command(flatten)]
     pub(super) servers: Servers,
-    /// Seconds to wait for rows that are still on their way.
+    /// Seconds to wait for rows that are not inserted yet.
     #[arg(long, default_value_t = 0)]
     wait_seconds: u64,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// MiB of memory in which to sort what is compared; what is more goes to the scratch folder.
+    /// MiB of memory for sorting; what does not fit goes to the scratch folder.
     #[arg(long, env = "CLICKTRAIL_AUDIT_MEMORY_MIB", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(4..=65_536))]
     memory_mib: u32,
@@ -38,35 +35,27 @@ pub struct AuditArgs {
 }
 
 impl AuditArgs {
-    /// Whether it goes on until it is told to end.
+    /// Whether it runs until a signal.
     pub(super) fn follows(&self) -> bool {
         self.follow.follow
     }
 }
 
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
-    let scratch =
-        Scratch { folder: args.scratch_dir, memory: args.memory_mib as usize * 1024 * 1024 };
+    let space =
+        SortSpace { folder: args.scratch_dir, memory: args.memory_mib as usize * 1024 * 1024 };
     if args.follow.follow {
-        return continuous::follow(&args.servers, &scratch, &args.follow).await.map(|()| DONE);
+        let runs = continuous_audit::follow(&args.servers, &space, &args.follow).await?;
+        print_line(format_args!("audit: runs={runs}"));
+        return Ok(DONE);
     }
-    let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
-    let log = full::log(&args.servers, &scratch).await?;
-    let report = loop {
-        let report = full::compare(&args.servers, &scratch, &log).await?;
-        if !report.may_still_come() || Instant::now() >= give_up {
-            break report;
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    };
-    match args.json {
-        true => print_line(
-            serde_json::to_string_pretty(&report)
-                .map_err(|error| ServerError::fatal("task_panicked", error))?,
-        ),
-        false => print_line(&report),
+    let wait = Duration::from_secs(args.wait_seconds);
+    let report = full_audit::audit(&args.servers, &space, wait).await?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&report);
+        print_line(json.map_err(|error| ServerError::fatal("task_panicked", error))?);
+    } else {
+        print_line(&report);
     }
     Ok(if report.balanced() { DONE } else { DIFFERS })
 }

@@ -1,7 +1,7 @@
-//! What a dead letter says about the record that it holds. Pure.
+//! Headers of a dead letter that name its record and its reason. Pure.
 //!
-//! The record's bytes, key and headers travel untouched; the reason is told in
-//! headers beside them, under names that other tools know where there are some.
+//! The record's value, key and headers are copied unchanged. The added headers have the names that
+//! Kafka Connect uses, where it has one.
 
 use schemas::headers as names;
 use schemas::unframe;
@@ -9,7 +9,7 @@ use schemas::unframe;
 use crate::error::RecordError;
 use crate::flow::block::Record;
 
-/// Headers that are added to the original's own.
+/// Headers that are added to those of the record.
 pub fn headers(
     topic: &str,
     record: Record<'_>,
@@ -41,7 +41,7 @@ mod tests {
     use crate::flow::block::{Block, RecordMetadata};
 
     #[test]
-    fn a_dead_letter_names_where_it_came_from_and_why() {
+    fn a_dead_letter_names_its_record_and_its_reason() {
         let mut block = Block::default();
         let metadata = RecordMetadata { partition: 3, offset: 41, epoch: 1, logged_at_ms: 1000 };
         block.push(metadata, None, Some(&[0, 0, 0, 0, 9, 1]), std::iter::empty());

@@ -1,8 +1,8 @@
-//! Decoders by schema id: a success is kept for ever, nothing else is for long.
+//! Decoders by schema id. A schema is cached forever, an unknown id for minutes.
 //!
-//! A registry that is away is waited for and never makes a dead letter; one that
-//! says "no such id" is asked for ten seconds more, then believed for minutes.
-#![expect(clippy::disallowed_methods, reason = "remembers a refusal for a time")]
+//! A registry that does not answer is an error to retry, never a dead letter. A registry that does not
+//! know an id is asked for ten seconds more before the answer counts.
+#![expect(clippy::disallowed_methods, reason = "caches a refusal for a time")]
 
 use broker::{Registry, ServerError};
 use std::collections::HashMap;
@@ -14,34 +14,34 @@ use schemas::{Decoder, SchemaId};
 use crate::error::RecordError;
 use service::lock::lock;
 
-const ASK_FOR: Duration = Duration::from_secs(10);
-const ASK_EVERY: Duration = Duration::from_secs(1);
-const BELIEVE_FOR: Duration = Duration::from_secs(300);
+const RETRY_FOR: Duration = Duration::from_secs(10);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+const UNKNOWN_TTL: Duration = Duration::from_secs(300);
 
-/// What is known of a schema id.
+/// What the registry has for a schema id.
 #[derive(Debug, Clone)]
-pub enum Known {
-    /// How to read what was written with it.
+pub enum CachedSchema {
+    /// The decoder of records that were written with it.
     Decoder(Arc<Decoder>),
     /// The registry has no such id.
     Unknown,
-    /// It is the id of something that is not Avro.
+    /// The schema of this id is not Avro.
     Unusable(Arc<str>),
 }
 
-impl Known {
-    /// What the registry says of `id`, asked once.
+impl CachedSchema {
+    /// Requests the schema of `id`, once.
     ///
     /// # Errors
-    /// Retryable: the registry is away.
-    pub async fn ask(registry: &Registry, id: SchemaId) -> Result<Self, ServerError> {
-        Ok(registry.schema(id).await?.map_or(Self::Unknown, |text| known(&text)))
+    /// Retryable: the registry does not answer.
+    pub async fn fetch(registry: &Registry, id: SchemaId) -> Result<Self, ServerError> {
+        Ok(registry.schema(id).await?.map_or(Self::Unknown, |text| parsed(&text)))
     }
 
     /// The decoder.
     ///
     /// # Errors
-    /// What to say of a record with this id when there is none.
+    /// Why a record with this id cannot be decoded.
     pub fn decoder(&self, id: SchemaId) -> Result<&Decoder, RecordError> {
         match self {
             Self::Decoder(decoder) => Ok(decoder),
@@ -51,61 +51,64 @@ impl Known {
     }
 }
 
-/// All decoders of the process.
+/// The cache of the process.
 #[derive(Debug)]
-pub struct Decoders {
+pub struct SchemaCache {
     registry: Registry,
-    known: Mutex<HashMap<SchemaId, (Known, Option<Instant>)>>,
+    schemas: Mutex<HashMap<SchemaId, (CachedSchema, Option<Instant>)>>,
 }
 
-impl Decoders {
-    /// None yet.
+impl SchemaCache {
+    /// An empty cache.
     pub fn new(registry: Registry) -> Self {
-        Self { registry, known: Mutex::default() }
+        Self { registry, schemas: Mutex::default() }
     }
 
-    /// What is known of `id`, asking the registry when nothing is.
+    /// The schema of `id`, from the cache, else from the registry.
     ///
     /// # Errors
-    /// Retryable: the registry is away. Nothing is remembered of that.
-    pub async fn get(&self, id: SchemaId) -> Result<Known, ServerError> {
-        if let Some(known) = self.remembered(id) {
+    /// Retryable: the registry does not answer. This is not cached.
+    pub async fn get(&self, id: SchemaId) -> Result<CachedSchema, ServerError> {
+        if let Some(known) = self.cached(id) {
             return Ok(known);
         }
-        let give_up = Instant::now() + ASK_FOR;
+        let deadline = Instant::now() + RETRY_FOR;
         let known = loop {
-            match Known::ask(&self.registry, id).await? {
-                Known::Unknown if Instant::now() < give_up => tokio::time::sleep(ASK_EVERY).await,
-                known @ (Known::Decoder(_) | Known::Unknown | Known::Unusable(_)) => break known,
+            match CachedSchema::fetch(&self.registry, id).await? {
+                CachedSchema::Unknown if Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+                known @ (CachedSchema::Decoder(_)
+                | CachedSchema::Unknown
+                | CachedSchema::Unusable(_)) => break known,
             }
         };
-        let until = match known {
-            Known::Decoder(_) | Known::Unusable(_) => None,
-            Known::Unknown => Some(Instant::now() + BELIEVE_FOR),
+        let expires_at = match known {
+            CachedSchema::Decoder(_) | CachedSchema::Unusable(_) => None,
+            CachedSchema::Unknown => Some(Instant::now() + UNKNOWN_TTL),
         };
-        let mut all = lock(&self.known);
-        all.insert(id, (known.clone(), until));
+        let mut all = lock(&self.schemas);
+        all.insert(id, (known.clone(), expires_at));
         Ok(known)
     }
 
-    /// Takes a schema for known without asking anyone.
-    pub fn learn(&self, id: SchemaId, schema: &str) {
-        let mut all = lock(&self.known);
-        all.insert(id, (known(schema), None));
+    /// Puts a schema into the cache, without the registry.
+    pub fn insert(&self, id: SchemaId, schema: &str) {
+        let mut all = lock(&self.schemas);
+        all.insert(id, (parsed(schema), None));
     }
 
-    fn remembered(&self, id: SchemaId) -> Option<Known> {
-        let all = lock(&self.known);
-        let (known, until) = all.get(&id)?;
-        until.is_none_or(|until| Instant::now() < until).then(|| known.clone())
+    fn cached(&self, id: SchemaId) -> Option<CachedSchema> {
+        let all = lock(&self.schemas);
+        let (known, expires_at) = all.get(&id)?;
+        expires_at.is_none_or(|expires_at| Instant::now() < expires_at).then(|| known.clone())
     }
 }
 
-/// A schema that is another record's parses all the same; its records then fail one by one,
-/// with the decoder's own words.
-fn known(text: &str) -> Known {
+/// A schema of another record parses too; its records then fail one by one, with the decoder's error.
+fn parsed(text: &str) -> CachedSchema {
     match Decoder::new(text) {
-        Ok(decoder) => Known::Decoder(Arc::new(decoder)),
-        Err(error) => Known::Unusable(error.to_string().into()),
+        Ok(decoder) => CachedSchema::Decoder(Arc::new(decoder)),
+        Err(error) => CachedSchema::Unusable(error.to_string().into()),
     }
 }

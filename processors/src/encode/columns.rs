@@ -1,9 +1,16 @@
-//! The columns of `click_versions` in the making, row by row, and how each of them travels.
+//! The columns of `click_versions`: one list gives the name, the kind and the value of each. From it
+//! come the row, the builders that collect rows, and the Arrow batch that is inserted.
 //!
-//! Words that repeat go as dictionaries, once a block each; the server stores them as such. What a
-//! rule makes of one column alone follows it, so that it is looked up once for each of its words;
-//! labels are words of the program itself.
+//! A new enrichment column touches at most these files:
+//! 1. `enrich/DIMENSION.rs`: finds the value and puts it into its part of the enrichment;
+//! 2. `enrich.rs`: raises `ENRICH_VERSION`, and names the dimension if it is a new one;
+//! 3. this file: one line in the list, at the column's place in the table;
+//! 4. `migrations/NNNN_NAME.sql`: adds the column, and creates the view again.
+//!
+//! `UPDATE_GOLDEN=1` then writes the golden rows of the tests. `ingested_at` is not in the list: the
+//! server's clock fills it, because one clock must decide which version of a click is the newest.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arrow_array::builder::BooleanBuilder;
@@ -13,17 +20,45 @@ use arrow_array::{
 };
 use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
+use schemas::RawClick;
+use serde::Serialize;
 
-use crate::encode::dictionary_column::Words;
-use crate::encode::row::ClickRow;
+use crate::encode::dictionary_column::DictionaryColumn;
+use crate::encode::record_location::RecordLocation;
+use crate::enrich::{ENRICH_VERSION, Enrichment};
 
-/// Columns in their order, each with how it travels.
+/// Makes everything that depends on the list of columns. The kinds are:
+/// - `text` repeats, so that it is sent as a dictionary, once a block for each distinct text;
+/// - `derived(leader)` is a text that the enrichment finds from the column `leader` alone, so that
+///   the dictionary is searched once for each distinct text of `leader`;
+/// - `label` is one of the few texts that the program itself defines;
+/// - `bytes`, `address`, `micros`, `millis`, `flag` and the integers are sent as plain values.
 macro_rules! columns {
-    ($($name:ident $kind:ident $(($leader:ident))?,)*) => {
+    (|$click:ident, $enriched:ident, $record:ident|
+     $($name:ident: $kind:ident $(($leader:ident))? = $value:expr,)*) => {
+        /// One version of one click, in the order of the columns. Empty text, 0 and `::` are
+        /// unknown.
+        #[derive(Debug, Serialize)]
+        #[expect(missing_docs, reason = "the migration describes the columns")]
+        pub struct ClickRow<'a> {
+            $(pub $name: columns!(@field 'a $kind),)*
+        }
+
+        impl<'a> ClickRow<'a> {
+            /// Puts together a click, its enrichment and the location of its record.
+            pub fn new(
+                $click: &RawClick<'a>,
+                $enriched: &'a Enrichment<'a>,
+                $record: RecordLocation<'a>,
+            ) -> Self {
+                Self { $($name: $value,)* }
+            }
+        }
+
         /// Names of the columns that are inserted, in the order of the table.
         pub(crate) const COLUMNS: &[&str] = &[$(stringify!($name)),*];
 
-        /// All columns.
+        /// A builder for each column.
         #[derive(Debug, Default)]
         pub struct Columns {
             $($name: columns!(@type $kind),)*
@@ -31,7 +66,7 @@ macro_rules! columns {
         }
 
         impl Columns {
-            /// No rows yet, with memory for as many.
+            /// Empty columns with memory for so many rows.
             pub fn for_rows(rows: usize) -> Self {
                 Self { $($name: columns!(@for $kind rows),)* rows: 0 }
             }
@@ -42,7 +77,7 @@ macro_rules! columns {
                 self.rows += 1;
             }
 
-            /// The rows as they were, and none in their place.
+            /// Takes the rows out as one batch; the columns are empty after it.
             ///
             /// # Errors
             /// More rows than a block may have.
@@ -54,28 +89,35 @@ macro_rules! columns {
             }
         }
     };
-    (@type word) => { Words };
-    (@type label) => { Words };
-    (@type by) => { Words };
+    (@field $life:lifetime text) => { &$life str };
+    (@field $life:lifetime derived) => { &$life str };
+    (@field $life:lifetime label) => { &'static str };
+    (@field $life:lifetime bytes) => { [u8; 16] };
+    (@field $life:lifetime address) => { Ipv6Addr };
+    (@field $life:lifetime micros) => { i64 };
+    (@field $life:lifetime millis) => { i64 };
+    (@field $life:lifetime flag) => { bool };
+    (@field $life:lifetime $integer:ident) => { $integer };
+    (@type text) => { DictionaryColumn };
+    (@type label) => { DictionaryColumn };
+    (@type derived) => { DictionaryColumn };
     (@type bytes) => { Vec<u8> };
     (@type address) => { Vec<u8> };
     (@type micros) => { Vec<i64> };
     (@type millis) => { Vec<i64> };
     (@type flag) => { BooleanBuilder };
-    (@type u16) => { Vec<u16> };
-    (@type u32) => { Vec<u32> };
-    (@type u64) => { Vec<u64> };
-    (@for word $rows:ident) => { Words::for_rows($rows) };
-    (@for label $rows:ident) => { Words::for_rows($rows) };
-    (@for by $rows:ident) => { Words::for_rows($rows) };
+    (@type $integer:ident) => { Vec<$integer> };
+    (@for text $rows:ident) => { DictionaryColumn::for_rows($rows) };
+    (@for label $rows:ident) => { DictionaryColumn::for_rows($rows) };
+    (@for derived $rows:ident) => { DictionaryColumn::for_rows($rows) };
     (@for bytes $rows:ident) => { Vec::with_capacity(16 * $rows) };
     (@for address $rows:ident) => { Vec::with_capacity(16 * $rows) };
     (@for flag $rows:ident) => { BooleanBuilder::with_capacity($rows) };
     (@for $kind:ident $rows:ident) => { Vec::with_capacity($rows) };
-    (@push word $own:ident, $row:ident, $name:ident) => { $own.$name.push(&$row.$name) };
+    (@push text $own:ident, $row:ident, $name:ident) => { $own.$name.push(&$row.$name) };
     (@push label $own:ident, $row:ident, $name:ident) => { $own.$name.push_label($row.$name) };
-    (@push by $own:ident, $row:ident, $name:ident, $leader:ident) => {
-        $own.$name.push_by(&$own.$leader, &$row.$name)
+    (@push derived $own:ident, $row:ident, $name:ident, $leader:ident) => {
+        $own.$name.push_derived(&$own.$leader, &$row.$name)
     };
     (@push bytes $own:ident, $row:ident, $name:ident) => { $own.$name.extend($row.$name) };
     (@push address $own:ident, $row:ident, $name:ident) => {
@@ -83,11 +125,11 @@ macro_rules! columns {
     };
     (@push flag $own:ident, $row:ident, $name:ident) => { $own.$name.append_value($row.$name) };
     (@push $kind:ident $own:ident, $row:ident, $name:ident) => { $own.$name.push($row.$name) };
-    (@finish word $own:ident, $name:ident) => { $own.$name.finish()? };
+    (@finish text $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish label $own:ident, $name:ident) => { $own.$name.finish()? };
-    (@finish by $own:ident, $name:ident) => { $own.$name.finish()? };
-    (@finish bytes $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
-    (@finish address $own:ident, $name:ident) => { sixteen(std::mem::take(&mut $own.$name))? };
+    (@finish derived $own:ident, $name:ident) => { $own.$name.finish()? };
+    (@finish bytes $own:ident, $name:ident) => { fixed_size_16(std::mem::take(&mut $own.$name))? };
+    (@finish address $own:ident, $name:ident) => { fixed_size_16(std::mem::take(&mut $own.$name))? };
     (@finish flag $own:ident, $name:ident) => { Arc::new($own.$name.finish()) as ArrayRef };
     (@finish micros $own:ident, $name:ident) => {
         Arc::new(
@@ -111,68 +153,69 @@ macro_rules! columns {
 }
 
 columns! {
-    occurred_at micros,
-    event_id bytes,
-    origin label,
-    source word,
-    domain word,
-    slug word,
-    query word,
-    link_id word,
-    link_version u32,
-    outcome label,
-    status u16,
-    target_url word,
-    method label,
-    scheme word,
-    http_version word,
-    client_ip address,
-    client_ip_policy label,
-    visitor_id u64,
-    identifiers_stripped flag,
-    user_agent word,
-    referer word,
-    edge_country word,
-    latency_us u32,
-    browser by(user_agent),
-    browser_version by(user_agent),
-    os by(user_agent),
-    os_version by(user_agent),
-    device by(user_agent),
-    is_bot flag,
-    bot_class label,
-    referrer_host by(referer),
-    target_host by(target_url),
-    language word,
-    utm_source word,
-    utm_medium word,
-    utm_campaign word,
-    utm_term word,
-    utm_content word,
-    referrer_source word,
-    referrer_medium label,
-    channel label,
-    click_id_param word,
-    in_app word,
-    trigger label,
-    kafka_topic word,
-    kafka_partition u32,
-    kafka_offset u64,
-    logged_at millis,
-    trace_id bytes,
-    enrich_version u32,
-    geo_db_build word,
-    ua_rules_version word,
-    country word,
-    continent by(country),
-    region word,
-    city word,
-    browser_major by(user_agent),
-    device_brand by(user_agent),
-    device_model by(user_agent),
-    bot_name by(user_agent),
-    bot_rules_version word,
-    referrer_rules_version word,
+    |click, enriched, record|
+    occurred_at: micros = click.occurred_at,
+    event_id: bytes = click.event_id.into_bytes(),
+    origin: label = click.origin.as_str(),
+    source: text = click.source,
+    domain: text = click.domain.unwrap_or_default(),
+    slug: text = click.slug,
+    query: text = click.query.unwrap_or_default(),
+    link_id: text = click.link_id.unwrap_or_default(),
+    link_version: u32 = unsigned(click.link_version),
+    outcome: label = click.outcome.as_str(),
+    status: u16 = unsigned(Some(click.status)),
+    target_url: text = click.target_url.unwrap_or_default(),
+    method: label = click.method.as_str(),
+    scheme: text = click.scheme.unwrap_or_default(),
+    http_version: text = click.http_version.unwrap_or_default(),
+    client_ip: address = address(click.client_ip),
+    client_ip_policy: label = click.client_ip_policy.as_str(),
+    visitor_id: u64 = click.visitor_id.map_or(0, u64::from_be_bytes),
+    identifiers_stripped: flag = click.identifiers_stripped,
+    user_agent: text = click.user_agent.unwrap_or_default(),
+    referer: text = click.referer.unwrap_or_default(),
+    edge_country: text = click.edge_country.unwrap_or_default(),
+    latency_us: u32 = unsigned(click.latency_us),
+    browser: derived(user_agent) = &enriched.agent.browser,
+    browser_version: derived(user_agent) = &enriched.agent.browser_version,
+    os: derived(user_agent) = &enriched.agent.os,
+    os_version: derived(user_agent) = &enriched.agent.os_version,
+    device: derived(user_agent) = enriched.agent.device,
+    is_bot: flag = enriched.bot.is_bot(),
+    bot_class: label = enriched.bot.as_str(),
+    referrer_host: derived(referer) = enriched.referrer_host,
+    target_host: derived(target_url) = enriched.target_host,
+    language: text = enriched.language,
+    utm_source: text = enriched.campaign.source,
+    utm_medium: text = enriched.campaign.medium,
+    utm_campaign: text = enriched.campaign.campaign,
+    utm_term: text = enriched.campaign.term,
+    utm_content: text = enriched.campaign.content,
+    referrer_source: text = enriched.arrival.source,
+    referrer_medium: label = enriched.arrival.medium.as_str(),
+    channel: label = enriched.arrival.channel.as_str(),
+    click_id_param: text = enriched.arrival.click_id_param,
+    in_app: text = enriched.arrival.in_app,
+    trigger: label = enriched.arrival.trigger,
+    kafka_topic: text = record.topic,
+    kafka_partition: u32 = record.unsigned_partition(),
+    kafka_offset: u64 = record.unsigned_offset(),
+    logged_at: millis = record.logged_at_ms,
+    trace_id: bytes = record.trace_id,
+    enrich_version: u32 = ENRICH_VERSION,
+    geo_db_build: text = enriched.versions.geo,
+    ua_rules_version: text = enriched.versions.user_agents,
+    country: text = enriched.country,
+    continent: derived(country) = enriched.continent,
+    region: text = &enriched.location.region,
+    city: text = &enriched.location.city,
+    browser_major: derived(user_agent) = &enriched.agent.browser_major,
+    device_brand: derived(user_agent) = &enriched.agent.device_brand,
+    device_model: derived(user_agent) = &enriched.agent.device_model,
+    bot_name: derived(user_agent) = &enriched.agent.bot_name,
+    bot_rules_version: text = enriched.versions.crawlers,
+    referrer_rules_version: text = enriched.versions.referrers,
 }
 
 impl Columns {
@@ -182,7 +225,22 @@ impl Columns {
     }
 }
 
-fn sixteen(bytes: Vec<u8>) -> Result<ArrayRef, ArrowError> {
+/// A number of a click. One that a sender made negative or too large for its column becomes 0, which
+/// is unknown: the click itself is good.
+fn unsigned<N: Copy, U: TryFrom<N> + Default>(number: Option<N>) -> U {
+    number.and_then(|number| U::try_from(number).ok()).unwrap_or_default()
+}
+
+/// An address as the column has it: IPv4 in its mapped form. Any other length is unknown.
+fn address(bytes: Option<&[u8]>) -> Ipv6Addr {
+    match bytes {
+        Some(&[a, b, c, d]) => Ipv4Addr::new(a, b, c, d).to_ipv6_mapped(),
+        Some(bytes) => <[u8; 16]>::try_from(bytes).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from),
+        None => Ipv6Addr::UNSPECIFIED,
+    }
+}
+
+fn fixed_size_16(bytes: Vec<u8>) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?))
 }
 
@@ -190,7 +248,7 @@ fn sixteen(bytes: Vec<u8>) -> Result<ArrayRef, ArrowError> {
 mod tests {
     use super::*;
 
-    /// Columns of the table when all migrations were applied.
+    /// Columns of the table after all migrations, in order.
     fn migrated() -> Vec<String> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
         let mut files: Vec<_> =
@@ -198,8 +256,8 @@ mod tests {
         files.sort();
         let texts: Vec<_> =
             files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
-        let made = texts[0].lines().filter_map(|line| line.strip_prefix("    "));
-        let mut columns: Vec<String> = made
+        let created = texts[0].lines().filter_map(|line| line.strip_prefix("    "));
+        let mut columns: Vec<String> = created
             .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
             .filter_map(|line| line.split_whitespace().next())
             .map(str::to_owned)
@@ -207,9 +265,9 @@ mod tests {
         for line in texts.iter().flat_map(|text| text.lines()) {
             let Some((_, added)) = line.split_once("ADD COLUMN IF NOT EXISTS ") else { continue };
             let after = added.rsplit_once(" AFTER ").map(|(_, it)| it.trim_end_matches([',', ';']));
-            let place = columns.iter().position(|column| Some(column.as_str()) == after);
-            let place = place.map_or(columns.len(), |place| place + 1);
-            columns.insert(place, added.split_whitespace().next().unwrap().to_owned());
+            let index = columns.iter().position(|column| Some(column.as_str()) == after);
+            let index = index.map_or(columns.len(), |index| index + 1);
+            columns.insert(index, added.split_whitespace().next().unwrap().to_owned());
         }
         columns
     }
@@ -219,5 +277,24 @@ mod tests {
         let columns = migrated();
         let inserted: Vec<_> = columns.iter().filter(|column| *column != "ingested_at").collect();
         assert_eq!(inserted, COLUMNS);
+    }
+
+    #[test]
+    fn both_kinds_of_address_fit_the_column() {
+        assert_eq!(address(Some(&[203, 0, 113, 7])).to_string(), "::ffff:203.0.113.7");
+        assert_eq!(
+            address(Some(&[0x20; 16])).to_string(),
+            "2020:2020:2020:2020:2020:2020:2020:2020"
+        );
+        assert_eq!(address(None), Ipv6Addr::UNSPECIFIED);
+        assert_eq!(address(Some(&[1, 2, 3])), Ipv6Addr::UNSPECIFIED);
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_its_column_is_unknown() {
+        assert_eq!(unsigned::<i32, u16>(Some(302)), 302);
+        assert_eq!(unsigned::<i32, u16>(Some(-1)), 0);
+        assert_eq!(unsigned::<i32, u16>(Some(65_536)), 0);
+        assert_eq!(unsigned::<i64, u32>(None), 0);
     }
 }

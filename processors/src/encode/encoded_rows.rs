@@ -1,8 +1,8 @@
-//! Blocks of rows as pieces of one Arrow stream, which the server reads three times cheaper than
-//! rows one by one. Pure.
+//! Blocks of rows as parts of one Arrow stream, which costs the server a third of what single rows
+//! cost. Pure.
 //!
-//! A stream is a head, any number of blocks, each with dictionaries of its own, and an end. So a
-//! block is encoded and compressed once, and sent as often as its insert has to be repeated.
+//! A stream is a head, any number of blocks, each with its own dictionaries, and an end. So a block is
+//! encoded and compressed once, and sent as often as its insert is repeated.
 
 use std::sync::LazyLock;
 
@@ -11,44 +11,44 @@ use arrow_schema::ArrowError;
 use bytes::Bytes;
 
 use crate::encode::columns::Columns;
-use crate::encode::compressed_block::pack;
+use crate::encode::compressed_block::compress;
 
-/// Encoded rows.
+/// Rows of one block, encoded and compressed.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub struct EncodedRows {
     /// How many.
     pub count: usize,
     bytes: Bytes,
 }
 
-/// Memory to write to, kept from block to block.
+/// Memory that an encoder reuses from block to block.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct EncodeBuffers {
     stream: Vec<u8>,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
-/// What stands at the end of a stream.
+/// The end of a stream.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-static PACKED_END: LazyLock<Bytes> = LazyLock::new(|| pack(&END, &mut Vec::new()));
+static COMPRESSED_END: LazyLock<Bytes> = LazyLock::new(|| compress(&END, &mut Vec::new()));
 
-/// What stands at its head: the schema.
+/// The head of a stream: the schema.
 static HEAD: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
     let mut stream = Vec::new();
     let head = write(&mut Columns::default(), &mut stream).map_err(|error| error.to_string())?;
-    Ok(pack(&stream[..head], &mut Vec::new()))
+    Ok(compress(&stream[..head], &mut Vec::new()))
 });
 
-impl Rows {
-    /// Encodes the rows of `columns` and takes them out; `room` is memory to write to.
+impl EncodedRows {
+    /// Encodes the rows of `columns` and takes them out.
     ///
     /// # Errors
     /// More rows than a block may have.
-    pub fn encode(columns: &mut Columns, room: &mut Room) -> Result<Self, ArrowError> {
+    pub fn encode(columns: &mut Columns, buffers: &mut EncodeBuffers) -> Result<Self, ArrowError> {
         let count = columns.rows();
-        let Room { stream, packed } = room;
+        let EncodeBuffers { stream, compressed } = buffers;
         let head = write(columns, stream)?;
-        Ok(Self { count, bytes: pack(&stream[head..stream.len() - END.len()], packed) })
+        Ok(Self { count, bytes: compress(&stream[head..stream.len() - END.len()], compressed) })
     }
 
     /// Bytes that are kept until they are acknowledged.
@@ -59,13 +59,13 @@ impl Rows {
     /// A whole stream of `blocks`.
     ///
     /// # Errors
-    /// What [`Rows::encode`] would have said.
+    /// As [`EncodedRows::encode`].
     pub fn stream<'a>(
         blocks: impl Iterator<Item = &'a Self>,
     ) -> Result<impl Iterator<Item = Bytes>, ArrowError> {
         let head = HEAD.clone().map_err(ArrowError::IpcError)?;
         let blocks = blocks.map(|rows| rows.bytes.clone());
-        let end = PACKED_END.clone();
+        let end = COMPRESSED_END.clone();
         Ok(std::iter::once(head).chain(blocks).chain(std::iter::once(end)))
     }
 }
@@ -84,19 +84,19 @@ fn write(columns: &mut Columns, stream: &mut Vec<u8>) -> Result<usize, ArrowErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::columns::COLUMNS;
-    use crate::encode::compressed_block::unpack;
-    use crate::encode::row::{ClickRow, Place};
+    use crate::encode::columns::{COLUMNS, ClickRow};
+    use crate::encode::compressed_block::decompress;
+    use crate::encode::record_location::RecordLocation;
     use arrow_ipc::reader::StreamReader;
 
     #[test]
-    fn blocks_of_different_words_make_one_stream() {
+    fn blocks_with_different_dictionaries_make_one_stream() {
         let mut columns = Columns::default();
         let mut blocks = Vec::new();
         for slugs in [&["a", "b"][..], &["c"][..]] {
             for slug in slugs {
                 let click = schemas::RawClick::new(uuid::Uuid::from_u128(1), 5, slug);
-                let place = Place {
+                let location = RecordLocation {
                     topic: "t",
                     partition: 3,
                     offset: 4,
@@ -104,13 +104,13 @@ mod tests {
                     trace_id: [7; 16],
                 };
                 let mut enricher = crate::enrich::Enricher::default();
-                columns.push(&ClickRow::new(&click, &enricher.enrich(&click), place));
+                columns.push(&ClickRow::new(&click, &enricher.enrich(&click), location));
             }
-            blocks.push(Rows::encode(&mut columns, &mut Room::default()).unwrap());
+            blocks.push(EncodedRows::encode(&mut columns, &mut EncodeBuffers::default()).unwrap());
         }
         assert_eq!(blocks.iter().map(|rows| rows.count).collect::<Vec<_>>(), [2, 1]);
-        let bytes: Vec<u8> = Rows::stream(blocks.iter()).unwrap().flatten().collect();
-        let bytes = unpack(&bytes).unwrap();
+        let bytes: Vec<u8> = EncodedRows::stream(blocks.iter()).unwrap().flatten().collect();
+        let bytes = decompress(&bytes).unwrap();
         let reader = StreamReader::try_new(&bytes[..], None).unwrap();
         let mut slugs = Vec::new();
         for batch in reader {
@@ -119,8 +119,8 @@ mod tests {
             let column = batch.column_by_name("slug").unwrap();
             let column =
                 arrow_array::cast::as_dictionary_array::<arrow_array::types::UInt16Type>(column);
-            let words = column.downcast_dict::<arrow_array::StringArray>().unwrap();
-            slugs.extend(words.into_iter().map(|word| word.unwrap().to_owned()));
+            let texts = column.downcast_dict::<arrow_array::StringArray>().unwrap();
+            slugs.extend(texts.into_iter().map(|text| text.unwrap().to_owned()));
         }
         assert_eq!(slugs, ["a", "b", "c"]);
     }

@@ -1,13 +1,13 @@
-//! What an address's parameters say of a campaign: `utm_…`, `source`, `ref`, click ids, `qr`.
+//! The campaign parameters of an address: `utm_…`, `source`, `ref`, click ids, `qr`.
 
 use std::borrow::Cow;
 
 use url::Url;
 use url::form_urlencoded;
 
-use crate::enrich::channel::Says;
+use crate::enrich::channel::DeclaredMedium;
 use crate::enrich::medium::Origin;
-use crate::enrich::referrer_table::{ClickId, Sources};
+use crate::enrich::referrer_table::{ClickId, ReferrerTable};
 
 const LENGTH_MAX: usize = 256;
 
@@ -42,7 +42,7 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// What the parameters of one address say.
+/// The parameters of one address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tags {
     source: String,
@@ -50,10 +50,10 @@ pub(super) struct Tags {
     campaign: String,
     term: String,
     content: String,
-    /// Whom the author names as the source.
+    /// The source that the author names.
     pub(super) origin: Option<Origin>,
-    /// What the author says the medium is.
-    pub(super) says: Says,
+    /// The medium that the author declares.
+    pub(super) declared: DeclaredMedium,
     /// The click id; one that was paid for counts first.
     pub(super) click_id: Option<ClickId>,
     /// `qr`, as printed codes carry it.
@@ -68,7 +68,7 @@ pub(super) static NO_TAGS: Tags = Tags {
     term: String::new(),
     content: String::new(),
     origin: None,
-    says: Says::Nothing,
+    declared: DeclaredMedium::None,
     click_id: None,
     qr: false,
 };
@@ -76,12 +76,12 @@ pub(super) static NO_TAGS: Tags = Tags {
 impl Tags {
     /// Those of a target's own address. Any site has a `source` or a `ref` of its own, so there
     /// only `utm_source` names one.
-    pub(super) fn of_target(target_url: &str, sources: &Sources) -> Self {
+    pub(super) fn of_target(target_url: &str, referrers: &ReferrerTable) -> Self {
         match Url::parse(target_url) {
             Ok(url) if target_url.contains('?') => {
                 let mut tags = Self::default();
-                tags.fill(url.query().unwrap_or_default(), sources);
-                tags.name(None, sources);
+                tags.fill(url.query().unwrap_or_default(), referrers);
+                tags.name(None, referrers);
                 tags
             }
             _ => Self::default(),
@@ -89,22 +89,19 @@ impl Tags {
     }
 
     /// Those of the visited address.
-    pub(super) fn of_visited(query: &str, sources: &Sources) -> Self {
+    pub(super) fn of_visited(query: &str, referrers: &ReferrerTable) -> Self {
         let mut tags = Self::default();
-        let other = tags.fill(query, sources);
-        tags.name(other.as_deref(), sources);
+        let other = tags.fill(query, referrers);
+        tags.name(other.as_deref(), referrers);
         tags
     }
 
     /// Reads all parameters; returns `source`, else `ref`.
-    fn fill(&mut self, query: &str, sources: &Sources) -> Option<String> {
+    fn fill(&mut self, query: &str, referrers: &ReferrerTable) -> Option<String> {
         let (mut source, mut reference) = (None, None);
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = match name.contains(['%', '+']) {
-                true => decoded(name),
-                false => Cow::Borrowed(name),
-            };
+            let name = decoded(name);
             let field = match &*name {
                 "utm_source" => &mut self.source,
                 "utm_medium" => &mut self.medium,
@@ -118,7 +115,7 @@ impl Tags {
                     continue;
                 }
                 name => {
-                    if let Some(id) = sources.of_param(name)
+                    if let Some(id) = referrers.of_param(name)
                         && self.click_id.as_ref().is_none_or(|own| id.paid && !own.paid)
                     {
                         self.click_id = Some(id.clone());
@@ -133,20 +130,21 @@ impl Tags {
         source.filter(|source| !source.is_empty()).or(reference)
     }
 
-    /// Decides whom and what the author means.
-    fn name(&mut self, other: Option<&str>, sources: &Sources) {
+    /// Decides which origin and medium the author declares.
+    fn name(&mut self, other: Option<&str>, referrers: &ReferrerTable) {
         let named = if self.source.is_empty() { other.unwrap_or_default() } else { &self.source };
         let named = named.trim();
-        self.says = Says::of(&self.medium);
-        if self.says == Says::Nothing {
-            self.says = Says::of_source(named);
+        self.declared = DeclaredMedium::of(&self.medium);
+        if self.declared == DeclaredMedium::None {
+            self.declared = DeclaredMedium::of_source(named);
         }
-        if self.qr && self.says == Says::Nothing {
-            self.says = Says::Qr;
+        if self.qr && self.declared == DeclaredMedium::None {
+            self.declared = DeclaredMedium::Qr;
         }
-        let nobody = ["", "direct", "(direct)", "(none)", "(not set)", "none", "null", "undefined"];
-        if !nobody.iter().any(|word| named.eq_ignore_ascii_case(word)) {
-            let known = sources.of_word(named).cloned();
+        let no_source =
+            ["", "direct", "(direct)", "(none)", "(not set)", "none", "null", "undefined"];
+        if !no_source.iter().any(|word| named.eq_ignore_ascii_case(word)) {
+            let known = referrers.of_source(named).cloned();
             self.origin = Some(known.unwrap_or_else(|| Origin::unknown(named)));
         }
     }
@@ -156,7 +154,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
-    // `&` and `=` have been taken out, so that what is left is a name alone.
+    // The caller has split at `&` and `=`, so that this is one name or one value.
     form_urlencoded::parse(text.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, rest)| {
         if rest.is_empty() { name } else { Cow::Owned(format!("{name}={rest}")) }
     })
@@ -167,11 +165,11 @@ mod tests {
     use super::*;
 
     fn visited(query: &str) -> Tags {
-        Tags::of_visited(query, Sources::built_in())
+        Tags::of_visited(query, ReferrerTable::built_in())
     }
 
     fn target(address: &str) -> Tags {
-        Tags::of_target(address, Sources::built_in())
+        Tags::of_target(address, ReferrerTable::built_in())
     }
 
     #[test]
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_whom_the_author_names() {
+    fn a_source_is_what_the_author_names() {
         for (query, expected) in [
             ("utm_source=Google+Ads", "Google"),
             ("utm_source=chatgpt.com", "ChatGPT"),
@@ -232,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_printed_code_says_so() {
+    fn a_printed_code_is_recognised() {
         for (query, expected) in [("qr", true), ("qr=1", true), ("qr=0", false), ("q=r", false)] {
             assert_eq!(visited(query).qr, expected, "{query}");
         }

@@ -1,30 +1,30 @@
-//! The channel of a click: how the visitor was won, in the words that marketing uses.
+//! The channel of a click: how the visitor was won, in the terms of marketing.
 //!
 //! The first rule that holds decides; [`Channel::of`] has them in this order:
 //! 1. it was paid for (`utm_medium` has `cp…`, `ppc`, `paid…` or `retargeting`, or a paid click id is
 //!    in the visited address): by the source, else `display` for `cpm`, else `paid_other`;
-//! 2. the author's `utm_medium` says what it is;
-//! 3. the source is of a kind that the table of sources knows;
+//! 2. the author's `utm_medium` declares it;
+//! 3. the medium of the origin, which the referrer table knows;
 //! 4. the visitor came from another page: `internal` of the same host, else `referral`;
-//! 5. nothing says from where: `direct`; empty where that cannot be known.
+//! 5. the click names no origin: `direct`; empty where that cannot be known.
 
 use crate::enrich::medium::Medium;
 
-/// What a link's author says of the medium.
+/// The medium that a link's author declares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Says {
-    /// Nothing that we know.
+pub(super) enum DeclaredMedium {
+    /// None that is known.
     #[default]
-    Nothing,
+    None,
     /// It is paid for.
     Paid,
     /// It is paid for by view.
     PaidByView,
     /// A picture on a page.
     Display,
-    /// Somebody who is paid for what is sold.
+    /// A partner who is paid for what is sold.
     Affiliate,
-    /// A letter.
+    /// A mail.
     Email,
     /// A short message of a telephone.
     Sms,
@@ -42,17 +42,17 @@ pub(super) enum Says {
     Search,
     /// A message between people.
     Messaging,
-    /// A machine that answers questions.
+    /// An assistant such as ChatGPT.
     AiAssistant,
     /// A link.
     Referral,
 }
 
-impl Says {
+impl DeclaredMedium {
     /// What `utm_medium` means.
     pub(super) fn of(utm_medium: &str) -> Self {
         if utm_medium.is_empty() {
-            return Self::Nothing;
+            return Self::None;
         }
         let word = utm_medium.trim().to_lowercase().replace(['_', ' '], "-");
         match &*word {
@@ -72,18 +72,18 @@ impl Says {
             word if word.contains("cp") || word.starts_with("paid") => Self::Paid,
             word if word.contains("video") => Self::Video,
             word if word.ends_with("push") || word.contains("notification") => Self::Push,
-            _ => Self::Nothing,
+            _ => Self::None,
         }
     }
 
-    /// What a source means, where it is one's name for a medium.
+    /// The medium that a source means, where authors write a medium as the source.
     pub(super) fn of_source(source: &str) -> Self {
         match source {
             "sms" | "SMS" => Self::Sms,
             "qr" | "QR" => Self::Qr,
             "push" => Self::Push,
             "podcast" => Self::Audio,
-            _ => Self::Nothing,
+            _ => Self::None,
         }
     }
 
@@ -97,7 +97,7 @@ impl Says {
             Self::Messaging => Some(Medium::Messaging),
             Self::AiAssistant => Some(Medium::AiAssistant),
             Self::Display | Self::PaidByView => Some(Medium::Display),
-            Self::Nothing
+            Self::None
             | Self::Paid
             | Self::Affiliate
             | Self::Sms
@@ -111,7 +111,7 @@ impl Says {
 
 /// How a visitor was won.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words speak for themselves")]
+#[expect(missing_docs, reason = "the names are the terms of marketing")]
 pub enum Channel {
     PaidShopping,
     PaidSearch,
@@ -138,30 +138,35 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// Judges; `paid` is a click id that only paid clicks have.
-    pub(super) fn of(says: Says, paid: bool, medium: Medium) -> Self {
-        if paid || matches!(says, Says::Paid | Says::PaidByView) {
-            return Self::paid(says, medium);
+    /// Decides; `paid`: a click id that only paid clicks have.
+    pub(super) fn of(declared: DeclaredMedium, paid: bool, medium: Medium) -> Self {
+        if paid || matches!(declared, DeclaredMedium::Paid | DeclaredMedium::PaidByView) {
+            return Self::paid(declared, medium);
         }
-        match says {
-            Says::Display => Self::Display,
-            Says::Affiliate => Self::Affiliate,
-            Says::Email => Self::Email,
-            Says::Sms => Self::Sms,
-            Says::Push => Self::Push,
-            Says::Audio => Self::Audio,
-            Says::Qr => Self::Qr,
-            Says::Social => Self::OrganicSocial,
-            Says::Video => Self::OrganicVideo,
-            Says::Search => Self::OrganicSearch,
-            Says::Messaging => Self::Messaging,
-            Says::AiAssistant => Self::AiAssistant,
-            Says::Referral if matches!(medium, Medium::Direct | Medium::Unknown) => Self::Referral,
-            Says::Referral | Says::Nothing | Says::Paid | Says::PaidByView => Self::by(medium),
+        match declared {
+            DeclaredMedium::Display => Self::Display,
+            DeclaredMedium::Affiliate => Self::Affiliate,
+            DeclaredMedium::Email => Self::Email,
+            DeclaredMedium::Sms => Self::Sms,
+            DeclaredMedium::Push => Self::Push,
+            DeclaredMedium::Audio => Self::Audio,
+            DeclaredMedium::Qr => Self::Qr,
+            DeclaredMedium::Social => Self::OrganicSocial,
+            DeclaredMedium::Video => Self::OrganicVideo,
+            DeclaredMedium::Search => Self::OrganicSearch,
+            DeclaredMedium::Messaging => Self::Messaging,
+            DeclaredMedium::AiAssistant => Self::AiAssistant,
+            DeclaredMedium::Referral if matches!(medium, Medium::Direct | Medium::Unknown) => {
+                Self::Referral
+            }
+            DeclaredMedium::Referral
+            | DeclaredMedium::None
+            | DeclaredMedium::Paid
+            | DeclaredMedium::PaidByView => Self::by(medium),
         }
     }
 
-    fn paid(says: Says, medium: Medium) -> Self {
+    fn paid(declared: DeclaredMedium, medium: Medium) -> Self {
         match medium {
             Medium::Shopping => Self::PaidShopping,
             Medium::Search => Self::PaidSearch,
@@ -174,7 +179,7 @@ impl Channel {
             | Medium::Referral
             | Medium::Email
             | Medium::AiAssistant => {
-                if says == Says::PaidByView {
+                if declared == DeclaredMedium::PaidByView {
                     Self::Display
                 } else {
                     Self::PaidOther
@@ -200,7 +205,7 @@ impl Channel {
         }
     }
 
-    /// The word in tables; empty is unknown.
+    /// The text in tables; empty is unknown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PaidShopping => "paid_shopping",
@@ -260,7 +265,7 @@ mod tests {
             ("", false, Medium::Direct, "direct"),
             ("", false, Medium::Unknown, ""),
         ] {
-            let channel = Channel::of(Says::of(utm_medium), paid, medium);
+            let channel = Channel::of(DeclaredMedium::of(utm_medium), paid, medium);
             assert_eq!(channel.as_str(), expected, "{utm_medium} {paid} {medium:?}");
         }
     }

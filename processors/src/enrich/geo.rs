@@ -1,4 +1,4 @@
-//! Where an address is, by a MaxMind DB file: flat records or nested ones, countries or cities.
+//! Locations of addresses, from a MaxMind DB file: flat records or nested ones, countries or cities.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,14 +9,14 @@ use serde::de::IgnoredAny;
 
 use crate::enrich::continent::continent;
 
-/// Places that are kept in memory; beyond, all are forgotten and read anew.
-const PLACES_MAX: usize = 1 << 16;
-/// Addresses whose place is remembered, a power of two.
+/// Locations that are kept in memory; beyond, all are dropped and read again.
+const LOCATIONS_MAX: usize = 1 << 16;
+/// Addresses whose location is cached, a power of two.
 const RECENT: usize = 1 << 12;
 /// Characters of a name that are kept.
 const NAME_MAX: usize = 64;
 
-/// The file, whole in memory: nobody can truncate it while it is used.
+/// The file in memory, so that a truncation of the file on disk does no harm.
 pub(super) struct Geo {
     reader: Reader<Vec<u8>>,
     build: String,
@@ -28,9 +28,9 @@ impl std::fmt::Debug for Geo {
     }
 }
 
-/// Where an address is. Empty text is unknown.
+/// The location of an address. Empty text is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// ISO 3166-1, such as `DE`.
     pub country: String,
     /// ISO 3166-2, such as `DE-BE`, where the file has codes; else its name.
@@ -39,7 +39,7 @@ pub struct Place {
     pub city: String,
 }
 
-impl Place {
+impl Location {
     /// That of an address of which nothing is known.
     pub(super) const UNKNOWN: &'static Self =
         &Self { country: String::new(), region: String::new(), city: String::new() };
@@ -93,10 +93,10 @@ impl Geo {
                 network.decode::<IgnoredAny>()?;
             }
         }
-        match records.is_empty() {
-            true => Err(MaxMindDbError::invalid_database("there is no network in it")),
-            false => Ok(()),
+        if records.is_empty() {
+            return Err(MaxMindDbError::invalid_database("the file has no network"));
         }
+        Ok(())
     }
 
     /// What it is, and the day (UTC) on which it was made.
@@ -109,8 +109,8 @@ impl Geo {
         self.reader.lookup(address).ok()?.offset()
     }
 
-    fn place(&self, address: IpAddr) -> Place {
-        let Ok(found) = self.reader.lookup(address) else { return Place::default() };
+    fn location(&self, address: IpAddr) -> Location {
+        let Ok(found) = self.reader.lookup(address) else { return Location::default() };
         let text = |path: Path| {
             let text = found.decode_path::<&str>(path).ok().flatten()?;
             let kept = text.chars().take(NAME_MAX).collect::<String>();
@@ -124,38 +124,40 @@ impl Geo {
             Some(code) if !country.is_empty() => format!("{country}-{code}"),
             Some(_) | None => first(&REGION),
         };
-        Place { country, region, city: first(&CITY) }
+        Location { country, region, city: first(&CITY) }
     }
 }
 
-/// Places of one file that were asked for.
-pub(super) struct Places {
+/// The locations of one file that were looked up.
+pub(super) struct LocationCache {
     by_record: HashMap<usize, u32, RandomState>,
     /// The first is that of an address that is not known.
-    places: Vec<Place>,
+    locations: Vec<Location>,
     recent: Box<[(u128, u32)]>,
 }
 
-impl std::fmt::Debug for Places {
+impl std::fmt::Debug for LocationCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Places").field("places", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("LocationCache")
+            .field("locations", &self.locations.len())
+            .finish_non_exhaustive()
     }
 }
 
-impl Default for Places {
+impl Default for LocationCache {
     fn default() -> Self {
         Self {
             by_record: HashMap::default(),
-            places: vec![Place::default()],
+            locations: vec![Location::default()],
             recent: vec![(0, 0); RECENT].into(),
         }
     }
 }
 
-impl Places {
+impl LocationCache {
     /// Where `address` is, in bytes as the click has it.
-    pub(super) fn of(&mut self, geo: &Geo, address: &[u8]) -> &Place {
-        let Some(address) = public(address) else { return &self.places[0] };
+    pub(super) fn of(&mut self, geo: &Geo, address: &[u8]) -> &Location {
+        let Some(address) = public(address) else { return &self.locations[0] };
         let key = match address {
             IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
             IpAddr::V6(address) => address.to_bits(),
@@ -163,11 +165,11 @@ impl Places {
         let slot = slot(key);
         let (known, number) = self.recent[slot];
         if known == key {
-            return &self.places[number as usize];
+            return &self.locations[number as usize];
         }
         let number = self.number(geo, address);
         self.recent[slot] = (key, number);
-        &self.places[number as usize]
+        &self.locations[number as usize]
     }
 
     fn number(&mut self, geo: &Geo, address: IpAddr) -> u32 {
@@ -175,30 +177,31 @@ impl Places {
         if let Some(&number) = self.by_record.get(&record) {
             return number;
         }
-        if self.places.len() >= PLACES_MAX {
+        if self.locations.len() >= LOCATIONS_MAX {
             *self = Self::default();
         }
-        let number = u32::try_from(self.places.len()).unwrap_or(0);
-        self.places.push(geo.place(address));
+        #[expect(clippy::cast_possible_truncation, reason = "at most LOCATIONS_MAX, which is 2^16")]
+        let number = self.locations.len() as u32;
+        self.locations.push(geo.location(address));
         self.by_record.insert(record, number);
         number
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+#[expect(clippy::cast_possible_truncation, reason = "the hash mixes the low bits")]
 fn slot(key: u128) -> usize {
     let mixed = (key as u64 ^ (key >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 40) as usize & (RECENT - 1)
 }
 
-/// An address that somebody on the internet may have; IPv4 also in its mapped form. What is
-/// private or kept for examples is nowhere, whatever a file says of it.
+/// A public address; IPv4 also in its mapped form. Private and reserved addresses have no location,
+/// whatever the file holds.
 fn public(bytes: &[u8]) -> Option<IpAddr> {
     let address = match bytes.len() {
         4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
         _ => Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
     };
-    let nowhere = match address {
+    let is_reserved = match address {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             v4.is_private()
@@ -218,12 +221,12 @@ fn public(bytes: &[u8]) -> Option<IpAddr> {
                 || v6.segments()[..2] == [0x2001, 0x0db8]
         }
     };
-    (!nowhere).then_some(address)
+    (!is_reserved).then_some(address)
 }
 
 /// The day of a time in seconds since 1970, as `2026-06-01`.
 fn date(seconds: u64) -> String {
-    // Whatever lies beyond is no time of a build.
+    // A file may hold any number; one that is not a time becomes 1970.
     let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     time.unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%F").to_string()
 }
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn private_and_reserved_addresses_are_nowhere() {
+    fn private_and_reserved_addresses_have_no_location() {
         let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets().to_vec();
         for bytes in [
             vec![10, 0, 0, 1],

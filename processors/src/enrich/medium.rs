@@ -1,4 +1,4 @@
-//! How a visitor got here, in one word, and what that is called.
+//! The medium by which a visitor came, and the origin that has it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ pub enum Medium {
     /// Cannot be known: a privacy rule removed the referrer, or it is no address.
     #[default]
     Unknown,
-    /// Nothing says that the visitor came from anywhere.
+    /// The click names no origin.
     Direct,
     /// From another page of the same host.
     Internal,
@@ -20,9 +20,9 @@ pub enum Medium {
     Social,
     /// Where videos are watched.
     Video,
-    /// A letter.
+    /// A mail.
     Email,
-    /// A machine that answers questions.
+    /// An assistant such as ChatGPT.
     AiAssistant,
     /// A message from one person to another.
     Messaging,
@@ -46,7 +46,7 @@ impl Medium {
         Self::Referral,
     ];
 
-    /// The word in tables; empty is unknown.
+    /// The text in tables; empty is unknown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "",
@@ -68,14 +68,14 @@ impl Medium {
 /// Where a visitor came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// What people call it, such as `Facebook`; empty for none.
+    /// Its name, such as `Facebook`; empty for none.
     pub(super) source: Arc<str>,
     /// How one gets from there to a link.
     pub(super) medium: Medium,
 }
 
 impl Origin {
-    /// A place that no table knows, by its own name.
+    /// An origin that no table knows, by its own name.
     pub(super) fn unknown(name: &str) -> Self {
         Self { source: name.into(), medium: Medium::Referral }
     }

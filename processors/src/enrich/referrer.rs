@@ -1,11 +1,11 @@
-//! The place that a referring address names.
+//! The origin that a `Referer` header names.
 
 use url::Url;
 
 use crate::enrich::medium::{Medium, Origin};
-use crate::enrich::referrer_table::Sources;
+use crate::enrich::referrer_table::ReferrerTable;
 
-/// What a `Referer` says.
+/// Host and origin of a `Referer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Referrer {
     /// Its host, or the app's package; empty when there is none.
@@ -16,19 +16,19 @@ pub(super) struct Referrer {
 
 impl Referrer {
     /// Reads a header value; empty text is none.
-    pub(super) fn of(address: &str, sources: &Sources) -> Self {
+    pub(super) fn of(address: &str, referrers: &ReferrerTable) -> Self {
         let host = host(address);
         let origin = if host.is_empty() {
-            // Browsers say `about:blank` and logs say `-` for none.
+            // Browsers send `about:blank`, and access logs hold `-`, for none.
             let none = matches!(address.trim(), "" | "-") || address.starts_with("about:");
             let medium = if none { Medium::Direct } else { Medium::Unknown };
             Origin { medium, ..Origin::default() }
         } else {
             let known = match address.get(..14) {
                 Some(scheme) if scheme.eq_ignore_ascii_case("android-app://") => {
-                    sources.of_app(&host)
+                    referrers.of_app(&host)
                 }
-                _ => sources.of_host(&host),
+                _ => referrers.of_host(&host),
             };
             known.cloned().unwrap_or_else(|| Origin::unknown(&host))
         };
@@ -40,7 +40,7 @@ impl Referrer {
 /// come in their ASCII form.
 pub(super) fn host(address: &str) -> String {
     let Ok(url) = Url::parse(address) else { return String::new() };
-    // A host with a backslash is none; browsers take it for a slash and read on.
+    // A host with a backslash is invalid: browsers read the backslash as a slash.
     let (_, rest) = address.split_once("//").unwrap_or_default();
     if rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('\\')) {
         return String::new();
@@ -79,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn a_referrer_is_named_or_says_that_it_cannot_be() {
-        let sources = Sources::built_in();
+    fn a_referrer_has_a_name_or_is_unknown() {
+        let referrers = ReferrerTable::built_in();
         for (address, source, medium) in [
             ("https://www.google.de/", "Google", Medium::Search),
             ("android-app://com.google.android.gm/", "Gmail", Medium::Email),
@@ -93,7 +93,7 @@ mod tests {
             ("not an address", "", Medium::Unknown),
             ("ääää-äpp://äääääääää", "", Medium::Unknown),
         ] {
-            let found = Referrer::of(address, sources).origin;
+            let found = Referrer::of(address, referrers).origin;
             assert_eq!((&*found.source, found.medium), (source, medium), "{address}");
         }
     }

@@ -1,4 +1,4 @@
-//! All rule tables at one moment. Pure: bytes in, answers out; who reads files is `crate::rules::folder`.
+//! All rule tables at one moment. Pure: `crate::rules::folder` reads the files.
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,24 +6,24 @@ use sha2::{Digest as _, Sha256};
 
 use crate::enrich::bot::crawlers::Crawlers;
 use crate::enrich::geo::Geo;
-use crate::enrich::referrer_table::Sources;
-use crate::enrich::user_agent::AgentRules;
+use crate::enrich::referrer_table::ReferrerTable;
+use crate::enrich::user_agent_rules::AgentRules;
 
 /// A table of rules, each a file of the rules folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Table {
+pub enum RuleTable {
     /// Where addresses are.
     Geo,
     /// What user agents are.
     UserAgents,
     /// Which of them are machines.
     Crawlers,
-    /// Where visitors come from: an operator's own lines, which win over those that are built in.
+    /// Where visitors come from: an operator's own lines, which override the built-in ones.
     Referrers,
 }
 
-impl Table {
-    /// Every table, in the order of [`Rules::version`]'s numbers.
+impl RuleTable {
+    /// Every table, in the order of [`RuleSet::version`]'s numbers.
     pub const ALL: [Self; 4] = [Self::Geo, Self::UserAgents, Self::Crawlers, Self::Referrers];
 
     /// Its file in the folder.
@@ -52,71 +52,71 @@ impl Table {
     }
 }
 
-/// A snapshot: nothing in it ever changes. A table that is not there is unknown for every click.
+/// A rule set never changes. Without a table, its columns are unknown for every click.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
+pub struct RuleSet {
     number: u64,
     pub(super) geo: Option<Arc<Geo>>,
     pub(super) agents: Option<Arc<AgentRules>>,
     pub(super) crawlers: Option<Arc<Crawlers>>,
-    sources: Option<Arc<Sources>>,
-    versions: [String; Table::ALL.len()],
+    referrers: Option<Arc<ReferrerTable>>,
+    versions: [String; RuleTable::ALL.len()],
 }
 
-impl Rules {
-    /// Which snapshot of this process: each that came of another has a higher number.
+impl RuleSet {
+    /// The number of the rule set in this process: one made from another has a higher number.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// The version that rows carry: it follows from the file's bytes. Empty: no such table.
-    pub fn version(&self, table: Table) -> &str {
+    /// The version that rows hold, made from the bytes of the file. Empty: no such table.
+    pub fn version(&self, table: RuleTable) -> &str {
         static BUILT_IN: LazyLock<String> =
-            LazyLock::new(|| checksum(Sources::BUILT_IN.as_bytes())[..12].to_owned());
+            LazyLock::new(|| checksum(ReferrerTable::BUILT_IN.as_bytes())[..12].to_owned());
         match self.versions[table as usize].as_str() {
-            "" if table == Table::Referrers => &BUILT_IN,
+            "" if table == RuleTable::Referrers => &BUILT_IN,
             version => version,
         }
     }
 
     /// Where visitors come from.
-    pub(super) fn sources(&self) -> &Sources {
-        self.sources.as_deref().unwrap_or_else(|| Sources::built_in())
+    pub(super) fn referrers(&self) -> &ReferrerTable {
+        self.referrers.as_deref().unwrap_or_else(|| ReferrerTable::built_in())
     }
 
-    /// The snapshot that goes by what is built in, as if that file had never been.
-    pub fn without(&self, table: Table) -> Self {
+    /// The rule set with the built-in table instead of the file's.
+    pub fn without(&self, table: RuleTable) -> Self {
         let mut rules = self.clone();
         rules.number += 1;
-        if table == Table::Referrers {
-            rules.sources = None;
+        if table == RuleTable::Referrers {
+            rules.referrers = None;
             rules.versions[table as usize].clear();
         }
         rules
     }
 
-    /// The snapshot in which `table` is what `bytes` say.
+    /// The rule set with `bytes` as its `table`.
     ///
     /// # Errors
     /// Why these bytes cannot be that table.
-    pub fn with(&self, table: Table, bytes: Vec<u8>) -> Result<Self, String> {
+    pub fn with(&self, table: RuleTable, bytes: Vec<u8>) -> Result<Self, String> {
         let mut rules = self.clone();
         rules.number += 1;
         let sum = checksum(&bytes);
         let mut version = sum[..12].to_owned();
         match table {
-            Table::Geo => {
+            RuleTable::Geo => {
                 let geo = Geo::parse(bytes)?;
                 version = format!("{} {}", geo.build(), &sum[..8]);
                 rules.geo = Some(Arc::new(geo));
             }
-            Table::UserAgents => rules.agents = Some(Arc::new(AgentRules::parse(&bytes)?)),
-            Table::Crawlers => rules.crawlers = Some(Arc::new(Crawlers::parse(&bytes)?)),
-            Table::Referrers => {
+            RuleTable::UserAgents => rules.agents = Some(Arc::new(AgentRules::parse(&bytes)?)),
+            RuleTable::Crawlers => rules.crawlers = Some(Arc::new(Crawlers::parse(&bytes)?)),
+            RuleTable::Referrers => {
                 let own = std::str::from_utf8(&bytes).map_err(|error| error.to_string())?;
-                let sources = Sources::extended(own).map_err(|error| error.to_string())?;
+                let referrers = ReferrerTable::extended(own).map_err(|error| error.to_string())?;
                 version = format!("{}+{version}", Self::default().version(table));
-                rules.sources = Some(Arc::new(sources));
+                rules.referrers = Some(Arc::new(referrers));
             }
         }
         rules.versions[table as usize] = version;
@@ -134,41 +134,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_with_a_new_table_leaves_the_old_one_as_it_was() {
-        let old = Rules::default();
+    fn a_new_table_makes_a_new_rule_set() {
+        let old = RuleSet::default();
         let list = br#"[{"pattern": "Ursa"}]"#;
-        let new = old.with(Table::Crawlers, list.to_vec()).unwrap();
-        assert_eq!(old.version(Table::Crawlers), "");
-        assert_eq!(new.version(Table::Crawlers), &checksum(list)[..12]);
+        let new = old.with(RuleTable::Crawlers, list.to_vec()).unwrap();
+        assert_eq!(old.version(RuleTable::Crawlers), "");
+        assert_eq!(new.version(RuleTable::Crawlers), &checksum(list)[..12]);
         assert!(new.number() > old.number());
-        for table in Table::ALL {
+        for table in RuleTable::ALL {
             assert!(new.with(table, b"{".to_vec()).is_err(), "{table:?}");
             assert!(new.with(table, Vec::new()).is_err(), "{table:?}");
         }
     }
 
     #[test]
-    fn an_operators_referrers_extend_what_is_built_in_until_they_are_taken_away() {
-        let plain = Rules::default();
+    fn an_operators_referrers_extend_the_built_in_ones() {
+        let plain = RuleSet::default();
         let own = "social | Our forum | forum.example\n";
-        let rules = plain.with(Table::Referrers, own.into()).unwrap();
-        let source = |rules: &Rules, host| {
-            rules.sources().of_host(host).map(|origin| origin.source.to_string())
+        let rules = plain.with(RuleTable::Referrers, own.into()).unwrap();
+        let source = |rules: &RuleSet, host| {
+            rules.referrers().of_host(host).map(|origin| origin.source.to_string())
         };
         assert_eq!(source(&rules, "forum.example").as_deref(), Some("Our forum"));
         assert_eq!(source(&rules, "t.co").as_deref(), Some("X"));
-        let (built_in, both) = (plain.version(Table::Referrers), rules.version(Table::Referrers));
+        let (built_in, both) =
+            (plain.version(RuleTable::Referrers), rules.version(RuleTable::Referrers));
         assert_eq!((built_in.len(), both.len()), (12, 25));
         assert!(both.starts_with(built_in));
-        let again = rules.without(Table::Referrers);
-        assert_eq!(again.version(Table::Referrers), built_in);
+        let again = rules.without(RuleTable::Referrers);
+        assert_eq!(again.version(RuleTable::Referrers), built_in);
         assert_eq!(source(&again, "forum.example"), None);
         assert!(again.number() > rules.number());
     }
 
     #[test]
     fn tables_are_numbered_as_they_are_listed() {
-        for (number, table) in Table::ALL.into_iter().enumerate() {
+        for (number, table) in RuleTable::ALL.into_iter().enumerate() {
             assert_eq!(table as usize, number);
         }
     }

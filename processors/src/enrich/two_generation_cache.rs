@@ -1,4 +1,4 @@
-//! Remembers what was made of a text, because the same texts come again and again.
+//! A bounded cache of results by text, because texts of clicks repeat.
 
 use std::hash::BuildHasher as _;
 
@@ -6,32 +6,32 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// Bytes from which on a memory is full.
+/// Bytes from which on a generation is full.
 const BYTES_MAX: usize = 2 << 20;
 
-/// Answers by text. What is asked must depend on the text alone.
+/// Values by text. A value must depend on its text alone.
 ///
-/// Two memories: when the newer one is full it takes the older one's place, and what is asked for
-/// again moves back. So what comes often is never forgotten, whatever comes once.
+/// Two generations: a full newer one replaces the older one, and a value that is read moves to the newer
+/// one. So a frequent text stays cached, however many texts come once.
 #[derive(Debug)]
-pub(super) struct Memo<V> {
+pub(super) struct TwoGenerationCache<V> {
     newer: HashTable<(Box<str>, V)>,
     older: HashTable<(Box<str>, V)>,
-    /// Seeded at random, for whoever sends clicks chooses the texts.
+    /// Seeded at random, because senders of clicks choose the texts.
     hasher: RandomState,
-    /// Of the newer one.
+    /// Bytes of the newer one.
     bytes: usize,
 }
 
-impl<V> Default for Memo<V> {
+impl<V> Default for TwoGenerationCache<V> {
     fn default() -> Self {
         let (newer, older) = (HashTable::new(), HashTable::new());
         Self { newer, older, hasher: RandomState::default(), bytes: 0 }
     }
 }
 
-impl<V> Memo<V> {
-    /// The answer to `text`, made by `make` when it is not remembered.
+impl<V> TwoGenerationCache<V> {
+    /// The value of `text`, made by `make` when it is not cached.
     pub(super) fn get(&mut self, text: &str, make: impl FnOnce(&str) -> V) -> &V {
         if self.bytes > BYTES_MAX {
             self.older = std::mem::take(&mut self.newer);
@@ -43,7 +43,7 @@ impl<V> Memo<V> {
         let entry = match newer.entry(own, same, |(text, _)| hash(text)) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
-                // What an answer has on the heap is about as much as the text.
+                // A value has about as many bytes on the heap as its text.
                 *bytes += 2 * text.len() + size_of::<(Box<str>, V)>();
                 let known = older.find_entry(own, same).ok();
                 let known = known.map(|known| known.remove().0);
@@ -53,7 +53,7 @@ impl<V> Memo<V> {
         &entry.into_mut().1
     }
 
-    /// Forgets all.
+    /// Removes all values.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -64,26 +64,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_made_once_and_memory_is_bounded() {
-        let mut memo = Memo::default();
+    fn a_value_is_made_once_and_memory_is_bounded() {
+        let mut cache = TwoGenerationCache::default();
         let mut made = 0;
         for text in ["a", "b", "a", "a", ""] {
-            let answer = memo.get(text, |text| {
+            let value = cache.get(text, |text| {
                 made += 1;
                 text.len()
             });
-            assert_eq!(*answer, text.len());
+            assert_eq!(*value, text.len());
         }
         assert_eq!(made, 3);
         for number in 0..100_000 {
-            memo.get(&number.to_string(), str::len);
-            memo.get("often", |text| {
+            cache.get(&number.to_string(), str::len);
+            cache.get("often", |text| {
                 made += 1;
                 text.len()
             });
-            let entries = memo.newer.len() + memo.older.len();
+            let entries = cache.newer.len() + cache.older.len();
             assert!(entries * size_of::<(Box<str>, usize)>() <= 2 * BYTES_MAX + 128);
         }
-        assert_eq!(made, 4, "what comes often is made once");
+        assert_eq!(made, 4, "a frequent value is made once");
     }
 }

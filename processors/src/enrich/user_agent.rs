@@ -1,35 +1,13 @@
 //! Browser, system and device from the `User-Agent` header, by the rules of uap-core.
 
-use ua_parser::{Extractor, Regexes, device, os, user_agent};
+use ua_parser::{device, os, user_agent};
 
-use crate::enrich::bot::{self, BotClass, Bots};
-use crate::enrich::rule_set::Rules;
+use crate::enrich::bot::bot_class::BotClass;
+use crate::enrich::bot::user_agent_class::BotSignals;
+use crate::enrich::rule_set::RuleSet;
+use crate::enrich::user_agent_rules::AgentRules;
 
-/// The compiled rules.
-pub(super) struct AgentRules(Extractor<'static>);
-
-impl std::fmt::Debug for AgentRules {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AgentRules").finish_non_exhaustive()
-    }
-}
-
-impl AgentRules {
-    /// Compiles `regexes.yaml`.
-    ///
-    /// # Errors
-    /// It is no such file, or holds a rule that cannot be compiled, or none.
-    pub(super) fn parse(yaml: &[u8]) -> Result<Self, String> {
-        let regexes: Regexes<'static> =
-            serde_saphyr::from_slice(yaml).map_err(|error| error.to_string())?;
-        if regexes.user_agent_parsers.is_empty() {
-            return Err("there is no rule for browsers in it".to_owned());
-        }
-        Extractor::try_from(regexes).map(Self).map_err(|error| error.to_string())
-    }
-}
-
-/// What sent the request, by its own words. Empty text is unknown.
+/// What sent the request, by its `User-Agent`. Empty text is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Agent {
     /// Such as `Chrome`.
@@ -48,7 +26,7 @@ pub struct Agent {
     pub device_brand: String,
     /// Such as `iPhone`.
     pub device_model: String,
-    /// The kind of machine that it says it is.
+    /// The class of machine that it declares.
     pub bot: BotClass,
     /// The machine's name.
     pub bot_name: String,
@@ -56,7 +34,7 @@ pub struct Agent {
 
 impl Agent {
     /// Reads a header value of at most the length that the schema allows.
-    pub fn of(user_agent: &str, rules: &Rules) -> Self {
+    pub fn of(user_agent: &str, rules: &RuleSet) -> Self {
         let mut agent = match rules.agents.as_deref() {
             Some(rules) => Self::parsed(user_agent, rules),
             None => Self::default(),
@@ -66,17 +44,16 @@ impl Agent {
             agent.device_brand.clear();
             agent.device_model.clear();
         }
-        let bots = Bots {
+        let signals = BotSignals {
             crawlers: rules.crawlers.as_deref(),
             spider: spider.then_some(agent.browser.as_str()),
-            // Without rules nothing is known of anyone.
-            nobody: rules.agents.is_some() && agent.os.is_empty() && agent.device_brand.is_empty(),
+            // Without rules, no agent can be identified, so that this says nothing.
+            is_unidentified: rules.agents.is_some()
+                && agent.os.is_empty()
+                && agent.device_brand.is_empty(),
         };
-        (agent.bot, agent.bot_name) = bots.judge(user_agent);
-        agent.device = match agent.bot.is_bot() {
-            true => bot::DEVICE,
-            false => form(user_agent, &agent),
-        };
+        (agent.bot, agent.bot_name) = signals.classify(user_agent);
+        agent.device = if agent.bot.is_bot() { "bot" } else { form_factor(user_agent, &agent) };
         agent
     }
 
@@ -95,10 +72,9 @@ impl Agent {
         }
         if let Some(device::ValueRef { brand, model, .. }) = device {
             agent.device_brand = known(&brand.unwrap_or_default());
-            agent.device_model = match agent.device_brand.as_str() {
-                "" => String::new(),
-                _ => known(&model.unwrap_or_default()),
-            };
+            if !agent.device_brand.is_empty() {
+                agent.device_model = known(&model.unwrap_or_default());
+            }
         }
         agent
     }
@@ -107,7 +83,7 @@ impl Agent {
 /// The brand under which uap-core lists machines.
 const SPIDER: &str = "Spider";
 
-/// Words by which the rules say that they know nothing.
+/// Drops the values by which the rules mean "unknown".
 fn known(word: &str) -> String {
     let word = word.trim();
     if matches!(word, "Other" | "Generic" | "Generic_Android" | "Generic_Android_Tablet") {
@@ -122,7 +98,7 @@ fn version(parts: [Option<&str>; 4]) -> String {
     known.join(".")
 }
 
-/// Marks of what stands in a living room, whatever its system.
+/// Tokens of television sets, whatever their system.
 const TV: &[&str] = &[
     "SmartTV",
     "SMART-TV",
@@ -145,13 +121,13 @@ const TV: &[&str] = &[
 ];
 const CONSOLE: &[&str] = &["PlayStation", "PLAYSTATION", "Xbox", "XBOX", "Nintendo"];
 
-/// What kind of device a person holds.
-fn form(user_agent: &str, agent: &Agent) -> &'static str {
-    let says = |words: &[&str]| words.iter().any(|word| user_agent.contains(word));
-    if says(CONSOLE) {
+/// The kind of device that a person uses.
+fn form_factor(user_agent: &str, agent: &Agent) -> &'static str {
+    let contains = |words: &[&str]| words.iter().any(|word| user_agent.contains(word));
+    if contains(CONSOLE) {
         return "console";
     }
-    if says(TV) {
+    if contains(TV) {
         return "tv";
     }
     match agent.os.as_str() {
@@ -184,9 +160,9 @@ fn form(user_agent: &str, agent: &Agent) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrich::rule_set::Table;
+    use crate::enrich::rule_set::RuleTable;
 
-    /// Enough of uap-core's form to tell a few apart.
+    /// Enough of uap-core's format to recognise a few.
     const YAML: &str = r"
 user_agent_parsers:
   - regex: '(Googlebot)/(\d+)\.(\d+)'
@@ -215,8 +191,8 @@ device_parsers:
 ";
 
     #[test]
-    fn common_agents_are_told_apart() {
-        let rules = Rules::default().with(Table::UserAgents, YAML.into()).unwrap();
+    fn common_agents_are_recognised() {
+        let rules = RuleSet::default().with(RuleTable::UserAgents, YAML.into()).unwrap();
         let cases = [
             (
                 "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.6778.85 Safari/537.36",
@@ -249,14 +225,6 @@ device_parsers:
                 &agent.device_model,
             ];
             assert_eq!(found, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_file_without_rules_or_with_a_bad_one_is_refused() {
-        let empty = "user_agent_parsers: []\nos_parsers: []\ndevice_parsers: []\n";
-        for yaml in [empty, "", "[]", "user_agent_parsers: 7", &YAML.replace("(Firefox)", "(")] {
-            assert!(AgentRules::parse(yaml.as_bytes()).is_err(), "{yaml}");
         }
     }
 }

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::audit::window::Window;
+use crate::audit::window::WindowReport;
 use crate::metrics::labels::CodeLabel;
 use service::number::gauge;
 
@@ -16,9 +16,9 @@ use service::number::gauge;
 pub struct AuditMetrics {
     missing: Gauge,
     duplicates: Gauge,
-    unburied: Gauge,
+    undecodable_without_dead_letter: Gauge,
     records: Gauge,
-    young: Gauge,
+    within_grace: Gauge,
     runs: Counter,
     run_seconds: Gauge<f64, AtomicU64>,
     last_run: Gauge<f64, AtomicU64>,
@@ -41,10 +41,14 @@ impl AuditMetrics {
             m.duplicates.clone(),
         );
         let help = "Records that cannot become a row and have no dead letter";
-        registry.register("undecodable_without_dead_letter", help, m.unburied.clone());
+        registry.register(
+            "undecodable_without_dead_letter",
+            help,
+            m.undecodable_without_dead_letter.clone(),
+        );
         registry.register("records", "Records checked", m.records.clone());
         let help = "Records that are within the grace period and were not checked";
-        registry.register("records_within_grace", help, m.young.clone());
+        registry.register("records_within_grace", help, m.within_grace.clone());
         registry.register("runs", "Runs that completed", m.runs.clone());
         registry.register(
             "run_seconds",
@@ -58,13 +62,13 @@ impl AuditMetrics {
     }
 
     /// A run came to its end, which was `now_seconds` after 1970.
-    pub fn complete(&self, found: &Window, run_seconds: f64, now_seconds: f64) {
+    pub fn complete(&self, found: &WindowReport, run_seconds: f64, now_seconds: f64) {
         let set = |metric: &Gauge, value| metric.set(gauge(value));
         set(&self.missing, found.missing);
         set(&self.duplicates, found.duplicates);
-        set(&self.unburied, found.unburied);
+        set(&self.undecodable_without_dead_letter, found.undecodable_without_dead_letter);
         set(&self.records, found.records);
-        set(&self.young, found.young);
+        set(&self.within_grace, found.within_grace);
         self.run_seconds.set(run_seconds);
         self.last_run.set(now_seconds);
         self.runs.inc();

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::enrich::rule_set::Table;
+use crate::enrich::rule_set::RuleTable;
 use service::lock::lock;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,10 +28,10 @@ pub struct RuleMetrics {
     file_good: Family<TableLabel, Gauge>,
     since: Family<VersionLabel, Gauge>,
     refused: Family<TableLabel, Counter>,
-    versions: Mutex<[String; Table::ALL.len()]>,
+    versions: Mutex<[String; RuleTable::ALL.len()]>,
 }
 
-fn label(table: Table) -> TableLabel {
+fn label(table: RuleTable) -> TableLabel {
     TableLabel { table: table.as_str() }
 }
 
@@ -49,8 +49,8 @@ impl RuleMetrics {
         metrics
     }
 
-    /// A table is in use from now on.
-    pub fn loaded(&self, table: Table, version: String, now_seconds: i64) {
+    /// A table is in use from this moment.
+    pub fn loaded(&self, table: RuleTable, version: String, now_seconds: i64) {
         let label = label(table);
         self.file_good.get_or_create(&label).set(1);
         let table_label = label.table;
@@ -61,18 +61,18 @@ impl RuleMetrics {
     }
 
     /// A file could not be used.
-    pub fn refused(&self, table: Table) {
+    pub fn refused(&self, table: RuleTable) {
         self.file_good.get_or_create(&label(table)).set(0);
         self.refused.get_or_create(&label(table)).inc();
     }
 
     /// A file is not there.
-    pub fn missing(&self, table: Table) {
+    pub fn missing(&self, table: RuleTable) {
         self.file_good.get_or_create(&label(table)).set(0);
     }
 
     /// How many files of a table were refused.
-    pub fn refusals(&self, table: Table) -> u64 {
+    pub fn refusals(&self, table: RuleTable) -> u64 {
         self.refused.get_or_create(&label(table)).get()
     }
 }

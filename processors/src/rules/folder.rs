@@ -1,8 +1,8 @@
-//! The folder of rule tables: reads them, and reads anew what changes, without a restart.
+//! The rules folder: reads the rule tables, and reads changed files again without a restart.
 //!
-//! Whoever enriches takes the snapshot of that moment. A file that cannot be used changes nothing:
-//! one line says why, and the table that is in use stays.
-#![expect(clippy::disallowed_methods, reason = "says since when a table is in use")]
+//! Each block is enriched by one rule set. A file that cannot be used is logged and changes nothing:
+//! the table in use stays.
+#![expect(clippy::disallowed_methods, reason = "reports since when a table is in use")]
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -12,110 +12,112 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::enrich::rule_set::{Rules, Table};
+use crate::enrich::rule_set::{RuleSet, RuleTable};
 use crate::metrics::rules::RuleMetrics;
 use service::lock::lock;
 use service::number::gauge;
 
-/// How often the folder is looked at. A file is read once it has been the same for one such time.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the folder is checked. A file is read after it has been unchanged for one such time.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Larger files are refused.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// The snapshot that is to be used now; a clone is the same place.
-pub type Current = Arc<ArcSwap<Rules>>;
+/// The rule set in use; clones share it.
+pub type SharedRuleSet = Arc<ArcSwap<RuleSet>>;
 
-/// What tells a file from the one that stood there before.
+/// What differs between a file and the one that it replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     modified: Option<SystemTime>,
     bytes: u64,
     inode: u64,
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(data: &Metadata) -> Self {
         let inode = std::os::unix::fs::MetadataExt::ino(data);
         Self { modified: data.modified().ok(), bytes: data.len(), inode }
     }
 }
 
-/// What is known of one table's file.
+/// The state of one table's file.
 #[derive(Debug, Default, Clone)]
-struct Known {
-    /// At the last look; `None`: it was not there.
-    seen: Option<Stamp>,
+struct TableState {
+    /// At the last check; `None`: there was no file.
+    seen: Option<FileStamp>,
     /// When it was read last.
-    read: Option<Stamp>,
-    /// Why the table is not as its file; empty when it is.
-    wrong: String,
+    read: Option<FileStamp>,
+    /// Why the table in use is not as its file; empty when it is.
+    problem: String,
 }
 
 /// The folder.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct RulesFolder {
     folder: PathBuf,
-    current: Current,
+    current: SharedRuleSet,
     metrics: RuleMetrics,
-    known: Mutex<[Known; Table::ALL.len()]>,
+    states: Mutex<[TableState; RuleTable::ALL.len()]>,
 }
 
-impl Shelf {
-    /// Reads every table that is there, and says what is missing or cannot be used.
+impl RulesFolder {
+    /// Reads every table, and logs what is missing or cannot be used.
     pub fn open(folder: &Path, metrics: RuleMetrics) -> Self {
-        let shelf = Self {
+        let rules_folder = Self {
             folder: folder.to_owned(),
             current: Arc::default(),
             metrics,
-            known: Mutex::default(),
+            states: Mutex::default(),
         };
-        for table in Table::ALL {
-            shelf.look(table, true);
+        for table in RuleTable::ALL {
+            rules_folder.check(table, true);
         }
-        shelf
+        rules_folder
     }
 
-    /// What is to be used now, and whatever replaces it.
-    pub fn current(&self) -> Current {
+    /// The rule set in use, and each one that replaces it.
+    pub fn current(&self) -> SharedRuleSet {
         Arc::clone(&self.current)
     }
 
-    /// What is not as the folder says, a line each.
-    pub fn wrong(&self) -> Vec<String> {
-        let known = lock(&self.known);
-        known
+    /// Why tables in use are not as their files, a line each.
+    pub fn problems(&self) -> Vec<String> {
+        let states = lock(&self.states);
+        states
             .iter()
-            .filter(|known| !known.wrong.is_empty())
-            .map(|known| known.wrong.clone())
+            .filter(|state| !state.problem.is_empty())
+            .map(|state| state.problem.clone())
             .collect()
     }
 
-    /// Looks at the folder again and again, beside what is going on.
+    /// Checks the folder periodically until shutdown.
     pub async fn watch(self: Arc<Self>, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(CHECK_EVERY) => {}
             }
-            let shelf = Arc::clone(&self);
-            // Compiling some thousand rules takes a core for a while: not one of those that serve.
-            let look = move || Table::ALL.into_iter().for_each(|table| shelf.look(table, false));
-            if let Err(error) = tokio::task::spawn_blocking(look).await {
-                tracing::error!(%error, "the rules folder cannot be looked at");
+            let rules_folder = Arc::clone(&self);
+            // Compiling some thousand rules would block a worker thread of the runtime.
+            let check = move || {
+                RuleTable::ALL.into_iter().for_each(|table| rules_folder.check(table, false));
+            };
+            if let Err(error) = tokio::task::spawn_blocking(check).await {
+                tracing::error!(%error, "the check of the rules folder failed");
             }
         }
     }
 
-    /// Reads a table whose file is another than before; `now`: without waiting until it stays.
-    fn look(&self, table: Table, now: bool) {
+    /// Reads a table whose file has changed; `now`: without waiting until it is stable.
+    fn check(&self, table: RuleTable, now: bool) {
         let path = self.folder.join(table.file());
         let found = std::fs::metadata(&path).ok().filter(Metadata::is_file);
-        let found = found.as_ref().map(Stamp::of);
+        let found = found.as_ref().map(FileStamp::of);
         let before = {
-            let mut known = lock(&self.known);
-            let known = &mut known[table as usize];
-            let before = known.clone();
-            known.seen = found;
+            let mut states = lock(&self.states);
+            let state = &mut states[table as usize];
+            let before = state.clone();
+            state.seen = found;
             before
         };
         match found {
@@ -128,13 +130,13 @@ impl Shelf {
         }
     }
 
-    fn replace(&self, table: Table, path: &Path, stamp: Stamp) {
+    fn replace(&self, table: RuleTable, path: &Path, stamp: FileStamp) {
         let old = self.current.load_full();
         let new = read(path, stamp).and_then(|bytes| old.with(table, bytes));
-        let wrong = match new {
+        let problem = match new {
             Ok(new) => {
                 let version = new.version(table).to_owned();
-                tracing::info!(table = table.as_str(), version, "rules loaded");
+                tracing::info!(table = table.as_str(), version, "the rule table is loaded");
                 self.metrics.loaded(table, version, seconds());
                 self.current.store(Arc::new(new));
                 String::new()
@@ -148,60 +150,62 @@ impl Shelf {
                 format!("{path}: {error}; {kept}")
             }
         };
-        self.note(table, |known| {
-            known.read = Some(stamp);
-            known.wrong = wrong;
+        self.update(table, |state| {
+            state.read = Some(stamp);
+            state.problem = problem;
         });
     }
 
-    fn built_in(&self, table: Table) {
+    fn built_in(&self, table: RuleTable) {
         let new = self.current.load().without(table);
         let version = new.version(table).to_owned();
-        tracing::info!(table = table.as_str(), version, "going by the rules that are built in");
+        tracing::info!(table = table.as_str(), version, "the built-in rules are in use");
         self.metrics.loaded(table, version, seconds());
         self.current.store(Arc::new(new));
-        self.note(table, |known| {
-            known.read = None;
-            known.wrong.clear();
+        self.update(table, |state| {
+            state.read = None;
+            state.problem.clear();
         });
     }
 
-    fn missing(&self, table: Table, path: &Path) {
+    fn missing(&self, table: RuleTable, path: &Path) {
         let kept = kept(&self.current.load(), table);
         let path = path.display();
         let code = "rules_missing";
-        tracing::error!(code, table = table.as_str(), %path, "{kept}; `processors rules fetch` gets it");
+        tracing::error!(code, table = table.as_str(), %path, "{kept}; `processors rules fetch` fetches it");
         self.metrics.missing(table);
-        let wrong = format!("{path} is missing; {kept}");
-        self.note(table, |known| {
-            known.read = None;
-            known.wrong = wrong;
+        let problem = format!("{path} is missing; {kept}");
+        self.update(table, |state| {
+            state.read = None;
+            state.problem = problem;
         });
     }
 
-    fn note(&self, table: Table, change: impl FnOnce(&mut Known)) {
-        let mut known = lock(&self.known);
-        change(&mut known[table as usize]);
+    fn update(&self, table: RuleTable, change: impl FnOnce(&mut TableState)) {
+        let mut states = lock(&self.states);
+        change(&mut states[table as usize]);
     }
 }
 
-/// What goes on without the file.
-fn kept(rules: &Rules, table: Table) -> &'static str {
-    match rules.version(table).is_empty() {
-        true => "going on without this table: what it would say stays unknown",
-        false => "going on with the table that is in use",
+/// Which table is in use without the file.
+fn kept(rules: &RuleSet, table: RuleTable) -> &'static str {
+    if rules.version(table).is_empty() {
+        "no such table is in use: its columns stay unknown"
+    } else {
+        "the loaded table stays in use"
     }
 }
 
-/// A whole file, as long as it is the one that was looked at.
-fn read(path: &Path, stamp: Stamp) -> Result<Vec<u8>, String> {
+/// The bytes of the file that was checked.
+fn read(path: &Path, stamp: FileStamp) -> Result<Vec<u8>, String> {
     if stamp.bytes > BYTES_MAX {
         return Err(format!("{} bytes are more than {BYTES_MAX}", stamp.bytes));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    match bytes.len() as u64 == stamp.bytes {
-        true => Ok(bytes),
-        false => Err("it changed while it was read".to_owned()),
+    if bytes.len() as u64 == stamp.bytes {
+        Ok(bytes)
+    } else {
+        Err("the file changed while it was read".to_owned())
     }
 }
 
@@ -214,42 +218,49 @@ fn seconds() -> i64 {
 mod tests {
     use super::*;
 
-    fn shelf(folder: &Path) -> Shelf {
+    fn rules_folder(folder: &Path) -> RulesFolder {
         let mut registry = prometheus_client::registry::Registry::default();
-        Shelf::open(folder, RuleMetrics::register(&mut registry))
+        RulesFolder::open(folder, RuleMetrics::register(&mut registry))
     }
 
     #[test]
-    fn a_changed_file_is_used_once_it_stays_and_a_broken_one_is_not() {
+    fn a_changed_file_is_used_when_it_is_stable_and_a_broken_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join(Table::Crawlers.file());
-        let version = |shelf: &Shelf| shelf.current().load().version(Table::Crawlers).to_owned();
+        let file = folder.path().join(RuleTable::Crawlers.file());
+        let version = |rules_folder: &RulesFolder| {
+            rules_folder.current().load().version(RuleTable::Crawlers).to_owned()
+        };
         std::fs::write(&file, r#"[{"pattern": "one"}]"#).unwrap();
-        let shelf = shelf(folder.path());
-        let first = version(&shelf);
+        let rules_folder = rules_folder(folder.path());
+        let first = version(&rules_folder);
         assert!(!first.is_empty());
-        assert_eq!(shelf.wrong().len(), 2, "the other two are missing: {:?}", shelf.wrong());
+        assert_eq!(
+            rules_folder.problems().len(),
+            2,
+            "the other two are missing: {:?}",
+            rules_folder.problems()
+        );
 
         std::fs::write(&file, r#"[{"pattern": "another"}]"#).unwrap();
-        shelf.look(Table::Crawlers, false);
-        assert_eq!(version(&shelf), first, "it may still be written");
-        shelf.look(Table::Crawlers, false);
-        let second = version(&shelf);
+        rules_folder.check(RuleTable::Crawlers, false);
+        assert_eq!(version(&rules_folder), first, "it may still be written");
+        rules_folder.check(RuleTable::Crawlers, false);
+        let second = version(&rules_folder);
         assert_ne!(second, first);
 
         std::fs::write(&file, r#"[{"pattern": "br(oken"}]"#).unwrap();
         for _ in 0..5 {
-            shelf.look(Table::Crawlers, false);
+            rules_folder.check(RuleTable::Crawlers, false);
         }
-        assert_eq!(version(&shelf), second);
-        let wrong = shelf.wrong().join("\n");
-        assert!(wrong.contains("br(oken") && wrong.contains("in use"), "{wrong}");
-        let (seen, refused) = (1, shelf.metrics.refusals(Table::Crawlers));
+        assert_eq!(version(&rules_folder), second);
+        let problem = rules_folder.problems().join("\n");
+        assert!(problem.contains("br(oken") && problem.contains("in use"), "{problem}");
+        let (seen, refused) = (1, rules_folder.metrics.refusals(RuleTable::Crawlers));
         assert_eq!(refused, seen, "one file is refused once");
 
         std::fs::remove_file(&file).unwrap();
-        shelf.look(Table::Crawlers, false);
-        assert_eq!(version(&shelf), second, "what is in use stays");
-        assert!(shelf.wrong().join("\n").contains("is missing"));
+        rules_folder.check(RuleTable::Crawlers, false);
+        assert_eq!(version(&rules_folder), second, "what is in use stays");
+        assert!(rules_folder.problems().join("\n").contains("is missing"));
     }
 }

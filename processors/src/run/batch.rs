@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemas::TraceContext;
 
-use crate::encode::encoded_rows::Rows;
+use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::offset_range::OffsetRanges;
@@ -23,7 +23,7 @@ pub struct EncodedBlock {
     /// Records, good and bad.
     pub records: usize,
     /// Its rows, by [`day_range`].
-    pub rows: Vec<(i64, Rows)>,
+    pub rows: Vec<(i64, EncodedRows)>,
     /// Its bad records.
     pub bad_records: Option<BadRecords>,
     /// Requests that were sampled.
@@ -65,8 +65,8 @@ pub struct Batch {
     pub records: usize,
     /// Bytes held.
     pub bytes: usize,
-    /// Rows by [`day_range`]: one insert each.
-    pub rows: BTreeMap<i64, Vec<Rows>>,
+    /// EncodedRows by [`day_range`]: one insert each.
+    pub rows: BTreeMap<i64, Vec<EncodedRows>>,
     /// Bad records of each block that has some.
     pub bad_records: Vec<BadRecords>,
     /// Some requests that were sampled.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::dead_letters::headers as dead_letter_headers;
-use crate::encode::encoded_rows::Rows;
+use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
 use crate::flow::block::Record;
 use crate::metrics::processor::ProcessorMetrics;
@@ -76,7 +76,7 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
 
     async fn insert(
         &self,
-        rows_by_days: BTreeMap<i64, Vec<Rows>>,
+        rows_by_days: BTreeMap<i64, Vec<EncodedRows>>,
         batch: &Batch,
     ) -> Result<(), ServerError> {
         for rows in rows_by_days.into_values() {

@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use broker::ServerError;
 use schemas::{SchemaId, TraceContext, headers};
 
-use crate::decode::schema_cache::{Decoders, Known};
+use crate::decode::schema_cache::{CachedSchema, SchemaCache};
 use crate::decode::{decode, framed};
-use crate::encode::columns::Columns;
-use crate::encode::encoded_rows::{Room, Rows};
-use crate::encode::row::{ClickRow, Place};
+use crate::encode::columns::{ClickRow, Columns};
+use crate::encode::encoded_rows::{EncodeBuffers, EncodedRows};
+use crate::encode::record_location::RecordLocation;
 use crate::enrich::Enricher;
-use crate::enrich::rule_set::Rules;
+use crate::enrich::rule_set::RuleSet;
 use crate::flow::block::{Block, Record};
 use crate::metrics::processor::ProcessorMetrics;
-use crate::rules::folder::Current;
+use crate::rules::folder::SharedRuleSet;
 use crate::run::batch::{BadRecords, EncodedBlock, day_range};
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
@@ -28,15 +28,15 @@ struct EncoderState {
     /// With its caches.
     enricher: Enricher,
     /// Where rows are written.
-    buffers: Room,
+    buffers: EncodeBuffers,
 }
 
 /// Encodes blocks, several at once.
 #[derive(Debug)]
 pub struct BlockEncoder {
     topic: String,
-    decoders: Decoders,
-    rules: Current,
+    decoders: SchemaCache,
+    rules: SharedRuleSet,
     breaker: Arc<SharedBreaker>,
     metrics: ProcessorMetrics,
     /// Those that no block is encoded with at the moment.
@@ -49,8 +49,8 @@ impl BlockEncoder {
     /// An encoder of what is read from `topic`.
     pub fn new(
         topic: &str,
-        decoders: Decoders,
-        rules: Current,
+        decoders: SchemaCache,
+        rules: SharedRuleSet,
         breaker: Arc<SharedBreaker>,
         metrics: ProcessorMetrics,
     ) -> Self {
@@ -66,7 +66,7 @@ impl BlockEncoder {
     }
 
     /// The rule set to enrich with now.
-    pub fn rules(&self) -> Arc<Rules> {
+    pub fn rules(&self) -> Arc<RuleSet> {
         self.rules.load_full()
     }
 
@@ -84,11 +84,11 @@ impl BlockEncoder {
     pub async fn encode(
         self: Arc<Self>,
         block: Block,
-        rules: Arc<Rules>,
+        rules: Arc<RuleSet>,
     ) -> Result<EncodedBlock, ServerError> {
         let known = self.schemas(&block).await?;
         let mut state = lock(&self.states).pop().unwrap_or_default();
-        state.enricher.follow(&rules);
+        state.enricher.use_rules(&rules);
         let mut encoded = self.encode_records(&block, &known, &mut state);
         if let Ok(encoded) = &mut encoded {
             encoded.rule_set = rules.number();
@@ -99,7 +99,7 @@ impl BlockEncoder {
         encoded
     }
 
-    async fn schemas(&self, block: &Block) -> Result<HashMap<SchemaId, Known>, ServerError> {
+    async fn schemas(&self, block: &Block) -> Result<HashMap<SchemaId, CachedSchema>, ServerError> {
         let mut known = HashMap::new();
         let mut last = None;
         for (id, _) in block.records().filter_map(|record| framed(record).ok()) {
@@ -116,7 +116,7 @@ impl BlockEncoder {
     fn encode_records(
         &self,
         block: &Block,
-        known: &HashMap<SchemaId, Known>,
+        known: &HashMap<SchemaId, CachedSchema>,
         state: &mut EncoderState,
     ) -> Result<EncodedBlock, ServerError> {
         let mut encoded = EncodedBlock {
@@ -129,7 +129,7 @@ impl BlockEncoder {
         let mut bad = Vec::with_capacity(block.rows());
         for record in block.records() {
             let click = framed(record).and_then(|(id, datum)| {
-                let known = known.get(&id).unwrap_or(&Known::Unknown);
+                let known = known.get(&id).unwrap_or(&CachedSchema::Unknown);
                 decode(known.decoder(id)?, datum, record.logged_at_ms())
             });
             bad.push(click.is_err());
@@ -144,7 +144,7 @@ impl BlockEncoder {
             let sampled = sampled(record);
             encoded.sampled.extend(sampled);
             encoded.newest_ms = encoded.newest_ms.max(Some(record.logged_at_ms()));
-            let location = Place {
+            let location = RecordLocation {
                 topic: &self.topic,
                 partition: record.partition(),
                 offset: record.offset(),
@@ -158,7 +158,7 @@ impl BlockEncoder {
             columns.push(&ClickRow::new(&click, &state.enricher.enrich(&click), location));
         }
         for (days, mut columns) in columns_by_days {
-            let rows = Rows::encode(&mut columns, &mut state.buffers);
+            let rows = EncodedRows::encode(&mut columns, &mut state.buffers);
             encoded.rows.push((days, rows.map_err(client_error)?));
         }
         let pending = self.breaker.observe(bad.into_iter());

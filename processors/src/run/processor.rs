@@ -12,20 +12,20 @@ use tokio_util::sync::CancellationToken;
 use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::server::Server;
 use crate::config::{RulesArgs, RunArgs, Servers};
-use crate::decode::schema_cache::Decoders;
+use crate::decode::schema_cache::SchemaCache;
 use crate::kafka::dead_letter_writer::DeadLetterWriter;
 use crate::kafka::group_consumer::GroupConsumer;
 use crate::link_dimension::LinkDimension;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::metrics::rules::RuleMetrics;
-use crate::rules::folder::Shelf;
+use crate::rules::folder::RulesFolder;
 use crate::run::batch_writer::BatchWriter;
 use crate::run::block_encoder::BlockEncoder;
 use crate::run::driver::Driver;
 use crate::run::driver_settings::DriverSettings;
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
-use crate::setup::gather_facts::preflight;
+use crate::setup::server_facts::preflight;
 use service::admin::{self, Health};
 
 /// What runs in `processors run`.
@@ -34,7 +34,7 @@ pub(crate) struct Processor<'a> {
     args: &'a RunArgs,
     settings: DriverSettings,
     metrics: ProcessorMetrics,
-    rules: Arc<Shelf>,
+    rules: Arc<RulesFolder>,
     ready: Arc<AtomicBool>,
     /// What runs beside the driver.
     tasks: JoinSet<()>,
@@ -57,7 +57,8 @@ impl<'a> Processor<'a> {
         let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
         let rule_metrics = RuleMetrics::register(&mut registry);
         let folder = rules.rules.clone();
-        let rules = tokio::task::spawn_blocking(move || Shelf::open(&folder, rule_metrics)).await;
+        let rules =
+            tokio::task::spawn_blocking(move || RulesFolder::open(&folder, rule_metrics)).await;
         let rules = Arc::new(rules.map_err(|error| ServerError::fatal("task_panicked", error))?);
         let ready = Arc::new(AtomicBool::new(false));
         let probe = probe(Arc::clone(&ready), Arc::clone(&rules));
@@ -97,7 +98,7 @@ impl<'a> Processor<'a> {
         let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
         let metrics = || self.metrics.clone();
         let breaker = Arc::new(SharedBreaker::default());
-        let decoders = Decoders::new(self.servers.registry.registry()?);
+        let decoders = SchemaCache::new(self.servers.registry.registry()?);
         let dead_letters = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
         let topic = topic.as_str();
         let rules = self.rules.current();
@@ -125,7 +126,7 @@ impl<'a> Processor<'a> {
         let findings = until_done!("preflight", &self.metrics, preflight(self.servers));
         let mut refused = Vec::new();
         for finding in findings {
-            if finding.bearable {
+            if finding.tolerable {
                 tracing::warn!(code = "preflight", "{finding}");
             } else {
                 refused.push(finding.to_string());
@@ -140,12 +141,12 @@ impl<'a> Processor<'a> {
 }
 
 /// Whether the processor reads, and what is wrong with the rules.
-fn probe(ready: Arc<AtomicBool>, rules: Arc<Shelf>) -> impl Fn() -> Health + Send + Sync {
+fn probe(ready: Arc<AtomicBool>, rules: Arc<RulesFolder>) -> impl Fn() -> Health + Send + Sync {
     move || {
         if !ready.load(Ordering::Relaxed) {
             return Health::NotReady("waiting for ClickHouse, broker or registry".to_owned());
         }
-        let wrong = rules.wrong();
+        let wrong = rules.problems();
         if wrong.is_empty() { Health::Ready } else { Health::Degraded(wrong) }
     }
 }

@@ -3,7 +3,7 @@
 use broker::ServerError;
 use serde::{Deserialize, Serialize};
 
-use crate::encode::encoded_rows::Rows;
+use crate::encode::encoded_rows::EncodedRows;
 use crate::flow::block::Record;
 use crate::flow::offset_range::OffsetRanges;
 
@@ -15,7 +15,7 @@ pub struct Insert<'a> {
     /// Offsets of the batch that the rows are of.
     pub ranges: &'a OffsetRanges,
     /// The rows, block by block.
-    pub rows: &'a [Rows],
+    pub rows: &'a [EncodedRows],
     /// The trace that the server is to join.
     pub traceparent: Option<&'a str>,
 }

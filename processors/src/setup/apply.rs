@@ -1,120 +1,85 @@
-//! `processors setup`: topics, schemas, tables. Says what it changes; safe to run twice.
-#![expect(clippy::disallowed_methods, reason = "waits for servers that are still starting")]
+//! `processors setup`: makes topics, schemas and tables, or brings them up to date. Safe to run twice.
+#![expect(clippy::disallowed_methods, reason = "waits until a deadline for servers that start")]
 
 use broker::{Brokers, ErrorClass, Registry, ServerError};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
-use crate::clickhouse::cluster;
 use crate::clickhouse::migrations::migrate;
 use crate::config::{KafkaArgs, Servers};
-use crate::exit::{DIFFERS, DONE, print_line};
 use crate::kafka::log_reader::LogReader;
 use crate::kafka::topics::{TopicLayout, Topics};
-use crate::setup::gather_facts::drift;
 
-/// What `setup` needs to know.
-#[derive(Debug, Args)]
-pub struct SetupArgs {
-    #[command(flatten)]
-    pub(crate) servers: Servers,
-    /// Partitions of topics that are made now [default: as the topic's description says].
-    #[arg(long, env = "CLICKTRAIL_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=10_000))]
-    partitions: Option<i32>,
+/// How topics are created.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TopicOptions {
+    /// Partitions; `None`: as the topic's description says.
+    pub(crate) partitions: Option<i32>,
     /// Copies of each partition; -1 is the broker's own default.
-    #[arg(long, env = "CLICKTRAIL_REPLICATION", default_value_t = -1, allow_negative_numbers = true)]
-    replication: i32,
-    /// Seconds to wait for servers that are still starting.
-    #[arg(long, default_value_t = 30)]
-    wait_seconds: u64,
-    /// Change nothing; say what differs, and exit with 1 if anything does.
-    #[arg(long)]
-    check: bool,
-    /// Change nothing and ask nobody: print the SQL that makes the tables.
-    #[arg(long, conflicts_with = "check")]
-    print: bool,
-    /// Print it for a ClickHouse cluster of this name: replicated tables, sharded by a hash of the
-    /// event's id.
-    #[arg(long, value_name = "NAME", requires = "print")]
-    cluster: Option<String>,
+    pub(crate) replication: i32,
 }
 
-/// Between attempts while a server is away, or another `setup` is at the same thing.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Between attempts while a server does not answer, or another `setup` does the same.
+const RETRY: Duration = Duration::from_millis(500);
 
-pub(crate) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
-    if args.print {
-        let database = &args.servers.clickhouse.clickhouse_database;
-        let sql = cluster::sql(database, args.cluster.as_deref())
-            .map_err(|error| ServerError::fatal("no_form_in_a_cluster", error))?;
-        print_line(sql.trim_end());
-        return Ok(DONE);
-    }
-    let give_up = Instant::now() + Duration::from_secs(args.wait_seconds);
-    let mut count = 0;
+/// Attempts `work` until it succeeds, fails for good, or `wait` is over.
+///
+/// # Errors
+/// The last one of `work`.
+pub(crate) async fn until_deadline<T>(
+    wait: Duration,
+    mut work: impl AsyncFnMut() -> Result<T, ServerError>,
+) -> Result<T, ServerError> {
+    let deadline = Instant::now() + wait;
     loop {
-        let outcome = match args.check {
-            true => check(&args, &mut count).await,
-            false => steps(&args, &mut count).await,
-        };
-        match outcome {
-            Ok(()) => break,
-            Err(error) if error.class == ErrorClass::Retryable && Instant::now() < give_up => {
-                tracing::debug!(code = error.code, %error, "trying again");
-                tokio::time::sleep(ASK_AGAIN).await;
+        match work().await {
+            Err(error) if error.class == ErrorClass::Retryable && Instant::now() < deadline => {
+                tracing::debug!(code = error.code, %error, "setup retries");
+                tokio::time::sleep(RETRY).await;
             }
-            Err(error) => return Err(error),
+            outcome => return outcome,
         }
     }
-    match (args.check, count) {
-        (true, 0) => print_line("check: everything is as it should be"),
-        (true, _) => print_line(format_args!("check: {count} findings")),
-        (false, 0) => print_line("setup: nothing to change"),
-        (false, _) => print_line(format_args!("setup: {count} changes")),
-    }
-    Ok(if args.check && count > 0 { DIFFERS } else { DONE })
 }
 
-async fn check(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
-    let findings = drift(&args.servers).await?;
-    *count = findings.len();
-    findings.iter().for_each(print_line);
+/// Makes all changes. Each step reports at once what it changed, also when a later one fails; each
+/// is safe to repeat.
+///
+/// # Errors
+/// A server does not answer, or refuses a change.
+pub(crate) async fn apply(
+    servers: &Servers,
+    options: TopicOptions,
+    report: &mut impl FnMut(String),
+) -> Result<(), ServerError> {
+    topics(servers, options).await?.into_iter().for_each(&mut *report);
+    subjects(servers).await?.into_iter().for_each(&mut *report);
+    migrate(&servers.clickhouse.server()?).await?.into_iter().for_each(report);
     Ok(())
 }
 
-/// Each step tells at once what it did, also when a later one fails; each is safe to repeat.
-async fn steps(args: &SetupArgs, count: &mut usize) -> Result<(), ServerError> {
-    let mut tell = |changes: Vec<String>| {
-        *count += changes.len();
-        changes.iter().for_each(print_line);
-    };
-    tell(topics(args).await?);
-    tell(subjects(args).await?);
-    tell(migrate(&args.servers.clickhouse.server()?).await?);
-    Ok(())
-}
-
-async fn topics(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
-    let topics = Topics::open(&args.servers.kafka.brokers())?;
+async fn topics(servers: &Servers, options: TopicOptions) -> Result<Vec<String>, ServerError> {
+    let topics = Topics::open(&servers.kafka.brokers())?;
     let mut changes = Vec::new();
-    for (name, spec) in &args.servers.kafka.topics() {
-        let partitions = args.partitions.unwrap_or(spec.partitions);
-        let layout = TopicLayout { partitions, replication: args.replication };
+    for (name, spec) in &servers.kafka.topics() {
+        let layout = TopicLayout {
+            partitions: options.partitions.unwrap_or(spec.partitions),
+            replication: options.replication,
+        };
         changes.extend(topics.ensure(name, spec, layout).await?);
     }
     Ok(changes)
 }
 
-/// Registers the newest schemas, once it is sure that all that was ever written can be read.
-async fn subjects(args: &SetupArgs) -> Result<Vec<String>, ServerError> {
-    let registry = args.servers.registry.registry()?;
-    let KafkaArgs { topic, links_topic, .. } = &args.servers.kafka;
+/// Registers the newest schemas, after it has checked that this program can read all written ones.
+async fn subjects(servers: &Servers) -> Result<Vec<String>, ServerError> {
+    let registry = servers.registry.registry()?;
+    let KafkaArgs { topic, links_topic, .. } = &servers.kafka;
     let mut changes = Vec::new();
     let clicks = |written: &str| compat::check(written).map_err(|error| error.to_string());
     readable(&registry, topic, clicks).await?;
-    ids_agree(&registry, &args.servers.kafka.brokers(), topic.as_str()).await?;
+    ids_agree(&registry, &servers.kafka.brokers(), topic.as_str()).await?;
     changes.extend(subject(&registry, topic, &TopicSpec::clicks(), NEWEST).await?);
     let links =
         |written: &str| LinkDecoder::new(written).map(drop).map_err(|error| error.to_string());
@@ -132,8 +97,8 @@ async fn readable(
     for written in registry.versions(&subject).await? {
         check(&written).map_err(|error| {
             let text = format!(
-                "subject {subject} holds a schema whose records this program cannot \
-                                read: use a release that can ({error})"
+                "subject {subject} holds a schema whose records this program cannot read: use a \
+                 release that can ({error})"
             );
             ServerError::fatal("schema_incompatible", text)
         })?;
@@ -160,8 +125,8 @@ async fn subject(
     Ok(changes)
 }
 
-/// Schema ids are part of the log: the newest record of each partition must be readable by what
-/// this registry says its id is, or the registry is another one than the log was written with.
+/// Schema ids are part of the log: the newest record of each partition must be readable by the schema
+/// that this registry has for its id. Otherwise the log was written with another registry.
 async fn ids_agree(registry: &Registry, brokers: &Brokers, topic: &str) -> Result<(), ServerError> {
     let (brokers, name) = (brokers.clone(), topic.to_owned());
     let newest = tokio::task::spawn_blocking(move || {

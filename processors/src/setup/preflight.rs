@@ -1,10 +1,10 @@
 //! Whether the tables, the registry and the topic are such that the promise can be kept. Pure: it
-//! judges facts that somebody else has asked for.
+//! judges facts that `server_facts` has read.
 //!
 //! A processor that would insert into a table of another shape loses or doubles clicks without
-//! any error, so what is found here ends it, with the statement or setting that mends it.
+//! any error, so a finding ends it, and names the statement or setting that fixes it.
 
-/// What ClickHouse says of the table and the view.
+/// Facts of the table and the view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableFacts {
     /// Such as `ReplacingMergeTree`; empty when there is no such table.
@@ -27,7 +27,7 @@ pub struct TableFacts {
     pub settings: Vec<(String, String)>,
 }
 
-/// What the broker says of the topic: settings that differ from its description.
+/// Facts of the topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicFacts {
     /// Whether it is there.
@@ -36,20 +36,20 @@ pub struct TopicFacts {
     pub timestamp_type: String,
 }
 
-/// Something that is not as the promise needs it.
+/// A difference from what the delivery promise needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
     pub wrong: String,
-    /// The statement, command or setting that mends it.
-    pub mend: String,
-    /// Whether processing may go on all the same.
-    pub bearable: bool,
+    /// The statement, command or setting that fixes it.
+    pub fix: String,
+    /// Whether processing may continue in spite of it.
+    pub tolerable: bool,
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}; mend it with: {}", self.wrong, self.mend)
+        write!(f, "{}; fix it with: {}", self.wrong, self.fix)
     }
 }
 
@@ -57,8 +57,8 @@ const SETUP: &str = "processors setup";
 const REMAKE: &str = "RENAME TABLE click_versions TO click_versions_old, then `processors setup`, \
                       then a replay";
 
-fn finding(wrong: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding { wrong: wrong.into(), mend: mend.into(), bearable: false }
+fn finding(wrong: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { wrong: wrong.into(), fix: fix.into(), tolerable: false }
 }
 
 /// Judges the table, the view and the settings of inserts.
@@ -89,17 +89,20 @@ pub fn table(facts: &TableFacts, pinned: &[(&str, &str)]) -> Vec<Finding> {
         let held = facts.settings.iter().find(|(held, _)| held == name);
         let held = held.map_or("unknown to the server", |(_, held)| held);
         if held != *value {
-            let mend = format!("take the constraint on {name} out of the user's profile");
-            findings.push(finding(format!("{name} is {held} for our inserts, not {value}"), mend));
+            let fix = format!("remove the constraint on {name} from the user's profile");
+            findings.push(finding(
+                format!("{name} is {held} for inserts of this program, not {value}"),
+                fix,
+            ));
         }
     }
     if facts.ahead_of_the_clock {
         findings.push(Finding {
-            wrong: "click_versions holds rows of a later time than the server's clock: until it \
-                    has caught up, they win over newer versions"
+            wrong: "click_versions holds rows of a later time than the server's clock: until the \
+                    clock has passed it, they replace newer versions"
                 .to_owned(),
-            mend: "the server's clock (NTP), then a replay of those days".to_owned(),
-            bearable: true,
+            fix: "correct the server's clock (NTP), then replay those days".to_owned(),
+            tolerable: true,
         });
     }
     findings
@@ -125,12 +128,12 @@ fn columns(facts: &TableFacts) -> Vec<Finding> {
         && default != "now64(6)"
     {
         let wrong = format!("the default of ingested_at is {default:?}, not the server's clock");
-        let mend = "ALTER TABLE click_versions MODIFY COLUMN ingested_at DEFAULT now64(6)";
-        findings.push(finding(wrong, mend));
+        let fix = "ALTER TABLE click_versions MODIFY COLUMN ingested_at DEFAULT now64(6)";
+        findings.push(finding(wrong, fix));
     }
     for (name, kind, _) in &facts.columns {
         if kind.contains("DateTime") && !kind.contains("'UTC'") {
-            let wrong = format!("the type of column {name}, {kind}, names no zone or another");
+            let wrong = format!("the type of column {name}, {kind}, does not name the zone UTC");
             findings.push(finding(wrong, REMAKE));
         }
     }
@@ -139,16 +142,17 @@ fn columns(facts: &TableFacts) -> Vec<Finding> {
 }
 
 fn view(facts: &TableFacts) -> Option<Finding> {
-    let mend = "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions FINAL";
+    let fix = "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions FINAL";
     if !facts.view_select.ends_with("click_versions FINAL") {
-        let wrong = "the view clicks does not show each click once, by SELECT … FINAL";
-        return Some(finding(wrong, mend));
+        let wrong =
+            "the view clicks does not select FINAL, so that it may show a click more than once";
+        return Some(finding(wrong, fix));
     }
     let names: Vec<&String> = facts.columns.iter().map(|(name, ..)| name).collect();
     let differs = names != facts.view_columns.iter().collect::<Vec<_>>();
     differs.then(|| Finding {
-        bearable: true,
-        ..finding("the view clicks shows other columns than click_versions has", mend)
+        tolerable: true,
+        ..finding("the view clicks shows other columns than click_versions has", fix)
     })
 }
 
@@ -161,21 +165,21 @@ pub fn topic(name: &str, facts: &TopicFacts) -> Vec<Finding> {
         "LogAppendTime" => Vec::new(),
         other => {
             let wrong = format!(
-                "topic {name} keeps the senders' times ({other}), by which retention and the \
-                 bounds of occurred_at would be the senders' choice"
+                "topic {name} has message.timestamp.type {other}: senders, not the broker, would choose \
+                 the times by which retention and the bounds of occurred_at are judged"
             );
             vec![finding(wrong, SETUP)]
         }
     }
 }
 
-/// Judges the order of timeouts: an insert must be given up before the group gives us up.
+/// Judges the order of timeouts: an insert must time out before the group removes this member.
 pub fn timeouts(insert_ms: u128, max_poll_interval_ms: u128) -> Vec<Finding> {
     if insert_ms < max_poll_interval_ms {
         return Vec::new();
     }
     let wrong = format!(
-        "max.poll.interval.ms is {max_poll_interval_ms}, and an insert may take {insert_ms} ms"
+        "max.poll.interval.ms is {max_poll_interval_ms}, but an insert may take {insert_ms} ms"
     );
     vec![finding(wrong, format!("--kafka max.poll.interval.ms={}", 2 * insert_ms))]
 }
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_as_our_migrations_make_it_is_good() {
+    fn a_table_as_the_migrations_make_it_has_no_finding() {
         assert_eq!(table(&good(), PINNED), []);
         let replicated = TableFacts {
             engine: "ReplicatedReplacingMergeTree".to_owned(),
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_would_lose_or_double_clicks_is_refused_with_what_mends_it() {
+    fn a_table_that_would_lose_or_double_clicks_is_refused_with_a_fix() {
         let changed = |change: &dyn Fn(&mut TableFacts)| {
             let mut facts = good();
             change(&mut facts);
@@ -258,19 +262,19 @@ mod tests {
         ];
         for (what, facts) in cases {
             let findings = table(facts, PINNED);
-            assert!(findings.iter().any(|finding| !finding.bearable), "{what}: {findings:?}");
-            assert!(findings.iter().all(|finding| !finding.mend.is_empty()), "{what}");
+            assert!(findings.iter().any(|finding| !finding.tolerable), "{what}: {findings:?}");
+            assert!(findings.iter().all(|finding| !finding.fix.is_empty()), "{what}");
         }
     }
 
     #[test]
-    fn a_clock_that_runs_behind_and_a_narrow_view_are_told_and_borne() {
+    fn a_slow_clock_and_a_narrow_view_are_reported_and_tolerated() {
         let mut narrow = good();
         narrow.view_columns.pop();
         for facts in [TableFacts { ahead_of_the_clock: true, ..good() }, narrow] {
             let findings = table(&facts, PINNED);
             assert!(
-                matches!(findings.as_slice(), [Finding { bearable: true, .. }]),
+                matches!(findings.as_slice(), [Finding { tolerable: true, .. }]),
                 "{findings:?}"
             );
         }

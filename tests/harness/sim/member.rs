@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use broker::{Registry, ServerError};
-use processors::decode::schema_cache::Decoders;
+use processors::decode::schema_cache::SchemaCache;
 use processors::flow::block::SizeLimits;
 use processors::flow::linger::Linger;
 use processors::metrics::processor::ProcessorMetrics;
@@ -59,8 +59,8 @@ pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
     };
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
-    let decoders = Decoders::new(REGISTRY.clone());
-    decoders.learn(SCHEMA, schemas::NEWEST);
+    let decoders = SchemaCache::new(REGISTRY.clone());
+    decoders.insert(SCHEMA, schemas::NEWEST);
     let breaker = Arc::new(SharedBreaker::default());
     let (sink, dead_letters) = (SimSink(Arc::clone(broker)), SimDeadLetterSink(Arc::clone(broker)));
     let rules = Arc::default();

@@ -6,8 +6,8 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_ipc::reader::StreamReader;
 use broker::ServerError;
-use processors::encode::compressed_block::unpack;
-use processors::encode::encoded_rows::Rows;
+use processors::encode::compressed_block::decompress;
+use processors::encode::encoded_rows::EncodedRows;
 use processors::flow::block::Record;
 use processors::run::sink::{BreakerOverride, DeadLetterSink, Insert, Sink};
 
@@ -19,10 +19,10 @@ use super::{Shared, lock};
 pub(super) struct SimSink(pub Shared);
 
 impl SimSink {
-    fn apply(shared: &Shared, rows: &[Rows]) {
+    fn apply(shared: &Shared, rows: &[EncodedRows]) {
         let bytes: Vec<u8> =
-            Rows::stream(rows.iter()).expect("the columns are ours").flatten().collect();
-        let bytes = unpack(&bytes).expect("compressed pieces");
+            EncodedRows::stream(rows.iter()).expect("the columns are ours").flatten().collect();
+        let bytes = decompress(&bytes).expect("compressed pieces");
         let reader = StreamReader::try_new(&bytes[..], None).expect("an Arrow stream");
         let mut broker = lock(shared);
         broker.counts.inserts += 1;

@@ -130,6 +130,21 @@ fn a_migration_that_was_edited_after_it_was_applied_is_refused() {
 }
 
 #[test]
+fn a_database_of_another_version_is_refused() {
+    let world = World::new("other_version");
+    world.setup();
+    world.query("INSERT INTO schema_migrations (name, checksum) VALUES ('0100_enrichment', 'x')");
+    let exit = refused(&world, "migration_unknown");
+    assert!(exit.err.contains("0100_enrichment"), "{exit:?}");
+    for arguments in [&["setup", "--check"][..], &["run", "--admin-listen", "127.0.0.1:0"]] {
+        let mut command = world.command("processors", &[]);
+        command.args(arguments);
+        let exit = world.start(command).end().expect_code(78);
+        assert!(exit.err.contains("migration_unknown: "), "{exit:?}");
+    }
+}
+
+#[test]
 fn a_registry_that_the_log_was_not_written_with_is_refused() {
     let world = World::new("registry");
     world.setup();
@@ -190,10 +205,10 @@ fn tables_that_would_lose_or_double_clicks_are_refused_with_what_mends_them() {
         let admin = harness::free_port().to_string();
         command.args(["run", "--group", &world.group, "--admin-listen", &admin]);
         let refused = world.start(command).end().expect_code(78).err;
-        let (_, mend) = refused.split_once("mend it with: ").expect("a way out");
-        let mend = mend.split(". Also").next().unwrap().trim();
+        let (_, fix) = refused.split_once("fix it with: ").expect("a fix");
+        let fix = fix.split(". Also").next().unwrap().trim();
         check(1);
-        match mend {
+        match fix {
             "processors setup" => drop(world.setup()),
             statement => drop(world.query(statement)),
         }

@@ -290,40 +290,18 @@ fn the_image_is_built_by_our_compiler_and_runs_as_nobody() {
 }
 
 #[test]
-fn the_tables_of_a_cluster_are_sql_that_the_engine_reads() {
-    let world = World::new("cluster");
+fn the_printed_sql_makes_the_tables_that_setup_makes() {
+    let world = World::new("printed_sql");
     world.setup();
-    let print = |args: &[&str]| {
-        let mut command = world.command("processors", &[]);
-        command.args(["setup", "--print"]).args(args);
-        world.start(command).end().expect_code(0).out
-    };
-    let statements = |text: &str| {
-        let statements = text.split(";\n").map(|it| it.trim().trim_end_matches(';').to_owned());
-        statements.filter(|it| !it.is_empty()).collect::<Vec<_>>()
-    };
-    let cluster = print(&["--cluster", "prod's"]);
-    let all = statements(&cluster);
-    assert!(all.len() >= 7, "{cluster}");
-    // The engine in process has no cluster to make them on, but it reads and prints each one.
-    let read = |sql: &str| {
-        let sql = sql.replace('\\', "\\\\").replace('\'', "\\'");
-        world.ask(&format!("SELECT formatQuery('{sql}')"), &[])
-    };
-    for statement in &all {
-        let formatted = read(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-        let makes = ["CREATE", "ALTER"].iter().any(|word| formatted.starts_with(word));
-        assert!(!makes || formatted.contains("ON CLUSTER"), "{formatted}");
-    }
-    assert!(read("CREATE TABLE a ON CLUSTER (b) ENGINE").is_err());
-
-    // For one server they make what `setup` itself makes.
+    let mut command = world.command("processors", &[]);
+    command.args(["setup", "--print"]);
+    let printed = world.start(command).end().expect_code(0).out;
     world.query("DROP VIEW clicks");
     world.query("DROP TABLE click_versions");
-    for statement in statements(&print(&[])) {
-        let bare = statement.lines().all(|line| line.starts_with("--"));
-        if !bare && !statement.starts_with("USE") {
-            world.ask(&statement, &[]).unwrap_or_else(|error| panic!("{statement}: {error}"));
+    for statement in printed.split(";\n").map(|statement| statement.trim().trim_end_matches(';')) {
+        let is_comment = statement.lines().all(|line| line.starts_with("--"));
+        if !is_comment && !statement.starts_with("USE") {
+            world.ask(statement, &[]).unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
     }
     assert_eq!(world.clicks(), 0);
@@ -384,9 +362,15 @@ fn the_first_process_of_a_container_ends_when_it_is_told() {
             &["setup", "--wait-seconds", "600"],
             &[("KAFKA_BROKERS", &nobody), ("CLICKTRAIL_LOG", "debug")],
             143,
-            "trying again",
+            "setup retries",
         ),
-        ("processors", &["audit", "--follow", "--admin-listen", zero], &[], 0, "following"),
+        (
+            "processors",
+            &["audit", "--follow", "--admin-listen", zero],
+            &[],
+            0,
+            "the continuous audit runs",
+        ),
     ];
     for (program, args, set, code, sign) in cases {
         let ours = world.command(program, set);

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use harness::{root, rules};
 use processors::decode::decode;
-use processors::encode::row::{ClickRow, Place};
-use processors::enrich::rule_set::Rules;
+use processors::encode::columns::ClickRow;
+use processors::encode::record_location::RecordLocation;
+use processors::enrich::rule_set::RuleSet;
 use processors::enrich::{ENRICH_VERSION, Enricher};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
 use serde_json::Value;
@@ -28,7 +29,7 @@ fn examples() -> Vec<PathBuf> {
 }
 
 /// The row of an example, through the wire format and back.
-fn row(example: &Example, rules: &Arc<Rules>) -> String {
+fn row(example: &Example, rules: &Arc<RuleSet>) -> String {
     let ip = example.client_ip_bytes();
     let mut value = Vec::new();
     Encoder::new(SchemaId(1)).encode(&example.click(ip.as_deref()), &mut value).unwrap();
@@ -36,10 +37,11 @@ fn row(example: &Example, rules: &Arc<Rules>) -> String {
     let logged_at_ms = example.occurred_at / 1000 + 20;
     let click = decode(&Decoder::new(NEWEST).unwrap(), datum, logged_at_ms).unwrap();
     let trace_id = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
-    let place = Place { topic: "clicks.raw.v1", partition: 3, offset: 41, logged_at_ms, trace_id };
+    let location =
+        RecordLocation { topic: "clicks.raw.v1", partition: 3, offset: 41, logged_at_ms, trace_id };
     let mut enricher = Enricher::new(Arc::clone(rules));
     let enriched = enricher.enrich(&click);
-    let mut row = serde_json::to_value(ClickRow::new(&click, &enriched, place)).unwrap();
+    let mut row = serde_json::to_value(ClickRow::new(&click, &enriched, location)).unwrap();
     for field in ["event_id", "trace_id"] {
         let bytes = row[field].as_array().unwrap().iter();
         let hex: String = bytes.map(|byte| format!("{:02x}", byte.as_u64().unwrap())).collect();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use harness::rules::{BROWSERS, CRAWLERS, DEVICES, folder, pinned, source_of};
 use harness::{World, access_log, metric, root, until};
 use processors::enrich::Enricher;
-use processors::enrich::bot::BotClass;
-use processors::enrich::rule_set::{Rules, Table};
+use processors::enrich::bot::bot_class::BotClass;
+use processors::enrich::rule_set::{RuleSet, RuleTable};
 use processors::enrich::user_agent::Agent;
 use schemas::{Encoder, Method, RawClick};
 use serde::Deserialize;
@@ -94,7 +94,7 @@ fn every_test_of_uap_core_passes_in_our_columns() {
 
 /// What each line of a list is judged to be, and those that are judged otherwise than `wanted`.
 fn judged<'a>(
-    rules: &Rules,
+    rules: &RuleSet,
     lines: impl Iterator<Item = &'a str>,
     wanted: bool,
 ) -> (usize, BTreeMap<BotClass, usize>, Vec<&'a str>) {
@@ -119,8 +119,8 @@ fn nine_of_ten_crawlers_of_another_list_are_caught() {
     println!("crawlers: {} of {all} caught ({classes:?})", all - missed.len());
     assert!(all > 3_000 && missed.len() * 10 <= all, "{} of {all} were missed", missed.len());
     // Without the list of crawlers much is still caught, by words and by the rules for agents.
-    let agents = std::fs::read(folder().join(Table::UserAgents.file())).unwrap();
-    let bare = Rules::default().with(Table::UserAgents, agents).unwrap();
+    let agents = std::fs::read(folder().join(RuleTable::UserAgents.file())).unwrap();
+    let bare = RuleSet::default().with(RuleTable::UserAgents, agents).unwrap();
     let (.., missed) = judged(&bare, text.lines(), true);
     println!("crawlers: {} of {all} caught without the list", all - missed.len());
 }
@@ -240,7 +240,7 @@ fn clicks(world: &World, count: u32) -> Vec<harness::Raw> {
     (0..count).map(click).collect()
 }
 
-fn put(bytes: &[u8], table: Table, into: &Path) {
+fn put(bytes: &[u8], table: RuleTable, into: &Path) {
     let new = into.join("new");
     std::fs::write(&new, bytes).unwrap();
     std::fs::rename(new, into.join(table.file())).unwrap();
@@ -253,8 +253,8 @@ fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
     world.query("SYSTEM STOP MERGES click_versions");
     let rules = world.folder().join("rules");
     std::fs::create_dir(&rules).unwrap();
-    let read = |table: Table| std::fs::read(folder().join(table.file())).unwrap();
-    for table in Table::ALL.into_iter().filter(|table| !table.is_built_in()) {
+    let read = |table: RuleTable| std::fs::read(folder().join(table.file())).unwrap();
+    for table in RuleTable::ALL.into_iter().filter(|table| !table.is_built_in()) {
         put(&read(table), table, &rules);
     }
     let set = [("CLICKTRAIL_RULES", rules.to_str().unwrap()), ("CLICKTRAIL_BATCH_ROWS", "3000")];
@@ -266,11 +266,14 @@ fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
 
     // Smaller tables that are whole all the same, and one that is cut short.
     let crawlers = br#"[{"pattern": "Googlebot\\/", "tags": ["monitoring"]}]"#.to_vec();
-    let agents = String::from_utf8(read(Table::UserAgents)).unwrap() + "\n# another version\n";
-    let cut = read(Table::Geo)[..4_000_000].to_vec();
-    let mut changes =
-        [(Table::Crawlers, crawlers), (Table::Geo, cut), (Table::UserAgents, agents.into_bytes())]
-            .into_iter();
+    let agents = String::from_utf8(read(RuleTable::UserAgents)).unwrap() + "\n# another version\n";
+    let cut = read(RuleTable::Geo)[..4_000_000].to_vec();
+    let mut changes = [
+        (RuleTable::Crawlers, crawlers),
+        (RuleTable::Geo, cut),
+        (RuleTable::UserAgents, agents.into_bytes()),
+    ]
+    .into_iter();
     let versions = "concat(geo_db_build, ' | ', ua_rules_version, ' | ', bot_rules_version)";
     let (mut sent, mut longest) = (0, Duration::ZERO);
     let began = Instant::now();
@@ -319,7 +322,7 @@ fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
     assert!(longest < Duration::from_secs(5), "a pause of {longest:?}");
 
     // And back: what was broken is mended without a restart too.
-    put(&read(Table::Geo), Table::Geo, &rules);
+    put(&read(RuleTable::Geo), RuleTable::Geo, &rules);
     until("the mended file is used", || (health(&processors) == "ready\n").then_some(()));
 }
 
@@ -327,7 +330,7 @@ fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
 fn nested_and_flat_geo_files_say_the_same_of_both_kinds_of_address() {
     let place = |file: &str, address: &str, edge: Option<&str>| {
         let bytes = std::fs::read(root().join("tests/fixtures/geo").join(file)).unwrap();
-        let rules = Rules::default().with(Table::Geo, bytes).unwrap();
+        let rules = RuleSet::default().with(RuleTable::Geo, bytes).unwrap();
         let octets = match address.parse().unwrap() {
             std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
             std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -341,7 +344,7 @@ fn nested_and_flat_geo_files_say_the_same_of_both_kinds_of_address() {
         // Once by the file, once by memory.
         std::hint::black_box(enricher.enrich(&click));
         let row = enricher.enrich(&click);
-        [row.continent, row.country, &row.place.region, &row.place.city].join(" ")
+        [row.continent, row.country, &row.location.region, &row.location.city].join(" ")
     };
     let cases = [
         ("nested.mmdb", "81.2.69.142", None, "EU GB GB-ENG London"),
@@ -363,7 +366,7 @@ fn nested_and_flat_geo_files_say_the_same_of_both_kinds_of_address() {
     let whole = std::fs::read(root().join("tests/fixtures/geo/nested.mmdb")).unwrap();
     let refused = (0..whole.len())
         .step_by(7)
-        .filter(|cut| Rules::default().with(Table::Geo, whole[..*cut].to_vec()).is_err());
+        .filter(|cut| RuleSet::default().with(RuleTable::Geo, whole[..*cut].to_vec()).is_err());
     assert_eq!(refused.count(), whole.len().div_ceil(7), "a file that is cut short is refused");
 }
 

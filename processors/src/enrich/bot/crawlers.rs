@@ -1,15 +1,15 @@
-//! The list of crawlers that have a name: `crawler-user-agents.json`.
+//! The list of named crawlers: `crawler-user-agents.json`.
 
 use regex_filtered::{Builder, Regexes};
 use serde::Deserialize;
 
-use crate::enrich::bot::BotClass;
+use crate::enrich::bot::bot_class::BotClass;
 
 /// The compiled list.
-pub(in crate::enrich) struct Crawlers {
+pub(crate) struct Crawlers {
     regexes: Regexes,
     /// Of each pattern, in order.
-    entries: Vec<Listed>,
+    entries: Vec<Crawler>,
 }
 
 impl std::fmt::Debug for Crawlers {
@@ -18,15 +18,15 @@ impl std::fmt::Debug for Crawlers {
     }
 }
 
-struct Listed {
+struct Crawler {
     class: BotClass,
     name: Box<str>,
-    /// The longer a pattern, the more it says.
+    /// Of the pattern: the longest one that matches is the most specific.
     length: usize,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct ListEntry {
     pattern: String,
     #[serde(default)]
     tags: Vec<String>,
@@ -37,17 +37,18 @@ impl Crawlers {
     ///
     /// # Errors
     /// It is no such list, or is empty, or holds a pattern that cannot be compiled.
-    pub(in crate::enrich) fn parse(json: &[u8]) -> Result<Self, String> {
-        let list: Vec<Entry> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+        let list: Vec<ListEntry> =
+            serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if list.is_empty() {
-            return Err("the list is empty".to_owned());
+            return Err("the list has no entry".to_owned());
         }
         let mut builder = Builder::new();
-        for Entry { pattern, .. } in &list {
+        for ListEntry { pattern, .. } in &list {
             builder = builder.push(pattern).map_err(|error| format!("{pattern:?}: {error}"))?;
         }
         let regexes = builder.build().map_err(|error| error.to_string())?;
-        let entries = list.iter().map(|Entry { pattern, tags }| Listed {
+        let entries = list.iter().map(|ListEntry { pattern, tags }| Crawler {
             class: class(tags),
             name: name(pattern).into(),
             length: pattern.len(),
@@ -55,7 +56,7 @@ impl Crawlers {
         Ok(Self { regexes, entries: entries.collect() })
     }
 
-    /// What the list says of a user agent: its most specific entry.
+    /// Class and name of a user agent, by the most specific entry that matches.
     pub(super) fn find(&self, user_agent: &str) -> Option<(BotClass, &str)> {
         let found = self.regexes.matching(user_agent).map(|(number, _)| &self.entries[number]);
         let best = found.max_by_key(|entry| entry.length)?;
@@ -63,7 +64,7 @@ impl Crawlers {
     }
 }
 
-/// The purpose that says most about a click.
+/// The class of an entry, by its tags.
 fn class(tags: &[String]) -> BotClass {
     let tagged = |tag: &str| tags.iter().any(|own| own == tag);
     if tagged("social-preview") {
@@ -79,7 +80,7 @@ fn class(tags: &[String]) -> BotClass {
     }
 }
 
-/// A name out of a pattern: what it says literally, of a choice the first.
+/// A name from a pattern: its literal characters, and the first part of an alternative.
 fn name(pattern: &str) -> String {
     let mut name = String::new();
     let mut rest = pattern.chars().peekable();

@@ -1,6 +1,6 @@
-//! Words by which programs declare themselves, where no list knows them. A browser says none.
+//! Keywords by which programs declare themselves, where no list knows them. A browser sends none.
 
-use crate::enrich::bot::{BotClass, has};
+use crate::enrich::bot::bot_class::BotClass;
 
 /// Beginnings of libraries' names. A browser's agent starts with `Mozilla/` or `Opera/`.
 const LIBRARIES: &[&str] = &[
@@ -75,8 +75,14 @@ const DECLARATIONS: &[(&str, BotClass)] = &[
     ("like gecko, google-", BotClass::DeclaredCrawler),
 ];
 
-/// What a user agent that no list knows says of itself. `nobody`: nothing else is known of it.
-pub(super) fn said(user_agent: &str, nobody: bool) -> Option<BotClass> {
+/// Whether `text` contains `word`, which is in small letters, however `text` is written.
+pub(super) fn contains_ignore_case(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// The class that a user agent declares which no list knows. `is_unidentified`: nothing else is
+/// known of it.
+pub(super) fn declared_class(user_agent: &str, is_unidentified: bool) -> Option<BotClass> {
     let text = user_agent.trim();
     let starts =
         |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
@@ -84,16 +90,16 @@ pub(super) fn said(user_agent: &str, nobody: bool) -> Option<BotClass> {
         return Some(BotClass::HttpLibrary);
     }
     let rest = without_model(text);
-    let declared = DECLARATIONS.iter().find(|(word, _)| has(rest, word));
+    let declared = DECLARATIONS.iter().find(|(word, _)| contains_ignore_case(rest, word));
     if let Some((_, class)) = declared {
         return Some(*class);
     }
-    if ends_with(rest, "bot") || has_mail_address(rest) {
+    if ends_with(rest, "bot") || contains_mail_address(rest) {
         return Some(BotClass::DeclaredCrawler);
     }
-    // Whoever is no browser and names neither a system nor a device is a program.
+    // A program: no browser, and it names neither a system nor a device.
     let browser = ["mozilla/", "opera/", "dalvik/", "\"mozilla/", "ucweb"];
-    (nobody && !browser.iter().any(|word| starts(word))).then_some(BotClass::HttpLibrary)
+    (is_unidentified && !browser.iter().any(|word| starts(word))).then_some(BotClass::HttpLibrary)
 }
 
 /// The part after a phone's model, which may be called anything: `M bot 60 Build/NRD90M`.
@@ -104,8 +110,8 @@ fn without_model(text: &str) -> &str {
     }
 }
 
-/// Where to write to, as crawlers say it. (`android@150.0` is a version.)
-fn has_mail_address(text: &str) -> bool {
+/// A contact address, as crawlers name one. (`android@150.0` is a version.)
+fn contains_mail_address(text: &str) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphabetic();
     text.as_bytes()
         .windows(3)
@@ -145,7 +151,7 @@ mod tests {
             "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Mobile Safari/537.36 (Ecosia android@150.0.0.0)",
             "Mozilla/5.0 (Linux; Android 9; CUBOT_NOTE_S) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/96.0.4664.104 Mobile Safari/537.36",
         ] {
-            assert_eq!(said(text, false), None, "{text}");
+            assert_eq!(declared_class(text, false), None, "{text}");
         }
     }
 

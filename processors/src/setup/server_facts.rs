@@ -1,4 +1,4 @@
-//! Asks the servers for what the preflight judges. Changes nothing.
+//! Facts of the servers that the preflight and `setup --check` judge. Changes nothing.
 
 use broker::ServerError;
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
@@ -10,12 +10,13 @@ use crate::config::Servers;
 use crate::kafka::topics::Topics;
 use crate::setup::preflight::{self, Finding, TopicFacts};
 
-/// What keeps processing from keeping its promise.
+/// Findings that would break the delivery promise of `run`.
 ///
 /// # Errors
-/// A server is away.
+/// A server does not answer.
 pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let server = servers.clickhouse.server()?;
+    migrations::refuse_unknown(&server).await?;
     let inserts = ClickTable::open(&server).await?;
     let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
 
@@ -42,10 +43,10 @@ pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerE
     Ok(findings)
 }
 
-/// What `processors setup` would change, and what it could not mend.
+/// What `processors setup` would change, and what it cannot fix.
 ///
 /// # Errors
-/// A server is away.
+/// A server does not answer.
 pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
     let mut findings = preflight(servers).await?;
     let topic = &servers.kafka.topic;
@@ -84,5 +85,5 @@ pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
 }
 
 fn missing(wrong: String) -> Finding {
-    Finding { wrong, mend: "processors setup".to_owned(), bearable: false }
+    Finding { wrong, fix: "processors setup".to_owned(), tolerable: false }
 }

@@ -1,5 +1,5 @@
--- An operator's explicit leave for bad records that are in the log already, so that a storm of
--- them does not stop processing for ever.
+-- An operator's explicit permission to dead-letter records that are in the log already, so that a
+-- storm of them does not stop processing forever.
 CREATE TABLE IF NOT EXISTS breaker_overrides
 (
     kafka_topic String COMMENT 'log that holds them',
@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS breaker_overrides
     first_offset UInt64 COMMENT 'first offset that may be dead-lettered in a storm',
     last_offset UInt64 COMMENT 'last such offset',
     reason String COMMENT 'why, in the words of the operator',
-    passed_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the leave was given'
+    passed_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the override was made'
 )
 ENGINE = ReplacingMergeTree(passed_at)
 ORDER BY (kafka_topic, kafka_partition, first_offset, last_offset)

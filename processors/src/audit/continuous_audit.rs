@@ -1,0 +1,256 @@
+//! `processors audit --follow`: audits the newest part of the log periodically, and publishes the
+//! findings as metrics.
+//!
+//! It looks up events of the log in the view, not the reverse: only the full audit finds rows that the
+//! log does not hold.
+#![expect(clippy::disallowed_methods, reason = "its window ends now")]
+
+use broker::{ErrorClass, ServerError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::registry::Registry as MetricRegistry;
+use service::admin::{self, Health};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::balance::undecodable_without_dead_letter;
+use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
+use crate::audit::entry::{AuditEntry, LogPosition};
+use crate::audit::external_sort::Sorted;
+use crate::audit::follow_args::FollowArgs;
+use crate::audit::full_audit::{SortSpace, dead_letters};
+use crate::audit::window::{TimedEntry, WindowReport};
+use crate::clickhouse::audit_queries::rows_of;
+use crate::config::Servers;
+use crate::kafka::log_reader::LogReader;
+use crate::metrics::audit::AuditMetrics;
+use service::lock::lock;
+use service::number::gauge;
+
+/// Pause after a run that a server error ended, where `--every` is not shorter.
+const RETRY: Duration = Duration::from_secs(5);
+/// Events of one look-up: as many as ClickHouse's default `max_query_size` allows.
+const LOOKUP_EVENTS: usize = 5_000;
+/// How far the clock of a processor, which stamps dead letters, may be behind the broker's.
+const CLOCK_SKEW: Duration = Duration::from_secs(600);
+
+/// Audits periodically until a signal; returns the number of complete runs.
+///
+/// # Errors
+/// Only fatal ones.
+pub(crate) async fn follow(
+    servers: &Servers,
+    space: &SortSpace,
+    args: &FollowArgs,
+) -> Result<u64, ServerError> {
+    let shutdown = service::shutdown::on_signal()
+        .map_err(|error| ServerError::fatal("signal_handler", error))?;
+    let mut registry = MetricRegistry::default();
+    let metrics = AuditMetrics::register(&mut registry);
+    let health = Arc::new(Mutex::new(Health::NotReady("no audit run is complete yet".to_owned())));
+    let admin = serve_admin(args.admin_listen, registry, &health, shutdown.clone()).await?;
+    tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit runs");
+    let mut failing = false;
+    loop {
+        let started = Instant::now();
+        let found = tokio::select! {
+            found = audit_once(servers, space, args, &shutdown) => found,
+            () = shutdown.cancelled() => break,
+        };
+        let pause = match found {
+            Ok(None) => break,
+            Ok(Some(found)) => {
+                let now = since_1970().as_secs_f64();
+                metrics.complete(&found, started.elapsed().as_secs_f64(), now);
+                log_result(&found, failing);
+                failing = false;
+                set(&health, |_| Health::Ready);
+                args.every.saturating_sub(started.elapsed())
+            }
+            Err(error) if error.class == ErrorClass::Fatal => return Err(error),
+            Err(error) => {
+                metrics.failure(error.code);
+                // One line for each outage.
+                if !failing {
+                    tracing::warn!(code = error.code, %error, "an audit run failed; the audit retries it");
+                }
+                failing = true;
+                set(&health, |before| match before {
+                    Health::NotReady(_) => Health::NotReady(error.to_string()),
+                    Health::Ready | Health::Degraded(_) => {
+                        Health::Degraded(vec![error.to_string()])
+                    }
+                });
+                args.every.min(RETRY)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => break,
+        }
+    }
+    shutdown.cancel();
+    drop(admin);
+    Ok(metrics.runs())
+}
+
+fn set(health: &Mutex<Health>, change: impl FnOnce(&Health) -> Health) {
+    let mut health = lock(health);
+    *health = change(&health);
+}
+
+fn log_result(found: &WindowReport, recovered: bool) {
+    let WindowReport {
+        records,
+        within_grace,
+        missing,
+        duplicates,
+        undecodable_without_dead_letter,
+        ..
+    } = *found;
+    if !found.balanced() {
+        let (code, examples) = ("out_of_balance", found.examples());
+        tracing::warn!(
+            code,
+            missing,
+            duplicates,
+            undecodable_without_dead_letter,
+            examples,
+            "the audit is out of balance"
+        );
+    } else if recovered {
+        tracing::info!(records, within_grace, "the audit runs again after an outage");
+    } else {
+        tracing::debug!(records, within_grace, "the audit is balanced");
+    }
+}
+
+/// One run; `None` when `stop` was cancelled.
+async fn audit_once(
+    servers: &Servers,
+    space: &SortSpace,
+    args: &FollowArgs,
+    stop: &CancellationToken,
+) -> Result<Option<WindowReport>, ServerError> {
+    let now = since_1970();
+    let times = WindowTimes {
+        since_ms: ms(now.saturating_sub(args.window)),
+        until_ms: ms(now.saturating_sub(args.grace)),
+    };
+    let Some(records) = read_window(servers, space, times, stop).await? else {
+        return Ok(None);
+    };
+    let WindowRecords { mut found, events, undecodable } = records;
+    let server = servers.clickhouse.server()?;
+    let topic = servers.kafka.topic.as_str();
+    let mut all = events.iter().map(|bytes| bytes.map(TimedEntry::from_bytes)).peekable();
+    let mut batch: Vec<TimedEntry> = Vec::with_capacity(LOOKUP_EVENTS);
+    while let Some(event) = all.next().transpose()? {
+        if !batch.last().is_some_and(|last| last.is_same_event(&event)) {
+            batch.push(event);
+        }
+        // Skips resends of the last event of a batch.
+        if batch.len() == LOOKUP_EVENTS || all.peek().is_none() {
+            while all.next_if(|next| next.as_ref().is_ok_and(|n| n.is_same_event(&event))).is_some()
+            {
+            }
+            let ids: Vec<_> = batch.iter().map(|event| event.entry.id).collect();
+            debug_assert!(batch[0].occurred_at_us <= event.occurred_at_us, "events are sorted");
+            let bounds = batch[0].occurred_at_us..=event.occurred_at_us;
+            found.compare(&batch, &rows_of(&server, topic, bounds, &ids).await?);
+            batch.clear();
+        }
+    }
+    if !undecodable.is_empty() {
+        let since = times.since_ms.saturating_sub(ms(CLOCK_SKEW));
+        let dead = dead_letters(servers, space, Some(since), stop).await?;
+        let position = LogPosition::from_bytes;
+        let undecodable = undecodable.iter().map(|bytes| bytes.map(position));
+        let dead = dead.iter().map(|bytes| bytes.map(position));
+        undecodable_without_dead_letter(undecodable, dead, |position| {
+            found.add_undecodable(position);
+        })?;
+    }
+    Ok((!stop.is_cancelled()).then_some(found))
+}
+
+/// Log times of a run: it reads records since one time, and compares those up to the other.
+#[derive(Debug, Clone, Copy)]
+struct WindowTimes {
+    since_ms: i64,
+    until_ms: i64,
+}
+
+/// The records of the window.
+struct WindowRecords {
+    found: WindowReport,
+    events: Sorted<36>,
+    undecodable: Sorted<12>,
+}
+
+/// Reads the window; `None` when `stop` was cancelled.
+async fn read_window(
+    servers: &Servers,
+    space: &SortSpace,
+    times: WindowTimes,
+    stop: &CancellationToken,
+) -> Result<Option<WindowRecords>, ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
+    let mut decoder = ClickDecoder::new(servers.registry.registry()?, Handle::current());
+    let (mut events, mut undecodable) = (space.sorter(6), space.sorter(1));
+    let (mut found, stop) = (WindowReport::default(), stop.clone());
+    blocking(move || {
+        let log = LogReader::open_since(&brokers, &topic, times.since_ms)?;
+        let complete = read(log, &stop, |record| {
+            found.records += 1;
+            if record.logged_at_ms() > times.until_ms {
+                found.within_grace += 1;
+                return Ok(());
+            }
+            let position = position(record);
+            match decoder.click(record)? {
+                Some(click) => {
+                    let entry = AuditEntry { id: click.event_id.into_bytes(), position };
+                    let occurred_at_us = click.occurred_at;
+                    events.push(TimedEntry { occurred_at_us, entry }.to_bytes())
+                }
+                None => undecodable.push(position.to_bytes()),
+            }
+        })?;
+        let (events, undecodable) = (events.sorted()?, undecodable.sorted()?);
+        Ok(complete.then_some(WindowRecords { found, events, undecodable }))
+    })
+    .await
+}
+
+async fn serve_admin(
+    address: SocketAddr,
+    registry: MetricRegistry,
+    health: &Arc<Mutex<Health>>,
+    shutdown: CancellationToken,
+) -> Result<JoinSet<()>, ServerError> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let text = format!(
+            "{address}: {error}; choose another address with --admin-listen or \
+             CLICKTRAIL_AUDIT_ADMIN_LISTEN"
+        );
+        ServerError::fatal("admin_listen", text)
+    })?;
+    let health = Arc::clone(health);
+    let probe = move || lock(&health).clone();
+    let mut admin = JoinSet::new();
+    admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));
+    Ok(admin)
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn ms(time: Duration) -> i64 {
+    gauge(time.as_millis())
+}

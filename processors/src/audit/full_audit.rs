@@ -1,0 +1,166 @@
+//! `processors audit`: reads log, table and dead letters, sorts them, and compares them.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "waits until a deadline for rows that are not stored yet"
+)]
+
+use broker::ServerError;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use schemas::headers;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::balance::{self, SortedInputs};
+use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
+use crate::audit::entry::{AuditEntry, AuditReport, LogPosition, PartitionReport};
+use crate::audit::external_sort::{Sorted, Sorter};
+use crate::clickhouse::audit_queries;
+use crate::config::Servers;
+use crate::kafka::log_reader;
+use crate::kafka::log_reader::LogReader;
+
+/// Folder and memory for sorting.
+#[derive(Debug, Clone)]
+pub(crate) struct SortSpace {
+    pub(crate) folder: PathBuf,
+    /// Bytes.
+    pub(crate) memory: usize,
+}
+
+impl SortSpace {
+    /// A sorter that has so many eighths of the memory.
+    pub(crate) fn sorter<const N: usize>(&self, eighths: usize) -> Sorter<N> {
+        Sorter::new(&self.folder, self.memory / 8 * eighths)
+    }
+}
+
+/// Between two comparisons while rows may still be inserted.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Audits the whole log; compares again until it is balanced or `wait` is over.
+///
+/// # Errors
+/// A server does not answer, or the disk is full.
+pub(crate) async fn audit(
+    servers: &Servers,
+    space: &SortSpace,
+    wait: Duration,
+) -> Result<AuditReport, ServerError> {
+    let deadline = Instant::now() + wait;
+    let log = read_log(servers, space).await?;
+    loop {
+        let report = compare(servers, space, &log).await?;
+        if !report.may_still_come() || Instant::now() >= deadline {
+            return Ok(report);
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What the log holds.
+struct SortedLog {
+    partitions: BTreeMap<i32, PartitionReport>,
+    events: Sorted<28>,
+    undecodable: Sorted<12>,
+}
+
+/// Reads the whole log, once.
+async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
+    let mut decoder = ClickDecoder::new(servers.registry.registry()?, Handle::current());
+    let (mut events, mut undecodable) = (space.sorter(3), space.sorter(1));
+    blocking(move || {
+        let log = LogReader::open(&brokers, &topic)?;
+        let bounds = log.bounds().iter().map(|(partition, bounds)| {
+            let (low, high) = (bounds.low, bounds.high);
+            (*partition, PartitionReport { low, high, ..PartitionReport::default() })
+        });
+        let mut partitions: BTreeMap<i32, PartitionReport> = bounds.collect();
+        read(log, &CancellationToken::new(), |record| {
+            let position = position(record);
+            let partition = partitions.entry(position.partition).or_default();
+            partition.records += 1;
+            match decoder.click(record)? {
+                Some(click) => {
+                    events.push(AuditEntry { id: click.event_id.into_bytes(), position }.to_bytes())
+                }
+                None => {
+                    partition.undecodable += 1;
+                    undecodable.push(position.to_bytes())
+                }
+            }
+        })?;
+        Ok(SortedLog { partitions, events: events.sorted()?, undecodable: undecodable.sorted()? })
+    })
+    .await
+}
+
+/// Compares the log with what table and dead letters hold now.
+async fn compare(
+    servers: &Servers,
+    space: &SortSpace,
+    log: &SortedLog,
+) -> Result<AuditReport, ServerError> {
+    let stop = CancellationToken::new();
+    let dead = dead_letters(servers, space, None, &stop).await?;
+    let mut shown = space.sorter(3);
+    let server = servers.clickhouse.server()?;
+    audit_queries::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes()))
+        .await?;
+    let shown = shown.sorted()?;
+    let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
+    let now = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
+    let mut partitions = log.partitions.clone();
+    for (partition, now) in now {
+        // Of a partition that is new since the log was read, no record was read.
+        let new = PartitionReport { low: now.low, high: now.low, ..PartitionReport::default() };
+        let known = partitions.entry(partition).or_insert(new);
+        // Retention may remove records while the audit reads.
+        known.low = known.low.max(now.low);
+        known.end = now.high;
+    }
+    let (entry, position) = (AuditEntry::from_bytes, LogPosition::from_bytes);
+    let inputs = SortedInputs {
+        log: log.events.iter().map(|bytes| bytes.map(entry)),
+        shown: shown.iter().map(|bytes| bytes.map(entry)),
+        undecodable: log.undecodable.iter().map(|bytes| bytes.map(position)),
+        dead: dead.iter().map(|bytes| bytes.map(position)),
+    };
+    balance::balance(partitions, inputs)
+}
+
+/// Positions of the records that the dead-letter topic holds: of all dead letters, or of those since
+/// a time (milliseconds since 1970).
+pub(crate) async fn dead_letters(
+    servers: &Servers,
+    space: &SortSpace,
+    since_ms: Option<i64>,
+    stop: &CancellationToken,
+) -> Result<Sorted<12>, ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
+    let dead_letter_topic = servers.kafka.topic.dead_letters();
+    let (mut dead, stop) = (space.sorter(1), stop.clone());
+    blocking(move || {
+        let log = match since_ms {
+            None => LogReader::open(&brokers, &dead_letter_topic)?,
+            Some(since_ms) => LogReader::open_since(&brokers, &dead_letter_topic, since_ms)?,
+        };
+        read(log, &stop, |dead_letter| {
+            let text =
+                |name| dead_letter.header(name).and_then(|value| std::str::from_utf8(value).ok());
+            let number = |name| text(name).and_then(|value| value.parse::<i64>().ok());
+            let partition = number(headers::CONNECT_PARTITION).and_then(|p| i32::try_from(p).ok());
+            match (text(headers::CONNECT_TOPIC), partition, number(headers::CONNECT_OFFSET)) {
+                (Some(of), Some(partition), Some(offset)) if of == topic => {
+                    dead.push(LogPosition { partition, offset }.to_bytes())
+                }
+                _ => Ok(()),
+            }
+        })?;
+        dead.sorted()
+    })
+    .await
+}

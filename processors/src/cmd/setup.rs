@@ -1,0 +1,66 @@
+//! `processors setup`: prints each change, each difference, or the SQL.
+
+use broker::ServerError;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::clickhouse::migrations;
+use crate::config::Servers;
+use crate::exit::{DIFFERS, DONE, print_line};
+use crate::setup::apply::{TopicOptions, apply, until_deadline};
+use crate::setup::server_facts::drift;
+
+/// Arguments of `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    #[command(flatten)]
+    pub(super) servers: Servers,
+    /// Partitions of the topics that are created [default: as the topic's description says].
+    #[arg(long, env = "CLICKTRAIL_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    partitions: Option<i32>,
+    /// Copies of each partition; -1 is the broker's own default.
+    #[arg(long, env = "CLICKTRAIL_REPLICATION", default_value_t = -1, allow_negative_numbers = true)]
+    replication: i32,
+    /// Seconds to wait for servers that do not answer yet.
+    #[arg(long, default_value_t = 30)]
+    wait_seconds: u64,
+    /// Change nothing; print each difference, and exit with 1 if there is one.
+    #[arg(long)]
+    check: bool,
+    /// Print the SQL that makes the tables; connect to no server and change nothing.
+    #[arg(long, conflicts_with = "check")]
+    print: bool,
+}
+
+pub(super) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
+    let servers = &args.servers;
+    let wait = Duration::from_secs(args.wait_seconds);
+    if args.print {
+        print_line(migrations::sql(&servers.clickhouse.clickhouse_database).trim_end());
+        return Ok(DONE);
+    }
+    if args.check {
+        let findings = until_deadline(wait, async || drift(servers).await).await?;
+        findings.iter().for_each(print_line);
+        if findings.is_empty() {
+            print_line("check: nothing differs");
+            return Ok(DONE);
+        }
+        print_line(format_args!("check: {} findings", findings.len()));
+        return Ok(DIFFERS);
+    }
+    let layout = TopicOptions { partitions: args.partitions, replication: args.replication };
+    let mut changes = 0;
+    let mut report = |change: String| {
+        changes += 1;
+        print_line(change);
+    };
+    until_deadline(wait, async || apply(servers, layout, &mut report).await).await?;
+    if changes == 0 {
+        print_line("setup: nothing to change");
+    } else {
+        print_line(format_args!("setup: {changes} changes"));
+    }
+    Ok(DONE)
+}
