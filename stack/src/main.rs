@@ -210,10 +210,11 @@ fn keep(listen: SocketAddr, engine: &EngineArgs) -> anyhow::Result<ExitCode> {
     ];
     let arguments = flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]);
     let arguments = std::iter::once("engine".into()).chain(arguments).collect();
-    let kept = front::Kept { program: std::env::current_exe()?, arguments };
+    let kept = front::Supervised { program: std::env::current_exe()?, arguments };
     // One thread: the engine dies with the thread that started it, and this one is the last.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { front::keep(listen, &kept, told_to_end()?).await.map_err(into) })?;
+    runtime
+        .block_on(async { front::supervise(listen, &kept, told_to_end()?).await.map_err(into) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -224,7 +225,7 @@ fn serve(keeper: i32, engine: EngineArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("the keeper of this engine has ended already");
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let settings = front::Settings {
+    let settings = front::FrontSettings {
         listener: socket.into(),
         data: engine.data,
         spill: engine.spill,
