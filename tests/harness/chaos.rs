@@ -91,7 +91,7 @@ fn on_world(world: &World, stack: &Stack, budget: Budget, say: Say<'_>) -> Repor
     let partitions = PARTITIONS.unsigned_abs();
     let ledger = Arc::new(Ledger::new(partitions as usize));
     let generator = Generator::of(world, budget.seed, &ledger);
-    let door = RegistryProxy::before(&world.backends.registry).expect("a port");
+    let door = RegistryProxy::start(&world.backends.registry).expect("a port");
     let proxy = Proxy::before(&world.backends.clickhouse);
     let progress = Progress::new(budget);
     let looks = || (Table::of(world), Broker::of(world, &ledger), DeadLetters::of(world, &ledger));
@@ -153,7 +153,7 @@ fn rage(
     report: &mut Report,
     say: Say<'_>,
 ) {
-    let small = storm.stack.disk_room(Part::ClickHouse).is_some();
+    let small = storm.stack.disk_usage(Part::ClickHouse).is_some();
     let without = if small { Vec::new() } else { vec![Kind::DiskFull] };
     let mut deck = kind::Deck::new(budget.seed, without);
     while progress.observed() < budget.faults && !progress.late() {

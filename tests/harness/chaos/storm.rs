@@ -271,10 +271,10 @@ impl Storm<'_> {
         let place = self.fleet.any();
         let work = self.work();
         self.fleet.crash(place);
-        let before = self.door.met();
+        let before = self.door.injected();
         self.door.set(fault);
         let mut member = self.fleet.begin(Some(place));
-        let asked = within(EFFECT, || self.door.met() >= before + 2);
+        let asked = within(EFFECT, || self.door.injected() >= before + 2);
         self.linger(3000);
         self.door.set(RegistryFault::None);
         member.until_ready();
@@ -286,7 +286,7 @@ impl Storm<'_> {
     /// meanwhile: one that runs out of room leaves a part that cannot be read (the engine's own
     /// fault, seen with 26.7.2.1), for which only a replay helps.
     fn disk_full(&mut self) -> bool {
-        if self.stack.disk_room(Part::ClickHouse).is_none() {
+        if self.stack.disk_usage(Part::ClickHouse).is_none() {
             return false;
         }
         let stopped = self.table.ask("SYSTEM STOP MERGES click_versions".to_owned()).is_ok();

@@ -97,7 +97,7 @@ fn an_empty_or_wrong_registry_moves_nothing_and_after_the_mending_all_flows() {
     let world = World::new("wrong_registry");
     world.setup();
     world.kafka.produce(&world.topic, &[world.good(0, STORM), world.good(1, STORM)].concat());
-    let door = RegistryProxy::before(&world.backends.registry).unwrap();
+    let door = RegistryProxy::start(&world.backends.registry).unwrap();
     let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
     for (fault, word) in [
         (RegistryFault::Empty, "the registry does not know"),
@@ -129,7 +129,7 @@ fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
     const CLICKS: usize = 150;
     let world = World::new("registry_away");
     world.setup();
-    let door = RegistryProxy::before(&world.backends.registry).unwrap();
+    let door = RegistryProxy::start(&world.backends.registry).unwrap();
     let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
     let faults = [
         RegistryFault::Status(500),
