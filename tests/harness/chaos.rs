@@ -20,7 +20,7 @@ mod log;
 mod progress;
 mod report;
 mod sampler;
-mod storm;
+mod fault_scheduler;
 mod table;
 mod versions;
 
@@ -37,7 +37,7 @@ use self::generator::Generator;
 use self::ledger::{Id, Ledger};
 use self::progress::Progress;
 use self::sampler::Sampler;
-use self::storm::Storm;
+use self::fault_scheduler::Storm;
 use self::table::Table;
 use crate::backends::Backends;
 use crate::clickhouse_proxy::Proxy;
@@ -155,7 +155,7 @@ fn rage(
 ) {
     let small = storm.stack.disk_usage(Part::ClickHouse).is_some();
     let without = if small { Vec::new() } else { vec![Kind::DiskFull] };
-    let mut deck = kind::Deck::new(budget.seed, without);
+    let mut deck = fault_scheduler::Deck::new(budget.seed, without);
     while progress.observed() < budget.faults && !progress.late() {
         let (kind, began) = (budget.only.unwrap_or_else(|| deck.draw()), Instant::now());
         let observed = storm.strike(kind);

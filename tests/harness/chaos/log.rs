@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::storm::{EFFECT, Storm, WORK, within};
+use super::fault_scheduler::{EFFECT, Storm, WORK, within};
 
 /// Records that one fault destroys at most.
 const LOSS: u64 = 3_000;
