@@ -12,7 +12,7 @@
 
 mod broker;
 mod dice;
-mod fleet;
+mod processor_pool;
 mod generator;
 mod kind;
 mod ledger;
@@ -32,7 +32,7 @@ use stack::{Part, RegistryProxy, Stack};
 
 use self::broker::{Broker, DeadLetters};
 pub use self::dice::Dice;
-use self::fleet::Fleet;
+use self::processor_pool::Fleet;
 use self::generator::Generator;
 use self::ledger::{Id, Ledger};
 use self::progress::Progress;

@@ -8,7 +8,7 @@ use stack::{Part, RegistryFault, RegistryProxy, Stack};
 
 use super::broker::Broker;
 use super::dice::Dice;
-use super::fleet::Fleet;
+use super::processor_pool::Fleet;
 use super::kind::Kind;
 use super::ledger::Ledger;
 use super::table::Table;
