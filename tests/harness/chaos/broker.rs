@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use schemas::headers;
 
-use super::ledger::{Ledger, Place};
+use super::expected_clicks::{Ledger, Place};
 use crate::world::World;
 
 const WAIT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use super::broker::Broker;
 use super::dice::Dice;
 use super::processor_pool::Fleet;
 use super::kind::Kind;
-use super::ledger::Ledger;
+use super::expected_clicks::Ledger;
 use super::table::Table;
 use crate::clickhouse_proxy::Proxy;
 use crate::http_client::{get, metric};

@@ -18,7 +18,7 @@ use uuid::Builder;
 
 use super::Progress;
 use super::dice::Dice;
-use super::ledger::{BAD, Ledger, What};
+use super::expected_clicks::{BAD, Ledger, What};
 use crate::world::World;
 
 /// One record in so many is written once more.

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::broker::{Broker, DeadLetters};
-use super::ledger::{BAD, Id, Ledger};
+use super::expected_clicks::{BAD, Id, Ledger};
 use super::table::Table;
 use super::{Progress, Say, clock};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::broker::Broker;
 use super::generator::Generator;
-use super::ledger::Ledger;
+use super::expected_clicks::Ledger;
 use super::progress::Progress;
 use super::table::Table;
 use super::{Budget, PARTITIONS, Say};
