@@ -14,7 +14,7 @@ mod broker;
 mod dice;
 mod processor_pool;
 mod generator;
-mod kind;
+mod fault_kind;
 mod expected_clicks;
 mod log;
 mod progress;
@@ -43,7 +43,7 @@ use crate::backends::Backends;
 use crate::clickhouse_proxy::Proxy;
 use crate::world::World;
 
-pub use self::kind::Kind;
+pub use self::fault_kind::Kind;
 pub use self::report::{Outcome, Report};
 pub use self::versions::{Versions, versions};
 

@@ -9,7 +9,7 @@ use stack::{Part, RegistryFault, RegistryProxy, Stack};
 use super::broker::Broker;
 use super::dice::Dice;
 use super::processor_pool::Fleet;
-use super::kind::Kind;
+use super::fault_kind::Kind;
 use super::expected_clicks::Ledger;
 use super::table::Table;
 use crate::clickhouse_proxy::Proxy;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::kind::Kind;
+use super::fault_kind::Kind;
 use super::sampler::Seen;
 
 /// What became of the expected set.
