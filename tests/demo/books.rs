@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::ledger::Total;
+use crate::sent_clicks::Total;
 use crate::log_size::records;
 use crate::tables::Tables;
 

@@ -6,7 +6,7 @@
 
 mod books;
 mod input;
-mod ledger;
+mod sent_clicks;
 mod load;
 mod log_size;
 mod picture;
@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result, bail};
 use stack::{Cache, PortChoice, Stack};
 
 use books::Books;
-use ledger::{Ledger, Run};
+use sent_clicks::{Ledger, Run};
 use services::Services;
 use steps::Steps;
 use tables::Tables;
