@@ -4,7 +4,7 @@
 //! It drives the services as an operator would, by their commands, and takes every figure of the
 //! books from another source than the services' own counts.
 
-mod books;
+mod balance;
 mod input;
 mod sent_clicks;
 mod load;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use stack::{Cache, PortChoice, Stack};
 
-use books::Books;
+use balance::Books;
 use sent_clicks::{Ledger, Run};
 use services::Services;
 use steps::Steps;
