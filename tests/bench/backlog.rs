@@ -95,7 +95,7 @@ impl<'r> Backlog<'r> {
             }
             let database = format!("rival_{number}_{}", u8::from(way));
             let (names, what) = ((model, database.as_str()), (self.plan.clicks, way));
-            let round = rival::round(&self.world, &self.engine, &self.others, names, what)?;
+            let round = kafka_engine::round(&self.world, &self.engine, &self.others, names, what)?;
             let how = if way { "apart" } else { "together" };
             self.plan.say(&format!("Kafka engine, consumers {how}: {round}"));
             self.engine.ask(&format!("DROP DATABASE {database} SYNC"))?;

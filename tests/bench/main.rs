@@ -18,7 +18,7 @@ mod places;
 mod plan;
 mod redirects;
 mod report;
-mod rival;
+mod kafka_engine;
 mod round;
 mod size;
 mod stages;
