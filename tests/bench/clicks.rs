@@ -9,7 +9,7 @@ use uuid::Builder;
 
 use super::agents::{Agent, agents};
 use super::dice::{Dice, Zipf, mix};
-use super::places::{COUNTRIES, Link, campaign, letters, links, networks, referrers};
+use super::origins::{COUNTRIES, Link, campaign, letters, links, networks, referrers};
 
 const SEED: u64 = 20_250_604;
 /// 2025-06-04, microseconds since 1970: one day of UTC, one partition of the table.

@@ -14,7 +14,7 @@ mod enrich;
 mod log;
 mod naive;
 mod ours;
-mod places;
+mod origins;
 mod plan;
 mod redirects;
 mod report;
