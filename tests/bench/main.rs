@@ -8,20 +8,20 @@ mod backlog;
 mod bare;
 mod clicks;
 mod delay;
-mod dice;
 mod engine;
 mod enrich;
+mod kafka_engine;
 mod log;
 mod naive;
-mod ours;
 mod origins;
+mod ours;
 mod plan;
 mod redirects;
 mod report;
-mod kafka_engine;
 mod round;
 mod size;
 mod stages;
+mod zipf;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -75,7 +75,7 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     let stack = Stack::open(&folder, Cache::shared()?, choice)?;
     let down = Down(&stack);
     stack.up().context("starting the parts")?;
-    plan.say("the parts are up");
+    plan.report("the parts are up");
     let env: BTreeMap<_, _> = stack.env()?.into_iter().collect();
     let world = |name: &str| World::on(Backends::of(|variable| env[variable].clone()), name);
     if plan.wants(DELAY) {

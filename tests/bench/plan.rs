@@ -67,8 +67,8 @@ impl Plan {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 
-    /// Tells what goes on.
-    pub fn say(&self, text: &str) {
+    /// Prints one line with the time since the start.
+    pub fn report(&self, text: &str) {
         println!("{:7.1}  {text}", self.began.elapsed().as_secs_f64());
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use self::broker::Broker;
 pub use self::broker::Shape;
 use self::storm::Storm;
-use crate::chaos::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// Time after the storm within which everything must be committed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -103,9 +103,9 @@ pub fn run(seed: u64) -> Outcome {
 }
 
 async fn live(seed: u64) -> Outcome {
-    let mut dice = Dice::new(seed, 7);
+    let mut dice = SeededRandom::stream(seed, 7);
     let shape = Shape::of(&mut dice);
-    let broker: Shared = Arc::new(Mutex::new(Broker::new(&shape, Dice::new(seed, 8))));
+    let broker: Shared = Arc::new(Mutex::new(Broker::new(&shape, SeededRandom::stream(seed, 8))));
     let mut storm = Storm::new(Arc::clone(&broker), dice, shape);
     storm.rage().await;
     lock(&broker).calm = true;

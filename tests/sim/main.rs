@@ -1,6 +1,6 @@
 //! `make sim`: many worlds, each from a seed, with the real driver and pipeline under paused time.
 //!
-//! SEEDS says how many, FROM the first; a seed that fails is printed and fails again.
+//! SEEDS is the number of worlds, FROM the first seed; a seed that fails is printed and fails again.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use harness::sim::{Counts, run};
 
 /// Failures that are shown.
 const SHOWN: usize = 5;
-/// Worlds between two lines that say how far it is.
-const SAY_EVERY: u64 = 10_000;
+/// Worlds between two reports of the progress.
+const REPORT_EVERY: u64 = 10_000;
 
 fn main() -> Result<ExitCode> {
     let seeds = number("SEEDS")?.unwrap_or(2000);
@@ -42,7 +42,7 @@ fn main() -> Result<ExitCode> {
                         totals.1.insert(seed);
                     }
                     let done = seed + 1 - from;
-                    if done.is_multiple_of(SAY_EVERY) {
+                    if done.is_multiple_of(REPORT_EVERY) {
                         println!("{done} of {seeds}, {} failed", totals.1.len());
                     }
                 }

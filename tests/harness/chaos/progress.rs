@@ -73,7 +73,7 @@ impl Progress {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// Everyone stops when the returned value goes.
+    /// Everyone stops when the returned value is dropped.
     pub(super) fn over_at_the_end(&self) -> Over<'_> {
         Over(self)
     }

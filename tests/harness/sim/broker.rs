@@ -8,7 +8,7 @@ use processors::flow::start_policy::{Reason, Start};
 use processors::run::source::Notice;
 
 use super::Counts;
-use crate::chaos::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// How large a world is.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub struct Shape {
 
 impl Shape {
     /// Most worlds are small, some have 64 partitions and 8 members.
-    pub fn of(dice: &mut Dice) -> Self {
+    pub fn of(dice: &mut SeededRandom) -> Self {
         let large = dice.once_in(16);
         let partitions = if large { dice.between(16, 65) } else { dice.between(1, 7) };
         Self {
@@ -88,7 +88,7 @@ pub(super) struct Broker {
     pub members: BTreeMap<Id, Member>,
     pub durable: BTreeSet<(i32, i64)>,
     pub letters: BTreeSet<(i32, i64)>,
-    pub dice: Dice,
+    pub dice: SeededRandom,
     /// Nothing fails any more.
     pub calm: bool,
     pub calmness: u64,
@@ -97,7 +97,7 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    pub(super) fn new(shape: &Shape, dice: Dice) -> Self {
+    pub(super) fn new(shape: &Shape, dice: SeededRandom) -> Self {
         let mut broker = Self {
             partitions: Vec::new(),
             members: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::broker::{Id, Shape, index};
 use super::member::{Process, start};
 use super::{Shared, lock};
-use crate::chaos::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// How long a killed member is missed before its partitions go to others.
 const SESSION_MS: u64 = 6000;
@@ -13,14 +13,14 @@ const SESSION_MS: u64 = 6000;
 /// The storm.
 pub(super) struct Storm {
     broker: Shared,
-    dice: Dice,
+    dice: SeededRandom,
     shape: Shape,
     processes: Vec<Process>,
     started: Id,
 }
 
 impl Storm {
-    pub(super) fn new(broker: Shared, dice: Dice, shape: Shape) -> Self {
+    pub(super) fn new(broker: Shared, dice: SeededRandom, shape: Shape) -> Self {
         Self { broker, dice, shape, processes: Vec::new(), started: 0 }
     }
 
