@@ -32,7 +32,7 @@ use stack::{Cache, Part, PortChoice, Stack};
 
 use backlog::Backlog;
 use engine::Engine;
-use plan::{BACKLOG, DELAY, ENRICH, Plan};
+use plan::{BACKLOG, DELAY, ENRICH, Plan, REDIRECTS};
 use report::line;
 use round::Process;
 
@@ -57,7 +57,7 @@ fn bench() -> Result<()> {
     for name in ENRICH.into_iter().filter(|name| plan.wants(name)) {
         enrich::compare(&plan, name)?;
     }
-    let real = [&[DELAY][..], &BACKLOG, &redirects::ALL].concat();
+    let real = [&[DELAY][..], &BACKLOG, &REDIRECTS].concat();
     if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
@@ -83,7 +83,7 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
         let p99_ms = delay::p99_ms(&world, &Engine::of(&world.backends)?)?;
         println!("{}", line(DELAY, p99_ms, DELAY_MS));
     }
-    if redirects::ALL.iter().any(|name| plan.wants(name)) {
+    if REDIRECTS.iter().any(|name| plan.wants(name)) {
         redirects::run(plan, &stack)?;
     }
     if BACKLOG.iter().any(|name| plan.wants(name)) {

@@ -21,20 +21,9 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{Backends, Child, World, free_port, get, loader, metric, root, until};
 use stack::{Part, Stack};
 
-use super::plan::Plan;
+use super::plan::{BROKER_DOWN, MEMORY, Plan, RATE, SLOW_DISK};
 use super::report::{line, median};
 use nginx::Nginx;
-
-/// Ours against nginx, answers a second.
-pub const RATE: &str = "redirects_vs_nginx";
-/// The 99th percentile without a broker against that with one.
-pub const BROKER_DOWN: &str = "redirect_p99_broker_down";
-/// The same with every sync delayed.
-pub const SLOW_DISK: &str = "redirect_p99_slow_disk";
-/// Resident memory with a million links.
-pub const MEMORY: &str = "producer_rss_mb";
-/// All of them.
-pub const ALL: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source=mail"}"#;
 /// Share of the rate at which delays are measured, at most.

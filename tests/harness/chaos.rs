@@ -11,6 +11,7 @@
 //! itself is taken out of the expected set by name, and the audit must report exactly that.
 
 mod broker;
+mod budget;
 mod expected_clicks;
 mod fault_kind;
 mod fault_scheduler;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 use stack::{Part, RegistryProxy, Stack};
 
 use self::broker::{Broker, DeadLetters};
+use self::budget::PARTITIONS;
 use self::expected_clicks::{ExpectedClicks, Id};
 use self::fault_scheduler::FaultScheduler;
 use self::generator::Generator;
@@ -42,33 +44,12 @@ use crate::clickhouse_proxy::ClickHouseProxy;
 use crate::seeded_random::SeededRandom;
 use crate::world::World;
 
+pub use self::budget::{Budget, LineReporter};
 pub use self::fault_kind::FaultKind;
 pub use self::report::{Outcome, Report};
 pub use self::versions::{Versions, versions};
 
-/// Partitions of the log.
-const PARTITIONS: i32 = 3;
 const AUDIT: Duration = Duration::from_secs(300);
-
-/// Takes reports of the run, a line at a time.
-pub type LineReporter<'r> = &'r (dyn Fn(&str) + Sync);
-
-/// What a run may use.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    /// Decides what is written and what breaks.
-    pub seed: u64,
-    /// Faults to be observed.
-    pub faults: u32,
-    /// Clicks to be written.
-    pub clicks: u64,
-    /// Seconds after which no fault begins.
-    pub seconds: u64,
-    /// This fault alone, where one is named.
-    pub only: Option<FaultKind>,
-    /// How long the processors may take to reach the log's end when nothing fails any more.
-    pub settle_seconds: u64,
-}
 
 /// Runs on `stack`, which must be up, and leaves it up. Where its ClickHouse has no small disk,
 /// that is never full.
@@ -274,9 +255,4 @@ fn audit(scheduler: &FaultScheduler<'_>, shown: &[Id], report: &mut Report) {
 /// How many of one sorted list are not in the other.
 fn beyond(these: &[Id], those: &[Id]) -> u64 {
     these.iter().filter(|id| those.binary_search(id).is_err()).count() as u64
-}
-
-/// The time of day, by which a line of the logs is found.
-fn clock() -> String {
-    jiff::Timestamp::now().strftime("%H:%M:%S").to_string()
 }

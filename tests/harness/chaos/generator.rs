@@ -16,8 +16,8 @@ use rdkafka::producer::{
 use schemas::{Encoder, Outcome, RawClick};
 use uuid::Builder;
 
-use super::Progress;
 use super::expected_clicks::{BAD, ExpectedClicks, What};
+use super::progress::Progress;
 use crate::seeded_random::SeededRandom;
 use crate::world::World;
 

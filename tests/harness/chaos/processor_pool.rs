@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rustix::process::Signal;
 use stack::RegistryProxy;
 
-use super::{LineReporter, clock};
+use super::budget::{LineReporter, clock};
 use crate::child::Exit;
 use crate::clickhouse_proxy::ClickHouseProxy;
 use crate::http_client::metric;

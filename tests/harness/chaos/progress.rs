@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Budget;
+use super::budget::Budget;
 
 /// Written at once when the faults are over and clicks are left.
 const BURST: u64 = 20_000;

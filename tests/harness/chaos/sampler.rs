@@ -14,9 +14,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::broker::{Broker, DeadLetters};
+use super::budget::{LineReporter, clock};
 use super::expected_clicks::{BAD, ExpectedClicks, Id};
+use super::progress::Progress;
 use super::table::Table;
-use super::{LineReporter, Progress, clock};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Findings that are reported; more of the same add nothing.

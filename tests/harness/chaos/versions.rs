@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker::Broker;
+use super::budget::{Budget, LineReporter, PARTITIONS};
 use super::expected_clicks::ExpectedClicks;
 use super::generator::Generator;
 use super::progress::Progress;
 use super::table::Table;
-use super::{Budget, LineReporter, PARTITIONS};
 use crate::backends::Backends;
 use crate::wait::until;
 use crate::world::World;
