@@ -1,6 +1,6 @@
-//! The answer to one query, from its head to its end: what ClickHouse puts in the
-//! headers, when the head is sent, how data and exceptions are packed. It knows the
-//! protocol and not the engine; it is used from a thread that may block.
+//! The answer to one query, from its head to its end: the headers of ClickHouse, when the head is
+//! sent, how data and exceptions are compressed. It knows the protocol and not the engine. Calls
+//! block.
 
 use std::time::{Duration, Instant};
 
@@ -12,208 +12,203 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::body::{Download, Piece};
 use crate::compress;
-use crate::content_coding::{Coding, Encoder};
+use crate::content_coding::{ContentCoding, Encoder};
 use crate::exception::Exception;
-use crate::faults::Applied;
+use crate::faults::AppliedInsert;
 use crate::output_format;
-use crate::result_spool::Spool;
-use crate::statement_class::Counts;
+use crate::query_counts::QueryCounts;
+use crate::result_spool::ResultSpool;
+use crate::server_info::ServerInfo;
 
 /// Body of an answer: known at once, or made as it is sent.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Download>;
 
-/// Pieces that may wait for a slow client.
+/// Pieces that wait for a slow client at most.
 const PIECES_MAX: usize = 4;
-/// Bytes packed into one block.
+/// Bytes in one compressed block at most.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// The client does not listen any more.
+/// The client has closed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
-/// How an answer is packed.
+/// How an answer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum AnswerCompression {
     /// Not at all.
-    Plain,
+    None,
     /// ClickHouse's blocks (`compress=1`).
     Blocks,
-    /// A content coding of HTTP, and how hard.
-    Coded(Coding, u8),
-}
-
-/// What the front says of itself in every answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Own {
-    /// The engine's version, for exceptions.
-    pub(crate) version: String,
-    /// Its time zone.
-    pub(crate) timezone: String,
-    /// Name of the machine.
-    pub(crate) host: String,
+    /// A content coding of HTTP, and its level.
+    Coding(ContentCoding, u8),
 }
 
 /// What is the same for every answer to one request.
 #[derive(Debug, Clone)]
-pub(crate) struct Manner {
+pub(crate) struct AnswerOptions {
     /// Name of the query.
     pub(crate) query_id: String,
     /// Output format.
     pub(crate) format: String,
-    /// It is an insert's, which has no data.
-    pub(crate) inserts: bool,
-    /// How data is packed.
-    pub(crate) packing: Packing,
-    /// Marks an exception's place in a stream; whoever wrote the data cannot guess it.
+    /// The statement is an insert, whose answer has no data.
+    pub(crate) is_insert: bool,
+    /// How data is compressed.
+    pub(crate) compression: AnswerCompression,
+    /// Marks an exception in a stream; the author of the data cannot guess it.
     pub(crate) tag: String,
-    /// Bytes that wait for the end, or for more, before the head is sent.
+    /// Bytes that are buffered before the head is sent.
     pub(crate) buffer: usize,
-    /// The head tells of the progress until then (`send_progress_in_http_headers`).
+    /// The head reports the progress until then (`send_progress_in_http_headers`).
     pub(crate) progress: bool,
     /// When the request came.
     pub(crate) began: Instant,
-    /// The front.
-    pub(crate) own: Own,
+    /// The server.
+    pub(crate) server: ServerInfo,
 }
 
 /// An answer being made.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    manner: Manner,
+    options: AnswerOptions,
     head: Option<oneshot::Sender<Response<AnswerBody>>>,
     pieces: Option<mpsc::Sender<Piece>>,
-    held: Option<Spool>,
-    early: Vec<u8>,
+    spool: Option<ResultSpool>,
+    buffered: Vec<u8>,
     encoder: Option<Encoder>,
-    counts: Counts,
+    counts: QueryCounts,
 }
 
 impl Answer {
-    /// An answer whose head goes to `head`. With `held`, nothing is sent before the end.
+    /// An answer whose head goes to `head`. With `spool`, nothing is sent before the end.
     pub(crate) fn new(
-        manner: Manner,
+        options: AnswerOptions,
         head: oneshot::Sender<Response<AnswerBody>>,
-        held: Option<Spool>,
+        spool: Option<ResultSpool>,
     ) -> Self {
         Self {
-            manner,
+            options,
             head: Some(head),
             pieces: None,
-            held,
-            early: Vec::new(),
+            spool,
+            buffered: Vec::new(),
             encoder: None,
-            counts: Counts::default(),
+            counts: QueryCounts::default(),
         }
     }
 
-    /// Says how far the query is; the head tells it if it is not sent yet.
-    pub(crate) fn progress(&mut self, counts: Counts) {
+    /// Takes the progress of the query; the head reports it if it is not sent yet.
+    pub(crate) fn progress(&mut self, counts: QueryCounts) {
         self.counts = counts;
     }
 
-    /// Sends data of the result, or holds it.
+    /// Sends data of the result, or buffers it.
     ///
     /// # Errors
-    /// [`Gone`] when the client is; the query need not go on.
-    pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        if let Some(spool) = &mut self.held {
-            return spool.write(bytes).map_err(|_| Gone);
+    /// [`Disconnected`] when the client is; the query can stop.
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
+        if let Some(spool) = &mut self.spool {
+            return spool.write(bytes).map_err(|_| Disconnected);
         }
-        if self.pieces.is_none() && self.early.len() + bytes.len() <= self.manner.buffer {
-            self.early.extend_from_slice(bytes);
+        if self.pieces.is_none() && self.buffered.len() + bytes.len() <= self.options.buffer {
+            self.buffered.extend_from_slice(bytes);
             return Ok(());
         }
         self.flush()?;
         self.send(bytes)
     }
 
-    fn flush(&mut self) -> Result<(), Gone> {
-        let early = std::mem::take(&mut self.early);
-        if early.is_empty() { Ok(()) } else { self.send(&early) }
+    fn flush(&mut self) -> Result<(), Disconnected> {
+        let buffered = std::mem::take(&mut self.buffered);
+        if buffered.is_empty() { Ok(()) } else { self.send(&buffered) }
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         if self.pieces.is_none() {
-            if let Packing::Coded(coding, level) = self.manner.packing {
-                self.encoder = Some(Encoder::new(coding, level).map_err(|_| Gone)?);
+            if let AnswerCompression::Coding(coding, level) = self.options.compression {
+                self.encoder = Some(Encoder::new(coding, level).map_err(|_| Disconnected)?);
             }
             let (sender, receiver) = mpsc::channel(PIECES_MAX);
             let body = Either::Right(Download::new(receiver));
-            let head = self.head.take().ok_or(Gone)?;
-            head.send(self.manner.ok(self.counts, body)).map_err(|_| Gone)?;
+            let head = self.head.take().ok_or(Disconnected)?;
+            head.send(self.options.ok(self.counts, body)).map_err(|_| Disconnected)?;
             self.pieces = Some(sender);
         }
         for block in bytes.chunks(BLOCK_BYTES) {
-            let packed = self.pack(block)?;
-            self.put(Piece::Data(packed))?;
+            let compressed = self.compress(block)?;
+            self.put(Piece::Data(compressed))?;
         }
         Ok(())
     }
 
-    fn put(&self, piece: Piece) -> Result<(), Gone> {
-        self.pieces.as_ref().ok_or(Gone)?.blocking_send(piece).map_err(|_| Gone)
+    fn put(&self, piece: Piece) -> Result<(), Disconnected> {
+        self.pieces.as_ref().ok_or(Disconnected)?.blocking_send(piece).map_err(|_| Disconnected)
     }
 
-    fn pack(&mut self, block: &[u8]) -> Result<Bytes, Gone> {
-        match (&mut self.encoder, self.manner.packing) {
-            (Some(encoder), _) => encoder.push(block).map(Bytes::from).map_err(|_| Gone),
-            (None, Packing::Blocks) => Ok(Bytes::from(compress::pack(block))),
-            (None, Packing::Plain | Packing::Coded(..)) => Ok(Bytes::copy_from_slice(block)),
+    fn compress(&mut self, block: &[u8]) -> Result<Bytes, Disconnected> {
+        match (&mut self.encoder, self.options.compression) {
+            (Some(encoder), _) => encoder.push(block).map(Bytes::from).map_err(|_| Disconnected),
+            (None, AnswerCompression::Blocks) => Ok(Bytes::from(compress::compress(block))),
+            (None, AnswerCompression::None | AnswerCompression::Coding(..)) => {
+                Ok(Bytes::copy_from_slice(block))
+            }
         }
     }
 
-    /// What the coding wants at the end of the data.
-    fn seal(&mut self) -> Result<(), Gone> {
+    /// Sends the end of the content coding.
+    fn finish_coding(&mut self) -> Result<(), Disconnected> {
         let Some(encoder) = self.encoder.take() else { return Ok(()) };
-        let rest = encoder.finish().map_err(|_| Gone)?;
+        let rest = encoder.finish().map_err(|_| Disconnected)?;
         if rest.is_empty() { Ok(()) } else { self.put(Piece::Data(Bytes::from(rest))) }
     }
 
     /// Ends a result that went well.
-    pub(crate) fn finish(mut self, counts: Counts) {
+    pub(crate) fn finish(mut self, counts: QueryCounts) {
         self.counts = counts;
-        if let Some(spool) = self.held.take() {
-            let whole = spool.read(|piece| self.send(piece).is_ok());
-            if whole.is_err() {
+        if let Some(spool) = self.spool.take() {
+            let sent = spool.read(|piece| self.send(piece).is_ok());
+            if sent.is_err() {
                 return;
             }
         }
-        // If any of this fails the client is gone, and there is nothing left to do.
+        // If any of this fails, the client has disconnected, and there is nothing left to do.
         if self.flush().is_err() {
             return;
         }
         if self.pieces.is_some() {
-            self.seal().and_then(|()| self.put(Piece::End)).ok();
+            self.finish_coding().and_then(|()| self.put(Piece::End)).ok();
         } else if let Some(head) = self.head.take() {
-            self.manner.packing = Packing::Plain;
+            self.options.compression = AnswerCompression::None;
             let empty = Either::Left(Full::new(Bytes::new()));
-            let mut response = self.manner.ok(counts, empty);
-            if self.manner.inserts {
-                response.extensions_mut().insert(Applied);
+            let mut response = self.options.ok(counts, empty);
+            if self.options.is_insert {
+                response.extensions_mut().insert(AppliedInsert);
             }
             head.send(response).ok();
         }
     }
 
     /// Ends with an exception: as the whole answer if nothing was sent yet, else after the
-    /// data, marked as ClickHouse marks it, and with the connection cut.
+    /// data, marked as ClickHouse marks it, and the connection is closed.
     pub(crate) fn fail(mut self, exception: &Exception) {
-        let text = exception.body(&self.manner.own.version);
+        let text = exception.body(&self.options.server.version);
         if let Some(head) = self.head.take() {
-            let body = match self.manner.packing {
-                Packing::Blocks => Bytes::from(compress::pack(text.as_bytes())),
-                Packing::Plain | Packing::Coded(..) => Bytes::from(text),
+            let body = match self.options.compression {
+                AnswerCompression::Blocks => Bytes::from(compress::compress(text.as_bytes())),
+                AnswerCompression::None | AnswerCompression::Coding(..) => Bytes::from(text),
             };
-            let mut response = refusal(exception, &self.manner.query_id, body);
-            self.manner.own.sign(&mut response);
+            let mut response = refusal(exception, &self.options.query_id, body);
+            self.options.server.add_headers(&mut response);
             head.send(response).ok();
         } else if self.pieces.is_some() {
-            let tag = &self.manner.tag;
+            let tag = &self.options.tag;
             let len = text.len();
             let marked =
                 format!("\r\n__exception__\r\n{tag}\r\n{text}{len} {tag}\r\n__exception__\r\n");
-            let packed = self.pack(marked.as_bytes());
-            packed.and_then(|packed| self.put(Piece::Data(packed))).and_then(|()| self.seal()).ok();
+            let compressed = self.compress(marked.as_bytes());
+            compressed
+                .and_then(|compressed| self.put(Piece::Data(compressed)))
+                .and_then(|()| self.finish_coding())
+                .ok();
         }
     }
 }
@@ -235,25 +230,10 @@ pub(crate) fn refusal(exception: &Exception, query_id: &str, body: Bytes) -> Res
     response
 }
 
-impl Own {
-    /// Adds what every answer says.
-    pub(crate) fn sign(&self, response: &mut Response<AnswerBody>) {
-        let texts = [
-            ("X-ClickHouse-Server-Display-Name", &self.host),
-            ("X-ClickHouse-Timezone", &self.timezone),
-        ];
-        for (name, text) in texts {
-            if let Ok(value) = HeaderValue::from_str(text) {
-                response.headers_mut().insert(name, value);
-            }
-        }
-    }
-}
-
-impl Manner {
-    fn ok(&self, counts: Counts, body: AnswerBody) -> Response<AnswerBody> {
+impl AnswerOptions {
+    fn ok(&self, counts: QueryCounts, body: AnswerBody) -> Response<AnswerBody> {
         let mut response = Response::new(body);
-        self.own.sign(&mut response);
+        self.server.add_headers(&mut response);
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -272,15 +252,15 @@ impl Manner {
                 headers.insert(name, value);
             }
         }
-        if let Packing::Coded(coding, _) = self.packing {
+        if let AnswerCompression::Coding(coding, _) = self.compression {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         }
         response
     }
 }
 
-/// ClickHouse's own words for how much a query did, and how many rows it has to read, or 0.
-pub(crate) fn summary(counts: Counts, total: u64, elapsed: Duration) -> String {
+/// ClickHouse's summary of a query: its counts, and the rows it has to read (0: not known).
+pub(crate) fn summary(counts: QueryCounts, total: u64, elapsed: Duration) -> String {
     format!(
         r#"{{"read_rows":"{}","read_bytes":"{}","written_rows":"{}","written_bytes":"{}","total_rows_to_read":"{total}","result_rows":"{}","result_bytes":"{}","elapsed_ns":"{}"}}"#,
         counts.rows_read,

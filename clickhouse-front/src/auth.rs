@@ -1,4 +1,4 @@
-//! Who asks, and what that user may do. Pure. The engine knows no users, so the
+//! The user that a request proves to be, and what that user may do. Pure. The engine knows no users, so the
 //! front checks the password here; it has exactly two users and no way to add one.
 
 use crate::exception::Exception;
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_a_wrong_password_are_refused() {
+    fn no_user_and_a_wrong_password_are_refused() {
         let users = users();
         let check = |credentials: Credentials| {
             assert_eq!(authenticate(&users, &credentials).unwrap_err().code, 516);

@@ -1,5 +1,5 @@
-//! The two bodies of an exchange, seen from the thread that talks to the engine: the
-//! request's is pulled, the answer's is pushed, both a piece at a time and both bounded.
+//! The bodies of request and answer for the thread of the query, which blocks: it reads the
+//! request's and sends the answer's, a piece at a time, both bounded.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -13,29 +13,29 @@ use hyper::body::{Body, Frame, Incoming};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::cancel_on_disconnect::Leash;
-use crate::compress::Unpacker;
-use crate::content_coding::{Coding, Unpacked};
+use crate::cancel_on_disconnect::CancelOnDisconnect;
+use crate::compress::BlockDecoder;
+use crate::content_coding::{ContentCoding, Decoded};
 use crate::exception::Exception;
 
-/// Bytes of a refused request that are still read, so that the client hears the answer
-/// and not a broken pipe.
+/// Bytes of a refused request that are still read, so that the client reads the answer and does
+/// not fail to write.
 const DRAIN_BYTES_MAX: usize = 256 << 20;
-/// Bytes of a coded body unpacked at a time.
+/// Bytes of a body decoded at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Why no more data comes.
+/// Why the rest of a request's body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The client is gone; nobody is left to tell.
-    Gone,
-    /// What it sent is damaged.
-    Bad(Exception),
+pub(crate) enum UploadError {
+    /// The client has closed the connection.
+    Disconnected,
+    /// The body is damaged.
+    Damaged(Exception),
 }
 
-impl From<Exception> for Fault {
+impl From<Exception> for UploadError {
     fn from(exception: Exception) -> Self {
-        Self::Bad(exception)
+        Self::Damaged(exception)
     }
 }
 
@@ -45,17 +45,17 @@ struct Wire {
     body: Incoming,
     runtime: Handle,
     left: Bytes,
-    gone: bool,
+    disconnected: bool,
 }
 
 impl Wire {
-    fn frame(&mut self) -> Result<Option<Bytes>, Fault> {
+    fn frame(&mut self) -> Result<Option<Bytes>, UploadError> {
         loop {
             match self.runtime.block_on(self.body.frame()) {
                 None => return Ok(None),
                 Some(Err(_)) => {
-                    self.gone = true;
-                    return Err(Fault::Gone);
+                    self.disconnected = true;
+                    return Err(UploadError::Disconnected);
                 }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data()
@@ -69,7 +69,7 @@ impl Wire {
     }
 }
 
-/// The body for a decoder and for whoever drains it.
+/// The body, shared by its decoder and [`Upload::drain`].
 #[derive(Debug, Clone)]
 struct Shared(Arc<Mutex<Wire>>);
 
@@ -92,11 +92,11 @@ impl Read for Shared {
     }
 }
 
-/// The request's body, unpacked if it is packed.
+/// The request's body, decompressed.
 pub(crate) struct Upload {
     wire: Shared,
-    coding: Option<(Coding, Unpacked)>,
-    unpacker: Option<Unpacker>,
+    coding: Option<(ContentCoding, Decoded)>,
+    blocks: Option<BlockDecoder>,
     ready: VecDeque<Bytes>,
 }
 
@@ -109,38 +109,38 @@ impl std::fmt::Debug for Upload {
 impl Upload {
     /// Reads `body` on the runtime of `runtime`; must be used off that runtime's own threads.
     pub(crate) fn new(body: Incoming, runtime: Handle) -> Self {
-        let wire = Wire { body, runtime, left: Bytes::new(), gone: false };
+        let wire = Wire { body, runtime, left: Bytes::new(), disconnected: false };
         let wire = Shared(Arc::new(Mutex::new(wire)));
-        Self { wire, coding: None, unpacker: None, ready: VecDeque::new() }
+        Self { wire, coding: None, blocks: None, ready: VecDeque::new() }
     }
 
-    /// Takes what follows for the content coding `coding`.
+    /// Decodes what follows from the content coding `coding`.
     ///
     /// # Errors
     /// `MEMORY_LIMIT_EXCEEDED` (241) when the decoder has no memory.
-    pub(crate) fn decode(&mut self, coding: Coding) -> Result<(), Exception> {
-        let unpacked = coding.unpack(self.wire.clone());
-        let unpacked = unpacked
+    pub(crate) fn decode(&mut self, coding: ContentCoding) -> Result<(), Exception> {
+        let decoded = coding.decode(self.wire.clone());
+        let decoded = decoded
             .map_err(|error| Exception::new(241, &error.to_string(), "MEMORY_LIMIT_EXCEEDED"))?;
-        self.coding = Some((coding, unpacked));
+        self.coding = Some((coding, decoded));
         Ok(())
     }
 
-    /// Treats what follows as ClickHouse's compressed blocks.
-    pub(crate) fn unpack(&mut self) {
-        self.unpacker = Some(Unpacker::default());
+    /// Decompresses what follows from ClickHouse's compressed blocks.
+    pub(crate) fn decompress(&mut self) {
+        self.blocks = Some(BlockDecoder::default());
     }
 
-    fn frame(&mut self) -> Result<Option<Bytes>, Fault> {
-        let Some((coding, unpacked)) = &mut self.coding else { return self.wire.lock().frame() };
+    fn frame(&mut self) -> Result<Option<Bytes>, UploadError> {
+        let Some((coding, decoded)) = &mut self.coding else { return self.wire.lock().frame() };
         let mut piece = vec![0; PIECE_BYTES];
-        match unpacked.read(&mut piece) {
+        match decoded.read(&mut piece) {
             Ok(0) => Ok(None),
             Ok(len) => {
                 piece.truncate(len);
                 Ok(Some(piece.into()))
             }
-            Err(_) if self.wire.lock().gone => Err(Fault::Gone),
+            Err(_) if self.wire.lock().disconnected => Err(UploadError::Disconnected),
             Err(error) => Err(coding.damaged(&error).into()),
         }
     }
@@ -148,39 +148,39 @@ impl Upload {
     /// The next piece of the body; `None` at its proper end.
     ///
     /// # Errors
-    /// See [`Fault`].
-    pub(crate) fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
+    /// See [`UploadError`].
+    pub(crate) fn next_piece(&mut self) -> Result<Option<Bytes>, UploadError> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
             }
             let frame = self.frame()?;
-            let Some(unpacker) = &mut self.unpacker else { return Ok(frame) };
+            let Some(blocks) = &mut self.blocks else { return Ok(frame) };
             match frame {
                 None => {
-                    unpacker.finish()?;
+                    blocks.finish()?;
                     return Ok(None);
                 }
                 Some(frame) => {
-                    self.ready.extend(unpacker.push(&frame)?.into_iter().map(Bytes::from));
+                    self.ready.extend(blocks.push(&frame)?.into_iter().map(Bytes::from));
                 }
             }
         }
     }
 
-    /// Reads and forgets the rest.
+    /// Reads and discards the rest.
     pub(crate) fn drain(&mut self) {
-        let mut seen = 0;
+        let mut count = 0;
         while let Ok(Some(piece)) = self.wire.lock().frame() {
-            seen += piece.len();
-            if seen > DRAIN_BYTES_MAX {
+            count += piece.len();
+            if count > DRAIN_BYTES_MAX {
                 return;
             }
         }
     }
 }
 
-/// A piece of an answer on its way to the client.
+/// A piece of an answer that is being sent.
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// Data.
@@ -189,57 +189,57 @@ pub(crate) enum Piece {
     End,
 }
 
-/// An answer that is still being made. If its maker vanishes before [`Piece::End`], the
-/// connection is cut, so that the client cannot take a part for the whole.
+/// An answer that is being produced. If its sender is dropped before [`Piece::End`], the connection
+/// is closed, so that the client cannot take a part for the complete answer.
 #[derive(Debug)]
 pub(crate) struct Download {
     pieces: mpsc::Receiver<Piece>,
-    cut: bool,
-    /// Stops the query when this is dropped before its end.
-    leash: Option<Leash>,
+    aborted: bool,
+    /// Cancels the query when this is dropped before its end.
+    cancel: Option<CancelOnDisconnect>,
 }
 
-/// The answer's maker gave up.
+/// The sender of the answer was dropped before the end.
 #[derive(Debug, thiserror::Error)]
 #[error("the query failed after its answer had begun")]
-pub(crate) struct Cut;
+pub(crate) struct AnswerAborted;
 
 impl Download {
     /// An answer fed through `pieces`.
     pub(crate) fn new(pieces: mpsc::Receiver<Piece>) -> Self {
-        Self { pieces, cut: false, leash: None }
+        Self { pieces, aborted: false, cancel: None }
     }
 
-    /// Ties the query to it.
-    pub(crate) fn tie(&mut self, leash: Leash) {
-        self.leash = Some(leash);
+    /// Cancels the query when this is dropped before its end.
+    pub(crate) fn set_cancel(&mut self, cancel: CancelOnDisconnect) {
+        self.cancel = Some(cancel);
     }
 }
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = AnswerAborted;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if self.cut {
-            return Poll::Ready(Some(Err(Cut)));
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerAborted>>> {
+        if self.aborted {
+            return Poll::Ready(Some(Err(AnswerAborted)));
         }
         match self.pieces.poll_recv(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Piece::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
             Poll::Ready(Some(Piece::End)) => {
-                if let Some(leash) = self.leash.take() {
-                    leash.release();
+                if let Some(cancel) = self.cancel.take() {
+                    cancel.disarm();
                 }
                 Poll::Ready(None)
             }
             Poll::Ready(None) => {
-                // One turn without data makes hyper send what it holds, the exception's text
-                // above all, before the error throws the connection away.
-                self.cut = true;
+                // One poll without data makes hyper flush its buffer, which may hold the exception's
+                // text, before the error closes the connection.
+                self.aborted = true;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

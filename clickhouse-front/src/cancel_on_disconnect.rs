@@ -1,37 +1,44 @@
-//! Ties a query to whoever waits for it: when that is dropped first, the client has gone,
-//! and a query that only reads is stopped.
+//! Cancels a query that only reads when its client closes the connection before the answer's end.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::http::Front;
-use crate::running_queries::Run;
+use crate::front::Front;
+use crate::running_queries::QueryRun;
 
-/// Held by the answer, or by whoever waits for its head.
+/// Cancels its query when it is dropped, unless it was disarmed. The answer holds it, or the task
+/// that waits for the answer's head.
 #[derive(Debug)]
-pub(crate) struct Leash {
-    tied: Option<(Arc<Front>, Arc<Run>, String)>,
+pub(crate) struct CancelOnDisconnect {
+    front: Arc<Front>,
+    run: Arc<QueryRun>,
+    query_id: String,
+    armed: bool,
 }
 
-impl Leash {
-    /// Ties the query `name`. Must be dropped on the runtime's threads.
-    pub(crate) fn new(front: &Arc<Front>, run: &Arc<Run>, name: &str) -> Self {
-        Self { tied: Some((Arc::clone(front), Arc::clone(run), name.to_owned())) }
+impl CancelOnDisconnect {
+    /// Guards the query `query_id`. Must be dropped on a thread of the runtime.
+    pub(crate) fn new(front: &Arc<Front>, run: &Arc<QueryRun>, query_id: &str) -> Self {
+        Self {
+            front: Arc::clone(front),
+            run: Arc::clone(run),
+            query_id: query_id.to_owned(),
+            armed: true,
+        }
     }
 
-    /// The query has been heard to its end.
-    pub(crate) fn release(mut self) {
-        self.tied = None;
+    /// The client has the whole answer: the query is not cancelled.
+    pub(crate) fn disarm(mut self) {
+        self.armed = false;
     }
 }
 
-impl Drop for Leash {
+impl Drop for CancelOnDisconnect {
     fn drop(&mut self) {
-        let (Some((front, run, name)), Ok(runtime)) = (self.tied.take(), Handle::try_current())
-        else {
-            return;
-        };
-        runtime.spawn_blocking(move || front.running.abandon(&name, &run, &front.engine));
+        let (true, Ok(runtime)) = (self.armed, Handle::try_current()) else { return };
+        let (front, run) = (Arc::clone(&self.front), Arc::clone(&self.run));
+        let query_id = std::mem::take(&mut self.query_id);
+        runtime.spawn_blocking(move || front.running.abandon(&query_id, &run, &front.engine));
     }
 }

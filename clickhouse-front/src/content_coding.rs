@@ -1,5 +1,5 @@
 //! Content codings of HTTP (`Content-Encoding`): which one an answer gets, and how bodies
-//! are packed and unpacked a piece at a time. Pure. ClickHouse's own blocks are `compress.rs`.
+//! are encoded and decoded a piece at a time. Pure. ClickHouse's own blocks are `compress.rs`.
 
 use std::io::{self, Read, Write as _};
 
@@ -9,12 +9,12 @@ use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 
 use crate::exception::Exception;
 
-/// Bytes read from a packed body at a time.
+/// Bytes read from an encoded body at a time.
 const INPUT_BYTES: usize = 64 << 10;
 
 /// A coding that both directions know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Coding {
+pub(crate) enum ContentCoding {
     /// Zstandard.
     Zstd,
     /// LZ4 frames.
@@ -25,8 +25,8 @@ pub(crate) enum Coding {
     Deflate,
 }
 
-impl Coding {
-    /// The first is what ClickHouse likes best.
+impl ContentCoding {
+    /// In the order in which ClickHouse prefers them.
     const ALL: [Self; 4] = [Self::Zstd, Self::Lz4, Self::Gzip, Self::Deflate];
 
     /// Its name in headers.
@@ -67,11 +67,11 @@ impl Coding {
         known.map(Some).ok_or_else(|| Exception::new(48, &text, "NOT_IMPLEMENTED"))
     }
 
-    /// Unpacks what `source` gives.
+    /// Decodes what `source` reads.
     ///
     /// # Errors
     /// The library's, when it has no memory.
-    pub(crate) fn unpack(self, source: impl Read + Send + 'static) -> io::Result<Unpacked> {
+    pub(crate) fn decode(self, source: impl Read + Send + 'static) -> io::Result<Decoded> {
         Ok(match self {
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(source)?),
             Self::Lz4 => Box::new(Frames(FrameDecoder::new(Tail { source, last: [1; 8] }))),
@@ -80,7 +80,7 @@ impl Coding {
         })
     }
 
-    /// What a body packed in this way is called when it is damaged.
+    /// The exception for a damaged body of this coding.
     pub(crate) fn damaged(self, error: &io::Error) -> Exception {
         let (code, name) = match self {
             Self::Zstd => (562, "ZSTD_DECODER_FAILED"),
@@ -92,11 +92,11 @@ impl Coding {
     }
 }
 
-/// The plain bytes of a packed body.
-pub(crate) type Unpacked = Box<dyn Read + Send>;
+/// A body without its coding.
+pub(crate) type Decoded = Box<dyn Read + Send>;
 
 /// LZ4 frames, of which the last must have its end mark: the library takes a body that breaks
-/// off between two blocks for a whole one.
+/// off between two blocks for a complete one.
 struct Frames<R: Read>(FrameDecoder<Tail<R>>);
 
 /// A source that remembers its last bytes.
@@ -129,7 +129,7 @@ impl<R: Read> Read for Frames<R> {
     }
 }
 
-/// zlib, which must come to its own end: flate2's reader takes a part for the whole.
+/// zlib, which must come to its own end: flate2's reader takes a part for the complete body.
 struct Inflate<R> {
     source: R,
     state: Decompress,
@@ -159,10 +159,10 @@ impl<R: Read> Read for Inflate<R> {
             let before = (self.state.total_in(), self.state.total_out());
             let input = &self.input[self.at..];
             let status = self.state.decompress(input, out, FlushDecompress::None)?;
-            let step = |now: u64, before| usize::try_from(now - before).unwrap_or(0);
-            self.at += step(self.state.total_in(), before.0);
+            let step = |now: u64, before| usize::try_from(now - before).map_err(io::Error::other);
+            self.at += step(self.state.total_in(), before.0)?;
             self.ended = status == Status::StreamEnd;
-            let made = step(self.state.total_out(), before.1);
+            let made = step(self.state.total_out(), before.1)?;
             if made > 0 {
                 return Ok(made);
             }
@@ -171,7 +171,7 @@ impl<R: Read> Read for Inflate<R> {
     }
 }
 
-/// Packs an answer as it is made.
+/// Encodes an answer as it is produced.
 pub(crate) enum Encoder {
     /// Zstandard.
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
@@ -194,20 +194,20 @@ impl Encoder {
     ///
     /// # Errors
     /// The library's, when it has no memory.
-    pub(crate) fn new(coding: Coding, level: u8) -> io::Result<Self> {
+    pub(crate) fn new(coding: ContentCoding, level: u8) -> io::Result<Self> {
         let flate = Compression::new(level.min(9).into());
         Ok(match coding {
-            Coding::Zstd => {
+            ContentCoding::Zstd => {
                 let level = i32::from(level.min(19));
                 Self::Zstd(zstd::stream::write::Encoder::new(Vec::new(), level)?)
             }
-            Coding::Lz4 => Self::Lz4(Box::new(FrameEncoder::new(Vec::new()))),
-            Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate)),
-            Coding::Deflate => Self::Deflate(ZlibEncoder::new(Vec::new(), flate)),
+            ContentCoding::Lz4 => Self::Lz4(Box::new(FrameEncoder::new(Vec::new()))),
+            ContentCoding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate)),
+            ContentCoding::Deflate => Self::Deflate(ZlibEncoder::new(Vec::new(), flate)),
         })
     }
 
-    /// Packs `data` so that the client can unpack it without what comes later.
+    /// Encodes `data` so that the client can decode it without what comes later.
     ///
     /// # Errors
     /// The library's.
@@ -227,7 +227,7 @@ impl Encoder {
         }
     }
 
-    /// What the format wants at its end.
+    /// The end of the coding.
     ///
     /// # Errors
     /// The library's.
@@ -245,7 +245,7 @@ impl Encoder {
 mod tests {
     use super::*;
 
-    fn packed(coding: Coding, pieces: &[&[u8]]) -> Vec<u8> {
+    fn encoded(coding: ContentCoding, pieces: &[&[u8]]) -> Vec<u8> {
         let mut encoder = Encoder::new(coding, 3).unwrap();
         let mut wire: Vec<u8> =
             pieces.iter().flat_map(|piece| encoder.push(piece).unwrap()).collect();
@@ -253,18 +253,18 @@ mod tests {
         wire
     }
 
-    fn unpacked(coding: Coding, wire: Vec<u8>) -> io::Result<Vec<u8>> {
+    fn decoded(coding: ContentCoding, wire: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
-        coding.unpack(io::Cursor::new(wire))?.read_to_end(&mut plain)?;
+        coding.decode(io::Cursor::new(wire))?.read_to_end(&mut plain)?;
         Ok(plain)
     }
 
     #[test]
     fn every_coding_gives_back_what_it_got() {
         let data: Vec<u8> = (0..300_000_u32).flat_map(|n| (n % 251).to_le_bytes()).collect();
-        for coding in Coding::ALL {
+        for coding in ContentCoding::ALL {
             for pieces in [vec![], vec![&data[..]], vec![&data[..7], b"", &data[7..]]] {
-                let back = unpacked(coding, packed(coding, &pieces)).unwrap();
+                let back = decoded(coding, encoded(coding, &pieces)).unwrap();
                 assert!(back == pieces.concat(), "{coding:?}");
             }
         }
@@ -272,26 +272,26 @@ mod tests {
 
     #[test]
     fn a_body_that_breaks_off_is_not_the_end() {
-        for coding in Coding::ALL {
-            let mut wire = packed(coding, &[&[b'x'; 1000], b"yz"]);
+        for coding in ContentCoding::ALL {
+            let mut wire = encoded(coding, &[&[b'x'; 1000], b"yz"]);
             wire.truncate(wire.len() - 3);
-            assert!(unpacked(coding, wire).is_err(), "{coding:?}");
+            assert!(decoded(coding, wire).is_err(), "{coding:?}");
         }
     }
 
     #[test]
     fn the_client_chooses_among_what_we_know() {
         for (header, coding) in [
-            ("gzip, deflate, br", Some(Coding::Gzip)),
-            ("lz4;q=1, ZSTD;q=0, gzip", Some(Coding::Lz4)),
-            ("zstd,lz4", Some(Coding::Zstd)),
-            ("deflate", Some(Coding::Deflate)),
+            ("gzip, deflate, br", Some(ContentCoding::Gzip)),
+            ("lz4;q=1, ZSTD;q=0, gzip", Some(ContentCoding::Lz4)),
+            ("zstd,lz4", Some(ContentCoding::Zstd)),
+            ("deflate", Some(ContentCoding::Deflate)),
             ("br, identity", None),
             ("", None),
         ] {
-            assert_eq!(Coding::accepted(header), coding, "{header}");
+            assert_eq!(ContentCoding::accepted(header), coding, "{header}");
         }
-        assert_eq!(Coding::of_body("br").unwrap_err().code, 48);
-        assert_eq!(Coding::of_body(" GZIP ").unwrap(), Some(Coding::Gzip));
+        assert_eq!(ContentCoding::of_body("br").unwrap_err().code, 48);
+        assert_eq!(ContentCoding::of_body(" GZIP ").unwrap(), Some(ContentCoding::Gzip));
     }
 }

@@ -1,7 +1,7 @@
-//! A head that begins before the answer is known: ClickHouse tells of a query's progress in
-//! headers while it runs, and sends the rest of the head when its result begins. hyper writes a
-//! head at once, so this stands between hyper and the socket: it writes the status line and the
-//! headers that are told early, and leaves out the status line that hyper writes later.
+//! Headers sent before the rest of their head: ClickHouse reports a query's progress in headers
+//! while it runs, and sends the rest of the head when its result begins. hyper writes a head at
+//! once, so this file is between hyper and the socket: it writes the status line and the early
+//! headers, and leaves out the status line that hyper writes later.
 
 use std::io::{Error, IoSlice, Result};
 use std::pin::Pin;
@@ -14,26 +14,26 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// The status line of every head that begins early, as hyper writes it, too.
 const STATUS: &[u8] = b"HTTP/1.1 200 OK\r\n";
-/// What may wait for a client that does not read.
+/// Bytes that wait for a client that does not read, at most.
 const WAITING_MAX: usize = 64 << 10;
 
 /// A connection whose heads may begin early.
 #[derive(Debug)]
 pub(crate) struct Socket {
     reader: OwnedReadHalf,
-    early: Early,
+    early: EarlyHeaders,
 }
 
-/// The means to begin a connection's next head.
+/// Sends headers of a connection's next head.
 #[derive(Debug, Clone)]
-pub(crate) struct Early(Arc<Mutex<Line>>);
+pub(crate) struct EarlyHeaders(Arc<Mutex<HeadState>>);
 
 #[derive(Debug)]
-struct Line {
+struct HeadState {
     writer: OwnedWriteHalf,
-    /// Told and not sent yet.
+    /// Early headers that are not sent yet.
     waiting: Vec<u8>,
-    /// A head has begun, and hyper has not gone on with it.
+    /// A head has begun, and hyper has not continued it.
     begun: bool,
     /// hyper is in the middle of what it writes.
     busy: bool,
@@ -42,47 +42,47 @@ struct Line {
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
-        let line = Line { writer, waiting: Vec::new(), begun: false, busy: false };
-        Self { reader, early: Early(Arc::new(Mutex::new(line))) }
+        let state = HeadState { writer, waiting: Vec::new(), begun: false, busy: false };
+        Self { reader, early: EarlyHeaders(Arc::new(Mutex::new(state))) }
     }
 
-    pub(crate) fn early(&self) -> Early {
+    pub(crate) fn early(&self) -> EarlyHeaders {
         self.early.clone()
     }
 }
 
-impl Early {
-    fn line(&self) -> MutexGuard<'_, Line> {
+impl EarlyHeaders {
+    fn state(&self) -> MutexGuard<'_, HeadState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a header before the rest of its head; the status is 200 from now on. Nothing is
     /// sent if the client does not take what was sent before.
-    pub(crate) fn tell(&self, name: &str, value: &str) {
-        let mut line = self.line();
-        if line.busy || line.waiting.len() > WAITING_MAX {
+    pub(crate) fn send(&self, name: &str, value: &str) {
+        let mut state = self.state();
+        if state.busy || state.waiting.len() > WAITING_MAX {
             return;
         }
-        if !line.begun {
-            line.begun = true;
-            line.waiting.extend_from_slice(STATUS);
+        if !state.begun {
+            state.begun = true;
+            state.waiting.extend_from_slice(STATUS);
         }
-        line.waiting.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        // What does not go now goes before hyper's next bytes.
-        if let Ok(count) = line.writer.try_write(&line.waiting) {
-            line.waiting.drain(..count);
+        state.waiting.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        // The rest is written before hyper's next bytes.
+        if let Ok(count) = state.writer.try_write(&state.waiting) {
+            state.waiting.drain(..count);
         }
     }
 
-    /// Whether a head has begun that hyper is to go on with.
+    /// Whether a head has begun that hyper has to continue.
     pub(crate) fn has_begun(&self) -> bool {
-        self.line().begun
+        self.state().begun
     }
 }
 
-impl Line {
-    /// What hyper wants to write may go to the socket: `None`. Else so many of its bytes are
-    /// done with.
+impl HeadState {
+    /// `None` when hyper's bytes may be written to the socket; else the number of its bytes that
+    /// are written already.
     fn admit(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Poll<Result<Option<usize>>> {
         ready!(self.poll_waiting(cx))?;
         self.busy = true;
@@ -93,7 +93,7 @@ impl Line {
         if first.starts_with(STATUS) {
             return Poll::Ready(Ok(Some(STATUS.len())));
         }
-        Poll::Ready(Err(Error::other("another head was begun than the one that goes on")))
+        Poll::Ready(Err(Error::other("the head that hyper writes is not the one that has begun")))
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -117,10 +117,10 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        let mut line = self.early.line();
-        match ready!(line.admit(cx, bytes))? {
+        let mut state = self.early.state();
+        match ready!(state.admit(cx, bytes))? {
             Some(count) => Poll::Ready(Ok(count)),
-            None => Pin::new(&mut line.writer).poll_write(cx, bytes),
+            None => Pin::new(&mut state.writer).poll_write(cx, bytes),
         }
     }
 
@@ -129,11 +129,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        let mut line = self.early.line();
+        let mut state = self.early.state();
         let first = pieces.iter().find(|piece| !piece.is_empty());
-        match ready!(line.admit(cx, first.map_or(&[], |piece| piece)))? {
+        match ready!(state.admit(cx, first.map_or(&[], |piece| piece)))? {
             Some(count) => Poll::Ready(Ok(count)),
-            None => Pin::new(&mut line.writer).poll_write_vectored(cx, pieces),
+            None => Pin::new(&mut state.writer).poll_write_vectored(cx, pieces),
         }
     }
 
@@ -143,12 +143,12 @@ impl AsyncWrite for Socket {
 
     /// hyper flushes once it has written all that it had.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
-        self.early.line().busy = false;
+        self.early.state().busy = false;
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.early.line().writer).poll_shutdown(cx)
+        Pin::new(&mut self.early.state().writer).poll_shutdown(cx)
     }
 }
 
@@ -166,15 +166,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_that_began_early_is_gone_on_with_and_the_next_one_is_whole() {
+    async fn a_head_that_began_early_is_continued_and_the_next_one_is_complete() {
         let (mut socket, mut client) = pair().await;
         let early = socket.early();
-        early.tell("a", "1");
-        early.tell("a", "2");
+        early.send("a", "1");
+        early.send("a", "2");
         assert!(early.has_begun());
         let rest = [STATUS, b"b: 3\r\n\r\n"].concat();
         socket.write_all(&rest).await.unwrap();
-        early.tell("a", "in the middle of an answer");
+        early.send("a", "in the middle of an answer");
         socket.flush().await.unwrap();
         assert!(!early.has_begun());
         socket.write_all(&rest).await.unwrap();
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_is_never_joined_to_another() {
         let (mut socket, _client) = pair().await;
-        socket.early().tell("a", "1");
+        socket.early().send("a", "1");
         assert!(socket.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await.is_err());
     }
 }

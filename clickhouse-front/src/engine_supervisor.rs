@@ -1,8 +1,7 @@
-//! Keeps the engine alive: it runs in a process of its own, because a query may take it
-//! down. The two share the listening socket. While the engine is open it accepts by itself
-//! and nothing stands between it and its clients; until it is, and as soon as it is not,
-//! the keeper answers 503 and starts it again on its data.
-#![expect(clippy::disallowed_methods, reason = "how long an engine lived is read from a clock")]
+//! Supervises the engine: it runs in a process of its own, because a query can crash it. The two
+//! processes share the listening socket. While the engine is open, it accepts connections itself;
+//! before and after, the supervisor answers 503 and starts the engine again on its data.
+#![expect(clippy::disallowed_methods, reason = "how long an engine ran is read from a clock")]
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -21,33 +20,35 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
 
+use crate::accept::accept;
 use crate::exception::Exception;
 use crate::http::FrontError;
 
-/// The pause before an engine is started again: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// An engine that lived as long is started again without a long pause.
+/// The shortest pause before an engine is started again.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// An engine that ran as long is started again after the shortest pause.
 const HEALTHY: Duration = Duration::from_secs(10);
 /// How long an engine may take to end; longer than it lets its queries run.
 const END_WAIT: Duration = Duration::from_secs(13);
-/// How long a refused request is read, so that its client hears the answer.
+/// How long a refused request is read, so that its client reads the answer.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// How the engine's process is started. It gets the socket as standard input and says a
-/// line on standard output when it accepts.
+/// The engine's process. Its standard input is the socket; it writes a line to standard output when
+/// it accepts connections.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct Supervised {
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
 }
 
-/// What ended a stretch of waiting.
+/// What ended a wait.
 enum Event {
     Ready,
     Ended(String),
@@ -58,9 +59,9 @@ enum Event {
 ///
 /// # Errors
 /// [`FrontError::Listen`]; [`FrontError::Ended`] when the first engine is never ready.
-pub async fn keep(
+pub async fn supervise(
     listen: SocketAddr,
-    kept: &Kept,
+    engine: &Supervised,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), FrontError> {
     let failed = |source| FrontError::Listen { listen: Some(listen), source };
@@ -68,15 +69,15 @@ pub async fn keep(
     socket.set_nonblocking(true).map_err(failed)?;
     let listener = socket.try_clone().and_then(TcpListener::from_std).map_err(failed)?;
     let mut shutdown = std::pin::pin!(shutdown);
-    let (mut proven, mut pause) = (false, PAUSES.0);
+    let (mut was_ready, mut pause) = (false, PAUSE_MIN);
     loop {
         let began = Instant::now();
-        let mut child = start(kept, &socket)?;
+        let mut child = start(engine, &socket)?;
         let mut event = wait_ready(&listener, &mut child, &mut shutdown).await;
         if matches!(event, Event::Ready) {
-            proven = true;
+            was_ready = true;
             event = tokio::select! {
-                ended = child.wait() => Event::Ended(said(ended)),
+                ended = child.wait() => Event::Ended(describe(ended)),
                 () = &mut shutdown => Event::Shutdown,
             };
         }
@@ -85,11 +86,11 @@ pub async fn keep(
                 end(child).await;
                 return Ok(());
             }
-            Event::Ended(how) if !proven => return Err(FrontError::Ended(how)),
+            Event::Ended(how) if !was_ready => return Err(FrontError::Ended(how)),
             Event::Ended(how) => how,
         };
         tracing::warn!(how, "the engine has ended; starting it again");
-        pause = if began.elapsed() >= HEALTHY { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+        pause = if began.elapsed() >= HEALTHY { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
         tokio::select! {
             () = &mut shutdown => return Ok(()),
             () = refuse(&listener) => {}
@@ -98,10 +99,10 @@ pub async fn keep(
     }
 }
 
-fn start(kept: &Kept, socket: &std::net::TcpListener) -> Result<Child, FrontError> {
+fn start(engine: &Supervised, socket: &std::net::TcpListener) -> Result<Child, FrontError> {
     let started = socket.try_clone().and_then(|socket| {
-        Command::new(&kept.program)
-            .args(&kept.arguments)
+        Command::new(&engine.program)
+            .args(&engine.arguments)
             .stdin(Stdio::from(OwnedFd::from(socket)))
             .stdout(Stdio::piped())
             // `SYSTEM SHUTDOWN` and `SYSTEM KILL` are for the whole group.
@@ -112,11 +113,11 @@ fn start(kept: &Kept, socket: &std::net::TcpListener) -> Result<Child, FrontErro
     started.map_err(|error| FrontError::Ended(error.to_string()))
 }
 
-fn said(ended: std::io::Result<std::process::ExitStatus>) -> String {
+fn describe(ended: std::io::Result<std::process::ExitStatus>) -> String {
     ended.map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
-/// Refuses everybody until the engine accepts.
+/// Refuses all requests until the engine accepts connections.
 async fn wait_ready(
     listener: &TcpListener,
     child: &mut Child,
@@ -130,12 +131,12 @@ async fn wait_ready(
         {
             return;
         }
-        // Nothing more comes from an engine that has ended; `wait` says how.
+        // An engine that has ended writes nothing more; `wait` says how it ended.
         std::future::pending::<()>().await;
     };
     tokio::select! {
         () = ready => Event::Ready,
-        ended = child.wait() => Event::Ended(said(ended)),
+        ended = child.wait() => Event::Ended(describe(ended)),
         () = shutdown => Event::Shutdown,
         () = refuse(listener) => Event::Ready,
     }
@@ -147,36 +148,30 @@ async fn end(mut child: Child) {
         kill_process(pid, Signal::TERM).ok();
     }
     if tokio::time::timeout(END_WAIT, child.wait()).await.is_err() {
-        tracing::warn!("the engine does not end; it is killed");
+        tracing::warn!("the engine does not end; killing it");
         child.kill().await.ok();
     }
 }
 
-/// Answers every request with 503, for ever.
+/// Answers every request with 503, without end.
 async fn refuse(listener: &TcpListener) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(PAUSES.0).await;
-            continue;
-        };
-        connections.spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(sorry));
+    let connection = |stream: TcpStream| {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service_fn(unavailable));
+        async move {
             tokio::time::timeout(DRAIN * 2, connection).await.ok();
-        });
-    }
+        }
+    };
+    accept(listener, connection, std::future::pending()).await;
 }
 
-async fn sorry(request: hyper::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn unavailable(
+    request: hyper::Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut body = request.into_body();
     let drained = async { while let Some(Ok(_)) = body.frame().await {} };
     tokio::time::timeout(DRAIN, drained).await.ok();
-    let text = "The engine has ended and is starting again on its data; ask again in a second";
+    let text = "The engine has ended and is starting again on its data; retry in a second";
     let exception = Exception::new(210, text, "NETWORK_ERROR");
     let mut response = Response::new(Full::new(Bytes::from(format!("{exception}\n"))));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

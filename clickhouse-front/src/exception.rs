@@ -3,7 +3,7 @@
 
 use hyper::StatusCode;
 
-/// One exception of ClickHouse, or of the front in ClickHouse's manner.
+/// One exception of ClickHouse, or of the front in ClickHouse's options.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Exception {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_in_a_copy_of_itself_is_taken_out() {
+    fn an_exception_in_a_copy_of_itself_is_unwrapped() {
         let text = "Code: 164. DB::Exception: Code: 164. DB::Exception: Cannot modify. (READONLY) (version 26.7.2.1). (READONLY)";
         let exception = Exception::from_engine(text);
         assert_eq!(

@@ -1,34 +1,34 @@
-//! Faults on command at the front itself: answers to inserts that are lost after they were
-//! applied, requests that are refused or delayed. Each is so many times and then over.
+//! Faults on command: answers to inserts that are lost after they were applied, requests that are
+//! refused or delayed. Each is injected a given number of times.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The path under which the front is told.
+/// The path of requests that set faults.
 pub const PATH: &str = "/stack/fault";
 
-/// What is still to go wrong, and what has.
+/// The faults still to inject, and a count of those injected.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     lose: AtomicU32,
     refuse: AtomicU32,
     delay: AtomicU32,
     delay_ms: AtomicU64,
-    met: AtomicU32,
+    injected: AtomicU32,
 }
 
-/// The connection is cut, on command.
+/// The connection is closed, on command.
 #[derive(Debug, thiserror::Error)]
-#[error("a fault that was asked for")]
-pub(crate) struct Cut;
+#[error("an injected fault")]
+pub(crate) struct InjectedFault;
 
 /// Marks the answer to an insert that was applied.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Applied;
+pub(crate) struct AppliedInsert;
 
 impl Faults {
-    /// Takes `lose=2&refuse=0` and the like; what is not named stays as it is. Returns how
-    /// many requests have met a fault so far.
+    /// Takes `lose=2&refuse=0` and the like; what is not named stays as it is. Returns the
+    /// number of requests with an injected fault so far.
     pub(crate) fn set(&self, query: &str) -> u32 {
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let Ok(value) = value.parse::<u32>() else { continue };
@@ -40,25 +40,25 @@ impl Faults {
                 _ => {}
             }
         }
-        self.met.load(Ordering::SeqCst)
+        self.injected.load(Ordering::SeqCst)
     }
 
     fn take(&self, left: &AtomicU32) -> bool {
         let one = |left: u32| left.checked_sub(1);
         let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).is_ok();
         if took {
-            self.met.fetch_add(1, Ordering::SeqCst);
+            self.injected.fetch_add(1, Ordering::SeqCst);
         }
         took
     }
 
-    /// What a request meets before it is looked at.
+    /// Refuses or delays a request before it is read.
     ///
     /// # Errors
-    /// [`Cut`] for one that is refused.
-    pub(crate) async fn meet(&self) -> Result<(), Cut> {
+    /// [`InjectedFault`] for one that is refused.
+    pub(crate) async fn before_request(&self) -> Result<(), InjectedFault> {
         if self.take(&self.refuse) {
-            return Err(Cut);
+            return Err(InjectedFault);
         }
         if self.take(&self.delay) {
             tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst))).await;
@@ -66,12 +66,12 @@ impl Faults {
         Ok(())
     }
 
-    /// What the answer to an insert that was applied meets.
+    /// Loses the answer to an insert that was applied.
     ///
     /// # Errors
-    /// [`Cut`] for one that is lost.
-    pub(crate) fn answer(&self) -> Result<(), Cut> {
-        if self.take(&self.lose) { Err(Cut) } else { Ok(()) }
+    /// [`InjectedFault`] for one that is lost.
+    pub(crate) fn before_answer(&self) -> Result<(), InjectedFault> {
+        if self.take(&self.lose) { Err(InjectedFault) } else { Ok(()) }
     }
 }
 
@@ -80,14 +80,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_met_as_often_as_it_was_asked_for() {
+    fn a_fault_is_injected_as_often_as_it_was_set() {
         let faults = Faults::default();
-        assert!(faults.answer().is_ok());
+        assert!(faults.before_answer().is_ok());
         assert_eq!(faults.set("lose=2&x=1&refuse=a"), 0);
-        assert!(faults.answer().is_err() && faults.answer().is_err() && faults.answer().is_ok());
+        assert!(
+            faults.before_answer().is_err()
+                && faults.before_answer().is_err()
+                && faults.before_answer().is_ok()
+        );
         assert_eq!(faults.set(""), 2);
         faults.set("lose=5");
         faults.set("lose=0");
-        assert!(faults.answer().is_ok());
+        assert!(faults.before_answer().is_ok());
     }
 }

@@ -1,11 +1,11 @@
 //! `multipart/form-data`: the official clients send query parameters in forms, and
-//! everybody sends external tables in them. Pure; a table's data need not be text.
+//! all clients send external tables in them. Pure; a table's data need not be text.
 
 use crate::exception::Exception;
 
 /// One field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct FormField {
     /// Its name.
     pub(crate) name: String,
     /// It is a file: the data of an external table.
@@ -28,7 +28,7 @@ pub(crate) fn boundary(content_type: &str) -> Option<String> {
 ///
 /// # Errors
 /// `BAD_REQUEST_PARAMETER` (408) for a broken form.
-pub(crate) fn read(body: &[u8], boundary: &str) -> Result<Vec<Field>, Exception> {
+pub(crate) fn fields(body: &[u8], boundary: &str) -> Result<Vec<FormField>, Exception> {
     let broken = || {
         Exception::new(408, "The multipart form of the request is broken", "BAD_REQUEST_PARAMETER")
     };
@@ -48,7 +48,7 @@ pub(crate) fn read(body: &[u8], boundary: &str) -> Result<Vec<Field>, Exception>
         let name = head.split(';').find_map(|part| part.trim().strip_prefix("name=\""));
         let name = name.and_then(|rest| rest.split('"').next()).ok_or_else(broken)?;
         let file = head.contains("filename=");
-        fields.push(Field { name: name.to_owned(), file, value: value.to_owned() });
+        fields.push(FormField { name: name.to_owned(), file, value: value.to_owned() });
     }
 }
 
@@ -69,14 +69,14 @@ mod tests {
     fn a_form_gives_its_fields() {
         let marker = boundary("multipart/form-data; boundary=xyz").unwrap();
         let body = b"--xyz\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT\r\n1\r\n--xyz\r\nContent-Disposition: form-data; name=\"t\"; filename=\"t.bin\"\r\n\r\n\xff\0\r\n--xyz--\r\n";
-        let field = |name: &str, file, value: &[u8]| Field {
+        let field = |name: &str, file, value: &[u8]| FormField {
             name: name.to_owned(),
             file,
             value: value.to_owned(),
         };
         let expected = [field("query", false, b"SELECT\r\n1"), field("t", true, b"\xff\0")];
-        assert_eq!(read(body, &marker).unwrap(), expected);
-        assert_eq!(read(b"--xyz\r\nbroken", "xyz").unwrap_err().code, 408);
+        assert_eq!(fields(body, &marker).unwrap(), expected);
+        assert_eq!(fields(b"--xyz\r\nbroken", "xyz").unwrap_err().code, 408);
         assert_eq!(boundary("text/plain"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `Native` blocks for a client that names its protocol's revision (`client_protocol_version`, as
-//! Go's client does): each block then begins with a few words about itself, and each column says
-//! that it is written plainly. The engine knows no revision over this way, so they are put in
-//! here, and for that the length of each column's data must be known. Pure.
+//! Go's client does): each block then begins with a header, and each column says
+//! that its serialization is the default. The engine takes no revision through its C interface, so
+//! they are added here, for which the length of each column's data must be known. Pure.
 
 use crate::exception::Exception;
 
@@ -16,7 +16,7 @@ const HAS_KEYS: u64 = 1 << 9;
 ///
 /// # Errors
 /// `NOT_IMPLEMENTED` (48) for a type whose length is not known here, and for damaged blocks.
-pub(crate) fn renew(blocks: &[u8], revision: u32) -> Result<Vec<u8>, Exception> {
+pub(crate) fn with_revision(blocks: &[u8], revision: u32) -> Result<Vec<u8>, Exception> {
     let mut reader = Reader { bytes: blocks, at: 0 };
     let mut out = Vec::with_capacity(blocks.len() + 64);
     while reader.at < blocks.len() {
@@ -85,8 +85,9 @@ impl<'a> Reader<'a> {
         self.skip(len)
     }
 
+    #[expect(clippy::expect_used, reason = "an internal invariant")]
     fn word(&mut self) -> Result<u64, Unknown> {
-        let bytes = self.skip(8)?.try_into().unwrap_or_default();
+        let bytes = self.skip(8)?.try_into().expect("eight bytes");
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -208,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn blocks_get_their_words_and_keep_their_data() {
+    fn blocks_get_their_header_and_keep_their_data() {
         let number = [string("n"), string("UInt16"), vec![1, 0, 2, 0]].concat();
         let text = [string("s"), string("String"), string("ab"), string("")].concat();
         let block = [vec![2, 2], number.clone(), text.clone()].concat();
         let two = [block.clone(), block.clone()].concat();
         assert_eq!(
-            renew(&two, 54_400).unwrap(),
+            with_revision(&two, 54_400).unwrap(),
             [&BLOCK_INFO[..], &block, &BLOCK_INFO, &block].concat()
         );
         let flagged = [
@@ -223,15 +224,15 @@ mod tests {
             [&number[..9], &[0], &number[9..]].concat(),
             [&text[..9], &[0], &text[9..]].concat(),
         ];
-        assert_eq!(renew(&block, 54_513).unwrap(), flagged.concat());
+        assert_eq!(with_revision(&block, 54_513).unwrap(), flagged.concat());
     }
 
     #[test]
     fn a_block_that_breaks_off_or_is_not_known_is_refused() {
         let block = [vec![1, 1], string("n"), string("UInt64"), vec![0; 7]].concat();
-        assert_eq!(renew(&block, 54_513).unwrap_err().code, 48);
+        assert_eq!(with_revision(&block, 54_513).unwrap_err().code, 48);
         let block = [vec![1, 1], string("n"), string("JSON"), vec![0; 70]].concat();
-        assert!(renew(&block, 54_513).unwrap_err().text.contains("JSON"));
+        assert!(with_revision(&block, 54_513).unwrap_err().text.contains("JSON"));
     }
 
     #[test]

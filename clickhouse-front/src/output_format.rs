@@ -2,21 +2,21 @@
 //! as one small document a chunk; for formats that start with a header the front
 //! takes it off every chunk but the first, and the rest are not streamed at all.
 
-/// How chunks of a format become one document.
+/// How chunks of a format are joined to one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Joint {
+pub(crate) enum Framing {
     /// Chunks follow each other as they are.
     Plain,
     /// Each chunk starts with this many lines of header.
     HeaderLines(usize),
     /// Each chunk starts with a count, names and, if true, types, as `RowBinary` writes them.
     BinaryHeader(bool),
-    /// The document has a beginning and an end: it must come from the engine in one go.
-    Whole,
+    /// The document has a beginning and an end: the engine must write it at once.
+    Document,
 }
 
 /// Looks up a format by name; names are compared without regard to case, as ClickHouse does.
-pub(crate) fn joint(format: &str) -> Joint {
+pub(crate) fn framing(format: &str) -> Framing {
     let name = format.to_ascii_lowercase();
     let name = name.replace("tabseparated", "tsv").replace("csvwith", "tsvwith");
     match name.as_str() {
@@ -36,26 +36,26 @@ pub(crate) fn joint(format: &str) -> Joint {
         | "lineasstring"
         | "rawblob"
         | "raw"
-        | "msgpack" => Joint::Plain,
+        | "msgpack" => Framing::Plain,
         "tsvwithnames"
         | "tsvrawwithnames"
         | "jsoncompacteachrowwithnames"
-        | "jsoncompactstringseachrowwithnames" => Joint::HeaderLines(1),
+        | "jsoncompactstringseachrowwithnames" => Framing::HeaderLines(1),
         "tsvwithnamesandtypes"
         | "tsvrawwithnamesandtypes"
         | "jsoncompacteachrowwithnamesandtypes"
-        | "jsoncompactstringseachrowwithnamesandtypes" => Joint::HeaderLines(2),
-        "rowbinarywithnames" => Joint::BinaryHeader(false),
-        "rowbinarywithnamesandtypes" => Joint::BinaryHeader(true),
-        _ => Joint::Whole,
+        | "jsoncompactstringseachrowwithnamesandtypes" => Framing::HeaderLines(2),
+        "rowbinarywithnames" => Framing::BinaryHeader(false),
+        "rowbinarywithnamesandtypes" => Framing::BinaryHeader(true),
+        _ => Framing::Document,
     }
 }
 
-impl Joint {
+impl Framing {
     /// Length of the header at the start of `chunk`; 0 if there is none or it is incomplete.
     pub(crate) fn header_len(self, chunk: &[u8]) -> usize {
         match self {
-            Self::Plain | Self::Whole => 0,
+            Self::Plain | Self::Document => 0,
             Self::HeaderLines(lines) => lines_len(chunk, lines).unwrap_or(0),
             Self::BinaryHeader(types) => binary_len(chunk, types).unwrap_or(0),
         }
@@ -130,21 +130,21 @@ mod tests {
 
     #[test]
     fn headers_are_measured_to_the_byte() {
-        assert_eq!(joint("TabSeparatedWithNames").header_len(b"a\tb\n1\t2\n"), 4);
-        assert_eq!(joint("CSVWithNamesAndTypes").header_len(b"\"a\nb\"\n\"T\"\n1\n"), 10);
+        assert_eq!(framing("TabSeparatedWithNames").header_len(b"a\tb\n1\t2\n"), 4);
+        assert_eq!(framing("CSVWithNamesAndTypes").header_len(b"\"a\nb\"\n\"T\"\n1\n"), 10);
         let header = b"\x02\x06number\x01s\x06UInt64\x06String\x00\x00";
-        assert_eq!(joint("RowBinaryWithNamesAndTypes").header_len(header), 24);
-        assert_eq!(joint("RowBinaryWithNames").header_len(header), 10);
-        assert_eq!(joint("rowbinarywithnames").header_len(b"\xff"), 0);
+        assert_eq!(framing("RowBinaryWithNamesAndTypes").header_len(header), 24);
+        assert_eq!(framing("RowBinaryWithNames").header_len(header), 10);
+        assert_eq!(framing("rowbinarywithnames").header_len(b"\xff"), 0);
     }
 
     #[test]
     fn documents_are_not_cut() {
-        for whole in ["JSON", "Pretty", "Parquet", "ArrowStream", "XML", "Values", "Template"] {
-            assert_eq!(joint(whole), Joint::Whole, "{whole}");
+        for document in ["JSON", "Pretty", "Parquet", "ArrowStream", "XML", "Values", "Template"] {
+            assert_eq!(framing(document), Framing::Document, "{document}");
         }
         for plain in ["TSV", "TabSeparated", "CSV", "Native", "JSONEachRow"] {
-            assert_eq!(joint(plain), Joint::Plain, "{plain}");
+            assert_eq!(framing(plain), Framing::Plain, "{plain}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How far a query is, while it runs and its client has nothing yet: asked of the engine from
-//! time to time, and told in headers, as ClickHouse does.
+//! The progress of a query that runs and has sent nothing yet: read from the engine periodically,
+//! and sent in headers, as ClickHouse does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,52 +8,54 @@ use hyper::Response;
 use tokio::sync::oneshot;
 
 use crate::answer::{AnswerBody, summary};
-use crate::early_headers::Early;
+use crate::early_headers::EarlyHeaders;
 use crate::engine::Engine;
-use crate::http::Front;
-use crate::request::Request;
-use crate::running_queries::is_named;
-use crate::statement_class::Counts;
+use crate::front::Front;
+use crate::query_counts::QueryCounts;
+use crate::request::QueryRequest;
+use crate::running_queries::name_condition;
 
 /// ClickHouse's own default.
-const EVERY: Duration = Duration::from_millis(100);
-/// No client wants it more often.
-const EVERY_MIN: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest interval that a client gets.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// How often the request wants to be told; `None` if it does not.
-pub(crate) fn interval(asked: &Request) -> Option<Duration> {
-    let every = asked.setting("http_headers_progress_interval_ms");
-    let every = every.and_then(|text| text.parse().ok()).map_or(EVERY, Duration::from_millis);
-    asked.is_on("send_progress_in_http_headers").then_some(every.max(EVERY_MIN))
+/// How often the request wants the progress; `None` if it does not.
+pub(crate) fn interval(request: &QueryRequest) -> Option<Duration> {
+    let interval = request.setting("http_headers_progress_interval_ms");
+    let interval =
+        interval.and_then(|text| text.parse().ok()).map_or(INTERVAL, Duration::from_millis);
+    request.is_on("send_progress_in_http_headers").then_some(interval.max(INTERVAL_MIN))
 }
 
-/// Waits for an answer, and tells of the progress until it begins.
-pub(crate) async fn tell(
+/// Waits for the head of an answer, and sends the progress every `interval` until then.
+pub(crate) async fn send_until_answer(
     front: &Arc<Front>,
-    name: &str,
-    (early, every): (&Early, Duration),
-    mut answered: oneshot::Receiver<Response<AnswerBody>>,
+    query_id: &str,
+    early: &EarlyHeaders,
+    interval: Duration,
+    mut answer: oneshot::Receiver<Response<AnswerBody>>,
 ) -> Result<Response<AnswerBody>, oneshot::error::RecvError> {
     loop {
         tokio::select! {
             biased;
-            answer = &mut answered => return answer,
-            () = tokio::time::sleep(every) => {}
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(interval) => {}
         }
-        let (front, name) = (Arc::clone(front), name.to_owned());
-        let progress = tokio::task::spawn_blocking(move || ask(&front.engine, &name));
+        let (front, query_id) = (Arc::clone(front), query_id.to_owned());
+        let progress = tokio::task::spawn_blocking(move || read(&front.engine, &query_id));
         if let Ok(Some(progress)) = progress.await {
-            early.tell("X-ClickHouse-Progress", &progress);
+            early.send("X-ClickHouse-Progress", &progress);
         }
     }
 }
 
-/// `None` if the query does not run yet, or any more.
-fn ask(engine: &Engine, name: &str) -> Option<String> {
+/// `None` if the query does not run yet, or has ended.
+fn read(engine: &Engine, query_id: &str) -> Option<String> {
     let sql = format!(
         "SELECT read_rows, read_bytes, written_rows, written_bytes, total_rows_approx, \
          toUInt64(elapsed * 1e9) FROM system.processes WHERE {}",
-        is_named(name)
+        name_condition(query_id)
     );
     let mut connection = engine.connect().ok()?;
     let output = connection.execute(sql.as_bytes(), "TabSeparatedRaw", &[]).ok()?;
@@ -62,6 +64,12 @@ fn ask(engine: &Engine, name: &str) -> Option<String> {
     let [rows_read, bytes_read, rows_written, bytes_written, total, elapsed] = numbers[..] else {
         return None;
     };
-    let counts = Counts { rows_read, bytes_read, rows_written, bytes_written, ..Counts::default() };
+    let counts = QueryCounts {
+        rows_read,
+        bytes_read,
+        rows_written,
+        bytes_written,
+        ..QueryCounts::default()
+    };
     Some(summary(counts, total, Duration::from_nanos(elapsed)))
 }

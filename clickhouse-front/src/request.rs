@@ -4,21 +4,21 @@
 use percent_encoding::percent_decode;
 
 use crate::auth::Credentials;
-use crate::content_coding::Coding;
+use crate::content_coding::ContentCoding;
 use crate::exception::Exception;
-use crate::multipart_form::Field;
-use crate::session::Wish;
+use crate::multipart_form::FormField;
+use crate::session::SessionRequest;
 
 /// Parameters of ClickHouse's HTTP protocol that mean nothing to this front.
 const IGNORED: [&str; 3] = ["quota_key", "stacktrace", "role"];
-/// Largest `buffer_size` that is believed; more goes to a file by `wait_end_of_query`.
+/// Largest `buffer_size` that is taken; a larger result needs `wait_end_of_query`.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
 /// ClickHouse's `http_zlib_compression_level`.
 const LEVEL: u8 = 3;
 
 /// What a request asks for, apart from its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct QueryRequest {
     /// The `query` parameter.
     pub(crate) query: String,
     /// Database to run in.
@@ -29,25 +29,25 @@ pub(crate) struct Request {
     pub(crate) query_id: Option<String>,
     /// Hold the answer until the query is done, so that an error has its status.
     pub(crate) wait_end: bool,
-    /// The answer is to be packed in ClickHouse's blocks.
+    /// The answer is to be compressed in ClickHouse's blocks.
     pub(crate) compress: bool,
-    /// The body is packed in ClickHouse's blocks.
+    /// The body is compressed in ClickHouse's blocks.
     pub(crate) decompress: bool,
     /// The coding of HTTP that suits client and us best (`Accept-Encoding`).
-    pub(crate) accepts: Option<Coding>,
+    pub(crate) accepts: Option<ContentCoding>,
     /// Bytes of an answer that wait for the query's end or for more of them.
     pub(crate) buffer: usize,
     /// The revision of the client's protocol, which shapes `Native`; 0 if it names none.
     pub(crate) revision: u32,
     /// The session it belongs to.
-    pub(crate) session: Option<Wish>,
+    pub(crate) session: Option<SessionRequest>,
     /// Tables that come with the request.
-    pub(crate) externals: Vec<External>,
+    pub(crate) external_tables: Vec<ExternalTable>,
     /// Values for `{name:Type}`, in ClickHouse's escaped form.
     pub(crate) params: Vec<(String, String)>,
     /// Settings, in the order given.
     pub(crate) settings: Vec<(String, String)>,
-    /// Sender.
+    /// The sender.
     pub(crate) credentials: Credentials,
     /// Only reading is allowed, because of the method.
     pub(crate) read_only: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Request {
 
 /// A table that comes with a request, for its query alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct External {
+pub(crate) struct ExternalTable {
     /// Its name.
     pub(crate) name: String,
     /// Its columns, as in `CREATE TABLE`.
@@ -66,25 +66,25 @@ pub(crate) struct External {
     pub(crate) data: Vec<u8>,
 }
 
-impl External {
+impl ExternalTable {
     /// The statement that makes its table.
-    pub(crate) fn create(&self) -> String {
+    pub(crate) fn create_statement(&self) -> String {
         format!("CREATE TEMPORARY TABLE {} ({})", quote(&self.name, '`'), self.structure)
     }
 
     /// The statement that fills it.
-    pub(crate) fn insert(&self) -> String {
+    pub(crate) fn insert_statement(&self) -> String {
         format!("INSERT INTO {}", quote(&self.name, '`'))
     }
 
-    /// The statement that takes it away again.
-    pub(crate) fn forget(&self) -> String {
+    /// The statement that drops it.
+    pub(crate) fn drop_statement(&self) -> String {
         format!("DROP TEMPORARY TABLE IF EXISTS {}", quote(&self.name, '`'))
     }
 }
 
-impl Request {
-    /// Reads the URL's parameters; headers come after, by [`Request::header`].
+impl QueryRequest {
+    /// Reads the URL's parameters; headers come after, by [`QueryRequest::header`].
     pub(crate) fn from_url_query(text: &str) -> Self {
         let mut request = Self::default();
         for (name, value) in pairs(text) {
@@ -135,7 +135,7 @@ impl Request {
             "x-clickhouse-user" => self.credentials.headers.get_or_insert_default().0 = value,
             "x-clickhouse-key" => self.credentials.headers.get_or_insert_default().1 = value,
             "authorization" => self.credentials.authorization = Some(value),
-            "accept-encoding" => self.accepts = Coding::accepted(&value),
+            "accept-encoding" => self.accepts = ContentCoding::accepted(&value),
             _ => {}
         }
     }
@@ -150,16 +150,16 @@ impl Request {
         matches!(self.setting(name), Some("1" | "true"))
     }
 
-    /// How an answer is coded, and how hard: as the client takes it, unless it forbids it.
-    pub(crate) fn coding(&self) -> Option<(Coding, u8)> {
+    /// The content coding of the answer and its level, unless a setting forbids one.
+    pub(crate) fn coding(&self) -> Option<(ContentCoding, u8)> {
         let forbidden = matches!(self.setting("enable_http_compression"), Some("0" | "false"));
         let level = self.setting("http_zlib_compression_level").and_then(|text| text.parse().ok());
         self.accepts.filter(|_| !forbidden).map(|coding| (coding, level.unwrap_or(LEVEL)))
     }
 
     /// The session, if one is named; its other parameters alone name none.
-    pub(crate) fn session(&self) -> Option<&Wish> {
-        self.session.as_ref().filter(|wish| !wish.id.is_empty())
+    pub(crate) fn session(&self) -> Option<&SessionRequest> {
+        self.session.as_ref().filter(|session| !session.id.is_empty())
     }
 
     /// Takes the fields of a form: parameters, and the data of external tables, whose
@@ -168,7 +168,7 @@ impl Request {
     /// # Errors
     /// `BAD_ARGUMENTS` (36) for a table without structure, `BAD_REQUEST_PARAMETER` (408) for a
     /// parameter that is not text.
-    pub(crate) fn form(&mut self, fields: Vec<Field>) -> Result<(), Exception> {
+    pub(crate) fn add_form(&mut self, fields: Vec<FormField>) -> Result<(), Exception> {
         let (files, plain): (Vec<_>, Vec<_>) = fields.into_iter().partition(|field| field.file);
         for field in plain {
             let value = String::from_utf8(field.value).map_err(|_| {
@@ -177,7 +177,7 @@ impl Request {
             })?;
             self.parameter(field.name, value);
         }
-        for Field { name, value: data, .. } in files {
+        for FormField { name, value: data, .. } in files {
             let structure = match (self.take(&name, "structure"), self.take(&name, "types")) {
                 (Some(structure), _) => structure,
                 (None, Some(types)) => numbered(&types),
@@ -189,7 +189,7 @@ impl Request {
                 }
             };
             let format = self.take(&name, "format").unwrap_or_else(|| "TabSeparated".to_owned());
-            self.externals.push(External { name, structure, format, data });
+            self.external_tables.push(ExternalTable { name, structure, format, data });
         }
         Ok(())
     }
@@ -279,8 +279,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_of_the_protocol_are_told_from_settings() {
-        let request = Request::from_url_query(
+    fn parameters_of_the_protocol_are_not_settings() {
+        let request = QueryRequest::from_url_query(
             "query=SELECT+%7Bx%3AString%7D&database=d&default_format=CSV&wait_end_of_query=1&compress=0&decompress=1\
              &query_id=q&param_x=a%5Cnb&max_threads=2&session_id=s&&user=u&password=p%26",
         );
@@ -291,50 +291,50 @@ mod tests {
         assert_eq!(request.params, [("x".to_owned(), "a\\nb".to_owned())]);
         assert_eq!(request.settings, [("max_threads".to_owned(), "2".to_owned())]);
         assert_eq!(request.session().unwrap().id, "s");
-        assert_eq!(Request::from_url_query("session_timeout=5").session(), None);
+        assert_eq!(QueryRequest::from_url_query("session_timeout=5").session(), None);
         assert_eq!(request.credentials.url, Some(("u".to_owned(), "p&".to_owned())));
     }
 
     #[test]
     fn a_setting_cannot_break_out_of_its_statement() {
         let request =
-            Request::from_url_query("max_threads=1'%2C+readonly%3D'0&database=a%60%3B+DROP");
+            QueryRequest::from_url_query("max_threads=1'%2C+readonly%3D'0&database=a%60%3B+DROP");
         let sets = request.set_statements().unwrap();
         assert_eq!(sets, ["SET max_threads = '1\\', readonly=\\'0'"]);
         assert_eq!(request.use_statement().unwrap(), "USE `a\\`; DROP`");
-        let odd = Request::from_url_query("a%3D1%2Cb=2");
+        let odd = QueryRequest::from_url_query("a%3D1%2Cb=2");
         assert_eq!(odd.set_statements().unwrap_err().code, 115);
     }
 
     #[test]
     fn headers_win_over_the_url() {
-        let mut request = Request::from_url_query("database=a");
+        let mut request = QueryRequest::from_url_query("database=a");
         request.header("x-clickhouse-database", "b");
         request.header("accept-encoding", "gzip, LZ4;q=1");
         assert_eq!(request.database.as_deref(), Some("b"));
-        assert_eq!(request.coding(), Some((Coding::Lz4, 3)));
+        assert_eq!(request.coding(), Some((ContentCoding::Lz4, 3)));
         request.parameter("enable_http_compression".to_owned(), "0".to_owned());
         assert_eq!(request.coding(), None);
     }
 
     #[test]
     fn tables_of_a_form_take_their_parameters_out_of_the_settings() {
-        let mut request = Request::from_url_query(
+        let mut request = QueryRequest::from_url_query(
             "a_structure=n+UInt8&b_types=UInt8,Array(String)&max_threads=1",
         );
-        let field = |name: &str, file, value: &[u8]| Field {
+        let field = |name: &str, file, value: &[u8]| FormField {
             name: name.to_owned(),
             file,
             value: value.to_owned(),
         };
         let fields =
             vec![field("a", true, b"1"), field("b", true, b""), field("a_format", false, b"CSV")];
-        request.form(fields).unwrap();
+        request.add_form(fields).unwrap();
         assert_eq!(request.settings, [("max_threads".to_owned(), "1".to_owned())]);
-        let [a, b] = request.externals.as_slice() else { panic!("{request:?}") };
-        assert_eq!(a.create(), "CREATE TEMPORARY TABLE `a` (n UInt8)");
+        let [a, b] = request.external_tables.as_slice() else { panic!("{request:?}") };
+        assert_eq!(a.create_statement(), "CREATE TEMPORARY TABLE `a` (n UInt8)");
         assert_eq!((a.format.as_str(), b.format.as_str()), ("CSV", "TabSeparated"));
         assert_eq!(b.structure, "_1 UInt8, _2 Array(String)");
-        assert_eq!(request.form(vec![field("c", true, b"")]).unwrap_err().code, 36);
+        assert_eq!(request.add_form(vec![field("c", true, b"")]).unwrap_err().code, 36);
     }
 }

@@ -1,5 +1,5 @@
-//! A place for an answer that must be complete before it is sent: memory for a small
-//! one, a file without a name for a large one. It is gone when dropped.
+//! Buffers a result that must be complete before it is sent: in memory a small one, in a file
+//! without a name a large one. Both are freed when it is dropped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 
 /// Bytes kept in memory before a file is used.
 const MEMORY_BYTES_MAX: usize = 4 << 20;
-/// Bytes handed out at a time.
+/// Bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Bytes written once and then read once.
 #[derive(Debug)]
-pub(crate) struct Spool {
+pub(crate) struct ResultSpool {
     memory: Vec<u8>,
     file: Option<File>,
     path: PathBuf,
 }
 
-impl Spool {
+impl ResultSpool {
     /// An empty spool that would put its file at `path`, which must not be in use.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { memory: Vec::new(), file: None, path }
     }
 
-    /// Takes over a file that someone else wrote, and its name away.
+    /// Takes over a file that the engine wrote, and removes its name.
     ///
     /// # Errors
     /// The file's.
@@ -53,7 +53,7 @@ impl Spool {
         }
     }
 
-    /// Gives everything to `take`, in order, until it says stop.
+    /// Passes everything to `take`, in order, until that returns false.
     ///
     /// # Errors
     /// The file's.
@@ -82,7 +82,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("clicktrail-spool-{}", std::process::id()));
         for size in [0, 10, MEMORY_BYTES_MAX, 3 * MEMORY_BYTES_MAX] {
             let data: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect();
-            let mut spool = Spool::new(path.clone());
+            let mut spool = ResultSpool::new(path.clone());
             for piece in data.chunks(100_003) {
                 spool.write(piece).unwrap();
             }

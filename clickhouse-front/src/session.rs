@@ -1,12 +1,12 @@
 //! Sessions (`session_id`): a connection that stays between requests, with its settings,
-//! its database and its temporary tables, until nobody has used it for a while.
+//! its database and its temporary tables, until no request has used it for a while.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::engine::Connection;
+use crate::engine::connection::Connection;
 use crate::exception::Exception;
 
 /// ClickHouse's `default_session_timeout`.
@@ -14,9 +14,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// ClickHouse's `max_session_timeout`.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
-/// Which session a request wants, and how.
+/// The session that a request names, and its options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct SessionRequest {
     /// `session_id`.
     pub(crate) id: String,
     /// `session_timeout` as sent, in seconds.
@@ -27,7 +27,7 @@ pub(crate) struct Wish {
     pub(crate) close: bool,
 }
 
-impl Wish {
+impl SessionRequest {
     fn timeout(&self) -> Result<Duration, Exception> {
         let Some(text) = &self.timeout else { return Ok(TIMEOUT) };
         let wrong = |text| Err(Exception::new(374, text, "INVALID_SESSION_TIMEOUT"));
@@ -44,9 +44,9 @@ impl Wish {
     }
 }
 
-/// A session between two requests, or the place of one that is in use.
+/// A session; its connection is missing while a request uses it.
 #[derive(Debug)]
-struct Place {
+struct Session {
     connection: Option<Connection>,
     until: Instant,
 }
@@ -56,19 +56,19 @@ type Key = (String, String);
 /// All sessions, by user and name.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    places: Mutex<HashMap<Key, Place>>,
+    by_key: Mutex<HashMap<Key, Session>>,
     clock: fn() -> Instant,
 }
 
 /// A connection for one request; it goes back to its session, if it has one.
 #[derive(Debug)]
-pub(crate) struct Line<'s> {
+pub(crate) struct SessionConnection<'s> {
     connection: Option<Connection>,
-    session: Option<Held<'s>>,
+    session: Option<SessionLease<'s>>,
 }
 
 #[derive(Debug)]
-struct Held<'s> {
+struct SessionLease<'s> {
     sessions: &'s Sessions,
     key: Key,
     timeout: Duration,
@@ -78,11 +78,11 @@ struct Held<'s> {
 impl Sessions {
     /// No sessions yet.
     pub(crate) fn new(clock: fn() -> Instant) -> Self {
-        Self { places: Mutex::default(), clock }
+        Self { by_key: Mutex::default(), clock }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Place>> {
-        self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Session>> {
+        self.by_key.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Takes the session for one request, or begins it with what `open` gives.
@@ -93,26 +93,26 @@ impl Sessions {
     pub(crate) fn take<'s>(
         &'s self,
         user: &str,
-        wish: &Wish,
+        request: &SessionRequest,
         open: impl FnOnce() -> Result<Connection, Exception>,
-    ) -> Result<Line<'s>, Exception> {
-        let timeout = wish.timeout()?;
-        let key = (user.to_owned(), wish.id.clone());
+    ) -> Result<SessionConnection<'s>, Exception> {
+        let timeout = request.timeout()?;
+        let key = (user.to_owned(), request.id.clone());
         let now = (self.clock)();
-        let mut places = self.lock();
-        places.retain(|_, place| place.connection.is_none() || place.until > now);
-        let connection = match places.get_mut(&key) {
-            Some(place) => place.connection.take().ok_or_else(|| locked(&wish.id))?,
-            None if wish.check => return Err(missing(&wish.id)),
+        let mut by_key = self.lock();
+        by_key.retain(|_, session| session.connection.is_none() || session.until > now);
+        let connection = match by_key.get_mut(&key) {
+            Some(session) => session.connection.take().ok_or_else(|| locked(&request.id))?,
+            None if request.check => return Err(missing(&request.id)),
             None => {
                 let connection = open()?;
-                places.insert(key.clone(), Place { connection: None, until: now });
+                by_key.insert(key.clone(), Session { connection: None, until: now });
                 connection
             }
         };
-        drop(places);
-        let session = Held { sessions: self, key, timeout, close: wish.close };
-        Ok(Line { connection: Some(connection), session: Some(session) })
+        drop(by_key);
+        let session = SessionLease { sessions: self, key, timeout, close: request.close };
+        Ok(SessionConnection { connection: Some(connection), session: Some(session) })
     }
 }
 
@@ -125,9 +125,9 @@ fn missing(id: &str) -> Exception {
     Exception::new(372, &format!("Session {id} not found"), "SESSION_NOT_FOUND")
 }
 
-impl Line<'_> {
+impl SessionConnection<'_> {
     /// A connection of this request alone.
-    pub(crate) fn alone(connection: Connection) -> Self {
+    pub(crate) fn without_session(connection: Connection) -> Self {
         Self { connection: Some(connection), session: None }
     }
 
@@ -137,31 +137,33 @@ impl Line<'_> {
     }
 }
 
-impl Deref for Line<'_> {
+impl Deref for SessionConnection<'_> {
     type Target = Connection;
 
     #[expect(clippy::expect_used, reason = "it is there until `drop`")]
     fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("a line has its connection")
+        self.connection.as_ref().expect("the connection is there until `drop`")
     }
 }
 
-impl DerefMut for Line<'_> {
+impl DerefMut for SessionConnection<'_> {
     #[expect(clippy::expect_used, reason = "it is there until `drop`")]
     fn deref_mut(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("a line has its connection")
+        self.connection.as_mut().expect("the connection is there until `drop`")
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for SessionConnection<'_> {
     fn drop(&mut self) {
-        let Some(Held { sessions, key, timeout, close, .. }) = self.session.take() else { return };
+        let Some(SessionLease { sessions, key, timeout, close, .. }) = self.session.take() else {
+            return;
+        };
         let until = (sessions.clock)() + timeout;
-        let mut places = sessions.lock();
+        let mut by_key = sessions.lock();
         if close || std::thread::panicking() {
-            places.remove(&key);
-        } else if let Some(place) = places.get_mut(&key) {
-            *place = Place { connection: self.connection.take(), until };
+            by_key.remove(&key);
+        } else if let Some(session) = by_key.get_mut(&key) {
+            *session = Session { connection: self.connection.take(), until };
         }
     }
 }
@@ -172,12 +174,14 @@ mod tests {
 
     #[test]
     fn a_timeout_has_its_default_and_its_bound() {
-        let wish =
-            |text: Option<&str>| Wish { timeout: text.map(str::to_owned), ..Wish::default() };
-        assert_eq!(wish(None).timeout().unwrap(), TIMEOUT);
-        assert_eq!(wish(Some("5")).timeout().unwrap(), Duration::from_secs(5));
+        let request = |text: Option<&str>| SessionRequest {
+            timeout: text.map(str::to_owned),
+            ..SessionRequest::default()
+        };
+        assert_eq!(request(None).timeout().unwrap(), TIMEOUT);
+        assert_eq!(request(Some("5")).timeout().unwrap(), Duration::from_secs(5));
         for text in ["", "-1", "x", "3601"] {
-            assert_eq!(wish(Some(text)).timeout().unwrap_err().code, 374, "{text}");
+            assert_eq!(request(Some(text)).timeout().unwrap_err().code, 374, "{text}");
         }
     }
 }

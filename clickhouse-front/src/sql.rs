@@ -1,4 +1,4 @@
-//! Just enough of ClickHouse's lexer to find where a statement's clauses stand:
+//! Just enough of ClickHouse's lexer to find a statement's clauses:
 //! words, quotes, comments and parentheses, never their meaning. Pure. What a
 //! statement *does* is the engine's parser's to say, not this file's.
 
@@ -6,7 +6,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: TokenKind,
     /// Offset of its first byte.
     pub(crate) start: usize,
     /// Offset after its last byte.
@@ -17,7 +17,7 @@ pub(crate) struct Token {
 
 /// The kinds of token the front tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TokenKind {
     /// A bare word or number.
     Word,
     /// A quoted identifier or string.
@@ -97,18 +97,18 @@ impl Iterator for Lexer<'_> {
         let first = rest[0];
         let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80;
         let (kind, len) = match first {
-            b'\'' | b'"' | b'`' => (Kind::Quoted, Self::quoted(rest, first)),
-            b'$' if let Some(len) = Self::heredoc(rest) => (Kind::Quoted, len),
+            b'\'' | b'"' | b'`' => (TokenKind::Quoted, Self::quoted(rest, first)),
+            b'$' if let Some(len) = Self::heredoc(rest) => (TokenKind::Quoted, len),
             _ if word(&first) => {
-                (Kind::Word, rest.iter().position(|b| !word(b)).unwrap_or(rest.len()))
+                (TokenKind::Word, rest.iter().position(|b| !word(b)).unwrap_or(rest.len()))
             }
-            _ => (Kind::Mark(first), 1),
+            _ => (TokenKind::Mark(first), 1),
         };
-        if matches!(kind, Kind::Mark(b')' | b']' | b'}')) {
+        if matches!(kind, TokenKind::Mark(b')' | b']' | b'}')) {
             self.depth = self.depth.saturating_sub(1);
         }
         let token = Token { kind, start: self.at, end: self.at + len, depth: self.depth };
-        if matches!(kind, Kind::Mark(b'(' | b'[' | b'{')) {
+        if matches!(kind, TokenKind::Mark(b'(' | b'[' | b'{')) {
             self.depth += 1;
         }
         self.at = token.end;
@@ -118,7 +118,8 @@ impl Iterator for Lexer<'_> {
 
 /// Whether `token` of `text` is the bare keyword `word`, in any case.
 pub(crate) fn is_word(text: &[u8], token: &Token, word: &str) -> bool {
-    token.kind == Kind::Word && text[token.start..token.end].eq_ignore_ascii_case(word.as_bytes())
+    token.kind == TokenKind::Word
+        && text[token.start..token.end].eq_ignore_ascii_case(word.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Where the parts of one statement stand: the head of an `INSERT` and the data
+//! The positions of the clauses of one statement: the head of an `INSERT` and the data
 //! after it, the `FORMAT` clause of a query, a second statement. Pure; it decides
 //! nothing about rights, which is the engine's and `auth`'s business.
 
-use crate::sql::{Kind, Lexer, Token, is_word};
+use crate::sql::{Lexer, Token, TokenKind, is_word};
 
 /// What was found in the text of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ pub(crate) fn read(text: &[u8]) -> Statement {
     let mut tokens = Lexer::new(text).peekable();
     let mut found = Statement { tail: text.len(), ..Statement::default() };
     let Some(first) = tokens.next() else { return Statement { empty: true, ..found } };
-    if first.kind == Kind::Word {
+    if first.kind == TokenKind::Word {
         found.verb = word(text, &first).to_ascii_uppercase();
     }
     if found.verb == "INSERT" {
@@ -74,7 +74,7 @@ fn read_insert(text: &[u8], tokens: &mut std::iter::Peekable<Lexer<'_>>, found: 
     }
     // The table's own name may be any word, `values` too.
     tokens.next();
-    while tokens.next_if(|token| token.kind == Kind::Mark(b'.')).is_some() {
+    while tokens.next_if(|token| token.kind == TokenKind::Mark(b'.')).is_some() {
         tokens.next();
     }
     while let Some(token) = tokens.next() {
@@ -135,8 +135,8 @@ fn read_query(
     let mut before = first;
     let mut end = first.end;
     while let Some(token) = tokens.next() {
-        if token.kind == Kind::Mark(b';') && token.depth == 0 {
-            found.second |= tokens.peek().is_some_and(|t| t.kind != Kind::Mark(b';'));
+        if token.kind == TokenKind::Mark(b';') && token.depth == 0 {
+            found.second |= tokens.peek().is_some_and(|t| t.kind != TokenKind::Mark(b';'));
             continue;
         }
         // `FORMAT name` is a clause only where a name ends the query or SETTINGS follow;
@@ -154,7 +154,7 @@ fn read_query(
 }
 
 fn ends_query(text: &[u8], next: Option<&Token>) -> bool {
-    next.is_none_or(|token| token.kind == Kind::Mark(b';') || is_word(text, token, "SETTINGS"))
+    next.is_none_or(|token| token.kind == TokenKind::Mark(b';') || is_word(text, token, "SETTINGS"))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Where downloads are kept: a folder that all clones share. An entry is either
-//! complete or not there; two commands that fetch at once wait for each other.
+//! The cache of downloads: a folder that all clones share. An entry is complete or absent; two
+//! commands that fetch at once wait for each other.
 #![expect(clippy::disallowed_methods, reason = "waiting for a lock reads a clock")]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::{StackError, Trying as _};
-use crate::process::Interrupt;
+use crate::error::{IoContext as _, StackError};
+use crate::interrupt::Interrupt;
 
 /// The longest download on a slow line.
 const LOCK_WAIT: Duration = Duration::from_secs(30 * 60);
@@ -19,13 +19,13 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache at `root`, which is made when it is first needed.
+    /// A cache at `root`, which is created at its first use.
     pub fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// The cache of this user, which all clones share: `CLICKTRAIL_CACHE`, else `clicktrail` in
-    /// the folder that the desktop conventions name.
+    /// the XDG cache folder.
     ///
     /// # Errors
     /// [`StackError::Io`] if the environment names no home.
@@ -36,7 +36,7 @@ impl Cache {
             || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
         let missing = || {
             StackError::Io {
-            what: "looking for a cache folder: neither XDG_CACHE_HOME nor HOME is set; set CLICKTRAIL_CACHE".to_owned(),
+            what: "finding the cache folder: neither XDG_CACHE_HOME nor HOME is set; set CLICKTRAIL_CACHE".to_owned(),
             source: std::io::ErrorKind::NotFound.into(),
         }
         };
@@ -49,16 +49,16 @@ impl Cache {
         &self.root
     }
 
-    /// Takes away the entries of these names, half-made ones included, and their locks.
-    pub(crate) fn forget(&self, names: &[&str], interrupt: &Interrupt) -> Result<(), StackError> {
+    /// Removes the entries of these names, partial ones included, and their locks.
+    pub(crate) fn remove(&self, names: &[&str], interrupt: &Interrupt) -> Result<(), StackError> {
         let what = || format!("emptying the cache {}", self.root.display());
         for name in names.iter().filter(|name| self.entry(&format!("{name}.lock")).exists()) {
             let locked = self.entry(&format!("{name}.lock"));
             let _lock = lock(&locked, LOCK_WAIT, interrupt)?;
             for folder in [self.entry(name), self.entry(&format!("{name}.partial"))] {
-                remove(&folder).trying(what)?;
+                remove(&folder).io_context(what)?;
             }
-            std::fs::remove_file(&locked).trying(what)?;
+            std::fs::remove_file(&locked).io_context(what)?;
         }
         Ok(())
     }
@@ -68,8 +68,8 @@ impl Cache {
         self.root.join(name)
     }
 
-    /// Makes the entry with `fill`, which gets an empty folder, unless it is there already.
-    /// What `fill` leaves becomes the entry in one step; if it fails, nothing does.
+    /// Creates the entry with `fill`, which gets an empty folder, unless it exists. The folder
+    /// becomes the entry in one step when `fill` succeeds.
     pub(crate) fn ensure(
         &self,
         name: &str,
@@ -81,16 +81,17 @@ impl Cache {
             return Ok(entry);
         }
         let what = || format!("using the cache {}", self.root.display());
-        std::fs::create_dir_all(&self.root).trying(what)?;
+        std::fs::create_dir_all(&self.root).io_context(what)?;
         let _lock = lock(&self.root.join(format!("{name}.lock")), LOCK_WAIT, interrupt)?;
         if entry.is_dir() {
             return Ok(entry);
         }
-        // Only the holder of the lock uses this name, so what stands there is a dead one's.
+        // Only the holder of the lock uses this name, so what exists is of a killed process.
         let partial = self.root.join(format!("{name}.partial"));
         std::fs::remove_dir_all(&partial).ok();
-        std::fs::create_dir_all(&partial).trying(what)?;
-        let filled = fill(&partial).and_then(|()| std::fs::rename(&partial, &entry).trying(what));
+        std::fs::create_dir_all(&partial).io_context(what)?;
+        let filled =
+            fill(&partial).and_then(|()| std::fs::rename(&partial, &entry).io_context(what));
         if filled.is_err() {
             std::fs::remove_dir_all(&partial).ok();
         }
@@ -98,31 +99,38 @@ impl Cache {
     }
 }
 
-/// Removes a folder or a file, if it is there.
-pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
-    let removed = match path.is_dir() {
-        true => std::fs::remove_dir_all(path),
-        false => std::fs::remove_file(path),
+/// Bytes of a file, or of all files in a folder.
+pub(crate) fn size(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        // A file that is gone has no bytes.
+        return path.metadata().map(|data| data.len()).unwrap_or(0);
     };
+    entries.flatten().map(|entry| size(&entry.path())).sum()
+}
+
+/// Removes a folder or a file, if it exists.
+pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
+    let removed =
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Takes a lock file, waiting while another process has it; it is free again when dropped.
+/// Takes a lock file, waiting while another process has it; dropping it releases the lock.
 pub(crate) fn lock(
     path: &Path,
     limit: Duration,
     interrupt: &Interrupt,
 ) -> Result<File, StackError> {
     let what = || format!("locking {}", path.display());
-    let file = OpenOptions::new().create(true).append(true).open(path).trying(what)?;
+    let file = OpenOptions::new().create(true).append(true).open(path).io_context(what)?;
     let end = Instant::now() + limit;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::Error(error)) => return Err(error).trying(what),
+            Err(TryLockError::Error(error)) => return Err(error).io_context(what),
             Err(TryLockError::WouldBlock) => {}
         }
         interrupt.check()?;

@@ -1,17 +1,18 @@
-//! The command line: its words, their help, and the folder and cache they mean.
+//! The command line: its subcommands and flags, their help, and the stack that they name.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use stack::{
-    Brokers, Cache, Fault, Part, PortChoice, Postgres, RegistryFault, SmallDisk, Stack, StackError,
+    Brokers, Cache, ClickHouseFault, Part, PortChoice, Postgres, RegistryFault, SmallDisk, Stack,
+    StackError,
 };
 
 /// The real parts of the stack without Docker: Kafka, a schema registry, ClickHouse.
 ///
-/// Everything listens on loopback only. Data lives in `.stack/` of the clone and stays
-/// when the parts stop; downloads live in a cache that clones share.
+/// Everything listens on loopback only. Data is in `.stack/` of the clone and stays when the
+/// parts stop; downloads are in a cache that clones share.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version)]
 pub(crate) struct Cli {
@@ -21,98 +22,100 @@ pub(crate) struct Cli {
     pub(crate) action: Action,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Fetch what is missing, start every part, wait until all answer.
+    /// Download what is missing, start every part, and wait until all parts answer.
     Up,
-    /// Stop every part; the data stays.
+    /// Stop every part. The data stays.
     Down,
-    /// Show the parts; the exit code is 0 if all answer.
+    /// Show the state of the parts. The exit code is 0 if all parts answer.
     Status,
-    /// Print the variables by which programs find the parts, for `eval`.
+    /// Print the variables with the addresses of the parts, for `eval`.
     Env,
-    /// Print a part's log.
+    /// Print the log of a part.
     Logs {
         /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
-    /// End a part's process at once, as a crash would.
+    /// Kill the process of a part with SIGKILL, as a crash would.
     Kill {
         /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
-    /// Stop a part and start it again; also starts one that was killed.
+    /// Stop a part and start it again. This also starts a part that was killed.
     Restart {
         /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
-    /// Make a part stand still with its connections open.
+    /// Pause a part with SIGSTOP. Its connections stay open.
     Pause {
         /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
-    /// Let a paused part go on.
+    /// Resume a paused part.
     Resume {
         /// kafka (kafka-2, kafka-3), registry or clickhouse.
         part: Part,
     },
-    /// Let requests to ClickHouse meet a fault, and wait until they have; 75 if they do not.
+    /// Inject a fault into requests to ClickHouse, and wait until that is done. The exit code is
+    /// 75 if too few requests come.
     Fault {
-        /// lose-answers (an insert is applied, its answer is not sent), refuse, or
+        /// lose-answers (ClickHouse applies an insert and does not send the answer), refuse, or
         /// delay=MILLISECONDS.
-        fault: Fault,
-        /// How many requests.
+        fault: ClickHouseFault,
+        /// The number of requests to inject the fault into.
         #[arg(long, default_value_t = 1)]
         count: u32,
-        /// How many seconds to wait for them.
+        /// The number of seconds to wait for these requests.
         #[arg(long, default_value_t = 30, value_name = "SECONDS")]
         wait: u64,
     },
-    /// Work on the small disk under a part (`up --small-disk`), and see that it took effect.
+    /// Change the small disk of a part (`up --small-disk`), and check the effect.
     Disk {
         /// kafka (kafka-2, kafka-3) or clickhouse.
         part: Part,
         #[command(subcommand)]
         what: DiskAction,
     },
-    /// Start a proxy before the registry that injects a fault, and
-    /// print its address; 75 if no request met the fault before it was interrupted.
+    /// Start a fault proxy for the schema registry, print its URL, and run it until an interrupt.
+    /// The exit code is 75 if no request had the fault.
     RegistryFault {
         /// status=CODE, hang, no-ids, empty or schema=TEXT.
         fault: RegistryFault,
     },
-    /// End the engine's process behind ClickHouse's front, which starts it again.
+    /// Kill the process of the ClickHouse engine. The front starts it again.
     CrashEngine,
-    /// Download what is missing, start nothing.
+    /// Download what is missing, and start nothing.
     Fetch,
-    /// Start the parts, run a command with `stack env`'s variables, stop them again.
+    /// Start the parts, run a command with the variables of `stack env`, and stop the parts.
     ///
-    /// The exit code is the command's. Parts that ran before keep running.
+    /// The exit code is that of the command. Parts that ran before keep running.
     Run {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Look for what keeps a stack from running, and say how to mend it; 0 if nothing is found.
+    /// Check what a stack needs to run, and print the fix of each problem. The exit code is 0 if
+    /// there is no problem.
     Doctor,
-    /// Take away the parts' data, logs and ports. They must be down.
+    /// Remove the data, logs and ports of the parts. The parts must be stopped.
     Clean {
-        /// The downloads, too, which other clones share.
+        /// Also remove the downloads, which other clones share.
         #[arg(long)]
         cache: bool,
     },
-    /// Waits for the end of a `stack run` and cleans up after it if it was killed.
+    /// Wait for the end of a `stack run`, and clean up after it if it was killed.
     #[command(hide = true)]
     Watch {
-        /// What everything bears that it has started.
+        /// The cookie in the environment of all processes that it has started.
         #[arg(long)]
         cookie: String,
         /// Parts that ran before.
         #[arg(long)]
         keep: Vec<Part>,
     },
-    /// Keeps an engine alive before whom ClickHouse's HTTP protocol is spoken; `up` starts it.
+    /// Supervise the ClickHouse engine and its HTTP server. `up` starts this.
     #[command(hide = true)]
     Front {
         /// Address to listen on.
@@ -121,55 +124,55 @@ pub(crate) enum Action {
         #[command(flatten)]
         engine: EngineArgs,
     },
-    /// The engine and its HTTP protocol on the socket that is standard input; `front` starts it.
+    /// Run the engine and its HTTP server on the socket that is standard input. `front` starts this.
     #[command(hide = true)]
     Engine {
-        /// The process that it must not outlive.
+        /// The id of the process that starts it; the engine ends with that process.
         #[arg(long)]
-        keeper: i32,
+        parent: i32,
         #[command(flatten)]
         engine: EngineArgs,
     },
 }
 
-/// What to do to a small disk.
+/// The changes of a small disk.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum DiskAction {
-    /// Let it hold so many bytes.
+    /// Set the bytes that it can hold.
     Limit {
-        /// Such as 512M; 1M at least, and no fewer than are taken.
-        #[arg(value_parser = stack::bytes_of)]
+        /// Such as 512M; at least 1M, and not less than is used.
+        #[arg(value_parser = stack::parse_bytes)]
         bytes: u64,
     },
-    /// Make it full: nothing can be written.
+    /// Fill it: writes then fail.
     Fill,
-    /// Give it its room back.
+    /// Restore its limit: writes then succeed.
     Free,
 }
 
-/// Where the stack is.
+/// The stack and its settings.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
     /// The stack's folder [default: .stack at the top of the clone].
     #[arg(long, global = true, env = "STACK_DIR", value_name = "FOLDER")]
     dir: Option<PathBuf>,
-    /// Where downloads are kept [default: clicktrail in the user's cache folder].
+    /// The folder of downloads [default: clicktrail in the user's cache folder].
     #[arg(long, global = true, env = "CLICKTRAIL_CACHE", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
-    /// Also start this, or with `env` name it; `down` and the end of `run` stop it.
-    #[arg(long, global = true, value_name = "WHAT", value_parser = ["postgres"])]
+    /// Also start this server, or name it in the output of `env`. `down` and the end of `run` stop it.
+    #[arg(long, global = true, value_name = "SERVER", value_parser = ["postgres"])]
     pub(crate) with: Option<String>,
-    /// Let a part's data stand on a small disk of its own, in memory, as clickhouse=512M; it stays
-    /// until `clean`. Takes the right to mount.
+    /// Put the data of a part on a small disk of its own, in memory, such as clickhouse=512M. The
+    /// disk stays until `clean`. This needs the right to mount.
     #[arg(long, global = true, value_name = "PART=BYTES")]
     small_disk: Vec<SmallDisk>,
-    /// `auto` takes free ports and remembers them in the folder.
+    /// `auto` takes free ports and records them in the folder.
     #[arg(long, global = true, value_name = "HOW", value_parser = ["auto", "default"])]
     ports: Option<String>,
-    /// 1, or 3 with three copies of each partition [default: as before, or 1].
+    /// The number of brokers: 1, or 3 with three copies of each partition [default: as before, or 1].
     #[arg(long, global = true, value_name = "NUMBER")]
     brokers: Option<Brokers>,
-    /// Four ports in a row: kafka, its controller, registry, clickhouse. Two more brokers take
+    /// The first of four ports: kafka, its controller, registry, clickhouse. Two more brokers take
     /// the next four.
     #[arg(long, global = true, env = "STACK_PORT_BASE", value_name = "PORT")]
     port_base: Option<u16>,
@@ -184,25 +187,25 @@ pub(crate) struct Setup {
     clickhouse_port: Option<u16>,
 }
 
-/// The hidden subcommands'.
+/// The flags of the hidden subcommands.
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
     /// The engine's data folder.
     #[arg(long)]
     pub(crate) data: PathBuf,
-    /// Folder for results on their way.
+    /// Folder for results that are not sent yet.
     #[arg(long)]
     pub(crate) spill: PathBuf,
     /// The engine's library.
     #[arg(long)]
     pub(crate) library: PathBuf,
-    /// Says whose process this is.
+    /// Identifies the stack in the command line of the process.
     #[arg(long)]
     pub(crate) mark: String,
 }
 
 impl Setup {
-    /// The PostgreSQL of a stack, whether it was asked for or not.
+    /// The PostgreSQL of a stack, with or without `--with postgres`.
     pub(crate) fn postgres(&self, stack: &Stack) -> Result<Postgres, StackError> {
         Postgres::open(&stack.folder().join("postgres"), self.cache()?, stack.interrupt())
     }
@@ -211,11 +214,11 @@ impl Setup {
         self.cache_dir.clone().map_or_else(Cache::shared, |root| Ok(Cache::at(root)))
     }
 
-    /// Opens the stack that the flags mean.
+    /// Opens the stack that the flags name.
     pub(crate) fn open(&self) -> Result<Stack, StackError> {
         let io = |what: &str, source| StackError::Io { what: what.to_owned(), source };
-        let here = std::env::current_dir()
-            .map_err(|source| io("looking for the current folder", source))?;
+        let here =
+            std::env::current_dir().map_err(|source| io("reading the current folder", source))?;
         let folder = self.dir.clone().unwrap_or_else(|| {
             let top = here.ancestors().find(|folder| folder.join(".git").exists());
             top.unwrap_or(&here).join(".stack")
@@ -232,7 +235,7 @@ impl Setup {
             clickhouse: self.clickhouse_port.or(default.map(|ports| ports.clickhouse)),
         };
         let own =
-            std::env::current_exe().map_err(|source| io("looking for our own program", source))?;
+            std::env::current_exe().map_err(|source| io("finding the running program", source))?;
         let stack = Stack::open(&folder, cache, choice)?.with_program(own);
         Ok(stack.with_small_disks(&self.small_disk))
     }
@@ -243,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_can_be_said() {
+    fn every_command_is_parsed() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
         let cli = Cli::try_parse_from(["stack", "clean", "--cache"]).unwrap();

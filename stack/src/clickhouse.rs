@@ -1,13 +1,13 @@
 //! ClickHouse's part of the stack: the front and its engine as processes of their own, in a
-//! folder of their own, because the engine reads a `config.xml` from wherever it is started.
+//! folder of their own, because the engine reads a `config.xml` from its working folder.
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{StackError, Trying as _};
+use crate::error::{IoContext as _, StackError};
 use crate::http_probe;
 use crate::part::Part;
 use crate::ports::Ports;
-use crate::process::{Launch, Slot};
+use crate::process::{Launch, PartProcess};
 
 /// Name and password of the user that may do everything.
 pub(crate) const USER: (&str, &str) = ("clicktrail", "clicktrail");
@@ -16,9 +16,9 @@ pub(crate) const READER: (&str, &str) = ("reader", "reader");
 /// The product's database.
 pub(crate) const DATABASE: &str = "clicktrail";
 
-/// Says how to start the front: this very program's hidden subcommand.
+/// How to start the front: a hidden subcommand of this program.
 pub(crate) fn prepare(
-    slot: &Slot,
+    process: &PartProcess,
     folder: &Path,
     engine: &Path,
     program: PathBuf,
@@ -26,9 +26,9 @@ pub(crate) fn prepare(
 ) -> Result<Launch, StackError> {
     let cwd = folder.join("cwd");
     std::fs::create_dir_all(&cwd)
-        .trying(|| format!("preparing ClickHouse in {}", folder.display()))?;
+        .io_context(|| format!("preparing ClickHouse in {}", folder.display()))?;
     let (data, spill) = (folder.join("data"), folder.join("spill"));
-    // What a killed front left there belongs to nobody.
+    // What a killed front left there has no owner.
     std::fs::remove_dir_all(&spill).ok();
     let arguments = vec![
         "front".into(),
@@ -41,7 +41,7 @@ pub(crate) fn prepare(
         "--library".into(),
         engine.into(),
         "--mark".into(),
-        slot.mark.clone().into(),
+        process.mark.clone().into(),
     ];
     let variables = vec![("TZ", "UTC".to_owned())];
     Ok(Launch { program, arguments, variables, folder: cwd })

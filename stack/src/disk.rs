@@ -1,7 +1,7 @@
-//! A small disk of its own under a part, so that it can be full while nothing else is. It is a
-//! file system in memory, mounted where the part keeps its data. It is made full by taking away
-//! the room that is left, so that a full one takes no more memory than an empty one; it stays
-//! when the part stops, and goes with `stack clean` or with the machine.
+//! A small disk of its own under a part's data, so that it can be full while nothing else is: a
+//! file system in memory, mounted where the part has its data. Filling it lowers its limit to what
+//! is used, so that a full disk takes no more memory than an empty one. It stays when the part
+//! stops, and goes with `stack clean` or a restart of the machine.
 
 use std::ffi::CString;
 use std::fs::{File, remove_file};
@@ -13,35 +13,34 @@ use std::time::Duration;
 use rustix::fs::{stat, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
-use crate::error::{StackError, Trying as _};
+use crate::error::{IoContext as _, StackError};
 use crate::part::Part;
-use crate::stack::Stack;
 
-/// Room comes in pages.
+/// The file system allocates in pages.
 const PAGE: u64 = 4096;
-/// What a disk holds of which nothing is remembered.
-const SIZE: u64 = 1 << 30;
-/// How often a disk is made smaller before it is given up: its part may write, or remove files.
+/// The limit of a disk whose own is not recorded.
+const LIMIT_DEFAULT: u64 = 1 << 30;
+/// How often a disk's limit is lowered before that fails: its part may write, or remove files.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A small disk that a stack is to have.
+/// The small disk that a part is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmallDisk {
-    /// Under whose data.
+    /// The part.
     pub part: Part,
-    /// How much it holds.
+    /// The bytes that it can hold.
     pub bytes: u64,
 }
 
-/// A text that means no small disk.
+/// A text that names no small disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoSuchDisk {
-    /// No part and size.
-    #[error("a small disk is PART=BYTES, as clickhouse=512M")]
-    Form,
-    /// No size.
-    #[error("a disk holds BYTES, with K, M or G behind if need be, 1M at least")]
+pub enum InvalidSmallDisk {
+    /// Not a part and a size.
+    #[error("a small disk is PART=BYTES, such as clickhouse=512M")]
+    Format,
+    /// Not a size.
+    #[error("the size of a disk is BYTES, or a number with K, M or G, and at least 1M")]
     Bytes,
     /// A part without data.
     #[error("the registry keeps its data in Kafka; give the brokers a small disk")]
@@ -49,202 +48,177 @@ pub enum NoSuchDisk {
 }
 
 impl FromStr for SmallDisk {
-    type Err = NoSuchDisk;
+    type Err = InvalidSmallDisk;
 
-    fn from_str(text: &str) -> Result<Self, NoSuchDisk> {
-        let (part, bytes) = text.split_once('=').ok_or(NoSuchDisk::Form)?;
-        let part = part.parse().map_err(|_| NoSuchDisk::Form)?;
+    fn from_str(text: &str) -> Result<Self, InvalidSmallDisk> {
+        let (part, bytes) = text.split_once('=').ok_or(InvalidSmallDisk::Format)?;
+        let part = part.parse().map_err(|_| InvalidSmallDisk::Format)?;
         if part == Part::Registry {
-            return Err(NoSuchDisk::Registry);
+            return Err(InvalidSmallDisk::Registry);
         }
-        Ok(Self { part, bytes: bytes_of(bytes)? })
+        Ok(Self { part, bytes: parse_bytes(bytes)? })
     }
 }
 
-/// Reads a number of bytes: `512M` and the like.
+/// Parses a number of bytes, such as `512M`.
 ///
 /// # Errors
-/// [`NoSuchDisk::Bytes`].
-pub fn bytes_of(text: &str) -> Result<u64, NoSuchDisk> {
+/// [`InvalidSmallDisk::Bytes`].
+pub fn parse_bytes(text: &str) -> Result<u64, InvalidSmallDisk> {
     let (digits, shift) = match text.as_bytes().last() {
         Some(b'K') => (&text[..text.len() - 1], 10),
         Some(b'M') => (&text[..text.len() - 1], 20),
         Some(b'G') => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    let number: u64 = digits.parse().map_err(|_| NoSuchDisk::Bytes)?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes >= 1 << 20).ok_or(NoSuchDisk::Bytes)
+    let number: u64 = digits.parse().map_err(|_| InvalidSmallDisk::Bytes)?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes >= 1 << 20).ok_or(InvalidSmallDisk::Bytes)
 }
 
-/// What a disk holds, in bytes.
+/// The usage of a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// What is taken.
+pub struct DiskUsage {
+    /// What is used.
     pub used: u64,
-    /// What it holds at most.
+    /// What it can hold.
     pub limit: u64,
 }
 
-impl std::fmt::Display for Room {
+impl std::fmt::Display for DiskUsage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} bytes are taken", self.used, self.limit)
+        write!(f, "{} of {} bytes used", self.used, self.limit)
     }
 }
 
-impl Stack {
-    /// Lets the disk under a part hold so many bytes from now on.
-    ///
-    /// # Errors
-    /// [`StackError::NoSmallDisk`], [`StackError::MountDenied`]; [`StackError::Io`] for fewer
-    /// than are taken.
-    pub fn limit_disk(&self, part: Part, bytes: u64) -> Result<(), StackError> {
-        let folder = self.small_disk(part)?;
-        self.remember_limit(part, bytes)?;
-        resize(part, &folder, bytes)?;
-        self.say(&format!("{part}: its disk: {}", room(&folder)?));
-        Ok(())
+/// The disk of one part in one stack, mounted or not.
+#[derive(Debug)]
+pub(crate) struct PartDisk {
+    part: Part,
+    /// Where it is mounted.
+    data: PathBuf,
+    /// The file that records its limit.
+    limit: PathBuf,
+}
+
+impl PartDisk {
+    /// The disk under the data of `part` in the stack's folder.
+    pub(crate) fn new(folder: &Path, part: Part) -> Self {
+        let folder = folder.join(part.name());
+        Self { part, data: folder.join("data"), limit: folder.join("disk") }
     }
 
-    /// Makes the disk under a part full, and sees that nothing can be written.
-    ///
-    /// # Errors
-    /// [`StackError::NoSmallDisk`], [`StackError::MountDenied`], [`StackError::RoomLeft`].
-    pub fn fill_disk(&self, part: Part) -> Result<(), StackError> {
-        let folder = self.small_disk(part)?;
+    /// Whether it is mounted: its folder is on another device than the one around it.
+    pub(crate) fn is_mounted(&self) -> bool {
+        let device = |path: &Path| stat(path).ok().map(|stat| stat.st_dev);
+        let own = device(&self.data);
+        own.is_some() && own != self.data.parent().and_then(device)
+    }
+
+    fn check_mounted(&self) -> Result<(), StackError> {
+        if self.is_mounted() { Ok(()) } else { Err(StackError::NoSmallDisk(self.part)) }
+    }
+
+    /// What it holds; none where it is not mounted.
+    pub(crate) fn usage(&self) -> Option<DiskUsage> {
+        self.check_mounted().and_then(|()| usage(&self.data)).ok()
+    }
+
+    /// Mounts it in an empty folder. The part must be down.
+    pub(crate) fn mount(&self, bytes: u64) -> Result<(), StackError> {
+        let what = || format!("creating the folder {}", self.data.display());
+        std::fs::create_dir_all(&self.data).io_context(what)?;
+        if std::fs::read_dir(&self.data).io_context(what)?.next().is_some() {
+            return Err(StackError::DataExists(self.part));
+        }
+        let size = options(&format!("size={bytes},mode=700"));
+        mount("tmpfs", &self.data, "tmpfs", MountFlags::empty(), size.as_c_str())
+            .map_err(|error| self.error(error, "mounting"))?;
+        self.record_limit(bytes)
+    }
+
+    /// Unmounts it with all that is on it. The part must be down.
+    pub(crate) fn unmount(&self) -> Result<(), StackError> {
+        unmount(&self.data, UnmountFlags::empty()).map_err(|error| self.error(error, "unmounting"))
+    }
+
+    /// Sets the bytes that it can hold.
+    pub(crate) fn set_limit(&self, bytes: u64) -> Result<DiskUsage, StackError> {
+        self.check_mounted()?;
+        self.record_limit(bytes)?;
+        self.resize(bytes)?;
+        usage(&self.data)
+    }
+
+    /// Makes it full, and checks that nothing can be written.
+    pub(crate) fn fill(&self) -> Result<(), StackError> {
+        self.check_mounted()?;
         for _ in 0..ATTEMPTS {
-            let full = room(&folder)?.used.max(PAGE);
-            match resize(part, &folder, full) {
-                Ok(()) if !can_write(&folder)? => {
-                    self.say(&format!("{part}: its disk is full; writing fails"));
-                    return Ok(());
-                }
+            let full = usage(&self.data)?.used.max(PAGE);
+            match self.resize(full) {
+                Ok(()) if !can_write(&self.data)? => return Ok(()),
                 Err(error @ StackError::MountDenied(_)) => return Err(error),
-                // It has written or removed something meanwhile.
+                // The part has written or removed something in between.
                 Ok(()) | Err(_) => std::thread::sleep(PAUSE),
             }
         }
-        Err(StackError::RoomLeft(part))
+        Err(StackError::DiskNotFull(self.part))
     }
 
-    /// Gives the disk under a part its room back, and sees that something can be written.
-    ///
-    /// # Errors
-    /// As [`Stack::fill_disk`]; [`StackError::NoRoom`].
-    pub fn free_disk(&self, part: Part) -> Result<(), StackError> {
-        let folder = self.small_disk(part)?;
-        let file = self.limit_file(part);
-        let limit = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-        resize(part, &folder, limit.unwrap_or(SIZE))?;
-        if !can_write(&folder)? {
-            return Err(StackError::NoRoom(part));
+    /// Restores its limit, and checks that something can be written.
+    pub(crate) fn free(&self) -> Result<DiskUsage, StackError> {
+        self.check_mounted()?;
+        let text = std::fs::read_to_string(&self.limit).ok();
+        let limit = text.and_then(|text| text.trim().parse().ok());
+        self.resize(limit.unwrap_or(LIMIT_DEFAULT))?;
+        if !can_write(&self.data)? {
+            return Err(StackError::DiskStillFull(self.part));
         }
-        self.say(&format!("{part}: its disk has room: {}", room(&folder)?));
-        Ok(())
+        usage(&self.data)
     }
 
-    /// What the disk under a part holds; none where it has no small disk.
-    pub fn disk_room(&self, part: Part) -> Option<Room> {
-        self.small_disk(part).and_then(|folder| room(&folder)).ok()
+    fn record_limit(&self, bytes: u64) -> Result<(), StackError> {
+        std::fs::write(&self.limit, bytes.to_string())
+            .io_context(|| format!("writing {}", self.limit.display()))
     }
 
-    /// Takes away the small disks and all that is on them. Their parts must be down.
-    ///
-    /// # Errors
-    /// [`StackError::InUse`], [`StackError::MountDenied`].
-    pub fn drop_disks(&self) -> Result<(), StackError> {
-        Part::ALL.into_iter().try_for_each(|part| self.drop_disk(part))
+    fn resize(&self, bytes: u64) -> Result<(), StackError> {
+        let size = options(&format!("size={bytes}"));
+        mount_remount(&self.data, MountFlags::empty(), size.as_c_str())
+            .map_err(|error| self.error(error, &format!("setting its limit to {bytes} bytes")))
     }
 
-    /// Takes away a part's small disk, if it has one.
-    pub(crate) fn drop_disk(&self, part: Part) -> Result<(), StackError> {
-        let Ok(folder) = self.small_disk(part) else { return Ok(()) };
-        if self.running().contains(&part) {
-            return Err(StackError::InUse(part));
+    fn error(&self, error: rustix::io::Errno, what: &str) -> StackError {
+        if matches!(error, rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) {
+            return StackError::MountDenied(self.part);
         }
-        unmount(&folder, UnmountFlags::empty())
-            .map_err(|error| denied(part, error, "unmounting", &folder))
-    }
-
-    /// Mounts a disk if it is not there yet, and says whether it did. One that was there gets
-    /// its new limit.
-    pub(crate) fn make_disk(&self, disk: SmallDisk) -> Result<bool, StackError> {
-        let SmallDisk { part, bytes } = disk;
-        if self.small_disk(part).is_ok() {
-            return self.limit_disk(part, bytes).map(|()| false);
-        }
-        if self.running().contains(&part) {
-            return Err(StackError::InUse(part));
-        }
-        let folder = self.data(part);
-        let what = || format!("making the folder {}", folder.display());
-        std::fs::create_dir_all(&folder).trying(what)?;
-        if std::fs::read_dir(&folder).trying(what)?.next().is_some() {
-            return Err(StackError::DataInTheWay(part));
-        }
-        let size = CString::new(format!("size={bytes},mode=700")).unwrap_or_default();
-        mount("tmpfs", &folder, "tmpfs", MountFlags::empty(), size.as_c_str())
-            .map_err(|error| denied(part, error, "mounting", &folder))?;
-        self.remember_limit(part, bytes)?;
-        self.say(&format!("{part}: stands on a disk of {bytes} bytes, in memory"));
-        Ok(true)
-    }
-
-    fn data(&self, part: Part) -> PathBuf {
-        self.folder().join(part.name()).join("data")
-    }
-
-    fn limit_file(&self, part: Part) -> PathBuf {
-        self.folder().join(part.name()).join("disk")
-    }
-
-    fn remember_limit(&self, part: Part, bytes: u64) -> Result<(), StackError> {
-        let file = self.limit_file(part);
-        std::fs::write(&file, bytes.to_string()).trying(|| format!("writing {}", file.display()))
-    }
-
-    /// Where the part's small disk is mounted: a folder on another device than the one around it.
-    fn small_disk(&self, part: Part) -> Result<PathBuf, StackError> {
-        let folder = self.data(part);
-        let device = |path: &Path| stat(path).ok().map(|stat| stat.st_dev);
-        let around = folder.parent().and_then(device);
-        match device(&folder) {
-            Some(own) if Some(own) != around => Ok(folder),
-            _ => Err(StackError::NoSmallDisk(part)),
-        }
+        let what = format!("the disk under {}: {what} ({})", self.part, self.data.display());
+        StackError::Io { what, source: error.into() }
     }
 }
 
-fn resize(part: Part, folder: &Path, bytes: u64) -> Result<(), StackError> {
-    let size = format!("size={bytes}");
-    mount_remount(folder, MountFlags::empty(), size.as_str())
-        .map_err(|error| denied(part, error, &format!("letting it hold {bytes} bytes"), folder))
+/// Options of a mount.
+#[expect(clippy::expect_used, reason = "an internal invariant")]
+fn options(text: &str) -> CString {
+    CString::new(text).expect("options have no zero byte")
 }
 
-fn denied(part: Part, error: rustix::io::Errno, what: &str, folder: &Path) -> StackError {
-    if matches!(error, rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) {
-        return StackError::MountDenied(part);
-    }
-    let what = format!("the disk under {part}: {what} ({})", folder.display());
-    StackError::Io { what, source: error.into() }
-}
-
-fn room(folder: &Path) -> Result<Room, StackError> {
+fn usage(folder: &Path) -> Result<DiskUsage, StackError> {
     let stat = statvfs(folder)
         .map_err(std::io::Error::from)
-        .trying(|| format!("looking at {}", folder.display()))?;
+        .io_context(|| format!("reading the usage of {}", folder.display()))?;
     let limit = stat.f_blocks * stat.f_frsize;
-    Ok(Room { used: limit - (stat.f_bfree * stat.f_frsize).min(limit), limit })
+    Ok(DiskUsage { used: limit - (stat.f_bfree * stat.f_frsize).min(limit), limit })
 }
 
-/// Whether a byte of a new file finds room.
+/// Whether a byte of a new file can be written.
 fn can_write(folder: &Path) -> Result<bool, StackError> {
-    let proof = folder.join("proof");
-    let written = File::create(&proof).and_then(|mut file| file.write_all(b"x"));
-    remove_file(&proof).ok();
+    let probe = folder.join("probe");
+    let written = File::create(&probe).and_then(|mut file| file.write_all(b"x"));
+    remove_file(&probe).ok();
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::StorageFull => Ok(false),
-        Err(error) => Err(error).trying(|| format!("writing {}", proof.display())),
+        Err(error) => Err(error).io_context(|| format!("writing {}", probe.display())),
     }
 }
 
@@ -256,12 +230,12 @@ mod tests {
     fn a_small_disk_is_a_part_and_a_size() {
         let disk = SmallDisk { part: Part::ClickHouse, bytes: 512 << 20 };
         assert_eq!("clickhouse=512M".parse(), Ok(disk));
-        assert_eq!(bytes_of("3G"), Ok(3 << 30));
-        assert_eq!(bytes_of("2097152"), Ok(2 << 20));
+        assert_eq!(parse_bytes("3G"), Ok(3 << 30));
+        assert_eq!(parse_bytes("2097152"), Ok(2 << 20));
         for text in ["", "1", "1023K", "M", "-1M", "1T", "99999999999999999999G"] {
-            assert_eq!(bytes_of(text), Err(NoSuchDisk::Bytes), "{text:?}");
+            assert_eq!(parse_bytes(text), Err(InvalidSmallDisk::Bytes), "{text:?}");
         }
-        assert_eq!("clickhouse".parse::<SmallDisk>(), Err(NoSuchDisk::Form));
-        assert_eq!("registry=1G".parse::<SmallDisk>(), Err(NoSuchDisk::Registry));
+        assert_eq!("clickhouse".parse::<SmallDisk>(), Err(InvalidSmallDisk::Format));
+        assert_eq!("registry=1G".parse::<SmallDisk>(), Err(InvalidSmallDisk::Registry));
     }
 }

@@ -1,53 +1,53 @@
-//! Looks for what keeps a stack from running, and says of each finding how to mend it.
-//! Changes nothing.
+//! Checks what a stack needs to run, and names the fix of each problem. Changes nothing.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use crate::error::StackError;
-use crate::fetch::{self, Kit};
+use crate::fetch::Downloads;
 use crate::part::Part;
 use crate::ports::Brokers;
-use crate::process::{command_line, processes};
+use crate::prerequisites;
+use crate::process_table::{command_line, processes};
 use crate::stack::Stack;
 
-/// A stack's data, logs and results on their way, with room to work.
+/// A stack's data, logs and results that are not sent yet, with a margin.
 const DISK_BYTES: u64 = 2 << 30;
-/// The downloads, packed and unpacked.
+/// The downloads, compressed and extracted.
 const CACHE_BYTES: u64 = 3 << 29;
-/// Broker, registry and engine at rest, with room for a query.
+/// Broker, registry and engine at rest, with a margin for a query.
 const MEMORY_BYTES: u64 = 2 << 30;
-/// What two more brokers take.
+/// What two more brokers need.
 const BROKERS_BYTES: u64 = 1 << 30;
-/// What begins every part's mark.
+/// The beginning of every part's mark.
 const MARK: &str = "clicktrail.stack=";
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about: one word.
-    pub about: &'static str,
-    /// What was seen.
-    pub seen: String,
-    /// The command that mends it; none where nothing is wrong.
-    pub mend: Option<String>,
+    /// The subject, in one word.
+    pub subject: &'static str,
+    /// What was observed.
+    pub observed: String,
+    /// The command that fixes it; none where nothing is wrong.
+    pub fix: Option<String>,
 }
 
 impl Finding {
-    fn fine(about: &'static str, seen: impl Into<String>) -> Self {
-        Self { about, seen: seen.into(), mend: None }
+    fn good(subject: &'static str, observed: impl Into<String>) -> Self {
+        Self { subject, observed: observed.into(), fix: None }
     }
 
-    fn wrong(about: &'static str, seen: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { about, seen: seen.into(), mend: Some(mend.into()) }
+    fn bad(subject: &'static str, observed: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { subject, observed: observed.into(), fix: Some(fix.into()) }
     }
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub fn examine(stack: &Stack) -> Vec<Finding> {
     let mut findings = prerequisites();
     findings.push(disk(stack.folder(), DISK_BYTES));
-    if !Kit::in_cache(stack.cache()).is_complete() {
+    if !Downloads::in_cache(stack.cache()).is_complete() {
         findings.push(disk(&existing(stack.cache().root()), CACHE_BYTES));
     }
     findings.extend(small_disks(stack));
@@ -55,61 +55,62 @@ pub fn examine(stack: &Stack) -> Vec<Finding> {
     findings.push(memory(MEMORY_BYTES + if three { BROKERS_BYTES } else { 0 }));
     findings.extend(ports(stack));
     findings.extend(cache(stack));
-    findings.extend(left_over(stack));
+    findings.extend(orphans(stack));
     findings
 }
 
 fn prerequisites() -> Vec<Finding> {
     let found = |outcome: Result<String, StackError>| match outcome {
-        Ok(version) => Finding::fine("program", version),
+        Ok(version) => Finding::good("program", version),
         Err(StackError::Prerequisite { what, package }) => {
-            let mend = format!("apt-get install -y {package}");
-            Finding::wrong("program", format!("{what} is missing"), mend)
+            let fix = format!("apt-get install -y {package}");
+            Finding::bad("program", format!("{what} is missing"), fix)
         }
-        Err(error) => Finding::wrong("program", error.to_string(), "see the text"),
+        Err(error) => Finding::bad("program", error.to_string(), "see the observation"),
     };
-    fetch::prerequisites().into_iter().map(found).collect()
+    prerequisites::all().into_iter().map(found).collect()
 }
 
 fn disk(folder: &Path, needed: u64) -> Finding {
     let Ok(stat) = rustix::fs::statvfs(folder) else {
-        return Finding::wrong(
+        return Finding::bad(
             "disk",
-            format!("{} cannot be looked at", folder.display()),
+            format!("{} cannot be read", folder.display()),
             format!("mkdir -p {}", folder.display()),
         );
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let seen = format!("{} free under {}", megabytes(free), folder.display());
+    let observed = format!("{} free under {}", megabytes(free), folder.display());
     if free >= needed {
-        return Finding::fine("disk", seen);
+        return Finding::good("disk", observed);
     }
-    Finding::wrong("disk", format!("{seen}, {} wanted", megabytes(needed)), "stack clean")
+    Finding::bad("disk", format!("{observed}, {} needed", megabytes(needed)), "stack clean")
 }
 
 fn small_disks(stack: &Stack) -> Vec<Finding> {
-    let look = |part: Part| {
-        let room = stack.disk_room(part)?;
-        let seen = format!("{part} stands on a small disk: {room}");
-        Some(match room.used < room.limit {
-            true => Finding::fine("disk", seen),
-            false => Finding::wrong("disk", seen, format!("stack disk {part} free")),
+    let check = |part: Part| {
+        let usage = stack.disk_usage(part)?;
+        let observed = format!("{part} has a small disk: {usage}");
+        Some(if usage.used < usage.limit {
+            Finding::good("disk", observed)
+        } else {
+            Finding::bad("disk", observed, format!("stack disk {part} free"))
         })
     };
-    Part::ALL.into_iter().filter_map(look).collect()
+    Part::ALL.into_iter().filter_map(check).collect()
 }
 
 fn memory(needed: u64) -> Finding {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let Some(free) = available(&text) else {
-        return Finding::fine("memory", "not known on this machine");
+        return Finding::good("memory", "not known on this machine");
     };
-    let seen = format!("{} available", megabytes(free));
+    let observed = format!("{} available", megabytes(free));
     if free >= needed {
-        return Finding::fine("memory", seen);
+        return Finding::good("memory", observed);
     }
-    let mend = "ps -eo pid,rss,args --sort=-rss | head";
-    Finding::wrong("memory", format!("{seen}, {} wanted", megabytes(needed)), mend)
+    let fix = "ps -eo pid,rss,args --sort=-rss | head";
+    Finding::bad("memory", format!("{observed}, {} needed", megabytes(needed)), fix)
 }
 
 /// Reads `/proc/meminfo`.
@@ -122,53 +123,51 @@ fn ports(stack: &Stack) -> Vec<Finding> {
     let ports = match stack.ports() {
         Ok(ports) => ports,
         Err(error) => {
-            return vec![Finding::wrong("port", error.to_string(), "stack --ports auto up")];
+            return vec![Finding::bad("port", error.to_string(), "stack --ports auto up")];
         }
     };
     let running = stack.running();
-    let look = |part: Part| {
+    let check = |part: Part| {
         let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
         let held: Vec<u16> = ports.of(part).into_iter().filter(taken).collect();
         match (running.contains(&part), held.first()) {
             (true, Some(_)) => {
-                Finding::fine("port", format!("{part} listens on {}", ports.address(part)))
+                Finding::good("port", format!("{part} listens on {}", ports.address(part)))
             }
-            (true, None) => Finding::wrong(
+            (true, None) => Finding::bad(
                 "port",
                 format!("{part} runs and does not listen"),
                 format!("stack restart {part}"),
             ),
             (false, None) => {
-                Finding::fine("port", format!("{} is free for {part}", ports.address(part)))
+                Finding::good("port", format!("{} is free for {part}", ports.address(part)))
             }
-            (false, Some(port)) => Finding::wrong(
+            (false, Some(port)) => Finding::bad(
                 "port",
-                format!("another program has port {port}, which {part} wants"),
+                format!("another program has port {port}, which {part} needs"),
                 format!("ss -ltnp 'sport = :{port}'; or stack --ports auto up"),
             ),
         }
     };
-    Part::ALL.into_iter().filter(|part| ports.has(*part)).map(look).collect()
+    Part::ALL.into_iter().filter(|part| ports.has(*part)).map(check).collect()
 }
 
 fn cache(stack: &Stack) -> Vec<Finding> {
     let root = stack.cache().root().display().to_string();
-    if !Kit::in_cache(stack.cache()).is_complete() {
-        return vec![Finding::wrong("cache", format!("{root} is not complete"), "stack fetch")];
+    if !Downloads::in_cache(stack.cache()).is_complete() {
+        return vec![Finding::bad("cache", format!("{root} is not complete"), "stack fetch")];
     }
     let checked = |(name, outcome): (&str, Result<(), StackError>)| match outcome {
-        Ok(()) => Finding::fine("cache", format!("{name}: checksums right")),
-        Err(error) => Finding::wrong(
-            "cache",
-            format!("{name}: {error}"),
-            "stack clean --cache && stack fetch",
-        ),
+        Ok(()) => Finding::good("cache", format!("{name}: checksums match")),
+        Err(error) => {
+            Finding::bad("cache", format!("{name}: {error}"), "stack clean --cache && stack fetch")
+        }
     };
-    Kit::check(stack.cache()).into_iter().map(checked).collect()
+    Downloads::check(stack.cache()).into_iter().map(checked).collect()
 }
 
-/// Processes of stacks whose folder is gone, and of this one that no pid file names.
-fn left_over(stack: &Stack) -> Vec<Finding> {
+/// Processes of stacks whose folder was removed, and of this one that no pid file names.
+fn orphans(stack: &Stack) -> Vec<Finding> {
     let ours = stack.pids();
     let mut findings = Vec::new();
     for pid in processes(|_| true) {
@@ -176,20 +175,20 @@ fn left_over(stack: &Stack) -> Vec<Finding> {
         let Some((part, folder)) = mark.split_once('@') else { continue };
         let (pid, folder) = (pid.as_raw_nonzero().get(), PathBuf::from(folder));
         let why = match (folder.is_dir(), folder == stack.folder()) {
-            (false, _) => "its folder is gone",
+            (false, _) => "its folder was removed",
             (true, true) if !ours.contains(&pid) => "no pid file names it",
             (true, _) => continue,
         };
-        let seen = format!("process {pid} is a {part} of {}: {why}", folder.display());
-        findings.push(Finding::wrong("process", seen, format!("kill -9 {pid}")));
+        let observed = format!("process {pid} is a {part} of {}: {why}", folder.display());
+        findings.push(Finding::bad("process", observed, format!("kill -9 {pid}")));
     }
     if findings.is_empty() {
-        findings.push(Finding::fine("process", "none is left over"));
+        findings.push(Finding::good("process", "no orphan"));
     }
     findings
 }
 
-/// The part and folder that a command line bears.
+/// The part and folder in the mark of a command line.
 fn mark(command_line: &[u8]) -> Option<String> {
     let arguments = command_line.split(|&byte| byte == 0).map(String::from_utf8_lossy);
     let marked = |argument: std::borrow::Cow<'_, str>| {
@@ -199,7 +198,7 @@ fn mark(command_line: &[u8]) -> Option<String> {
     arguments.filter_map(marked).next()
 }
 
-/// The folder, or the nearest one above it that is there.
+/// The folder, or the nearest one above it that exists.
 fn existing(folder: &Path) -> PathBuf {
     folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(folder).to_owned()
 }
@@ -213,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_found_where_java_and_we_put_it() {
+    fn a_mark_is_found_in_the_command_lines_of_java_and_stack() {
         let java = b"java\0-Dclicktrail.stack=kafka@/a/.stack\0-cp\0x\0";
         assert_eq!(mark(java).as_deref(), Some("kafka@/a/.stack"));
         assert_eq!(

@@ -1,5 +1,4 @@
-//! Everything that can go wrong with the stack, each with its way out in the text,
-//! so that the command line can print one line and be done.
+//! The errors of the stack. Each text says what to do, so that the command line prints one line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use crate::part::Part;
 /// Why a command of the stack failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// A program the stack needs is not installed, or too old.
+    /// A program that the stack needs is not installed, or too old.
     #[error("{what} is missing: install it with `apt-get install {package}`")]
     Prerequisite {
         /// What is needed.
@@ -22,9 +21,9 @@ pub enum StackError {
         "the engine's library is pinned for Linux on x86-64 only, and this is {0}; use docker-compose.yml here"
     )]
     Platform(String),
-    /// Someone else listens on a port.
+    /// Another program listens on a port.
     #[error(
-        "port {port} for {part} is taken by another program; choose others with --port-base N, --{part}-port N or --ports auto"
+        "another program listens on port {port}, which {part} needs; choose others with --port-base N, --{part}-port N or --ports auto"
     )]
     PortBusy {
         /// Whose port.
@@ -32,46 +31,42 @@ pub enum StackError {
         /// The port.
         port: u16,
     },
-    /// Other ports were asked for than the running parts have.
+    /// Other ports were chosen than the running parts have.
     #[error("parts of this stack run on other ports already; run `stack down` first")]
     PortsInUse,
     /// Kafka's data is that of another number of brokers.
     #[error(
-        "Kafka's data in this folder is of another number of brokers; `stack clean` takes it away"
+        "Kafka's data in this folder is of another number of brokers; `stack clean` removes it"
     )]
     BrokersDiffer,
     /// This stack has no such part.
     #[error(
-        "{0} is no part of this stack, which has one broker; `stack up --brokers 3` makes three"
+        "{0} is no part of this stack, which has one broker; `stack up --brokers 3` starts three"
     )]
     NotInStack(Part),
-    /// A part goes on although it was told to stand still.
-    #[error("{0} does not stand still; it may hang in the kernel")]
-    Restless(Part),
+    /// A part does not stop at SIGSTOP.
+    #[error("{0} does not pause; it may hang in the kernel")]
+    NotPaused(Part),
     /// This process may not mount.
     #[error(
-        "a small disk under {0} takes the right to mount and to unmount, which root has; run this as root"
+        "a small disk under {0} needs the right to mount and to unmount, which root has; run this as root"
     )]
     MountDenied(Part),
     /// A part's data is on the same disk as everything else.
     #[error(
-        "{0} stands on no disk of its own; `stack down`, `stack clean`, then `stack up --small-disk {0}=512M`"
+        "{0} has no disk of its own; run `stack down`, `stack clean`, then `stack up --small-disk {0}=512M`"
     )]
     NoSmallDisk(Part),
     /// A part has data that a small disk would hide.
-    #[error("{0} has data already, which a small disk would hide; `stack clean` takes it away")]
-    DataInTheWay(Part),
+    #[error("{0} has data already, which a small disk would hide; `stack clean` removes it")]
+    DataExists(Part),
     /// A disk does not become full.
-    #[error(
-        "the disk under {0} does not become full: its part removes as much as is taken away; try again"
-    )]
-    RoomLeft(Part),
-    /// A disk does not get room.
-    #[error(
-        "the disk under {0} is full all the same; give it more with `stack disk {0} limit BYTES`"
-    )]
-    NoRoom(Part),
-    /// A download failed; the text is the package client's own.
+    #[error("the disk under {0} does not become full: its part frees space meanwhile; try again")]
+    DiskNotFull(Part),
+    /// A disk stays full.
+    #[error("the disk under {0} is still full; raise its limit with `stack disk {0} limit BYTES`")]
+    DiskStillFull(Part),
+    /// A download failed; the text is from the package client.
     #[error("fetching {what} failed; `{command}` says:\n{output}")]
     Fetch {
         /// What was fetched.
@@ -93,12 +88,12 @@ pub enum StackError {
         /// The checksum it should have.
         pinned: String,
     },
-    /// A part ended or kept silent while it was started.
+    /// A part ended or did not answer during its start.
     #[error("{part} {how}; the end of {log}:\n{tail}", log = log.display())]
     NotReady {
         /// The part.
         part: Part,
-        /// What it did instead.
+        /// What happened.
         how: String,
         /// Its log.
         log: PathBuf,
@@ -116,23 +111,25 @@ pub enum StackError {
     /// The part is not running.
     #[error("{0} is not running; start it with `stack up`")]
     NotRunning(Part),
-    /// A part runs whose data was to go.
+    /// A part runs whose data was to be removed.
     #[error("{0} is running; stop it with `stack down`")]
     InUse(Part),
-    /// Nobody met a fault.
-    #[error("{fault}: {met} of {count} requests met it within {waited:?}; send some meanwhile")]
+    /// Fewer requests came than a fault was set for.
+    #[error(
+        "{fault}: injected into {injected} of {count} requests within {waited:?}; send requests meanwhile"
+    )]
     NoEffect {
         /// The fault.
         fault: &'static str,
-        /// Requests that met it.
-        met: u32,
-        /// Requests that should have.
+        /// Requests that it was injected into.
+        injected: u32,
+        /// Requests that it was set for.
         count: u32,
-        /// How long it waited for them.
+        /// How long the command waited.
         waited: Duration,
     },
-    /// Another command holds the folder or the cache for too long.
-    #[error("another `stack` command has held {path} for {waited:?}; wait for it to end", path = path.display())]
+    /// Another command has the lock of the folder or the cache for too long.
+    #[error("another `stack` command has had the lock {path} for {waited:?}; wait for its end", path = path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -150,26 +147,26 @@ pub enum StackError {
     /// A file or process operation failed.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// Its error.
         source: std::io::Error,
     },
 }
 
 impl StackError {
     /// Exit code of the command line: 69 for what is unavailable, 75 for what may work later, 77 for
-    /// what takes rights.
+    /// what needs rights.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Prerequisite { .. } | Self::Platform(_) | Self::NoProgram(_) => 69,
             Self::Checksum { .. } | Self::NotRunning(_) | Self::Unkillable { .. } => 69,
-            Self::NotInStack(_) | Self::Restless(_) => 69,
+            Self::NotInStack(_) | Self::NotPaused(_) => 69,
             Self::NoSmallDisk(_) => 69,
             Self::MountDenied(_) => 77,
             Self::PortBusy { .. } | Self::PortsInUse | Self::InUse(_) | Self::Locked { .. } => 75,
-            Self::BrokersDiffer | Self::DataInTheWay(_) => 75,
-            Self::RoomLeft(_) | Self::NoRoom(_) => 75,
+            Self::BrokersDiffer | Self::DataExists(_) => 75,
+            Self::DiskNotFull(_) | Self::DiskStillFull(_) => 75,
             Self::Fetch { .. } | Self::NotReady { .. } | Self::NoEffect { .. } => 75,
             Self::Interrupted => 130,
             Self::Io { .. } => 74,
@@ -177,14 +174,14 @@ impl StackError {
     }
 }
 
-/// Adds what was tried to an I/O error.
-pub(crate) trait Trying<T> {
+/// Adds the operation to an I/O error.
+pub(crate) trait IoContext<T> {
     /// `what` names the operation and its object.
-    fn trying(self, what: impl FnOnce() -> String) -> Result<T, StackError>;
+    fn io_context(self, what: impl FnOnce() -> String) -> Result<T, StackError>;
 }
 
-impl<T> Trying<T> for std::io::Result<T> {
-    fn trying(self, what: impl FnOnce() -> String) -> Result<T, StackError> {
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn io_context(self, what: impl FnOnce() -> String) -> Result<T, StackError> {
         self.map_err(|source| StackError::Io { what: what(), source })
     }
 }

@@ -1,18 +1,16 @@
-//! What the stack downloads: pinned versions, pinned checksums, through the package
-//! clients with the user's own settings. No host is named here; npm and Maven know theirs.
+//! The downloads of the stack: pinned versions, pinned checksums, through the package clients with
+//! the user's settings. No host is named here; npm and Maven know theirs.
 #![expect(clippy::disallowed_methods, reason = "a download's time is reported")]
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
-
-use crate::cache::Cache;
-use crate::error::{StackError, Trying as _};
-use crate::process::{Interrupt, run_to_end, tail};
+use crate::cache::{Cache, size};
+use crate::error::{IoContext as _, StackError};
+use crate::interrupt::Interrupt;
+use crate::package::{check, extract, fetch, sha256};
+use crate::prerequisites;
 
 const KAFKA: &str = "kafka-4.1.0";
 const KAFKA_POM: &str = include_str!("../kafka/pom.xml");
@@ -36,7 +34,7 @@ const ENGINE_SHA256: &str = "c0d32b129e988f2b9a9a31c9141aecf5e1e2453f9a079efc4d3
 
 /// The downloaded programs.
 #[derive(Debug, Clone)]
-pub struct Kit {
+pub struct Downloads {
     /// Folder with Kafka's jars.
     pub kafka_libs: PathBuf,
     /// The registry's runnable jar.
@@ -45,10 +43,10 @@ pub struct Kit {
     pub engine: PathBuf,
 }
 
-/// Says what is going on, a line at a time.
-pub(crate) type Report<'a> = &'a (dyn Fn(&str) + Send + Sync);
+/// Takes reports, a line at a time.
+pub(crate) type Reporter<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
-impl Kit {
+impl Downloads {
     /// Where the programs are in a cache, fetched or not.
     pub(crate) fn in_cache(cache: &Cache) -> Self {
         Self {
@@ -58,9 +56,9 @@ impl Kit {
         }
     }
 
-    /// Takes everything out of a cache that was ever fetched for this version.
-    pub(crate) fn forget(cache: &Cache, interrupt: &Interrupt) -> Result<(), StackError> {
-        cache.forget(&[KAFKA, REGISTRY, ENGINE], interrupt)
+    /// Removes everything from a cache that is fetched for this version.
+    pub(crate) fn remove(cache: &Cache, interrupt: &Interrupt) -> Result<(), StackError> {
+        cache.remove(&[KAFKA, REGISTRY, ENGINE], interrupt)
     }
 
     /// Whether everything has been fetched.
@@ -70,11 +68,11 @@ impl Kit {
 
     /// Whether what is in a cache is what was pinned, by name.
     pub(crate) fn check(cache: &Cache) -> Vec<(&'static str, Result<(), StackError>)> {
-        let kit = Self::in_cache(cache);
+        let downloads = Self::in_cache(cache);
         vec![
-            (KAFKA, check_jars(&kit.kafka_libs)),
-            (REGISTRY, check(&kit.registry_jar, REGISTRY_JAR_SHA256)),
-            (ENGINE, check(&kit.engine, ENGINE_LIBRARY_SHA256)),
+            (KAFKA, check_jars(&downloads.kafka_libs)),
+            (REGISTRY, check(&downloads.registry_jar, REGISTRY_JAR_SHA256)),
+            (ENGINE, check(&downloads.engine, ENGINE_LIBRARY_SHA256)),
         ]
     }
 
@@ -84,87 +82,36 @@ impl Kit {
     /// A missing program, a failed download, a wrong checksum, an interrupt.
     pub(crate) fn fetch(
         cache: &Cache,
-        report: Report<'_>,
+        report: Reporter<'_>,
         interrupt: &Interrupt,
     ) -> Result<Self, StackError> {
-        let kit = Self::in_cache(cache);
-        if kit.is_complete() {
-            return Ok(kit);
+        let downloads = Self::in_cache(cache);
+        if downloads.is_complete() {
+            return Ok(downloads);
         }
         let platform = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
         if platform != "linux-x86_64" {
             return Err(StackError::Platform(platform));
         }
-        for program in prerequisites() {
+        for program in prerequisites::all() {
             program?;
         }
         std::thread::scope(|scope| {
-            // npm and Maven talk to different servers; Maven's own two would fight for one.
+            // npm and Maven talk to different servers; Maven's two downloads would share one.
             let engine = scope.spawn(|| fetch_engine(cache, report, interrupt));
             let kafka = fetch_kafka(cache, report, interrupt);
             let registry = kafka.and_then(|()| fetch_registry(cache, report, interrupt));
             let engine = engine.join().unwrap_or(Err(StackError::Interrupted));
-            // The first failure is the cause, the other only its echo.
+            // The first failure is the cause; the other may follow from it.
             registry.and(engine)
         })?;
-        Ok(kit)
+        Ok(downloads)
     }
-}
-
-/// The programs that a stack needs, each with its version or how to get it.
-pub(crate) fn prerequisites() -> Vec<Result<String, StackError>> {
-    vec![
-        need_java(),
-        need("mvn", &["--version"], "Maven (mvn)", "maven"),
-        need("npm", &["--version"], "npm", "npm"),
-        need("tar", &["--version"], "tar", "tar"),
-    ]
-}
-
-/// # Errors
-/// [`StackError::Prerequisite`] if the program does not run.
-pub(crate) fn need(
-    program: &str,
-    arguments: &[&str],
-    what: &'static str,
-    package: &'static str,
-) -> Result<String, StackError> {
-    match Command::new(program).args(arguments).output() {
-        Ok(output) if output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            let line = said.lines().next().unwrap_or_default();
-            // Maven paints even when nobody looks.
-            let line = line.replace("\u{1b}[1m", "").replace("\u{1b}[m", "");
-            Ok(format!("{program}: {line}"))
-        }
-        _ => Err(StackError::Prerequisite { what, package }),
-    }
-}
-
-/// # Errors
-/// [`StackError::Prerequisite`] if there is no Java, or one older than 17.
-pub(crate) fn need_java() -> Result<String, StackError> {
-    let output = Command::new("java").arg("-version").output();
-    let text = output
-        .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
-        .unwrap_or_default();
-    match java_major(&text) {
-        Some(major) if major >= 17 => Ok(format!("java: version {major}")),
-        _ => Err(StackError::Prerequisite {
-            what: "Java 17 or later",
-            package: "openjdk-17-jdk-headless",
-        }),
-    }
-}
-
-fn java_major(text: &str) -> Option<u32> {
-    let version = text.split('"').nth(1)?;
-    version.split(['.', '-', '+']).next()?.parse().ok()
 }
 
 fn fetch_engine(
     cache: &Cache,
-    report: Report<'_>,
+    report: Reporter<'_>,
     interrupt: &Interrupt,
 ) -> Result<(), StackError> {
     let fill = |folder: &Path| {
@@ -172,25 +119,30 @@ fn fetch_engine(
         report("clickhouse: fetching the engine, 178 MB (npm)");
         let mut npm = Command::new("npm");
         npm.args(["pack", "--silent", ENGINE_PACKAGE, "--pack-destination"]).arg(folder);
-        run(npm, folder, "the ClickHouse engine", interrupt)?;
+        fetch(npm, folder, "the ClickHouse engine", interrupt)?;
         let package = folder.join(ENGINE_FILE);
         check(&package, ENGINE_SHA256)?;
-        unpack(&package, folder, &["package/libchdb.so"], interrupt)?;
+        extract(&package, folder, &["package/libchdb.so"], interrupt)?;
         report(&done("clickhouse", &package, started));
-        std::fs::remove_file(&package).trying(|| format!("removing {}", package.display()))
+        std::fs::remove_file(&package).io_context(|| format!("removing {}", package.display()))
     };
     cache.ensure(ENGINE, interrupt, fill).map(drop)
 }
 
-fn fetch_kafka(cache: &Cache, report: Report<'_>, interrupt: &Interrupt) -> Result<(), StackError> {
+fn fetch_kafka(
+    cache: &Cache,
+    report: Reporter<'_>,
+    interrupt: &Interrupt,
+) -> Result<(), StackError> {
     let fill = |folder: &Path| {
         let started = Instant::now();
         report("kafka: fetching 93 jars, 56 MB (Maven)");
         let mut maven = maven(folder)?;
         maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
         maven.arg(output_folder(folder));
-        run(maven, folder, "Kafka", interrupt)?;
-        std::fs::remove_file(folder.join("pom.xml")).trying(|| "removing pom.xml".to_owned())?;
+        fetch(maven, folder, "Kafka", interrupt)?;
+        std::fs::remove_file(folder.join("pom.xml"))
+            .io_context(|| "removing pom.xml".to_owned())?;
         check_jars(folder)?;
         report(&done("kafka", folder, started));
         Ok(())
@@ -200,7 +152,7 @@ fn fetch_kafka(cache: &Cache, report: Report<'_>, interrupt: &Interrupt) -> Resu
 
 fn fetch_registry(
     cache: &Cache,
-    report: Report<'_>,
+    report: Reporter<'_>,
     interrupt: &Interrupt,
 ) -> Result<(), StackError> {
     let fill = |folder: &Path| {
@@ -209,13 +161,14 @@ fn fetch_registry(
         let mut maven = maven(folder)?;
         maven.args(["dependency:copy", &format!("-Dartifact={REGISTRY_ARTIFACT}")]);
         maven.arg(output_folder(folder));
-        run(maven, folder, "the registry", interrupt)?;
+        fetch(maven, folder, "the registry", interrupt)?;
         let package = folder.join(REGISTRY_FILE);
         check(&package, REGISTRY_SHA256)?;
-        unpack(&package, folder, &[], interrupt)?;
+        extract(&package, folder, &[], interrupt)?;
         report(&done("registry", &package, started));
-        std::fs::remove_file(folder.join("pom.xml")).trying(|| "removing pom.xml".to_owned())?;
-        std::fs::remove_file(&package).trying(|| format!("removing {}", package.display()))
+        std::fs::remove_file(folder.join("pom.xml"))
+            .io_context(|| "removing pom.xml".to_owned())?;
+        std::fs::remove_file(&package).io_context(|| format!("removing {}", package.display()))
     };
     cache.ensure(REGISTRY, interrupt, fill).map(drop)
 }
@@ -226,68 +179,13 @@ fn output_folder(folder: &Path) -> String {
 
 fn maven(folder: &Path) -> Result<Command, StackError> {
     let pom = folder.join("pom.xml");
-    std::fs::write(&pom, KAFKA_POM).trying(|| format!("writing {}", pom.display()))?;
+    std::fs::write(&pom, KAFKA_POM).io_context(|| format!("writing {}", pom.display()))?;
     let mut maven = Command::new("mvn");
     maven.args(["-q", "-B", "-f"]).arg(pom);
     Ok(maven)
 }
 
-pub(crate) fn run(
-    mut command: Command,
-    folder: &Path,
-    what: &'static str,
-    interrupt: &Interrupt,
-) -> Result<(), StackError> {
-    let log = folder.join("fetch.log");
-    let status = run_to_end(&mut command, &log, interrupt)?;
-    if !status.success() {
-        let arguments: Vec<_> =
-            command.get_args().map(|argument| argument.to_string_lossy()).collect();
-        let command = format!("{} {}", command.get_program().display(), arguments.join(" "));
-        return Err(StackError::Fetch { what, command, output: tail(&log, 15) });
-    }
-    std::fs::remove_file(&log).trying(|| format!("removing {}", log.display()))
-}
-
-pub(crate) fn unpack(
-    package: &Path,
-    folder: &Path,
-    members: &[&str],
-    interrupt: &Interrupt,
-) -> Result<(), StackError> {
-    let mut tar = Command::new("tar");
-    tar.arg("-xzf").arg(package).arg("-C").arg(folder);
-    if !members.is_empty() {
-        tar.arg("--strip-components=1").args(members);
-    }
-    run(tar, folder, "a package (unpacking it)", interrupt)
-}
-
-fn sha256(file: &Path) -> Result<String, StackError> {
-    let what = || format!("reading {}", file.display());
-    let mut source = File::open(file).trying(what)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        let len = source.read(&mut piece).trying(what)?;
-        if len == 0 {
-            break;
-        }
-        hasher.update(&piece[..len]);
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-pub(crate) fn check(file: &Path, pinned: &str) -> Result<(), StackError> {
-    let found = sha256(file)?;
-    if found == pinned {
-        return Ok(());
-    }
-    let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Err(StackError::Checksum { file, found, pinned: pinned.to_owned() })
-}
-
-/// Every pinned jar is there and unchanged, and no other is.
+/// Every pinned jar exists unchanged, and no other one.
 fn check_jars(folder: &Path) -> Result<(), StackError> {
     let pinned: Vec<(&str, &str)> =
         KAFKA_JARS.lines().filter_map(|line| line.split_once("  ")).collect();
@@ -295,8 +193,8 @@ fn check_jars(folder: &Path) -> Result<(), StackError> {
         check(&folder.join(name), sum)?;
     }
     let what = || format!("listing {}", folder.display());
-    for entry in std::fs::read_dir(folder).trying(what)? {
-        let name = entry.trying(what)?.file_name().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(folder).io_context(what)? {
+        let name = entry.io_context(what)?.file_name().to_string_lossy().into_owned();
         if !pinned.iter().any(|(_, pinned)| *pinned == name) {
             let found = sha256(&folder.join(&name))?;
             return Err(StackError::Checksum {
@@ -309,17 +207,9 @@ fn check_jars(folder: &Path) -> Result<(), StackError> {
     Ok(())
 }
 
-/// Bytes of a file, or of all files in a folder.
-pub(crate) fn size(path: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return path.metadata().map(|data| data.len()).unwrap_or(0);
-    };
-    entries.flatten().map(|entry| size(&entry.path())).sum()
-}
-
 fn done(name: &str, path: &Path, started: Instant) -> String {
     format!(
-        "{name}: {} MB in {:.1} s, checksums right",
+        "{name}: {} MB in {:.1} s, checksums match",
         size(path) / 1_000_000,
         started.elapsed().as_secs_f32()
     )
@@ -328,25 +218,6 @@ fn done(name: &str, path: &Path, started: Instant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn javas_version_is_read_in_both_spellings() {
-        assert_eq!(java_major("openjdk version \"17.0.15\" 2025-04-15\n"), Some(17));
-        assert_eq!(java_major("openjdk version \"21-ea\" 2023"), Some(21));
-        assert_eq!(java_major("java version \"1.8.0_292\""), Some(1));
-        assert_eq!(java_major(""), None);
-    }
-
-    #[test]
-    fn a_changed_file_is_not_accepted() {
-        let file = std::env::temp_dir().join(format!("clicktrail-sha-{}", std::process::id()));
-        std::fs::write(&file, "abc").unwrap();
-        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        check(&file, sum).unwrap();
-        std::fs::write(&file, "abd").unwrap();
-        assert!(matches!(check(&file, sum), Err(StackError::Checksum { .. })));
-        std::fs::remove_file(&file).unwrap();
-    }
 
     #[test]
     fn every_jar_of_the_manifest_has_a_checksum() {

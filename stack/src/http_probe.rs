@@ -1,10 +1,10 @@
-//! A question over HTTP that only wants to know whether someone answers.
+//! A GET over HTTP that checks whether a server answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Status of a GET; `None` if nothing sensible came within two seconds.
+/// Status of a GET; `None` if no answer came within two seconds.
 pub(crate) fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
     // `HTTP/1.1 200`
     let mut line = [0; 12];

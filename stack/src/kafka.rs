@@ -1,6 +1,5 @@
-//! Kafka in KRaft mode, one broker or three, each its own controller: their settings, their
-//! start, and the question whether one serves. Topics are the product's to create; the broker
-//! makes none by itself.
+//! Kafka in KRaft mode, one broker or three, each its own controller: their settings, their start,
+//! and whether one serves. The product creates its topics; the broker creates none by itself.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -9,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::error::{StackError, Trying as _};
-use crate::fetch::need_java;
+use crate::command::{log_tail, run_to_end};
+use crate::error::{IoContext as _, StackError};
+use crate::interrupt::Interrupt;
 use crate::java;
 use crate::part::Part;
 use crate::ports::{Brokers, Ports};
-use crate::process::{Interrupt, Launch, Slot, run_to_end, tail};
+use crate::prerequisites::need_java;
+use crate::process::{Launch, PartProcess};
 
 const LOG4J: &str = include_str!("../kafka/log4j2.properties");
 /// Any 16 bytes in base64 will do, as long as they stay the same: these read `clicktrail-stack`.
@@ -34,7 +35,7 @@ fn properties(ports: &Ports, part: Part, data: &Path) -> String {
             node = number;
         }
     }
-    // What is acknowledged is on so many brokers.
+    // An acknowledged record is on `least` brokers.
     let (copies, least) = match ports.brokers() {
         Brokers::One => (1, 1),
         Brokers::Three => (3, 2),
@@ -53,7 +54,7 @@ fn properties(ports: &Ports, part: Part, data: &Path) -> String {
         ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
         ("log.dirs", data.display().to_string()),
         ("auto.create.topics.enable", "false".to_owned()),
-        // A lone consumer should not wait for others that never come.
+        // A single consumer should not wait for others.
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ("default.replication.factor", copies.to_string()),
         ("min.insync.replicas", least.to_string()),
@@ -73,9 +74,9 @@ fn properties(ports: &Ports, part: Part, data: &Path) -> String {
     text
 }
 
-/// Writes the settings, formats the storage the first time, and says how to start the broker.
+/// Writes the settings, formats the storage the first time, and returns how to start the broker.
 pub(crate) fn prepare(
-    slot: &Slot,
+    process: &PartProcess,
     folder: &Path,
     libs: &Path,
     ports: &Ports,
@@ -84,17 +85,17 @@ pub(crate) fn prepare(
     need_java()?;
     let what = || format!("preparing Kafka in {}", folder.display());
     let data = folder.join("data");
-    std::fs::create_dir_all(&data).trying(what)?;
+    std::fs::create_dir_all(&data).io_context(what)?;
     let (settings, log4j) = (folder.join("server.properties"), folder.join("log4j2.properties"));
-    std::fs::write(&settings, properties(ports, slot.part, &data)).trying(what)?;
-    std::fs::write(&log4j, LOG4J).trying(what)?;
-    // Three must fit where one does.
+    std::fs::write(&settings, properties(ports, process.part, &data)).io_context(what)?;
+    std::fs::write(&log4j, LOG4J).io_context(what)?;
+    // Three brokers must not need three times the memory.
     let heap = if ports.brokers() == Brokers::One { "512m" } else { "256m" };
-    let mut arguments = java::flags(&slot.mark, folder, heap)?;
+    let mut arguments = java::flags(&process.mark, folder, heap)?;
     arguments.push(format!("-Dlog4j2.configurationFile={}", log4j.display()));
     arguments.extend(["-cp".to_owned(), format!("{}/*", libs.display())]);
     if !data.join("meta.properties").exists() {
-        format_storage(slot, &arguments, &settings, interrupt)?;
+        format_storage(process, &arguments, &settings, interrupt)?;
     }
     arguments.push("kafka.Kafka".to_owned());
     arguments.push(settings.display().to_string());
@@ -108,12 +109,12 @@ pub(crate) fn prepare(
 }
 
 fn format_storage(
-    slot: &Slot,
+    process: &PartProcess,
     java: &[String],
     settings: &Path,
     interrupt: &Interrupt,
 ) -> Result<(), StackError> {
-    let log = slot.log.with_extension("format.log");
+    let log = process.log.with_extension("format.log");
     let mut command = Command::new("java");
     command
         .args(java)
@@ -123,14 +124,14 @@ fn format_storage(
         return Ok(());
     }
     let how = "cannot format its storage".to_owned();
-    let tail = tail(&log, 20);
-    Err(StackError::NotReady { part: slot.part, how, log, tail })
+    let tail = log_tail(&log, 20);
+    Err(StackError::NotReady { part: process.part, how, log, tail })
 }
 
-/// Asks a broker for the cluster's metadata (version 0, all topics) and wants to hear of itself:
-/// a broker that still is fenced listens, but is not in it.
+/// Whether a broker names itself in the cluster's metadata (version 0, all topics): a broker that
+/// is still fenced listens, but is not in it.
 pub(crate) fn serves(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
+    let is_listed = || -> std::io::Result<bool> {
         let wait = Duration::from_secs(2);
         let mut stream = TcpStream::connect_timeout(&address, wait)?;
         stream.set_read_timeout(Some(wait))?;
@@ -149,7 +150,7 @@ pub(crate) fn serves(address: SocketAddr) -> bool {
         }
         Ok(false)
     };
-    ask().unwrap_or(false)
+    is_listed().unwrap_or(false)
 }
 
 fn read<const N: usize>(stream: &mut TcpStream) -> std::io::Result<[u8; N]> {

@@ -1,6 +1,6 @@
-//! The `stack` program: reads the command line, hands signals to the stack as an
-//! interrupt, prints. What it does stands in the library.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
+//! The `stack` program: reads the command line, raises the interrupt of the stack on signals, and
+//! prints. The library does the rest.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command line")]
 
 mod cli;
 
@@ -27,10 +27,10 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are for the user")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others run commands of the stack")]
     let outcome = match cli.action {
-        Action::Front { listen, engine } => keep(listen, &engine),
-        Action::Engine { keeper, engine } => serve(keeper, engine),
+        Action::Front { listen, engine } => supervise(listen, &engine),
+        Action::Engine { parent, engine } => serve(parent, engine),
         action => act(action, &cli.setup),
     };
     outcome.unwrap_or_else(|error| {
@@ -49,10 +49,9 @@ fn act(action: Action, setup: &Setup) -> anyhow::Result<ExitCode> {
         let mut hangups = signal(SignalKind::hangup())?;
         let stack = setup.open()?.reporting(|line| eprintln!("{line}"));
         let interrupt = stack.interrupt();
-        let postgres = setup.postgres(&stack)?;
-        let with = setup.with.is_some();
-        let mut work =
-            tokio::task::spawn_blocking(move || perform(&stack, action, (&postgres, with)));
+        let servers =
+            Servers { postgres: setup.postgres(&stack)?, with_postgres: setup.with.is_some() };
+        let mut work = tokio::task::spawn_blocking(move || perform(&stack, &servers, action));
         loop {
             tokio::select! {
                 done = &mut work => return done?,
@@ -64,31 +63,38 @@ fn act(action: Action, setup: &Setup) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn perform(
-    stack: &Stack,
-    action: Action,
-    (postgres, with): (&Postgres, bool),
-) -> anyhow::Result<ExitCode> {
+/// Servers beside the parts.
+struct Servers {
+    postgres: Postgres,
+    /// Whether PostgreSQL is started with the parts.
+    with_postgres: bool,
+}
+
+impl Servers {
+    fn up(&self) -> Result<(), StackError> {
+        if self.with_postgres { self.postgres.up(&|line| eprintln!("{line}")) } else { Ok(()) }
+    }
+}
+
+fn perform(stack: &Stack, servers: &Servers, action: Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Up => {
             let started = stack.up()?;
-            if with {
-                postgres.up(&|line| eprintln!("{line}"))?;
-            }
+            servers.up()?;
             if started.is_empty() {
-                eprintln!("everything is running already");
+                eprintln!("all parts run already");
             }
             eprintln!("use it with:  eval \"$(stack env)\"");
         }
         Action::Down => {
-            postgres.down(false)?;
+            servers.postgres.down(false)?;
             if stack.down()?.is_empty() {
-                eprintln!("nothing was running");
+                eprintln!("no part was running");
             }
         }
         Action::Status => return status(stack),
         Action::Env => {
-            for (name, value) in variables(stack, postgres)? {
+            for (name, value) in variables(stack, &servers.postgres)? {
                 println!("export {name}='{}'", value.replace('\'', r"'\''"));
             }
         }
@@ -99,7 +105,7 @@ fn perform(
         Action::Resume { part } => stack.resume(part)?,
         Action::Fault { fault, count, wait } => {
             stack.fault(fault, count, Duration::from_secs(wait))?;
-            eprintln!("{count} of {count} requests met it");
+            eprintln!("injected into {count} of {count} requests");
         }
         Action::Disk { part, what } => match what {
             DiskAction::Limit { bytes } => stack.limit_disk(part, bytes)?,
@@ -107,18 +113,19 @@ fn perform(
             DiskAction::Free => stack.free_disk(part)?,
         },
         Action::RegistryFault { fault } => {
-            let met = stack.door(fault, |url| println!("export SCHEMA_REGISTRY_URL='{url}'"))?;
-            eprintln!("{met} requests met it");
-            return Ok(ExitCode::from(if met == 0 { 75 } else { 0 }));
+            let started = |url: &str| println!("export SCHEMA_REGISTRY_URL='{url}'");
+            let injected = stack.registry_fault(fault, started)?;
+            eprintln!("injected into {injected} requests");
+            return Ok(ExitCode::from(if injected == 0 { 75 } else { 0 }));
         }
         Action::CrashEngine => stack.crash_engine()?,
         Action::Fetch => {
             stack.fetch()?;
         }
-        Action::Run { command } => return run(stack, &command, (postgres, with)),
+        Action::Run { command } => return run(stack, servers, &command),
         Action::Doctor => return Ok(doctor(stack)),
         Action::Clean { cache } => {
-            eprintln!("{} MB are free again", stack.clean(cache)? / 1_000_000);
+            eprintln!("{} MB are freed", stack.clean(cache)? / 1_000_000);
         }
         Action::Watch { cookie, keep } => watch(stack, &cookie, &keep)?,
         Action::Front { .. } | Action::Engine { .. } => {}
@@ -126,7 +133,7 @@ fn perform(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Those of the stack, and `POSTGRES_URL` where there is one.
+/// The variables of the stack, and `POSTGRES_URL` where there is one.
 fn variables(
     stack: &Stack,
     postgres: &Postgres,
@@ -151,15 +158,15 @@ fn status(stack: &Stack) -> anyhow::Result<ExitCode> {
 }
 
 fn doctor(stack: &Stack) -> ExitCode {
-    let mut well = true;
-    for Finding { about, seen, mend } in examine(stack) {
-        match &mend {
-            None => println!("good  {about:<8} {seen}"),
-            Some(mend) => println!("BAD   {about:<8} {seen}\n      mend it: {mend}"),
+    let mut good = true;
+    for Finding { subject, observed, fix } in examine(stack) {
+        match &fix {
+            None => println!("good  {subject:<8} {observed}"),
+            Some(fix) => println!("BAD   {subject:<8} {observed}\n      fix: {fix}"),
         }
-        well &= mend.is_none();
+        good &= fix.is_none();
     }
-    ExitCode::from(if well { 0 } else { 69 })
+    ExitCode::from(if good { 0 } else { 69 })
 }
 
 fn print_log(stack: &Stack, part: stack::Part) -> anyhow::Result<()> {
@@ -171,23 +178,19 @@ fn print_log(stack: &Stack, part: stack::Part) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Up, the command, down; what ran before stays up.
-fn run(
-    stack: &Stack,
-    command: &[String],
-    (postgres, with): (&Postgres, bool),
-) -> anyhow::Result<ExitCode> {
-    let watch = Watch::over(stack)?;
+/// Starts the parts, runs the command, and stops the parts that it started.
+fn run(stack: &Stack, servers: &Servers, command: &[String]) -> anyhow::Result<ExitCode> {
+    let watch = Watch::start(stack)?;
     let started = stack.up()?;
-    let ready = if with { postgres.up(&|line| eprintln!("{line}")) } else { Ok(()) };
-    let ran = ready.and_then(|()| variables(stack, postgres)).and_then(|variables| {
+    let ready = servers.up();
+    let ran = ready.and_then(|()| variables(stack, &servers.postgres)).and_then(|variables| {
         let mut program = Command::new(&command[0]);
         program.args(&command[1..]).envs(variables).envs([watch.variable()]);
         run_command(&mut program, &stack.interrupt())
     });
     drop(watch);
-    if with {
-        postgres.down(false)?;
+    if servers.with_postgres {
+        servers.postgres.down(false)?;
     }
     stack.stop_parts(&started)?;
     let status = ran?;
@@ -198,11 +201,11 @@ fn run(
     Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// Starts the engine in a process of its own, again and again.
-fn keep(listen: SocketAddr, engine: &EngineArgs) -> anyhow::Result<ExitCode> {
+/// Supervises the engine, which runs in a process of its own.
+fn supervise(listen: SocketAddr, engine: &EngineArgs) -> anyhow::Result<ExitCode> {
     log();
     let flags = [
-        ("--keeper", OsString::from(std::process::id().to_string())),
+        ("--parent", OsString::from(std::process::id().to_string())),
         ("--data", engine.data.clone().into()),
         ("--spill", engine.spill.clone().into()),
         ("--library", engine.library.clone().into()),
@@ -210,21 +213,23 @@ fn keep(listen: SocketAddr, engine: &EngineArgs) -> anyhow::Result<ExitCode> {
     ];
     let arguments = flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]);
     let arguments = std::iter::once("engine".into()).chain(arguments).collect();
-    let kept = front::Kept { program: std::env::current_exe()?, arguments };
-    // One thread: the engine dies with the thread that started it, and this one is the last.
+    let supervised = front::Supervised { program: std::env::current_exe()?, arguments };
+    // One thread: the engine is killed when the thread that started it ends, and this one ends last.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { front::keep(listen, &kept, told_to_end()?).await.map_err(into) })?;
+    runtime.block_on(async {
+        front::supervise(listen, &supervised, shutdown()?).await.map_err(into)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(keeper: i32, engine: EngineArgs) -> anyhow::Result<ExitCode> {
+fn serve(parent: i32, engine: EngineArgs) -> anyhow::Result<ExitCode> {
     log();
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != keeper) {
-        anyhow::bail!("the keeper of this engine has ended already");
+    if getppid().is_none_or(|actual| actual.as_raw_nonzero().get() != parent) {
+        anyhow::bail!("the process that supervises this engine has ended already");
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let settings = front::Settings {
+    let settings = front::FrontSettings {
         listener: socket.into(),
         data: engine.data,
         spill: engine.spill,
@@ -235,9 +240,9 @@ fn serve(keeper: i32, engine: EngineArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {
         let ready = || println!("ready");
-        front::run(settings, ready, told_to_end()?).await.map_err(into)
+        front::run(settings, ready, shutdown()?).await.map_err(into)
     });
-    // A query that was cut may still hold its thread.
+    // A query whose connection was closed may still use its thread.
     runtime.shutdown_timeout(Duration::from_secs(2));
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -251,7 +256,7 @@ fn log() {
 }
 
 /// Resolves on SIGINT or SIGTERM.
-fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
+fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
     Ok(async move {

@@ -22,7 +22,7 @@ impl Part {
     /// All that a stack can have, in the order they start; they stop in the reverse.
     pub const ALL: [Self; 5] =
         [Self::Kafka, Self::Kafka2, Self::Kafka3, Self::ClickHouse, Self::Registry];
-    /// The brokers there can be. Kafka's own number of each is its place here, from 1 on.
+    /// The brokers there can be. Kafka's node id of each is its position here, from 1 on.
     pub const BROKERS: [Self; 3] = [Self::Kafka, Self::Kafka2, Self::Kafka3];
 
     /// Its name in commands, files and messages.
@@ -47,18 +47,18 @@ impl fmt::Display for Part {
     }
 }
 
-/// A name that is no part's.
+/// A text that names no part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no such part; the parts are kafka (also kafka-1), kafka-2, kafka-3, registry and clickhouse"
 )]
-pub struct NoSuchPart;
+pub struct InvalidPart;
 
 impl FromStr for Part {
-    type Err = NoSuchPart;
+    type Err = InvalidPart;
 
-    fn from_str(name: &str) -> Result<Self, NoSuchPart> {
+    fn from_str(name: &str) -> Result<Self, InvalidPart> {
         let name = if name == "kafka-1" { "kafka" } else { name };
-        Self::ALL.into_iter().find(|part| part.name() == name).ok_or(NoSuchPart)
+        Self::ALL.into_iter().find(|part| part.name() == name).ok_or(InvalidPart)
     }
 }

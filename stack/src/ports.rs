@@ -1,36 +1,36 @@
-//! Which ports the parts listen on: defaults, the user's choice, free ones, and the
-//! file that remembers them. Loopback only.
+//! The ports of the parts: defaults, the user's choice, free ones, and the file that records them.
+//! Loopback only.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::error::{StackError, Trying as _};
+use crate::error::{IoContext as _, StackError};
 use crate::part::Part;
 
 /// How many brokers a stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Brokers {
-    /// One, which is enough for most.
+    /// One, which is enough for most purposes.
     One,
-    /// Three, so that one may go: a partition has three copies, and two must have what is acknowledged.
+    /// Three, of which one may fail: a partition has three copies, and two must have what is acknowledged.
     Three,
 }
 
 /// A number of brokers that a stack cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a stack has 1 broker or 3")]
-pub struct NoSuchNumber;
+pub struct InvalidBrokerCount;
 
 impl FromStr for Brokers {
-    type Err = NoSuchNumber;
+    type Err = InvalidBrokerCount;
 
-    fn from_str(text: &str) -> Result<Self, NoSuchNumber> {
+    fn from_str(text: &str) -> Result<Self, InvalidBrokerCount> {
         match text {
             "1" => Ok(Self::One),
             "3" => Ok(Self::Three),
-            _ => Err(NoSuchNumber),
+            _ => Err(InvalidBrokerCount),
         }
     }
 }
@@ -56,15 +56,15 @@ impl Default for Ports {
     }
 }
 
-/// What the user said about ports. What is not said stays as it was, or at its default.
+/// The user's choice of ports. What is not chosen stays as it was, or at its default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PortChoice {
-    /// Take free ports, unless some are remembered already.
+    /// Take free ports, unless some are recorded already.
     pub auto: bool,
     /// Four ports in a row: kafka, its controller, registry, clickhouse; then those of two
     /// more brokers and controllers.
     pub base: Option<u16>,
-    /// How many brokers; if it is not said, as many as there were, or one.
+    /// How many brokers; by default as many as there were, or one.
     pub brokers: Option<Brokers>,
     /// Kafka's; the others of brokers and controllers follow it.
     pub kafka: Option<u16>,
@@ -75,15 +75,12 @@ pub struct PortChoice {
 }
 
 impl Ports {
-    /// The ports to use, given those remembered from before.
+    /// The ports to use, given those recorded before.
     ///
     /// # Errors
     /// Only for `auto`, if the machine has no free port.
-    pub(crate) fn choose(
-        choice: &PortChoice,
-        remembered: Option<Self>,
-    ) -> Result<Self, StackError> {
-        let mut ports = match (choice.base, remembered) {
+    pub(crate) fn choose(choice: &PortChoice, recorded: Option<Self>) -> Result<Self, StackError> {
+        let mut ports = match (choice.base, recorded) {
             (Some(base), _) => Self::from_base(base),
             (None, Some(ports)) => ports,
             (None, None) if choice.auto => {
@@ -151,7 +148,7 @@ impl Ports {
     }
 
     /// # Errors
-    /// [`StackError::PortBusy`] for the first port of `part` that someone else holds.
+    /// [`StackError::PortBusy`] for the first port of `part` that another program has.
     pub(crate) fn check_free(&self, part: Part) -> Result<(), StackError> {
         for port in self.of(part) {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -160,8 +157,8 @@ impl Ports {
         Ok(())
     }
 
-    /// Reads what [`Ports::remember`] wrote; `None` if nothing usable is there.
-    pub(crate) fn remembered(file: &Path) -> Option<Self> {
+    /// Reads what [`Ports::record`] wrote; `None` if nothing usable is there.
+    pub(crate) fn recorded(file: &Path) -> Option<Self> {
         Self::parse(&std::fs::read_to_string(file).ok()?)
     }
 
@@ -197,12 +194,12 @@ impl Ports {
         text
     }
 
-    pub(crate) fn remember(&self, file: &Path) -> Result<(), StackError> {
-        std::fs::write(file, self.render()).trying(|| format!("writing {}", file.display()))
+    pub(crate) fn record(&self, file: &Path) -> Result<(), StackError> {
+        std::fs::write(file, self.render()).io_context(|| format!("writing {}", file.display()))
     }
 }
 
-/// What the ports of more brokers are called in the file.
+/// The names of the ports of more brokers in the file.
 const OTHERS: [&str; 4] = ["kafka-2", "controller-2", "kafka-3", "controller-3"];
 
 fn row(first: u16) -> [u16; 4] {
@@ -217,7 +214,7 @@ fn free() -> Result<[u16; 4], StackError> {
         let port = |n: usize| held[n].local_addr().map(|address| address.port());
         Ok([port(0)?, port(1)?, port(2)?, port(3)?])
     };
-    ports().trying(|| "looking for free ports".to_owned())
+    ports().io_context(|| "looking for free ports".to_owned())
 }
 
 #[cfg(test)]
@@ -230,33 +227,33 @@ mod tests {
         let ports = Ports::choose(&three, None).unwrap();
         assert_eq!(ports.bootstrap(), "127.0.0.1:19092,127.0.0.1:19094,127.0.0.1:19096");
         assert_eq!(ports.of(Part::Kafka3), [19096, 19097]);
-        let memory = Ports::parse(&ports.render());
-        assert_eq!(memory, Some(ports));
-        assert_eq!(Ports::choose(&PortChoice::default(), memory).unwrap(), ports);
+        let recorded = Ports::parse(&ports.render());
+        assert_eq!(recorded, Some(ports));
+        assert_eq!(Ports::choose(&PortChoice::default(), recorded).unwrap(), ports);
         let one = PortChoice { brokers: Some(Brokers::One), ..three };
-        assert_eq!(Ports::choose(&one, memory).unwrap(), Ports::default());
+        assert_eq!(Ports::choose(&one, recorded).unwrap(), Ports::default());
         let base = PortChoice { base: Some(6000), ..three };
-        assert_eq!(Ports::choose(&base, memory).unwrap().others, Some([6004, 6005, 6006, 6007]));
+        assert_eq!(Ports::choose(&base, recorded).unwrap().others, Some([6004, 6005, 6006, 6007]));
     }
 
     #[test]
-    fn remembered_ports_come_back() {
+    fn recorded_ports_are_read_back() {
         let ports = Ports::from_base(4000);
         assert_eq!(Ports::parse(&ports.render()), Some(ports));
         assert_eq!(Ports::parse("kafka=1\n"), None);
     }
 
     #[test]
-    fn a_choice_wins_over_memory_and_memory_over_chance() {
+    fn a_choice_wins_over_the_record_and_the_record_over_free_ports() {
         let before = Ports::from_base(4000);
-        let memory = Some(before);
+        let recorded = Some(before);
         let auto = PortChoice { auto: true, ..PortChoice::default() };
-        assert_eq!(Ports::choose(&auto, memory).unwrap(), before);
+        assert_eq!(Ports::choose(&auto, recorded).unwrap(), before);
         let one = PortChoice { kafka: Some(5000), ..auto };
-        let ports = Ports::choose(&one, memory).unwrap();
+        let ports = Ports::choose(&one, recorded).unwrap();
         assert_eq!((ports.kafka, ports.controller, ports.registry), (5000, 5001, 4002));
         let base = PortChoice { base: Some(6000), ..auto };
-        assert_eq!(Ports::choose(&base, memory).unwrap(), Ports::from_base(6000));
+        assert_eq!(Ports::choose(&base, recorded).unwrap(), Ports::from_base(6000));
         assert_eq!(Ports::choose(&PortChoice::default(), None).unwrap(), Ports::default());
     }
 

@@ -8,21 +8,21 @@ use crate::http_probe;
 use crate::java;
 use crate::part::Part;
 use crate::ports::Ports;
-use crate::process::{Launch, Slot};
+use crate::process::{Launch, PartProcess};
 
-/// Where the registry speaks the Confluent protocol.
+/// The path of the Confluent protocol.
 pub(crate) const CONFLUENT_PATH: &str = "/apis/ccompat/v7";
 
-/// Says how to start the registry.
+/// How to start the registry.
 pub(crate) fn prepare(
-    slot: &Slot,
+    process: &PartProcess,
     folder: &Path,
     jar: &Path,
     ports: &Ports,
 ) -> Result<Launch, StackError> {
-    let mut arguments = java::flags(&slot.mark, folder, "384m")?;
+    let mut arguments = java::flags(&process.mark, folder, "384m")?;
     arguments.extend([
-        // Halves the start; the registry is asked a few times a minute.
+        // Halves the start; the registry gets a few requests a minute.
         "-XX:TieredStopAtLevel=1".to_owned(),
         "-Dquarkus.http.host=127.0.0.1".to_owned(),
         format!("-Dquarkus.http.port={}", ports.registry),

@@ -1,5 +1,5 @@
-//! A door before the schema registry: it lets requests through, or answers as a registry would
-//! that is broken, overloaded, stuck, empty, or another one.
+//! A fault proxy for the schema registry: it forwards requests, or answers as a registry would that
+//! is broken, overloaded, stuck, empty, or another one.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -12,45 +12,45 @@ const PAUSE: Duration = Duration::from_millis(20);
 const READ_MAX: Duration = Duration::from_secs(30);
 const JSON: &str = "application/vnd.schemaregistry.v1+json";
 
-/// How the registry behaves.
+/// A fault of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegistryFault {
-    /// As it is.
+    /// Requests are forwarded.
     None,
-    /// Every request is answered with this status, in the words of a gateway.
+    /// Every request is answered with this status, as by a gateway.
     Status(u16),
     /// No request is answered.
     Hang,
-    /// It knows its subjects, and none of the ids that it once gave.
+    /// It knows its subjects, and none of the ids that it has assigned.
     NoIds,
-    /// It knows nothing at all.
+    /// It has no subject and no id.
     Empty,
-    /// Every id is that of this schema.
+    /// Every id is the id of this schema.
     Schema(String),
 }
 
 /// A text that names no fault of the registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such fault; there are status=CODE, hang, no-ids, empty and schema=TEXT")]
-pub struct NoSuchRegistryFault;
+#[error("unknown fault; the faults are status=CODE, hang, no-ids, empty and schema=TEXT")]
+pub struct InvalidRegistryFault;
 
 impl FromStr for RegistryFault {
-    type Err = NoSuchRegistryFault;
+    type Err = InvalidRegistryFault;
 
-    fn from_str(text: &str) -> Result<Self, NoSuchRegistryFault> {
+    fn from_str(text: &str) -> Result<Self, InvalidRegistryFault> {
         match text.split_once('=').unwrap_or((text, "")) {
             ("none", "") => Ok(Self::None),
             ("hang", "") => Ok(Self::Hang),
             ("no-ids", "") => Ok(Self::NoIds),
             ("empty", "") => Ok(Self::Empty),
-            ("status", code) => code.parse().map(Self::Status).map_err(|_| NoSuchRegistryFault),
+            ("status", code) => code.parse().map(Self::Status).map_err(|_| InvalidRegistryFault),
             ("schema", schema) => Ok(Self::Schema(schema.to_owned())),
-            _ => Err(NoSuchRegistryFault),
+            _ => Err(InvalidRegistryFault),
         }
     }
 }
 
-/// A door to one registry, on a port of its own; it goes with its process.
+/// A running fault proxy for one registry, on a port of its own; it ends with its process.
 #[derive(Debug)]
 pub struct RegistryProxy {
     /// Its base URL.
@@ -62,8 +62,8 @@ pub struct RegistryProxy {
 struct State {
     target: String,
     fault: Mutex<RegistryFault>,
-    /// Requests that met a fault.
-    met: AtomicU32,
+    /// Requests that a fault was injected into.
+    injected: AtomicU32,
 }
 
 impl State {
@@ -79,37 +79,37 @@ struct Request {
 }
 
 impl RegistryProxy {
-    /// A door to `url`, open.
+    /// Starts a proxy for `url`, without a fault.
     ///
     /// # Errors
     /// When there is no port.
-    pub fn before(url: &str) -> std::io::Result<Self> {
+    pub fn start(url: &str) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let own = format!("http://{}", listener.local_addr()?);
         let state = Arc::new(State {
             target: url.to_owned(),
             fault: Mutex::new(RegistryFault::None),
-            met: AtomicU32::new(0),
+            injected: AtomicU32::new(0),
         });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let state = Arc::clone(&shared);
-                // A client that goes away in the middle is no concern of anybody's.
+                // A client that disconnects is no error of the proxy.
                 std::thread::spawn(move || serve(client, &state).ok());
             }
         });
         Ok(Self { url: own, state })
     }
 
-    /// From now on it behaves like this.
+    /// Sets the fault from now on.
     pub fn set(&self, fault: RegistryFault) {
         *self.state.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    /// Requests that met a fault so far.
-    pub fn met(&self) -> u32 {
-        self.state.met.load(Ordering::SeqCst)
+    /// Requests that a fault was injected into so far.
+    pub fn injected(&self) -> u32 {
+        self.state.injected.load(Ordering::SeqCst)
     }
 }
 
@@ -121,7 +121,7 @@ fn serve(client: TcpStream, state: &State) -> std::io::Result<()> {
     let (status, body) = match &fault {
         RegistryFault::Status(status) => (*status, "<html>a gateway</html>".to_owned()),
         RegistryFault::Hang => {
-            state.met.fetch_add(1, Ordering::SeqCst);
+            state.injected.fetch_add(1, Ordering::SeqCst);
             while state.fault() == fault {
                 std::thread::sleep(PAUSE);
             }
@@ -137,16 +137,16 @@ fn serve(client: TcpStream, state: &State) -> std::io::Result<()> {
         RegistryFault::None
         | RegistryFault::NoIds
         | RegistryFault::Empty
-        | RegistryFault::Schema(_) => return pass(&request, reader.get_mut(), state),
+        | RegistryFault::Schema(_) => return forward(&request, reader.get_mut(), state),
     };
-    state.met.fetch_add(1, Ordering::SeqCst);
+    state.injected.fetch_add(1, Ordering::SeqCst);
     answer(reader.get_mut(), status, &body)
 }
 
-fn pass(request: &Request, client: &mut TcpStream, state: &State) -> std::io::Result<()> {
+fn forward(request: &Request, client: &mut TcpStream, state: &State) -> std::io::Result<()> {
     let target = state.target.trim_start_matches("http://");
     let (host, prefix) = target.split_at(target.find('/').unwrap_or(target.len()));
-    // If it is away, so are we.
+    // If the registry is unreachable, the connection is closed.
     let mut server = TcpStream::connect(host)?;
     server.set_read_timeout(Some(READ_MAX))?;
     write!(
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!("status=429".parse(), Ok(RegistryFault::Status(429)));
         assert_eq!("schema={}".parse(), Ok(RegistryFault::Schema("{}".to_owned())));
         for text in ["", "status", "status=x", "hang=1"] {
-            assert_eq!(text.parse::<RegistryFault>(), Err(NoSuchRegistryFault), "{text}");
+            assert_eq!(text.parse::<RegistryFault>(), Err(InvalidRegistryFault), "{text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! User agents as they are met, the most popular first: a few hundred current browsers, and a long
 //! tail of telephones, apps and old versions.
 
-use super::dice::Dice;
+use harness::seeded_random::SeededRandom;
 
 /// A user agent and what comes with it.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ const MACHINES: [&str; 14] = [
 const MACHINE_EVERY: usize = 9;
 
 /// `count` of them, the most popular first.
-pub fn agents(count: usize, dice: &mut Dice) -> Vec<Agent> {
+pub fn agents(count: usize, random: &mut SeededRandom) -> Vec<Agent> {
     let mut agents = Vec::with_capacity(count);
     let mut machines = MACHINES.iter();
     let mut known = std::collections::HashSet::new();
@@ -81,7 +81,7 @@ pub fn agents(count: usize, dice: &mut Dice) -> Vec<Agent> {
         }
         // The farther down, the older a version may be.
         let age = 1 + agents.len() / 40;
-        let agent = person(dice, age);
+        let agent = person(random, age);
         if known.insert(agent.text.clone()) {
             agents.push(agent);
         }
@@ -89,27 +89,27 @@ pub fn agents(count: usize, dice: &mut Dice) -> Vec<Agent> {
     agents
 }
 
-fn person(dice: &mut Dice, age: usize) -> Agent {
-    let chrome = 137 - dice.below(age.min(60));
-    match dice.below(100) {
+fn person(random: &mut SeededRandom, age: usize) -> Agent {
+    let chrome = 137 - random.index(age.min(60));
+    match random.index(100) {
         0..25 => {
-            let (system, platform) = dice.one(&DESKTOPS);
+            let (system, platform) = random.one(&DESKTOPS);
             chromium(system, platform, chrome, &format!("Chrome/{chrome}.0.0.0 Safari/537.36"))
         }
         25..31 => {
-            let (system, platform) = dice.one(&DESKTOPS[..2]);
+            let (system, platform) = random.one(&DESKTOPS[..2]);
             let tail = format!("Chrome/{chrome}.0.0.0 Safari/537.36 Edg/{chrome}.0.0.0");
             chromium(system, platform, chrome, &tail)
         }
         31..37 => {
-            let (system, _) = dice.one(&DESKTOPS);
-            let version = 139 - dice.below(age.min(60));
+            let (system, _) = random.one(&DESKTOPS);
+            let version = 139 - random.index(age.min(60));
             plain(format!(
                 "Mozilla/5.0 ({system}; rv:{version}.0) Gecko/20100101 Firefox/{version}.0"
             ))
         }
         37..60 => {
-            let (major, minor) = ios(dice, age);
+            let (major, minor) = ios(random, age);
             plain(format!(
                 "Mozilla/5.0 (iPhone; CPU iPhone OS {major}_{minor} like Mac OS X) \
                  AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{major}.{minor} Mobile/15E148 \
@@ -121,30 +121,30 @@ fn person(dice: &mut Dice, age: usize) -> Agent {
             chromium("Linux; Android 10; K", "\"Android\"", chrome, &tail)
         }
         75..87 => {
-            let (phone, android) = (dice.one(&PHONES), 15 - dice.below(age.min(6)));
-            let build = 7000 + dice.below(8 * age.min(30));
+            let (phone, android) = (random.one(&PHONES), 15 - random.index(age.min(6)));
+            let build = 7000 + random.index(8 * age.min(30));
             plain(format!(
                 "Mozilla/5.0 (Linux; Android {android}; {phone}; wv) AppleWebKit/537.36 (KHTML, \
                  like Gecko) Version/4.0 Chrome/{chrome}.0.{build}.{} Mobile Safari/537.36",
-                dice.below(200)
+                random.index(200)
             ))
         }
         _ => {
-            let ((major, minor), app) = (ios(dice, age), 380 - dice.below(age.min(60)));
+            let ((major, minor), app) = (ios(random, age), 380 - random.index(age.min(60)));
             plain(format!(
                 "Mozilla/5.0 (iPhone; CPU iPhone OS {major}_{minor} like Mac OS X) \
                  AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/22F76 Instagram {app}.0.0.{}.86 \
                  (iPhone{},{}; iOS {major}_{minor}; en_US; en; scale=3.00; 1170x2532)",
-                20 + dice.below(20),
-                12 + dice.below(5),
-                1 + dice.below(5),
+                20 + random.index(20),
+                12 + random.index(5),
+                1 + random.index(5),
             ))
         }
     }
 }
 
-fn ios(dice: &mut Dice, age: usize) -> (usize, usize) {
-    (18 - dice.below(age.min(4)), dice.below(7))
+fn ios(random: &mut SeededRandom, age: usize) -> (usize, usize) {
+    (18 - random.index(age.min(4)), random.index(7))
 }
 
 fn chromium(system: &str, platform: &'static str, version: usize, tail: &str) -> Agent {

@@ -7,9 +7,9 @@ use super::engine::Engine;
 use super::plan::Plan;
 use super::report::{faster, line, median, rate, rates};
 use super::round::{Process, Round};
-use super::{bare, log, ours, rival, size};
+use super::{bare, kafka_engine, log, ours, size};
 
-/// What the lines without a rival are held against.
+/// The baselines of the lines that have a fixed one.
 const CPU_US: f64 = 2.5;
 const BYTES: f64 = 64.0;
 const RSS_MB: f64 = 256.0;
@@ -22,13 +22,13 @@ pub struct Backlog<'r> {
     /// Engine and broker.
     others: [Process; 2],
     ours: Vec<Round>,
-    rival: Rival,
+    kafka_engine: KafkaEngine,
     bare: Bare,
 }
 
 /// Rounds of the Kafka engine: consumers that write together, and apart.
 #[derive(Default)]
-struct Rival {
+struct KafkaEngine {
     together: Vec<Round>,
     apart: Vec<Round>,
 }
@@ -38,7 +38,7 @@ struct Rival {
 struct Bare {
     rows: Option<bare::Rows>,
     plain: Vec<Round>,
-    packed: Vec<Round>,
+    compressed: Vec<Round>,
 }
 
 impl<'r> Backlog<'r> {
@@ -48,9 +48,9 @@ impl<'r> Backlog<'r> {
         // For the topic; each round has a database of its own.
         ours::setup(&world, "unused");
         log::write(&world, plan.clicks)?;
-        plan.say(&format!("{} clicks are in the log", plan.clicks));
-        let (ours, rival, bare) = (Vec::new(), Rival::default(), Bare::default());
-        Ok(Self { plan, world, engine, others, ours, rival, bare })
+        plan.report(&format!("{} clicks are in the log", plan.clicks));
+        let (ours, kafka_engine, bare) = (Vec::new(), KafkaEngine::default(), Bare::default());
+        Ok(Self { plan, world, engine, others, ours, kafka_engine, bare })
     }
 
     /// Runs all rounds that are wanted, and prints what came of them.
@@ -62,7 +62,7 @@ impl<'r> Backlog<'r> {
             let database = format!("ours_{number}");
             self.ours(&database, number == 0)?;
             if self.plan.wants("backlog_vs_kafka_engine") {
-                self.rival(&database, number)?;
+                self.kafka_engine(&database, number)?;
             }
             if self.plan.wants("backlog_vs_insert_limit") {
                 self.bare(&database)?;
@@ -80,24 +80,24 @@ impl<'r> Backlog<'r> {
     fn ours(&mut self, database: &str, first: bool) -> Result<()> {
         let what = (self.plan.clicks, self.plan.profiled && first);
         let round = ours::backlog(&self.world, &self.engine, &self.others, database, what)?;
-        self.plan.say(&format!("ours: {round}, peak {:.0} MiB", round.peak_mib));
+        self.plan.report(&format!("ours: {round}, peak {:.0} MiB", round.peak_mib));
         self.ours.push(round);
         Ok(())
     }
 
     /// Both ways of the Kafka engine at first, then the one that was faster.
-    fn rival(&mut self, model: &str, number: u64) -> Result<()> {
-        let Rival { together, apart } = &mut self.rival;
+    fn kafka_engine(&mut self, model: &str, number: u64) -> Result<()> {
+        let KafkaEngine { together, apart } = &mut self.kafka_engine;
         let best = number > 0 && rate(apart) > rate(together);
         for (way, rounds) in [(false, together), (true, apart)] {
             if number > 0 && way != best {
                 continue;
             }
-            let database = format!("rival_{number}_{}", u8::from(way));
+            let database = format!("baseline_{number}_{}", u8::from(way));
             let (names, what) = ((model, database.as_str()), (self.plan.clicks, way));
-            let round = rival::round(&self.world, &self.engine, &self.others, names, what)?;
+            let round = kafka_engine::round(&self.world, &self.engine, &self.others, names, what)?;
             let how = if way { "apart" } else { "together" };
-            self.plan.say(&format!("Kafka engine, consumers {how}: {round}"));
+            self.plan.report(&format!("Kafka engine, consumers {how}: {round}"));
             self.engine.ask(&format!("DROP DATABASE {database} SYNC"))?;
             rounds.push(round);
         }
@@ -105,16 +105,16 @@ impl<'r> Backlog<'r> {
     }
 
     fn bare(&mut self, model: &str) -> Result<()> {
-        let Bare { rows, plain, packed } = &mut self.bare;
+        let Bare { rows, plain, compressed } = &mut self.bare;
         if rows.is_none() {
             *rows = Some(bare::Rows::take(&self.engine, model, self.plan.clicks)?);
         }
         let rows = rows.as_ref().context("rows of ours")?;
-        for (way, rounds) in [(false, plain), (true, packed)] {
+        for (way, rounds) in [(false, plain), (true, compressed)] {
             let (names, what) = ((model, "bare"), (self.plan.clicks, way));
             let round = bare::round(&self.engine, &self.others, names, rows, what)?;
             let how = if way { "LZ4" } else { "plain" };
-            self.plan.say(&format!("bare insert, {how}: {round}"));
+            self.plan.report(&format!("bare insert, {how}: {round}"));
             self.engine.ask("DROP DATABASE bare SYNC")?;
             rounds.push(round);
         }
@@ -128,11 +128,11 @@ impl<'r> Backlog<'r> {
     fn print(&self) {
         let (plan, ours) = (self.plan, self.ours.as_slice());
         if plan.wants("backlog_vs_kafka_engine") {
-            let best = faster(&self.rival.apart, &self.rival.together);
+            let best = faster(&self.kafka_engine.apart, &self.kafka_engine.together);
             println!("{}", rates("backlog_vs_kafka_engine", ours, best));
         }
         if plan.wants("backlog_vs_insert_limit") {
-            let best = faster(&self.bare.packed, &self.bare.plain);
+            let best = faster(&self.bare.compressed, &self.bare.plain);
             println!("{}", rates("backlog_vs_insert_limit", ours, best));
         }
         if plan.wants("cpu_us_per_click") {

@@ -8,8 +8,9 @@ use schemas::{ClientIpPolicy, Method, Origin, Outcome, RawClick};
 use uuid::Builder;
 
 use super::agents::{Agent, agents};
-use super::dice::{Dice, Zipf, mix};
-use super::places::{COUNTRIES, Link, campaign, letters, links, networks, referrers};
+use super::origins::{COUNTRIES, Link, campaign, letters, links, networks, referrers};
+use super::zipf::Zipf;
+use harness::seeded_random::{SeededRandom, mix};
 
 const SEED: u64 = 20_250_604;
 /// 2025-06-04, microseconds since 1970: one day of UTC, one partition of the table.
@@ -28,7 +29,7 @@ const REFERRERS: usize = 2_000;
 const NETWORKS: usize = 8_000;
 /// Visitors of the day, of a thousand clicks.
 const VISITORS: u64 = 600;
-/// Clicks, of a thousand, of somebody who has just clicked.
+/// Clicks, of a thousand, of a visitor who has just clicked.
 const AGAIN: u64 = 150;
 /// Visitors who have just clicked.
 const RECENT: usize = 500;
@@ -39,7 +40,7 @@ const PROBES: [&str; 6] =
 /// Makes one click after another.
 #[derive(Debug)]
 pub struct Clicks {
-    dice: Dice,
+    random: SeededRandom,
     all: u64,
     made: u64,
     links: (Vec<Link>, Zipf),
@@ -53,7 +54,7 @@ pub struct Clicks {
     address: [u8; 4],
 }
 
-/// Whoever clicks. All that is known of them follows from their number.
+/// A visitor. All that is known of them follows from their number.
 struct Visitor {
     bits: u64,
     network: usize,
@@ -62,32 +63,32 @@ struct Visitor {
 impl Clicks {
     /// `all` of them make up the day.
     pub fn new(all: u64) -> Self {
-        let mut dice = Dice::new(SEED);
+        let mut random = SeededRandom::new(SEED);
         Self {
             all,
             made: 0,
-            links: (links(LINKS, &mut dice), Zipf::new(LINKS)),
-            agents: (agents(AGENTS, &mut dice), Zipf::new(AGENTS)),
-            referrers: (referrers(REFERRERS, &mut dice), Zipf::new(REFERRERS)),
-            networks: (networks(NETWORKS, &mut dice), Zipf::new(NETWORKS)),
+            links: (links(LINKS, &mut random), Zipf::new(LINKS)),
+            agents: (agents(AGENTS, &mut random), Zipf::new(AGENTS)),
+            referrers: (referrers(REFERRERS, &mut random), Zipf::new(REFERRERS)),
+            networks: (networks(NETWORKS, &mut random), Zipf::new(NETWORKS)),
             countries: Zipf::new(COUNTRIES.len()),
             recent: [0; RECENT],
             query: String::new(),
             probe: String::new(),
             address: [0; 4],
-            dice,
+            random,
         }
     }
 
     /// The next one.
     pub fn next(&mut self) -> RawClick<'_> {
-        let jitter = self.dice.roll() % JITTER_US;
+        let jitter = self.random.bits() % JITTER_US;
         let of_day = (time_of_day(self.made, self.all) + jitter).min(24 * HOUR_US - 1);
         let at_us = DAY_BEGINS_US + of_day;
         self.made += 1;
         let mut random = [0; 10];
-        random[..8].copy_from_slice(&self.dice.roll().to_be_bytes());
-        random[8..].copy_from_slice(&self.dice.roll().to_be_bytes()[..2]);
+        random[..8].copy_from_slice(&self.random.bits().to_be_bytes());
+        random[8..].copy_from_slice(&self.random.bits().to_be_bytes()[..2]);
         let event_id = Builder::from_unix_timestamp_millis(at_us / 1000, &random).into_uuid();
         let occurred_at = i64::try_from(at_us).expect("microseconds");
 
@@ -97,22 +98,22 @@ impl Clicks {
         let [first, second] = self.networks.0[visitor.network];
         self.address = [first, second, visitor.bits as u8, (visitor.bits >> 8) as u8];
         let (country, language) = COUNTRIES[self.countries.rank(mix(visitor.network as u64 ^ 77))];
-        let referrer = (person && !self.dice.in_1000(400))
-            .then(|| self.referrers.0[self.referrers.1.rank(self.dice.roll())].as_str());
+        let referrer = (person && !self.random.in_1000(400))
+            .then(|| self.referrers.0[self.referrers.1.rank(self.random.bits())].as_str());
         self.query.clear();
-        match self.dice.below(1000) {
-            0..100 => self.query = campaign(&mut self.dice),
+        match self.random.index(1000) {
+            0..100 => self.query = campaign(&mut self.random),
             // The id that an advertiser's network puts on each click.
-            100..120 => self.query = format!("fbclid={}", letters(&mut self.dice, 24)),
+            100..120 => self.query = format!("fbclid={}", letters(&mut self.random, 24)),
             _ => {}
         }
-        let latency_us = 30 + (1 << self.dice.below(9)) + self.dice.below(60) as i32;
-        let node = self.dice.one(&NODES);
-        let stray = self.dice.in_1000(15);
+        let latency_us = 30 + (1 << self.random.index(9)) + self.random.index(60) as i32;
+        let node = self.random.one(&NODES);
+        let stray = self.random.in_1000(15);
         if stray {
-            self.probe = self.dice.one(&PROBES).to_owned();
+            self.probe = self.random.one(&PROBES).to_owned();
         }
-        let link = &self.links.0[self.links.1.rank(self.dice.roll())];
+        let link = &self.links.0[self.links.1.rank(self.random.bits())];
         let http_version = if mix(visitor.bits ^ 2) % 10 < 8 { "HTTP/2.0" } else { "HTTP/1.1" };
         RawClick {
             origin: Origin::Redirect,
@@ -157,10 +158,10 @@ impl Clicks {
     }
 
     fn visitor(&mut self) -> Visitor {
-        let slot = self.dice.below(RECENT);
-        if !self.dice.in_1000(AGAIN) || self.recent[slot] == 0 {
+        let slot = self.random.index(RECENT);
+        if !self.random.in_1000(AGAIN) || self.recent[slot] == 0 {
             let visitors = (self.all * VISITORS / 1000).max(1);
-            self.recent[slot] = 1 + self.dice.roll() % visitors;
+            self.recent[slot] = 1 + self.random.bits() % visitors;
         }
         let bits = mix(self.recent[slot]);
         Visitor { bits, network: self.networks.1.rank(mix(bits ^ 5)) }

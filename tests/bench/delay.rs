@@ -1,4 +1,4 @@
-//! How soon a click is a row: a trickle of clicks, and somebody who keeps looking at the view.
+//! How soon a click is a row: a few clicks a second, and a reader that polls the view.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const RATE: u32 = 50;
 const WARM: usize = 200;
 const CLICKS: u32 = 2_200;
 /// Between two looks; a click is seen so much later at most, and the look's own time.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 /// After the last click.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,9 +33,9 @@ pub fn p99_ms(world: &World, engine: &Engine) -> Result<f64> {
     let ready = format!("{admin}/readyz");
     until("the processors are ready", || get(&ready).ok().filter(|answer| answer.status == 200));
     let (sent, seen) = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| look(engine, database));
+        let reader = scope.spawn(|| poll(engine, database));
         let sent = trickle(world);
-        let seen = looking.join().expect("looking does not panic");
+        let seen = reader.join().expect("the reader does not panic");
         anyhow::Ok((sent?, seen?))
     })?;
     child.stop().expect_code(0);
@@ -72,12 +72,12 @@ fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
 }
 
 /// When each click was seen first.
-fn look(engine: &Engine, database: &str) -> Result<Moments> {
+fn poll(engine: &Engine, database: &str) -> Result<Moments> {
     let (mut seen, began) = (Moments::new(), Instant::now());
     let patience = Duration::from_secs(1) / RATE * CLICKS + PATIENCE;
     while seen.len() < CLICKS as usize {
         ensure!(began.elapsed() < patience, "{} of {CLICKS} clicks are rows", seen.len());
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL);
         let sql = "SELECT event_id FROM clicks FORMAT RowBinary";
         let ids = engine.send(&[("database", database)], sql.into())?;
         let now = Instant::now();

@@ -20,7 +20,7 @@ const BLOCK: usize = 10_000;
 pub fn compare(plan: &Plan, name: &str) -> Result<()> {
     let fresh = if name.contains("hot") { FRESH_WHEN_HOT } else { FRESH };
     let (records, rules) = (Records::new(fresh)?, rules::pinned());
-    plan.say(&format!("{:.1} % of user agents had never come before", 100.0 * records.unseen));
+    plan.report(&format!("{:.1} % of user agents had never come before", 100.0 * records.unseen));
     let (mut naive, mut stages) = (Vec::new(), STAGES.map(|_| Vec::new()));
     for _ in 0..plan.rounds {
         for (number, (stage, _)) in STAGES.into_iter().enumerate() {

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use schemas::{Encoder, TraceContext, headers};
 
 use super::clicks::Clicks;
-use super::dice::mix;
+use harness::seeded_random::mix;
 
 /// As the log's description says.
 pub const PARTITIONS: u64 = 6;

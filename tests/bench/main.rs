@@ -8,20 +8,20 @@ mod backlog;
 mod bare;
 mod clicks;
 mod delay;
-mod dice;
 mod engine;
 mod enrich;
+mod kafka_engine;
 mod log;
 mod naive;
+mod origins;
 mod ours;
-mod places;
 mod plan;
 mod redirects;
 mod report;
-mod rival;
 mod round;
 mod size;
 mod stages;
+mod zipf;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ use stack::{Cache, Part, PortChoice, Stack};
 
 use backlog::Backlog;
 use engine::Engine;
-use plan::{BACKLOG, DELAY, ENRICH, Plan};
+use plan::{BACKLOG, DELAY, ENRICH, Plan, REDIRECTS};
 use report::line;
 use round::Process;
 
@@ -57,7 +57,7 @@ fn bench() -> Result<()> {
     for name in ENRICH.into_iter().filter(|name| plan.wants(name)) {
         enrich::compare(&plan, name)?;
     }
-    let real = [&[DELAY][..], &BACKLOG, &redirects::ALL].concat();
+    let real = [&[DELAY][..], &BACKLOG, &REDIRECTS].concat();
     if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
@@ -75,7 +75,7 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     let stack = Stack::open(&folder, Cache::shared()?, choice)?;
     let down = Down(&stack);
     stack.up().context("starting the parts")?;
-    plan.say("the parts are up");
+    plan.report("the parts are up");
     let env: BTreeMap<_, _> = stack.env()?.into_iter().collect();
     let world = |name: &str| World::on(Backends::of(|variable| env[variable].clone()), name);
     if plan.wants(DELAY) {
@@ -83,7 +83,7 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
         let p99_ms = delay::p99_ms(&world, &Engine::of(&world.backends)?)?;
         println!("{}", line(DELAY, p99_ms, DELAY_MS));
     }
-    if redirects::ALL.iter().any(|name| plan.wants(name)) {
+    if REDIRECTS.iter().any(|name| plan.wants(name)) {
         redirects::run(plan, &stack)?;
     }
     if BACKLOG.iter().any(|name| plan.wants(name)) {

@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::redirects;
-
 /// The line of how soon a click is a row.
 pub const DELAY: &str = "click_to_row_p99_ms";
 /// The lines that need a backlog.
@@ -19,6 +17,17 @@ pub const BACKLOG: [&str; 5] = [
 
 /// The lines of enrichment alone, which need no parts.
 pub const ENRICH: [&str; 2] = ["enrich_vs_naive", "enrich_hot_vs_naive"];
+
+/// Ours against nginx, answers a second.
+pub const RATE: &str = "redirects_vs_nginx";
+/// The 99th percentile without a broker against that with one.
+pub const BROKER_DOWN: &str = "redirect_p99_broker_down";
+/// The same with every sync delayed.
+pub const SLOW_DISK: &str = "redirect_p99_slow_disk";
+/// Resident memory with a million links.
+pub const MEMORY: &str = "producer_rss_mb";
+/// All lines of the redirect.
+pub const REDIRECTS: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
 
 /// What to do.
 pub struct Plan {
@@ -48,7 +57,7 @@ impl Plan {
         let only: Vec<_> = text("ONLY").split([',', ' ']).map(str::to_owned).collect();
         let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
         for name in &only {
-            let all = [&[DELAY][..], &BACKLOG, &ENRICH, &redirects::ALL].concat();
+            let all = [&[DELAY][..], &BACKLOG, &ENRICH, &REDIRECTS].concat();
             ensure!(all.contains(&name.as_str()), "ONLY={name} is none of {}", all.join(", "));
         }
         Ok(Self {
@@ -67,8 +76,8 @@ impl Plan {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 
-    /// Tells what goes on.
-    pub fn say(&self, text: &str) {
+    /// Prints one line with the time since the start.
+    pub fn report(&self, text: &str) {
         println!("{:7.1}  {text}", self.began.elapsed().as_secs_f64());
     }
 }

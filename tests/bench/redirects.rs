@@ -1,12 +1,12 @@
-//! The redirect: its rate beside nginx, its delay while broker or disk are in trouble, its memory.
+//! The redirect: its rate beside nginx, its delay while broker or disk fail, its memory.
 //!
-//! Each delay is measured in pairs that take turns, with and without the trouble, and nginx, which
+//! Each delay is measured in pairs that take turns, with and without the fault, and nginx, which
 //! has none, is measured beside both: what it shows is the machine's.
 //!
-//! Visitors come from elsewhere; the loader sits on the cores of the servers. A server that wakes cuts
-//! it off in the middle of its sending, ours with two threads far oftener than nginx with one, and
+//! Visitors come from elsewhere; the loader sits on the cores of the servers. A server that wakes
+//! preempts it in the middle of its sending, ours with two threads far oftener than nginx with one, and
 //! then has one request to answer instead of many. So for the rate both run as batch jobs, which
-//! wait for a core instead; the ratio with cutting off is told beside it.
+//! wait for a core instead; the ratio with preemption is printed beside it.
 
 mod nginx;
 mod pairs;
@@ -21,20 +21,9 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{Backends, Child, World, free_port, get, loader, metric, root, until};
 use stack::{Part, Stack};
 
-use super::plan::Plan;
+use super::plan::{BROKER_DOWN, MEMORY, Plan, RATE, SLOW_DISK};
 use super::report::{line, median};
 use nginx::Nginx;
-
-/// Ours against nginx, answers a second.
-pub const RATE: &str = "redirects_vs_nginx";
-/// The 99th percentile without a broker against that with one.
-pub const BROKER_DOWN: &str = "redirect_p99_broker_down";
-/// The same with every sync delayed.
-pub const SLOW_DISK: &str = "redirect_p99_slow_disk";
-/// Resident memory with a million links.
-pub const MEMORY: &str = "producer_rss_mb";
-/// All of them.
-pub const ALL: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source=mail"}"#;
 /// Share of the rate at which delays are measured, at most.
@@ -116,16 +105,16 @@ fn world(stack: &Stack, name: &str) -> World {
 /// What a server does that wakes while another has its core, as `chrt` says it.
 #[derive(Clone, Copy)]
 enum Waking {
-    CutsOff,
+    Preempts,
     Waits,
 }
 
 impl Waking {
-    const ALL: [Self; 2] = [Self::CutsOff, Self::Waits];
+    const ALL: [Self; 2] = [Self::Preempts, Self::Waits];
 
     fn set(self, server: &Child) -> Result<()> {
         let policy = match self {
-            Self::CutsOff => "--other",
+            Self::Preempts => "--other",
             Self::Waits => "--batch",
         };
         let mut command = Command::new("chrt");
@@ -179,20 +168,20 @@ fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
             rates.theirs.push(loader::closed(&nginx.host, plan.window)? as f64 / seconds);
         }
     }
-    Waking::CutsOff.set(&nginx.child)?;
+    Waking::Preempts.set(&nginx.child)?;
     let logged = world.kafka.records(&world.topic) - before;
     let logged = u64::try_from(logged)?;
     ensure!(logged >= answers, "{answers} answers and {logged} clicks in the topic");
     producer.child.stop().expect_code(0);
-    let [cuts_off, waits] = &rates;
+    let [preempts, waits] = &rates;
     if plan.wants(RATE) {
         let [ours, theirs] = waits.medians();
         let mut text = line(RATE, ours, theirs);
         let (ratio, low, high) = waits.ratio();
         write!(text, " paired={ratio:.2} interval={low:.2}..{high:.2}").ok();
-        let [ours, theirs] = cuts_off.medians();
-        let (ratio, low, high) = cuts_off.ratio();
-        write!(text, " cutting_off={ours:.0}/{theirs:.0}={ratio:.2} ({low:.2}..{high:.2})").ok();
+        let [ours, theirs] = preempts.medians();
+        let (ratio, low, high) = preempts.ratio();
+        write!(text, " preempting={ours:.0}/{theirs:.0}={ratio:.2} ({low:.2}..{high:.2})").ok();
         let drain = median(waits.drained.iter().copied());
         println!("{text} drained_a_second={drain:.0} clicks={answers}");
     }
@@ -207,10 +196,10 @@ struct Delays {
 }
 
 impl Delays {
-    /// Measures with (1) or without (0) the trouble.
-    fn add(&mut self, troubled: bool, hosts: [&str; 2], rate: f64, window: Duration) -> Result<()> {
+    /// Measures with (1) or without (0) the fault.
+    fn add(&mut self, faulty: bool, hosts: [&str; 2], rate: f64, window: Duration) -> Result<()> {
         let [ours, nginx] = hosts;
-        let at = usize::from(troubled);
+        let at = usize::from(faulty);
         self.ours[at].push(loader::open(ours, rate, window)?.0);
         self.nginx[at].push(loader::open(nginx, rate, window)?.0);
         Ok(())
@@ -246,16 +235,16 @@ fn broker_down(
     let mut delays = Delays::default();
     let mut down = false;
     for pair in 0..plan.pairs {
-        for troubled in turns(pair) {
-            if troubled && !down {
+        for faulty in turns(pair) {
+            if faulty && !down {
                 stack.kill(Part::Kafka)?;
             }
-            if !troubled && down {
+            if !faulty && down {
                 stack.restart(Part::Kafka)?;
                 producer.drained()?;
             }
-            down = troubled;
-            delays.add(troubled, [&producer.host, &nginx.host], rate, plan.window)?;
+            down = faulty;
+            delays.add(faulty, [&producer.host, &nginx.host], rate, plan.window)?;
         }
     }
     if down {
@@ -280,9 +269,9 @@ fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()>
         .collect::<Result<Vec<_>>>()?;
     let mut delays = Delays::default();
     for pair in 0..plan.pairs {
-        for troubled in turns(pair) {
-            let producer = &producers[usize::from(troubled)];
-            delays.add(troubled, [&producer.host, &nginx.host], rate, plan.window)?;
+        for faulty in turns(pair) {
+            let producer = &producers[usize::from(faulty)];
+            delays.add(faulty, [&producer.host, &nginx.host], rate, plan.window)?;
             producer.drained()?;
         }
     }

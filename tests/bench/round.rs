@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-const BEAT: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 /// Without a new row.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Linux counts CPU time in these.
@@ -88,7 +88,7 @@ pub fn rate(all: u64, mut rows: impl FnMut() -> Result<u64>) -> Result<f64> {
     let mut edges: [Option<(Instant, u64)>; 2] = [None; 2];
     let (mut last, mut grew) = (0, Instant::now());
     while last < all {
-        std::thread::sleep(BEAT);
+        std::thread::sleep(POLL);
         let count = rows()?;
         let now = Instant::now();
         if count > last {

@@ -20,7 +20,7 @@ use processors::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 
 use super::clicks::Clicks;
-use super::dice::Dice;
+use harness::seeded_random::SeededRandom;
 
 /// Says which stage a process of its own is to run, for counting its instructions.
 pub const VARIABLE: &str = "BENCH_STAGE";
@@ -63,12 +63,12 @@ impl Records {
     /// `fresh` of a thousand clicks come with a user agent that no other has.
     pub fn new(fresh: u64) -> Result<Self> {
         let (encoder, mut clicks) = (Encoder::new(SchemaId(1)), Clicks::new(3_000_000));
-        let (mut dice, mut seen) = (Dice::new(5), HashSet::new());
+        let (mut random, mut seen) = (SeededRandom::new(5), HashSet::new());
         let (mut records, mut unseen) = (Vec::with_capacity(BEFORE + MEASURED), 0);
         for number in 0..BEFORE + MEASURED {
             let mut click: RawClick<'_> = clicks.next();
             let agent = fresh_agent(number);
-            if dice.in_1000(fresh) {
+            if random.in_1000(fresh) {
                 click.user_agent = Some(&agent);
             }
             let is_new = seen.insert(click.user_agent.map(str::to_owned));

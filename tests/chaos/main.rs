@@ -1,6 +1,6 @@
-//! `make chaos`: breaks everything for a while, on a stack of its own, and says what came of it.
+//! `make chaos`: injects faults for a while, on a stack of its own, and reports the result.
 //!
-//! SEED, FAULTS, CLICKS and SECONDS bound it, ONLY names the one fault to come; without a seed, the
+//! SEED, FAULTS, CLICKS and SECONDS bound it, ONLY names the one kind of fault; without a seed, the
 //! time gives one, and it is printed.
 //! `chaos outage` does one thing instead, at length: see `outage.rs`.
 
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use harness::chaos::{Budget, Kind, run, versions};
+use harness::chaos::{Budget, FaultKind, run, versions};
 use harness::root;
 use stack::{Cache, Part, PortChoice, SmallDisk, Stack, StackError};
 
@@ -44,8 +44,8 @@ fn chaos() -> Result<bool> {
         "chaos: SEED={seed} FAULTS={faults} CLICKS={clicks}, faults for at most SECONDS={seconds}"
     );
     let began = Instant::now();
-    let say = move |line: &str| tell(began, line);
-    let stack = stack(say)?;
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
     let down = Down(&stack);
     match stack.clone().with_small_disks(&[DISK]).up() {
         Err(error @ StackError::MountDenied(_)) => {
@@ -55,9 +55,9 @@ fn chaos() -> Result<bool> {
         up => up,
     }
     .context("starting the parts")?;
-    let report = run(&stack, budget, &say);
+    let report = run(&stack, budget, &report_line);
     println!("{report}");
-    let versions = versions(&stack, seed, &say);
+    let versions = versions(&stack, seed, &report_line);
     println!("{versions}");
     drop(down);
     Ok(report.good() && versions.good())
@@ -69,17 +69,17 @@ fn long_outage() -> Result<bool> {
     let seconds = number("SECONDS")?.unwrap_or(3600);
     println!("outage: CLICKS={clicks}, SECONDS={seconds} at most to store them, and to deliver");
     let began = Instant::now();
-    let say = move |line: &str| tell(began, line);
-    let stack = stack(say)?;
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
     let down = Down(&stack);
     stack.up().context("starting the parts")?;
-    let outage = outage::run(&stack, clicks, seconds, &say)?;
+    let outage = outage::run(&stack, clicks, seconds, &report_line)?;
     println!("{outage}");
     drop(down);
     Ok(outage.good())
 }
 
-fn tell(began: Instant, line: &str) {
+fn print_line(began: Instant, line: &str) {
     println!("{:7.1}  {line}", began.elapsed().as_secs_f64());
 }
 
@@ -88,7 +88,7 @@ fn folder() -> PathBuf {
 }
 
 /// A stack of its own, of which nothing is left of the last run.
-fn stack(say: impl Fn(&str) + Send + Sync + 'static) -> Result<Stack> {
+fn stack(report_line: impl Fn(&str) + Send + Sync + 'static) -> Result<Stack> {
     let folder = folder();
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {
@@ -98,7 +98,7 @@ fn stack(say: impl Fn(&str) + Send + Sync + 'static) -> Result<Stack> {
         last.drop_disks().context("the last run's disk")?;
         std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
     }
-    Ok(Stack::open(&folder, Cache::shared()?, choice)?.reporting(say))
+    Ok(Stack::open(&folder, Cache::shared()?, choice)?.reporting(report_line))
 }
 
 /// Takes the stack down, also when the run panics.
@@ -113,10 +113,10 @@ impl Drop for Down<'_> {
 }
 
 /// The one fault that `ONLY` names.
-fn only() -> Result<Option<Kind>> {
+fn only() -> Result<Option<FaultKind>> {
     let name = std::env::var("ONLY").unwrap_or_default();
     let unknown = || format!("ONLY={name}: there is no fault of that name");
-    (!name.is_empty()).then(|| Kind::named(&name).with_context(unknown)).transpose()
+    (!name.is_empty()).then(|| FaultKind::named(&name).with_context(unknown)).transpose()
 }
 
 fn number(name: &str) -> Result<Option<u64>> {

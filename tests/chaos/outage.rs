@@ -41,7 +41,7 @@ pub struct Outage {
 }
 
 /// Stores so many clicks while the broker is down, and delivers them; `seconds` at most for each.
-pub fn run(stack: &Stack, clicks: u64, seconds: u64, say: &dyn Fn(&str)) -> Result<Outage> {
+pub fn run(stack: &Stack, clicks: u64, seconds: u64, report_line: &dyn Fn(&str)) -> Result<Outage> {
     let world = World::on(Backends::on(stack), "outage");
     world.setup();
     let bound = (clicks * BYTES_A_CLICK).max(64 << 20);
@@ -53,7 +53,7 @@ pub fn run(stack: &Stack, clicks: u64, seconds: u64, say: &dyn Fn(&str)) -> Resu
         ensure!(began.elapsed().as_secs() < seconds, "{answered} clicks in {seconds} s");
         answered += loader::closed(&host, WINDOW)?;
         stored.push(sample(&server, &world.outbox(), answered)?);
-        say(&format!("stored {}", stored[stored.len() - 1]));
+        report_line(&format!("stored {}", stored[stored.len() - 1]));
     }
     let health = get(&format!("{}/readyz", server.admin)).map_err(anyhow::Error::msg)?;
     ensure!(health.status == 200 && health.body.contains("degraded"), "{health:?}");
@@ -62,16 +62,16 @@ pub fn run(stack: &Stack, clicks: u64, seconds: u64, say: &dyn Fn(&str)) -> Resu
     loop {
         let waiting = waiting(&server).context("the producer says what waits")?;
         drained.push(sample(&server, &world.outbox(), waiting)?);
-        say(&format!("waiting {}", drained[drained.len() - 1]));
+        report_line(&format!("waiting {}", drained[drained.len() - 1]));
         if waiting == 0 {
             break;
         }
         ensure!(began.elapsed().as_secs() < seconds, "{waiting} clicks wait after {seconds} s");
         std::thread::sleep(WINDOW / 4);
     }
-    say(&format!("delivered within {:.0} s", began.elapsed().as_secs_f64()));
-    let books = server.stop().expect_code(0).summary("serve");
-    let undelivered = books.get("undelivered") + books.get("waiting");
+    report_line(&format!("delivered within {:.0} s", began.elapsed().as_secs_f64()));
+    let expected_state = server.stop().expect_code(0).summary("serve");
+    let undelivered = expected_state.get("undelivered") + expected_state.get("waiting");
     let (decoder, mut ids) = (Decoder::new(NEWEST)?, HashSet::new());
     world.kafka.each(&world.topic, |record| {
         let value = record.value.unwrap_or_default();

@@ -1,15 +1,15 @@
 //! The main job on real parts, start to finish: redirects and an imported log become rows, a
-//! re-send changes nothing, and the books close on screen.
+//! re-send changes nothing, and the balance is printed.
 //!
-//! It drives the services as an operator would, by their commands, and takes every figure of the
-//! books from another source than the services' own counts.
+//! It runs the services as an operator would, by their commands, and takes every figure of the
+//! balance from another source than the services' own counts.
 
-mod books;
+mod balance;
 mod input;
-mod ledger;
 mod load;
 mod log_size;
 mod picture;
+mod sent_clicks;
 mod services;
 mod steps;
 mod tables;
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use stack::{Cache, PortChoice, Stack};
 
-use books::Books;
-use ledger::{Ledger, Run};
+use balance::Balance;
+use sent_clicks::{Run, SentClicks};
 use services::Services;
 use steps::Steps;
 use tables::Tables;
@@ -37,9 +37,9 @@ const SETTLE: Duration = Duration::from_secs(120);
 fn main() -> ExitCode {
     let once = std::env::var_os("DEMO_ONCE").is_some_and(|value| value != "0" && !value.is_empty());
     match demo(once) {
-        Ok(books) => {
-            println!("{books}");
-            ExitCode::from(u8::from(!books.balanced()))
+        Ok(balance) => {
+            println!("{balance}");
+            ExitCode::from(u8::from(!balance.balanced()))
         }
         Err(error) => {
             eprintln!("demo: {error:#}");
@@ -49,20 +49,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(once: bool) -> Result<Books> {
+fn demo(once: bool) -> Result<Balance> {
     let steps = Steps::start();
     let folder = folder()?;
-    let mut ledger = Ledger::open(&folder)?;
-    if ledger.was_interrupted() {
-        steps.say("the last demo was killed before its books were closed: starting over");
+    let mut sent_clicks = SentClicks::open(&folder)?;
+    if sent_clicks.was_interrupted() {
+        steps.report("the last demo was killed before its counts were final: starting over");
         std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
-        ledger = Ledger::open(&folder)?;
+        sent_clicks = SentClicks::open(&folder)?;
     }
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     let stack = Stack::open(&folder.join("stack"), Cache::shared()?, choice)?;
     let stack = stack.reporting({
         let steps = steps.clone();
-        move |line| steps.say(line)
+        move |line| steps.report(line)
     });
     let stop = steps::on_interrupt({
         let interrupt = stack.interrupt();
@@ -70,11 +70,11 @@ fn demo(once: bool) -> Result<Books> {
     })?;
     stack.up().context("starting the parts")?;
     let demo = Demo { env: stack.env()?, folder, steps, stop, once };
-    let outcome = demo.on_stack(&mut ledger);
+    let outcome = demo.on_stack(&mut sent_clicks);
     let down = stack.down();
-    let books = outcome?;
+    let balance = outcome?;
     down.context("stopping the parts")?;
-    Ok(books)
+    Ok(balance)
 }
 
 /// What every part of the demo needs.
@@ -88,67 +88,68 @@ struct Demo {
 
 impl Demo {
     /// Everything between the stack's start and its end.
-    fn on_stack(&self, ledger: &mut Ledger) -> Result<Books> {
+    fn on_stack(&self, sent_clicks: &mut SentClicks) -> Result<Balance> {
         let Self { env, folder, steps, stop, once } = self;
         let mut services = Services::new(folder, env)?;
         services.setup()?;
-        steps.say("topics, schema and tables are there");
+        steps.report("topics, schema and tables are there");
         let tables = Tables::new(env)?;
         let began = tables.now()?;
-        let mut run = ledger.begin()?;
+        let mut run = sent_clicks.begin()?;
         services.start()?;
         services.first_redirect()?;
         run.redirects += 1;
-        steps.say(&format!("first redirect answered: {}", services.url("/spring")));
+        steps.report(&format!("first redirect answered: {}", services.url("/spring")));
 
         let log = input::log(folder)?;
         run.imported_lines(&log, services.import(&log.path)?)?;
-        steps.say(&format!("imported {} ({} lines)", log.path.display(), log.lines));
+        steps.report(&format!("imported {} ({} lines)", log.path.display(), log.lines));
         run.imported_lines(&log, services.import(&log.path)?)?;
-        steps.say("imported it again: a re-send, which may not change a number");
+        steps.report("imported it again: a re-send, which may not change a number");
 
         let sent = load::run(services.address(), RATE, LIVE, stop)?;
         run.redirects += sent.answered;
         if sent.failed > 0 {
             bail!("{} of the redirects were not answered: {}", sent.failed, sent.cause);
         }
-        steps.say(&format!("{} live redirects answered at {RATE} a second", sent.answered));
-        ledger.close(run.clone())?;
+        steps.report(&format!("{} live redirects answered at {RATE} a second", sent.answered));
+        sent_clicks.close(run.clone())?;
 
-        let books = settle(ledger, &tables, env, &began)?;
-        match books.balanced() {
-            true => steps.say("every click is a row"),
-            false => steps.say("the books do not balance (if others wrote to this log, `rm -rf .demo` begins anew)"),
+        let balance = settle(sent_clicks, &tables, env, &began)?;
+        if balance.balanced() {
+            steps.report("every click is a row");
+        } else {
+            steps.report("the figures do not balance (if other programs wrote to this log, `rm -rf .demo` starts over)");
         }
         picture::draw(&tables)?;
-        println!("\n{books}\n");
+        println!("\n{balance}\n");
         if !once && !stop.raised() {
             services.things_to_try(folder)?;
             stop.wait();
             println!("stopping");
         }
-        // Whoever clicked while it stayed up belongs to the books of the next run.
+        // Clicks since then belong to the balance of the next run.
         let answered = services.stop()?;
         if answered > run.redirects {
             run.redirects = answered;
-            ledger.close(run)?;
+            sent_clicks.close(run)?;
         }
-        Ok(books)
+        Ok(balance)
     }
 }
 
-/// Waits until the rows are there, or the time is over: the books then show what is missing.
+/// Waits until the rows are there, or the time is over: the balance then shows what is missing.
 fn settle(
-    ledger: &Ledger,
+    sent_clicks: &SentClicks,
     tables: &Tables,
     env: &[(&'static str, String)],
     began: &str,
-) -> Result<Books> {
+) -> Result<Balance> {
     let give_up = Instant::now() + SETTLE;
     loop {
-        let books = Books::take(ledger.total(), tables, env, began)?;
-        if books.balanced() || Instant::now() >= give_up {
-            return Ok(books);
+        let balance = Balance::take(sent_clicks.total(), tables, env, began)?;
+        if balance.balanced() || Instant::now() >= give_up {
+            return Ok(balance);
         }
         std::thread::sleep(Duration::from_millis(500));
     }
@@ -158,7 +159,7 @@ fn settle(
 fn folder() -> Result<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the clone's top folder")?;
     let folder = top.join(".demo");
-    std::fs::create_dir_all(&folder).context("making .demo")?;
+    std::fs::create_dir_all(&folder).context("creating .demo")?;
     Ok(folder)
 }
 

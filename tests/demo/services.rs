@@ -191,7 +191,7 @@ Three things to try, in another terminal at the top of the clone, after  . .demo
 3. Prove it:
      target/debug/processors audit
 
-Ctrl-C stops everything. The data stays; `make demo` goes on with it, `rm -rf .demo` forgets it.",
+Ctrl-C stops everything. The data stays; `make demo` goes on with it, `rm -rf .demo` removes it.",
             redirects = self.url("/spring"),
             producer = value("CLICKTRAIL_PRODUCER_ADMIN_LISTEN"),
             processors = value("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN"),

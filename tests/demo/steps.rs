@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Says what was done and when.
+/// Reports what was done and when.
 #[derive(Clone)]
 pub struct Steps {
     began: Instant,
@@ -19,7 +19,7 @@ impl Steps {
     }
 
     /// One step is done.
-    pub fn say(&self, step: &str) {
+    pub fn report(&self, step: &str) {
         println!("{:7.1} s  {step}", self.began.elapsed().as_secs_f64());
     }
 }
@@ -42,7 +42,7 @@ impl Stop {
     }
 }
 
-/// Takes SIGINT and SIGTERM, tells `also`, and leaves the rest to whoever looks.
+/// Takes SIGINT and SIGTERM: calls `also`, and raises the returned stop.
 pub fn on_interrupt(also: impl Fn() + Send + 'static) -> Result<Stop> {
     let stop = Stop::default();
     let raised = stop.clone();

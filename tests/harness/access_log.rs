@@ -7,7 +7,7 @@ use crate::backends::root;
 
 /// What is true of the log, whichever it is.
 #[derive(Debug)]
-pub struct Sample {
+pub struct AccessLog {
     /// Where it is.
     pub file: PathBuf,
     /// Lines in it.
@@ -24,7 +24,7 @@ pub struct Sample {
 ///
 /// # Panics
 /// When the generated log cannot be written into `folder`.
-pub fn access_log(folder: &Path) -> Sample {
+pub fn access_log(folder: &Path) -> AccessLog {
     let public = root().join("../shared/data/apache_logs");
     let file = if public.exists() {
         public
@@ -33,7 +33,7 @@ pub fn access_log(folder: &Path) -> Sample {
         std::fs::write(&file, generated()).expect("a log can be written");
         file
     };
-    Sample { file, lines: 10_000, clicks: 9_999, malformed_line: 8_899, slug: "reset.css" }
+    AccessLog { file, lines: 10_000, clicks: 9_999, malformed_line: 8_899, slug: "reset.css" }
 }
 
 fn generated() -> String {

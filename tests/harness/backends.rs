@@ -19,16 +19,16 @@ pub struct Backends {
     pub registry: String,
     /// Base URL of ClickHouse.
     pub clickhouse: String,
-    /// Who may do everything, and the password.
+    /// The user that may do everything, and the password.
     pub user: (String, String),
-    /// Who may only read, and the password.
+    /// The user that may only read, and the password.
     pub reader: (String, String),
     /// Folder of Kafka's own tools.
     pub kafka_libs: PathBuf,
 }
 
 impl Backends {
-    /// Reads the environment and knocks at each door.
+    /// Reads the environment and connects to each address.
     ///
     /// # Panics
     /// When one is not named or does not answer, with the command that starts it.
@@ -39,26 +39,25 @@ impl Backends {
         let others = [backends.registry.as_str(), &backends.clickhouse];
         for url in backends.kafka.split(',').chain(others) {
             let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-            let knock = || {
+            let connect = || {
                 let address = host.to_socket_addrs().ok()?.next()?;
                 TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()
             };
-            assert!(knock().is_some(), "{url} does not answer: {START}");
+            assert!(connect().is_some(), "{url} does not answer: {START}");
         }
         backends
     }
 
-    /// The doors of a stack of one's own.
+    /// The addresses of a stack of its own.
     ///
     /// # Panics
-    /// When it does not say where it is.
+    /// When it has no addresses.
     pub fn on(stack: &Stack) -> Self {
-        let env: BTreeMap<_, _> =
-            stack.env().expect("a stack says where it is").into_iter().collect();
+        let env: BTreeMap<_, _> = stack.env().expect("a stack has addresses").into_iter().collect();
         Self::of(|name| env[name].clone())
     }
 
-    /// From the variables that a stack says.
+    /// From the variables that a stack prints.
     pub fn of(read: impl Fn(&str) -> String) -> Self {
         Self {
             kafka: read("KAFKA_BROKERS"),

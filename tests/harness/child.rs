@@ -23,7 +23,7 @@ pub struct Child {
     ended: Option<ExitStatus>,
 }
 
-/// How a program ended and what it said.
+/// How a program ended, and its output.
 #[derive(Debug)]
 pub struct Exit {
     /// Exit code; none after a signal.
@@ -63,12 +63,12 @@ impl Child {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap_or_default()).into_owned()
     }
 
-    /// Asks until there is an answer, as long as the program runs.
+    /// Checks until there is an answer, as long as the program runs.
     ///
     /// # Panics
     /// When the program ends first, or after the patience of [`until`].
-    pub fn until<T>(&mut self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        let answer = until(what, || match ask() {
+    pub fn until<T>(&mut self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+        let answer = until(what, || match check() {
             Some(answer) => Some(Ok(answer)),
             None if self.poll().is_some() => Some(Err(())),
             None => None,
@@ -97,7 +97,7 @@ impl Child {
         kill_process(pid.expect("a process has an id"), signal).expect("the program runs");
     }
 
-    /// Whether it stands still after SIGSTOP.
+    /// Whether it is stopped by SIGSTOP.
     pub fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
         stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
@@ -198,7 +198,7 @@ impl Exit {
     /// Itself, if the code is `code`.
     ///
     /// # Panics
-    /// With all that it said, if not.
+    /// With all its output, if not.
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self

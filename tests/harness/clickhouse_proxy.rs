@@ -1,5 +1,5 @@
-//! A door before ClickHouse that can be told to lose what matters: the answer to an insert
-//! that was applied, or the way of every insert for a while.
+//! A fault proxy for ClickHouse: it loses the answers to inserts that were applied, holds inserts,
+//! or refuses connections.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A proxy to one server, on a port of its own; it goes with the test's process.
+/// A fault proxy for one server, on a port of its own; it ends with the test's process.
 #[derive(Debug)]
-pub struct Proxy {
+pub struct ClickHouseProxy {
     /// Its base URL.
     pub url: String,
     faults: Arc<Faults>,
@@ -22,22 +22,22 @@ struct Faults {
     /// Answers to inserts that are still to be lost.
     lose: AtomicU32,
     lost: AtomicU32,
-    /// Nobody gets through.
+    /// Connections are refused.
     closed: AtomicBool,
-    /// Connections that broke because of it.
+    /// Connections that were closed because of it.
     refused: AtomicU32,
-    /// Inserts wait at the door.
+    /// Inserts wait.
     held: AtomicBool,
-    /// Inserts that had to.
+    /// Inserts that waited.
     waited: AtomicU32,
 }
 
-impl Proxy {
+impl ClickHouseProxy {
     /// A proxy to `url` (`http://host:port`).
     ///
     /// # Panics
     /// When there is no port.
-    pub fn before(url: &str) -> Self {
+    pub fn start(url: &str) -> Self {
         let target = url.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -57,7 +57,7 @@ impl Proxy {
     }
 
     /// Loses the answers to the next `count` inserts: the server has applied them, and the
-    /// client sees its connection break.
+    /// client sees its connection close.
     pub fn lose_answers(&self, count: u32) {
         self.faults.lose.store(count, Ordering::SeqCst);
     }
@@ -67,22 +67,22 @@ impl Proxy {
         self.faults.lost.load(Ordering::SeqCst)
     }
 
-    /// Connections that broke at the closed door so far.
+    /// Connections refused so far.
     pub fn refused(&self) -> u32 {
         self.faults.refused.load(Ordering::SeqCst)
     }
 
-    /// Pieces of inserts that had to wait so far.
+    /// Pieces of inserts that waited so far.
     pub fn waited(&self) -> u32 {
         self.faults.waited.load(Ordering::SeqCst)
     }
 
-    /// From now on inserts wait here (`true`), or go on.
+    /// From now on inserts wait in the proxy (`true`), or continue.
     pub fn hold(&self, held: bool) {
         self.faults.held.store(held, Ordering::SeqCst);
     }
 
-    /// From now on new connections break at once (`true`), or get through again.
+    /// From now on new connections are closed at once (`true`), or forwarded again.
     pub fn close(&self, closed: bool) {
         self.faults.closed.store(closed, Ordering::SeqCst);
     }
@@ -93,16 +93,16 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     let copies =
         [&client, &server].map(|stream| stream.try_clone().expect("a stream can be cloned"));
     let [client_too, server_too] = copies;
-    let (seen, door) = (Arc::clone(&inserts), Arc::clone(faults));
+    let (seen, held_faults) = (Arc::clone(&inserts), Arc::clone(faults));
     std::thread::spawn(move || {
         copy(client_too, server_too, |piece| {
             let insert = piece.windows(6).any(|window| window.eq_ignore_ascii_case(b"insert"));
             // A head fits into one piece, so a word of it is not cut in two.
             let insert = seen.fetch_or(insert, Ordering::SeqCst) || insert;
-            if insert && door.held.load(Ordering::SeqCst) {
-                door.waited.fetch_add(1, Ordering::SeqCst);
+            if insert && held_faults.held.load(Ordering::SeqCst) {
+                held_faults.waited.fetch_add(1, Ordering::SeqCst);
             }
-            while insert && door.held.load(Ordering::SeqCst) {
+            while insert && held_faults.held.load(Ordering::SeqCst) {
                 std::thread::sleep(PAUSE);
             }
             true
@@ -126,7 +126,7 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     });
 }
 
-/// Copies until an end, or until `pass` refuses a piece; then both sides are cut.
+/// Copies until an end, or until `pass` refuses a piece; then both sides are closed.
 fn copy(mut from: TcpStream, mut to: TcpStream, mut pass: impl FnMut(&[u8]) -> bool) {
     let mut piece = vec![0; 64 * 1024];
     loop {

@@ -31,7 +31,7 @@ fn client() -> &'static Client {
         Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(30))
-            // A test may kill whoever holds the other end.
+            // A test may kill the server at the other end.
             .pool_max_idle_per_host(0)
             .build()
             .expect("a client can be made")

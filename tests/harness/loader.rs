@@ -1,6 +1,6 @@
-//! Visitors in numbers: a closed loop to find a rate, an open one to measure delays at a rate.
+//! Load on a redirect service: a closed loop to find a rate, an open one to measure delays at a rate.
 //!
-//! The same for everybody who redirects. Connections are kept, answers are read to their end.
+//! The same for all services. Connections stay open, answers are read to their end.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,20 +11,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 /// Connections of the closed loop.
-const LINES: usize = 32;
+const CONNECTIONS: usize = 32;
 /// Connections of the open loop, each with a thread: at most so many visits overlap.
-const CALLERS: u32 = 64;
+const THREADS: u32 = 64;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: go.example\r\nUser-Agent: bench\r\n\r\n";
 
 /// One connection.
-struct Line {
+struct Connection {
     stream: TcpStream,
     bytes: Vec<u8>,
 }
 
-impl Line {
+impl Connection {
     fn open(host: &str) -> Result<Self> {
         let stream = TcpStream::connect(host).with_context(|| host.to_owned())?;
         stream.set_nodelay(true)?;
@@ -32,15 +32,15 @@ impl Line {
         Ok(Self { stream, bytes: Vec::new() })
     }
 
-    fn ask(&mut self) -> Result<()> {
+    fn send(&mut self) -> Result<()> {
         Ok(self.stream.write_all(REQUEST)?)
     }
 
     /// Reads one answer, which must be a redirect.
-    fn hear(&mut self) -> Result<()> {
+    fn receive(&mut self) -> Result<()> {
         let mut piece = [0; 4096];
         loop {
-            if let Some(length) = whole(&self.bytes)? {
+            if let Some(length) = answer_length(&self.bytes)? {
                 self.bytes.drain(..length);
                 return Ok(());
             }
@@ -51,8 +51,8 @@ impl Line {
     }
 }
 
-/// The length of a whole answer at the start of some bytes.
-fn whole(bytes: &[u8]) -> Result<Option<usize>> {
+/// The length of a complete answer at the start of some bytes.
+fn answer_length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end])?;
     if !head.starts_with("HTTP/1.1 302 ") {
@@ -76,15 +76,15 @@ fn whole(bytes: &[u8]) -> Result<Option<usize>> {
 pub fn closed(host: &str, window: Duration) -> Result<u64> {
     let until = Instant::now() + window;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // On one thread, which never waits for one connection while another has something to say.
+    // On one thread, which never waits for one connection while another has data.
     runtime.block_on(async {
-        let mut lines = JoinSet::new();
-        for _ in 0..LINES {
-            lines.spawn(visits(host.to_owned(), until));
+        let mut connections = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            connections.spawn(visits(host.to_owned(), until));
         }
         let mut answers = 0;
-        while let Some(line) = lines.join_next().await {
-            answers += line.expect("a loader does not panic")?;
+        while let Some(answered) = connections.join_next().await {
+            answers += answered.expect("a loader does not panic")?;
         }
         Ok(answers)
     })
@@ -98,7 +98,7 @@ async fn visits(host: String, until: Instant) -> Result<u64> {
     while Instant::now() < until {
         stream.write_all(REQUEST).await?;
         let length = loop {
-            if let Some(length) = whole(&bytes)? {
+            if let Some(length) = answer_length(&bytes)? {
                 break length;
             }
             ensure!(stream.read_buf(&mut bytes).await? > 0, "a connection was closed");
@@ -119,14 +119,14 @@ async fn visits(host: String, until: Instant) -> Result<u64> {
 /// Never.
 pub fn open(host: &str, rate: f64, window: Duration) -> Result<(f64, u64)> {
     let began = Instant::now() + Duration::from_millis(20);
-    let between = Duration::from_secs_f64(f64::from(CALLERS) / rate);
+    let between = Duration::from_secs_f64(f64::from(THREADS) / rate);
     let one = |number: u32| -> Result<Vec<Duration>> {
-        let mut line = Line::open(host)?;
-        let (mut took, mut due) = (Vec::new(), began + between * number / CALLERS);
+        let mut connection = Connection::open(host)?;
+        let (mut took, mut due) = (Vec::new(), began + between * number / THREADS);
         while due < began + window {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            line.ask()?;
-            line.hear()?;
+            connection.send()?;
+            connection.receive()?;
             took.push(due.elapsed());
             due += between;
         }
@@ -134,7 +134,7 @@ pub fn open(host: &str, rate: f64, window: Duration) -> Result<(f64, u64)> {
     };
     let took = std::thread::scope(|scope| {
         let one = &one;
-        let threads: Vec<_> = (0..CALLERS).map(|number| scope.spawn(move || one(number))).collect();
+        let threads: Vec<_> = (0..THREADS).map(|number| scope.spawn(move || one(number))).collect();
         let ended = threads.into_iter().map(|it| it.join().expect("a loader does not panic"));
         ended.collect::<Result<Vec<_>>>()
     })?;

@@ -1,4 +1,4 @@
-//! A stack, or a PostgreSQL, that nobody else uses, for tests that kill parts or look into them.
+//! A stack, or a PostgreSQL, of one test alone, for tests that kill parts or read their files.
 
 use std::fmt::Write as _;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use std::process::Command;
 use stack::{Brokers, Cache, Interrupt, Part, PortChoice, Postgres, SmallDisk, Stack, StackError};
 use tempfile::TempDir;
 
-/// A running stack in a folder of its own; both go when it goes.
+/// A running stack in a folder of its own; dropping it stops the stack and removes the folder.
 #[derive(Debug)]
 pub struct OwnStack {
     stack: Stack,
@@ -44,7 +44,7 @@ impl OwnStack {
     /// Starts some parts on small disks, all of them with their data on one.
     ///
     /// # Errors
-    /// Why none can be made: it takes the right to mount.
+    /// A small disk cannot be mounted: that needs the right to mount.
     ///
     /// # Panics
     /// When a part does not start.
@@ -68,9 +68,9 @@ impl OwnStack {
     }
 
     fn open(choice: PortChoice, disks: &[SmallDisk]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
+        let folder = tempfile::tempdir().expect("a folder can be created");
         let choice = PortChoice { auto: true, ..choice };
-        let cache = Cache::shared().expect("there is a place for downloads");
+        let cache = Cache::shared().expect("there is a folder for downloads");
         let stack = Stack::open(folder.path(), cache, choice).expect("a stack can be opened");
         Self { stack: stack.with_small_disks(disks), _folder: folder }
     }
@@ -89,7 +89,7 @@ impl Drop for OwnStack {
     }
 }
 
-/// A running PostgreSQL in a folder of its own; both go when it goes.
+/// A running PostgreSQL in a folder of its own; dropping it stops the server and removes the folder.
 #[derive(Debug)]
 pub struct OwnPostgres {
     server: Postgres,
@@ -102,16 +102,16 @@ impl OwnPostgres {
     /// # Panics
     /// When it does not start.
     pub fn up() -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let cache = Cache::shared().expect("there is a place for downloads");
+        let folder = tempfile::tempdir().expect("a folder can be created");
+        let cache = Cache::shared().expect("there is a folder for downloads");
         let server = Postgres::open(folder.path(), cache, Interrupt::default());
         let own = Self { server: server.expect("a server can be opened"), folder };
         own.server.up(&|_| {}).expect("PostgreSQL starts");
         own
     }
 
-    /// As [`OwnPostgres::up`], with TLS; its certificate, for the name `localhost`, is also that of
-    /// who signed it. The file is the second.
+    /// As [`OwnPostgres::up`], with TLS; its certificate, for the name `localhost`, is its own
+    /// issuer. The second value is the file of the certificate.
     ///
     /// # Panics
     /// When it does not start.

@@ -1,14 +1,14 @@
-//! Ports for programs that want to be told one.
+//! Free ports for programs that take one by a flag.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below the range from which the system takes ports for outgoing connections: a port of that
-/// range may be taken between our look and the program's start, and now and then it is.
+/// range may be taken between our check and the program's start, and sometimes is.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
-/// A port of loopback that nobody listens on, and that no other call returns.
+/// A port of loopback that no program listens on, and that no other call returns.
 ///
 /// # Panics
 /// When all are taken.
@@ -26,7 +26,7 @@ pub fn free_port() -> SocketAddr {
     panic!("no free port from {FIRST} on");
 }
 
-/// An address where nobody answers.
+/// An address that does not answer.
 pub fn closed_port() -> SocketAddr {
     free_port()
 }

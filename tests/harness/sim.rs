@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use self::broker_state::{BrokerState, SimSize};
 use self::fault_injector::FaultInjector;
-use crate::chaos::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// Time after the faults within which all records must be committed.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -103,9 +103,10 @@ pub fn run(seed: u64) -> SimOutcome {
 }
 
 async fn simulate(seed: u64) -> SimOutcome {
-    let mut dice = Dice::new(seed, 7);
+    let mut dice = SeededRandom::stream(seed, 7);
     let size = SimSize::of(&mut dice);
-    let broker: Shared = Arc::new(Mutex::new(BrokerState::new(&size, Dice::new(seed, 8))));
+    let broker: Shared =
+        Arc::new(Mutex::new(BrokerState::new(&size, SeededRandom::stream(seed, 8))));
     let mut faults = FaultInjector::new(Arc::clone(&broker), dice, size);
     faults.run().await;
     lock(&broker).calm = true;

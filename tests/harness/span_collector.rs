@@ -12,13 +12,13 @@ use prost::Message as _;
 
 /// A listening collector; it goes with the test's process.
 #[derive(Debug)]
-pub struct Collector {
+pub struct SpanCollector {
     /// What to give as the OTLP endpoint.
     pub endpoint: String,
     bodies: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Collector {
+impl SpanCollector {
     /// Listens.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! System calls of a process, as `strace` sees them: in the order in which they began and ended.
 //!
-//! A traced thread stands still until its call has been written down, so what one thread did
-//! before another was told of it stands before it here too.
+//! A traced thread is stopped until its call has been recorded, so what one thread did before
+//! another was notified of it is before it here too.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct Call {
     pub name: String,
     /// Its arguments as far as they are known by then; a descriptor is followed by `<what it is>`.
     pub text: String,
-    /// None while it goes on; then, whether it succeeded.
+    /// None while it runs; then, whether it succeeded.
     pub ended: Option<bool>,
 }
 
@@ -92,7 +92,7 @@ fn strace(pid: i32, args: &[&str], file: &Path) -> Child {
     });
     assert!(
         refused.is_none(),
-        "strace may not look into process {pid} (ptrace must be permitted to run this test): {}",
+        "strace may not trace process {pid} (ptrace must be permitted to run this test): {}",
         strace.log()
     );
     strace

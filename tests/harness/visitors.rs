@@ -1,4 +1,4 @@
-//! Visitors of a redirect service, each of whom asks for something that nobody else asks for.
+//! Visitors of a redirect service, each of whose requests is unique.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -33,7 +33,7 @@ impl Visitors {
     pub fn during<T>(
         &self,
         url: &str,
-        lines: usize,
+        connections: usize,
         pause: Duration,
         meanwhile: impl FnOnce() -> T,
     ) -> (Vec<Visit>, T) {
@@ -41,16 +41,18 @@ impl Visitors {
         let host = url.trim_start_matches("http://").to_owned();
         std::thread::scope(|scope| {
             let host = host.as_str();
-            let line = |_| scope.spawn(move || self.line(host, pause));
-            let lines: Vec<_> = (0..lines).map(line).collect();
+            let connection = |_| scope.spawn(move || self.connection(host, pause));
+            let connections: Vec<_> = (0..connections).map(connection).collect();
             let result = meanwhile();
             self.stop.store(true, Ordering::SeqCst);
-            let visits = lines.into_iter().flat_map(|line| line.join().expect("a visitor"));
+            let visits = connections
+                .into_iter()
+                .flat_map(|connection| connection.join().expect("a visitor"));
             (visits.collect(), result)
         })
     }
 
-    fn line(&self, host: &str, pause: Duration) -> Vec<Visit> {
+    fn connection(&self, host: &str, pause: Duration) -> Vec<Visit> {
         let mut visits = Vec::new();
         let Ok(mut stream) = TcpStream::connect(host) else { return visits };
         stream.set_nodelay(true).expect("a socket takes it");

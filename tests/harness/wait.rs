@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer.
+/// Checks until there is an answer.
 ///
 /// # Panics
 /// After [`PATIENCE`], with `what` was waited for.
-pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    until_within(PATIENCE, what, ask)
+pub fn until<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, check)
 }
 
 /// As [`until`], for what may take longer.
 ///
 /// # Panics
 /// After `patience`.
-pub fn until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until_within<T>(patience: Duration, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(answer) = ask() {
+        if let Some(answer) = check() {
             return answer;
         }
         assert!(began.elapsed() < patience, "waited {patience:?} in vain: {what}");

@@ -8,14 +8,13 @@ use anyhow::{Context as _, Result};
 use costs::Costs;
 use needs::{Needs, Plan};
 
-/// Clicks a day that are worked out when nobody says how many.
+/// Clicks a day that are worked out without CLICKS.
 const EXAMPLES: [f64; 3] = [1e7, 1e9, 1e11];
 
 fn main() -> Result<()> {
     let mut costs = Costs::default();
     for file in std::env::args().skip(1) {
-        let text =
-            std::fs::read_to_string(&file).with_context(|| format!("{file} is not to be read"))?;
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
         costs = costs.by(&text).with_context(|| file.clone())?;
     }
     let clicks = match std::env::var("CLICKS").unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! nginx as the rival: one worker, the same 302, and an access log with a buffer, for it keeps a line
+//! nginx as the baseline: one worker, the same 302, and an access log with a buffer, for it writes a line
 //! of each visit, too.
 
 use std::path::Path;

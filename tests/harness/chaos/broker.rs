@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use schemas::headers;
 
-use super::ledger::{Ledger, Place};
+use super::expected_clicks::{ExpectedClicks, LogLocation};
 use crate::world::World;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -26,30 +26,30 @@ pub(super) struct Broker {
     /// Which topic of the name, and how many partitions, the client was made for.
     knows: Cell<(usize, i32)>,
     topic: String,
-    ledger: Arc<Ledger>,
+    expected_clicks: Arc<ExpectedClicks>,
 }
 
 impl Broker {
-    pub(super) fn of(world: &World, ledger: &Arc<Ledger>) -> Self {
+    pub(super) fn of(world: &World, expected_clicks: &Arc<ExpectedClicks>) -> Self {
         let mut config = client(world);
         config.set("group.id", &world.group);
         let client = config.create().expect("a consumer can be made");
         Self {
             config,
             client: RefCell::new(client),
-            knows: Cell::new(key(ledger)),
+            knows: Cell::new(key(expected_clicks)),
             topic: world.topic.clone(),
-            ledger: Arc::clone(ledger),
+            expected_clicks: Arc::clone(expected_clicks),
         }
     }
 
     fn partitions(&self) -> i32 {
-        self.ledger.books().partitions()
+        self.expected_clicks.lock().partitions()
     }
 
     /// A client that has seen a topic otherwise takes minutes to believe what it is now.
     fn client(&self) -> Ref<'_, BaseConsumer> {
-        let key = key(&self.ledger);
+        let key = key(&self.expected_clicks);
         if self.knows.replace(key) != key {
             let client = self.config.create().expect("a consumer can be made");
             self.client.replace(client);
@@ -110,7 +110,7 @@ impl Broker {
         metadata.is_ok_and(|all| all.topics().iter().all(|topic| topic.name() != self.topic))
     }
 
-    /// Commits positions as somebody who is no member.
+    /// Commits positions as a client that is no member.
     ///
     /// # Errors
     /// The group has members, or the broker is away.
@@ -133,13 +133,13 @@ pub(super) struct DeadLetters {
     client: BaseConsumer,
     topic: String,
     next: Vec<i64>,
-    ledger: Arc<Ledger>,
+    expected_clicks: Arc<ExpectedClicks>,
     /// Every record that is in the dead letters.
-    pub places: HashSet<Place>,
+    pub locations: HashSet<LogLocation>,
 }
 
 impl DeadLetters {
-    pub(super) fn of(world: &World, ledger: &Arc<Ledger>) -> Self {
+    pub(super) fn of(world: &World, expected_clicks: &Arc<ExpectedClicks>) -> Self {
         let topic = world.dead_letters();
         let client: BaseConsumer = client(world)
             .set("group.id", "clicktrail-chaos-reader")
@@ -152,8 +152,14 @@ impl DeadLetters {
             all.add_partition_offset(&topic, partition, Offset::Beginning).expect("an offset");
         }
         client.assign(&all).expect("an assignment");
-        let ledger = Arc::clone(ledger);
-        Self { client, topic, next: vec![0; partitions], ledger, places: HashSet::new() }
+        let expected_clicks = Arc::clone(expected_clicks);
+        Self {
+            client,
+            topic,
+            next: vec![0; partitions],
+            expected_clicks,
+            locations: HashSet::new(),
+        }
     }
 
     /// Reads on to the end as it is now.
@@ -172,17 +178,17 @@ impl DeadLetters {
             }
             let Some(Ok(message)) = self.client.poll(PROBE) else { continue };
             self.next[message.partition().unsigned_abs() as usize] = message.offset() + 1;
-            let books = self.ledger.books();
-            let place = origin(&message).map(|(partition, offset, logged_at_ms)| {
-                (books.topic_at(logged_at_ms), partition, offset)
+            let expected_state = self.expected_clicks.lock();
+            let location = origin(&message).map(|(partition, offset, logged_at_ms)| {
+                (expected_state.topic_at(logged_at_ms), partition, offset)
             });
-            self.places.extend(place);
+            self.locations.extend(location);
         }
         Ok(())
     }
 
     /// Where a partition ends. A client may take a topic for unknown long after the broker has come
-    /// back, and has to ask anew.
+    /// back, and has to request it again.
     fn end(&self, partition: i32) -> Result<i64, String> {
         let began = Instant::now();
         loop {
@@ -211,9 +217,9 @@ fn origin(message: &BorrowedMessage<'_>) -> Option<(i32, i64, i64)> {
     Some((i32::try_from(partition).ok()?, offset, logged_at_ms))
 }
 
-fn key(ledger: &Ledger) -> (usize, i32) {
-    let books = ledger.books();
-    (books.topic(), books.partitions())
+fn key(expected_clicks: &ExpectedClicks) -> (usize, i32) {
+    let expected_state = expected_clicks.lock();
+    (expected_state.topic(), expected_state.partitions())
 }
 
 fn client(world: &World) -> ClientConfig {

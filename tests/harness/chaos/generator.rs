@@ -1,4 +1,4 @@
-//! Writes clicks into the log while everything else breaks: some of them twice, and now and then
+//! Writes clicks into the log while everything else breaks: some of them twice, and at times
 //! a record that can never be one. What it writes depends on the seed alone; how fast, on how far
 //! the faults have come, so that there is always something under way for them to hit.
 
@@ -16,9 +16,9 @@ use rdkafka::producer::{
 use schemas::{Encoder, Outcome, RawClick};
 use uuid::Builder;
 
-use super::Progress;
-use super::dice::Dice;
-use super::ledger::{BAD, Ledger, What};
+use super::expected_clicks::{BAD, ExpectedClicks, What};
+use super::progress::Progress;
+use crate::seeded_random::SeededRandom;
 use crate::world::World;
 
 /// One record in so many is written once more.
@@ -43,7 +43,7 @@ const AGENTS: [&str; 4] = [
 type Producer = ThreadedProducer<Reports>;
 
 /// Writes delivery reports into the ledger.
-struct Reports(Arc<Ledger>);
+struct Reports(Arc<ExpectedClicks>);
 
 impl ClientContext for Reports {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
@@ -54,13 +54,13 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, report: &DeliveryResult<'_>, what: usize) {
-        let mut books = self.0.books();
+        let mut expected_state = self.0.lock();
         match report {
             Ok(record) => {
                 let what = What::try_from(what).expect("it was one");
-                books.placed(record.partition(), record.offset(), what);
+                expected_state.placed(record.partition(), record.offset(), what);
             }
-            Err((error, _)) => books.failed = Some(error.to_string()),
+            Err((error, _)) => expected_state.failed = Some(error.to_string()),
         }
     }
 }
@@ -68,29 +68,29 @@ impl ProducerContext for Reports {
 /// The generator.
 pub(super) struct Generator {
     producer: Producer,
-    ledger: Arc<Ledger>,
+    expected_clicks: Arc<ExpectedClicks>,
     encoder: Encoder,
     brokers: String,
     topic: String,
     /// Which topic of the name it writes to.
     number: usize,
     now_us: u64,
-    dice: Dice,
+    random: SeededRandom,
     recent: VecDeque<(What, Vec<u8>)>,
 }
 
 impl Generator {
-    pub(super) fn of(world: &World, seed: u64, ledger: &Arc<Ledger>) -> Self {
+    pub(super) fn of(world: &World, seed: u64, expected_clicks: &Arc<ExpectedClicks>) -> Self {
         let now = jiff::Timestamp::now().as_microsecond();
         Self {
-            producer: producer(&world.backends.kafka, ledger),
-            ledger: Arc::clone(ledger),
+            producer: producer(&world.backends.kafka, expected_clicks),
+            expected_clicks: Arc::clone(expected_clicks),
             encoder: Encoder::new(world.schema_id()),
             brokers: world.backends.kafka.clone(),
             topic: world.topic.clone(),
             number: 0,
             now_us: u64::try_from(now).expect("it is after 1970"),
-            dice: Dice::new(seed, 1),
+            random: SeededRandom::stream(seed, 1),
             recent: VecDeque::new(),
         }
     }
@@ -104,8 +104,8 @@ impl Generator {
         let mut beats = 0_u32;
         while let Some(due) = progress.due(minted) {
             {
-                let ledger = Arc::clone(&self.ledger);
-                let _pen = ledger.pen();
+                let expected_clicks = Arc::clone(&self.expected_clicks);
+                let _write_lock = expected_clicks.write_lock();
                 self.follow();
                 for _ in 0..due {
                     minted += 1;
@@ -116,21 +116,22 @@ impl Generator {
             std::thread::sleep((BEAT * beats).saturating_sub(began.elapsed()).min(BEAT));
         }
         self.producer.flush(FLUSH).map_err(|error| format!("the last records: {error}"))?;
-        let books = self.ledger.books();
-        match &books.failed {
+        let expected_state = self.expected_clicks.lock();
+        match &expected_state.failed {
             Some(error) => Err(error.clone()),
-            None if books.logged != books.sent => {
-                Err(format!("{} of {} records acknowledged", books.logged, books.sent))
-            }
+            None if expected_state.logged != expected_state.sent => Err(format!(
+                "{} of {} records acknowledged",
+                expected_state.logged, expected_state.sent
+            )),
             None => Ok(()),
         }
     }
 
-    /// A client knows a topic by its name alone: for one that was made anew it takes a new client.
+    /// A client knows a topic by its name alone: a recreated one needs a new client.
     fn follow(&mut self) {
-        let number = self.ledger.books().topic();
+        let number = self.expected_clicks.lock().topic();
         if self.number != number {
-            self.producer = producer(&self.brokers, &self.ledger);
+            self.producer = producer(&self.brokers, &self.expected_clicks);
             self.number = number;
         }
     }
@@ -142,13 +143,13 @@ impl Generator {
         if self.recent.len() > MEMORY {
             self.recent.pop_front();
         }
-        if self.dice.once_in(RESEND) {
-            let again = self.dice.index(self.recent.len());
+        if self.random.once_in(RESEND) {
+            let again = self.random.index(self.recent.len());
             let (what, value) = self.recent[again].clone();
-            self.ledger.books().resends += 1;
+            self.expected_clicks.lock().resends += 1;
             self.send(what, Some(&value))?;
         }
-        if self.dice.once_in(BAD_ONE) {
+        if self.random.once_in(BAD_ONE) {
             self.bad()?;
         }
         Ok(())
@@ -156,13 +157,13 @@ impl Generator {
 
     /// A click that the ledger knows and the log does not yet.
     fn minted(&mut self) -> (What, Vec<u8>) {
-        let at_us = self.now_us - self.dice.roll() % (DAYS * DAY_US);
+        let at_us = self.now_us - self.random.bits() % (DAYS * DAY_US);
         let mut random = [0; 10];
-        random[..8].copy_from_slice(&self.dice.roll().to_be_bytes());
+        random[..8].copy_from_slice(&self.random.bits().to_be_bytes());
         let event_id = Builder::from_unix_timestamp_millis(at_us / 1000, &random).into_uuid();
-        let slug = format!("page/{}", self.dice.between(1, 500));
+        let slug = format!("page/{}", self.random.between(1, 500));
         let target = format!("https://example.com/{slug}?utm_source=chaos");
-        let ip = self.dice.roll().to_be_bytes();
+        let ip = self.random.bits().to_be_bytes();
         let click = RawClick {
             source: "chaos",
             domain: Some("go.example.com"),
@@ -170,19 +171,19 @@ impl Generator {
             status: 302,
             target_url: Some(&target),
             client_ip: Some(&ip[..4]),
-            user_agent: Some(self.dice.one(&AGENTS)),
+            user_agent: Some(self.random.one(&AGENTS)),
             ..RawClick::new(event_id, i64::try_from(at_us).expect("microseconds"), &slug)
         };
         let mut value = Vec::new();
         self.encoder.encode(&click, &mut value).expect("a good click");
-        (self.ledger.books().mint(event_id.into_bytes()), value)
+        (self.expected_clicks.lock().mint(event_id.into_bytes()), value)
     }
 
     /// A record that can never be a click, in one of several ways.
     fn bad(&mut self) -> Result<(), String> {
-        self.ledger.books().bad += 1;
+        self.expected_clicks.lock().bad += 1;
         let good = self.recent.back().map(|(_, value)| value.clone()).unwrap_or_default();
-        match self.dice.between(0, 3) {
+        match self.random.between(0, 3) {
             0 => self.send(BAD, None),
             1 => self.send(BAD, Some(b"not framed at all")),
             2 => self.send(BAD, Some(&good[..good.len() - 3])),
@@ -192,9 +193,9 @@ impl Generator {
 
     fn send(&mut self, what: What, value: Option<&[u8]>) -> Result<(), String> {
         let partition = {
-            let mut books = self.ledger.books();
-            books.sent += 1;
-            i32::try_from(self.dice.index(books.partitions().unsigned_abs() as usize))
+            let mut expected_state = self.expected_clicks.lock();
+            expected_state.sent += 1;
+            i32::try_from(self.random.index(expected_state.partitions().unsigned_abs() as usize))
         };
         let partition = partition.expect("few partitions");
         let mut record =
@@ -220,12 +221,12 @@ impl Generator {
     }
 }
 
-fn producer(brokers: &str, ledger: &Arc<Ledger>) -> Producer {
+fn producer(brokers: &str, expected_clicks: &Arc<ExpectedClicks>) -> Producer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("topic.metadata.refresh.interval.ms", "1000");
     config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "5");
     // For ever: an outage of the broker is a fault of the run, not an end of it.
     config.set("message.timeout.ms", "0").set("reconnect.backoff.max.ms", "1000");
-    let producer = config.create_with_context(Reports(Arc::clone(ledger)));
+    let producer = config.create_with_context(Reports(Arc::clone(expected_clicks)));
     producer.expect("a producer can be made")
 }

@@ -1,9 +1,9 @@
-//! Faults of the log itself: it grows by a partition, loses records, or is made anew. What these
+//! Faults of the log itself: it grows by a partition, loses records, or is recreated. What these
 //! destroy before it was committed is written into the ledger first, record by record.
 
 use std::time::Duration;
 
-use super::storm::{EFFECT, Storm, WORK, within};
+use super::fault_scheduler::{EFFECT, FaultScheduler, WORK, within};
 
 /// Records that one fault destroys at most.
 const LOSS: u64 = 3_000;
@@ -12,23 +12,23 @@ const QUIET: Duration = Duration::from_secs(30);
 /// Clocks tick in milliseconds.
 const TICK: Duration = Duration::from_millis(20);
 
-impl Storm<'_> {
+impl FaultScheduler<'_> {
     /// One more partition, which is read from its start.
     pub(super) fn grow(&mut self) -> bool {
-        let new = self.ledger.books().partitions();
+        let new = self.expected_clicks.lock().partitions();
         let partitions = usize::try_from(new + 1).expect("few partitions");
         self.world.kafka.grow(&self.world.topic, partitions);
-        self.ledger.books().grown();
+        self.expected_clicks.lock().grown();
         within(EFFECT, || self.broker.committed().is_ok_and(|all| all.last() > Some(&0)))
     }
 
     /// Records expire before they are committed: under live members, or while there are none.
     pub(super) fn expire(&mut self) -> bool {
-        let live = self.dice.once_in(2);
+        let live = self.random.once_in(2);
         if live {
             self.proxy.hold(true);
         } else {
-            self.fleet.stop_all();
+            self.pool.stop_all();
         }
         let work = within(WORK, || self.broker.lag().is_ok_and(|lag| lag > 100));
         let gone = self.delete_uncommitted();
@@ -44,29 +44,29 @@ impl Storm<'_> {
             |partition: &i32| bounds[partition].1 - committed[partition.unsigned_abs() as usize];
         let partition = *bounds.keys().max_by_key(|partition| lag(partition)).expect("partitions");
         let from = committed[partition.unsigned_abs() as usize];
-        let loss = i64::try_from(self.dice.between(1, LOSS)).expect("a small number");
+        let loss = i64::try_from(self.random.between(1, LOSS)).expect("a small number");
         let to = {
-            let mut books = self.ledger.books();
-            let to = (from + loss).min(books.known(partition));
+            let mut expected_state = self.expected_clicks.lock();
+            let to = (from + loss).min(expected_state.known(partition));
             if to <= from {
                 return false;
             }
-            books.destroy(partition, from, to);
+            expected_state.destroy(partition, from, to);
             to
         };
         self.world.kafka.expire(&self.world.topic, partition, to);
         self.broker.bounds().is_ok_and(|bounds| bounds[&partition].0 == to)
     }
 
-    /// The topic is deleted under live members and made anew; nobody writes meanwhile.
-    pub(super) fn make_anew(&mut self) -> bool {
+    /// The topic is deleted under live members and recreated; no client writes meanwhile.
+    pub(super) fn recreate(&mut self) -> bool {
         self.proxy.hold(true);
         let work = self.work();
-        let ledger = self.ledger;
-        let pen = ledger.pen();
+        let expected_clicks = self.expected_clicks;
+        let write_lock = expected_clicks.write_lock();
         let quiet = within(QUIET, || {
-            let books = ledger.books();
-            books.sent == books.logged
+            let expected_state = expected_clicks.lock();
+            expected_state.sent == expected_state.logged
         });
         let committed = self.broker.committed();
         let (true, Ok(committed)) = (quiet, committed) else {
@@ -75,9 +75,9 @@ impl Storm<'_> {
         };
         std::thread::sleep(TICK);
         let partitions = {
-            let mut books = ledger.books();
-            books.make_anew(&committed, jiff::Timestamp::now().as_millisecond());
-            usize::try_from(books.partitions()).expect("few partitions")
+            let mut expected_state = expected_clicks.lock();
+            expected_state.recreate(&committed, jiff::Timestamp::now().as_millisecond());
+            usize::try_from(expected_state.partitions()).expect("few partitions")
         };
         self.world.kafka.delete_topic(&self.world.topic).expect("a topic can be deleted");
         let gone = within(EFFECT, || self.broker.is_topic_gone());
@@ -86,11 +86,11 @@ impl Storm<'_> {
             self.world.kafka.grow(&self.world.topic, partitions);
         }
         let empty = self.broker.ends().is_ok_and(|ends| ends.iter().all(|end| *end == 0));
-        drop(pen);
+        drop(write_lock);
         self.proxy.hold(false);
         // The members go on with the new one, at its start.
         let read = within(3 * EFFECT, || {
-            self.fleet.fill();
+            self.pool.fill();
             let positions = self.broker.committed().ok().zip(self.broker.ends().ok());
             positions.is_some_and(|(all, ends)| {
                 all.iter().any(|position| *position > 0)

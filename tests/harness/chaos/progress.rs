@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Budget;
+use super::budget::Budget;
 
 /// Written at once when the faults are over and clicks are left.
 const BURST: u64 = 20_000;
@@ -73,7 +73,7 @@ impl Progress {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// Everyone stops when the returned value goes.
+    /// Everyone stops when the returned value is dropped.
     pub(super) fn over_at_the_end(&self) -> Over<'_> {
         Over(self)
     }

@@ -1,12 +1,12 @@
-//! What a run came to: one line for a reader in a hurry, the counts a kind, and every finding.
+//! The result of a run: the counts of each kind of fault, every finding, and one line of totals.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::kind::Kind;
-use super::sampler::Seen;
+use super::fault_kind::FaultKind;
+use super::sampler::SamplerResult;
 
-/// What became of the expected set.
+/// The comparison of the expected clicks with the table.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Events minted.
@@ -15,18 +15,18 @@ pub struct Outcome {
     pub lost: u64,
     /// Rows beyond the first of an event.
     pub twice: u64,
-    /// Events that nobody minted.
-    pub strangers: u64,
+    /// Events that were never minted.
+    pub unexpected: u64,
     /// Bad records written and not destroyed, and those of them that the dead letters hold.
     pub bad: (u64, u64),
     /// Dead letters of records that were good.
-    pub good_buried: u64,
+    pub good_dead_letters: u64,
     /// Records that were destroyed in the log before they were committed; events that were in no
     /// other; events, of these, that the view does not show.
     pub destroyed: (u64, u64, u64),
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Decides what is written and what breaks.
@@ -36,24 +36,24 @@ pub struct Report {
     /// Clicks that were wanted.
     pub clicks: u64,
     /// Of each kind: how often it was tried, how often its effect was observed.
-    pub kinds: BTreeMap<Kind, (u32, u32)>,
+    pub kinds: BTreeMap<FaultKind, (u32, u32)>,
     /// Processors killed in the middle of another fault.
-    pub killed_too: u32,
+    pub also_killed: u32,
     /// Processors started.
     pub started: u32,
-    /// Processors that ended without being told to, by exit code.
-    pub fell: BTreeMap<i32, u32>,
+    /// Processors that ended by themselves, by exit code.
+    pub exits: BTreeMap<i32, u32>,
     /// Records in the log, and those of them that are copies.
     pub log: (u64, u64),
-    /// What became of the clicks.
+    /// The comparison of the clicks.
     pub outcome: Outcome,
     /// What was seen while it went on.
-    pub(super) seen: Seen,
+    pub(super) seen: SamplerResult,
     /// The exit code of `processors audit`.
     pub audit: i32,
     /// Events of the view that the log does not hold any more, as the audit says too.
     pub surplus: u64,
-    /// Seconds from the first fault to the end of the books.
+    /// Seconds from the first fault to the end of the comparison.
     pub seconds: u64,
     /// What is wrong, in words.
     pub findings: Vec<String>,
@@ -82,12 +82,20 @@ impl Report {
 
     /// Whether every promise held.
     pub fn good(&self) -> bool {
-        let Outcome { minted, lost, twice, strangers, bad: (bad, buried), good_buried, .. } =
-            self.outcome;
-        let books = minted > 0 && lost + twice + strangers + good_buried == 0 && bad == buried;
+        let Outcome {
+            minted,
+            lost,
+            twice,
+            unexpected,
+            bad: (bad, dead_letters),
+            good_dead_letters,
+            ..
+        } = self.outcome;
+        let complete =
+            minted > 0 && lost + twice + unexpected + good_dead_letters == 0 && bad == dead_letters;
         let seen = self.seen.samples > 0 && self.seen.twice + self.seen.ahead == 0;
-        // What the audit has to say is compared when the books are closed.
-        books && seen && self.findings.is_empty()
+        // What the audit reports is a finding where it differs.
+        complete && seen && self.findings.is_empty()
     }
 }
 
@@ -95,17 +103,17 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (outcome, seen) = (&self.outcome, &self.seen);
         for (kind, (tried, observed)) in &self.kinds {
-            writeln!(f, "chaos: {kind:<14} tried={tried} observed={observed}")?;
+            writeln!(f, "chaos: {kind:<18} tried={tried} observed={observed}")?;
         }
         writeln!(
             f,
             "chaos: processors started={} killed_in_other_faults={} ended_by_themselves={:?}",
-            self.started, self.killed_too, self.fell
+            self.started, self.also_killed, self.exits
         )?;
         writeln!(
             f,
-            "chaos: looks={} engine_away={} position_looks={} offsets_checked={}",
-            seen.samples, seen.away, seen.looks, seen.offsets
+            "chaos: samples={} engine_unreachable={} position_checks={} offsets_checked={}",
+            seen.samples, seen.unreachable, seen.looks, seen.offsets
         )?;
         for finding in &self.findings {
             writeln!(f, "chaos: FOUND {finding}")?;
@@ -116,7 +124,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "chaos: seed={} faults={} observed={} clicks={} log={} resends={} bad={} dead_letters={} \
-             lost={} duplicates={} duplicates_in_a_sample={} strangers={} good_buried={} ahead={} \
+             lost={} duplicates={} duplicates_in_a_sample={} unexpected={} good_dead_letters={} ahead={} \
              destroyed={} excused={} absent={} surplus={} audit={} seconds={} {}",
             self.seed,
             self.faults,
@@ -129,8 +137,8 @@ impl fmt::Display for Report {
             outcome.lost,
             outcome.twice,
             seen.twice,
-            outcome.strangers,
-            outcome.good_buried,
+            outcome.unexpected,
+            outcome.good_dead_letters,
             seen.ahead,
             outcome.destroyed.0,
             outcome.destroyed.1,

@@ -14,23 +14,24 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::broker::{Broker, DeadLetters};
-use super::ledger::{BAD, Id, Ledger};
+use super::budget::{LineReporter, clock};
+use super::expected_clicks::{BAD, ExpectedClicks, Id};
+use super::progress::Progress;
 use super::table::Table;
-use super::{Progress, Say, clock};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Findings that are told; more of the same say nothing new.
+/// Findings that are reported; more of the same add nothing.
 const FINDINGS_MAX: usize = 10;
 /// Offsets of one partition that one look covers.
 const STRETCH: i64 = 100_000;
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SamplerResult {
     /// Looks at the view that were answered.
     pub samples: u64,
     /// Looks that the engine did not answer.
-    pub away: u64,
+    pub unreachable: u64,
     /// Most rows beyond the first of an event in one look.
     pub twice: u64,
     /// Looks at positions that were answered.
@@ -48,13 +49,13 @@ pub(super) struct Sampler<'r> {
     pub table: Table,
     pub broker: Broker,
     pub dead: DeadLetters,
-    pub ledger: &'r Ledger,
-    pub say: Say<'r>,
+    pub expected_clicks: &'r ExpectedClicks,
+    pub report_line: LineReporter<'r>,
     /// By partition: everything below was found.
     checked: Vec<i64>,
     /// Which topic of the name that is of.
     topic: usize,
-    seen: Seen,
+    seen: SamplerResult,
 }
 
 impl<'r> Sampler<'r> {
@@ -62,20 +63,20 @@ impl<'r> Sampler<'r> {
         table: Table,
         broker: Broker,
         dead: DeadLetters,
-        ledger: &'r Ledger,
-        say: Say<'r>,
+        expected_clicks: &'r ExpectedClicks,
+        report_line: LineReporter<'r>,
     ) -> Self {
-        let (checked, seen) = (Vec::new(), Seen::default());
-        Self { table, broker, dead, ledger, say, checked, topic: 0, seen }
+        let (checked, seen) = (Vec::new(), SamplerResult::default());
+        Self { table, broker, dead, expected_clicks, report_line, checked, topic: 0, seen }
     }
 
     /// Looks until the run is over, and once more.
-    pub(super) fn run(mut self, progress: &Progress) -> Seen {
+    pub(super) fn run(mut self, progress: &Progress) -> SamplerResult {
         loop {
             let (began, last) = (Instant::now(), progress.is_over());
             match self.table.numbers("SELECT count(), uniqExact(event_id) FROM clicks".to_owned()) {
                 Ok(numbers) => self.sample(&numbers),
-                Err(_) => self.seen.away += 1,
+                Err(_) => self.seen.unreachable += 1,
             }
             self.positions();
             if last {
@@ -99,14 +100,14 @@ impl<'r> Sampler<'r> {
     }
 
     fn find(&mut self, what: String) {
-        (self.say)(&format!("FOUND: {what}"));
+        (self.report_line)(&format!("FOUND: {what}"));
         if self.seen.findings.len() < FINDINGS_MAX {
             self.seen.findings.push(format!("{} {what}", clock()));
         }
     }
 
     fn positions(&mut self) {
-        let topic = self.ledger.books().topic();
+        let topic = self.expected_clicks.lock().topic();
         if self.topic != topic {
             (self.topic, self.checked) = (topic, Vec::new());
         }
@@ -119,18 +120,18 @@ impl<'r> Sampler<'r> {
         for (partition, (position, _)) in committed.into_iter().zip(&ends).enumerate() {
             let from = self.checked[partition];
             let stretch = {
-                let books = self.ledger.books();
+                let expected_state = self.expected_clicks.lock();
                 // A position of a topic that is no more says nothing; it is put right when it is seen.
                 let stale = position > ends[partition];
                 let to = if stale { from } else { position.min(from + STRETCH) };
-                books.stretch(partition, from, to).to_vec()
+                expected_state.stretch(partition, from, to).to_vec()
             };
             if stretch.is_empty() {
                 continue;
             }
             let Ok(nowhere) = self.nowhere(partition, from, &stretch) else { return };
-            if self.ledger.books().topic() != topic {
-                // What was looked for was made anew meanwhile.
+            if self.expected_clicks.lock().topic() != topic {
+                // The topic was recreated meanwhile.
                 return;
             }
             self.seen.looks += 1;
@@ -150,7 +151,7 @@ impl<'r> Sampler<'r> {
     /// Offsets of a stretch that are neither in the table nor in the dead letters.
     fn nowhere(&self, partition: usize, from: i64, stretch: &[u32]) -> Result<Vec<i64>, String> {
         let to = from + i64::try_from(stretch.len()).expect("a short stretch");
-        let made_ms = self.ledger.books().made_ms[self.topic];
+        let made_ms = self.expected_clicks.lock().made_ms[self.topic];
         let sql = format!(
             "SELECT DISTINCT kafka_offset FROM click_versions WHERE kafka_partition = {partition} \
              AND kafka_offset >= {from} AND kafka_offset < {to} \
@@ -162,18 +163,18 @@ impl<'r> Sampler<'r> {
         let mut nowhere = Vec::new();
         let mut by_event: Vec<(i64, Id)> = Vec::new();
         {
-            let books = self.ledger.books();
+            let expected_state = self.expected_clicks.lock();
             for (offset, what) in (from..).zip(stretch) {
-                let place = (self.topic, index(partition), offset);
-                if !books.is_owed(&place) {
+                let location = (self.topic, index(partition), offset);
+                if !expected_state.is_owed(&location) {
                     continue;
                 }
                 if *what == BAD {
-                    if !self.dead.places.contains(&place) {
+                    if !self.dead.locations.contains(&location) {
                         nowhere.push(offset);
                     }
                 } else if !rows.contains(&offset.unsigned_abs()) {
-                    by_event.push((offset, books.events[*what as usize]));
+                    by_event.push((offset, expected_state.events[*what as usize]));
                 }
             }
         }

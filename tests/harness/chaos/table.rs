@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::blocking::Client;
 
-use super::ledger::Id;
+use super::expected_clicks::Id;
 use crate::world::World;
 
 const TIMEOUT: Duration = Duration::from_secs(120);

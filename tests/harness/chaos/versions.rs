@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker::Broker;
+use super::budget::{Budget, LineReporter, PARTITIONS};
+use super::expected_clicks::ExpectedClicks;
 use super::generator::Generator;
-use super::ledger::Ledger;
 use super::progress::Progress;
 use super::table::Table;
-use super::{Budget, PARTITIONS, Say};
 use crate::backends::Backends;
 use crate::wait::until;
 use crate::world::World;
@@ -81,14 +81,14 @@ impl fmt::Display for Versions {
 ///
 /// # Panics
 /// As [`super::run`].
-pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
+pub fn versions(stack: &Stack, seed: u64, report_line: LineReporter<'_>) -> Versions {
     let world = World::on(Backends::on(stack), "versions");
     world.setup();
     world.query("SYSTEM STOP MERGES click_versions");
-    let ledger = Arc::new(Ledger::new(PARTITIONS.unsigned_abs() as usize));
-    let generator = Generator::of(&world, seed, &ledger);
+    let expected_clicks = Arc::new(ExpectedClicks::new(PARTITIONS.unsigned_abs() as usize));
+    let generator = Generator::of(&world, seed, &expected_clicks);
     let progress = Progress::new(BUDGET);
-    let (table, broker) = (Table::of(&world), Broker::of(&world, &ledger));
+    let (table, broker) = (Table::of(&world), Broker::of(&world, &expected_clicks));
     let mut in_flight = 0;
     std::thread::scope(|scope| {
         let _over = progress.over_at_the_end();
@@ -104,7 +104,7 @@ pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
             processors.crash();
             std::thread::sleep(LANDS);
             let again = uncommitted(&table, &broker);
-            say(&format!("kill {kill}/{KILLS}: {again} rows on disk are not committed"));
+            report_line(&format!("kill {kill}/{KILLS}: {again} rows on disk are not committed"));
             in_flight += again;
             progress.came(true);
         }
@@ -115,8 +115,8 @@ pub fn versions(stack: &Stack, seed: u64, say: Say<'_>) -> Versions {
         processors.stop().expect_code(0);
     });
     let (events, resends) = {
-        let books = ledger.books();
-        (books.events.len() as u64, books.resends)
+        let expected_state = expected_clicks.lock();
+        (expected_state.events.len() as u64, expected_state.resends)
     };
     Versions {
         kills: KILLS,

@@ -7,7 +7,7 @@ use processors::flow::start_policy::{StartPosition, start_position};
 use processors::run::source::Notice;
 
 use super::SimCounts;
-use crate::chaos::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// How large a simulation is.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ pub struct SimSize {
 
 impl SimSize {
     /// Most simulations are small, some have 64 partitions and 8 members.
-    pub fn of(dice: &mut Dice) -> Self {
+    pub fn of(dice: &mut SeededRandom) -> Self {
         let large = dice.once_in(16);
         let partitions = if large { dice.between(16, 65) } else { dice.between(1, 7) };
         Self {
@@ -87,7 +87,7 @@ pub(super) struct BrokerState {
     pub members: BTreeMap<MemberId, SimMember>,
     pub durable: BTreeSet<(i32, i64)>,
     pub dead_letters: BTreeSet<(i32, i64)>,
-    pub dice: Dice,
+    pub dice: SeededRandom,
     /// Nothing fails any more.
     pub calm: bool,
     pub calmness: u64,
@@ -96,7 +96,7 @@ pub(super) struct BrokerState {
 }
 
 impl BrokerState {
-    pub(super) fn new(size: &SimSize, dice: Dice) -> Self {
+    pub(super) fn new(size: &SimSize, dice: SeededRandom) -> Self {
         let mut broker = Self {
             partitions: Vec::new(),
             members: BTreeMap::new(),

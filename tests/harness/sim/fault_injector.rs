@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::broker_state::{MemberId, SimSize, index};
 use super::member::{SimProcess, start};
 use super::{Shared, lock};
-use crate::chaos::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// How long a crashed member keeps its partitions.
 const SESSION_MS: u64 = 6000;
@@ -13,14 +13,14 @@ const SESSION_MS: u64 = 6000;
 /// Injects faults, drawn from the seed.
 pub(super) struct FaultInjector {
     broker: Shared,
-    dice: Dice,
+    dice: SeededRandom,
     size: SimSize,
     processes: Vec<SimProcess>,
     started: MemberId,
 }
 
 impl FaultInjector {
-    pub(super) fn new(broker: Shared, dice: Dice, size: SimSize) -> Self {
+    pub(super) fn new(broker: Shared, dice: SeededRandom, size: SimSize) -> Self {
         Self { broker, dice, size, processes: Vec::new(), started: 0 }
     }
 

@@ -1,6 +1,6 @@
 //! Every record becomes one click, whatever is killed, repeated, reset or lost on the way.
 
-use harness::{Proxy, Sample, World, access_log, metric, until};
+use harness::{AccessLog, ClickHouseProxy, World, access_log, metric, until};
 
 /// Small, so that a backlog takes a while and there is a middle to do harm in.
 const SMALL: &[(&str, &str)] = &[("CLICKTRAIL_BATCH_ROWS", "500")];
@@ -8,7 +8,7 @@ const WAITS: &str =
     r#"clicktrail_processors_retries_total{stage="insert",code="clickhouse_unreachable"}"#;
 const ZONES: [&str; 4] = ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
 
-fn imported(name: &str) -> (World, Sample) {
+fn imported(name: &str) -> (World, AccessLog) {
     let world = World::new(name);
     world.setup();
     let log = access_log(world.folder());
@@ -97,7 +97,7 @@ fn a_killed_processor_is_replaced_by_another_member() {
 #[test]
 fn an_insert_whose_acknowledgement_was_lost_is_repeated_and_counts_once() {
     let (world, log) = imported("lost_answer");
-    let proxy = Proxy::before(&world.backends.clickhouse);
+    let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
     let set = [("CLICKHOUSE_URL", proxy.url.as_str()), SMALL[0]];
     proxy.lose_answers(3);
     let mut processors = world.processors(&[], &set);
@@ -110,7 +110,7 @@ fn an_insert_whose_acknowledgement_was_lost_is_repeated_and_counts_once() {
 #[test]
 fn an_outage_of_clickhouse_is_waited_out() {
     let (world, log) = imported("outage");
-    let proxy = Proxy::before(&world.backends.clickhouse);
+    let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
     let set = [("CLICKHOUSE_URL", proxy.url.as_str()), SMALL[0]];
     let mut processors = world.processors(&[], &set);
     halfway(&world, log.clicks);

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::chaos::Dice;
+use harness::seeded_random::SeededRandom;
 use harness::{Backends, OwnStack, Visit, Visitors, World};
 use schemas::{Decoder, EventId, NEWEST, Origin, unframe};
 use stack::Part;
@@ -64,9 +64,11 @@ fn a_storm_of_kills_of_broker_and_producer_takes_nothing_that_was_promised() {
     let (url, over, visitors) = (Mutex::default(), Over::default(), Visitors::default());
     let (lives, promised, downs) = std::thread::scope(|scope| {
         let end = End(&over);
-        let broker = scope.spawn(|| kill_brokers(&stack, &mut Dice::new(seed, 1), &over));
+        let broker =
+            scope.spawn(|| kill_brokers(&stack, &mut SeededRandom::stream(seed, 1), &over));
         let senders: Vec<_> = (0..2).map(|_| scope.spawn(|| deliver(&url, &over))).collect();
-        let (began, mut dice, mut lives) = (Instant::now(), Dice::new(seed, 2), Vec::new());
+        let (began, mut dice, mut lives) =
+            (Instant::now(), SeededRandom::stream(seed, 2), Vec::new());
         while began.elapsed() < STORM {
             let mut server = world.serve(LINKS, &[ON]);
             url.lock().unwrap().clone_from(&server.url);
@@ -117,7 +119,7 @@ fn a_storm_of_kills_of_broker_and_producer_takes_nothing_that_was_promised() {
 }
 
 /// Kills the broker and starts it again, in turns; it is up in the end. Says how often.
-fn kill_brokers(stack: &OwnStack, dice: &mut Dice, over: &Over) -> u32 {
+fn kill_brokers(stack: &OwnStack, dice: &mut SeededRandom, over: &Over) -> u32 {
     let mut downs = 0;
     loop {
         over.wait(dice.between(500, 3000));

@@ -130,7 +130,7 @@ fn a_broker_killed_under_load_and_away_for_a_while_loses_no_click_and_slows_no_r
 fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it_is_back() {
     let world = World::new("no_registry");
     world.setup();
-    let registry = RegistryProxy::before(&world.backends.registry).unwrap();
+    let registry = RegistryProxy::start(&world.backends.registry).unwrap();
     registry.set(RegistryFault::Status(503));
     let mut server = world.serve(LINKS, &[("SCHEMA_REGISTRY_URL", &registry.url)]);
     let visitors = Visitors::default();

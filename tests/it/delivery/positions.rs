@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use harness::{Proxy, Signal, World, access_log, metric};
+use harness::{ClickHouseProxy, Signal, World, access_log, metric};
 
 fn rows_below(world: &World, positions: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
     let count = |(partition, position): (&i32, &i64)| {
@@ -31,7 +31,7 @@ fn at_no_moment_is_a_position_committed_ahead_of_durable_rows() {
     let log = access_log(world.folder());
     world.import(&log.file, &[]);
     let all = world.kafka.records(&world.topic);
-    let proxy = Proxy::before(&world.backends.clickhouse);
+    let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
     let set = [("CLICKTRAIL_BATCH_ROWS", "200"), ("CLICKHOUSE_URL", proxy.url.as_str())];
     let mut processors = world.processors(&[], &set);
     let admin = processors.admin.clone();

@@ -97,7 +97,7 @@ fn an_empty_or_wrong_registry_moves_nothing_and_after_the_mending_all_flows() {
     let world = World::new("wrong_registry");
     world.setup();
     world.kafka.produce(&world.topic, &[world.good(0, STORM), world.good(1, STORM)].concat());
-    let door = RegistryProxy::before(&world.backends.registry).unwrap();
+    let door = RegistryProxy::start(&world.backends.registry).unwrap();
     let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
     for (fault, word) in [
         (RegistryFault::Empty, "the registry does not know"),
@@ -105,10 +105,10 @@ fn an_empty_or_wrong_registry_moves_nothing_and_after_the_mending_all_flows() {
         (RegistryFault::Schema(ORDER.to_owned()), "avro_mismatch"),
         (RegistryFault::Schema(PROTOBUF.to_owned()), "schema_unusable"),
     ] {
-        let before = door.met();
+        let before = door.injected();
         door.set(fault.clone());
         let text = refused(&world, &set);
-        assert!(door.met() > before, "{fault:?} was not met");
+        assert!(door.injected() > before, "{fault:?} was not met");
         assert!(text.contains(word), "{fault:?}: {text}");
         assert!(fault == RegistryFault::Empty || text.contains("storm_breaker"), "{text}");
         nothing_moved(&world, 0);
@@ -129,7 +129,7 @@ fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
     const CLICKS: usize = 150;
     let world = World::new("registry_away");
     world.setup();
-    let door = RegistryProxy::before(&world.backends.registry).unwrap();
+    let door = RegistryProxy::start(&world.backends.registry).unwrap();
     let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
     let faults = [
         RegistryFault::Status(500),
@@ -149,7 +149,7 @@ fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
         processors.until("the registry was asked in vain, and again", || {
             metric(&admin, REGISTRY_WAITS).filter(|times| *times >= 2.0)
         });
-        assert!(door.met() >= 2, "{fault:?}");
+        assert!(door.injected() >= 2, "{fault:?}");
         assert_eq!(world.clicks(), expected, "{fault:?}");
         let now = world.kafka.committed(&world.group, &world.topic);
         assert_eq!(now.get(&0).unwrap_or(&0), committed.get(&0).unwrap_or(&0), "{fault:?}");

@@ -1,6 +1,6 @@
 //! Traces reach from the visitor to the row, and both services tell how they fare.
 
-use harness::{Collector, Span, World, get};
+use harness::{Span, SpanCollector, World, get};
 use schemas::TraceContext;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
@@ -14,7 +14,7 @@ fn trace(sampled: bool) -> (String, uuid::Uuid) {
 fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
     let world = World::new("spans");
     world.setup();
-    let (producers, processings) = (Collector::start(), Collector::start());
+    let (producers, processings) = (SpanCollector::start(), SpanCollector::start());
     let mut server = world.serve(LINKS, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &producers.endpoint)]);
     let ((sampled, followed), (unsampled, ignored)) = (trace(true), trace(false));
     assert_eq!(server.get("/a", &[("traceparent", &sampled)]).status, 302);
@@ -39,7 +39,7 @@ fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
 fn one_click_is_followed_by_its_trace_from_the_answer_to_the_insert() {
     let world = World::new("trace");
     world.setup();
-    let collector = Collector::start();
+    let collector = SpanCollector::start();
     let set = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
         ("CLICKTRAIL_TRACE_SAMPLE", "1"),

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use harness::chaos::Dice;
+use harness::seeded_random::SeededRandom;
 use harness::{World, closed_port, metric};
 
 const TOKEN: &str = "a-token-of-this-test";
@@ -103,7 +103,7 @@ const HEADERS: &[&str] = &[
 ];
 
 /// Makes up what is sent.
-struct Sender(Dice);
+struct Sender(SeededRandom);
 
 impl Sender {
     fn below(&mut self, end: usize) -> usize {
@@ -195,7 +195,8 @@ fn whatever_is_sent_nothing_panics_and_the_next_good_request_is_answered() {
     let host = server.url.trim_start_matches("http://").to_owned();
     let began = Instant::now();
     let one = |stream| {
-        let (mut sender, mut sent, mut statuses) = (Sender(Dice::new(SEED, stream)), 0, Vec::new());
+        let (mut sender, mut sent, mut statuses) =
+            (Sender(SeededRandom::stream(SEED, stream)), 0, Vec::new());
         while began.elapsed() < TIME {
             statuses.extend(exchange(&host, &sender.bytes()));
             sent += 1;

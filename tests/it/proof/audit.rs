@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Child, Processors, Proxy, Raw, World, free_port, get, metric};
+use harness::{Child, ClickHouseProxy, Processors, Raw, World, free_port, get, metric};
 use schemas::{Encoder, RawClick, SchemaId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -193,7 +193,7 @@ fn a_scratch_folder_that_cannot_be_written_is_named() {
 #[test]
 fn a_followed_log_shows_a_lost_click_within_a_period_and_outages_are_waited_out() {
     let (world, _processors) = processed("audit_follow");
-    let (proxy, admin) = (Proxy::before(&world.backends.clickhouse), free_port());
+    let (proxy, admin) = (ClickHouseProxy::start(&world.backends.clickhouse), free_port());
     let mut command = world.command("processors", &[("CLICKHOUSE_URL", &proxy.url)]);
     command.args(["audit", "--follow", "--every", "1s", "--grace", "1s"]);
     command.args(["--admin-listen", &admin.to_string()]);

@@ -55,23 +55,23 @@ fn on_a_full_disk_inserts_are_refused_whole_and_go_on_when_there_is_room() {
     let refused = insert();
     assert!(refused.status >= 500 && refused.body.contains("Code: 243"), "{refused:?}");
     assert_eq!(count(), "100000", "it is read all the same");
-    let room = own.disk_room(Part::ClickHouse).unwrap();
-    assert_eq!(room.used, room.limit);
-    let mend = |own: &OwnStack| -> Vec<_> {
+    let usage = own.disk_usage(Part::ClickHouse).unwrap();
+    assert_eq!(usage.used, usage.limit);
+    let fixes = |own: &OwnStack| -> Vec<_> {
         examine(own)
             .into_iter()
-            .filter(|finding| finding.about == "disk")
-            .filter_map(|f| f.mend)
+            .filter(|finding| finding.subject == "disk")
+            .filter_map(|f| f.fix)
             .collect()
     };
-    assert_eq!(mend(&own), ["stack disk clickhouse free"]);
+    assert_eq!(fixes(&own), ["stack disk clickhouse free"]);
     own.free_disk(Part::ClickHouse).unwrap();
     assert_eq!(insert().status, 200);
     assert_eq!(count(), "200000");
-    assert_eq!(own.disk_room(Part::ClickHouse).unwrap().limit, 256 << 20);
+    assert_eq!(own.disk_usage(Part::ClickHouse).unwrap().limit, 256 << 20);
     // It may hold more, and no less than it does.
     own.limit_disk(Part::ClickHouse, 300 << 20).unwrap();
-    assert_eq!(own.disk_room(Part::ClickHouse).unwrap().limit, 300 << 20);
+    assert_eq!(own.disk_usage(Part::ClickHouse).unwrap().limit, 300 << 20);
     assert!(own.limit_disk(Part::ClickHouse, 8192).is_err());
     // What is on it stays when the part stops, and goes with `clean`.
     own.restart(Part::ClickHouse).unwrap();
@@ -79,7 +79,7 @@ fn on_a_full_disk_inserts_are_refused_whole_and_go_on_when_there_is_room() {
     assert!(matches!(own.drop_disks(), Err(StackError::InUse(Part::ClickHouse))));
     own.down().unwrap();
     own.clean(false).unwrap();
-    assert!(own.disk_room(Part::ClickHouse).is_none());
+    assert!(own.disk_usage(Part::ClickHouse).is_none());
     assert!(matches!(own.fill_disk(Part::ClickHouse), Err(StackError::NoSmallDisk(_))));
 }
 

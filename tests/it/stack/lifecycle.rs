@@ -108,19 +108,24 @@ fn two_stacks_side_by_side_do_not_touch_each_other_and_a_running_one_is_not_clea
 }
 
 #[test]
-fn the_doctor_names_what_is_wrong_and_how_to_mend_it() {
+fn the_doctor_names_each_problem_and_its_fix() {
     let own = OwnStack::of(&[Part::ClickHouse]);
     let wrong = |stack: &Stack| -> Vec<_> {
-        examine(stack).into_iter().filter(|finding| finding.mend.is_some()).collect()
+        examine(stack).into_iter().filter(|finding| finding.fix.is_some()).collect()
     };
-    let well = wrong(&own);
-    assert!(well.iter().all(|finding| finding.about == "memory"), "{well:?}");
-    // A process that no pid file names is left over, and its port is somebody else's.
+    let healthy = wrong(&own);
+    assert!(healthy.iter().all(|finding| finding.subject == "memory"), "{healthy:?}");
+    // A process that no pid file names is an orphan, and its port is taken by another program.
     std::fs::remove_file(own.folder().join("run").join("clickhouse.pid")).unwrap();
-    let ill = wrong(&own);
-    for about in ["process", "port"] {
-        assert!(ill.iter().any(|finding| finding.about == about), "no {about}: {ill:?}");
+    let problems = wrong(&own);
+    for subject in ["process", "port"] {
+        assert!(
+            problems.iter().any(|finding| finding.subject == subject),
+            "no {subject}: {problems:?}"
+        );
     }
-    let mend = |about: &str| ill.iter().find(|f| f.about == about).unwrap().mend.clone().unwrap();
-    assert!(mend("process").starts_with("kill -9 "), "{ill:?}");
+    let fix = |subject: &str| {
+        problems.iter().find(|f| f.subject == subject).unwrap().fix.clone().unwrap()
+    };
+    assert!(fix("process").starts_with("kill -9 "), "{problems:?}");
 }

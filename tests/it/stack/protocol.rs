@@ -264,7 +264,7 @@ fn a_fault_on_command_is_met_and_one_that_nobody_meets_is_taken_back() {
     let send = || world.send(&world.backends.user, "POST", &insert, "1\ta\n");
     let wait = Duration::from_secs(10);
     std::thread::scope(|scope| {
-        let lost = scope.spawn(|| own.fault(stack::Fault::LoseAnswers, 2, wait));
+        let lost = scope.spawn(|| own.fault(stack::ClickHouseFault::LoseAnswers, 2, wait));
         let broken = until("two answers are lost", || {
             let broken = send().is_err();
             lost.is_finished().then_some(broken)
@@ -276,7 +276,7 @@ fn a_fault_on_command_is_met_and_one_that_nobody_meets_is_taken_back() {
     assert!(applied >= 2, "{applied}");
     let (own, slow) = (&own, Duration::from_millis(700));
     std::thread::scope(|scope| {
-        let delayed = scope.spawn(move || own.fault(stack::Fault::Delay(slow), 1, wait));
+        let delayed = scope.spawn(move || own.fault(stack::ClickHouseFault::Delay(slow), 1, wait));
         until("a request is delayed", || {
             let began = Instant::now();
             assert_eq!(world.query("SELECT 1"), "1");
@@ -284,7 +284,8 @@ fn a_fault_on_command_is_met_and_one_that_nobody_meets_is_taken_back() {
         });
         delayed.join().unwrap().unwrap();
     });
-    let none = own.fault(stack::Fault::Refuse, 3, Duration::from_millis(300)).unwrap_err();
+    let none =
+        own.fault(stack::ClickHouseFault::Refuse, 3, Duration::from_millis(300)).unwrap_err();
     assert!(none.to_string().contains("0 of 3"), "{none}");
     assert_eq!(world.query("SELECT 1"), "1");
 }

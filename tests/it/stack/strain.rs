@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::chaos::Dice;
+use harness::seeded_random::SeededRandom;
 use harness::{Backends, OwnStack, World, until};
 use stack::Part;
 
@@ -199,27 +199,27 @@ const HEADERS: [&str; 16] = [
 ];
 
 /// A request that is likely to make no sense, and whether its client goes away after it.
-fn wild(dice: &mut Dice, world: &World) -> (Vec<u8>, bool) {
+fn wild(random: &mut SeededRandom, world: &World) -> (Vec<u8>, bool) {
     let (user, password) = &world.backends.user;
-    let mut body = dice.one(&SEEDS).as_bytes().to_vec();
-    for _ in 0..dice.between(0, 6).saturating_sub(3) {
-        match dice.index(4) {
-            0 => body.truncate(dice.index(body.len() + 1)),
+    let mut body = random.one(&SEEDS).as_bytes().to_vec();
+    for _ in 0..random.between(0, 6).saturating_sub(3) {
+        match random.index(4) {
+            0 => body.truncate(random.index(body.len() + 1)),
             1 if !body.is_empty() => {
-                let at = dice.index(body.len());
-                body[at] = u8::try_from(dice.between(0, 255)).unwrap();
+                let at = random.index(body.len());
+                body[at] = u8::try_from(random.between(0, 255)).unwrap();
             }
-            2 => body.extend_from_slice(dice.one(&SEEDS).as_bytes()),
+            2 => body.extend_from_slice(random.one(&SEEDS).as_bytes()),
             _ => {
-                let at = dice.index(body.len() + 1);
+                let at = random.index(body.len() + 1);
                 body.splice(
                     at..at,
-                    dice.one(&["(", "'", ";", "\0", "--", "FORMAT ", "{", "$"]).bytes(),
+                    random.one(&["(", "'", ";", "\0", "--", "FORMAT ", "{", "$"]).bytes(),
                 );
             }
         }
     }
-    if dice.once_in(15) {
+    if random.once_in(15) {
         let table = "\r\n--xyz\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a\"\r\n\r\n1\r\n--xyz--\r\n";
         body = [
             &b"--xyz\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\n"[..],
@@ -229,11 +229,12 @@ fn wild(dice: &mut Dice, world: &World) -> (Vec<u8>, bool) {
         .concat();
     }
     let odd = ["GET", "PUT", "HEAD", "OPTIONS", "BREW"];
-    let method = if dice.once_in(6) { dice.one(&odd) } else { "POST" };
+    let method = if random.once_in(6) { random.one(&odd) } else { "POST" };
     let odd = ["/ping", "/nowhere", "//", "/?", "/stack/fault"];
-    let path = if dice.once_in(10) { dice.one(&odd) } else { "/" };
-    let mut parameters: Vec<_> = (0..dice.between(0, 2)).map(|_| dice.one(&PARAMETERS)).collect();
-    if dice.once_in(10) {
+    let path = if random.once_in(10) { random.one(&odd) } else { "/" };
+    let mut parameters: Vec<_> =
+        (0..random.between(0, 2)).map(|_| random.one(&PARAMETERS)).collect();
+    if random.once_in(10) {
         parameters.push("query=INSERT+INTO+t+FORMAT+TSV");
     }
     let mut text = format!(
@@ -242,18 +243,18 @@ fn wild(dice: &mut Dice, world: &World) -> (Vec<u8>, bool) {
         parameters.join("&"),
         world.database
     );
-    for _ in 0..dice.between(0, 4).saturating_sub(2) {
-        text += dice.one(&HEADERS);
+    for _ in 0..random.between(0, 4).saturating_sub(2) {
+        text += random.one(&HEADERS);
         text += "\r\n";
     }
     // A body shorter than it says is a client that goes away.
-    let mut gone = dice.once_in(10);
+    let mut gone = random.once_in(10);
     let said = if gone { body.len() + 10 } else { body.len() };
     text += &format!("Connection: close\r\nContent-Length: {said}\r\n\r\n");
     let mut request = text.into_bytes();
-    if dice.once_in(20) {
-        let at = dice.index(request.len());
-        request[at] = u8::try_from(dice.between(0, 255)).unwrap();
+    if random.once_in(20) {
+        let at = random.index(request.len());
+        request[at] = u8::try_from(random.between(0, 255)).unwrap();
         gone = true;
     }
     request.extend(body);
@@ -300,7 +301,7 @@ fn requests_that_make_no_sense_crash_and_hang_nothing() {
                     if number >= requests {
                         return;
                     }
-                    let request = wild(&mut Dice::new(17, number), world);
+                    let request = wild(&mut SeededRandom::stream(17, number), world);
                     let Some(first) = answered(address(world), &request) else {
                         panic!("request {number} hangs: {}", String::from_utf8_lossy(&request.0));
                     };

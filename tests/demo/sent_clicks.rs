@@ -1,5 +1,5 @@
-//! What was ever sent, by the demo's own count: a file that outlives a run, so that a second run
-//! can close its books over all of it.
+//! The clicks that all runs of the demo have sent, by its own count: a file that stays after a run, so
+//! that the balance of a second run covers them all.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// All runs on one folder of data.
-pub struct Ledger {
+pub struct SentClicks {
     path: PathBuf,
     runs: Vec<Run>,
 }
@@ -43,14 +43,14 @@ impl Run {
     }
 }
 
-impl Ledger {
-    /// The ledger of a folder.
+impl SentClicks {
+    /// The clicks sent from a folder.
     pub fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("ledger.json");
         let runs = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{}: remove the folder to begin anew", path.display()))?,
+                .with_context(|| format!("{}: remove the folder to start over", path.display()))?,
             Err(_) => Vec::new(),
         };
         Ok(Self { path, runs })
@@ -61,21 +61,21 @@ impl Ledger {
         self.runs.iter().any(|run| !run.closed)
     }
 
-    /// Notes that a run begins to send.
+    /// Records that a run begins to send.
     pub fn begin(&mut self) -> Result<Run> {
         self.runs.push(Run::default());
         self.write()?;
         Ok(Run::default())
     }
 
-    /// Notes what it sent.
+    /// Records what it sent.
     pub fn close(&mut self, run: Run) -> Result<()> {
         self.runs.pop();
         self.runs.push(Run { closed: true, ..run });
         self.write()
     }
 
-    /// All that was ever sent.
+    /// All that was sent.
     pub fn total(&self) -> Total {
         let mut total = Total::default();
         let mut logs: BTreeMap<&str, u64> = BTreeMap::new();

@@ -1,6 +1,7 @@
-//! Where clicks come from and where they go: links, referrers, networks.
+//! The origins and targets of clicks: links, referrers, networks.
 
-use super::dice::{Dice, Zipf};
+use super::zipf::Zipf;
+use harness::seeded_random::SeededRandom;
 
 /// A link of the service.
 #[derive(Debug)]
@@ -62,42 +63,42 @@ pub const COUNTRIES: [(&str, &str); 12] = [
 ];
 
 /// `length` letters and digits.
-pub fn letters(dice: &mut Dice, length: usize) -> String {
-    (0..length).map(|_| char::from(dice.one(LETTERS))).collect()
+pub fn letters(random: &mut SeededRandom, length: usize) -> String {
+    (0..length).map(|_| char::from(random.one(LETTERS))).collect()
 }
 
 /// `count` links, the most popular first.
-pub fn links(count: usize, dice: &mut Dice) -> Vec<Link> {
-    let shops = hosts(count / 12, dice);
+pub fn links(count: usize, random: &mut SeededRandom) -> Vec<Link> {
+    let shops = hosts(count / 12, random);
     let shop_ranks = Zipf::new(shops.len());
     let link = |_| {
-        let domain = DOMAINS[Zipf::new(DOMAINS.len()).rank(dice.roll())];
-        let slug = match dice.in_1000(250) {
-            true => format!("{}-{}", dice.one(&WORDS), dice.below(500)),
-            false => letters(dice, 7),
+        let domain = DOMAINS[Zipf::new(DOMAINS.len()).rank(random.bits())];
+        let slug = match random.in_1000(250) {
+            true => format!("{}-{}", random.one(&WORDS), random.index(500)),
+            false => letters(random, 7),
         };
-        let shop = &shops[shop_ranks.rank(dice.roll())];
-        let (first, second) = (dice.one(&WORDS), dice.one(&WORDS));
-        let mut target = format!("https://{shop}/{first}/{second}-{}", dice.below(100_000));
-        if dice.in_1000(300) {
-            target += &format!("?{}", campaign(dice));
+        let shop = &shops[shop_ranks.rank(random.bits())];
+        let (first, second) = (random.one(&WORDS), random.one(&WORDS));
+        let mut target = format!("https://{shop}/{first}/{second}-{}", random.index(100_000));
+        if random.in_1000(300) {
+            target += &format!("?{}", campaign(random));
         }
-        let version = 1 + Zipf::new(5).rank(dice.roll()) as i64;
+        let version = 1 + Zipf::new(5).rank(random.bits()) as i64;
         Link { domain, id: format!("{domain}/{slug}"), slug, version, target }
     };
     (0..count).map(link).collect()
 }
 
 /// `count` referrers, the most popular first.
-pub fn referrers(count: usize, dice: &mut Dice) -> Vec<String> {
-    let pages = hosts(count / 5, dice);
+pub fn referrers(count: usize, random: &mut SeededRandom) -> Vec<String> {
+    let pages = hosts(count / 5, random);
     let page = |rank: usize| match REFERRERS.get(rank) {
         Some(known) => (*known).to_owned(),
         None => {
-            let (host, word) = (&pages[dice.below(pages.len())], dice.one(&WORDS));
-            match dice.in_1000(500) {
+            let (host, word) = (&pages[random.index(pages.len())], random.one(&WORDS));
+            match random.in_1000(500) {
                 true => format!("https://{host}/"),
-                false => format!("https://{host}/{word}/{}", dice.below(1000)),
+                false => format!("https://{host}/{word}/{}", random.index(1000)),
             }
         }
     };
@@ -105,25 +106,25 @@ pub fn referrers(count: usize, dice: &mut Dice) -> Vec<String> {
 }
 
 /// Campaign parameters.
-pub fn campaign(dice: &mut Dice) -> String {
-    let (sender, medium, word) = (dice.one(&SENDERS), dice.one(&MEDIA), dice.one(&WORDS));
-    format!("utm_source={sender}&utm_medium={medium}&utm_campaign={word}-{}", dice.below(20))
+pub fn campaign(random: &mut SeededRandom) -> String {
+    let (sender, medium, word) = (random.one(&SENDERS), random.one(&MEDIA), random.one(&WORDS));
+    format!("utm_source={sender}&utm_medium={medium}&utm_campaign={word}-{}", random.index(20))
 }
 
 /// `count` beginnings of IPv4 addresses, the most populous first.
-pub fn networks(count: usize, dice: &mut Dice) -> Vec<[u8; 2]> {
+pub fn networks(count: usize, random: &mut SeededRandom) -> Vec<[u8; 2]> {
     let network = |_| {
-        let first = 11 + dice.below(210);
+        let first = 11 + random.index(210);
         let public = if first == 127 { 128 } else { first };
-        [public as u8, dice.below(256) as u8]
+        [public as u8, random.index(256) as u8]
     };
     (0..count).map(network).collect()
 }
 
-fn hosts(count: usize, dice: &mut Dice) -> Vec<String> {
+fn hosts(count: usize, random: &mut SeededRandom) -> Vec<String> {
     let host = |number| {
-        let top = dice.one(&["com", "de", "org", "co.uk", "fr"]);
-        format!("www.{}{}{number}.{top}", dice.one(&WORDS), dice.one(&WORDS))
+        let top = random.one(&["com", "de", "org", "co.uk", "fr"]);
+        format!("www.{}{}{number}.{top}", random.one(&WORDS), random.one(&WORDS))
     };
     (0..count).map(host).collect()
 }

@@ -1,13 +1,13 @@
-//! Do the books balance? Each figure has its own source.
+//! The balance: the comparison of log and table. Each figure has its own source.
 
 use anyhow::Result;
 
-use crate::ledger::Total;
 use crate::log_size::records;
+use crate::sent_clicks::Total;
 use crate::tables::Tables;
 
-/// One closing of the books.
-pub struct Books {
+/// The figures of one comparison.
+pub struct Balance {
     sent: Total,
     log: u64,
     dead_letters: u64,
@@ -16,8 +16,8 @@ pub struct Books {
     click_to_row_p99_ms: String,
 }
 
-impl Books {
-    /// `sent` is the demo's own list; the broker and ClickHouse are asked for the rest. Latency is
+impl Balance {
+    /// `sent` is the demo's own list; the rest is from the broker and ClickHouse. Latency is
     /// that of redirects since `began`.
     pub fn take(
         sent: Total,
@@ -51,7 +51,7 @@ impl Books {
     }
 }
 
-impl std::fmt::Display for Books {
+impl std::fmt::Display for Balance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = if self.balanced() { "balanced" } else { "OUT OF BALANCE" };
         let Total { redirects, imported, resends } = self.sent;

@@ -1,5 +1,5 @@
-//! Does the faults, one after another, and says of each whether its effect was observed: that
-//! there was work under way, and that what was to fail was seen to fail.
+//! Injects the faults, one after another, and reports of each whether its effect was observed: that
+//! there was work in flight, and that the expected failure happened.
 
 use std::time::{Duration, Instant};
 
@@ -7,71 +7,71 @@ use rustix::process::Signal;
 use stack::{Part, RegistryFault, RegistryProxy, Stack};
 
 use super::broker::Broker;
-use super::dice::Dice;
-use super::fleet::Fleet;
-use super::kind::Kind;
-use super::ledger::Ledger;
+use super::expected_clicks::ExpectedClicks;
+use super::fault_kind::FaultKind;
+use super::processor_pool::ProcessorPool;
 use super::table::Table;
-use crate::clickhouse_proxy::Proxy;
+use crate::clickhouse_proxy::ClickHouseProxy;
 use crate::http_client::{get, metric};
+use crate::seeded_random::SeededRandom;
 use crate::world::World;
 
-/// How long a fault waits for work to be under way.
+/// How long a fault waits for work in flight.
 pub(super) const WORK: Duration = Duration::from_secs(4);
-/// How long an effect may take to be seen.
+/// How long an effect may take to be observed.
 pub(super) const EFFECT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(30);
-/// Inserts that ClickHouse refused, in its own words, for want of room.
+/// Inserts that ClickHouse refused because its disk was full.
 const REFUSED: &str = r#"retries_total{stage="insert",code="clickhouse_disk"}"#;
 const ROWS: &str = "rows_inserted_total";
-/// How far positions are put back at most.
+/// How far positions are moved back at most.
 const BACK: u64 = 30_000;
 
 /// Everything a fault can reach.
-pub(super) struct Storm<'w> {
+pub(super) struct FaultScheduler<'w> {
     pub world: &'w World,
     pub stack: &'w Stack,
-    pub proxy: &'w Proxy,
-    pub door: &'w RegistryProxy,
-    pub ledger: &'w Ledger,
-    pub fleet: Fleet<'w>,
+    pub proxy: &'w ClickHouseProxy,
+    pub registry: &'w RegistryProxy,
+    pub expected_clicks: &'w ExpectedClicks,
+    pub pool: ProcessorPool<'w>,
     pub broker: Broker,
     pub table: Table,
-    pub dice: Dice,
+    pub random: SeededRandom,
     /// Processors killed in the middle of another fault.
-    pub killed_too: u32,
+    pub also_killed: u32,
 }
 
-impl Storm<'_> {
-    /// Lets a fault happen and mends it; true if its effect was observed.
-    pub(super) fn strike(&mut self, kind: Kind) -> bool {
-        self.fleet.fill();
+impl FaultScheduler<'_> {
+    /// Injects a fault and fixes it; true if its effect was observed.
+    pub(super) fn inject(&mut self, kind: FaultKind) -> bool {
+        self.pool.fill();
         let observed = match kind {
-            Kind::Kill => self.kill(),
-            Kind::Stop => self.stop(),
-            Kind::Freeze => self.freeze(),
-            Kind::Guest => self.guest(),
-            Kind::LoseAnswers => self.lose_answers(),
-            Kind::CloseDoor => self.close_door(),
-            Kind::HoldInserts => self.hold_inserts(),
-            Kind::EngineKill => self.engine_kill(),
-            Kind::EnginePause => self.engine_pause(),
-            Kind::BrokerPause => self.broker_pause(),
-            Kind::BrokerKill => self.broker_kill(),
-            Kind::RegistryKill => self.registry_kill(),
-            Kind::RegistryErrors => {
-                let status = self.dice.one(&[500, 429]);
+            FaultKind::Kill => self.kill(),
+            FaultKind::Stop => self.stop(),
+            FaultKind::Freeze => self.freeze(),
+            FaultKind::ExtraMember => self.extra_member(),
+            FaultKind::LoseAnswers => self.lose_answers(),
+            FaultKind::RefuseConnections => self.refuse_connections(),
+            FaultKind::HoldInserts => self.hold_inserts(),
+            FaultKind::EngineKill => self.engine_kill(),
+            FaultKind::EnginePause => self.engine_pause(),
+            FaultKind::BrokerPause => self.broker_pause(),
+            FaultKind::BrokerKill => self.broker_kill(),
+            FaultKind::RegistryKill => self.registry_kill(),
+            FaultKind::RegistryErrors => {
+                let status = self.random.one(&[500, 429]);
                 self.registry_fault(RegistryFault::Status(status))
             }
-            Kind::RegistryHang => self.registry_fault(RegistryFault::Hang),
-            Kind::DiskFull => self.disk_full(),
-            Kind::Grow => self.grow(),
-            Kind::Expire => self.expire(),
-            Kind::MakeAnew => self.make_anew(),
-            Kind::Reset => self.reset(),
-            Kind::Move => self.moved(),
+            FaultKind::RegistryHang => self.registry_fault(RegistryFault::Hang),
+            FaultKind::DiskFull => self.disk_full(),
+            FaultKind::Grow => self.grow(),
+            FaultKind::Expire => self.expire(),
+            FaultKind::Recreate => self.recreate(),
+            FaultKind::Reset => self.reset(),
+            FaultKind::Move => self.moved(),
         };
-        self.fleet.fill();
+        self.pool.fill();
         observed
     }
 
@@ -81,60 +81,61 @@ impl Storm<'_> {
     }
 
     fn kill(&mut self) -> bool {
-        let place = self.fleet.any();
+        let slot = self.pool.random_slot();
         let work = self.work();
-        self.fleet.crash(place) && work
+        self.pool.crash(slot) && work
     }
 
     fn stop(&mut self) -> bool {
-        let place = self.fleet.any();
+        let slot = self.pool.random_slot();
         let work = self.work();
-        self.fleet.stop(place) && work
+        self.pool.stop(slot) && work
     }
 
     fn freeze(&mut self) -> bool {
-        let place = self.fleet.any();
+        let slot = self.pool.random_slot();
         let work = self.work();
-        if self.fleet.member(place).ended().is_some() {
+        if self.pool.member(slot).ended().is_some() {
             return false;
         }
-        self.fleet.member(place).signal(Signal::STOP);
+        self.pool.member(slot).signal(Signal::STOP);
         // The session ends after six seconds; the others then go on without it.
-        let long = self.dice.once_in(2);
-        let pause = if long { self.dice.between(7000, 9000) } else { self.dice.between(300, 4000) };
+        let long = self.random.once_in(2);
+        let pause =
+            if long { self.random.between(7000, 9000) } else { self.random.between(300, 4000) };
         std::thread::sleep(Duration::from_millis(pause));
-        let member = self.fleet.member(place);
+        let member = self.pool.member(slot);
         let still = member.is_stopped();
         member.signal(Signal::CONT);
         still && work
     }
 
-    fn guest(&mut self) -> bool {
-        let mut guest = self.fleet.start(None);
+    fn extra_member(&mut self) -> bool {
+        let mut extra_member = self.pool.start(None);
         let assigned = "clicktrail_processors_partitions_assigned";
-        let owns = || metric(&guest.admin, assigned).is_some_and(|owned| owned > 0.0);
+        let owns = || metric(&extra_member.admin, assigned).is_some_and(|owned| owned > 0.0);
         let owned = within(EFFECT, owns);
-        self.linger(2000);
-        if guest.ended().is_none() && self.dice.once_in(2) {
-            guest.crash();
+        self.pause_up_to(2000);
+        if extra_member.ended().is_none() && self.random.once_in(2) {
+            extra_member.crash();
             return owned;
         }
-        self.fleet.stopped(&mut guest) && owned
+        self.pool.stopped(&mut extra_member) && owned
     }
 
     fn lose_answers(&mut self) -> bool {
-        let (before, count) = (self.proxy.lost(), self.dice.between(1, 4));
+        let (before, count) = (self.proxy.lost(), self.random.between(1, 4));
         self.proxy.lose_answers(u32::try_from(count).unwrap_or(1));
         let observed = within(EFFECT, || self.proxy.lost() > before);
         self.proxy.lose_answers(0);
         observed
     }
 
-    fn close_door(&mut self) -> bool {
+    fn refuse_connections(&mut self) -> bool {
         let before = self.proxy.refused();
         self.proxy.close(true);
-        self.linger(4000);
-        self.kill_too();
+        self.pause_up_to(4000);
+        self.also_kill();
         let observed = within(WORK, || self.proxy.refused() > before);
         self.proxy.close(false);
         observed
@@ -144,8 +145,8 @@ impl Storm<'_> {
         let before = self.proxy.waited();
         self.proxy.hold(true);
         let observed = within(WORK, || self.proxy.waited() > before);
-        self.linger(3000);
-        self.kill_too();
+        self.pause_up_to(3000);
+        self.also_kill();
         self.proxy.hold(false);
         observed
     }
@@ -153,15 +154,15 @@ impl Storm<'_> {
     fn engine_kill(&mut self) -> bool {
         let work = self.work();
         // At any moment of an insert: reading it, writing its parts, answering.
-        self.linger(400);
+        self.pause_up_to(400);
         if self.stack.kill(Part::ClickHouse).is_err() {
             return false;
         }
-        let away = !self.table.answers();
-        self.linger(2000);
-        self.kill_too();
+        let unreachable = !self.table.answers();
+        self.pause_up_to(2000);
+        self.also_kill();
         self.restart(Part::ClickHouse);
-        away && work && self.table.answers()
+        unreachable && work && self.table.answers()
     }
 
     fn engine_pause(&mut self) -> bool {
@@ -169,11 +170,11 @@ impl Storm<'_> {
         if self.stack.pause(Part::ClickHouse).is_err() {
             return false;
         }
-        let away = !self.table.answers();
-        self.linger(4000);
-        self.kill_too();
-        self.stack.resume(Part::ClickHouse).expect("a paused engine goes on");
-        away && work
+        let unreachable = !self.table.answers();
+        self.pause_up_to(4000);
+        self.also_kill();
+        self.stack.resume(Part::ClickHouse).expect("a paused engine resumes");
+        unreachable && work
     }
 
     fn broker_pause(&mut self) -> bool {
@@ -181,12 +182,12 @@ impl Storm<'_> {
         if self.stack.pause(Part::Kafka).is_err() {
             return false;
         }
-        let away = !self.broker.answers();
-        self.linger(9000);
-        self.kill_too();
-        self.stack.resume(Part::Kafka).expect("a paused broker goes on");
+        let unreachable = !self.broker.answers();
+        self.pause_up_to(9000);
+        self.also_kill();
+        self.stack.resume(Part::Kafka).expect("a paused broker resumes");
         let back = within(EFFECT, || self.broker.answers());
-        away && work && back
+        unreachable && work && back
     }
 
     fn broker_kill(&mut self) -> bool {
@@ -194,28 +195,28 @@ impl Storm<'_> {
         if self.stack.kill(Part::Kafka).is_err() {
             return false;
         }
-        let away = !self.broker.answers();
-        self.linger(1000);
+        let unreachable = !self.broker.answers();
+        self.pause_up_to(1000);
         self.restart(Part::Kafka);
         let back = within(EFFECT, || self.broker.answers());
-        away && work && back
+        unreachable && work && back
     }
 
-    /// Who runs goes on without the registry; who starts meanwhile waits for it.
+    /// A running processor continues without the registry; one that starts waits for it.
     fn registry_kill(&mut self) -> bool {
         let work = self.work();
         if self.stack.kill(Part::Registry).is_err() {
             return false;
         }
         let url = format!("{}/subjects", self.world.backends.registry);
-        let away = get(&url).is_err();
-        self.kill_too();
+        let unreachable = get(&url).is_err();
+        self.also_kill();
         self.restart(Part::Registry);
-        away && work && get(&url).is_ok()
+        unreachable && work && get(&url).is_ok()
     }
 
     fn reset(&mut self) -> bool {
-        self.fleet.stop_all();
+        self.pool.stop_all();
         let Ok(committed) = self.broker.committed() else { return false };
         let lower = self.lower(&committed);
         // A static member that has stopped still counts as one until its session ends.
@@ -228,17 +229,17 @@ impl Storm<'_> {
     }
 
     fn moved(&mut self) -> bool {
-        let jumps = self.fleet.sum("position_resets_total");
+        let jumps = self.pool.sum("position_resets_total");
         let some = within(EFFECT, || {
             self.broker.committed().is_ok_and(|all| all.iter().any(|at| *at > 0))
         });
-        // A group that commits at the same time wins, and nothing is moved: its inserts stand still
-        // until it has looked.
+        // A group that commits at the same time wins, and nothing is moved: its inserts are held until the
+        // positions are moved.
         let before = self.proxy.waited();
         self.proxy.hold(true);
         let work = within(WORK, || self.proxy.waited() > before);
         let moved = self.move_back();
-        let seen = within(EFFECT, || self.fleet.sum("position_resets_total") > jumps);
+        let seen = within(EFFECT, || self.pool.sum("position_resets_total") > jumps);
         self.proxy.hold(false);
         some && work && moved && seen
     }
@@ -257,36 +258,36 @@ impl Storm<'_> {
     fn lower(&mut self, committed: &[i64]) -> Vec<(i32, i64)> {
         let mut lower = Vec::new();
         for (partition, position) in (0..).zip(committed).filter(|(_, position)| **position > 0) {
-            let back = i64::try_from(self.dice.between(1, BACK)).unwrap_or(1);
+            let back = i64::try_from(self.random.between(1, BACK)).unwrap_or(1);
             lower.push((partition, (position - back).max(0)));
         }
-        if lower.len() > 1 && self.dice.once_in(2) {
-            lower = vec![lower[self.dice.index(lower.len())]];
+        if lower.len() > 1 && self.random.once_in(2) {
+            lower = vec![lower[self.random.index(lower.len())]];
         }
         lower
     }
 
-    /// A member that starts meanwhile asks in vain and waits; who runs goes on.
+    /// A member that starts retries and waits; a running one continues.
     fn registry_fault(&mut self, fault: RegistryFault) -> bool {
-        let place = self.fleet.any();
+        let slot = self.pool.random_slot();
         let work = self.work();
-        self.fleet.crash(place);
-        let before = self.door.met();
-        self.door.set(fault);
-        let mut member = self.fleet.begin(Some(place));
-        let asked = within(EFFECT, || self.door.met() >= before + 2);
-        self.linger(3000);
-        self.door.set(RegistryFault::None);
+        self.pool.crash(slot);
+        let before = self.registry.injected();
+        self.registry.set(fault);
+        let mut member = self.pool.begin(Some(slot));
+        let asked = within(EFFECT, || self.registry.injected() >= before + 2);
+        self.pause_up_to(3000);
+        self.registry.set(RegistryFault::None);
         member.until_ready();
-        self.fleet.seat(place, member);
+        self.pool.put(slot, member);
         asked && work
     }
 
-    /// Inserts are refused for want of room, and go on when there is some. Merges stand still
-    /// meanwhile: one that runs out of room leaves a part that cannot be read (the engine's own
+    /// Inserts are refused while the disk is full, and continue after that. Merges are stopped
+    /// meanwhile: one that runs out of space leaves a part that cannot be read (the engine's own
     /// fault, seen with 26.7.2.1), for which only a replay helps.
     fn disk_full(&mut self) -> bool {
-        if self.stack.disk_room(Part::ClickHouse).is_none() {
+        if self.stack.disk_usage(Part::ClickHouse).is_none() {
             return false;
         }
         let stopped = self.table.ask("SYSTEM STOP MERGES click_versions".to_owned()).is_ok();
@@ -298,27 +299,27 @@ impl Storm<'_> {
 
     fn fill(&mut self) -> bool {
         let work = self.work();
-        let before = self.fleet.sum(REFUSED);
+        let before = self.pool.sum(REFUSED);
         let full = self.stack.fill_disk(Part::ClickHouse).is_ok();
-        let refused = within(EFFECT, || self.fleet.sum(REFUSED) > before);
-        self.linger(3000);
-        self.kill_too();
+        let refused = within(EFFECT, || self.pool.sum(REFUSED) > before);
+        self.pause_up_to(3000);
+        self.also_kill();
         self.stack.free_disk(Part::ClickHouse).expect("a disk can be freed");
-        let rows = self.fleet.sum(ROWS);
-        let again = within(EFFECT, || self.fleet.sum(ROWS) > rows);
+        let rows = self.pool.sum(ROWS);
+        let again = within(EFFECT, || self.pool.sum(ROWS) > rows);
         full && refused && work && again
     }
 
-    /// At times a processor dies in the middle of another fault.
-    fn kill_too(&mut self) {
-        if self.dice.once_in(3) {
-            let place = self.fleet.any();
-            self.killed_too += u32::from(self.fleet.crash(place));
+    /// One time in three, a processor is killed in the middle of another fault.
+    fn also_kill(&mut self) {
+        if self.random.once_in(3) {
+            let slot = self.pool.random_slot();
+            self.also_killed += u32::from(self.pool.crash(slot));
         }
     }
 
     fn restart(&self, part: Part) {
-        // A port may be held for a moment by what was just killed.
+        // A port may be in use for a moment after its process was killed.
         let mut outcome = Ok(());
         let started = within(Duration::from_secs(60), || {
             outcome = self.stack.restart(part);
@@ -327,16 +328,16 @@ impl Storm<'_> {
         assert!(started, "{part} does not start again: {outcome:?}");
     }
 
-    pub(super) fn linger(&mut self, most_ms: u64) {
-        std::thread::sleep(Duration::from_millis(self.dice.between(0, most_ms)));
+    pub(super) fn pause_up_to(&mut self, most_ms: u64) {
+        std::thread::sleep(Duration::from_millis(self.random.between(0, most_ms)));
     }
 }
 
-/// Asks until it is so, or the time is over.
-pub(super) fn within(time: Duration, mut so: impl FnMut() -> bool) -> bool {
+/// Whether the condition becomes true within this time.
+pub(super) fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
-        if so() {
+        if condition() {
             return true;
         }
         if began.elapsed() >= time {

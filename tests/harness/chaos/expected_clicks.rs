@@ -1,8 +1,8 @@
-//! The generator's own list: every event it minted, written down before it is sent, and where
-//! the broker says that each record stands.
+//! The generator's list: every event it minted, recorded before it is sent, and the location of each
+//! record as the broker acknowledged it.
 //!
-//! A fault that destroys records in the log itself writes down beforehand which of them the group
-//! has not committed: these may be missing from the table, each by name, and nothing else may.
+//! A fault that destroys records in the log records beforehand which of them the group has not
+//! committed: these may be missing from the table, and no others.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
@@ -14,23 +14,23 @@ pub(super) type Id = [u8; 16];
 pub(super) type What = u32;
 
 /// Where a record stands: which topic of that name it was, partition and offset.
-pub(super) type Place = (usize, i32, i64);
+pub(super) type LogLocation = (usize, i32, i64);
 
 /// A record that can never be a click.
 pub(super) const BAD: What = u32::MAX - 1;
-/// The broker has not told yet what stands there.
+/// The broker has not acknowledged a record there yet.
 const UNKNOWN: What = u32::MAX;
 
-/// The list. Shared by the generator, who writes it, and those who check.
+/// The list. Shared by the generator, which writes it, and the checks.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    books: Mutex<Books>,
-    pen: Mutex<()>,
+pub(super) struct ExpectedClicks {
+    state: Mutex<ExpectedState>,
+    write_lock: Mutex<()>,
 }
 
-/// What is in it.
+/// Its content.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct ExpectedState {
     /// Every event, in the order of minting.
     pub events: Vec<Id>,
     /// Records handed to the producer.
@@ -46,15 +46,15 @@ pub(super) struct Books {
     /// When each topic of the name was made, by the broker's clock, milliseconds since 1970.
     pub made_ms: Vec<i64>,
     /// Of the topic that is, by partition and offset.
-    places: Vec<Vec<What>>,
+    locations: Vec<Vec<What>>,
     /// By partition: up to here every place is known.
     known: Vec<usize>,
     /// Destroyed before the group had committed them.
-    destroyed: HashSet<Place>,
+    destroyed: HashSet<LogLocation>,
     /// Of topics that are no more: events with a record that was committed.
     kept: HashSet<What>,
     /// Of topics that are no more: bad records.
-    bad_places: Vec<Place>,
+    bad_locations: Vec<LogLocation>,
 }
 
 /// What the log holds, as the audit should find it.
@@ -68,9 +68,9 @@ pub(super) struct Remains {
     pub bad: u64,
 }
 
-impl Ledger {
+impl ExpectedClicks {
     pub(super) fn new(partitions: usize) -> Self {
-        let books = Books {
+        let state = ExpectedState {
             events: Vec::new(),
             sent: 0,
             logged: 0,
@@ -78,30 +78,30 @@ impl Ledger {
             bad: 0,
             failed: None,
             made_ms: vec![0],
-            places: vec![Vec::new(); partitions],
+            locations: vec![Vec::new(); partitions],
             known: vec![0; partitions],
             destroyed: HashSet::new(),
             kept: HashSet::new(),
-            bad_places: Vec::new(),
+            bad_locations: Vec::new(),
         };
-        Self { books: Mutex::new(books), pen: Mutex::new(()) }
+        Self { state: Mutex::new(state), write_lock: Mutex::new(()) }
     }
 
     /// To read and write it.
-    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().expect("nobody panics with the ledger in hand")
+    pub(super) fn lock(&self) -> MutexGuard<'_, ExpectedState> {
+        self.state.lock().expect("no thread panics with the lock of the list")
     }
 
-    /// Whoever holds it may write to the log.
-    pub(super) fn pen(&self) -> MutexGuard<'_, ()> {
-        self.pen.lock().expect("nobody panics with the pen in hand")
+    /// The right to write to the log.
+    pub(super) fn write_lock(&self) -> MutexGuard<'_, ()> {
+        self.write_lock.lock().expect("no thread panics with the right to write")
     }
 }
 
-impl Books {
+impl ExpectedState {
     /// Partitions of the log.
     pub(super) fn partitions(&self) -> i32 {
-        i32::try_from(self.places.len()).expect("few partitions")
+        i32::try_from(self.locations.len()).expect("few partitions")
     }
 
     /// Which topic of the name it is.
@@ -114,22 +114,22 @@ impl Books {
         self.made_ms.iter().rposition(|made| *made <= logged_at_ms).unwrap_or(0)
     }
 
-    /// Writes down an event that is about to be sent.
+    /// Records an event that is about to be sent.
     pub(super) fn mint(&mut self, id: Id) -> What {
         self.events.push(id);
         What::try_from(self.events.len() - 1).expect("fewer than four billion events")
     }
 
-    /// Writes down where a record stands.
+    /// Records the location of a record.
     pub(super) fn placed(&mut self, partition: i32, offset: i64, what: What) {
         let (partition, offset) = (at(partition.into()), at(offset));
-        let places = &mut self.places[partition];
-        if places.len() <= offset {
-            places.resize(offset + 1, UNKNOWN);
+        let locations = &mut self.locations[partition];
+        if locations.len() <= offset {
+            locations.resize(offset + 1, UNKNOWN);
         }
-        places[offset] = what;
+        locations[offset] = what;
         let known = &mut self.known[partition];
-        while places.get(*known).is_some_and(|what| *what != UNKNOWN) {
+        while locations.get(*known).is_some_and(|what| *what != UNKNOWN) {
             *known += 1;
         }
         self.logged += 1;
@@ -143,12 +143,12 @@ impl Books {
     /// What stands in a partition from `from` on, as far as it is known and below `to`.
     pub(super) fn stretch(&self, partition: usize, from: i64, to: i64) -> &[What] {
         let to = at(to).min(self.known[partition]);
-        self.places[partition].get(at(from)..to).unwrap_or_default()
+        self.locations[partition].get(at(from)..to).unwrap_or_default()
     }
 
     /// The log has one more partition.
     pub(super) fn grown(&mut self) {
-        self.places.push(Vec::new());
+        self.locations.push(Vec::new());
         self.known.push(0);
     }
 
@@ -158,27 +158,27 @@ impl Books {
         self.destroyed.extend((committed..to).map(|offset| (topic, partition, offset)));
     }
 
-    /// The topic is about to be deleted, and made anew after `now_ms`, with as many partitions.
-    pub(super) fn make_anew(&mut self, committed: &[i64], now_ms: i64) {
+    /// The topic is about to be deleted, and recreated after `now_ms`, with as many partitions.
+    pub(super) fn recreate(&mut self, committed: &[i64], now_ms: i64) {
         for (partition, committed) in (0..).zip(committed) {
             self.destroy(partition, *committed, self.known(partition));
         }
         self.kept = self.owed_events();
-        self.bad_places = self.bad_places();
+        self.bad_locations = self.bad_locations();
         self.made_ms.push(now_ms);
-        self.places.iter_mut().for_each(Vec::clear);
+        self.locations.iter_mut().for_each(Vec::clear);
         self.known.fill(0);
     }
 
-    fn all(&self) -> impl Iterator<Item = (Place, What)> {
+    fn all(&self) -> impl Iterator<Item = (LogLocation, What)> {
         let topic = self.topic();
-        (0..).zip(&self.places).flat_map(move |(partition, places)| {
-            (0..).zip(places).map(move |(offset, what)| ((topic, partition, offset), *what))
+        (0..).zip(&self.locations).flat_map(move |(partition, locations)| {
+            (0..).zip(locations).map(move |(offset, what)| ((topic, partition, offset), *what))
         })
     }
 
     fn owed_events(&self) -> HashSet<What> {
-        let standing = self.all().filter(|(place, what)| *what < BAD && self.is_owed(place));
+        let standing = self.all().filter(|(location, what)| *what < BAD && self.is_owed(location));
         self.kept.iter().copied().chain(standing.map(|(_, what)| what)).collect()
     }
 
@@ -188,8 +188,8 @@ impl Books {
     }
 
     /// Whether a record must have been processed, or be processed yet.
-    pub(super) fn is_owed(&self, place: &Place) -> bool {
-        !self.destroyed.contains(place)
+    pub(super) fn is_owed(&self, location: &LogLocation) -> bool {
+        !self.destroyed.contains(location)
     }
 
     /// Records that were destroyed before they were committed.
@@ -198,9 +198,9 @@ impl Books {
     }
 
     /// Every place of a bad record.
-    pub(super) fn bad_places(&self) -> Vec<Place> {
-        let standing = self.all().filter(|(_, what)| *what == BAD).map(|(place, _)| place);
-        self.bad_places.iter().copied().chain(standing).collect()
+    pub(super) fn bad_locations(&self) -> Vec<LogLocation> {
+        let standing = self.all().filter(|(_, what)| *what == BAD).map(|(location, _)| location);
+        self.bad_locations.iter().copied().chain(standing).collect()
     }
 
     /// What stands in the log whose partitions begin at `lows`.

@@ -1,40 +1,40 @@
-//! The faults there are, and in which order a seed lets them come.
+//! The kinds of faults, and their order by a seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::dice::Dice;
+use crate::seeded_random::SeededRandom;
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// SIGKILL to a processor in the middle of work; another takes its place.
+pub enum FaultKind {
+    /// SIGKILL to a processor in the middle of work; another replaces it.
     Kill,
-    /// SIGTERM to a processor in the middle of work; another takes its place.
+    /// SIGTERM to a processor in the middle of work; another replaces it.
     Stop,
     /// SIGSTOP to a processor for a while, at times past its session's end, then SIGCONT.
     Freeze,
-    /// One more member joins the group and leaves again, politely or not.
-    Guest,
+    /// One more member joins the group and leaves, by SIGTERM or SIGKILL.
+    ExtraMember,
     /// The answers to some inserts are lost after they were applied.
     LoseAnswers,
-    /// Nobody gets through to ClickHouse.
-    CloseDoor,
-    /// Inserts stand before ClickHouse for a while.
+    /// Connections to ClickHouse are refused.
+    RefuseConnections,
+    /// Inserts are held before ClickHouse for a while.
     HoldInserts,
     /// SIGKILL to ClickHouse, and a start.
     EngineKill,
-    /// ClickHouse stands still.
+    /// ClickHouse is paused.
     EnginePause,
-    /// The broker stands still.
+    /// The broker is paused.
     BrokerPause,
     /// SIGKILL to the broker, and a start.
     BrokerKill,
     /// SIGKILL to the registry, and a start.
     RegistryKill,
-    /// The registry answers 500 or 429 to whoever starts, for a while.
+    /// The registry answers 500 or 429 to a processor that starts, for a while.
     RegistryErrors,
-    /// The registry answers nothing to whoever starts, for a while.
+    /// The registry does not answer a processor that starts, for a while.
     RegistryHang,
     /// The disk under ClickHouse is full for a while.
     DiskFull,
@@ -42,23 +42,23 @@ pub enum Kind {
     Grow,
     /// Records are deleted from the log before the group has processed them.
     Expire,
-    /// The topic is deleted and made anew.
-    MakeAnew,
-    /// All processors stop, lower positions are committed by somebody else, processors start.
+    /// The topic is deleted and recreated.
+    Recreate,
+    /// All processors stop, another client commits lower positions, processors start.
     Reset,
-    /// Lower positions are committed by somebody else under the live group.
+    /// Another client commits lower positions while the group runs.
     Move,
 }
 
-impl Kind {
+impl FaultKind {
     /// All of them, with how often each comes compared with the others.
     pub(super) const ALL: [(Self, usize); 20] = [
         (Self::Kill, 6),
         (Self::Stop, 4),
         (Self::Freeze, 3),
-        (Self::Guest, 3),
+        (Self::ExtraMember, 3),
         (Self::LoseAnswers, 5),
-        (Self::CloseDoor, 4),
+        (Self::RefuseConnections, 4),
         (Self::HoldInserts, 3),
         (Self::EngineKill, 3),
         (Self::EnginePause, 2),
@@ -70,7 +70,7 @@ impl Kind {
         (Self::DiskFull, 2),
         (Self::Grow, 1),
         (Self::Expire, 1),
-        (Self::MakeAnew, 1),
+        (Self::Recreate, 1),
         (Self::Reset, 2),
         (Self::Move, 1),
     ];
@@ -80,7 +80,7 @@ impl Kind {
         match self {
             Self::Grow => 3,
             Self::Expire => 4,
-            Self::MakeAnew => 2,
+            Self::Recreate => 2,
             _ => u32::MAX,
         }
     }
@@ -96,9 +96,9 @@ impl Kind {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Freeze => "freeze",
-            Self::Guest => "guest",
+            Self::ExtraMember => "extra_member",
             Self::LoseAnswers => "lose_answers",
-            Self::CloseDoor => "close_door",
+            Self::RefuseConnections => "refuse_connections",
             Self::HoldInserts => "hold_inserts",
             Self::EngineKill => "engine_kill",
             Self::EnginePause => "engine_pause",
@@ -110,44 +110,44 @@ impl Kind {
             Self::DiskFull => "disk_full",
             Self::Grow => "grow",
             Self::Expire => "expire",
-            Self::MakeAnew => "make_anew",
+            Self::Recreate => "recreate",
             Self::Reset => "reset",
             Self::Move => "move",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// An endless order: rounds in which each kind has its share, each round shuffled.
+/// An order without end: rounds in which each kind has its share, each round shuffled.
 #[derive(Debug)]
-pub(super) struct Deck {
-    dice: Dice,
-    cards: Vec<Kind>,
-    drawn: BTreeMap<Kind, u32>,
-    /// Kinds that cannot come about here.
-    without: Vec<Kind>,
+pub(super) struct FaultOrder {
+    random: SeededRandom,
+    remaining: Vec<FaultKind>,
+    drawn: BTreeMap<FaultKind, u32>,
+    /// Kinds that this stack does not support.
+    without: Vec<FaultKind>,
 }
 
-impl Deck {
-    pub(super) fn new(seed: u64, without: Vec<Kind>) -> Self {
-        let dice = Dice::new(seed, 3);
-        Self { dice, cards: Vec::new(), drawn: BTreeMap::new(), without }
+impl FaultOrder {
+    pub(super) fn new(seed: u64, without: Vec<FaultKind>) -> Self {
+        let random = SeededRandom::stream(seed, 3);
+        Self { random, remaining: Vec::new(), drawn: BTreeMap::new(), without }
     }
 
     /// The next fault.
-    pub(super) fn draw(&mut self) -> Kind {
+    pub(super) fn next(&mut self) -> FaultKind {
         loop {
-            if self.cards.is_empty() {
-                let share = |(kind, share): (Kind, usize)| std::iter::repeat_n(kind, share);
-                self.cards = Kind::ALL.into_iter().flat_map(share).collect();
-                self.dice.shuffle(&mut self.cards);
+            if self.remaining.is_empty() {
+                let share = |(kind, share): (FaultKind, usize)| std::iter::repeat_n(kind, share);
+                self.remaining = FaultKind::ALL.into_iter().flat_map(share).collect();
+                self.random.shuffle(&mut self.remaining);
             }
-            let kind = self.cards.pop().expect("a deck has cards");
+            let kind = self.remaining.pop().expect("an order has faults");
             let drawn = self.drawn.entry(kind).or_default();
             if *drawn < kind.most() && !self.without.contains(&kind) {
                 *drawn += 1;

@@ -1,0 +1,35 @@
+//! Why a query does not come to its end.
+
+use crate::answer::Disconnected;
+use crate::body::UploadError;
+use crate::exception::Exception;
+
+/// Why a query does not come to its end.
+#[derive(Debug)]
+pub(crate) enum QueryFailure {
+    /// The client has closed the connection.
+    Disconnected,
+    /// An exception, which the client gets.
+    Exception(Exception),
+}
+
+impl From<Exception> for QueryFailure {
+    fn from(exception: Exception) -> Self {
+        Self::Exception(exception)
+    }
+}
+
+impl From<Disconnected> for QueryFailure {
+    fn from(Disconnected: Disconnected) -> Self {
+        Self::Disconnected
+    }
+}
+
+impl From<UploadError> for QueryFailure {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Disconnected => Self::Disconnected,
+            UploadError::Damaged(exception) => Self::Exception(exception),
+        }
+    }
+}
