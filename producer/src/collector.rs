@@ -19,7 +19,7 @@ use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::http::request;
 use hyper::{Method, Response, StatusCode};
-use schemas::{EventId, datum};
+use schemas::EventId;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -223,7 +223,7 @@ impl Collector {
             return Ok(None);
         }
         buffer.clear();
-        datum::write(&click, buffer).map_err(|it| Fault::Encode(it.to_string()))?;
+        click.write_datum(buffer).map_err(|it| Fault::Encode(it.to_string()))?;
         match batch.push(buffer, trace.headers()) {
             true => Ok(Some(key.event_id)),
             false => Err(Fault::TooLarge),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use broker::ServerError;
-use schemas::{NEWEST, datum};
+use schemas::NEWEST;
 use service::shutdown;
 use tokio_util::sync::CancellationToken;
 
@@ -180,7 +180,7 @@ impl Import {
         }
         self.metrics.clicks_offered.inc();
         self.record.clear();
-        match datum::write(&click, &mut self.record) {
+        match click.write_datum(&mut self.record) {
             Ok(()) => {
                 let go_on = || !self.stopped.is_cancelled();
                 // A loss is counted by the outbox, and the exit code tells.

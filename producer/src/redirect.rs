@@ -20,7 +20,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use schemas::{Outcome, datum};
+use schemas::Outcome;
 
 use crate::click::{self, Key, Verdict};
 use crate::client::policy::Edge;
@@ -148,7 +148,7 @@ impl<S: ClickSink> Redirector<S> {
         self.metrics.clicks_offered.inc();
         RECORD.with_borrow_mut(|record| {
             record.clear();
-            match datum::write(click, record) {
+            match click.write_datum(record) {
                 Ok(()) => {
                     // The sink has counted it either way, and the visitor is not told.
                     let _offered = self.sink.offer(record, trace);

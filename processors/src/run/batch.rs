@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use schemas::TraceContext;
+use schemas::bounds::DAY_US;
 
 use crate::encode::encoded_rows::Rows;
 use crate::error::RecordError;
@@ -105,7 +106,6 @@ impl Encoded {
 /// Days that one insert touches at most. The server writes a part for each of them, so that an
 /// insert over years would take minutes; rows of more days go in inserts of their own.
 const STRETCH_DAYS: i64 = 32;
-const DAY_US: i64 = 86_400_000_000;
 
 /// Which stretch of days a time (microseconds since 1970) belongs to.
 pub fn stretch(occurred_at: i64) -> i64 {
