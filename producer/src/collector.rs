@@ -8,7 +8,6 @@ pub mod record;
 pub mod refusal;
 #[cfg(test)]
 mod tests;
-pub mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::collector::record::{Fault, Record};
 use crate::collector::refusal::Refusal;
-use crate::collector::token::Tokens;
+use crate::bearer_token::Tokens;
 
 use crate::click::{self, ClientIp};
 use crate::client::day_keys::KeyRing;

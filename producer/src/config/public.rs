@@ -15,7 +15,7 @@ use crate::client::privacy::{AddressPolicy, Policy, Privacy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::client::rate_limiter::Limiter;
 use crate::collector;
-use crate::collector::token::Tokens;
+use crate::bearer_token::Tokens;
 use crate::links::store_location::Place;
 use crate::metrics::Metrics;
 use crate::public_port;
