@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use schemas::{EventId, Origin, Outcome, RawClick};
 
-use crate::collector::record::Record;
+use crate::collector::collected_click::Record;
 use crate::import::access_log_line::{self, Line};
 use crate::links::link::Link;
 use crate::redirect::request_facts::Facts;

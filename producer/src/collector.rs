@@ -4,7 +4,7 @@
 //! refusal of the whole request took nothing of it. What takes time is done beside the redirects.
 
 pub mod body;
-pub mod record;
+pub mod collected_click;
 pub mod refusal;
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use schemas::EventId;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use crate::collector::record::{Fault, Record};
+use crate::collector::collected_click::{Fault, Record};
 use crate::collector::refusal::Refusal;
 use crate::bearer_token::Tokens;
 
