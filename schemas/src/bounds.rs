@@ -1,7 +1,7 @@
 //! When a click can have happened: the bounds of `occurred_at`.
 //!
-//! Far older times would open partitions of other centuries, and later ones come of a clock that is
-//! wrong. Pure: what is now, the caller says.
+//! Far older times would create partitions of other centuries, and later ones come from a wrong
+//! clock. Pure: the caller gives the present time.
 
 use thiserror::Error;
 

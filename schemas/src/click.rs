@@ -1,7 +1,7 @@
-//! The raw click: what the edge saw of one request, as borrowed plain data, and its Avro writer.
+//! The raw click: what is recorded of one request, as borrowed plain data, and its Avro writer.
 //!
-//! The `doc`s of the newest schema say what each field means. A new field takes `#[serde(default)]`,
-//! which must equal its Avro default.
+//! The `doc`s of the newest schema define each field. A new field takes `#[serde(default)]`, which
+//! must equal its Avro default.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -38,8 +38,8 @@ macro_rules! raw_click {
             /// Appends the Avro datum by the newest schema, without a frame.
             ///
             /// # Errors
-            /// A click that breaks its [`Contract`]; nothing was appended.
-            pub fn write_datum(&self, datum: &mut Vec<u8>) -> Result<(), Contract> {
+            /// A click that breaks its [`ContractError`]; nothing was appended.
+            pub fn write_datum(&self, datum: &mut Vec<u8>) -> Result<(), ContractError> {
                 self.check()?;
                 $(self.$field.write(datum);)*
                 Ok(())
@@ -49,7 +49,7 @@ macro_rules! raw_click {
 }
 
 raw_click! {
-    /// One request as the edge saw it.
+    /// One request as its host recorded it.
     struct RawClick<'a> {
         /// Key fact: minted once, never changed.
         #[serde(deserialize_with = "event_id::deserialize")]
@@ -100,7 +100,7 @@ raw_click! {
         /// How much of the address the record may carry.
         #[serde(default)]
         client_ip_policy: ClientIpPolicy,
-        /// Keyed hash made at the edge, big-endian.
+        /// Keyed hash of the visitor, big-endian.
         #[serde(default, deserialize_with = "serde_bytes::deserialize")]
         visitor_id: Option<[u8; 8]>,
         /// A privacy rule removed what identifies the visitor.
@@ -154,9 +154,9 @@ raw_click! {
     }
 }
 
-/// A promise of the schema's prose that its types cannot hold.
+/// A promise of the schema's docs that its types cannot express, and that a click breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Contract {
+pub enum ContractError {
     /// The nil id: a writer that mints none.
     #[error("event_id is nil: every click carries the UUID v7 that was minted for it")]
     NilEventId,
@@ -166,17 +166,17 @@ pub enum Contract {
 }
 
 impl RawClick<'_> {
-    /// Checks what the Avro types cannot say.
+    /// Checks what the Avro types cannot express.
     ///
     /// # Errors
     /// The first promise that is broken.
-    pub fn check(&self) -> Result<(), Contract> {
+    pub fn check(&self) -> Result<(), ContractError> {
         if self.event_id.is_nil() {
-            return Err(Contract::NilEventId);
+            return Err(ContractError::NilEventId);
         }
         match self.client_ip.map(<[u8]>::len) {
             None | Some(4 | 16) => Ok(()),
-            Some(length) => Err(Contract::ClientIpLength(length)),
+            Some(length) => Err(ContractError::ClientIpLength(length)),
         }
     }
 }
@@ -198,16 +198,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_promise_is_named() {
+    fn a_broken_contract_is_named() {
         let id = Uuid::from_u128(7);
         let click = RawClick::new(id, 0, "a");
         assert_eq!(click.check(), Ok(()));
-        assert_eq!(RawClick::new(Uuid::nil(), 0, "a").check(), Err(Contract::NilEventId));
+        assert_eq!(RawClick::new(Uuid::nil(), 0, "a").check(), Err(ContractError::NilEventId));
         for (bytes, expected) in [
             (&[1, 2, 3, 4][..], Ok(())),
             (&[0; 16][..], Ok(())),
-            (&[1, 2, 3][..], Err(Contract::ClientIpLength(3))),
-            (&[][..], Err(Contract::ClientIpLength(0))),
+            (&[1, 2, 3][..], Err(ContractError::ClientIpLength(3))),
+            (&[][..], Err(ContractError::ClientIpLength(0))),
         ] {
             assert_eq!(RawClick { client_ip: Some(bytes), ..click }.check(), expected);
         }

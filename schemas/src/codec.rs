@@ -9,7 +9,7 @@ use serde_avro_fast::Schema;
 use serde_avro_fast::de::{DeserializerState, read::SliceRead};
 use thiserror::Error;
 
-use crate::click::{Contract, RawClick};
+use crate::click::{ContractError, RawClick};
 use crate::frame::{SchemaId, frame};
 
 /// Why a datum is not a click.
@@ -23,7 +23,7 @@ pub enum DecodeError {
     TrailingBytes(usize),
     /// The types fit, a promise of the schema is broken.
     #[error(transparent)]
-    Contract(#[from] Contract),
+    Contract(#[from] ContractError),
 }
 
 /// Reads clicks of one writer's schema. Make one for each schema id and keep it.
@@ -77,8 +77,8 @@ impl Encoder {
     /// Writes the framed click into `buffer`, replacing what was there.
     ///
     /// # Errors
-    /// A click that breaks its [`Contract`]; nothing of it may be sent.
-    pub fn encode(self, click: &RawClick<'_>, buffer: &mut Vec<u8>) -> Result<(), Contract> {
+    /// A click that breaks its [`ContractError`]; nothing of it may be sent.
+    pub fn encode(self, click: &RawClick<'_>, buffer: &mut Vec<u8>) -> Result<(), ContractError> {
         frame(self.0, buffer);
         click.write_datum(buffer)
     }

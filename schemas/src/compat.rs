@@ -25,9 +25,9 @@ pub enum Incompatible {
     /// A record that its writers may write and our reader refuses.
     #[error("a record that this schema allows cannot be read ({datum}): {cause}")]
     Unreadable {
-        /// What the record differs in from the plainest one.
+        /// The difference between the record and the plainest one.
         datum: String,
-        /// What the decoder says.
+        /// The error of the decoder.
         cause: DecodeError,
     },
 }

@@ -52,7 +52,12 @@ macro_rules! json_click {
 
         impl JsonClick {
             /// The click with this key, without its client; its texts have any length.
-            pub fn click(&self, event_id: EventId, occurred_at: i64, outcome: Outcome) -> RawClick<'_> {
+            pub fn click(
+                &self,
+                event_id: EventId,
+                occurred_at: i64,
+                outcome: Outcome,
+            ) -> RawClick<'_> {
                 RawClick {
                     source: self.source.as_deref().unwrap_or_default(),
                     link_version: self.link_version,
@@ -82,7 +87,7 @@ json_click! {
 pub struct UnknownOutcome(pub String);
 
 impl JsonClick {
-    /// What the visitor got: as the object says, or else by the status.
+    /// What the visitor got: as the object has it, or else by the status.
     ///
     /// # Errors
     /// It names an outcome that the schema does not have.

@@ -3,8 +3,8 @@
 //! Holds the Avro schemas, the topic descriptions, the wire framing and the
 //! codec. It does no I/O, reads no clock and knows neither Kafka nor HTTP.
 //!
-//! In reading order: [`click`](RawClick), the symbols of its fields, the released schemas, the datum
-//! and its frame, the codec; clicks as JSON; links; topics, record headers and trace context.
+//! In reading order: the click, the symbols and bounds of its fields, the released schemas, the
+//! datum and its frame, the codec; clicks as JSON; links; topics, headers and trace context.
 
 pub mod bounds;
 mod click;
@@ -21,7 +21,7 @@ mod symbols;
 mod topic;
 mod trace;
 
-pub use click::{Contract, EventId, RawClick};
+pub use click::{ContractError, EventId, RawClick};
 pub use codec::{DecodeError, Decoder, Encoder};
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};

@@ -1,6 +1,6 @@
 //! A link as it stands in the topic of links, as borrowed plain data, to bytes and back.
 //!
-//! Fields stand in the order of the newest schema, whose `doc`s say what each one means.
+//! Fields stand in the order of the newest schema, whose `doc`s define each one.
 
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;

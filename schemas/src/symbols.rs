@@ -75,7 +75,7 @@ symbols! {
 }
 
 symbols! {
-    /// HTTP method, as far as it tells kinds of clicks apart.
+    /// HTTP method, as far as it distinguishes kinds of clicks.
     Method { Other = "OTHER", Get = "GET", Head = "HEAD", Post = "POST" }
 }
 
