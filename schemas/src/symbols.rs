@@ -41,8 +41,8 @@ macro_rules! symbols {
 
         impl DatumField for $name {
             /// Its index in the schema: the first is declared last, for serde.
-            fn write(&self, datum: &mut Vec<u8>) {
-                let index = match *self {
+            fn write(self, datum: &mut Vec<u8>) {
+                let index = match self {
                     Self::$first => 0,
                     other => other as i64 + 1,
                 };
