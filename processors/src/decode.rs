@@ -2,14 +2,11 @@
 
 pub mod schema_cache;
 
+use schemas::bounds::check_occurred_at;
 use schemas::{Decoder, RawClick, SchemaId, unframe};
 
 use crate::error::RecordError;
 use crate::flow::block::Record;
-
-/// 2000-01-01, microseconds since 1970. Far older times would open partitions of other centuries.
-const OLDEST_US: i64 = 946_684_800_000_000;
-const DAY_US: i64 = 86_400_000_000;
 
 /// Splits a record's value into schema id and datum.
 ///
@@ -30,8 +27,7 @@ pub fn decode<'a>(
     logged_at_ms: i64,
 ) -> Result<RawClick<'a>, RecordError> {
     let click = decoder.decode(datum)?;
-    let newest_us = logged_at_ms.saturating_mul(1000).saturating_add(DAY_US);
-    if click.occurred_at < OLDEST_US || click.occurred_at > newest_us {
+    if check_occurred_at(click.occurred_at, logged_at_ms.saturating_mul(1000)).is_err() {
         return Err(RecordError::OccurredAtOutOfBounds {
             occurred_at_us: click.occurred_at,
             logged_at_ms,
@@ -43,6 +39,7 @@ pub fn decode<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::bounds::{DAY_US, OCCURRED_AT_MIN_US};
     use schemas::{Encoder, NEWEST};
     use uuid::Uuid;
 
@@ -51,8 +48,8 @@ mod tests {
         let logged_at_ms = 1_700_000_000_000;
         let newest = logged_at_ms * 1000 + DAY_US;
         let cases = [
-            (OLDEST_US, true),
-            (OLDEST_US - 1, false),
+            (OCCURRED_AT_MIN_US, true),
+            (OCCURRED_AT_MIN_US - 1, false),
             (newest, true),
             (newest + 1, false),
             (i64::MIN, false),

@@ -3,7 +3,7 @@
 //! The code is metric label, log field, dead-letter header and RUNBOOK heading.
 
 use broker::ErrorClass;
-use schemas::{Contract, DecodeError, FrameError, SchemaId};
+use schemas::{ContractError, DecodeError, FrameError, SchemaId};
 use thiserror::Error;
 
 /// Why one record can never become a row.
@@ -52,8 +52,10 @@ impl RecordError {
             Self::SchemaUnusable(..) => "schema_unusable",
             Self::Decode(DecodeError::Avro(_)) => "avro_mismatch",
             Self::Decode(DecodeError::TrailingBytes(_)) => "trailing_bytes",
-            Self::Decode(DecodeError::Contract(Contract::NilEventId)) => "event_id_nil",
-            Self::Decode(DecodeError::Contract(Contract::ClientIpLength(_))) => "client_ip_length",
+            Self::Decode(DecodeError::Contract(ContractError::NilEventId)) => "event_id_nil",
+            Self::Decode(DecodeError::Contract(ContractError::ClientIpLength(_))) => {
+                "client_ip_length"
+            }
             Self::OccurredAtOutOfBounds { .. } => "occurred_at_out_of_bounds",
         }
     }

@@ -1,16 +1,11 @@
-//! From what is known of a request to the record of it.
+//! What all clicks have, whatever they come from: key, client address, and the lengths of texts.
 //!
-//! Pure: id and time are given. Texts are cut to the lengths that the schema's
-//! docs promise, at a character's boundary.
+//! Pure: the caller gives time and randomness.
 
 use std::net::IpAddr;
 
-use schemas::{EventId, Origin, Outcome, RawClick};
-
-use crate::collector::record::Record;
-use crate::import::access_log_line::{self, Line};
-use crate::links::link::Link;
-use crate::redirect::request_facts::Facts;
+use schemas::{EventId, RawClick};
+use uuid::Builder;
 
 const SLUG: usize = 1024;
 const QUERY: usize = 2048;
@@ -19,39 +14,30 @@ const USER_AGENT: usize = 1024;
 const REFERER: usize = 2048;
 const ACCEPT_LANGUAGE: usize = 256;
 /// Of texts that the schema gives no length; browsers send far less.
-const SHORT: usize = 256;
+pub const SHORT: usize = 256;
 
 /// Id and time of a click, fixed when it is minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
+pub struct ClickKey {
     /// UUID v7.
     pub event_id: EventId,
     /// Microseconds since 1970, UTC.
     pub occurred_at: i64,
 }
 
-impl Key {
-    /// The key of a request that came at `occurred_at`; `random` makes its id unique.
+impl ClickKey {
+    /// The key of a click that happened at `occurred_at`; `random` makes its id unique.
+    ///
+    /// # Panics
+    /// The time is before 1970, which no clock here and no checked time is.
+    #[expect(clippy::expect_used, reason = "an internal invariant: times are checked or our own")]
     pub fn mint(occurred_at: i64, random: &[u8; 16]) -> Self {
-        let millis = u64::try_from(occurred_at.div_euclid(1000)).unwrap_or(0);
+        let millis = u64::try_from(occurred_at / 1000).expect("a click happens after 1970");
         let mut bits = [0; 10];
         bits.copy_from_slice(&random[..10]);
-        let event_id = uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid();
+        let event_id = Builder::from_unix_timestamp_millis(millis, &bits).into_uuid();
         Self { event_id, occurred_at }
     }
-}
-
-/// What the visitor got.
-#[derive(Debug, Clone, Copy)]
-pub struct Verdict<'a> {
-    /// Kind of answer.
-    pub outcome: Outcome,
-    /// HTTP status of the answer.
-    pub status: u16,
-    /// The link that the slug named, whatever its state.
-    pub link: Option<&'a Link>,
-    /// Where the answer leads.
-    pub target: Option<&'a str>,
 }
 
 /// Octets of an address, as a record carries them.
@@ -63,7 +49,7 @@ pub struct ClientIp {
 }
 
 impl ClientIp {
-    /// An IPv4 address in IPv6 clothes is IPv4.
+    /// An IPv4 address that is mapped to IPv6 is IPv4.
     pub fn new(address: IpAddr) -> Self {
         let mut octets = [0; 16];
         let (length, kept) = match address.to_canonical() {
@@ -91,129 +77,43 @@ impl ClientIp {
         &self.network[..self.length]
     }
 
-    /// What all addresses of one household or device have in common: an IPv4 address itself, the
-    /// first 64 bits of an IPv6 address.
-    pub fn household(&self) -> &[u8] {
+    /// The client prefix, which the addresses of one device have in common: an IPv4 address itself,
+    /// the first 64 bits of an IPv6 address.
+    pub fn prefix(&self) -> &[u8] {
         &self.octets[..self.length.min(8)]
     }
 }
 
-/// The record of a request that was answered here, by the node `source`; of its client it says
-/// nothing yet.
-pub fn answered<'a>(
-    key: Key,
-    source: &'a str,
-    facts: &'a Facts<'_>,
-    verdict: Verdict<'a>,
-    latency_us: i32,
-) -> RawClick<'a> {
-    RawClick {
-        origin: Origin::Redirect,
-        source: cut(source, SHORT),
-        domain: short(facts.domain.as_deref()),
-        query: facts.query.map(|query| cut(query, QUERY)),
-        link_id: verdict.link.map(Link::id),
-        link_version: verdict.link.map(Link::version),
-        outcome: verdict.outcome,
-        status: i32::from(verdict.status),
-        target_url: verdict.target.map(|target| cut(target, TARGET)),
-        method: facts.method,
-        http_version: facts.http_version,
-        user_agent: facts.user_agent.as_deref().map(|agent| cut(agent, USER_AGENT)),
-        referer: facts.referer.as_deref().map(|referer| cut(referer, REFERER)),
-        accept_language: facts.accept_language.as_deref().map(|text| cut(text, ACCEPT_LANGUAGE)),
-        purpose: short(facts.purpose.as_deref()),
-        sec_fetch_site: short(facts.sec_fetch_site.as_deref()),
-        sec_fetch_mode: short(facts.sec_fetch_mode.as_deref()),
-        sec_fetch_dest: short(facts.sec_fetch_dest.as_deref()),
-        sec_ch_ua: short(facts.sec_ch_ua.as_deref()),
-        sec_ch_ua_mobile: short(facts.sec_ch_ua_mobile.as_deref()),
-        sec_ch_ua_platform: short(facts.sec_ch_ua_platform.as_deref()),
-        x_requested_with: short(facts.x_requested_with.as_deref()),
-        dnt: facts.dnt,
-        gpc: facts.gpc,
-        latency_us: Some(latency_us),
-        ..RawClick::new(key.event_id, key.occurred_at, cut(facts.slug, SLUG))
+/// Cuts the texts of a click to the lengths that the schema's docs promise, at a character's
+/// boundary. The id of its link has the length that links have.
+pub fn cut_texts(click: &mut RawClick<'_>) {
+    click.source = cut(click.source, SHORT);
+    click.slug = cut(click.slug, SLUG);
+    for (text, bytes_max) in [
+        (&mut click.query, QUERY),
+        (&mut click.target_url, TARGET),
+        (&mut click.user_agent, USER_AGENT),
+        (&mut click.referer, REFERER),
+        (&mut click.accept_language, ACCEPT_LANGUAGE),
+        (&mut click.domain, SHORT),
+        (&mut click.scheme, SHORT),
+        (&mut click.http_version, SHORT),
+        (&mut click.purpose, SHORT),
+        (&mut click.sec_fetch_site, SHORT),
+        (&mut click.sec_fetch_mode, SHORT),
+        (&mut click.sec_fetch_dest, SHORT),
+        (&mut click.sec_ch_ua, SHORT),
+        (&mut click.sec_ch_ua_mobile, SHORT),
+        (&mut click.sec_ch_ua_platform, SHORT),
+        (&mut click.x_requested_with, SHORT),
+        (&mut click.edge_country, SHORT),
+    ] {
+        *text = text.map(|text| cut(text, bytes_max));
     }
 }
 
-/// The record of a line in the log of the server `source`; of its client it says nothing yet.
-///
-/// `link` is payload only: the same line imported before its link was made has the same key.
-pub fn imported<'a>(
-    event_id: EventId,
-    source: &'a str,
-    line: &'a Line<'_>,
-    link: Option<&'a Link>,
-) -> RawClick<'a> {
-    RawClick {
-        origin: Origin::Import,
-        source: cut(source, SHORT),
-        query: line.query.as_deref().map(|query| cut(query, QUERY)),
-        link_id: link.map(Link::id),
-        link_version: link.map(Link::version),
-        outcome: access_log_line::outcome(line.status),
-        status: i32::from(line.status),
-        method: line.method,
-        domain: short(line.domain.as_deref()),
-        scheme: short(line.scheme.as_deref()),
-        http_version: short(line.http_version.as_deref()),
-        accept_language: line.accept_language.as_deref().map(|text| cut(text, ACCEPT_LANGUAGE)),
-        dnt: line.dnt,
-        gpc: line.gpc,
-        user_agent: line.user_agent.as_deref().map(|agent| cut(agent, USER_AGENT)),
-        referer: line.referer.as_deref().map(|referer| cut(referer, REFERER)),
-        ..RawClick::new(event_id, line.occurred_at, cut(&line.slug, SLUG))
-    }
-}
-
-/// The record of a click that another redirector sent; of its client it says nothing yet. Where the
-/// sender names no source it is `node`, who took it.
-pub fn collected<'a>(
-    key: Key,
-    node: &'a str,
-    record: &'a Record,
-    outcome: Outcome,
-) -> RawClick<'a> {
-    let text = |text: &'a Option<String>, bytes_max| text.as_deref().map(|it| cut(it, bytes_max));
-    let slug = record.slug.strip_prefix('/').unwrap_or(&record.slug);
-    RawClick {
-        origin: Origin::Collector,
-        source: cut(record.source.as_deref().unwrap_or(node), SHORT),
-        domain: text(&record.domain, SHORT),
-        query: text(&record.query, QUERY),
-        link_id: text(&record.link_id, SHORT),
-        link_version: record.link_version,
-        outcome,
-        status: i32::from(record.status),
-        target_url: text(&record.target_url, TARGET),
-        method: record.method(),
-        scheme: text(&record.scheme, SHORT),
-        http_version: text(&record.http_version, SHORT),
-        user_agent: text(&record.user_agent, USER_AGENT),
-        referer: text(&record.referer, REFERER),
-        accept_language: text(&record.accept_language, ACCEPT_LANGUAGE),
-        purpose: text(&record.purpose, SHORT),
-        sec_fetch_site: text(&record.sec_fetch_site, SHORT),
-        sec_fetch_mode: text(&record.sec_fetch_mode, SHORT),
-        sec_fetch_dest: text(&record.sec_fetch_dest, SHORT),
-        sec_ch_ua: text(&record.sec_ch_ua, SHORT),
-        sec_ch_ua_mobile: text(&record.sec_ch_ua_mobile, SHORT),
-        sec_ch_ua_platform: text(&record.sec_ch_ua_platform, SHORT),
-        x_requested_with: text(&record.x_requested_with, SHORT),
-        dnt: record.dnt,
-        gpc: record.gpc,
-        edge_country: text(&record.edge_country, SHORT),
-        latency_us: record.latency_us,
-        ..RawClick::new(key.event_id, key.occurred_at, cut(slug, SLUG))
-    }
-}
-
-fn short(text: Option<&str>) -> Option<&str> {
-    text.map(|text| cut(text, SHORT))
-}
-
-fn cut(text: &str, bytes_max: usize) -> &str {
+/// The longest start of `text` that has at most `bytes_max` bytes.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
@@ -234,24 +134,53 @@ mod tests {
     }
 
     #[test]
-    fn of_an_address_its_network_and_its_household_can_be_told() {
-        for (address, network, household) in [
+    fn an_address_has_a_network_and_a_client_prefix() {
+        for (address, network, prefix) in [
             ("203.0.113.77", "203.0.113.0", &[203, 0, 113, 77][..]),
             ("::ffff:203.0.113.77", "203.0.113.0", &[203, 0, 113, 77]),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1::", &[0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2]),
         ] {
             let [ip, network] = [address, network].map(|it| ClientIp::new(it.parse().unwrap()));
-            assert_eq!(
-                (ip.network(), ip.household()),
-                (network.as_bytes(), household),
-                "{address}"
-            );
+            assert_eq!((ip.network(), ip.prefix()), (network.as_bytes(), prefix), "{address}");
         }
     }
 
     #[test]
+    fn every_text_is_cut_but_the_id_of_the_link() {
+        let long = "x".repeat(3000);
+        let text = Some(long.as_str());
+        let mut click = RawClick {
+            source: &long,
+            domain: text,
+            query: text,
+            link_id: text,
+            target_url: text,
+            scheme: text,
+            http_version: text,
+            user_agent: text,
+            referer: text,
+            accept_language: text,
+            purpose: text,
+            sec_fetch_site: text,
+            sec_fetch_mode: text,
+            sec_fetch_dest: text,
+            sec_ch_ua: text,
+            sec_ch_ua_mobile: text,
+            sec_ch_ua_platform: text,
+            x_requested_with: text,
+            edge_country: text,
+            ..RawClick::new(uuid::Uuid::from_u128(7), 0, &long)
+        };
+        cut_texts(&mut click);
+        let mut datum = Vec::new();
+        click.write_datum(&mut datum).unwrap();
+        let texts = datum.iter().filter(|byte| **byte == b'x').count();
+        assert_eq!(texts, 3000 + SLUG + QUERY + TARGET + USER_AGENT + REFERER + 13 * SHORT);
+    }
+
+    #[test]
     fn a_minted_id_holds_the_time_of_its_click() {
-        let key = Key::mint(1_431_857_103_004_999, &[0xff; 16]);
+        let key = ClickKey::mint(1_431_857_103_004_999, &[0xff; 16]);
         assert_eq!(key.event_id.to_string(), "014d6155-809c-7fff-bfff-ffffffffffff");
         assert_eq!(key.occurred_at, 1_431_857_103_004_999);
     }

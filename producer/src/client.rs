@@ -1,4 +1,5 @@
 //! Who the client of a request is, and what a click may record about it.
+
 pub mod day_keys;
 pub mod policy;
 pub mod privacy;

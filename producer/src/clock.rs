@@ -1,16 +1,21 @@
-#![expect(clippy::disallowed_methods, reason = "what time it is, is read here")]
-//! What time it is, as clicks and links note it.
+#![expect(clippy::disallowed_methods, reason = "the clock is read here")]
+//! The current time, as clicks and links record it.
 
-use service::number::gauge;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use service::number::{gauge, millis};
 
 /// Microseconds since 1970, UTC; 0 where the system's clock stands before that.
 pub fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    gauge(elapsed.as_micros())
+    gauge(since_1970().as_micros())
 }
 
 /// Milliseconds since 1970, UTC, of the same clock.
 pub fn now_ms() -> u64 {
-    u64::try_from(now() / 1000).unwrap_or(0)
+    millis(since_1970())
+}
+
+fn since_1970() -> Duration {
+    // The clock of a host that starts without the right time may be before 1970.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

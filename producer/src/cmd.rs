@@ -1,5 +1,6 @@
 //! One file for each command; each is a shell around the pure modules.
 
+pub mod import;
 pub mod links;
 pub mod visitor_keys;
 

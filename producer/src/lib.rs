@@ -3,6 +3,7 @@
 //! In reading order: what is asked, what is known, what is recorded, where it
 //! waits and goes, and the shell around it.
 
+pub mod bearer_token;
 pub mod clock;
 pub mod route;
 

@@ -67,7 +67,7 @@ fn run(cli: Cli, exports: bool) -> Result<Exit, Failure> {
         .map_err(Failure::invariant)?;
     match cli.command {
         Command::Serve(args) => runtime.block_on(producer::server::run(&args, exports)),
-        Command::Import(args) => runtime.block_on(producer::import::run(args)),
+        Command::Import(args) => runtime.block_on(cmd::import::run(args)),
         Command::VisitorKeys(args) => cmd::visitor_keys::run(&args),
         Command::Links(args) => cmd::links::run(&args),
         Command::Healthcheck(args) => Ok(healthcheck(&args)),

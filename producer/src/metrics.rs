@@ -123,9 +123,9 @@ pub struct ResultLabel {
 /// Labels of [`CLICKS_PRIVATE`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PrivacyLabel {
-    /// [`crate::client::privacy::Asked::as_str`].
+    /// [`crate::client::privacy::PrivacyRequest::as_str`].
     pub asked: &'static str,
-    /// [`crate::client::privacy::Policy::as_str`].
+    /// [`crate::client::privacy::PrivacyPolicy::as_str`].
     pub done: &'static str,
 }
 

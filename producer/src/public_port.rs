@@ -1,9 +1,8 @@
-//! The public port: accepts connections, reads requests, hands them to redirector and collector.
+//! The public port: accepts connections, reads requests, passes them to redirector and collector.
 //!
-//! A connection stays on the thread where it was put: threads that take work from each other spend
-//! more on waking each other than on a redirect. Limits stand here: bytes of a head, time to send
-//! one and to take an answer, connections at once. It knows HTTP and sockets; what an answer is, it
-//! does not.
+//! A connection stays on one thread: threads that take work from each other spend more on waking
+//! each other than on a redirect. The limits are enforced here: bytes of a head, time to send one
+//! and to read an answer, connections at once. It knows HTTP and sockets, not what an answer is.
 
 pub mod write_timeout;
 
@@ -40,13 +39,13 @@ use tokio_util::sync::CancellationToken;
 use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
-use crate::public_port::write_timeout::Patient;
+use crate::public_port::write_timeout::WriteTimeout;
 use crate::redirect::Redirector;
 use service::number::gauge;
 
 /// What the port allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct PortLimits {
     /// Threads that serve; a connection stays on one.
     pub threads: usize,
     /// Connections at once; more wait in the system's backlog.
@@ -55,18 +54,18 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Time to send a head, and to stay idle between two requests.
     pub head: Duration,
-    /// Time to take more of an answer.
+    /// Time in which a client must read more of an answer.
     pub write: Duration,
     /// How long requests in flight may take to end after `shutdown`.
     pub drain: Duration,
 }
 
-/// Who answers.
+/// What answers the requests.
 #[derive(Debug)]
 pub struct Services<S> {
-    /// Visitors.
+    /// Answers visitors.
     pub redirector: Arc<Redirector<S>>,
-    /// Other redirectors, where their clicks are taken.
+    /// Answers other redirectors, where clicks of theirs are accepted.
     pub collector: Option<Arc<Collector>>,
     /// What is counted.
     pub metrics: Metrics,
@@ -80,21 +79,23 @@ pub struct Services<S> {
 pub async fn run<S: ClickSink>(
     listener: TcpListener,
     services: Services<S>,
-    limits: Limits,
+    limits: PortLimits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let metrics = services.metrics.clone();
     let services = Arc::new(services);
     metrics.connections_bound.set(gauge(limits.connections_max));
-    let (mut threads, mut doors) = (JoinSet::new(), Vec::new());
+    let (mut threads, mut senders) = (JoinSet::new(), Vec::new());
     for _ in 0..limits.threads {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (door, arrivals) = unbounded_channel();
+        let (sender, accepted_connections) = unbounded_channel();
         let services = Arc::clone(&services);
-        threads.spawn_blocking(move || runtime.block_on(serve(arrivals, services, limits)));
-        doors.push(door);
+        threads.spawn_blocking(move || {
+            runtime.block_on(serve(accepted_connections, services, limits));
+        });
+        senders.push(sender);
     }
-    let mut next = doors.iter().cycle();
+    let mut next_sender = senders.iter().cycle();
     let accepting = accept::run(listener, "public", limits.connections_max, shutdown, |accepted| {
         let Accepted { stream, peer, slot } = accepted;
         // An answer is one small packet; nothing follows that it could wait for.
@@ -102,50 +103,53 @@ pub async fn run<S: ClickSink>(
         let stream = match stream {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::debug!(%error, "a connection broke");
+                tracing::debug!(%error, "cannot configure a connection");
                 return Ok(());
             }
         };
-        let arrival = Arrival { stream, peer: peer.ip(), open: Open::new(slot, &metrics) };
-        let sent = next.next().map(|door| door.send(arrival));
-        match sent {
+        let connection = AcceptedConnection {
+            stream,
+            peer: peer.ip(),
+            open: OpenConnection::new(slot, &metrics),
+        };
+        match next_sender.next().map(|sender| sender.send(connection)) {
             Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => Err(io::Error::other("a thread of the port has ended")),
+            Some(Err(_)) | None => Err(io::Error::other("a thread of the public port has ended")),
         }
     });
     accepting.await?;
-    drop(doors);
+    drop(senders);
     while threads.join_next().await.is_some() {}
     Ok(())
 }
 
-/// A new connection on its way to its thread.
-struct Arrival {
+/// A new connection that its thread does not serve yet.
+struct AcceptedConnection {
     stream: std::net::TcpStream,
     peer: IpAddr,
-    open: Open,
+    open: OpenConnection,
 }
 
-/// One thread: serves what arrives until nothing will, then lets requests in flight end.
+/// One thread: serves connections until the sender is dropped, then lets requests in flight end.
 async fn serve<S: ClickSink>(
-    mut arrivals: UnboundedReceiver<Arrival>,
+    mut accepted_connections: UnboundedReceiver<AcceptedConnection>,
     services: Arc<Services<S>>,
-    limits: Limits,
+    limits: PortLimits,
 ) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        let Arrival { stream, peer, open } = tokio::select! {
+        let AcceptedConnection { stream, peer, open } = tokio::select! {
             Some(_) = connections.join_next() => continue,
-            arrival = arrivals.recv() => match arrival {
-                Some(arrival) => arrival,
+            accepted = accepted_connections.recv() => match accepted {
+                Some(accepted) => accepted,
                 None => break,
             },
         };
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot serve");
+                tracing::warn!(%error, "cannot register a connection");
                 continue;
             }
         };
@@ -162,7 +166,10 @@ async fn serve<S: ClickSink>(
         });
     }
     if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections cut at the end of the drain");
+        tracing::warn!(
+            connections = connections.len(),
+            "closed connections at the end of the drain"
+        );
     }
     connections.shutdown().await;
 }
@@ -171,34 +178,35 @@ fn connection<S: ClickSink>(
     stream: TcpStream,
     peer: IpAddr,
     services: Arc<Services<S>>,
-    limits: Limits,
+    limits: PortLimits,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send {
     let service = service_fn(move |request| answer(&services, request, peer));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(limits.header_bytes)
-        .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), service)
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, limits.write)), service)
 }
 
 type Answered = Result<Response<Full<Bytes>>, Infallible>;
 
-/// A redirect is there at once; only a collector has something to wait for.
+/// A redirect is ready at once; only the collector waits.
 fn answer<S: ClickSink>(
     services: &Services<S>,
     request: Request<Incoming>,
     peer: IpAddr,
 ) -> Either<Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send>>> {
     let (head, body) = request.into_parts();
-    let answer = match (collector::is_asked(&head), &services.collector) {
-        (false, _) => services.redirector.answer(&head, peer),
-        (true, Some(collector)) => {
+    if !collector::is_for_collector(&head) {
+        return Either::Left(ready(Ok(services.redirector.answer(&head, peer))));
+    }
+    match &services.collector {
+        Some(collector) => {
             let collector = Arc::clone(collector);
-            return Either::Right(Box::pin(async { Ok(collector.answer(head, body).await) }));
+            Either::Right(Box::pin(async { Ok(collector.answer(head, body).await) }))
         }
-        (true, None) => collector::off(&services.metrics),
-    };
-    Either::Left(ready(Ok(answer)))
+        None => Either::Left(ready(Ok(collector::collector_off(&services.metrics)))),
+    }
 }
 
 /// The limit that ended a connection, if one did.
@@ -215,20 +223,20 @@ fn limit(error: &hyper::Error) -> Option<&'static str> {
     }
 }
 
-/// One open connection: its slot and its place in the gauge.
-struct Open {
+/// One open connection: its slot, and its share of the gauge.
+struct OpenConnection {
     gauge: Gauge,
     _slot: OwnedSemaphorePermit,
 }
 
-impl Open {
+impl OpenConnection {
     fn new(slot: OwnedSemaphorePermit, metrics: &Metrics) -> Self {
         metrics.connections.inc();
         Self { gauge: metrics.connections.clone(), _slot: slot }
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.gauge.dec();
     }

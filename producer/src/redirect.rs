@@ -1,9 +1,10 @@
 #![expect(clippy::disallowed_methods, reason = "a request's latency is read here")]
 //! One request, one answer, one click.
 //!
-//! Everything is in memory and nothing waits: the click is offered to a sink
-//! that returns at once, and what becomes of it never changes the answer.
+//! Everything is in memory and nothing waits: the redirector offers the click to
+//! the outbox, which returns at once, and what becomes of it never changes the answer.
 
+pub mod answered_click;
 pub mod request_facts;
 
 use std::cell::RefCell;
@@ -20,10 +21,10 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use schemas::{Outcome, datum};
+use schemas::Outcome;
 
-use crate::click::{self, Key, Verdict};
-use crate::client::policy::Edge;
+use crate::click::ClickKey;
+use crate::client::policy::{ClientContext, ClientPolicy};
 use crate::clock::now;
 use crate::links::link::Link;
 use crate::links::link_entry::Status;
@@ -31,19 +32,20 @@ use crate::links::link_table::{Links, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
-use crate::redirect::request_facts::{Facts, TRACEPARENT};
+use crate::redirect::answered_click::{RedirectAnswer, answered_click};
+use crate::redirect::request_facts::{RequestFacts, TRACEPARENT};
 use crate::request_span::{self, Sampling};
 use crate::route::{Route, route};
 use service::number::gauge;
 
-/// Nobody may keep the answer: a click that a cache answers is never seen.
+/// No cache may store the answer: a click that a cache answers is never seen.
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
-/// Longest time that a cache may keep the answer of a link that says 301.
+/// Longest time that a cache may store the answer of a link with status 301.
 const MOVED_SECONDS: i64 = 86_400;
 const NOT_FOUND: &str = "not found\n";
-/// Previews of links obey it, so crawlers are let in; `noindex` keeps links out of their index.
+/// Previews of links obey it, so crawlers are allowed; `noindex` keeps links out of their index.
 const ROBOTS: &str = "User-agent: *\nAllow: /\n";
 
 thread_local! {
@@ -58,12 +60,12 @@ pub struct Redirector<S> {
     metrics: Metrics,
     node: String,
     sampling: Sampling,
-    edge: Edge,
+    client_policy: ClientPolicy,
 }
 
-/// An answer before it is written: what it is, and what is recorded of it.
-struct Answer<'a> {
-    verdict: Verdict<'a>,
+/// An answer before it is written: what it is, and what a click records of it.
+struct HttpAnswer<'a> {
+    answer: RedirectAnswer<'a>,
     cache: HeaderValue,
     body: &'static str,
 }
@@ -71,13 +73,13 @@ struct Answer<'a> {
 impl<S: ClickSink> Redirector<S> {
     /// Answers as the node of this name (1 to 256 bytes).
     pub fn new(sink: S, metrics: Metrics, node: String, sampling: Sampling) -> Self {
-        let edge = Edge::default();
-        Self { links: ArcSwap::default(), sink, metrics, node, sampling, edge }
+        let client_policy = ClientPolicy::default();
+        Self { links: ArcSwap::default(), sink, metrics, node, sampling, client_policy }
     }
 
-    /// The same with what is known of clients.
-    pub fn at(self, edge: Edge) -> Self {
-        Self { edge, ..self }
+    /// The same with this policy for clients.
+    pub fn with_client_policy(self, client_policy: ClientPolicy) -> Self {
+        Self { client_policy, ..self }
     }
 
     /// Answers by these links from now on; requests in flight keep the old ones.
@@ -94,17 +96,17 @@ impl<S: ClickSink> Redirector<S> {
             self.count("method_not_allowed", started);
             return method_not_allowed();
         }
-        let facts = Facts::read(head, self.edge.client(&head.headers, peer));
+        let facts = RequestFacts::read(head, self.client_policy.client(&head.headers, peer));
         let route = route(head.uri.path());
         let found = match route {
             Route::Slug(slug) => self.links.load().resolve(facts.domain.as_deref(), slug, now),
             Route::Base | Route::Robots | Route::Favicon | Route::Reserved => Resolution::Unknown,
         };
         let location = location(&found, &facts);
-        let Answer { verdict, cache, body } = decide(route, &found, location.as_ref(), now);
-        let Verdict { outcome, status, .. } = verdict;
+        let HttpAnswer { answer, cache, body } = decide(route, &found, location.as_ref(), now);
+        let RedirectAnswer { outcome, status, .. } = answer;
         let unknown = outcome == Outcome::NotFound;
-        if unknown && !self.edge.admits_unknown(&facts.client_ip, now) {
+        if unknown && !self.client_policy.admits_unknown(&facts.client_ip, now) {
             self.metrics.limited_by("unknown_slugs");
             self.count("rate_limited", started);
             return too_many_requests();
@@ -112,27 +114,31 @@ impl<S: ClickSink> Redirector<S> {
         let (parent, tracestate) = request_facts::parent(&head.headers).unzip();
         let (context, span) = request_span::redirect(self.sampling, parent);
         let traceparent = context.traceparent();
-        let key = Key::mint(now, &request_span::random());
+        let key = ClickKey::mint(now, &request_span::random());
 
         let latency = started.elapsed();
+        // A host that was suspended meanwhile may have taken longer than 35 minutes.
         let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);
-        let mut click = click::answered(key, &self.node, &facts, verdict, latency_us);
-        let opted_out = verdict.link.is_some_and(Link::opts_out);
+        let mut click = answered_click(key, &self.node, &facts, answer, latency_us);
+        let client = ClientContext {
+            ip: Some(&facts.client_ip),
+            link_opts_out: answer.link.is_some_and(Link::opts_out),
+        };
         let trace = TraceHeaders {
             traceparent: Some(traceparent.as_str()),
             tracestate: tracestate.flatten(),
         };
-        if self.edge.shield(&mut click, Some(&facts.client_ip), opted_out, &self.metrics) {
+        if self.client_policy.apply(&mut click, client, &self.metrics) {
             self.record(&click, trace);
         }
         if !span.is_none() {
             span.record("http.request.method", facts.method.as_str());
-            span.record("http.response.status_code", status);
+            span.record("http.response.status_code", status.as_u16());
             span.record("url.path", head.uri.path());
             span.record("clicktrail.outcome", outcome.as_str());
             span.record("clicktrail.event_id", tracing::field::display(key.event_id));
         }
-        let mut response = response((status, cache, body), &head.method);
+        let mut response = response(status, cache, body, &head.method);
         let headers = response.headers_mut();
         if let Ok(traceparent) = HeaderValue::from_str(traceparent.as_str()) {
             headers.insert(TRACEPARENT, traceparent);
@@ -148,14 +154,14 @@ impl<S: ClickSink> Redirector<S> {
         self.metrics.clicks_offered.inc();
         RECORD.with_borrow_mut(|record| {
             record.clear();
-            match datum::write(click, record) {
+            match click.write_datum(record) {
                 Ok(()) => {
-                    // The sink has counted it either way, and the visitor is not told.
+                    // The sink has counted it either way; the answer does not depend on it.
                     let _offered = self.sink.offer(record, trace);
                 }
                 Err(error) => {
                     self.metrics.lost(Loss::Encode);
-                    tracing::error!(code = Loss::Encode.code(), %error, "click cannot be written");
+                    tracing::error!(code = Loss::Encode.code(), %error, "cannot encode a click");
                 }
             }
         });
@@ -167,8 +173,8 @@ impl<S: ClickSink> Redirector<S> {
     }
 }
 
-/// Where the visitor is sent; none also where a link may not be followed.
-fn location(found: &Resolution, facts: &Facts<'_>) -> Option<HeaderValue> {
+/// The target of the redirect; none also where the target of a link is blocked.
+fn location(found: &Resolution, facts: &RequestFacts<'_>) -> Option<HeaderValue> {
     let Resolution::Redirect(link) = found else { return None };
     let query = facts.query.filter(|_| link.passes_query());
     target::location(link.target(), facts.domain.as_deref(), query)
@@ -179,14 +185,14 @@ fn decide<'a>(
     found: &'a Resolution,
     location: Option<&'a HeaderValue>,
     now: i64,
-) -> Answer<'a> {
+) -> HttpAnswer<'a> {
     let plain = |outcome, status: StatusCode, cache, body| {
-        let verdict = Verdict { outcome, status: status.as_u16(), link: None, target: None };
-        Answer { verdict, cache, body }
+        let answer = RedirectAnswer { outcome, status, link: None, target: None };
+        HttpAnswer { answer, cache, body }
     };
     let of_link = |outcome, status: StatusCode, link, body| {
-        let verdict = Verdict { outcome, status: status.as_u16(), link: Some(link), target: None };
-        Answer { verdict, cache: NO_STORE, body }
+        let answer = RedirectAnswer { outcome, status, link: Some(link), target: None };
+        HttpAnswer { answer, cache: NO_STORE, body }
     };
     match route {
         Route::Base => plain(Outcome::BaseUrl, StatusCode::OK, NO_STORE, "a link service\n"),
@@ -198,7 +204,7 @@ fn decide<'a>(
             (Resolution::Redirect(link), None) => {
                 of_link(Outcome::Blocked, StatusCode::NOT_FOUND, link, NOT_FOUND)
             }
-            // A link may be switched on again, so it is not gone.
+            // A link may be enabled again, so it is not 410 Gone.
             (Resolution::Disabled(link), _) => {
                 of_link(Outcome::Disabled, StatusCode::NOT_FOUND, link, NOT_FOUND)
             }
@@ -208,7 +214,7 @@ fn decide<'a>(
             (Resolution::Unknown, _) => {
                 plain(Outcome::NotFound, StatusCode::NOT_FOUND, NO_STORE, NOT_FOUND)
             }
-            // It may be a link: saying that it is none would be a lie that people remember.
+            // It may be a link; a client or crawler would remember a 404.
             (Resolution::NotYet, _) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 plain(Outcome::Error, status, NO_STORE, "not ready, try again\n")
@@ -217,38 +223,40 @@ fn decide<'a>(
     }
 }
 
-fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> Answer<'a> {
+fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> HttpAnswer<'a> {
     let (status, cache) = match link.status() {
         Status::Found => (StatusCode::FOUND, NO_STORE),
         Status::Moved => {
             let left = link.expires_at().map_or(i64::MAX, |at| (at - now) / 1_000_000);
             let cache = format!("public, max-age={}", left.clamp(0, MOVED_SECONDS));
-            let cache = HeaderValue::from_str(&cache).unwrap_or(NO_STORE);
+            #[expect(clippy::expect_used, reason = "digits and visible ASCII")]
+            let cache = HeaderValue::from_str(&cache).expect("visible ASCII is a header value");
             (StatusCode::MOVED_PERMANENTLY, cache)
         }
     };
-    let verdict = Verdict {
+    let answer = RedirectAnswer {
         outcome: Outcome::Redirected,
-        status: status.as_u16(),
+        status,
         link: Some(link),
         target: location.to_str().ok().or(Some(link.target())),
     };
-    Answer { verdict, cache, body: "" }
+    HttpAnswer { answer, cache, body: "" }
 }
 
-/// What every answer has, but for the headers that are one request's own.
+/// The answer, without the headers that depend on the request.
 fn response(
-    (status, cache, body): (u16, HeaderValue, &'static str),
+    status: StatusCode,
+    cache: HeaderValue,
+    body: &'static str,
     method: &Method,
 ) -> Response<Full<Bytes>> {
     let sent = if *method == Method::HEAD { "" } else { body };
     let mut response = Response::new(Full::new(Bytes::from_static(sent.as_bytes())));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(ROBOTS_TAG, HeaderValue::from_static("noindex"));
-    // Of HEAD too: the length that GET would have.
+    // For HEAD, too: the length that GET would have.
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if !body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -269,7 +277,8 @@ fn method_not_allowed() -> Response<Full<Bytes>> {
 }
 
 fn too_many_requests() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"too many unknown links\n")));
+    let mut response =
+        Response::new(Full::new(Bytes::from_static(b"too many requests for unknown links\n")));
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));

@@ -12,7 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use schemas::TraceContext;
 
-/// Which traces are followed.
+/// Which requests are traced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// Whether spans leave the process; if not, no trace starts here, and a parent's goes on
@@ -48,19 +48,17 @@ pub fn redirect(sampling: Sampling, parent: Option<TraceContext>) -> (TraceConte
     if let Some(parent) = parent {
         let remote = opentelemetry::Context::new().with_remote_span_context(remote(parent));
         if let Err(error) = span.set_parent(remote) {
-            tracing::debug!(%error, "span without its parent");
+            tracing::debug!(%error, "cannot set the parent of a span");
         }
     }
     // The exporter draws the ids of its spans itself; the headers must name the same.
     let exported = span.context().span().span_context().clone();
-    match exported.is_valid() {
-        true => {
-            let trace_id = exported.trace_id().to_bytes();
-            let span_id = exported.span_id().to_bytes();
-            (TraceContext { trace_id, span_id, sampled: true }, span)
-        }
-        false => (context, Span::none()),
+    if !exported.is_valid() {
+        return (context, Span::none());
     }
+    let trace_id = exported.trace_id().to_bytes();
+    let span_id = exported.span_id().to_bytes();
+    (TraceContext { trace_id, span_id, sampled: true }, span)
 }
 
 /// 16 random bytes.

@@ -1,9 +1,9 @@
 //! What a path of the public port is: the base, a reserved path, or a slug.
 //!
 //! Pure, and the only list of reserved paths: links may not take them, and
-//! visitors who ask for them are recorded as such.
+//! requests for them are recorded as such.
 
-/// What is asked for.
+/// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/`
@@ -19,7 +19,7 @@ pub enum Route<'a> {
 }
 
 /// First segments that never begin a link's slug: health and metrics live on the admin port, the
-/// rest is kept for what later versions serve or what browsers and operators expect of a host.
+/// rest is reserved for later versions and for what browsers and operators expect of a host.
 const RESERVED: &[&str] =
     &[".well-known", "_", "admin", "api", "healthz", "livez", "metrics", "readyz", "static", "v1"];
 

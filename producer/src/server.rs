@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::day_keys::KeyRing;
 use crate::cmd::read_links;
-use crate::collector::{self, Collector};
+use crate::collector::{Collector, CollectorParts};
 use crate::config::ServeArgs;
 use crate::delivery::Delivery;
 use crate::exit::{Exit, Failure};
@@ -177,8 +177,8 @@ fn redirector(
     let sampling = Sampling { exports, ratio: args.trace_sample };
     let outbox = Arc::clone(outbox);
     let redirector = Redirector::new(outbox, metrics.clone(), node(args), sampling);
-    let edge = args.public.edge(args.privacy.privacy(), Arc::clone(keys));
-    Ok(Arc::new(redirector.at(edge)))
+    let client_policy = args.public.client_policy(args.privacy.privacy(), Arc::clone(keys));
+    Ok(Arc::new(redirector.with_client_policy(client_policy)))
 }
 
 /// The collector, where it has a token.
@@ -191,7 +191,7 @@ fn collector(
     let Some(tokens) = args.public.tokens().map_err(Failure::configuration)? else {
         return Ok(None);
     };
-    let parts = collector::Parts {
+    let parts = CollectorParts {
         tokens,
         limits: args.public.collector_limits(),
         outbox: Arc::clone(outbox),

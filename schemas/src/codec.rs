@@ -9,7 +9,8 @@ use serde_avro_fast::Schema;
 use serde_avro_fast::de::{DeserializerState, read::SliceRead};
 use thiserror::Error;
 
-use crate::{Contract, RawClick, SchemaId, datum, frame};
+use crate::click::{ContractError, RawClick};
+use crate::frame::{SchemaId, frame};
 
 /// Why a datum is not a click.
 #[derive(Debug, Error)]
@@ -22,7 +23,7 @@ pub enum DecodeError {
     TrailingBytes(usize),
     /// The types fit, a promise of the schema is broken.
     #[error(transparent)]
-    Contract(#[from] Contract),
+    Contract(#[from] ContractError),
 }
 
 /// Reads clicks of one writer's schema. Make one for each schema id and keep it.
@@ -44,14 +45,14 @@ impl Decoder {
     /// Decodes one datum, which must fill `datum` to its last byte.
     ///
     /// # Errors
-    /// Any [`DecodeError`]; the same bytes fail the same way for ever.
+    /// Any [`DecodeError`]; the same bytes fail the same way each time.
     pub fn decode<'a>(&self, datum: &'a [u8]) -> Result<RawClick<'a>, DecodeError> {
         let mut state = DeserializerState::from_slice(datum, &self.writer);
         let click = RawClick::deserialize(state.deserializer())
             .map_err(|error| DecodeError::Avro(error.to_string()))?;
-        match remaining(state.into_reader()) {
-            0 => {}
-            trailing => return Err(DecodeError::TrailingBytes(trailing)),
+        let trailing = remaining(state.into_reader());
+        if trailing > 0 {
+            return Err(DecodeError::TrailingBytes(trailing));
         }
         click.check()?;
         Ok(click)
@@ -76,9 +77,9 @@ impl Encoder {
     /// Writes the framed click into `buffer`, replacing what was there.
     ///
     /// # Errors
-    /// A click that breaks its [`Contract`]; nothing of it may be sent.
-    pub fn encode(self, click: &RawClick<'_>, buffer: &mut Vec<u8>) -> Result<(), Contract> {
+    /// A click that breaks its [`ContractError`]; nothing of it may be sent.
+    pub fn encode(self, click: &RawClick<'_>, buffer: &mut Vec<u8>) -> Result<(), ContractError> {
         frame(self.0, buffer);
-        datum::write(click, buffer)
+        click.write_datum(buffer)
     }
 }

@@ -1,4 +1,4 @@
-//! Can today's reader read what a schema's writers wrote? Asked of the reader itself.
+//! Whether today's reader can read what a schema's writers write, tested with the reader itself.
 //!
 //! Schema-against-schema rules let changes through that real data breaks (a
 //! nullable field read as a plain one passes, and fails at the first null), so
@@ -10,7 +10,8 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use thiserror::Error;
 
-use crate::{DecodeError, Decoder, RELEASED};
+use crate::codec::{DecodeError, Decoder};
+use crate::released::RELEASED;
 
 /// Why a schema's records cannot all be read.
 #[derive(Debug, Error)]
@@ -24,9 +25,9 @@ pub enum Incompatible {
     /// A record that its writers may write and our reader refuses.
     #[error("a record that this schema allows cannot be read ({datum}): {cause}")]
     Unreadable {
-        /// What the record differs in from the plainest one.
+        /// The difference between the record and the plainest one.
         datum: String,
-        /// What the decoder says.
+        /// The error of the decoder.
         cause: DecodeError,
     },
 }
@@ -47,7 +48,7 @@ pub fn check(writer: &str) -> Result<(), Incompatible> {
             .write_value_to_vec(value)
             .map_err(|error| Incompatible::Schema(error.to_string()))?;
         match decoder.decode(&bytes) {
-            // The types fit; the promises beyond them are the writer's business.
+            // The types fit; the writer is responsible for the promises beyond them.
             Ok(_) | Err(DecodeError::Contract(_)) => {}
             Err(cause @ (DecodeError::Avro(_) | DecodeError::TrailingBytes(_))) => {
                 return Err(Incompatible::Unreadable { datum, cause });
@@ -139,7 +140,7 @@ fn schema_name(schema: &Schema) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NEWEST;
+    use crate::released::NEWEST;
 
     #[test]
     fn every_released_version_can_be_read() {

@@ -5,7 +5,7 @@ use thiserror::Error;
 const MAGIC: u8 = 0;
 const HEAD: usize = 5;
 
-/// Id that the registry gave a schema; part of the log for ever.
+/// Id that the registry gave a schema; stored in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SchemaId(pub u32);
 
@@ -21,7 +21,7 @@ pub enum FrameError {
     /// Fewer than the five bytes of the head (0 is a tombstone or an empty value).
     #[error("{0} bytes are too few for a frame (5 bytes of head come first)")]
     TooShort(usize),
-    /// The first byte is not 0: somebody wrote without the registry's framing.
+    /// The first byte is not 0: the writer did not use the registry's framing.
     #[error("magic byte is {0}, not 0: the value is not in the registry's wire format")]
     BadMagic(u8),
 }

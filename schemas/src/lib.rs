@@ -1,33 +1,35 @@
-//! The contract between whoever writes clicks and whoever reads them.
+//! The contract between the programs that write clicks and those that read them.
 //!
 //! Holds the Avro schemas, the topic descriptions, the wire framing and the
 //! codec. It does no I/O, reads no clock and knows neither Kafka nor HTTP.
+//!
+//! In reading order: the click, the symbols and bounds of its fields, the released schemas, the
+//! datum and its frame, the codec; clicks as JSON; links; topics, headers and trace context.
 
+pub mod bounds;
 mod click;
 mod codec;
 pub mod compat;
-pub mod datum;
+mod datum;
 mod example;
 mod frame;
 pub mod headers;
+mod json_click;
 mod link;
+mod released;
+mod symbols;
 mod topic;
 mod trace;
 
-pub use click::{ClientIpPolicy, Contract, EventId, Method, Origin, Outcome, RawClick};
+pub use click::{ContractError, EventId, RawClick};
 pub use codec::{DecodeError, Decoder, Encoder};
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
+pub use json_click::{JsonClick, JsonTime, UnknownOutcome};
 pub use link::{EncodeError, LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink};
+pub use released::{NEWEST, RELEASED};
+pub use symbols::{ClientIpPolicy, Method, Origin, Outcome};
 pub use topic::{TopicName, TopicNameError, TopicSpec};
 pub use trace::{
     TRACEPARENT_BYTES, TRACESTATE_BYTES_MAX, TraceContext, Traceparent, tracestate_is_plain,
 };
-
-/// Released versions of the click schema, oldest first. A released file is
-/// never edited; the newest is the one that is written.
-pub const RELEASED: &[(&str, &str)] =
-    &[("clicks.raw.v1.avsc", include_str!("../avro/clicks.raw.v1.avsc"))];
-
-/// The schema that producers write: the newest of [`RELEASED`].
-pub const NEWEST: &str = RELEASED[RELEASED.len() - 1].1;

@@ -1,6 +1,6 @@
 //! A link as it stands in the topic of links, as borrowed plain data, to bytes and back.
 //!
-//! Fields stand in the order of the newest schema, whose `doc`s say what each one means.
+//! Fields stand in the order of the newest schema, whose `doc`s define each one.
 
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
@@ -8,8 +8,8 @@ use serde_avro_fast::de::DeserializerState;
 use serde_avro_fast::ser::{SerializerConfig, SerializerState};
 use thiserror::Error;
 
-use crate::codec::remaining;
-use crate::{DecodeError, SchemaId, frame};
+use crate::codec::{DecodeError, remaining};
+use crate::frame::{SchemaId, frame};
 
 /// Released versions of the schema of links, oldest first. A released file is never edited.
 pub const LINKS_RELEASED: &[(&str, &str)] =
@@ -67,7 +67,7 @@ impl LinkDecoder {
     /// Decodes one datum, which must fill `datum` to its last byte.
     ///
     /// # Errors
-    /// Any [`DecodeError`]; the same bytes fail the same way for ever.
+    /// Any [`DecodeError`]; the same bytes fail the same way each time.
     pub fn decode<'a>(&self, datum: &'a [u8]) -> Result<RawLink<'a>, DecodeError> {
         let mut state = DeserializerState::from_slice(datum, &self.writer);
         let link = RawLink::deserialize(state.deserializer())

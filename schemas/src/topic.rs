@@ -132,10 +132,10 @@ mod tests {
         assert_eq!(dead.config["message.timestamp.type"], "CreateTime");
         assert_eq!(bytes_max(&dead), bytes_max(&log) + 64 * 1024);
         assert!(retention(&dead) > retention(&log));
-        assert_eq!(log.schema.as_deref(), Some(crate::RELEASED[0].0));
+        assert_eq!(log.schema.as_deref(), Some(crate::released::RELEASED[0].0));
         let links = TopicSpec::links();
         assert_eq!(links.config["cleanup.policy"], "compact");
-        assert_eq!(links.schema.as_deref(), Some(crate::LINKS_RELEASED[0].0));
+        assert_eq!(links.schema.as_deref(), Some(crate::link::LINKS_RELEASED[0].0));
     }
 
     #[test]

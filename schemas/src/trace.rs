@@ -24,7 +24,7 @@ impl TraceContext {
         let bytes = header.as_bytes();
         let (head, rest) = bytes.split_at_checked(TRACEPARENT_BYTES)?;
         let [version] = hex::<1>(&head[..2])?;
-        // A later version may say more, after a dash.
+        // A later version may append more after a dash.
         match (version, rest.first()) {
             (0xff, _) => return None,
             (0, None) | (1..=0xfe, None | Some(b'-')) => {}

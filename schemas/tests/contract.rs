@@ -86,7 +86,7 @@ fn field<'a>(record: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn words_are_the_symbols_of_the_schema_in_its_order() {
+fn values_are_the_symbols_of_the_schema_in_its_order() {
     let schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
     let symbols = |name: &str| -> Vec<String> {
         let fields = schema["fields"].as_array().unwrap();
@@ -146,7 +146,7 @@ fn defaults_of_the_struct_are_those_of_the_schema() {
     assert_eq!(
         all.len(),
         34,
-        "a new field needs its #[serde(default)], its line in datum.rs and one here"
+        "a new field needs its #[serde(default)] in click.rs and a line here"
     );
 }
 

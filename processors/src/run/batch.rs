@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemas::TraceContext;
+use schemas::bounds::DAY_US;
 
 use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
@@ -109,7 +110,6 @@ impl EncodedBlock {
 /// Days that one insert covers at most. The server writes a part for each of them, so that an insert
 /// over years would take minutes; rows of other days go into inserts of their own.
 const DAYS_PER_INSERT: i64 = 32;
-const DAY_US: i64 = 86_400_000_000;
 
 /// Which range of days a time (microseconds since 1970) belongs to.
 pub fn day_range(occurred_at: i64) -> i64 {

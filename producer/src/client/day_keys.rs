@@ -1,7 +1,7 @@
-//! The random keys of the days, by which visitors are told apart.
+//! The random keys of the days, by which visitors are distinguished.
 //!
-//! A store keeps them, a ring holds those in memory that a redirect may need: it is filled beside
-//! the requests, and asking it never waits. Whoever may wait can have the key of any day.
+//! A store keeps them, and a ring holds in memory those that a redirect may need: another task
+//! fills it, and reading it never waits. A caller that may wait can get the key of any day.
 
 pub mod folder;
 pub mod shared;
@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::client::visitor_id::{self, Day, DayKey, Keyed};
+use crate::client::visitor_id::{self, Day, DayKey, VisitorKey};
 use crate::clock::now;
 use crate::metrics::Metrics;
 use service::number::gauge;
 
-/// Between two looks at the store: so long after a key was forgotten it may still be used.
-const LOOK: Duration = Duration::from_secs(60);
+/// Between two reads of the store: so long after a key was deleted it may still be used.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Most keys in memory; the days of an import beyond it are read again.
 const KEYS_MAX: usize = 64;
 
-/// Where keys are kept. It may wait.
+/// Stores keys. It may wait.
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// The key of a day; made where there is none, by whoever comes first.
+    /// The key of a day; the first process that needs it makes it.
     ///
     /// # Errors
     /// The store's.
@@ -48,14 +48,14 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 /// Keys in memory.
 pub trait DayKeys: Debug + Send + Sync {
     /// The key of a day if it is in memory: that of today and of tomorrow, as a rule. Never waits.
-    fn key(&self, day: Day) -> Option<Keyed>;
+    fn key(&self, day: Day) -> Option<VisitorKey>;
 }
 
 /// Keys in memory, and the store behind them.
 #[derive(Debug)]
 pub struct KeyRing {
     store: Box<dyn KeyStore>,
-    keys: ArcSwap<BTreeMap<Day, Keyed>>,
+    keys: ArcSwap<BTreeMap<Day, VisitorKey>>,
     metrics: Metrics,
 }
 
@@ -73,7 +73,8 @@ impl KeyRing {
 
     fn refresh_on(&self, today: Day) {
         let days = [today, today + 1];
-        let found: Vec<_> = days.iter().filter_map(|day| Some((*day, self.ask(*day)?))).collect();
+        let found: Vec<_> =
+            days.iter().filter_map(|day| Some((*day, self.read_key(*day)?))).collect();
         self.change(|keys| {
             keys.retain(|day, _| days.contains(day));
             keys.extend(found.iter().cloned());
@@ -83,11 +84,11 @@ impl KeyRing {
     }
 
     /// The key of any day. Waits for the store when it is not in memory.
-    pub fn fetch(&self, day: Day) -> Option<Keyed> {
+    pub fn fetch(&self, day: Day) -> Option<VisitorKey> {
         if let Some(key) = self.key(day) {
             return Some(key);
         }
-        let key = self.ask(day)?;
+        let key = self.read_key(day)?;
         let today = today();
         self.change(|keys| {
             if keys.len() >= KEYS_MAX {
@@ -98,8 +99,8 @@ impl KeyRing {
         Some(key)
     }
 
-    /// Puts a changed copy in the place of the keys: who reads them never waits.
-    fn change(&self, change: impl Fn(&mut BTreeMap<Day, Keyed>)) {
+    /// Replaces the keys by a changed copy: readers never wait.
+    fn change(&self, change: impl Fn(&mut BTreeMap<Day, VisitorKey>)) {
         self.keys.rcu(|keys| {
             let mut keys = BTreeMap::clone(keys);
             change(&mut keys);
@@ -107,10 +108,10 @@ impl KeyRing {
         });
     }
 
-    /// Looks at the store again and again; aborted at the end.
+    /// Reads the store periodically; the caller aborts it at the end.
     pub async fn run(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(REFRESH_INTERVAL).await;
             let ring = Arc::clone(&self);
             if tokio::task::spawn_blocking(move || ring.refresh()).await.is_err() {
                 return;
@@ -118,12 +119,15 @@ impl KeyRing {
         }
     }
 
-    fn ask(&self, day: Day) -> Option<Keyed> {
+    fn read_key(&self, day: Day) -> Option<VisitorKey> {
         match self.store.day_key(day) {
             Ok(key) => Some(key.into()),
             Err(error) => {
                 self.metrics.visitor_key_failures.inc();
-                tracing::error!(code = "visitor_key", day, %error, "clicks have no visitor id");
+                tracing::error!(
+                    code = "visitor_key", day, %error,
+                    "cannot read the day key, so clicks have no visitor id"
+                );
                 None
             }
         }
@@ -131,7 +135,7 @@ impl KeyRing {
 }
 
 impl DayKeys for KeyRing {
-    fn key(&self, day: Day) -> Option<Keyed> {
+    fn key(&self, day: Day) -> Option<VisitorKey> {
         self.keys.load().get(&day).cloned()
     }
 }
@@ -147,11 +151,11 @@ mod tests {
 
     use super::*;
 
-    /// Keys that say their day and how often it was asked for; or nothing.
+    /// Keys that hold their day and the number of reads; or errors.
     #[derive(Debug, Default)]
     struct Script {
         down: Arc<Mutex<bool>>,
-        asked: Mutex<u8>,
+        reads: Mutex<u8>,
     }
 
     impl KeyStore for Script {
@@ -159,9 +163,9 @@ mod tests {
             if *self.down.lock().unwrap() {
                 return Err(io::Error::other("down"));
             }
-            let mut asked = self.asked.lock().unwrap();
-            *asked += 1;
-            let mut key = [*asked; 32];
+            let mut reads = self.reads.lock().unwrap();
+            *reads += 1;
+            let mut key = [*reads; 32];
             key[0] = u8::try_from(day).unwrap();
             Ok(key)
         }
@@ -175,31 +179,31 @@ mod tests {
         }
     }
 
-    /// What a key makes of one visitor, by which keys can be told apart.
-    fn told(key: &Keyed) -> [u8; 8] {
+    /// The id that a key makes for one visitor, which distinguishes keys.
+    fn visitor_id_by(key: &VisitorKey) -> [u8; 8] {
         let click = schemas::RawClick::new(uuid::Uuid::from_u128(7), 0, "a");
         let click = schemas::RawClick { user_agent: Some("M"), ..click };
         let ip = crate::click::ClientIp::new([203, 0, 113, 7].into());
         visitor_id::id(key, Some(&ip), &click).unwrap()
     }
 
-    fn of_day(day: u8, asked: u8) -> [u8; 8] {
-        let mut key = [asked; 32];
+    fn of_day(day: u8, reads: u8) -> [u8; 8] {
+        let mut key = [reads; 32];
         key[0] = day;
-        told(&key.into())
+        visitor_id_by(&key.into())
     }
 
     #[test]
-    fn todays_key_and_tomorrows_are_in_memory_and_asking_never_asks_the_store() {
+    fn the_keys_of_today_and_tomorrow_are_in_memory_and_reading_uses_no_store() {
         let store = Script::default();
         let down = Arc::clone(&store.down);
         let ring = KeyRing::new(Box::new(store), Metrics::default());
-        let key = |day| ring.key(day).as_ref().map(told);
+        let key = |day| ring.key(day).as_ref().map(visitor_id_by);
         assert_eq!(key(7), None);
         ring.refresh_on(7);
         let tomorrow = of_day(8, 2);
         assert_eq!((key(6), key(7), key(8)), (None, Some(of_day(7, 1)), Some(tomorrow)));
-        // Midnight passes while the store is away: what is in memory goes on.
+        // Midnight passes while the store does not answer: the keys in memory stay.
         *down.lock().unwrap() = true;
         ring.refresh_on(8);
         assert_eq!((key(7), key(8), key(9)), (None, Some(tomorrow), None));
@@ -212,8 +216,8 @@ mod tests {
         let ring = KeyRing::new(Box::new(Script::default()), Metrics::default());
         for day in 0..200 {
             let key = ring.fetch(day.into()).unwrap();
-            assert_eq!(told(&key), of_day(day, day + 1));
-            assert_eq!(ring.key(day.into()).as_ref().map(told), Some(told(&key)));
+            assert_eq!(visitor_id_by(&key), of_day(day, day + 1));
+            assert_eq!(ring.key(day.into()).as_ref().map(visitor_id_by), Some(visitor_id_by(&key)));
             assert!(ring.keys.load().len() <= KEYS_MAX);
         }
     }

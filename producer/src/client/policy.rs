@@ -1,5 +1,5 @@
-//! What the edge knows of clients before anything is recorded: who they are, what may be said of
-//! them, and how often they may ask for what is not there.
+//! The client policy: who the client of a request is, what a click may record about it, and how
+//! often it may request an unknown slug.
 //!
 //! Never waits: keys come from memory.
 
@@ -11,77 +11,86 @@ use schemas::RawClick;
 
 use crate::click::ClientIp;
 use crate::client::day_keys::DayKeys;
-use crate::client::privacy::{self, Policy, Privacy};
+use crate::client::privacy::{self, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::Proxies;
-use crate::client::rate_limiter::Limiter;
-use crate::client::visitor_id::{self, Day, Keyed};
+use crate::client::rate_limiter::RateLimiter;
+use crate::client::visitor_id::{self, Day, VisitorKey};
 use crate::metrics::{Metrics, PrivacyLabel};
 
-/// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has
-/// an id.
+/// What is known of clients and allowed about them. By default no proxy is trusted, everything is
+/// recorded, and no visitor has an id.
 #[derive(Debug, Clone, Default)]
-pub struct Edge {
-    /// Whose word about a client counts.
+pub struct ClientPolicy {
+    /// Which proxies may name the client.
     pub proxies: Proxies,
-    /// What may be said of visitors.
-    pub privacy: Privacy,
+    /// What clicks may record of visitors.
+    pub privacy: PrivacyPolicies,
     /// Keys for their ids.
     pub keys: Option<Arc<dyn DayKeys>>,
-    /// How often each may ask for a slug that is unknown.
-    pub unknown: Option<Arc<Limiter>>,
+    /// How often each client prefix may request an unknown slug.
+    pub unknown: Option<Arc<RateLimiter>>,
 }
 
-impl Edge {
+impl ClientPolicy {
     /// The client of a request that `peer` sent.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         self.proxies.client(headers, peer)
     }
 
-    /// Whether a client may be told once more that a slug is unknown.
+    /// Whether a client may request one more unknown slug.
     pub fn admits_unknown(&self, client: &ClientIp, now: i64) -> bool {
         self.unknown.as_ref().is_none_or(|limiter| limiter.admit(client, now))
     }
 
-    /// Makes of a click what may be recorded of it, its visitor's id among it; false if nothing
-    /// may. What is taken away is counted.
+    /// Reduces a click to what may be recorded of it, and adds the visitor's id; false if nothing may
+    /// be recorded. Counts what a policy strips or drops.
     #[must_use]
-    pub fn shield<'a>(
+    pub fn apply<'a>(
         &self,
         click: &mut RawClick<'a>,
-        client_ip: Option<&'a ClientIp>,
-        opted_out: bool,
+        client: ClientContext<'a>,
         metrics: &Metrics,
     ) -> bool {
         let key = |day| self.keys.as_ref().and_then(|keys| keys.key(day));
-        shield(self.privacy, (click, client_ip), opted_out, key, metrics)
+        apply(self.privacy, click, client, key, metrics)
     }
 }
 
-/// As [`Edge::shield`], with keys that may be waited for.
+/// What a click does not hold and its policies depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientContext<'a> {
+    /// The client's address, where it is known.
+    pub ip: Option<&'a ClientIp>,
+    /// The author of the link opted out.
+    pub link_opts_out: bool,
+}
+
+/// As [`ClientPolicy::apply`], with keys that may wait for their store.
 #[must_use]
-pub fn shield<'a>(
-    privacy: Privacy,
-    (click, client_ip): (&mut RawClick<'a>, Option<&'a ClientIp>),
-    opted_out: bool,
-    key: impl FnOnce(Day) -> Option<Keyed>,
+pub fn apply<'a>(
+    privacy: PrivacyPolicies,
+    click: &mut RawClick<'a>,
+    client: ClientContext<'a>,
+    key: impl FnOnce(Day) -> Option<VisitorKey>,
     metrics: &Metrics,
 ) -> bool {
-    if let Some((policy, asked)) = privacy.decide(click, opted_out) {
-        let label = PrivacyLabel { asked: asked.as_str(), done: policy.as_str() };
+    if let Some((policy, request)) = privacy.decide(click, client.link_opts_out) {
+        let label = PrivacyLabel { asked: request.as_str(), done: policy.as_str() };
         metrics.clicks_private.get_or_create(&label).inc();
         privacy::strip(click);
-        return policy != Policy::Drop;
+        return policy != PrivacyPolicy::Drop;
     }
-    // Nobody is asked for a key that opens nothing.
-    let known = client_ip.is_some() && click.user_agent.is_some();
+    // Without both there is no id, and a key would be read for nothing.
+    let known = client.ip.is_some() && click.user_agent.is_some();
     let key = if known { key(visitor_id::day(click.occurred_at)) } else { None };
-    click.visitor_id = key.and_then(|key| visitor_id::id(&key, client_ip, click));
-    privacy.address(click, client_ip);
+    click.visitor_id = key.and_then(|key| visitor_id::id(&key, client.ip, click));
+    privacy.set_address(click, client.ip);
     true
 }
 
 #[cfg(test)]
 mod tests {
+    use schemas::bounds::DAY_US;
     use uuid::Uuid;
 
     use super::*;
@@ -92,9 +101,13 @@ mod tests {
     struct OneDay(Day);
 
     impl DayKeys for OneDay {
-        fn key(&self, day: Day) -> Option<Keyed> {
+        fn key(&self, day: Day) -> Option<VisitorKey> {
             (day == self.0).then(|| [7; 32].into())
         }
+    }
+
+    fn client(ip: &ClientIp, link_opts_out: bool) -> ClientContext<'_> {
+        ClientContext { ip: Some(ip), link_opts_out }
     }
 
     #[test]
@@ -102,13 +115,17 @@ mod tests {
         let ip = ClientIp::new("203.0.113.77".parse().unwrap());
         let mut ids = Vec::new();
         for address in [AddressPolicy::Full, AddressPolicy::Truncated, AddressPolicy::None] {
-            let privacy = Privacy { address, ..Privacy::default() };
-            let edge = Edge { privacy, keys: Some(Arc::new(OneDay(1))), ..Edge::default() };
+            let privacy = PrivacyPolicies { address, ..PrivacyPolicies::default() };
+            let client_policy = ClientPolicy {
+                privacy,
+                keys: Some(Arc::new(OneDay(1))),
+                ..ClientPolicy::default()
+            };
             for (day, expected) in [(0, false), (1, true)] {
-                let at = day * 86_400_000_000 + 5;
+                let at = day * DAY_US + 5;
                 let mut click = RawClick::new(Uuid::from_u128(7), at, "a");
                 click.user_agent = Some("M");
-                assert!(edge.shield(&mut click, Some(&ip), false, &Metrics::default()));
+                assert!(client_policy.apply(&mut click, client(&ip, false), &Metrics::default()));
                 assert_eq!(click.visitor_id.is_some(), expected);
                 ids.extend(click.visitor_id);
             }
@@ -117,17 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_policy_takes_away_is_counted_by_who_asked_for_it() {
+    fn a_stripped_or_dropped_click_is_counted_by_the_request_for_privacy() {
         let metrics = Metrics::default();
         let ip = ClientIp::new("203.0.113.77".parse().unwrap());
-        let privacy = Privacy { signals: Policy::Drop, links: Policy::Strip, ..Privacy::default() };
-        let edge = Edge { privacy, keys: Some(Arc::new(OneDay(0))), ..Edge::default() };
+        let privacy = PrivacyPolicies {
+            signals: PrivacyPolicy::Drop,
+            links: PrivacyPolicy::Strip,
+            ..PrivacyPolicies::default()
+        };
+        let client_policy =
+            ClientPolicy { privacy, keys: Some(Arc::new(OneDay(0))), ..ClientPolicy::default() };
         for (gpc, opted_out, recorded, id) in
             [(false, false, true, true), (false, true, true, false), (true, true, false, false)]
         {
             let mut click = RawClick { gpc, ..RawClick::new(Uuid::from_u128(7), 5, "a") };
             click.user_agent = Some("M");
-            assert_eq!(edge.shield(&mut click, Some(&ip), opted_out, &metrics), recorded);
+            assert_eq!(client_policy.apply(&mut click, client(&ip, opted_out), &metrics), recorded);
             assert_eq!((click.visitor_id.is_some(), click.client_ip.is_some()), (id, id));
         }
         let count =

@@ -1,26 +1,26 @@
-//! What a click may say of its visitor: by the operator's policies, the visitor's signals and the
-//! link's opt-out.
+//! What a click may record of its visitor: by the operator's policies, the visitor's signals and
+//! the link's opt-out.
 //!
-//! Pure. A stripped click loses what the schema names, and what tells the same in other words; that
-//! somebody clicked, when, on what, and what the author of the link says of a campaign stays.
+//! Pure. A stripped click loses what the schema names, and other fields that identify the same
+//! visitor; the time, the link and the campaign of the link's author stay.
 
 use schemas::{ClientIpPolicy, RawClick};
 
 use crate::click::ClientIp;
 
-/// What is done when somebody asked for privacy.
+/// What is done with a click when the visitor or the link requests privacy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Policy {
-    /// The click is recorded as any other; that they asked is recorded, too.
+pub enum PrivacyPolicy {
+    /// Record the click like any other, with the privacy signal
     #[default]
     Ignore,
-    /// The click is recorded without what identifies its visitor.
+    /// Record the click without the fields that identify its visitor
     Strip,
-    /// Nothing is recorded; the click is counted.
+    /// Record nothing; the click is only counted
     Drop,
 }
 
-impl Policy {
+impl PrivacyPolicy {
     /// Stable name: metric label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,18 +34,18 @@ impl Policy {
 /// How much of an address a record carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AddressPolicy {
-    /// All of it.
+    /// The whole address
     #[default]
     Full,
-    /// Its network: /24, or /48 of IPv6.
+    /// Its network: /24 of IPv4, /48 of IPv6
     Truncated,
-    /// Nothing.
+    /// No address
     None,
 }
 
-/// Who asked for privacy.
+/// A request for privacy, by who makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Asked {
+pub enum PrivacyRequest {
     /// The visitor, by `Sec-GPC: 1`.
     Gpc,
     /// The visitor, by `DNT: 1`.
@@ -54,7 +54,7 @@ pub enum Asked {
     OptOut,
 }
 
-impl Asked {
+impl PrivacyRequest {
     /// Stable name: metric label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,31 +67,39 @@ impl Asked {
 
 /// The policies of one operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Privacy {
+pub struct PrivacyPolicies {
     /// When the visitor sends GPC or DNT.
-    pub signals: Policy,
+    pub signals: PrivacyPolicy,
     /// When the link opts out.
-    pub links: Policy,
+    pub links: PrivacyPolicy,
     /// Of every other click.
     pub address: AddressPolicy,
 }
 
-impl Privacy {
-    /// What is done with a click, the strictest of what was asked for, and who asked for it.
-    pub fn decide(&self, click: &RawClick<'_>, opted_out: bool) -> Option<(Policy, Asked)> {
-        let asked = [
-            (opted_out, self.links, Asked::OptOut),
-            (click.gpc, self.signals, Asked::Gpc),
-            (click.dnt, self.signals, Asked::Dnt),
+impl PrivacyPolicies {
+    /// The strictest policy that a request for privacy demands of a click, and that request.
+    pub fn decide(
+        &self,
+        click: &RawClick<'_>,
+        opted_out: bool,
+    ) -> Option<(PrivacyPolicy, PrivacyRequest)> {
+        let requests = [
+            (opted_out, self.links, PrivacyRequest::OptOut),
+            (click.gpc, self.signals, PrivacyRequest::Gpc),
+            (click.dnt, self.signals, PrivacyRequest::Dnt),
         ];
-        let acts =
-            asked.into_iter().filter(|(asked, policy, _)| *asked && *policy != Policy::Ignore);
+        let effective = requests
+            .into_iter()
+            .filter(|(is_made, policy, _)| *is_made && *policy != PrivacyPolicy::Ignore);
         // The first of the strictest.
-        acts.map(|(_, policy, who)| (policy, who)).rev().max_by_key(|(policy, _)| *policy)
+        effective
+            .map(|(_, policy, request)| (policy, request))
+            .rev()
+            .max_by_key(|(policy, _)| *policy)
     }
 
-    /// Gives a click as much of its address as the policy lets in.
-    pub fn address<'a>(&self, click: &mut RawClick<'a>, client_ip: Option<&'a ClientIp>) {
+    /// Gives a click as much of its address as the policy allows.
+    pub fn set_address<'a>(&self, click: &mut RawClick<'a>, client_ip: Option<&'a ClientIp>) {
         (click.client_ip, click.client_ip_policy) = match self.address {
             AddressPolicy::Full => (client_ip.map(ClientIp::as_bytes), ClientIpPolicy::Full),
             AddressPolicy::Truncated => {
@@ -102,7 +110,7 @@ impl Privacy {
     }
 }
 
-/// Takes away what identifies the visitor of a click.
+/// Removes what identifies the visitor of a click.
 pub fn strip(click: &mut RawClick<'_>) {
     *click = RawClick {
         client_ip: None,
@@ -111,7 +119,7 @@ pub fn strip(click: &mut RawClick<'_>) {
         identifiers_stripped: true,
         user_agent: None,
         referer: None,
-        // They tell the agent and where it is in other words.
+        // They identify the agent and its location, too.
         accept_language: None,
         sec_ch_ua: None,
         sec_ch_ua_mobile: None,
@@ -133,21 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn the_strictest_of_what_was_asked_for_is_done() {
-        use Policy::{Drop, Ignore, Strip};
+    fn the_strictest_requested_policy_applies() {
+        use PrivacyPolicy::{Drop, Ignore, Strip};
         for (signals, links, (gpc, dnt, opted_out), expected) in [
             (Ignore, Ignore, (true, true, true), None),
             (Strip, Strip, (false, false, false), None),
-            (Strip, Ignore, (true, false, true), Some((Strip, Asked::Gpc))),
-            (Strip, Ignore, (false, true, false), Some((Strip, Asked::Dnt))),
+            (Strip, Ignore, (true, false, true), Some((Strip, PrivacyRequest::Gpc))),
+            (Strip, Ignore, (false, true, false), Some((Strip, PrivacyRequest::Dnt))),
             (Strip, Ignore, (false, false, true), None),
-            (Ignore, Strip, (true, true, true), Some((Strip, Asked::OptOut))),
-            (Strip, Strip, (true, true, true), Some((Strip, Asked::OptOut))),
-            (Drop, Strip, (true, true, true), Some((Drop, Asked::Gpc))),
-            (Strip, Drop, (true, true, true), Some((Drop, Asked::OptOut))),
-            (Drop, Strip, (false, false, true), Some((Strip, Asked::OptOut))),
+            (Ignore, Strip, (true, true, true), Some((Strip, PrivacyRequest::OptOut))),
+            (Strip, Strip, (true, true, true), Some((Strip, PrivacyRequest::OptOut))),
+            (Drop, Strip, (true, true, true), Some((Drop, PrivacyRequest::Gpc))),
+            (Strip, Drop, (true, true, true), Some((Drop, PrivacyRequest::OptOut))),
+            (Drop, Strip, (false, false, true), Some((Strip, PrivacyRequest::OptOut))),
         ] {
-            let privacy = Privacy { signals, links, address: AddressPolicy::Full };
+            let privacy = PrivacyPolicies { signals, links, address: AddressPolicy::Full };
             let decided = privacy.decide(&click(gpc, dnt), opted_out);
             assert_eq!(decided, expected, "{privacy:?} {gpc} {dnt} {opted_out}");
         }
@@ -162,10 +170,10 @@ mod tests {
             (AddressPolicy::Truncated, ClientIpPolicy::Truncated),
             (AddressPolicy::None, ClientIpPolicy::None),
         ] {
-            let privacy = Privacy { address, ..Privacy::default() };
+            let privacy = PrivacyPolicies { address, ..PrivacyPolicies::default() };
             for ip in [&v4, &v6] {
                 let mut click = click(false, false);
-                privacy.address(&mut click, Some(ip));
+                privacy.set_address(&mut click, Some(ip));
                 let expected = match address {
                     AddressPolicy::Full => Some(ip.as_bytes()),
                     AddressPolicy::Truncated => Some(ip.network()),
@@ -178,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stripped_click_says_what_was_clicked_and_nothing_of_who() {
+    fn a_stripped_click_records_the_link_and_not_the_visitor() {
         let text = Some("x");
         let mut full = RawClick {
             client_ip: Some(&[1, 2, 3, 4]),

@@ -1,6 +1,6 @@
 //! Who the client is, when proxies stand between it and us.
 //!
-//! Pure. A header is believed only as far as trusted hands wrote it: it is read from its end, past
+//! Pure. A header counts only as far as trusted proxies wrote it: it is read from its end, past
 //! the addresses of trusted proxies, to the first address that is none of them. What a client wrote
 //! itself stands further to the front and is never reached.
 
@@ -13,10 +13,10 @@ use ipnet::IpNet;
 /// The header in which trusted proxies name their clients. Any other is ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProxyHeader {
-    /// `X-Forwarded-For`: addresses, comma-separated.
+    /// `X-Forwarded-For`: addresses, comma-separated
     #[default]
     XForwardedFor,
-    /// `Forwarded` (RFC 7239): its `for=`.
+    /// `Forwarded` (RFC 7239): its `for=`
     Forwarded,
 }
 
@@ -33,7 +33,7 @@ impl FromStr for Networks {
         let network = |word: &str| {
             let address = || word.parse::<IpAddr>().map(|address| address.to_canonical().into());
             let parsed = word.parse::<IpNet>().or_else(|_| address());
-            parsed.map_err(|_| format!("{word:?} is no network such as 10.0.0.0/8 or fd00::/8"))
+            parsed.map_err(|_| format!("{word:?} is not a network such as 10.0.0.0/8 or fd00::/8"))
         };
         words.map(network).collect::<Result<_, _>>().map(Self)
     }
@@ -45,18 +45,18 @@ impl Networks {
     }
 }
 
-/// Whom to believe, and where to read it.
+/// Which proxies to trust, and which header of theirs to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// By default nobody.
+    /// By default none.
     pub trusted: Networks,
     /// The header that counts.
     pub header: ProxyHeader,
 }
 
 impl Proxies {
-    /// The client of a request that `peer` sent. Where a trusted proxy does not say who its client
-    /// is, or says it in words that are no address, the client is the proxy.
+    /// The client of a request that `peer` sent. Where a trusted proxy does not name its
+    /// client, or names it by text that is not an address, the client is the proxy.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusted.contain(client) {
@@ -111,13 +111,13 @@ fn element(item: &str) -> Option<IpAddr> {
 }
 
 /// An address, with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
-/// `[2001:db8::1]:80`. An IPv4 address in IPv6 clothes is IPv4.
+/// `[2001:db8::1]:80`. An IPv4 address that is mapped to IPv6 is IPv4.
 fn node(text: &str) -> Option<IpAddr> {
     let address = match text.strip_prefix('[') {
         Some(rest) => {
-            let (address, behind) = rest.split_once(']')?;
-            let sound = behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port);
-            IpAddr::V6(address.parse::<Ipv6Addr>().ok().filter(|_| sound)?)
+            let (address, rest) = rest.split_once(']')?;
+            let is_valid = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+            IpAddr::V6(address.parse::<Ipv6Addr>().ok().filter(|_| is_valid)?)
         }
         None => match text.parse::<IpAddr>() {
             Ok(address) => address,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_trusted_by_default() {
+    fn no_proxy_is_trusted_by_default() {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
         let peer: IpAddr = "127.0.0.1".parse().unwrap();
@@ -172,7 +172,7 @@ mod tests {
             (&["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
             (&["203.0.113.9,10.0.0.2,fd00::1,198.51.100.7"], "203.0.113.9"),
             (&["2001:db8::9"], "2001:db8::9"),
-            // Ports, brackets, IPv4 in IPv6 clothes.
+            // Ports, brackets, IPv4 mapped to IPv6.
             (&["203.0.113.9:4711"], "203.0.113.9"),
             (&["[2001:db8::9]:443"], "2001:db8::9"),
             (&["[2001:db8::9]"], "2001:db8::9"),
@@ -190,7 +190,7 @@ mod tests {
             (&["203.0.113.9", ""], "203.0.113.9"),
             (&[""], PEER),
             (&[], PEER),
-            // Only proxies: the one that is furthest away.
+            // Only proxies: the one that is furthest from us.
             (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
             // Garbage ends the walk; who is behind it is not known.
             (&["203.0.113.9, unknown"], PEER),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_is_none_is_named() {
+    fn an_invalid_network_is_named() {
         assert_eq!("".parse(), Ok(Networks::default()));
         assert!("10.0.0.0/8,10.0.0.0/33".parse::<Networks>().unwrap_err().contains("10.0.0.0/33"));
         assert!("proxy.example".parse::<Networks>().is_err());
@@ -265,13 +265,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_client_writes_the_client_is_whom_the_proxy_saw(
+        fn no_header_of_a_client_changes_the_client_that_the_proxy_names(
             written in proptest::collection::vec("[ -~]{0,40}", 0..4),
             forwarded: bool,
         ) {
-            let (header, name, seen) = match forwarded {
-                true => (ProxyHeader::Forwarded, "forwarded", "for=203.0.113.9"),
-                false => (ProxyHeader::XForwardedFor, "x-forwarded-for", "203.0.113.9"),
+            let (header, name, seen) = if forwarded {
+                (ProxyHeader::Forwarded, "forwarded", "for=203.0.113.9")
+            } else {
+                (ProxyHeader::XForwardedFor, "x-forwarded-for", "203.0.113.9")
             };
             // Either way to add to a header: to its last line, or as a line of its own.
             let joined = format!("{}, {seen}", written.join(", "));

@@ -1,9 +1,10 @@
-//! The visitor of a click: a keyed hash that is the same all day, and says nothing the day after.
+//! The visitor of a click: a keyed hash that is the same all day and unrelated to other days.
 //!
-//! Pure. The recipe is in the log for ever: ids of one day made by two recipes do not agree.
+//! Pure. The recipe never changes: ids of one day made by two recipes do not agree.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use schemas::RawClick;
+use schemas::bounds::DAY_US;
 use sha2::Sha256;
 
 use crate::click::ClientIp;
@@ -13,9 +14,9 @@ pub type DayKey = [u8; 32];
 
 /// A key that is ready to hash with.
 #[derive(Debug, Clone)]
-pub struct Keyed(Hmac<Sha256>);
+pub struct VisitorKey(Hmac<Sha256>);
 
-impl From<DayKey> for Keyed {
+impl From<DayKey> for VisitorKey {
     fn from(key: DayKey) -> Self {
         // As the standard fills up a key that is shorter than a block.
         let mut block = [0; 64];
@@ -27,19 +28,17 @@ impl From<DayKey> for Keyed {
 /// A UTC day, counted from 1970-01-01.
 pub type Day = i64;
 
-const DAY_US: i64 = 86_400_000_000;
-
 /// The day of a click.
 pub fn day(occurred_at: i64) -> Day {
     occurred_at.div_euclid(DAY_US)
 }
 
-/// The id of a click's visitor: the first 8 bytes of HMAC-SHA-256 over household, agent and domain,
-/// each behind its length. Without an address and an agent there is nobody to tell from others.
-pub fn id(key: &Keyed, client_ip: Option<&ClientIp>, click: &RawClick<'_>) -> Option<[u8; 8]> {
+/// The id of a click's visitor: the first 8 bytes of HMAC-SHA-256 over client prefix, agent and
+/// domain, each after its length. Without an address and an agent a visitor has no id.
+pub fn id(key: &VisitorKey, client_ip: Option<&ClientIp>, click: &RawClick<'_>) -> Option<[u8; 8]> {
     let client_ip = client_ip?;
     let parts = [
-        client_ip.household(),
+        client_ip.prefix(),
         click.user_agent?.as_bytes(),
         click.domain.unwrap_or_default().as_bytes(),
     ];
@@ -63,11 +62,11 @@ mod tests {
             domain,
             ..RawClick::new(Uuid::from_u128(7), 0, "a")
         };
-        id(&Keyed::from([key; 32]), Some(&ClientIp::new(address.parse().unwrap())), &click)
+        id(&VisitorKey::from([key; 32]), Some(&ClientIp::new(address.parse().unwrap())), &click)
     }
 
     #[test]
-    fn an_id_depends_on_day_household_agent_and_domain_and_on_nothing_else() {
+    fn an_id_depends_on_day_client_prefix_agent_and_domain_only() {
         let one = of(1, "203.0.113.7", "M", Some("go.example")).unwrap();
         assert_eq!(of(1, "::ffff:203.0.113.7", "M", Some("go.example")), Some(one));
         for (key, address, agent, domain) in [
@@ -99,6 +98,6 @@ mod tests {
         }
     }
 
-    /// Worked out by another program.
+    /// Computed by another program.
     const RECIPE: [u8; 8] = [0xe0, 0x0b, 0xd4, 0x35, 0x9d, 0xdc, 0xe7, 0xf9];
 }

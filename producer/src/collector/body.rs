@@ -1,4 +1,4 @@
-//! The body of a request, read within bounds of bytes and time, unpacked within the same bytes.
+//! The body of a request, read within bounds of bytes and time, decompressed within the same bytes.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -25,25 +25,25 @@ where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // What is said to be too long is not waited for.
-    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if said.is_some_and(|said: u64| said > bytes_max as u64) {
+    // A body with too large a Content-Length is refused before it arrives.
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|bytes: u64| bytes > bytes_max as u64) {
         return Err(Refusal::BodyTooLarge);
     }
-    let whole = Box::pin(Limited::new(body, bytes_max).collect());
-    match tokio::time::timeout(time, whole).await {
+    let collected = Box::pin(Limited::new(body, bytes_max).collect());
+    match tokio::time::timeout(time, collected).await {
         Err(_) => Err(Refusal::BodyTooSlow),
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
         Ok(Err(_)) => Err(Refusal::BodyCut),
     }
 }
 
-/// Whether a body is packed by gzip.
+/// Whether a body is compressed by gzip.
 ///
 /// # Errors
-/// [`Refusal::Encoding`]: it is packed otherwise.
-pub(super) fn is_packed(headers: &HeaderMap) -> Result<bool, Refusal> {
+/// [`Refusal::Encoding`]: it is compressed otherwise.
+pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Refusal> {
     match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii()) {
         None => Ok(false),
         Some(name) if name.eq_ignore_ascii_case(b"identity") => Ok(false),
@@ -52,16 +52,16 @@ pub(super) fn is_packed(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-/// Unpacks a body.
+/// Decompresses a body.
 ///
 /// # Errors
 /// [`Refusal::BodyTooLarge`], [`Refusal::Gzip`].
-pub(super) fn unpack(body: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
-    let mut unpacked = Vec::new();
+pub(super) fn decompress(body: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut decompressed = Vec::new();
     let limit = bytes_max as u64 + 1;
-    match MultiGzDecoder::new(body).take(limit).read_to_end(&mut unpacked) {
+    match MultiGzDecoder::new(body).take(limit).read_to_end(&mut decompressed) {
         Ok(count) if count > bytes_max => Err(Refusal::BodyTooLarge),
-        Ok(_) => Ok(unpacked.into()),
+        Ok(_) => Ok(decompressed.into()),
         Err(_) => Err(Refusal::Gzip),
     }
 }
@@ -75,33 +75,33 @@ mod tests {
 
     use super::*;
 
-    fn packed(bytes: &[u8]) -> Bytes {
-        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packer.write_all(bytes).unwrap();
-        packer.finish().unwrap().into()
+    fn compressed(bytes: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap().into()
     }
 
     #[test]
-    fn a_packed_body_is_unpacked_to_its_bound_and_no_further() {
-        let bomb = packed(&vec![b' '; 10 << 20]);
+    fn a_compressed_body_is_decompressed_to_its_bound_and_no_further() {
+        let bomb = compressed(&vec![b' '; 10 << 20]);
         assert!(bomb.len() < 100_000);
-        assert_eq!(unpack(&bomb, 1 << 20), Err(Refusal::BodyTooLarge));
+        assert_eq!(decompress(&bomb, 1 << 20), Err(Refusal::BodyTooLarge));
         let exact = vec![b'x'; 1 << 20];
-        assert_eq!(unpack(&packed(&exact), 1 << 20), Ok(exact.into()));
-        assert_eq!(unpack(b"a", 9), Err(Refusal::Gzip));
-        assert_eq!(unpack(&packed(b"abc")[..12], 9), Err(Refusal::Gzip));
+        assert_eq!(decompress(&compressed(&exact), 1 << 20), Ok(exact.into()));
+        assert_eq!(decompress(b"a", 9), Err(Refusal::Gzip));
+        assert_eq!(decompress(&compressed(b"abc")[..12], 9), Err(Refusal::Gzip));
     }
 
     #[test]
-    fn bodies_come_plain_or_by_gzip() {
+    fn a_body_is_plain_or_gzip() {
         let of = |encoding| {
-            is_packed(&HeaderMap::from_iter([(
+            is_compressed(&HeaderMap::from_iter([(
                 CONTENT_ENCODING,
                 HeaderValue::from_static(encoding),
             )]))
         };
         assert_eq!(
-            (is_packed(&HeaderMap::new()), of("identity"), of("GZIP")),
+            (is_compressed(&HeaderMap::new()), of("identity"), of("GZIP")),
             (Ok(false), Ok(false), Ok(true))
         );
         assert_eq!((of("br"), of("gzip, gzip")), (Err(Refusal::Encoding), Err(Refusal::Encoding)));

@@ -1,57 +1,57 @@
-//! Why a request to the collector is refused as a whole; nothing of it was taken.
+//! Why the collector refuses a whole request; nothing of it was stored.
 //!
-//! Pure. Two refusals are less sure: after `not_durable` and `outbox_disk` some clicks may be
-//! delivered all the same, so a sender that must count right brings its own event ids.
+//! Pure. Two refusals are less certain: after `not_durable` and `outbox_disk` some clicks may be
+//! delivered all the same, so a sender that must not count twice sends its own event ids.
 
 use hyper::StatusCode;
 use thiserror::Error;
 
 use crate::outbox::offer::Loss;
 
-/// Why.
+/// Why the collector refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// There is no collector here.
     #[error("the collector is off: no token is set")]
     Off,
     /// No token, or a wrong one.
-    #[error("send Authorization: Bearer and the token")]
+    #[error("send the header Authorization: Bearer TOKEN")]
     Unauthorized,
-    /// Neither JSON nor lines of it.
+    /// Neither JSON nor JSON lines.
     #[error("send Content-Type: application/json or application/x-ndjson")]
     ContentType,
-    /// Packed by something else than gzip.
-    #[error("send the body plain or with Content-Encoding: gzip")]
+    /// Another compression than gzip.
+    #[error("send the body uncompressed or with Content-Encoding: gzip")]
     Encoding,
-    /// More bytes than are taken.
-    #[error("the body is larger than is taken (--body-bytes)")]
+    /// More bytes than the limit.
+    #[error("the body is larger than the limit (--body-bytes)")]
     BodyTooLarge,
-    /// More records than are taken.
-    #[error("the body has more records than are taken (--body-records)")]
+    /// More records than the limit.
+    #[error("the body has more records than the limit (--body-records)")]
     TooManyRecords,
-    /// It did not come in time.
-    #[error("the body did not come in time (--body-seconds)")]
+    /// It did not arrive in time.
+    #[error("the body did not arrive in time (--body-seconds)")]
     BodyTooSlow,
     /// The connection broke.
-    #[error("the body ends too soon")]
+    #[error("the body is incomplete")]
     BodyCut,
-    /// It cannot be unpacked.
-    #[error("the body is not what gzip makes")]
+    /// It cannot be decompressed.
+    #[error("the body is not valid gzip")]
     Gzip,
-    /// Not an array of JSON.
-    #[error("the body is no JSON")]
+    /// Not a JSON array.
+    #[error("the body is not valid JSON")]
     BodyMalformed,
     /// Too many requests at once.
     #[error("too many requests at once; try again")]
     Busy,
-    /// The outbox does not take the clicks.
-    #[error("clicks cannot be stored ({}); try again", .0.code())]
+    /// The outbox does not accept the clicks.
+    #[error("the clicks cannot be stored ({}); try again", .0.code())]
     Outbox(Loss),
     /// The disk took too long.
     #[error("the disk takes too long to make the clicks durable; try again")]
     NotDurable,
-    /// A bug of ours.
-    #[error("a broken promise of our own")]
+    /// A bug of this program.
+    #[error("internal error")]
     Internal,
 }
 
@@ -76,7 +76,7 @@ impl Refusal {
         }
     }
 
-    /// What it is in HTTP.
+    /// The HTTP status of the answer.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Off => StatusCode::NOT_FOUND,

@@ -1,4 +1,4 @@
-//! The collector by the hand of senders, on a real outbox.
+//! The collector under requests of senders, with a real outbox.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::client::day_keys::folder::KeyFolder;
-use crate::client::privacy::Policy;
+use crate::client::privacy::PrivacyPolicy;
 use crate::outbox::reader::Found;
 use crate::outbox::{BYTES_MIN, Settings};
 
@@ -26,17 +26,21 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: CollectorLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::default();
         let settings = Settings::new(BYTES_MIN, (1 << 20, 64 << 20));
         let outbox = Outbox::open(folder.path(), settings, NEWEST, &metrics, Arc::default());
         let keys = KeyFolder::open(&folder.path().join("keys")).unwrap();
-        let collector = Collector::new(Parts {
+        let collector = Collector::new(CollectorParts {
             tokens: TOKEN.parse().unwrap(),
             limits,
             outbox: Arc::new(outbox.unwrap()),
-            privacy: Privacy { signals: Policy::Drop, links: Policy::Strip, ..Privacy::default() },
+            privacy: PrivacyPolicies {
+                signals: PrivacyPolicy::Drop,
+                links: PrivacyPolicy::Strip,
+                ..PrivacyPolicies::default()
+            },
             keys: Arc::new(KeyRing::new(Box::new(keys), metrics.clone())),
             node: "node".to_owned(),
             metrics,
@@ -45,7 +49,7 @@ impl Fixture {
     }
 
     fn standard() -> Self {
-        Self::new(Limits { bytes: 1 << 20, time: Duration::from_secs(5), records: 100 })
+        Self::new(CollectorLimits { bytes: 1 << 20, time: Duration::from_secs(5), records: 100 })
     }
 
     async fn send(&self, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
@@ -54,7 +58,7 @@ impl Fixture {
             request = request.header(*name, *value);
         }
         let (head, body) = request.body(Full::new(body.into())).unwrap().into_parts();
-        assert!(is_asked(&head));
+        assert!(is_for_collector(&head));
         read(Arc::clone(&self.collector).answer(head, body).await).await
     }
 
@@ -64,19 +68,19 @@ impl Fixture {
         self.send(&headers, body.to_owned()).await
     }
 
-    /// Looks at every click of the outbox.
-    fn clicks(&self, mut look: impl FnMut(RawClick<'_>, TraceHeaders<'_>)) -> usize {
+    /// Calls `visit` with every click of the outbox.
+    fn clicks(&self, mut visit: impl FnMut(RawClick<'_>, TraceHeaders<'_>)) -> usize {
         let decoder = Decoder::new(NEWEST).unwrap();
         let (mut reader, mut clicks) = (self.collector.parts.outbox.reader(), 0);
         while let Found::Click { stored, .. } = reader.read().unwrap() {
-            look(decoder.decode(stored.datum).unwrap(), stored.trace);
+            visit(decoder.decode(stored.datum).unwrap(), stored.trace);
             clicks += 1;
         }
         clicks
     }
 }
 
-/// A body of which nothing comes.
+/// A body that never sends a byte.
 struct Never;
 
 impl Body for Never {
@@ -106,15 +110,15 @@ async fn read(response: Response<Full<Bytes>>) -> Answer {
 }
 
 #[tokio::test]
-async fn objects_arrays_and_lines_are_taken_plain_and_packed() {
+async fn objects_arrays_and_lines_are_accepted_plain_and_compressed() {
     let fixture = Fixture::standard();
     let lines = "{\"slug\":\"a\"}\n\r\n {\"slug\":\"b\"}\r\n{\"slug\":\"c\"}";
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packer.write_all(lines.as_bytes()).unwrap();
-    let packed = packer.finish().unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(lines.as_bytes()).unwrap();
+    let compressed = encoder.finish().unwrap();
     let bearer = format!("Bearer {TOKEN}");
     let mut all = 0;
-    for (kind, packing, body, records) in [
+    for (kind, encoding, body, records) in [
         ("application/json", "identity", br#"{"slug":"a"}"#.to_vec(), 1),
         (
             "application/json; charset=utf-8",
@@ -124,11 +128,11 @@ async fn objects_arrays_and_lines_are_taken_plain_and_packed() {
         ),
         ("application/json", "identity", b"[]".to_vec(), 0),
         ("application/x-ndjson", "identity", lines.as_bytes().to_vec(), 3),
-        ("application/x-ndjson", "gzip", packed, 3),
+        ("application/x-ndjson", "gzip", compressed, 3),
         ("application/x-ndjson", "identity", b"\n".to_vec(), 0),
     ] {
         let headers =
-            [("content-type", kind), ("content-encoding", packing), ("authorization", &bearer)];
+            [("content-type", kind), ("content-encoding", encoding), ("authorization", &bearer)];
         let answer = fixture.send(&headers, body).await;
         assert_eq!(
             (answer.status, answer.body["accepted"].as_u64()),
@@ -170,7 +174,7 @@ async fn a_record_becomes_a_click_with_the_senders_facts_and_the_requests_trace(
 }
 
 #[tokio::test]
-async fn good_records_are_taken_though_others_are_bad_and_each_has_its_verdict() {
+async fn valid_records_are_accepted_beside_invalid_ones_and_each_has_its_result() {
     let fixture = Fixture::standard();
     let answer = fixture
         .json(
@@ -182,7 +186,7 @@ async fn good_records_are_taken_though_others_are_bad_and_each_has_its_verdict()
     let body = &answer.body;
     let counts = [&body["accepted"], &body["withheld"], &body["rejected"]];
     assert_eq!(counts.map(|it| it.as_u64().unwrap()), [2, 1, 3]);
-    let verdicts = body["records"].as_array().unwrap().iter().map(|it| {
+    let results = body["records"].as_array().unwrap().iter().map(|it| {
         (it["index"].as_u64().unwrap(), it["status"].as_str().unwrap(), it["code"].as_str())
     });
     let expected = [
@@ -193,7 +197,7 @@ async fn good_records_are_taken_though_others_are_bad_and_each_has_its_verdict()
         (4, "accepted", None),
         (5, "rejected", Some("record_malformed")),
     ];
-    assert_eq!(verdicts.collect::<Vec<_>>(), expected);
+    assert_eq!(results.collect::<Vec<_>>(), expected);
     assert!(body["records"][1]["why"].as_str().unwrap().contains("string"), "{body}");
     let mut stripped = Vec::new();
     fixture.clicks(|click, _| stripped.push((click.slug.to_owned(), click.identifiers_stripped)));
@@ -206,7 +210,7 @@ async fn good_records_are_taken_though_others_are_bad_and_each_has_its_verdict()
 }
 
 #[tokio::test]
-async fn a_request_of_which_nothing_is_good_is_refused() {
+async fn a_request_without_a_valid_record_is_refused() {
     let fixture = Fixture::standard();
     for (body, code) in [
         (r#"{"slug":7}"#, "record_malformed"),
@@ -226,8 +230,8 @@ async fn a_request_of_which_nothing_is_good_is_refused() {
 }
 
 #[tokio::test]
-async fn who_may_not_send_and_what_is_not_taken_is_told_by_status_and_code() {
-    let limits = Limits { bytes: 1_000, time: Duration::from_millis(100), records: 3 };
+async fn a_refused_request_has_a_status_and_a_code() {
+    let limits = CollectorLimits { bytes: 1_000, time: Duration::from_millis(100), records: 3 };
     let fixture = Fixture::new(limits);
     let bearer = format!("Bearer {TOKEN}");
     let good = ("authorization", bearer.as_str());
@@ -259,7 +263,7 @@ async fn who_may_not_send_and_what_is_not_taken_is_told_by_status_and_code() {
 }
 
 #[tokio::test]
-async fn a_full_outbox_takes_nothing_of_a_request_and_says_when_to_come_again() {
+async fn a_full_outbox_stores_nothing_of_a_request_and_the_answer_has_retry_after() {
     let fixture = Fixture::standard();
     let records = vec![format!(r#"{{"slug":"a","query":"{}"}}"#, "q".repeat(2_000)); 100].join(",");
     let mut taken = 0;
@@ -275,12 +279,12 @@ async fn a_full_outbox_takes_nothing_of_a_request_and_says_when_to_come_again() 
     assert_eq!(fixture.clicks(|_, _| {}), taken);
     let metrics = &fixture.collector.parts.metrics;
     assert_eq!((metrics.undelivered(), metrics.clicks_offered.get()), (0, taken as u64));
-    // One click has room yet.
+    // One click still fits.
     assert_eq!(fixture.json(r#"{"slug":"b"}"#).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_disk_that_refuses_is_no_success() {
+async fn a_disk_error_is_no_success() {
     let fixture = Fixture::standard();
     // The next segment cannot be made.
     std::fs::remove_dir_all(fixture.folder.path()).unwrap();

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use schemas::TopicName;
 
+use crate::bearer_token::{BearerTokens, TOKEN_BYTES_MIN};
 use crate::links::store_location::Place;
 
 /// Where links are kept.
@@ -58,17 +60,14 @@ pub struct FollowArgs {
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-/// Shorter tokens can be guessed.
-const TOKEN_BYTES_MIN: usize = 16;
+struct Secret(String);
 
 impl FollowArgs {
     /// The token of the admin API, if it is on.
     ///
     /// # Errors
     /// The file cannot be read, or the token is too short.
-    pub fn token(&self) -> anyhow::Result<Option<Secret>> {
+    pub fn token(&self) -> anyhow::Result<Option<BearerTokens>> {
         // An empty variable is how compose files say "none".
         let own = self.links_token.as_ref().map(|token| token.0.trim().to_owned());
         let token = match (own.filter(|token| !token.is_empty()), &self.links_token_file) {
@@ -79,13 +78,13 @@ impl FollowArgs {
             }
             (None, None) => return Ok(None),
         };
-        if token.len() < TOKEN_BYTES_MIN {
-            anyhow::bail!(
+        let tokens = BearerTokens::one(&token).with_context(|| {
+            format!(
                 "the token of the admin API of links is shorter than {TOKEN_BYTES_MIN} bytes: \
                  make one with `openssl rand -hex 32`"
-            );
-        }
-        Ok(Some(Secret(token)))
+            )
+        })?;
+        Ok(Some(tokens))
     }
 }
 

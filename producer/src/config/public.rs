@@ -7,18 +7,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::bearer_token::BearerTokens;
 use crate::client::day_keys::folder::KeyFolder;
 use crate::client::day_keys::shared::SharedKeys;
 use crate::client::day_keys::{KeyRing, KeyStore};
-use crate::client::policy::Edge;
-use crate::client::privacy::{AddressPolicy, Policy, Privacy};
+use crate::client::policy::ClientPolicy;
+use crate::client::privacy::{AddressPolicy, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
-use crate::client::rate_limiter::Limiter;
-use crate::collector;
-use crate::collector::token::Tokens;
+use crate::client::rate_limiter::RateLimiter;
+use crate::collector::CollectorLimits;
 use crate::links::store_location::Place;
 use crate::metrics::Metrics;
-use crate::public_port;
+use crate::public_port::PortLimits;
 
 /// What a record says of its visitor.
 #[derive(Debug, Clone, Args)]
@@ -31,7 +31,7 @@ pub struct PrivacyArgs {
         default_value = "strip",
         value_name = "POLICY"
     )]
-    privacy_signals: Policy,
+    privacy_signals: PrivacyPolicy,
     /// The same of a click on a link with "opt_out": true
     #[arg(
         long,
@@ -39,7 +39,7 @@ pub struct PrivacyArgs {
         default_value = "strip",
         value_name = "POLICY"
     )]
-    privacy_opt_out: Policy,
+    privacy_opt_out: PrivacyPolicy,
     /// How much of the client's address every other record carries: all, its network (/24, /48), or
     /// nothing
     #[arg(
@@ -57,8 +57,8 @@ pub struct PrivacyArgs {
 
 impl PrivacyArgs {
     /// The policies.
-    pub fn privacy(&self) -> Privacy {
-        Privacy {
+    pub fn privacy(&self) -> PrivacyPolicies {
+        PrivacyPolicies {
             signals: self.privacy_signals,
             links: self.privacy_opt_out,
             address: self.privacy_client_address,
@@ -90,7 +90,7 @@ pub fn key_store(
     store: &Place,
 ) -> anyhow::Result<Box<dyn KeyStore>> {
     if let (None, Place::Server(_)) = (said, store) {
-        return Ok(Box::new(SharedKeys::at(store.clone())));
+        return Ok(Box::new(SharedKeys::new(store.clone())));
     }
     let folder = said.map_or_else(|| outbox.join("visitor-keys"), Path::to_owned);
     let keys = KeyFolder::open(&folder);
@@ -141,7 +141,7 @@ pub struct PublicArgs {
         hide_env_values = true,
         conflicts_with = "collector_token_file"
     )]
-    collector_token: Option<Tokens>,
+    collector_token: Option<BearerTokens>,
     /// File that holds it; each line is a token that is good
     #[arg(long, env = "CLICKTRAIL_COLLECTOR_TOKEN_FILE", value_name = "FILE")]
     collector_token_file: Option<PathBuf>,
@@ -158,11 +158,11 @@ pub struct PublicArgs {
 
 impl PublicArgs {
     /// What is known of clients.
-    pub fn edge(&self, privacy: Privacy, keys: Arc<KeyRing>) -> Edge {
+    pub fn client_policy(&self, privacy: PrivacyPolicies, keys: Arc<KeyRing>) -> ClientPolicy {
         let proxies = Proxies { trusted: self.trusted_proxies.clone(), header: self.proxy_header };
         let unknown = (self.unknown_slugs_per_minute > 0)
-            .then(|| Arc::new(Limiter::new(self.unknown_slugs_per_minute)));
-        Edge { proxies, privacy, keys: Some(keys), unknown }
+            .then(|| Arc::new(RateLimiter::new(self.unknown_slugs_per_minute)));
+        ClientPolicy { proxies, privacy, keys: Some(keys), unknown }
     }
 
     /// Limits of connections; at most so many at once, on so many threads.
@@ -170,9 +170,9 @@ impl PublicArgs {
         &self,
         (connections_max, threads): (u32, Option<u16>),
         drain: Duration,
-    ) -> public_port::Limits {
+    ) -> PortLimits {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        public_port::Limits {
+        PortLimits {
             threads: threads.map_or_else(cores, usize::from),
             connections_max: connections_max as usize,
             header_bytes: self.header_bytes as usize,
@@ -183,8 +183,8 @@ impl PublicArgs {
     }
 
     /// Limits of what the collector takes.
-    pub fn collector_limits(&self) -> collector::Limits {
-        collector::Limits {
+    pub fn collector_limits(&self) -> CollectorLimits {
+        CollectorLimits {
             bytes: self.body_bytes as usize,
             time: Duration::from_secs(self.body_seconds.into()),
             records: self.body_records as usize,
@@ -195,12 +195,12 @@ impl PublicArgs {
     ///
     /// # Errors
     /// The file cannot be read, or holds something that is no token.
-    pub fn tokens(&self) -> anyhow::Result<Option<Tokens>> {
+    pub fn tokens(&self) -> anyhow::Result<Option<BearerTokens>> {
         let Some(file) = &self.collector_token_file else {
             return Ok(self.collector_token.clone());
         };
         let name = || format!("collector token {}", file.display());
         let text = std::fs::read_to_string(file).with_context(name)?;
-        text.parse::<Tokens>().map_err(anyhow::Error::msg).with_context(name).map(Some)
+        text.parse::<BearerTokens>().map_err(anyhow::Error::msg).with_context(name).map(Some)
     }
 }

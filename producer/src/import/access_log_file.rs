@@ -1,4 +1,4 @@
-//! A log file line by line, as bytes, in bounded memory; what gzip packed is unpacked.
+//! An access log line by line, as bytes, in bounded memory; gzip is decompressed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -14,34 +14,34 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of standard input.
 pub const STDIN: &str = "-";
-/// How each member of a packed file begins.
+/// How each member of a gzip file begins.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// An open log file.
-pub struct LogFile {
+/// An open access log.
+pub struct AccessLogFile {
     reader: Box<dyn BufRead + Send>,
     position: Arc<AtomicU64>,
     line: Vec<u8>,
 }
 
-impl std::fmt::Debug for LogFile {
+impl std::fmt::Debug for AccessLogFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogFile").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("AccessLogFile").field("position", &self.position).finish_non_exhaustive()
     }
 }
 
-/// What was read.
+/// The result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Read<'a> {
+pub enum LineRead<'a> {
     /// A line without its end (`\n` or `\r\n`).
     Line(&'a [u8]),
-    /// A line of more than [`LINE_BYTES_MAX`], which was passed over.
+    /// A line of more than [`LINE_BYTES_MAX`], which was skipped.
     TooLong,
     /// Nothing follows.
     End,
 }
 
-impl LogFile {
+impl AccessLogFile {
     /// Opens a file, or standard input by its name.
     ///
     /// # Errors
@@ -62,9 +62,10 @@ impl LogFile {
         let position = Arc::new(AtomicU64::new(0));
         let counted = Counted { source, position: Arc::clone(&position) };
         let mut plain = BufReader::with_capacity(LINE_BYTES_MAX, counted);
-        let reader: Box<dyn BufRead + Send> = match plain.fill_buf()?.starts_with(GZIP) {
-            true => Box::new(BufReader::new(MultiGzDecoder::new(plain))),
-            false => Box::new(plain),
+        let reader: Box<dyn BufRead + Send> = if plain.fill_buf()?.starts_with(GZIP) {
+            Box::new(BufReader::new(MultiGzDecoder::new(plain)))
+        } else {
+            Box::new(plain)
         };
         Ok(Self { reader, position, line: Vec::new() })
     }
@@ -72,22 +73,22 @@ impl LogFile {
     /// Reads the next line.
     ///
     /// # Errors
-    /// The disk's, or the unpacker's.
-    pub fn read_line(&mut self) -> io::Result<Read<'_>> {
+    /// The disk's, or the decompression's.
+    pub fn read_line(&mut self) -> io::Result<LineRead<'_>> {
         self.line.clear();
         let limit = LINE_BYTES_MAX as u64 + 1;
         if (&mut self.reader).take(limit).read_until(b'\n', &mut self.line)? == 0 {
-            return Ok(Read::End);
+            return Ok(LineRead::End);
         }
         if self.line.len() > LINE_BYTES_MAX && !self.line.ends_with(b"\n") {
             self.reader.skip_until(b'\n')?;
-            return Ok(Read::TooLong);
+            return Ok(LineRead::TooLong);
         }
         let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-        Ok(Read::Line(line.strip_suffix(b"\r").unwrap_or(line)))
+        Ok(LineRead::Line(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
-    /// Bytes of the file (packed ones, where it is) that were read from the disk.
+    /// Bytes of the file that were read from the disk, as they are stored there.
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
@@ -115,13 +116,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);
         std::fs::write(&file, bytes).unwrap();
-        let mut log = LogFile::open(&file).unwrap();
+        let mut log = AccessLogFile::open(&file).unwrap();
         let mut lines = Vec::new();
         loop {
             match log.read_line().unwrap() {
-                Read::Line(line) => lines.push(String::from_utf8_lossy(line).into_owned()),
-                Read::TooLong => lines.push("too long".to_owned()),
-                Read::End => return lines,
+                LineRead::Line(line) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                LineRead::TooLong => lines.push("too long".to_owned()),
+                LineRead::End => return lines,
             }
         }
     }
@@ -140,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn packed_files_of_several_members_are_unpacked() {
+    fn gzip_files_of_several_members_are_decompressed() {
         let mut bytes = Vec::new();
         for part in ["a\nb", "c\n"] {
-            let mut packer = flate2::write::GzEncoder::new(&mut bytes, Default::default());
-            packer.write_all(part.as_bytes()).unwrap();
-            packer.finish().unwrap();
+            let mut encoder = flate2::write::GzEncoder::new(&mut bytes, Default::default());
+            encoder.write_all(part.as_bytes()).unwrap();
+            encoder.finish().unwrap();
         }
-        // By what is in them: a name may say anything.
+        // By their content: a name may have any suffix.
         for name in ["a.gz", "a.log"] {
             assert_eq!(lines(name, &bytes), ["a", "bc"]);
         }
@@ -157,10 +158,10 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = LogFile::open(folder.path()).unwrap_err().to_string();
+        let error = AccessLogFile::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("is a directory"), "{error}");
         let missing = folder.path().join("none.log");
-        let error = format!("{:#}", LogFile::open(&missing).unwrap_err());
+        let error = format!("{:#}", AccessLogFile::open(&missing).unwrap_err());
         assert!(error.contains("none.log: No such file"), "{error}");
     }
 }

@@ -1,21 +1,17 @@
-//! What one line of an access log says, in whatever format it says it, and why a line is no click.
+//! What one line of an access log records, in any format, and why a line is malformed.
 //!
 //! Pure.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use schemas::{Method, Outcome};
+use schemas::Method;
+use schemas::bounds::{OutOfBounds, check_occurred_at};
 use thiserror::Error;
 
-/// 2000-01-01; what is older is no click of anyone (microseconds).
-pub const OLDEST: i64 = 946_684_800_000_000;
-/// How far a log's clock may be ahead of ours (microseconds).
-pub const AHEAD_MAX: i64 = 86_400_000_000;
-
-/// What one line says.
+/// What one line records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct AccessLogLine<'a> {
     /// Microseconds since 1970, UTC.
     pub occurred_at: i64,
     /// None when the server logged a host name.
@@ -46,42 +42,43 @@ pub struct Line<'a> {
     pub gpc: bool,
 }
 
-/// Why a line is no click. The same line is malformed at each import (but for the future's end).
+/// Why a line cannot become a click. The same line is malformed at each import, except that a time
+/// ahead becomes valid when it is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum Malformed {
-    /// Nothing in it.
-    #[error("empty line")]
+pub enum MalformedLine {
+    /// It is empty.
+    #[error("the line is empty")]
     Empty,
     /// Longer than a line may be.
-    #[error("line too long")]
+    #[error("the line is too long")]
     TooLong,
     /// Not an object of JSON with texts.
-    #[error("no JSON object of texts")]
+    #[error("not a JSON object of texts")]
     Json,
-    /// No time where it should stand, or something else in its place.
-    #[error("no time of the format's form")]
+    /// The time is missing or malformed.
+    #[error("the time is missing or has another format")]
     Time,
     /// The request is not there or its quote is not closed.
-    #[error("no request in quotes")]
+    #[error("the quoted request is missing")]
     Request,
     /// No three digits after the request.
-    #[error("no status")]
+    #[error("the status is missing")]
     Status,
     /// The referrer is not there or its quote is not closed.
-    #[error("no referrer in quotes")]
+    #[error("the quoted referrer is missing")]
     Referer,
     /// The agent is not there or its quote is not closed.
-    #[error("no user agent in quotes")]
+    #[error("the quoted user agent is missing")]
     UserAgent,
     /// Before 2000: a clock that was not set.
-    #[error("time before 2000")]
+    #[error("the time is before 2000")]
     BeforeClicks,
     /// More than a day after now.
-    #[error("time more than a day ahead")]
+    #[error("the time is more than a day ahead")]
     Ahead,
 }
 
-impl Malformed {
+impl MalformedLine {
     /// Stable name for metrics and logs.
     pub fn code(self) -> &'static str {
         match self {
@@ -102,36 +99,12 @@ impl Malformed {
 /// Whether a click may have happened then; `now` is microseconds since 1970.
 ///
 /// # Errors
-/// [`Malformed::BeforeClicks`], [`Malformed::Ahead`].
-pub fn check_time(occurred_at: i64, now: i64) -> Result<(), Malformed> {
-    match occurred_at {
-        at if at < OLDEST => Err(Malformed::BeforeClicks),
-        at if at > now.saturating_add(AHEAD_MAX) => Err(Malformed::Ahead),
-        _ => Ok(()),
-    }
-}
-
-/// A method by its name.
-pub fn method(name: &str) -> Method {
-    match name {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        _ => Method::Other,
-    }
-}
-
-/// What the visitor got, by the status that the server logged.
-pub fn outcome(status: u16) -> Outcome {
-    match status {
-        200..=299 | 304 => Outcome::Served,
-        301 | 302 | 303 | 307 | 308 => Outcome::Redirected,
-        404 => Outcome::NotFound,
-        410 => Outcome::Expired,
-        401 | 403 | 451 => Outcome::Blocked,
-        400..=599 => Outcome::Error,
-        _ => Outcome::Unknown,
-    }
+/// [`MalformedLine::BeforeClicks`], [`MalformedLine::Ahead`].
+pub fn check_time(occurred_at: i64, now: i64) -> Result<(), MalformedLine> {
+    check_occurred_at(occurred_at, now).map_err(|bound| match bound {
+        OutOfBounds::TooOld => MalformedLine::BeforeClicks,
+        OutOfBounds::TooFarAhead => MalformedLine::Ahead,
+    })
 }
 
 /// Path of a request's target without its leading slash, and its query: origin form, absolute form,
@@ -154,31 +127,4 @@ fn path(target: &str) -> Option<&str> {
             byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'[' | b']')
         });
     (target == "*" || authority).then_some("")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_decides_the_outcome() {
-        for (status, expected) in [
-            (200, Outcome::Served),
-            (206, Outcome::Served),
-            (304, Outcome::Served),
-            (301, Outcome::Redirected),
-            (308, Outcome::Redirected),
-            (404, Outcome::NotFound),
-            (410, Outcome::Expired),
-            (403, Outcome::Blocked),
-            (416, Outcome::Error),
-            (499, Outcome::Error),
-            (503, Outcome::Error),
-            (0, Outcome::Unknown),
-            (101, Outcome::Unknown),
-            (300, Outcome::Unknown),
-        ] {
-            assert_eq!(outcome(status), expected, "{status}");
-        }
-    }
 }

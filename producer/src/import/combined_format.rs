@@ -2,7 +2,7 @@
 //!
 //! Pure. A line is malformed when it does not have the format's fields. A line
 //! that has them is a click, even when the client sent no HTTP (`"-"`, a TLS
-//! greeting): the server answered something, and that is recorded as it is.
+//! greeting): the server answered, and the click records that.
 
 use std::borrow::Cow;
 
@@ -10,29 +10,29 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use schemas::Method;
 
-use crate::import::access_log_line::{self, Line, Malformed, target_parts};
+use crate::import::access_log_line::{self, AccessLogLine, MalformedLine, target_parts};
 
 /// Reads one line (without its end); `now` is microseconds since 1970.
 ///
 /// # Errors
-/// The first field that is not as the format says.
-pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
+/// The first field that does not have the format.
+pub fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
     if line.trim_ascii().is_empty() {
-        return Err(Malformed::Empty);
+        return Err(MalformedLine::Empty);
     }
-    let (client, rest) = line.split_once(' ').ok_or(Malformed::Time)?;
-    let (_, rest) = rest.split_once('[').ok_or(Malformed::Time)?;
-    let (when, rest) = rest.split_once("] ").ok_or(Malformed::Time)?;
-    let occurred_at = micros(when).ok_or(Malformed::Time)?;
-    let (request, rest) = quoted(rest).ok_or(Malformed::Request)?;
-    let (status, rest) = status(rest).ok_or(Malformed::Status)?;
+    let (client, rest) = line.split_once(' ').ok_or(MalformedLine::Time)?;
+    let (_, rest) = rest.split_once('[').ok_or(MalformedLine::Time)?;
+    let (when, rest) = rest.split_once("] ").ok_or(MalformedLine::Time)?;
+    let occurred_at = micros(when).ok_or(MalformedLine::Time)?;
+    let (request, rest) = quoted(rest).ok_or(MalformedLine::Request)?;
+    let (status, rest) = status(rest).ok_or(MalformedLine::Status)?;
     let rest = rest.trim_start_matches(|byte: char| byte.is_ascii_digit() || byte == '-');
-    let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::Referer)?;
-    // What a server appends after the agent is its own affair.
-    let (agent, _) = rest.strip_prefix(' ').and_then(quoted).ok_or(Malformed::UserAgent)?;
+    let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::Referer)?;
+    // Fields that a server appends after the agent are ignored.
+    let (agent, _) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::UserAgent)?;
     access_log_line::check_time(occurred_at, now)?;
     let request = Request::read(request);
-    Ok(Line {
+    Ok(AccessLogLine {
         occurred_at,
         client_ip: client.parse().ok(),
         method: request.method,
@@ -42,7 +42,7 @@ pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
         status,
         referer: present(referer),
         user_agent: present(agent),
-        ..Line::default()
+        ..AccessLogLine::default()
     })
 }
 
@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
         let (true, Some((slug, query))) = (method.bytes().all(token), target_parts(target)) else {
             return Self::NOT_HTTP;
         };
-        Self { method: access_log_line::method(method), slug, query, http_version }
+        Self { method: Method::from_name(method), slug, query, http_version }
     }
 }
 
@@ -152,7 +152,7 @@ fn micros(text: &str) -> Option<i64> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let month = MONTHS.find(month).filter(|at| at % 3 == 0)? / 3 + 1;
     let small = |text: &str| text.parse::<i8>().ok().filter(|number| *number >= 0);
-    // A leap second has no place of its own in Unix time.
+    // A leap second has no Unix time of its own.
     let second = small(second)?.min(59);
     let month = i8::try_from(month).ok()?;
     let year = year.parse().ok()?;
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_plain_line_is_read_whole() {
         let text = line("GET /a/b.png?x=1&y HTTP/1.1", "200 203023 \"http://r/\" \"M (x; y)\"");
-        let expected = Line {
+        let expected = AccessLogLine {
             occurred_at: AT,
             client_ip: Some("83.149.9.216".parse().unwrap()),
             method: Method::Get,
@@ -200,7 +200,7 @@ mod tests {
             status: 200,
             referer: Some("http://r/".into()),
             user_agent: Some("M (x; y)".into()),
-            ..Line::default()
+            ..AccessLogLine::default()
         };
         assert_eq!(parse(&text, NOW), Ok(expected));
     }
@@ -284,17 +284,17 @@ mod tests {
         assert!(parse(&good, NOW).is_ok());
         let year = |year: &str| good.replace("2015", year);
         for (text, why) in [
-            (String::new(), Malformed::Empty),
-            (" \t".to_owned(), Malformed::Empty),
-            ("garbage".to_owned(), Malformed::Time),
-            (good.replace("May", "Foo"), Malformed::Time),
-            (good[..60].to_owned(), Malformed::Request),
-            (good.replace("200", "2000"), Malformed::Status),
-            (line("GET / HTTP/1.1", "200 1"), Malformed::Referer),
-            (line("GET / HTTP/1.1", "200 1 \"-\""), Malformed::UserAgent),
-            (good[..good.len() - 1].to_owned(), Malformed::UserAgent),
-            (year("1999"), Malformed::BeforeClicks),
-            (year("2999"), Malformed::Ahead),
+            (String::new(), MalformedLine::Empty),
+            (" \t".to_owned(), MalformedLine::Empty),
+            ("garbage".to_owned(), MalformedLine::Time),
+            (good.replace("May", "Foo"), MalformedLine::Time),
+            (good[..60].to_owned(), MalformedLine::Request),
+            (good.replace("200", "2000"), MalformedLine::Status),
+            (line("GET / HTTP/1.1", "200 1"), MalformedLine::Referer),
+            (line("GET / HTTP/1.1", "200 1 \"-\""), MalformedLine::UserAgent),
+            (good[..good.len() - 1].to_owned(), MalformedLine::UserAgent),
+            (year("1999"), MalformedLine::BeforeClicks),
+            (year("2999"), MalformedLine::Ahead),
         ] {
             assert_eq!(parse(&text, NOW), Err(why), "{text}");
         }

@@ -1,12 +1,13 @@
-//! Ids of imported log lines, the same at each import of the same file.
+//! Ids of imported lines, the same at each import of the same file.
 //!
-//! Pure. The recipe is part of the log for ever: a changed bit here and every
-//! file that is imported again counts twice.
+//! Pure. The recipe never changes: with another one, a file that is imported again counts twice.
 
 use std::collections::HashMap;
 
 use schemas::EventId;
 use sha2::{Digest as _, Sha256};
+
+use crate::click::ClickKey;
 
 const RECIPE: &[u8] = b"clicktrail import 1";
 
@@ -15,12 +16,12 @@ const RECIPE: &[u8] = b"clicktrail import 1";
 /// Remembers 8 bytes of hash and a count for each distinct line. Should two
 /// hashes meet, an ordinal is higher than it need be, and is so each time.
 #[derive(Debug)]
-pub struct ImportIds {
+pub struct ImportedEventIds {
     recipe: Sha256,
     seen: HashMap<u64, u64>,
 }
 
-impl ImportIds {
+impl ImportedEventIds {
     /// Starts a file of the server that `source` names.
     pub fn new(source: &str) -> Self {
         let mut recipe = Sha256::new_with_prefix(RECIPE);
@@ -36,15 +37,10 @@ impl ImportIds {
         let ordinal = self.seen.entry(first_u64(&text)).or_insert(0);
         let hash = self.recipe.clone().chain_update(text).chain_update(ordinal.to_be_bytes());
         *ordinal += 1;
-        v7(occurred_at, &hash.finalize())
+        let mut random = [0; 16];
+        random.copy_from_slice(&hash.finalize()[..16]);
+        ClickKey::mint(occurred_at, &random).event_id
     }
-}
-
-fn v7(occurred_at: i64, hash: &[u8]) -> EventId {
-    let millis = u64::try_from(occurred_at.div_euclid(1000)).unwrap_or(0);
-    let mut random = [0; 10];
-    random.copy_from_slice(&hash[..10]);
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 fn first_u64(hash: &[u8]) -> u64 {
@@ -58,7 +54,7 @@ mod tests {
     const AT: i64 = 1_431_857_103_000_000;
 
     fn ids(source: &str, lines: &[&str]) -> Vec<EventId> {
-        let mut ids = ImportIds::new(source);
+        let mut ids = ImportedEventIds::new(source);
         lines.iter().map(|line| ids.next(line.as_bytes(), AT)).collect()
     }
 

@@ -1,6 +1,6 @@
 //! One line of an access log that nginx writes as JSON.
 //!
-//! Pure. The format to set in nginx; further fields are passed over:
+//! Pure. The format to set in nginx; further fields are ignored:
 //!
 //! ```text
 //! log_format clicktrail escape=json '{"msec":"$msec","remote_addr":"$remote_addr",'
@@ -16,9 +16,10 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use schemas::Method;
 use serde::Deserialize;
 
-use crate::import::access_log_line::{self, Line, Malformed, target_parts};
+use crate::import::access_log_line::{self, AccessLogLine, MalformedLine, target_parts};
 
 /// Each variable by its own name. Numbers may stand bare.
 #[derive(Deserialize)]
@@ -58,7 +59,7 @@ struct Fields<'a> {
 #[serde(untagged)]
 enum Text<'a> {
     #[serde(borrow)]
-    Words(Cow<'a, str>),
+    String(Cow<'a, str>),
     Number(serde_json::Number),
     #[default]
     Nothing,
@@ -66,61 +67,62 @@ enum Text<'a> {
 
 impl<'a> Text<'a> {
     /// None where nginx had no value.
-    fn some(self) -> Option<Cow<'a, str>> {
+    fn value(self) -> Option<Cow<'a, str>> {
         let text = match self {
-            Self::Words(text) => text,
+            Self::String(text) => text,
             Self::Number(number) => number.to_string().into(),
             Self::Nothing => return None,
         };
         (!matches!(&*text, "" | "-")).then_some(text)
     }
 
-    fn one(self) -> bool {
-        self.some().as_deref() == Some("1")
+    /// Whether nginx logged the header value `1`.
+    fn flag(self) -> bool {
+        self.value().as_deref() == Some("1")
     }
 }
 
 /// Reads one line (without its end); `now` is microseconds since 1970.
 ///
 /// # Errors
-/// The first field that is not as the format says.
-pub fn parse(line: &str, now: i64) -> Result<Line<'_>, Malformed> {
+/// The first field that does not have the format.
+pub fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
     match line.trim_ascii_start().as_bytes() {
-        [] => return Err(Malformed::Empty),
+        [] => return Err(MalformedLine::Empty),
         // An array would be read as fields in their order.
-        [first, ..] if *first != b'{' => return Err(Malformed::Json),
+        [first, ..] if *first != b'{' => return Err(MalformedLine::Json),
         _ => {}
     }
-    let fields: Fields<'_> = serde_json::from_str(line).map_err(|_| Malformed::Json)?;
-    let occurred_at = match (fields.msec.some(), fields.time_iso8601.some()) {
+    let fields: Fields<'_> = serde_json::from_str(line).map_err(|_| MalformedLine::Json)?;
+    let occurred_at = match (fields.msec.value(), fields.time_iso8601.value()) {
         (Some(msec), _) => micros(&msec),
         (None, Some(time)) => time.parse::<Timestamp>().ok().map(Timestamp::as_microsecond),
         (None, None) => None,
     };
-    let occurred_at = occurred_at.ok_or(Malformed::Time)?;
-    let status = match fields.status.some() {
+    let occurred_at = occurred_at.ok_or(MalformedLine::Time)?;
+    let status = match fields.status.value() {
         // An answer that was never given.
         None => 0,
-        Some(text) => text.parse().ok().filter(|_| text.len() == 3).ok_or(Malformed::Status)?,
+        Some(text) => text.parse().ok().filter(|_| text.len() == 3).ok_or(MalformedLine::Status)?,
     };
     access_log_line::check_time(occurred_at, now)?;
-    let (slug, query) = fields.request_uri.some().and_then(parts).unwrap_or_default();
-    let method = fields.request_method.some();
-    Ok(Line {
+    let (slug, query) = fields.request_uri.value().and_then(parts).unwrap_or_default();
+    let method = fields.request_method.value();
+    Ok(AccessLogLine {
         occurred_at,
-        client_ip: fields.remote_addr.some().and_then(|text| text.parse().ok()),
-        method: method.as_deref().map(access_log_line::method).unwrap_or_default(),
+        client_ip: fields.remote_addr.value().and_then(|text| text.parse().ok()),
+        method: method.as_deref().map(Method::from_name).unwrap_or_default(),
         slug,
         query,
-        http_version: fields.server_protocol.some(),
+        http_version: fields.server_protocol.value(),
         status,
-        referer: fields.http_referer.some(),
-        user_agent: fields.http_user_agent.some(),
-        domain: fields.host.some().map(|host| host.to_ascii_lowercase().into()),
-        scheme: fields.scheme.some(),
-        accept_language: fields.http_accept_language.some(),
-        dnt: fields.http_dnt.one(),
-        gpc: fields.http_sec_gpc.one(),
+        referer: fields.http_referer.value(),
+        user_agent: fields.http_user_agent.value(),
+        domain: fields.host.value().map(|host| host.to_ascii_lowercase().into()),
+        scheme: fields.scheme.value(),
+        accept_language: fields.http_accept_language.value(),
+        dnt: fields.http_dnt.flag(),
+        gpc: fields.http_sec_gpc.flag(),
     })
 }
 
@@ -151,7 +153,6 @@ fn micros(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use schemas::Method;
 
     use super::*;
 
@@ -167,7 +168,7 @@ mod tests {
             r#""http_user_agent":"M \"x\" \u000a","http_accept_language":"de","http_dnt":"1","#,
             r#""http_sec_gpc":"","request_time":"0.001"}"#
         );
-        let expected = Line {
+        let expected = AccessLogLine {
             occurred_at: AT,
             client_ip: Some("203.0.113.7".parse().unwrap()),
             method: Method::Get,
@@ -200,22 +201,22 @@ mod tests {
         ] {
             let line = format!(r#"{{{fields},"status":302,"request_uri":"/a"}}"#);
             let read = parse(&line, NOW).map(|line| line.occurred_at);
-            assert_eq!(read, micros.ok_or(Malformed::Time), "{fields}");
+            assert_eq!(read, micros.ok_or(MalformedLine::Time), "{fields}");
         }
     }
 
     #[test]
-    fn what_is_malformed_is_named_and_what_is_no_http_is_a_click() {
+    fn a_malformed_line_has_its_cause_and_a_line_without_http_is_a_click() {
         let with = |more: &str| format!(r#"{{"msec":"1431857103.004"{more}}}"#);
         for (line, expected) in [
-            (" ".to_owned(), Malformed::Empty),
-            ("{".to_owned(), Malformed::Json),
-            ("[]".to_owned(), Malformed::Json),
-            (with(r#","status":[]"#), Malformed::Json),
-            (with(r#","status":"2000""#), Malformed::Status),
-            (with(r#","status":"abc""#), Malformed::Status),
-            (r#"{"msec":"1.5"}"#.to_owned(), Malformed::BeforeClicks),
-            (r#"{"msec":"1764086400.001"}"#.to_owned(), Malformed::Ahead),
+            (" ".to_owned(), MalformedLine::Empty),
+            ("{".to_owned(), MalformedLine::Json),
+            ("[]".to_owned(), MalformedLine::Json),
+            (with(r#","status":[]"#), MalformedLine::Json),
+            (with(r#","status":"2000""#), MalformedLine::Status),
+            (with(r#","status":"abc""#), MalformedLine::Status),
+            (r#"{"msec":"1.5"}"#.to_owned(), MalformedLine::BeforeClicks),
+            (r#"{"msec":"1764086400.001"}"#.to_owned(), MalformedLine::Ahead),
         ] {
             assert_eq!(parse(&line, NOW), Err(expected), "{line}");
         }
@@ -226,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_too_odd_to_be_looked_at(line: String) {
+        fn any_line_is_parsed_without_a_panic(line: String) {
             drop(parse(&line, NOW));
         }
     }

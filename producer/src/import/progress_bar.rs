@@ -1,82 +1,85 @@
-#![expect(clippy::disallowed_methods, reason = "the beat of the lines is read here")]
-//! How far an import is: a bar on a terminal, a line in a while elsewhere, on stderr.
+#![expect(clippy::disallowed_methods, reason = "when the last progress was logged is read here")]
+//! The progress of an import: a bar on a terminal, elsewhere a log message periodically.
 
 use std::cell::Cell;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressDrawTarget, ProgressStyle};
+
+use service::number::millis;
 
 use crate::import::access_log_file::STDIN;
 
-/// Between two lines where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-/// Lines of input between two looks at the clock.
-const LOOK_EVERY: u64 = 256;
+/// Between two log messages where there is no terminal.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Lines of input between two updates.
+const UPDATE_LINES: u64 = 256;
 const BAR: &str = "{bar:32} {percent:>3}% {msg} · {elapsed_precise} · {eta} left";
-/// Of standard input nobody knows the end.
-const ENDLESS: &str = "{spinner} {msg} · {elapsed_precise}";
+/// The length of standard input is unknown.
+const SPINNER: &str = "{spinner} {msg} · {elapsed_precise}";
 
-/// Progress over some files, measured in their bytes.
+/// ProgressBar over some files, measured in their bytes.
 #[derive(Debug)]
-pub struct Progress {
-    bar: Option<ProgressBar>,
+pub struct ProgressBar {
+    bar: Option<indicatif::ProgressBar>,
     bytes: u64,
     /// Bytes of the files that are done.
     done: Cell<u64>,
     began: Instant,
-    told: Cell<Instant>,
+    logged: Cell<Instant>,
 }
 
-impl Progress {
-    /// Starts over these files.
-    pub fn over(files: &[PathBuf]) -> Self {
+impl ProgressBar {
+    /// Starts the progress over these files.
+    pub fn new(files: &[PathBuf]) -> Self {
         let bytes = files.iter().map(|file| size(file)).sum();
-        let endless = files.iter().any(|file| file.as_os_str() == STDIN);
+        let unbounded = files.iter().any(|file| file.as_os_str() == STDIN);
         let bar = std::io::stderr().is_terminal().then(|| {
-            let length = (!endless).then_some(bytes);
-            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template(if endless { ENDLESS } else { BAR });
+            let length = (!unbounded).then_some(bytes);
+            let bar =
+                indicatif::ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template(if unbounded { SPINNER } else { BAR });
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         let began = Instant::now();
-        Self { bar, bytes, done: Cell::new(0), began, told: Cell::new(began) }
+        Self { bar, bytes, done: Cell::new(0), began, logged: Cell::new(began) }
     }
 
-    /// Notes the place in the current file and the counts so far.
-    pub fn at(&self, position: u64, lines: u64, malformed: u64) {
-        if !lines.is_multiple_of(LOOK_EVERY) {
+    /// Sets the position in the current file and the counts so far.
+    pub fn update(&self, position: u64, lines: u64, malformed: u64) {
+        if !lines.is_multiple_of(UPDATE_LINES) {
             return;
         }
         let bytes = self.done.get() + position;
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = millis(self.began.elapsed()).max(1);
         let rate = lines.saturating_mul(1000) / millis;
         if let Some(bar) = &self.bar {
             bar.set_position(bytes);
             bar.set_message(format!("{lines} lines, {malformed} malformed, {rate}/s"));
-        } else if self.told.get().elapsed() > LINE_EVERY {
-            self.told.set(Instant::now());
+        } else if self.logged.get().elapsed() > LOG_INTERVAL {
+            self.logged.set(Instant::now());
             let percent = (bytes * 100).checked_div(self.bytes).unwrap_or(100);
             tracing::info!(percent, lines, malformed, rate, "importing");
         }
     }
 
-    /// Notes that a file is done.
-    pub fn done_with(&self, file: &Path) {
+    /// Adds a file that was read to its end.
+    pub fn finish_file(&self, file: &Path) {
         self.done.set(self.done.get() + size(file));
     }
 
-    /// Writes a line without tearing the bar.
-    pub fn say(&self, line: &str) {
+    /// Prints a line to stderr, above the bar.
+    pub fn print(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| crate::exit::warn(line)),
             None => crate::exit::warn(line),
         }
     }
 
-    /// Takes the bar away.
-    pub fn end(&self) {
+    /// Removes the bar.
+    pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -1,4 +1,4 @@
-//! The public port by the hand of visitors, odd ones among them.
+//! The public port under requests of visitors, malformed and slow ones among them.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -7,9 +7,9 @@ use schemas::{Decoder, NEWEST, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::client::policy::Edge;
+use crate::client::policy::ClientPolicy;
 use crate::client::proxies::{Proxies, ProxyHeader};
-use crate::client::rate_limiter::Limiter;
+use crate::client::rate_limiter::RateLimiter;
 use crate::links::link_table::Links;
 use crate::metrics::LimitLabel;
 use crate::outbox::offer::{Loss, Offered, TraceHeaders};
@@ -21,7 +21,7 @@ const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","
 {"slug":"back","url":"http://go.example/admin"}
 {"slug":"old","url":"http://x/","expires":"2020-01-01T00:00:00Z"}"#;
 
-/// Keeps what it is offered, or refuses it as a full queue would.
+/// Stores the offered clicks, or loses them as a full queue does.
 #[derive(Debug, Default)]
 struct Script {
     full: bool,
@@ -40,8 +40,8 @@ impl ClickSink for Script {
     }
 }
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> PortLimits {
+    PortLimits {
         threads: 2,
         connections_max: 4,
         header_bytes: 16 * 1024,
@@ -51,11 +51,11 @@ fn limits() -> Limits {
     }
 }
 
-/// Lets a client loose on a real port; returns what it says and what was recorded.
+/// Runs a client against a real port; returns its result and what was recorded.
 async fn with<T>(
     sink: Script,
-    edge: Edge,
-    limits: Limits,
+    client_policy: ClientPolicy,
+    limits: PortLimits,
     client: impl AsyncFnOnce(SocketAddr) -> T,
 ) -> (T, Arc<Script>, Metrics) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -65,22 +65,22 @@ async fn with<T>(
     let node = "node".to_owned();
     let redirector = Redirector::new(Arc::clone(&sink), metrics.clone(), node, sampling);
     redirector.set_links(Links::parse(LINKS.as_bytes(), "links").unwrap());
-    let redirector = Arc::new(redirector.at(edge));
+    let redirector = Arc::new(redirector.with_client_policy(client_policy));
     let services = Services { redirector, collector: None, metrics: metrics.clone() };
     let shutdown = CancellationToken::new();
     let server = run(listener, services, limits, shutdown.clone());
     let client = async {
-        let said = client(address).await;
+        let result = client(address).await;
         shutdown.cancel();
-        said
+        result
     };
-    let (served, said) = tokio::join!(server, client);
+    let (served, result) = tokio::join!(server, client);
     served.unwrap();
     assert_eq!(metrics.connections.get(), 0);
-    (said, sink, metrics)
+    (result, sink, metrics)
 }
 
-/// Sends raw bytes and reads until the other end has nothing more to say.
+/// Sends raw bytes and reads until the other end closes.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -90,8 +90,9 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Sends raw bytes to a real port; returns what came back and what was recorded.
-async fn ask(sink: Script, bytes: &[u8]) -> (String, Arc<Script>, Metrics) {
-    with(sink, Edge::default(), limits(), async |address| exchange(address, bytes).await).await
+async fn send(sink: Script, bytes: &[u8]) -> (String, Arc<Script>, Metrics) {
+    with(sink, ClientPolicy::default(), limits(), async |address| exchange(address, bytes).await)
+        .await
 }
 
 fn limited(metrics: &Metrics, limit: &'static str) -> u64 {
@@ -103,7 +104,7 @@ fn request(head: &str, more: &str) -> Vec<u8> {
 }
 
 async fn recorded(head: &str, more: &str) -> (String, Outcome, String) {
-    let (answer, sink, _) = ask(Script::default(), &request(head, more)).await;
+    let (answer, sink, _) = send(Script::default(), &request(head, more)).await;
     let records = sink.records.lock().unwrap();
     let [(datum, _, _)] = &records[..] else { panic!("{} records", records.len()) };
     let decoder = Decoder::new(NEWEST).unwrap();
@@ -115,7 +116,7 @@ async fn recorded(head: &str, more: &str) -> (String, Outcome, String) {
 }
 
 #[tokio::test]
-async fn a_known_slug_leads_to_its_target_and_nothing_may_keep_the_answer() {
+async fn a_known_slug_leads_to_its_target_and_no_cache_may_store_the_answer() {
     let (answer, outcome, _) = recorded("GET /a?q", "").await;
     assert_eq!(outcome, Outcome::Redirected);
     let lower = answer.to_lowercase();
@@ -163,7 +164,7 @@ async fn head_has_the_head_of_get_and_no_body() {
 #[tokio::test]
 async fn a_parents_trace_goes_on_in_the_answer_and_in_the_record() {
     let more = format!("traceparent: {PARENT}\r\ntracestate: v=1\r\n");
-    let (answer, sink, _) = ask(Script::default(), &request("GET /a", &more)).await;
+    let (answer, sink, _) = send(Script::default(), &request("GET /a", &more)).await;
     let records = sink.records.lock().unwrap();
     let (_, traceparent, tracestate) = &records[0];
     assert!(answer.contains(&format!("traceparent: {traceparent}\r\n")), "{answer}");
@@ -175,7 +176,7 @@ async fn a_parents_trace_goes_on_in_the_answer_and_in_the_record() {
 #[tokio::test]
 async fn without_a_parent_a_trace_is_minted() {
     let more = "traceparent: nonsense\r\ntracestate: v=1\r\n";
-    let (answer, sink, _) = ask(Script::default(), &request("GET /a", more)).await;
+    let (answer, sink, _) = send(Script::default(), &request("GET /a", more)).await;
     let records = sink.records.lock().unwrap();
     let (_, traceparent, tracestate) = &records[0];
     assert!(schemas::TraceContext::parse(traceparent).is_some_and(|it| !it.sampled));
@@ -186,7 +187,7 @@ async fn without_a_parent_a_trace_is_minted() {
 async fn other_methods_are_refused_and_are_no_clicks() {
     for method in ["POST", "OPTIONS", "DELETE", "X"] {
         let head = format!("{method} /a");
-        let (answer, sink, metrics) = ask(Script::default(), &request(&head, "")).await;
+        let (answer, sink, metrics) = send(Script::default(), &request(&head, "")).await;
         assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD\r\n"));
         assert!(sink.records.lock().unwrap().is_empty());
         assert_eq!(metrics.clicks_offered.get(), 0);
@@ -196,7 +197,7 @@ async fn other_methods_are_refused_and_are_no_clicks() {
 #[tokio::test]
 async fn a_full_queue_changes_no_answer() {
     let sink = Script { full: true, ..Script::default() };
-    let (answer, _, metrics) = ask(sink, &request("GET /a", "")).await;
+    let (answer, _, metrics) = send(sink, &request("GET /a", "")).await;
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
     assert_eq!(metrics.clicks_offered.get(), 1);
 }
@@ -204,11 +205,11 @@ async fn a_full_queue_changes_no_answer() {
 #[tokio::test]
 async fn a_head_too_long_and_bytes_that_are_no_request_are_refused() {
     let more = format!("x: {}\r\n", "y".repeat(2 * limits().header_bytes));
-    let (answer, sink, metrics) = ask(Script::default(), &request("GET /a", &more)).await;
+    let (answer, sink, metrics) = send(Script::default(), &request("GET /a", &more)).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     assert_eq!(limited(&metrics, "header_bytes"), 1);
     assert!(sink.records.lock().unwrap().is_empty());
-    let (answer, _, _) = ask(Script::default(), b"\x16\x03\x01\x02\r\n\r\n").await;
+    let (answer, _, _) = send(Script::default(), b"\x16\x03\x01\x02\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
@@ -216,7 +217,7 @@ async fn a_head_too_long_and_bytes_that_are_no_request_are_refused() {
 async fn a_connection_carries_several_requests() {
     let mut bytes = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
     bytes.extend(request("GET /nope", ""));
-    let (answer, sink, _) = ask(Script::default(), &bytes).await;
+    let (answer, sink, _) = send(Script::default(), &bytes).await;
     assert_eq!(answer.matches("HTTP/1.1 302 ").count(), 2);
     assert_eq!(answer.matches("HTTP/1.1 404 ").count(), 1);
     assert_eq!(sink.records.lock().unwrap().len(), 3);
@@ -224,9 +225,9 @@ async fn a_connection_carries_several_requests() {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_in_time_ends_its_connection_and_no_other() {
-    let patience = Limits { head: Duration::from_millis(300), ..limits() };
+    let short = PortLimits { head: Duration::from_millis(300), ..limits() };
     let (answer, sink, metrics) =
-        with(Script::default(), Edge::default(), patience, async |address| {
+        with(Script::default(), ClientPolicy::default(), short, async |address| {
             let mut slow = TcpStream::connect(address).await.unwrap();
             slow.write_all(b"GET /a HTTP/1.1\r\nHos").await.unwrap();
             let answer = exchange(address, &request("GET /a", "")).await;
@@ -241,27 +242,30 @@ async fn a_head_that_does_not_come_in_time_ends_its_connection_and_no_other() {
 }
 
 #[tokio::test]
-async fn whoever_asks_and_never_reads_the_answers_is_cut() {
-    let patience = Limits { write: Duration::from_millis(300), ..limits() };
-    let (_, _, metrics) = with(Script::default(), Edge::default(), patience, async |address| {
-        let mut deaf = TcpStream::connect(address).await.unwrap();
-        let many = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
-        // Until nobody takes more of them.
-        while deaf.write_all(&many).await.is_ok() {}
-    })
-    .await;
+async fn a_client_that_never_reads_the_answers_is_disconnected() {
+    let short = PortLimits { write: Duration::from_millis(300), ..limits() };
+    let (_, _, metrics) =
+        with(Script::default(), ClientPolicy::default(), short, async |address| {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let many = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+            // Until the port closes the connection.
+            while client.write_all(&many).await.is_ok() {}
+        })
+        .await;
     assert_eq!(limited(&metrics, "write_seconds"), 1);
 }
 
 #[tokio::test]
 async fn too_many_unknown_slugs_are_refused_and_known_ones_go_on() {
-    let edge = Edge { unknown: Some(Arc::new(Limiter::new(3))), ..Edge::default() };
-    let (answer, sink, metrics) = with(Script::default(), edge, limits(), async |address| {
-        let mut bytes = b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5);
-        bytes.extend(request("GET /a", ""));
-        exchange(address, &bytes).await
-    })
-    .await;
+    let client_policy =
+        ClientPolicy { unknown: Some(Arc::new(RateLimiter::new(3))), ..ClientPolicy::default() };
+    let (answer, sink, metrics) =
+        with(Script::default(), client_policy, limits(), async |address| {
+            let mut bytes = b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5);
+            bytes.extend(request("GET /a", ""));
+            exchange(address, &bytes).await
+        })
+        .await;
     for (status, times) in [("404", 3), ("429", 2), ("302", 1)] {
         assert_eq!(answer.matches(&format!("HTTP/1.1 {status} ")).count(), times, "{answer}");
     }
@@ -269,13 +273,13 @@ async fn too_many_unknown_slugs_are_refused_and_known_ones_go_on() {
 }
 
 #[tokio::test]
-async fn a_record_names_the_client_whom_a_trusted_proxy_saw() {
+async fn a_click_has_the_client_that_a_trusted_proxy_names() {
     for (trusted, expected) in [("", [127, 0, 0, 1]), ("127.0.0.0/8", [203, 0, 113, 9])] {
         let header = ProxyHeader::XForwardedFor;
         let proxies = Proxies { trusted: trusted.parse().unwrap(), header };
-        let edge = Edge { proxies, ..Edge::default() };
+        let client_policy = ClientPolicy { proxies, ..ClientPolicy::default() };
         let more = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 203.0.113.9:99\r\n";
-        let (_, sink, _) = with(Script::default(), edge, limits(), async |address| {
+        let (_, sink, _) = with(Script::default(), client_policy, limits(), async |address| {
             exchange(address, &request("GET /a", more)).await
         })
         .await;
@@ -287,7 +291,7 @@ async fn a_record_names_the_client_whom_a_trusted_proxy_saw() {
 
 #[tokio::test]
 async fn without_a_collector_its_path_is_closed() {
-    let (answer, sink, _) = ask(Script::default(), &request("POST /v1/clicks", "")).await;
+    let (answer, sink, _) = send(Script::default(), &request("POST /v1/clicks", "")).await;
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("collector_off"), "{answer}");
     assert!(sink.records.lock().unwrap().is_empty());
 }

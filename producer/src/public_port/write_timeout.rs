@@ -1,8 +1,8 @@
-//! A connection that is written to as long as its other end takes something, and no longer.
+//! A connection that fails when its client reads nothing for a while.
 //!
-//! Whoever sends requests and never reads the answers would hold his place for ever: hyper bounds
-//! the time to read, not the time to write. It takes one piece at a time, which for an answer as small
-//! as ours is cheaper than a list of them.
+//! A client that sends requests and never reads the answers would hold its connection without end:
+//! hyper bounds the time to read, not the time to write. It writes one buffer at a time, which for
+//! small answers is cheaper than a vectored write.
 
 use std::io;
 use std::pin::Pin;
@@ -12,18 +12,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection and the patience for it.
+/// A connection and how long a write may stall.
 #[derive(Debug)]
-pub(super) struct Patient<T> {
+pub(super) struct WriteTimeout<T> {
     inner: T,
-    patience: Duration,
-    /// Runs while the other end takes nothing.
+    timeout: Duration,
+    /// Runs while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Patient<T> {
-    pub(super) fn new(inner: T, patience: Duration) -> Self {
-        Self { inner, patience, stalled: None }
+impl<T> WriteTimeout<T> {
+    pub(super) fn new(inner: T, timeout: Duration) -> Self {
+        Self { inner, timeout, stalled: None }
     }
 
     fn bounded<R>(
@@ -35,13 +35,13 @@ impl<T> Patient<T> {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let timeout = self.timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -51,7 +51,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -79,10 +79,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_takes_nothing_is_given_up_and_whoever_takes_little_is_not() {
+    async fn a_client_that_reads_nothing_times_out_and_a_slow_one_does_not() {
         let (here, mut there) = tokio::io::duplex(64);
-        let mut patient = Patient::new(here, Duration::from_secs(5));
-        let writing = patient.write_all(&[7; 640]);
+        let mut connection = WriteTimeout::new(here, Duration::from_secs(5));
+        let writing = connection.write_all(&[7; 640]);
         let reading = async {
             for _ in 0..9 {
                 tokio::time::sleep(Duration::from_secs(4)).await;
@@ -91,7 +91,7 @@ mod tests {
         };
         let (written, ()) = tokio::join!(writing, reading);
         written.unwrap();
-        let stuck = patient.write_all(&[7; 640]).await.unwrap_err();
-        assert_eq!(stuck.kind(), io::ErrorKind::TimedOut);
+        let error = connection.write_all(&[7; 640]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

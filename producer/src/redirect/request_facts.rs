@@ -1,6 +1,6 @@
-//! What one HTTP request says of itself, as far as a click records it.
+//! What a click records of one HTTP request.
 //!
-//! Pure: reads a request's head, decides nothing. Who the client is, is told.
+//! Pure: reads a request's head, decides nothing. The caller gives the client.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -17,19 +17,26 @@ use schemas::{TraceContext, headers, tracestate_is_plain};
 pub const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
 const TRACESTATE: HeaderName = HeaderName::from_static(headers::TRACESTATE);
 
-/// Headers that tell a prefetch or preview, the most telling first.
+/// Headers of a prefetch or preview, the most specific first.
 const PURPOSES: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
 
-/// One request's facts. Texts are as sent; bytes that are no UTF-8 are replaced.
+/// What a click records of one request. Texts are as sent; bytes that are not UTF-8 are replaced.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields are those of schemas::RawClick")]
-pub struct Facts<'a> {
+pub struct RequestFacts<'a> {
     pub method: Method,
     pub domain: Option<Cow<'a, str>>,
     pub slug: &'a str,
     pub query: Option<&'a str>,
     pub http_version: Option<&'static str>,
     pub client_ip: ClientIp,
+    pub headers: HeaderFacts<'a>,
+}
+
+/// What a click records of the headers of one request.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the fields are those of schemas::RawClick")]
+pub struct HeaderFacts<'a> {
     pub user_agent: Option<Cow<'a, str>>,
     pub referer: Option<Cow<'a, str>>,
     pub accept_language: Option<Cow<'a, str>>,
@@ -45,47 +52,42 @@ pub struct Facts<'a> {
     pub gpc: bool,
 }
 
-impl<'a> Facts<'a> {
-    /// Reads a request's head.
+impl<'a> RequestFacts<'a> {
+    /// Reads a request's head; `client` sent the request.
     pub fn read(head: &'a Parts, client: IpAddr) -> Self {
         let path = head.uri.path();
-        let mut facts = Self {
+        let (headers, host) = HeaderFacts::read(&head.headers);
+        Self {
             method: method(&head.method),
-            domain: None,
+            domain: head.uri.host().map(Cow::Borrowed).or(host).and_then(domain),
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
             http_version: version(head.version),
             client_ip: ClientIp::new(client),
-            user_agent: None,
-            referer: None,
-            accept_language: None,
-            purpose: None,
-            sec_fetch_site: None,
-            sec_fetch_mode: None,
-            sec_fetch_dest: None,
-            sec_ch_ua: None,
-            sec_ch_ua_mobile: None,
-            sec_ch_ua_platform: None,
-            x_requested_with: None,
-            dnt: false,
-            gpc: false,
-        };
-        let (mut host, mut purpose) = (None, PURPOSES.len());
-        // Once over what was sent, which is less than what may be.
-        for (name, value) in &head.headers {
+            headers,
+        }
+    }
+}
+
+impl<'a> HeaderFacts<'a> {
+    /// Reads the headers, once over what was sent, which is less than what may be; returns the
+    /// `Host`, too.
+    fn read(headers: &'a HeaderMap) -> (Self, Option<Cow<'a, str>>) {
+        let (mut facts, mut host, mut purpose) = (Self::default(), None, PURPOSES.len());
+        for (name, value) in headers {
             let name = name.as_str();
             match name {
-                "host" => keep(&mut host, value),
-                "user-agent" => keep(&mut facts.user_agent, value),
-                "referer" => keep(&mut facts.referer, value),
-                "accept-language" => keep(&mut facts.accept_language, value),
-                "sec-fetch-site" => keep(&mut facts.sec_fetch_site, value),
-                "sec-fetch-mode" => keep(&mut facts.sec_fetch_mode, value),
-                "sec-fetch-dest" => keep(&mut facts.sec_fetch_dest, value),
-                "sec-ch-ua" => keep(&mut facts.sec_ch_ua, value),
-                "sec-ch-ua-mobile" => keep(&mut facts.sec_ch_ua_mobile, value),
-                "sec-ch-ua-platform" => keep(&mut facts.sec_ch_ua_platform, value),
-                "x-requested-with" => keep(&mut facts.x_requested_with, value),
+                "host" => set_first(&mut host, value),
+                "user-agent" => set_first(&mut facts.user_agent, value),
+                "referer" => set_first(&mut facts.referer, value),
+                "accept-language" => set_first(&mut facts.accept_language, value),
+                "sec-fetch-site" => set_first(&mut facts.sec_fetch_site, value),
+                "sec-fetch-mode" => set_first(&mut facts.sec_fetch_mode, value),
+                "sec-fetch-dest" => set_first(&mut facts.sec_fetch_dest, value),
+                "sec-ch-ua" => set_first(&mut facts.sec_ch_ua, value),
+                "sec-ch-ua-mobile" => set_first(&mut facts.sec_ch_ua_mobile, value),
+                "sec-ch-ua-platform" => set_first(&mut facts.sec_ch_ua_platform, value),
+                "x-requested-with" => set_first(&mut facts.x_requested_with, value),
                 "dnt" => facts.dnt |= value == "1",
                 "sec-gpc" => facts.gpc |= value == "1",
                 _ => {
@@ -98,8 +100,7 @@ impl<'a> Facts<'a> {
                 }
             }
         }
-        facts.domain = head.uri.host().map(Cow::Borrowed).or(host).and_then(domain);
-        facts
+        (facts, host)
     }
 }
 
@@ -119,7 +120,7 @@ pub fn parent(headers: &HeaderMap) -> Option<(TraceContext, Option<&str>)> {
 }
 
 /// Of headers that are sent twice the first with a text counts.
-fn keep<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
+fn set_first<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
     if fact.is_none() {
         *fact = text(value);
     }
@@ -139,10 +140,12 @@ fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
     };
     let end = host[..end].trim_end_matches('.').len();
     let plain = end == host.len() && !host.bytes().any(|byte| byte.is_ascii_uppercase());
-    match (end, plain) {
-        (0, _) => None,
-        (_, true) => Some(host),
-        (_, false) => Some(Cow::Owned(host[..end].to_ascii_lowercase())),
+    if end == 0 {
+        None
+    } else if plain {
+        Some(host)
+    } else {
+        Some(Cow::Owned(host[..end].to_ascii_lowercase()))
     }
 }
 
@@ -176,8 +179,8 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn facts(head: &Parts) -> Facts<'_> {
-        Facts::read(head, "1.2.3.4".parse().unwrap())
+    fn facts(head: &Parts) -> RequestFacts<'_> {
+        RequestFacts::read(head, "1.2.3.4".parse().unwrap())
     }
 
     #[test]
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_facts_even_when_they_are_no_text() {
+    fn headers_are_recorded_even_when_they_are_not_utf8() {
         let head = head(
             "/a%20b?q=1",
             &[
@@ -213,13 +216,14 @@ mod tests {
         );
         let facts = facts(&head);
         assert_eq!((facts.slug, facts.query), ("a%20b", Some("q=1")));
-        assert_eq!(facts.user_agent.as_deref(), Some("M\u{fffd}"));
-        assert_eq!(facts.purpose.as_deref(), Some("prefetch"));
-        assert_eq!((facts.dnt, facts.gpc, facts.referer), (true, false, None));
+        assert_eq!(facts.headers.user_agent.as_deref(), Some("M\u{fffd}"));
+        assert_eq!(facts.headers.purpose.as_deref(), Some("prefetch"));
+        let headers = facts.headers;
+        assert_eq!((headers.dnt, headers.gpc, headers.referer), (true, false, None));
     }
 
     #[test]
-    fn of_headers_sent_twice_the_first_with_a_text_counts_and_of_purposes_the_most_telling() {
+    fn the_first_text_of_a_header_counts_and_the_most_specific_purpose() {
         let head = head(
             "/a",
             &[
@@ -235,13 +239,13 @@ mod tests {
             ],
         );
         let facts = facts(&head);
-        assert!(facts.dnt && !facts.gpc, "who asks once has asked");
-        assert_eq!(facts.purpose.as_deref(), Some("preview"));
-        assert_eq!(facts.user_agent.as_deref(), Some("A"));
+        assert!(facts.headers.dnt && !facts.headers.gpc, "one header of two is enough");
+        assert_eq!(facts.headers.purpose.as_deref(), Some("preview"));
+        assert_eq!(facts.headers.user_agent.as_deref(), Some("A"));
     }
 
     #[test]
-    fn two_parents_are_none_and_a_state_needs_its_parent() {
+    fn two_traceparents_count_as_none_and_a_tracestate_needs_its_traceparent() {
         let good = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let read = |headers: &[(&str, &[u8])]| {
             let head = head("/", headers);

@@ -13,6 +13,7 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
+use schemas::bounds::DAY_US;
 use schemas::{Encoder, Outcome, RawClick};
 use uuid::Builder;
 
@@ -32,7 +33,6 @@ const MEMORY: usize = 1000;
 const BEAT: Duration = Duration::from_millis(50);
 /// How long the last records may take to be acknowledged.
 const FLUSH: Duration = Duration::from_secs(120);
-const DAY_US: u64 = 86_400_000_000;
 const AGENTS: [&str; 4] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148",
@@ -157,7 +157,7 @@ impl Generator {
 
     /// A click that the ledger knows and the log does not yet.
     fn minted(&mut self) -> (What, Vec<u8>) {
-        let at_us = self.now_us - self.random.bits() % (DAYS * DAY_US);
+        let at_us = self.now_us - self.random.bits() % (DAYS * DAY_US.cast_unsigned());
         let mut random = [0; 10];
         random[..8].copy_from_slice(&self.random.bits().to_be_bytes());
         let event_id = Builder::from_unix_timestamp_millis(at_us / 1000, &random).into_uuid();

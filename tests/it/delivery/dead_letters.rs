@@ -24,7 +24,7 @@ fn spoiled(world: &World) -> Vec<(&'static str, Option<Vec<u8>>)> {
     let id = world.schema_id();
     let now = jiff::Timestamp::now().as_microsecond();
     let good = encoded(id, now);
-    let year_us = 365 * 86_400_000_000;
+    let year_us = 365 * schemas::bounds::DAY_US;
     let mut nil = good.clone();
     nil[5..21].fill(0);
     let at = good.windows(5).position(|window| window == [8, 203, 0, 113, 7]).unwrap();

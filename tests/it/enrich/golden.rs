@@ -34,7 +34,7 @@ fn row(example: &Example, rules: &Arc<RuleSet>) -> String {
     let mut value = Vec::new();
     Encoder::new(SchemaId(1)).encode(&example.click(ip.as_deref()), &mut value).unwrap();
     let (_, datum) = unframe(&value).unwrap();
-    let logged_at_ms = example.occurred_at / 1000 + 20;
+    let logged_at_ms = example.click(None).occurred_at / 1000 + 20;
     let click = decode(&Decoder::new(NEWEST).unwrap(), datum, logged_at_ms).unwrap();
     let trace_id = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes();
     let location =

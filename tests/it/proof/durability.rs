@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use harness::{Backends, Call, OwnStack, Raw, Trace, World};
+use schemas::bounds::DAY_US;
 use schemas::{Encoder, RawClick};
 use stack::Part;
 use uuid::Uuid;
@@ -16,7 +17,6 @@ const CALLS: &str = "openat,rename,renameat,renameat2,fsync,fdatasync,write,pwri
 const INSERTS: usize = 3;
 /// Clicks of as many days, and so as many parts, in each insert.
 const PARTS: i64 = 2;
-const DAY_US: i64 = 86_400_000_000;
 
 /// What was not synced when an insert was acknowledged.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Keys in a folder: a file of 32 random bytes a day, which only its owner may read.
 //!
-//! Processes may share it: a key is made whole beside its name and linked to it, so all of them read
-//! the one that came first. Deleting a file forgets the key.
+//! Processes may share it: a key is written to a temporary file and linked to its name, so all of
+//! them read the first one. Deleting a file deletes the key.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -39,14 +39,15 @@ impl KeyFolder {
     fn make(&self, day: Day) -> io::Result<()> {
         let mut key = DayKey::default();
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-        let half = self.0.join(format!("{}.{}.half", day_name(day), uuid::Uuid::new_v4().simple()));
+        let temporary =
+            self.0.join(format!("{}.{}.half", day_name(day), uuid::Uuid::new_v4().simple()));
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&half)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
         let made = file.write_all(&key).and_then(|()| file.sync_all());
-        let linked = made.and_then(|()| std::fs::hard_link(&half, self.path(day)));
-        std::fs::remove_file(&half)?;
+        let linked = made.and_then(|()| std::fs::hard_link(&temporary, self.path(day)));
+        std::fs::remove_file(&temporary)?;
         match linked {
-            // Somebody else came first.
+            // Another process was first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             linked => linked.and_then(|()| File::open(&self.0)?.sync_all()),
         }
@@ -63,7 +64,7 @@ impl KeyStore for KeyFolder {
             }
             read => read?,
         };
-        let wrong = |_| io::Error::other(format!("{} is no key of 32 bytes", path.display()));
+        let wrong = |_| io::Error::other(format!("{} is not a key of 32 bytes", path.display()));
         DayKey::try_from(bytes.as_slice()).map_err(wrong)
     }
 
@@ -87,9 +88,10 @@ impl KeyStore for KeyFolder {
     }
 }
 
-/// A day as people write it: `2026-11-26`.
+/// A day as text: `2026-11-26`.
 pub fn day_name(day: Day) -> String {
     let start = day.checked_mul(DAY_SECONDS).and_then(|second| Timestamp::from_second(second).ok());
+    // The link store may hold days that no calendar has; no click is of one.
     start.unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%d").to_string()
 }
 
@@ -100,7 +102,7 @@ pub fn day_name(day: Day) -> String {
 pub fn parse_day(text: &str) -> Result<Day, String> {
     let date = text.parse::<Date>().ok().filter(|date| date.to_string() == text);
     let start = date.and_then(|date| Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok());
-    let start = start.ok_or_else(|| format!("{text:?} is no day such as 2026-11-26"))?;
+    let start = start.ok_or_else(|| format!("{text:?} is not a day such as 2026-11-26"))?;
     Ok(start.as_second().div_euclid(DAY_SECONDS))
 }
 
@@ -112,8 +114,8 @@ mod tests {
 
     #[test]
     fn a_key_stays_the_same_until_it_is_forgotten_and_is_never_the_same_again() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(&place.path().join("keys")).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(&root.path().join("keys")).unwrap();
         let key = folder.day_key(20_000).unwrap();
         assert_eq!(folder.day_key(20_000).unwrap(), key);
         assert_ne!(folder.day_key(20_001).unwrap(), key);
@@ -126,8 +128,8 @@ mod tests {
 
     #[test]
     fn only_the_owner_may_read_a_key_and_nothing_else_is_left() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(&place.path().join("keys")).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(&root.path().join("keys")).unwrap();
         folder.day_key(20_783).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder.0), 0o700);
@@ -140,9 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_first_makes_the_key_for_all() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(place.path()).unwrap();
+    fn the_first_thread_makes_the_key_for_all() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
         let keys: Vec<_> = std::thread::scope(|scope| {
             let all: Vec<_> = (0..8).map(|_| scope.spawn(|| folder.day_key(5).unwrap())).collect();
             all.into_iter().map(|it| it.join().unwrap()).collect()
@@ -152,14 +154,14 @@ mod tests {
 
     #[test]
     fn a_file_of_another_length_is_no_key() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = KeyFolder::open(place.path()).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
         std::fs::write(folder.path(5), b"short").unwrap();
         assert!(folder.day_key(5).unwrap_err().to_string().contains("1970-01-06.key"));
     }
 
     #[test]
-    fn days_are_written_as_people_write_them() {
+    fn days_are_written_as_iso_dates() {
         for (day, text) in [(0, "1970-01-01"), (20_783, "2026-11-26"), (-1, "1969-12-31")] {
             assert_eq!((day_name(day).as_str(), parse_day(text)), (text, Ok(day)));
         }

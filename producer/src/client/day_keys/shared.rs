@@ -8,34 +8,37 @@ use crate::links::store::Store;
 use crate::links::store::error::StoreError;
 use crate::links::store_location::Place;
 
-/// Keys of a link store. It is opened for each question, of which there are two a minute.
+/// Keys of a link store. It is opened for each call, of which there are two a minute.
 #[derive(Debug)]
 pub struct SharedKeys(Place);
 
 impl SharedKeys {
-    /// The keys of the store that is there.
-    pub fn at(place: Place) -> Self {
-        Self(place)
+    /// The keys of the store at this location.
+    pub fn new(location: Place) -> Self {
+        Self(location)
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> io::Result<T> {
-        Store::open(&self.0).and_then(|mut store| question(&mut store)).map_err(io::Error::other)
+    fn with_store<T>(
+        &self,
+        call: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> io::Result<T> {
+        Store::open(&self.0).and_then(|mut store| call(&mut store)).map_err(io::Error::other)
     }
 }
 
 impl KeyStore for SharedKeys {
     fn day_key(&self, day: Day) -> io::Result<DayKey> {
         let day = number(day)?;
-        self.ask(|store| store.day_key(day))
+        self.with_store(|store| store.day_key(day))
     }
 
     fn forget_day(&self, day: Day) -> io::Result<bool> {
         let day = number(day)?;
-        self.ask(|store| store.forget_day(day))
+        self.with_store(|store| store.forget_day(day))
     }
 
     fn days(&self) -> io::Result<Vec<Day>> {
-        Ok(self.ask(Store::days)?.into_iter().map(Day::from).collect())
+        Ok(self.with_store(Store::days)?.into_iter().map(Day::from).collect())
     }
 }
 
@@ -51,7 +54,7 @@ mod tests {
     #[test]
     fn two_users_of_a_store_have_the_same_keys() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = || SharedKeys::at(Place::File(folder.path().join("links.db")));
+        let keys = || SharedKeys::new(Place::File(folder.path().join("links.db")));
         let key = keys().day_key(20_783).unwrap();
         assert_eq!(keys().day_key(20_783).unwrap(), key);
         assert_ne!(keys().day_key(20_784).unwrap(), key);

@@ -1,0 +1,54 @@
+//! Why the collector rejects one record of a request.
+//!
+//! Pure.
+
+use schemas::UnknownOutcome;
+use thiserror::Error;
+use uuid::Uuid;
+
+/// Why a record cannot become a click.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RecordFault {
+    /// Not an object of these fields.
+    #[error("{0}")]
+    Malformed(String),
+    /// An id of another version.
+    #[error("event_id {0} is not a UUID v7")]
+    EventId(Uuid),
+    /// An id without its time.
+    #[error(
+        "a record with an event_id must have occurred_at: both are the key of the click, and a re-send must have the same"
+    )]
+    TimeMissing,
+    /// A text that is not a time.
+    #[error("occurred_at {0:?} is not a time such as 2026-11-26T12:00:00Z")]
+    Time(String),
+    /// Before 2000, or more than a day ahead.
+    #[error("occurred_at {0} is before 2000 or more than a day ahead (microseconds since 1970)")]
+    OutOfBounds(i64),
+    /// An outcome that the schema does not have.
+    #[error(transparent)]
+    Outcome(#[from] UnknownOutcome),
+    /// Larger than the outbox accepts.
+    #[error("the click is larger than the outbox accepts")]
+    TooLarge,
+    /// A bug of this program.
+    #[error("the click cannot be encoded by the schema: {0}")]
+    Encode(String),
+}
+
+impl RecordFault {
+    /// Stable name: in the answer, metric label, heading in the RUNBOOK.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "record_malformed",
+            Self::EventId(_) => "event_id_version",
+            Self::TimeMissing => "occurred_at_missing",
+            Self::Time(_) => "occurred_at_malformed",
+            Self::OutOfBounds(_) => "occurred_at_out_of_bounds",
+            Self::Outcome(_) => "outcome_unknown",
+            Self::TooLarge => "too_large",
+            Self::Encode(_) => "encode",
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The click of a request that this host answered.
+//!
+//! Pure.
+
+use hyper::StatusCode;
+use schemas::{Origin, Outcome, RawClick};
+
+use crate::click::{ClickKey, cut_texts};
+use crate::links::link::Link;
+use crate::redirect::request_facts::RequestFacts;
+
+/// What the visitor got, as a click records it.
+#[derive(Debug, Clone, Copy)]
+pub struct RedirectAnswer<'a> {
+    /// Kind of answer.
+    pub outcome: Outcome,
+    /// HTTP status of the answer.
+    pub status: StatusCode,
+    /// The link that the slug named, whatever its state.
+    pub link: Option<&'a Link>,
+    /// Where the answer leads.
+    pub target: Option<&'a str>,
+}
+
+/// The click of a request that the node `source` answered, without its client.
+pub fn answered_click<'a>(
+    key: ClickKey,
+    source: &'a str,
+    facts: &'a RequestFacts<'_>,
+    answer: RedirectAnswer<'a>,
+    latency_us: i32,
+) -> RawClick<'a> {
+    let headers = &facts.headers;
+    let mut click = RawClick {
+        origin: Origin::Redirect,
+        source,
+        domain: facts.domain.as_deref(),
+        query: facts.query,
+        link_id: answer.link.map(Link::id),
+        link_version: answer.link.map(Link::version),
+        outcome: answer.outcome,
+        status: answer.status.as_u16().into(),
+        target_url: answer.target,
+        method: facts.method,
+        http_version: facts.http_version,
+        user_agent: headers.user_agent.as_deref(),
+        referer: headers.referer.as_deref(),
+        accept_language: headers.accept_language.as_deref(),
+        purpose: headers.purpose.as_deref(),
+        sec_fetch_site: headers.sec_fetch_site.as_deref(),
+        sec_fetch_mode: headers.sec_fetch_mode.as_deref(),
+        sec_fetch_dest: headers.sec_fetch_dest.as_deref(),
+        sec_ch_ua: headers.sec_ch_ua.as_deref(),
+        sec_ch_ua_mobile: headers.sec_ch_ua_mobile.as_deref(),
+        sec_ch_ua_platform: headers.sec_ch_ua_platform.as_deref(),
+        x_requested_with: headers.x_requested_with.as_deref(),
+        dnt: headers.dnt,
+        gpc: headers.gpc,
+        latency_us: Some(latency_us),
+        ..RawClick::new(key.event_id, key.occurred_at, facts.slug)
+    };
+    cut_texts(&mut click);
+    click
+}

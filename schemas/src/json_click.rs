@@ -1,0 +1,136 @@
+//! A click as a JSON object: the record's fields, with id, address and time in text.
+//!
+//! Other redirectors send it to the collector, and the published examples are written so.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::click::{EventId, RawClick};
+use crate::symbols::{Method, Outcome};
+
+/// A moment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "microseconds since 1970, or a time such as 2026-11-26T12:00:00Z")]
+pub enum JsonTime {
+    /// Microseconds since 1970, UTC.
+    Micros(i64),
+    /// RFC 3339.
+    Text(String),
+}
+
+/// Makes the struct, and the click that borrows from it, from one list of the optional texts, whose
+/// names are the same in both.
+macro_rules! json_click {
+    ($($text:ident)*) => {
+        /// A click as a JSON object.
+        #[derive(Debug, Clone, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(missing_docs, reason = "the fields are those of RawClick and documented there")]
+        pub struct JsonClick {
+            pub event_id: Option<Uuid>,
+            pub occurred_at: Option<JsonTime>,
+            pub source: Option<String>,
+            pub slug: String,
+            pub link_version: Option<i64>,
+            pub outcome: Option<String>,
+            #[serde(default)]
+            pub status: u16,
+            pub method: Option<String>,
+            pub client_ip: Option<IpAddr>,
+            #[serde(default)]
+            pub dnt: bool,
+            #[serde(default)]
+            pub gpc: bool,
+            /// The link opted out of recording who its visitors are; no click has it.
+            #[serde(default)]
+            pub opt_out: bool,
+            pub latency_us: Option<i32>,
+            $(pub $text: Option<String>,)*
+        }
+
+        impl JsonClick {
+            /// The click with this key, without its client; its texts have any length.
+            pub fn click(
+                &self,
+                event_id: EventId,
+                occurred_at: i64,
+                outcome: Outcome,
+            ) -> RawClick<'_> {
+                RawClick {
+                    source: self.source.as_deref().unwrap_or_default(),
+                    link_version: self.link_version,
+                    outcome,
+                    status: self.status.into(),
+                    method: self.method.as_deref().map(Method::from_name).unwrap_or_default(),
+                    dnt: self.dnt,
+                    gpc: self.gpc,
+                    latency_us: self.latency_us,
+                    $($text: self.$text.as_deref(),)*
+                    ..RawClick::new(event_id, occurred_at, &self.slug)
+                }
+            }
+        }
+    };
+}
+
+json_click! {
+    domain query link_id target_url scheme http_version user_agent referer accept_language purpose
+    sec_fetch_site sec_fetch_mode sec_fetch_dest sec_ch_ua sec_ch_ua_mobile sec_ch_ua_platform
+    x_requested_with edge_country
+}
+
+/// An outcome that the schema does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("outcome {0:?} is not one of the schema's")]
+pub struct UnknownOutcome(pub String);
+
+impl JsonClick {
+    /// What the visitor got: as the object has it, or else by the status.
+    ///
+    /// # Errors
+    /// It names an outcome that the schema does not have.
+    pub fn outcome(&self) -> Result<Outcome, UnknownOutcome> {
+        match &self.outcome {
+            None => Ok(Outcome::from_status(self.status)),
+            Some(text) => Outcome::from_symbol(text).ok_or_else(|| UnknownOutcome(text.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_symbols_of_the_schema_or_follow_from_the_status() {
+        let outcome = |json: &str| serde_json::from_str::<JsonClick>(json).unwrap().outcome();
+        assert_eq!(outcome(r#"{"slug":"a"}"#), Ok(Outcome::Unknown));
+        assert_eq!(outcome(r#"{"slug":"a","status":307}"#), Ok(Outcome::Redirected));
+        assert_eq!(
+            outcome(r#"{"slug":"a","status":307,"outcome":"expired"}"#),
+            Ok(Outcome::Expired)
+        );
+        let unknown = UnknownOutcome("gone".to_owned());
+        assert_eq!(outcome(r#"{"slug":"a","outcome":"gone"}"#), Err(unknown));
+    }
+
+    #[test]
+    fn an_object_with_another_field_or_type_is_refused() {
+        for json in [
+            "{}",
+            "[]",
+            "7",
+            r#"{"slug":7}"#,
+            r#"{"slug":"a","country":"AT"}"#,
+            r#"{"slug":"a","visitor_id":null}"#,
+            r#"{"slug":"a","client_ip":"203.0.113.256"}"#,
+            r#"{"slug":"a","status":-1}"#,
+            r#"{"slug":"a","event_id":"x","occurred_at":1}"#,
+            r#"{"slug":"a""#,
+        ] {
+            assert!(serde_json::from_str::<JsonClick>(json).is_err(), "{json}");
+        }
+    }
+}
