@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use service::admin::{self, Health};
+use service::admin_port::{self, Health};
 use service::shutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -89,7 +89,7 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
         let (progress, problem, links) = (progress.clone(), delivery.problems(), links.health());
         move || progress.health(links(), problem.now())
     };
-    admin_port.spawn(admin::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
+    admin_port.spawn(admin_port::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
 
     let keys = keys(args, &metrics).await?;
     admin_port.spawn(Arc::clone(&keys).run());

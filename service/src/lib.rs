@@ -4,7 +4,7 @@
 //! connections, worker threads. It knows nothing of clicks, Kafka or ClickHouse.
 
 pub mod accept;
-pub mod admin;
+pub mod admin_port;
 pub mod healthcheck;
 pub mod http_server;
 pub mod lock;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use prometheus_client::registry::Registry as MetricRegistry;
-use service::admin::{self, Health};
+use service::admin_port::{self, Health};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -137,6 +137,6 @@ async fn serve_admin(
         ServerError::fatal("admin_listen", text)
     })?;
     let mut admin = JoinSet::new();
-    admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));
+    admin.spawn(admin_port::run(listener, Arc::new(registry), probe, shutdown));
     Ok(admin)
 }
