@@ -6,7 +6,7 @@ use crate::clock::now_ms;
 use crate::outbox::Outbox;
 use crate::outbox::frame::{self, Stored};
 use crate::outbox::offer::{Loss, TraceHeaders};
-use crate::outbox::queue::Disk;
+use crate::outbox::outbox_state::Disk;
 use service::lock::lock;
 
 /// Clicks, ready to be written.

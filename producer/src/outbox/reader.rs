@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::outbox::frame::Stored;
-use crate::outbox::queue::{Segment, Shared};
+use crate::outbox::outbox_state::{Segment, Shared};
 use crate::outbox::segment::{Frames, Print, Ready};
 use service::lock::lock;
 

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::outbox::offer::Loss;
-use crate::outbox::queue::{Segment, Shared};
+use crate::outbox::outbox_state::{Segment, Shared};
 use crate::outbox::segment::{self, HEADER};
 use crate::outbox::{Full, Sync};
 use service::lock::lock;
