@@ -41,7 +41,7 @@ fn check_variables() -> Result<(), service::settings::Refused> {
 
 /// Before telemetry: it is asked every few seconds.
 fn healthcheck(args: &HealthcheckArgs) -> Exit {
-    match service::healthcheck::ask(args.admin_listen) {
+    match service::healthcheck::check(args.admin_listen) {
         Ok(answer) => {
             exit::say(&answer);
             Exit::Done

@@ -1,4 +1,4 @@
-//! What both services have in common besides their work.
+//! What both services share besides their work.
 //!
 //! Checked settings, signals, logs and spans, the admin port and its health check, accepting
 //! connections, worker threads. It knows nothing of clicks, Kafka or ClickHouse.
