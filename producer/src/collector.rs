@@ -32,9 +32,10 @@ use crate::client::day_keys::KeyRing;
 use crate::client::policy;
 use crate::client::privacy::Privacy;
 use crate::clock::now;
-use crate::metrics::{Metrics, ResultLabel};
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
 use crate::outbox::Outbox;
-use crate::outbox::durable_batch::{Batch, Ticket};
+use crate::outbox::durable_batch::{DurableBatch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::redirect::request_facts;
 use crate::request_span;
@@ -187,7 +188,7 @@ impl Collector {
         records: Vec<Result<Record, String>>,
         trace: &Trace,
     ) -> Result<(Verdicts, Option<Ticket>), Refusal> {
-        let (mut batch, mut verdicts) = (Batch::default(), Verdicts::default());
+        let (mut batch, mut verdicts) = (DurableBatch::default(), Verdicts::default());
         let mut datum = Vec::new();
         for record in records {
             let made = record
@@ -211,7 +212,7 @@ impl Collector {
         &self,
         mut record: Record,
         trace: &Trace,
-        (batch, buffer): (&mut Batch, &mut Vec<u8>),
+        (batch, buffer): (&mut DurableBatch, &mut Vec<u8>),
     ) -> Result<Option<EventId>, Fault> {
         let Parts { privacy, keys, node, metrics, .. } = &self.parts;
         record.domain.iter_mut().for_each(|domain| domain.make_ascii_lowercase());

@@ -24,7 +24,6 @@ use crate::click::{self, ClientIp};
 use crate::client::day_keys::KeyRing;
 use crate::client::policy;
 use crate::clock::now;
-use crate::cmd::read_links;
 use crate::config::{ImportArgs, ImportFormat};
 use crate::delivery::Delivery;
 use crate::exit::{self, Exit, Failure};
@@ -33,10 +32,12 @@ use crate::import::access_log_line::{Line, Malformed};
 use crate::import::event_id::ImportIds;
 use crate::import::progress_bar::Progress;
 use crate::links::link::Link;
-use crate::links::link_table::Links;
-use crate::metrics::{Metrics, ResultLabel};
-use crate::outbox::Full;
+use crate::links::link_file;
+use crate::links::link_table::LinkTable;
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
 use crate::outbox::offer::{Loss, Offered};
+use crate::outbox::outbox_settings::DropPolicy;
 
 /// Malformed lines that are shown; the others are only counted.
 const SHOWN_MAX: u64 = 20;
@@ -49,14 +50,14 @@ const SHOWN_CHARS: usize = 160;
 /// What keeps it from starting, or a file that cannot be read.
 pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     let stopped = shutdown::on_signal().map_err(Failure::invariant)?;
-    let links = args.links.as_deref().map(|file| read_links(file, Links::parse));
+    let links = args.links.as_deref().map(|file| link_file::read(file, LinkTable::parse));
     let links = links.transpose()?.unwrap_or_default();
     for file in args.files.iter().filter(|file| file.as_os_str() != STDIN) {
         LogFile::open(file).map_err(Failure::configuration)?;
     }
     let metrics = Metrics::default();
-    // An import may wait, so nothing gives way.
-    let delivery = Delivery::open(&args.kafka, ("import", Full::Newest), &metrics)?;
+    // An import may wait, so no click is dropped.
+    let delivery = Delivery::open(&args.kafka, "import", DropPolicy::Newest, &metrics)?;
     let endpoint = args.kafka.endpoint(&args.kafka.topic).map_err(Failure::configuration)?;
     // Asked now, so that a wrong registry is reported before anything is read.
     let (subject, wait) = (endpoint.topic.subject(), args.kafka.start_wait());
@@ -74,8 +75,8 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     .await?;
     topic.map_err(server_failure)?;
     delivery.start()?;
-    let places = (&*args.kafka.outbox, &args.store.links_db);
-    let keys = args.privacy.keys(places, &metrics).map_err(Failure::configuration)?;
+    let (outbox, store) = (&args.kafka.outbox, &args.store.links_db);
+    let keys = args.privacy.keys(outbox, store, &metrics).map_err(Failure::configuration)?;
     let import = Import {
         links,
         keys,
@@ -110,7 +111,7 @@ struct Books {
 }
 
 struct Import {
-    links: Links,
+    links: LinkTable,
     keys: KeyRing,
     delivery: Delivery,
     metrics: Metrics,
@@ -240,19 +241,21 @@ impl Import {
     ) -> Result<Exit, Failure> {
         let Books { lines, clicks, withheld, malformed } = self.books;
         if let Some(more) = malformed.checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
-            exit::warn(&format!("and {more} more malformed lines"));
+            exit::print_error(&format!("and {more} more malformed lines"));
         }
         let undelivered = self.metrics.undelivered();
         // What an earlier run left was delivered first.
         let earlier = self.delivery.outbox.recovered().clicks;
         let delivered = self.metrics.clicks_delivered.get().saturating_sub(earlier);
-        exit::say(&format!(
+        exit::print_line(&format!(
             "import: lines={lines} clicks={clicks} withheld={withheld} malformed={malformed} delivered={delivered} waiting={waiting} undelivered={undelivered} seconds={:.1}",
             self.started.elapsed().as_secs_f64(),
         ));
         read.map_err(Failure::configuration)?;
         if self.stopped.is_cancelled() {
-            exit::warn("stopped before the end; importing again continues without counting twice");
+            exit::print_error(
+                "stopped before the end; importing again continues without counting twice",
+            );
         }
         let unfinished = undelivered > 0 || waiting > 0 || self.stopped.is_cancelled();
         Ok(match (unfinished, malformed > 0 && args.strict) {

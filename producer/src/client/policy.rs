@@ -15,7 +15,8 @@ use crate::client::privacy::{self, Policy, Privacy};
 use crate::client::proxies::Proxies;
 use crate::client::rate_limiter::Limiter;
 use crate::client::visitor_id::{self, Day, Keyed};
-use crate::metrics::{Metrics, PrivacyLabel};
+use crate::metrics::Metrics;
+use crate::metrics::labels::PrivacyLabel;
 
 /// The edge's knowledge. By default nobody is trusted, everything is recorded, and no visitor has
 /// an id.

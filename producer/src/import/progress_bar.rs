@@ -70,8 +70,8 @@ impl Progress {
     /// Writes a line without tearing the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| crate::exit::warn(line)),
-            None => crate::exit::warn(line),
+            Some(bar) => bar.suspend(|| crate::exit::print_error(line)),
+            None => crate::exit::print_error(line),
         }
     }
 
