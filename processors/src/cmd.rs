@@ -83,7 +83,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
 async fn until_signal(
     command: impl Future<Output = Result<u8, ServerError>>,
 ) -> Result<u8, ServerError> {
-    match service::shutdown::unless_told(command).await {
+    match service::shutdown::until_signal(command).await {
         Ok(ended) => ended.unwrap_or(Ok(TERMINATED)),
         Err(error) => Err(ServerError::fatal("signal_handler", error)),
     }

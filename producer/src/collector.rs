@@ -37,9 +37,10 @@ use crate::collector::json_records::BodyFormat;
 use crate::collector::record_fault::RecordFault;
 use crate::collector::record_results::RecordResults;
 use crate::collector::refusal::Refusal;
-use crate::metrics::{Metrics, ResultLabel};
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
 use crate::outbox::Outbox;
-use crate::outbox::durable_batch::{Batch, Ticket};
+use crate::outbox::durable_batch::{DurableBatch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::redirect::request_facts;
 use crate::request_span;
@@ -163,7 +164,7 @@ impl Collector {
         records: Vec<Result<JsonClick, String>>,
         trace: &RequestTrace,
     ) -> Result<(RecordResults, Option<Ticket>), Refusal> {
-        let (mut batch, mut results) = (Batch::default(), RecordResults::default());
+        let (mut batch, mut results) = (DurableBatch::default(), RecordResults::default());
         let mut datum = Vec::new();
         for record in records {
             let click = record
@@ -187,7 +188,7 @@ impl Collector {
         &self,
         mut object: JsonClick,
         trace: &RequestTrace,
-        batch: &mut Batch,
+        batch: &mut DurableBatch,
         datum: &mut Vec<u8>,
     ) -> Result<Option<EventId>, RecordFault> {
         let CollectorParts { privacy, keys, node, metrics, .. } = &self.parts;

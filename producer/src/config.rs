@@ -1,4 +1,4 @@
-//! The command line and its environment, parsed once into what the rest needs.
+//! The command line and its environment, parsed once.
 //!
 //! Each setting is a flag with an environment name: connections unprefixed, the
 //! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
@@ -18,7 +18,7 @@ use crate::client::day_keys::folder::parse_day;
 use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
 use crate::kafka::endpoint::Endpoint;
-use crate::outbox;
+use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, SyncPolicy};
 use service::telemetry::TelemetryArgs;
 
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
@@ -38,15 +38,15 @@ pub struct Cli {
 /// What the producer can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer redirects until told to stop (SIGTERM); SIGHUP reads the links again.
+    /// Answer redirects until SIGTERM or SIGINT; SIGHUP reads the file of links again.
     Serve(Box<ServeArgs>),
-    /// Read access logs of another server into the log; reading a file again changes nothing.
+    /// Import access logs of another server into the log; importing a file again changes nothing.
     Import(ImportArgs),
-    /// List or forget the daily keys by which visitors are told apart.
+    /// List or delete the day keys of visitor ids.
     VisitorKeys(VisitorKeysArgs),
-    /// Make, change and show links in the link store; every `serve` follows.
+    /// Make, change and show links in the link store; every `serve` follows them.
     Links(LinksArgs),
-    /// Ask whether a running `serve` is ready; for images without a shell.
+    /// Check whether a running `serve` is ready; for images without a shell.
     Healthcheck(HealthcheckArgs),
 }
 
@@ -71,24 +71,24 @@ pub struct KafkaArgs {
     pub outbox: PathBuf,
     /// Most bytes of it. When it is full, the newest clicks of visitors are lost and counted, and an
     /// import waits
-    #[arg(long, env = "CLICKTRAIL_OUTBOX_BYTES", default_value_t = 4 << 30, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(outbox::BYTES_MIN..=1 << 50))]
+    #[arg(long, env = "CLICKTRAIL_OUTBOX_BYTES", default_value_t = 4 << 30, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(BYTES_MIN..=1 << 50))]
     pub outbox_bytes: u64,
-    /// When stored clicks are made to survive a power loss: each group before the next is written,
-    /// at a steady beat beside the writing, or when the system does. A killed process loses none
-    /// that are stored, whichever it is
+    /// When stored clicks are synced, so that they survive a power loss: each group before the next
+    /// is written, periodically while the writing goes on, or when the operating system does. A
+    /// killed process loses no stored click, whichever it is
     #[arg(long, env = "CLICKTRAIL_OUTBOX_SYNC", default_value = "group")]
-    pub outbox_sync: outbox::Sync,
+    pub outbox_sync: SyncPolicy,
     /// Milliseconds between two syncs of `group`
     #[arg(long, env = "CLICKTRAIL_OUTBOX_SYNC_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub outbox_sync_ms: u64,
-    /// Most clicks in memory, on their way to the disk; a visitor's click beyond it is lost and
-    /// counted
+    /// Most clicks in memory that wait to be written to the disk; a visitor's click beyond it is lost
+    /// and counted
     #[arg(long, env = "CLICKTRAIL_QUEUE_CLICKS", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub queue_clicks: u32,
-    /// Most bytes in memory, on their way to the disk
+    /// Most bytes in memory that wait to be written to the disk
     #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
     pub queue_bytes: u64,
-    /// How long registry and broker may be away at the start of an import, in seconds
+    /// How long registry and broker may be unreachable at the start of an import, in seconds
     #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60)]
     start_seconds: u64,
     /// How long clicks may take to be delivered at the end, in seconds, before they are left in the
@@ -140,7 +140,7 @@ pub struct ServeArgs {
     /// Which clicks are lost when the outbox is full: the newest, or those that wait longest, a
     /// sixteenth of it at a time. Either way each is counted
     #[arg(long, env = "CLICKTRAIL_OUTBOX_DROP", default_value = "newest", value_name = "WHICH")]
-    pub outbox_drop: outbox::Full,
+    pub outbox_drop: DropPolicy,
     #[command(flatten)]
     pub public: PublicArgs,
     #[command(flatten)]
@@ -150,7 +150,7 @@ pub struct ServeArgs {
 /// Settings of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// Address of the admin port that is asked for /readyz
+    /// Address of the admin port whose /readyz is requested
     #[arg(
         long,
         env = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN",
@@ -188,7 +188,7 @@ pub struct VisitorKeysArgs {
 pub enum VisitorKeysAction {
     /// Print the days that have a key
     List,
-    /// Delete the key of a day: nobody can make that day's visitor ids again
+    /// Delete the key of a day: that day's visitor ids cannot be computed again
     Forget {
         /// UTC day, such as 2026-11-26
         #[arg(value_parser = parse_day)]
@@ -223,7 +223,7 @@ pub struct ImportArgs {
     /// End with code 65 when a line is malformed (all others are imported all the same)
     #[arg(long)]
     pub strict: bool,
-    /// Log files, read in this order; what gzip packed is unpacked, - is standard input
+    /// Access logs, read in this order; gzip is decompressed, - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -250,7 +250,7 @@ impl KafkaArgs {
         })
     }
 
-    /// How long servers may be away at the start.
+    /// How long servers may be unreachable at the start.
     pub fn start_wait(&self) -> Duration {
         Duration::from_secs(self.start_seconds)
     }

@@ -1,8 +1,10 @@
-//! What both commands deliver with: an outbox of their own, and the relay that empties it.
+//! The outbox of a command, and the relay that delivers its clicks to the broker.
 
 pub mod cpu_pressure;
 pub mod in_flight;
 pub mod relay;
+pub mod relay_client;
+pub mod relay_session;
 pub mod schema_ids;
 pub mod throttle;
 
@@ -16,17 +18,18 @@ use service::worker::Problem;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::KafkaArgs;
-use crate::delivery::relay::{Parts, Relay};
+use crate::delivery::relay::{Relay, RelayParts};
 use crate::delivery::schema_ids::SchemaIds;
 use crate::exit::Failure;
 use crate::kafka::click_producer::ClickProducer;
 use crate::kafka::endpoint::Endpoint;
 use crate::metrics::Metrics;
-use crate::outbox::{Full, Outbox, Settings};
+use crate::outbox::Outbox;
+use crate::outbox::outbox_settings::{DropPolicy, OutboxSettings, QueueLimits};
 use service::wakeup::Wakeup;
 
-/// Between two looks at what still waits.
-const LOOK: Duration = Duration::from_millis(10);
+/// Time between two checks of how many clicks wait.
+const POLL: Duration = Duration::from_millis(10);
 
 /// An open outbox, and the relay once it runs.
 #[derive(Debug)]
@@ -42,30 +45,31 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Opens the outbox of the command `name`, in which `full` says who gives way. Neither broker nor
-    /// registry need be up.
+    /// Opens the outbox of the command `name`. Neither broker nor registry need be up.
     ///
     /// # Errors
     /// A configuration failure.
     pub fn open(
         args: &KafkaArgs,
-        (name, full): (&str, Full),
+        name: &str,
+        drop_policy: DropPolicy,
         metrics: &Metrics,
     ) -> Result<Self, Failure> {
         let wakeup = Arc::new(Wakeup::default());
         let endpoint = args.endpoint(&args.topic).map_err(Failure::configuration)?;
         let first = ClickProducer::start(&endpoint, metrics.clone(), Arc::clone(&wakeup))
             .map_err(Failure::configuration)?;
-        let settings = Settings {
-            full,
+        let queue = QueueLimits { clicks: args.queue_clicks.into(), bytes: args.queue_bytes };
+        let settings = OutboxSettings {
+            drop_policy,
             sync: args.outbox_sync,
             sync_every: Duration::from_millis(args.outbox_sync_ms),
-            ..Settings::new(args.outbox_bytes, (args.queue_clicks.into(), args.queue_bytes))
+            ..OutboxSettings::new(args.outbox_bytes, queue)
         };
         let folder = args.outbox.join(name);
         let outbox = Outbox::open(&folder, settings, NEWEST, metrics, Arc::clone(&wakeup))
             .map_err(Failure::configuration)?;
-        told(&folder, &outbox);
+        log_recovered(&folder, &outbox);
         Ok(Self {
             outbox: Arc::new(outbox),
             metrics: metrics.clone(),
@@ -77,10 +81,10 @@ impl Delivery {
         })
     }
 
-    /// Asks the broker whether the topic is there; before [`Delivery::start`]. Blocks.
+    /// Checks that the topic exists; call it before [`Delivery::start`]. Blocks.
     ///
     /// # Errors
-    /// It is not, or no broker answered in time.
+    /// The topic does not exist, or no broker answered in time.
     pub fn check_topic(&self, wait: Duration) -> Result<(), ServerError> {
         self.first.as_ref().map_or(Ok(()), |publisher| publisher.check_topic(wait))
     }
@@ -88,7 +92,7 @@ impl Delivery {
     /// Starts the relay. Call it within a runtime, which must live as long.
     ///
     /// # Errors
-    /// The system has no thread.
+    /// The system cannot start a thread.
     pub fn start(&mut self) -> Result<(), Failure> {
         let stop = CancellationToken::new();
         let (endpoint, metrics, wakeup) =
@@ -105,12 +109,12 @@ impl Delivery {
             self.problem.clone(),
             stop.clone(),
         );
-        let parts = Parts {
+        let parts = RelayParts {
             outbox: Arc::clone(&self.outbox),
             wakeup: Arc::clone(&self.wakeup),
             metrics: self.metrics.clone(),
             connect,
-            id: move |print| ids.id(print),
+            id: move |fingerprint| ids.id(fingerprint),
             problem: self.problem.clone(),
             stop,
         };
@@ -118,21 +122,21 @@ impl Delivery {
         Ok(())
     }
 
-    /// For whoever asks what is wrong.
-    pub fn problems(&self) -> Problems {
-        Problems {
+    /// What the health probe reports.
+    pub fn problems(&self) -> DeliveryProblems {
+        DeliveryProblems {
             outbox: Arc::clone(&self.outbox),
             relay: self.problem.clone(),
             metrics: self.metrics.clone(),
         }
     }
 
-    /// Takes no more clicks, waits until all are delivered or `go_on` says no, and ends the relay.
-    /// Says how many still wait, on the disk. Blocks.
+    /// Takes no more clicks, waits until all are delivered or `go_on` returns false, and ends the
+    /// relay. Returns how many clicks still wait on the disk. Blocks.
     pub fn finish(&mut self, mut go_on: impl FnMut() -> bool) -> u64 {
         self.outbox.close();
         while self.outbox.waiting() > 0 && go_on() {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
         if let Some(relay) = self.relay.take() {
             relay.stop();
@@ -141,17 +145,17 @@ impl Delivery {
     }
 }
 
-/// What keeps clicks from being written or delivered.
+/// The problems that keep clicks from being written or delivered.
 #[derive(Debug)]
-pub struct Problems {
+pub struct DeliveryProblems {
     outbox: Arc<Outbox>,
     relay: Problem,
     metrics: Metrics,
 }
 
-impl Problems {
-    /// All of it, now.
-    pub fn now(&self) -> Vec<String> {
+impl DeliveryProblems {
+    /// The current ones.
+    pub fn current(&self) -> Vec<String> {
         let mut all: Vec<_> =
             self.outbox.problem().into_iter().chain(self.relay.current()).collect();
         if self.metrics.brokers_up.get() == 0 {
@@ -161,14 +165,14 @@ impl Problems {
     }
 }
 
-fn told(folder: &Path, outbox: &Outbox) {
+fn log_recovered(folder: &Path, outbox: &Outbox) {
     let found = outbox.recovered();
     let folder = folder.display();
     if found.torn_bytes > 0 {
         let bytes = found.torn_bytes;
-        tracing::warn!(code = "outbox_torn", %folder, bytes, "the end was half written");
+        tracing::warn!(code = "outbox_torn", %folder, bytes, "removed a partial write at the end of the outbox");
     }
     if found.clicks > 0 {
-        tracing::info!(%folder, clicks = found.clicks, "clicks of an earlier run are delivered first");
+        tracing::info!(%folder, clicks = found.clicks, "the relay delivers clicks of an earlier run first");
     }
 }

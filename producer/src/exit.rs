@@ -1,6 +1,6 @@
 //! How the process ends: a closed set of exit codes, after `sysexits`.
 //!
-//! Only `main` turns one into a process exit; last words are written here too.
+//! Only `main` turns one into a process exit. Results and errors are printed here too.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,11 +12,11 @@ pub enum Exit {
     Done = 0,
     /// The command line or the environment is wrong.
     Usage = 64,
-    /// An input has malformed lines and `--strict` was asked for, or a link cannot be as entered.
+    /// An input has malformed lines and `--strict` was set, or a link is not valid.
     Data = 65,
     /// A bug of ours.
     Invariant = 70,
-    /// Clicks were not delivered, or a server was away too long: trying again may help.
+    /// Clicks were not delivered, or a server was unreachable too long: trying again may help.
     Unavailable = 75,
     /// A setting, link file or input file is wrong: trying again does not help.
     Configuration = 78,
@@ -33,12 +33,12 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// The code.
     pub exit: Exit,
-    /// What to tell the operator.
+    /// The message for the operator.
     pub cause: anyhow::Error,
 }
 
 impl Failure {
-    /// A command line or environment that is none.
+    /// A wrong command line or environment.
     pub fn usage(cause: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, cause: cause.into() }
     }
@@ -48,29 +48,29 @@ impl Failure {
         Self { exit: Exit::Data, cause: cause.into() }
     }
 
-    /// Something that only a changed setting or file can mend.
+    /// An error that only a changed setting or file fixes.
     pub fn configuration(cause: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Configuration, cause: cause.into() }
     }
 
-    /// Something that may mend itself.
+    /// An error that may pass without a change.
     pub fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Unavailable, cause: cause.into() }
     }
 
-    /// Something that cannot happen.
+    /// A broken invariant.
     pub fn invariant(cause: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Invariant, cause: cause.into() }
     }
 }
 
-/// Writes a result to stdout. A closed pipe is no error of ours.
-pub fn say(line: &str) {
+/// Writes a line to stdout. A closed pipe is no error of ours.
+pub fn print_line(line: &str) {
     write(&mut std::io::stdout().lock(), line);
 }
 
-/// Writes a remark to stderr.
-pub fn warn(line: &str) {
+/// Writes a line to stderr. A closed pipe is no error of ours.
+pub fn print_error(line: &str) {
     write(&mut std::io::stderr().lock(), line);
 }
 

@@ -24,7 +24,6 @@ use crate::click::ClientIp;
 use crate::client::day_keys::KeyRing;
 use crate::client::policy::{self, ClientContext};
 use crate::clock::now;
-use crate::cmd::read_links;
 use crate::config::{ImportArgs, ImportFormat};
 use crate::delivery::Delivery;
 use crate::exit::Failure;
@@ -34,10 +33,12 @@ use crate::import::event_id::ImportedEventIds;
 use crate::import::imported_click::imported_click;
 use crate::import::progress_bar::ProgressBar;
 use crate::links::link::Link;
-use crate::links::link_table::Links;
-use crate::metrics::{Metrics, ResultLabel};
-use crate::outbox::Full;
+use crate::links::link_file;
+use crate::links::link_table::LinkTable;
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
 use crate::outbox::offer::{Loss, Offered};
+use crate::outbox::outbox_settings::DropPolicy;
 
 /// Malformed lines that are printed; the others are only counted.
 pub const MALFORMED_PRINTED_MAX: u64 = 20;
@@ -79,7 +80,7 @@ pub struct ImportReport {
 /// Reads access logs and delivers their clicks.
 pub struct Importer {
     args: ImportArgs,
-    links: Links,
+    links: LinkTable,
     keys: KeyRing,
     delivery: Delivery,
     metrics: Metrics,
@@ -106,13 +107,13 @@ impl Importer {
         args: ImportArgs,
         stopped: CancellationToken,
     ) -> Result<Option<Self>, Failure> {
-        let links = args.links.as_deref().map(|file| read_links(file, Links::parse));
+        let links = args.links.as_deref().map(|file| link_file::read(file, LinkTable::parse));
         let links = links.transpose()?.unwrap_or_default();
         for file in args.files.iter().filter(|file| file.as_os_str() != STDIN) {
             AccessLogFile::open(file).map_err(Failure::configuration)?;
         }
         let metrics = Metrics::default();
-        let delivery = Delivery::open(&args.kafka, ("import", Full::Newest), &metrics)?;
+        let delivery = Delivery::open(&args.kafka, "import", DropPolicy::Newest, &metrics)?;
         let endpoint = args.kafka.endpoint(&args.kafka.topic).map_err(Failure::configuration)?;
         let (subject, wait) = (endpoint.topic.subject(), args.kafka.start_wait());
         let schema = endpoint.registry.lookup_within(&subject, NEWEST, wait);
@@ -129,8 +130,8 @@ impl Importer {
         let (mut delivery, topic) = checked.await.map_err(Failure::invariant)?;
         topic.map_err(server_failure)?;
         delivery.start()?;
-        let places = (&*args.kafka.outbox, &args.store.links_db);
-        let keys = args.privacy.keys(places, &metrics).map_err(Failure::configuration)?;
+        let (outbox, store) = (&args.kafka.outbox, &args.store.links_db);
+        let keys = args.privacy.keys(outbox, store, &metrics).map_err(Failure::configuration)?;
         Ok(Some(Self {
             progress: ProgressBar::new(&args.files),
             args,

@@ -1,4 +1,4 @@
-//! The only folder of the producer that knows rdkafka.
+//! Clients of the broker: the only folder of the producer that uses rdkafka.
 
 pub mod click_producer;
 pub mod endpoint;

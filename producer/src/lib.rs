@@ -1,7 +1,6 @@
 //! The redirect service: answers at once, and records each answer as a click.
 //!
-//! In reading order: what is asked, what is known, what is recorded, where it
-//! waits and goes, and the shell around it.
+//! In reading order: request, links, click, outbox, redirect, and the commands that run them.
 
 pub mod bearer_token;
 pub mod clock;

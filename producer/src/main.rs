@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A misspelt variable may be why a setting is missing.
             if let (true, Err(unknown)) = (error.use_stderr(), check_variables()) {
-                exit::warn(&format!("producer: {unknown}"));
+                exit::print_error(&format!("producer: {unknown}"));
             }
             return service::settings::usage(&error);
         }
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }) {
         Ok(exit) => exit.into(),
         Err(Failure { exit, cause }) => {
-            exit::warn(&format!("producer: {cause:#}"));
+            exit::print_error(&format!("producer: {cause:#}"));
             exit.into()
         }
     }
@@ -39,15 +39,15 @@ fn check_variables() -> Result<(), service::settings::Refused> {
     service::settings::check(std::env::vars_os())
 }
 
-/// Before telemetry: it is asked every few seconds.
+/// Runs before telemetry starts: a supervisor calls it every few seconds.
 fn healthcheck(args: &HealthcheckArgs) -> Exit {
-    match service::healthcheck::ask(args.admin_listen) {
+    match service::healthcheck::check(args.admin_listen) {
         Ok(answer) => {
-            exit::say(&answer);
+            exit::print_line(&answer);
             Exit::Done
         }
         Err(error) => {
-            exit::warn(&format!("producer: {error}"));
+            exit::print_error(&format!("producer: {error}"));
             Exit::Unavailable
         }
     }
@@ -66,7 +66,7 @@ fn run(cli: Cli, exports: bool) -> Result<Exit, Failure> {
         .build()
         .map_err(Failure::invariant)?;
     match cli.command {
-        Command::Serve(args) => runtime.block_on(producer::server::run(&args, exports)),
+        Command::Serve(args) => runtime.block_on(cmd::serve::run(&args, exports)),
         Command::Import(args) => runtime.block_on(cmd::import::run(args)),
         Command::VisitorKeys(args) => cmd::visitor_keys::run(&args),
         Command::Links(args) => cmd::links::run(&args),

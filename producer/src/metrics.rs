@@ -2,18 +2,19 @@
 //!
 //! Names stand here and nowhere else; labels have few values, all from closed sets.
 
+pub mod labels;
 pub mod link_metrics;
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 use schemas::Outcome;
 
+use crate::metrics::labels::{CodeLabel, LimitLabel, OutcomeLabel, PrivacyLabel, ResultLabel, add};
 use crate::metrics::link_metrics::LinkMetrics;
 use crate::outbox::offer::Loss;
 
@@ -23,7 +24,7 @@ pub const REQUESTS: &str = "clicktrail_producer_requests_total";
 pub const REQUEST_SECONDS: &str = "clicktrail_producer_request_seconds";
 /// Requests that a limit of the public port cut short, by limit.
 pub const LIMITED: &str = "clicktrail_producer_limited_total";
-/// Clicks that a privacy policy stripped or dropped, by who asked for it.
+/// Clicks that a privacy policy stripped or dropped, by request.
 pub const CLICKS_PRIVATE: &str = "clicktrail_producer_clicks_private_total";
 /// Keys for visitor ids in memory (2: today's and tomorrow's).
 pub const VISITOR_KEYS: &str = "clicktrail_producer_visitor_keys";
@@ -69,7 +70,7 @@ pub const OUTBOX_BYTES: &str = "clicktrail_producer_outbox_bytes";
 pub const OUTBOX_BYTES_BOUND: &str = "clicktrail_producer_outbox_bound_bytes";
 /// When the oldest click in the outbox was made, seconds since 1970 (0: none waits).
 pub const OUTBOX_OLDEST: &str = "clicktrail_producer_outbox_oldest_timestamp_seconds";
-/// Bytes that a crash had left half written.
+/// Bytes of partial writes that a crash left.
 pub const OUTBOX_TORN_BYTES: &str = "clicktrail_producer_outbox_torn_bytes_total";
 /// Seconds of one write of a group of clicks.
 pub const OUTBOX_WRITE_SECONDS: &str = "clicktrail_producer_outbox_write_seconds";
@@ -77,18 +78,18 @@ pub const OUTBOX_WRITE_SECONDS: &str = "clicktrail_producer_outbox_write_seconds
 pub const OUTBOX_SYNC_SECONDS: &str = "clicktrail_producer_outbox_sync_seconds";
 /// Syncs that failed.
 pub const OUTBOX_SYNC_FAILURES: &str = "clicktrail_producer_outbox_sync_failures_total";
-/// Clicks on their way to the broker.
+/// Clicks in flight to the broker.
 pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
-/// Most clicks on their way at once.
+/// Most clicks in flight.
 pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
-/// 1 while the relay gives way to visitors: cores are short or a rush has just begun, and the
-/// outbox has room.
+/// 1 while the relay is throttled: CPU pressure is high or a burst has just begun, and the outbox
+/// has room.
 pub const RELAY_THROTTLED: &str = "clicktrail_producer_relay_throttled";
-/// How often the relay began anew, with a new client, by code.
+/// How often the relay started again with a new client, by code.
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
 /// Brokers with an open connection (0: none can be reached).
 pub const BROKERS_UP: &str = "clicktrail_producer_brokers_up";
-/// Lines of imported logs, by result (`click` or the code of what is wrong).
+/// Lines of imported access logs, by result (`click` or the code of what is wrong).
 pub const IMPORT_LINES: &str = "clicktrail_producer_import_lines_total";
 
 const REQUEST_BUCKETS: [f64; 11] =
@@ -96,45 +97,8 @@ const REQUEST_BUCKETS: [f64; 11] =
 const DISK_BUCKETS: [f64; 9] = [0.000_01, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25, 1.0, 5.0];
 const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0, 600.0];
 
-/// By far the most requests: counted without a look into the family.
+/// By far the most requests: counted without a lookup in the family.
 const REDIRECTED: &str = Outcome::Redirected.as_str();
-
-/// A label `outcome`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabel {
-    /// One of the schema's outcomes, `method_not_allowed`, or `rate_limited`.
-    pub outcome: &'static str,
-}
-
-/// A label `code`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CodeLabel {
-    /// [`Loss::code`], or [`crate::delivery::relay::Fault::code`].
-    pub code: &'static str,
-}
-
-/// A label `result`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ResultLabel {
-    /// See the metric.
-    pub result: &'static str,
-}
-
-/// Labels of [`CLICKS_PRIVATE`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PrivacyLabel {
-    /// [`crate::client::privacy::PrivacyRequest::as_str`].
-    pub asked: &'static str,
-    /// [`crate::client::privacy::PrivacyPolicy::as_str`].
-    pub done: &'static str,
-}
-
-/// A label `limit`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LimitLabel {
-    /// Which limit.
-    pub limit: &'static str,
-}
 
 /// Handles of all metrics; clones share their values.
 #[derive(Debug, Clone)]
@@ -245,37 +209,47 @@ impl Metrics {
         add(r, LIMITED, "Requests that a limit cut short", &self.limited);
         add(r, CLICKS_PRIVATE, "Clicks stripped or dropped", &self.clicks_private);
         add(r, VISITOR_KEYS, "Keys for visitor ids in memory", &self.visitor_keys);
-        add(r, VISITOR_KEY_FAILURES, "Keys not read or made", &self.visitor_key_failures);
+        add(
+            r,
+            VISITOR_KEY_FAILURES,
+            "Keys that could not be read or made",
+            &self.visitor_key_failures,
+        );
         add(r, COLLECTOR_REQUESTS, "Requests to the collector", &self.collector_requests);
         add(r, COLLECTOR_RECORDS, "Records sent to the collector", &self.collector_records);
-        add(r, COLLECTOR_OPEN, "Requests it works on", &self.collector_open);
-        add(r, COLLECTOR_OPEN_BOUND, "Most that it works on", &self.collector_open_bound);
+        add(r, COLLECTOR_OPEN, "Requests that the collector works on", &self.collector_open);
+        add(r, COLLECTOR_OPEN_BOUND, "Most requests that it works on", &self.collector_open_bound);
         add(r, CONNECTIONS, "Open connections of visitors", &self.connections);
         add(r, CONNECTIONS_BOUND, "Most connections open at once", &self.connections_bound);
         add(r, LINKS_IN_MEMORY, "Links in memory", &self.links_in_memory);
         add(r, LINK_RELOADS, "Reloads of the links", &self.link_reloads);
         add(r, CLICKS_OFFERED, "Clicks made", &self.clicks_offered);
-        add(r, CLICKS_DELIVERED, "Clicks that the broker has", &self.clicks_delivered);
+        add(r, CLICKS_DELIVERED, "Clicks that the broker acknowledged", &self.clicks_delivered);
         add(r, CLICKS_UNDELIVERED, "Clicks that were lost", &self.clicks_undelivered);
         add(r, DELIVERY_SECONDS, "Seconds from click to acknowledgement", &self.delivery_seconds);
         add(r, QUEUE_CLICKS, "Clicks in memory", &self.queue_clicks);
         add(r, QUEUE_CLICKS_BOUND, "Most clicks in memory", &self.queue_clicks_bound);
         add(r, QUEUE_BYTES, "Bytes of clicks in memory", &self.queue_bytes);
-        add(r, QUEUE_BYTES_BOUND, "Most bytes in memory", &self.queue_bytes_bound);
+        add(r, QUEUE_BYTES_BOUND, "Most bytes of clicks in memory", &self.queue_bytes_bound);
         add(r, OUTBOX_CLICKS, "Clicks on the disk, not delivered", &self.outbox_clicks);
         add(r, OUTBOX_BYTES, "Bytes of the outbox", &self.outbox_bytes);
         add(r, OUTBOX_BYTES_BOUND, "Most bytes of the outbox", &self.outbox_bytes_bound);
-        add(r, OUTBOX_OLDEST, "When its oldest click was made", &self.outbox_oldest);
-        add(r, OUTBOX_TORN_BYTES, "Bytes left half written", &self.outbox_torn_bytes);
-        add(r, OUTBOX_WRITE_SECONDS, "Seconds of one write", &self.outbox_write_seconds);
-        add(r, OUTBOX_SYNC_SECONDS, "Seconds of one sync", &self.outbox_sync_seconds);
-        add(r, OUTBOX_SYNC_FAILURES, "Syncs that failed", &self.outbox_sync_failures);
-        add(r, RELAY_CLICKS, "Clicks on their way to the broker", &self.relay_clicks);
-        add(r, RELAY_CLICKS_BOUND, "Most clicks on their way", &self.relay_clicks_bound);
-        add(r, RELAY_THROTTLED, "Whether it gives way to visitors", &self.relay_throttled);
-        add(r, RELAY_RETRIES, "How often the relay began anew", &self.relay_retries);
+        add(r, OUTBOX_OLDEST, "When the oldest click of the outbox was made", &self.outbox_oldest);
+        add(r, OUTBOX_TORN_BYTES, "Bytes of partial writes", &self.outbox_torn_bytes);
+        add(
+            r,
+            OUTBOX_WRITE_SECONDS,
+            "Seconds of one write of the outbox",
+            &self.outbox_write_seconds,
+        );
+        add(r, OUTBOX_SYNC_SECONDS, "Seconds of one sync of the outbox", &self.outbox_sync_seconds);
+        add(r, OUTBOX_SYNC_FAILURES, "Syncs of the outbox that failed", &self.outbox_sync_failures);
+        add(r, RELAY_CLICKS, "Clicks in flight to the broker", &self.relay_clicks);
+        add(r, RELAY_CLICKS_BOUND, "Most clicks in flight", &self.relay_clicks_bound);
+        add(r, RELAY_THROTTLED, "Whether the relay is throttled", &self.relay_throttled);
+        add(r, RELAY_RETRIES, "How often the relay started again", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
-        add(r, IMPORT_LINES, "Lines of imported logs", &self.import_lines);
+        add(r, IMPORT_LINES, "Lines of imported access logs", &self.import_lines);
         self.links.register(r);
         registry
     }
@@ -313,11 +287,6 @@ impl Metrics {
     pub fn undelivered(&self) -> u64 {
         self.undelivered.get()
     }
-}
-
-/// The encoder writes `_total` behind the name of a counter, so it is taken off here.
-fn add(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-    registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric.clone());
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
-//! Clicks on the local disk, from the moment they are made until the broker has them.
+//! The outbox: clicks on the local disk until the broker has them.
 //!
-//! Offering puts a click into bounded memory and never waits; one thread writes what came
-//! there, group by group, and another syncs it. A `Reader` gives the clicks back in order, and
-//! what is delivered is removed, a whole segment at a time. A folder belongs to one process.
+//! An offer puts a click into bounded memory and never waits; one thread writes the clicks of the
+//! memory, group by group, and another syncs them. A `Reader` returns the clicks in order, and
+//! delivered clicks are removed, a segment at a time. A folder belongs to one process.
 //!
-//! What survives: a killed process loses what it had not yet written (the 2 ms of a group and the
-//! time of one write; with [`Sync::Always`] the time of one sync too). A power loss takes what
-//! was not yet synced.
+//! A killed process loses what it had not written (the 2 ms of a group and the time of one write;
+//! with [`SyncPolicy::Always`] the time of one sync too). A power loss loses what was not synced.
 
 pub mod delivered_mark;
 pub mod dropped_segments;
 pub mod durable_batch;
 pub mod frame;
 pub mod offer;
-pub mod queue;
+pub mod outbox_settings;
+pub mod outbox_state;
 pub mod reader;
+pub mod recovery;
+pub mod schema_file;
 pub mod segment;
 pub mod writer;
 
@@ -22,7 +24,6 @@ pub mod writer;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,132 +32,65 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-
-use crate::outbox::frame::Stored;
-use crate::outbox::reader::Reader;
-use crate::outbox::segment::Print;
 
 use crate::clock::now_ms;
 use crate::metrics::Metrics;
-use crate::outbox::delivered_mark::Mark;
-use crate::outbox::dropped_segments::Dropped;
+use crate::outbox::delivered_mark::DeliveredMark;
+use crate::outbox::frame::StoredClick;
 use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
-use crate::outbox::queue::{Disk, Queue, Segment, Shared};
+use crate::outbox::outbox_settings::{OutboxSettings, SyncPolicy};
+use crate::outbox::outbox_state::{OutboxState, WriteQueue};
+use crate::outbox::reader::Reader;
+use crate::outbox::recovery::Recovered;
+use crate::outbox::segment::Fingerprint;
 use crate::outbox::writer::Writer;
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 
-/// Between two tries of whoever may wait for room.
+/// Time between two tries of a caller that may wait for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
-const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
-const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// Segments in a full outbox, or more: room comes back a segment at a time.
-const SEGMENTS: u64 = 16;
-/// Fewest bytes of an outbox.
-pub const BYTES_MIN: u64 = SEGMENTS * SEGMENT_BYTES_MIN;
 
 thread_local! {
     static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// When written clicks are made to survive a power loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Sync {
-    /// Each group, before the next is written.
-    Always,
-    /// At a steady beat, beside the writing.
-    Group,
-    /// When the system does.
-    Os,
-}
-
-/// Which clicks are lost when the disk holds as many bytes as it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Full {
-    /// Those that come; what is there waits.
-    Newest,
-    /// Those that wait longest and are not on their way, a segment at a time.
-    Oldest,
-}
-
-/// How an outbox is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Most bytes on the disk, at least [`BYTES_MIN`].
-    pub bytes: u64,
-    /// Most clicks in memory.
-    pub queue_clicks: u64,
-    /// Most bytes in memory.
-    pub queue_bytes: u64,
-    /// Who gives way when it is full.
-    pub full: Full,
-    /// When to sync.
-    pub sync: Sync,
-    /// Between two syncs, for [`Sync::Group`].
-    pub sync_every: Duration,
-    /// Bytes from which on a segment takes no more.
-    pub segment_bytes: u64,
-}
-
-impl Settings {
-    /// An outbox of at most `bytes` on the disk; `queue_clicks` and `queue_bytes` wait in memory.
-    pub fn new(bytes: u64, (queue_clicks, queue_bytes): (u64, u64)) -> Self {
-        let segment_bytes = (bytes / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let sync_every = Duration::from_millis(100);
-        let (full, sync) = (Full::Newest, Sync::Group);
-        Self { bytes, queue_clicks, queue_bytes, full, sync, sync_every, segment_bytes }
-    }
-}
-
 /// Why there is no outbox.
 #[derive(Debug, Error)]
 pub enum OutboxError {
-    /// Another process has it.
-    #[error(
-        "outbox {0} is in use by another process: give this one a folder of its own (--outbox)"
-    )]
+    /// Another process uses it.
+    #[error("outbox {0} is in use by another process: set another folder for this one (--outbox)")]
     InUse(PathBuf),
-    /// The disk refuses.
+    /// The disk failed.
     #[error("outbox {folder}: {cause}")]
     Disk {
         /// The folder.
         folder: PathBuf,
-        /// The system's words.
+        /// The error of the system.
         cause: io::Error,
     },
-}
-
-/// What a folder held when it was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recovered {
-    /// Clicks that are still to be delivered.
-    pub clicks: u64,
-    /// Bytes at the end that a crash left half written; they were never counted as stored.
-    pub torn_bytes: u64,
 }
 
 /// An open outbox. Dropped, it writes what waits in memory and ends.
 #[derive(Debug)]
 pub struct Outbox {
-    shared: Arc<Shared>,
-    mark: Mutex<Mark>,
+    shared: Arc<OutboxState>,
+    mark: Mutex<DeliveredMark>,
     recovered: Recovered,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: File,
 }
 
 impl Outbox {
-    /// Opens a folder, makes it where it is not there, and goes on where it stopped. New clicks are
-    /// written by `schema`; `wakeup` is notified when there is something to read.
+    /// Opens a folder, creates it if it does not exist, and continues where delivery stopped. New
+    /// clicks are written by `schema`; `wakeup` is notified when there are clicks to read.
     ///
     /// # Errors
     /// [`OutboxError`].
     pub fn open(
         folder: &Path,
-        settings: Settings,
+        settings: OutboxSettings,
         schema: &str,
         metrics: &Metrics,
         wakeup: Arc<Wakeup>,
@@ -168,34 +102,35 @@ impl Outbox {
             TryLockError::WouldBlock => OutboxError::InUse(folder.to_owned()),
             TryLockError::Error(cause) => disk_error(cause),
         })?;
-        let print = keep_schema(folder, schema).map_err(disk_error)?;
-        let (mark, delivered) = Mark::open(folder).map_err(disk_error)?;
-        let (disk, torn_bytes) = find(folder, delivered, settings.sync).map_err(disk_error)?;
+        let fingerprint = schema_file::write(folder, schema).map_err(disk_error)?;
+        let (mark, delivered) = DeliveredMark::open(folder).map_err(disk_error)?;
+        let (disk, torn_bytes) =
+            recovery::recover(folder, delivered, settings.sync).map_err(disk_error)?;
         let recovered = Recovered { clicks: disk.waiting(), torn_bytes };
         let used: u64 = disk.segments.iter().map(|segment| segment.bytes).sum();
-        metrics.queue_clicks_bound.set(gauge(settings.queue_clicks));
-        metrics.queue_bytes_bound.set(gauge(settings.queue_bytes));
+        metrics.queue_clicks_bound.set(gauge(settings.queue.clicks));
+        metrics.queue_bytes_bound.set(gauge(settings.queue.bytes));
         metrics.outbox_bytes_bound.set(gauge(settings.bytes));
         metrics.outbox_clicks.set(gauge(recovered.clicks));
         metrics.outbox_bytes.set(gauge(used));
         metrics.outbox_torn_bytes.inc_by(torn_bytes);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(OutboxState {
             folder: folder.to_owned(),
             settings,
-            print,
+            fingerprint,
             metrics: metrics.clone(),
-            queue: Mutex::new(Queue::default()),
+            queue: Mutex::new(WriteQueue::default()),
             filled: std::sync::Condvar::new(),
             disk: Mutex::new(disk),
             changed: std::sync::Condvar::new(),
-            news: tokio::sync::Notify::new(),
+            changed_async: tokio::sync::Notify::new(),
             wakeup,
             used: used.into(),
             failing: false.into(),
         });
         let writer = Writer::new(Arc::clone(&shared));
         let mut threads = vec![thread("outbox-write", move || writer.run()).map_err(disk_error)?];
-        if settings.sync == Sync::Group {
+        if settings.sync == SyncPolicy::Group {
             let shared = Arc::clone(&shared);
             let syncs = thread("outbox-sync", move || writer::run_syncs(&shared));
             threads.push(syncs.map_err(disk_error)?);
@@ -209,8 +144,8 @@ impl Outbox {
         self.recovered
     }
 
-    /// Offers a click, and waits while there is no room and `go_on` says so. For whoever may
-    /// wait; a redirect may not.
+    /// Offers a click, and waits while there is no room and `go_on` returns true. For callers that
+    /// may wait; a redirect may not.
     pub fn offer_waiting(&self, datum: &[u8], go_on: impl Fn() -> bool) -> Offered {
         self.framed(datum, TraceHeaders::default(), |frame| {
             loop {
@@ -229,8 +164,8 @@ impl Outbox {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// Notes that all clicks before `number` need no delivery any more, and gives their room
-    /// back. What is noted survives the process, not always a power loss: then some are sent again.
+    /// Notes that all clicks before `number` are delivered or lost, and removes their segments. The
+    /// note survives the process, not always a power loss: then some clicks are sent again.
     pub fn delivered(&self, number: u64) {
         let mut disk = lock(&self.shared.disk);
         let passed = disk.delivered..number.max(disk.delivered);
@@ -245,17 +180,17 @@ impl Outbox {
         self.shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         let mut mark = lock(&self.mark);
         if let Err(error) = mark.set(number) {
-            tracing::warn!(%error, "the mark of delivery stays behind; clicks may be sent again");
+            tracing::warn!(%error, "cannot write the delivered mark; clicks may be sent again");
         }
         drop(mark);
         if let Some(Err(error)) = dropped.map(|dropped| dropped.write(&self.shared.folder)) {
-            tracing::warn!(%error, "the list of clicks that were given up stays behind");
+            tracing::warn!(%error, "cannot write the list of dropped clicks");
         }
         for segment in done {
             if let Err(error) =
                 std::fs::remove_file(segment::path(&self.shared.folder, segment.first))
             {
-                tracing::warn!(%error, segment = segment.first, "delivered clicks stay on the disk");
+                tracing::warn!(%error, segment = segment.first, "cannot remove a segment of delivered clicks");
             }
             self.shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
             self.shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
@@ -274,27 +209,27 @@ impl Outbox {
 
     /// Clicks in memory and on the disk that are not delivered.
     pub fn waiting(&self) -> u64 {
-        // Memory first: what moves to the disk meanwhile is counted twice, not passed over.
+        // Memory first: what moves to the disk meanwhile is counted twice, not missed.
         let queued = lock(&self.shared.queue).clicks;
         let disk = lock(&self.shared.disk);
         queued + disk.waiting()
     }
 
-    /// What is wrong with the disk, if anything.
+    /// The problem of the disk, if it has one.
     pub fn problem(&self) -> Option<String> {
         let failing = self.shared.failing.load(Ordering::Relaxed);
         failing.then(|| format!("outbox {} cannot be written", self.shared.folder.display()))
     }
 
-    /// The schema with this print, of which the folder holds clicks.
+    /// The schema with this fingerprint, of which the folder holds clicks.
     ///
     /// # Errors
     /// The file that holds it cannot be read.
-    pub fn schema(&self, print: Print) -> io::Result<String> {
-        std::fs::read_to_string(schema_path(&self.shared.folder, print))
+    pub fn schema(&self, fingerprint: Fingerprint) -> io::Result<String> {
+        schema_file::read(&self.shared.folder, fingerprint)
     }
 
-    /// All clicks before this number survive a power loss.
+    /// All clicks before this sequence number survive a power loss.
     pub fn synced(&self) -> u64 {
         lock(&self.shared.disk).synced
     }
@@ -317,13 +252,10 @@ impl Outbox {
         trace: TraceHeaders<'_>,
         put: impl FnOnce(&[u8]) -> Result<(), Loss>,
     ) -> Offered {
-        let stored = Stored { taken_ms: now_ms(), trace, datum };
+        let stored = StoredClick { taken_ms: now_ms(), trace, datum };
         let put = FRAME.with_borrow_mut(|frame| {
             frame.clear();
-            match frame::write(&stored, frame) {
-                true => put(frame),
-                false => Err(Loss::TooLarge),
-            }
+            if frame::write(&stored, frame) { put(frame) } else { Err(Loss::TooLarge) }
         });
         match put {
             Ok(()) => Offered::Queued,
@@ -349,84 +281,4 @@ impl Drop for Outbox {
 
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
-}
-
-/// Keeps the schema beside the clicks that are written by it: a later program may write by
-/// another, and must say to the registry which these are of.
-fn keep_schema(folder: &Path, schema: &str) -> io::Result<Print> {
-    let mut print = Print::default();
-    print.copy_from_slice(&Sha256::digest(schema)[..16]);
-    let path = schema_path(folder, print);
-    if std::fs::read(&path).is_ok_and(|kept| kept == schema.as_bytes()) {
-        return Ok(print);
-    }
-    let half = path.with_extension("half");
-    std::fs::write(&half, schema)?;
-    File::open(&half)?.sync_all()?;
-    std::fs::rename(&half, &path)?;
-    File::open(folder)?.sync_all()?;
-    Ok(print)
-}
-
-fn schema_path(folder: &Path, print: Print) -> PathBuf {
-    let name = print.iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
-    folder.join(format!("{name}.avsc"))
-}
-
-/// What a folder holds, once what is delivered and what is half written is taken away.
-fn find(folder: &Path, delivered: u64, sync: Sync) -> io::Result<(Disk, u64)> {
-    let dropped = Dropped::read(folder)?;
-    let mut firsts = segment::list(folder)?;
-    for given_up in firsts.extract_if(.., |first| dropped.from(*first).is_some()) {
-        std::fs::remove_file(segment::path(folder, given_up))?;
-    }
-    let (mut segments, mut torn_bytes, mut written) = (VecDeque::new(), 0, delivered);
-    for (index, first) in firsts.iter().copied().enumerate() {
-        let path = segment::path(folder, first);
-        let (end, bytes) = match firsts.get(index + 1) {
-            Some(next) => (*next, std::fs::metadata(&path)?.len()),
-            None => {
-                let content = segment::scan(folder, first)?;
-                torn_bytes = content.bytes - content.end;
-                if torn_bytes > 0 && content.clicks > 0 {
-                    File::options().write(true).open(&path)?.set_len(content.end)?;
-                }
-                (first + content.clicks, content.end)
-            }
-        };
-        written = written.max(end);
-        match end <= delivered.max(first) {
-            true => std::fs::remove_file(&path)?,
-            false => {
-                // A process that was killed may not have synced them.
-                if sync != Sync::Os {
-                    File::open(&path)?.sync_data()?;
-                }
-                segments.push_back(Segment { first, bytes });
-            }
-        }
-    }
-    if sync != Sync::Os {
-        File::open(folder)?.sync_all()?;
-    }
-    // Clicks of files that an operator took away are not waited for.
-    let first = segments.front().map_or(written, |segment| segment.first);
-    let disk = Disk {
-        segments,
-        written,
-        synced: written,
-        delivered: delivered.max(first),
-        begun: None,
-        dropped,
-        settled: 0,
-        lost: 0..0,
-        lost_before: 0,
-        sync_failures: 0,
-        #[cfg(test)]
-        synced_lengths: Vec::new(),
-        dirty: Vec::new(),
-        named: false,
-        closed: false,
-    };
-    Ok((disk, torn_bytes))
 }

@@ -28,7 +28,7 @@ use crate::client::policy::{ClientContext, ClientPolicy};
 use crate::clock::now;
 use crate::links::link::Link;
 use crate::links::link_entry::Status;
-use crate::links::link_table::{Links, Resolution};
+use crate::links::link_table::{LinkTable, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
@@ -55,7 +55,7 @@ thread_local! {
 /// Answers requests from the links in memory and records each in a sink.
 #[derive(Debug)]
 pub struct Redirector<S> {
-    links: ArcSwap<Links>,
+    links: ArcSwap<LinkTable>,
     sink: S,
     metrics: Metrics,
     node: String,
@@ -83,7 +83,7 @@ impl<S: ClickSink> Redirector<S> {
     }
 
     /// Answers by these links from now on; requests in flight keep the old ones.
-    pub fn set_links(&self, links: impl Into<Arc<Links>>) {
+    pub fn set_links(&self, links: impl Into<Arc<LinkTable>>) {
         let links = links.into();
         self.metrics.links_in_memory.set(gauge(links.count()));
         self.links.store(links);

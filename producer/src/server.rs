@@ -1,18 +1,16 @@
-//! `producer serve`: answers redirects until told to stop, then delivers what waits.
+//! The server of `producer serve`: the order in which its parts start and stop.
 //!
-//! Order of the start: links, ports, outbox, then visitors; broker and registry are not waited
-//! for. Order of the end: no new visitors, requests in flight, memory to disk, delivery for a
-//! while, the books.
+//! Start: ports, links, outbox, then visitors; it does not wait for broker and registry. Stop: no
+//! new visitors, requests in flight, memory to disk, delivery for a limited time.
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use service::admin::{self, Health};
+use service::admin_port::{self, Health};
 use service::shutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,26 +18,23 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::day_keys::KeyRing;
-use crate::cmd::read_links;
 use crate::collector::{Collector, CollectorParts};
 use crate::config::ServeArgs;
 use crate::delivery::Delivery;
-use crate::exit::{Exit, Failure};
-use crate::links::link_table::Links;
-use crate::links::live_links::LiveLinks;
-use crate::metrics::{Metrics, ResultLabel};
+use crate::exit::Failure;
+use crate::links::link_source::LinkSource;
+use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::public_port::{self, Services};
 use crate::redirect::Redirector;
 use crate::request_span::Sampling;
-use service::number::gauge;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;
 /// How long requests in flight may take to end; each is answered from memory.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How far the service has come.
+/// The stages of a run.
 #[repr(u8)]
 #[derive(Clone, Copy)]
 enum Stage {
@@ -48,61 +43,78 @@ enum Stage {
     Stopping,
 }
 
-/// The stage, shared with the probe of the admin port.
+/// The current stage, shared with the health probe.
 #[derive(Clone)]
-struct Progress(Arc<AtomicU8>);
+struct ServerStage(Arc<AtomicU8>);
 
-impl Progress {
-    fn reach(&self, stage: Stage) {
+impl ServerStage {
+    fn set(&self, stage: Stage) {
         self.0.store(stage as u8, Ordering::Relaxed);
     }
 
-    fn health(&self, links: Health, problem: Vec<String>) -> Health {
+    fn health(&self, links: Health, problems: Vec<String>) -> Health {
         const SERVING: u8 = Stage::Serving as u8;
         const STARTING: u8 = Stage::Starting as u8;
         match self.0.load(Ordering::Relaxed) {
             // Redirects go on without broker and disk, so the service stays ready.
-            SERVING => links.with(problem),
+            SERVING => links.with(problems),
             STARTING => Health::NotReady("starting".to_owned()),
             _ => Health::NotReady("stopping".to_owned()),
         }
     }
 }
 
-/// Runs the service; `exports` says whether spans leave the process.
+/// What a run of the server did with its clicks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeSummary {
+    /// Visitors redirected.
+    pub redirects: u64,
+    /// Clicks made.
+    pub clicks: u64,
+    /// Clicks of an earlier run that the outbox held at the start.
+    pub recovered: u64,
+    /// Clicks that the broker acknowledged.
+    pub delivered: u64,
+    /// Clicks that stay in the outbox.
+    pub waiting: u64,
+    /// Clicks that were lost.
+    pub undelivered: u64,
+}
+
+/// Runs the server until SIGTERM or SIGINT; `exports`: spans leave the process.
 ///
 /// # Errors
-/// What keeps it from starting. Once it serves, only its exit code tells of losses.
-pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
+/// What keeps it from starting. Once it serves, only the summary reports losses.
+pub async fn run(args: &ServeArgs, exports: bool) -> Result<ServeSummary, Failure> {
     let stop = shutdown::on_signal().map_err(Failure::invariant)?;
     let mut reload = signal(SignalKind::hangup()).map_err(Failure::invariant)?;
     let metrics = Metrics::default();
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
-    let links = LiveLinks::start(args, &metrics).await?;
-    let mut delivery = Delivery::open(&args.kafka, ("serve", args.outbox_drop), &metrics)?;
+    let links = LinkSource::start(args, &metrics).await?;
+    let mut delivery = Delivery::open(&args.kafka, "serve", args.outbox_drop, &metrics)?;
     delivery.start()?;
-    let progress = Progress(Arc::new(AtomicU8::new(Stage::Starting as u8)));
+    let stage = ServerStage(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();
     let mut admin_port = JoinSet::new();
     let probe = {
-        let (progress, problem, links) = (progress.clone(), delivery.problems(), links.health());
-        move || progress.health(links(), problem.now())
+        let (stage, problems, links) = (stage.clone(), delivery.problems(), links.health());
+        move || stage.health(links(), problems.current())
     };
-    admin_port.spawn(admin::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
+    admin_port.spawn(admin_port::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
 
     let keys = keys(args, &metrics).await?;
     admin_port.spawn(Arc::clone(&keys).run());
-    let redirector = redirector(args, exports, (&delivery.outbox, &keys), &metrics)?;
+    let redirector = redirector(args, exports, &delivery.outbox, &keys, &metrics)?;
     redirector.set_links(Arc::clone(&links.table));
     let collector = collector(args, &delivery.outbox, &keys, &metrics)?;
     let public = listen(public, args.listen)?;
-    let limits = args.public.limits((args.connections, args.threads), DRAIN);
+    let limits = args.public.limits(args.connections, args.threads, DRAIN_TIMEOUT);
     let services =
         Services { redirector: Arc::clone(&redirector), collector, metrics: metrics.clone() };
     let mut port = JoinSet::new();
     port.spawn(public_port::run(public, services, limits, shutdown.child_token()));
-    progress.reach(Stage::Serving);
+    stage.set(Stage::Serving);
     tracing::info!(
         listen = %args.listen, admin = %args.admin_listen, topic = %args.kafka.topic,
         links = metrics.links_in_memory.get(), version = env!("CARGO_PKG_VERSION"), "serving"
@@ -110,20 +122,20 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = reload.recv() => reload_links(args.links.as_deref(), &links.table, &metrics).await,
+            _ = reload.recv() => links.reload(&metrics).await,
             ended = port.join_next() => {
                 let cause = anyhow::anyhow!("the public port ended by itself: {ended:?}");
                 return Err(Failure::invariant(cause));
             }
         }
     }
-    progress.reach(Stage::Stopping);
+    stage.set(Stage::Stopping);
     tracing::info!("stopping");
-    // The admin port answers until the end: what is lost in the end is seen there too.
-    let exit = finish(args, shutdown, port, delivery, &metrics).await;
+    // The admin port answers until the end, so that it shows the last losses too.
+    let summary = finish(args, shutdown, port, delivery, &metrics).await;
     links.finish().await?;
     admin_port.shutdown().await;
-    exit
+    summary
 }
 
 async fn finish(
@@ -132,7 +144,7 @@ async fn finish(
     mut port: JoinSet<io::Result<()>>,
     mut delivery: Delivery,
     metrics: &Metrics,
-) -> Result<Exit, Failure> {
+) -> Result<ServeSummary, Failure> {
     shutdown.cancel();
     while port.join_next().await.is_some() {}
     let recovered = delivery.outbox.recovered().clicks;
@@ -140,7 +152,6 @@ async fn finish(
     let go_on = move || tokio::time::Instant::now() < deadline;
     let finished = tokio::task::spawn_blocking(move || delivery.finish(go_on));
     let waiting = finished.await.map_err(Failure::invariant)?;
-    let redirects = metrics.redirects();
     let undelivered = metrics.undelivered();
     if undelivered > 0 {
         tracing::error!(undelivered, "clicks were lost");
@@ -148,20 +159,20 @@ async fn finish(
     if waiting > 0 {
         tracing::warn!(waiting, "clicks stay in the outbox until the next start");
     }
-    let line = format!(
-        "serve: redirects={redirects} clicks={} recovered={recovered} delivered={} \
-         waiting={waiting} undelivered={undelivered}",
-        metrics.clicks_offered.get(),
-        metrics.clicks_delivered.get(),
-    );
-    crate::exit::say(&line);
-    Ok(if undelivered > 0 { Exit::Unavailable } else { Exit::Done })
+    Ok(ServeSummary {
+        redirects: metrics.redirects(),
+        clicks: metrics.clicks_offered.get(),
+        recovered,
+        delivered: metrics.clicks_delivered.get(),
+        waiting,
+        undelivered,
+    })
 }
 
 /// Today's keys for visitor ids and tomorrow's, before the first visitor comes.
 async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failure> {
-    let places = (&*args.kafka.outbox, &args.follow.store.links_db);
-    let keys = args.privacy.keys(places, metrics).map_err(Failure::configuration)?;
+    let (outbox, store) = (&args.kafka.outbox, &args.follow.store.links_db);
+    let keys = args.privacy.keys(outbox, store, metrics).map_err(Failure::configuration)?;
     let keys = Arc::new(keys);
     let ring = Arc::clone(&keys);
     tokio::task::spawn_blocking(move || ring.refresh()).await.map_err(Failure::invariant)?;
@@ -171,7 +182,8 @@ async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failu
 fn redirector(
     args: &ServeArgs,
     exports: bool,
-    (outbox, keys): (&Arc<Outbox>, &Arc<KeyRing>),
+    outbox: &Arc<Outbox>,
+    keys: &Arc<KeyRing>,
     metrics: &Metrics,
 ) -> Result<Arc<Redirector<Arc<Outbox>>>, Failure> {
     let sampling = Sampling { exports, ratio: args.trace_sample };
@@ -207,35 +219,7 @@ fn node(args: &ServeArgs) -> String {
     args.node.clone().unwrap_or_else(host_name)
 }
 
-async fn reload_links(file: Option<&Path>, links: &Arc<Links>, metrics: &Metrics) {
-    // Without a file they come by themselves.
-    let Some(file) = file.map(Path::to_owned) else { return };
-    let table = Arc::clone(links);
-    let reread = move || read_links(&file, |text, name| table.reread(text, name));
-    let read = tokio::task::spawn_blocking(reread).await;
-    let result = match read {
-        Ok(Ok(())) => {
-            let links = links.count();
-            tracing::info!(links, "links read again");
-            metrics.links_in_memory.set(gauge(links));
-            "ok"
-        }
-        Ok(Err(Failure { cause, .. })) => {
-            tracing::error!(
-                cause = format!("{cause:#}"),
-                "links not read again, the old ones stay"
-            );
-            "error"
-        }
-        Err(error) => {
-            tracing::error!(%error, "links not read again, the old ones stay");
-            "error"
-        }
-    };
-    metrics.link_reloads.get_or_create(&ResultLabel { result }).inc();
-}
-
-/// Takes the address now, so that a port in use is told at once; visitors come later.
+/// Binds the address now, so that a port in use is an error at once; visitors come later.
 fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),

@@ -19,7 +19,7 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// The client's address.
     pub peer: SocketAddr,
-    /// Its place among the open connections.
+    /// Its permit among the open connections.
     pub slot: OwnedSemaphorePermit,
 }
 

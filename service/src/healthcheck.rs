@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the admin port of a running service, for images without a shell.
+//! `healthcheck`: requests /readyz of a running service, for images without a shell.
 //!
 //! Blocking and small: a supervisor starts it every few seconds.
 
@@ -8,29 +8,29 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Far below what supervisors wait.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Of an answer, which is two lines.
+/// Limit of each step, far below what supervisors wait.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Most bytes of an answer, which is two lines.
 const ANSWER_MAX: u64 = 4096;
 
-/// Why the service is not to get work.
+/// Why the service is not healthy.
 #[derive(Debug, Error)]
 pub enum Unhealthy {
-    /// Nobody answers.
+    /// The port does not answer.
     #[error("http://{0}/readyz does not answer: {1}")]
-    Silent(SocketAddr, std::io::Error),
-    /// It says so itself.
-    #[error("http://{0}/readyz says: {1}")]
+    NoAnswer(SocketAddr, std::io::Error),
+    /// The service answers that it is not ready.
+    #[error("http://{0}/readyz answers: {1}")]
     NotReady(SocketAddr, String),
 }
 
-/// Asks `/readyz` of the admin port that the service listens on; the answer's text when it is ready.
+/// Requests `/readyz` of the admin port at `listens`; returns the answer's text when it is ready.
 ///
 /// # Errors
 /// [`Unhealthy`], within four seconds.
-pub fn ask(listens: SocketAddr) -> Result<String, Unhealthy> {
+pub fn check(listens: SocketAddr) -> Result<String, Unhealthy> {
     let address = reachable(listens);
-    let answer = exchange(address).map_err(|error| Unhealthy::Silent(address, error))?;
+    let answer = exchange(address).map_err(|error| Unhealthy::NoAnswer(address, error))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let body = body.trim().to_owned();
     match head.split(' ').nth(1) {
@@ -40,16 +40,16 @@ pub fn ask(listens: SocketAddr) -> Result<String, Unhealthy> {
 }
 
 fn exchange(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
     Ok(answer)
 }
 
-/// Who listens on every address is asked on loopback.
+/// The loopback address of a service that listens on every address.
 fn reachable(listens: SocketAddr) -> SocketAddr {
     let ip = match listens.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -78,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_told_from_not_ready_and_from_silence() {
+    fn ready_not_ready_and_no_answer_are_distinguished() {
         let ready = answers("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n");
         let everywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), ready.port());
-        assert_eq!(ask(everywhere).unwrap(), "ready");
+        assert_eq!(check(everywhere).unwrap(), "ready");
         let stopping = answers("HTTP/1.1 503 Service Unavailable\r\n\r\nnot ready: stopping\n");
-        assert!(ask(stopping).unwrap_err().to_string().ends_with("not ready: stopping"));
+        assert!(check(stopping).unwrap_err().to_string().ends_with("not ready: stopping"));
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(matches!(ask(closed), Err(Unhealthy::Silent(..))));
-        assert!(matches!(ask(answers("nonsense")), Err(Unhealthy::NotReady(..))));
+        assert!(matches!(check(closed), Err(Unhealthy::NoAnswer(..))));
+        assert!(matches!(check(answers("nonsense")), Err(Unhealthy::NotReady(..))));
     }
 }

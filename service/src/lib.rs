@@ -1,10 +1,10 @@
-//! What both services have in common besides their work.
+//! What both services share besides their work.
 //!
 //! Checked settings, signals, logs and spans, the admin port and its health check, accepting
 //! connections, worker threads. It knows nothing of clicks, Kafka or ClickHouse.
 
 pub mod accept;
-pub mod admin;
+pub mod admin_port;
 pub mod healthcheck;
 pub mod http_server;
 pub mod lock;

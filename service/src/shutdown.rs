@@ -1,14 +1,13 @@
 //! SIGTERM and SIGINT, as a token that is cancelled once.
 //!
-//! The first process of a container has no default handler: what does not handle a signal there
-//! ignores it, and is killed only after its supervisor's patience.
+//! The first process of a container has no default handlers: without one of its own it ignores a
+//! signal, and its supervisor kills it after a time limit.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGTERM or SIGINT cancels. Needs a running runtime, and lasts as long
-/// as it; a second signal is taken in and changes nothing (SIGKILL is there for those who can not
-/// wait).
+/// as it; a second signal changes nothing (SIGKILL ends the process at once).
 ///
 /// # Errors
 /// The system refuses a handler.
@@ -27,12 +26,12 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// What `work` comes to; none when a signal came first, and `work` is dropped. For commands that
+/// The result of `work`; `None` when a signal came first, and `work` is dropped. For commands that
 /// have nothing to finish.
 ///
 /// # Errors
 /// As [`on_signal`].
-pub async fn unless_told<T>(work: impl Future<Output = T>) -> std::io::Result<Option<T>> {
-    let told = on_signal()?;
-    Ok(told.run_until_cancelled(work).await)
+pub async fn until_signal<T>(work: impl Future<Output = T>) -> std::io::Result<Option<T>> {
+    let stop = on_signal()?;
+    Ok(stop.run_until_cancelled(work).await)
 }

@@ -2,7 +2,7 @@
 //!
 //! Start it before the async runtime and shut it down after: the exporter's
 //! blocking HTTP client may not be made or dropped inside one. It knows neither
-//! Kafka nor HTTP; whoever makes a span has decided that it is sampled.
+//! Kafka nor HTTP; the code that makes a span has decided that it is sampled.
 
 use std::io::IsTerminal as _;
 
@@ -30,14 +30,14 @@ pub struct TelemetryArgs {
 }
 
 impl TelemetryArgs {
-    /// As [`start`] wants them, for a service whose spans come from the crate `spans_of`.
+    /// The settings for [`start`], for a service whose spans come from the crate `spans_of`.
     pub fn settings(
         &self,
         service: &'static str,
         version: &'static str,
         spans_of: &'static str,
     ) -> Settings<'_> {
-        // An empty variable is how compose files say "none".
+        // Compose files express "none" as an empty variable.
         let endpoint = self.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
         Settings { service, version, spans_of, endpoint, filter: &self.log, json: self.log_json }
     }
@@ -100,9 +100,10 @@ pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
         .map_err(|cause| TelemetryError::Filter { filter: settings.filter.to_owned(), cause })?;
     let ansi = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
-    let lines = match settings.json {
-        true => lines.json().with_filter(filter).boxed(),
-        false => lines.with_filter(filter).boxed(),
+    let lines = if settings.json {
+        lines.json().with_filter(filter).boxed()
+    } else {
+        lines.with_filter(filter).boxed()
     };
     let provider = settings.endpoint.map(|endpoint| provider(endpoint, settings)).transpose()?;
     let spans = provider.as_ref().map(|provider| {
@@ -111,7 +112,7 @@ pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
             .with_location(false)
             .with_threads(false)
             .with_tracer(provider.tracer(settings.service))
-            // A span of the exporter's own client would be exported, and so for ever.
+            // A span of the exporter's own client would be exported, and so without end.
             .with_filter(filter_fn(move |meta| {
                 meta.is_span() && meta.target().split("::").next() == Some(ours)
             }))
@@ -156,7 +157,7 @@ fn provider(endpoint: &str, settings: &Settings<'_>) -> Result<SdkTracerProvider
 fn traces_url(endpoint: &str) -> String {
     const PATH: &str = "/v1/traces";
     match endpoint.trim_end_matches('/') {
-        whole if whole.ends_with(PATH) => whole.to_owned(),
+        complete if complete.ends_with(PATH) => complete.to_owned(),
         base => format!("{base}{PATH}"),
     }
 }

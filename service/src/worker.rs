@@ -1,4 +1,4 @@
-//! A thread that works until it is stopped, and reports what is wrong meanwhile.
+//! A worker: a thread that runs until it is stopped, and reports its problem.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -13,12 +13,12 @@ use crate::wakeup::Wakeup;
 pub struct Problem(Arc<Mutex<Option<String>>>);
 
 impl Problem {
-    /// What is wrong now.
+    /// The current problem.
     pub fn current(&self) -> Option<String> {
         lock(&self.0).clone()
     }
 
-    /// Replaces it; `None`: nothing is wrong.
+    /// Replaces it; `None`: there is none.
     pub fn set(&self, problem: Option<String>) {
         *lock(&self.0) = problem;
     }
@@ -43,7 +43,7 @@ impl Worker {
     /// on `wakeup` is woken then.
     ///
     /// # Errors
-    /// The system has no thread.
+    /// The system cannot start a thread.
     pub fn start(
         name: &str,
         stop: CancellationToken,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry as MetricRegistry;
-use service::admin::{self, Health};
+use service::admin_port::{self, Health};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -243,7 +243,7 @@ async fn serve_admin(
     let health = Arc::clone(health);
     let probe = move || lock(&health).clone();
     let mut admin = JoinSet::new();
-    admin.spawn(admin::run(listener, Arc::new(registry), probe, shutdown));
+    admin.spawn(admin_port::run(listener, Arc::new(registry), probe, shutdown));
     Ok(admin)
 }
 

@@ -16,7 +16,7 @@ pub struct HealthcheckArgs {
 
 /// Asks, without a runtime, and prints the reply.
 pub fn healthcheck(args: &HealthcheckArgs) -> u8 {
-    match service::healthcheck::ask(args.admin_listen) {
+    match service::healthcheck::check(args.admin_listen) {
         Ok(answer) => {
             print_line(answer);
             DONE

@@ -26,7 +26,7 @@ use crate::run::driver_settings::DriverSettings;
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
 use crate::setup::server_facts::preflight;
-use service::admin::{self, Health};
+use service::admin_port::{self, Health};
 
 /// What runs in `processors run`.
 pub(crate) struct Processor<'a> {
@@ -64,7 +64,7 @@ impl<'a> Processor<'a> {
         let probe = probe(Arc::clone(&ready), Arc::clone(&rules));
         let listener = listen(args).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(admin::run(listener, Arc::new(registry), probe, shutdown.clone()));
+        tasks.spawn(admin_port::run(listener, Arc::new(registry), probe, shutdown.clone()));
         tasks.spawn(Arc::clone(&rules).watch(shutdown.clone()));
         Ok(Self { servers, args, settings, metrics, rules, ready, tasks, shutdown })
     }

@@ -15,7 +15,8 @@ use crate::client::privacy::{self, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::Proxies;
 use crate::client::rate_limiter::RateLimiter;
 use crate::client::visitor_id::{self, Day, VisitorKey};
-use crate::metrics::{Metrics, PrivacyLabel};
+use crate::metrics::Metrics;
+use crate::metrics::labels::PrivacyLabel;
 
 /// What is known of clients and allowed about them. By default no proxy is trusted, everything is
 /// recorded, and no visitor has an id.

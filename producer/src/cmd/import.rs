@@ -25,16 +25,18 @@ fn finish(report: ImportReport, is_strict: bool) -> Result<Exit, Failure> {
         report;
     let ImportCounts { lines, clicks, withheld, malformed } = counts;
     if let Some(more) = malformed.checked_sub(MALFORMED_PRINTED_MAX).filter(|more| *more > 0) {
-        exit::warn(&format!("and {more} more malformed lines"));
+        exit::print_error(&format!("and {more} more malformed lines"));
     }
-    exit::say(&format!(
+    exit::print_line(&format!(
         "import: lines={lines} clicks={clicks} withheld={withheld} malformed={malformed} \
          delivered={delivered} waiting={waiting} undelivered={undelivered} seconds={:.1}",
         elapsed.as_secs_f64(),
     ));
     read.map_err(Failure::configuration)?;
     if is_stopped {
-        exit::warn("stopped before the end; importing again continues without counting twice");
+        exit::print_error(
+            "stopped before the end; importing again continues without counting twice",
+        );
     }
     if undelivered > 0 || waiting > 0 || is_stopped {
         Ok(Exit::Unavailable)

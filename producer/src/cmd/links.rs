@@ -1,15 +1,14 @@
 //! `producer links`: makes, changes and shows links.
 //!
 //! It talks to the store itself: that works while nothing else runs, in the same transaction as the
-//! API's, and whoever may open the store needs no token.
+//! API's, and a process that may open the store needs no token.
 
 use std::path::Path;
 
 use crate::clock::now;
-use crate::cmd::open_links;
 use crate::config::links::{AddArgs, LinksAction, LinksArgs, SetArgs};
-use crate::exit::{Exit, Failure, say};
-use crate::links::link_entry::Entry;
+use crate::exit::{Exit, Failure, print_line};
+use crate::links::link_entry::LinkEntry;
 use crate::links::link_file;
 use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit};
@@ -36,31 +35,31 @@ pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
         }
         LinksAction::Delete(args) => {
             store.change(&Change::Delete { id: args.id.clone() }, now()).map_err(failure)?;
-            say(&format!("deleted {}", args.id));
+            print_line(&format!("deleted {}", args.id));
             Ok(Exit::Done)
         }
         LinksAction::Show(args) => {
             let found = store.get(&args.id).map_err(failure)?.filter(|link| !link.deleted);
             let missing = || anyhow::anyhow!("there is no link {:?}: see `links list`", args.id);
-            say(&found.ok_or_else(missing).map_err(Failure::data)?.line());
+            print_line(&found.ok_or_else(missing).map_err(Failure::data)?.line());
             Ok(Exit::Done)
         }
         LinksAction::List(args) => pages(&mut store, &args.after, u64::from(args.limit)),
         LinksAction::Export => pages(&mut store, "", u64::MAX),
         LinksAction::Import(args) => import(&mut store, &args.file),
         LinksAction::Republish => {
-            say(&format!("queued {} links", store.republish().map_err(failure)?));
+            print_line(&format!("queued {} links", store.republish().map_err(failure)?));
             Ok(Exit::Done)
         }
     }
 }
 
 fn change(store: &mut Store, change: Change) -> Result<Exit, Failure> {
-    say(&store.change(&change, now()).map_err(failure)?.entry().line());
+    print_line(&store.change(&change, now()).map_err(failure)?.entry().line());
     Ok(Exit::Done)
 }
 
-fn entry(args: &AddArgs) -> Result<Entry, Failure> {
+fn entry(args: &AddArgs) -> Result<LinkEntry, Failure> {
     let mut line = serde_json::json!({ "slug": args.slug, "url": args.url });
     let optional = [
         ("id", args.id.clone().map(Into::into)),
@@ -75,7 +74,7 @@ fn entry(args: &AddArgs) -> Result<Entry, Failure> {
             line[name] = value;
         }
     }
-    Entry::parse(&line.to_string()).map_err(Failure::data)
+    LinkEntry::parse(&line.to_string()).map_err(Failure::data)
 }
 
 fn edit(args: &SetArgs) -> Result<Edit, Failure> {
@@ -87,21 +86,21 @@ fn edit(args: &SetArgs) -> Result<Edit, Failure> {
         pass_query: args.pass_query,
         opt_out: args.opt_out,
     };
-    match edit == Edit::default() {
-        true => Err(Failure::usage(anyhow::anyhow!("nothing to change: see `links set --help`"))),
-        false => Ok(edit),
+    if edit == Edit::default() {
+        return Err(Failure::usage(anyhow::anyhow!("nothing to change: see `links set --help`")));
     }
+    Ok(edit)
 }
 
 fn pages(store: &mut Store, after: &str, mut left: u64) -> Result<Exit, Failure> {
     let mut after = after.to_owned();
     while left > 0 {
-        let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+        let limit = u32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
         let page = store.page(&after, limit).map_err(failure)?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.id);
         left -= page.len() as u64;
-        page.iter().for_each(|link| say(&link.line()));
+        page.iter().for_each(|link| print_line(&link.line()));
     }
     Ok(Exit::Done)
 }
@@ -110,21 +109,21 @@ fn import(store: &mut Store, path: &Path) -> Result<Exit, Failure> {
     let name = path.display().to_string();
     let entries = match name.as_str() {
         "-" => link_file::entries(std::io::stdin().lock(), &name),
-        _ => link_file::entries(open_links(path)?, &name),
+        _ => link_file::entries(link_file::open(path)?, &name),
     };
     let entries = entries.map_err(Failure::data)?;
     let imported = store.import(&entries, now()).map_err(failure)?;
     let (added, changed, same) = (imported.added, imported.changed, imported.same);
-    say(&format!("links: added={added} changed={changed} same={same}"));
+    print_line(&format!("links: added={added} changed={changed} same={same}"));
     Ok(Exit::Done)
 }
 
 fn failure(error: StoreError) -> Failure {
     match error {
         StoreError::Refused(_) => Failure::data(error),
-        StoreError::Conflict | StoreError::Away(_) | StoreError::Unpublished(_) => {
+        StoreError::Conflict | StoreError::Unreachable(_) | StoreError::Unpublished(_) => {
             Failure::unavailable(error)
         }
-        StoreError::Broken(_) => Failure::configuration(error),
+        StoreError::Unusable(_) => Failure::configuration(error),
     }
 }

@@ -1,4 +1,4 @@
-//! `producer visitor-keys`: the days that have a key, and how one is forgotten.
+//! `producer visitor-keys`: lists the days that have a key, and deletes keys.
 
 use anyhow::Context as _;
 
@@ -17,15 +17,15 @@ pub fn run(args: &VisitorKeysArgs) -> Result<Exit, Failure> {
     match args.action {
         VisitorKeysAction::List => {
             let days = keys.days().context("visitor keys").map_err(Failure::configuration)?;
-            days.into_iter().for_each(|day| exit::say(&day_name(day)));
+            days.into_iter().for_each(|day| exit::print_line(&day_name(day)));
         }
         VisitorKeysAction::Forget { day } => {
             let name = day_name(day);
             let forgotten = keys.forget_day(day).with_context(|| name.clone());
-            match forgotten.map_err(Failure::configuration)? {
-                true => exit::say(&format!("forgotten {name}")),
-                false => return Err(Failure::configuration(anyhow::anyhow!("no key of {name}"))),
+            if !forgotten.map_err(Failure::configuration)? {
+                return Err(Failure::configuration(anyhow::anyhow!("no key of {name}")));
             }
+            exit::print_line(&format!("forgotten {name}"));
         }
     }
     Ok(Exit::Done)

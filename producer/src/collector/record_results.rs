@@ -5,7 +5,8 @@ use schemas::EventId;
 use serde::Serialize;
 
 use crate::collector::record_fault::RecordFault;
-use crate::metrics::{Metrics, ResultLabel};
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
 
 /// What the collector did with one record.
 #[derive(Debug, Serialize)]

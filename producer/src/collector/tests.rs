@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::client::day_keys::folder::KeyFolder;
 use crate::client::privacy::PrivacyPolicy;
+use crate::outbox::outbox_settings::{BYTES_MIN, OutboxSettings, QueueLimits};
 use crate::outbox::reader::Found;
-use crate::outbox::{BYTES_MIN, Settings};
 
 const TOKEN: &str = "0123456789abcdef";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -29,7 +29,8 @@ impl Fixture {
     fn new(limits: CollectorLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::default();
-        let settings = Settings::new(BYTES_MIN, (1 << 20, 64 << 20));
+        let settings =
+            OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 1 << 20, bytes: 64 << 20 });
         let outbox = Outbox::open(folder.path(), settings, NEWEST, &metrics, Arc::default());
         let keys = KeyFolder::open(&folder.path().join("keys")).unwrap();
         let collector = Collector::new(CollectorParts {

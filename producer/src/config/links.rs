@@ -1,4 +1,4 @@
-//! Settings of the link store and of whoever follows the topic of links.
+//! Settings of the link store and of the processes that follow the topic of links.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use schemas::TopicName;
 
 use crate::bearer_token::{BearerTokens, TOKEN_BYTES_MIN};
-use crate::links::store_location::Place;
+use crate::links::store_location::StoreLocation;
 
 /// Where links are kept.
 #[derive(Debug, Args)]
@@ -19,10 +19,10 @@ pub struct StoreArgs {
         long,
         env = "CLICKTRAIL_LINKS_DB",
         default_value = "clicktrail-links.db",
-        value_name = "PLACE",
+        value_name = "LOCATION",
         hide_env_values = true
     )]
-    pub links_db: Place,
+    pub links_db: StoreLocation,
 }
 
 /// How links reach `serve`, where no file names them.
@@ -127,11 +127,11 @@ pub enum LinksAction {
     Disable(IdArgs),
     /// Delete a link; its slug stays taken by its id
     Delete(IdArgs),
-    /// Make all links of a file so, all or none; links that are not in it stay
+    /// Make or change all links of a file, all or none; links that are not in it stay
     Import(ImportLinksArgs),
     /// Print all links as JSON lines, which `import` and `serve --links` read
     Export,
-    /// Publish every link again: for a topic that was made anew
+    /// Publish every link again: for a topic that was recreated
     Republish,
 }
 
@@ -151,13 +151,13 @@ pub struct AddArgs {
     /// 302, or 301: caches keep that answer for a day, and such visits are not seen
     #[arg(long)]
     pub status: Option<u16>,
-    /// From when on it leads nowhere, such as 2027-01-31T12:00:00Z
+    /// Time from which on it does not redirect, such as 2027-01-31T12:00:00Z
     #[arg(long)]
     pub expires: Option<String>,
     /// Append the visitor's query to that of the destination
     #[arg(long)]
     pub pass_query: bool,
-    /// Say nothing of its visitors, as far as CLICKTRAIL_PRIVACY_OPT_OUT follows
+    /// Record nothing about its visitors, as far as CLICKTRAIL_PRIVACY_OPT_OUT applies it
     #[arg(long)]
     pub opt_out: bool,
 }
@@ -200,7 +200,7 @@ pub struct SetArgs {
     /// Whether the visitor's query is appended to that of the destination
     #[arg(long, value_name = "BOOL")]
     pub pass_query: Option<bool>,
-    /// Whether nothing is said of its visitors
+    /// Whether its clicks record nothing about their visitors
     #[arg(long, value_name = "BOOL")]
     pub opt_out: Option<bool>,
 }

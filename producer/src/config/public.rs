@@ -1,4 +1,4 @@
-//! Settings of what the public port believes, records and allows.
+//! Settings of the public port: trust, privacy and limits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::client::privacy::{AddressPolicy, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::client::rate_limiter::RateLimiter;
 use crate::collector::CollectorLimits;
-use crate::links::store_location::Place;
+use crate::links::store_location::StoreLocation;
 use crate::metrics::Metrics;
 use crate::public_port::PortLimits;
 
-/// What a record says of its visitor.
+/// What a record holds about its visitor.
 #[derive(Debug, Clone, Args)]
 pub struct PrivacyArgs {
     /// A click whose visitor sends `Sec-GPC: 1` or `DNT: 1` is recorded as any other, without
@@ -65,13 +65,14 @@ impl PrivacyArgs {
         }
     }
 
-    /// The keys, for whoever has his outbox and his link store there.
+    /// The day keys of a process with this outbox and this link store.
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn keys(
         &self,
-        (outbox, store): (&Path, &Place),
+        outbox: &Path,
+        store: &StoreLocation,
         metrics: &Metrics,
     ) -> anyhow::Result<KeyRing> {
         let keys = key_store(self.visitor_keys.as_deref(), outbox, store)?;
@@ -79,30 +80,30 @@ impl PrivacyArgs {
     }
 }
 
-/// The keys in the folder that was said, else in the link store that hosts share, else beside the
+/// The day keys in the named folder, else in the link store that hosts share, else beside the
 /// outbox.
 ///
 /// # Errors
 /// The folder cannot be made.
 pub fn key_store(
-    said: Option<&Path>,
+    folder: Option<&Path>,
     outbox: &Path,
-    store: &Place,
+    store: &StoreLocation,
 ) -> anyhow::Result<Box<dyn KeyStore>> {
-    if let (None, Place::Server(_)) = (said, store) {
+    if let (None, StoreLocation::Server(_)) = (folder, store) {
         return Ok(Box::new(SharedKeys::new(store.clone())));
     }
-    let folder = said.map_or_else(|| outbox.join("visitor-keys"), Path::to_owned);
+    let folder = folder.map_or_else(|| outbox.join("visitor-keys"), Path::to_owned);
     let keys = KeyFolder::open(&folder);
     let keys = keys.with_context(|| format!("visitor keys {}", folder.display()))?;
     Ok(Box::new(keys))
 }
 
-/// What the public port believes and allows.
+/// Trust and limits of the public port.
 #[derive(Debug, Clone, Args)]
 pub struct PublicArgs {
-    /// Networks of the proxies whose word about a client's address is believed, comma-separated
-    /// [default: nobody]
+    /// Networks of the proxies that are trusted to name a client's address, comma-separated
+    /// [default: none]
     #[arg(
         long,
         env = "CLICKTRAIL_TRUSTED_PROXIES",
@@ -111,7 +112,7 @@ pub struct PublicArgs {
         value_name = "LIST"
     )]
     trusted_proxies: Networks,
-    /// The header in which they say it; any other is ignored
+    /// The header in which they name it; any other is ignored
     #[arg(
         long,
         env = "CLICKTRAIL_PROXY_HEADER",
@@ -129,8 +130,8 @@ pub struct PublicArgs {
     /// Seconds after which a connection that takes no more of its answers is cut
     #[arg(long, env = "CLICKTRAIL_WRITE_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     write_seconds: u32,
-    /// Most requests a minute, and at once, by which one client (an IPv4 address, a /64 of IPv6) is
-    /// told that a slug is unknown; more are answered 429 and are no clicks. 0: no limit
+    /// Most requests for unknown slugs of one client (an IPv4 address, a /64 of IPv6) a minute, and
+    /// at once; more are answered 429 and are no clicks. 0: no limit
     #[arg(long, env = "CLICKTRAIL_UNKNOWN_SLUGS_PER_MINUTE", default_value_t = 600, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     unknown_slugs_per_minute: u32,
     /// Bearer token of POST /v1/clicks; without one the collector is off
@@ -145,7 +146,7 @@ pub struct PublicArgs {
     /// File that holds it; each line is a token that is good
     #[arg(long, env = "CLICKTRAIL_COLLECTOR_TOKEN_FILE", value_name = "FILE")]
     collector_token_file: Option<PathBuf>,
-    /// Most bytes of a request to the collector, packed and unpacked
+    /// Most bytes of a request to the collector, compressed and decompressed
     #[arg(long, env = "CLICKTRAIL_BODY_BYTES", default_value_t = 1_048_576, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_024..=67_108_864))]
     body_bytes: u32,
     /// Seconds in which a body must have come
@@ -165,10 +166,11 @@ impl PublicArgs {
         ClientPolicy { proxies, privacy, keys: Some(keys), unknown }
     }
 
-    /// Limits of connections; at most so many at once, on so many threads.
+    /// Limits of the public port; without `threads`, one for each core.
     pub fn limits(
         &self,
-        (connections_max, threads): (u32, Option<u16>),
+        connections_max: u32,
+        threads: Option<u16>,
         drain: Duration,
     ) -> PortLimits {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);

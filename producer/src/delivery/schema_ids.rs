@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::Outbox;
-use crate::outbox::segment::Print;
+use crate::outbox::segment::Fingerprint;
 use service::worker::Problem;
 
-/// Of one round of asking the registry; then the problem is logged again.
-const ASK: Duration = Duration::from_secs(10);
-/// After an answer of the registry that asking again does not change at once.
-const ASK_PAUSE: Duration = Duration::from_secs(5);
+/// Limit of one lookup in the registry; then the problem is logged again.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait after an answer of the registry that another lookup does not change at once.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(5);
 
 /// The registry's ids of the schemas that the outbox holds clicks of.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub(crate) struct SchemaIds {
     runtime: tokio::runtime::Handle,
     problem: Problem,
     stop: CancellationToken,
-    last: Option<(Print, SchemaId)>,
+    last: Option<(Fingerprint, SchemaId)>,
 }
 
 impl SchemaIds {
-    /// Asks `endpoint` for the ids of the schemas in `outbox`, until `stop`. Call it within a
+    /// Looks up the ids of the schemas in `outbox` at `endpoint`, until `stop`. Call it within a
     /// runtime.
     pub(crate) fn new(
         outbox: Arc<Outbox>,
@@ -42,44 +42,48 @@ impl SchemaIds {
 
     /// The id of the schema with this fingerprint; `None` once stopped. Blocks while the registry
     /// does not answer.
-    pub(crate) fn id(&mut self, print: Print) -> Option<SchemaId> {
+    pub(crate) fn id(&mut self, fingerprint: Fingerprint) -> Option<SchemaId> {
         if let Some((known, id)) = self.last
-            && known == print
+            && known == fingerprint
         {
             return Some(id);
         }
         let runtime = self.runtime.clone();
         let id = runtime.block_on(async {
             tokio::select! {
-                id = self.ask(print) => Some(id),
+                id = self.look_up(fingerprint) => Some(id),
                 () = self.stop.cancelled() => None,
             }
         })?;
-        self.last = Some((print, id));
+        self.last = Some((fingerprint, id));
         Some(id)
     }
 
-    async fn ask(&self, print: Print) -> SchemaId {
+    async fn look_up(&self, fingerprint: Fingerprint) -> SchemaId {
         let Endpoint { registry, topic, .. } = &self.endpoint;
         let subject = topic.subject();
         loop {
-            let asked = match self.outbox.schema(print) {
+            let answer = match self.outbox.schema(fingerprint) {
                 Ok(schema) => registry
-                    .lookup_within(&subject, &schema, ASK)
+                    .lookup_within(&subject, &schema, LOOKUP_TIMEOUT)
                     .await
                     .map_err(|error| (error.is_retryable(), error.to_string())),
                 Err(error) => Err((false, format!("schema of stored clicks: {error}"))),
             };
-            match asked {
+            match answer {
                 Ok(id) => {
                     self.problem.set(None);
                     return id;
                 }
-                Err((soon, cause)) => {
-                    tracing::error!(code = "schema_id", cause, "clicks are stored and not sent");
+                Err((is_retryable, cause)) => {
+                    tracing::error!(
+                        code = "schema_id",
+                        cause,
+                        "the relay does not know the schema id: clicks stay in the outbox"
+                    );
                     self.problem.set(Some(cause));
-                    if !soon {
-                        tokio::time::sleep(ASK_PAUSE).await;
+                    if !is_retryable {
+                        tokio::time::sleep(LOOKUP_PAUSE).await;
                     }
                 }
             }

@@ -1,72 +1,74 @@
-//! How much the relay may send while visitors need the cores.
+//! The throttle: limits the relay while CPU pressure is high.
 //!
-//! Pure. Where threads have to wait for a core, whatever the relay does slows answers down. It then
-//! sends no more than a steady trickle, and the outbox takes the rest: as long as more come than
-//! trickle away, and the outbox has room. Of the first seconds of a rush nobody can tell yet whether
-//! threads wait, and visitors come first.
+//! Pure. Where threads wait for a core, the relay slows answers down. The throttle then limits it to
+//! a constant rate and the outbox holds the rest, as long as more clicks come than the limit and the
+//! outbox has room. In the first seconds of a burst the pressure is not known yet, and the relay is
+//! throttled in favour of visitors.
 
 use std::time::Duration;
 
-/// Between two looks.
-pub const BEAT: Duration = Duration::from_millis(100);
-/// Clicks of one beat while it gives way, 10,000 a second: fewer than that never wait.
-const TRICKLE: u64 = 1_000;
-/// Beats of a rush of which the system's account, summed up every two seconds, may not tell yet.
-const UNTOLD: u32 = 40;
+/// Time between two samples.
+pub const TICK: Duration = Duration::from_millis(100);
+/// Most clicks of one tick while throttled, 10,000 a second: a lower rate is never throttled.
+const THROTTLED_CLICKS: u64 = 1_000;
+/// Ticks of a burst after which the CPU pressure, updated every two seconds, is known.
+const BURST_TICKS: u32 = 40;
 
-/// What a look saw.
+/// The inputs of one tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct ThrottleSample {
     /// Visitors redirected so far.
     pub redirects: u64,
-    /// Whether threads have to wait for a core.
-    pub crowded: bool,
-    /// Whether the outbox may take more for a while.
-    pub room: bool,
+    /// Whether the CPU pressure is high.
+    pub cpu_pressure: bool,
+    /// Whether half of the outbox is free.
+    pub outbox_has_room: bool,
 }
 
-/// The pace of one relay.
+/// The throttle of one relay.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Throttle {
     redirects: u64,
-    /// Beats in which more came than trickle away, less those in which fewer did.
-    rush: u32,
-    left: Option<u64>,
+    /// Ticks in which more clicks came than the limit, less those in which fewer did.
+    burst_ticks: u32,
+    clicks_left: Option<u64>,
 }
 
-impl Pace {
+impl Throttle {
     /// Begins when so many visitors had been redirected.
     pub fn since(redirects: u64) -> Self {
-        Self { redirects, rush: 0, left: None }
+        Self { redirects, burst_ticks: 0, clicks_left: None }
     }
 
-    /// Begins a beat.
-    pub fn look(&mut self, look: Look) {
-        let came = look.redirects.saturating_sub(self.redirects);
-        self.redirects = look.redirects;
-        let many = came > TRICKLE;
-        // A pause does not make a rush a new one: the account has told of it all the same.
-        self.rush = match many {
-            true => (self.rush + 1).min(UNTOLD + 1),
-            false => self.rush.saturating_sub(1),
+    /// Begins a tick.
+    pub fn sample(&mut self, sample: ThrottleSample) {
+        let came = sample.redirects.saturating_sub(self.redirects);
+        self.redirects = sample.redirects;
+        let many = came > THROTTLED_CLICKS;
+        // A pause does not begin a new burst: its CPU pressure is known already.
+        self.burst_ticks = if many {
+            (self.burst_ticks + 1).min(BURST_TICKS + 1)
+        } else {
+            self.burst_ticks.saturating_sub(1)
         };
-        let crowded = look.crowded || self.rush <= UNTOLD;
-        self.left = (many && crowded && look.room).then_some(TRICKLE);
+        let cpu_pressure = sample.cpu_pressure || self.burst_ticks <= BURST_TICKS;
+        self.clicks_left =
+            (many && cpu_pressure && sample.outbox_has_room).then_some(THROTTLED_CLICKS);
     }
 
-    /// Whether it gives way.
-    pub fn gives_way(&self) -> bool {
-        self.left.is_some()
+    /// Whether the relay is throttled.
+    pub fn is_throttled(&self) -> bool {
+        self.clicks_left.is_some()
     }
 
-    /// Whether one more may be sent in this beat.
+    /// Whether one more click may be sent in this tick.
     pub fn admits(&self) -> bool {
-        self.left != Some(0)
+        self.clicks_left != Some(0)
     }
 
-    /// One more was sent.
+    /// Counts one click as sent.
     pub fn sent(&mut self) {
-        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.clicks_left = self.clicks_left.map(|clicks| clicks.saturating_sub(1));
     }
 }
 
@@ -74,56 +76,81 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many of 5,000 clicks go in one beat.
-    fn goes(pace: &mut Pace) -> u64 {
+    /// How many of 5,000 clicks are sent in one tick.
+    fn sent_in_a_tick(throttle: &mut Throttle) -> u64 {
         let mut sent = 0;
-        while sent < 5_000 && pace.admits() {
-            pace.sent();
+        while sent < 5_000 && throttle.admits() {
+            throttle.sent();
             sent += 1;
         }
         sent
     }
 
     #[test]
-    fn a_relay_throttled_to_many_visitors_while_cores_may_be_short_and_the_outbox_has_room() {
-        for (came, crowded, room, expected) in [
-            (9_000, true, true, TRICKLE),
+    fn a_relay_is_throttled_in_a_burst_while_pressure_may_be_high_and_the_outbox_has_room() {
+        for (came, cpu_pressure, outbox_has_room, expected) in [
+            (9_000, true, true, THROTTLED_CLICKS),
             (9_000, false, true, 5_000),
             (9_000, true, false, 5_000),
-            (TRICKLE, true, true, 5_000),
+            (THROTTLED_CLICKS, true, true, 5_000),
         ] {
-            let mut pace = Pace::since(100);
-            assert_eq!(goes(&mut pace), 5_000, "before the first look");
-            pace.look(Look { redirects: 100, crowded: false, room: true });
-            assert_eq!(goes(&mut pace), 5_000, "those of an earlier relay are none of this one's");
-            for beat in 1..=99 {
-                pace.look(Look { redirects: 100 + beat * came, crowded, room });
-                let untold = beat <= u64::from(UNTOLD) && came > TRICKLE && room;
-                let expected = if untold { TRICKLE } else { expected };
-                assert_eq!(pace.gives_way(), expected == TRICKLE);
-                assert_eq!(goes(&mut pace), expected, "{beat} {came} {crowded} {room}");
+            let mut throttle = Throttle::since(100);
+            assert_eq!(sent_in_a_tick(&mut throttle), 5_000, "before the first sample");
+            throttle.sample(ThrottleSample {
+                redirects: 100,
+                cpu_pressure: false,
+                outbox_has_room: true,
+            });
+            assert_eq!(
+                sent_in_a_tick(&mut throttle),
+                5_000,
+                "those of an earlier relay are none of this one's"
+            );
+            for tick in 1..=99 {
+                throttle.sample(ThrottleSample {
+                    redirects: 100 + tick * came,
+                    cpu_pressure,
+                    outbox_has_room,
+                });
+                let in_burst =
+                    tick <= u64::from(BURST_TICKS) && came > THROTTLED_CLICKS && outbox_has_room;
+                let expected = if in_burst { THROTTLED_CLICKS } else { expected };
+                assert_eq!(throttle.is_throttled(), expected == THROTTLED_CLICKS);
+                assert_eq!(
+                    sent_in_a_tick(&mut throttle),
+                    expected,
+                    "{tick} {came} {cpu_pressure} {outbox_has_room}"
+                );
             }
             // They have gone: what waits is delivered at once.
-            pace.look(Look { redirects: 100 + 99 * came, crowded, room });
-            assert_eq!(goes(&mut pace), 5_000);
+            throttle.sample(ThrottleSample {
+                redirects: 100 + 99 * came,
+                cpu_pressure,
+                outbox_has_room,
+            });
+            assert_eq!(sent_in_a_tick(&mut throttle), 5_000);
         }
     }
 
     #[test]
-    fn a_rush_that_pauses_is_no_new_one_and_one_after_a_long_pause_is() {
-        let (mut pace, mut redirects) = (Pace::since(0), 0);
-        let mut gave_way = |beats: usize, came: u64| {
-            let looks = (0..beats).filter(|_| {
+    fn a_burst_that_pauses_is_not_a_new_one_and_one_after_a_long_pause_is() {
+        let (mut throttle, mut redirects) = (Throttle::since(0), 0);
+        let mut throttled_ticks = |ticks: usize, came: u64| {
+            let samples = (0..ticks).filter(|_| {
                 redirects += came;
-                pace.look(Look { redirects, crowded: false, room: true });
-                pace.gives_way()
+                throttle.sample(ThrottleSample {
+                    redirects,
+                    cpu_pressure: false,
+                    outbox_has_room: true,
+                });
+                throttle.is_throttled()
             });
-            looks.count()
+            samples.count()
         };
-        assert_eq!(gave_way(100, 9_000), 40);
+        assert_eq!(throttled_ticks(100, 9_000), 40);
         for _ in 0..100 {
-            assert_eq!((gave_way(1, 0), gave_way(39, 9_000)), (0, 0));
+            assert_eq!((throttled_ticks(1, 0), throttled_ticks(39, 9_000)), (0, 0));
         }
-        assert_eq!((gave_way(100, 0), gave_way(100, 9_000)), (0, 40));
+        assert_eq!((throttled_ticks(100, 0), throttled_ticks(100, 9_000)), (0, 40));
     }
 }

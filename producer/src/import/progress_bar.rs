@@ -73,8 +73,8 @@ impl ProgressBar {
     /// Prints a line to stderr, above the bar.
     pub fn print(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| crate::exit::warn(line)),
-            None => crate::exit::warn(line),
+            Some(bar) => bar.suspend(|| crate::exit::print_error(line)),
+            None => crate::exit::print_error(line),
         }
     }
 

@@ -1,7 +1,7 @@
-//! Clicks to the broker: acknowledged by all replicas, each end reported.
+//! Clicks to the broker: acknowledged by all replicas, each result reported.
 //!
-//! The only room that knows rdkafka. Sending never blocks; while the broker is away clicks wait
-//! in librdkafka's queue, without a time limit. How many may be there is the relay's to say.
+//! Sending never blocks; while no broker is reachable, clicks wait in librdkafka's queue without a
+//! time limit. The relay bounds how many.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use rdkafka::producer::{
 };
 use rdkafka::statistics::Statistics;
 
-use crate::delivery::relay::{Client, Fault, Report};
+use crate::delivery::relay_client::{DeliveryFault, DeliveryReport, RelayClient};
 use crate::kafka::endpoint::Endpoint;
 use crate::kafka::producer_config::{producer_config, record_headers};
 use crate::metrics::Metrics;
@@ -26,9 +26,9 @@ use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 
-/// One life of a client, from its start until it failed or is not needed any more.
+/// A producer of clicks.
 pub struct ClickProducer {
-    producer: ThreadedProducer<Reports>,
+    producer: ThreadedProducer<ReportQueue>,
     topic: String,
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Debug for ClickProducer {
 }
 
 impl ClickProducer {
-    /// Starts the client. It connects by itself; no broker need be up.
+    /// Starts the client, which connects in the background; no broker need be up.
     ///
     /// # Errors
     /// A setting that cannot work.
@@ -49,14 +49,14 @@ impl ClickProducer {
         wakeup: Arc<Wakeup>,
     ) -> Result<Self, ServerError> {
         let reports =
-            Reports { metrics, wakeup, list: Mutex::default(), down: AtomicBool::new(false) };
+            ReportQueue { metrics, wakeup, list: Mutex::default(), down: AtomicBool::new(false) };
         let config = producer_config(&endpoint.brokers)?;
         let producer = ThreadedProducer::from_config_and_context(&config, reports)
             .map_err(|error| server_error(&error))?;
         Ok(Self { producer, topic: endpoint.topic.to_string() })
     }
 
-    /// Asks the broker whether the topic exists. Blocks.
+    /// Checks that the topic exists. Blocks.
     ///
     /// # Errors
     /// Fatal: there is no such topic. Retryable: no broker answered in time.
@@ -69,40 +69,45 @@ impl ClickProducer {
         if metadata.topics().iter().any(|topic| !topic.partitions().is_empty()) {
             return Ok(());
         }
-        let text = format!("there is no topic {}: run `processors setup`", self.topic);
+        let text = format!("topic {} does not exist: run `processors setup`", self.topic);
         Err(ServerError::fatal("kafka_topic_missing", text))
     }
 }
 
-impl Client for ClickProducer {
-    fn send(&self, number: u64, record: &[u8], trace: TraceHeaders<'_>) -> Result<(), Fault> {
-        let number = usize::try_from(number).map_err(|_| Fault::Client)?;
+impl RelayClient for ClickProducer {
+    fn send(
+        &self,
+        number: u64,
+        record: &[u8],
+        trace: TraceHeaders<'_>,
+    ) -> Result<(), DeliveryFault> {
+        let number = usize::try_from(number).map_err(|_| DeliveryFault::Client)?;
         let message = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, number)
             .payload(record)
             .headers(record_headers(trace));
         self.producer.send(message).map_err(|(error, _)| {
             let fault = fault(&error);
-            // Of its own accord, before any broker was asked.
-            if fault == Fault::BatchTooLarge { Fault::ClickTooLarge } else { fault }
+            // The client itself refused it, before it sent anything.
+            if fault == DeliveryFault::BatchTooLarge { DeliveryFault::ClickTooLarge } else { fault }
         })
     }
 
-    fn reports(&self) -> Vec<Report> {
+    fn reports(&self) -> Vec<DeliveryReport> {
         let list = &self.producer.context().list;
         std::mem::take(&mut *lock(list))
     }
 }
 
-/// Hears what becomes of each click, on librdkafka's polling thread.
-struct Reports {
+/// Collects the result of each click, on librdkafka's polling thread.
+struct ReportQueue {
     metrics: Metrics,
     wakeup: Arc<Wakeup>,
-    list: Mutex<Vec<Report>>,
+    list: Mutex<Vec<DeliveryReport>>,
     down: AtomicBool,
 }
 
-impl Reports {
-    /// Logs changes only: an outage is told once, and its end.
+impl ReportQueue {
+    /// Logs changes only: the start of an outage and its end.
     fn brokers_up(&self, now: i64) {
         self.metrics.brokers_up.set(now);
         let waiting = self.metrics.outbox_clicks.get();
@@ -115,7 +120,7 @@ impl Reports {
     }
 }
 
-impl ProducerContext for Reports {
+impl ProducerContext for ReportQueue {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
@@ -123,13 +128,13 @@ impl ProducerContext for Reports {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(fault(error)),
         };
-        let report = Report { number: number as u64, delivered };
+        let report = DeliveryReport { number: number as u64, delivered };
         lock(&self.list).push(report);
         self.wakeup.notify();
     }
 }
 
-impl ClientContext for Reports {
+impl ClientContext for ReportQueue {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -161,29 +166,29 @@ impl ClientContext for Reports {
                 self.brokers_up(0);
             }
             Some(RDKafkaErrorCode::Fatal) => {
-                tracing::error!(reason, "the kafka client gave up");
+                tracing::error!(reason, "the Kafka client failed and does not recover");
             }
-            // Said by `log` too, which does not repeat itself.
-            Some(_) | None => tracing::debug!(%error, reason, "kafka client"),
+            // `log` reports it too, once.
+            Some(_) | None => tracing::debug!(%error, reason, "Kafka client"),
         }
     }
 }
 
-fn fault(error: &KafkaError) -> Fault {
+fn fault(error: &KafkaError) -> DeliveryFault {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-            Fault::BatchTooLarge
+            DeliveryFault::BatchTooLarge
         }
         Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-            Fault::UnknownTopic
+            DeliveryFault::UnknownTopic
         }
         Some(
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ) => Fault::NotAuthorized,
-        Some(RDKafkaErrorCode::MessageTimedOut) => Fault::TimedOut,
-        Some(RDKafkaErrorCode::Fatal) => Fault::ProducerFatal,
-        _ => Fault::Broker,
+        ) => DeliveryFault::NotAuthorized,
+        Some(RDKafkaErrorCode::MessageTimedOut) => DeliveryFault::TimedOut,
+        Some(RDKafkaErrorCode::Fatal) => DeliveryFault::ProducerFatal,
+        _ => DeliveryFault::Broker,
     }
 }
 
@@ -203,7 +208,7 @@ mod tests {
         assert_eq!(producer.send(1, b"click", TraceHeaders::default()), Ok(()));
         let large = vec![0; 2 << 20];
         let refused = producer.send(2, &large, TraceHeaders::default());
-        assert_eq!(refused, Err(Fault::ClickTooLarge));
+        assert_eq!(refused, Err(DeliveryFault::ClickTooLarge));
         assert_eq!(producer.reports(), []);
     }
 }

@@ -60,7 +60,7 @@ impl LinkConsumer {
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let partitions = found.map(|found| found.partitions()).unwrap_or_default();
         if partitions.is_empty() {
-            return Err(format!("topic {topic} is not there: run `processors setup`"));
+            return Err(format!("topic {topic} does not exist: run `processors setup`"));
         }
         let (mut behind, mut assignment) = (BTreeMap::new(), TopicPartitionList::new());
         for partition in partitions.iter().map(|partition| partition.id()) {

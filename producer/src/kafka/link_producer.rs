@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kafka::endpoint::Endpoint;
 use crate::kafka::producer_config::{producer_config, record_headers};
-use crate::links::link_entry::Entry;
+use crate::links::link_entry::LinkEntry;
 use crate::links::publisher::Publish;
 use crate::outbox::offer::TraceHeaders;
 use service::lock::lock;
@@ -24,8 +24,8 @@ const TIMEOUT_MS: &str = "5000";
 const POLL: Duration = Duration::from_millis(2);
 /// Twice as long as a link may take.
 const WAIT_POLLS: u32 = 5_000;
-/// Of one round of asking the registry.
-const ASK: Duration = Duration::from_secs(5);
+/// Limit of one lookup in the registry.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Publishes to one topic of links.
 pub struct LinkProducer {
@@ -54,7 +54,7 @@ impl LinkProducer {
             let subject = topic.subject();
             let id = self.runtime.block_on(async {
                 tokio::select! {
-                    id = registry.lookup_within(&subject, LINKS_NEWEST, ASK) => {
+                    id = registry.lookup_within(&subject, LINKS_NEWEST, LOOKUP_TIMEOUT) => {
                         id.map_err(|error| error.to_string())
                     }
                     () = self.stop.cancelled() => Err("the process ends".to_owned()),
@@ -75,8 +75,8 @@ impl LinkProducer {
 }
 
 impl Publish for LinkProducer {
-    fn publish(&mut self, entries: &[Entry]) -> Result<(), String> {
-        // After a failure it is not taken back: what it still had on its way ends with it.
+    fn publish(&mut self, entries: &[LinkEntry]) -> Result<(), String> {
+        // After a failure the client is dropped, with all that is still in flight.
         let client = match self.client.take() {
             Some(client) => client,
             None => self.connect()?,
@@ -90,7 +90,7 @@ impl Publish for LinkProducer {
             let record = record.headers(record_headers(TraceHeaders::default()));
             client.send(record).map_err(|(error, _)| error.to_string())?;
         }
-        // The client's own `flush` looks for what has come every 100 ms only.
+        // The client's own `flush` polls every 100 ms only.
         for _ in 0..WAIT_POLLS {
             if client.in_flight_count() == 0 {
                 break;
@@ -111,7 +111,7 @@ impl Publish for LinkProducer {
     }
 }
 
-/// What became of what was sent since it was last asked.
+/// The results of the sends since the last call.
 #[derive(Debug, Default)]
 struct Acked {
     delivered: usize,

@@ -1,6 +1,6 @@
-//! The admin API of links: JSON over HTTP on a port of its own, for holders of the token.
+//! The admin API of links: JSON over HTTP on a port of its own, with a bearer token.
 //!
-//! Each change is one transaction of the store; visitors never wait for any of it.
+//! Each change is one transaction of the store; visitors never wait for it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,26 +18,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bearer_token::BearerTokens;
 use crate::clock::now;
-use crate::links::link_entry::Entry;
+use crate::links::link_entry::LinkEntry;
 use crate::links::store::Store;
-use crate::links::store::change::{Change, Edit, Refused};
-use crate::links::store::error::StoreError;
-use crate::links::store_location::Place;
+use crate::links::store::change::{Change, Edit};
+use crate::links::store::error::{ChangeRefused, StoreError};
+use crate::links::store_location::StoreLocation;
 use service::lock::lock;
 use service::wakeup::Wakeup;
 
-/// Of one link, several times over.
+/// Most bytes of a body: several times those of a link.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// More wait in the system's backlog.
+/// Most connections; more wait in the system's backlog.
 const CONNECTIONS_MAX: usize = 64;
-/// Of one request, its body and the store's work included.
+/// Limit of one request, with its body and the work of the store.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Links of one answer.
+/// Most links of one answer.
 const PAGE_MAX: u32 = 1000;
 const PATH: &str = "/v1/links";
 
-/// What is asked.
-enum Ask {
+/// A parsed request.
+enum ApiRequest {
     List { after: String, limit: u32 },
     Show(String),
     Change(Change),
@@ -45,17 +45,17 @@ enum Ask {
 
 /// The API of one store.
 #[derive(Debug)]
-pub struct Api {
-    place: Place,
+pub struct LinksApi {
+    location: StoreLocation,
     tokens: BearerTokens,
     wakeup: Arc<Wakeup>,
     store: Mutex<Option<Store>>,
 }
 
-impl Api {
-    /// Nothing is opened until something is asked; `wakeup` is rung after each change.
-    pub fn new(place: Place, tokens: BearerTokens, wakeup: Arc<Wakeup>) -> Arc<Self> {
-        Arc::new(Self { place, tokens, wakeup, store: Mutex::default() })
+impl LinksApi {
+    /// Nothing is opened until something is asked; each change notifies `wakeup`.
+    pub fn new(location: StoreLocation, tokens: BearerTokens, wakeup: Arc<Wakeup>) -> Arc<Self> {
+        Arc::new(Self { location, tokens, wakeup, store: Mutex::default() })
     }
 
     /// Serves until `stop`; a change that was begun is made or not, as with any crash.
@@ -67,7 +67,11 @@ impl Api {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let worked = tokio::time::timeout(TIMEOUT, self.work(request)).await;
         worked.unwrap_or_else(|_| {
-            refused(StatusCode::SERVICE_UNAVAILABLE, "links_db_away", "the store took too long")
+            refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "links_db_away",
+                "the link store did not answer in time",
+            )
         })
     }
 
@@ -86,25 +90,25 @@ impl Api {
                 return refused(StatusCode::PAYLOAD_TOO_LARGE, "link_refused", &error.to_string());
             }
         };
-        let ask = match ask(&head.method, head.uri.path(), head.uri.query(), &body) {
-            Ok(ask) => ask,
+        let request = match parse(&head.method, head.uri.path(), head.uri.query(), &body) {
+            Ok(request) => request,
             Err(answer) => return *answer,
         };
-        let done = tokio::task::spawn_blocking(move || self.run(&ask)).await;
+        let done = tokio::task::spawn_blocking(move || self.run(&request)).await;
         done.unwrap_or_else(|error| {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             refused(status, "links_db_broken", &error.to_string())
         })
     }
 
-    fn run(&self, ask: &Ask) -> Response<Full<Bytes>> {
+    fn run(&self, request: &ApiRequest) -> Response<Full<Bytes>> {
         let mut store = lock(&self.store);
         // A connection that failed once is not trusted again.
-        let answer = match store.take().map_or_else(|| Store::open(&self.place), Ok) {
+        let answer = match store.take().map_or_else(|| Store::open(&self.location), Ok) {
             Err(error) => Err(error),
             Ok(mut opened) => {
-                let answer = run(&mut opened, ask);
-                if !matches!(answer, Err(StoreError::Away(_) | StoreError::Broken(_))) {
+                let answer = run(&mut opened, request);
+                if !matches!(answer, Err(StoreError::Unreachable(_) | StoreError::Unusable(_))) {
                     *store = Some(opened);
                 }
                 answer
@@ -113,7 +117,7 @@ impl Api {
         drop(store);
         match answer {
             Ok((status, lines)) => {
-                if matches!(ask, Ask::Change(_)) {
+                if matches!(request, ApiRequest::Change(_)) {
                     self.wakeup.notify();
                 }
                 reply(status, "application/x-ndjson", lines)
@@ -123,15 +127,18 @@ impl Api {
     }
 }
 
-fn run(store: &mut Store, ask: &Ask) -> Result<(StatusCode, String), StoreError> {
-    let lines = |links: &[Entry]| links.iter().map(|link| link.line() + "\n").collect::<String>();
-    match ask {
-        Ask::List { after, limit } => Ok((StatusCode::OK, lines(&store.page(after, *limit)?))),
-        Ask::Show(id) => match store.get(id)?.filter(|link| !link.deleted) {
+fn run(store: &mut Store, request: &ApiRequest) -> Result<(StatusCode, String), StoreError> {
+    let lines =
+        |links: &[LinkEntry]| links.iter().map(|link| link.line() + "\n").collect::<String>();
+    match request {
+        ApiRequest::List { after, limit } => {
+            Ok((StatusCode::OK, lines(&store.page(after, *limit)?)))
+        }
+        ApiRequest::Show(id) => match store.get(id)?.filter(|link| !link.deleted) {
             Some(link) => Ok((StatusCode::OK, lines(&[link]))),
-            None => Err(Refused::NoSuch(id.clone()).into()),
+            None => Err(ChangeRefused::NoSuch(id.clone()).into()),
         },
-        Ask::Change(change) => {
+        ApiRequest::Change(change) => {
             let outcome = store.change(change, now())?;
             match change {
                 Change::Add(_) => Ok((StatusCode::CREATED, outcome.entry().line() + "\n")),
@@ -144,13 +151,13 @@ fn run(store: &mut Store, ask: &Ask) -> Result<(StatusCode, String), StoreError>
     }
 }
 
-/// What a request wants, or the answer to one that cannot be understood.
-fn ask(
+/// Parses a request, or returns the answer to one that cannot be understood.
+fn parse(
     method: &Method,
     path: &str,
     query: Option<&str>,
     body: &[u8],
-) -> Result<Ask, Box<Response<Full<Bytes>>>> {
+) -> Result<ApiRequest, Box<Response<Full<Bytes>>>> {
     let bad = |why: &str| Box::new(refused(StatusCode::BAD_REQUEST, "link_refused", why));
     let Some(rest) = path.strip_prefix(PATH) else {
         let why = "the paths are /v1/links and /v1/links/ID";
@@ -171,21 +178,21 @@ fn ask(
                     _ => return Err(bad("the parameters are after and limit")),
                 }
             }
-            Ok(Ask::List { after, limit: limit.min(PAGE_MAX) })
+            Ok(ApiRequest::List { after, limit: limit.min(PAGE_MAX) })
         }
-        (&Method::GET, false) => Ok(Ask::Show(id)),
+        (&Method::GET, false) => Ok(ApiRequest::Show(id)),
         (&Method::POST | &Method::PUT, true) => {
-            let entry = Entry::parse(text).map_err(|cause| bad(&cause.to_string()))?;
+            let entry = LinkEntry::parse(text).map_err(|cause| bad(&cause.to_string()))?;
             let put = *method == Method::PUT;
-            Ok(Ask::Change(if put { Change::Put(entry) } else { Change::Add(entry) }))
+            Ok(ApiRequest::Change(if put { Change::Put(entry) } else { Change::Add(entry) }))
         }
         (&Method::PATCH, false) => {
             let edit: Edit = serde_json::from_str(text).map_err(|error| {
                 bad(&format!("not a change in JSON, such as {{\"disabled\":true}}: {error}"))
             })?;
-            Ok(Ask::Change(Change::Edit { id, edit }))
+            Ok(ApiRequest::Change(Change::Edit { id, edit }))
         }
-        (&Method::DELETE, false) => Ok(Ask::Change(Change::Delete { id })),
+        (&Method::DELETE, false) => Ok(ApiRequest::Change(Change::Delete { id })),
         (_, all) => {
             let allowed = if all { "GET, POST, PUT" } else { "GET, PATCH, DELETE" };
             let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -198,11 +205,11 @@ fn ask(
 
 fn status(error: &StoreError) -> StatusCode {
     match error {
-        StoreError::Refused(Refused::NoSuch(_)) => StatusCode::NOT_FOUND,
-        StoreError::Refused(Refused::Cause(_)) => StatusCode::BAD_REQUEST,
+        StoreError::Refused(ChangeRefused::NoSuch(_)) => StatusCode::NOT_FOUND,
+        StoreError::Refused(ChangeRefused::Cause(_)) => StatusCode::BAD_REQUEST,
         StoreError::Refused(_) | StoreError::Conflict => StatusCode::CONFLICT,
-        StoreError::Away(_) | StoreError::Unpublished(_) => StatusCode::SERVICE_UNAVAILABLE,
-        StoreError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        StoreError::Unreachable(_) | StoreError::Unpublished(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Unusable(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -215,15 +222,19 @@ fn refused(status: StatusCode, code: &str, cause: &str) -> Response<Full<Bytes>>
 mod tests {
     use super::*;
 
-    fn api(folder: &std::path::Path) -> Arc<Api> {
-        let place = Place::File(folder.join("links.db"));
-        Api::new(place, BearerTokens::one("a token of some length").unwrap(), Arc::default())
+    fn api(folder: &std::path::Path) -> Arc<LinksApi> {
+        let location = StoreLocation::File(folder.join("links.db"));
+        LinksApi::new(
+            location,
+            BearerTokens::one("a token of some length").unwrap(),
+            Arc::default(),
+        )
     }
 
-    fn told(method: &str, path: &str, body: &str) -> (u16, String) {
+    fn refusal(method: &str, path: &str, body: &str) -> (u16, String) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
-        let refused = ask(&method, path, query, body.as_bytes()).err().unwrap();
+        let refused = parse(&method, path, query, body.as_bytes()).err().unwrap();
         (refused.status().as_u16(), format!("{:?}", refused.body()))
     }
 
@@ -238,7 +249,7 @@ mod tests {
             ("GET", "/v1/links?limit=x", "", 400, "limit is a number"),
             ("GET", "/v1/links/%ff", "", 400, "not UTF-8"),
         ] {
-            let (got, text) = told(method, path, body);
+            let (got, text) = refusal(method, path, body);
             assert!(got == status && text.contains(part), "{method} {path}: {got} {text}");
         }
     }
@@ -248,14 +259,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let api = api(folder.path());
         let body = br#"{"slug":"a","domain":"go.example","url":"https://example.com/"}"#;
-        let add = ask(&Method::POST, "/v1/links", None, body).ok().unwrap();
+        let add = parse(&Method::POST, "/v1/links", None, body).ok().unwrap();
         assert_eq!(api.run(&add).status(), 201);
         assert_eq!(api.run(&add).status(), 409);
         for path in ["/v1/links/go.example/a", "/v1/links/go.example%2Fa"] {
-            let show = ask(&Method::GET, path, None, b"").ok().unwrap();
+            let show = parse(&Method::GET, path, None, b"").ok().unwrap();
             assert_eq!(api.run(&show).status(), 200, "{path}");
         }
-        let delete = ask(&Method::DELETE, "/v1/links/go.example/a", None, b"").ok().unwrap();
+        let delete = parse(&Method::DELETE, "/v1/links/go.example/a", None, b"").ok().unwrap();
         assert_eq!(api.run(&delete).status(), 204);
         assert_eq!(api.run(&delete).status(), 404);
     }

@@ -1,8 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "when a snapshot is due is measured here")]
 //! From the topic of links to memory, and from memory to a snapshot on this host's disk.
 //!
-//! Reads the topic from its start at every start, applies by version, and calls the table whole
-//! once it has read to where the topic ended when it began. A snapshot serves until then.
+//! Every start reads the topic from its beginning and applies links by version. The table is loaded
+//! once it holds the topic to where it ended at the start; until then a snapshot serves.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,40 +16,41 @@ use tokio_util::sync::CancellationToken;
 use crate::kafka::endpoint::Endpoint;
 use crate::kafka::link_consumer::LinkConsumer;
 use crate::links::link::Link;
-use crate::links::link_table::{Applied, Links};
-use crate::links::publisher::Overtaken;
+use crate::links::link_table::{Applied, LinkTable};
+use crate::links::publisher::SupersededLinks;
 use crate::links::snapshot;
-use crate::metrics::{Metrics, ResultLabel};
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
 use service::number::gauge;
 use service::worker::{Problem, Worker};
 
-/// Longest wait without a look around.
-const BEAT: Duration = Duration::from_millis(100);
-/// Of one question to broker or registry at the start.
-const ASK: Duration = Duration::from_secs(5);
-/// Before reading is begun anew.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Between two snapshots, where links change.
+/// Longest wait without a check of the stop token.
+const TICK: Duration = Duration::from_millis(100);
+/// Limit of one request to the broker at the start.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait before the topic is read again after a failure.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Time between two snapshots, where links change.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
-/// What the follower works with.
+/// What the follower needs.
 #[derive(Debug)]
-pub struct Parts {
+pub struct FollowerParts {
     /// The topic.
     pub endpoint: Endpoint,
     /// The table that it fills.
-    pub links: Arc<Links>,
+    pub links: Arc<LinkTable>,
     /// The file of the snapshot.
     pub snapshot: PathBuf,
-    /// Where a store is: what its relay has to publish once more.
-    pub overtaken: Option<Arc<Overtaken>>,
-    /// For questions to the registry.
+    /// Where this host has a store: the links to publish once more.
+    pub superseded: Option<Arc<SupersededLinks>>,
+    /// For requests to the registry.
     pub runtime: Handle,
     /// Its metrics.
     pub metrics: Metrics,
-    /// What is wrong now, for whoever asks.
+    /// The current problem, for the health probe.
     pub problem: Problem,
-    /// The end.
+    /// Ends the follower.
     pub stop: CancellationToken,
 }
 
@@ -57,43 +58,45 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Follower {
     reader: Worker,
-    keeper: Worker,
+    snapshot_writer: Worker,
 }
 
 impl Follower {
     /// Starts it, on two threads of its own: one reads, one writes snapshots.
     ///
     /// # Errors
-    /// The system has no thread.
-    pub fn start(parts: Parts) -> std::io::Result<Self> {
+    /// The system cannot start a thread.
+    pub fn start(parts: FollowerParts) -> std::io::Result<Self> {
         let stop = parts.stop.clone();
-        let keeper = Keeper {
+        let snapshot_writer = SnapshotWriter {
             links: Arc::clone(&parts.links),
             path: parts.snapshot.clone(),
             metrics: parts.metrics.clone(),
             stop: stop.clone(),
         };
-        let keeper = Worker::start("link-snapshots", stop.clone(), None, move || keeper.keep())?;
-        let reader = Worker::start("link-follower", stop, None, move || Reading::new(parts).run())?;
-        Ok(Self { reader, keeper })
+        let snapshot_writer =
+            Worker::start("link-snapshots", stop.clone(), None, move || snapshot_writer.run())?;
+        let reader =
+            Worker::start("link-follower", stop, None, move || TopicReader::new(parts).run())?;
+        Ok(Self { reader, snapshot_writer })
     }
 
     /// Ends it; the last snapshot is written then. Blocks.
     pub fn stop(self) {
         self.reader.stop();
-        self.keeper.stop();
+        self.snapshot_writer.stop();
     }
 }
 
-struct Reading {
-    parts: Parts,
-    /// What comes has just been written.
+struct TopicReader {
+    parts: FollowerParts,
+    /// Whether records are new: the topic has been read to where it ended at the start.
     live: bool,
     decoders: HashMap<SchemaId, LinkDecoder>,
 }
 
-impl Reading {
-    fn new(parts: Parts) -> Self {
+impl TopicReader {
+    fn new(parts: FollowerParts) -> Self {
         Self { parts, live: false, decoders: HashMap::new() }
     }
 
@@ -101,30 +104,30 @@ impl Reading {
         while let Err(cause) = self.follow() {
             self.parts.metrics.links.failed("links_follow");
             if self.parts.problem.is_new(cause.clone()) {
-                tracing::error!(code = "links_follow", cause, "links are not followed");
+                tracing::error!(code = "links_follow", cause, "cannot follow the topic of links");
             }
-            let until = Instant::now() + PAUSE;
+            let until = Instant::now() + RETRY_PAUSE;
             while !self.parts.stop.is_cancelled() && Instant::now() < until {
-                std::thread::sleep(BEAT);
+                std::thread::sleep(TICK);
             }
         }
     }
 
-    /// Reads until told to stop.
+    /// Reads until the stop.
     fn follow(&mut self) -> Result<(), String> {
         if self.parts.stop.is_cancelled() {
             return Ok(());
         }
         let began = Instant::now();
-        let mut reader = LinkConsumer::open(&self.parts.endpoint, ASK)?;
+        let mut reader = LinkConsumer::open(&self.parts.endpoint, REQUEST_TIMEOUT)?;
         while !self.parts.stop.is_cancelled() {
             self.live = reader.is_caught_up();
-            reader.next(BEAT, |value| self.take(value))?;
+            reader.next(TICK, |value| self.take(value))?;
             if reader.is_caught_up() {
                 self.parts.problem.set(None);
-                if !self.parts.links.is_whole() {
-                    self.parts.links.set_whole();
-                    self.parts.metrics.links.whole.set(1);
+                if !self.parts.links.is_loaded() {
+                    self.parts.links.set_loaded();
+                    self.parts.metrics.links.loaded.set(1);
                     let (links, ms) = (self.parts.links.count(), began.elapsed().as_millis());
                     let topic = &self.parts.endpoint.topic;
                     tracing::info!(links, ms, %topic, "all links have been read");
@@ -136,7 +139,11 @@ impl Reading {
 
     fn take(&mut self, value: Option<&[u8]>) -> Result<(), String> {
         let refused = |cause: String| {
-            tracing::error!(code = "link_record", cause, "a record that is no link");
+            tracing::error!(
+                code = "link_record",
+                cause,
+                "the topic of links holds a record that is not a link"
+            );
             "refused"
         };
         let result = match value.map(unframe) {
@@ -150,9 +157,9 @@ impl Reading {
                         Applied::Newer => "newer",
                         Applied::Same => "same",
                         Applied::Older => {
-                            // Of what was there before this host, it may know newer ones.
-                            let overtaken = self.parts.overtaken.as_ref().filter(|_| self.live);
-                            overtaken.into_iter().for_each(|links| links.add(raw.id));
+                            // Not of records from before the start: their newer versions may follow.
+                            let superseded = self.parts.superseded.as_ref().filter(|_| self.live);
+                            superseded.into_iter().for_each(|links| links.add(raw.id));
                             "older"
                         }
                     },
@@ -184,17 +191,16 @@ impl Reading {
     }
 }
 
-/// Writes a snapshot when the table has become whole, now and then while links change, and at the
-/// end.
-struct Keeper {
-    links: Arc<Links>,
+/// Writes a snapshot when the table is loaded, periodically while links change, and at the end.
+struct SnapshotWriter {
+    links: Arc<LinkTable>,
     path: PathBuf,
     metrics: Metrics,
     stop: CancellationToken,
 }
 
-impl Keeper {
-    fn keep(self) {
+impl SnapshotWriter {
+    fn run(self) {
         let mut written: Option<(u64, Instant)> = None;
         loop {
             let ends = self.stop.is_cancelled();
@@ -203,13 +209,13 @@ impl Keeper {
                 None => true,
                 Some((at, when)) => at != changes && (ends || when.elapsed() >= SNAPSHOT_EVERY),
             };
-            // What is not whole would make the next start forget links.
-            if due && self.links.is_whole() {
+            // A table that is not loaded would make the next start forget links.
+            if due && self.links.is_loaded() {
                 let result = match snapshot::write(&self.links, &self.path) {
                     Ok(_) => "ok",
                     Err(error) => {
                         let path = self.path.display();
-                        tracing::error!(code = "links_snapshot", %path, %error, "no snapshot");
+                        tracing::error!(code = "links_snapshot", %path, %error, "cannot write the snapshot of links");
                         "error"
                     }
                 };
@@ -219,7 +225,7 @@ impl Keeper {
             if ends {
                 return;
             }
-            std::thread::sleep(BEAT);
+            std::thread::sleep(TICK);
         }
     }
 }

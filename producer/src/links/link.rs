@@ -1,13 +1,13 @@
-//! A link in memory: some bytes among those of its neighbours, shared by whoever reads it.
+//! A link in memory: bytes in a bucket that it shares with others.
 //!
-//! Pure. A million of them fit because many lie in one allocation, and an id that follows from
-//! domain and slug takes no room.
+//! Pure. A million of them fit because a bucket is one allocation, and an id that follows from domain
+//! and slug takes no bytes.
 
 use std::sync::Arc;
 
 use schemas::RawLink;
 
-use crate::links::link_entry::{Entry, ID_BYTES_MAX, SLUG_BYTES_MAX, Status, named};
+use crate::links::link_entry::{ID_BYTES_MAX, LinkEntry, SLUG_BYTES_MAX, Status, named};
 use crate::links::target::TARGET_BYTES_MAX;
 
 /// Version, end, flags, lengths of domain, slug, id and target.
@@ -20,9 +20,9 @@ const EXPIRES: u8 = 16;
 const OPT_OUT: u8 = 32;
 const DOMAIN_BYTES_MAX: usize = 253;
 
-/// Links one behind the other.
+/// Links of one bucket of the table, one behind the other.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct LinkBucket {
     /// All that they are.
     pub(super) bytes: Box<[u8]>,
     /// By the hashes of their names, and in that order: where each begins.
@@ -32,7 +32,7 @@ pub(super) struct Shelf {
 /// One version of one link; clones share it.
 #[derive(Clone)]
 pub struct Link {
-    shelf: Arc<Shelf>,
+    bucket: Arc<LinkBucket>,
     at: u32,
 }
 
@@ -51,7 +51,7 @@ impl PartialEq for Link {
 impl Eq for Link {}
 
 impl Link {
-    /// Packs a link as the topic carries it; none when a text of it is too long to be a link's.
+    /// Encodes a link of the topic; `None` when a text of it is too long for a link.
     pub fn new(raw: &RawLink<'_>) -> Option<Self> {
         let derived = named(raw.domain, raw.slug) == raw.id;
         let id = if derived { "" } else { raw.id };
@@ -85,7 +85,7 @@ impl Link {
     }
 
     /// The link of an entry, which is checked.
-    pub fn of(entry: &Entry) -> Option<Self> {
+    pub fn of(entry: &LinkEntry) -> Option<Self> {
         Self::new(&entry.raw())
     }
 
@@ -93,24 +93,24 @@ impl Link {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let texts = bytes.get(HEAD..)?;
         std::str::from_utf8(texts).ok()?;
-        let whole = Ends::of(bytes).target == bytes.len();
+        let complete = Ends::of(bytes).target == bytes.len();
         let link = Self::alone(bytes.to_vec());
-        (whole && !link.slug().is_empty() && !link.id().is_empty()).then_some(link)
+        (complete && !link.slug().is_empty() && !link.id().is_empty()).then_some(link)
     }
 
     fn alone(bytes: Vec<u8>) -> Self {
-        let shelf = Shelf { bytes: bytes.into(), index: Box::default() };
-        Self { shelf: Arc::new(shelf), at: 0 }
+        let bucket = LinkBucket { bytes: bytes.into(), index: Box::default() };
+        Self { bucket: Arc::new(bucket), at: 0 }
     }
 
     /// The link that begins there.
-    pub(super) fn on(shelf: &Arc<Shelf>, at: u32) -> Self {
-        Self { shelf: Arc::clone(shelf), at }
+    pub(super) fn on(bucket: &Arc<LinkBucket>, at: u32) -> Self {
+        Self { bucket: Arc::clone(bucket), at }
     }
 
     /// All of it.
     pub fn as_bytes(&self) -> &[u8] {
-        self.shelf.link(self.at)
+        self.bucket.link(self.at)
     }
 
     /// Grows with each change of the link.
@@ -165,12 +165,12 @@ impl Link {
         self.has(PASS_QUERY)
     }
 
-    /// Whether its clicks say nothing of their visitors, as far as the operator's policy follows.
+    /// Whether its clicks record nothing about their visitors, as far as the operator's policy follows.
     pub fn opts_out(&self) -> bool {
         self.has(OPT_OUT)
     }
 
-    /// Microseconds since 1970 from which on it leads nowhere.
+    /// Microseconds since 1970 from which on it does not redirect.
     pub fn expires_at(&self) -> Option<i64> {
         let bytes = self.as_bytes().get(8..)?.first_chunk()?;
         self.has(EXPIRES).then(|| i64::from_le_bytes(*bytes))
@@ -181,7 +181,7 @@ impl Link {
     }
 }
 
-impl Shelf {
+impl LinkBucket {
     /// The bytes of the link that begins there.
     pub(super) fn link(&self, at: u32) -> &[u8] {
         let from = self.bytes.get(at as usize..).unwrap_or_default();
@@ -225,13 +225,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packed_link_says_what_its_entry_says() {
+    fn an_encoded_link_equals_its_entry() {
         for line in [
             r#"{"slug":"a","url":"https://example.com/"}"#,
             r#"{"slug":"a","url":"https://example.com/","domain":"go.example"}"#,
             r#"{"slug":"a/b","url":"http://x/","id":"ü","version":9,"domain":"go.example","status":301,"disabled":true,"expires":"1969-01-31T12:00:00Z","pass_query":true,"opt_out":true}"#,
         ] {
-            let mut entry = Entry::parse(line).unwrap();
+            let mut entry = LinkEntry::parse(line).unwrap();
             for deleted in [false, true] {
                 entry.deleted = deleted;
                 let link = Link::of(&entry).unwrap();
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_link_are_refused_and_never_read_beyond_their_end() {
-        let entry = Entry::parse(r#"{"slug":"a","url":"https://example.com/"}"#).unwrap();
+        let entry = LinkEntry::parse(r#"{"slug":"a","url":"https://example.com/"}"#).unwrap();
         let link = Link::of(&entry).unwrap();
         for end in 0..=HEAD + 1 {
             assert_eq!(Link::from_bytes(&link.as_bytes()[..end]), None, "{end}");
@@ -258,7 +258,7 @@ mod tests {
         for at in 0..link.as_bytes().len() {
             let mut bytes = link.as_bytes().to_vec();
             bytes[at] ^= 0xff;
-            // Whatever it is, it may be asked.
+            // Its fields can be read, whatever the bytes are.
             if let Some(link) = Link::from_bytes(&bytes) {
                 std::hint::black_box((link.id(), link.slug(), link.target(), link.domain()));
             }

@@ -1,4 +1,4 @@
-//! A link as people write it and as the store keeps it: plain data, checked.
+//! A link entry: a link as the store and its JSON lines hold it, checked.
 //!
 //! Pure: a line of JSON in, an entry or the cause out, and back.
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::links::target::{self, TargetError};
 use crate::route::is_reserved;
 
-/// Longest slug of a link (a request may ask for longer ones, in vain).
+/// Longest slug of a link (a request may have a longer one, which no link has).
 pub const SLUG_BYTES_MAX: usize = 256;
 /// Longest id: a domain, a slash, a slug.
 pub const ID_BYTES_MAX: usize = 512;
@@ -17,16 +17,16 @@ pub const ID_BYTES_MAX: usize = 512;
 /// How a link redirects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Status {
-    /// 302: nobody keeps the answer, every visit is seen.
+    /// 302: caches do not keep the answer, so every visit is seen.
     #[default]
     Found,
-    /// 301: caches keep the answer for a day, and what they answer is never seen.
+    /// 301: caches keep the answer for a day, and the visits that they answer are not seen.
     Moved,
 }
 
 /// One version of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LinkEntry {
     /// Stable name of the link in analytics.
     pub id: String,
     /// Grows by one with each change.
@@ -41,11 +41,11 @@ pub struct Entry {
     pub status: Status,
     /// Switched off.
     pub disabled: bool,
-    /// Microseconds since 1970 from which on it leads nowhere.
+    /// Microseconds since 1970 from which on it does not redirect.
     pub expires_at: Option<i64>,
     /// Whether the visitor's query is appended to the target's.
     pub pass_query: bool,
-    /// Its clicks say nothing of their visitors, as far as the operator's policy follows.
+    /// Its clicks record nothing about their visitors, as far as the operator's policy follows.
     pub opt_out: bool,
     /// A tombstone: the version is kept, the link is not.
     pub deleted: bool,
@@ -56,7 +56,7 @@ pub struct Entry {
 /// What is wrong with a link as it was entered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each variant's message says what it is")]
-pub enum LinkCause {
+pub enum LinkError {
     #[error("not a link in JSON, such as {{\"slug\":\"a\",\"url\":\"https://example.com/\"}}: {0}")]
     Json(String),
     #[error("slug {0:?}: use 1 to 256 of a-z A-Z 0-9 - _ . ~ and / (no slash at either end)")]
@@ -77,7 +77,7 @@ pub enum LinkCause {
     Status(u16),
     #[error("expires {0:?}: use a time such as 2027-01-31T12:00:00Z")]
     Expires(String),
-    #[error("its slug is there already, in line {line}")]
+    #[error("line {line} has the same slug")]
     Twice { line: u32 },
     #[error("cannot be read: {0}")]
     Unreadable(String),
@@ -86,7 +86,7 @@ pub enum LinkCause {
 /// A link in JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct LinkJson {
     slug: String,
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,21 +107,21 @@ struct Written {
     opt_out: bool,
 }
 
-impl Entry {
+impl LinkEntry {
     /// Reads one JSON object. Without an id the link is named by its domain and slug, without a
     /// version it is the first; `changed_at` is left 0.
     ///
     /// # Errors
-    /// [`LinkCause`].
-    pub fn parse(text: &str) -> Result<Self, LinkCause> {
-        let written: Written =
-            serde_json::from_str(text).map_err(|error| LinkCause::Json(error.to_string()))?;
+    /// [`LinkError`].
+    pub fn parse(text: &str) -> Result<Self, LinkError> {
+        let written: LinkJson =
+            serde_json::from_str(text).map_err(|error| LinkError::Json(error.to_string()))?;
         let slug = slug(written.slug)?;
         let domain = domain(written.domain.unwrap_or_default())?;
         let target = target::check(&written.url, &domain)?;
         let version = match written.version.unwrap_or(1) {
             version @ 1.. => version,
-            version => return Err(LinkCause::Version(version)),
+            version => return Err(LinkError::Version(version)),
         };
         Ok(Self {
             id: written.id.map_or_else(|| Ok(named(&domain, &slug)), id)?,
@@ -139,10 +139,10 @@ impl Entry {
         })
     }
 
-    /// As one line of JSON, which [`Entry::parse`] reads.
+    /// As one line of JSON, which [`LinkEntry::parse`] reads.
     pub fn line(&self) -> String {
         let own = |text: &String| (!text.is_empty()).then(|| text.clone());
-        let written = Written {
+        let written = LinkJson {
             slug: self.slug.clone(),
             url: self.target.clone(),
             id: Some(self.id.clone()),
@@ -175,10 +175,11 @@ impl Entry {
         }
     }
 
-    /// Whether both say the same of a link, whichever version they are.
-    pub fn says_the_same(&self, other: &Self) -> bool {
+    /// Whether both redirect alike, whatever their versions are.
+    pub fn redirects_like(&self, other: &Self) -> bool {
         let facts = |entry: &Self| {
-            let Entry { status, disabled, expires_at, pass_query, opt_out, deleted, .. } = entry;
+            let LinkEntry { status, disabled, expires_at, pass_query, opt_out, deleted, .. } =
+                entry;
             (*status, *disabled, *expires_at, *pass_query, *opt_out, *deleted)
         };
         facts(self) == facts(other) && self.target == other.target
@@ -189,12 +190,12 @@ impl Status {
     /// 302 or 301.
     ///
     /// # Errors
-    /// [`LinkCause::Status`] for any other.
-    pub fn parse(code: u16) -> Result<Self, LinkCause> {
+    /// [`LinkError::Status`] for any other.
+    pub fn parse(code: u16) -> Result<Self, LinkError> {
         match code {
             302 => Ok(Self::Found),
             301 => Ok(Self::Moved),
-            other => Err(LinkCause::Status(other)),
+            other => Err(LinkError::Status(other)),
         }
     }
 
@@ -218,44 +219,47 @@ pub fn named(domain: &str, slug: &str) -> String {
 /// Reads a time such as `2027-01-31T12:00:00Z`, in microseconds since 1970.
 ///
 /// # Errors
-/// [`LinkCause::Expires`].
-pub fn expires(text: &str) -> Result<i64, LinkCause> {
+/// [`LinkError::Expires`].
+pub fn expires(text: &str) -> Result<i64, LinkError> {
     let time = text.parse::<jiff::Timestamp>();
-    Ok(time.map_err(|_| LinkCause::Expires(text.to_owned()))?.as_microsecond())
+    Ok(time.map_err(|_| LinkError::Expires(text.to_owned()))?.as_microsecond())
 }
 
 fn written_time(microseconds: i64) -> String {
     jiff::Timestamp::from_microsecond(microseconds).unwrap_or_default().to_string()
 }
 
-fn id(id: String) -> Result<String, LinkCause> {
+fn id(id: String) -> Result<String, LinkError> {
     match id.len() {
-        0 => Err(LinkCause::Id),
+        0 => Err(LinkError::Id),
         1..=ID_BYTES_MAX if !id.chars().any(char::is_control) => Ok(id),
-        _ => Err(LinkCause::IdText(id)),
+        _ => Err(LinkError::IdText(id)),
     }
 }
 
-fn slug(slug: String) -> Result<String, LinkCause> {
+fn slug(slug: String) -> Result<String, LinkError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
     let fits = (1..=SLUG_BYTES_MAX).contains(&slug.len())
         && slug.bytes().all(plain)
         && !slug.starts_with('/')
         && !slug.ends_with('/');
-    match fits {
-        true if is_reserved(&slug) => Err(LinkCause::Reserved(slug)),
-        true => Ok(slug),
-        false => Err(LinkCause::Slug(slug)),
+    if !fits {
+        Err(LinkError::Slug(slug))
+    } else if is_reserved(&slug) {
+        Err(LinkError::Reserved(slug))
+    } else {
+        Ok(slug)
     }
 }
 
-fn domain(domain: String) -> Result<String, LinkCause> {
+fn domain(domain: String) -> Result<String, LinkError> {
     let plain = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
     };
-    match domain.len() <= 253 && domain.bytes().all(plain) {
-        true => Ok(domain),
-        false => Err(LinkCause::Domain(domain)),
+    if domain.len() <= 253 && domain.bytes().all(plain) {
+        Ok(domain)
+    } else {
+        Err(LinkError::Domain(domain))
     }
 }
 
@@ -269,7 +273,7 @@ mod tests {
             r#"{"slug":"a","url":"https://example.com/x%20y","id":"a","version":1}"#,
             r#"{"slug":"a/b","url":"http://x/","id":"n","version":9,"domain":"go.example","status":301,"disabled":true,"expires":"2027-01-31T12:00:00Z","pass_query":true,"opt_out":true}"#,
         ] {
-            assert_eq!(Entry::parse(line).unwrap().line(), line);
+            assert_eq!(LinkEntry::parse(line).unwrap().line(), line);
         }
     }
 
@@ -281,7 +285,7 @@ mod tests {
             (r#""id":"a\nb""#, "without control characters"),
         ] {
             let line = format!(r#"{{"slug":"a","url":"http://x/",{more}}}"#);
-            let error = Entry::parse(&line).unwrap_err().to_string();
+            let error = LinkEntry::parse(&line).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -1,53 +1,77 @@
-//! A file of links: JSON lines, used whole or not at all.
+//! A file of links: JSON lines, used as a whole or not at all.
 //!
-//! Pure: lines in, links out, one at a time, so that no second copy of a large file is ever in
-//! memory. Every line that cannot be a link is an error that names file, line and cause.
+//! Links are read one at a time, so that memory never holds a second copy of a large file. A line
+//! that is not a link is an error that names file, line and cause.
 
+use std::fs::File;
 use std::hash::BuildHasher as _;
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 
+use anyhow::Context as _;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
+use crate::exit::Failure;
 use crate::links::link::Link;
-use crate::links::link_entry::{Entry, LinkCause};
-use crate::links::link_table::Links;
+use crate::links::link_entry::{LinkEntry, LinkError};
+use crate::links::link_table::LinkTable;
 
-/// Why a file of links cannot be used. Nothing of it is.
+/// Why a file of links cannot be used. None of its links is then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{file}:{line}: {cause}")]
-pub struct LinkError {
+pub struct LinkFileError {
     /// As given.
     pub file: String,
     /// Counted from 1.
     pub line: u32,
     /// What is wrong with it.
-    pub cause: LinkCause,
+    pub cause: LinkError,
+}
+
+/// Opens a file of links and reads it with `parse`, which gets its text and its name.
+///
+/// # Errors
+/// A configuration failure that names the file, and the line where there is one.
+pub fn read<T>(
+    file: &Path,
+    parse: impl FnOnce(BufReader<File>, &str) -> Result<T, LinkFileError>,
+) -> Result<T, Failure> {
+    parse(open(file)?, &file.display().to_string()).map_err(Failure::configuration)
+}
+
+/// Opens a file of links.
+///
+/// # Errors
+/// A configuration failure that names the file.
+pub fn open(file: &Path) -> Result<BufReader<File>, Failure> {
+    let opened = File::open(file).with_context(|| format!("links {}", file.display()));
+    opened.map(BufReader::new).map_err(Failure::configuration)
 }
 
 /// Reads one JSON object a line; blank lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// The first line that is not a link, or else the first whose slug stood there before.
-pub fn entries(text: impl BufRead, file: &str) -> Result<Vec<Entry>, LinkError> {
+/// The first line that is not a link, or else the first whose slug an earlier line has.
+pub fn entries(text: impl BufRead, file: &str) -> Result<Vec<LinkEntry>, LinkFileError> {
     let mut entries = Vec::new();
     each(text, file, |entry| entries.push(entry))?;
     Ok(entries)
 }
 
-impl Links {
+impl LinkTable {
     /// A table of the links of a file, and of no others.
     ///
     /// # Errors
     /// As [`entries`].
-    pub fn parse(text: impl BufRead, file: &str) -> Result<Self, LinkError> {
+    pub fn parse(text: impl BufRead, file: &str) -> Result<Self, LinkFileError> {
         let links = Self::default();
         each(text, file, |entry| {
             if let Some(link) = Link::of(&entry) {
                 links.apply(link);
             }
         })?;
-        links.set_whole();
+        links.set_loaded();
         Ok(links)
     }
 
@@ -56,7 +80,7 @@ impl Links {
     ///
     /// # Errors
     /// As [`entries`].
-    pub fn reread(&self, text: impl BufRead, file: &str) -> Result<(), LinkError> {
+    pub fn reread(&self, text: impl BufRead, file: &str) -> Result<(), LinkFileError> {
         let mut changed = Vec::new();
         let names = each(text, file, |entry| {
             changed.extend(Link::of(&entry).filter(|link| !self.holds(link)));
@@ -67,30 +91,30 @@ impl Links {
     }
 }
 
-/// Hands on each link of a file; says which there were.
+/// Passes each link of a file to `take`; returns the names of all.
 fn each(
     mut text: impl BufRead,
     file: &str,
-    mut take: impl FnMut(Entry),
-) -> Result<Names, LinkError> {
-    let error = |line, cause| LinkError { file: file.to_owned(), line, cause };
+    mut take: impl FnMut(LinkEntry),
+) -> Result<Names, LinkFileError> {
+    let error = |line, cause| LinkFileError { file: file.to_owned(), line, cause };
     let (mut names, mut piece) = (Names::default(), String::new());
     for line in 1.. {
         piece.clear();
         let read = text.read_line(&mut piece);
-        if read.map_err(|cause| error(line, LinkCause::Unreadable(cause.to_string())))? == 0 {
+        if read.map_err(|cause| error(line, LinkError::Unreadable(cause.to_string())))? == 0 {
             break;
         }
         let text = piece.trim();
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let entry = Entry::parse(text).map_err(|cause| error(line, cause))?;
+        let entry = LinkEntry::parse(text).map_err(|cause| error(line, cause))?;
         names.add(&entry.domain, &entry.slug, line);
         take(entry);
     }
     match names.twice() {
-        Some((first, line)) => Err(error(line, LinkCause::Twice { line: first })),
+        Some((first, line)) => Err(error(line, LinkError::Twice { line: first })),
         None => Ok(names),
     }
 }
@@ -107,7 +131,7 @@ impl Names {
         self.lines.push((self.hasher.hash_one((domain, slug)), line));
     }
 
-    /// The first line whose name stood there before, behind the line where it did.
+    /// The first line with the name of an earlier line, behind that earlier line.
     fn twice(&mut self) -> Option<(u32, u32)> {
         self.lines.sort_unstable();
         let same = self.lines.windows(2).filter(|two| two[0].0 == two[1].0);
@@ -136,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_slug_means_its_link_on_its_domain() {
-        let links = Links::parse(FILE.as_bytes(), "f").unwrap();
+        let links = LinkTable::parse(FILE.as_bytes(), "f").unwrap();
         assert_eq!(links.count(), 4);
         let id = |domain, slug| match links.resolve(domain, slug, 1_600_000_000_000_000) {
             Resolution::Redirect(link) => format!("{} {}", link.id(), link.version()),
@@ -182,7 +206,8 @@ mod tests {
             (with(&format!("https://x/{}", "a".repeat(2048))), "2048"),
             (with(&format!("https://x/{}", "ü".repeat(400))), "2048"),
         ] {
-            let error = Links::parse(format!("\n{line}\n").as_bytes(), "links.jsonl").unwrap_err();
+            let error =
+                LinkTable::parse(format!("\n{line}\n").as_bytes(), "links.jsonl").unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with("links.jsonl:2: ") && text.contains(part), "{text}");
         }
@@ -192,20 +217,20 @@ mod tests {
     fn a_slug_that_stands_twice_is_named_with_both_lines() {
         let text = "{\"slug\":\"a\",\"url\":\"http://x/\"}\n".repeat(3);
         let text = format!("{{\"slug\":\"b\",\"url\":\"http://x/\"}}\n{text}");
-        let error = Links::parse(text.as_bytes(), "f").unwrap_err();
-        assert_eq!(error.to_string(), "f:3: its slug is there already, in line 2");
+        let error = LinkTable::parse(text.as_bytes(), "f").unwrap_err();
+        assert_eq!(error.to_string(), "f:3: line 2 has the same slug");
     }
 
     #[test]
     fn a_file_that_cannot_be_read_on_is_named_with_the_line() {
         let text = b"{\"slug\":\"a\",\"url\":\"http://x/\"}\n\xff\n";
-        let error = Links::parse(&text[..], "f").unwrap_err().to_string();
+        let error = LinkTable::parse(&text[..], "f").unwrap_err().to_string();
         assert!(error.starts_with("f:2: cannot be read: "), "{error}");
     }
 
     #[test]
     fn a_file_that_is_read_again_is_all_that_there_is_and_one_with_an_error_changes_nothing() {
-        let links = Links::parse(FILE.as_bytes(), "f").unwrap();
+        let links = LinkTable::parse(FILE.as_bytes(), "f").unwrap();
         let target = |slug| links.named(None, slug).map(|link| link.target().to_owned());
         let wrong = "{\"slug\":\"a\",\"url\":\"http://y/\"}\n{";
         links.reread(wrong.as_bytes(), "f").unwrap_err();
@@ -213,7 +238,7 @@ mod tests {
         let changes = links.changes();
         links.reread(FILE.as_bytes(), "f").unwrap();
         assert_eq!(links.changes(), changes, "nothing differs");
-        // An older version, too: the file says what is so.
+        // An older version, too: the file decides.
         let other = r#"{"slug":"a","url":"http://y/","version":1}
 {"slug":"a","url":"https://go.example/","domain":"go.example","id":"go-a","version":6}
 {"slug":"new","url":"http://z/"}"#;

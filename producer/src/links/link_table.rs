@@ -1,7 +1,7 @@
-//! All links in memory, asked by host and slug without a lock.
+//! The link table: all links of a host in memory, found by domain and slug without a lock.
 //!
-//! Many small shelves: a change copies the one that it falls into, some five KiB among a million
-//! links, and puts the copy in its place. Readers hold the shelf on which they found theirs.
+//! A hash table of small buckets: a change replaces one bucket by a changed copy, some five KiB among
+//! a million links. A reader keeps the bucket in which it found its link.
 
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 
-use crate::links::link::{Link, Shelf, is};
+use crate::links::link::{Link, LinkBucket, is};
 use service::lock::lock;
 
-/// With a million links, some sixty on each.
-const SHELVES: usize = 1 << 14;
+/// With a million links, some sixty in each.
+const BUCKETS: usize = 1 << 14;
 
 /// What a slug means at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,11 +27,11 @@ pub enum Resolution {
     Expired(Link),
     /// No such link.
     Unknown,
-    /// None that is known yet: not all links have been read.
+    /// Not known yet: the table is not loaded.
     NotYet,
 }
 
-/// What became of a link that was put in.
+/// The result of applying a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// It is the newest version now.
@@ -44,33 +44,33 @@ pub enum Applied {
 
 /// All links; tombstones among them, so that an older version never comes back.
 #[derive(Debug)]
-pub struct Links {
-    shelves: Box<[ArcSwap<Shelf>]>,
+pub struct LinkTable {
+    buckets: Box<[ArcSwap<LinkBucket>]>,
     hasher: RandomState,
     /// Links that are not deleted.
     count: AtomicUsize,
     changes: AtomicU64,
-    /// What is not here does not exist.
-    whole: AtomicBool,
+    /// The table holds the topic to its end: what is not here does not exist.
+    loaded: AtomicBool,
     /// One change at a time.
     writing: Mutex<()>,
 }
 
-impl Default for Links {
+impl Default for LinkTable {
     fn default() -> Self {
-        let empty = Arc::new(Shelf::default());
+        let empty = Arc::new(LinkBucket::default());
         Self {
-            shelves: (0..SHELVES).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
+            buckets: (0..BUCKETS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             hasher: RandomState::default(),
             count: AtomicUsize::new(0),
             changes: AtomicU64::new(0),
-            whole: AtomicBool::new(false),
+            loaded: AtomicBool::new(false),
             writing: Mutex::new(()),
         }
     }
 }
 
-impl Links {
+impl LinkTable {
     /// Takes a version of a link, unless it has a newer one.
     pub fn apply(&self, link: Link) -> Applied {
         let writing = lock(&self.writing);
@@ -95,9 +95,9 @@ impl Links {
     /// Forgets each link that `keep` does not want.
     pub fn retain(&self, keep: impl Fn(&Link) -> bool) {
         let writing = lock(&self.writing);
-        for shelf in &self.shelves {
-            let shelf = shelf.load_full();
-            let links = shelf.index.iter().map(|(_, at)| Link::on(&shelf, *at));
+        for bucket in &self.buckets {
+            let bucket = bucket.load_full();
+            let links = bucket.index.iter().map(|(_, at)| Link::on(&bucket, *at));
             links
                 .filter(|link| !keep(link))
                 .for_each(|link| self.change(&link, Some(&link), false));
@@ -112,46 +112,46 @@ impl Links {
 
     fn known(&self, link: &Link) -> Option<Link> {
         let hash = self.hash(link.domain(), link.slug());
-        find(&self.shelf(hash).load_full(), hash, link.domain(), link.slug())
+        find(&self.bucket(hash).load_full(), hash, link.domain(), link.slug())
     }
 
-    /// Puts a link in its place, or takes it away. One at a time.
+    /// Replaces or removes a link. The caller holds `writing`.
     fn change(&self, link: &Link, known: Option<&Link>, stays: bool) {
         let hash = self.hash(link.domain(), link.slug());
-        let place = self.shelf(hash);
+        let location = self.bucket(hash);
         let lived = known.is_some_and(|known| !known.is_deleted());
         let lives = stays && !link.is_deleted();
-        place.store(Arc::new(with(&place.load_full(), hash, link, stays)));
+        location.store(Arc::new(with(&location.load_full(), hash, link, stays)));
         let count = self.count() + usize::from(lives) - usize::from(lived);
         self.count.store(count, Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// From now on a slug that is not here does not exist.
-    pub fn set_whole(&self) {
-        self.whole.store(true, Ordering::Release);
+    /// Marks the table as loaded: a slug that is not here does not exist.
+    pub fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
     }
 
-    /// Whether all links have been read.
-    pub fn is_whole(&self) -> bool {
-        self.whole.load(Ordering::Acquire)
+    /// Whether the table is loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
     }
 
     /// The link of a slug, whatever its state: the domain's own first, then any domain's.
     pub fn named(&self, domain: Option<&str>, slug: &str) -> Option<Link> {
         let of = |domain: &str| {
             let hash = self.hash(domain, slug);
-            find(&self.shelf(hash).load(), hash, domain, slug).filter(|link| !link.is_deleted())
+            find(&self.bucket(hash).load(), hash, domain, slug).filter(|link| !link.is_deleted())
         };
         domain.filter(|domain| !domain.is_empty()).and_then(of).or_else(|| of(""))
     }
 
     /// What a slug means at `now` (microseconds since 1970).
     pub fn resolve(&self, domain: Option<&str>, slug: &str, now: i64) -> Resolution {
-        // Asked first: a link that came before the table was whole is then found below.
-        let whole = self.is_whole();
+        // Read first: a link that came before the table was loaded is then found below.
+        let loaded = self.is_loaded();
         match self.named(domain, slug) {
-            None if whole => Resolution::Unknown,
+            None if loaded => Resolution::Unknown,
             None => Resolution::NotYet,
             Some(link) if link.is_disabled() => Resolution::Disabled(link),
             Some(link) if link.expires_at().is_some_and(|at| at <= now) => {
@@ -173,9 +173,9 @@ impl Links {
 
     /// Every link, tombstones too; what changes meanwhile is there in its old or its new state.
     pub fn for_each<E>(&self, mut take: impl FnMut(&Link) -> Result<(), E>) -> Result<(), E> {
-        for shelf in &self.shelves {
-            let shelf = shelf.load_full();
-            shelf.index.iter().try_for_each(|(_, at)| take(&Link::on(&shelf, *at)))?;
+        for bucket in &self.buckets {
+            let bucket = bucket.load_full();
+            bucket.index.iter().try_for_each(|(_, at)| take(&Link::on(&bucket, *at)))?;
         }
         Ok(())
     }
@@ -184,29 +184,31 @@ impl Links {
         self.hasher.hash_one((domain, slug))
     }
 
-    /// By bits that the shelves themselves do not use.
-    fn shelf(&self, hash: u64) -> &ArcSwap<Shelf> {
-        let index = usize::try_from((hash >> 32) % SHELVES as u64).unwrap_or(0);
-        &self.shelves[index]
+    /// By bits that the order within a bucket does not use.
+    fn bucket(&self, hash: u64) -> &ArcSwap<LinkBucket> {
+        #[expect(clippy::expect_used, reason = "an internal invariant")]
+        let index = usize::try_from((hash >> 32) % BUCKETS as u64).expect("below BUCKETS");
+        &self.buckets[index]
     }
 }
 
-/// The half of a hash by which a shelf is in order.
+/// The half of a hash by which a bucket is in order.
+#[expect(clippy::expect_used, reason = "an internal invariant")]
 fn low(hash: u64) -> u32 {
-    u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
+    u32::try_from(hash & u64::from(u32::MAX)).expect("the upper half is masked")
 }
 
-fn find(shelf: &Arc<Shelf>, hash: u64, domain: &str, slug: &str) -> Option<Link> {
-    let from = shelf.index.partition_point(|(known, _)| *known < low(hash));
-    let same = shelf.index[from..].iter().take_while(|(known, _)| *known == low(hash));
-    let mut found = same.filter(|(_, at)| is(shelf.link(*at), domain, slug));
-    found.next().map(|(_, at)| Link::on(shelf, *at))
+fn find(bucket: &Arc<LinkBucket>, hash: u64, domain: &str, slug: &str) -> Option<Link> {
+    let from = bucket.index.partition_point(|(known, _)| *known < low(hash));
+    let same = bucket.index[from..].iter().take_while(|(known, _)| *known == low(hash));
+    let mut found = same.filter(|(_, at)| is(bucket.link(*at), domain, slug));
+    found.next().map(|(_, at)| Link::on(bucket, *at))
 }
 
-/// A copy of a shelf with the link in its place, or without it.
-fn with(shelf: &Shelf, hash: u64, link: &Link, stays: bool) -> Shelf {
+/// A copy of a bucket with the link in it, or without it.
+fn with(bucket: &LinkBucket, hash: u64, link: &Link, stays: bool) -> LinkBucket {
     let new = (low(hash), link.as_bytes());
-    let kept = shelf.index.iter().map(|(known, at)| (*known, shelf.link(*at)));
+    let kept = bucket.index.iter().map(|(known, at)| (*known, bucket.link(*at)));
     let others =
         kept.filter(|(known, bytes)| *known != new.0 || !is(bytes, link.domain(), link.slug()));
     let mut links: Vec<_> = others.collect();
@@ -215,13 +217,13 @@ fn with(shelf: &Shelf, hash: u64, link: &Link, stays: bool) -> Shelf {
     }
     let mut bytes = Vec::with_capacity(links.iter().map(|(_, bytes)| bytes.len()).sum());
     let index = links.into_iter().map(|(known, link)| {
-        // A shelf of four GiB has no room in any memory.
-        let at = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        #[expect(clippy::expect_used, reason = "an internal invariant")]
+        let at = u32::try_from(bytes.len()).expect("a bucket is smaller than four GiB");
         bytes.extend_from_slice(link);
         (known, at)
     });
     let index = index.collect();
-    Shelf { bytes: bytes.into(), index }
+    LinkBucket { bytes: bytes.into(), index }
 }
 
 #[cfg(test)]
@@ -250,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn an_older_version_never_takes_the_place_of_a_newer_one_deleted_or_not() {
-        let links = Links::default();
-        links.set_whole();
+    fn an_older_version_never_replaces_a_newer_one_deleted_or_not() {
+        let links = LinkTable::default();
+        links.set_loaded();
         let version = || links.named(None, "a").map(|link| link.version());
         for (number, deleted, applied, seen, count) in [
             (2, false, Applied::Newer, Some(2), 1),
@@ -269,24 +271,24 @@ mod tests {
 
     #[test]
     fn a_slug_is_unknown_only_once_all_links_have_been_read() {
-        let links = Links::default();
+        let links = LinkTable::default();
         links.apply(link("a", 1, false));
         assert!(matches!(links.resolve(None, "a", 0), Resolution::Redirect(_)));
         assert_eq!(links.resolve(None, "b", 0), Resolution::NotYet);
-        links.set_whole();
+        links.set_loaded();
         assert_eq!(links.resolve(None, "b", 0), Resolution::Unknown);
     }
 
     #[test]
     fn a_change_among_many_links_copies_a_handful_and_readers_see_one_version_or_the_other() {
-        let links = Links::default();
+        let links = LinkTable::default();
         for number in 0..50_000 {
             links.apply(link(&format!("s{number}"), 1, false));
         }
-        links.set_whole();
+        links.set_loaded();
         assert_eq!(links.count(), 50_000);
-        let largest = links.shelves.iter().map(|shelf| shelf.load().index.len()).max().unwrap();
-        assert!(largest < 50, "{largest} links on one shelf");
+        let largest = links.buckets.iter().map(|bucket| bucket.load().index.len()).max().unwrap();
+        assert!(largest < 50, "{largest} links in one bucket");
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut last = 0;

@@ -1,7 +1,7 @@
-//! From the store's outbox to the topic: each link in its current state, again until it is there.
+//! From the store's queue to the topic: each link in its current state, repeated until it is there.
 //!
-//! What waits is forgotten only after all replicas have it, so a relay may die anywhere. While a
-//! link is on its way nobody else publishes it: versions reach the topic in their order.
+//! A link leaves the queue only after all replicas have it, so the publisher may die anywhere. While
+//! a link is in flight no other host publishes it: versions reach the topic in their order.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,49 +9,46 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::links::link_entry::Entry;
+use crate::links::link_entry::LinkEntry;
 use crate::links::store::Store;
 use crate::links::store::error::StoreError;
-use crate::links::store_location::Place;
+use crate::links::store_location::StoreLocation;
 use crate::metrics::Metrics;
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 use service::worker::{Problem, Worker};
 
-/// Links handed over at once.
+/// Most links published at once.
 const BATCH: u32 = 1000;
-/// Between two looks at the outbox, where nobody rings: a change by another process waits so long.
-const BEAT: Duration = Duration::from_millis(200);
-/// After a failure.
+/// Longest wait for a wakeup: the delay of a change by another process.
+const TICK: Duration = Duration::from_millis(200);
+/// Wait after a failure.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Brings links to the topic.
 pub trait Publish: Send + 'static {
-    /// Returns once all replicas have every one of them, or with the cause why that is not sure.
+    /// Returns once all replicas have every link, or with the cause why that is not certain.
     ///
     /// # Errors
     /// The cause, for people.
-    fn publish(&mut self, entries: &[Entry]) -> Result<(), String>;
+    fn publish(&mut self, entries: &[LinkEntry]) -> Result<(), String>;
 }
 
-/// Links of which the topic has an older version behind a newer one: whoever reads it once it is
-/// compacted would get that one. They are published once more.
+/// Links of which the topic holds an older version behind a newer one, which is superseded. After
+/// compaction only the older one would be left, so they are published once more.
 #[derive(Debug, Default)]
-pub struct Overtaken(Mutex<BTreeSet<String>>);
+pub struct SupersededLinks(Mutex<BTreeSet<String>>);
 
-impl Overtaken {
+impl SupersededLinks {
     /// Adds one, by its id.
     pub fn add(&self, id: &str) {
         self.all().insert(id.to_owned());
     }
 
-    /// Hands them to `queue` and forgets them, unless that fails.
-    fn hand_over<E>(
-        &self,
-        queue: impl FnOnce(&BTreeSet<String>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Passes them to `queue` and forgets them, unless that fails.
+    fn requeue<E>(&self, queue: impl FnOnce(&BTreeSet<String>) -> Result<(), E>) -> Result<(), E> {
         let mut all = self.all();
         if !all.is_empty() {
             queue(&all)?;
@@ -65,35 +62,35 @@ impl Overtaken {
     }
 }
 
-/// What the relay works with.
+/// What the publisher needs.
 #[derive(Debug)]
-pub struct Parts<P> {
+pub struct PublisherParts<P> {
     /// Where the store is.
-    pub place: Place,
+    pub location: StoreLocation,
     /// The topic.
     pub publisher: P,
-    /// Rung by whoever changes a link in this process.
+    /// Notified of each change in this process.
     pub wakeup: Arc<Wakeup>,
-    /// What the follower has found.
-    pub overtaken: Arc<Overtaken>,
+    /// The links that the follower found superseded.
+    pub superseded: Arc<SupersededLinks>,
     /// Its metrics.
     pub metrics: Metrics,
-    /// What is wrong now, for whoever asks.
+    /// The current problem, for the health probe.
     pub problem: Problem,
-    /// The end.
+    /// Ends the publisher.
     pub stop: CancellationToken,
 }
 
-/// The running relay.
+/// The running publisher.
 #[derive(Debug)]
 pub struct LinkPublisher(Worker);
 
 impl LinkPublisher {
-    /// Starts the relay on a thread of its own.
+    /// Starts it on a thread of its own.
     ///
     /// # Errors
-    /// The system has no thread.
-    pub fn start<P: Publish>(parts: Parts<P>) -> std::io::Result<Self> {
+    /// The system cannot start a thread.
+    pub fn start<P: Publish>(parts: PublisherParts<P>) -> std::io::Result<Self> {
         let (wakeup, stop) = (Arc::clone(&parts.wakeup), parts.stop.clone());
         Worker::start("link-publisher", stop, Some(wakeup), move || run(parts)).map(Self)
     }
@@ -104,15 +101,15 @@ impl LinkPublisher {
     }
 }
 
-fn run<P: Publish>(mut parts: Parts<P>) {
+fn run<P: Publish>(mut parts: PublisherParts<P>) {
     let (mut store, mut pause) = (None, PAUSE_MIN);
     while !parts.stop.is_cancelled() {
-        match round(&mut store, &mut parts) {
+        match publish_batch(&mut store, &mut parts) {
             Ok(published) => {
                 pause = PAUSE_MIN;
                 parts.problem.set(None);
                 if published == 0 {
-                    parts.wakeup.wait(BEAT);
+                    parts.wakeup.wait(TICK);
                 }
             }
             Err(error) => {
@@ -121,7 +118,7 @@ fn run<P: Publish>(mut parts: Parts<P>) {
                 let (code, cause) = (error.code(), error.to_string());
                 parts.metrics.links.failed(code);
                 if parts.problem.is_new(cause.clone()) {
-                    tracing::error!(code, cause, "changes of links wait");
+                    tracing::error!(code, cause, "changes of links wait to be published");
                 }
                 parts.wakeup.wait(pause);
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -130,15 +127,18 @@ fn run<P: Publish>(mut parts: Parts<P>) {
     }
 }
 
-/// Publishes what waits, a batch at most. Says how many.
-fn round<P: Publish>(store: &mut Option<Store>, parts: &mut Parts<P>) -> Result<usize, StoreError> {
+/// Publishes at most a batch of waiting links. Returns how many.
+fn publish_batch<P: Publish>(
+    store: &mut Option<Store>,
+    parts: &mut PublisherParts<P>,
+) -> Result<usize, StoreError> {
     let store = match store {
         Some(store) => store,
-        None => store.insert(Store::open(&parts.place)?),
+        None => store.insert(Store::open(&parts.location)?),
     };
-    parts.overtaken.hand_over(|links| store.queue(links))?;
+    parts.superseded.requeue(|links| store.queue(links))?;
     let publisher = &mut parts.publisher;
-    let published = store.hand_over(BATCH, &mut |entries| publisher.publish(entries))?;
+    let published = store.publish_waiting(BATCH, &mut |entries| publisher.publish(entries))?;
     if published > 0 {
         parts.metrics.links.published.inc_by(published as u64);
     }

@@ -1,14 +1,14 @@
 //! All links in a file of this host, so that it can start while broker and database are down.
 //!
-//! Written beside the old one and renamed into its place. A file that is not whole is none: its
-//! checksum covers every byte before it.
+//! The new one is written beside the old one and renamed. A partial file is not used: its checksum
+//! covers every byte before it.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
 use crate::links::link::Link;
-use crate::links::link_table::Links;
+use crate::links::link_table::LinkTable;
 
 const MAGIC: [u8; 8] = *b"ctlinks1";
 
@@ -16,7 +16,7 @@ const MAGIC: [u8; 8] = *b"ctlinks1";
 ///
 /// # Errors
 /// The disk's; the old file stays.
-pub fn write(links: &Links, path: &Path) -> io::Result<u64> {
+pub fn write(links: &LinkTable, path: &Path) -> io::Result<u64> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -41,12 +41,12 @@ pub fn write(links: &Links, path: &Path) -> io::Result<u64> {
     Ok(count)
 }
 
-/// Reads a file into an empty table; returns how many links. Nothing is read of a file that is not
-/// whole. Blocks.
+/// Reads a file into an empty table; returns how many links. Nothing is read of a partial
+/// file. Blocks.
 ///
 /// # Errors
-/// It is not there, not readable, or not whole.
-pub fn read(links: &Links, path: &Path) -> io::Result<u64> {
+/// It does not exist, or is not readable or not complete.
+pub fn read(links: &LinkTable, path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
     // Read twice rather than held twice.
     each(&file, drop)?;
@@ -54,11 +54,11 @@ pub fn read(links: &Links, path: &Path) -> io::Result<u64> {
     each(&file, |link| _ = links.apply(link))
 }
 
-/// Hands on each link of a file, and says in the end whether the file was whole.
+/// Passes each link of a file to `take`; an error at the end if the file is not complete.
 fn each(file: &File, mut take: impl FnMut(Link)) -> io::Result<u64> {
     let mut file = Summed { inner: BufReader::new(file), sum: Default::default() };
     if file.take_exact::<8>()? != MAGIC {
-        return Err(broken("is no snapshot of links"));
+        return Err(broken("is not a snapshot of links"));
     }
     let (mut count, mut bytes) = (0, Vec::new());
     loop {
@@ -69,7 +69,7 @@ fn each(file: &File, mut take: impl FnMut(Link)) -> io::Result<u64> {
             _ => return Err(broken("holds a link that is too long")),
         }
         file.read_exact(&mut bytes)?;
-        take(Link::from_bytes(&bytes).ok_or_else(|| broken("holds what is no link"))?);
+        take(Link::from_bytes(&bytes).ok_or_else(|| broken("holds bytes that are not a link"))?);
         count += 1;
     }
     let sum = std::mem::take(&mut file.sum).finalize();
@@ -121,26 +121,26 @@ mod tests {
     fn what_was_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("links");
-        assert_eq!(write(&Links::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap(), 2);
-        let links = Links::default();
+        assert_eq!(write(&LinkTable::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap(), 2);
+        let links = LinkTable::default();
         assert_eq!(read(&links, &path).unwrap(), 2);
         assert_eq!(links.named(None, "a").unwrap().version(), 3);
         assert!(links.named(Some("go.example"), "b").is_some());
-        assert!(!links.is_whole(), "what came since is not in it");
+        assert!(!links.is_loaded(), "what came since is not in it");
     }
 
     #[test]
     fn a_file_cut_anywhere_or_with_a_wrong_byte_is_not_used_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("links");
-        write(&Links::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut changed = whole.clone();
+        write(&LinkTable::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap();
+        let complete = std::fs::read(&path).unwrap();
+        for at in 0..complete.len() {
+            let mut changed = complete.clone();
             changed[at] ^= 1;
-            for broken in [&whole[..at], &changed] {
+            for broken in [&complete[..at], &changed] {
                 std::fs::write(&path, broken).unwrap();
-                let links = Links::default();
+                let links = LinkTable::default();
                 assert!(read(&links, &path).is_err(), "{at}");
                 assert_eq!(links.count(), 0, "{at}");
             }

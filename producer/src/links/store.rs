@@ -1,6 +1,6 @@
-//! The link store: every change and the row that tells of it in one transaction.
+//! The link store: one transaction holds a change and the row that queues it for the topic.
 //!
-//! SQLite on one host, PostgreSQL for several. Blocking: never ask it on the redirect's path.
+//! SQLite on one host, PostgreSQL for several. It blocks: redirects never use it.
 
 pub mod backend;
 pub mod change;
@@ -11,13 +11,15 @@ pub mod tls;
 
 use std::collections::BTreeSet;
 
-use crate::links::link_entry::Entry;
+use crate::links::link_entry::LinkEntry;
 use crate::links::store::backend::Backend;
-use crate::links::store::change::{Change, Outcome, Tx};
+use crate::links::store::change::{Change, LinkTransaction, Outcome};
 use crate::links::store::error::StoreError;
-use crate::links::store_location::Place;
+use crate::links::store::postgres::Postgres;
+use crate::links::store::sqlite::Sqlite;
+use crate::links::store_location::StoreLocation;
 
-/// How often a change is tried that another one crossed.
+/// How often a change is tried that conflicts with another one.
 const TRIES: u32 = 5;
 
 /// One user of the store.
@@ -36,23 +38,32 @@ impl std::fmt::Debug for Store {
 pub struct Imported {
     /// Links that were not there.
     pub added: u64,
-    /// Links that said something else.
+    /// Links that redirected otherwise.
     pub changed: u64,
-    /// Links that said the same.
+    /// Links that redirected alike.
     pub same: u64,
 }
 
 impl Store {
-    /// Opens the store at a place and makes what is missing of it. A PostgreSQL that is away is
-    /// asked at each use again.
+    /// Opens the store and creates missing tables. A PostgreSQL server that is unreachable is tried
+    /// again at each use.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(place: &Place) -> Result<Self, StoreError> {
-        Ok(Self { backend: backend::open(place)? })
+    pub fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        let backend: Box<dyn Backend> = match location {
+            StoreLocation::File(path) => Box::new(Sqlite::open(path)?),
+            StoreLocation::Server(url) => Box::new(Postgres::new(url)?),
+            StoreLocation::None => {
+                let cause = "this process has no store: set CLICKTRAIL_LINKS_DB to a file or to \
+                             postgres://…";
+                return Err(StoreError::Unusable(cause.to_owned()));
+            }
+        };
+        Ok(Self { backend })
     }
 
-    /// Makes one change, and queues the link for the relay, at `now` (microseconds since 1970).
+    /// Makes one change, and queues the link for the publisher, at `now` (microseconds since 1970).
     ///
     /// # Errors
     /// [`StoreError`]; then nothing has changed.
@@ -60,11 +71,11 @@ impl Store {
         self.all(std::slice::from_ref(change), now)?.pop().ok_or(StoreError::Conflict)
     }
 
-    /// Puts every entry in its place, all or none.
+    /// Makes or changes every link, all or none.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn import(&mut self, entries: &[Entry], now: i64) -> Result<Imported, StoreError> {
+    pub fn import(&mut self, entries: &[LinkEntry], now: i64) -> Result<Imported, StoreError> {
         let changes: Vec<_> = entries.iter().cloned().map(Change::Put).collect();
         let mut imported = Imported::default();
         for outcome in self.all(&changes, now)? {
@@ -81,9 +92,9 @@ impl Store {
         let mut tries = 1;
         loop {
             let mut outcomes = Vec::with_capacity(changes.len());
-            let done = self.backend.transaction(&mut |tx: &mut dyn Tx| {
+            let done = self.backend.transaction(&mut |transaction: &mut dyn LinkTransaction| {
                 for change in changes {
-                    outcomes.push(change.apply(tx, now)?);
+                    outcomes.push(change.apply(transaction, now)?);
                 }
                 Ok(())
             });
@@ -99,7 +110,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+    pub fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
         self.backend.get(id)
     }
 
@@ -107,7 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    pub fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
         self.backend.page(after, limit)
     }
 
@@ -119,7 +130,7 @@ impl Store {
         self.backend.waiting()
     }
 
-    /// Queues every link, tombstones too: for a topic that was made anew.
+    /// Queues every link, tombstones too: for a topic that was recreated.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -135,17 +146,17 @@ impl Store {
         ids.iter().try_for_each(|id| self.backend.queue(id))
     }
 
-    /// Hands at most `limit` links that wait to `publish`, each in its current state, and forgets
-    /// them once it has returned well. Nobody else publishes them meanwhile. Returns how many.
+    /// Passes at most `limit` waiting links to `publish`, each in its current state, and removes them
+    /// from the queue once it succeeded. No other host publishes them meanwhile. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`]; whatever it is, the links still wait.
-    pub fn hand_over(
+    pub fn publish_waiting(
         &mut self,
         limit: u32,
-        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+        publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<usize, StoreError> {
-        self.backend.hand_over(limit, publish)
+        self.backend.publish_waiting(limit, publish)
     }
 
     /// The key of a UTC day (days since 1970), the same for every host; made when it is not there.
@@ -154,11 +165,11 @@ impl Store {
     /// [`StoreError`].
     pub fn day_key(&mut self, day: i32) -> Result<[u8; 32], StoreError> {
         let mut fresh = [0; 32];
-        getrandom::fill(&mut fresh).map_err(|error| StoreError::Broken(error.to_string()))?;
+        getrandom::fill(&mut fresh).map_err(|error| StoreError::Unusable(error.to_string()))?;
         self.backend.day_key(day, fresh)
     }
 
-    /// Forgets the key of a day for ever; whether there was one.
+    /// Deletes the key of a day; returns whether there was one.
     ///
     /// # Errors
     /// [`StoreError`].

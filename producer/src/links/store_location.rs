@@ -1,20 +1,20 @@
-//! Where the link store is, as one setting says it.
+//! Where the link store is: a file, a server, or none.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A file, a server, or nowhere.
+/// Where the link store is.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum StoreLocation {
     /// This process has no store: it only follows the topic.
-    Nowhere,
+    None,
     /// SQLite.
     File(PathBuf),
     /// PostgreSQL, by its URL; it may hold a password.
     Server(String),
 }
 
-impl FromStr for Place {
+impl FromStr for StoreLocation {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -22,16 +22,16 @@ impl FromStr for Place {
             Some(("postgres" | "postgresql", _)) => Ok(Self::Server(text.to_owned())),
             // The text may hold a password; it is not repeated.
             Some(_) => Err("use a file, postgres://user:password@host/database, or none".into()),
-            None if text == "none" || text.is_empty() => Ok(Self::Nowhere),
+            None if text == "none" || text.is_empty() => Ok(Self::None),
             None => Ok(Self::File(text.into())),
         }
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for StoreLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Nowhere => f.write_str("none"),
+            Self::None => f.write_str("none"),
             Self::File(path) => path.display().fmt(f),
             Self::Server(url) => {
                 write!(f, "postgres://…@{}", url.rsplit_once('@').map_or("…", |(_, host)| host))
@@ -40,7 +40,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for StoreLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
     }
@@ -51,12 +51,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_and_its_password_is_not_shown() {
-        assert_eq!("none".parse(), Ok(Place::Nowhere));
-        assert_eq!("a/links.db".parse(), Ok(Place::File("a/links.db".into())));
-        let server: Place = "postgres://u:geheim@host:5432/links".parse().unwrap();
+    fn a_store_location_is_parsed_and_its_password_is_not_shown() {
+        assert_eq!("none".parse(), Ok(StoreLocation::None));
+        assert_eq!("a/links.db".parse(), Ok(StoreLocation::File("a/links.db".into())));
+        let server: StoreLocation = "postgres://u:geheim@host:5432/links".parse().unwrap();
         assert_eq!(server.to_string(), "postgres://…@host:5432/links");
         assert!(!format!("{server:?}").contains("geheim"));
-        assert!(!"mysql://u:geheim@host".parse::<Place>().unwrap_err().contains("geheim"));
+        assert!(!"mysql://u:geheim@host".parse::<StoreLocation>().unwrap_err().contains("geheim"));
     }
 }

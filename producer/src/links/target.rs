@@ -1,4 +1,4 @@
-//! Where a link may lead: checked when it is entered, and again when it is followed.
+//! The target of a link: checked when it is entered, and again at each redirect.
 //!
 //! Pure. What passes is written as the URL standard does and is safe to send in a header.
 
@@ -26,7 +26,7 @@ pub struct TargetError {
 /// [`TargetError`] with the cause.
 pub fn check(given: &str, domain: &str) -> Result<String, TargetError> {
     let error = |why| TargetError { url: given.to_owned(), why };
-    // The URL parser drops line ends without a word; a target that has one is not what it seems.
+    // The URL parser drops line ends silently; a target that has one is not what it seems.
     if given.chars().any(char::is_control) {
         return Err(error("has a control character"));
     }
@@ -54,7 +54,7 @@ pub fn check(given: &str, domain: &str) -> Result<String, TargetError> {
 }
 
 /// The header `Location` for a visitor of `domain`; none when the target must not be followed: it
-/// is neither http nor https, or leads back to a reserved path of the host that was asked.
+/// is neither http nor https, or leads back to a reserved path of the requested host.
 /// `query` is appended to the target's own.
 pub fn location(target: &str, domain: Option<&str>, query: Option<&str>) -> Option<HeaderValue> {
     if !target.starts_with("https://") && !target.starts_with("http://") {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_never_leads_to_a_reserved_path_of_the_host_that_was_asked() {
+    fn a_link_never_leads_to_a_reserved_path_of_the_requested_host() {
         for (target, domain, leads) in [
             ("https://go.example/admin", Some("go.example"), false),
             ("https://go.example:8443/livez?x", Some("go.example"), false),

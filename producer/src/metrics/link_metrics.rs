@@ -1,22 +1,22 @@
-//! Metrics of the link store, its relay, and whoever follows the topic of links.
+//! Metrics of the link store, its publisher, and the follower of the topic of links.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{CodeLabel, ResultLabel, add};
+use crate::metrics::labels::{CodeLabel, ResultLabel, add};
 
 /// Links whose change is not published yet.
 const WAITING: &str = "clicktrail_producer_link_outbox_links";
-/// Links published, each in its then current state.
+/// Links published, each in its current state.
 const PUBLISHED: &str = "clicktrail_producer_links_published_total";
-/// Failures of relay and follower, by code.
+/// Failures of publisher and follower, by code.
 const FAILURES: &str = "clicktrail_producer_link_failures_total";
 /// Records of the topic of links, by what became of them (`newer`, `same`, `older`, `refused`).
 const RECORDS: &str = "clicktrail_producer_link_records_total";
 /// 1: all links have been read; 0: an unknown slug is answered 503.
-const WHOLE: &str = "clicktrail_producer_links_loaded";
+const LOADED: &str = "clicktrail_producer_links_loaded";
 /// Snapshots written, by result (`ok`, `error`).
 const SNAPSHOTS: &str = "clicktrail_producer_link_snapshots_total";
 
@@ -28,7 +28,7 @@ pub struct LinkMetrics {
     pub published: Counter,
     pub failures: Family<CodeLabel, Counter>,
     pub records: Family<ResultLabel, Counter>,
-    pub whole: Gauge,
+    pub loaded: Gauge,
     pub snapshots: Family<ResultLabel, Counter>,
 }
 
@@ -36,9 +36,9 @@ impl LinkMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         add(registry, WAITING, "Links whose change is not published", &self.waiting);
         add(registry, PUBLISHED, "Links published", &self.published);
-        add(registry, FAILURES, "Failures of relay and follower", &self.failures);
+        add(registry, FAILURES, "Failures of publisher and follower", &self.failures);
         add(registry, RECORDS, "Records of the topic of links", &self.records);
-        add(registry, WHOLE, "Whether all links have been read", &self.whole);
+        add(registry, LOADED, "Whether all links have been read", &self.loaded);
         add(registry, SNAPSHOTS, "Snapshots of the links written", &self.snapshots);
     }
 

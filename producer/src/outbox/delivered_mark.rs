@@ -1,7 +1,7 @@
-//! Up to where clicks are delivered: one number, in a file that is written in place.
+//! The delivered mark: the sequence number up to which all clicks are delivered, in a file.
 //!
-//! Two places take turns, so that a crash while one is written leaves the other. An older mark
-//! than the true one does no harm: clicks are sent again, under the same ids.
+//! Two slots are written in turn, so that a crash while one is written leaves the other. A mark that
+//! is too old does no harm: clicks are sent again, under the same event ids.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,19 +9,19 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 const NAME: &str = "delivered";
-/// Between the two places: each in a sector of its own.
+/// Between the two slots: each in a sector of its own.
 const STRIDE: u64 = 512;
 const FILE: [u8; 1024] = [0; 1024];
 const BYTES: usize = 12;
 
 /// The file, open.
 #[derive(Debug)]
-pub struct Mark {
+pub struct DeliveredMark {
     file: File,
     turn: u64,
 }
 
-impl Mark {
+impl DeliveredMark {
     /// Opens the mark of a folder: the file and the number in it, 0 where there is none.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Mark {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false);
         let file = file.open(folder.join(NAME))?;
-        // The room is taken now: a disk that is full later does not keep the mark from moving.
+        // Both slots are allocated now: a disk that is full later does not stop the mark.
         if file.metadata()?.len() < FILE.len() as u64 {
             file.write_all_at(&FILE, 0)?;
         }
@@ -46,21 +46,21 @@ impl Mark {
     /// # Errors
     /// The disk's.
     pub fn set(&mut self, number: u64) -> io::Result<()> {
-        let mut place = [0; BYTES];
+        let mut slot = [0; BYTES];
         let number = number.to_le_bytes();
-        place[..8].copy_from_slice(&number);
-        place[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
-        self.file.write_all_at(&place, self.turn * STRIDE)?;
+        slot[..8].copy_from_slice(&number);
+        slot[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
+        self.file.write_all_at(&slot, self.turn * STRIDE)?;
         self.turn = 1 - self.turn;
         Ok(())
     }
 }
 
 fn read(file: &File, turn: u64) -> io::Result<Option<u64>> {
-    let mut place = [0; BYTES];
-    file.read_exact_at(&mut place, turn * STRIDE)?;
-    let (number, sum) = place.split_at(8);
-    let number: [u8; 8] = number.try_into().unwrap_or_default();
+    let mut slot = [0; BYTES];
+    file.read_exact_at(&mut slot, turn * STRIDE)?;
+    let (number, sum) = slot.split_at(8);
+    let number: [u8; 8] = number.try_into().map_err(io::Error::other)?;
     let good = crc32fast::hash(&number).to_le_bytes() == sum;
     Ok(good.then_some(u64::from_le_bytes(number)))
 }
@@ -70,25 +70,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_mark_comes_back_and_a_torn_one_leaves_the_one_before() {
+    fn the_last_mark_is_read_and_a_partial_one_leaves_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut mark, number) = Mark::open(folder.path()).unwrap();
+        let (mut mark, number) = DeliveredMark::open(folder.path()).unwrap();
         assert_eq!(number, 0);
         for number in 1..=5 {
             mark.set(number).unwrap();
-            assert_eq!(Mark::open(folder.path()).unwrap().1, number);
+            assert_eq!(DeliveredMark::open(folder.path()).unwrap().1, number);
         }
         for (torn, left) in [(0, 4), (1, 5)] {
             let other = tempfile::tempdir().unwrap();
             std::fs::copy(folder.path().join(NAME), other.path().join(NAME)).unwrap();
             let file = OpenOptions::new().write(true).open(other.path().join(NAME)).unwrap();
             file.write_all_at(&[9; 3], torn * STRIDE).unwrap();
-            let (mut mark, number) = Mark::open(other.path()).unwrap();
+            let (mut mark, number) = DeliveredMark::open(other.path()).unwrap();
             assert_eq!(number, left);
             // The good one is not written over.
             mark.set(9).unwrap();
             file.write_all_at(&[9; 3], torn * STRIDE).unwrap();
-            assert_eq!(Mark::open(other.path()).unwrap().1, left);
+            assert_eq!(DeliveredMark::open(other.path()).unwrap().1, left);
         }
     }
 }

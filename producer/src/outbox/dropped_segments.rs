@@ -1,4 +1,4 @@
-//! Clicks that were given up for newer ones: which numbers, so that nobody looks for them.
+//! The sequence numbers of clicks that were dropped for newer ones, so that no reader expects them.
 //!
 //! They stand in a small file too, until delivery has passed them: they were counted as lost, and
 //! a later process must not take them for clicks that cannot be read.
@@ -10,12 +10,12 @@ use std::path::Path;
 
 const NAME: &str = "dropped";
 
-/// Stretches of numbers, in order; none touches the next.
+/// Ranges of sequence numbers, in order; none touches the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Dropped(VecDeque<Range<u64>>);
+pub(super) struct DroppedSegments(VecDeque<Range<u64>>);
 
-impl Dropped {
-    /// What a folder says.
+impl DroppedSegments {
+    /// Reads them from a folder.
     pub(super) fn read(folder: &Path) -> io::Result<Self> {
         let text = match std::fs::read_to_string(folder.join(NAME)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -31,12 +31,12 @@ impl Dropped {
         Ok(dropped)
     }
 
-    /// Says it in a folder.
+    /// Writes them to a folder.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let lines = self.0.iter().map(|numbers| format!("{} {}\n", numbers.start, numbers.end));
-        let half = folder.join(NAME).with_extension("half");
-        std::fs::write(&half, lines.collect::<String>())?;
-        std::fs::rename(&half, folder.join(NAME))
+        let partial = folder.join(NAME).with_extension("half");
+        std::fs::write(&partial, lines.collect::<String>())?;
+        std::fs::rename(&partial, folder.join(NAME))
     }
 
     /// Adds numbers that follow all others.
@@ -81,13 +81,13 @@ mod tests {
     #[test]
     fn what_was_dropped_is_known_to_the_number_in_the_next_process_too() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Dropped::read(folder.path()).unwrap(), Dropped::default());
-        let mut dropped = Dropped::default();
+        assert_eq!(DroppedSegments::read(folder.path()).unwrap(), DroppedSegments::default());
+        let mut dropped = DroppedSegments::default();
         for numbers in [5..10, 10..20, 30..31] {
             dropped.add(numbers);
         }
         dropped.write(folder.path()).unwrap();
-        let mut dropped = Dropped::read(folder.path()).unwrap();
+        let mut dropped = DroppedSegments::read(folder.path()).unwrap();
         assert_eq!(dropped.0, [5..20, 30..31]);
         assert_eq!(
             [4, 5, 19, 20, 30].map(|number| dropped.from(number)),

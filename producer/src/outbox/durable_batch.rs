@@ -1,17 +1,18 @@
-//! Clicks that are taken together or not at all, and whose sender waits until they are durable.
+//! A batch of clicks that the outbox takes as a whole or not at all, and whose sender waits until it
+//! is durable.
 
 use std::ops::Range;
 
 use crate::clock::now_ms;
 use crate::outbox::Outbox;
-use crate::outbox::frame::{self, Stored};
+use crate::outbox::frame::{self, StoredClick};
 use crate::outbox::offer::{Loss, TraceHeaders};
-use crate::outbox::queue::Disk;
+use crate::outbox::outbox_state::DiskState;
 use service::lock::lock;
 
 /// Clicks, ready to be written.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct DurableBatch {
     frames: Vec<u8>,
     lengths: Vec<usize>,
 }
@@ -23,12 +24,12 @@ pub struct Ticket {
     sync_failures: u64,
 }
 
-impl Batch {
+impl DurableBatch {
     /// Adds the Avro datum of a click; false if it is too large, and nothing was added.
     #[must_use]
     pub fn push(&mut self, datum: &[u8], trace: TraceHeaders<'_>) -> bool {
         let start = self.frames.len();
-        let stored = Stored { taken_ms: now_ms(), trace, datum };
+        let stored = StoredClick { taken_ms: now_ms(), trace, datum };
         let written = frame::write(&stored, &mut self.frames);
         if written {
             self.lengths.push(self.frames.len() - start);
@@ -51,23 +52,23 @@ impl Outbox {
     /// Takes all clicks of a batch, and returns at once.
     ///
     /// # Errors
-    /// Why it took none. They are not counted as lost: whoever offers them has them still.
+    /// Why it took none. They are not counted as lost: the caller still has them.
     /// [`Loss::TooLarge`]: memory never has room for so many.
-    pub fn offer_all(&self, batch: &Batch) -> Result<Ticket, Loss> {
+    pub fn offer_all(&self, batch: &DurableBatch) -> Result<Ticket, Loss> {
         let sync_failures = lock(&self.shared.disk).sync_failures;
         let taken = self.shared.put_all(&batch.frames, &batch.lengths)?;
         Ok(Ticket { taken, sync_failures })
     }
 
-    /// Waits until the clicks of a batch survive what the sync policy promises. Waits for ever when
-    /// the disk does.
+    /// Waits until the clicks of a batch survive what the sync policy promises. Waits without
+    /// end when the disk does.
     ///
     /// # Errors
     /// The disk failed. Clicks that could not be written are counted as lost; others may be
     /// delivered all the same.
     pub async fn durable(&self, ticket: Ticket) -> Result<(), Loss> {
         let Ticket { taken, sync_failures } = ticket;
-        let written = self.when(|disk| {
+        let written = self.wait_for(|disk| {
             let written = (!disk.lacks(&taken)).then_some(disk.written);
             (disk.settled >= taken.end).then_some(written)
         });
@@ -75,24 +76,26 @@ impl Outbox {
         if !self.shared.syncs() {
             return Ok(());
         }
-        let synced = self.when(|disk| match disk.sync_failures == sync_failures {
-            true => (disk.synced >= written).then_some(Ok(())),
-            // Whether the system still has what it could not sync is not known.
-            false => Some(Err(Loss::OutboxDisk)),
+        let synced = self.wait_for(|disk| {
+            if disk.sync_failures != sync_failures {
+                // Whether the system still has what it could not sync is not known.
+                return Some(Err(Loss::OutboxDisk));
+            }
+            (disk.synced >= written).then_some(Ok(()))
         });
         synced.await
     }
 
-    /// Waits until `ask` has an answer.
-    async fn when<T>(&self, ask: impl Fn(&Disk) -> Option<T>) -> T {
+    /// Waits until `condition` returns a value.
+    async fn wait_for<T>(&self, condition: impl Fn(&DiskState) -> Option<T>) -> T {
         loop {
-            let mut news = std::pin::pin!(self.shared.news.notified());
+            let mut changed = std::pin::pin!(self.shared.changed_async.notified());
             // From here on nothing is missed.
-            news.as_mut().enable();
-            let answer = ask(&lock(&self.shared.disk));
+            changed.as_mut().enable();
+            let answer = condition(&lock(&self.shared.disk));
             match answer {
                 Some(answer) => return answer,
-                None => news.await,
+                None => changed.await,
             }
         }
     }
@@ -106,18 +109,18 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::outbox::offer::{ClickSink as _, Offered};
+    use crate::outbox::outbox_settings::{BYTES_MIN, OutboxSettings, QueueLimits, SyncPolicy};
     use crate::outbox::reader::Found;
-    use crate::outbox::{BYTES_MIN, Settings, Sync};
 
-    fn batch(numbers: Range<u64>) -> Batch {
-        let mut batch = Batch::default();
+    fn batch(numbers: Range<u64>) -> DurableBatch {
+        let mut batch = DurableBatch::default();
         for number in numbers {
             assert!(batch.push(&number.to_le_bytes().repeat(128), TraceHeaders::default()));
         }
         batch
     }
 
-    fn open(folder: &std::path::Path, settings: Settings) -> (Outbox, Metrics) {
+    fn open(folder: &std::path::Path, settings: OutboxSettings) -> (Outbox, Metrics) {
         let metrics = Metrics::default();
         let outbox = Outbox::open(folder, settings, r#""bytes""#, &metrics, Arc::default());
         (outbox.unwrap(), metrics)
@@ -133,12 +136,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_is_durable_when_its_last_click_is_written_and_synced() {
-        for sync in [Sync::Always, Sync::Group, Sync::Os] {
+        for sync in [SyncPolicy::Always, SyncPolicy::Group, SyncPolicy::Os] {
             let folder = tempfile::tempdir().unwrap();
-            let settings = Settings {
+            let settings = OutboxSettings {
                 sync,
                 sync_every: Duration::from_millis(5),
-                ..Settings::new(BYTES_MIN, (1 << 20, 64 << 20))
+                ..OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 1 << 20, bytes: 64 << 20 })
             };
             let (outbox, _) = open(folder.path(), settings);
             for start in (0..400).step_by(100) {
@@ -146,7 +149,7 @@ mod tests {
                 outbox.durable(ticket).await.unwrap();
                 let disk = lock(&outbox.shared.disk);
                 assert_eq!(disk.written, start + 100);
-                assert!(sync == Sync::Os || disk.synced == start + 100, "{sync:?}");
+                assert!(sync == SyncPolicy::Os || disk.synced == start + 100, "{sync:?}");
             }
             assert_eq!(numbers(&outbox), (0..400).collect::<Vec<_>>());
         }
@@ -155,7 +158,10 @@ mod tests {
     #[test]
     fn a_batch_that_does_not_fit_leaves_nothing_and_is_no_loss() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings { sync: Sync::Os, ..Settings::new(BYTES_MIN, (2_000, 64 << 20)) };
+        let settings = OutboxSettings {
+            sync: SyncPolicy::Os,
+            ..OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 2_000, bytes: 64 << 20 })
+        };
         let (outbox, metrics) = open(folder.path(), settings);
         assert_eq!(outbox.offer_all(&batch(0..2_001)).unwrap_err(), Loss::TooLarge);
         assert_eq!(outbox.offer_all(&batch(0..1_100)).unwrap_err(), Loss::OutboxFull);
@@ -169,13 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn no_loss_is_forgotten_while_somebody_may_ask() {
+    fn no_loss_is_forgotten_while_a_batch_may_wait_for_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (outbox, _) = open(folder.path(), Settings::new(BYTES_MIN, (9, 9_000)));
+        let (outbox, _) = open(
+            folder.path(),
+            OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 9, bytes: 9_000 }),
+        );
         let mut disk = lock(&outbox.shared.disk);
         disk.lose(5..9);
         disk.lose(9..12);
-        let lacking = |disk: &Disk| [0..5, 4..6, 11..13, 12..20].map(|clicks| disk.lacks(&clicks));
+        let lacking =
+            |disk: &DiskState| [0..5, 4..6, 11..13, 12..20].map(|clicks| disk.lacks(&clicks));
         assert_eq!(lacking(&disk), [false, true, true, false]);
         // Of older losses it is not kept whose they were.
         disk.lose(20..21);

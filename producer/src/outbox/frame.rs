@@ -13,7 +13,7 @@ const BODY_BYTES_MIN: usize = 8 + 1 + 2;
 
 /// A click as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored<'a> {
+pub struct StoredClick<'a> {
     /// When it was taken in, milliseconds since 1970.
     pub taken_ms: u64,
     /// Trace headers that go with it.
@@ -26,8 +26,8 @@ pub struct Stored<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// A frame of so many bytes, head and all, if its checksum agrees.
-    Whole(usize),
-    /// Too few bytes to say.
+    Known(usize),
+    /// Too few bytes to know.
     Unknown,
     /// Nothing that was ever written as a frame.
     Bad,
@@ -35,7 +35,7 @@ pub enum Length {
 
 /// Appends a frame; false if the click is too large for one, and nothing was appended.
 #[must_use]
-pub fn write(click: &Stored<'_>, into: &mut Vec<u8>) -> bool {
+pub fn write(click: &StoredClick<'_>, into: &mut Vec<u8>) -> bool {
     let parent = click.trace.traceparent.unwrap_or_default();
     let state = click.trace.tracestate.unwrap_or_default();
     let bytes = BODY_BYTES_MIN + parent.len() + state.len() + click.datum.len();
@@ -66,13 +66,13 @@ pub fn write(click: &Stored<'_>, into: &mut Vec<u8>) -> bool {
 pub fn length(bytes: &[u8]) -> Length {
     let Some((head, _)) = bytes.split_first_chunk::<4>() else { return Length::Unknown };
     match usize::try_from(u32::from_le_bytes(*head)) {
-        Ok(body) if (BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&body) => Length::Whole(HEAD + body),
+        Ok(body) if (BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&body) => Length::Known(HEAD + body),
         _ => Length::Bad,
     }
 }
 
-/// The click of a whole frame; none if it is not as it was written.
-pub fn read(frame: &[u8]) -> Option<Stored<'_>> {
+/// The click of a complete frame; `None` if it is not as it was written.
+pub fn read(frame: &[u8]) -> Option<StoredClick<'_>> {
     let (length, rest) = frame.split_first_chunk::<4>()?;
     let (sum, body) = rest.split_first_chunk::<4>()?;
     if checksum(*length, body) != u32::from_le_bytes(*sum) {
@@ -84,7 +84,7 @@ pub fn read(frame: &[u8]) -> Option<Stored<'_>> {
     let (parent, rest) = rest.split_at_checked(usize::from(*parent_bytes))?;
     let (state, datum) = rest.split_at_checked(usize::from(u16::from_le_bytes(*state_bytes)))?;
     let trace = TraceHeaders { traceparent: text(parent)?, tracestate: text(state)? };
-    Some(Stored { taken_ms: u64::from_le_bytes(*taken), trace, datum })
+    Some(StoredClick { taken_ms: u64::from_le_bytes(*taken), trace, datum })
 }
 
 /// An empty header is one that was not there.
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn framed(click: &Stored<'_>) -> Vec<u8> {
+    fn framed(click: &StoredClick<'_>) -> Vec<u8> {
         let mut bytes = vec![7];
         assert!(write(click, &mut bytes));
         bytes.split_off(1)
@@ -115,12 +115,12 @@ mod tests {
     fn a_click_too_large_is_refused_and_leaves_nothing() {
         let datum = vec![0; BODY_BYTES_MAX];
         let mut bytes = Vec::new();
-        let click = Stored { taken_ms: 1, trace: TraceHeaders::default(), datum: &datum };
+        let click = StoredClick { taken_ms: 1, trace: TraceHeaders::default(), datum: &datum };
         assert!(!write(&click, &mut bytes) && bytes.is_empty());
     }
 
     #[test]
-    fn room_that_was_never_written_is_no_frame() {
+    fn zeros_are_no_frame() {
         assert_eq!(length(&[0; 64]), Length::Bad);
         assert_eq!(length(&[1]), Length::Unknown);
         assert_eq!(length(&[0xff; 8]), Length::Bad);
@@ -138,15 +138,15 @@ mod tests {
             let (parent, state) = (some(&parent), some(&state));
             let trace =
                 TraceHeaders { traceparent: parent.as_deref(), tracestate: state.as_deref() };
-            let click = Stored { taken_ms, trace, datum: &datum };
+            let click = StoredClick { taken_ms, trace, datum: &datum };
             let frame = framed(&click);
-            prop_assert_eq!(length(&frame), Length::Whole(frame.len()));
+            prop_assert_eq!(length(&frame), Length::Known(frame.len()));
             prop_assert_eq!(read(&frame), Some(click));
         }
 
         #[test]
         fn a_frame_with_any_bit_turned_is_never_read(datum: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
-            let click = Stored { taken_ms: 5, trace: TraceHeaders::default(), datum: &datum };
+            let click = StoredClick { taken_ms: 5, trace: TraceHeaders::default(), datum: &datum };
             let mut frame = framed(&click);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;

@@ -1,8 +1,6 @@
-//! Where clicks go: the seam between whoever makes a click and the outbox.
-//!
-//! Holds the trait and its words; the disk's side is in `outbox`.
+//! The offer of a click to the outbox, and the codes of its loss.
 
-/// Takes encoded clicks without ever waiting.
+/// Takes encoded clicks and never waits.
 pub trait ClickSink: Send + Sync + 'static {
     /// Takes the Avro datum of one click. [`Offered::Queued`] promises that it is written to disk
     /// and delivered, or counted as lost. Returns at once, whatever disk and broker do.
@@ -24,11 +22,11 @@ pub struct TraceHeaders<'a> {
     pub tracestate: Option<&'a str>,
 }
 
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Offered {
-    /// Waits in memory to be written.
+    /// The click waits in memory to be written.
     Queued,
     /// Lost, and counted under this reason.
     Lost(Loss),
@@ -39,7 +37,7 @@ pub enum Offered {
 pub enum Loss {
     /// Too many clicks waited in memory for the disk.
     QueueFull,
-    /// The outbox had its most bytes on the disk.
+    /// The outbox was full.
     OutboxFull,
     /// The disk refused to take it.
     OutboxDisk,

@@ -1,16 +1,16 @@
-//! Files of the outbox: each holds a stretch of clicks, named after the number of its first.
+//! A segment: a file of clicks in order, named by the sequence number of the first.
 //!
-//! A file is only ever appended to, and read up to a length that somebody else knows. What a
-//! crash left at its end is told from what was written whole by each frame's checksum.
+//! Segments are only appended to, and read up to a length that the outbox knows. The checksum of
+//! each frame shows a partial write at the end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::outbox::frame::{self, Length, Stored};
+use crate::outbox::frame::{self, Length, StoredClick};
 
-/// Bytes before the first frame: magic, the schema's print, the number of the first click.
+/// Bytes before the first frame: magic, the schema's fingerprint, the number of the first click.
 pub const HEADER: u64 = 32;
 /// The last byte is the version of the layout.
 const MAGIC: [u8; 8] = *b"CLKTOUT1";
@@ -18,8 +18,8 @@ const SUFFIX: &str = ".clicks";
 /// Bytes that are read at once.
 const CHUNK: u64 = 256 * 1024;
 
-/// What tells one schema from another: the start of its SHA-256.
-pub type Print = [u8; 16];
+/// Names the schema of a segment's clicks: the start of its SHA-256.
+pub type Fingerprint = [u8; 16];
 
 /// The file whose first click has this number.
 pub fn path(folder: &Path, first: u64) -> PathBuf {
@@ -46,7 +46,7 @@ pub fn list(folder: &Path) -> io::Result<Vec<u64>> {
 ///
 /// # Errors
 /// The disk's.
-pub fn create(folder: &Path, first: u64, print: Print) -> io::Result<File> {
+pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result<File> {
     let path = path(folder, first);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -54,10 +54,10 @@ pub fn create(folder: &Path, first: u64, print: Print) -> io::Result<File> {
     }
     let mut file = OpenOptions::new().append(true).create_new(true).open(&path)?;
     let mut header = Vec::from(MAGIC);
-    header.extend_from_slice(&print);
+    header.extend_from_slice(&fingerprint);
     header.extend_from_slice(&first.to_le_bytes());
     file.write_all(&header).inspect_err(|_| {
-        // Of no use to anybody, and its room is wanted.
+        // It holds nothing, and its bytes are needed.
         std::fs::remove_file(&path).ok();
     })?;
     Ok(file)
@@ -67,9 +67,9 @@ pub fn create(folder: &Path, first: u64, print: Print) -> io::Result<File> {
 #[derive(Debug)]
 pub struct Frames {
     file: File,
-    /// Whose schema its clicks are written by.
-    pub print: Print,
-    /// Place in the file of what comes next.
+    /// The schema of its clicks.
+    pub fingerprint: Fingerprint,
+    /// Where the next frame begins in the file.
     pub offset: u64,
     buffer: Vec<u8>,
     start: usize,
@@ -83,7 +83,7 @@ pub enum Ready {
     /// Nothing before the given end.
     End,
     /// Bytes that are no click, or less of one than there should be.
-    Torn,
+    Partial,
 }
 
 impl Frames {
@@ -99,37 +99,37 @@ impl Frames {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
-        let mut print = Print::default();
-        print.copy_from_slice(&header[8..24]);
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.copy_from_slice(&header[8..24]);
         let own = header[..8] == MAGIC && header[24..] == first.to_le_bytes();
-        let frames = Self { file, print, offset: HEADER, buffer: Vec::new(), start: 0 };
+        let frames = Self { file, fingerprint, offset: HEADER, buffer: Vec::new(), start: 0 };
         Ok(own.then_some(frames))
     }
 
     /// Whether a whole click comes next, that ends at `end` or before.
     ///
     /// # Errors
-    /// The disk's; asked again, it reads again.
+    /// The disk's; another call reads again.
     pub fn ready(&mut self, end: u64) -> io::Result<Ready> {
         loop {
             let have = &self.buffer[self.start..];
             match frame::length(have) {
-                Length::Bad => return Ok(Ready::Torn),
-                Length::Whole(bytes) if bytes <= have.len() => {
+                Length::Bad => return Ok(Ready::Partial),
+                Length::Known(bytes) if bytes <= have.len() => {
                     let good = frame::read(&have[..bytes]).is_some();
-                    return Ok(if good { Ready::Click(bytes) } else { Ready::Torn });
+                    return Ok(if good { Ready::Click(bytes) } else { Ready::Partial });
                 }
-                Length::Whole(_) | Length::Unknown => {}
+                Length::Known(_) | Length::Unknown => {}
             }
             let nothing = have.is_empty();
             if !self.fill(end)? {
-                return Ok(if nothing { Ready::End } else { Ready::Torn });
+                return Ok(if nothing { Ready::End } else { Ready::Partial });
             }
         }
     }
 
     /// The click that is ready; goes on behind it.
-    pub fn take(&mut self, bytes: usize) -> Option<Stored<'_>> {
+    pub fn take(&mut self, bytes: usize) -> Option<StoredClick<'_>> {
         let from = self.start;
         self.start += bytes;
         self.offset += bytes as u64;
@@ -142,7 +142,9 @@ impl Frames {
         self.start = 0;
         let have = self.buffer.len();
         let from = self.offset + have as u64;
-        let more = usize::try_from(end.saturating_sub(from).min(CHUNK)).unwrap_or(0);
+        #[expect(clippy::expect_used, reason = "an internal invariant")]
+        let more =
+            usize::try_from(end.saturating_sub(from).min(CHUNK)).expect("a chunk fits memory");
         self.buffer.resize(have + more, 0);
         let read = self.file.read_at(&mut self.buffer[have..], from);
         self.buffer.truncate(have + read.as_ref().map_or(0, |count| *count));
@@ -155,7 +157,7 @@ impl Frames {
 pub struct Content {
     /// Whole clicks.
     pub clicks: u64,
-    /// Where they end; behind it stands what a crash left.
+    /// Where they end; a partial write may follow.
     pub end: u64,
     /// Length of the file.
     pub bytes: u64,
@@ -189,7 +191,7 @@ mod tests {
         for click in 0..clicks {
             let datum = vec![click; usize::from(click) * 40];
             let trace = TraceHeaders::default();
-            assert!(frame::write(&Stored { taken_ms: 0, trace, datum: &datum }, &mut bytes));
+            assert!(frame::write(&StoredClick { taken_ms: 0, trace, datum: &datum }, &mut bytes));
         }
         file.write_all(&bytes).unwrap();
         HEADER + bytes.len() as u64
@@ -229,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let length = filled(folder.path(), 2);
         let mut frames = Frames::open(folder.path(), 7).unwrap().unwrap();
-        assert_eq!(frames.print, [1; 16]);
+        assert_eq!(frames.fingerprint, [1; 16]);
         assert_eq!(frames.ready(HEADER).unwrap(), Ready::End);
         for bytes in [0, 40] {
             let Ready::Click(frame) = frames.ready(length).unwrap() else { panic!() };

@@ -1,4 +1,4 @@
-//! The outbox by the hand of whoever kills, cuts and fills it.
+//! The outbox when it is killed, cut, filled and synced.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::outbox::durable_batch::Batch;
+use crate::outbox::durable_batch::DurableBatch;
+use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, QueueLimits};
 use crate::outbox::reader::Found;
 
 const SCHEMA: &str = r#""bytes""#;
@@ -14,13 +15,16 @@ const SCHEMA: &str = r#""bytes""#;
 /// An outbox in a folder that goes with it, and what it is opened with.
 struct Fixture {
     folder: TempDir,
-    settings: Settings,
+    settings: OutboxSettings,
     metrics: Metrics,
 }
 
 impl Fixture {
-    fn new(sync: Sync) -> Self {
-        let settings = Settings { sync, ..Settings::new(BYTES_MIN, (1 << 20, 64 << 20)) };
+    fn new(sync: SyncPolicy) -> Self {
+        let settings = OutboxSettings {
+            sync,
+            ..OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 1 << 20, bytes: 64 << 20 })
+        };
         Self { folder: tempfile::tempdir().unwrap(), settings, metrics: Metrics::default() }
     }
 
@@ -44,7 +48,7 @@ impl Fixture {
 }
 
 /// What a power loss now would leave of an outbox: what was synced, and of what was only written
-/// nothing. Says how many clicks were called synced.
+/// nothing. Returns how many clicks were reported as synced.
 fn after_power_loss(fixture: &Fixture, outbox: &Outbox) -> (TempDir, u64) {
     let disk = lock(&outbox.shared.disk);
     let (synced, lengths) = (disk.synced, disk.synced_lengths.clone());
@@ -86,7 +90,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
     panic!("in vain: {what}");
 }
 
-/// The numbers that the clicks themselves say, and those that were lost on the way.
+/// The numbers inside the clicks, and how many clicks were lost.
 fn read(outbox: &Outbox) -> (Vec<u64>, u64) {
     let (mut reader, mut read, mut lost) = (outbox.reader(), Vec::new(), 0);
     loop {
@@ -94,14 +98,14 @@ fn read(outbox: &Outbox) -> (Vec<u64>, u64) {
             Found::Nothing => return (read, lost),
             Found::Lost { clicks, .. } => lost += clicks,
             Found::Dropped { .. } => {}
-            Found::Click { number, stored, print } => {
-                let said = u64::from_le_bytes(*stored.datum.first_chunk().unwrap());
-                assert_eq!(stored.datum, click(said));
-                let traceparent = format!("00-{said}");
+            Found::Click { number, stored, fingerprint } => {
+                let inside = u64::from_le_bytes(*stored.datum.first_chunk().unwrap());
+                assert_eq!(stored.datum, click(inside));
+                let traceparent = format!("00-{inside}");
                 assert_eq!(stored.trace.traceparent, Some(traceparent.as_str()));
-                assert_eq!(outbox.schema(print).unwrap(), SCHEMA);
-                assert!(number >= said, "{number} says {said}");
-                read.push(said);
+                assert_eq!(outbox.schema(fingerprint).unwrap(), SCHEMA);
+                assert!(number >= inside, "{number} holds {inside}");
+                read.push(inside);
             }
         }
     }
@@ -118,7 +122,7 @@ fn bytes_on_disk(folder: &Path) -> u64 {
 
 #[test]
 fn clicks_come_back_in_order_and_a_start_goes_on_where_delivery_stood() {
-    let fixture = Fixture::new(Sync::Group);
+    let fixture = Fixture::new(SyncPolicy::Group);
     let outbox = fixture.open();
     offer(&outbox, 0..300);
     outbox.close();
@@ -144,11 +148,11 @@ fn clicks_come_back_in_order_and_a_start_goes_on_where_delivery_stood() {
 
 #[test]
 fn a_folder_belongs_to_one_process() {
-    let fixture = Fixture::new(Sync::Os);
+    let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     let open = || {
-        let bell = Arc::default();
-        Outbox::open(fixture.folder.path(), fixture.settings, SCHEMA, &fixture.metrics, bell)
+        let wakeup = Arc::default();
+        Outbox::open(fixture.folder.path(), fixture.settings, SCHEMA, &fixture.metrics, wakeup)
     };
     assert!(matches!(open(), Err(OutboxError::InUse(_))));
     drop(outbox);
@@ -157,7 +161,7 @@ fn a_folder_belongs_to_one_process() {
 
 #[test]
 fn wherever_the_last_file_is_cut_all_clicks_before_the_cut_are_delivered() {
-    let fixture = Fixture::new(Sync::Os);
+    let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     offer(&outbox, 0..100);
     outbox.close();
@@ -180,7 +184,7 @@ fn wherever_the_last_file_is_cut_all_clicks_before_the_cut_are_delivered() {
 
 #[test]
 fn a_file_that_rots_in_the_middle_loses_its_rest_which_is_counted_to_the_click() {
-    let fixture = Fixture::new(Sync::Os);
+    let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     offer(&outbox, 0..300);
     outbox.close();
@@ -198,7 +202,7 @@ fn a_file_that_rots_in_the_middle_loses_its_rest_which_is_counted_to_the_click()
 
 #[test]
 fn a_full_outbox_refuses_the_newest_within_its_bytes_and_takes_more_when_room_comes_back() {
-    let fixture = Fixture::new(Sync::Os);
+    let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     let mut taken = 0;
     while outbox.offer(
@@ -216,7 +220,7 @@ fn a_full_outbox_refuses_the_newest_within_its_bytes_and_takes_more_when_room_co
     let used = bytes_on_disk(fixture.folder.path());
     assert!(used <= BYTES_MIN && used > BYTES_MIN - 4096, "{used} of {BYTES_MIN} bytes");
     assert_eq!(fixture.metrics.outbox_bytes.get(), gauge(used));
-    // Whoever may wait is let in when a segment is delivered.
+    // A caller that waits has room when a segment is delivered.
     let second = segment::list(fixture.folder.path()).unwrap()[1];
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| outbox.offer_waiting(&click(taken), || true));
@@ -233,8 +237,8 @@ fn a_full_outbox_refuses_the_newest_within_its_bytes_and_takes_more_when_room_co
 
 #[test]
 fn a_full_memory_loses_the_newest_and_counts_each() {
-    let mut fixture = Fixture::new(Sync::Os);
-    fixture.settings.queue_clicks = 3;
+    let mut fixture = Fixture::new(SyncPolicy::Os);
+    fixture.settings.queue.clicks = 3;
     let outbox = fixture.open();
     let (mut queued, mut lost) = (0, 0);
     for number in 0..200 {
@@ -253,7 +257,7 @@ fn a_full_memory_loses_the_newest_and_counts_each() {
 
 #[test]
 fn after_a_power_loss_everything_that_was_called_synced_is_there() {
-    for sync in [Sync::Always, Sync::Group] {
+    for sync in [SyncPolicy::Always, SyncPolicy::Group] {
         let mut fixture = Fixture::new(sync);
         fixture.settings.sync_every = Duration::from_millis(5);
         let outbox = fixture.open();
@@ -271,12 +275,12 @@ fn after_a_power_loss_everything_that_was_called_synced_is_there() {
 
 #[tokio::test]
 async fn after_a_power_loss_every_batch_that_was_called_durable_is_there() {
-    for sync in [Sync::Always, Sync::Group] {
+    for sync in [SyncPolicy::Always, SyncPolicy::Group] {
         let mut fixture = Fixture::new(sync);
         fixture.settings.sync_every = Duration::from_millis(5);
         let outbox = fixture.open();
         for start in (0..400).step_by(40) {
-            let mut batch = Batch::default();
+            let mut batch = DurableBatch::default();
             for number in start..start + 40 {
                 let traceparent = format!("00-{number}");
                 let trace = TraceHeaders { traceparent: Some(&traceparent), tracestate: None };
@@ -292,8 +296,8 @@ async fn after_a_power_loss_every_batch_that_was_called_durable_is_there() {
 
 #[test]
 fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
-    let mut fixture = Fixture::new(Sync::Os);
-    fixture.settings.full = Full::Oldest;
+    let mut fixture = Fixture::new(SyncPolicy::Os);
+    fixture.settings.drop_policy = DropPolicy::Oldest;
     let outbox = fixture.open();
     // The relay has begun to read: what it may have sent stays.
     offer(&outbox, 0..100);
@@ -326,7 +330,7 @@ fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
     assert_eq!((first.len() as u64, nothing), (waiting, 0));
     assert!(first.starts_with(&numbers(0..40)) && first.ends_with(&numbers(2_500..3_000)));
     drop(outbox);
-    // The next process knows what was given up and counts nothing twice.
+    // The next process knows what was dropped and counts nothing twice.
     let next = Metrics::default();
     let settings = fixture.settings;
     let outbox =
@@ -340,8 +344,8 @@ fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
 
 #[test]
 fn what_an_earlier_process_delivered_in_part_is_not_given_up() {
-    let mut fixture = Fixture::new(Sync::Os);
-    fixture.settings.full = Full::Oldest;
+    let mut fixture = Fixture::new(SyncPolicy::Os);
+    fixture.settings.drop_policy = DropPolicy::Oldest;
     let outbox = fixture.open();
     offer(&outbox, 0..100);
     outbox.close();
@@ -360,7 +364,7 @@ fn what_an_earlier_process_delivered_in_part_is_not_given_up() {
 
 #[test]
 fn numbers_go_on_behind_the_mark_when_a_power_loss_took_clicks_that_were_delivered() {
-    let fixture = Fixture::new(Sync::Os);
+    let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     offer(&outbox, 0..50);
     outbox.close();

@@ -1,8 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "how long the disk takes is measured here")]
 //! Two threads: one writes what waits in memory, group by group, the other syncs what was written.
 //!
-//! A group is whatever came while the last one was written. What cannot be written is counted
-//! as lost, click by click; what was written whole before the disk failed is kept.
+//! A group holds the clicks that came while the last one was written. Each click that cannot be
+//! written is counted as lost; complete frames before a failure of the disk are kept.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::outbox::offer::Loss;
-use crate::outbox::queue::{Segment, Shared};
+use crate::outbox::outbox_settings::{DropPolicy, SyncPolicy};
+use crate::outbox::outbox_state::{OutboxState, Segment};
 use crate::outbox::segment::{self, HEADER};
-use crate::outbox::{Full, Sync};
 use service::lock::lock;
 use service::number::gauge;
 
@@ -25,7 +25,7 @@ const WARN_EVERY: Duration = Duration::from_secs(5);
 /// The thread that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
     tail: Option<Tail>,
     warned: Option<Instant>,
 }
@@ -46,7 +46,7 @@ struct Group {
 
 impl Writer {
     /// Begins with a file of its own.
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<OutboxState>) -> Self {
         Self { shared, tail: None, warned: None }
     }
 
@@ -56,7 +56,7 @@ impl Writer {
         while take(&self.shared, &mut group) {
             self.write(&group);
             lock(&self.shared.disk).settled += group.lengths.len() as u64;
-            self.shared.tell();
+            self.shared.notify_changed();
             let mut queue = lock(&self.shared.queue);
             queue.clicks -= group.lengths.len() as u64;
             queue.bytes -= group.frames.len() as u64;
@@ -67,7 +67,7 @@ impl Writer {
             group.lengths.clear();
         }
         lock(&self.shared.disk).closed = true;
-        self.shared.tell();
+        self.shared.notify_changed();
         self.shared.wakeup.notify();
     }
 
@@ -80,18 +80,18 @@ impl Writer {
             (bytes, lengths) = (&bytes[written..], &lengths[clicks..]);
             self.shared.failing.store(failed.is_some(), Ordering::Relaxed);
             if let Some(error) = failed {
-                // What follows would only fail again; the next group tries anew.
-                self.lose((lengths.len() as u64, group.lengths.len() as u64), &error);
+                // The rest would fail too; the next group tries again.
+                self.lose(lengths.len() as u64, group.lengths.len() as u64, &error);
                 break;
             }
         }
-        if self.shared.settings.sync == Sync::Always {
+        if self.shared.settings.sync == SyncPolicy::Always {
             sync(&self.shared);
         }
     }
 
-    /// Appends as many whole frames as the current file takes. Says how many it were, their
-    /// bytes, and what stopped it.
+    /// Appends as many complete frames as the current file takes. Returns how many, their bytes, and
+    /// the error that stopped it.
     fn append(&mut self, bytes: &[u8], lengths: &[usize]) -> (usize, usize, Option<io::Error>) {
         let mut tail = match self.tail.take() {
             Some(tail) if tail.bytes < self.shared.settings.segment_bytes => tail,
@@ -100,8 +100,9 @@ impl Writer {
                 Err(error) => return (0, 0, Some(error)),
             },
         };
-        let room = self.shared.settings.segment_bytes.saturating_sub(tail.bytes);
-        let (_, fitting) = whole(lengths, usize::try_from(room).unwrap_or(usize::MAX));
+        let free = self.shared.settings.segment_bytes.saturating_sub(tail.bytes);
+        // Without a bound where memory cannot hold as many bytes.
+        let (_, fitting) = frames_within(lengths, usize::try_from(free).unwrap_or(usize::MAX));
         // At least one, however large.
         let fitting = fitting.max(lengths[0]);
         if let Err(error) = make_room(&self.shared, fitting as u64) {
@@ -109,10 +110,10 @@ impl Writer {
             return (0, 0, Some(error));
         }
         let (taken, failed) = write_some(&tail.file, &bytes[..fitting]);
-        let (clicks, kept) = whole(lengths, taken);
+        let (clicks, kept) = frames_within(lengths, taken);
         tail.bytes += kept as u64;
-        // Half a frame is taken back. Where even that fails the file ends here: its reader knows
-        // how many clicks it holds.
+        // A partial frame is cut off. Where even that fails the segment ends here: its reader
+        // knows how many clicks it holds.
         let sound = taken == kept || tail.file.set_len(tail.bytes).is_ok();
         self.publish(clicks as u64, kept as u64, &tail.file);
         if sound {
@@ -143,10 +144,11 @@ impl Writer {
         self.shared.wakeup.notify();
     }
 
-    /// Counts the last `clicks` of a group as lost.
-    fn lose(&mut self, (clicks, group): (u64, u64), error: &io::Error) {
+    /// Counts the last `clicks` of a group of `group` as lost.
+    fn lose(&mut self, clicks: u64, group: u64, error: &io::Error) {
         self.shared.metrics.lost_many(Loss::OutboxDisk, clicks);
         let mut disk = lock(&self.shared.disk);
+        debug_assert!(clicks <= group, "the lost clicks are of the group");
         let end = disk.settled + group;
         disk.lose(end - clicks..end);
         drop(disk);
@@ -154,13 +156,13 @@ impl Writer {
             self.warned = Some(Instant::now());
             let undelivered = self.shared.metrics.undelivered();
             let code = Loss::OutboxDisk.code();
-            tracing::error!(code, undelivered, %error, "clicks cannot be written and are lost");
+            tracing::error!(code, undelivered, %error, "the outbox cannot write clicks, which are lost");
         }
     }
 }
 
 /// Waits for clicks and takes all that came. False when none will come.
-fn take(shared: &Shared, group: &mut Group) -> bool {
+fn take(shared: &OutboxState, group: &mut Group) -> bool {
     let mut queue = lock(&shared.queue);
     while queue.lengths.is_empty() {
         if queue.closed {
@@ -180,13 +182,13 @@ fn take(shared: &Shared, group: &mut Group) -> bool {
 }
 
 /// The file for the click that is written next.
-fn roll(shared: &Shared) -> io::Result<Tail> {
+fn roll(shared: &OutboxState) -> io::Result<Tail> {
     let first = lock(&shared.disk).written;
-    let file = Arc::new(segment::create(&shared.folder, first, shared.print)?);
+    let file = Arc::new(segment::create(&shared.folder, first, shared.fingerprint)?);
     shared.used.fetch_add(HEADER, Ordering::Relaxed);
     shared.metrics.outbox_bytes.inc_by(gauge(HEADER));
     let mut disk = lock(&shared.disk);
-    // One without a click had its place: the disk failed after it was made.
+    // It replaces one without a click: the disk failed after that was made.
     if let Some(empty) = disk.segments.pop_back_if(|last| last.first == first) {
         shared.used.fetch_sub(empty.bytes, Ordering::Relaxed);
         shared.metrics.outbox_bytes.dec_by(gauge(empty.bytes));
@@ -196,21 +198,21 @@ fn roll(shared: &Shared) -> io::Result<Tail> {
     Ok(Tail { file, bytes: HEADER })
 }
 
-/// Gives up the oldest clicks until so many bytes have room, where the operator says so.
-fn make_room(shared: &Shared, bytes: u64) -> io::Result<()> {
+/// Drops the oldest clicks until so many bytes have room, where that is the policy.
+fn make_room(shared: &OutboxState, bytes: u64) -> io::Result<()> {
     let bound = shared.settings.bytes;
     // The next file has a header.
-    while shared.settings.full == Full::Oldest
+    while shared.settings.drop_policy == DropPolicy::Oldest
         && shared.used.load(Ordering::Relaxed) + bytes + HEADER > bound
     {
         let mut disk = lock(&shared.disk);
-        let given_up = disk.give_up();
+        let dropped_segment = disk.drop_oldest();
         let dropped = disk.dropped.clone();
         drop(disk);
-        // Everything is on its way.
-        let (segment, clicks) = given_up.ok_or(io::ErrorKind::StorageFull)?;
+        // All clicks may be in flight.
+        let (segment, clicks) = dropped_segment.ok_or(io::ErrorKind::StorageFull)?;
         let code = Loss::OutboxFull.code();
-        tracing::error!(code, clicks, "the oldest clicks give way to newer ones and are lost");
+        tracing::error!(code, clicks, "the outbox is full: the oldest clicks are dropped and lost");
         shared.metrics.lost_many(Loss::OutboxFull, clicks);
         shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         dropped.write(&shared.folder)?;
@@ -222,7 +224,7 @@ fn make_room(shared: &Shared, bytes: u64) -> io::Result<()> {
 }
 
 /// As many frames as end within `bytes`, and where they end.
-fn whole(lengths: &[usize], bytes: usize) -> (usize, usize) {
+fn frames_within(lengths: &[usize], bytes: usize) -> (usize, usize) {
     let (mut frames, mut end) = (0, 0);
     while let Some(length) = lengths.get(frames).filter(|length| end + **length <= bytes) {
         end += length;
@@ -245,8 +247,8 @@ fn write_some(mut file: &File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     (written, None)
 }
 
-/// Syncs at a steady beat what was written, until the writer has ended.
-pub(super) fn run_syncs(shared: &Shared) {
+/// Syncs periodically what was written, until the writer has ended.
+pub(super) fn run_syncs(shared: &OutboxState) {
     loop {
         let mut disk = lock(&shared.disk);
         while disk.dirty.is_empty() && !disk.closed {
@@ -265,7 +267,7 @@ pub(super) fn run_syncs(shared: &Shared) {
 }
 
 /// Syncs what is written now.
-fn sync(shared: &Shared) {
+fn sync(shared: &OutboxState) {
     let mut disk = lock(&shared.disk);
     if disk.dirty.is_empty() {
         return;
@@ -276,10 +278,9 @@ fn sync(shared: &Shared) {
     let lengths = disk.segments.iter().map(|segment| (segment.first, segment.bytes)).collect();
     drop(disk);
     let began = Instant::now();
-    let synced = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| match named {
-        // A file whose name is not on the disk is gone with all that it holds.
-        true => File::open(&shared.folder)?.sync_all(),
-        false => Ok(()),
+    let synced = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| {
+        // A file whose name is not on the disk is lost with all that it holds.
+        if named { File::open(&shared.folder)?.sync_all() } else { Ok(()) }
     });
     shared.metrics.outbox_sync_seconds.observe(began.elapsed().as_secs_f64());
     let mut disk = lock(&shared.disk);
@@ -299,8 +300,8 @@ fn sync(shared: &Shared) {
             drop(disk);
             shared.metrics.outbox_sync_failures.inc();
             shared.failing.store(true, Ordering::Relaxed);
-            tracing::error!(code = "outbox_sync", %error, "clicks may not survive a power loss");
+            tracing::error!(code = "outbox_sync", %error, "the outbox cannot sync: clicks may not survive a power loss");
         }
     }
-    shared.tell();
+    shared.notify_changed();
 }

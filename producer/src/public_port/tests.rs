@@ -10,8 +10,8 @@ use super::*;
 use crate::client::policy::ClientPolicy;
 use crate::client::proxies::{Proxies, ProxyHeader};
 use crate::client::rate_limiter::RateLimiter;
-use crate::links::link_table::Links;
-use crate::metrics::LimitLabel;
+use crate::links::link_table::LinkTable;
+use crate::metrics::labels::LimitLabel;
 use crate::outbox::offer::{Loss, Offered, TraceHeaders};
 use crate::request_span::Sampling;
 
@@ -64,7 +64,7 @@ async fn with<T>(
     let sampling = Sampling { exports: false, ratio: 1.0 };
     let node = "node".to_owned();
     let redirector = Redirector::new(Arc::clone(&sink), metrics.clone(), node, sampling);
-    redirector.set_links(Links::parse(LINKS.as_bytes(), "links").unwrap());
+    redirector.set_links(LinkTable::parse(LINKS.as_bytes(), "links").unwrap());
     let redirector = Arc::new(redirector.with_client_policy(client_policy));
     let services = Services { redirector, collector: None, metrics: metrics.clone() };
     let shutdown = CancellationToken::new();

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use harness::{Call, Kill, OwnPostgres, Server, Signal, Trace, World, until};
-use producer::links::link_entry::Entry;
+use producer::links::link_entry::LinkEntry;
 use producer::links::store::Store;
-use producer::links::store_location::Place;
+use producer::links::store_location::StoreLocation;
 
 use crate::links::hosts::topic;
 
@@ -51,7 +51,7 @@ struct Left {
 
 fn killed_at_each_call(world: &World, place: &str) {
     world.setup();
-    let mut store = Store::open(&place.parse::<Place>().unwrap()).unwrap();
+    let mut store = Store::open(&place.parse::<StoreLocation>().unwrap()).unwrap();
     let steps = round(world, place, &mut store);
     println!("a round: {steps:?}");
     let mut left = Left::default();
@@ -149,6 +149,6 @@ fn kill(
 fn change(store: &mut Store) {
     let version = store.get("s0").unwrap().map_or(1, |link| link.version + 1);
     let line = |n| format!(r#"{{"slug":"s{n}","url":"https://example.com/{version}"}}"#);
-    let entries: Vec<_> = (0..LINKS).map(|n| Entry::parse(&line(n)).unwrap()).collect();
+    let entries: Vec<_> = (0..LINKS).map(|n| LinkEntry::parse(&line(n)).unwrap()).collect();
     store.import(&entries, version).unwrap();
 }

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{OwnPostgres, until};
 use producer::links::link::Link;
-use producer::links::link_entry::Entry;
+use producer::links::link_entry::LinkEntry;
 use producer::links::store::Store;
 use producer::links::store::change::{Change, Edit, Outcome};
 use producer::links::store::error::StoreError;
-use producer::links::store_location::Place;
+use producer::links::store_location::StoreLocation;
 use tempfile::TempDir;
 
 /// A store of a test's own.
 struct Fixture {
-    place: Place,
+    place: StoreLocation,
     _folder: Option<TempDir>,
     _server: Option<OwnPostgres>,
 }
@@ -24,7 +24,7 @@ struct Fixture {
 impl Fixture {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::File(folder.path().join("links.db"));
+        let place = StoreLocation::File(folder.path().join("links.db"));
         Self { place, _folder: Some(folder), _server: None }
     }
 
@@ -40,8 +40,8 @@ impl Fixture {
     }
 }
 
-fn entry(slug: &str, url: &str) -> Entry {
-    Entry::parse(&format!(r#"{{"slug":"{slug}","url":"{url}"}}"#)).unwrap()
+fn entry(slug: &str, url: &str) -> LinkEntry {
+    LinkEntry::parse(&format!(r#"{{"slug":"{slug}","url":"{url}"}}"#)).unwrap()
 }
 
 fn turn(id: &str, url: &str) -> Change {
@@ -52,7 +52,7 @@ fn turn(id: &str, url: &str) -> Change {
 /// What a topic would hold: versions in the order in which they came.
 type Log = Vec<(String, i64, bool)>;
 
-fn append(log: &mut Log, entries: &[Entry]) {
+fn append(log: &mut Log, entries: &[LinkEntry]) {
     log.extend(entries.iter().map(|link| (link.id.clone(), link.version, link.deleted)));
 }
 
@@ -81,7 +81,7 @@ impl Drop for End<'_> {
 
 fn drain(store: &mut Store, log: &mut Log) {
     while store
-        .hand_over(3, &mut |entries| {
+        .publish_waiting(3, &mut |entries| {
             append(log, entries);
             Ok(())
         })
@@ -179,7 +179,7 @@ fn a_relay_killed_at_any_step_loses_no_change_and_turns_none_back() {
         let mut store = fixture.open();
         let entries: Vec<_> = (0..LINKS).map(|n| entry(&format!("s{n}"), "http://x/1")).collect();
         store.import(&entries, 1).unwrap();
-        let killed = store.hand_over(10, &mut |entries| {
+        let killed = store.publish_waiting(10, &mut |entries| {
             append(&mut log, &entries[..kill_after]);
             Err("killed".to_owned())
         });
@@ -204,9 +204,9 @@ fn a_change_made_while_its_link_is_on_its_way_is_published_too() {
         fixture.open().change(&Change::Add(entry("a", "http://x/1")), 1).unwrap();
         let late = AtomicBool::new(false);
         relay
-            .hand_over(10, &mut |entries| {
+            .publish_waiting(10, &mut |entries| {
                 append(&mut log, entries);
-                if let Place::File(_) = fixture.place {
+                if let StoreLocation::File(_) = fixture.place {
                     fixture.open().change(&turn("a", "http://x/2"), 2).unwrap();
                     late.store(true, Ordering::Relaxed);
                 }
@@ -231,7 +231,7 @@ fn several_relays_and_writers_at_once_publish_versions_in_their_order() {
                     scope.spawn(|| {
                         let mut store = fixture.open();
                         while !done.load(Ordering::Relaxed) {
-                            let handed = store.hand_over(2, &mut |entries| {
+                            let handed = store.publish_waiting(2, &mut |entries| {
                                 append(&mut log.lock().unwrap(), entries);
                                 Ok(())
                             });
@@ -274,7 +274,7 @@ fn several_relays_and_writers_at_once_publish_versions_in_their_order() {
 #[test]
 fn a_postgresql_that_dies_and_comes_back_loses_no_change_and_is_used_again() {
     let server = OwnPostgres::up();
-    let place: Place = server.url().parse().unwrap();
+    let place: StoreLocation = server.url().parse().unwrap();
     let (mut store, mut log) = (Store::open(&place).unwrap(), Log::new());
     store.change(&Change::Add(entry("a", "http://x/1")), 1).unwrap();
     server.crash();
@@ -284,7 +284,7 @@ fn a_postgresql_that_dies_and_comes_back_loses_no_change_and_is_used_again() {
     assert_eq!(store.get("a").unwrap().unwrap().version, 1);
     store.change(&turn("a", "http://x/2"), 3).unwrap();
     // Dies while its links are on their way: they were published, and are once more.
-    let lost = store.hand_over(10, &mut |entries| {
+    let lost = store.publish_waiting(10, &mut |entries| {
         append(&mut log, entries);
         server.crash();
         Ok(())
@@ -302,9 +302,9 @@ fn a_postgresql_with_tls_is_used_only_when_its_certificate_and_name_are_right() 
     let (server, certificate) = OwnPostgres::with_tls();
     let at = |host: &str, query: &str| {
         let url = server.url().replace("127.0.0.1", host);
-        format!("{url}?hostaddr=127.0.0.1{query}").parse::<Place>().unwrap()
+        format!("{url}?hostaddr=127.0.0.1{query}").parse::<StoreLocation>().unwrap()
     };
-    let change = |place: &Place, slug: &str| {
+    let change = |place: &StoreLocation, slug: &str| {
         Store::open(place)?.change(&Change::Add(entry(slug, "http://x/")), 1)
     };
     let file = certificate.display();
@@ -345,9 +345,10 @@ fn every_host_gets_the_same_key_of_a_day_until_it_is_forgotten() {
 
 #[test]
 fn a_place_that_cannot_be_a_store_is_named_with_its_cause() {
-    let error = Store::open(&Place::File(Path::new("/nowhere/links.db").into())).unwrap_err();
+    let error =
+        Store::open(&StoreLocation::File(Path::new("/nowhere/links.db").into())).unwrap_err();
     assert!(error.to_string().contains("/nowhere/links.db"), "{error}");
-    let error = Store::open(&Place::Nowhere).unwrap_err();
+    let error = Store::open(&StoreLocation::None).unwrap_err();
     assert!(error.to_string().contains("CLICKTRAIL_LINKS_DB"), "{error}");
 }
 
@@ -358,10 +359,10 @@ fn what_is_stored_comes_back_whole_whichever_of_its_fields_is_set() {
         let mut store = fixture.open();
         for (number, field) in fields.iter().enumerate() {
             let line = format!(r#"{{"slug":"s{number}","url":"http://x/","domain":"d",{field}}}"#);
-            let entry = Entry { expires_at: Some(5), ..Entry::parse(&line).unwrap() };
+            let entry = LinkEntry { expires_at: Some(5), ..LinkEntry::parse(&line).unwrap() };
             store.import(std::slice::from_ref(&entry), 7).unwrap();
             let found = store.get(&entry.id).unwrap();
-            assert_eq!(found, Some(Entry { changed_at: 7, ..entry }));
+            assert_eq!(found, Some(LinkEntry { changed_at: 7, ..entry }));
         }
     }
 }

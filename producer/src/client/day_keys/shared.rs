@@ -6,15 +6,15 @@ use crate::client::day_keys::KeyStore;
 use crate::client::visitor_id::{Day, DayKey};
 use crate::links::store::Store;
 use crate::links::store::error::StoreError;
-use crate::links::store_location::Place;
+use crate::links::store_location::StoreLocation;
 
 /// Keys of a link store. It is opened for each call, of which there are two a minute.
 #[derive(Debug)]
-pub struct SharedKeys(Place);
+pub struct SharedKeys(StoreLocation);
 
 impl SharedKeys {
     /// The keys of the store at this location.
-    pub fn new(location: Place) -> Self {
+    pub fn new(location: StoreLocation) -> Self {
         Self(location)
     }
 
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn two_users_of_a_store_have_the_same_keys() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = || SharedKeys::new(Place::File(folder.path().join("links.db")));
+        let keys = || SharedKeys::new(StoreLocation::File(folder.path().join("links.db")));
         let key = keys().day_key(20_783).unwrap();
         assert_eq!(keys().day_key(20_783).unwrap(), key);
         assert_ne!(keys().day_key(20_784).unwrap(), key);

@@ -1,55 +1,57 @@
 //! The relay on a scripted client: what it acknowledges, loses, and fails with.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
-use std::sync::Mutex;
-
 use super::*;
-use crate::outbox::offer::{ClickSink as _, Offered};
-use crate::outbox::{BYTES_MIN, Settings};
+use crate::delivery::relay_client::DeliveryReport;
+use crate::outbox::offer::{ClickSink as _, Offered, TraceHeaders};
+use crate::outbox::outbox_settings::{BYTES_MIN, OutboxSettings, QueueLimits};
 
-/// What the broker has: for each number that a datum says, how often.
+/// What the broker has: for each number in a datum, how often.
 type Log = Arc<Mutex<BTreeMap<u64, u32>>>;
 
 /// A client that fails after so many sends, in a way of its own.
 struct Script {
     log: Log,
     wakeup: Arc<Wakeup>,
-    reports: Mutex<Vec<Report>>,
+    reports: Mutex<Vec<DeliveryReport>>,
     sends: AtomicU64,
-    fault: Option<(u64, Fault)>,
+    fault: Option<(u64, DeliveryFault)>,
 }
 
-impl Client for Script {
-    fn send(&self, number: u64, record: &[u8], _: TraceHeaders<'_>) -> Result<(), Fault> {
+impl RelayClient for Script {
+    fn send(&self, number: u64, record: &[u8], _: TraceHeaders<'_>) -> Result<(), DeliveryFault> {
         let (id, datum) = schemas::unframe(record).unwrap();
         assert_eq!(id, SchemaId(7));
         let sends = self.sends.fetch_add(1, Ordering::SeqCst);
         let delivered = match self.fault {
-            Some((after, Fault::ClickTooLarge)) if sends == after => {
-                return Err(Fault::ClickTooLarge);
+            Some((after, DeliveryFault::ClickTooLarge)) if sends == after => {
+                return Err(DeliveryFault::ClickTooLarge);
             }
             // Every third gets through all the same, and so out of order.
             Some((after, fault))
-                if fault != Fault::ClickTooLarge && sends >= after && !sends.is_multiple_of(3) =>
+                if fault != DeliveryFault::ClickTooLarge
+                    && sends >= after
+                    && !sends.is_multiple_of(3) =>
             {
                 Err(fault)
             }
             _ => Ok(()),
         };
         if delivered.is_ok() {
-            let said = u64::from_le_bytes(datum.try_into().unwrap());
-            *self.log.lock().unwrap().entry(said).or_insert(0) += 1;
+            let inside = u64::from_le_bytes(datum.try_into().unwrap());
+            *self.log.lock().unwrap().entry(inside).or_insert(0) += 1;
         }
-        self.reports.lock().unwrap().push(Report { number, delivered });
+        self.reports.lock().unwrap().push(DeliveryReport { number, delivered });
         self.wakeup.notify();
         Ok(())
     }
 
-    fn reports(&self) -> Vec<Report> {
+    fn reports(&self) -> Vec<DeliveryReport> {
         let mut reports = std::mem::take(&mut *self.reports.lock().unwrap());
         reports.reverse();
         reports
@@ -70,7 +72,8 @@ impl Fixture {
     fn new(clicks: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (metrics, wakeup) = (Metrics::default(), Arc::new(Wakeup::default()));
-        let settings = Settings::new(BYTES_MIN, (100_000, 64 << 20));
+        let settings =
+            OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 100_000, bytes: 64 << 20 });
         let outbox =
             Outbox::open(folder.path(), settings, "\"long\"", &metrics, Arc::clone(&wakeup))
                 .unwrap();
@@ -83,13 +86,13 @@ impl Fixture {
     }
 
     /// Runs the relay until nothing waits; its clients fail by `faults`, one after the other.
-    fn run(&self, faults: Vec<Option<(u64, Fault)>>) {
+    fn run(&self, faults: Vec<Option<(u64, DeliveryFault)>>) {
         let (log, wakeup) = (Arc::clone(&self.log), Arc::clone(&self.wakeup));
         let mut faults = faults.into_iter();
         let connect = move || {
             let fault = faults.next().flatten();
             match fault {
-                Some((_, Fault::Client)) => Err("no client".to_owned()),
+                Some((_, DeliveryFault::Client)) => Err("no client".to_owned()),
                 _ => Ok(Script {
                     log: Arc::clone(&log),
                     wakeup: Arc::clone(&wakeup),
@@ -99,7 +102,7 @@ impl Fixture {
                 }),
             }
         };
-        let relay = Relay::start(Parts {
+        let relay = Relay::start(RelayParts {
             outbox: Arc::clone(&self.outbox),
             wakeup: Arc::clone(&self.wakeup),
             metrics: self.metrics.clone(),
@@ -111,13 +114,16 @@ impl Fixture {
         let began = Instant::now();
         self.outbox.close();
         while self.outbox.waiting() > 0 {
-            assert!(began.elapsed() < Duration::from_secs(30), "clicks wait for ever");
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "the relay does not deliver all clicks"
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
         relay.unwrap().stop();
     }
 
-    fn retries(&self, fault: Fault) -> u64 {
+    fn retries(&self, fault: DeliveryFault) -> u64 {
         self.metrics.relay_retries.get_or_create(&CodeLabel { code: fault.code() }).get()
     }
 }
@@ -135,13 +141,13 @@ fn every_click_is_delivered_once_when_nothing_fails() {
 #[test]
 fn after_any_fault_a_new_client_begins_at_the_mark_and_nothing_is_lost_or_counted_twice() {
     for fault in [
-        Fault::ProducerFatal,
-        Fault::UnknownTopic,
-        Fault::NotAuthorized,
-        Fault::BatchTooLarge,
-        Fault::TimedOut,
-        Fault::Broker,
-        Fault::Client,
+        DeliveryFault::ProducerFatal,
+        DeliveryFault::UnknownTopic,
+        DeliveryFault::NotAuthorized,
+        DeliveryFault::BatchTooLarge,
+        DeliveryFault::TimedOut,
+        DeliveryFault::Broker,
+        DeliveryFault::Client,
     ] {
         let fixture = Fixture::new(2_000);
         fixture.run(vec![Some((500, fault)), None]);
@@ -156,16 +162,16 @@ fn after_any_fault_a_new_client_begins_at_the_mark_and_nothing_is_lost_or_counte
         );
         // The seeded fault did its harm: some were sent again.
         let again = log.values().filter(|times| **times > 1).count();
-        assert_eq!(again > 0, fault != Fault::Client, "{fault:?}: {again} again");
+        assert_eq!(again > 0, fault != DeliveryFault::Client, "{fault:?}: {again} again");
     }
 }
 
 #[test]
 fn a_click_too_large_for_any_client_is_lost_counted_and_passed() {
     let fixture = Fixture::new(100);
-    fixture.run(vec![Some((40, Fault::ClickTooLarge))]);
+    fixture.run(vec![Some((40, DeliveryFault::ClickTooLarge))]);
     let log = fixture.log.lock().unwrap();
     assert!(log.len() == 99 && !log.contains_key(&40));
     assert_eq!((fixture.metrics.undelivered(), fixture.metrics.clicks_delivered.get()), (1, 99));
-    assert_eq!(fixture.retries(Fault::ClickTooLarge), 0);
+    assert_eq!(fixture.retries(DeliveryFault::ClickTooLarge), 0);
 }

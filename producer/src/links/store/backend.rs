@@ -1,34 +1,31 @@
-//! What a database has to do for the store, and the statements that both understand.
+//! What a database does for the store, and the SQL that both databases understand.
 
-use crate::links::link_entry::Entry;
-use crate::links::store::change::Tx;
+use crate::links::link_entry::LinkEntry;
+use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
-use crate::links::store::postgres::Postgres;
-use crate::links::store::sqlite::Sqlite;
-use crate::links::store_location::Place;
 
 /// Work within one transaction.
-pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Tx) -> Result<(), StoreError>;
+pub type Work<'a> = &'a mut dyn FnMut(&mut dyn LinkTransaction) -> Result<(), StoreError>;
 
 /// One connection to a database; see [`super::Store`] for what each promises.
 pub trait Backend: Send {
     /// Runs `work` in a transaction, which holds all of it or nothing.
     fn transaction(&mut self, work: Work<'_>) -> Result<(), StoreError>;
     /// A link by its id.
-    fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError>;
+    fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError>;
     /// Links by the order of their ids.
-    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError>;
+    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError>;
     /// Links that wait.
     fn waiting(&mut self) -> Result<u64, StoreError>;
     /// Queues all.
     fn republish(&mut self) -> Result<u64, StoreError>;
     /// Queues one.
     fn queue(&mut self, id: &str) -> Result<(), StoreError>;
-    /// Hands over what waits.
-    fn hand_over(
+    /// Publishes waiting links.
+    fn publish_waiting(
         &mut self,
         limit: u32,
-        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+        publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<usize, StoreError>;
     /// The key of a day, `fresh` when there was none.
     fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
@@ -36,17 +33,6 @@ pub trait Backend: Send {
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError>;
     /// Days that have a key, in order.
     fn days(&mut self) -> Result<Vec<i32>, StoreError>;
-}
-
-pub(super) fn open(place: &Place) -> Result<Box<dyn Backend>, StoreError> {
-    match place {
-        Place::File(path) => Ok(Box::new(Sqlite::open(path)?)),
-        Place::Server(url) => Ok(Box::new(Postgres::new(url)?)),
-        Place::Nowhere => Err(StoreError::Broken(
-            "this process has none: set CLICKTRAIL_LINKS_DB to a file or to postgres://…"
-                .to_owned(),
-        )),
-    }
 }
 
 /// Tables, each made when it is not there. A queued link is one row, however often it changed.
@@ -107,7 +93,7 @@ pub(super) const QUEUE_ALL: &str = "INSERT INTO link_outbox (link_id, version)
 SELECT id, version FROM links WHERE true ON CONFLICT (link_id) DO NOTHING";
 pub(super) const QUEUE_ONE: &str = "INSERT INTO link_outbox (link_id, version)
 SELECT id, version FROM links WHERE id = $1 ON CONFLICT (link_id) DO NOTHING";
-/// Unless it has changed since it was handed over.
+/// Unless it has changed since it was published.
 pub(super) const DONE: &str = "DELETE FROM link_outbox WHERE link_id = $1 AND version <= $2";
 pub(super) const WAITING: &str = "SELECT count(*) FROM link_outbox";
 pub(super) const KEEP_KEY: &str =

@@ -1,24 +1,40 @@
-//! Why the store did not do what it was asked.
+//! Why the link store refused or failed.
 
 use thiserror::Error;
 
-use crate::links::store::change::Refused;
+use crate::links::link_entry::LinkError;
 
-/// Why the store did not do what it was asked. Nothing has changed then.
+/// Why a change is refused. The same change may be possible later.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum ChangeRefused {
+    #[error(transparent)]
+    Cause(#[from] LinkError),
+    #[error("there is no link {0:?}: `links list` shows all ids")]
+    NoSuch(String),
+    #[error("link {0:?} is there already: change it with `links set`")]
+    Exists(String),
+    #[error("slug {slug:?} is, or was, that of link {id:?}: name that id, or use another slug")]
+    Name { slug: String, id: String },
+    #[error("id {id:?} is, or was, that of slug {slug:?}: use another id")]
+    Id { id: String, slug: String },
+}
+
+/// Why the store refused or failed. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
-    /// The change cannot be made as it was entered.
+    /// The change is not valid.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] ChangeRefused),
     /// Another change of the same link came at the same moment, again and again.
-    #[error("others change the same link all the time: try again")]
+    #[error("other changes of the same link came in between: try again")]
     Conflict,
-    /// The database is away, locked or full; waiting may help.
+    /// The database is unreachable, locked or full; waiting may help.
     #[error("the link database does not answer: {0}")]
-    Away(String),
+    Unreachable(String),
     /// The database cannot be used.
     #[error("the link database cannot be used: {0}")]
-    Broken(String),
+    Unusable(String),
     /// The broker or the registry did not take the links.
     #[error("links are not published: {0}")]
     Unpublished(String),
@@ -30,8 +46,8 @@ impl StoreError {
         match self {
             Self::Refused(_) => "link_refused",
             Self::Conflict => "link_conflict",
-            Self::Away(_) => "links_db_away",
-            Self::Broken(_) => "links_db_broken",
+            Self::Unreachable(_) => "links_db_away",
+            Self::Unusable(_) => "links_db_broken",
             Self::Unpublished(_) => "links_unpublished",
         }
     }

@@ -1,7 +1,7 @@
 //! The store in PostgreSQL: for several hosts.
 //!
-//! Several relays share the work: each locks the links that it publishes until all replicas have
-//! them, and passes over those that another one has locked. A change of such a link waits as long.
+//! Several publishers share the work: each locks the links that it publishes until all replicas have
+//! them, and skips those that another one has locked. A change of such a link waits as long.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use postgres::types::ToSql;
 use postgres::{Client, Config, Error, NoTls, Row};
 use postgres_native_tls::MakeTlsConnector;
 
-use crate::links::link_entry::{Entry, Status};
+use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,
 };
-use crate::links::store::change::Tx;
+use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
 use crate::links::store::tls;
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// Nobody waits for ever for a link that another one holds, and who holds one and is gone, or stands
-/// still, loses it. Publishing takes a sixth of that.
-const PATIENCE: &str = "SET lock_timeout = '15s'; SET idle_in_transaction_session_timeout = '60s'; \
+/// The wait for a locked link has a limit, and a session that holds one and does nothing loses it.
+/// Publishing takes a sixth of that time.
+const SESSION_SETTINGS: &str = "SET lock_timeout = '15s'; SET idle_in_transaction_session_timeout = '60s'; \
      SET client_min_messages = warning";
-/// Held by whoever makes the tables; any number will do that nobody else uses.
-const MAKING: &str = "SELECT pg_advisory_xact_lock(7236837112)";
+/// The lock of the process that creates the tables; any number that nothing else uses.
+const LOCK_TABLES: &str = "SELECT pg_advisory_xact_lock(7236837112)";
 
-/// One user of the server, connected when it is first asked.
+/// One client of the server, connected at its first use.
 pub struct Postgres {
     config: Config,
     tls: TlsConnector,
@@ -43,13 +43,13 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// A user of the server at this URL. Nothing is asked yet.
+    /// A client of the server at this URL. It does not connect yet.
     ///
     /// # Errors
     /// It is no URL of a server, or its certificates cannot be read.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         let (url, roots) = tls::split(url);
-        // Its words name the parameter and hold no value.
+        // The error names the parameter and holds no value.
         let mut config: Config = url.parse().map_err(|error: Error| error_of(&error))?;
         if roots.is_some() {
             config.ssl_mode(SslMode::Require);
@@ -79,7 +79,7 @@ impl Postgres {
         &mut self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<Vec<LinkEntry>, StoreError> {
         let rows = self.client()?.query(sql, parameters).map_err(|error| error_of(&error))?;
         rows.iter().map(entry).collect()
     }
@@ -96,9 +96,9 @@ fn connect(config: &Config, tls: &TlsConnector) -> Result<Client, StoreError> {
         config.connect(NoTls)
     };
     let mut client = client.map_err(|error| error_of(&error))?;
-    client.batch_execute(PATIENCE).map_err(|error| error_of(&error))?;
+    client.batch_execute(SESSION_SETTINGS).map_err(|error| error_of(&error))?;
     let made = client.transaction().and_then(|mut transaction| {
-        transaction.batch_execute(MAKING)?;
+        transaction.batch_execute(LOCK_TABLES)?;
         transaction.batch_execute(TABLES)?;
         transaction.commit()
     });
@@ -114,18 +114,19 @@ impl Backend for Postgres {
         held.0.commit().map_err(|error| error_of(&error))
     }
 
-    fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+    fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
         Ok(self.many(BY_ID, &[&id])?.pop())
     }
 
-    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
         self.many(PAGE, &[&after, &i64::from(limit)])
     }
 
     fn waiting(&mut self) -> Result<u64, StoreError> {
         let row = self.client()?.query_one(WAITING, &[]).map_err(|error| error_of(&error))?;
         let count: i64 = row.try_get(0).map_err(|error| error_of(&error))?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        // A count is never negative.
+        u64::try_from(count).map_err(|error| StoreError::Unusable(error.to_string()))
     }
 
     fn republish(&mut self) -> Result<u64, StoreError> {
@@ -136,10 +137,10 @@ impl Backend for Postgres {
         self.run(QUEUE_ONE, &[&id]).map(drop)
     }
 
-    fn hand_over(
+    fn publish_waiting(
         &mut self,
         limit: u32,
-        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+        publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<usize, StoreError> {
         let mut transaction = self.client()?.transaction().map_err(|error| error_of(&error))?;
         let sql = format!("{QUEUED} FOR UPDATE OF l SKIP LOCKED");
@@ -163,7 +164,8 @@ impl Backend for Postgres {
         self.run(KEEP_KEY, &[&day, &&fresh[..]])?;
         let row = self.client()?.query_one(KEY, &[&day]).map_err(|error| error_of(&error))?;
         let key: &[u8] = row.try_get(0).map_err(|error| error_of(&error))?;
-        key.try_into().map_err(|_| StoreError::Broken(format!("the key of day {day} is none")))
+        key.try_into()
+            .map_err(|_| StoreError::Unusable(format!("the key of day {day} has not 32 bytes")))
     }
 
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
@@ -186,23 +188,23 @@ impl Transaction<'_> {
         &mut self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Entry>, StoreError> {
+    ) -> Result<Option<LinkEntry>, StoreError> {
         let sql = format!("{sql} FOR UPDATE");
         let row = self.0.query_opt(&sql, parameters).map_err(|error| error_of(&error))?;
         row.as_ref().map(entry).transpose()
     }
 }
 
-impl Tx for Transaction<'_> {
-    fn by_id(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+impl LinkTransaction for Transaction<'_> {
+    fn by_id(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
         self.one(BY_ID, &[&id])
     }
 
-    fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<Entry>, StoreError> {
+    fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<LinkEntry>, StoreError> {
         self.one(BY_NAME, &[&domain, &slug])
     }
 
-    fn write(&mut self, entry: &Entry) -> Result<(), StoreError> {
+    fn write(&mut self, entry: &LinkEntry) -> Result<(), StoreError> {
         let status = i64::from(entry.status.code());
         let parameters: [&(dyn ToSql + Sync); 12] = [
             &entry.id,
@@ -227,16 +229,20 @@ impl Tx for Transaction<'_> {
     }
 }
 
-fn entry(row: &Row) -> Result<Entry, StoreError> {
-    let read = || -> Result<Entry, Error> {
+fn entry(row: &Row) -> Result<LinkEntry, StoreError> {
+    let read = || -> Result<LinkEntry, Error> {
         let status: i64 = row.try_get(5)?;
-        Ok(Entry {
+        Ok(LinkEntry {
             id: row.try_get(0)?,
             version: row.try_get(1)?,
             domain: row.try_get(2)?,
             slug: row.try_get(3)?,
             target: row.try_get(4)?,
-            status: Status::parse(u16::try_from(status).unwrap_or(0)).unwrap_or_default(),
+            // A status that this program does not know is the default one.
+            status: u16::try_from(status)
+                .ok()
+                .and_then(|code| Status::parse(code).ok())
+                .unwrap_or_default(),
             disabled: row.try_get(6)?,
             expires_at: row.try_get(7)?,
             pass_query: row.try_get(8)?,
@@ -248,22 +254,22 @@ fn entry(row: &Row) -> Result<Entry, StoreError> {
     read().map_err(|error| error_of(&error))
 }
 
-/// An error's own words leave out what the server said.
+/// The text of an error leaves out the message of the server.
 fn error_of(error: &Error) -> StoreError {
     let cause = std::error::Error::source(error);
-    let words = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    let text = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     let Some(code) = error.code() else {
         // No answer of the server: the connection is gone, or was never there.
-        let has = |part| words.contains(part);
-        return match () {
-            () if has("certificate verify failed") => StoreError::Broken(format!(
-                "{words}: its certificate is of nobody who is trusted, or has another name than \
-                 the URL; name who signed it, as in ?sslrootcert=FILE"
-            )),
-            () if has("invalid connection string") || has("does not support TLS") => {
-                StoreError::Broken(words)
-            }
-            () => StoreError::Away(words),
+        let has = |part| text.contains(part);
+        return if has("certificate verify failed") {
+            StoreError::Unusable(format!(
+                "{text}: its certificate is not signed by a trusted authority, or has another name \
+                 than the URL; name the authority, as in ?sslrootcert=FILE"
+            ))
+        } else if has("invalid connection string") || has("does not support TLS") {
+            StoreError::Unusable(text)
+        } else {
+            StoreError::Unreachable(text)
         };
     };
     let again = [
@@ -274,7 +280,7 @@ fn error_of(error: &Error) -> StoreError {
     match code.code().get(..2) {
         _ if again.contains(code) => StoreError::Conflict,
         // Connections, idle transactions, resources, locks, an operator's stop.
-        Some("08" | "25" | "53" | "55" | "57") => StoreError::Away(words),
-        Some(_) | None => StoreError::Broken(words),
+        Some("08" | "25" | "53" | "55" | "57") => StoreError::Unreachable(text),
+        Some(_) | None => StoreError::Unusable(text),
     }
 }

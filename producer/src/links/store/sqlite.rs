@@ -1,7 +1,7 @@
 //! The store in a file, by SQLite: for one host.
 //!
 //! A change that was acknowledged survives a power loss. Several processes may use the file; one of
-//! them relays at a time, by a lock on a file beside it that goes when its holder dies.
+//! them publishes at a time: it holds a lock on a file beside it, which ends with the process.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,27 +11,27 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, TransactionBehavior};
 
 use crate::clock::now_ms;
-use crate::links::link_entry::{Entry, Status};
+use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
     QUEUED, TABLES, WAITING, WRITE, Work,
 };
-use crate::links::store::change::Tx;
+use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
 
 /// How long a change of another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Several that make the file at once do not wait for each other, for that would be a deadlock:
-/// one of them fails at once, and tries again.
-const MAKING_PAUSE: Duration = Duration::from_millis(20);
+/// Processes that create the file at the same time do not wait for each other, which would be a
+/// deadlock: one of them fails at once, and tries again.
+const CREATE_PAUSE: Duration = Duration::from_millis(20);
 
 /// One connection to the file.
 #[derive(Debug)]
 pub struct Sqlite {
     connection: Connection,
     lease_path: PathBuf,
-    /// Held while this process relays.
+    /// Held while this process publishes.
     lease: Option<File>,
 }
 
@@ -42,8 +42,10 @@ impl Sqlite {
     /// It cannot be used.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let named = |error: Error| match error_of(error) {
-            StoreError::Broken(cause) => StoreError::Broken(format!("{}: {cause}", path.display())),
-            other @ (StoreError::Away(_)
+            StoreError::Unusable(cause) => {
+                StoreError::Unusable(format!("{}: {cause}", path.display()))
+            }
+            other @ (StoreError::Unreachable(_)
             | StoreError::Conflict
             | StoreError::Refused(_)
             | StoreError::Unpublished(_)) => other,
@@ -56,20 +58,20 @@ impl Sqlite {
             if !busy || u128::from(now_ms().saturating_sub(began)) >= BUSY.as_millis() {
                 return Err(named(error));
             }
-            std::thread::sleep(MAKING_PAUSE);
+            std::thread::sleep(CREATE_PAUSE);
         }
         let mut lease_path = path.as_os_str().to_owned();
         lease_path.push("-relay");
         Ok(Self { connection, lease_path: lease_path.into(), lease: None })
     }
 
-    /// Whether this process is the one that relays.
-    fn relays(&mut self) -> Result<bool, StoreError> {
+    /// Whether this process is the one that publishes.
+    fn holds_lease(&mut self) -> Result<bool, StoreError> {
         if self.lease.is_some() {
             return Ok(true);
         }
         let broken = |error: std::io::Error| {
-            StoreError::Broken(format!("{}: {error}", self.lease_path.display()))
+            StoreError::Unusable(format!("{}: {error}", self.lease_path.display()))
         };
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true);
@@ -82,7 +84,7 @@ impl Sqlite {
         Ok(true)
     }
 
-    fn many(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<Entry>, StoreError> {
+    fn many(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<LinkEntry>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(error_of)?;
         let found = statement.query_map(parameters, entry).map_err(error_of)?;
         found.collect::<Result<_, _>>().map_err(error_of)
@@ -97,18 +99,19 @@ impl Backend for Sqlite {
         transaction.commit().map_err(error_of)
     }
 
-    fn get(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+    fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
         one(&self.connection, BY_ID, &[&id])
     }
 
-    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
         self.many(PAGE, &[&after, &limit])
     }
 
     fn waiting(&mut self) -> Result<u64, StoreError> {
         let count: i64 =
             self.connection.query_row(WAITING, (), |row| row.get(0)).map_err(error_of)?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        // A count is never negative.
+        u64::try_from(count).map_err(|error| StoreError::Unusable(error.to_string()))
     }
 
     fn republish(&mut self) -> Result<u64, StoreError> {
@@ -119,14 +122,14 @@ impl Backend for Sqlite {
         self.connection.execute(QUEUE_ONE, (id,)).map(drop).map_err(error_of)
     }
 
-    /// The file's lock keeps other relays away, so no transaction is open while the broker is
+    /// The lock keeps other publishers out, so no transaction is open while the broker is
     /// waited for.
-    fn hand_over(
+    fn publish_waiting(
         &mut self,
         limit: u32,
-        publish: &mut dyn FnMut(&[Entry]) -> Result<(), String>,
+        publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<usize, StoreError> {
-        if !self.relays()? {
+        if !self.holds_lease()? {
             return Ok(0);
         }
         let entries = self.many(QUEUED, &[&limit])?;
@@ -162,16 +165,16 @@ impl Backend for Sqlite {
 
 struct Transaction<'a>(&'a Connection);
 
-impl Tx for Transaction<'_> {
-    fn by_id(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+impl LinkTransaction for Transaction<'_> {
+    fn by_id(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
         one(self.0, BY_ID, &[&id])
     }
 
-    fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<Entry>, StoreError> {
+    fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<LinkEntry>, StoreError> {
         one(self.0, BY_NAME, &[&domain, &slug])
     }
 
-    fn write(&mut self, entry: &Entry) -> Result<(), StoreError> {
+    fn write(&mut self, entry: &LinkEntry) -> Result<(), StoreError> {
         let mut write = self.0.prepare_cached(WRITE).map_err(error_of)?;
         let status = entry.status.code();
         let parameters: [&dyn ToSql; 12] = [
@@ -201,7 +204,7 @@ fn one(
     connection: &Connection,
     sql: &str,
     parameters: &[&dyn ToSql],
-) -> Result<Option<Entry>, StoreError> {
+) -> Result<Option<LinkEntry>, StoreError> {
     let mut statement = connection.prepare_cached(sql).map_err(error_of)?;
     statement.query_row(parameters, entry).optional().map_err(error_of)
 }
@@ -214,13 +217,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry {
+fn entry(row: &Row<'_>) -> rusqlite::Result<LinkEntry> {
+    Ok(LinkEntry {
         id: row.get(0)?,
         version: row.get(1)?,
         domain: row.get(2)?,
         slug: row.get(3)?,
         target: row.get(4)?,
+        // A status that this program does not know is the default one.
         status: Status::parse(row.get(5)?).unwrap_or_default(),
         disabled: row.get(6)?,
         expires_at: row.get(7)?,
@@ -235,10 +239,10 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 fn error_of(error: Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
-            StoreError::Away(error.to_string())
+            StoreError::Unreachable(error.to_string())
         }
         Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
-        Some(_) | None => StoreError::Broken(error.to_string()),
+        Some(_) | None => StoreError::Unusable(error.to_string()),
     }
 }
 
@@ -247,10 +251,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_who_open_a_new_file_at_once_get_it() {
+    fn every_process_that_opens_a_new_file_at_once_gets_it() {
         for _ in 0..20 {
-            let place = tempfile::tempdir().unwrap();
-            let path = place.path().join("links.db");
+            let location = tempfile::tempdir().unwrap();
+            let path = location.path().join("links.db");
             std::thread::scope(|scope| {
                 let all: Vec<_> = (0..8).map(|_| scope.spawn(|| Sqlite::open(&path))).collect();
                 for opened in all {

@@ -1,7 +1,7 @@
-//! By which certificates PostgreSQL is trusted: the system's, or those of a file.
+//! TLS to PostgreSQL: the certificates of the system, or those of a file.
 //!
-//! The URL says it in the words of PostgreSQL's own programs, of which the client knows `sslmode`
-//! only. Who names certificates wants them checked.
+//! The URL has the parameters of PostgreSQL's own programs, of which the client knows only
+//! `sslmode`. A named file of certificates means that they are checked.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::links::store::error::StoreError;
 
-/// Takes `sslrootcert=FILE` out of a URL, and says `verify-full` as the client does: its `require`
+/// Takes `sslrootcert=FILE` out of a URL, and replaces `verify-full` by `require`, with which the client
 /// checks certificate and name.
 pub(super) fn split(url: &str) -> (String, Option<PathBuf>) {
     let Some((server, query)) = url.split_once('?') else { return (url.to_owned(), None) };
@@ -31,14 +31,14 @@ pub(super) fn split(url: &str) -> (String, Option<PathBuf>) {
 
 /// Checks who the server is, by these certificates and by its name.
 pub(super) fn connector(roots: Option<&Path>) -> Result<TlsConnector, StoreError> {
-    let broken = |cause: String| StoreError::Broken(cause);
+    let broken = |cause: String| StoreError::Unusable(cause);
     let mut builder = TlsConnector::builder();
     if let Some(file) = roots {
         let named = |cause: String| broken(format!("sslrootcert {}: {cause}", file.display()));
         let pem = std::fs::read(file).map_err(|error| named(error.to_string()))?;
         let found = Certificate::stack_from_pem(&pem).map_err(|error| named(error.to_string()))?;
         if found.is_empty() {
-            return Err(named("holds no certificate in PEM".to_owned()));
+            return Err(named("holds no certificate in PEM format".to_owned()));
         }
         builder.disable_built_in_roots(true);
         for certificate in found {

@@ -1,7 +1,7 @@
-//! What the writer, the relay and those who offer clicks know of one outbox together.
+//! The state that the writer, the reader and the callers that offer clicks share.
 //!
-//! Two locks: one for what waits in memory, one for what is known of the disk. Neither is ever
-//! held while a disk is waited for.
+//! Two locks: one for the clicks in memory, one for the state of the disk. No thread holds one while
+//! it waits for the disk.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,30 +13,30 @@ use std::sync::{Arc, Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
-use crate::outbox::dropped_segments::Dropped;
+use crate::outbox::dropped_segments::DroppedSegments;
 use crate::outbox::offer::Loss;
-use crate::outbox::segment::{HEADER, Print};
-use crate::outbox::{Full, Settings, Sync};
+use crate::outbox::outbox_settings::{DropPolicy, OutboxSettings, SyncPolicy};
+use crate::outbox::segment::{Fingerprint, HEADER};
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 
-/// One outbox.
+/// The shared state of one outbox.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct OutboxState {
     pub(super) folder: PathBuf,
-    pub(super) settings: Settings,
-    pub(super) print: Print,
+    pub(super) settings: OutboxSettings,
+    pub(super) fingerprint: Fingerprint,
     pub(super) metrics: Metrics,
-    pub(super) queue: Mutex<Queue>,
+    pub(super) queue: Mutex<WriteQueue>,
     /// Something waits in memory, or the end has come.
     pub(super) filled: Condvar,
-    pub(super) disk: Mutex<Disk>,
+    pub(super) disk: Mutex<DiskState>,
     /// Something is to be synced, or was.
     pub(super) changed: Condvar,
-    /// The same for whoever waits without a thread of his own.
-    pub(super) news: Notify,
-    /// Rung when clicks can be read.
+    /// The same for tasks.
+    pub(super) changed_async: Notify,
+    /// Notified when clicks can be read.
     pub(super) wakeup: Arc<Wakeup>,
     /// Bytes of all segments.
     pub(super) used: AtomicU64,
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 
 /// Clicks in memory, ready to be written.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct WriteQueue {
     /// Frames, one behind the other.
     pub(super) frames: Vec<u8>,
     /// The length of each.
@@ -65,7 +65,7 @@ pub(super) struct Queue {
 
 /// What stands on the disk.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct DiskState {
     /// In order; the writer appends to the last, if it is its own.
     pub(super) segments: VecDeque<Segment>,
     /// The number of the click that is written next.
@@ -74,11 +74,11 @@ pub(super) struct Disk {
     pub(super) synced: u64,
     /// All clicks before this number are delivered, or lost and counted.
     pub(super) delivered: u64,
-    /// The first click of the last segment that anybody began to read. From there backwards clicks
-    /// may be on their way.
+    /// The first click of the last segment that a reader has begun. Clicks of it and of earlier ones
+    /// may be in flight.
     pub(super) begun: Option<u64>,
-    /// Clicks that were given up for newer ones, counted as lost.
-    pub(super) dropped: Dropped,
+    /// Clicks that were dropped for newer ones, counted as lost.
+    pub(super) dropped: DroppedSegments,
     /// Clicks that were ever taken and are written now, or lost.
     pub(super) settled: u64,
     /// Those of them that were lost last, counted as they were taken.
@@ -107,30 +107,30 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
 }
 
-impl Shared {
+impl OutboxState {
     /// Puts a frame into the queue, if memory and disk have room for it.
     pub(super) fn put(&self, frame: &[u8]) -> Result<(), Loss> {
         self.put_all(frame, &[frame.len()]).map(drop)
     }
 
-    /// Puts frames of these lengths into the queue, all of them or none. Says as the how manieth
-    /// of all clicks they were taken.
+    /// Puts frames of these lengths into the queue, all of them or none. Returns their positions in
+    /// the order in which this process took clicks.
     pub(super) fn put_all(&self, frames: &[u8], lengths: &[usize]) -> Result<Range<u64>, Loss> {
         let (clicks, bytes) = (lengths.len() as u64, frames.len() as u64);
         let mut queue = lock(&self.queue);
         if queue.closed {
             return Err(Loss::Shutdown);
         }
-        let Settings { queue_clicks, queue_bytes, bytes: bound, .. } = self.settings;
+        let OutboxSettings { queue: limits, bytes: bound, .. } = self.settings;
         let waiting = queue.bytes + bytes;
-        if queue.clicks + clicks > queue_clicks || waiting > queue_bytes {
-            let never = clicks > queue_clicks || bytes > queue_bytes;
+        if queue.clicks + clicks > limits.clicks || waiting > limits.bytes {
+            let never = clicks > limits.clicks || bytes > limits.bytes;
             return Err(if never && clicks > 1 { Loss::TooLarge } else { Loss::QueueFull });
         }
         // Each file that these bytes may begin has a header.
         let headers = (waiting / self.settings.segment_bytes + 2) * HEADER;
         let used = self.used.load(std::sync::atomic::Ordering::Relaxed);
-        if self.settings.full == Full::Newest && used + waiting + headers > bound {
+        if self.settings.drop_policy == DropPolicy::Newest && used + waiting + headers > bound {
             return Err(Loss::OutboxFull);
         }
         queue.frames.extend_from_slice(frames);
@@ -147,31 +147,31 @@ impl Shared {
         Ok(first..first + clicks)
     }
 
-    /// Tells all who wait for the disk that something has changed.
-    pub(super) fn tell(&self) {
+    /// Notifies all that wait for a change of the disk.
+    pub(super) fn notify_changed(&self) {
         self.changed.notify_all();
-        self.news.notify_waiters();
+        self.changed_async.notify_waiters();
     }
 
-    /// Whether the disk is told to keep what it was given.
+    /// Whether written clicks are synced.
     pub(super) fn syncs(&self) -> bool {
         match self.settings.sync {
-            Sync::Always | Sync::Group => true,
-            Sync::Os => false,
+            SyncPolicy::Always | SyncPolicy::Group => true,
+            SyncPolicy::Os => false,
         }
     }
 }
 
-impl Disk {
-    /// Clicks that are not delivered, and not given up either.
+impl DiskState {
+    /// Clicks that are neither delivered nor dropped.
     pub(super) fn waiting(&self) -> u64 {
         let numbers = self.delivered..self.written;
         self.written - self.delivered - self.dropped.count(&numbers)
     }
 
-    /// Gives up the oldest segment that nobody has begun to read and nobody writes to. Says which
-    /// it is, and how many clicks it held.
-    pub(super) fn give_up(&mut self) -> Option<(Segment, u64)> {
+    /// Drops the oldest segment that no reader has begun and the writer does not write to. Returns
+    /// it, and how many clicks it held.
+    pub(super) fn drop_oldest(&mut self) -> Option<(Segment, u64)> {
         // One that an earlier process delivered in part is begun, too.
         let begun = |it: &Segment| self.begun >= Some(it.first) || it.first < self.delivered;
         let at = self.segments.partition_point(begun);

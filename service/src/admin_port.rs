@@ -1,6 +1,6 @@
-//! The admin port: `/metrics` for Prometheus, `/livez` and `/readyz` for whoever supervises.
+//! The admin port: `/metrics` for Prometheus, `/livez` and `/readyz` for supervisors.
 //!
-//! Generic over what is served: it gets a metric registry and a probe, and knows
+//! Generic over what is served: it gets a metric registry and a health probe, and knows
 //! nothing else of the service. Never bind it where visitors can reach it.
 
 use std::sync::Arc;
@@ -21,19 +21,19 @@ const CONNECTIONS_MAX: usize = 32;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// What a probe found.
+/// The result of a health probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// Takes work, all well.
+    /// Takes work, without a problem.
     Ready,
-    /// Takes work; what is named does not work as it should. Still answers 200.
+    /// Takes work, with these problems. Still answers 200.
     Degraded(Vec<String>),
     /// Does not take work, for this reason. Answers 503.
     NotReady(String),
 }
 
 impl Health {
-    /// The same, with more that does not work as it should.
+    /// The same, with more problems.
     #[must_use]
     pub fn with(self, mut more: Vec<String>) -> Self {
         match self {
@@ -107,7 +107,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinSet;
 
-    async fn ask(health: Health, head: &str) -> String {
+    async fn request(health: Health, head: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut registry = Registry::default();
@@ -119,8 +119,8 @@ mod tests {
         let mut server = JoinSet::new();
         server.spawn(run(listener, Arc::new(registry), probe, shutdown.clone()));
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let text = format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         shutdown.cancel();
@@ -129,18 +129,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_degraded_service_is_ready_and_says_what_is_wrong() {
+    async fn a_degraded_service_is_ready_and_reports_its_problems() {
         let degraded = Health::Degraded(vec!["no broker".to_owned()]);
-        let answer = ask(degraded, "GET /readyz").await;
+        let answer = request(degraded, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         assert!(answer.ends_with("ready\ndegraded: no broker\n"), "{answer}");
-        let answer = ask(Health::NotReady("no links".to_owned()), "GET /readyz").await;
+        let answer = request(Health::NotReady("no links".to_owned()), "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     }
 
     #[tokio::test]
     async fn metrics_are_open_metrics_text() {
-        let answer = ask(Health::Ready, "GET /metrics").await;
+        let answer = request(Health::Ready, "GET /metrics").await;
         assert!(answer.contains("seen_total 1"), "{answer}");
         assert!(answer.contains(OPEN_METRICS), "{answer}");
         assert!(answer.ends_with("# EOF\n"), "{answer}");
@@ -148,8 +148,8 @@ mod tests {
 
     #[tokio::test]
     async fn other_methods_and_paths_are_refused() {
-        assert!(ask(Health::Ready, "POST /livez").await.starts_with("HTTP/1.1 405"));
-        assert!(ask(Health::Ready, "GET /x").await.starts_with("HTTP/1.1 404"));
-        assert!(ask(Health::Ready, "HEAD /livez").await.starts_with("HTTP/1.1 200"));
+        assert!(request(Health::Ready, "POST /livez").await.starts_with("HTTP/1.1 405"));
+        assert!(request(Health::Ready, "GET /x").await.starts_with("HTTP/1.1 404"));
+        assert!(request(Health::Ready, "HEAD /livez").await.starts_with("HTTP/1.1 200"));
     }
 }

@@ -1,0 +1,19 @@
+//! `producer serve`: runs the server and prints what it did.
+
+use crate::config::ServeArgs;
+use crate::exit::{self, Exit, Failure};
+use crate::server::{self, ServeSummary};
+
+/// Runs the server until SIGTERM or SIGINT; `exports`: spans leave the process.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
+    let ServeSummary { redirects, clicks, recovered, delivered, waiting, undelivered } =
+        server::run(args, exports).await?;
+    exit::print_line(&format!(
+        "serve: redirects={redirects} clicks={clicks} recovered={recovered} \
+         delivered={delivered} waiting={waiting} undelivered={undelivered}"
+    ));
+    Ok(if undelivered > 0 { Exit::Unavailable } else { Exit::Done })
+}

@@ -1,0 +1,219 @@
+#![expect(clippy::disallowed_methods, reason = "the ticks of throttle and mark are measured here")]
+//! One client of the broker at work: sends from the outbox, and moves the delivered mark.
+
+use std::time::{Duration, Instant};
+
+use schemas::{SchemaId, frame};
+use service::number::gauge;
+use service::wakeup::Wakeup;
+use service::worker::Problem;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::now_ms;
+use crate::delivery::cpu_pressure::CpuPressure;
+use crate::delivery::in_flight::{InFlight, SettledClicks, Settlement};
+use crate::delivery::relay_client::{DeliveryFault, DeliveryReport, RelayClient};
+use crate::delivery::throttle::{self, Throttle, ThrottleSample};
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::outbox::offer::Loss;
+use crate::outbox::reader::{Found, Reader};
+use crate::outbox::segment::Fingerprint;
+
+/// Most clicks in flight.
+pub(super) const CLICKS_MAX: usize = 20_000;
+/// Most bytes in flight, at most one click more; of a small outbox a quarter, so that most of its
+/// segments can be dropped.
+const BYTES_MAX: usize = 16 << 20;
+/// Time between two moves of the mark while clicks are delivered: what comes in it is sent again
+/// after a crash.
+const MARK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for a wakeup.
+const TICK: Duration = Duration::from_millis(200);
+
+/// One client at work, from its start until it fails or the relay stops.
+pub(super) struct Session<'a> {
+    outbox: &'a Outbox,
+    metrics: &'a Metrics,
+    problem: &'a Problem,
+    reader: Reader,
+    in_flight: InFlight,
+    cpu_pressure: CpuPressure,
+    throttle: Throttle,
+    sampled_at: Instant,
+    bytes_max: usize,
+    record: Vec<u8>,
+    marked: u64,
+    marked_at: Instant,
+    /// Clicks that this client delivered.
+    pub(super) delivered: u64,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(outbox: &'a Outbox, metrics: &'a Metrics, problem: &'a Problem) -> Self {
+        let reader = outbox.reader();
+        let start = reader.number();
+        Self {
+            outbox,
+            metrics,
+            problem,
+            reader,
+            in_flight: InFlight::new(start),
+            cpu_pressure: CpuPressure::default(),
+            throttle: Throttle::since(metrics.redirects()),
+            sampled_at: Instant::now(),
+            bytes_max: usize::try_from(outbox.bytes_max() / 4)
+                .map_or(BYTES_MAX, |quarter| quarter.min(BYTES_MAX)),
+            record: Vec::new(),
+            marked: start,
+            marked_at: Instant::now(),
+            delivered: 0,
+        }
+    }
+
+    /// Sends and takes reports until something fails; `None` when the relay stops.
+    pub(super) fn run(
+        &mut self,
+        client: &impl RelayClient,
+        wakeup: &Wakeup,
+        id: &mut impl FnMut(Fingerprint) -> Option<SchemaId>,
+        stop: &CancellationToken,
+    ) -> Option<DeliveryFault> {
+        let fault = loop {
+            let fault = self.take_reports(client).err();
+            self.mark(false);
+            if stop.is_cancelled() {
+                break None;
+            }
+            if fault.is_some() {
+                break fault;
+            }
+            self.sample_throttle();
+            match self.fill(client, id) {
+                Ok(true) if self.throttle.admits() => wakeup.wait(TICK),
+                // Not for a wakeup: each redirect notifies it.
+                Ok(true) => {
+                    std::thread::sleep(throttle::TICK.saturating_sub(self.sampled_at.elapsed()));
+                }
+                Ok(false) => break None,
+                Err(fault) => break Some(fault),
+            }
+        };
+        self.mark(true);
+        self.metrics.relay_clicks.set(0);
+        self.metrics.relay_throttled.set(0);
+        fault
+    }
+
+    /// Takes acknowledgements. The first fault ends the session.
+    fn take_reports(&mut self, client: &impl RelayClient) -> Result<(), DeliveryFault> {
+        let (now, mut result) = (now_ms(), Ok(()));
+        for DeliveryReport { number, delivered } in client.reports() {
+            match delivered {
+                Ok(()) => {
+                    if let Some(taken_ms) = self.in_flight.settle(number, Settlement::Delivered) {
+                        let age = Duration::from_millis(now.saturating_sub(taken_ms));
+                        self.metrics.delivery_seconds.observe(age.as_secs_f64());
+                    }
+                }
+                Err(fault) => result = result.and(Err(fault)),
+            }
+        }
+        result
+    }
+
+    /// Throttles the relay while CPU pressure is high, and ends it afterwards.
+    fn sample_throttle(&mut self) {
+        if self.sampled_at.elapsed() < throttle::TICK {
+            return;
+        }
+        self.sampled_at = Instant::now();
+        self.throttle.sample(ThrottleSample {
+            redirects: self.metrics.redirects(),
+            cpu_pressure: self.cpu_pressure.is_high(),
+            outbox_has_room: self.outbox.has_room(),
+        });
+        self.metrics.relay_throttled.set(i64::from(self.throttle.is_throttled()));
+    }
+
+    /// Sends as much as may be in flight; false when the relay stops.
+    fn fill(
+        &mut self,
+        client: &impl RelayClient,
+        id: &mut impl FnMut(Fingerprint) -> Option<SchemaId>,
+    ) -> Result<bool, DeliveryFault> {
+        while self.throttle.admits()
+            && self.in_flight.clicks() < CLICKS_MAX
+            && self.in_flight.bytes() < self.bytes_max
+        {
+            let found = self.reader.read().map_err(|error| {
+                tracing::error!(%error, "the outbox cannot be read");
+                DeliveryFault::Disk
+            })?;
+            let (number, fingerprint, stored) = match found {
+                Found::Nothing => break,
+                Found::Click { number, fingerprint, stored } => (number, fingerprint, stored),
+                Found::Lost { number, clicks } => {
+                    let code = Loss::OutboxCorrupt.code();
+                    tracing::error!(code, number, clicks, "clicks cannot be read and are lost");
+                    self.in_flight.skip(clicks, Settlement::Lost(Loss::OutboxCorrupt));
+                    continue;
+                }
+                Found::Dropped { clicks } => {
+                    self.in_flight.skip(clicks, Settlement::Dropped);
+                    continue;
+                }
+            };
+            if self.in_flight.clicks() == 0 {
+                self.metrics.outbox_oldest.set(seconds(stored.taken_ms));
+            }
+            let Some(id) = id(fingerprint) else { return Ok(false) };
+            frame(id, &mut self.record);
+            self.record.extend_from_slice(stored.datum);
+            self.in_flight.sent(stored.taken_ms, self.record.len());
+            self.throttle.sent();
+            match client.send(number, &self.record, stored.trace) {
+                Ok(()) => {}
+                Err(DeliveryFault::ClickTooLarge) => {
+                    tracing::error!(
+                        code = Loss::TooLarge.code(),
+                        number,
+                        "a click is larger than the client takes and is lost"
+                    );
+                    self.in_flight.settle(number, Settlement::Lost(Loss::TooLarge));
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves the delivered mark: at a tick, when nothing is in flight, or `now`.
+    fn mark(&mut self, now: bool) {
+        self.metrics.relay_clicks.set(gauge(self.in_flight.clicks()));
+        let oldest = self.in_flight.oldest_ms().map_or(0.0, seconds);
+        self.metrics.outbox_oldest.set(oldest);
+        let start = self.in_flight.start();
+        let due = self.in_flight.clicks() == 0 || self.marked_at.elapsed() >= MARK_EVERY;
+        if start == self.marked || !(due || now) {
+            return;
+        }
+        self.outbox.delivered(start);
+        let SettledClicks { delivered, lost } = self.in_flight.take_settled();
+        self.metrics.clicks_delivered.inc_by(delivered);
+        lost.into_iter().for_each(|loss| self.metrics.lost(loss));
+        if delivered > 0 {
+            self.problem.set(None);
+        }
+        self.delivered += delivered;
+        (self.marked, self.marked_at) = (start, Instant::now());
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a time of this century is exact to the millisecond"
+)]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

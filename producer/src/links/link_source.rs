@@ -1,0 +1,94 @@
+//! Where the links of `serve` come from: a file, or the topic of links.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use service::admin_port::Health;
+use service::number::gauge;
+
+use crate::config::ServeArgs;
+use crate::exit::Failure;
+use crate::links::link_file;
+use crate::links::link_sync::LinkSync;
+use crate::links::link_table::LinkTable;
+use crate::metrics::Metrics;
+use crate::metrics::labels::ResultLabel;
+
+/// The link table of `serve`, and what fills it.
+#[derive(Debug)]
+pub struct LinkSource {
+    /// The table that answers visitors.
+    pub table: Arc<LinkTable>,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// Read at the start, and again on request.
+    File(PathBuf),
+    /// Followed.
+    Topic(LinkSync),
+}
+
+impl LinkSource {
+    /// Reads the file; without one reads the snapshot and starts to follow the topic. Broker,
+    /// registry and PostgreSQL need not be up.
+    ///
+    /// # Errors
+    /// A configuration failure.
+    pub async fn start(args: &ServeArgs, metrics: &Metrics) -> Result<Self, Failure> {
+        if let Some(file) = &args.links {
+            metrics.links.loaded.set(1);
+            let table = Arc::new(link_file::read(file, LinkTable::parse)?);
+            return Ok(Self { table, origin: Origin::File(file.clone()) });
+        }
+        let table = Arc::new(LinkTable::default());
+        let sync = LinkSync::start(&args.follow, &args.kafka, &table, metrics).await?;
+        Ok(Self { table, origin: Origin::Topic(sync) })
+    }
+
+    /// Reads the file again; the topic needs no such request. An error leaves the table as it is.
+    pub async fn reload(&self, metrics: &Metrics) {
+        let Origin::File(file) = &self.origin else { return };
+        let (file, table) = (file.clone(), Arc::clone(&self.table));
+        let reread = move || link_file::read(&file, |text, name| table.reread(text, name));
+        let result = match tokio::task::spawn_blocking(reread).await {
+            Ok(Ok(())) => {
+                let links = self.table.count();
+                tracing::info!(links, "links read again");
+                metrics.links_in_memory.set(gauge(links));
+                "ok"
+            }
+            Ok(Err(Failure { cause, .. })) => {
+                let cause = format!("{cause:#}");
+                tracing::error!(cause, "links not read again, the old ones stay");
+                "error"
+            }
+            Err(error) => {
+                tracing::error!(%error, "links not read again, the old ones stay");
+                "error"
+            }
+        };
+        metrics.link_reloads.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// The health of the links: whether visitors can be answered, and the current problems.
+    pub fn health(&self) -> impl Fn() -> Health + Send + Sync + use<> {
+        let sync = match &self.origin {
+            Origin::File(_) => None,
+            Origin::Topic(sync) => Some(sync.health()),
+        };
+        move || sync.as_ref().map_or(Health::Ready, |health| health.current())
+    }
+
+    /// Stops following the topic, and writes the last snapshot.
+    ///
+    /// # Errors
+    /// A thread that cannot be awaited.
+    pub async fn finish(self) -> Result<(), Failure> {
+        match self.origin {
+            Origin::File(_) => Ok(()),
+            Origin::Topic(sync) => sync.finish().await,
+        }
+    }
+}

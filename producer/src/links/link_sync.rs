@@ -1,0 +1,190 @@
+//! What keeps the links of a host current: follower, publisher, admin API and snapshot.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use service::admin_port::Health;
+use service::wakeup::Wakeup;
+use service::worker::Problem;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::KafkaArgs;
+use crate::config::links::FollowArgs;
+use crate::exit::Failure;
+use crate::kafka::link_producer::LinkProducer;
+use crate::links::admin_api::LinksApi;
+use crate::links::follower::{Follower, FollowerParts};
+use crate::links::link_table::LinkTable;
+use crate::links::publisher::{LinkPublisher, PublisherParts, SupersededLinks};
+use crate::links::snapshot;
+use crate::links::store::Store;
+use crate::links::store_location::StoreLocation;
+use crate::metrics::Metrics;
+
+/// The running threads and tasks.
+#[derive(Debug)]
+pub struct LinkSync {
+    follower: Follower,
+    publisher: Option<LinkPublisher>,
+    api: JoinSet<()>,
+    stop: CancellationToken,
+    health: LinkHealth,
+}
+
+/// What the health probe reports of the links.
+#[derive(Debug, Clone)]
+pub struct LinkHealth {
+    table: Arc<LinkTable>,
+    follower: Problem,
+    publisher: Problem,
+    /// The table holds links of this host's snapshot.
+    from_snapshot: bool,
+}
+
+impl LinkSync {
+    /// Fills `table` from the snapshot and starts to follow the topic.
+    ///
+    /// # Errors
+    /// A configuration failure.
+    pub async fn start(
+        follow: &FollowArgs,
+        kafka: &KafkaArgs,
+        table: &Arc<LinkTable>,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let path = follow.links_snapshot.clone();
+        let into = Arc::clone(table);
+        let read = tokio::task::spawn_blocking(move || read_snapshot(&into, &path));
+        let health = LinkHealth {
+            table: Arc::clone(table),
+            follower: Problem::default(),
+            publisher: Problem::default(),
+            from_snapshot: read.await.map_err(Failure::invariant)?,
+        };
+        let stop = CancellationToken::new();
+        let endpoint = kafka.endpoint(&follow.links_topic).map_err(Failure::configuration)?;
+        let wakeup = Arc::new(Wakeup::default());
+        let api = api(follow, &wakeup, &stop).await?;
+        let superseded = Arc::<SupersededLinks>::default();
+        let publisher = publisher(PublisherParts {
+            location: follow.store.links_db.clone(),
+            publisher: LinkProducer::new(endpoint.clone(), Handle::current(), stop.clone()),
+            wakeup,
+            superseded: Arc::clone(&superseded),
+            metrics: metrics.clone(),
+            problem: health.publisher.clone(),
+            stop: stop.clone(),
+        })
+        .await?;
+        let follower = Follower::start(FollowerParts {
+            endpoint,
+            links: Arc::clone(table),
+            snapshot: follow.links_snapshot.clone(),
+            superseded: publisher.is_some().then_some(superseded),
+            runtime: Handle::current(),
+            metrics: metrics.clone(),
+            problem: health.follower.clone(),
+            stop: stop.clone(),
+        })
+        .map_err(Failure::invariant)?;
+        Ok(Self { follower, publisher, api, stop, health })
+    }
+
+    /// What the health probe reports.
+    pub fn health(&self) -> LinkHealth {
+        self.health.clone()
+    }
+
+    /// Ends the threads and tasks, and writes the last snapshot.
+    ///
+    /// # Errors
+    /// A thread that cannot be awaited.
+    pub async fn finish(self) -> Result<(), Failure> {
+        let Self { follower, publisher, mut api, stop, .. } = self;
+        stop.cancel();
+        api.shutdown().await;
+        let ended = tokio::task::spawn_blocking(move || {
+            publisher.into_iter().for_each(LinkPublisher::stop);
+            follower.stop();
+        });
+        ended.await.map_err(Failure::invariant)
+    }
+}
+
+impl LinkHealth {
+    /// The current health.
+    pub fn current(&self) -> Health {
+        let follower = self.follower.current();
+        if self.table.is_loaded() {
+            let problems: Vec<_> = follower.into_iter().chain(self.publisher.current()).collect();
+            return if problems.is_empty() { Health::Ready } else { Health::Degraded(problems) };
+        }
+        match follower {
+            Some(cause) if self.from_snapshot => {
+                Health::Degraded(vec![format!("links are those of the last snapshot: {cause}")])
+            }
+            cause => {
+                let cause = cause.unwrap_or_else(|| "the topic is being read".to_owned());
+                Health::NotReady(format!("not all links are known: {cause}"))
+            }
+        }
+    }
+}
+
+/// Reads the snapshot into the table; returns whether there was one.
+fn read_snapshot(table: &LinkTable, path: &Path) -> bool {
+    let shown = path.display();
+    match snapshot::read(table, path) {
+        Ok(links) => {
+            tracing::info!(snapshot = %shown, links, "read the snapshot of links");
+            true
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!(snapshot = %shown, "no snapshot: visitors wait for the topic of links");
+            false
+        }
+        Err(error) => {
+            let code = "links_snapshot";
+            tracing::error!(code, snapshot = %shown, %error, "cannot use the snapshot of links");
+            false
+        }
+    }
+}
+
+/// Starts the publisher, where this host has a store.
+async fn publisher(parts: PublisherParts<LinkProducer>) -> Result<Option<LinkPublisher>, Failure> {
+    if parts.location == StoreLocation::None {
+        return Ok(None);
+    }
+    // A location that cannot be used is an error now; a server may become reachable later.
+    let location = parts.location.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&location).map(drop));
+    opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
+    LinkPublisher::start(parts).map(Some).map_err(Failure::invariant)
+}
+
+async fn api(
+    follow: &FollowArgs,
+    wakeup: &Arc<Wakeup>,
+    stop: &CancellationToken,
+) -> Result<JoinSet<()>, Failure> {
+    let mut tasks = JoinSet::new();
+    let token = follow.token().map_err(Failure::configuration)?;
+    let (Some(token), address) = (token, follow.links_listen) else { return Ok(tasks) };
+    if follow.store.links_db == StoreLocation::None {
+        let cause = "the admin API of links needs a store: set CLICKTRAIL_LINKS_DB, or no token";
+        return Err(Failure::configuration(anyhow::anyhow!(cause)));
+    }
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (--links-listen)"))
+        .map_err(Failure::configuration)?;
+    let api = LinksApi::new(follow.store.links_db.clone(), token, Arc::clone(wakeup));
+    tasks.spawn(api.serve(listener, stop.clone()));
+    tracing::info!(listen = %address, "the admin API of links is on");
+    Ok(tasks)
+}
