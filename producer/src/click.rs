@@ -175,7 +175,8 @@ mod tests {
         let mut datum = Vec::new();
         click.write_datum(&mut datum).unwrap();
         let texts = datum.iter().filter(|byte| **byte == b'x').count();
-        assert_eq!(texts, 3000 + SLUG + QUERY + TARGET + USER_AGENT + REFERER + 13 * SHORT);
+        let long = SLUG + QUERY + TARGET + USER_AGENT + REFERER + ACCEPT_LANGUAGE;
+        assert_eq!(texts, 3000 + long + 13 * SHORT);
     }
 
     #[test]

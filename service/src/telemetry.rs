@@ -122,7 +122,7 @@ pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
 }
 
 impl Telemetry {
-    /// Whether spans leave the process.
+    /// Whether spans are exported.
     pub fn exports(&self) -> bool {
         self.provider.is_some()
     }

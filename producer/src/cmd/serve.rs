@@ -4,7 +4,7 @@ use crate::config::ServeArgs;
 use crate::exit::{self, Exit, Failure};
 use crate::server::{self, ServeSummary};
 
-/// Runs the server until SIGTERM or SIGINT; `exports`: spans leave the process.
+/// Runs the server until SIGTERM or SIGINT; `exports`: spans are exported.
 ///
 /// # Errors
 /// What keeps it from starting.

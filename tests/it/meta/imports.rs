@@ -68,7 +68,11 @@ fn inline(text: &str) -> Vec<Vec<String>> {
                 .chars()
                 .take_while(|letter| letter.is_alphanumeric() || "_:".contains(*letter))
                 .collect();
-            found.push(leaves(&path).remove(0));
+            let path = leaves(&path).remove(0);
+            // `crate::{…}` is the head of a `use` tree.
+            if path.len() > 1 {
+                found.push(path);
+            }
         }
     }
     found
