@@ -10,32 +10,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::error::{MEMBER_FENCED, POSITION_LOST, ServerError};
-use crate::properties::Property;
-
-/// Properties that delivery or processing depends on, or that have a setting of their own.
-const RESERVED: [&str; 17] = [
-    "acks",
-    "allow.auto.create.topics",
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.gapless.guarantee",
-    "enable.idempotence",
-    "enable.partition.eof",
-    "group.id",
-    "isolation.level",
-    "metadata.broker.list",
-    "queue.buffering.max.kbytes",
-    "queue.buffering.max.messages",
-    "request.required.acks",
-    "statistics.interval.ms",
-    "transactional.id",
-];
-
-/// Parts of names whose values may be secrets.
-const SECRET: [&str; 8] =
-    ["password", "secret", "key", "username", "jaas", "token", "pem", "oauth"];
+use crate::properties::{Property, is_reserved, may_be_secret};
 
 /// Where the brokers are and how to talk to them.
 #[derive(Clone)]
@@ -88,7 +63,7 @@ impl Brokers {
             config.set(*name, *value);
         }
         for Property { key, value } in &self.properties {
-            if RESERVED.contains(&key.as_str()) {
+            if is_reserved(key) {
                 let text = format!(
                     "Kafka property {key:?} cannot be set: delivery depends on it, or it has a \
                      setting of its own"
@@ -126,10 +101,11 @@ impl ConsumerContext for QuietContext {}
 /// Why a client cannot be made, without the value of a property that may be a secret.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
 pub fn property_error(error: &KafkaError) -> ServerError {
-    let secret = |key: &str| SECRET.iter().any(|word| key.contains(word));
     match error {
         // The library repeats the value; a key that it does not know may be a misspelt secret.
-        KafkaError::ClientConfig(_, why, key, _) if secret(key) || why.contains("No such") => {
+        KafkaError::ClientConfig(_, why, key, _)
+            if may_be_secret(key) || why.contains("No such") =>
+        {
             let text = format!("librdkafka does not accept the property {key}, or its value");
             ServerError::fatal("kafka_property", text)
         }
@@ -181,6 +157,7 @@ pub fn server_error(error: &KafkaError) -> ServerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::RESERVED;
     use rdkafka::consumer::BaseConsumer;
 
     fn open(properties: &[(&str, &str)]) -> Result<(), ServerError> {

@@ -1,4 +1,40 @@
-//! Lists of `key=value`, whose values may be secrets and are never shown.
+//! librdkafka properties of the operator, as lists of `key=value`: which are reserved, and whose
+//! values are never printed because they may be secrets.
+
+/// Properties that delivery or processing depends on, or that have a setting of their own.
+pub(crate) const RESERVED: [&str; 17] = [
+    "acks",
+    "allow.auto.create.topics",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "metadata.broker.list",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "request.required.acks",
+    "statistics.interval.ms",
+    "transactional.id",
+];
+
+/// Parts of names whose values may be secrets.
+const SECRET: [&str; 8] =
+    ["password", "secret", "key", "username", "jaas", "token", "pem", "oauth"];
+
+/// Whether the operator may not set a property.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    RESERVED.contains(&key)
+}
+
+/// Whether the value of a property may be a secret.
+pub(crate) fn may_be_secret(key: &str) -> bool {
+    SECRET.iter().any(|word| key.contains(word))
+}
 
 /// One of them.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,4 +1,13 @@
-//! Whether a click came from a machine, and from which kind.
+//! Whether a click came from a machine, and from which kind. Every click is kept; this only names.
+//!
+//! The first of these decides:
+//! 1. the user agent (`user_agent_class`): the list of crawlers with a name (`crawlers`), uap-core's own
+//!    judgement, then keywords that no browser sends (`keywords`);
+//! 2. the rest of the click (`click_class`): a prefetch or preview header, the method HEAD, no user
+//!    agent at all.
+//!
+//! The kinds are those of `bot_class`.
+
 pub mod bot_class;
 pub mod click_class;
 pub mod crawlers;
