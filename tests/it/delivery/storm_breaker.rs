@@ -42,7 +42,7 @@ fn nothing_moved(world: &World, first_bad: i64) {
 }
 
 #[test]
-fn a_storm_stops_before_the_first_dead_letter_and_an_operators_leave_lets_it_pass() {
+fn a_storm_stops_before_the_first_dead_letter_and_an_override_lets_it_pass() {
     let world = World::new("storm");
     world.setup();
     let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
@@ -56,7 +56,7 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_operators_leave_lets_it_pas
 
     for proposal in proposals {
         let mut command = world.command("processors", &[]);
-        command.args(["breaker", "pass", "--reason", "a test"]).args(proposal);
+        command.args(["breaker", "override", "--reason", "a test"]).args(proposal);
         world.start(command).end().expect_code(0);
     }
     let mut processors = world.processors(&[], &[]);
@@ -64,7 +64,7 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_operators_leave_lets_it_pas
     assert_eq!(world.kafka.records(&world.dead_letters()), i64::try_from(STORM).unwrap());
     assert_eq!(world.balanced()["undecodable"], STORM);
 
-    // The leave was for those offsets: more of the kind stop it again.
+    // The override was for those offsets: more of the kind stop it again.
     processors.stop().expect_code(0);
     let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &vec![bad; STORM]);

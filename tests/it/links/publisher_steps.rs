@@ -89,7 +89,7 @@ fn started(world: &World, place: &str, store: &mut Store) -> Server {
 fn round(world: &World, place: &str, store: &mut Store) -> BTreeMap<String, u32> {
     change(store);
     let mut host = started(world, place, store);
-    let relay = until("the relay runs", || host.thread("link-relay"));
+    let relay = until("the relay runs", || host.thread("link-publisher"));
     stopped(&host);
     change(store);
     let trace = Trace::of_thread(relay, &world.folder().join("round"));
@@ -122,7 +122,7 @@ fn kill(
     left: &mut Left,
 ) {
     let mut host = started(world, place, store);
-    let relay = until("the relay runs", || host.thread("link-relay"));
+    let relay = until("the relay runs", || host.thread("link-publisher"));
     stopped(&host);
     change(store);
     let records = world.kafka.records(&world.links_topic);
