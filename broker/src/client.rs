@@ -47,8 +47,8 @@ impl Brokers {
         self.property(key).and_then(|value| value.trim().parse().ok())
     }
 
-    /// The configuration of a client named `client_id`: `defaults`, which the operator's properties
-    /// replace, then those, then `required`, which nothing replaces.
+    /// The configuration of a client: the name `client_id` and `defaults`, which the operator's
+    /// properties replace, then those, then `required`, which nothing replaces.
     ///
     /// # Errors
     /// Fatal: the operator sets a property that is reserved.
@@ -59,6 +59,7 @@ impl Brokers {
         required: &[(&str, &str)],
     ) -> Result<ClientConfig, ServerError> {
         let mut config = ClientConfig::new();
+        config.set("client.id", client_id);
         for (name, value) in defaults {
             config.set(*name, *value);
         }
@@ -73,7 +74,6 @@ impl Brokers {
             config.set(key, value);
         }
         config.set("bootstrap.servers", &self.servers);
-        config.set("client.id", client_id);
         for (name, value) in required {
             config.set(*name, *value);
         }
@@ -178,6 +178,16 @@ mod tests {
             assert!(error.code == "kafka_property" && error.message.contains(key), "{error}");
         }
         assert!(open(&[("session.timeout.ms", "6000")]).is_ok());
+    }
+
+    #[test]
+    fn the_operator_may_name_the_client() {
+        let named = Property { key: "client.id".to_owned(), value: "mine".to_owned() };
+        for (properties, expected) in [(vec![], "ours"), (vec![named], "mine")] {
+            let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
+            let config = brokers.config("ours", &[], &[]).unwrap();
+            assert_eq!(config.get("client.id"), Some(expected));
+        }
     }
 
     #[test]

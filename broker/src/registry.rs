@@ -36,6 +36,9 @@ const NOT_FOUND: std::ops::RangeInclusive<u32> = 40_401..=40_403;
 /// Code of a registry that refuses the credentials.
 const ACCESS: &str = "registry_access";
 
+/// Code of a URL that answers 404 without the registry's own code.
+const WRONG_URL: &str = "registry_not_found";
+
 impl Registry {
     /// A registry by its base URLs, comma-separated and tried in order. Nothing is asked yet.
     ///
@@ -81,14 +84,20 @@ impl Registry {
         // Despite its name this is `POST /subjects/{subject}`: a look-up that registers nothing.
         let call = SrCall::PostForVersion(subject, &body);
         let id = found(api::perform_sr_call(&self.settings, call).await.map(|raw| raw.id))?;
-        Ok(id.flatten().map(SchemaId))
+        match id {
+            Some(Some(id)) => Ok(Some(SchemaId(id))),
+            Some(None) => {
+                Err(ServerError::retryable("registry_unreachable", "the answer has no schema id"))
+            }
+            None => Ok(None),
+        }
     }
 
     /// [`Registry::lookup`], repeated for at most `wait` while the registry is unreachable.
     ///
     /// # Errors
-    /// Fatal: the registry has no such schema, or refuses the credentials. Retryable: it was
-    /// unreachable the whole time.
+    /// Fatal: the registry has no such schema, refuses the credentials, or is not at this URL.
+    /// Retryable: it was unreachable the whole time.
     pub async fn lookup_within(
         &self,
         subject: &str,
@@ -104,8 +113,8 @@ impl Registry {
                         format!("subject {subject} has no such schema: run `processors setup`");
                     return Err(ServerError::fatal("schema_unregistered", text));
                 }
-                Err(error) if error.code == ACCESS => {
-                    return Err(ServerError::fatal(ACCESS, error.message));
+                Err(error) if [ACCESS, WRONG_URL].contains(&error.code) => {
+                    return Err(ServerError::fatal(error.code, error.message));
                 }
                 Err(error) => error,
             };
@@ -194,9 +203,15 @@ fn found<T>(answer: Result<T, SRCError>) -> Result<Option<T>, ServerError> {
 }
 
 fn server_error(error: &SRCError) -> ServerError {
-    match status(error) {
-        Some(401 | 403) => ServerError::retryable(ACCESS, causes(error)),
-        Some(_) | None => ServerError::retryable("registry_unreachable", causes(error)),
+    ServerError::retryable(code(status(error)), causes(error))
+}
+
+/// The code of an answer that is not the registry's own "not found".
+fn code(status: Option<u16>) -> &'static str {
+    match status {
+        Some(401 | 403) => ACCESS,
+        Some(404) => WRONG_URL,
+        Some(_) | None => "registry_unreachable",
     }
 }
 
@@ -224,5 +239,5 @@ fn status(error: &SRCError) -> Option<u16> {
 }
 
 fn unreachable(error: reqwest::Error) -> ServerError {
-    ServerError::retryable("registry_unreachable", error)
+    ServerError::retryable(code(error.status().map(|status| status.as_u16())), error)
 }

@@ -117,12 +117,16 @@ impl std::fmt::Display for Servers {
     }
 }
 
-/// A URL without its user and password.
-fn without_secrets(url: &str) -> String {
-    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('@'))) {
-        Some((scheme, Some((_, host)))) => format!("{scheme}://…@{host}"),
-        Some((_, None)) | None => url.to_owned(),
-    }
+/// URLs, comma-separated, without users and passwords.
+fn without_secrets(urls: &str) -> String {
+    let shown = urls.split(',').map(|url| match url.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}://…@{host}")
+        }
+        None => url.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 /// The rule tables.
@@ -213,6 +217,8 @@ mod tests {
         for (url, shown) in [
             ("http://user:secret@registry:8081/x", "http://…@registry:8081/x"),
             ("http://registry:8081", "http://registry:8081"),
+            ("http://user:ge@heim@one", "http://…@one"),
+            ("http://u:geheim@one:1,https://v:geheim@two/x", "http://…@one:1,https://…@two/x"),
             ("registry", "registry"),
         ] {
             assert_eq!(without_secrets(url), shown);

@@ -14,7 +14,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return service::settings::usage(&error),
+        Err(error) => {
+            return match service::settings::renamed_flag(std::env::args_os()) {
+                Some(renamed) => fail(&renamed, exit::USAGE),
+                None => service::settings::usage(&error),
+            };
+        }
     };
     if let Err(error) = service::settings::check(std::env::vars_os()) {
         return fail(&error, exit::USAGE);

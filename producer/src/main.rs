@@ -12,6 +12,10 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(renamed) = service::settings::renamed_flag(std::env::args_os()) {
+                exit::print_error(&format!("producer: {renamed}"));
+                return Exit::Usage.into();
+            }
             // A misspelt variable may be why a setting is missing.
             if let (true, Err(unknown)) = (error.use_stderr(), check_variables()) {
                 exit::print_error(&format!("producer: {unknown}"));

@@ -81,11 +81,15 @@ pub struct ServeSummary {
     pub undelivered: u64,
 }
 
-/// Runs the server until SIGTERM or SIGINT; `exports`: spans leave the process.
+/// Runs the server until SIGTERM or SIGINT; `exports`: spans are exported.
 ///
 /// # Errors
 /// What keeps it from starting. Once it serves, only the summary reports losses.
-pub async fn run(args: &ServeArgs, exports: bool) -> Result<ServeSummary, Failure> {
+pub async fn run(
+    args: &ServeArgs,
+    exports: bool,
+    report: impl FnOnce(&ServeSummary),
+) -> Result<ServeSummary, Failure> {
     let stop = shutdown::on_signal().map_err(Failure::invariant)?;
     let mut reload = signal(SignalKind::hangup()).map_err(Failure::invariant)?;
     let metrics = Metrics::default();
@@ -133,6 +137,9 @@ pub async fn run(args: &ServeArgs, exports: bool) -> Result<ServeSummary, Failur
     tracing::info!("stopping");
     // The admin port answers until the end, so that it shows the last losses too.
     let summary = finish(args, shutdown, port, delivery, &metrics).await;
+    if let Ok(summary) = &summary {
+        report(summary);
+    }
     links.finish().await?;
     admin_port.shutdown().await;
     summary

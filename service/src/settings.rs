@@ -94,6 +94,14 @@ pub enum Refused {
         /// Its present name.
         now: &'static str,
     },
+    /// The flag of such a setting.
+    #[error("the flag {name} is now named {now}")]
+    RenamedFlag {
+        /// As given.
+        name: String,
+        /// Its present name.
+        now: String,
+    },
     /// No setting, now or before.
     #[error("the environment sets {name}, which is no setting; did you mean {nearest}?")]
     Unknown {
@@ -121,6 +129,20 @@ pub fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The first argument that is the flag of a renamed setting, with its present name.
+pub fn renamed_flag(arguments: impl Iterator<Item = OsString>) -> Option<Refused> {
+    let flag = |name: &str| {
+        let words = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+        format!("--{}", words.replace('_', "-"))
+    };
+    arguments.into_iter().find_map(|argument| {
+        let argument = argument.to_string_lossy().into_owned();
+        let name = argument.split('=').next().unwrap_or_default();
+        let renamed = RENAMED.iter().find(|(old, _)| flag(old) == name);
+        renamed.map(|(old, now)| Refused::RenamedFlag { name: flag(old), now: flag(now) })
+    })
 }
 
 /// Prints what clap has to say; help and version are no errors.
@@ -169,5 +191,11 @@ mod tests {
             assert!(refused.to_string().ends_with(&format!("is now named {now}")), "{refused}");
             assert!(NAMES.contains(now) && !NAMES.contains(old), "{old}");
         }
+        let refused = |flag: &str| {
+            renamed_flag(["serve", flag].map(OsString::from).into_iter()).map(|it| it.to_string())
+        };
+        let expected = "the flag --outbox-full is now named --outbox-drop";
+        assert_eq!(refused("--outbox-full=oldest").as_deref(), Some(expected));
+        assert_eq!(refused("--outbox-drop"), None);
     }
 }

@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::clickhouse::server::{Server, server_error};
-use service::number::gauge;
 
 /// For a look-up of a few thousand events.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,9 +22,10 @@ struct Shown {
 
 impl Shown {
     fn entry(&self) -> AuditEntry {
-        // The table may hold a number that is no partition: it matches no record of the log.
+        // A row of another writer may hold a number that is no partition or no offset: it matches no
+        // record of the log.
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
-        let offset = gauge(self.kafka_offset);
+        let offset = i64::try_from(self.kafka_offset).unwrap_or(i64::MAX);
         AuditEntry { id: self.event_id, position: LogPosition { partition, offset } }
     }
 }

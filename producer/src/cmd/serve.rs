@@ -9,11 +9,14 @@ use crate::server::{self, ServeSummary};
 /// # Errors
 /// What keeps it from starting.
 pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
-    let ServeSummary { redirects, clicks, recovered, delivered, waiting, undelivered } =
-        server::run(args, exports).await?;
+    let summary = server::run(args, exports, print).await?;
+    Ok(if summary.undelivered > 0 { Exit::Unavailable } else { Exit::Done })
+}
+
+fn print(summary: &ServeSummary) {
+    let ServeSummary { redirects, clicks, recovered, delivered, waiting, undelivered } = summary;
     exit::print_line(&format!(
         "serve: redirects={redirects} clicks={clicks} recovered={recovered} \
          delivered={delivered} waiting={waiting} undelivered={undelivered}"
     ));
-    Ok(if undelivered > 0 { Exit::Unavailable } else { Exit::Done })
 }
