@@ -16,7 +16,7 @@ use crate::content_coding::{ContentCoding, Encoder};
 use crate::exception::Exception;
 use crate::faults::AppliedInsert;
 use crate::output_format;
-use crate::query_counts::QueryCounts;
+use crate::query::counts::QueryCounts;
 use crate::result_spool::ResultSpool;
 use crate::server_info::ServerInfo;
 

@@ -11,7 +11,7 @@ use crate::answer::{AnswerBody, summary};
 use crate::early_headers::EarlyHeaders;
 use crate::engine::Engine;
 use crate::front::Front;
-use crate::query_counts::QueryCounts;
+use crate::query::counts::QueryCounts;
 use crate::request::QueryRequest;
 use crate::running_queries::name_condition;
 

@@ -1,6 +1,8 @@
 //! One query from request to answer, on a thread that may block: its rights, its connection with
 //! its settings, and how its result comes from the engine.
 
+pub(crate) mod counts;
+
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::connection::Connection;
 use crate::exception::Exception;
 use crate::output_format::{self, Framing};
-use crate::query_counts::QueryCounts;
+use crate::query::counts::QueryCounts;
 use crate::query_failure::QueryFailure;
 use crate::query_output::QueryOutput;
 use crate::query_rights::QueryRights;

@@ -8,7 +8,7 @@ use crate::engine::connection::Connection;
 use crate::exception::Exception;
 use crate::native_format;
 use crate::output_format;
-use crate::query_counts::QueryCounts;
+use crate::query::counts::QueryCounts;
 use crate::query_failure::QueryFailure;
 use crate::query_text::QueryText;
 use crate::request::QueryRequest;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::engine::library::{Handle, Library, exception};
 use crate::engine::output::Output;
 use crate::exception::Exception;
-use crate::query_counts::QueryCounts;
+use crate::query::counts::QueryCounts;
 
 /// A running `INSERT`. Dropping it without [`Insert::done`] cancels it.
 pub(crate) struct Insert<'c> {

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use crate::engine::library::{Handle, Library, exception};
 use crate::exception::Exception;
-use crate::query_counts::QueryCounts;
+use crate::query::counts::QueryCounts;
 
 /// A result, or a chunk of one.
 pub(crate) struct Output<'c> {
