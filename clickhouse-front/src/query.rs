@@ -2,6 +2,7 @@
 //! its settings, and how its result comes from the engine.
 
 pub(crate) mod counts;
+pub(crate) mod failure;
 
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ use crate::engine::connection::Connection;
 use crate::exception::Exception;
 use crate::output_format::{self, Framing};
 use crate::query::counts::QueryCounts;
-use crate::query_failure::QueryFailure;
+use crate::query::failure::QueryFailure;
 use crate::query_output::QueryOutput;
 use crate::query_rights::QueryRights;
 use crate::query_setup::{self, READ_ONLY, Reset};

@@ -9,7 +9,7 @@ use crate::exception::Exception;
 use crate::native_format;
 use crate::output_format;
 use crate::query::counts::QueryCounts;
-use crate::query_failure::QueryFailure;
+use crate::query::failure::QueryFailure;
 use crate::query_text::QueryText;
 use crate::request::QueryRequest;
 use crate::result_spool::ResultSpool;
