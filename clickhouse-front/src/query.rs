@@ -3,6 +3,7 @@
 
 pub(crate) mod counts;
 pub(crate) mod failure;
+pub(crate) mod output;
 
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use crate::exception::Exception;
 use crate::output_format::{self, Framing};
 use crate::query::counts::QueryCounts;
 use crate::query::failure::QueryFailure;
-use crate::query_output::QueryOutput;
+use crate::query::output::QueryOutput;
 use crate::query_rights::QueryRights;
 use crate::query_setup::{self, READ_ONLY, Reset};
 use crate::query_text::QueryText;
