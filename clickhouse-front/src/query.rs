@@ -4,6 +4,7 @@
 pub(crate) mod counts;
 pub(crate) mod failure;
 pub(crate) mod output;
+pub(crate) mod rights;
 
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ use crate::output_format::{self, Framing};
 use crate::query::counts::QueryCounts;
 use crate::query::failure::QueryFailure;
 use crate::query::output::QueryOutput;
-use crate::query_rights::QueryRights;
+use crate::query::rights::QueryRights;
 use crate::query_setup::{self, READ_ONLY, Reset};
 use crate::query_text::QueryText;
 use crate::request::QueryRequest;
