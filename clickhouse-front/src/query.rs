@@ -5,6 +5,7 @@ pub(crate) mod counts;
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod rights;
+pub(crate) mod setup;
 
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ use crate::query::counts::QueryCounts;
 use crate::query::failure::QueryFailure;
 use crate::query::output::QueryOutput;
 use crate::query::rights::QueryRights;
-use crate::query_setup::{self, READ_ONLY, Reset};
+use crate::query::setup::{self, READ_ONLY, Reset};
 use crate::query_text::QueryText;
 use crate::request::QueryRequest;
 use crate::running_queries::{NAME_SETTING, QueryRun, RunningGuard};
@@ -98,10 +99,10 @@ impl Query<'_> {
         connection: &mut SessionConnection<'_>,
         reset: &mut Reset,
     ) -> Result<(), Exception> {
-        query_setup::create_tables(connection, self.request, reset)?;
+        setup::create_tables(connection, self.request, reset)?;
         // A session would stay read-only.
         let read_only = self.rights().read_only() && !connection.is_session();
-        query_setup::set(connection, self.request, self.query_id, read_only)
+        setup::set(connection, self.request, self.query_id, read_only)
     }
 
     fn perform(
