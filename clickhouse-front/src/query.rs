@@ -6,6 +6,7 @@ pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod rights;
 pub(crate) mod setup;
+pub(crate) mod task;
 
 use std::path::PathBuf;
 

@@ -14,7 +14,7 @@ use crate::content_coding::ContentCoding;
 use crate::early_headers::EarlyHeaders;
 use crate::faults::{self, AppliedInsert, InjectedFault};
 use crate::front::Front;
-use crate::query_task::{self, QueryInput, refuse};
+use crate::query::task::{self, QueryInput, refuse};
 use crate::request::QueryRequest;
 
 /// Answers one request.
@@ -52,7 +52,7 @@ pub(crate) async fn serve(
                     let may = parts.version == Version::HTTP_11 && header(EXPECT).is_empty();
                     let early = may.then_some(&early);
                     let input = QueryInput { request, content_type, coding };
-                    query_task::run(&front, input, body, early).await
+                    task::run(&front, input, body, early).await
                 }
                 Err(exception) => refuse(&front.info, &exception, ""),
             }
