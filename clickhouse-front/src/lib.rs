@@ -36,7 +36,6 @@ mod native_format;
 mod output_format;
 mod progress;
 mod query;
-mod query_text;
 mod random_id;
 mod request;
 mod result_spool;

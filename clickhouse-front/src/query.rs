@@ -7,6 +7,7 @@ pub(crate) mod output;
 pub(crate) mod rights;
 pub(crate) mod setup;
 pub(crate) mod task;
+pub(crate) mod text;
 
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ use crate::query::failure::QueryFailure;
 use crate::query::output::QueryOutput;
 use crate::query::rights::QueryRights;
 use crate::query::setup::{self, READ_ONLY, Reset};
-use crate::query_text::QueryText;
+use crate::query::text::QueryText;
 use crate::request::QueryRequest;
 use crate::running_queries::{NAME_SETTING, QueryRun, RunningGuard};
 use crate::session::{SessionConnection, Sessions};

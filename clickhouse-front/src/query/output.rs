@@ -10,7 +10,7 @@ use crate::native_format;
 use crate::output_format;
 use crate::query::counts::QueryCounts;
 use crate::query::failure::QueryFailure;
-use crate::query_text::QueryText;
+use crate::query::text::QueryText;
 use crate::request::QueryRequest;
 use crate::result_spool::ResultSpool;
 use crate::running_queries::QueryRun;

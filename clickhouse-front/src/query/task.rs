@@ -21,7 +21,7 @@ use crate::front::Front;
 use crate::multipart_form::{self, boundary};
 use crate::progress;
 use crate::query::Query;
-use crate::query_text::QueryText;
+use crate::query::text::QueryText;
 use crate::random_id::{random_id, random_tag};
 use crate::request::QueryRequest;
 use crate::result_spool::ResultSpool;
