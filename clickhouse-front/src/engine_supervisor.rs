@@ -23,9 +23,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::accept::accept;
 use crate::exception::Exception;
 use crate::http::FrontError;
+use crate::http::accept::accept;
 
 /// The shortest pause before an engine is started again.
 const PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -2,6 +2,8 @@
 //! run.
 #![expect(clippy::disallowed_methods, reason = "sessions and random ids read a clock")]
 
+pub(crate) mod accept;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +15,13 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::accept::accept;
 use crate::auth::User;
 use crate::early_headers::Socket;
 use crate::engine::Engine;
 use crate::engine::library::EngineError;
 use crate::faults::Faults;
 use crate::front::Front;
+use crate::http::accept::accept;
 use crate::routes::serve;
 use crate::running_queries::RunningQueries;
 use crate::server_info::ServerInfo;

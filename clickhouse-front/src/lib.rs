@@ -17,7 +17,6 @@
 //! engine              the engine's C interface, the only code with `unsafe`
 //! ```
 
-mod accept;
 mod answer;
 mod auth;
 mod body;
