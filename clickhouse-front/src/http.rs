@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "sessions and random ids read a clock")]
 
 pub(crate) mod accept;
+pub(crate) mod routes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use crate::engine::library::EngineError;
 use crate::faults::Faults;
 use crate::front::Front;
 use crate::http::accept::accept;
-use crate::routes::serve;
+use crate::http::routes::serve;
 use crate::running_queries::RunningQueries;
 use crate::server_info::ServerInfo;
 use crate::session::Sessions;

@@ -38,7 +38,6 @@ mod query;
 mod random_id;
 mod request;
 mod result_spool;
-mod routes;
 mod running_queries;
 mod server_info;
 mod session;
