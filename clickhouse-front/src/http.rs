@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "sessions and random ids read a clock")]
 
 pub(crate) mod accept;
+pub(crate) mod body;
 pub(crate) mod routes;
 
 use std::net::SocketAddr;

@@ -19,7 +19,6 @@
 
 mod answer;
 mod auth;
-mod body;
 mod cancel_on_disconnect;
 mod compress;
 mod content_coding;

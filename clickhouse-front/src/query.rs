@@ -15,10 +15,10 @@ use bytes::Bytes;
 
 use crate::answer::Answer;
 use crate::auth::User;
-use crate::body::Upload;
 use crate::engine::Engine;
 use crate::engine::connection::Connection;
 use crate::exception::Exception;
+use crate::http::body::Upload;
 use crate::output_format::{self, Framing};
 use crate::query::counts::QueryCounts;
 use crate::query::failure::QueryFailure;

@@ -1,8 +1,8 @@
 //! Why a query does not come to its end.
 
 use crate::answer::Disconnected;
-use crate::body::UploadError;
 use crate::exception::Exception;
+use crate::http::body::UploadError;
 
 /// Why a query does not come to its end.
 #[derive(Debug)]

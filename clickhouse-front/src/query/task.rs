@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Answer, AnswerBody, AnswerCompression, AnswerOptions, refusal};
 use crate::auth::{User, authenticate};
-use crate::body::{Upload, UploadError};
 use crate::cancel_on_disconnect::CancelOnDisconnect;
 use crate::content_coding::ContentCoding;
 use crate::early_headers::EarlyHeaders;
 use crate::exception::Exception;
 use crate::front::Front;
+use crate::http::body::{Upload, UploadError};
 use crate::multipart_form::{self, boundary};
 use crate::progress;
 use crate::query::Query;

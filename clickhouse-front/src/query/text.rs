@@ -1,7 +1,7 @@
 //! The text of a query, read from the request as far as it is not an insert's data.
 
-use crate::body::{Upload, UploadError};
 use crate::exception::Exception;
+use crate::http::body::{Upload, UploadError};
 use crate::request::QueryRequest;
 use crate::statement::{self, Statement};
 
