@@ -11,10 +11,10 @@ use hyper::{Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compress;
-use crate::content_coding::{ContentCoding, Encoder};
 use crate::exception::Exception;
 use crate::faults::AppliedInsert;
 use crate::http::body::{Download, Piece};
+use crate::http::content_coding::{ContentCoding, Encoder};
 use crate::output_format;
 use crate::query::counts::QueryCounts;
 use crate::result_spool::ResultSpool;

@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod content_coding;
 pub(crate) mod routes;
 
 use std::net::SocketAddr;

@@ -4,8 +4,8 @@
 use percent_encoding::percent_decode;
 
 use crate::auth::Credentials;
-use crate::content_coding::ContentCoding;
 use crate::exception::Exception;
+use crate::http::content_coding::ContentCoding;
 use crate::multipart_form::FormField;
 use crate::session::SessionRequest;
 

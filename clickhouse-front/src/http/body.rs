@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::cancel_on_disconnect::CancelOnDisconnect;
 use crate::compress::BlockDecoder;
-use crate::content_coding::{ContentCoding, Decoded};
 use crate::exception::Exception;
+use crate::http::content_coding::{ContentCoding, Decoded};
 
 /// Bytes of a refused request that are still read, so that the client reads the answer and does
 /// not fail to write.
