@@ -5,6 +5,7 @@
 pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod content_coding;
+pub(crate) mod multipart_form;
 pub(crate) mod routes;
 
 use std::net::SocketAddr;

@@ -28,7 +28,6 @@ mod exception;
 mod faults;
 mod front;
 mod http;
-mod multipart_form;
 mod native_format;
 mod output_format;
 mod progress;

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode;
 use crate::auth::Credentials;
 use crate::exception::Exception;
 use crate::http::content_coding::ContentCoding;
-use crate::multipart_form::FormField;
+use crate::http::multipart_form::FormField;
 use crate::session::SessionRequest;
 
 /// Parameters of ClickHouse's HTTP protocol that mean nothing to this front.

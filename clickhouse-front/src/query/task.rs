@@ -18,7 +18,7 @@ use crate::exception::Exception;
 use crate::front::Front;
 use crate::http::body::{Upload, UploadError};
 use crate::http::content_coding::ContentCoding;
-use crate::multipart_form::{self, boundary};
+use crate::http::multipart_form::{self, boundary};
 use crate::progress;
 use crate::query::Query;
 use crate::query::text::QueryText;
