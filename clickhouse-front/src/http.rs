@@ -5,6 +5,7 @@
 pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod content_coding;
+pub(crate) mod early_headers;
 pub(crate) mod multipart_form;
 pub(crate) mod routes;
 
@@ -20,12 +21,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::auth::User;
-use crate::early_headers::Socket;
 use crate::engine::Engine;
 use crate::engine::library::EngineError;
 use crate::faults::Faults;
 use crate::front::Front;
 use crate::http::accept::accept;
+use crate::http::early_headers::Socket;
 use crate::http::routes::serve;
 use crate::running_queries::RunningQueries;
 use crate::server_info::ServerInfo;

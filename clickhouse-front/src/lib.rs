@@ -21,7 +21,6 @@ mod answer;
 mod auth;
 mod cancel_on_disconnect;
 mod compress;
-mod early_headers;
 mod engine;
 mod engine_supervisor;
 mod exception;

@@ -8,9 +8,9 @@ use hyper::Response;
 use tokio::sync::oneshot;
 
 use crate::answer::{AnswerBody, summary};
-use crate::early_headers::EarlyHeaders;
 use crate::engine::Engine;
 use crate::front::Front;
+use crate::http::early_headers::EarlyHeaders;
 use crate::query::counts::QueryCounts;
 use crate::request::QueryRequest;
 use crate::running_queries::name_condition;

@@ -10,10 +10,10 @@ use hyper::{Method, Response, StatusCode, Version};
 
 use crate::answer::AnswerBody;
 use crate::auth::authenticate;
-use crate::early_headers::EarlyHeaders;
 use crate::faults::{self, AppliedInsert, InjectedFault};
 use crate::front::Front;
 use crate::http::content_coding::ContentCoding;
+use crate::http::early_headers::EarlyHeaders;
 use crate::query::task::{self, QueryInput, refuse};
 use crate::request::QueryRequest;
 
