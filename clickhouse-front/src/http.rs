@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod cancel_on_disconnect;
 pub(crate) mod content_coding;
 pub(crate) mod early_headers;
 pub(crate) mod multipart_form;

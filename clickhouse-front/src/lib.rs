@@ -19,7 +19,6 @@
 
 mod answer;
 mod auth;
-mod cancel_on_disconnect;
 mod compress;
 mod engine;
 mod engine_supervisor;

@@ -13,9 +13,9 @@ use hyper::body::{Body, Frame, Incoming};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::cancel_on_disconnect::CancelOnDisconnect;
 use crate::compress::BlockDecoder;
 use crate::exception::Exception;
+use crate::http::cancel_on_disconnect::CancelOnDisconnect;
 use crate::http::content_coding::{ContentCoding, Decoded};
 
 /// Bytes of a refused request that are still read, so that the client reads the answer and does

@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Answer, AnswerBody, AnswerCompression, AnswerOptions, refusal};
 use crate::auth::{User, authenticate};
-use crate::cancel_on_disconnect::CancelOnDisconnect;
 use crate::exception::Exception;
 use crate::front::Front;
 use crate::http::body::{Upload, UploadError};
+use crate::http::cancel_on_disconnect::CancelOnDisconnect;
 use crate::http::content_coding::ContentCoding;
 use crate::http::early_headers::EarlyHeaders;
 use crate::http::multipart_form::{self, boundary};
