@@ -4,16 +4,13 @@
 //!
 //! In reading order:
 //! ```text
-//! engine_supervisor   starts the engine's process, again after a crash; accept: the accept loop
-//! http                the server in that process; front: the state that all requests share
-//! routes              paths; auth: users; request: parameters and headers; faults on command
-//! query_task          a query between the runtime and its thread
-//!   early_headers, progress, cancel_on_disconnect, running_queries
-//! query               a query on its thread
-//!   query_text, query_rights, query_setup, query_output, query_failure, session
-//!   statement, sql, statement_class, query_counts
-//! body, answer        what is read and sent; exception, server_info, random_id
-//!   multipart_form, content_coding, compress, output_format, native_format, result_spool
+//! engine_supervisor   starts the engine's process, again after a crash
+//! http                the server in that process: accept, routes, body, content_coding,
+//!                     multipart_form, early_headers, cancel_on_disconnect
+//! front               the state that all requests share; auth, request, faults, server_info
+//! query               one query: task (its thread), text, rights, setup, output, failure, counts
+//!   running_queries, progress, session, statement, sql, statement_class
+//! answer              what is sent: exception, compress, output_format, native_format, result_spool
 //! engine              the engine's C interface, the only code with `unsafe`
 //! ```
 

@@ -24,7 +24,7 @@ use crate::query::counts::QueryCounts;
 use crate::query::failure::QueryFailure;
 use crate::query::output::QueryOutput;
 use crate::query::rights::QueryRights;
-use crate::query::setup::{self, READ_ONLY, Reset};
+use crate::query::setup::{READ_ONLY, Reset};
 use crate::query::text::QueryText;
 use crate::request::QueryRequest;
 use crate::running_queries::{NAME_SETTING, QueryRun, RunningGuard};
