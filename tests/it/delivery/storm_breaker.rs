@@ -12,8 +12,11 @@ const STORM: usize = 300;
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"lines","type":{"type":"array","items":"double"}}]}"#;
 /// Of a registry that keeps schemas of other languages too.
 const PROTOBUF: &str = r#"syntax = "proto3"; message Click { string slug = 1; }"#;
-const REGISTRY_WAITS: &str =
-    r#"clicktrail_processors_retries_total{stage="registry",code="registry_unreachable"}"#;
+/// How often the registry was asked in vain, with `code`.
+fn registry_retries(admin: &str, code: &str) -> Option<f64> {
+    let labels = format!(r#"{{stage="registry",code="{code}"}}"#);
+    metric(admin, &format!("clicktrail_processors_retries_total{labels}"))
+}
 
 /// Runs the processors until they give up, and returns what they say.
 fn refused(world: &World, set: &[(&str, &str)]) -> String {
@@ -132,14 +135,14 @@ fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
     let door = RegistryProxy::start(&world.backends.registry).unwrap();
     let set = [("SCHEMA_REGISTRY_URL", door.url.as_str())];
     let faults = [
-        RegistryFault::Status(500),
-        RegistryFault::Status(429),
+        (RegistryFault::Status(500), "registry_unreachable"),
+        (RegistryFault::Status(429), "registry_unreachable"),
         // A gateway's "not found" is not the registry's.
-        RegistryFault::Status(404),
-        RegistryFault::Hang,
+        (RegistryFault::Status(404), "registry_not_found"),
+        (RegistryFault::Hang, "registry_unreachable"),
     ];
     let mut expected = 0;
-    for fault in faults {
+    for (fault, code) in faults {
         // A new process each time, that has not seen the schema yet.
         let mut processors = world.processors(&[], &set);
         door.set(fault.clone());
@@ -147,7 +150,7 @@ fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
         world.kafka.produce(&world.topic, &world.good(0, CLICKS));
         let admin = processors.admin.clone();
         processors.until("the registry was asked in vain, and again", || {
-            metric(&admin, REGISTRY_WAITS).filter(|times| *times >= 2.0)
+            registry_retries(&admin, code).filter(|times| *times >= 2.0)
         });
         assert!(door.injected() >= 2, "{fault:?}");
         assert_eq!(world.clicks(), expected, "{fault:?}");
