@@ -9,6 +9,7 @@ use std::time::Duration;
 use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
 use schemas::{TopicName, TopicSpec};
+use service::shown_url::without_secrets;
 
 use crate::clickhouse::server::Server;
 use crate::flow::block::SizeLimits;
@@ -50,7 +51,12 @@ impl KafkaArgs {
 #[derive(Debug, Args)]
 pub struct ClickhouseArgs {
     /// Base URL of ClickHouse's HTTP interface.
-    #[arg(long, env = "CLICKHOUSE_URL", default_value = "http://127.0.0.1:8123")]
+    #[arg(
+        long,
+        env = "CLICKHOUSE_URL",
+        default_value = "http://127.0.0.1:8123",
+        hide_env_values = true
+    )]
     pub clickhouse_url: String,
     /// User.
     #[arg(long, env = "CLICKHOUSE_USER", default_value = "default")]
@@ -115,18 +121,6 @@ impl std::fmt::Display for Servers {
             without_secrets(&self.clickhouse.clickhouse_url)
         )
     }
-}
-
-/// URLs, comma-separated, without users and passwords.
-fn without_secrets(urls: &str) -> String {
-    let shown = urls.split(',').map(|url| match url.rsplit_once('@') {
-        Some((before, host)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            format!("{scheme}://…@{host}")
-        }
-        None => url.to_owned(),
-    });
-    shown.collect::<Vec<_>>().join(",")
 }
 
 /// The rule tables.
@@ -207,21 +201,3 @@ impl RunArgs {
 
 /// The other members continue with their partitions meanwhile, so this may be long.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::without_secrets;
-
-    #[test]
-    fn a_password_in_a_url_is_not_shown() {
-        for (url, shown) in [
-            ("http://user:secret@registry:8081/x", "http://…@registry:8081/x"),
-            ("http://registry:8081", "http://registry:8081"),
-            ("http://user:ge@heim@one", "http://…@one"),
-            ("http://u:geheim@one:1,https://v:geheim@two/x", "http://…@one:1,https://…@two/x"),
-            ("registry", "registry"),
-        ] {
-            assert_eq!(without_secrets(url), shown);
-        }
-    }
-}

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use processors::cmd::{self, Cli, Command};
 use processors::exit;
 use service::telemetry;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => {
             return match service::settings::renamed_flag(std::env::args_os()) {
                 Some(renamed) => fail(&renamed, exit::USAGE),
-                None => service::settings::usage(&error),
+                None => service::settings::usage(error, &Cli::command()),
             };
         }
     };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use producer::cmd;
 use producer::config::{Cli, Command, HealthcheckArgs};
 use producer::exit::{self, Exit, Failure};
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             if let (true, Err(unknown)) = (error.use_stderr(), check_variables()) {
                 exit::print_error(&format!("producer: {unknown}"));
             }
-            return service::settings::usage(&error);
+            return service::settings::usage(error, &Cli::command());
         }
     };
     if let Command::Healthcheck(args) = &cli.command {

@@ -10,6 +10,7 @@ pub mod http_server;
 pub mod lock;
 pub mod number;
 pub mod settings;
+pub mod shown_url;
 pub mod shutdown;
 pub mod telemetry;
 pub mod wakeup;

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use thiserror::Error;
 
 /// Exit code of a wrong command line or environment.
@@ -145,10 +146,29 @@ pub fn renamed_flag(arguments: impl Iterator<Item = OsString>) -> Option<Refused
     })
 }
 
-/// Prints what clap has to say; help and version are no errors.
-pub fn usage(error: &clap::Error) -> ExitCode {
+/// Prints what clap has to say, without the value of a setting that may be a secret; help and
+/// version are no errors.
+pub fn usage(mut error: clap::Error, command: &clap::Command) -> ExitCode {
+    hide_secret(&mut error, command);
     let printed = error.print();
     if error.use_stderr() || printed.is_err() { USAGE.into() } else { ExitCode::SUCCESS }
+}
+
+/// Replaces the value that `error` repeats, where it is one of an argument whose environment values
+/// are hidden.
+fn hide_secret(error: &mut clap::Error, command: &clap::Command) {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
+    let flag = argument.split([' ', '=', '.']).next().unwrap_or_default().to_owned();
+    if is_secret(command, flag.trim_start_matches('-')) {
+        let hidden = ContextValue::String("(not shown)".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
+    }
+}
+
+fn is_secret(command: &clap::Command, long: &str) -> bool {
+    let named = |argument: &&clap::Arg| argument.get_long() == Some(long);
+    command.get_arguments().any(|it| named(&it) && it.is_hide_env_values_set())
+        || command.get_subcommands().any(|inner| is_secret(inner, long))
 }
 
 /// Edit distance of two names.
@@ -181,6 +201,31 @@ mod tests {
         ] {
             let Err(Refused::Unknown { name, nearest }) = set(wrong) else { panic!("{wrong}") };
             assert_eq!((name.as_str(), nearest), (wrong, right));
+        }
+    }
+
+    #[test]
+    fn l6_an_error_does_not_repeat_the_value_of_a_secret() {
+        let argument = |name: &'static str| {
+            clap::Arg::new(name).long(name).value_parser(clap::value_parser!(u8))
+        };
+        let inner = clap::Command::new("serve")
+            .arg(argument("token").hide_env_values(true).value_name("TOKEN"))
+            .arg(argument("tokens").hide_env_values(true).num_args(1..))
+            .arg(argument("rows"));
+        let command = clap::Command::new("x").subcommand(inner);
+        for (arguments, shown) in [
+            (["x", "serve", "--token=geheim"].as_slice(), false),
+            (&["x", "serve", "--token", "geheim"], false),
+            (&["x", "serve", "--tokens", "1", "geheim"], false),
+            (&["x", "serve", "--rows", "geheim"], true),
+        ] {
+            let mut error = command.clone().try_get_matches_from(arguments).unwrap_err();
+            assert!(error.to_string().contains("geheim"), "clap repeats it: {error}");
+            hide_secret(&mut error, &command);
+            let text = error.to_string();
+            assert_eq!(text.contains("geheim"), shown, "{text}");
+            assert!(text.contains(arguments[2].split('=').next().unwrap()), "{text}");
         }
     }
 

@@ -15,11 +15,19 @@ use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::shown_url::without_secrets;
+
 /// Flags of every command about logs and traces.
 #[derive(Debug, clap::Args)]
 pub struct TelemetryArgs {
     /// Base URL of an OTLP/HTTP collector; without it no span leaves the process
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", global = true)]
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        global = true,
+        hide_env_values = true
+    )]
     pub otlp_endpoint: Option<String>,
     /// Which log lines are written, in the syntax of RUST_LOG
     #[arg(long, env = "CLICKTRAIL_LOG", default_value = "info", global = true)]
@@ -72,9 +80,9 @@ pub enum TelemetryError {
         cause: tracing_subscriber::filter::ParseError,
     },
     /// The exporter cannot be made.
-    #[error("OTLP endpoint {endpoint:?}: {cause}")]
+    #[error("OTLP endpoint {endpoint}: {cause}")]
     Endpoint {
-        /// As given.
+        /// As given, without what may be a secret.
         endpoint: String,
         /// What is wrong with it.
         cause: opentelemetry_otlp::ExporterBuildError,
@@ -136,11 +144,10 @@ impl Telemetry {
 }
 
 fn provider(endpoint: &str, settings: &Settings<'_>) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_endpoint(traces_url(endpoint))
-        .build()
-        .map_err(|cause| TelemetryError::Endpoint { endpoint: endpoint.to_owned(), cause })?;
+    let exporter =
+        SpanExporter::builder().with_http().with_endpoint(traces_url(endpoint)).build().map_err(
+            |cause| TelemetryError::Endpoint { endpoint: without_secrets(endpoint), cause },
+        )?;
     let resource = Resource::builder()
         .with_service_name(settings.service)
         .with_attribute(opentelemetry::KeyValue::new("service.version", settings.version))

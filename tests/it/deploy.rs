@@ -1,4 +1,5 @@
 //! What is shipped beside the code.
 pub(crate) mod dashboards;
+pub(crate) mod disclosure;
 pub(crate) mod shipped_files;
 pub(crate) mod telemetry;

@@ -3,6 +3,7 @@
 use broker::ServerError;
 use clickhouse::Client;
 use clickhouse::error::Error;
+use service::shown_url::without_secrets;
 
 use crate::clickhouse::error_codes;
 
@@ -21,7 +22,7 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}/{}", self.user, self.url, self.database)
+        write!(f, "{}@{}/{}", self.user, without_secrets(&self.url), self.database)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use broker::{QuietContext, server_error};
+use broker::{Brokers, QuietContext, ServerError, server_error};
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -66,12 +67,20 @@ impl LinkProducer {
     }
 
     fn connect(&self) -> Result<BaseProducer<Acks>, String> {
-        let config = producer_config(&self.endpoint.brokers);
-        let mut config = config.map_err(|error| error.to_string())?;
-        config.set("message.timeout.ms", TIMEOUT_MS).set("linger.ms", "5");
+        let config = config(&self.endpoint.brokers).map_err(|error| error.to_string())?;
         BaseProducer::from_config_and_context(&config, Acks::default())
             .map_err(|error| server_error(&error).to_string())
     }
+}
+
+fn config(brokers: &Brokers) -> Result<ClientConfig, ServerError> {
+    let mut config = producer_config(brokers)?;
+    config
+        .set("message.timeout.ms", TIMEOUT_MS)
+        .set("linger.ms", "5")
+        // Nothing reads its statistics; the library would log them.
+        .set("statistics.interval.ms", "0");
+    Ok(config)
 }
 
 impl Publish for LinkProducer {
@@ -140,5 +149,17 @@ impl ClientContext for Acks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         QuietContext.error(error, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l7_the_client_of_links_makes_no_statistics() {
+        let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties: Vec::new() };
+        let config = config(&brokers).unwrap();
+        assert_eq!(config.get("statistics.interval.ms"), Some("0"));
     }
 }
