@@ -155,6 +155,9 @@ fn every_service_is_pinned_bounded_and_on_loopback() {
         assert!(tag.bytes().any(|b| b.is_ascii_digit()), "{name}: {image}");
         assert!(service["mem_limit"].is_string(), "{name} may take all memory");
         assert!(service["logging"].is_object(), "{name} may fill the disk with its log");
+        let privileges = serde_json::json!(["no-new-privileges:true"]);
+        assert_eq!(service["security_opt"], privileges, "{name}");
+        assert!(service["networks"].is_array(), "{name} is reachable from every service");
         let one_shot = service["profiles"].is_array();
         assert!(one_shot || service["restart"].is_string(), "{name} stays down");
         for port in service["ports"].as_array().into_iter().flatten() {
@@ -183,6 +186,68 @@ fn every_service_is_pinned_bounded_and_on_loopback() {
     let healthy = words(&service("redpanda")["healthcheck"]["test"]).join(" ");
     assert!(healthy.contains("unsafe-bypass-fsync"), "an unsafe broker counts as healthy");
     assert!(!redpanda.iter().any(|word| word.contains("dev-container")));
+}
+
+/// The networks of a service of the compose file.
+fn networks(name: &str) -> BTreeSet<String> {
+    words(&service(name)["networks"]).into_iter().collect()
+}
+
+#[test]
+fn l16_only_the_services_that_need_them_reach_broker_and_tables() {
+    for (name, _) in services() {
+        let own = networks(&name);
+        let ours = ["audit", "processors", "setup"].contains(&&*name);
+        let log = ours || ["producer", "redpanda"].contains(&&*name);
+        let tables = ours || ["clickhouse", "grafana"].contains(&&*name);
+        assert_eq!(own.contains("log"), log, "{name}: {own:?}");
+        assert_eq!(own.contains("tables"), tables, "{name}: {own:?}");
+        for needed in service(&name)["depends_on"].as_object().into_iter().flatten() {
+            let shared = networks(needed.0);
+            assert!(!own.is_disjoint(&shared), "{name} does not reach {}", needed.0);
+        }
+    }
+    let kubernetes = page("docs/deploy/kubernetes.yaml");
+    let pods = kubernetes.matches("containers:").count();
+    for (line, count) in [
+        ("automountServiceAccountToken: false", pods),
+        ("readOnlyRootFilesystem: true, allowPrivilegeEscalation: false", pods),
+        ("seccompProfile: {type: RuntimeDefault}", pods),
+        ("kind: NetworkPolicy", 2),
+    ] {
+        assert_eq!(kubernetes.matches(line).count(), count, "{line}");
+    }
+}
+
+#[test]
+fn l11_the_shipped_grafana_shows_nothing_without_a_password() {
+    let set = environment(&service("grafana"));
+    let anonymous = set.iter().find(|(name, _)| name == "GF_AUTH_ANONYMOUS_ENABLED");
+    assert_eq!(anonymous.map(|(_, value)| value.as_str()), Some("false"));
+}
+
+#[test]
+fn l9_the_units_give_each_service_a_folder_and_no_rights() {
+    for unit in ["producer", "processors@", "audit"] {
+        let unit = page(&format!("docs/deploy/systemd/clicktrail-{unit}.service"));
+        for line in [
+            "UMask=0077",
+            "NoNewPrivileges=yes",
+            "MemoryDenyWriteExecute=yes",
+            "RestrictNamespaces=yes",
+            "SystemCallArchitectures=native",
+            "RestartPreventExitStatus=64 78",
+        ] {
+            assert!(unit.lines().any(|own| own == line), "{line} is missing in {unit}");
+        }
+    }
+    let producer = page("docs/deploy/systemd/clicktrail-producer.service");
+    assert!(producer.contains("WorkingDirectory=%S/clicktrail\n"));
+    // Every path that `serve` writes lies in the state folder.
+    for name in ["OUTBOX", "LINKS_DB", "LINKS_SNAPSHOT"] {
+        let line = format!("Environment=CLICKTRAIL_{name}=%S/clicktrail/");
+        assert!(producer.contains(&line), "{line}");
+    }
 }
 
 #[test]
