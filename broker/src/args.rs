@@ -37,7 +37,7 @@ impl BrokerArgs {
 }
 
 /// The schema registry.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct RegistryArgs {
     /// Schema registry, comma-separated when there are several; user and password before an @
     #[arg(
@@ -48,6 +48,13 @@ pub struct RegistryArgs {
         hide_env_values = true
     )]
     pub schema_registry_url: String,
+}
+
+/// The URL may hold a password.
+impl std::fmt::Debug for RegistryArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryArgs").finish_non_exhaustive()
+    }
 }
 
 impl RegistryArgs {
@@ -69,6 +76,30 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         brokers: BrokerArgs,
+        #[command(flatten)]
+        registry: RegistryArgs,
+    }
+
+    #[test]
+    fn l14_no_debug_text_of_broker_or_registry_shows_a_secret() {
+        let cli = Cli::parse_from([
+            "x",
+            "--kafka-properties",
+            "sasl.password=geheim,ssl.key.pem=geheim,unknown=geheim",
+            "--kafka",
+            "sasl.jaas.config=x password=geheim",
+            "--schema-registry-url",
+            "http://user:geheim@h/?token=geheim,http://h2/geheim,http://u:ge@heim@h3",
+        ]);
+        let (brokers, registry) = (cli.brokers.brokers(), cli.registry.registry().unwrap());
+        assert_eq!(brokers.property("unknown"), Some("geheim"));
+        let texts = [
+            format!("{cli:?} {brokers:?} {registry:?}"),
+            format!("{cli:#?} {brokers:#?} {registry:#?}"),
+        ];
+        for text in texts {
+            assert!(!text.contains("heim"), "{text}");
+        }
     }
 
     #[test]

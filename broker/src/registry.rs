@@ -19,12 +19,19 @@ use crate::backoff::Backoff;
 use crate::error::ServerError;
 
 /// A registry, or several that hold the same schemas.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Registry {
     /// The first of them.
     url: String,
     settings: api::SrSettings,
     http: reqwest::Client,
+}
+
+/// The URLs may hold passwords.
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
 }
 
 /// A registry that has not answered within this time is unreachable.

@@ -24,7 +24,7 @@ use service::telemetry::TelemetryArgs;
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
 
 /// Clicktrail's producer: redirects visitors and records each click in a replayable log.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
     /// What to do.
@@ -33,6 +33,13 @@ pub struct Cli {
     /// Telemetry, which every command has.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// The endpoint of telemetry may hold a password.
+impl std::fmt::Debug for Cli {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cli").field("command", &self.command).finish_non_exhaustive()
+    }
 }
 
 /// What the producer can do.
@@ -276,7 +283,49 @@ fn source(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::visitor_id::VisitorKey;
+    use crate::links::store::Store;
+    use crate::metrics::Metrics;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn l14_no_debug_text_of_the_settings_or_of_what_is_made_of_them_shows_a_secret() {
+        let url = "postgres://user:geheim@localhost/links?password=geheim";
+        let cli = Cli::parse_from([
+            "producer",
+            "serve",
+            "--kafka",
+            "sasl.password=geheim",
+            "--kafka-properties",
+            "ssl.key.pem=geheim,sasl.oauthbearer.client.secret=geheim",
+            "--schema-registry-url",
+            "http://user:geheim@h",
+            "--links-db",
+            url,
+            "--links-token",
+            "geheim-geheim-geheim",
+            "--collector-token",
+            "geheim-geheim-geheim",
+            "--otlp-endpoint",
+            "http://user:geheim@h/",
+        ]);
+        let Command::Serve(args) = &cli.command else { panic!("serve") };
+        let endpoint = args.kafka.endpoint(&args.kafka.topic).unwrap();
+        let location = &args.follow.store.links_db;
+        let keys = args.privacy.keys(&args.kafka.outbox, location, &Metrics::default()).unwrap();
+        let store = Store::open(location).unwrap();
+        let key = VisitorKey::from(*b"geheimgeheimgeheimgeheimgeheim!!");
+        let (tokens, token) = (args.public.tokens().unwrap(), args.follow.token().unwrap());
+        let all: [&dyn std::fmt::Debug; 9] =
+            [&cli, args, &endpoint, location, &keys, &store, &key, &tokens, &token];
+        for value in all {
+            for text in [format!("{value:?}"), format!("{value:#?}")] {
+                assert!(!text.contains("geheim") && !text.contains("103, 101, 104"), "{text}");
+            }
+        }
+        let links = Cli::parse_from(["producer", "links", "--links-db", url, "list"]);
+        assert!(!format!("{links:?}").contains("geheim"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
