@@ -91,7 +91,10 @@ impl LinkDimension {
             return Ok(self.refused("its schema does not parse"));
         };
         match decoder.decode(datum) {
-            Ok(link) => Ok(Some(LinkRow::new(&link))),
+            Ok(link) => match link.check() {
+                Ok(()) => Ok(Some(LinkRow::new(&link))),
+                Err(error) => Ok(self.refused(&error.to_string())),
+            },
             Err(error) => Ok(self.refused(&error.to_string())),
         }
     }

@@ -26,7 +26,10 @@ pub use codec::{DecodeError, Decoder, Encoder};
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
 pub use json_click::{JsonClick, JsonTime, UnknownOutcome};
-pub use link::{EncodeError, LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink};
+pub use link::{
+    EncodeError, LINK_VERSION_MAX, LINKS_NEWEST, LINKS_RELEASED, LinkContractError, LinkDecoder,
+    LinkEncoder, RawLink,
+};
 pub use released::{NEWEST, RELEASED};
 pub use symbols::{ClientIpPolicy, Method, Origin, Outcome};
 pub use topic::{TopicName, TopicNameError, TopicSpec};

@@ -18,6 +18,18 @@ pub const LINKS_RELEASED: &[(&str, &str)] =
 /// The schema that is written: the newest of [`LINKS_RELEASED`].
 pub const LINKS_NEWEST: &str = LINKS_RELEASED[LINKS_RELEASED.len() - 1].1;
 
+/// Greatest version of a link: 2^53. Every program that reads JSON numbers as doubles reads it exactly,
+/// and no addition of ours overflows.
+pub const LINK_VERSION_MAX: i64 = 1 << 53;
+
+/// Why a link that could be decoded is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum LinkContractError {
+    /// Its version is none.
+    #[error("version {0} is not between 1 and {LINK_VERSION_MAX}")]
+    Version(i64),
+}
+
 /// One version of one link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are documented in the schema")]
@@ -46,6 +58,20 @@ pub struct RawLink<'a> {
 
 fn found() -> i32 {
     302
+}
+
+impl RawLink<'_> {
+    /// Checks what the schema cannot express.
+    ///
+    /// # Errors
+    /// [`LinkContractError`]; the record is refused.
+    pub fn check(&self) -> Result<(), LinkContractError> {
+        if (1..=LINK_VERSION_MAX).contains(&self.version) {
+            Ok(())
+        } else {
+            Err(LinkContractError::Version(self.version))
+        }
+    }
 }
 
 /// Reads links of one writer's schema. Make one for each schema id and keep it.
@@ -150,6 +176,17 @@ mod tests {
             let reader = GenericDatumReader::builder(&schema).build().unwrap();
             let read = reader.read_value(&mut &*datum).unwrap();
             assert!(format!("{read:?}").contains(link.id));
+        }
+    }
+
+    #[test]
+    fn m12_a_version_outside_its_bounds_is_refused() {
+        for version in [i64::MIN, -1, 0, LINK_VERSION_MAX + 1, 1 << 60, i64::MAX] {
+            let refused = RawLink { version, ..link() }.check();
+            assert_eq!(refused, Err(LinkContractError::Version(version)));
+        }
+        for version in [1, LINK_VERSION_MAX] {
+            assert_eq!(RawLink { version, ..link() }.check(), Ok(()));
         }
     }
 

@@ -151,9 +151,10 @@ impl TopicReader {
             Some(Err(error)) => refused(error.to_string()),
             Some(Ok((id, datum))) => match self.decoder(id)?.decode(datum) {
                 Err(error) => refused(error.to_string()),
-                Ok(raw) => match Link::new(&raw) {
-                    None => refused(format!("a text of link {:?} is too long", raw.id)),
-                    Some(link) => match self.parts.links.apply(link) {
+                Ok(raw) => match raw.check().map(|()| Link::new(&raw)) {
+                    Err(error) => refused(format!("link {:?}: {error}", raw.id)),
+                    Ok(None) => refused(format!("a text of link {:?} is too long", raw.id)),
+                    Ok(Some(link)) => match self.parts.links.apply(link) {
                         Applied::Newer => "newer",
                         Applied::Same => "same",
                         Applied::Older => {

@@ -51,14 +51,16 @@ impl PartialEq for Link {
 impl Eq for Link {}
 
 impl Link {
-    /// Encodes a link of the topic; `None` when a text of it is too long for a link.
+    /// Encodes a link of the topic; `None` when a text of it is too long for a link, or its version is
+    /// none.
     pub fn new(raw: &RawLink<'_>) -> Option<Self> {
         let derived = named(raw.domain, raw.slug) == raw.id;
         let id = if derived { "" } else { raw.id };
         let fits = raw.domain.len() <= DOMAIN_BYTES_MAX
             && (1..=SLUG_BYTES_MAX).contains(&raw.slug.len())
             && (1..=ID_BYTES_MAX).contains(&raw.id.len())
-            && raw.target.len() <= TARGET_BYTES_MAX;
+            && raw.target.len() <= TARGET_BYTES_MAX
+            && raw.check().is_ok();
         if !fits {
             return None;
         }

@@ -2,7 +2,7 @@
 //!
 //! Pure: a line of JSON in, an entry or the cause out, and back.
 
-use schemas::RawLink;
+use schemas::{LINK_VERSION_MAX, RawLink};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -69,7 +69,7 @@ pub enum LinkError {
     Id,
     #[error("id {0:?}: use at most 512 bytes, without control characters")]
     IdText(String),
-    #[error("version {0}: use a number from 1 on")]
+    #[error("version {0}: use a number from 1 to {LINK_VERSION_MAX}")]
     Version(i64),
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -120,7 +120,7 @@ impl LinkEntry {
         let domain = domain(written.domain.unwrap_or_default())?;
         let target = target::check(&written.url, &domain)?;
         let version = match written.version.unwrap_or(1) {
-            version @ 1.. => version,
+            version @ 1..=LINK_VERSION_MAX => version,
             version => return Err(LinkError::Version(version)),
         };
         Ok(Self {
@@ -208,6 +208,11 @@ impl Status {
     }
 }
 
+/// The version after this one; none where this is the last one.
+pub fn next_version(version: i64) -> Option<i64> {
+    version.checked_add(1).filter(|next| *next <= LINK_VERSION_MAX)
+}
+
 /// The id of a link that was given none.
 pub fn named(domain: &str, slug: &str) -> String {
     match domain {
@@ -274,6 +279,24 @@ mod tests {
             r#"{"slug":"a/b","url":"http://x/","id":"n","version":9,"domain":"go.example","status":301,"disabled":true,"expires":"2027-01-31T12:00:00Z","pass_query":true,"opt_out":true}"#,
         ] {
             assert_eq!(LinkEntry::parse(line).unwrap().line(), line);
+        }
+    }
+
+    #[test]
+    fn m12_a_version_beyond_the_last_one_is_refused_and_none_follows_it() {
+        let parse = |version: &str| {
+            LinkEntry::parse(&format!(r#"{{"slug":"a","url":"http://x/","version":{version}}}"#))
+        };
+        for version in ["9007199254740993", "1152921504606846976", "9223372036854775807", "-1"] {
+            let error = parse(version).unwrap_err().to_string();
+            assert!(error.contains("from 1 to 9007199254740992"), "{error}");
+        }
+        // Beyond 64 bits it is no number of ours.
+        assert!(matches!(parse("9223372036854775808"), Err(LinkError::Json(_))));
+        assert_eq!(parse("9007199254740992").unwrap().version, LINK_VERSION_MAX);
+        assert_eq!(next_version(LINK_VERSION_MAX - 1), Some(LINK_VERSION_MAX));
+        for last in [LINK_VERSION_MAX, LINK_VERSION_MAX + 1, i64::MAX] {
+            assert_eq!(next_version(last), None, "{last}");
         }
     }
 

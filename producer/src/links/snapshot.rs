@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
+use schemas::LINK_VERSION_MAX;
+
 use crate::links::link::Link;
 use crate::links::link_table::LinkTable;
 
@@ -69,8 +71,13 @@ fn each(file: &File, mut take: impl FnMut(Link)) -> io::Result<u64> {
             _ => return Err(broken("holds a link that is too long")),
         }
         file.read_exact(&mut bytes)?;
-        take(Link::from_bytes(&bytes).ok_or_else(|| broken("holds bytes that are not a link"))?);
-        count += 1;
+        let link =
+            Link::from_bytes(&bytes).ok_or_else(|| broken("holds bytes that are not a link"))?;
+        // An earlier version of this program took any version, and no change could follow it.
+        if (1..=LINK_VERSION_MAX).contains(&link.version()) {
+            take(link);
+            count += 1;
+        }
     }
     let sum = std::mem::take(&mut file.sum).finalize();
     if u32::from_le_bytes(file.take_exact()?) != sum {
@@ -127,6 +134,24 @@ mod tests {
         assert_eq!(links.named(None, "a").unwrap().version(), 3);
         assert!(links.named(Some("go.example"), "b").is_some());
         assert!(!links.is_loaded(), "what came since is not in it");
+    }
+
+    #[test]
+    fn m12_a_link_of_a_snapshot_whose_version_is_none_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links");
+        let links = LinkTable::parse(FILE.as_bytes(), "f").unwrap();
+        for (slug, version) in [("c", i64::MAX), ("d", LINK_VERSION_MAX + 1), ("e", 0)] {
+            let mut bytes = links.named(None, "a").unwrap().as_bytes().to_vec();
+            bytes[..8].copy_from_slice(&i64::to_le_bytes(version));
+            let at = bytes.iter().position(|byte| *byte == b'/').unwrap() + 1;
+            bytes[at] = slug.as_bytes()[0];
+            links.put(Link::from_bytes(&bytes).unwrap());
+        }
+        assert_eq!((write(&links, &path).unwrap(), links.count()), (5, 5));
+        let read_back = LinkTable::default();
+        assert_eq!(read(&read_back, &path).unwrap(), 2);
+        assert!(read_back.named(None, "a").is_some() && read_back.named(None, "c").is_none());
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! Pure but for the transaction. A slug belongs to one id forever, also after the link was deleted:
 //! so the versions of a slug have one order, which the topic keeps by its key.
 
+use schemas::LINK_VERSION_MAX;
 use serde::Deserialize;
 
 use crate::links::link_entry::{LinkEntry, LinkError, Status};
-use crate::links::link_entry::{expires, named};
+use crate::links::link_entry::{expires, named, next_version};
 use crate::links::store::error::{ChangeRefused, StoreError};
 use crate::links::target;
 
@@ -132,8 +133,14 @@ impl Change {
         }
         let added = existing.is_none();
         // A requested version may skip numbers, never go back.
-        let least = before.as_ref().map_or(1, |before| before.version + 1);
+        let least = match &before {
+            None => 1,
+            Some(before) => after(before, before.version)?,
+        };
         let requested = if matches!(self, Self::Add(_) | Self::Put(_)) { next.version } else { 0 };
+        if requested > LINK_VERSION_MAX {
+            return Err(ChangeRefused::from(LinkError::Version(requested)).into());
+        }
         next.version = requested.max(least);
         next.changed_at = now;
         transaction.write(&next)?;
@@ -159,6 +166,12 @@ impl Edit {
         entry.opt_out = self.opt_out.unwrap_or(entry.opt_out);
         Ok(entry)
     }
+}
+
+/// The version after `version` for a link, unless that is the last one.
+fn after(link: &LinkEntry, version: i64) -> Result<i64, ChangeRefused> {
+    let last = || ChangeRefused::LastVersion { id: link.id.clone(), version };
+    next_version(version).ok_or_else(last)
 }
 
 fn existing(transaction: &mut dyn LinkTransaction, id: &str) -> Result<LinkEntry, StoreError> {
