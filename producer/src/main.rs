@@ -1,12 +1,17 @@
 //! The binary: settings, telemetry, runtime, command, exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use producer::cmd;
 use producer::config::{Cli, Command, HealthcheckArgs};
 use producer::exit::{self, Exit, Failure};
 use service::telemetry::{self, Telemetry};
+
+/// How long the end waits for blocking calls in flight, such as one to a database; all that must be on
+/// the disk is there before.
+const RUNTIME_STOP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -69,11 +74,13 @@ fn run(cli: Cli, exports: bool) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::invariant)?;
-    match cli.command {
+    let ended = match cli.command {
         Command::Serve(args) => runtime.block_on(cmd::serve::run(&args, exports)),
         Command::Import(args) => runtime.block_on(cmd::import::run(args)),
         Command::VisitorKeys(args) => cmd::visitor_keys::run(&args),
         Command::Links(args) => cmd::links::run(&args),
         Command::Healthcheck(args) => Ok(healthcheck(&args)),
-    }
+    };
+    runtime.shutdown_timeout(RUNTIME_STOP);
+    ended
 }

@@ -34,6 +34,10 @@ const BACKLOG: u32 = 1024;
 /// How long requests in flight may take to end; each is answered from memory.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the start waits for the keys of visitor ids; without them clicks have no id until the next
+/// look, a minute later.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The stages of a run.
 #[repr(u8)]
 #[derive(Clone, Copy)]
@@ -182,7 +186,14 @@ async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failu
     let keys = args.privacy.keys(outbox, store, metrics).map_err(Failure::configuration)?;
     let keys = Arc::new(keys);
     let ring = Arc::clone(&keys);
-    tokio::task::spawn_blocking(move || ring.refresh()).await.map_err(Failure::invariant)?;
+    let read = tokio::task::spawn_blocking(move || ring.refresh());
+    match tokio::time::timeout(KEYS_TIMEOUT, read).await {
+        Ok(read) => read.map_err(Failure::invariant)?,
+        Err(_) => {
+            let seconds = KEYS_TIMEOUT.as_secs();
+            tracing::error!(code = "visitor_key", seconds, "the start goes on without day keys");
+        }
+    }
     Ok(keys)
 }
 

@@ -1,12 +1,19 @@
+#![expect(clippy::disallowed_methods, reason = "the end of a worker is awaited until a deadline")]
 //! A worker: a thread that runs until it is stopped, and reports its problem.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::lock::lock;
 use crate::wakeup::Wakeup;
+
+/// How long a stop waits for the end of a worker; a supervisor's kill timeout is longer.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two checks whether a worker has ended.
+const POLL: Duration = Duration::from_millis(2);
 
 /// The current problem of a worker, if it has one; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -54,15 +61,42 @@ impl Worker {
         Ok(Self { thread, stop, wakeup })
     }
 
-    /// Stops it and waits for its end. Blocks.
+    /// Stops it and waits for its end, for at most [`STOP_TIMEOUT`]. Blocks.
     pub fn stop(self) {
-        self.stop.cancel();
-        if let Some(wakeup) = &self.wakeup {
-            wakeup.notify();
+        Self::stop_all([self]);
+    }
+
+    /// Stops several at once and waits for their ends, for at most [`STOP_TIMEOUT`] in all. One that
+    /// has not ended then is left: it ends with the process. Blocks.
+    pub fn stop_all(workers: impl IntoIterator<Item = Self>) {
+        Self::stop_within(workers, STOP_TIMEOUT);
+    }
+
+    fn stop_within(workers: impl IntoIterator<Item = Self>, timeout: Duration) {
+        let workers: Vec<_> = workers.into_iter().collect();
+        for worker in &workers {
+            worker.stop.cancel();
+            if let Some(wakeup) = &worker.wakeup {
+                wakeup.notify();
+            }
         }
-        let name = self.thread.thread().name().unwrap_or_default().to_owned();
-        if self.thread.join().is_err() {
-            tracing::error!(thread = name, "a worker panicked");
+        let deadline = Instant::now() + timeout;
+        for Self { thread, .. } in workers {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+            if !thread.is_finished() {
+                let seconds = timeout.as_secs();
+                tracing::error!(
+                    code = "worker_stuck",
+                    thread = name,
+                    seconds,
+                    "a worker did not stop in time and ends with the process"
+                );
+            } else if thread.join().is_err() {
+                tracing::error!(thread = name, "a worker panicked");
+            }
         }
     }
 }
@@ -70,7 +104,22 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn m9_workers_that_do_not_end_are_left_after_one_timeout_for_all() {
+        let stop = CancellationToken::new();
+        let start = |work: fn()| Worker::start("test", stop.clone(), None, work).unwrap();
+        let stuck = || std::thread::sleep(Duration::from_secs(60));
+        let workers = [start(stuck), start(stuck), start(|| {}), start(stuck)];
+        let began = Instant::now();
+        Worker::stop_within(workers, Duration::from_millis(200));
+        let waited = began.elapsed();
+        assert!(stop.is_cancelled());
+        assert!((200..2_000).contains(&waited.as_millis()), "{waited:?}");
+        let began = Instant::now();
+        start(|| {}).stop();
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
 
     #[test]
     fn a_worker_that_waits_is_woken_and_ends() {

@@ -2,7 +2,7 @@
 //!
 //! Each change is one transaction of the store; visitors never wait for it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use service::http_server::{self, reply};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::bearer_token::BearerTokens;
@@ -23,7 +24,6 @@ use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit};
 use crate::links::store::error::{ChangeRefused, StoreError};
 use crate::links::store_location::StoreLocation;
-use service::lock::lock;
 use service::wakeup::Wakeup;
 
 /// Most bytes of a body: several times those of a link.
@@ -49,13 +49,14 @@ pub struct LinksApi {
     location: StoreLocation,
     tokens: BearerTokens,
     wakeup: Arc<Wakeup>,
-    store: Mutex<Option<Store>>,
+    /// One request at a time has it. The others wait without a thread, and leave when they are late.
+    store: Arc<Mutex<Option<Store>>>,
 }
 
 impl LinksApi {
     /// Nothing is opened until something is asked; each change notifies `wakeup`.
     pub fn new(location: StoreLocation, tokens: BearerTokens, wakeup: Arc<Wakeup>) -> Arc<Self> {
-        Arc::new(Self { location, tokens, wakeup, store: Mutex::default() })
+        Arc::new(Self { location, tokens, wakeup, store: Arc::default() })
     }
 
     /// Serves until `stop`; a change that was begun is made or not, as with any crash.
@@ -94,15 +95,19 @@ impl LinksApi {
             Ok(request) => request,
             Err(answer) => return *answer,
         };
-        let done = tokio::task::spawn_blocking(move || self.run(&request)).await;
+        self.perform(request).await
+    }
+
+    async fn perform(self: Arc<Self>, request: ApiRequest) -> Response<Full<Bytes>> {
+        let mut store = Arc::clone(&self.store).lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || self.run(&mut store, &request)).await;
         done.unwrap_or_else(|error| {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             refused(status, "links_db_broken", &error.to_string())
         })
     }
 
-    fn run(&self, request: &ApiRequest) -> Response<Full<Bytes>> {
-        let mut store = lock(&self.store);
+    fn run(&self, store: &mut Option<Store>, request: &ApiRequest) -> Response<Full<Bytes>> {
         // A connection that failed once is not trusted again.
         let answer = match store.take().map_or_else(|| Store::open(&self.location), Ok) {
             Err(error) => Err(error),
@@ -114,7 +119,6 @@ impl LinksApi {
                 answer
             }
         };
-        drop(store);
         match answer {
             Ok((status, lines)) => {
                 if matches!(request, ApiRequest::Change(_)) {
@@ -220,6 +224,8 @@ fn refused(status: StatusCode, code: &str, cause: &str) -> Response<Full<Bytes>>
 
 #[cfg(test)]
 mod tests {
+    use schemas::LINK_VERSION_MAX;
+
     use super::*;
 
     fn api(folder: &std::path::Path) -> Arc<LinksApi> {
@@ -259,15 +265,59 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let api = api(folder.path());
         let body = br#"{"slug":"a","domain":"go.example","url":"https://example.com/"}"#;
+        let mut store = None;
+        let mut status = |request: &ApiRequest| api.run(&mut store, request).status();
         let add = parse(&Method::POST, "/v1/links", None, body).ok().unwrap();
-        assert_eq!(api.run(&add).status(), 201);
-        assert_eq!(api.run(&add).status(), 409);
+        assert_eq!(status(&add), 201);
+        assert_eq!(status(&add), 409);
         for path in ["/v1/links/go.example/a", "/v1/links/go.example%2Fa"] {
             let show = parse(&Method::GET, path, None, b"").ok().unwrap();
-            assert_eq!(api.run(&show).status(), 200, "{path}");
+            assert_eq!(status(&show), 200, "{path}");
         }
         let delete = parse(&Method::DELETE, "/v1/links/go.example/a", None, b"").ok().unwrap();
-        assert_eq!(api.run(&delete).status(), 204);
-        assert_eq!(api.run(&delete).status(), 404);
+        assert_eq!(status(&delete), 204);
+        assert_eq!(status(&delete), 404);
+    }
+
+    #[tokio::test]
+    async fn m9_requests_that_wait_for_a_stuck_store_leave_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let api = api(folder.path());
+        let stuck = Arc::clone(&api.store).lock_owned().await;
+        for _ in 0..100 {
+            let request = ApiRequest::Show("a".to_owned());
+            let answer = Arc::clone(&api).perform(request);
+            tokio::time::timeout(Duration::from_millis(1), answer).await.unwrap_err();
+        }
+        assert_eq!(Arc::strong_count(&api), 1, "no thread works for a request that is gone");
+        drop(stuck);
+        let answer = Arc::clone(&api).perform(ApiRequest::Show("a".to_owned())).await;
+        assert_eq!(answer.status(), 404);
+    }
+
+    #[test]
+    fn m12_a_version_beyond_the_last_one_is_answered_400_and_a_change_of_the_last_one_409() {
+        let folder = tempfile::tempdir().unwrap();
+        let api = api(folder.path());
+        let body = |version: i64| format!(r#"{{"slug":"a","url":"http://x/","version":{version}}}"#);
+        for method in [Method::POST, Method::PUT] {
+            for version in [i64::MAX, LINK_VERSION_MAX + 1, 0, -1] {
+                let refused = parse(&method, "/v1/links", None, body(version).as_bytes());
+                assert_eq!(refused.err().unwrap().status(), 400, "{version}");
+            }
+        }
+        let mut store = None;
+        let add = parse(&Method::POST, "/v1/links", None, body(LINK_VERSION_MAX - 1).as_bytes());
+        assert_eq!(api.run(&mut store, &add.ok().unwrap()).status(), 201);
+        for status in [200, 409] {
+            let edit = Edit { status: Some(if status == 200 { 301 } else { 302 }), ..Edit::default() };
+            let change = ApiRequest::Change(Change::Edit { id: "a".to_owned(), edit });
+            let answer = api.run(&mut store, &change);
+            assert_eq!(answer.status(), status);
+        }
+        let delete = ApiRequest::Change(Change::Delete { id: "a".to_owned() });
+        let answer = api.run(&mut store, &delete);
+        let text = format!("{:?}", answer.body());
+        assert!(answer.status() == 409 && text.contains("the last one"), "{text}");
     }
 }

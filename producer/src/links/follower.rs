@@ -81,10 +81,9 @@ impl Follower {
         Ok(Self { reader, snapshot_writer })
     }
 
-    /// Ends it; the last snapshot is written then. Blocks.
-    pub fn stop(self) {
-        self.reader.stop();
-        self.snapshot_writer.stop();
+    /// Its threads; the last snapshot is written when they are stopped.
+    pub fn into_workers(self) -> [Worker; 2] {
+        [self.reader, self.snapshot_writer]
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use service::admin_port::Health;
 use service::wakeup::Wakeup;
-use service::worker::Problem;
+use service::worker::{Problem, Worker};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -99,7 +99,7 @@ impl LinkSync {
         self.health.clone()
     }
 
-    /// Ends the threads and tasks, and writes the last snapshot.
+    /// Ends the threads and tasks, whatever broker and database do, and writes the last snapshot.
     ///
     /// # Errors
     /// A thread that cannot be awaited.
@@ -107,10 +107,9 @@ impl LinkSync {
         let Self { follower, publisher, mut api, stop, .. } = self;
         stop.cancel();
         api.shutdown().await;
-        let ended = tokio::task::spawn_blocking(move || {
-            publisher.into_iter().for_each(LinkPublisher::stop);
-            follower.stop();
-        });
+        let publisher = publisher.map(LinkPublisher::into_worker);
+        let workers = publisher.into_iter().chain(follower.into_workers());
+        let ended = tokio::task::spawn_blocking(move || Worker::stop_all(workers));
         ended.await.map_err(Failure::invariant)
     }
 }

@@ -95,9 +95,9 @@ impl LinkPublisher {
         Worker::start("link-publisher", stop, Some(wakeup), move || run(parts)).map(Self)
     }
 
-    /// Ends it. Blocks.
-    pub fn stop(self) {
-        self.0.stop();
+    /// Its thread.
+    pub fn into_worker(self) -> Worker {
+        self.0
     }
 }
 
@@ -117,7 +117,7 @@ fn run<P: Publish>(mut parts: PublisherParts<P>) {
                 store = None;
                 let (code, cause) = (error.code(), error.to_string());
                 parts.metrics.links.failed(code);
-                if parts.problem.is_new(cause.clone()) {
+                if parts.problem.is_new(format!("{code}: {cause}")) {
                     tracing::error!(code, cause, "changes of links wait to be published");
                 }
                 parts.wakeup.wait(pause);

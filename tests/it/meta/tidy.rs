@@ -44,7 +44,10 @@ fn each_foreign_system_is_known_to_one_folder_only() {
         ("use clickhouse::", &["processors/src/clickhouse/", "stack/src/lib.rs", "tests/"]),
         ("schema_registry_converter::", &["broker/src/registry.rs", "tests/"]),
         ("rusqlite::", &["producer/src/links/store/sqlite.rs"]),
-        ("use postgres::", &["producer/src/links/store/postgres.rs"]),
+        (
+            "tokio_postgres::",
+            &["producer/src/links/store/postgres.rs", "producer/src/links/store/postgres/"],
+        ),
         ("libloading::", &["clickhouse-front/src/engine.rs", "clickhouse-front/src/engine/"]),
     ];
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());

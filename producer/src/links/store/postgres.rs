@@ -3,37 +3,44 @@
 //! Several publishers share the work: each locks the links that it publishes until all replicas have
 //! them, and skips those that another one has locked. A change of such a link waits as long.
 
+mod session;
+
 use std::time::Duration;
 
 use native_tls::TlsConnector;
-use postgres::config::SslMode;
-use postgres::error::SqlState;
-use postgres::types::ToSql;
-use postgres::{Client, Config, Error, NoTls, Row};
-use postgres_native_tls::MakeTlsConnector;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::{Config, Error, Row};
 
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
-    QUEUED, TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
+    QUEUED, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
+use crate::links::store::postgres::session::{Deadlines, Parameters, Session, error_of};
 use crate::links::store::tls;
 
-const CONNECT: Duration = Duration::from_secs(5);
-/// The wait for a locked link has a limit, and a session that holds one and does nothing loses it.
-/// Publishing takes a sixth of that time.
-const SESSION_SETTINGS: &str = "SET lock_timeout = '15s'; SET idle_in_transaction_session_timeout = '60s'; \
-     SET client_min_messages = warning";
-/// The lock of the process that creates the tables; any number that nothing else uses.
-const LOCK_TABLES: &str = "SELECT pg_advisory_xact_lock(7236837112)";
+/// After this time without an answer to what was sent, or to a probe, the system gives a connection up.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is probed when nothing came for this time, and then as often.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Default of the client where the URL names no time.
+const KEEPALIVE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// As [`super::backend::DONE`], for all that were published.
+const ALL_DONE: &str = "DELETE FROM link_outbox o
+USING unnest($1::text[], $2::bigint[]) AS done (id, version)
+WHERE o.link_id = done.id AND o.version <= done.version";
 
 /// One client of the server, connected at its first use.
 pub struct Postgres {
     config: Config,
     tls: TlsConnector,
-    client: Option<Client>,
+    deadlines: Deadlines,
+    session: Option<Session>,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -55,63 +62,52 @@ impl Postgres {
             config.ssl_mode(SslMode::Require);
         }
         let tls = tls::connector(roots.as_deref())?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
-        }
+        bound(&mut config);
         config.application_name("clicktrail-producer");
-        Ok(Self { config, tls, client: None })
+        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+        let deadlines = Deadlines::of(u32::try_from(hosts).unwrap_or(1));
+        Ok(Self { config, tls, deadlines, session: None })
     }
 
-    fn client(&mut self) -> Result<&mut Client, StoreError> {
-        if self.client.as_ref().is_some_and(Client::is_closed) {
-            self.client = None;
-        }
-        match self.client {
-            Some(ref mut client) => Ok(client),
-            None => {
-                let client = connect(&self.config, &self.tls)?;
-                Ok(self.client.insert(client))
-            }
-        }
+    fn session(&mut self) -> Result<&Session, StoreError> {
+        let session = match self.session.take().filter(Session::is_usable) {
+            Some(session) => session,
+            None => Session::open(&self.config, &self.tls, self.deadlines)?,
+        };
+        Ok(self.session.insert(session))
     }
 
-    fn many(
-        &mut self,
-        sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<LinkEntry>, StoreError> {
-        let rows = self.client()?.query(sql, parameters).map_err(|error| error_of(&error))?;
-        rows.iter().map(entry).collect()
+    fn many(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<LinkEntry>, StoreError> {
+        self.session()?.query(sql, parameters)?.iter().map(entry).collect()
     }
 
-    fn run(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
-        self.client()?.execute(sql, parameters).map_err(|error| error_of(&error))
+    fn run(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<u64, StoreError> {
+        self.session()?.execute(sql, parameters)
     }
 }
 
-fn connect(config: &Config, tls: &TlsConnector) -> Result<Client, StoreError> {
-    let client = if config.get_ssl_mode() == SslMode::Require {
-        config.connect(MakeTlsConnector::new(tls.clone()))
-    } else {
-        config.connect(NoTls)
-    };
-    let mut client = client.map_err(|error| error_of(&error))?;
-    client.batch_execute(SESSION_SETTINGS).map_err(|error| error_of(&error))?;
-    let made = client.transaction().and_then(|mut transaction| {
-        transaction.batch_execute(LOCK_TABLES)?;
-        transaction.batch_execute(TABLES)?;
-        transaction.commit()
-    });
-    made.map_err(|error| error_of(&error))?;
-    Ok(client)
+/// Limits by which the system notices that the server is gone; those of the URL stay.
+fn bound(config: &mut Config) {
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Deadlines::default().connect);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    if config.get_keepalives_idle() == KEEPALIVE_DEFAULT {
+        config.keepalives_idle(KEEPALIVE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_PROBES);
+    }
 }
 
 impl Backend for Postgres {
     fn transaction(&mut self, work: Work<'_>) -> Result<(), StoreError> {
-        let transaction = self.client()?.transaction().map_err(|error| error_of(&error))?;
-        let mut held = Transaction(transaction);
-        work(&mut held)?;
-        held.0.commit().map_err(|error| error_of(&error))
+        self.session()?.transaction(|session| work(&mut Transaction(session)))
     }
 
     fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
@@ -123,8 +119,8 @@ impl Backend for Postgres {
     }
 
     fn waiting(&mut self) -> Result<u64, StoreError> {
-        let row = self.client()?.query_one(WAITING, &[]).map_err(|error| error_of(&error))?;
-        let count: i64 = row.try_get(0).map_err(|error| error_of(&error))?;
+        let rows = self.session()?.query(WAITING, &[])?;
+        let count: i64 = value(rows.first())?;
         // A count is never negative.
         u64::try_from(count).map_err(|error| StoreError::Unusable(error.to_string()))
     }
@@ -142,28 +138,23 @@ impl Backend for Postgres {
         limit: u32,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<usize, StoreError> {
-        let mut transaction = self.client()?.transaction().map_err(|error| error_of(&error))?;
-        let sql = format!("{QUEUED} FOR UPDATE OF l SKIP LOCKED");
-        let rows = transaction.query(&sql, &[&i64::from(limit)]);
-        let rows = rows.map_err(|error| error_of(&error))?;
-        let entries: Vec<_> = rows.iter().map(entry).collect::<Result<_, _>>()?;
-        if entries.is_empty() {
-            return Ok(0);
-        }
-        publish(&entries).map_err(StoreError::Unpublished)?;
-        for entry in &entries {
-            let done = transaction.execute(DONE, &[&entry.id, &entry.version]);
-            done.map_err(|error| error_of(&error))?;
-        }
-        transaction.commit().map_err(|error| error_of(&error))?;
-        Ok(entries.len())
+        self.session()?.transaction(|session| {
+            let sql = format!("{QUEUED} FOR UPDATE OF l SKIP LOCKED");
+            let rows = session.query(&sql, &[&i64::from(limit)])?;
+            let entries: Vec<_> = rows.iter().map(entry).collect::<Result<_, _>>()?;
+            if !entries.is_empty() {
+                publish(&entries).map_err(StoreError::Unpublished)?;
+                done(session, &entries)?;
+            }
+            Ok(entries.len())
+        })
     }
 
     fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         let day = i64::from(day);
         self.run(KEEP_KEY, &[&day, &&fresh[..]])?;
-        let row = self.client()?.query_one(KEY, &[&day]).map_err(|error| error_of(&error))?;
-        let key: &[u8] = row.try_get(0).map_err(|error| error_of(&error))?;
+        let rows = self.session()?.query(KEY, &[&day])?;
+        let key: Vec<u8> = value(rows.first())?;
         key.try_into()
             .map_err(|_| StoreError::Unusable(format!("the key of day {day} has not 32 bytes")))
     }
@@ -173,25 +164,32 @@ impl Backend for Postgres {
     }
 
     fn days(&mut self) -> Result<Vec<i32>, StoreError> {
-        let rows = self.client()?.query(DAYS, &[]).map_err(|error| error_of(&error))?;
-        let day = |row: &Row| row.try_get::<_, i64>(0).map_err(|error| error_of(&error));
-        let days = rows.iter().map(day).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.session()?.query(DAYS, &[])?;
+        let days = rows.iter().map(|row| value::<i64>(Some(row))).collect::<Result<Vec<_>, _>>()?;
         Ok(days.into_iter().filter_map(|day| i32::try_from(day).ok()).collect())
     }
 }
 
-struct Transaction<'a>(postgres::Transaction<'a>);
+/// Removes published links from the queue, unless they have changed since.
+fn done(session: &Session, entries: &[LinkEntry]) -> Result<(), StoreError> {
+    let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
+    let versions: Vec<_> = entries.iter().map(|entry| entry.version).collect();
+    session.execute(ALL_DONE, &[&ids, &versions]).map(drop)
+}
+
+/// The first column of a row.
+fn value<T: for<'a> FromSql<'a>>(row: Option<&Row>) -> Result<T, StoreError> {
+    let row = row.ok_or_else(|| StoreError::Unusable("the answer has no row".to_owned()))?;
+    row.try_get(0).map_err(|error| error_of(&error))
+}
+
+struct Transaction<'a>(&'a Session);
 
 impl Transaction<'_> {
     /// Locks what it finds, so that versions grow one by one.
-    fn one(
-        &mut self,
-        sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<LinkEntry>, StoreError> {
+    fn one(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<LinkEntry>, StoreError> {
         let sql = format!("{sql} FOR UPDATE");
-        let row = self.0.query_opt(&sql, parameters).map_err(|error| error_of(&error))?;
-        row.as_ref().map(entry).transpose()
+        self.0.query_locked(&sql, parameters)?.first().map(entry).transpose()
     }
 }
 
@@ -220,12 +218,10 @@ impl LinkTransaction for Transaction<'_> {
             &entry.deleted,
             &entry.changed_at,
         ];
-        let written = self.0.execute(WRITE, &parameters).map_err(|error| error_of(&error))?;
-        if written == 0 {
+        if self.0.execute(WRITE, &parameters)? == 0 {
             return Err(StoreError::Conflict);
         }
-        let queued = self.0.execute(QUEUE, &[&entry.id, &entry.version]);
-        queued.map(drop).map_err(|error| error_of(&error))
+        self.0.execute(QUEUE, &[&entry.id, &entry.version]).map(drop)
     }
 }
 
@@ -254,33 +250,23 @@ fn entry(row: &Row) -> Result<LinkEntry, StoreError> {
     read().map_err(|error| error_of(&error))
 }
 
-/// The text of an error leaves out the message of the server.
-fn error_of(error: &Error) -> StoreError {
-    let cause = std::error::Error::source(error);
-    let text = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-    let Some(code) = error.code() else {
-        // No answer of the server: the connection is gone, or was never there.
-        let has = |part| text.contains(part);
-        return if has("certificate verify failed") {
-            StoreError::Unusable(format!(
-                "{text}: its certificate is not signed by a trusted authority, or has another name \
-                 than the URL; name the authority, as in ?sslrootcert=FILE"
-            ))
-        } else if has("invalid connection string") || has("does not support TLS") {
-            StoreError::Unusable(text)
-        } else {
-            StoreError::Unreachable(text)
-        };
-    };
-    let again = [
-        SqlState::UNIQUE_VIOLATION,
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::T_R_DEADLOCK_DETECTED,
-    ];
-    match code.code().get(..2) {
-        _ if again.contains(code) => StoreError::Conflict,
-        // Connections, idle transactions, resources, locks, an operator's stop.
-        Some("08" | "25" | "53" | "55" | "57") => StoreError::Unreachable(text),
-        Some(_) | None => StoreError::Unusable(text),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m9_a_connection_has_limits_by_which_the_system_notices_a_lost_server() {
+        let client = Postgres::new("postgres://u@localhost/links").unwrap();
+        let config = &client.config;
+        assert_eq!(config.get_tcp_user_timeout(), Some(&TCP_USER_TIMEOUT));
+        assert!(config.get_keepalives() && config.get_keepalives_idle() == KEEPALIVE);
+        assert_eq!(config.get_keepalives_interval(), Some(KEEPALIVE));
+        assert_eq!(config.get_connect_timeout(), Some(&Deadlines::default().connect));
+        let two = Postgres::new("postgres://u@localhost:1,localhost:2/links").unwrap();
+        assert_eq!(two.deadlines.connect, 2 * client.deadlines.connect, "the second is tried too");
+        let named = "postgres://u@localhost/links?tcp_user_timeout=3&keepalives_idle=60";
+        let client = Postgres::new(named).unwrap();
+        assert_eq!(client.config.get_tcp_user_timeout(), Some(&Duration::from_secs(3)));
+        assert_eq!(client.config.get_keepalives_idle(), Duration::from_secs(60));
     }
 }
