@@ -8,7 +8,7 @@ mod session;
 use std::time::Duration;
 
 use native_tls::TlsConnector;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Config, Error, Row};
 
@@ -53,13 +53,20 @@ impl Postgres {
     /// A client of the server at this URL. It does not connect yet.
     ///
     /// # Errors
-    /// It is no URL of a server, or its certificates cannot be read.
+    /// It is no URL of a server, it leaves open whether a password may cross a network in clear, or its
+    /// certificates cannot be read.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         let (url, roots) = tls::split(url);
         // The error names the parameter and holds no value.
         let mut config: Config = url.parse().map_err(|error: Error| error_of(&error))?;
         if roots.is_some() {
             config.ssl_mode(SslMode::Require);
+        }
+        if config.get_ssl_mode() == SslMode::Prefer && !is_on_this_host(&config) {
+            let cause = "the URL names another host and not whether TLS is used: append \
+                         ?sslmode=require (or ?sslrootcert=FILE), or ?sslmode=disable, which sends \
+                         passwords and day keys in clear";
+            return Err(StoreError::Unusable(cause.to_owned()));
         }
         let tls = tls::connector(roots.as_deref())?;
         bound(&mut config);
@@ -84,6 +91,22 @@ impl Postgres {
     fn run(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<u64, StoreError> {
         self.session()?.execute(sql, parameters)
     }
+}
+
+/// Whether nothing that is sent leaves this host.
+fn is_on_this_host(config: &Config) -> bool {
+    // An address is used instead of the name beside it.
+    if !config.get_hostaddrs().is_empty() {
+        return config.get_hostaddrs().iter().all(|address| address.to_canonical().is_loopback());
+    }
+    config.get_hosts().iter().all(|host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            let name = name.trim_start_matches('[').trim_end_matches(']');
+            let address = name.parse::<std::net::IpAddr>();
+            name == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+        }
+    })
 }
 
 /// Limits by which the system notices that the server is gone; those of the URL stay.
@@ -253,6 +276,44 @@ fn entry(row: &Row) -> Result<LinkEntry, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn l13_another_host_is_refused_unless_the_url_says_whether_tls_is_used() {
+        for url in [
+            "postgres://u:geheim@db.example/links",
+            "postgres://u:geheim@db.example/links?sslmode=prefer",
+            "postgres://u:geheim@192.0.2.1:5432/links",
+            "postgres://u:geheim@[2001:db8::1]/links",
+            "postgres://u:geheim@localhost,db.example/links",
+            "postgres://u:geheim@localhost/links?hostaddr=192.0.2.1",
+            "postgres://u:geheim@localhost.example/links",
+            "postgres://u:geheim@127.0.0.1.example/links",
+            "postgres://u@0.0.0.0/links?password=geheim",
+        ] {
+            let error = Postgres::new(url).err().unwrap_or_else(|| panic!("{url}"));
+            assert_eq!(error.code(), "links_db_broken", "{url}: {error}");
+            let text = error.to_string();
+            assert!(text.contains("sslmode=disable") && !text.contains("geheim"), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn l13_what_stays_on_this_host_or_says_how_it_is_sent_is_used() {
+        for (url, mode) in [
+            ("postgres://u@127.0.0.1/links", SslMode::Prefer),
+            ("postgres://u@127.9.9.9/links", SslMode::Prefer),
+            ("postgres://u@localhost:5433/links", SslMode::Prefer),
+            ("postgres://u@[::1]/links", SslMode::Prefer),
+            ("postgres://u@%2Frun%2Fpostgresql/links", SslMode::Prefer),
+            ("postgres://u@db.example/links?hostaddr=127.0.0.1", SslMode::Prefer),
+            ("postgres://u@db.example/links?sslmode=disable", SslMode::Disable),
+            ("postgres://u@db.example/links?sslmode=require", SslMode::Require),
+            ("postgres://u@db.example/links?sslmode=verify-full", SslMode::Require),
+        ] {
+            let client = Postgres::new(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!(client.config.get_ssl_mode(), mode, "{url}");
+        }
+    }
 
     #[test]
     fn m9_a_connection_has_limits_by_which_the_system_notices_a_lost_server() {
