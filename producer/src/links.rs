@@ -11,5 +11,8 @@ pub mod link_table;
 pub mod publisher;
 pub mod snapshot;
 pub mod store;
+pub mod store_check;
 pub mod store_location;
 pub mod target;
+pub mod topic_reports;
+pub mod topic_versions;

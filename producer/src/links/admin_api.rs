@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bearer_token::BearerTokens;
 use crate::clock::now;
 use crate::links::link_entry::LinkEntry;
+use crate::links::link_table::LinkTable;
 use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit};
 use crate::links::store::error::{ChangeRefused, StoreError};
@@ -43,20 +44,31 @@ enum ApiRequest {
     Change(Change),
 }
 
+/// What the API needs.
+#[derive(Debug)]
+pub struct LinksApiParts {
+    /// Where the store is.
+    pub location: StoreLocation,
+    /// The tokens that it takes.
+    pub tokens: BearerTokens,
+    /// Notified of each change.
+    pub wakeup: Arc<Wakeup>,
+    /// What the topic holds: a change gets a version after it.
+    pub table: Arc<LinkTable>,
+}
+
 /// The API of one store.
 #[derive(Debug)]
 pub struct LinksApi {
-    location: StoreLocation,
-    tokens: BearerTokens,
-    wakeup: Arc<Wakeup>,
+    parts: LinksApiParts,
     /// One request at a time has it. The others wait without a thread, and leave when they are late.
     store: Arc<Mutex<Option<Store>>>,
 }
 
 impl LinksApi {
-    /// Nothing is opened until something is asked; each change notifies `wakeup`.
-    pub fn new(location: StoreLocation, tokens: BearerTokens, wakeup: Arc<Wakeup>) -> Arc<Self> {
-        Arc::new(Self { location, tokens, wakeup, store: Arc::default() })
+    /// Nothing is opened until something is asked.
+    pub fn new(parts: LinksApiParts) -> Arc<Self> {
+        Arc::new(Self { parts, store: Arc::default() })
     }
 
     /// Serves until `stop`; a change that was begun is made or not, as with any crash.
@@ -78,7 +90,7 @@ impl LinksApi {
 
     async fn work(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        if !self.tokens.admit(authorization) {
+        if !self.parts.tokens.admit(authorization) {
             let why = "send the header `Authorization: Bearer TOKEN`";
             let mut answer = refused(StatusCode::UNAUTHORIZED, "links_token", why);
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -109,10 +121,10 @@ impl LinksApi {
 
     fn run(&self, store: &mut Option<Store>, request: &ApiRequest) -> Response<Full<Bytes>> {
         // A connection that failed once is not trusted again.
-        let answer = match store.take().map_or_else(|| Store::open(&self.location), Ok) {
+        let answer = match store.take().map_or_else(|| Store::open(&self.parts.location), Ok) {
             Err(error) => Err(error),
             Ok(mut opened) => {
-                let answer = run(&mut opened, request);
+                let answer = run(&mut opened, &self.parts.table, request);
                 if !matches!(answer, Err(StoreError::Unreachable(_) | StoreError::Unusable(_))) {
                     *store = Some(opened);
                 }
@@ -122,7 +134,7 @@ impl LinksApi {
         match answer {
             Ok((status, lines)) => {
                 if matches!(request, ApiRequest::Change(_)) {
-                    self.wakeup.notify();
+                    self.parts.wakeup.notify();
                 }
                 reply(status, "application/x-ndjson", lines)
             }
@@ -131,7 +143,11 @@ impl LinksApi {
     }
 }
 
-fn run(store: &mut Store, request: &ApiRequest) -> Result<(StatusCode, String), StoreError> {
+fn run(
+    store: &mut Store,
+    table: &LinkTable,
+    request: &ApiRequest,
+) -> Result<(StatusCode, String), StoreError> {
     let lines =
         |links: &[LinkEntry]| links.iter().map(|link| link.line() + "\n").collect::<String>();
     match request {
@@ -143,7 +159,7 @@ fn run(store: &mut Store, request: &ApiRequest) -> Result<(StatusCode, String), 
             None => Err(ChangeRefused::NoSuch(id.clone()).into()),
         },
         ApiRequest::Change(change) => {
-            let outcome = store.change(change, now())?;
+            let outcome = store.change_after(table, change, now())?;
             match change {
                 Change::Add(_) => Ok((StatusCode::CREATED, outcome.entry().line() + "\n")),
                 Change::Put(_) | Change::Edit { .. } => {
@@ -227,14 +243,15 @@ mod tests {
     use schemas::LINK_VERSION_MAX;
 
     use super::*;
+    use crate::links::link::Link;
 
     fn api(folder: &std::path::Path) -> Arc<LinksApi> {
-        let location = StoreLocation::File(folder.join("links.db"));
-        LinksApi::new(
-            location,
-            BearerTokens::one("a token of some length").unwrap(),
-            Arc::default(),
-        )
+        LinksApi::new(LinksApiParts {
+            location: StoreLocation::File(folder.join("links.db")),
+            tokens: BearerTokens::one("a token of some length").unwrap(),
+            wakeup: Arc::default(),
+            table: Arc::default(),
+        })
     }
 
     fn refusal(method: &str, path: &str, body: &str) -> (u16, String) {
@@ -279,6 +296,30 @@ mod tests {
         assert_eq!(status(&delete), 404);
     }
 
+    #[test]
+    fn h11_a_change_of_a_link_that_the_topic_has_in_a_later_version_comes_after_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let api = api(folder.path());
+        let mut store = None;
+        let body = |text: &str| format!(r#"{{"slug":"a","url":"http://{text}/"}}"#);
+        let mut run = |method, path: &str, text: &str| {
+            let request = parse(&method, path, None, text.as_bytes()).ok().unwrap();
+            let answer = api.run(&mut store, &request);
+            (answer.status().as_u16(), format!("{:?}", answer.body()))
+        };
+        assert_eq!(run(Method::POST, "/v1/links", &body("ours")).0, 201);
+        let foreign = r#"{"slug":"a","url":"http://evil/","version":1000}"#;
+        let foreign = Link::of(&LinkEntry::parse(foreign).unwrap()).unwrap();
+        api.parts.table.apply(foreign.clone());
+        // The content is what the store has already, and not what visitors get.
+        let (status, text) = run(Method::PUT, "/v1/links", &body("ours"));
+        assert!(status == 200 && text.contains(r#"\"version\":1001"#), "{status} {text}");
+        let (status, text) = run(Method::PUT, "/v1/links", &body("ours"));
+        assert!(status == 200 && text.contains(r#"\"version\":1001"#), "{status} {text}");
+        let (status, text) = run(Method::PATCH, "/v1/links/a", r#"{"url":"http://new/"}"#);
+        assert!(status == 200 && text.contains(r#"\"version\":1002"#), "{status} {text}");
+    }
+
     #[tokio::test]
     async fn m9_requests_that_wait_for_a_stuck_store_leave_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
@@ -296,10 +337,11 @@ mod tests {
     }
 
     #[test]
-    fn m12_a_version_beyond_the_last_one_is_answered_400_and_a_change_of_the_last_one_409() {
+    fn m12_a_version_beyond_the_last_is_answered_400_and_a_change_of_the_last_409() {
         let folder = tempfile::tempdir().unwrap();
         let api = api(folder.path());
-        let body = |version: i64| format!(r#"{{"slug":"a","url":"http://x/","version":{version}}}"#);
+        let body =
+            |version: i64| format!(r#"{{"slug":"a","url":"http://x/","version":{version}}}"#);
         for method in [Method::POST, Method::PUT] {
             for version in [i64::MAX, LINK_VERSION_MAX + 1, 0, -1] {
                 let refused = parse(&method, "/v1/links", None, body(version).as_bytes());
@@ -310,7 +352,8 @@ mod tests {
         let add = parse(&Method::POST, "/v1/links", None, body(LINK_VERSION_MAX - 1).as_bytes());
         assert_eq!(api.run(&mut store, &add.ok().unwrap()).status(), 201);
         for status in [200, 409] {
-            let edit = Edit { status: Some(if status == 200 { 301 } else { 302 }), ..Edit::default() };
+            let edit =
+                Edit { status: Some(if status == 200 { 301 } else { 302 }), ..Edit::default() };
             let change = ApiRequest::Change(Change::Edit { id: "a".to_owned(), edit });
             let answer = api.run(&mut store, &change);
             assert_eq!(answer.status(), status);

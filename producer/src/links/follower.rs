@@ -17,8 +17,8 @@ use crate::kafka::endpoint::Endpoint;
 use crate::kafka::link_consumer::LinkConsumer;
 use crate::links::link::Link;
 use crate::links::link_table::{Applied, LinkTable};
-use crate::links::publisher::SupersededLinks;
 use crate::links::snapshot;
+use crate::links::topic_reports::{Reports, TopicReports};
 use crate::metrics::Metrics;
 use crate::metrics::labels::ResultLabel;
 use service::number::gauge;
@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wait before the topic is read again after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Between two reports to the publisher: a link is published for a superseded version once in that time
+/// at most.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Time between two snapshots, where links change.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
@@ -42,8 +45,8 @@ pub struct FollowerParts {
     pub links: Arc<LinkTable>,
     /// The file of the snapshot.
     pub snapshot: PathBuf,
-    /// Where this host has a store: the links to publish once more.
-    pub superseded: Option<Arc<SupersededLinks>>,
+    /// Where this host has a store: what is compared with it.
+    pub reports: Option<Arc<TopicReports>>,
     /// For requests to the registry.
     pub runtime: Handle,
     /// Its metrics.
@@ -91,12 +94,21 @@ struct TopicReader {
     parts: FollowerParts,
     /// Whether records are new: the topic has been read to where it ended at the start.
     live: bool,
+    /// What is to be reported.
+    reports: Reports,
+    reported: Instant,
     decoders: HashMap<SchemaId, LinkDecoder>,
 }
 
 impl TopicReader {
     fn new(parts: FollowerParts) -> Self {
-        Self { parts, live: false, decoders: HashMap::new() }
+        Self {
+            parts,
+            live: false,
+            reports: Reports::default(),
+            reported: Instant::now(),
+            decoders: HashMap::new(),
+        }
     }
 
     fn run(mut self) {
@@ -124,6 +136,7 @@ impl TopicReader {
             reader.next(TICK, |value| self.take(value))?;
             if reader.is_caught_up() {
                 self.parts.problem.set(None);
+                self.report();
                 if !self.parts.links.is_loaded() {
                     self.parts.links.set_loaded();
                     self.parts.metrics.links.loaded.set(1);
@@ -134,6 +147,25 @@ impl TopicReader {
             }
         }
         Ok(())
+    }
+
+    /// Passes on what there is to compare, once all of the topic has been read. Records of before are
+    /// reported with the first ones of after.
+    fn report(&mut self) {
+        let Some(reports) = &self.parts.reports else { return };
+        if !self.reports.is_empty() && (!self.live || self.reported.elapsed() >= REPORT_EVERY) {
+            reports.pass(&mut self.reports);
+            self.reported = Instant::now();
+        }
+    }
+
+    /// Applies a link, and notes what this host's store has to be compared with.
+    fn apply(&mut self, link: &Link) -> Applied {
+        if self.parts.reports.is_some() {
+            self.reports.apply(&self.parts.links, link, self.live)
+        } else {
+            self.parts.links.apply(link.clone())
+        }
     }
 
     fn take(&mut self, value: Option<&[u8]>) -> Result<(), String> {
@@ -153,15 +185,11 @@ impl TopicReader {
                 Ok(raw) => match raw.check().map(|()| Link::new(&raw)) {
                     Err(error) => refused(format!("link {:?}: {error}", raw.id)),
                     Ok(None) => refused(format!("a text of link {:?} is too long", raw.id)),
-                    Ok(Some(link)) => match self.parts.links.apply(link) {
+                    Ok(Some(link)) => match self.apply(&link) {
                         Applied::Newer => "newer",
                         Applied::Same => "same",
-                        Applied::Older => {
-                            // Not of records from before the start: their newer versions may follow.
-                            let superseded = self.parts.superseded.as_ref().filter(|_| self.live);
-                            superseded.into_iter().for_each(|links| links.add(raw.id));
-                            "older"
-                        }
+                        Applied::Older => "older",
+                        Applied::Differs => "differs",
                     },
                 },
             },

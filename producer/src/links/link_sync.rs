@@ -16,13 +16,14 @@ use crate::config::KafkaArgs;
 use crate::config::links::FollowArgs;
 use crate::exit::Failure;
 use crate::kafka::link_producer::LinkProducer;
-use crate::links::admin_api::LinksApi;
+use crate::links::admin_api::{LinksApi, LinksApiParts};
 use crate::links::follower::{Follower, FollowerParts};
 use crate::links::link_table::LinkTable;
-use crate::links::publisher::{LinkPublisher, PublisherParts, SupersededLinks};
+use crate::links::publisher::{LinkPublisher, PublisherParts};
 use crate::links::snapshot;
 use crate::links::store::Store;
 use crate::links::store_location::StoreLocation;
+use crate::links::topic_reports::TopicReports;
 use crate::metrics::Metrics;
 
 /// The running threads and tasks.
@@ -41,6 +42,8 @@ pub struct LinkHealth {
     table: Arc<LinkTable>,
     follower: Problem,
     publisher: Problem,
+    /// The store is behind the topic.
+    behind: Problem,
     /// The table holds links of this host's snapshot.
     from_snapshot: bool,
 }
@@ -63,20 +66,23 @@ impl LinkSync {
             table: Arc::clone(table),
             follower: Problem::default(),
             publisher: Problem::default(),
+            behind: Problem::default(),
             from_snapshot: read.await.map_err(Failure::invariant)?,
         };
         let stop = CancellationToken::new();
         let endpoint = kafka.endpoint(&follow.links_topic).map_err(Failure::configuration)?;
         let wakeup = Arc::new(Wakeup::default());
-        let api = api(follow, &wakeup, &stop).await?;
-        let superseded = Arc::<SupersededLinks>::default();
+        let api = api(follow, table, &wakeup, &stop).await?;
+        let reports = Arc::<TopicReports>::default();
         let publisher = publisher(PublisherParts {
             location: follow.store.links_db.clone(),
             publisher: LinkProducer::new(endpoint.clone(), Handle::current(), stop.clone()),
             wakeup,
-            superseded: Arc::clone(&superseded),
+            table: Arc::clone(table),
+            reports: Arc::clone(&reports),
             metrics: metrics.clone(),
             problem: health.publisher.clone(),
+            behind: health.behind.clone(),
             stop: stop.clone(),
         })
         .await?;
@@ -84,7 +90,7 @@ impl LinkSync {
             endpoint,
             links: Arc::clone(table),
             snapshot: follow.links_snapshot.clone(),
-            superseded: publisher.is_some().then_some(superseded),
+            reports: publisher.is_some().then_some(reports),
             runtime: Handle::current(),
             metrics: metrics.clone(),
             problem: health.follower.clone(),
@@ -118,11 +124,11 @@ impl LinkHealth {
     /// The current health.
     pub fn current(&self) -> Health {
         let follower = self.follower.current();
+        let of_store = self.publisher.current().into_iter().chain(self.behind.current());
         if self.table.is_loaded() {
-            let problems: Vec<_> = follower.into_iter().chain(self.publisher.current()).collect();
-            return if problems.is_empty() { Health::Ready } else { Health::Degraded(problems) };
+            return Health::Ready.with(follower.into_iter().chain(of_store).collect());
         }
-        match follower {
+        let health = match follower {
             Some(cause) if self.from_snapshot => {
                 Health::Degraded(vec![format!("links are those of the last snapshot: {cause}")])
             }
@@ -130,7 +136,8 @@ impl LinkHealth {
                 let cause = cause.unwrap_or_else(|| "the topic is being read".to_owned());
                 Health::NotReady(format!("not all links are known: {cause}"))
             }
-        }
+        };
+        health.with(of_store.collect())
     }
 }
 
@@ -168,6 +175,7 @@ async fn publisher(parts: PublisherParts<LinkProducer>) -> Result<Option<LinkPub
 
 async fn api(
     follow: &FollowArgs,
+    table: &Arc<LinkTable>,
     wakeup: &Arc<Wakeup>,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Failure> {
@@ -182,7 +190,13 @@ async fn api(
         .await
         .with_context(|| format!("cannot listen on {address} (--links-listen)"))
         .map_err(Failure::configuration)?;
-    let api = LinksApi::new(follow.store.links_db.clone(), token, Arc::clone(wakeup));
+    let parts = LinksApiParts {
+        location: follow.store.links_db.clone(),
+        tokens: token,
+        wakeup: Arc::clone(wakeup),
+        table: Arc::clone(table),
+    };
+    let api = LinksApi::new(parts);
     tasks.spawn(api.serve(listener, stop.clone()));
     tracing::info!(listen = %address, "the admin API of links is on");
     Ok(tasks)

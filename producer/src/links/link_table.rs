@@ -11,6 +11,8 @@ use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 
 use crate::links::link::{Link, LinkBucket, is};
+use crate::links::link_entry::LinkEntry;
+use crate::links::topic_versions::TopicVersions;
 use service::lock::lock;
 
 /// With a million links, some sixty in each.
@@ -38,6 +40,8 @@ pub enum Applied {
     Newer,
     /// The table has this version already.
     Same,
+    /// The table has this version with other content, which stays.
+    Differs,
     /// The table has a newer version, which stays.
     Older,
 }
@@ -77,7 +81,8 @@ impl LinkTable {
         let known = self.known(&link);
         match known.as_ref().map_or(i64::MIN, Link::version).cmp(&link.version()) {
             std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return Applied::Same,
+            std::cmp::Ordering::Equal if known.as_ref() == Some(&link) => return Applied::Same,
+            std::cmp::Ordering::Equal => return Applied::Differs,
             std::cmp::Ordering::Greater => return Applied::Older,
         }
         self.change(&link, known.as_ref(), true);
@@ -111,8 +116,13 @@ impl LinkTable {
     }
 
     fn known(&self, link: &Link) -> Option<Link> {
-        let hash = self.hash(link.domain(), link.slug());
-        find(&self.bucket(hash).load_full(), hash, link.domain(), link.slug())
+        self.newest(link.domain(), link.slug())
+    }
+
+    /// The newest version of a link, tombstones too.
+    fn newest(&self, domain: &str, slug: &str) -> Option<Link> {
+        let hash = self.hash(domain, slug);
+        find(&self.bucket(hash).load_full(), hash, domain, slug)
     }
 
     /// Replaces or removes a link. The caller holds `writing`.
@@ -192,6 +202,18 @@ impl LinkTable {
     }
 }
 
+impl TopicVersions for LinkTable {
+    fn superseding(&self, entry: &LinkEntry) -> Option<i64> {
+        let known = self.newest(&entry.domain, &entry.slug)?;
+        let superseded = match known.version().cmp(&entry.version) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => Link::of(entry).as_ref() != Some(&known),
+            std::cmp::Ordering::Greater => true,
+        };
+        superseded.then(|| known.version())
+    }
+}
+
 /// The half of a hash by which a bucket is in order.
 #[expect(clippy::expect_used, reason = "an internal invariant")]
 fn low(hash: u64) -> u32 {
@@ -259,7 +281,8 @@ mod tests {
         for (number, deleted, applied, seen, count) in [
             (2, false, Applied::Newer, Some(2), 1),
             (1, false, Applied::Older, Some(2), 1),
-            (2, true, Applied::Same, Some(2), 1),
+            (2, false, Applied::Same, Some(2), 1),
+            (2, true, Applied::Differs, Some(2), 1),
             (4, true, Applied::Newer, None, 0),
             (3, false, Applied::Older, None, 0),
             (5, false, Applied::Newer, Some(5), 1),

@@ -1,20 +1,25 @@
 //! From the store's queue to the topic: each link in its current state, repeated until it is there.
 //!
 //! A link leaves the queue only after all replicas have it, so the publisher may die anywhere. While
-//! a link is in flight no other host publishes it: versions reach the topic in their order.
+//! a link is in flight no other host publishes it: versions reach the topic in their order. A change
+//! that the topic has superseded gets the version after the topic's before it is published.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard};
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::links::link_entry::LinkEntry;
+use crate::links::link_table::LinkTable;
 use crate::links::store::Store;
 use crate::links::store::error::StoreError;
+use crate::links::store_check::StoreCheck;
 use crate::links::store_location::StoreLocation;
+use crate::links::topic_reports::TopicReports;
 use crate::metrics::Metrics;
-use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 use service::worker::{Problem, Worker};
@@ -36,32 +41,6 @@ pub trait Publish: Send + 'static {
     fn publish(&mut self, entries: &[LinkEntry]) -> Result<(), String>;
 }
 
-/// Links of which the topic holds an older version behind a newer one, which is superseded. After
-/// compaction only the older one would be left, so they are published once more.
-#[derive(Debug, Default)]
-pub struct SupersededLinks(Mutex<BTreeSet<String>>);
-
-impl SupersededLinks {
-    /// Adds one, by its id.
-    pub fn add(&self, id: &str) {
-        self.all().insert(id.to_owned());
-    }
-
-    /// Passes them to `queue` and forgets them, unless that fails.
-    fn requeue<E>(&self, queue: impl FnOnce(&BTreeSet<String>) -> Result<(), E>) -> Result<(), E> {
-        let mut all = self.all();
-        if !all.is_empty() {
-            queue(&all)?;
-            all.clear();
-        }
-        Ok(())
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        lock(&self.0)
-    }
-}
-
 /// What the publisher needs.
 #[derive(Debug)]
 pub struct PublisherParts<P> {
@@ -71,12 +50,16 @@ pub struct PublisherParts<P> {
     pub publisher: P,
     /// Notified of each change in this process.
     pub wakeup: Arc<Wakeup>,
-    /// The links that the follower found superseded.
-    pub superseded: Arc<SupersededLinks>,
+    /// What the topic holds, as far as the follower has read it.
+    pub table: Arc<LinkTable>,
+    /// What the follower found in the topic.
+    pub reports: Arc<TopicReports>,
     /// Its metrics.
     pub metrics: Metrics,
     /// The current problem, for the health probe.
     pub problem: Problem,
+    /// That the store is behind the topic, for the health probe.
+    pub behind: Problem,
     /// Ends the publisher.
     pub stop: CancellationToken,
 }
@@ -92,7 +75,8 @@ impl LinkPublisher {
     /// The system cannot start a thread.
     pub fn start<P: Publish>(parts: PublisherParts<P>) -> std::io::Result<Self> {
         let (wakeup, stop) = (Arc::clone(&parts.wakeup), parts.stop.clone());
-        Worker::start("link-publisher", stop, Some(wakeup), move || run(parts)).map(Self)
+        let rounds = Rounds::new(parts);
+        Worker::start("link-publisher", stop, Some(wakeup), move || rounds.run()).map(Self)
     }
 
     /// Its thread.
@@ -101,53 +85,102 @@ impl LinkPublisher {
     }
 }
 
-fn run<P: Publish>(mut parts: PublisherParts<P>) {
-    let (mut store, mut pause) = (None, PAUSE_MIN);
-    while !parts.stop.is_cancelled() {
-        match publish_batch(&mut store, &mut parts) {
-            Ok(published) => {
-                pause = PAUSE_MIN;
-                parts.problem.set(None);
-                if published == 0 {
-                    parts.wakeup.wait(TICK);
+/// The rounds of the publisher: each compares what was reported, and publishes a batch.
+struct Rounds<P> {
+    parts: PublisherParts<P>,
+    store: Option<Store>,
+    check: StoreCheck,
+}
+
+impl<P: Publish> Rounds<P> {
+    fn new(parts: PublisherParts<P>) -> Self {
+        Self { parts, store: None, check: StoreCheck::default() }
+    }
+
+    fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        while !self.parts.stop.is_cancelled() {
+            match self.round() {
+                Ok(goes_on) => {
+                    pause = PAUSE_MIN;
+                    self.parts.problem.set(None);
+                    if !goes_on {
+                        self.parts.wakeup.wait(TICK);
+                    }
                 }
-            }
-            Err(error) => {
-                // A connection that failed once is not trusted again.
-                store = None;
-                let (code, cause) = (error.code(), error.to_string());
-                parts.metrics.links.failed(code);
-                if parts.problem.is_new(format!("{code}: {cause}")) {
-                    tracing::error!(code, cause, "changes of links wait to be published");
+                Err(error) => {
+                    // A connection that failed once is not trusted again.
+                    self.store = None;
+                    let (code, cause) = (error.code(), error.to_string());
+                    self.parts.metrics.links.failed(code);
+                    if self.parts.problem.is_new(format!("{code}: {cause}")) {
+                        tracing::error!(code, cause, "changes of links wait to be published");
+                    }
+                    self.parts.wakeup.wait(pause);
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
-                parts.wakeup.wait(pause);
-                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }
+
+    /// One round; returns whether another one has something to do at once.
+    fn round(&mut self) -> Result<bool, StoreError> {
+        let Self { parts, store, check } = self;
+        let store = match store {
+            Some(store) => store,
+            None => {
+                check.restart();
+                store.insert(Store::open(&parts.location)?)
+            }
+        };
+        let reports = parts.reports.take();
+        if let Err(error) = check.settle(store, &parts.table, &reports) {
+            parts.reports.put_back(reports);
+            return Err(error);
+        }
+        let compares = parts.table.is_loaded() && check.compare_page(store, &parts.table)?;
+        let publisher = &mut parts.publisher;
+        let published = store
+            .publish_newest(BATCH, &*parts.table, &mut |entries| publisher.publish(entries))?;
+        for raised in &published.raised {
+            check.remove(&raised.id);
+        }
+        if let Some(LinkEntry { id, version, .. }) = published.raised.first() {
+            let links = published.raised.len();
+            parts.metrics.links.raised.inc_by(links as u64);
+            tracing::warn!(
+                code = "links_behind",
+                links,
+                id,
+                version,
+                "changes took the version after the topic's, because the store was behind it"
+            );
+        }
+        if published.links > 0 {
+            parts.metrics.links.published.inc_by(published.links as u64);
+        }
+        // Counting them takes longer than publishing a few of many.
+        if published.links < BATCH as usize {
+            let waiting = store.waiting()?;
+            parts.metrics.links.waiting.set(gauge(waiting));
+        } else if parts.metrics.links.waiting.get() == 0 {
+            parts.metrics.links.waiting.set(i64::from(BATCH));
+        }
+        report_behind(parts, check);
+        Ok(compares || published.links > 0 || !published.raised.is_empty())
+    }
 }
 
-/// Publishes at most a batch of waiting links. Returns how many.
-fn publish_batch<P: Publish>(
-    store: &mut Option<Store>,
-    parts: &mut PublisherParts<P>,
-) -> Result<usize, StoreError> {
-    let store = match store {
-        Some(store) => store,
-        None => store.insert(Store::open(&parts.location)?),
-    };
-    parts.superseded.requeue(|links| store.queue(links))?;
-    let publisher = &mut parts.publisher;
-    let published = store.publish_waiting(BATCH, &mut |entries| publisher.publish(entries))?;
-    if published > 0 {
-        parts.metrics.links.published.inc_by(published as u64);
+/// Shows which links of the store are behind, and logs it when that changes.
+fn report_behind<P>(parts: &PublisherParts<P>, check: &StoreCheck) {
+    parts.metrics.links.behind.set(gauge(check.count()));
+    match check.problem() {
+        None => parts.behind.set(None),
+        Some(problem) => {
+            if parts.behind.is_new(problem.clone()) {
+                let code = "links_behind";
+                tracing::warn!(code, cause = problem, "the link store is behind the topic");
+            }
+        }
     }
-    // Counting them takes longer than publishing a few of many.
-    if published < BATCH as usize {
-        let waiting = store.waiting()?;
-        parts.metrics.links.waiting.set(gauge(waiting));
-    } else if parts.metrics.links.waiting.get() == 0 {
-        parts.metrics.links.waiting.set(i64::from(BATCH));
-    }
-    Ok(published)
 }

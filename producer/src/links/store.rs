@@ -6,18 +6,19 @@ pub mod backend;
 pub mod change;
 pub mod error;
 pub mod postgres;
+pub mod queued_links;
 pub mod sqlite;
 pub mod tls;
 
-use std::collections::BTreeSet;
-
-use crate::links::link_entry::LinkEntry;
+use crate::links::link_entry::{LinkEntry, next_version};
 use crate::links::store::backend::Backend;
 use crate::links::store::change::{Change, LinkTransaction, Outcome};
 use crate::links::store::error::StoreError;
 use crate::links::store::postgres::Postgres;
+use crate::links::store::queued_links::Published;
 use crate::links::store::sqlite::Sqlite;
 use crate::links::store_location::StoreLocation;
+use crate::links::topic_versions::{TopicVersions, UnknownTopic};
 
 /// How often a change is tried that conflicts with another one.
 const TRIES: u32 = 5;
@@ -68,7 +69,21 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then nothing has changed.
     pub fn change(&mut self, change: &Change, now: i64) -> Result<Outcome, StoreError> {
-        self.all(std::slice::from_ref(change), now)?.pop().ok_or(StoreError::Conflict)
+        self.change_after(&UnknownTopic, change, now)
+    }
+
+    /// As [`Store::change`], with a version after that of the topic, so that followers take it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing has changed.
+    pub fn change_after(
+        &mut self,
+        topic: &dyn TopicVersions,
+        change: &Change,
+        now: i64,
+    ) -> Result<Outcome, StoreError> {
+        let changes = std::slice::from_ref(change);
+        self.all(topic, changes, now)?.pop().ok_or(StoreError::Conflict)
     }
 
     /// Makes or changes every link, all or none.
@@ -78,7 +93,7 @@ impl Store {
     pub fn import(&mut self, entries: &[LinkEntry], now: i64) -> Result<Imported, StoreError> {
         let changes: Vec<_> = entries.iter().cloned().map(Change::Put).collect();
         let mut imported = Imported::default();
-        for outcome in self.all(&changes, now)? {
+        for outcome in self.all(&UnknownTopic, &changes, now)? {
             match outcome {
                 Outcome::Added(_) => imported.added += 1,
                 Outcome::Changed(_) => imported.changed += 1,
@@ -88,13 +103,18 @@ impl Store {
         Ok(imported)
     }
 
-    fn all(&mut self, changes: &[Change], now: i64) -> Result<Vec<Outcome>, StoreError> {
+    fn all(
+        &mut self,
+        topic: &dyn TopicVersions,
+        changes: &[Change],
+        now: i64,
+    ) -> Result<Vec<Outcome>, StoreError> {
         let mut tries = 1;
         loop {
             let mut outcomes = Vec::with_capacity(changes.len());
             let done = self.backend.transaction(&mut |transaction: &mut dyn LinkTransaction| {
                 for change in changes {
-                    outcomes.push(change.apply(transaction, now)?);
+                    outcomes.push(change.apply(transaction, now, topic)?);
                 }
                 Ok(())
             });
@@ -112,6 +132,22 @@ impl Store {
     /// [`StoreError`].
     pub fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError> {
         self.backend.get(id)
+    }
+
+    /// Links by their ids, tombstones too; one that is not there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entries(&mut self, ids: &[&str]) -> Result<Vec<LinkEntry>, StoreError> {
+        self.backend.entries(ids)
+    }
+
+    /// As [`Store::page`], tombstones too.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn page_all(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
+        self.backend.page_all(after, limit)
     }
 
     /// At most `limit` links whose ids come after `after`, in the order of ids, without tombstones.
@@ -138,12 +174,29 @@ impl Store {
         self.backend.republish()
     }
 
-    /// Queues these links, by their ids; one that is not there is none.
+    /// Queues a link by its id, if it is there.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn queue(&mut self, ids: &BTreeSet<String>) -> Result<(), StoreError> {
-        ids.iter().try_for_each(|id| self.backend.queue(id))
+    pub fn queue(&mut self, id: &str) -> Result<(), StoreError> {
+        self.backend.queue(id)
+    }
+
+    /// Gives a link its next version with the same content and queues it, unless it has changed since or
+    /// has the last version.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn raise(&mut self, entry: &LinkEntry) -> Result<(), StoreError> {
+        let Some(version) = next_version(entry.version) else { return Ok(()) };
+        self.backend.transaction(&mut |transaction: &mut dyn LinkTransaction| match transaction
+            .by_id(&entry.id)?
+        {
+            Some(now) if now.version == entry.version => {
+                transaction.write(&LinkEntry { version, ..now })
+            }
+            Some(_) | None => Ok(()),
+        })
     }
 
     /// Passes at most `limit` waiting links to `publish`, each in its current state, and removes them
@@ -156,7 +209,21 @@ impl Store {
         limit: u32,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<usize, StoreError> {
-        self.backend.publish_waiting(limit, publish)
+        Ok(self.publish_newest(limit, &UnknownTopic, publish)?.links)
+    }
+
+    /// As [`Store::publish_waiting`], but a link that the topic has superseded gets the version after the
+    /// topic's and waits for the next call.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whatever it is, the links still wait.
+    pub fn publish_newest(
+        &mut self,
+        limit: u32,
+        topic: &dyn TopicVersions,
+        publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
+    ) -> Result<Published, StoreError> {
+        self.backend.publish_newest(limit, topic, publish)
     }
 
     /// The key of a UTC day (days since 1970), the same for every host; made when it is not there.

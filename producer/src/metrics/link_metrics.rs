@@ -13,8 +13,14 @@ const WAITING: &str = "clicktrail_producer_link_outbox_links";
 const PUBLISHED: &str = "clicktrail_producer_links_published_total";
 /// Failures of publisher and follower, by code.
 const FAILURES: &str = "clicktrail_producer_link_failures_total";
-/// Records of the topic of links, by what became of them (`newer`, `same`, `older`, `refused`).
+/// Records of the topic of links, by what became of them (`newer`, `same`, `older`, `differs`,
+/// `refused`).
 const RECORDS: &str = "clicktrail_producer_link_records_total";
+/// Links of the store whose version in the topic is later, or the same with other content (1,000 at
+/// most are counted).
+const BEHIND: &str = "clicktrail_producer_links_behind";
+/// Changes that took the version after the topic's, because the topic had superseded theirs.
+const RAISED: &str = "clicktrail_producer_links_raised_total";
 /// 1: all links have been read; 0: an unknown slug is answered 503.
 const LOADED: &str = "clicktrail_producer_links_loaded";
 /// Snapshots written, by result (`ok`, `error`).
@@ -28,6 +34,8 @@ pub struct LinkMetrics {
     pub published: Counter,
     pub failures: Family<CodeLabel, Counter>,
     pub records: Family<ResultLabel, Counter>,
+    pub behind: Gauge,
+    pub raised: Counter,
     pub loaded: Gauge,
     pub snapshots: Family<ResultLabel, Counter>,
 }
@@ -38,6 +46,8 @@ impl LinkMetrics {
         add(registry, PUBLISHED, "Links published", &self.published);
         add(registry, FAILURES, "Failures of publisher and follower", &self.failures);
         add(registry, RECORDS, "Records of the topic of links", &self.records);
+        add(registry, BEHIND, "Links that are older in the store than in the topic", &self.behind);
+        add(registry, RAISED, "Changes that took the version after the topic's", &self.raised);
         add(registry, LOADED, "Whether all links have been read", &self.loaded);
         add(registry, SNAPSHOTS, "Snapshots of the links written", &self.snapshots);
     }

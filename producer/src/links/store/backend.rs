@@ -3,6 +3,8 @@
 use crate::links::link_entry::LinkEntry;
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
+use crate::links::store::queued_links::Published;
+use crate::links::topic_versions::TopicVersions;
 
 /// Work within one transaction.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn LinkTransaction) -> Result<(), StoreError>;
@@ -13,20 +15,25 @@ pub trait Backend: Send {
     fn transaction(&mut self, work: Work<'_>) -> Result<(), StoreError>;
     /// A link by its id.
     fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError>;
+    /// Links by their ids, those that there are.
+    fn entries(&mut self, ids: &[&str]) -> Result<Vec<LinkEntry>, StoreError>;
     /// Links by the order of their ids.
     fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError>;
+    /// As `page`, tombstones too.
+    fn page_all(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError>;
     /// Links that wait.
     fn waiting(&mut self) -> Result<u64, StoreError>;
     /// Queues all.
     fn republish(&mut self) -> Result<u64, StoreError>;
     /// Queues one.
     fn queue(&mut self, id: &str) -> Result<(), StoreError>;
-    /// Publishes waiting links.
-    fn publish_waiting(
+    /// Publishes waiting links, and raises the versions of those that the topic has superseded.
+    fn publish_newest(
         &mut self,
         limit: u32,
+        topic: &dyn TopicVersions,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
-    ) -> Result<usize, StoreError>;
+    ) -> Result<Published, StoreError>;
     /// The key of a day, `fresh` when there was none.
     fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
     /// Deletes the key of a day.
@@ -68,6 +75,9 @@ macro_rules! columns {
 }
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM links l WHERE l.id = $1");
+/// Of PostgreSQL.
+pub(super) const BY_IDS: &str =
+    concat!("SELECT ", columns!(), " FROM links l WHERE l.id = ANY($1)");
 pub(super) const BY_NAME: &str =
     concat!("SELECT ", columns!(), " FROM links l WHERE l.domain = $1 AND l.slug = $2");
 pub(super) const PAGE: &str = concat!(
@@ -75,6 +85,8 @@ pub(super) const PAGE: &str = concat!(
     columns!(),
     " FROM links l WHERE l.id > $1 AND NOT l.deleted ORDER BY l.id LIMIT $2"
 );
+pub(super) const PAGE_ALL: &str =
+    concat!("SELECT ", columns!(), " FROM links l WHERE l.id > $1 ORDER BY l.id LIMIT $2");
 pub(super) const QUEUED: &str =
     concat!("SELECT ", columns!(), " FROM link_outbox o JOIN links l ON l.id = o.link_id LIMIT $1");
 /// Writes nothing where another transaction has made that version meanwhile.

@@ -10,6 +10,7 @@ use crate::links::link_entry::{LinkEntry, LinkError, Status};
 use crate::links::link_entry::{expires, named, next_version};
 use crate::links::store::error::{ChangeRefused, StoreError};
 use crate::links::target;
+use crate::links::topic_versions::TopicVersions;
 
 /// A change of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,8 @@ impl Outcome {
 }
 
 impl Change {
-    /// Makes the change within a transaction, at `now`.
+    /// Makes the change within a transaction, at `now`. Its version comes after that of the store, and
+    /// after that of the topic as far as it is known.
     ///
     /// # Errors
     /// It cannot be made, or the database's.
@@ -100,6 +102,7 @@ impl Change {
         &self,
         transaction: &mut dyn LinkTransaction,
         now: i64,
+        topic: &dyn TopicVersions,
     ) -> Result<Outcome, StoreError> {
         let (before, mut next) = match self {
             Self::Add(entry) | Self::Put(entry) => {
@@ -126,7 +129,10 @@ impl Change {
             (Self::Add(_), Some(before)) => {
                 return Err(ChangeRefused::Exists(before.id.clone()).into());
             }
-            (_, Some(before)) if before.redirects_like(&next) => {
+            // What followers do not have is written again.
+            (_, Some(before))
+                if before.redirects_like(&next) && topic.superseding(before).is_none() =>
+            {
                 return Ok(Outcome::Same(before.clone()));
             }
             _ => {}
@@ -142,6 +148,9 @@ impl Change {
             return Err(ChangeRefused::from(LinkError::Version(requested)).into());
         }
         next.version = requested.max(least);
+        if let Some(newer) = topic.superseding(&next) {
+            next.version = after(&next, newer)?;
+        }
         next.changed_at = now;
         transaction.write(&next)?;
         Ok(if added { Outcome::Added(next) } else { Outcome::Changed(next) })

@@ -16,7 +16,9 @@ pub enum ChangeRefused {
     Exists(String),
     #[error("slug {slug:?} is, or was, that of link {id:?}: name that id, or use another slug")]
     Name { slug: String, id: String },
-    #[error("link {id:?} has version {version} in store or topic, which is the last one: no change can follow it")]
+    #[error(
+        "link {id:?} has version {version} in store or topic, which is the last one: no change can follow it"
+    )]
     LastVersion { id: String, version: i64 },
     #[error("id {id:?} is, or was, that of slug {slug:?}: use another id")]
     Id { id: String, slug: String },

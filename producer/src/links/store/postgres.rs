@@ -14,13 +14,15 @@ use tokio_postgres::{Config, Error, Row};
 
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
-    QUEUED, WAITING, WRITE, Work,
+    BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FORGET, KEEP_KEY, KEY, PAGE, PAGE_ALL, QUEUE, QUEUE_ALL,
+    QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
 use crate::links::store::postgres::session::{Deadlines, Parameters, Session, error_of};
+use crate::links::store::queued_links::{Published, QueuedLinks};
 use crate::links::store::tls;
+use crate::links::topic_versions::TopicVersions;
 
 /// After this time without an answer to what was sent, or to a probe, the system gives a connection up.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +86,11 @@ impl Postgres {
         Ok(self.session.insert(session))
     }
 
-    fn many(&mut self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<LinkEntry>, StoreError> {
+    fn many(
+        &mut self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<LinkEntry>, StoreError> {
         self.session()?.query(sql, parameters)?.iter().map(entry).collect()
     }
 
@@ -137,8 +143,16 @@ impl Backend for Postgres {
         Ok(self.many(BY_ID, &[&id])?.pop())
     }
 
+    fn entries(&mut self, ids: &[&str]) -> Result<Vec<LinkEntry>, StoreError> {
+        self.many(BY_IDS, &[&ids])
+    }
+
     fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
         self.many(PAGE, &[&after, &i64::from(limit)])
+    }
+
+    fn page_all(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
+        self.many(PAGE_ALL, &[&after, &i64::from(limit)])
     }
 
     fn waiting(&mut self) -> Result<u64, StoreError> {
@@ -156,20 +170,24 @@ impl Backend for Postgres {
         self.run(QUEUE_ONE, &[&id]).map(drop)
     }
 
-    fn publish_waiting(
+    fn publish_newest(
         &mut self,
         limit: u32,
+        topic: &dyn TopicVersions,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Published, StoreError> {
         self.session()?.transaction(|session| {
             let sql = format!("{QUEUED} FOR UPDATE OF l SKIP LOCKED");
             let rows = session.query(&sql, &[&i64::from(limit)])?;
             let entries: Vec<_> = rows.iter().map(entry).collect::<Result<_, _>>()?;
-            if !entries.is_empty() {
-                publish(&entries).map_err(StoreError::Unpublished)?;
-                done(session, &entries)?;
+            let QueuedLinks { ready, raised } = QueuedLinks::new(entries, topic);
+            let mut held = Transaction(session);
+            raised.iter().try_for_each(|entry| held.write(entry))?;
+            if !ready.is_empty() {
+                publish(&ready).map_err(StoreError::Unpublished)?;
+                done(session, &ready)?;
             }
-            Ok(entries.len())
+            Ok(Published { links: ready.len(), raised })
         })
     }
 

@@ -13,11 +13,13 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, Transa
 use crate::clock::now_ms;
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, QUEUE, QUEUE_ALL, QUEUE_ONE,
-    QUEUED, TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, PAGE_ALL, QUEUE, QUEUE_ALL,
+    QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
+use crate::links::store::queued_links::{Published, QueuedLinks};
+use crate::links::topic_versions::TopicVersions;
 
 /// How long a change of another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -84,6 +86,25 @@ impl Sqlite {
         Ok(true)
     }
 
+    /// Writes those of these links that the topic still supersedes with their next versions.
+    fn raise(
+        &mut self,
+        links: &[LinkEntry],
+        topic: &dyn TopicVersions,
+    ) -> Result<Vec<LinkEntry>, StoreError> {
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(error_of)?;
+        let mut current = Vec::with_capacity(links.len());
+        for link in links {
+            current.extend(one(&transaction, BY_ID, &[&link.id])?);
+        }
+        let QueuedLinks { raised, .. } = QueuedLinks::new(current, topic);
+        let mut held = Transaction(&transaction);
+        raised.iter().try_for_each(|entry| held.write(entry))?;
+        transaction.commit().map_err(error_of)?;
+        Ok(raised)
+    }
+
     fn many(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<LinkEntry>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(error_of)?;
         let found = statement.query_map(parameters, entry).map_err(error_of)?;
@@ -103,8 +124,17 @@ impl Backend for Sqlite {
         one(&self.connection, BY_ID, &[&id])
     }
 
+    fn entries(&mut self, ids: &[&str]) -> Result<Vec<LinkEntry>, StoreError> {
+        let found = ids.iter().filter_map(|id| one(&self.connection, BY_ID, &[id]).transpose());
+        found.collect()
+    }
+
     fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
         self.many(PAGE, &[&after, &limit])
+    }
+
+    fn page_all(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError> {
+        self.many(PAGE_ALL, &[&after, &limit])
     }
 
     fn waiting(&mut self) -> Result<u64, StoreError> {
@@ -124,27 +154,29 @@ impl Backend for Sqlite {
 
     /// The lock keeps other publishers out, so no transaction is open while the broker is
     /// waited for.
-    fn publish_waiting(
+    fn publish_newest(
         &mut self,
         limit: u32,
+        topic: &dyn TopicVersions,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Published, StoreError> {
         if !self.holds_lease()? {
-            return Ok(0);
+            return Ok(Published::default());
         }
-        let entries = self.many(QUEUED, &[&limit])?;
-        if entries.is_empty() {
-            return Ok(0);
+        let QueuedLinks { ready, raised } = QueuedLinks::new(self.many(QUEUED, &[&limit])?, topic);
+        let raised = if raised.is_empty() { raised } else { self.raise(&raised, topic)? };
+        if ready.is_empty() {
+            return Ok(Published { links: 0, raised });
         }
-        publish(&entries).map_err(StoreError::Unpublished)?;
+        publish(&ready).map_err(StoreError::Unpublished)?;
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior).map_err(error_of)?;
-        for entry in &entries {
+        for entry in &ready {
             let mut done = transaction.prepare_cached(DONE).map_err(error_of)?;
             done.execute((&entry.id, entry.version)).map_err(error_of)?;
         }
         transaction.commit().map_err(error_of)?;
-        Ok(entries.len())
+        Ok(Published { links: ready.len(), raised })
     }
 
     fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
