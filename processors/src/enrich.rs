@@ -3,6 +3,7 @@
 //! One file a dimension. Rules may change: a replay then enriches again, and a row names the versions
 //! of the rules that made it.
 
+pub mod address;
 pub mod arrival;
 pub mod bot;
 pub mod campaign;
@@ -19,6 +20,7 @@ pub mod user_agent_rules;
 
 use std::sync::Arc;
 
+use crate::enrich::address::host;
 use crate::enrich::arrival::{Arrival, ClickTags};
 use crate::enrich::bot::bot_class::BotClass;
 use crate::enrich::bot::click_class::classify_click;
@@ -37,7 +39,7 @@ use schemas::RawClick;
 
 /// To be raised when a rule in this folder decides differently. (Each table of a [`RuleSet`] has a
 /// version of its own, made from its bytes.)
-pub const ENRICH_VERSION: u32 = 2;
+pub const ENRICH_VERSION: u32 = 3;
 
 /// The dimensions of one click.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl Enricher {
         // The values of an edge for an unknown address (`XX`, `T1`) are not countries.
         let country = if continent.is_empty() { "" } else { country };
         let (target_host, target) = self.targets.get(text(click.target_url), |target| {
-            (referrer::host(target), Tags::of_target(target, referrers))
+            (host(target), Tags::of_target(target, referrers))
         });
         let visited = match text(click.query) {
             "" => &NO_TAGS,

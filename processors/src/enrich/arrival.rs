@@ -8,10 +8,11 @@ use std::sync::LazyLock;
 
 use schemas::{Outcome, RawClick};
 
+use crate::enrich::address::bare;
 use crate::enrich::campaign::Tags;
 use crate::enrich::channel::{Channel, DeclaredMedium};
 use crate::enrich::medium::{Medium, Origin};
-use crate::enrich::referrer::{Referrer, bare};
+use crate::enrich::referrer::Referrer;
 use crate::enrich::referrer_table::ReferrerTable;
 
 /// Where a visitor came from.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use url::Url;
 use url::form_urlencoded;
 
+use crate::enrich::address::parse;
 use crate::enrich::channel::DeclaredMedium;
 use crate::enrich::medium::Origin;
 use crate::enrich::referrer_table::{ClickId, ReferrerTable};
@@ -77,8 +77,8 @@ impl Tags {
     /// Those of a target's own address. Any site has a `source` or a `ref` of its own, so there
     /// only `utm_source` names one.
     pub(super) fn of_target(target_url: &str, referrers: &ReferrerTable) -> Self {
-        match Url::parse(target_url) {
-            Ok(url) if target_url.contains('?') => {
+        match parse(target_url) {
+            Some(url) if target_url.contains('?') => {
                 let mut tags = Self::default();
                 tags.fill(url.query().unwrap_or_default(), referrers);
                 tags.name(None, referrers);

@@ -1,7 +1,6 @@
 //! The origin that a `Referer` header names.
 
-use url::Url;
-
+use crate::enrich::address::host;
 use crate::enrich::medium::{Medium, Origin};
 use crate::enrich::referrer_table::ReferrerTable;
 
@@ -36,47 +35,9 @@ impl Referrer {
     }
 }
 
-/// Lower-case host of `address`, without `www.`; empty when there is none. International names
-/// come in their ASCII form.
-pub(super) fn host(address: &str) -> String {
-    let Ok(url) = Url::parse(address) else { return String::new() };
-    // A host with a backslash is invalid: browsers read the backslash as a slash.
-    let (_, rest) = address.split_once("//").unwrap_or_default();
-    if rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('\\')) {
-        return String::new();
-    }
-    bare(url.host_str().unwrap_or_default()).to_ascii_lowercase()
-}
-
-/// A host without `www.` and without the dot of the root.
-pub(super) fn bare(host: &str) -> &str {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    host.strip_prefix("www.").unwrap_or(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_host_is_found_or_empty() {
-        for (address, expected) in [
-            ("https://t.co/abc", "t.co"),
-            ("https://WWW.Example.com:8443/x?y", "example.com"),
-            ("https://bücher.example/straße", "xn--bcher-kva.example"),
-            ("android-app://com.google.android.gm/", "com.google.android.gm"),
-            ("http://[2001:db8::1]/", "[2001:db8::1]"),
-            ("http://example.com./", "example.com"),
-            ("not an address", ""),
-            ("about:blank", ""),
-            ("http://\\xe4\\xe5.example/", ""),
-            ("https://a.example/x\\y", "a.example"),
-            ("-", ""),
-            ("", ""),
-        ] {
-            assert_eq!(host(address), expected, "{address}");
-        }
-    }
 
     #[test]
     fn a_referrer_has_a_name_or_is_unknown() {

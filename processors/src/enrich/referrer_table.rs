@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use thiserror::Error;
 use url::Url;
 
+use crate::enrich::address::HOST_BYTES_MAX;
 use crate::enrich::medium::{Medium, Origin};
 
 /// Why a table is refused.
@@ -36,6 +37,8 @@ pub(super) struct ClickId {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ReferrerTable {
     hosts: HashMap<Box<str>, Origin>,
+    /// Labels of the longest of them.
+    host_labels_max: usize,
     /// By the label before any country's ending.
     any_country: HashMap<Box<str>, Origin>,
     apps: HashMap<Box<str>, Origin>,
@@ -64,6 +67,7 @@ impl ReferrerTable {
     pub(super) fn extended(own: &str) -> Result<Self, ReferrerTableError> {
         let (mut all, own) = (Self::built_in().clone(), Self::parse(own)?);
         all.hosts.extend(own.hosts);
+        all.host_labels_max = all.host_labels_max.max(own.host_labels_max);
         all.any_country.extend(own.any_country);
         all.apps.extend(own.apps);
         all.agents.extend(own.agents);
@@ -123,6 +127,7 @@ impl ReferrerTable {
                     format!("{mark} is not a host: write it without scheme, port and path")
                 })?;
                 table.insert(host.clone().into(), origin);
+                self.host_labels_max = self.host_labels_max.max(host.split('.').count());
                 if rest.ends_with(".*") { host + ".*" } else { host }
             }
             "app" => put(&mut self.apps, rest.to_ascii_lowercase(), origin),
@@ -142,9 +147,13 @@ impl ReferrerTable {
         Ok(format!("{kind}:{rest}"))
     }
 
-    /// The origin of a host: that of the longest name that is the host or a parent of it.
+    /// The origin of a host: that of the longest name that is the host or a parent of it. Looks up as
+    /// many names as the longest entry has labels, and none of a host longer than the DNS can hold.
     pub(super) fn of_host(&self, host: &str) -> Option<&Origin> {
-        let mut rest = host;
+        if host.len() > HOST_BYTES_MAX {
+            return None;
+        }
+        let mut rest = last_labels(host, self.host_labels_max.max(COUNTRY_LABELS_MAX));
         loop {
             if let Some(origin) = self.hosts.get(rest) {
                 return Some(origin);
@@ -223,6 +232,15 @@ fn source_key(text: &str) -> String {
     text.trim().to_lowercase().replace(' ', "_")
 }
 
+/// Labels of a name of [`ReferrerTable::any_country`]: its own, `co`, and the country.
+const COUNTRY_LABELS_MAX: usize = 3;
+
+/// The end of a host that has at most so many labels.
+fn last_labels(host: &str, labels_max: usize) -> &str {
+    let dot = host.rmatch_indices('.').nth(labels_max.saturating_sub(1));
+    dot.map_or(host, |(dot, _)| &host[dot + 1..])
+}
+
 /// `com`, a country, or a country's domain for companies.
 fn is_country_suffix(ending: &str) -> bool {
     let last = ending.strip_prefix("co.").or_else(|| ending.strip_prefix("com."));
@@ -268,6 +286,50 @@ mod tests {
             let found = table.of_host(host).map_or("", |origin| &*origin.source);
             assert_eq!(found, expected, "{host}");
         }
+    }
+
+    /// What every parent of a host, looked up one by one, would find.
+    fn of_each_parent<'t>(table: &'t ReferrerTable, host: &str) -> Option<&'t Origin> {
+        let starts = std::iter::once(0).chain(host.match_indices('.').map(|(dot, _)| dot + 1));
+        starts.map(|start| &host[start..]).find_map(|name| {
+            let (label, ending) = name.split_once('.').unwrap_or((name, ""));
+            let of_country = || table.any_country.get(label).filter(|_| is_country_suffix(ending));
+            table.hosts.get(name).or_else(of_country)
+        })
+    }
+
+    #[test]
+    fn h6_the_last_labels_of_a_host_decide_as_all_of_them_would() {
+        let own = "social | Deep | a.b.c.d.e.f.g.example\nsearch | Label | odd.*";
+        for table in [ReferrerTable::built_in().clone(), ReferrerTable::extended(own).unwrap()] {
+            let mut hosts: Vec<String> = table.hosts.keys().map(|host| host.to_string()).collect();
+            hosts.extend(table.any_country.keys().flat_map(|label| {
+                ["com", "de", "co.uk", "com.br", "evil.example"].map(|end| format!("{label}.{end}"))
+            }));
+            hosts.extend(
+                ["", ".", "...", "com", "a..com", "x.a.b.c.d.e.f.g.example"].map(str::to_owned),
+            );
+            for host in hosts {
+                for before in ["", "x.", "m.www.", ".", "a.b.c.d.e.f.g.h.i."] {
+                    let host = format!("{before}{host}");
+                    assert_eq!(table.of_host(&host), of_each_parent(&table, &host), "{host}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn h6_no_host_longer_than_the_dns_allows_is_looked_up() {
+        let table = ReferrerTable::built_in();
+        let of_length = |bytes: usize| format!("{}.t.co", "x".repeat(bytes - 5));
+        assert!(table.of_host(&of_length(HOST_BYTES_MAX)).is_some());
+        assert_eq!(table.of_host(&of_length(HOST_BYTES_MAX + 1)), None);
+        assert_eq!(table.of_host(&format!("{}t.co", "a.".repeat(450_000))), None);
+        assert_eq!(table.of_source(&format!("{}t.co", "a.".repeat(450_000))), None);
+        assert_eq!(last_labels("a.b.c.d", 2), "c.d");
+        assert_eq!(last_labels("a.b", 2), "a.b");
+        assert_eq!(last_labels("", 3), "");
+        assert_eq!(last_labels(".....", 2), ".");
     }
 
     #[test]
