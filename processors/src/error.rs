@@ -56,6 +56,10 @@ impl RecordError {
             Self::Decode(DecodeError::Contract(ContractError::ClientIpLength(_))) => {
                 "client_ip_length"
             }
+            Self::Decode(DecodeError::DatumTooLong(_)) => "contract_datum_length",
+            Self::Decode(DecodeError::Contract(ContractError::TextTooLong { .. })) => {
+                "contract_text_length"
+            }
             Self::OccurredAtOutOfBounds { .. } => "occurred_at_out_of_bounds",
         }
     }

@@ -4,17 +4,12 @@
 
 use std::net::IpAddr;
 
+use schemas::text_limits::{
+    ACCEPT_LANGUAGE_BYTES_MAX, LINK_ID_BYTES_MAX, QUERY_BYTES_MAX, REFERER_BYTES_MAX,
+    SHORT_BYTES_MAX, SLUG_BYTES_MAX, TARGET_URL_BYTES_MAX, USER_AGENT_BYTES_MAX,
+};
 use schemas::{EventId, RawClick};
 use uuid::Builder;
-
-const SLUG: usize = 1024;
-const QUERY: usize = 2048;
-const TARGET: usize = 2048;
-const USER_AGENT: usize = 1024;
-const REFERER: usize = 2048;
-const ACCEPT_LANGUAGE: usize = 256;
-/// Of texts that the schema gives no length; browsers send far less.
-pub const SHORT: usize = 256;
 
 /// Id and time of a click, fixed when it is minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,29 +79,29 @@ impl ClientIp {
     }
 }
 
-/// Cuts the texts of a click to the lengths that the schema's docs promise, at a character's
-/// boundary. The id of its link has the length that links have.
+/// Cuts the texts of a click to the lengths that readers accept, at a character's boundary.
 pub fn cut_texts(click: &mut RawClick<'_>) {
-    click.source = cut(click.source, SHORT);
-    click.slug = cut(click.slug, SLUG);
+    click.source = cut(click.source, SHORT_BYTES_MAX);
+    click.slug = cut(click.slug, SLUG_BYTES_MAX);
     for (text, bytes_max) in [
-        (&mut click.query, QUERY),
-        (&mut click.target_url, TARGET),
-        (&mut click.user_agent, USER_AGENT),
-        (&mut click.referer, REFERER),
-        (&mut click.accept_language, ACCEPT_LANGUAGE),
-        (&mut click.domain, SHORT),
-        (&mut click.scheme, SHORT),
-        (&mut click.http_version, SHORT),
-        (&mut click.purpose, SHORT),
-        (&mut click.sec_fetch_site, SHORT),
-        (&mut click.sec_fetch_mode, SHORT),
-        (&mut click.sec_fetch_dest, SHORT),
-        (&mut click.sec_ch_ua, SHORT),
-        (&mut click.sec_ch_ua_mobile, SHORT),
-        (&mut click.sec_ch_ua_platform, SHORT),
-        (&mut click.x_requested_with, SHORT),
-        (&mut click.edge_country, SHORT),
+        (&mut click.query, QUERY_BYTES_MAX),
+        (&mut click.target_url, TARGET_URL_BYTES_MAX),
+        (&mut click.user_agent, USER_AGENT_BYTES_MAX),
+        (&mut click.referer, REFERER_BYTES_MAX),
+        (&mut click.accept_language, ACCEPT_LANGUAGE_BYTES_MAX),
+        (&mut click.link_id, LINK_ID_BYTES_MAX),
+        (&mut click.domain, SHORT_BYTES_MAX),
+        (&mut click.scheme, SHORT_BYTES_MAX),
+        (&mut click.http_version, SHORT_BYTES_MAX),
+        (&mut click.purpose, SHORT_BYTES_MAX),
+        (&mut click.sec_fetch_site, SHORT_BYTES_MAX),
+        (&mut click.sec_fetch_mode, SHORT_BYTES_MAX),
+        (&mut click.sec_fetch_dest, SHORT_BYTES_MAX),
+        (&mut click.sec_ch_ua, SHORT_BYTES_MAX),
+        (&mut click.sec_ch_ua_mobile, SHORT_BYTES_MAX),
+        (&mut click.sec_ch_ua_platform, SHORT_BYTES_MAX),
+        (&mut click.x_requested_with, SHORT_BYTES_MAX),
+        (&mut click.edge_country, SHORT_BYTES_MAX),
     ] {
         *text = text.map(|text| cut(text, bytes_max));
     }
@@ -146,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_is_cut_but_the_id_of_the_link() {
+    fn l3_every_text_is_cut_to_what_readers_accept() {
         let long = "x".repeat(3000);
         let text = Some(long.as_str());
         let mut click = RawClick {
@@ -171,12 +166,14 @@ mod tests {
             edge_country: text,
             ..RawClick::new(uuid::Uuid::from_u128(7), 0, &long)
         };
+        assert!(click.check_lengths().is_err());
         cut_texts(&mut click);
-        let mut datum = Vec::new();
-        click.write_datum(&mut datum).unwrap();
-        let texts = datum.iter().filter(|byte| **byte == b'x').count();
-        let long = SLUG + QUERY + TARGET + USER_AGENT + REFERER + ACCEPT_LANGUAGE;
-        assert_eq!(texts, 3000 + long + 13 * SHORT);
+        assert_eq!(click.check_lengths(), Ok(()));
+        for text in click.texts() {
+            let bytes = text.text.map(str::len);
+            assert_eq!(bytes, Some(text.bytes_max), "{} loses more than it has to", text.field);
+        }
+        assert_eq!(LINK_ID_BYTES_MAX, crate::links::link_entry::ID_BYTES_MAX);
     }
 
     #[test]

@@ -9,6 +9,10 @@ use uuid::Uuid;
 
 use crate::datum::DatumField as _;
 use crate::symbols::{ClientIpPolicy, Method, Origin, Outcome};
+use crate::text_limits::{
+    ACCEPT_LANGUAGE_BYTES_MAX, BoundedText, LINK_ID_BYTES_MAX, QUERY_BYTES_MAX, REFERER_BYTES_MAX,
+    SHORT_BYTES_MAX, SLUG_BYTES_MAX, TARGET_URL_BYTES_MAX, USER_AGENT_BYTES_MAX,
+};
 
 /// Identity of an event: a UUID v7, minted once.
 pub type EventId = Uuid;
@@ -163,6 +167,16 @@ pub enum ContractError {
     /// An address that is neither IPv4 nor IPv6.
     #[error("client_ip has {0} bytes, neither 4 nor 16")]
     ClientIpLength(usize),
+    /// A text that writers cut.
+    #[error("{field} has {bytes} bytes, more than {bytes_max}")]
+    TextTooLong {
+        /// Which text.
+        field: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// Its limit.
+        bytes_max: usize,
+    },
 }
 
 impl RawClick<'_> {
@@ -178,6 +192,48 @@ impl RawClick<'_> {
             None | Some(4 | 16) => Ok(()),
             Some(length) => Err(ContractError::ClientIpLength(length)),
         }
+    }
+
+    /// Checks that no text is longer than its limit. Writers cut texts; readers check them.
+    ///
+    /// # Errors
+    /// The first text that is too long.
+    pub fn check_lengths(&self) -> Result<(), ContractError> {
+        match self.texts().into_iter().find(BoundedText::is_too_long) {
+            None => Ok(()),
+            Some(BoundedText { field, text, bytes_max }) => {
+                let bytes = text.map_or(0, str::len);
+                Err(ContractError::TextTooLong { field, bytes, bytes_max })
+            }
+        }
+    }
+
+    /// Every text with its limit.
+    pub fn texts(&self) -> [BoundedText<'_>; 20] {
+        let of = |field, text, bytes_max| BoundedText { field, text, bytes_max };
+        let short = |field, text| of(field, text, SHORT_BYTES_MAX);
+        [
+            of("slug", Some(self.slug), SLUG_BYTES_MAX),
+            of("query", self.query, QUERY_BYTES_MAX),
+            of("target_url", self.target_url, TARGET_URL_BYTES_MAX),
+            of("user_agent", self.user_agent, USER_AGENT_BYTES_MAX),
+            of("referer", self.referer, REFERER_BYTES_MAX),
+            of("accept_language", self.accept_language, ACCEPT_LANGUAGE_BYTES_MAX),
+            of("link_id", self.link_id, LINK_ID_BYTES_MAX),
+            short("source", Some(self.source)),
+            short("domain", self.domain),
+            short("scheme", self.scheme),
+            short("http_version", self.http_version),
+            short("purpose", self.purpose),
+            short("sec_fetch_site", self.sec_fetch_site),
+            short("sec_fetch_mode", self.sec_fetch_mode),
+            short("sec_fetch_dest", self.sec_fetch_dest),
+            short("sec_ch_ua", self.sec_ch_ua),
+            short("sec_ch_ua_mobile", self.sec_ch_ua_mobile),
+            short("sec_ch_ua_platform", self.sec_ch_ua_platform),
+            short("x_requested_with", self.x_requested_with),
+            short("edge_country", self.edge_country),
+        ]
     }
 }
 
@@ -210,6 +266,62 @@ mod tests {
             (&[][..], Err(ContractError::ClientIpLength(0))),
         ] {
             assert_eq!(RawClick { client_ip: Some(bytes), ..click }.check(), expected);
+        }
+    }
+
+    /// Every text of the schema has a limit here, and each limit is the one that the schema's docs
+    /// promise, where they promise one.
+    #[test]
+    fn l3_every_text_of_the_schema_has_a_limit() {
+        let schema: serde_json::Value = serde_json::from_str(crate::NEWEST).unwrap();
+        let click = RawClick::new(Uuid::from_u128(7), 0, "a");
+        let texts = click.texts();
+        let mut held = 0;
+        for field in schema["fields"].as_array().unwrap() {
+            let kind = &field["type"];
+            if *kind != "string" && *kind != serde_json::json!(["null", "string"]) {
+                continue;
+            }
+            held += 1;
+            let text = texts.iter().find(|text| field["name"] == text.field);
+            let text = text.unwrap_or_else(|| panic!("{field} has no limit"));
+            let doc = field["doc"].as_str().unwrap();
+            let promised =
+                doc.split_once("at most ").and_then(|(_, rest)| rest.split_once(" bytes"));
+            if let Some((bytes, _)) = promised {
+                assert_eq!(bytes, text.bytes_max.to_string(), "{field}");
+            }
+        }
+        assert_eq!(held, texts.len());
+    }
+
+    #[test]
+    fn l3_a_text_of_its_limit_is_read_and_a_longer_one_is_named() {
+        let longest = "ü".repeat(TARGET_URL_BYTES_MAX);
+        let cut = |bytes: usize| &longest[..bytes];
+        let fine = RawClick {
+            source: cut(SHORT_BYTES_MAX),
+            user_agent: Some(cut(USER_AGENT_BYTES_MAX)),
+            link_id: Some(cut(LINK_ID_BYTES_MAX)),
+            query: Some(cut(QUERY_BYTES_MAX)),
+            ..RawClick::new(Uuid::from_u128(7), 0, cut(SLUG_BYTES_MAX))
+        };
+        assert_eq!(fine.check_lengths(), Ok(()));
+        for (field, click) in [
+            ("source", RawClick { source: cut(258), ..fine }),
+            ("slug", RawClick { slug: cut(1026), ..fine }),
+            ("query", RawClick { query: Some(cut(2050)), ..fine }),
+            ("user_agent", RawClick { user_agent: Some(&longest), ..fine }),
+            ("link_id", RawClick { link_id: Some(cut(514)), ..fine }),
+            ("edge_country", RawClick { edge_country: Some(cut(258)), ..fine }),
+            ("x_requested_with", RawClick { x_requested_with: Some(cut(258)), ..fine }),
+        ] {
+            let Err(ContractError::TextTooLong { field: named, bytes, bytes_max }) =
+                click.check_lengths()
+            else {
+                panic!("{field} is not refused")
+            };
+            assert!(named == field && bytes > bytes_max, "{named}: {bytes} of {bytes_max}");
         }
     }
 }

@@ -4,42 +4,25 @@
 //! that is cut short; that nothing may follow the datum is checked here, because no Avro decoder
 //! checks it.
 
-use serde::Deserialize;
-use serde_avro_fast::Schema;
-use serde_avro_fast::de::{DeserializerState, read::SliceRead};
-use thiserror::Error;
-
 use crate::click::{ContractError, RawClick};
+use crate::decode_error::DecodeError;
 use crate::frame::{SchemaId, frame};
-
-/// Why a datum is not a click.
-#[derive(Debug, Error)]
-pub enum DecodeError {
-    /// The bytes do not follow the writer's schema, or the writer's schema is not a click's.
-    #[error("not a click by its writer's schema: {0}")]
-    Avro(String),
-    /// The datum ends before the bytes do.
-    #[error("{0} bytes follow the datum")]
-    TrailingBytes(usize),
-    /// The types fit, a promise of the schema is broken.
-    #[error(transparent)]
-    Contract(#[from] ContractError),
-}
+use crate::writer_schema::WriterSchema;
 
 /// Reads clicks of one writer's schema. Make one for each schema id and keep it.
 #[derive(Debug)]
 pub struct Decoder {
-    writer: Schema,
+    writer: WriterSchema,
 }
 
 impl Decoder {
     /// A decoder for what was written with `schema` (Avro JSON).
     ///
     /// # Errors
-    /// [`DecodeError::Avro`] when the schema does not parse.
+    /// [`DecodeError::Avro`] when the schema does not parse, or would allow a datum of unbounded
+    /// cost.
     pub fn new(schema: &str) -> Result<Self, DecodeError> {
-        let writer = schema.parse().map_err(|error| DecodeError::Avro(format!("{error}")))?;
-        Ok(Self { writer })
+        WriterSchema::parse(schema).map(|writer| Self { writer })
     }
 
     /// Decodes one datum, which must fill `datum` to its last byte.
@@ -47,21 +30,11 @@ impl Decoder {
     /// # Errors
     /// Any [`DecodeError`]; the same bytes fail the same way each time.
     pub fn decode<'a>(&self, datum: &'a [u8]) -> Result<RawClick<'a>, DecodeError> {
-        let mut state = DeserializerState::from_slice(datum, &self.writer);
-        let click = RawClick::deserialize(state.deserializer())
-            .map_err(|error| DecodeError::Avro(error.to_string()))?;
-        let trailing = remaining(state.into_reader());
-        if trailing > 0 {
-            return Err(DecodeError::TrailingBytes(trailing));
-        }
+        let click: RawClick<'_> = self.writer.read(datum)?;
         click.check()?;
+        click.check_lengths()?;
         Ok(click)
     }
-}
-
-pub(crate) fn remaining(mut reader: SliceRead<'_>) -> usize {
-    use std::io::BufRead as _;
-    reader.fill_buf().map_or(0, <[u8]>::len)
 }
 
 /// Writes clicks by the newest schema.

@@ -10,7 +10,8 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use thiserror::Error;
 
-use crate::codec::{DecodeError, Decoder};
+use crate::codec::Decoder;
+use crate::decode_error::DecodeError;
 use crate::released::RELEASED;
 
 /// Why a schema's records cannot all be read.
@@ -50,7 +51,11 @@ pub fn check(writer: &str) -> Result<(), Incompatible> {
         match decoder.decode(&bytes) {
             // The types fit; the writer is responsible for the promises beyond them.
             Ok(_) | Err(DecodeError::Contract(_)) => {}
-            Err(cause @ (DecodeError::Avro(_) | DecodeError::TrailingBytes(_))) => {
+            Err(
+                cause @ (DecodeError::Avro(_)
+                | DecodeError::TrailingBytes(_)
+                | DecodeError::DatumTooLong(_)),
+            ) => {
                 return Err(Incompatible::Unreadable { datum, cause });
             }
         }

@@ -3,14 +3,15 @@
 //! Holds the Avro schemas, the topic descriptions, the wire framing and the
 //! codec. It does no I/O, reads no clock and knows neither Kafka nor HTTP.
 //!
-//! In reading order: the click, the symbols and bounds of its fields, the released schemas, the
-//! datum and its frame, the codec; clicks as JSON; links; topics, headers and trace context.
+//! In reading order: the click, the symbols, bounds and text limits of its fields, the released
+//! schemas, the datum and its frame, the writer's schema, the codec; clicks as JSON; links; topics, headers and trace context.
 
 pub mod bounds;
 mod click;
 mod codec;
 pub mod compat;
 mod datum;
+mod decode_error;
 mod example;
 mod frame;
 pub mod headers;
@@ -18,11 +19,14 @@ mod json_click;
 mod link;
 mod released;
 mod symbols;
+pub mod text_limits;
 mod topic;
 mod trace;
+pub mod writer_schema;
 
 pub use click::{ContractError, EventId, RawClick};
-pub use codec::{DecodeError, Decoder, Encoder};
+pub use codec::{Decoder, Encoder};
+pub use decode_error::DecodeError;
 pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
 pub use json_click::{JsonClick, JsonTime, UnknownOutcome};

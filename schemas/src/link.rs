@@ -4,12 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
-use serde_avro_fast::de::DeserializerState;
 use serde_avro_fast::ser::{SerializerConfig, SerializerState};
 use thiserror::Error;
 
-use crate::codec::{DecodeError, remaining};
+use crate::decode_error::DecodeError;
 use crate::frame::{SchemaId, frame};
+use crate::writer_schema::WriterSchema;
 
 /// Released versions of the schema of links, oldest first. A released file is never edited.
 pub const LINKS_RELEASED: &[(&str, &str)] =
@@ -77,17 +77,17 @@ impl RawLink<'_> {
 /// Reads links of one writer's schema. Make one for each schema id and keep it.
 #[derive(Debug)]
 pub struct LinkDecoder {
-    writer: Schema,
+    writer: WriterSchema,
 }
 
 impl LinkDecoder {
     /// A decoder for what was written with `schema` (Avro JSON).
     ///
     /// # Errors
-    /// [`DecodeError::Avro`] when the schema does not parse.
+    /// [`DecodeError::Avro`] when the schema does not parse, or would allow a datum of unbounded
+    /// cost.
     pub fn new(schema: &str) -> Result<Self, DecodeError> {
-        let writer = schema.parse().map_err(|error| DecodeError::Avro(format!("{error}")))?;
-        Ok(Self { writer })
+        WriterSchema::parse(schema).map(|writer| Self { writer })
     }
 
     /// Decodes one datum, which must fill `datum` to its last byte.
@@ -95,13 +95,7 @@ impl LinkDecoder {
     /// # Errors
     /// Any [`DecodeError`]; the same bytes fail the same way each time.
     pub fn decode<'a>(&self, datum: &'a [u8]) -> Result<RawLink<'a>, DecodeError> {
-        let mut state = DeserializerState::from_slice(datum, &self.writer);
-        let link = RawLink::deserialize(state.deserializer())
-            .map_err(|error| DecodeError::Avro(error.to_string()))?;
-        match remaining(state.into_reader()) {
-            0 => Ok(link),
-            trailing => Err(DecodeError::TrailingBytes(trailing)),
-        }
+        self.writer.read(datum)
     }
 }
 

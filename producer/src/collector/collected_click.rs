@@ -5,9 +5,10 @@
 
 use jiff::Timestamp;
 use schemas::bounds::check_occurred_at;
+use schemas::text_limits::SHORT_BYTES_MAX;
 use schemas::{JsonClick, JsonTime, Origin, Outcome, RawClick};
 
-use crate::click::{ClickKey, SHORT, cut, cut_texts};
+use crate::click::{ClickKey, cut, cut_texts};
 use crate::collector::record_fault::RecordFault;
 
 /// Id and time of a click, the sender's or ours; `now` is microseconds since 1970.
@@ -49,7 +50,7 @@ pub fn collected_click<'a>(
         origin: Origin::Collector,
         source: object.source.as_deref().unwrap_or(node),
         slug: sent.slug.strip_prefix('/').unwrap_or(sent.slug),
-        link_id: sent.link_id.map(|id| cut(id, SHORT)),
+        link_id: sent.link_id.map(|id| cut(id, SHORT_BYTES_MAX)),
         ..sent
     };
     cut_texts(&mut click);

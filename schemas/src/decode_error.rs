@@ -1,0 +1,37 @@
+//! Why a datum is not what its reader reads.
+
+use thiserror::Error;
+
+use crate::click::ContractError;
+
+/// Bytes of the longest text of an error: a library's text may repeat the record.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// Why a datum is not a click or a link.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// The bytes do not follow the writer's schema, or the writer's schema is not a click's.
+    #[error("not a click by its writer's schema: {0}")]
+    Avro(String),
+    /// The datum ends before the bytes do.
+    #[error("{0} bytes follow the datum")]
+    TrailingBytes(usize),
+    /// The datum is longer than any that is read.
+    #[error("the datum has {0} bytes, more than any click")]
+    DatumTooLong(usize),
+    /// The types fit, a promise of the schema is broken.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+}
+
+impl DecodeError {
+    /// [`DecodeError::Avro`] with the start of `cause`.
+    pub(crate) fn avro(cause: impl std::fmt::Display) -> Self {
+        let mut text = cause.to_string();
+        if text.len() > TEXT_BYTES_MAX {
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            text.push('…');
+        }
+        Self::Avro(text)
+    }
+}

@@ -1,0 +1,39 @@
+//! How many bytes each text of a click may have.
+//!
+//! Writers cut longer texts, readers refuse them, so that the cost of a record is bounded. A whole
+//! click has at most 13 KiB of text.
+
+/// Of `slug`.
+pub const SLUG_BYTES_MAX: usize = 1024;
+/// Of `query`.
+pub const QUERY_BYTES_MAX: usize = 2048;
+/// Of `target_url`.
+pub const TARGET_URL_BYTES_MAX: usize = 2048;
+/// Of `user_agent`.
+pub const USER_AGENT_BYTES_MAX: usize = 1024;
+/// Of `referer`.
+pub const REFERER_BYTES_MAX: usize = 2048;
+/// Of `accept_language`.
+pub const ACCEPT_LANGUAGE_BYTES_MAX: usize = 256;
+/// Of `link_id`.
+pub const LINK_ID_BYTES_MAX: usize = 512;
+/// Of every other text; browsers send far less.
+pub const SHORT_BYTES_MAX: usize = 256;
+
+/// A text of a click, and its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoundedText<'a> {
+    /// The name of its field.
+    pub field: &'static str,
+    /// The text, where the click has one.
+    pub text: Option<&'a str>,
+    /// Its limit.
+    pub bytes_max: usize,
+}
+
+impl BoundedText<'_> {
+    /// Whether it is longer than its limit.
+    pub fn is_too_long(&self) -> bool {
+        self.text.is_some_and(|text| text.len() > self.bytes_max)
+    }
+}
