@@ -27,13 +27,15 @@ pub fn decode<'a>(
     logged_at_ms: i64,
 ) -> Result<RawClick<'a>, RecordError> {
     let click = decoder.decode(datum)?;
-    if check_occurred_at(click.occurred_at, logged_at_ms.saturating_mul(1000)).is_err() {
-        return Err(RecordError::OccurredAtOutOfBounds {
+    match check_occurred_at(click.occurred_at, logged_at_ms.saturating_mul(1000)) {
+        Ok(()) => Ok(click),
+        Err(bound) => Err(RecordError::OccurredAtOutOfBounds {
             occurred_at_us: click.occurred_at,
             logged_at_ms,
-        });
+            bound,
+            click_source: click.source.into(),
+        }),
     }
-    Ok(click)
 }
 
 #[cfg(test)]

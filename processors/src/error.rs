@@ -3,8 +3,11 @@
 //! The code is metric label, log field, dead-letter header and RUNBOOK heading.
 
 use broker::ErrorClass;
+use schemas::bounds::OutOfBounds;
 use schemas::{ContractError, DecodeError, FrameError, SchemaId};
 use thiserror::Error;
+
+use crate::flow::record_sign::{RecordSign, SourceHash};
 
 /// Why one record can never become a row.
 #[derive(Debug, Error)]
@@ -26,13 +29,17 @@ pub enum RecordError {
     Decode(#[from] DecodeError),
     /// Happened more than a day after it was logged, or before 2000.
     #[error(
-        "occurred_at {occurred_at_us} is out of bounds for a record logged at {logged_at_ms} ms: it must be in 2000 or later, and at most a day after the log time"
+        "occurred_at {occurred_at_us} of source {click_source:?} is out of bounds for a record logged at {logged_at_ms} ms: it must be in 2000 or later, and at most a day after the log time"
     )]
     OccurredAtOutOfBounds {
         /// Of the click, microseconds since 1970.
         occurred_at_us: i64,
         /// Of the record, milliseconds since 1970.
         logged_at_ms: i64,
+        /// Which bound.
+        bound: OutOfBounds,
+        /// The host or log that the click is from.
+        click_source: Box<str>,
     },
 }
 
@@ -61,6 +68,25 @@ impl RecordError {
                 "contract_text_length"
             }
             Self::OccurredAtOutOfBounds { .. } => "occurred_at_out_of_bounds",
+        }
+    }
+    /// What the record is a sign of: what it holds, or what it is read by.
+    pub fn sign(&self) -> RecordSign {
+        match self {
+            Self::EmptyValue
+            | Self::Frame(_)
+            | Self::SchemaUnknown(_)
+            | Self::SchemaUnusable(..)
+            | Self::Decode(DecodeError::Avro(_) | DecodeError::TrailingBytes(_)) => {
+                RecordSign::Schema
+            }
+            Self::Decode(DecodeError::DatumTooLong(_) | DecodeError::Contract(_)) => {
+                RecordSign::Content
+            }
+            Self::OccurredAtOutOfBounds { bound: OutOfBounds::TooOld, .. } => RecordSign::Content,
+            Self::OccurredAtOutOfBounds {
+                bound: OutOfBounds::TooFarAhead, click_source, ..
+            } => RecordSign::Clock(SourceHash::of(click_source)),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod linger;
 pub mod offset_range;
+pub mod record_sign;
 pub mod start_policy;
 pub mod storm_breaker;
 pub mod tracker;

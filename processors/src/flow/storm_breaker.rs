@@ -2,10 +2,15 @@
 //! becomes a dead letter.
 //!
 //! When most of a hundred records in a row cannot be decoded, the schema or the registry is wrong,
-//! not the records. The decision about a bad record waits until a hundred records have followed it
-//! or ten seconds have passed. Pure: time is an argument.
+//! not the records. When all of a hundred are bad, most of them ahead of their log time, and these of
+//! several sources, the broker's clock is wrong, not that of a source. The decision about such a record
+//! waits until a hundred records have followed it or ten seconds have passed. A record that was decoded
+//! and holds what is wrong is no sign of a storm, however many there are: one sender writes any number
+//! of them. Pure: time is an argument.
 
 use std::collections::VecDeque;
+
+use crate::flow::record_sign::RecordSign;
 
 /// Records that are judged together.
 const WINDOW: usize = 100;
@@ -18,10 +23,13 @@ const WAIT_MS: u64 = 10_000;
 /// observed, from 1.
 #[derive(Debug, Default)]
 pub struct StormBreaker {
-    recent: VecDeque<(u64, bool)>,
-    bad: usize,
+    recent: VecDeque<(u64, RecordSign)>,
+    /// Those of [`RecordSign::Schema`] among them.
+    schema: usize,
+    /// Those of [`RecordSign::Good`] among them.
+    good: usize,
     seen: u64,
-    /// Ranges of records of which most were bad, closed, in order, apart.
+    /// Ranges of records that are a storm, closed, in order, apart.
     storms: VecDeque<(u64, u64)>,
 }
 
@@ -45,18 +53,18 @@ pub enum StormDecision {
 }
 
 impl StormBreaker {
-    /// Counts records in their order, `true` for a bad one; returns the bad ones, if any.
+    /// Counts records in their order; returns the suspect ones, if any.
     pub fn observe(
         &mut self,
-        bad: impl Iterator<Item = bool>,
+        signs: impl Iterator<Item = RecordSign>,
         now_ms: u64,
     ) -> Option<PendingRecords> {
         let mut pending: Option<PendingRecords> = None;
-        for bad in bad {
+        for sign in signs {
             self.seen += 1;
             let number = self.seen;
-            self.count(bad, now_ms);
-            if bad {
+            self.count(sign, now_ms);
+            if sign.is_suspect() {
                 let first = pending.map_or(number, |pending| pending.first);
                 pending = Some(PendingRecords { first, last: number, since_ms: now_ms });
             }
@@ -64,18 +72,20 @@ impl StormBreaker {
         pending
     }
 
-    fn count(&mut self, bad: bool, now_ms: u64) {
-        self.recent.push_back((now_ms, bad));
-        self.bad += usize::from(bad);
-        while let Some(&(when, was_bad)) = self.recent.front() {
+    fn count(&mut self, sign: RecordSign, now_ms: u64) {
+        self.recent.push_back((now_ms, sign));
+        self.schema += usize::from(sign == RecordSign::Schema);
+        self.good += usize::from(sign == RecordSign::Good);
+        while let Some(&(when, oldest)) = self.recent.front() {
             let old = when + AGE_MAX_MS < now_ms;
             if self.recent.len() <= WINDOW && !old {
                 break;
             }
             self.recent.pop_front();
-            self.bad -= usize::from(was_bad);
+            self.schema -= usize::from(oldest == RecordSign::Schema);
+            self.good -= usize::from(oldest == RecordSign::Good);
         }
-        if self.recent.len() == WINDOW && self.bad * 2 > WINDOW {
+        if self.is_storm() {
             let begin = self.seen - WINDOW as u64 + 1;
             match self.storms.back_mut() {
                 Some((_, end)) if begin <= *end + 1 => *end = self.seen,
@@ -85,6 +95,27 @@ impl StormBreaker {
                 self.storms.pop_front();
             }
         }
+    }
+
+    /// Whether the last hundred records are one.
+    fn is_storm(&self) -> bool {
+        self.recent.len() == WINDOW
+            && (self.schema * 2 > WINDOW || (self.good == 0 && self.is_clock_storm()))
+    }
+
+    /// Whether most of them are ahead of their log time, and of several sources.
+    fn is_clock_storm(&self) -> bool {
+        let mut sources = self.recent.iter().filter_map(|(_, sign)| match sign {
+            RecordSign::Clock(source) => Some(source),
+            RecordSign::Good | RecordSign::Content | RecordSign::Schema => None,
+        });
+        let Some(first) = sources.next() else { return false };
+        let (mut count, mut is_of_several) = (1, false);
+        for source in sources {
+            count += 1;
+            is_of_several |= source != first;
+        }
+        count * 2 > WINDOW && is_of_several
     }
 
     /// Decides, as far as that is possible now.
@@ -108,8 +139,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::flow::record_sign::SourceHash;
+
     fn observe(breaker: &mut StormBreaker, bad: &[bool], now_ms: u64) -> Option<PendingRecords> {
-        breaker.observe(bad.iter().copied(), now_ms)
+        let sign = |bad: &bool| if *bad { RecordSign::Schema } else { RecordSign::Good };
+        breaker.observe(bad.iter().map(sign), now_ms)
+    }
+
+    /// Whether any suspect record of this sequence, observed at once and often, is a storm.
+    fn is_storm(signs: &[RecordSign]) -> bool {
+        let mut breaker = StormBreaker::default();
+        let records = signs.iter().copied().cycle().take(1_000);
+        let pending = breaker.observe(records, 0);
+        pending.is_some_and(|pending| breaker.decide(pending, WAIT_MS) == StormDecision::Storm)
+    }
+
+    #[test]
+    fn m7_what_records_hold_is_never_a_storm() {
+        let ahead = |source| RecordSign::Clock(SourceHash::of(source));
+        let (good, content, schema) = (RecordSign::Good, RecordSign::Content, RecordSign::Schema);
+        for (signs, storm, what) in [
+            (vec![content], false, "one host at 1970, alone"),
+            (vec![content, content, good], false, "one host at 1970 among others"),
+            (vec![ahead("a")], false, "one host ahead, alone"),
+            (vec![ahead("a"), ahead("a"), good], false, "one host ahead among others"),
+            (vec![ahead("a"), ahead("b"), ahead("a"), good], false, "two hosts ahead among others"),
+            (vec![ahead("a"), content], false, "one host ahead, others with wrong contents"),
+            (vec![content, schema], false, "half is not most"),
+            (vec![ahead("a"), ahead("b")], true, "all hosts ahead: the broker is behind"),
+            (vec![ahead("a"), ahead("b"), content], true, "all ahead or wrong"),
+            (vec![schema, schema, content], true, "most cannot be decoded"),
+            (vec![schema, schema, good], true, "most cannot be decoded"),
+        ] {
+            assert_eq!(is_storm(&signs), storm, "{what}");
+        }
+        // Content alone does not even wait.
+        assert_eq!(StormBreaker::default().observe([content, good].into_iter(), 0), None);
     }
 
     #[test]

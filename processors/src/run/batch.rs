@@ -38,13 +38,13 @@ pub struct EncodedBlock {
 pub struct BadRecords {
     records: Block,
     errors: Vec<RecordError>,
-    /// The storm breaker's decision about them that is to be waited for.
-    pub pending: PendingRecords,
+    /// The storm breaker's decision about the suspect ones, which is to be waited for.
+    pub pending: Option<PendingRecords>,
 }
 
 impl BadRecords {
     /// Records, each with its error.
-    pub fn new(records: Block, errors: Vec<RecordError>, pending: PendingRecords) -> Self {
+    pub fn new(records: Block, errors: Vec<RecordError>, pending: Option<PendingRecords>) -> Self {
         assert_eq!(records.rows(), errors.len(), "every bad record has its error");
         Self { records, errors, pending }
     }

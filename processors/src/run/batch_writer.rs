@@ -109,14 +109,18 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     /// # Errors
     /// Fatal: they are a storm, and no override covers all of them.
     async fn check_storm(&self, bad: &BadRecords) -> Result<(), ServerError> {
-        if !self.breaker.is_storm(bad.pending).await {
+        let Some(pending) = bad.pending else { return Ok(()) };
+        if !self.breaker.is_storm(pending).await {
             return Ok(());
         }
         let overrides = until_done!("breaker", &self.metrics, self.sink.overrides(&self.topic));
         let is_covered = |record: &Record<'_>| {
             overrides.iter().any(|own| own.covers(record.partition(), record.offset()))
         };
-        let refused: Vec<_> = bad.iter().filter(|(record, _)| !is_covered(record)).collect();
+        let is_refused = |(record, error): &(Record<'_>, &RecordError)| {
+            error.sign().is_suspect() && !is_covered(record)
+        };
+        let refused: Vec<_> = bad.iter().filter(is_refused).collect();
         if refused.is_empty() { Ok(()) } else { Err(storm_error(&self.topic, &refused)) }
     }
 

@@ -14,7 +14,9 @@ use crate::encode::encoded_rows::{EncodeBuffers, EncodedRows};
 use crate::encode::record_location::RecordLocation;
 use crate::enrich::Enricher;
 use crate::enrich::rule_set::RuleSet;
+use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
+use crate::flow::record_sign::RecordSign;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::rules::folder::SharedRuleSet;
 use crate::run::batch::{BadRecords, EncodedBlock, day_range};
@@ -126,13 +128,13 @@ impl BlockEncoder {
         };
         let mut columns_by_days: BTreeMap<i64, Columns> = BTreeMap::new();
         let (mut bad_block, mut errors) = (Block::default(), Vec::new());
-        let mut bad = Vec::with_capacity(block.rows());
+        let mut signs = Vec::with_capacity(block.rows());
         for record in block.records() {
             let click = framed(record).and_then(|(id, datum)| {
                 let known = known.get(&id).unwrap_or(&CachedSchema::Unknown);
                 decode(known.decoder(id)?, datum, record.logged_at_ms())
             });
-            bad.push(click.is_err());
+            signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));
             let click = match click {
                 Ok(click) => click,
                 Err(error) => {
@@ -161,8 +163,10 @@ impl BlockEncoder {
             let rows = EncodedRows::encode(&mut columns, &mut state.buffers);
             encoded.rows.push((days, rows.map_err(client_error)?));
         }
-        let pending = self.breaker.observe(bad.into_iter());
-        encoded.bad_records = pending.map(|pending| BadRecords::new(bad_block, errors, pending));
+        let pending = self.breaker.observe(signs.into_iter());
+        if !errors.is_empty() {
+            encoded.bad_records = Some(BadRecords::new(bad_block, errors, pending));
+        }
         Ok(encoded)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::flow::record_sign::RecordSign;
 use crate::flow::storm_breaker::{PendingRecords, StormBreaker, StormDecision};
 use service::lock::lock;
 use service::number::millis;
@@ -28,12 +29,15 @@ impl Default for SharedBreaker {
 }
 
 impl SharedBreaker {
-    /// Counts the records of a block, `true` for a bad one; returns the bad ones, if any.
-    pub(crate) fn observe(&self, bad: impl Iterator<Item = bool>) -> Option<PendingRecords> {
-        lock(&self.breaker).observe(bad, self.age_ms())
+    /// Counts the records of a block; returns the suspect ones, if any.
+    pub(crate) fn observe(
+        &self,
+        signs: impl Iterator<Item = RecordSign>,
+    ) -> Option<PendingRecords> {
+        lock(&self.breaker).observe(signs, self.age_ms())
     }
 
-    /// Waits until it is decided whether bad records are a storm.
+    /// Waits until it is decided whether suspect records are a storm.
     pub(crate) async fn is_storm(&self, pending: PendingRecords) -> bool {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let storm = loop {

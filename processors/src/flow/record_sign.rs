@@ -1,0 +1,36 @@
+//! What a record is a sign of, for the storm breaker. Pure.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+/// The source of a click, in few bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceHash(u64);
+
+impl SourceHash {
+    /// That of this source.
+    pub fn of(source: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        source.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// What a record says of the schema, the registry and the topic that it is read by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordSign {
+    /// They are right: it was decoded.
+    Good,
+    /// Nothing: it was decoded, and what it holds is wrong. One sender may write any number of these.
+    Content,
+    /// Its time is ahead of its log time: the clock of this source is wrong, or the broker's.
+    Clock(SourceHash),
+    /// They may be wrong: it cannot be decoded.
+    Schema,
+}
+
+impl RecordSign {
+    /// Whether it waits for the storm breaker before it becomes a dead letter.
+    pub fn is_suspect(self) -> bool {
+        matches!(self, Self::Clock(_) | Self::Schema)
+    }
+}
