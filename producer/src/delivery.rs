@@ -17,6 +17,8 @@ use schemas::NEWEST;
 use service::worker::Problem;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now_ms;
+use crate::clock_watch::ClockWatch;
 use crate::config::KafkaArgs;
 use crate::delivery::relay::{Relay, RelayParts};
 use crate::delivery::schema_ids::SchemaIds;
@@ -39,6 +41,7 @@ pub struct Delivery {
     metrics: Metrics,
     wakeup: Arc<Wakeup>,
     problem: Problem,
+    clock: ClockWatch,
     endpoint: Endpoint,
     first: Option<ClickProducer>,
     relay: Option<Relay>,
@@ -75,6 +78,7 @@ impl Delivery {
             metrics: metrics.clone(),
             wakeup,
             problem: Problem::default(),
+            clock: ClockWatch::new(metrics.clock_skew_seconds.clone()),
             endpoint,
             first: Some(first),
             relay: None,
@@ -116,6 +120,7 @@ impl Delivery {
             connect,
             id: move |fingerprint| ids.id(fingerprint),
             problem: self.problem.clone(),
+            clock: self.clock.clone(),
             stop,
         };
         self.relay = Some(Relay::start(parts).map_err(Failure::invariant)?);
@@ -127,6 +132,7 @@ impl Delivery {
         DeliveryProblems {
             outbox: Arc::clone(&self.outbox),
             relay: self.problem.clone(),
+            clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         }
     }
@@ -150,6 +156,7 @@ impl Delivery {
 pub struct DeliveryProblems {
     outbox: Arc<Outbox>,
     relay: Problem,
+    clock: ClockWatch,
     metrics: Metrics,
 }
 
@@ -158,6 +165,7 @@ impl DeliveryProblems {
     pub fn current(&self) -> Vec<String> {
         let mut all: Vec<_> =
             self.outbox.problem().into_iter().chain(self.relay.current()).collect();
+        all.extend(self.clock.check(now_ms()));
         if self.metrics.brokers_up.get() == 0 {
             all.push(format!("no broker is connected, {} clicks wait", self.outbox.waiting()));
         }

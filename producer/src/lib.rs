@@ -4,6 +4,7 @@
 
 pub mod bearer_token;
 pub mod clock;
+pub mod clock_watch;
 pub mod route;
 
 pub mod links;

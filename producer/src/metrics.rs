@@ -89,6 +89,8 @@ pub const RELAY_THROTTLED: &str = "clicktrail_producer_relay_throttled";
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
 /// Brokers with an open connection (0: none can be reached).
 pub const BROKERS_UP: &str = "clicktrail_producer_brokers_up";
+/// Seconds by which this host's clock is ahead of the broker's, by the last click delivered.
+pub const CLOCK_SKEW_SECONDS: &str = "clicktrail_producer_clock_skew_seconds";
 /// Lines of imported access logs, by result (`click` or the code of what is wrong).
 pub const IMPORT_LINES: &str = "clicktrail_producer_import_lines_total";
 
@@ -139,6 +141,7 @@ pub struct Metrics {
     pub relay_throttled: Gauge,
     pub relay_retries: Family<CodeLabel, Counter>,
     pub brokers_up: Gauge,
+    pub clock_skew_seconds: Gauge,
     pub import_lines: Family<ResultLabel, Counter>,
     /// Of the link store and the topic of links.
     pub links: LinkMetrics,
@@ -191,6 +194,7 @@ impl Default for Metrics {
             relay_throttled: Gauge::default(),
             relay_retries: Family::default(),
             brokers_up: Gauge::default(),
+            clock_skew_seconds: Gauge::default(),
             import_lines: Family::default(),
             links: LinkMetrics::default(),
             undelivered: Counter::default(),
@@ -249,6 +253,8 @@ impl Metrics {
         add(r, RELAY_THROTTLED, "Whether the relay is throttled", &self.relay_throttled);
         add(r, RELAY_RETRIES, "How often the relay started again", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
+        let help = "Seconds by which this host's clock is ahead of the broker's";
+        add(r, CLOCK_SKEW_SECONDS, help, &self.clock_skew_seconds);
         add(r, IMPORT_LINES, "Lines of imported access logs", &self.import_lines);
         self.links.register(r);
         registry

@@ -16,6 +16,7 @@ use service::wakeup::Wakeup;
 use service::worker::{Problem, Worker};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock_watch::ClockWatch;
 use crate::delivery::relay_client::{DeliveryFault, RelayClient};
 use crate::delivery::relay_session::{CLICKS_MAX, Session};
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct RelayParts<C, I> {
     pub id: I,
     /// The current problem, for the health probe.
     pub problem: Problem,
+    /// Holds this host's clock against the broker's.
+    pub clock: ClockWatch,
     /// Ends the relay.
     pub stop: CancellationToken,
 }
@@ -82,7 +85,8 @@ where
     while !parts.stop.is_cancelled() {
         let fault = match (parts.connect)() {
             Ok(client) => {
-                let mut session = Session::new(&parts.outbox, &parts.metrics, &parts.problem);
+                let mut session =
+                    Session::new(&parts.outbox, &parts.metrics, &parts.problem, &parts.clock);
                 let fault = session.run(&client, &parts.wakeup, &mut parts.id, &parts.stop);
                 if session.delivered > 0 {
                     pause = PAUSE_MIN;

@@ -28,6 +28,8 @@ pub struct DeliveryReport {
     pub number: u64,
     /// Whether all replicas have it.
     pub delivered: Result<(), DeliveryFault>,
+    /// When the broker appended it by its own clock, milliseconds since 1970, where it says so.
+    pub logged_at_ms: Option<u64>,
 }
 
 /// Why a click was not delivered. The relay sends it again, whatever the fault was.

@@ -10,6 +10,7 @@ use service::worker::Problem;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
+use crate::clock_watch::ClockWatch;
 use crate::delivery::cpu_pressure::CpuPressure;
 use crate::delivery::in_flight::{InFlight, SettledClicks, Settlement};
 use crate::delivery::relay_client::{DeliveryFault, DeliveryReport, RelayClient};
@@ -36,6 +37,7 @@ pub(super) struct Session<'a> {
     outbox: &'a Outbox,
     metrics: &'a Metrics,
     problem: &'a Problem,
+    clock: &'a ClockWatch,
     reader: Reader,
     in_flight: InFlight,
     cpu_pressure: CpuPressure,
@@ -50,13 +52,19 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(outbox: &'a Outbox, metrics: &'a Metrics, problem: &'a Problem) -> Self {
+    pub(super) fn new(
+        outbox: &'a Outbox,
+        metrics: &'a Metrics,
+        problem: &'a Problem,
+        clock: &'a ClockWatch,
+    ) -> Self {
         let reader = outbox.reader();
         let start = reader.number();
         Self {
             outbox,
             metrics,
             problem,
+            clock,
             reader,
             in_flight: InFlight::new(start),
             cpu_pressure: CpuPressure::default(),
@@ -108,7 +116,10 @@ impl<'a> Session<'a> {
     /// Takes acknowledgements. The first fault ends the session.
     fn take_reports(&mut self, client: &impl RelayClient) -> Result<(), DeliveryFault> {
         let (now, mut result) = (now_ms(), Ok(()));
-        for DeliveryReport { number, delivered } in client.reports() {
+        for DeliveryReport { number, delivered, logged_at_ms } in client.reports() {
+            if let Some(logged_at_ms) = logged_at_ms {
+                self.clock.compare(now, logged_at_ms);
+            }
             match delivered {
                 Ok(()) => {
                     if let Some(taken_ms) = self.in_flight.settle(number, Settlement::Delivered) {
@@ -119,6 +130,7 @@ impl<'a> Session<'a> {
                 Err(fault) => result = result.and(Err(fault)),
             }
         }
+        self.clock.check(now);
         result
     }
 

@@ -12,6 +12,7 @@ use broker::{ServerError, server_error};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Message as _, Timestamp};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -124,11 +125,11 @@ impl ProducerContext for ReportQueue {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
-        let delivered = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(fault(error)),
+        let (delivered, logged_at_ms) = match result {
+            Ok(message) => (Ok(()), logged_at_ms(message.timestamp())),
+            Err((error, _)) => (Err(fault(error)), None),
         };
-        let report = DeliveryReport { number: number as u64, delivered };
+        let report = DeliveryReport { number: number as u64, delivered, logged_at_ms };
         lock(&self.list).push(report);
         self.wakeup.notify();
     }
@@ -171,6 +172,14 @@ impl ClientContext for ReportQueue {
             // `log` reports it too, once.
             Some(_) | None => tracing::debug!(%error, reason, "Kafka client"),
         }
+    }
+}
+
+/// The broker's time, where the topic has it.
+fn logged_at_ms(timestamp: Timestamp) -> Option<u64> {
+    match timestamp {
+        Timestamp::LogAppendTime(ms) => u64::try_from(ms).ok(),
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
     }
 }
 

@@ -11,6 +11,9 @@ use crate::delivery::relay_client::DeliveryReport;
 use crate::outbox::offer::{ClickSink as _, Offered, TraceHeaders};
 use crate::outbox::outbox_settings::{BYTES_MIN, OutboxSettings, QueueLimits};
 
+/// 2020-01-01, by the clock of a broker that is far behind.
+const LOGGED_AT_MS: u64 = 1_577_836_800_000;
+
 /// What the broker has: for each number in a datum, how often.
 type Log = Arc<Mutex<BTreeMap<u64, u32>>>;
 
@@ -46,7 +49,11 @@ impl RelayClient for Script {
             let inside = u64::from_le_bytes(datum.try_into().unwrap());
             *self.log.lock().unwrap().entry(inside).or_insert(0) += 1;
         }
-        self.reports.lock().unwrap().push(DeliveryReport { number, delivered });
+        self.reports.lock().unwrap().push(DeliveryReport {
+            number,
+            delivered,
+            logged_at_ms: Some(LOGGED_AT_MS),
+        });
         self.wakeup.notify();
         Ok(())
     }
@@ -63,6 +70,7 @@ struct Fixture {
     metrics: Metrics,
     log: Log,
     problem: Problem,
+    clock: ClockWatch,
     wakeup: Arc<Wakeup>,
     _folder: TempDir,
 }
@@ -82,7 +90,8 @@ impl Fixture {
             assert_eq!(offered, Offered::Queued);
         }
         let (log, problem) = (Log::default(), Problem::default());
-        Self { outbox: Arc::new(outbox), metrics, log, problem, wakeup, _folder: folder }
+        let clock = ClockWatch::new(metrics.clock_skew_seconds.clone());
+        Self { outbox: Arc::new(outbox), metrics, log, problem, clock, wakeup, _folder: folder }
     }
 
     /// Runs the relay until nothing waits; its clients fail by `faults`, one after the other.
@@ -109,6 +118,7 @@ impl Fixture {
             connect,
             id: |_| Some(SchemaId(7)),
             problem: self.problem.clone(),
+            clock: self.clock.clone(),
             stop: CancellationToken::new(),
         });
         let began = Instant::now();
@@ -174,4 +184,16 @@ fn a_click_too_large_for_any_client_is_lost_counted_and_passed() {
     assert!(log.len() == 99 && !log.contains_key(&40));
     assert_eq!((fixture.metrics.undelivered(), fixture.metrics.clicks_delivered.get()), (1, 99));
     assert_eq!(fixture.retries(DeliveryFault::ClickTooLarge), 0);
+}
+
+#[test]
+fn m7_clicks_of_a_wrong_clock_are_delivered_and_the_clock_is_named() {
+    let fixture = Fixture::new(100);
+    assert_eq!(fixture.clock.check(crate::clock::now_ms()), None);
+    fixture.run(vec![]);
+    assert_eq!(fixture.metrics.clicks_delivered.get(), 100);
+    let problem = fixture.clock.check(crate::clock::now_ms()).unwrap();
+    assert!(problem.starts_with("clock_skewed: "), "{problem}");
+    assert!(fixture.metrics.clock_skew_seconds.get() > 100_000_000);
+    assert_eq!(fixture.problem.current(), None, "it is none of the delivery");
 }
