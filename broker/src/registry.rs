@@ -3,6 +3,7 @@
 //! Only its plain calls are used: its own cache keeps errors for the life of the process. Callers
 //! decide what to cache.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use schema_registry_converter::schema_registry_common::{
     RawError, SchemaType, SrCall, SuppliedSchema,
 };
 use schemas::SchemaId;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -23,6 +24,8 @@ use crate::error::ServerError;
 pub struct Registry {
     /// The first of them.
     url: String,
+    /// All of them.
+    urls: Vec<String>,
     settings: api::SrSettings,
     http: reqwest::Client,
 }
@@ -36,6 +39,9 @@ impl std::fmt::Debug for Registry {
 
 /// A registry that has not answered within this time is unreachable.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Versions of a subject whose ids are asked for.
+const VERSIONS_MAX: usize = 1_000;
 
 /// "Subject not found", "version not found", "schema not found".
 const NOT_FOUND: std::ops::RangeInclusive<u32> = 40_401..=40_403;
@@ -52,11 +58,12 @@ impl Registry {
     /// # Errors
     /// Fatal: not a URL.
     pub fn new(urls: &str) -> Result<Self, ServerError> {
-        let mut urls = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned());
-        let url = urls.next().unwrap_or_default();
+        let urls = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned());
+        let urls: Vec<String> = urls.collect();
+        let url = urls.first().cloned().unwrap_or_default();
         let mut builder = api::SrSettings::new_builder(url.clone());
-        for url in urls {
-            builder.add_url(url);
+        for url in urls.iter().skip(1) {
+            builder.add_url(url.clone());
         }
         let settings = builder
             .set_timeout(TIMEOUT)
@@ -66,7 +73,7 @@ impl Registry {
             .timeout(TIMEOUT)
             .build()
             .map_err(|error| ServerError::fatal("registry_url", error))?;
-        Ok(Self { url, settings, http })
+        Ok(Self { url, urls, settings, http })
     }
 
     /// The schema of an id, or `None` when the registry says that there is none.
@@ -150,6 +157,74 @@ impl Registry {
         Ok(schemas)
     }
 
+    /// The number and the schema id of each version of `subject`, at most the newest
+    /// [`VERSIONS_MAX`]. A version that was deleted softly is one of them: the log may hold its records.
+    /// Asks for the versions that are not in `known`, and for the newest, by which a subject that was
+    /// recreated is noticed.
+    ///
+    /// # Errors
+    /// As [`Registry::schema`].
+    pub async fn subject_ids(
+        &self,
+        subject: &str,
+        known: &BTreeMap<u64, SchemaId>,
+    ) -> Result<BTreeMap<u64, SchemaId>, ServerError> {
+        let path = format!("subjects/{subject}/versions");
+        let Some(listed) = self.get(&format!("{path}?deleted=true")).await? else {
+            return Ok(BTreeMap::new());
+        };
+        let numbers = listed.as_array().ok_or_else(|| unreadable("the list of versions"))?;
+        let mut numbers: Vec<u64> = numbers.iter().filter_map(Value::as_u64).collect();
+        numbers.sort_unstable();
+        numbers.reverse();
+        numbers.truncate(VERSIONS_MAX);
+        let mut ids = BTreeMap::new();
+        let mut is_same_subject = true;
+        for (index, number) in numbers.into_iter().enumerate() {
+            let remembered = known.get(&number).copied().filter(|_| is_same_subject);
+            if let Some(id) = remembered.filter(|_| index > 0) {
+                ids.insert(number, id);
+                continue;
+            }
+            let version = self.get(&format!("{path}/{number}?deleted=true")).await?;
+            // Deleted since it was listed.
+            let Some(version) = version else { continue };
+            let id = version["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+            let id = SchemaId(id.ok_or_else(|| unreadable("the id of a version"))?);
+            is_same_subject &= remembered.is_none_or(|remembered| remembered == id);
+            ids.insert(number, id);
+        }
+        Ok(ids)
+    }
+
+    /// What the first registry that gives a clear answer has at `path`; `None`: nothing.
+    async fn get(&self, path: &str) -> Result<Option<Value>, ServerError> {
+        let mut error = unreadable("one of a registry");
+        for url in &self.urls {
+            match self.get_from(&format!("{url}/{path}")).await {
+                Ok(found) => return Ok(found),
+                Err(failed) => error = failed,
+            }
+        }
+        Err(error)
+    }
+
+    async fn get_from(&self, url: &str) -> Result<Option<Value>, ServerError> {
+        let answer = self.http.get(url).send().await.map_err(unreachable)?;
+        let status = answer.status();
+        if status.as_u16() == 404 {
+            let body: Value = answer.json().await.unwrap_or_default();
+            let known = body["error_code"].as_u64().and_then(|code| u32::try_from(code).ok());
+            if known.is_some_and(|code| NOT_FOUND.contains(&code)) {
+                return Ok(None);
+            }
+            let text = format!("{status} without a code of the registry");
+            return Err(ServerError::retryable(code(Some(404)), text));
+        }
+        let answer = answer.error_for_status().map_err(unreachable)?;
+        answer.json().await.map(Some).map_err(unreachable)
+    }
+
     /// Registers `schema` (the same text again changes nothing) and returns its id.
     ///
     /// # Errors
@@ -175,7 +250,7 @@ impl Registry {
             return Ok(None);
         }
         let answer = answer.error_for_status().map_err(unreachable)?;
-        let body: serde_json::Value = answer.json().await.map_err(unreachable)?;
+        let body: Value = answer.json().await.map_err(unreachable)?;
         Ok(body["compatibilityLevel"].as_str().map(str::to_owned))
     }
 
@@ -193,6 +268,10 @@ impl Registry {
     fn config_url(&self, subject: &str) -> String {
         format!("{}/config/{subject}", self.url)
     }
+}
+
+fn unreadable(what: &str) -> ServerError {
+    ServerError::retryable("registry_unreachable", format!("the answer is not {what}"))
 }
 
 fn raw(error: &SRCError) -> Option<&RawError> {

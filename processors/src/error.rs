@@ -21,6 +21,9 @@ pub enum RecordError {
     /// The registry has no schema with the id, also after a wait.
     #[error("the registry has no schema with id {0}")]
     SchemaUnknown(SchemaId),
+    /// The id is not one of the topic's subject.
+    #[error("schema {0} is not registered under the subject of the topic")]
+    SchemaOfOtherSubject(SchemaId),
     /// The schema with the id is not that of a click.
     #[error("schema {0} is not the schema of a click: {1}")]
     SchemaUnusable(SchemaId, String),
@@ -56,6 +59,7 @@ impl RecordError {
             Self::Frame(FrameError::TooShort(_)) => "frame_too_short",
             Self::Frame(FrameError::BadMagic(_)) => "bad_magic",
             Self::SchemaUnknown(_) => "schema_unknown",
+            Self::SchemaOfOtherSubject(_) => "schema_of_other_subject",
             Self::SchemaUnusable(..) => "schema_unusable",
             Self::Decode(DecodeError::Avro(_)) => "avro_mismatch",
             Self::Decode(DecodeError::TrailingBytes(_)) => "trailing_bytes",
@@ -76,6 +80,7 @@ impl RecordError {
             Self::EmptyValue
             | Self::Frame(_)
             | Self::SchemaUnknown(_)
+            | Self::SchemaOfOtherSubject(_)
             | Self::SchemaUnusable(..)
             | Self::Decode(DecodeError::Avro(_) | DecodeError::TrailingBytes(_)) => {
                 RecordSign::Schema

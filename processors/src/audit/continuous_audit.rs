@@ -200,7 +200,8 @@ async fn read_window(
     stop: &CancellationToken,
 ) -> Result<Option<WindowRecords>, ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
-    let mut decoder = ClickDecoder::new(servers.registry.registry()?, Handle::current());
+    let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
+    let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
     let (mut events, mut undecodable) = (space.sorter(6), space.sorter(1));
     let (mut found, stop) = (WindowReport::default(), stop.clone());
     blocking(move || {

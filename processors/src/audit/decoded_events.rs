@@ -2,31 +2,39 @@
 
 use broker::{Registry, ServerError};
 use std::collections::HashMap;
+use std::time::Duration;
 
 use schemas::{RawClick, SchemaId, unframe};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::entry::LogPosition;
 use crate::decode::decode;
 use crate::decode::schema_cache::CachedSchema;
+use crate::decode::schema_refusal::SchemaRefusal;
+use crate::decode::subject_ids::SubjectIds;
 use crate::kafka::log_reader::{LogReader, LogRecord};
 
-/// Ids that are cached at once. A log has a few; a log of random bytes has any number.
-const KNOWN_MAX: usize = 10_000;
+/// Time between two requests for the ids of the subject, while records have others.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
-/// Decodes clicks by schemas that it fetches once each. A processor doubts the first answer of a registry,
-/// because it would make dead letters of it; the audit writes nothing, so that it does not doubt.
+/// Decodes clicks by the schemas of the topic's subject, which it fetches once each. A processor doubts
+/// the first answer of a registry, because it would make dead letters of it; the audit writes nothing,
+/// so that it does not doubt.
 pub(crate) struct ClickDecoder {
     registry: Registry,
     runtime: Handle,
+    subject: SubjectIds,
+    refreshed_at: Option<Instant>,
     known: HashMap<SchemaId, CachedSchema>,
 }
 
 impl ClickDecoder {
     /// A decoder without schemas. `runtime` calls the registry; the caller is a thread that may block.
-    pub(crate) fn new(registry: Registry, runtime: Handle) -> Self {
-        Self { registry, runtime, known: HashMap::new() }
+    pub(crate) fn new(registry: Registry, subject: String, runtime: Handle) -> Self {
+        let subject = SubjectIds::new(subject);
+        Self { registry, runtime, subject, refreshed_at: None, known: HashMap::new() }
     }
 
     /// The click of a record, or `None` when it can never be one. It is decoded in full, as a
@@ -39,15 +47,23 @@ impl ClickDecoder {
         record: LogRecord<'r>,
     ) -> Result<Option<RawClick<'r>>, ServerError> {
         let Some(Ok((id, datum))) = record.value().map(unframe) else { return Ok(None) };
-        if !self.known.contains_key(&id) {
-            if self.known.len() >= KNOWN_MAX {
-                self.known.clear();
-            }
-            let known = self.runtime.block_on(CachedSchema::fetch(&self.registry, id))?;
-            self.known.insert(id, known);
+        if !self.known.contains_key(&id) && self.is_own(id)? {
+            let text = self.runtime.block_on(self.registry.schema(id))?;
+            let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
+            self.known.insert(id, text.map_or(unknown, |text| CachedSchema::parsed(&text)));
         }
         let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
         Ok(decoder.and_then(|decoder| decode(decoder, datum, record.logged_at_ms()).ok()))
+    }
+
+    /// Whether the id is one of the subject's, by what the registry said within the last second.
+    fn is_own(&mut self, id: SchemaId) -> Result<bool, ServerError> {
+        let is_fresh = self.refreshed_at.is_some_and(|at| at.elapsed() < REFRESH_EVERY);
+        if !self.subject.contains(id) && !is_fresh {
+            self.runtime.block_on(self.subject.refresh(&self.registry))?;
+            self.refreshed_at = Some(Instant::now());
+        }
+        Ok(self.subject.contains(id))
     }
 }
 

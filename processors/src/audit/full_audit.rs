@@ -70,7 +70,8 @@ struct SortedLog {
 /// Reads the whole log, once.
 async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
-    let mut decoder = ClickDecoder::new(servers.registry.registry()?, Handle::current());
+    let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
+    let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
     let (mut events, mut undecodable) = (space.sorter(3), space.sorter(1));
     blocking(move || {
         let log = LogReader::open(&brokers, &topic)?;

@@ -42,6 +42,8 @@ pub struct ProcessorMetrics {
     pub commits: Counter,
     /// Positions that another client reset, or that a truncated log invalidated.
     pub position_resets: Counter,
+    /// Schema ids that no record is decoded by.
+    pub schema_ids_refused: Counter,
     /// Partitions that are assigned to this member.
     pub assigned: Gauge,
     /// Records that wait for an insert.
@@ -73,6 +75,7 @@ impl ProcessorMetrics {
             expired: Counter::default(),
             commits: Counter::default(),
             position_resets: Counter::default(),
+            schema_ids_refused: Counter::default(),
             assigned: Gauge::default(),
             batch_rows: Gauge::default(),
             batch_bytes: Gauge::default(),
@@ -94,6 +97,8 @@ impl ProcessorMetrics {
         registry.register("commits", "Commits that the broker acknowledged", m.commits.clone());
         let help = "Positions reset by another client or invalidated by a truncated log";
         registry.register("position_resets", help, m.position_resets.clone());
+        let help = "Schema ids that the registry does not know, or another subject has";
+        registry.register("schema_ids_refused", help, m.schema_ids_refused.clone());
         let help = "Partitions assigned to this member";
         registry.register("partitions_assigned", help, m.assigned.clone());
         let help = "Records that wait for an insert";

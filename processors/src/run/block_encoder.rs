@@ -1,13 +1,13 @@
 //! The block encoder: decodes, enriches and encodes a block. Work for a processor core.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use broker::ServerError;
-use schemas::{SchemaId, TraceContext, headers};
+use schemas::{TraceContext, headers};
 
-use crate::decode::schema_cache::{CachedSchema, SchemaCache};
+use crate::decode::schema_cache::{CachedSchema, SchemaCache, Schemas};
+use crate::decode::schema_refusal::SchemaRefusal;
 use crate::decode::{decode, framed};
 use crate::encode::columns::{ClickRow, Columns};
 use crate::encode::encoded_rows::{EncodeBuffers, EncodedRows};
@@ -101,24 +101,20 @@ impl BlockEncoder {
         encoded
     }
 
-    async fn schemas(&self, block: &Block) -> Result<HashMap<SchemaId, CachedSchema>, ServerError> {
-        let mut known = HashMap::new();
-        let mut last = None;
+    async fn schemas(&self, block: &Block) -> Result<Schemas, ServerError> {
+        let (mut ids, mut last) = (BTreeSet::new(), None);
         for (id, _) in block.records().filter_map(|record| framed(record).ok()) {
-            if last.replace(id) == Some(id) {
-                continue;
-            }
-            if let Entry::Vacant(entry) = known.entry(id) {
-                entry.insert(until_done!("registry", &self.metrics, self.decoders.get(id)));
+            if last.replace(id) != Some(id) {
+                ids.insert(id);
             }
         }
-        Ok(known)
+        Ok(until_done!("registry", &self.metrics, self.decoders.get(&ids)))
     }
 
     fn encode_records(
         &self,
         block: &Block,
-        known: &HashMap<SchemaId, CachedSchema>,
+        known: &Schemas,
         state: &mut EncoderState,
     ) -> Result<EncodedBlock, ServerError> {
         let mut encoded = EncodedBlock {
@@ -129,9 +125,10 @@ impl BlockEncoder {
         let mut columns_by_days: BTreeMap<i64, Columns> = BTreeMap::new();
         let (mut bad_block, mut errors) = (Block::default(), Vec::new());
         let mut signs = Vec::with_capacity(block.rows());
+        let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
         for record in block.records() {
             let click = framed(record).and_then(|(id, datum)| {
-                let known = known.get(&id).unwrap_or(&CachedSchema::Unknown);
+                let known = known.get(&id).unwrap_or(&unknown);
                 decode(known.decoder(id)?, datum, record.logged_at_ms())
             });
             signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));

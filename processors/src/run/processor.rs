@@ -98,7 +98,8 @@ impl<'a> Processor<'a> {
         let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
         let metrics = || self.metrics.clone();
         let breaker = Arc::new(SharedBreaker::default());
-        let decoders = SchemaCache::new(self.servers.registry.registry()?);
+        let registry = self.servers.registry.registry()?;
+        let decoders = SchemaCache::new(registry, topic.subject(), metrics());
         let dead_letters = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
         let topic = topic.as_str();
         let rules = self.rules.current();

@@ -59,7 +59,8 @@ pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
     };
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
-    let decoders = SchemaCache::new(REGISTRY.clone());
+    let subject = format!("{TOPIC}-value");
+    let decoders = SchemaCache::new(REGISTRY.clone(), subject, metrics.clone());
     decoders.insert(SCHEMA, schemas::NEWEST);
     let breaker = Arc::new(SharedBreaker::default());
     let (sink, dead_letters) = (SimSink(Arc::clone(broker)), SimDeadLetterSink(Arc::clone(broker)));

@@ -1,0 +1,65 @@
+//! The schema ids that no record is decoded by, for some minutes each, and so many at most.
+//!
+//! Pure: time is an argument.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use schemas::SchemaId;
+use tokio::time::Instant;
+
+use crate::decode::schema_refusal::SchemaRefusal;
+
+/// Ids of one generation; there are two.
+pub(crate) const GENERATION_MAX: usize = 8_192;
+/// How long a refusal counts. An id that the subject gets meanwhile is noticed within a second.
+const TTL: Duration = Duration::from_secs(300);
+
+/// A full newer generation replaces the older one.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedIds {
+    newer: HashMap<SchemaId, (SchemaRefusal, Instant)>,
+    older: HashMap<SchemaId, (SchemaRefusal, Instant)>,
+}
+
+impl RefusedIds {
+    /// Why the id is refused, if it is.
+    pub(crate) fn get(&self, id: SchemaId, now: Instant) -> Option<SchemaRefusal> {
+        let (refusal, expires_at) = self.newer.get(&id).or_else(|| self.older.get(&id))?;
+        (now < *expires_at).then_some(*refusal)
+    }
+
+    /// Refuses the id from now on.
+    pub(crate) fn insert(&mut self, id: SchemaId, refusal: SchemaRefusal, now: Instant) {
+        if self.newer.len() >= GENERATION_MAX {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(id, (refusal, now + TTL));
+    }
+
+    /// The id is the subject's.
+    pub(crate) fn remove(&mut self, id: SchemaId) {
+        self.newer.remove(&id);
+        self.older.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn h5_refused_ids_are_bounded_and_forgotten() {
+        let (now, mut refused) = (Instant::now(), RefusedIds::default());
+        for id in 0..100_000 {
+            refused.insert(SchemaId(id), SchemaRefusal::Unknown, now);
+            assert_eq!(refused.get(SchemaId(id), now), Some(SchemaRefusal::Unknown));
+            assert!(refused.newer.len() + refused.older.len() <= 2 * GENERATION_MAX);
+        }
+        assert_eq!(refused.get(SchemaId(0), now), None, "the oldest is gone");
+        assert_eq!(refused.get(SchemaId(99_999), now + TTL), None, "a refusal ends");
+        refused.insert(SchemaId(7), SchemaRefusal::OtherSubject, now);
+        refused.remove(SchemaId(7));
+        assert_eq!(refused.get(SchemaId(7), now), None);
+    }
+}
