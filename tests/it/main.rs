@@ -1,12 +1,13 @@
 //! The promises, one module each, against the real broker, registry and ClickHouse engine.
 //!
-//! The name of a test is the promise it holds. `arrivals`, `golden`, `model`, `seeded`, `sim` and `tidy`
+//! The name of a test is the promise it holds. `arrivals`, `costs`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
 mod delivery;
 mod deploy;
 mod edge;
 mod enrich;
+mod hostile;
 mod links;
 mod meta;
 mod proof;

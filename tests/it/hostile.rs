@@ -1,0 +1,4 @@
+//! Hostile input: what it costs is bounded, it stops nothing, and what it loses is counted.
+pub(crate) mod costs;
+pub(crate) mod records;
+pub(crate) mod schema_costs;
