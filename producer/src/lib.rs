@@ -5,6 +5,7 @@
 pub mod bearer_token;
 pub mod clock;
 pub mod clock_watch;
+pub mod private_file;
 pub mod route;
 
 pub mod links;

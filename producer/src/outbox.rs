@@ -45,6 +45,7 @@ use crate::outbox::reader::Reader;
 use crate::outbox::recovery::Recovered;
 use crate::outbox::segment::Fingerprint;
 use crate::outbox::writer::Writer;
+use crate::private_file;
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
@@ -96,8 +97,9 @@ impl Outbox {
         wakeup: Arc<Wakeup>,
     ) -> Result<Self, OutboxError> {
         let disk_error = |cause| OutboxError::Disk { folder: folder.to_owned(), cause };
-        std::fs::create_dir_all(folder).map_err(disk_error)?;
-        let held = File::create(folder.join("lock")).map_err(disk_error)?;
+        // Every file in it is the outbox's.
+        private_file::create_folder(folder, |_| true).map_err(disk_error)?;
+        let held = private_file::open_or_create(&folder.join("lock")).map_err(disk_error)?;
         held.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OutboxError::InUse(folder.to_owned()),
             TryLockError::Error(cause) => disk_error(cause),

@@ -11,6 +11,7 @@ use schemas::LINK_VERSION_MAX;
 
 use crate::links::link::Link;
 use crate::links::link_table::LinkTable;
+use crate::private_file;
 
 const MAGIC: [u8; 8] = *b"ctlinks1";
 
@@ -19,10 +20,11 @@ const MAGIC: [u8; 8] = *b"ctlinks1";
 /// # Errors
 /// The disk's; the old file stays.
 pub fn write(links: &LinkTable, path: &Path) -> io::Result<u64> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = Summed { inner: BufWriter::new(File::create(&new)?), sum: Default::default() };
+    private_file::replace(path, |file| write_links(links, file))
+}
+
+fn write_links(links: &LinkTable, file: &File) -> io::Result<u64> {
+    let mut file = Summed { inner: BufWriter::new(file), sum: Default::default() };
     let mut count = 0_u64;
     file.write_all(&MAGIC)?;
     links.for_each(|link| {
@@ -36,10 +38,7 @@ pub fn write(links: &LinkTable, path: &Path) -> io::Result<u64> {
     file.write_all(&0_u32.to_le_bytes())?;
     let Summed { mut inner, sum } = file;
     inner.write_all(&sum.finalize().to_le_bytes())?;
-    inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(&new, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    inner.flush()?;
     Ok(count)
 }
 
@@ -50,6 +49,7 @@ pub fn write(links: &LinkTable, path: &Path) -> io::Result<u64> {
 /// It does not exist, or is not readable or not complete.
 pub fn read(links: &LinkTable, path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
+    private_file::tighten(path);
     // Read twice rather than held twice.
     each(&file, drop)?;
     file.rewind()?;
@@ -152,6 +152,31 @@ mod tests {
         let read_back = LinkTable::default();
         assert_eq!(read(&read_back, &path).unwrap(), 2);
         assert!(read_back.named(None, "a").is_some() && read_back.named(None, "c").is_none());
+    }
+
+    #[test]
+    fn m11_a_snapshot_is_private_and_one_of_an_earlier_version_becomes_so() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        write(&LinkTable::parse(FILE.as_bytes(), "f").unwrap(), &path).unwrap();
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(read(&LinkTable::default(), &path).unwrap(), 2);
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn l10_a_link_in_place_of_the_new_snapshot_is_refused_and_its_target_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("links"), folder.path().join("victim"));
+        std::fs::write(&victim, "victim").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("links.new")).unwrap();
+        let links = LinkTable::parse(FILE.as_bytes(), "f").unwrap();
+        let error = write(&links, &path).unwrap_err().to_string();
+        assert!(error.contains("links.new is a symbolic link"), "{error}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"victim");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! Two slots are written in turn, so that a crash while one is written leaves the other. A mark that
 //! is too old does no harm: clicks are sent again, under the same event ids.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use crate::private_file;
 
 const NAME: &str = "delivered";
 /// Between the two slots: each in a sector of its own.
@@ -27,9 +29,7 @@ impl DeliveredMark {
     /// # Errors
     /// The disk's.
     pub fn open(folder: &Path) -> io::Result<(Self, u64)> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false);
-        let file = file.open(folder.join(NAME))?;
+        let file = private_file::open_or_create(&folder.join(NAME))?;
         // Both slots are allocated now: a disk that is full later does not stop the mark.
         if file.metadata()?.len() < FILE.len() as u64 {
             file.write_all_at(&FILE, 0)?;
@@ -67,6 +67,8 @@ fn read(file: &File, turn: u64) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]

@@ -3,13 +3,13 @@
 //! A later program may write by another schema, and must name to the registry the schema of the
 //! clicks that it finds.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::outbox::segment::Fingerprint;
+use crate::private_file;
 
 /// Writes the schema to its file, unless it is there; returns its fingerprint. A crash leaves the
 /// complete file or none.
@@ -20,11 +20,7 @@ pub(super) fn write(folder: &Path, schema: &str) -> io::Result<Fingerprint> {
     if std::fs::read(&path).is_ok_and(|kept| kept == schema.as_bytes()) {
         return Ok(fingerprint);
     }
-    let partial = path.with_extension("half");
-    std::fs::write(&partial, schema)?;
-    File::open(&partial)?.sync_all()?;
-    std::fs::rename(&partial, &path)?;
-    File::open(folder)?.sync_all()?;
+    private_file::replace(&path, |mut file| file.write_all(schema.as_bytes()))?;
     Ok(fingerprint)
 }
 

@@ -3,12 +3,13 @@
 //! Segments are only appended to, and read up to a length that the outbox knows. The checksum of
 //! each frame shows a partial write at the end.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::outbox::frame::{self, Length, StoredClick};
+use crate::private_file;
 
 /// Bytes before the first frame: magic, the schema's fingerprint, the number of the first click.
 pub const HEADER: u64 = 32;
@@ -52,7 +53,7 @@ pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+    let mut file = private_file::create_new(&path)?;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&fingerprint);
     header.extend_from_slice(&first.to_le_bytes());
@@ -182,6 +183,8 @@ pub fn scan(folder: &Path, first: u64) -> io::Result<Content> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
     use crate::outbox::offer::TraceHeaders;
 

@@ -1,7 +1,7 @@
 //! The outbox when it is killed, cut, filled and synced.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use tempfile::TempDir;
 
@@ -157,6 +157,61 @@ fn a_folder_belongs_to_one_process() {
     assert!(matches!(open(), Err(OutboxError::InUse(_))));
     drop(outbox);
     assert!(open().is_ok());
+}
+
+#[test]
+fn m11_every_file_of_an_outbox_is_private_and_those_of_an_earlier_version_become_so() {
+    let fixture = Fixture::new(SyncPolicy::Os);
+    let folder = fixture.folder.path().join("outbox/serve");
+    let modes = || {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        assert!(paths.len() >= 4, "{paths:?}");
+        let paths = paths.into_iter().chain([folder.clone()]);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        paths.map(|path| (mode(&path), path)).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        let outbox = fixture.open_in(&folder);
+        offer(&outbox, 0..3);
+        outbox.close();
+        for (mode, path) in modes() {
+            assert_eq!(mode, if path == folder { 0o700 } else { 0o600 }, "{}", path.display());
+        }
+        drop(outbox);
+        for (_, path) in modes() {
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode() | 0o055;
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn l10_a_link_in_place_of_any_file_of_an_outbox_is_refused_and_its_target_stays() {
+    let fixture = Fixture::new(SyncPolicy::Os);
+    let outbox = fixture.open();
+    offer(&outbox, 0..3);
+    outbox.close();
+    drop(outbox);
+    let names = std::fs::read_dir(fixture.folder.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    let schema = names.iter().find(|name| name.to_string_lossy().ends_with(".avsc")).unwrap();
+    let new = format!("{}.new", schema.to_string_lossy());
+    let victim = fixture.folder.path().join("victim");
+    for name in ["lock", "delivered", new.as_str()] {
+        let copy = fixture.copy();
+        std::fs::write(&victim, "victim").unwrap();
+        let path = copy.path().join(name);
+        std::fs::remove_file(&path).ok();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        // A schema file that is not as it was written is made again.
+        std::fs::write(copy.path().join(schema), "changed").unwrap();
+        let wakeup = Arc::default();
+        let opened = Outbox::open(copy.path(), fixture.settings, SCHEMA, &fixture.metrics, wakeup);
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("is a symbolic link"), "{name}: {error}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"victim", "{name}");
+    }
 }
 
 #[test]

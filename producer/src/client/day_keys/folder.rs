@@ -3,9 +3,8 @@
 //! Processes may share it: a key is written to a temporary file and linked to its name, so all of
 //! them read the first one. Deleting a file deletes the key.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ use jiff::tz::Offset;
 
 use crate::client::day_keys::KeyStore;
 use crate::client::visitor_id::{Day, DayKey};
+use crate::private_file;
 
 const SUFFIX: &str = ".key";
 const DAY_SECONDS: i64 = 86_400;
@@ -28,7 +28,7 @@ impl KeyFolder {
     /// # Errors
     /// The disk's.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        private_file::create_folder(folder, |name| name.ends_with(SUFFIX))?;
         Ok(Self(folder.to_owned()))
     }
 
@@ -41,8 +41,7 @@ impl KeyFolder {
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary =
             self.0.join(format!("{}.{}.half", day_name(day), uuid::Uuid::new_v4().simple()));
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = private_file::create_new(&temporary)?;
         let made = file.write_all(&key).and_then(|()| file.sync_all());
         let linked = made.and_then(|()| std::fs::hard_link(&temporary, self.path(day)));
         std::fs::remove_file(&temporary)?;
@@ -57,10 +56,10 @@ impl KeyFolder {
 impl KeyStore for KeyFolder {
     fn day_key(&self, day: Day) -> io::Result<DayKey> {
         let path = self.path(day);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match private_file::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make(day)?;
-                std::fs::read(&path)?
+                private_file::read(&path)?
             }
             read => read?,
         };
@@ -139,6 +138,33 @@ mod tests {
             (files[0].file_name().to_str(), mode(&files[0].path())),
             (Some("2026-11-26.key"), 0o600)
         );
+    }
+
+    #[test]
+    fn l10_a_link_in_place_of_a_key_is_refused_and_its_target_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(&root.path().join("keys")).unwrap();
+        let victim = root.path().join("victim");
+        for content in [None, Some([7; 32])] {
+            content.iter().for_each(|content| std::fs::write(&victim, content).unwrap());
+            std::os::unix::fs::symlink(&victim, folder.path(5)).unwrap();
+            let error = folder.day_key(5).unwrap_err().to_string();
+            assert!(error.contains("is a symbolic link"), "{error}");
+            assert_eq!(std::fs::read(&victim).ok(), content.map(Vec::from));
+            std::fs::remove_file(folder.path(5)).unwrap();
+        }
+    }
+
+    #[test]
+    fn m11_keys_of_an_earlier_start_become_private() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        folder.day_key(5).unwrap();
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(folder.path(5), open).unwrap();
+        KeyFolder::open(root.path()).unwrap();
+        let mode = std::fs::metadata(folder.path(5)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
 use crate::links::store::queued_links::{Published, QueuedLinks};
 use crate::links::topic_versions::TopicVersions;
+use crate::private_file;
 
 /// How long a change of another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -52,6 +53,9 @@ impl Sqlite {
             | StoreError::Refused(_)
             | StoreError::Unpublished(_)) => other,
         };
+        // SQLite gives the files beside it the permissions of this one.
+        private_file::create_empty(path)
+            .map_err(|error| StoreError::Unusable(format!("{}: {error}", path.display())))?;
         let connection = Connection::open(path).map_err(named)?;
         connection.busy_timeout(BUSY).map_err(named)?;
         let began = now_ms();
@@ -62,9 +66,10 @@ impl Sqlite {
             }
             std::thread::sleep(CREATE_PAUSE);
         }
-        let mut lease_path = path.as_os_str().to_owned();
-        lease_path.push("-relay");
-        Ok(Self { connection, lease_path: lease_path.into(), lease: None })
+        ["", "-wal", "-shm", "-relay"]
+            .iter()
+            .for_each(|end| private_file::tighten(&beside(path, end)));
+        Ok(Self { connection, lease_path: beside(path, "-relay"), lease: None })
     }
 
     /// Whether this process is the one that publishes.
@@ -75,9 +80,7 @@ impl Sqlite {
         let broken = |error: std::io::Error| {
             StoreError::Unusable(format!("{}: {error}", self.lease_path.display()))
         };
-        let mut options = File::options();
-        let options = options.create(true).truncate(false).write(true);
-        let file = options.open(&self.lease_path).map_err(broken)?;
+        let file = private_file::open_or_create(&self.lease_path).map_err(broken)?;
         match file.try_lock() {
             Ok(()) => self.lease = Some(file),
             Err(TryLockError::WouldBlock) => return Ok(false),
@@ -232,6 +235,13 @@ impl LinkTransaction for Transaction<'_> {
     }
 }
 
+/// The file whose name is that of `path` with `end` behind it.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
 fn one(
     connection: &Connection,
     sql: &str,
@@ -280,7 +290,46 @@ fn error_of(error: Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn m11_the_store_and_all_files_beside_it_are_private_and_older_ones_become_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links.db");
+        let modes = || {
+            let entries = std::fs::read_dir(folder.path()).unwrap();
+            let mode = |entry: std::fs::DirEntry| entry.metadata().unwrap().permissions().mode();
+            entries.map(|entry| mode(entry.unwrap()) & 0o777).collect::<Vec<_>>()
+        };
+        let mut store = Sqlite::open(&path).unwrap();
+        store.day_key(7, [1; 32]).unwrap();
+        assert!(store.holds_lease().unwrap());
+        assert_eq!(modes(), [0o600; 4], "the store, -wal, -shm and -relay");
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let mut second = Sqlite::open(&path).unwrap();
+        assert_eq!(second.day_key(7, [2; 32]).unwrap(), [1; 32]);
+        assert_eq!(modes(), [0o600; 4]);
+    }
+
+    #[test]
+    fn l10_a_link_in_place_of_the_lease_or_to_no_store_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("links.db"), folder.path().join("victim"));
+        std::fs::write(&victim, "victim").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("links.db-relay")).unwrap();
+        let error = Sqlite::open(&path).unwrap().holds_lease().unwrap_err().to_string();
+        assert!(error.contains("is a symbolic link"), "{error}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"victim");
+        let nothing = folder.path().join("nothing");
+        std::os::unix::fs::symlink(&nothing, folder.path().join("other.db")).unwrap();
+        let error = Sqlite::open(&folder.path().join("other.db")).unwrap_err().to_string();
+        assert!(error.contains("is a symbolic link") && !nothing.exists(), "{error}");
+    }
 
     #[test]
     fn every_process_that_opens_a_new_file_at_once_gets_it() {
