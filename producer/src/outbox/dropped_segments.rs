@@ -4,9 +4,11 @@
 //! a later process must not take them for clicks that cannot be read.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::Path;
+
+use crate::private_file;
 
 const NAME: &str = "dropped";
 
@@ -31,12 +33,12 @@ impl DroppedSegments {
         Ok(dropped)
     }
 
-    /// Writes them to a folder.
+    /// Writes them to a folder. They survive a power loss: a later process would count clicks that
+    /// it does not find here a second time.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let lines = self.0.iter().map(|numbers| format!("{} {}\n", numbers.start, numbers.end));
-        let partial = folder.join(NAME).with_extension("half");
-        std::fs::write(&partial, lines.collect::<String>())?;
-        std::fs::rename(&partial, folder.join(NAME))
+        let lines = lines.collect::<String>();
+        private_file::replace(&folder.join(NAME), |mut file| file.write_all(lines.as_bytes()))
     }
 
     /// Adds numbers that follow all others.
@@ -77,6 +79,20 @@ impl DroppedSegments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::private_file::{STEPS, Step};
+
+    #[test]
+    fn l15_the_list_is_synced_before_it_is_renamed_and_the_folder_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dropped = DroppedSegments::default();
+        for numbers in [5..10, 30..31] {
+            dropped.add(numbers);
+            STEPS.take();
+            dropped.write(folder.path()).unwrap();
+            assert_eq!(STEPS.take(), [Step::SyncFile, Step::Rename, Step::SyncFolder]);
+            assert_eq!(DroppedSegments::read(folder.path()).unwrap(), dropped);
+        }
+    }
 
     #[test]
     fn what_was_dropped_is_known_to_the_number_in_the_next_process_too() {
