@@ -178,7 +178,11 @@ fn log_recovered(folder: &Path, outbox: &Outbox) {
     let folder = folder.display();
     if found.torn_bytes > 0 {
         let bytes = found.torn_bytes;
-        tracing::warn!(code = "outbox_torn", %folder, bytes, "removed a partial write at the end of the outbox");
+        tracing::warn!(code = "outbox_torn", %folder, bytes, "a partial write is at the end of the outbox");
+    }
+    if found.damaged_segments > 0 {
+        let segments = found.damaged_segments;
+        tracing::warn!(code = "outbox_damaged", %folder, segments, "damaged segments are kept");
     }
     if found.clicks > 0 {
         tracing::info!(%folder, clicks = found.clicks, "the relay delivers clicks of an earlier run first");

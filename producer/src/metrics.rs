@@ -72,6 +72,9 @@ pub const OUTBOX_BYTES_BOUND: &str = "clicktrail_producer_outbox_bound_bytes";
 pub const OUTBOX_OLDEST: &str = "clicktrail_producer_outbox_oldest_timestamp_seconds";
 /// Bytes of partial writes that a crash left.
 pub const OUTBOX_TORN_BYTES: &str = "clicktrail_producer_outbox_torn_bytes_total";
+/// Damaged segments that are kept in the outbox's folder, until an operator removes them and the
+/// producer starts again.
+pub const OUTBOX_DAMAGED_SEGMENTS: &str = "clicktrail_producer_outbox_damaged_segments";
 /// Seconds of one write of a group of clicks.
 pub const OUTBOX_WRITE_SECONDS: &str = "clicktrail_producer_outbox_write_seconds";
 /// Seconds of one sync.
@@ -133,6 +136,7 @@ pub struct Metrics {
     pub outbox_bytes_bound: Gauge,
     pub outbox_oldest: Gauge<f64, AtomicU64>,
     pub outbox_torn_bytes: Counter,
+    pub outbox_damaged_segments: Gauge,
     pub outbox_write_seconds: Histogram,
     pub outbox_sync_seconds: Histogram,
     pub outbox_sync_failures: Counter,
@@ -186,6 +190,7 @@ impl Default for Metrics {
             outbox_bytes_bound: Gauge::default(),
             outbox_oldest: Gauge::default(),
             outbox_torn_bytes: Counter::default(),
+            outbox_damaged_segments: Gauge::default(),
             outbox_write_seconds: Histogram::new(DISK_BUCKETS),
             outbox_sync_seconds: Histogram::new(DISK_BUCKETS),
             outbox_sync_failures: Counter::default(),
@@ -240,6 +245,12 @@ impl Metrics {
         add(r, OUTBOX_BYTES_BOUND, "Most bytes of the outbox", &self.outbox_bytes_bound);
         add(r, OUTBOX_OLDEST, "When the oldest click of the outbox was made", &self.outbox_oldest);
         add(r, OUTBOX_TORN_BYTES, "Bytes of partial writes", &self.outbox_torn_bytes);
+        add(
+            r,
+            OUTBOX_DAMAGED_SEGMENTS,
+            "Damaged segments that are kept",
+            &self.outbox_damaged_segments,
+        );
         add(
             r,
             OUTBOX_WRITE_SECONDS,

@@ -4,6 +4,9 @@
 //! memory, group by group, and another syncs them. A `Reader` returns the clicks in order, and
 //! delivered clicks are removed, a segment at a time. A folder belongs to one process.
 //!
+//! Of a damaged segment all clicks that are whole are delivered, the others are counted as lost, and
+//! its file is kept.
+//!
 //! A killed process loses what it had not written (the 2 ms of a group and the time of one write;
 //! with [`SyncPolicy::Always`] the time of one sync too). A power loss loses what was not synced.
 
@@ -11,13 +14,16 @@ pub mod delivered_mark;
 pub mod dropped_segments;
 pub mod durable_batch;
 pub mod frame;
+pub mod frame_scanner;
 pub mod offer;
 pub mod outbox_settings;
 pub mod outbox_state;
 pub mod reader;
 pub mod recovery;
+pub mod salvage;
 pub mod schema_file;
 pub mod segment;
+pub mod segment_file;
 pub mod writer;
 
 #[cfg(test)]
@@ -108,7 +114,8 @@ impl Outbox {
         let (mark, delivered) = DeliveredMark::open(folder).map_err(disk_error)?;
         let (disk, torn_bytes) =
             recovery::recover(folder, delivered, settings.sync).map_err(disk_error)?;
-        let recovered = Recovered { clicks: disk.waiting(), torn_bytes };
+        let damaged_segments = segment::count_damaged(folder).map_err(disk_error)?;
+        let recovered = Recovered { clicks: disk.waiting(), torn_bytes, damaged_segments };
         let used: u64 = disk.segments.iter().map(|segment| segment.bytes).sum();
         metrics.queue_clicks_bound.set(gauge(settings.queue.clicks));
         metrics.queue_bytes_bound.set(gauge(settings.queue.bytes));
@@ -116,6 +123,7 @@ impl Outbox {
         metrics.outbox_clicks.set(gauge(recovered.clicks));
         metrics.outbox_bytes.set(gauge(used));
         metrics.outbox_torn_bytes.inc_by(torn_bytes);
+        metrics.outbox_damaged_segments.set(gauge(damaged_segments));
         let shared = Arc::new(OutboxState {
             folder: folder.to_owned(),
             settings,

@@ -29,6 +29,8 @@ const BYTES_MAX: usize = 16 << 20;
 /// Time between two moves of the mark while clicks are delivered: what comes in it is sent again
 /// after a crash.
 const MARK_EVERY: Duration = Duration::from_millis(50);
+/// Time between two log lines about clicks that cannot be read; the metric counts each click.
+const LOG_LOST_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for a wakeup.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -47,6 +49,9 @@ pub(super) struct Session<'a> {
     record: Vec<u8>,
     marked: u64,
     marked_at: Instant,
+    /// Clicks that could not be read.
+    lost: u64,
+    lost_logged_at: Option<Instant>,
     /// Clicks that this client delivered.
     pub(super) delivered: u64,
 }
@@ -75,6 +80,8 @@ impl<'a> Session<'a> {
             record: Vec::new(),
             marked: start,
             marked_at: Instant::now(),
+            lost: 0,
+            lost_logged_at: None,
             delivered: 0,
         }
     }
@@ -166,8 +173,18 @@ impl<'a> Session<'a> {
                 Found::Nothing => break,
                 Found::Click { number, fingerprint, stored } => (number, fingerprint, stored),
                 Found::Lost { number, clicks } => {
-                    let code = Loss::OutboxCorrupt.code();
-                    tracing::error!(code, number, clicks, "clicks cannot be read and are lost");
+                    self.lost += clicks;
+                    if self.lost_logged_at.is_none_or(|at| at.elapsed() >= LOG_LOST_EVERY) {
+                        self.lost_logged_at = Some(Instant::now());
+                        let (code, lost) = (Loss::OutboxCorrupt.code(), self.lost);
+                        tracing::error!(
+                            code,
+                            number,
+                            clicks,
+                            lost,
+                            "clicks cannot be read and are lost"
+                        );
+                    }
                     self.in_flight.skip(clicks, Settlement::Lost(Loss::OutboxCorrupt));
                     continue;
                 }

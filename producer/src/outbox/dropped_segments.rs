@@ -12,32 +12,61 @@ use crate::private_file;
 
 const NAME: &str = "dropped";
 
+/// Before the checksum of all lines before it. A list of an earlier version has none.
+const SUM: &str = "crc32 ";
+
 /// Ranges of sequence numbers, in order; none touches the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct DroppedSegments(VecDeque<Range<u64>>);
 
 impl DroppedSegments {
-    /// Reads them from a folder.
+    /// Reads them from a folder. A list that is damaged is not used: its clicks are counted as lost
+    /// a second time rather than others are taken for dropped.
     pub(super) fn read(folder: &Path) -> io::Result<Self> {
-        let text = match std::fs::read_to_string(folder.join(NAME)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let path = folder.join(NAME);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
+        Ok(String::from_utf8(bytes).ok().and_then(|text| Self::parse(&text)).unwrap_or_else(|| {
+            let (code, path) = ("outbox_dropped", path.display());
+            tracing::error!(code, %path, "the list of dropped clicks is damaged and not used");
+            Self::default()
+        }))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let lines = match text.rsplit_once(SUM) {
+            Some((lines, sum)) if sum == sum_line(lines) => lines,
+            Some(_) => return None,
+            None => text,
+        };
         let mut dropped = Self::default();
-        for line in text.lines() {
-            let numbers = line.split_once(' ').map(|(start, end)| (start.parse(), end.parse()));
-            if let Some((Ok(start), Ok(end))) = numbers {
-                dropped.add(start..end);
+        for line in lines.lines() {
+            let (start, end) = line.split_once(' ')?;
+            let (start, end) = (start.parse().ok()?, end.parse().ok()?);
+            if start >= end || start < dropped.end() {
+                return None;
             }
+            dropped.add(start..end);
         }
-        Ok(dropped)
+        Some(dropped)
+    }
+
+    /// The number behind all that were dropped.
+    pub(super) fn end(&self) -> u64 {
+        self.0.back().map_or(0, |numbers| numbers.end)
     }
 
     /// Writes them to a folder. They survive a power loss: a later process would count clicks that
     /// it does not find here a second time.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let lines = self.0.iter().map(|numbers| format!("{} {}\n", numbers.start, numbers.end));
-        let lines = lines.collect::<String>();
+        let mut lines = lines.collect::<String>();
+        if !lines.is_empty() {
+            let sum = sum_line(&lines);
+            lines.extend([SUM, &sum]);
+        }
         private_file::replace(&folder.join(NAME), |mut file| file.write_all(lines.as_bytes()))
     }
 
@@ -76,10 +105,36 @@ impl DroppedSegments {
     }
 }
 
+fn sum_line(lines: &str) -> String {
+    format!("{:08x}\n", crc32fast::hash(lines.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::private_file::{STEPS, Step};
+
+    #[test]
+    fn h12_a_list_with_any_bit_turned_drops_nothing_and_one_that_is_cut_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dropped = DroppedSegments::default();
+        [5..10, 30..31, 700..800].into_iter().for_each(|numbers| dropped.add(numbers));
+        dropped.write(folder.path()).unwrap();
+        let file = folder.path().join(NAME);
+        let written = std::fs::read(&file).unwrap();
+        for bit in 0..written.len() * 8 {
+            let mut turned = written.clone();
+            turned[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&file, turned).unwrap();
+            let read = DroppedSegments::read(folder.path()).unwrap();
+            assert_eq!(read, DroppedSegments::default(), "bit {bit}");
+        }
+        // As an earlier version wrote it.
+        for (text, expected) in [("5 10\n30 31\n", vec![5..10, 30..31]), ("5 10\n3", vec![])] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(DroppedSegments::read(folder.path()).unwrap().0, expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn l15_the_list_is_synced_before_it_is_renamed_and_the_folder_afterwards() {

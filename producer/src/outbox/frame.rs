@@ -1,15 +1,25 @@
-//! One click in a segment: its length, a checksum, when it came, its trace, its datum.
+//! One click in a segment: a head that names its place, when it came, its trace, its datum.
 //!
 //! Pure. The layout is on disks of operators: it may only change with the magic of a segment.
 
+use crc32fast::Hasher;
+
 use crate::outbox::offer::TraceHeaders;
 
-/// Bytes before a body: its length and the checksum of length and body, both little-endian.
-const HEAD: usize = 8;
-/// Longest body; a click is cut to a tenth of it.
-pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes before a click, in words of 4, little-endian: the length of all behind the next word, the
+/// checksum of that length and of all behind, the salt of the segment, the index of the click in the
+/// segment, the checksum of length and index.
+pub const HEAD: usize = 20;
+/// Bytes before a click in the first layout: length and checksum.
+const FIRST_HEAD: usize = 8;
 /// Time, and the lengths of the two headers.
-const BODY_BYTES_MIN: usize = 8 + 1 + 2;
+const CLICK_BYTES_MIN: usize = 8 + 1 + 2;
+/// Most bytes behind length and checksum; a click is cut to a tenth of it.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of a frame.
+pub const FRAME_BYTES_MAX: usize = FIRST_HEAD + BODY_BYTES_MAX;
+/// Fewest bytes of a frame of any layout.
+pub const FRAME_BYTES_MIN: usize = FIRST_HEAD + CLICK_BYTES_MIN;
 
 /// A click as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,23 +32,52 @@ pub struct StoredClick<'a> {
     pub datum: &'a [u8],
 }
 
+/// Binds frames to their segment: frames of another one, and bytes that a sender makes look like a
+/// frame, have other checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameKey {
+    /// Random; each frame repeats it, so that a lost header costs no click.
+    pub salt: u32,
+    /// What the checksums begin with.
+    pub seed: u32,
+}
+
+/// How the frames of a segment are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Length and checksum only; it is read, and no longer written.
+    First,
+    /// With salt and index.
+    Keyed(FrameKey),
+}
+
 /// What stands at the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// A frame of so many bytes, head and all, if its checksum agrees.
-    Known(usize),
+pub enum Head {
+    /// The head of a frame; its click may be damaged all the same.
+    Frame(FrameHead),
     /// Too few bytes to know.
     Unknown,
-    /// Nothing that was ever written as a frame.
+    /// No head of this segment.
     Bad,
 }
 
-/// Appends a frame; false if the click is too large for one, and nothing was appended.
+/// What a head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHead {
+    /// Bytes of the frame, head and all.
+    pub bytes: usize,
+    /// The index of the click in its segment; the first layout has none.
+    pub index: Option<u32>,
+}
+
+/// Appends a frame without its place; false if the click is too large, and nothing was appended.
 #[must_use]
 pub fn write(click: &StoredClick<'_>, into: &mut Vec<u8>) -> bool {
     let parent = click.trace.traceparent.unwrap_or_default();
     let state = click.trace.tracestate.unwrap_or_default();
-    let bytes = BODY_BYTES_MIN + parent.len() + state.len() + click.datum.len();
+    let bytes =
+        HEAD - FIRST_HEAD + CLICK_BYTES_MIN + parent.len() + state.len() + click.datum.len();
     let (Ok(parent_bytes), Ok(state_bytes)) =
         (u8::try_from(parent.len()), u16::try_from(state.len()))
     else {
@@ -48,37 +87,85 @@ pub fn write(click: &StoredClick<'_>, into: &mut Vec<u8>) -> bool {
         Ok(length) if bytes <= BODY_BYTES_MAX => length.to_le_bytes(),
         _ => return false,
     };
-    let start = into.len();
     into.extend_from_slice(&length);
-    into.extend_from_slice(&[0; 4]);
+    into.extend_from_slice(&[0; HEAD - 4]);
     into.extend_from_slice(&click.taken_ms.to_le_bytes());
     into.push(parent_bytes);
     into.extend_from_slice(&state_bytes.to_le_bytes());
     into.extend_from_slice(parent.as_bytes());
     into.extend_from_slice(state.as_bytes());
     into.extend_from_slice(click.datum);
-    let sum = checksum(length, &into[start + HEAD..]);
-    into[start + 4..start + HEAD].copy_from_slice(&sum.to_le_bytes());
     true
 }
 
-/// How long the frame is that starts here.
-pub fn length(bytes: &[u8]) -> Length {
-    let Some((head, _)) = bytes.split_first_chunk::<4>() else { return Length::Unknown };
-    match usize::try_from(u32::from_le_bytes(*head)) {
-        Ok(body) if (BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&body) => Length::Known(HEAD + body),
-        _ => Length::Bad,
+/// Gives a frame that was just written its place: the segment of `key`, and there `index`.
+pub fn place(frame: &mut [u8], key: FrameKey, index: u32) {
+    assert!(frame.len() >= HEAD, "a frame has a head");
+    frame[8..12].copy_from_slice(&key.salt.to_le_bytes());
+    frame[12..16].copy_from_slice(&index.to_le_bytes());
+    let sum = head_checksum(frame, key);
+    frame[16..20].copy_from_slice(&sum.to_le_bytes());
+    let sum = checksum(frame, key.seed);
+    frame[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The head that starts here.
+pub fn head(bytes: &[u8], layout: Layout) -> Head {
+    let Some(length) = word(bytes, 0) else { return Head::Unknown };
+    let body = length as usize;
+    if !(CLICK_BYTES_MIN..=BODY_BYTES_MAX).contains(&body) {
+        return Head::Bad;
+    }
+    let bytes_in_all = FIRST_HEAD + body;
+    match layout {
+        Layout::First => Head::Frame(FrameHead { bytes: bytes_in_all, index: None }),
+        Layout::Keyed(key) => {
+            let (Some(salt), Some(index), Some(sum)) =
+                (word(bytes, 8), word(bytes, 12), word(bytes, 16))
+            else {
+                return Head::Unknown;
+            };
+            if salt == key.salt && sum == head_checksum(bytes, key) {
+                Head::Frame(FrameHead { bytes: bytes_in_all, index: Some(index) })
+            } else {
+                Head::Bad
+            }
+        }
     }
 }
 
-/// The click of a complete frame; `None` if it is not as it was written.
-pub fn read(frame: &[u8]) -> Option<StoredClick<'_>> {
-    let (length, rest) = frame.split_first_chunk::<4>()?;
-    let (sum, body) = rest.split_first_chunk::<4>()?;
-    if checksum(*length, body) != u32::from_le_bytes(*sum) {
-        return None;
+/// Whether bytes that are no head now were one of this segment: a part of it is left.
+pub fn was_head(bytes: &[u8], layout: Layout) -> bool {
+    match layout {
+        Layout::First => false,
+        Layout::Keyed(key) => {
+            word(bytes, 8) == Some(key.salt)
+                || word(bytes, 16).is_some_and(|sum| sum == head_checksum(bytes, key))
+        }
     }
-    let (taken, rest) = body.split_first_chunk::<8>()?;
+}
+
+/// The salt of the frame that starts here, if one does.
+pub fn salt(bytes: &[u8]) -> Option<u32> {
+    word(bytes, 8)
+}
+
+/// Whether a complete frame is as it was written.
+pub fn is_whole(frame: &[u8], layout: Layout) -> bool {
+    let seed = match layout {
+        Layout::First => 0,
+        Layout::Keyed(key) => key.seed,
+    };
+    word(frame, 4).is_some_and(|sum| sum == checksum(frame, seed))
+}
+
+/// The click of a whole frame; `None` if there is none in it.
+pub fn read(frame: &[u8], layout: Layout) -> Option<StoredClick<'_>> {
+    let head = match layout {
+        Layout::First => FIRST_HEAD,
+        Layout::Keyed(_) => HEAD,
+    };
+    let (taken, rest) = frame.get(head..)?.split_first_chunk::<8>()?;
     let (parent_bytes, rest) = rest.split_first()?;
     let (state_bytes, rest) = rest.split_first_chunk::<2>()?;
     let (parent, rest) = rest.split_at_checked(usize::from(*parent_bytes))?;
@@ -93,10 +180,23 @@ fn text(bytes: &[u8]) -> Option<Option<&str>> {
     Some((!text.is_empty()).then_some(text))
 }
 
-fn checksum(length: [u8; 4], body: &[u8]) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(&length);
-    sum.update(body);
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk::<4>().map(|word| u32::from_le_bytes(*word))
+}
+
+/// Of everything but the checksum itself.
+fn checksum(frame: &[u8], seed: u32) -> u32 {
+    let mut sum = Hasher::new_with_initial(seed);
+    sum.update(&frame[..4]);
+    sum.update(&frame[FIRST_HEAD..]);
+    sum.finalize()
+}
+
+/// Of length and index.
+fn head_checksum(frame: &[u8], key: FrameKey) -> u32 {
+    let mut sum = Hasher::new_with_initial(key.seed);
+    sum.update(&frame[..4]);
+    sum.update(&frame[12..16]);
     sum.finalize()
 }
 
@@ -105,10 +205,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const KEY: FrameKey = FrameKey { salt: 0x1234_5678, seed: 0x9abc_def0 };
+    const KEYED: Layout = Layout::Keyed(KEY);
+
     fn framed(click: &StoredClick<'_>) -> Vec<u8> {
         let mut bytes = vec![7];
         assert!(write(click, &mut bytes));
-        bytes.split_off(1)
+        let mut frame = bytes.split_off(1);
+        place(&mut frame, KEY, 3);
+        frame
     }
 
     #[test]
@@ -121,9 +226,23 @@ mod tests {
 
     #[test]
     fn zeros_are_no_frame() {
-        assert_eq!(length(&[0; 64]), Length::Bad);
-        assert_eq!(length(&[1]), Length::Unknown);
-        assert_eq!(length(&[0xff; 8]), Length::Bad);
+        for layout in [Layout::First, KEYED] {
+            assert_eq!(head(&[0; 64], layout), Head::Bad);
+            assert_eq!(head(&[1], layout), Head::Unknown);
+            assert_eq!(head(&[0xff; 8], layout), Head::Bad);
+        }
+        // A key of zeros is no exception.
+        assert!(!was_head(&[0; 64], KEYED));
+    }
+
+    #[test]
+    fn h12_a_frame_of_another_segment_or_one_that_a_sender_made_is_no_frame_here() {
+        let click = StoredClick { taken_ms: 5, trace: TraceHeaders::default(), datum: b"datum" };
+        let frame = framed(&click);
+        for key in [FrameKey { salt: 1, ..KEY }, FrameKey { seed: 1, ..KEY }] {
+            assert_eq!(head(&frame, Layout::Keyed(key)), Head::Bad);
+            assert!(!is_whole(&frame, Layout::Keyed(FrameKey { seed: 1, ..KEY })));
+        }
     }
 
     proptest! {
@@ -140,17 +259,22 @@ mod tests {
                 TraceHeaders { traceparent: parent.as_deref(), tracestate: state.as_deref() };
             let click = StoredClick { taken_ms, trace, datum: &datum };
             let frame = framed(&click);
-            prop_assert_eq!(length(&frame), Length::Known(frame.len()));
-            prop_assert_eq!(read(&frame), Some(click));
+            let expected = FrameHead { bytes: frame.len(), index: Some(3) };
+            prop_assert_eq!(head(&frame, KEYED), Head::Frame(expected));
+            prop_assert!(is_whole(&frame, KEYED));
+            prop_assert_eq!(read(&frame, KEYED), Some(click));
         }
 
         #[test]
-        fn a_frame_with_any_bit_turned_is_never_read(datum: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
+        fn a_frame_with_any_bit_turned_is_never_whole(datum: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
             let click = StoredClick { taken_ms: 5, trace: TraceHeaders::default(), datum: &datum };
             let mut frame = framed(&click);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;
-            prop_assert_eq!(read(&frame), None);
+            prop_assert!(!is_whole(&frame, KEYED));
+            // Its head is right, or it is known that it was one.
+            let known = matches!(head(&frame, KEYED), Head::Frame(_)) || was_head(&frame, KEYED);
+            prop_assert!(known, "byte {at}");
         }
     }
 }

@@ -4,28 +4,45 @@ use std::io;
 use std::sync::Arc;
 
 use crate::outbox::frame::StoredClick;
+use crate::outbox::frame_scanner::FrameScanner;
 use crate::outbox::outbox_state::{OutboxState, Segment};
-use crate::outbox::segment::{Fingerprint, Frames, Ready};
+use crate::outbox::segment::{self, Fingerprint};
 use service::lock::lock;
 
-/// Most dropped clicks of one result: the relay counts them one by one.
-const DROPPED_MAX: u64 = 10_000;
+/// Most dropped or lost clicks of one result: the relay counts them one by one.
+const SKIPPED_MAX: u64 = 10_000;
 
 /// Reads the outbox once, in order, up to what is written.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<OutboxState>,
     number: u64,
+    /// The clicks from the next one to this number are lost.
+    lost_to: u64,
     open: Option<OpenSegment>,
 }
 
 /// The segment that is read.
 #[derive(Debug)]
 struct OpenSegment {
-    frames: Frames,
+    scanner: FrameScanner,
     segment: Segment,
     /// The first click of the segment behind it, once there is one.
     next: Option<u64>,
+    /// Whether these two are of this call.
+    is_current: bool,
+    /// The number of a click that was found and not returned.
+    pending: Option<u64>,
+    /// Whether its damage, if it has some, was noted.
+    is_kept: bool,
+}
+
+impl OpenSegment {
+    /// An error with the place where it came.
+    fn named(&self, error: &io::Error) -> io::Error {
+        let (first, offset) = (self.segment.first, self.scanner.offset());
+        io::Error::new(error.kind(), format!("segment {first}, byte {offset}: {error}"))
+    }
 }
 
 /// What was found.
@@ -69,7 +86,7 @@ enum NextClick {
 impl Reader {
     pub(super) fn new(shared: Arc<OutboxState>) -> Self {
         let number = lock(&shared.disk).delivered;
-        Self { shared, number, open: None }
+        Self { shared, number, lost_to: number, open: None }
     }
 
     /// The number of the next click.
@@ -82,37 +99,73 @@ impl Reader {
     /// # Errors
     /// The disk's; another call tries again.
     pub fn read(&mut self) -> io::Result<Found<'_>> {
-        let bytes = loop {
+        if self.number < self.lost_to {
+            return Ok(self.lost());
+        }
+        let number = loop {
             match self.open_next()? {
                 NextClick::Written => {}
                 NextClick::Nothing => return Ok(Found::Nothing),
                 NextClick::Dropped(clicks) => {
-                    let clicks = clicks.min(DROPPED_MAX);
+                    let clicks = clicks.min(SKIPPED_MAX);
                     self.number += clicks;
                     return Ok(Found::Dropped { clicks });
                 }
             }
-            let Some(open) = &mut self.open else { return Ok(self.lose()) };
-            match open.frames.ready(open.segment.bytes)? {
-                Ready::Click(bytes) => break bytes,
+            let Some(open) = &mut self.open else { return self.lose() };
+            let found = match open.pending {
+                Some(number) => Some(number),
+                None => {
+                    let index = open.scanner.next(open.segment.bytes);
+                    let index = index.map_err(|error| open.named(&error))?;
+                    index.map(|index| open.segment.first + index)
+                }
+            };
+            open.pending = found;
+            if open.scanner.is_damaged() && !open.is_kept {
+                keep_damaged(&self.shared, open.segment.first)?;
+                open.is_kept = true;
+            }
+            match found {
+                // Delivered before; or numbers that the segment behind it has.
+                Some(number)
+                    if number < self.number || open.next.is_some_and(|next| number >= next) =>
+                {
+                    open.pending = None;
+                }
+                Some(number) if number > self.number => {
+                    self.lost_to = number;
+                    return Ok(self.lost());
+                }
+                Some(number) => {
+                    open.pending = None;
+                    break number;
+                }
                 // All of it was read.
-                Ready::End if open.next == Some(self.number) => self.open = None,
-                Ready::End | Ready::Partial => return Ok(self.lose()),
+                None if open.next == Some(self.number) => self.open = None,
+                None if open.is_current => return self.lose(),
+                // More of it may be written now.
+                None => {}
             }
         };
-        let number = self.number;
-        let Some(open) = &mut self.open else { return Ok(Found::Nothing) };
-        let fingerprint = open.frames.fingerprint;
-        let Some(stored) = open.frames.take(bytes) else { return Ok(Found::Nothing) };
         self.number += 1;
-        Ok(Found::Click { number, fingerprint, stored })
+        let click = self.open.as_ref().and_then(|open| {
+            Some(Found::Click {
+                number,
+                fingerprint: open.scanner.fingerprint(),
+                stored: open.scanner.click()?,
+            })
+        });
+        // A whole frame in which there is no click.
+        Ok(click.unwrap_or(Found::Lost { number, clicks: 1 }))
     }
 
     /// Opens what holds the next click, where it is not open.
     fn open_next(&mut self) -> io::Result<NextClick> {
-        if let Some(open) = &self.open
-            && open.frames.offset < open.segment.bytes
+        if let Some(open) = &mut self.open
+            && !open.scanner.is_at(open.segment.bytes)
         {
+            open.is_current = false;
             return Ok(NextClick::Written);
         }
         let mut disk = lock(&self.shared.disk);
@@ -128,43 +181,60 @@ impl Reader {
         if self.number >= written {
             return Ok(NextClick::Nothing);
         }
-        let Some((segment, next)) = holding else { return Ok(NextClick::Written) };
+        let Some((segment, next)) = holding else {
+            self.open = None;
+            return Ok(NextClick::Written);
+        };
         match &mut self.open {
             Some(open) if open.segment.first == segment.first => {
-                (open.segment, open.next) = (segment, next);
+                (open.segment, open.next, open.is_current) = (segment, next, true);
             }
-            Some(_) | None => self.open = self.open_at(segment, next)?,
+            Some(_) | None => {
+                let scanner = match FrameScanner::open(&self.shared.folder, segment.first) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    scanner => scanner?,
+                };
+                self.open = scanner.map(|scanner| OpenSegment {
+                    scanner,
+                    segment,
+                    next,
+                    is_current: true,
+                    pending: None,
+                    is_kept: false,
+                });
+            }
         }
         Ok(NextClick::Written)
     }
 
-    /// Opens a segment at the next click; none if it cannot be found there.
-    fn open_at(&self, segment: Segment, next: Option<u64>) -> io::Result<Option<OpenSegment>> {
-        let frames = match Frames::open(&self.shared.folder, segment.first) {
-            Ok(Some(frames)) => frames,
-            Ok(None) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut open = OpenSegment { frames, segment, next };
-        for _ in segment.first..self.number {
-            let Ready::Click(bytes) = open.frames.ready(segment.bytes)? else { return Ok(None) };
-            open.frames.take(bytes);
-        }
-        Ok(Some(open))
-    }
-
     /// Skips the rest of a segment that cannot be read.
-    fn lose(&mut self) -> Found<'static> {
+    fn lose(&mut self) -> io::Result<Found<'static>> {
         self.open = None;
         let disk = lock(&self.shared.disk);
         let behind = disk.segments.iter().find(|segment| segment.first > self.number);
         let next = behind.map_or(disk.written, |segment| segment.first);
         // Dropped clicks are counted already.
         let next = disk.dropped.behind(self.number).map_or(next, |dropped| dropped.min(next));
+        let holding = disk.holding(self.number);
         drop(disk);
-        let (number, clicks) = (self.number, next - self.number);
-        self.number = next;
+        if let Some((segment, _)) = holding {
+            keep_damaged(&self.shared, segment.first)?;
+        }
+        self.lost_to = next;
+        Ok(self.lost())
+    }
+
+    /// The next of the lost clicks.
+    fn lost(&mut self) -> Found<'static> {
+        let (number, clicks) = (self.number, (self.lost_to - self.number).min(SKIPPED_MAX));
+        self.number += clicks;
         Found::Lost { number, clicks }
     }
+}
+
+fn keep_damaged(shared: &OutboxState, first: u64) -> io::Result<()> {
+    if segment::keep_damaged(&shared.folder, first)? {
+        shared.metrics.outbox_damaged_segments.inc();
+    }
+    Ok(())
 }

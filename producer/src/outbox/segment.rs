@@ -1,26 +1,50 @@
 //! A segment: a file of clicks in order, named by the sequence number of the first.
 //!
-//! Segments are only appended to, and read up to a length that the outbox knows. The checksum of
-//! each frame shows a partial write at the end.
+//! Segments are only appended to, and read up to a length that the outbox knows. A damaged one is
+//! kept under a second name, which the outbox does not remove.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::outbox::frame::{self, Length, StoredClick};
+use crate::outbox::frame::{FRAME_BYTES_MIN, FrameKey, Layout};
 use crate::private_file;
 
-/// Bytes before the first frame: magic, the schema's fingerprint, the number of the first click.
-pub const HEADER: u64 = 32;
+/// Bytes before the first frame: magic, the schema's fingerprint, the salt, and the checksum of these
+/// and of the number of the first click.
+pub const HEADER_BYTES: usize = 32;
+/// The same as an offset.
+pub const HEADER: u64 = HEADER_BYTES as u64;
 /// The last byte is the version of the layout.
-const MAGIC: [u8; 8] = *b"CLKTOUT1";
+const MAGIC: [u8; 8] = *b"CLKTOUT2";
+/// The first layout: magic, fingerprint, number of the first click.
+const FIRST_MAGIC: [u8; 8] = *b"CLKTOUT1";
 const SUFFIX: &str = ".clicks";
-/// Bytes that are read at once.
-const CHUNK: u64 = 256 * 1024;
+const DAMAGED: &str = ".damaged";
+/// Most clicks of one segment: 64 MiB, and one frame that begins before that.
+pub const CLICKS_MAX: u64 = (64 << 20) / FRAME_BYTES_MIN as u64 + 1;
 
 /// Names the schema of a segment's clicks: the start of its SHA-256.
 pub type Fingerprint = [u8; 16];
+
+/// What the header of a segment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The schema of its clicks.
+    pub fingerprint: Fingerprint,
+    /// How its frames are laid out.
+    pub layout: Layout,
+}
+
+/// A segment that was just made.
+#[derive(Debug)]
+pub struct NewSegment {
+    /// Its file, for appending.
+    pub file: File,
+    /// Binds its frames to it.
+    pub key: FrameKey,
+}
 
 /// The file whose first click has this number.
 pub fn path(folder: &Path, first: u64) -> PathBuf {
@@ -36,7 +60,9 @@ pub fn list(folder: &Path) -> io::Result<Vec<u64>> {
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-        firsts.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        // Another spelling of a number is the name of another file.
+        firsts.extend(number.filter(|number| path(folder, *number).ends_with(&name)));
     }
     firsts.sort_unstable();
     Ok(firsts)
@@ -47,211 +73,170 @@ pub fn list(folder: &Path) -> io::Result<Vec<u64>> {
 ///
 /// # Errors
 /// The disk's.
-pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result<File> {
+pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result<NewSegment> {
     let path = path(folder, first);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = private_file::create_new(&path)?;
+    let mut salt = [0; 4];
+    getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
+    // Not that of a frame of zeros.
+    let salt = u32::from_le_bytes(salt) | 1;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&fingerprint);
-    header.extend_from_slice(&first.to_le_bytes());
+    header.extend_from_slice(&salt.to_le_bytes());
+    let sum = header_checksum(&header, first);
+    header.extend_from_slice(&sum.to_le_bytes());
+    let mut file = private_file::create_new(&path)?;
     file.write_all(&header).inspect_err(|_| {
         // It holds nothing, and its bytes are needed.
         std::fs::remove_file(&path).ok();
     })?;
-    Ok(file)
+    Ok(NewSegment { file, key: key(fingerprint, first, salt) })
 }
 
-/// Reads the clicks of one segment, one after the other.
-#[derive(Debug)]
-pub struct Frames {
-    file: File,
-    /// The schema of its clicks.
-    pub fingerprint: Fingerprint,
-    /// Where the next frame begins in the file.
-    pub offset: u64,
-    buffer: Vec<u8>,
-    start: usize,
+/// What binds frames to a segment.
+pub fn key(fingerprint: Fingerprint, first: u64, salt: u32) -> FrameKey {
+    let mut seed = crc32fast::Hasher::new();
+    seed.update(&fingerprint);
+    seed.update(&first.to_le_bytes());
+    seed.update(&salt.to_le_bytes());
+    FrameKey { salt, seed: seed.finalize() }
 }
 
-/// What comes next in a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ready {
-    /// A click, in a frame of so many bytes.
-    Click(usize),
-    /// Nothing before the given end.
-    End,
-    /// Bytes that are no click, or less of one than there should be.
-    Partial,
-}
-
-impl Frames {
-    /// Opens a segment; none if its header is not that of the segment `first`.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn open(folder: &Path, first: u64) -> io::Result<Option<Self>> {
-        let file = File::open(path(folder, first))?;
-        let mut header = [0; 32];
-        match file.read_exact_at(&mut header, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let mut fingerprint = Fingerprint::default();
-        fingerprint.copy_from_slice(&header[8..24]);
-        let own = header[..8] == MAGIC && header[24..] == first.to_le_bytes();
-        let frames = Self { file, fingerprint, offset: HEADER, buffer: Vec::new(), start: 0 };
-        Ok(own.then_some(frames))
+/// The header of the segment `first`; none if these bytes are not as they were written.
+pub fn header(bytes: &[u8; HEADER_BYTES], first: u64) -> Option<Header> {
+    let (magic, rest) = bytes.split_first_chunk::<8>()?;
+    let (fingerprint, rest) = rest.split_first_chunk::<16>()?;
+    let fingerprint = *fingerprint;
+    if *magic == FIRST_MAGIC && rest == first.to_le_bytes() {
+        return Some(Header { fingerprint, layout: Layout::First });
     }
-
-    /// Whether a whole click comes next, that ends at `end` or before.
-    ///
-    /// # Errors
-    /// The disk's; another call reads again.
-    pub fn ready(&mut self, end: u64) -> io::Result<Ready> {
-        loop {
-            let have = &self.buffer[self.start..];
-            match frame::length(have) {
-                Length::Bad => return Ok(Ready::Partial),
-                Length::Known(bytes) if bytes <= have.len() => {
-                    let good = frame::read(&have[..bytes]).is_some();
-                    return Ok(if good { Ready::Click(bytes) } else { Ready::Partial });
-                }
-                Length::Known(_) | Length::Unknown => {}
-            }
-            let nothing = have.is_empty();
-            if !self.fill(end)? {
-                return Ok(if nothing { Ready::End } else { Ready::Partial });
-            }
-        }
-    }
-
-    /// The click that is ready; goes on behind it.
-    pub fn take(&mut self, bytes: usize) -> Option<StoredClick<'_>> {
-        let from = self.start;
-        self.start += bytes;
-        self.offset += bytes as u64;
-        frame::read(self.buffer.get(from..from + bytes)?)
-    }
-
-    /// Reads more of the file, up to `end`; false if there is no more.
-    fn fill(&mut self, end: u64) -> io::Result<bool> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let have = self.buffer.len();
-        let from = self.offset + have as u64;
-        #[expect(clippy::expect_used, reason = "an internal invariant")]
-        let more =
-            usize::try_from(end.saturating_sub(from).min(CHUNK)).expect("a chunk fits memory");
-        self.buffer.resize(have + more, 0);
-        let read = self.file.read_at(&mut self.buffer[have..], from);
-        self.buffer.truncate(have + read.as_ref().map_or(0, |count| *count));
-        Ok(read? > 0)
-    }
+    let (salt, sum) = rest.split_first_chunk::<4>()?;
+    let is_own = *magic == MAGIC && sum == header_checksum(&bytes[..28], first).to_le_bytes();
+    let key = key(fingerprint, first, u32::from_le_bytes(*salt));
+    is_own.then_some(Header { fingerprint, layout: Layout::Keyed(key) })
 }
 
-/// What a segment holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Content {
-    /// Whole clicks.
-    pub clicks: u64,
-    /// Where they end; a partial write may follow.
-    pub end: u64,
-    /// Length of the file.
-    pub bytes: u64,
+/// The fingerprint in a header that is not as it was written.
+pub fn damaged_fingerprint(bytes: &[u8; HEADER_BYTES]) -> Fingerprint {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(&bytes[8..24]);
+    fingerprint
 }
 
-/// Counts the whole clicks of a segment; those of one without its header are none.
+fn header_checksum(header: &[u8], first: u64) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(header);
+    sum.update(&first.to_le_bytes());
+    sum.finalize()
+}
+
+/// Keeps a damaged segment under a second name, which the outbox never removes; false if it is kept
+/// already, or not there.
 ///
 /// # Errors
 /// The disk's.
-pub fn scan(folder: &Path, first: u64) -> io::Result<Content> {
-    let bytes = std::fs::metadata(path(folder, first))?.len();
-    let Some(mut frames) = Frames::open(folder, first)? else {
-        return Ok(Content { clicks: 0, end: 0, bytes });
+pub fn keep_damaged(folder: &Path, first: u64) -> io::Result<bool> {
+    let kept = match set_aside(folder, first) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        kept => kept?,
     };
-    let mut clicks = 0;
-    while let Ready::Click(frame) = frames.ready(bytes)? {
-        frames.take(frame);
-        clicks += 1;
+    if let Some(file) = &kept {
+        let (code, file) = ("outbox_damaged", file.display());
+        tracing::error!(
+            code, segment = first, %file,
+            "a segment is damaged: what is whole in it is delivered, and the file is kept"
+        );
     }
-    Ok(Content { clicks, end: frames.offset, bytes })
+    Ok(kept.is_some())
+}
+
+/// Gives a segment a second name and returns it; none if it has one already.
+fn set_aside(folder: &Path, first: u64) -> io::Result<Option<PathBuf>> {
+    let path = path(folder, first);
+    let own = std::fs::metadata(&path)?;
+    for number in 1_u32.. {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(DAMAGED);
+        // The number of its first click may have been used before.
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        let aside = path.with_file_name(name);
+        match std::fs::hard_link(&path, &aside) {
+            Ok(()) => {
+                private_file::sync_folder_of(&aside)?;
+                return Ok(Some(aside));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = std::fs::metadata(&aside)?;
+                if (found.dev(), found.ino()) == (own.dev(), own.ino()) {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// How many damaged segments are kept in a folder.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn count_damaged(folder: &Path) -> io::Result<u64> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        count += u64::from(name.to_str().is_some_and(|name| {
+            name.split_once(DAMAGED).is_some_and(|(segment, _)| segment.ends_with(SUFFIX))
+        }));
+    }
+    Ok(count)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-
     use super::*;
-    use crate::outbox::offer::TraceHeaders;
 
-    fn filled(folder: &Path, clicks: u8) -> u64 {
-        let mut file = create(folder, 7, [1; 16]).unwrap();
-        let mut bytes = Vec::new();
-        for click in 0..clicks {
-            let datum = vec![click; usize::from(click) * 40];
-            let trace = TraceHeaders::default();
-            assert!(frame::write(&StoredClick { taken_ms: 0, trace, datum: &datum }, &mut bytes));
+    #[test]
+    fn h12_a_header_with_any_bit_turned_or_of_another_number_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = create(folder.path(), 7, [1; 16]).unwrap();
+        let bytes: [u8; 32] = std::fs::read(path(folder.path(), 7)).unwrap().try_into().unwrap();
+        let expected = Header { fingerprint: [1; 16], layout: Layout::Keyed(made.key) };
+        assert_eq!(header(&bytes, 7), Some(expected));
+        assert_eq!(header(&bytes, 8), None);
+        for bit in 0..32 * 8 {
+            let mut turned = bytes;
+            turned[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(header(&turned, 7), None, "bit {bit}");
         }
-        file.write_all(&bytes).unwrap();
-        HEADER + bytes.len() as u64
     }
 
     #[test]
-    fn wherever_a_segment_is_cut_the_clicks_before_the_cut_are_whole() {
+    fn h12_every_damaged_segment_is_kept_under_a_name_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let length = filled(folder, 12);
-        let whole = scan(folder, 7).unwrap();
-        assert_eq!(whole, Content { clicks: 12, end: length, bytes: length });
-        let file = OpenOptions::new().write(true).open(path(folder, 7)).unwrap();
-        let mut last = whole.clicks;
-        for cut in (0..length).rev() {
-            file.set_len(cut).unwrap();
-            let content = scan(folder, 7).unwrap();
-            assert!(content.end <= cut && content.clicks <= last, "{cut}: {content:?}");
-            assert!(content.clicks + 1 >= last, "{cut}: {content:?}");
-            last = content.clicks;
+        for number in 1..4_u64 {
+            std::fs::write(path(folder, 7), number.to_le_bytes()).unwrap();
+            let aside = set_aside(folder, 7).unwrap().unwrap();
+            assert_eq!(set_aside(folder, 7).unwrap(), None, "it is kept already");
+            std::fs::remove_file(path(folder, 7)).unwrap();
+            assert_eq!(std::fs::read(aside).unwrap(), number.to_le_bytes());
+            assert_eq!((count_damaged(folder).unwrap(), list(folder).unwrap()), (number, vec![]));
         }
-        assert_eq!(last, 0);
     }
 
     #[test]
-    fn zeros_at_the_end_are_no_clicks() {
+    fn a_file_with_another_spelling_of_a_number_is_no_segment() {
         let folder = tempfile::tempdir().unwrap();
-        let length = filled(folder.path(), 3);
-        let file = OpenOptions::new().write(true).open(path(folder.path(), 7)).unwrap();
-        file.set_len(length + 4096).unwrap();
-        let content = scan(folder.path(), 7).unwrap();
-        assert_eq!(content, Content { clicks: 3, end: length, bytes: length + 4096 });
-    }
-
-    #[test]
-    fn a_segment_is_read_up_to_the_end_that_is_given() {
-        let folder = tempfile::tempdir().unwrap();
-        let length = filled(folder.path(), 2);
-        let mut frames = Frames::open(folder.path(), 7).unwrap().unwrap();
-        assert_eq!(frames.fingerprint, [1; 16]);
-        assert_eq!(frames.ready(HEADER).unwrap(), Ready::End);
-        for bytes in [0, 40] {
-            let Ready::Click(frame) = frames.ready(length).unwrap() else { panic!() };
-            assert_eq!(frames.take(frame).unwrap().datum.len(), bytes);
+        for name in ["7.clicks", "+0000000000000000007.clicks", "x.clicks", "7.clicks.damaged"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
         }
-        assert_eq!(frames.ready(length).unwrap(), Ready::End);
-    }
-
-    #[test]
-    fn another_file_under_a_segments_name_holds_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(path(folder.path(), 7), vec![b'x'; 100]).unwrap();
-        std::fs::write(path(folder.path(), 8), b"").unwrap();
-        for first in [7, 8] {
-            assert!(Frames::open(folder.path(), first).unwrap().is_none());
-            assert_eq!(scan(folder.path(), first).unwrap().clicks, 0);
-        }
-        assert_eq!(list(folder.path()).unwrap(), [7, 8]);
+        std::fs::write(path(folder.path(), 8), "").unwrap();
+        assert_eq!(list(folder.path()).unwrap(), [8]);
     }
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::outbox::frame::{self, FrameKey};
 use crate::outbox::offer::Loss;
 use crate::outbox::outbox_settings::{DropPolicy, SyncPolicy};
 use crate::outbox::outbox_state::{OutboxState, Segment};
-use crate::outbox::segment::{self, HEADER};
+use crate::outbox::segment::{self, HEADER, NewSegment};
 use service::lock::lock;
 use service::number::gauge;
 
@@ -35,6 +36,9 @@ pub(super) struct Writer {
 struct Tail {
     file: Arc<File>,
     bytes: u64,
+    /// The number of its first click.
+    first: u64,
+    key: FrameKey,
 }
 
 /// Frames that are written together.
@@ -54,7 +58,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut group = Group::default();
         while take(&self.shared, &mut group) {
-            self.write(&group);
+            self.write(&mut group);
             lock(&self.shared.disk).settled += group.lengths.len() as u64;
             self.shared.notify_changed();
             let mut queue = lock(&self.shared.queue);
@@ -71,13 +75,13 @@ impl Writer {
         self.shared.wakeup.notify();
     }
 
-    fn write(&mut self, group: &Group) {
-        let (mut bytes, mut lengths) = (&group.frames[..], &group.lengths[..]);
+    fn write(&mut self, group: &mut Group) {
+        let (mut bytes, mut lengths) = (&mut group.frames[..], &group.lengths[..]);
         while !lengths.is_empty() {
             let began = Instant::now();
             let (clicks, written, failed) = self.append(bytes, lengths);
             self.shared.metrics.outbox_write_seconds.observe(began.elapsed().as_secs_f64());
-            (bytes, lengths) = (&bytes[written..], &lengths[clicks..]);
+            (bytes, lengths) = (&mut std::mem::take(&mut bytes)[written..], &lengths[clicks..]);
             self.shared.failing.store(failed.is_some(), Ordering::Relaxed);
             if let Some(error) = failed {
                 // The rest would fail too; the next group tries again.
@@ -92,7 +96,7 @@ impl Writer {
 
     /// Appends as many complete frames as the current file takes. Returns how many, their bytes, and
     /// the error that stopped it.
-    fn append(&mut self, bytes: &[u8], lengths: &[usize]) -> (usize, usize, Option<io::Error>) {
+    fn append(&mut self, bytes: &mut [u8], lengths: &[usize]) -> (usize, usize, Option<io::Error>) {
         let mut tail = match self.tail.take() {
             Some(tail) if tail.bytes < self.shared.settings.segment_bytes => tail,
             Some(_) | None => match roll(&self.shared) {
@@ -102,13 +106,14 @@ impl Writer {
         };
         let free = self.shared.settings.segment_bytes.saturating_sub(tail.bytes);
         // Without a bound where memory cannot hold as many bytes.
-        let (_, fitting) = frames_within(lengths, usize::try_from(free).unwrap_or(usize::MAX));
+        let (count, fitting) = frames_within(lengths, usize::try_from(free).unwrap_or(usize::MAX));
         // At least one, however large.
-        let fitting = fitting.max(lengths[0]);
+        let (count, fitting) = (count.max(1), fitting.max(lengths[0]));
         if let Err(error) = make_room(&self.shared, fitting as u64) {
             self.tail = Some(tail);
             return (0, 0, Some(error));
         }
+        self.place(&mut bytes[..fitting], &lengths[..count], &tail);
         let (taken, failed) = write_some(&tail.file, &bytes[..fitting]);
         let (clicks, kept) = frames_within(lengths, taken);
         tail.bytes += kept as u64;
@@ -120,6 +125,19 @@ impl Writer {
             self.tail = Some(tail);
         }
         (clicks, kept, failed)
+    }
+
+    /// Gives frames of these lengths the places that they have when all of them are written.
+    fn place(&self, mut frames: &mut [u8], lengths: &[usize], tail: &Tail) {
+        let first = lock(&self.shared.disk).written - tail.first;
+        for (number, length) in (first..).zip(lengths) {
+            let (frame, rest) = std::mem::take(&mut frames).split_at_mut(*length);
+            #[expect(clippy::expect_used, reason = "an internal invariant")]
+            let index = u32::try_from(number).expect("a segment has fewer clicks than 2^32");
+            frame::place(frame, tail.key, index);
+            frames = rest;
+        }
+        assert!(frames.is_empty(), "only whole frames are written");
     }
 
     /// Lets the relay read what was written.
@@ -184,7 +202,7 @@ fn take(shared: &OutboxState, group: &mut Group) -> bool {
 /// The file for the click that is written next.
 fn roll(shared: &OutboxState) -> io::Result<Tail> {
     let first = lock(&shared.disk).written;
-    let file = Arc::new(segment::create(&shared.folder, first, shared.fingerprint)?);
+    let NewSegment { file, key } = segment::create(&shared.folder, first, shared.fingerprint)?;
     shared.used.fetch_add(HEADER, Ordering::Relaxed);
     shared.metrics.outbox_bytes.inc_by(gauge(HEADER));
     let mut disk = lock(&shared.disk);
@@ -195,7 +213,7 @@ fn roll(shared: &OutboxState) -> io::Result<Tail> {
     }
     disk.segments.push_back(Segment { first, bytes: HEADER });
     disk.named = true;
-    Ok(Tail { file, bytes: HEADER })
+    Ok(Tail { file: Arc::new(file), bytes: HEADER, first, key })
 }
 
 /// Drops the oldest clicks until so many bytes have room, where that is the policy.

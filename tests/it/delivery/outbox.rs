@@ -1,6 +1,7 @@
 //! Clicks wait on the producer's disk: through outages, kills and a disk that is full.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -255,4 +256,47 @@ fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_come
     // The kill took nothing: all was written.
     assert!((missing - lost).abs() < 0.5, "{lost} counted as lost, {missing} are missing");
     drop(mount);
+}
+
+#[test]
+fn h12_m11_bits_flipped_in_the_outbox_of_a_killed_producer_cost_the_damaged_clicks_alone() {
+    let world = World::new("flipped_bits");
+    world.setup();
+    let nobody = closed_port().to_string();
+    let mut server = world.serve(LINKS, &[("KAFKA_BROKERS", &nobody)]);
+    let (url, admin) = (server.url.clone(), server.admin.clone());
+    let pause = || std::thread::sleep(Duration::from_millis(300));
+    let (visits, ()) = Visitors::default().during(&url, 2, EACH, pause);
+    until("all is written", || {
+        (metric(&admin, "clicktrail_producer_queue_clicks")? == 0.0).then_some(())
+    });
+    server.crash();
+    let folder = world.outbox().join("serve");
+    let modes = || {
+        let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let modes = entries.chain([folder.clone()]).map(|path| {
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            (mode & 0o077, path)
+        });
+        modes.filter(|(others, _)| *others != 0).map(|(_, path)| path).collect::<Vec<_>>()
+    };
+    assert_eq!(modes(), Vec::<std::path::PathBuf>::new(), "other users may not read these");
+    let segment = folder.join("00000000000000000000.clicks");
+    let mut content = std::fs::read(&segment).unwrap();
+    let middle = content.len() / 2;
+    // Header, first click, a click in the middle.
+    for at in [3, 60, middle] {
+        content[at] ^= 0x10;
+    }
+    std::fs::write(&segment, &content).unwrap();
+    let mut server = world.serve(LINKS, &[]);
+    until_delivered(&mut server);
+    let name = "clicktrail_producer_outbox_damaged_segments";
+    assert_eq!(metric(&server.admin, name), Some(1.0));
+    let books = server.stop().expect_code(0).summary("serve");
+    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 2));
+    let log = logged(&world);
+    let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count();
+    assert!(visits.len() > 50 && missing == 2, "{missing} of {} are missing", visits.len());
+    assert_eq!(std::fs::read(segment.with_extension("clicks.damaged")).unwrap(), content);
 }

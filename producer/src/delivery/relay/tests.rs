@@ -10,6 +10,7 @@ use super::*;
 use crate::delivery::relay_client::DeliveryReport;
 use crate::outbox::offer::{ClickSink as _, Offered, TraceHeaders};
 use crate::outbox::outbox_settings::{BYTES_MIN, OutboxSettings, QueueLimits};
+use crate::outbox::segment;
 
 /// 2020-01-01, by the clock of a broker that is far behind.
 const LOGGED_AT_MS: u64 = 1_577_836_800_000;
@@ -72,26 +73,32 @@ struct Fixture {
     problem: Problem,
     clock: ClockWatch,
     wakeup: Arc<Wakeup>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Fixture {
     /// An outbox with `clicks` in it.
     fn new(clicks: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let fixture = Self::open(tempfile::tempdir().unwrap());
+        for number in 0..clicks {
+            let offered = fixture.outbox.offer(&number.to_le_bytes(), TraceHeaders::default());
+            assert_eq!(offered, Offered::Queued);
+        }
+        fixture
+    }
+
+    /// An outbox in a folder.
+    fn open(folder: TempDir) -> Self {
         let (metrics, wakeup) = (Metrics::default(), Arc::new(Wakeup::default()));
         let settings =
             OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 100_000, bytes: 64 << 20 });
         let outbox =
             Outbox::open(folder.path(), settings, "\"long\"", &metrics, Arc::clone(&wakeup))
                 .unwrap();
-        for number in 0..clicks {
-            let offered = outbox.offer(&number.to_le_bytes(), TraceHeaders::default());
-            assert_eq!(offered, Offered::Queued);
-        }
         let (log, problem) = (Log::default(), Problem::default());
         let clock = ClockWatch::new(metrics.clock_skew_seconds.clone());
         Self { outbox: Arc::new(outbox), metrics, log, problem, clock, wakeup, _folder: folder }
+        Self { outbox: Arc::new(outbox), metrics, log, problem, wakeup, folder }
     }
 
     /// Runs the relay until nothing waits; its clients fail by `faults`, one after the other.
@@ -196,4 +203,32 @@ fn m7_clicks_of_a_wrong_clock_are_delivered_and_the_clock_is_named() {
     assert!(problem.starts_with("clock_skewed: "), "{problem}");
     assert!(fixture.metrics.clock_skew_seconds.get() > 100_000_000);
     assert_eq!(fixture.problem.current(), None, "it is none of the delivery");
+fn h12_of_damaged_segments_all_whole_clicks_are_delivered_and_the_others_counted() {
+    let Fixture { outbox, folder, .. } = Fixture::new(200);
+    outbox.close();
+    drop(outbox);
+    let file = segment::path(folder.path(), 0);
+    let mut content = std::fs::read(&file).unwrap();
+    // Each is a head of 20 bytes, 11 bytes before the datum, and a datum of 8.
+    let begin = |click: usize| segment::HEADER_BYTES + click * 39;
+    for at in [60, begin(50), begin(90) + 3, begin(91) + 38, begin(199) + 38] {
+        content[at] ^= 1;
+    }
+    content[begin(120)..begin(130) + 1].fill(0);
+    std::fs::write(&file, content).unwrap();
+    let fixture = Fixture::open(folder);
+    fixture.run(vec![]);
+    let lost: Vec<u64> = [0, 50, 90, 91, 199].into_iter().chain(120..=130).collect();
+    let log = fixture.log.lock().unwrap();
+    let missing: Vec<_> = (0..200).filter(|click| !log.contains_key(click)).collect();
+    let mut expected = lost.clone();
+    expected.sort_unstable();
+    assert_eq!(missing, expected);
+    assert_eq!(fixture.metrics.undelivered(), lost.len() as u64);
+    assert_eq!(fixture.metrics.clicks_delivered.get(), 200 - lost.len() as u64);
+    let label = CodeLabel { code: "outbox_corrupt" };
+    let corrupt = fixture.metrics.clicks_undelivered.get_or_create(&label).get();
+    assert_eq!(corrupt, lost.len() as u64);
+    assert_eq!(segment::count_damaged(fixture.folder.path()).unwrap(), 1);
+    assert_eq!(fixture.metrics.outbox_damaged_segments.get(), 1);
 }
