@@ -11,6 +11,21 @@ use schemas::text_limits::{
 use schemas::{EventId, RawClick};
 use uuid::Builder;
 
+use crate::host_name::is_host_name;
+
+const SLUG: usize = 1024;
+const QUERY: usize = 2048;
+const TARGET: usize = 2048;
+const USER_AGENT: usize = 1024;
+const REFERER: usize = 2048;
+const ACCEPT_LANGUAGE: usize = 256;
+/// Of texts that the schema gives no length; browsers send far less.
+pub const SHORT: usize = 256;
+/// Of texts of a click that is no redirect: slug, query, user agent, referrer.
+const UNREDIRECTED: usize = 256;
+/// Of its other headers.
+const UNREDIRECTED_HEADER: usize = 64;
+
 /// Id and time of a click, fixed when it is minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClickKey {
@@ -102,8 +117,55 @@ pub fn cut_texts(click: &mut RawClick<'_>) {
         (&mut click.sec_ch_ua_platform, SHORT_BYTES_MAX),
         (&mut click.x_requested_with, SHORT_BYTES_MAX),
         (&mut click.edge_country, SHORT_BYTES_MAX),
+/// Cuts the texts of a click to the lengths that the schema's docs promise, at a character's
+/// boundary. The id of its link has the length that links have. A domain that is no host name is
+/// left out.
+pub fn cut_texts(click: &mut RawClick<'_>) {
+    click.domain = click.domain.filter(|domain| is_host_name(domain));
+    click.source = cut(click.source, SHORT);
+    click.slug = cut(click.slug, SLUG);
+    for (text, bytes_max) in [
+        (&mut click.query, QUERY),
+        (&mut click.target_url, TARGET),
+        (&mut click.user_agent, USER_AGENT),
+        (&mut click.referer, REFERER),
+        (&mut click.accept_language, ACCEPT_LANGUAGE),
+        (&mut click.scheme, SHORT),
+        (&mut click.http_version, SHORT),
+        (&mut click.purpose, SHORT),
+        (&mut click.sec_fetch_site, SHORT),
+        (&mut click.sec_fetch_mode, SHORT),
+        (&mut click.sec_fetch_dest, SHORT),
+        (&mut click.sec_ch_ua, SHORT),
+        (&mut click.sec_ch_ua_mobile, SHORT),
+        (&mut click.sec_ch_ua_platform, SHORT),
+        (&mut click.x_requested_with, SHORT),
+        (&mut click.edge_country, SHORT),
     ] {
         *text = text.map(|text| cut(text, bytes_max));
+    }
+}
+
+/// Cuts the texts of a click that is no redirect further, to 2 KiB besides its link's id, so that
+/// requests for nothing fill no outbox: 256 bytes of slug, query, user agent and referrer, 64 bytes of each other
+/// header, no client hints.
+pub fn cut_unredirected(click: &mut RawClick<'_>) {
+    click.slug = cut(click.slug, UNREDIRECTED);
+    for (text, bytes_max) in [
+        (&mut click.query, UNREDIRECTED),
+        (&mut click.user_agent, UNREDIRECTED),
+        (&mut click.referer, UNREDIRECTED),
+        (&mut click.accept_language, UNREDIRECTED_HEADER),
+        (&mut click.purpose, UNREDIRECTED_HEADER),
+        (&mut click.sec_fetch_site, UNREDIRECTED_HEADER),
+        (&mut click.sec_fetch_mode, UNREDIRECTED_HEADER),
+        (&mut click.sec_fetch_dest, UNREDIRECTED_HEADER),
+        (&mut click.sec_ch_ua, 0),
+        (&mut click.sec_ch_ua_mobile, 0),
+        (&mut click.sec_ch_ua_platform, 0),
+        (&mut click.x_requested_with, 0),
+    ] {
+        *text = text.map(|text| cut(text, bytes_max)).filter(|text| !text.is_empty());
     }
 }
 
@@ -146,7 +208,7 @@ mod tests {
         let text = Some(long.as_str());
         let mut click = RawClick {
             source: &long,
-            domain: text,
+            domain: Some("xxx.example"),
             query: text,
             link_id: text,
             target_url: text,
@@ -174,6 +236,15 @@ mod tests {
             assert_eq!(bytes, Some(text.bytes_max), "{} loses more than it has to", text.field);
         }
         assert_eq!(LINK_ID_BYTES_MAX, crate::links::link_entry::ID_BYTES_MAX);
+        let mut datum = Vec::new();
+        click.write_datum(&mut datum).unwrap();
+        let texts = datum.iter().filter(|byte| **byte == b'x').count();
+        let long = SLUG + QUERY + TARGET + USER_AGENT + REFERER + ACCEPT_LANGUAGE;
+        // The domain has four of them.
+        assert_eq!(texts, 3000 + long + 12 * SHORT + 4);
+        click.domain = text;
+        cut_texts(&mut click);
+        assert_eq!(click.domain, None);
     }
 
     #[test]

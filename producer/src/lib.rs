@@ -6,6 +6,7 @@ pub mod bearer_token;
 pub mod clock;
 pub mod clock_watch;
 pub mod private_file;
+pub mod host_name;
 pub mod route;
 
 pub mod links;

@@ -51,10 +51,11 @@ impl View {
     fn variables(&self, sql: &str) -> String {
         let mut sql = sql.replace("${__timezone}", self.zone);
         for (name, chosen) in &self.chosen {
-            let quoted: Vec<_> =
-                chosen.iter().map(|value| format!("'{}'", value.replace('\'', "\\'"))).collect();
-            sql = sql.replace(&format!("${{{name}:singlequote}}"), &quoted.join(","));
-            sql = sql.replace(&format!("${{{name}}}"), &chosen.join(","));
+            let encoded = match &chosen[..] {
+                [one] => percent_encoded(one),
+                several => percent_encoded(&format!("{{{}}}", several.join(","))),
+            };
+            sql = sql.replace(&format!("${{{name}:percentencode}}"), &encoded);
         }
         sql
     }
@@ -92,6 +93,17 @@ impl View {
     }
 }
 
+/// As Grafana's format `percentencode`: nothing but these bytes is left as it is.
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 /// The arguments in the parentheses that `text` begins with, and their length with both.
 fn arguments(text: &str) -> (Vec<String>, usize) {
     assert!(text.starts_with('('), "a macro without its arguments: {text}");
@@ -127,9 +139,9 @@ mod tests {
             ("$__timeFilter(a)", "a >= toDateTime(5) AND a <= toDateTime(9)"),
             ("$__timeInterval(a)", "toStartOfInterval(toDateTime(a), INTERVAL 1 second)"),
             ("$__fromTime, $__toTime STEP $__interval_s", "toDateTime(5), toDateTime(9) STEP 1"),
-            ("$__conditionalAll(a IN (${all:singlequote}), $all)", "1=1"),
-            ("$__conditionalAll(a IN (${d:singlequote}), $d)", r"a IN ('it\'s','b')"),
-            ("'${t}' ${__timezone}", "'x' utc"),
+            ("$__conditionalAll(f(g('${all:percentencode}', 'x'), a), $all)", "1=1"),
+            ("$__conditionalAll(f('${d:percentencode}'), $d)", "f('%7Bit%27s%2Cb%7D')"),
+            ("'${t:percentencode}' ${__timezone}", "'x' utc"),
         ] {
             assert_eq!(view.expand(sql), expanded);
         }

@@ -11,6 +11,7 @@ use hyper::{Version, http};
 use schemas::Method;
 
 use crate::click::ClientIp;
+use crate::host_name;
 use schemas::{TraceContext, headers, tracestate_is_plain};
 
 /// The trace that a request is in, and the one of its answer.
@@ -59,7 +60,7 @@ impl<'a> RequestFacts<'a> {
         let (headers, host) = HeaderFacts::read(&head.headers);
         Self {
             method: method(&head.method),
-            domain: head.uri.host().map(Cow::Borrowed).or(host).and_then(domain),
+            domain: head.uri.host().map(Cow::Borrowed).or(host).and_then(host_name::domain),
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
             http_version: version(head.version),
@@ -129,24 +130,6 @@ fn set_first<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
 fn text(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let value = value.as_bytes();
     (!value.is_empty()).then(|| String::from_utf8_lossy(value))
-}
-
-/// A host in lower case, without port and without the dot at its end.
-fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let end = match (host.rfind(':'), host.rfind(']')) {
-        (Some(colon), Some(bracket)) if colon < bracket => host.len(),
-        (Some(colon), _) => colon,
-        (None, _) => host.len(),
-    };
-    let end = host[..end].trim_end_matches('.').len();
-    let plain = end == host.len() && !host.bytes().any(|byte| byte.is_ascii_uppercase());
-    if end == 0 {
-        None
-    } else if plain {
-        Some(host)
-    } else {
-        Some(Cow::Owned(host[..end].to_ascii_lowercase()))
-    }
 }
 
 fn method(method: &http::Method) -> Method {

@@ -74,8 +74,13 @@ fn load(world: &World) {
     processors.stop().expect_code(0);
 }
 
+/// What a variable holds of a domain or a slug: visitors choose their bytes, so not those.
+fn id(value: &str) -> String {
+    value.bytes().fold("x".to_owned(), |id, byte| format!("{id}{byte:02X}"))
+}
+
 fn view(traffic: &str, domain: &[&str], link: &[&str]) -> View {
-    let chosen = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let chosen = |values: &[&str]| values.iter().map(|value| id(value)).collect();
     View {
         from: begin(),
         to: begin() + 48 * HOUR,
@@ -198,7 +203,9 @@ fn every_panel_and_every_variable_gets_from_the_engine_what_it_can_draw() {
         }
         let table = ask(&world, &everyone, text(&variable["query"], "rawSql"));
         asked += 1;
-        let fits = matches!(&table.columns[..], [(_, kind)] if is_text(kind));
+        // What is chosen, and what is shown of it.
+        let fits = matches!(&table.columns[..], [(_, a), (_, b)] if is_text(a) && is_text(b))
+            && table.rows.iter().all(|row| row[0] == Value::from(id(row[1].as_str().unwrap())));
         if !fits || table.rows.len() < 2 {
             wrong.push(format!("variable {}: {table:?}", text(variable, "name")));
         }
@@ -226,6 +233,65 @@ fn every_panel_and_every_variable_gets_from_the_engine_what_it_can_draw() {
     assert_eq!(answers[&("By hour of the day", 0)].rows.len(), 24);
     assert_eq!(sum(&answers[&("The eight most clicked links", 0)], 2), CLICKS);
     assert_eq!(sum(&answers[&("What the visitor got", 0)], 1), CLICKS);
+}
+
+#[test]
+fn m10_no_domain_or_slug_of_a_visitor_is_part_of_a_query() {
+    const TEXTS: [&str; 6] = [
+        r"\') union all select max(424242) from clicks where 1=1 -- go.example",
+        r"go.example\",
+        "a'b",
+        "x', 'y') OR 1=1 --",
+        "}, {x61,x62} $__all ${link}",
+        "",
+    ];
+    let world = World::new("dashboard_texts");
+    world.setup();
+    let encoder = Encoder::new(world.schema_id());
+    let record = |text: &&'static str| {
+        let click = RawClick {
+            domain: (!text.is_empty()).then_some(*text),
+            link_id: Some("l"),
+            outcome: Outcome::Redirected,
+            status: 302,
+            user_agent: Some(CHROME),
+            ..RawClick::new(Uuid::now_v7(), (begin() + HOUR) * 1_000_000, text)
+        };
+        let mut value = Vec::new();
+        encoder.encode(&click, &mut value).unwrap();
+        Raw { value: Some(value), ..Raw::default() }
+    };
+    world.kafka.produce(&world.topic, &TEXTS.iter().map(record).collect::<Vec<_>>());
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(&world);
+    processors.stop().expect_code(0);
+    let dashboard = dashboard();
+    let mut asked = 0;
+    for value in TEXTS {
+        // As it is chosen from the list, and as a forged address of the dashboard has it.
+        let mut forged = view("all", &[], &[]);
+        for name in ["domain", "link", "traffic"] {
+            forged.chosen.insert(name.to_owned(), vec![format!("{value}'")]);
+        }
+        let one = [view("all", &[value], &[]), view("all", &[], &[value]), forged];
+        for (view, expected) in one.iter().zip([Some(1), Some(1), None]) {
+            for panel in panels(&dashboard) {
+                for target in panel["targets"].as_array().unwrap() {
+                    if target["datasource"]["type"] != PLUGIN {
+                        continue;
+                    }
+                    let table = ask(&world, view, text(target, "rawSql"));
+                    asked += 1;
+                    let injected = |cell: &Value| cell == "424242" || cell == 424_242;
+                    assert!(!table.rows.iter().flatten().any(injected), "{table:?}");
+                    if let ("Clicks", Some(expected)) = (text(panel, "title"), expected) {
+                        assert_eq!(integer(&table.rows[0][0]), expected, "{value}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(asked > 18 * 20, "{asked} queries are all");
 }
 
 /// The families of metrics that an expression names.

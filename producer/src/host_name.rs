@@ -1,0 +1,94 @@
+//! Host names: which text is one, and the domain that a `Host` names.
+//!
+//! Pure. A visitor sends any bytes as `Host`; what is no host name is recorded as none, so that
+//! no reader of the table has to expect anything else in it.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// Most bytes of a host name (RFC 1035).
+const BYTES_MAX: usize = 253;
+
+/// Whether a text is a host name in lower case, or an IPv6 address in brackets.
+pub fn is_host_name(text: &str) -> bool {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        return bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    (1..=BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+/// The domain of a `Host`: in lower case, without port and without the dot at its end; none if it is
+/// no host name.
+pub fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let end = match (host.rfind(':'), host.rfind(']')) {
+        (Some(colon), Some(bracket)) if colon < bracket => host.len(),
+        (Some(colon), _) if host[colon + 1..].bytes().all(|byte| byte.is_ascii_digit()) => colon,
+        (Some(_) | None, _) => host.len(),
+    };
+    let end = host[..end].trim_end_matches('.').len();
+    let is_plain = end == host.len() && !host.bytes().any(|byte| byte.is_ascii_uppercase());
+    let domain = if is_plain { host } else { Cow::Owned(host[..end].to_ascii_lowercase()) };
+    is_host_name(&domain).then_some(domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(host: &str) -> Option<String> {
+        domain(host.into()).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn m10_only_a_host_name_is_a_domain() {
+        let longest = format!("{}.example", "a".repeat(BYTES_MAX - 8));
+        for (host, expected) in [
+            ("Go.Example:8080", "go.example"),
+            ("go.example.", "go.example"),
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("[2001:DB8::1]:80", "[2001:db8::1]"),
+            (&longest, &longest),
+        ] {
+            assert_eq!(of(host).as_deref(), Some(expected), "{host}");
+        }
+        for host in [
+            "",
+            ".",
+            ":80",
+            "a b",
+            "a'b",
+            r"\') union all select max(424242) from clicks where 1=1 -- go.example",
+            "go.example\\",
+            "go.example\"",
+            "go.example:80x",
+            "go.example:80:80x",
+            "user@go.example",
+            "a,b",
+            "a_b",
+            "<script>",
+            "büro.example",
+            "a\u{0}b",
+            "[::1",
+            "[::1]x",
+            "[go.example]",
+            "[]",
+            "::1",
+            &format!("a{longest}"),
+        ] {
+            assert_eq!(of(host), None, "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn m10_any_text_gives_a_host_name_or_none(text: String, port: u16) {
+            for host in [text.clone(), format!("{text}:{port}")] {
+                prop_assert!(of(&host).is_none_or(|domain| is_host_name(&domain)));
+            }
+        }
+    }
+}
