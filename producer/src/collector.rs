@@ -202,11 +202,10 @@ impl Collector {
         }
         datum.clear();
         click.write_datum(datum).map_err(|error| RecordFault::Encode(error.to_string()))?;
-        if batch.push(datum, trace.headers()) {
-            Ok(Some(key.event_id))
-        } else {
-            Err(RecordFault::TooLarge)
-        }
+        // A trace identifies its visitor: a click without identifiers is in none.
+        let stripped = click.identifiers_stripped;
+        let trace = if stripped { TraceHeaders::default() } else { trace.headers() };
+        if batch.push(datum, trace) { Ok(Some(key.event_id)) } else { Err(RecordFault::TooLarge) }
     }
 }
 

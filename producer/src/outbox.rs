@@ -281,6 +281,15 @@ impl ClickSink for Outbox {
     fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
         self.framed(datum, trace, |frame| self.shared.put(frame))
     }
+
+    fn offer_unreserved(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
+        self.framed(datum, trace, |frame| {
+            if self.shared.is_in_reserve(frame.len() as u64) {
+                return Err(Loss::OutboxReserved);
+            }
+            self.shared.put(frame)
+        })
+    }
 }
 
 impl Drop for Outbox {

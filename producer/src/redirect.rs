@@ -22,6 +22,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use schemas::Outcome;
+use tracing::Span;
 
 use crate::click::ClickKey;
 use crate::client::policy::{ClientContext, ClientPolicy};
@@ -34,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
 use crate::redirect::answered_click::{RedirectAnswer, answered_click};
 use crate::redirect::request_facts::{RequestFacts, TRACEPARENT};
-use crate::request_span::{self, Sampling};
+use crate::request_span::{self, RequestParent, Sampling};
 use crate::route::{Route, route};
 use service::number::gauge;
 
@@ -89,6 +90,11 @@ impl<S: ClickSink> Redirector<S> {
         self.links.store(links);
     }
 
+    /// Whether `peer` is a trusted proxy.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.client_policy.trusts(peer)
+    }
+
     /// Answers one request of `peer`. Never waits.
     pub fn answer(&self, head: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
         let (started, now) = (Instant::now(), now());
@@ -105,13 +111,15 @@ impl<S: ClickSink> Redirector<S> {
         let location = location(&found, &facts);
         let HttpAnswer { answer, cache, body } = decide(route, &found, location.as_ref(), now);
         let RedirectAnswer { outcome, status, .. } = answer;
-        let unknown = outcome == Outcome::NotFound;
-        if unknown && !self.client_policy.admits_unknown(&facts.client_ip, now) {
+        let redirected = outcome == Outcome::Redirected;
+        if !redirected && !self.client_policy.admits_unredirected(&facts.client_ip, now) {
             self.metrics.limited_by("unknown_slugs");
             self.count("rate_limited", started);
             return too_many_requests();
         }
-        let (parent, tracestate) = request_facts::parent(&head.headers).unzip();
+        let (context, tracestate) = request_facts::parent(&head.headers).unzip();
+        let is_trusted = self.client_policy.trusts(peer);
+        let parent = context.map(|context| RequestParent { context, is_trusted });
         let (context, span) = request_span::redirect(self.sampling, parent);
         let traceparent = context.traceparent();
         let key = ClickKey::mint(now, &request_span::random());
@@ -124,23 +132,22 @@ impl<S: ClickSink> Redirector<S> {
             ip: Some(&facts.client_ip),
             link_opts_out: answer.link.is_some_and(Link::opts_out),
         };
-        let trace = TraceHeaders {
-            traceparent: Some(traceparent.as_str()),
-            tracestate: tracestate.flatten(),
-        };
-        if self.client_policy.apply(&mut click, client, &self.metrics) {
-            self.record(&click, trace);
+        let is_recorded = self.client_policy.apply(&mut click, client, &self.metrics);
+        // A trace identifies its visitor: a click without identifiers is in none.
+        let is_traced = !click.identifiers_stripped;
+        if is_recorded {
+            let tracestate = tracestate.flatten().filter(|_| redirected);
+            let trace = TraceHeaders { traceparent: Some(traceparent.as_str()), tracestate };
+            self.record(&click, if is_traced { trace } else { TraceHeaders::default() });
         }
         if !span.is_none() {
-            span.record("http.request.method", facts.method.as_str());
-            span.record("http.response.status_code", status.as_u16());
-            span.record("url.path", head.uri.path());
-            span.record("clicktrail.outcome", outcome.as_str());
-            span.record("clicktrail.event_id", tracing::field::display(key.event_id));
+            describe(&span, head, &click);
         }
         let mut response = response(status, cache, body, &head.method);
         let headers = response.headers_mut();
-        if let Ok(traceparent) = HeaderValue::from_str(traceparent.as_str()) {
+        if let Ok(traceparent) = HeaderValue::from_str(traceparent.as_str())
+            && is_traced
+        {
             headers.insert(TRACEPARENT, traceparent);
         }
         if let Some(location) = location {
@@ -157,7 +164,11 @@ impl<S: ClickSink> Redirector<S> {
             match click.write_datum(record) {
                 Ok(()) => {
                     // The sink has counted it either way; the answer does not depend on it.
-                    let _offered = self.sink.offer(record, trace);
+                    let _offered = if click.outcome == Outcome::Redirected {
+                        self.sink.offer(record, trace)
+                    } else {
+                        self.sink.offer_unreserved(record, trace)
+                    };
                 }
                 Err(error) => {
                     self.metrics.lost(Loss::Encode);
@@ -170,6 +181,18 @@ impl<S: ClickSink> Redirector<S> {
     fn count(&self, outcome: &'static str, started: Instant) {
         self.metrics.request(outcome);
         self.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
+    }
+}
+
+/// Writes into a span what the visitor got. The id leads from the trace to the click's row, unless
+/// that has no identifiers.
+fn describe(span: &Span, head: &Parts, click: &schemas::RawClick<'_>) {
+    span.record("http.request.method", click.method.as_str());
+    span.record("http.response.status_code", click.status);
+    span.record("url.path", head.uri.path());
+    span.record("clicktrail.outcome", click.outcome.as_str());
+    if !click.identifiers_stripped {
+        span.record("clicktrail.event_id", tracing::field::display(click.event_id));
     }
 }
 
@@ -277,8 +300,7 @@ fn method_not_allowed() -> Response<Full<Bytes>> {
 }
 
 fn too_many_requests() -> Response<Full<Bytes>> {
-    let mut response =
-        Response::new(Full::new(Bytes::from_static(b"too many requests for unknown links\n")));
+    let mut response = Response::new(Full::new(Bytes::from_static(b"too many requests\n")));
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));

@@ -18,19 +18,35 @@ pub struct Sampling {
     /// Whether spans leave the process; if not, no trace starts here, and a parent's goes on
     /// through the record's headers all the same.
     pub exports: bool,
-    /// Share of the requests without a parent that start a sampled trace, 0 to 1.
+    /// Share of the requests that are sampled, 0 to 1; where a trusted proxy names a parent, its flag
+    /// counts.
     pub ratio: f64,
 }
 
+/// The trace that a request is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestParent {
+    /// As the request names it.
+    pub context: TraceContext,
+    /// Whether a trusted proxy sent it. Anyone else decides nothing here: the trace goes on under its
+    /// id, and whether it is sampled is drawn, not derived from an id that the visitor has chosen.
+    /// (W3C Trace Context, 3.2: a service may change the flag; 5.3: it must not trust it.)
+    pub is_trusted: bool,
+}
+
 /// The context of one redirect below `parent`, and its span where it is sampled.
-pub fn redirect(sampling: Sampling, parent: Option<TraceContext>) -> (TraceContext, Span) {
+pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceContext, Span) {
     let span_id = RandomIdGenerator::default().new_span_id().to_bytes();
+    let root = || {
+        let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
+        TraceContext::root(random(), span_id, ratio)
+    };
     let context = match parent {
-        Some(parent) => parent.child(span_id),
-        None => {
-            let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
-            TraceContext::root(random(), span_id, ratio)
+        Some(RequestParent { context, is_trusted: true }) => context.child(span_id),
+        Some(RequestParent { context, is_trusted: false }) => {
+            TraceContext { sampled: root().sampled, ..context.child(span_id) }
         }
+        None => root(),
     };
     if !(context.sampled && sampling.exports) {
         return (context, Span::none());
@@ -46,7 +62,8 @@ pub fn redirect(sampling: Sampling, parent: Option<TraceContext>) -> (TraceConte
         clicktrail.event_id = tracing::field::Empty,
     );
     if let Some(parent) = parent {
-        let remote = opentelemetry::Context::new().with_remote_span_context(remote(parent));
+        let remote = remote(parent.context);
+        let remote = opentelemetry::Context::new().with_remote_span_context(remote);
         if let Err(error) = span.set_parent(remote) {
             tracing::debug!(%error, "cannot set the parent of a span");
         }
@@ -74,4 +91,27 @@ fn remote(parent: TraceContext) -> SpanContext {
         true,
         TraceState::NONE,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m13_a_visitor_does_not_decide_what_is_sampled() {
+        for (exports, ratio) in [(true, 0.0), (false, 1.0), (false, 0.0)] {
+            for trace_id in [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], [0xff; 16], [7; 16]]
+            {
+                let context = TraceContext { trace_id, span_id: [1; 8], sampled: true };
+                let of = |is_trusted| {
+                    let parent = RequestParent { context, is_trusted };
+                    redirect(Sampling { exports, ratio }, Some(parent)).0
+                };
+                let (visitors, proxys) = (of(false), of(true));
+                assert!(!visitors.sampled, "{exports} {ratio} {trace_id:?}");
+                assert_eq!((visitors.trace_id, proxys.trace_id), (trace_id, trace_id));
+                assert!(proxys.sampled || exports);
+            }
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub struct ClientPolicy {
     pub privacy: PrivacyPolicies,
     /// Keys for their ids.
     pub keys: Option<Arc<dyn DayKeys>>,
-    /// How often each client prefix may request an unknown slug.
+    /// How often each client prefix may request what is not redirected, such as an unknown slug.
     pub unknown: Option<Arc<RateLimiter>>,
 }
 
@@ -38,8 +38,13 @@ impl ClientPolicy {
         self.proxies.client(headers, peer)
     }
 
-    /// Whether a client may request one more unknown slug.
-    pub fn admits_unknown(&self, client: &ClientIp, now: i64) -> bool {
+    /// Whether `peer` is a trusted proxy.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.proxies.trusted.contain(peer.to_canonical())
+    }
+
+    /// Whether a client may make one more request that is not redirected.
+    pub fn admits_unredirected(&self, client: &ClientIp, now: i64) -> bool {
         self.unknown.as_ref().is_none_or(|limiter| limiter.admit(client, now))
     }
 

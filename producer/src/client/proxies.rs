@@ -40,7 +40,8 @@ impl FromStr for Networks {
 }
 
 impl Networks {
-    fn contain(&self, address: IpAddr) -> bool {
+    /// Whether an address is in one of them.
+    pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

@@ -5,11 +5,19 @@ pub trait ClickSink: Send + Sync + 'static {
     /// Takes the Avro datum of one click. [`Offered::Queued`] promises that it is written to disk
     /// and delivered, or counted as lost. Returns at once, whatever disk and broker do.
     fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered;
+
+    /// The same for a click that is no redirect: it is lost while the last fifth of the outbox is in
+    /// use, which is kept for redirects.
+    fn offer_unreserved(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered;
 }
 
 impl<S: ClickSink> ClickSink for std::sync::Arc<S> {
     fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
         S::offer(self, datum, trace)
+    }
+
+    fn offer_unreserved(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
+        S::offer_unreserved(self, datum, trace)
     }
 }
 
@@ -39,6 +47,8 @@ pub enum Loss {
     QueueFull,
     /// The outbox was full.
     OutboxFull,
+    /// It was no redirect, and the outbox had room for redirects only.
+    OutboxReserved,
     /// The disk refused to take it.
     OutboxDisk,
     /// It was on the disk and cannot be read any more.
@@ -53,9 +63,10 @@ pub enum Loss {
 
 impl Loss {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::OutboxFull,
+        Self::OutboxReserved,
         Self::OutboxDisk,
         Self::OutboxCorrupt,
         Self::TooLarge,
@@ -68,6 +79,7 @@ impl Loss {
         match self {
             Self::QueueFull => "queue_full",
             Self::OutboxFull => "outbox_full",
+            Self::OutboxReserved => "outbox_reserved",
             Self::OutboxDisk => "outbox_disk",
             Self::OutboxCorrupt => "outbox_corrupt",
             Self::TooLarge => "too_large",

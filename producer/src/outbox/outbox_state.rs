@@ -108,6 +108,19 @@ pub(super) struct Segment {
 }
 
 impl OutboxState {
+    /// Whether so many more bytes would use the last fifth of memory or disk.
+    pub(super) fn is_in_reserve(&self, bytes: u64) -> bool {
+        let OutboxSettings { queue: limits, bytes: bound, .. } = self.settings;
+        let unreserved = |bound: u64| bound - bound / 5;
+        let queue = lock(&self.queue);
+        let (clicks, waiting) = (queue.clicks + 1, queue.bytes + bytes);
+        drop(queue);
+        let used = self.used.load(std::sync::atomic::Ordering::Relaxed);
+        clicks > unreserved(limits.clicks)
+            || waiting > unreserved(limits.bytes)
+            || used + waiting > unreserved(bound)
+    }
+
     /// Puts a frame into the queue, if memory and disk have room for it.
     pub(super) fn put(&self, frame: &[u8]) -> Result<(), Loss> {
         self.put_all(frame, &[frame.len()]).map(drop)

@@ -418,3 +418,29 @@ fn numbers_go_on_behind_the_mark_when_a_power_loss_took_clicks_that_were_deliver
     outbox.close();
     assert_eq!(read(&outbox), (numbers(30..40), 0));
 }
+
+#[test]
+fn m1_the_last_fifth_of_the_outbox_is_kept_for_redirects() {
+    for drop_policy in [DropPolicy::Newest, DropPolicy::Oldest] {
+        let mut fixture = Fixture::new(SyncPolicy::Os);
+        fixture.settings.drop_policy = drop_policy;
+        let outbox = fixture.open();
+        let (datum, trace) = (vec![7; 1_000], TraceHeaders::default());
+        let mut taken = 0;
+        while outbox.offer_unreserved(&datum, trace) == Offered::Queued {
+            taken += 1_000;
+            assert!(taken < BYTES_MIN, "it is never full");
+        }
+        assert!((BYTES_MIN / 10 * 7..BYTES_MIN / 5 * 4).contains(&taken), "{taken} bytes");
+        for _ in 0..100 {
+            assert_eq!(outbox.offer(&datum, trace), Offered::Queued);
+        }
+        let mut batch = DurableBatch::default();
+        assert!(batch.push(&datum, trace));
+        outbox.offer_all(&batch).unwrap();
+        let reserved = Offered::Lost(Loss::OutboxReserved);
+        assert_eq!(outbox.offer_unreserved(&datum, trace), reserved);
+        assert_eq!(fixture.metrics.undelivered(), 2);
+        outbox.close();
+    }
+}

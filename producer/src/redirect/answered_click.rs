@@ -5,7 +5,7 @@
 use hyper::StatusCode;
 use schemas::{Origin, Outcome, RawClick};
 
-use crate::click::{ClickKey, cut_texts};
+use crate::click::{ClickKey, cut_texts, cut_unredirected};
 use crate::links::link::Link;
 use crate::redirect::request_facts::RequestFacts;
 
@@ -60,5 +60,61 @@ pub fn answered_click<'a>(
         ..RawClick::new(key.event_id, key.occurred_at, facts.slug)
     };
     cut_texts(&mut click);
+    if answer.outcome != Outcome::Redirected {
+        cut_unredirected(&mut click);
+    }
     click
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::http;
+
+    use super::*;
+
+    #[test]
+    fn m1_a_click_that_is_no_redirect_has_at_most_2_kib_whatever_was_sent() {
+        let long = "x".repeat(16_000);
+        let mut request = http::Request::builder().uri(format!("/{long}?{long}"));
+        for name in [
+            "host",
+            "user-agent",
+            "referer",
+            "accept-language",
+            "purpose",
+            "sec-fetch-site",
+            "sec-fetch-mode",
+            "sec-fetch-dest",
+            "sec-ch-ua",
+            "sec-ch-ua-mobile",
+            "sec-ch-ua-platform",
+            "x-requested-with",
+        ] {
+            request = request.header(name, &long);
+        }
+        let head = request.body(()).unwrap().into_parts().0;
+        let facts = RequestFacts::read(&head, "2001:db8::1".parse().unwrap());
+        let source = "s".repeat(256);
+        let bytes = |outcome| {
+            let answer =
+                RedirectAnswer { outcome, status: StatusCode::OK, link: None, target: None };
+            let key = ClickKey::mint(1 << 50, &[7; 16]);
+            let mut datum = Vec::new();
+            answered_click(key, &source, &facts, answer, 1).write_datum(&mut datum).unwrap();
+            datum.len()
+        };
+        for outcome in [
+            Outcome::NotFound,
+            Outcome::Disabled,
+            Outcome::Expired,
+            Outcome::Blocked,
+            Outcome::BaseUrl,
+            Outcome::Reserved,
+            Outcome::Error,
+        ] {
+            assert!(bytes(outcome) <= 2_048, "{outcome:?}: {}", bytes(outcome));
+        }
+        // A redirect keeps what the contract allows, and no more.
+        assert!((6_000..12_288).contains(&bytes(Outcome::Redirected)));
+    }
 }

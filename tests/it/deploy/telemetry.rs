@@ -15,7 +15,12 @@ fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
     let world = World::new("spans");
     world.setup();
     let (producers, processings) = (SpanCollector::start(), SpanCollector::start());
-    let mut server = world.serve(LINKS, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &producers.endpoint)]);
+    // What a trusted proxy samples is followed.
+    let set = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", producers.endpoint.as_str()),
+        ("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8"),
+    ];
+    let mut server = world.serve(LINKS, &set);
     let ((sampled, followed), (unsampled, ignored)) = (trace(true), trace(false));
     assert_eq!(server.get("/a", &[("traceparent", &sampled)]).status, 302);
     assert_eq!(server.get("/a", &[("traceparent", &unsampled)]).status, 302);
@@ -92,7 +97,7 @@ fn one_click_is_followed_by_its_trace_from_the_answer_to_the_insert() {
 fn without_an_endpoint_no_span_leaves_and_the_parents_trace_goes_on_all_the_same() {
     let world = World::new("no_spans");
     world.setup();
-    let mut server = world.serve(LINKS, &[]);
+    let mut server = world.serve(LINKS, &[("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8")]);
     let (sampled, followed) = trace(true);
     server.get("/a", &[("traceparent", &sampled)]);
     let log = server.stop().expect_code(0).err;

@@ -103,7 +103,8 @@ fn each_answer_is_one_record_with_what_the_visitor_sent_and_got() {
 fn a_visit_and_its_record_are_of_one_trace() {
     let world = World::new("trace");
     world.setup();
-    let mut server = world.serve(LINKS, &[]);
+    // The flag of anyone but a trusted proxy is not believed.
+    let mut server = world.serve(LINKS, &[("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8")]);
     let unsampled = PARENT.replace("-01", "-00");
     let cases = [
         ("sampled", vec![("traceparent", PARENT), ("tracestate", "vendor=1")], Some(true)),
