@@ -10,6 +10,7 @@ use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
 use schemas::{TopicName, TopicSpec};
 use service::shown_url::without_secrets;
+use service::host_header::AdminHosts;
 
 use crate::clickhouse::server::Server;
 use crate::flow::block::SizeLimits;
@@ -153,6 +154,15 @@ pub struct RunArgs {
     /// Address that serves `/metrics`, `/livez` and `/readyz`.
     #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
     pub admin_listen: SocketAddr,
+    /// Further names under which that port may be requested, comma-separated.
+    #[arg(
+        long,
+        env = "CLICKTRAIL_ADMIN_HOSTS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMES"
+    )]
+    pub admin_hosts: AdminHosts,
     /// Maximum of records in one insert.
     #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000_000))]

@@ -19,6 +19,7 @@ use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, SyncPolicy};
+use service::host_header::AdminHosts;
 use service::telemetry::TelemetryArgs;
 
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
@@ -126,6 +127,16 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub admin_listen: SocketAddr,
+    /// Further names under which the admin port may be requested, comma-separated; addresses,
+    /// localhost, names without a dot and private ones always may
+    #[arg(
+        long,
+        env = "CLICKTRAIL_ADMIN_HOSTS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMES"
+    )]
+    pub admin_hosts: AdminHosts,
     /// Links of a file instead of those of the topic, one JSON object a line: slug, url, and
     /// optionally id, version, domain, status, disabled, expires, pass_query, opt_out
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
@@ -135,12 +146,19 @@ pub struct ServeArgs {
     /// Name of this node in each record [default: the host's name]
     #[arg(long, env = "CLICKTRAIL_NODE")]
     pub node: Option<String>,
-    /// Share of the visits without a trace of their own that start one, 0 to 1 (needs --otlp-endpoint)
+    /// Share of the visits that are sampled, 0 to 1; of a trace that a trusted proxy names its own
+    /// flag counts (needs --otlp-endpoint)
     #[arg(long, env = "CLICKTRAIL_TRACE_SAMPLE", default_value = "0.01", value_parser = ratio, value_name = "RATIO")]
     pub trace_sample: f64,
-    /// Most connections at once
+    /// Most connections at once, within the limit of file descriptors less 256; for one more the
+    /// connection that is idle longest is closed
     #[arg(long, env = "CLICKTRAIL_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
+    /// Most connections of one client (an IPv4 address, a /64 of IPv6); for one more its connection
+    /// that is idle longest is closed. Trusted proxies have no such limit [default: a quarter of
+    /// --connections, at least 64]
+    #[arg(long, env = "CLICKTRAIL_CONNECTIONS_PER_CLIENT", value_name = "CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_per_client: Option<u32>,
     /// Threads that answer visitors; without it, one for each core
     #[arg(long, env = "CLICKTRAIL_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

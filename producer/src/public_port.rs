@@ -2,9 +2,8 @@
 //!
 //! A connection stays on one thread: threads that take work from each other spend more on waking
 //! each other than on a redirect. The limits are enforced here: bytes of a head, time to send one
-//! and to read an answer, connections at once. It knows HTTP and sockets, not what an answer is.
-
-pub mod write_timeout;
+//! and to read an answer, connections at once, in all and of one client, and their age. It knows HTTP
+//! and sockets, not what an answer is.
 
 #[cfg(test)]
 mod tests;
@@ -21,16 +20,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use prometheus_client::metrics::gauge::Gauge;
-use service::accept::{self, Accepted};
+use service::accept::{self, AcceptParts, Accepted, ConnectionLimit, ConnectionSlot, Progress};
+use service::client_prefix::ClientPrefix;
+use service::client_stream::{ClientStream, ReadRate};
+use service::connection_table::ConnectionBounds;
+use service::host_header;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::either::Either;
@@ -39,23 +42,36 @@ use tokio_util::sync::CancellationToken;
 use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
-use crate::public_port::write_timeout::WriteTimeout;
 use crate::redirect::Redirector;
-use service::number::gauge;
+use service::number::{gauge, millis};
+
+/// How much later than its age a connection is cut, milliseconds.
+const AGE_GRACE_MS: u64 = 30_000;
+
+/// Bounds of open connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortConnections {
+    /// Connections at once; for one more the one that is idle longest is closed.
+    pub max: usize,
+    /// Those of one client prefix. Trusted proxies are not bounded.
+    pub per_client: usize,
+}
 
 /// What the port allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortLimits {
     /// Threads that serve; a connection stays on one.
     pub threads: usize,
-    /// Connections at once; more wait in the system's backlog.
-    pub connections_max: usize,
+    /// Its connections.
+    pub connections: PortConnections,
     /// Most bytes of a request's head, at least 8 KiB; a longer one is answered 431.
     pub header_bytes: usize,
     /// Time to send a head, and to stay idle between two requests.
     pub head: Duration,
-    /// Time in which a client must read more of an answer.
+    /// Time that a client has to read an answer that cannot be sent on (see [`ReadRate`]).
     pub write: Duration,
+    /// Age at which a connection ends with its next answer.
+    pub age: Duration,
     /// How long requests in flight may take to end after `shutdown`.
     pub drain: Duration,
 }
@@ -84,7 +100,7 @@ pub async fn run<S: ClickSink>(
 ) -> io::Result<()> {
     let metrics = services.metrics.clone();
     let services = Arc::new(services);
-    metrics.connections_bound.set(gauge(limits.connections_max));
+    metrics.connections_bound.set(gauge(limits.connections.max));
     let (mut threads, mut senders) = (JoinSet::new(), Vec::new());
     for _ in 0..limits.threads {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -96,7 +112,8 @@ pub async fn run<S: ClickSink>(
         senders.push(sender);
     }
     let mut next_sender = senders.iter().cycle();
-    let accepting = accept::run(listener, "public", limits.connections_max, shutdown, |accepted| {
+    let parts = parts(listener, &services, limits);
+    let accepting = accept::run(parts, shutdown, |accepted| {
         let Accepted { stream, peer, slot } = accepted;
         // An answer is one small packet; nothing follows that it could wait for.
         let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
@@ -123,6 +140,26 @@ pub async fn run<S: ClickSink>(
     Ok(())
 }
 
+/// What the port accepts.
+fn parts<S: ClickSink>(
+    listener: TcpListener,
+    services: &Arc<Services<S>>,
+    limits: PortLimits,
+) -> AcceptParts<impl Fn(IpAddr) -> Option<ClientPrefix> + use<S>, impl Fn(ConnectionLimit) + use<S>>
+{
+    let bounds = ConnectionBounds {
+        connections: limits.connections.max,
+        per_client: limits.connections.per_client,
+        age_ms: millis(limits.age),
+        grace_ms: AGE_GRACE_MS,
+    };
+    let (redirector, metrics) = (Arc::clone(&services.redirector), services.metrics.clone());
+    // A trusted proxy has the connections of many clients.
+    let client = move |peer| (!redirector.trusts(peer)).then(|| ClientPrefix::of(peer));
+    let report = move |limit: ConnectionLimit| metrics.limited_by(limit.as_str());
+    AcceptParts { listener, port: "public", bounds, client, report }
+}
+
 /// A new connection that its thread does not serve yet.
 struct AcceptedConnection {
     stream: std::net::TcpStream,
@@ -139,7 +176,7 @@ async fn serve<S: ClickSink>(
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        let AcceptedConnection { stream, peer, open } = tokio::select! {
+        let AcceptedConnection { stream, peer, mut open } = tokio::select! {
             Some(_) = connections.join_next() => continue,
             accepted = accepted_connections.recv() => match accepted {
                 Some(accepted) => accepted,
@@ -153,14 +190,19 @@ async fn serve<S: ClickSink>(
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, peer, Arc::clone(&services), limits));
+        let client = Client { address: peer, progress: open.slot.progress() };
+        let connection = graceful.watch(connection(stream, client, Arc::clone(&services), limits));
         let services = Arc::clone(&services);
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                if let Some(limit) = limit(&error) {
-                    services.metrics.limited_by(limit);
-                }
-                tracing::debug!(%error, "connection ended");
+            tokio::select! {
+                biased;
+                served = connection => if let Err(error) = served {
+                    if let Some(limit) = limit(&error) {
+                        services.metrics.limited_by(limit);
+                    }
+                    tracing::debug!(%error, "connection ended");
+                },
+                () = open.slot.closed() => tracing::debug!("closed a connection"),
             }
             drop(open);
         });
@@ -174,18 +216,25 @@ async fn serve<S: ClickSink>(
     connections.shutdown().await;
 }
 
+/// The other end of a connection.
+struct Client {
+    address: IpAddr,
+    progress: Progress,
+}
+
 fn connection<S: ClickSink>(
     stream: TcpStream,
-    peer: IpAddr,
+    client: Client,
     services: Arc<Services<S>>,
     limits: PortLimits,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send {
-    let service = service_fn(move |request| answer(&services, request, peer));
+    let stream = ClientStream::new(stream, client.progress.clone(), ReadRate::new(limits.write));
+    let service = service_fn(move |request| answer(&services, request, &client));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(limits.header_bytes)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, limits.write)), service)
+        .serve_connection(TokioIo::new(stream), service)
 }
 
 type Answered = Result<Response<Full<Bytes>>, Infallible>;
@@ -194,19 +243,43 @@ type Answered = Result<Response<Full<Bytes>>, Infallible>;
 fn answer<S: ClickSink>(
     services: &Services<S>,
     request: Request<Incoming>,
-    peer: IpAddr,
+    client: &Client,
 ) -> Either<Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send>>> {
     let (head, body) = request.into_parts();
-    if !collector::is_for_collector(&head) {
-        return Either::Left(ready(Ok(services.redirector.answer(&head, peer))));
+    let response = if !host_header::is_complete(head.version, &head.headers) {
+        services.metrics.request("bad_request");
+        without_host()
+    } else if !collector::is_for_collector(&head) {
+        services.redirector.answer(&head, client.address)
+    } else if let Some(collector) = &services.collector {
+        let (collector, progress) = (Arc::clone(collector), client.progress.clone());
+        return Either::Right(Box::pin(async move {
+            // The sender waits for the disk, which is no reason to close its connection.
+            let work = progress.work();
+            let response = collector.answer(head, body).await;
+            drop(work);
+            Ok(last_if_aged(response, &progress))
+        }));
+    } else {
+        collector::collector_off(&services.metrics)
+    };
+    Either::Left(ready(Ok(last_if_aged(response, &client.progress))))
+}
+
+/// Ends an aged connection with this answer.
+fn last_if_aged(mut response: Response<Full<Bytes>>, progress: &Progress) -> Response<Full<Bytes>> {
+    if progress.is_aged() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    match &services.collector {
-        Some(collector) => {
-            let collector = Arc::clone(collector);
-            Either::Right(Box::pin(async { Ok(collector.answer(head, body).await) }))
-        }
-        None => Either::Left(ready(Ok(collector::collector_off(&services.metrics)))),
-    }
+    response
+}
+
+/// The answer to a request of HTTP/1.1 without a host, or to one with two; it is no click.
+fn without_host() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"a request has one Host\n")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The limit that ended a connection, if one did.
@@ -226,13 +299,13 @@ fn limit(error: &hyper::Error) -> Option<&'static str> {
 /// One open connection: its slot, and its share of the gauge.
 struct OpenConnection {
     gauge: Gauge,
-    _slot: OwnedSemaphorePermit,
+    slot: ConnectionSlot,
 }
 
 impl OpenConnection {
-    fn new(slot: OwnedSemaphorePermit, metrics: &Metrics) -> Self {
+    fn new(slot: ConnectionSlot, metrics: &Metrics) -> Self {
         metrics.connections.inc();
-        Self { gauge: metrics.connections.clone(), _slot: slot }
+        Self { gauge: metrics.connections.clone(), slot }
     }
 }
 

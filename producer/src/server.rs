@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use service::admin_port::{self, Health};
+use service::descriptors::Descriptors;
 use service::shutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,12 +26,17 @@ use crate::exit::Failure;
 use crate::links::link_source::LinkSource;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
-use crate::public_port::{self, Services};
+use crate::public_port::{self, PortConnections, Services};
 use crate::redirect::Redirector;
 use crate::request_span::Sampling;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;
+/// Bytes of answers that the system keeps for one connection, so that a client that does not read
+/// is noticed, and costs no more. (The system takes it twice, for its own records.)
+const SEND_BUFFER: u32 = 64 * 1024;
+/// Fewest connections that one client may have by default.
+const CLIENT_SHARE_MIN: usize = 64;
 /// How long requests in flight may take to end; each is answered from memory.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -99,6 +105,8 @@ pub async fn run(
     let metrics = Metrics::default();
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
+    // Before anything else takes descriptors.
+    let descriptors = Descriptors::raise();
     let links = LinkSource::start(args, &metrics).await?;
     let mut delivery = Delivery::open(&args.kafka, "serve", args.outbox_drop, &metrics)?;
     delivery.start()?;
@@ -109,7 +117,8 @@ pub async fn run(
         let (stage, problems, links) = (stage.clone(), delivery.problems(), links.health());
         move || stage.health(links(), problems.current())
     };
-    admin_port.spawn(admin_port::run(admin, Arc::new(metrics.registry()), probe, shutdown.clone()));
+    let (registry, hosts) = (Arc::new(metrics.registry()), args.admin_hosts.clone());
+    admin_port.spawn(admin_port::run(admin, registry, probe, hosts, shutdown.clone()));
 
     let keys = keys(args, &metrics).await?;
     admin_port.spawn(Arc::clone(&keys).run());
@@ -117,7 +126,7 @@ pub async fn run(
     redirector.set_links(Arc::clone(&links.table));
     let collector = collector(args, &delivery.outbox, &keys, &metrics)?;
     let public = listen(public, args.listen)?;
-    let limits = args.public.limits(args.connections, args.threads, DRAIN_TIMEOUT);
+    let limits = args.public.limits(connections(args, descriptors), args.threads, DRAIN_TIMEOUT);
     let services =
         Services { redirector: Arc::clone(&redirector), collector, metrics: metrics.clone() };
     let mut port = JoinSet::new();
@@ -233,6 +242,22 @@ fn collector(
     Ok(Some(Arc::new(Collector::new(parts))))
 }
 
+/// Bounds of the public port's connections, within the descriptors of the process.
+fn connections(args: &ServeArgs, descriptors: Descriptors) -> PortConnections {
+    let connections = descriptors.connections(args.connections);
+    tracing::info!(descriptors = descriptors.limit(), connections, "limits of this process");
+    if connections < args.connections as usize {
+        tracing::warn!(
+            wanted = args.connections,
+            connections,
+            "fewer connections than set: raise the limit of file descriptors"
+        );
+    }
+    let share =
+        args.connections_per_client.map_or(CLIENT_SHARE_MIN.max(connections / 4), |it| it as usize);
+    PortConnections { max: connections, per_client: share.min(connections) }
+}
+
 fn node(args: &ServeArgs) -> String {
     args.node.clone().unwrap_or_else(host_name)
 }
@@ -245,6 +270,7 @@ fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
     };
     let bound = socket.and_then(|socket| {
         socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         Ok(socket)
     });

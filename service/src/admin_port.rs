@@ -4,6 +4,7 @@
 //! nothing else of the service. Never bind it where visitors can reach it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,10 +15,18 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::http_server::{self, reply};
+use crate::host_header::AdminHosts;
+use crate::http_server::{self, HttpLimits, reply};
 
-/// Scrapers and probes are few; more connections than this wait.
-const CONNECTIONS_MAX: usize = 32;
+/// Scrapers and probes are few. Whatever the connections do, one more is accepted: the one that is
+/// idle longest is closed for it.
+const LIMITS: HttpLimits = HttpLimits {
+    connections: 32,
+    head: Duration::from_secs(5),
+    write: Duration::from_secs(5),
+    age: Duration::from_secs(10),
+    answer: Duration::from_secs(5),
+};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -65,13 +74,23 @@ pub async fn run<P>(
     listener: TcpListener,
     registry: Arc<Registry>,
     probe: P,
+    hosts: AdminHosts,
     shutdown: CancellationToken,
 ) where
     P: Fn() -> Health + Send + Sync + 'static,
 {
     let probe = Arc::new(probe);
-    let answer = move |request| std::future::ready(answer(&request, &registry, &*probe));
-    http_server::run(listener, "admin", CONNECTIONS_MAX, shutdown, answer).await;
+    let answer = move |request: Request<Incoming>| {
+        let admitted = hosts.admit(request.headers());
+        let answer = if admitted { answer(&request, &registry, &*probe) } else { misdirected() };
+        std::future::ready(answer)
+    };
+    http_server::run(listener, "admin", LIMITS, shutdown, answer).await;
+}
+
+fn misdirected() -> Response<Full<Bytes>> {
+    let cause = "name this host by its address, or list its name in CLICKTRAIL_ADMIN_HOSTS\n";
+    reply(StatusCode::MISDIRECTED_REQUEST, PLAIN, cause.to_owned())
 }
 
 fn answer(
@@ -117,9 +136,11 @@ mod tests {
         let shutdown = CancellationToken::new();
         let probe = move || health.clone();
         let mut server = JoinSet::new();
-        server.spawn(run(listener, Arc::new(registry), probe, shutdown.clone()));
+        let hosts = AdminHosts::default();
+        server.spawn(run(listener, Arc::new(registry), probe, hosts, shutdown.clone()));
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let text = format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (head, host) = head.split_once(" from ").unwrap_or((head, "x"));
+        let text = format!("{head} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -151,5 +172,20 @@ mod tests {
         assert!(request(Health::Ready, "POST /livez").await.starts_with("HTTP/1.1 405"));
         assert!(request(Health::Ready, "GET /x").await.starts_with("HTTP/1.1 404"));
         assert!(request(Health::Ready, "HEAD /livez").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn l11_a_name_of_the_web_gets_no_answer_of_any_path() {
+        for path in ["/metrics", "/readyz", "/livez", "/x"] {
+            for host in ["evil.example", "evil.example:9180", "127.0.0.1.evil.example"] {
+                let answer = request(Health::Ready, &format!("GET {path} from {host}")).await;
+                assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+                assert!(!answer.contains("seen_total"), "{answer}");
+            }
+        }
+        for host in ["127.0.0.1:9180", "producer:9180", "localhost", "10.1.2.3:9180"] {
+            let answer = request(Health::Ready, &format!("GET /readyz from {host}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
     }
 }

@@ -5,7 +5,12 @@
 
 pub mod accept;
 pub mod admin_port;
+pub mod client_prefix;
+pub mod client_stream;
+pub mod connection_table;
+pub mod descriptors;
 pub mod healthcheck;
+pub mod host_header;
 pub mod http_server;
 pub mod lock;
 pub mod number;

@@ -6,7 +6,6 @@
 #![expect(clippy::disallowed_methods, reason = "its window ends now")]
 
 use broker::{ErrorClass, ServerError};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,7 +51,7 @@ pub(crate) async fn follow(
     let mut registry = MetricRegistry::default();
     let metrics = AuditMetrics::register(&mut registry);
     let health = Arc::new(Mutex::new(Health::NotReady("no audit run is complete yet".to_owned())));
-    let admin = serve_admin(args.admin_listen, registry, &health, shutdown.clone()).await?;
+    let admin = serve_admin(args, registry, &health, shutdown.clone()).await?;
     tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit runs");
     let mut failing = false;
     loop {
@@ -229,11 +228,12 @@ async fn read_window(
 }
 
 async fn serve_admin(
-    address: SocketAddr,
+    args: &FollowArgs,
     registry: MetricRegistry,
     health: &Arc<Mutex<Health>>,
     shutdown: CancellationToken,
 ) -> Result<JoinSet<()>, ServerError> {
+    let address = args.admin_listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let text = format!(
             "{address}: {error}; choose another address with --admin-listen or \
@@ -244,7 +244,8 @@ async fn serve_admin(
     let health = Arc::clone(health);
     let probe = move || lock(&health).clone();
     let mut admin = JoinSet::new();
-    admin.spawn(admin_port::run(listener, Arc::new(registry), probe, shutdown));
+    let (registry, hosts) = (Arc::new(registry), args.admin_hosts.clone());
+    admin.spawn(admin_port::run(listener, registry, probe, hosts, shutdown));
     Ok(admin)
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use service::host_header::AdminHosts;
 
 /// Arguments of `audit --follow` beyond those of the audit itself.
 #[derive(Debug, Args)]
@@ -23,6 +24,15 @@ pub(crate) struct FollowArgs {
     /// Address on which --follow serves `/metrics`, `/livez` and `/readyz`.
     #[arg(long, env = "CLICKTRAIL_AUDIT_ADMIN_LISTEN", default_value = "127.0.0.1:9182")]
     pub(super) admin_listen: SocketAddr,
+    /// Further names under which that port may be requested, comma-separated.
+    #[arg(
+        long,
+        env = "CLICKTRAIL_ADMIN_HOSTS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMES"
+    )]
+    pub(super) admin_hosts: AdminHosts,
 }
 
 /// Reads a duration with its unit.

@@ -64,7 +64,8 @@ impl<'a> Processor<'a> {
         let probe = probe(Arc::clone(&ready), Arc::clone(&rules));
         let listener = listen(args).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(admin_port::run(listener, Arc::new(registry), probe, shutdown.clone()));
+        let (registry, hosts) = (Arc::new(registry), args.admin_hosts.clone());
+        tasks.spawn(admin_port::run(listener, registry, probe, hosts, shutdown.clone()));
         tasks.spawn(Arc::clone(&rules).watch(shutdown.clone()));
         Ok(Self { servers, args, settings, metrics, rules, ready, tasks, shutdown })
     }

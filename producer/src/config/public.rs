@@ -18,7 +18,7 @@ use crate::client::rate_limiter::RateLimiter;
 use crate::collector::CollectorLimits;
 use crate::links::store_location::StoreLocation;
 use crate::metrics::Metrics;
-use crate::public_port::PortLimits;
+use crate::public_port::{PortConnections, PortLimits};
 
 /// What a record holds about its visitor.
 #[derive(Debug, Clone, Args)]
@@ -127,11 +127,16 @@ pub struct PublicArgs {
     /// answer: so long a connection may be idle
     #[arg(long, env = "CLICKTRAIL_HEADER_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     header_seconds: u32,
-    /// Seconds after which a connection that takes no more of its answers is cut
+    /// Seconds that a client has to read an answer that cannot be sent on; it has one more for each
+    /// 1,024 bytes that it takes, and then its connection is cut
     #[arg(long, env = "CLICKTRAIL_WRITE_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     write_seconds: u32,
-    /// Most requests for unknown slugs of one client (an IPv4 address, a /64 of IPv6) a minute, and
-    /// at once; more are answered 429 and are no clicks. 0: no limit
+    /// Seconds after which a connection ends with its next answer; 30 seconds later it is cut
+    #[arg(long, env = "CLICKTRAIL_CONNECTION_SECONDS", default_value_t = 3_600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    connection_seconds: u32,
+    /// Most requests of one client (an IPv4 address, a /64 of IPv6) a minute, and at once, that are
+    /// not redirected (unknown slugs, robots.txt, the base URL, ...); more are answered 429 and are
+    /// no clicks. 0: no limit
     #[arg(long, env = "CLICKTRAIL_UNKNOWN_SLUGS_PER_MINUTE", default_value_t = 600, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     unknown_slugs_per_minute: u32,
     /// Bearer token of POST /v1/clicks; without one the collector is off
@@ -169,17 +174,18 @@ impl PublicArgs {
     /// Limits of the public port; without `threads`, one for each core.
     pub fn limits(
         &self,
-        connections_max: u32,
+        connections: PortConnections,
         threads: Option<u16>,
         drain: Duration,
     ) -> PortLimits {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         PortLimits {
             threads: threads.map_or_else(cores, usize::from),
-            connections_max: connections_max as usize,
+            connections,
             header_bytes: self.header_bytes as usize,
             head: Duration::from_secs(self.header_seconds.into()),
             write: Duration::from_secs(self.write_seconds.into()),
+            age: Duration::from_secs(self.connection_seconds.into()),
             drain,
         }
     }

@@ -12,7 +12,7 @@ use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
-use service::http_server::{self, reply};
+use service::http_server::{self, HttpLimits, reply};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -29,10 +29,18 @@ use service::wakeup::Wakeup;
 
 /// Most bytes of a body: several times those of a link.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// Most connections; more wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 64;
 /// Limit of one request, with its body and the work of the store.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that shows no token has five seconds, and its first answer is its last.
+const LIMITS: HttpLimits = HttpLimits {
+    connections: 64,
+    head: Duration::from_secs(5),
+    write: Duration::from_secs(5),
+    age: Duration::from_secs(10),
+    answer: TIMEOUT,
+};
 /// Most links of one answer.
 const PAGE_MAX: u32 = 1000;
 const PATH: &str = "/v1/links";
@@ -74,7 +82,7 @@ impl LinksApi {
     /// Serves until `stop`; a change that was begun is made or not, as with any crash.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let answer = move |request| Arc::clone(&self).answer(request);
-        http_server::run(listener, "links API", CONNECTIONS_MAX, stop, answer).await;
+        http_server::run(listener, "links API", LIMITS, stop, answer).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -97,10 +105,15 @@ impl LinksApi {
             return answer;
         }
         let (head, body) = request.into_parts();
-        let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
+        let body = Limited::new(body, BODY_BYTES_MAX).collect();
+        let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
                 return refused(StatusCode::PAYLOAD_TOO_LARGE, "link_refused", &error.to_string());
+            }
+            Err(_) => {
+                let cause = "the body did not come in time";
+                return refused(StatusCode::REQUEST_TIMEOUT, "link_refused", cause);
             }
         };
         let request = match parse(&head.method, head.uri.path(), head.uri.query(), &body) {

@@ -1,7 +1,10 @@
 //! The public port under requests of visitors, malformed and slow ones among them.
 
+mod hostile;
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemas::{Decoder, NEWEST, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,6 +29,8 @@ const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","
 struct Script {
     full: bool,
     records: Mutex<Vec<(Vec<u8>, String, String)>>,
+    /// How many of them may not use the reserve of the outbox.
+    unreserved: AtomicU64,
 }
 
 impl ClickSink for Script {
@@ -38,15 +43,21 @@ impl ClickSink for Script {
         self.records.lock().unwrap().push(entry);
         Offered::Queued
     }
+
+    fn offer_unreserved(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered {
+        self.unreserved.fetch_add(1, Ordering::Relaxed);
+        self.offer(datum, trace)
+    }
 }
 
 fn limits() -> PortLimits {
     PortLimits {
         threads: 2,
-        connections_max: 4,
+        connections: PortConnections { max: 4, per_client: 4 },
         header_bytes: 16 * 1024,
         head: Duration::from_secs(15),
         write: Duration::from_secs(15),
+        age: Duration::from_secs(3_600),
         drain: Duration::from_secs(1),
     }
 }
@@ -164,13 +175,21 @@ async fn head_has_the_head_of_get_and_no_body() {
 #[tokio::test]
 async fn a_parents_trace_goes_on_in_the_answer_and_in_the_record() {
     let more = format!("traceparent: {PARENT}\r\ntracestate: v=1\r\n");
-    let (answer, sink, _) = send(Script::default(), &request("GET /a", &more)).await;
-    let records = sink.records.lock().unwrap();
-    let (_, traceparent, tracestate) = &records[0];
-    assert!(answer.contains(&format!("traceparent: {traceparent}\r\n")), "{answer}");
-    assert_eq!((&traceparent[..36], &traceparent[52..]), (&PARENT[..36], "-01"));
-    assert_ne!(traceparent, PARENT);
-    assert_eq!(tracestate, "v=1");
+    for (trusted, flag) in [("127.0.0.0/8", "-01"), ("", "-00")] {
+        let proxies = Proxies { trusted: trusted.parse().unwrap(), ..Proxies::default() };
+        let client_policy = ClientPolicy { proxies, ..ClientPolicy::default() };
+        let (answer, sink, _) = with(Script::default(), client_policy, limits(), async |address| {
+            exchange(address, &request("GET /a", &more)).await
+        })
+        .await;
+        let records = sink.records.lock().unwrap();
+        let (_, traceparent, tracestate) = &records[0];
+        assert!(answer.contains(&format!("traceparent: {traceparent}\r\n")), "{answer}");
+        // Whether it is sampled, only a trusted proxy decides.
+        assert_eq!((&traceparent[..36], &traceparent[52..]), (&PARENT[..36], flag));
+        assert_ne!(traceparent, PARENT);
+        assert_eq!(tracestate, "v=1");
+    }
 }
 
 #[tokio::test]
