@@ -9,7 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::error::{MEMBER_FENCED, POSITION_LOST, ServerError};
+use crate::error::{BATCH_UNREADABLE, MEMBER_FENCED, POSITION_LOST, ServerError};
 use crate::properties::{Property, is_reserved, may_be_secret};
 
 /// Where the brokers are and how to talk to them.
@@ -79,7 +79,39 @@ impl Brokers {
         }
         Ok(config)
     }
+
+    /// [`Brokers::config`] of a consumer, with the bounds of what one batch may cost it.
+    ///
+    /// # Errors
+    /// As [`Brokers::config`].
+    pub fn consumer_config(
+        &self,
+        client_id: &str,
+        defaults: &[(&str, &str)],
+        required: &[(&str, &str)],
+    ) -> Result<ClientConfig, ServerError> {
+        let mut config = self.config(client_id, defaults, required)?;
+        for (name, value) in CONSUMER_BOUNDS {
+            config.set(name, value);
+        }
+        Ok(config)
+    }
 }
+
+/// Bounds of every consumer. A topic bounds a batch by its compressed bytes, each of which may become
+/// 30,000 bytes; librdkafka bounds only what zstd decompresses, and by the first of these properties.
+///
+/// All batches of a response are decompressed before its first record is read, so a response holds
+/// little: the smallest batch that decompresses to 16 MiB has 600 bytes, and 13 of them fit into
+/// 8 KiB (218 MiB). A batch that exceeds `fetch.max.bytes` comes alone.
+const CONSUMER_BOUNDS: [(&str, &str); 4] = [
+    // The largest decompressed batch, and the largest response.
+    ("receive.message.max.bytes", "16777216"),
+    ("fetch.max.bytes", "8192"),
+    ("fetch.message.max.bytes", "8192"),
+    // Of producers; the library refuses one above `fetch.max.bytes`.
+    ("message.max.bytes", "8192"),
+];
 
 /// What the library logs goes to the debug log: whoever waits for the broker reports an outage once
 /// a minute, and the command that fails reports it at its end.
@@ -116,6 +148,10 @@ pub fn property_error(error: &KafkaError) -> ServerError {
     }
 }
 
+/// Errors of a consumer that judge the bytes of a batch: they come again at each attempt.
+pub(crate) const UNREADABLE: [Code; 4] =
+    [Code::BadCompression, Code::BadMessage, Code::NotImplemented, Code::MessageSizeTooLarge];
+
 /// The class and code of an error of the library. What is not plainly the configuration's fault is
 /// waited out.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
@@ -127,6 +163,12 @@ pub fn server_error(error: &KafkaError) -> ServerError {
         let text = "another member uses the instance id of this one \
                     (CLICKTRAIL_GROUP_INSTANCE_ID); start it again unless there are two on purpose";
         return ServerError::retryable(MEMBER_FENCED, text);
+    }
+    if let KafkaError::MessageConsumption(code) = error
+        && UNREADABLE.contains(code)
+    {
+        let text = format!("the library cannot read a batch ({error})");
+        return ServerError::retryable(BATCH_UNREADABLE, text);
     }
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return ServerError::fatal("kafka_client", error);
@@ -178,6 +220,37 @@ mod tests {
             assert!(error.code == "kafka_property" && error.message.contains(key), "{error}");
         }
         assert!(open(&[("session.timeout.ms", "6000")]).is_ok());
+    }
+
+    #[test]
+    fn h2_no_consumer_decompresses_more_than_16_mib_of_a_batch() {
+        let key = "message.max.bytes".to_owned();
+        let raised = Property { key, value: "99999999".to_owned() };
+        for properties in [vec![], vec![raised]] {
+            let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
+            let required = [("group.id", "test")];
+            let config = brokers.consumer_config("test", &[], &required).unwrap();
+            assert_eq!(config.get("receive.message.max.bytes"), Some("16777216"));
+            assert_eq!(config.get("fetch.max.bytes"), Some("8192"));
+            // The library accepts the bounds together.
+            let made: Result<BaseConsumer<QuietContext>, _> =
+                config.create_with_context(QuietContext);
+            assert!(made.is_ok());
+        }
+        assert!(open(&[("receive.message.max.bytes", "1000000000")]).is_err());
+    }
+
+    #[test]
+    fn h3_only_errors_that_judge_a_batch_make_it_unreadable() {
+        let code = |error: &KafkaError| server_error(error).code;
+        for judged in UNREADABLE {
+            assert_eq!(code(&KafkaError::MessageConsumption(judged)), BATCH_UNREADABLE);
+        }
+        for other in [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::OperationTimedOut] {
+            assert_eq!(code(&KafkaError::MessageConsumption(other)), "kafka_unreachable");
+        }
+        let refused = KafkaError::MessageProduction(Code::MessageSizeTooLarge);
+        assert_eq!(code(&refused), "kafka_unreachable");
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub enum ErrorClass {
 /// recreated.
 pub const POSITION_LOST: &str = "log_position_lost";
 
+/// Code of a batch that the library cannot read: it exceeds the bound of a decompressed batch, or its
+/// bytes are damaged.
+pub const BATCH_UNREADABLE: &str = "batch_unreadable";
+
 /// Code of a group member whose instance id another process has taken: this process can read no
 /// more, another one can.
 pub const MEMBER_FENCED: &str = "kafka_member_fenced";
@@ -27,7 +31,7 @@ pub const MEMBER_FENCED: &str = "kafka_member_fenced";
 #[derive(Debug, Error)]
 #[error("{code}: {message}")]
 pub struct ServerError {
-    /// [`ErrorClass::Retryable`] or [`ErrorClass::Fatal`].
+    /// [`ErrorClass::Record`] only where a server judged what it was sent.
     pub class: ErrorClass,
     /// Stable name.
     pub code: &'static str,

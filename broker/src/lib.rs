@@ -5,14 +5,20 @@
 
 pub mod args;
 pub mod backoff;
+pub mod batch_probe;
 pub mod client;
 pub mod error;
+pub mod native_message;
 pub mod properties;
 pub mod registry;
+pub mod schema_lookup;
 
 pub use args::{BrokerArgs, RegistryArgs};
 pub use backoff::Backoff;
+pub use batch_probe::{BatchProbe, UNREADABLE_TRIES, UnreadableBatch};
 pub use client::{Brokers, QuietContext, property_error, server_error};
-pub use error::{ErrorClass, MEMBER_FENCED, POSITION_LOST, ServerError};
+pub use error::{BATCH_UNREADABLE, ErrorClass, MEMBER_FENCED, POSITION_LOST, ServerError};
+pub use native_message::message_headers;
 pub use properties::{Properties, Property};
 pub use registry::Registry;
+pub use schema_lookup::SchemaLookup;

@@ -2,7 +2,7 @@
 //! values are never printed because they may be secrets.
 
 /// Properties that delivery or processing depends on, or that have a setting of their own.
-pub(crate) const RESERVED: [&str; 17] = [
+pub(crate) const RESERVED: [&str; 21] = [
     "acks",
     "allow.auto.create.topics",
     "auto.offset.reset",
@@ -12,11 +12,15 @@ pub(crate) const RESERVED: [&str; 17] = [
     "enable.gapless.guarantee",
     "enable.idempotence",
     "enable.partition.eof",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
     "group.id",
     "isolation.level",
+    "max.partition.fetch.bytes",
     "metadata.broker.list",
     "queue.buffering.max.kbytes",
     "queue.buffering.max.messages",
+    "receive.message.max.bytes",
     "request.required.acks",
     "statistics.interval.ms",
     "transactional.id",

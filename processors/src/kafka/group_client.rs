@@ -10,11 +10,8 @@ use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 
 /// What is fetched ahead counts against the memory (one response goes beyond it); when that is full,
 /// fetching stops for a second by default, in which a backlog does not shrink.
-const FETCH_AHEAD: &[(&str, &str)] = &[
-    ("queued.max.messages.kbytes", "8192"),
-    ("fetch.message.max.bytes", "262144"),
-    ("fetch.queue.backoff.ms", "5"),
-];
+const FETCH_AHEAD: &[(&str, &str)] =
+    &[("queued.max.messages.kbytes", "8192"), ("fetch.queue.backoff.ms", "5")];
 
 /// A member of the group.
 pub(super) struct GroupClient {
@@ -48,7 +45,7 @@ impl GroupClient {
             GroupProtocol::Consumer => ("group.protocol", "consumer"),
         });
         properties.extend(group.instance_id.as_deref().map(|id| ("group.instance.id", id)));
-        let config = brokers.config(CLIENT_ID, FETCH_AHEAD, &properties)?;
+        let config = brokers.consumer_config(CLIENT_ID, FETCH_AHEAD, &properties)?;
         let consumer: StreamConsumer<Assignment> = config
             .create_with_context(Assignment::default())
             .map_err(|error| server_error(&error))?;

@@ -34,6 +34,8 @@ pub struct TopicFacts {
     pub exists: bool,
     /// Name and value of `message.timestamp.type`.
     pub timestamp_type: String,
+    /// `compression.type`.
+    pub compression: String,
 }
 
 /// A difference from what the delivery promise needs.
@@ -154,6 +156,24 @@ fn view(facts: &TableFacts) -> Option<Finding> {
         tolerable: true,
         ..finding("the view clicks shows other columns than click_versions has", fix)
     })
+}
+
+/// Judges how a topic that a service reads is compressed. The library bounds what zstd decompresses and
+/// nothing else: a batch of 1 MiB in another codec may take 1 GiB of a consumer's memory.
+pub fn compression(name: &str, facts: &TopicFacts) -> Option<Finding> {
+    if !facts.exists || facts.compression == "zstd" {
+        return None;
+    }
+    let wrong = format!(
+        "topic {name} has compression.type {}: brokers would keep batches in codecs whose \
+         decompressed size no consumer bounds",
+        facts.compression
+    );
+    let fix = format!(
+        "{SETUP}, or kafka-configs.sh --alter --entity-type topics --entity-name {name} \
+         --add-config compression.type=zstd"
+    );
+    Some(finding(wrong, fix))
 }
 
 /// Judges the topic.
@@ -282,11 +302,30 @@ mod tests {
 
     #[test]
     fn senders_times_and_timeouts_in_the_wrong_order_are_refused() {
-        let facts = |kind: &str| TopicFacts { exists: true, timestamp_type: kind.to_owned() };
+        let facts = |kind: &str| TopicFacts {
+            exists: true,
+            timestamp_type: kind.to_owned(),
+            compression: "zstd".to_owned(),
+        };
         assert_eq!(topic("t", &facts("LogAppendTime")), []);
         assert_eq!(topic("t", &facts("CreateTime")).len(), 1);
         assert_eq!(topic("t", &TopicFacts::default()).len(), 1);
         assert_eq!(timeouts(150_000, 300_000), []);
         assert_eq!(timeouts(150_000, 150_000).len(), 1);
+    }
+
+    #[test]
+    fn h2_a_topic_that_keeps_the_codec_of_its_senders_is_refused_with_a_fix() {
+        let facts = |compression: &str| TopicFacts {
+            exists: true,
+            timestamp_type: "LogAppendTime".to_owned(),
+            compression: compression.to_owned(),
+        };
+        assert_eq!(compression("t", &facts("zstd")), None);
+        for kept in ["producer", "gzip", "snappy", "lz4", "uncompressed", ""] {
+            let finding = compression("t", &facts(kept)).unwrap();
+            assert!(!finding.tolerable && finding.fix.contains("compression.type=zstd"), "{kept}");
+        }
+        assert_eq!(compression("t", &TopicFacts::default()), None, "another finding names it");
     }
 }

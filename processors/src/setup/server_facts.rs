@@ -7,7 +7,7 @@ use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT};
 use crate::clickhouse::{describe_tables, migrations};
 use crate::config::Servers;
-use crate::kafka::topics::Topics;
+use crate::kafka::topics::{TopicSettings, Topics};
 use crate::setup::preflight::{self, Finding, TopicFacts};
 
 /// Findings that would break the delivery promise of `run`.
@@ -20,17 +20,14 @@ pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerE
     let inserts = ClickTable::open(&server).await?;
     let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
 
-    let topic = servers.kafka.topic.as_str();
-    let settings = Topics::open(&servers.kafka.brokers())?.settings(topic).await?;
-    let facts = settings.map_or_else(TopicFacts::default, |settings| TopicFacts {
-        exists: true,
-        timestamp_type: settings
-            .effective
-            .get("message.timestamp.type")
-            .cloned()
-            .unwrap_or_default(),
-    });
-    findings.extend(preflight::topic(topic, &facts));
+    let topics = Topics::open(&servers.kafka.brokers())?;
+    for (name, _) in servers.kafka.topics() {
+        let facts = topics.settings(&name).await?.map_or_else(TopicFacts::default, topic_facts);
+        findings.extend(preflight::compression(&name, &facts));
+        if name == servers.kafka.topic.as_str() {
+            findings.extend(preflight::topic(&name, &facts));
+        }
+    }
 
     let subject = servers.kafka.topic.subject();
     if servers.registry.registry()?.versions(&subject).await?.is_empty() {
@@ -41,6 +38,15 @@ pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerE
     let poll_ms = servers.kafka.brokers().max_poll_interval_ms();
     findings.extend(preflight::timeouts(insert.as_millis(), poll_ms));
     Ok(findings)
+}
+
+fn topic_facts(settings: TopicSettings) -> TopicFacts {
+    let held = |name: &str| settings.effective.get(name).cloned().unwrap_or_default();
+    TopicFacts {
+        exists: true,
+        timestamp_type: held("message.timestamp.type"),
+        compression: held("compression.type"),
+    }
 }
 
 /// What `processors setup` would change, and what it cannot fix.
@@ -56,7 +62,9 @@ pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
             None if name == topic.as_str() => {}
             None => findings.push(missing(format!("there is no topic {name}"))),
             Some(settings) => {
-                let drift = settings.drift(&spec.config);
+                let mut drift = settings.drift(&spec.config);
+                // The preflight has named it.
+                drift.remove("compression.type");
                 findings.extend(drift.iter().map(|(key, now)| {
                     let should = &spec.config[*key];
                     missing(format!("{key} of topic {name} is {now:?}, not {should:?}"))

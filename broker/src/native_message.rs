@@ -1,0 +1,93 @@
+//! What the Rust binding of librdkafka does not pass on: the partition and offset of an error, and
+//! headers whose name is not UTF-8, at which the binding panics.
+#![expect(unsafe_code, reason = "calls librdkafka's own interface where the binding has none")]
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+
+use rdkafka::bindings as native;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::message::BorrowedMessage;
+
+/// What a consumer received.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    /// Nothing within the time.
+    Nothing,
+    /// A record of this partition.
+    Record(i32),
+    /// An error.
+    Failed(ConsumeError),
+}
+
+/// An error that names where it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConsumeError {
+    /// Partition.
+    pub(crate) partition: i32,
+    /// Of a batch that cannot be read: its base offset.
+    pub(crate) offset: i64,
+    /// The library's code.
+    pub(crate) code: Code,
+}
+
+/// Receives one message of `consumer`, which no other code polls. Blocks for at most `wait_ms`
+/// milliseconds.
+pub(crate) fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, wait_ms: i32) -> Polled {
+    // SAFETY: the handle lives as long as `consumer`, which is borrowed.
+    let message =
+        unsafe { native::rd_kafka_consumer_poll(consumer.client().native_ptr(), wait_ms) };
+    if message.is_null() {
+        return Polled::Nothing;
+    }
+    // SAFETY: the library returned it, and it is not destroyed before the next statement.
+    let (code, partition, offset) =
+        unsafe { ((*message).err, (*message).partition, (*message).offset) };
+    // SAFETY: it is not used afterwards.
+    unsafe { native::rd_kafka_message_destroy(message) };
+    if code == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Polled::Record(partition);
+    }
+    Polled::Failed(ConsumeError { partition, offset, code: code.into() })
+}
+
+/// A header: its name, in which bytes that are not UTF-8 are replaced, and its bytes.
+pub type NamedHeader<'m> = (Cow<'m, str>, Option<&'m [u8]>);
+
+/// The headers of a record, in order, at most `max` of them.
+pub fn message_headers<'m>(message: &'m BorrowedMessage<'_>, max: usize) -> Vec<NamedHeader<'m>> {
+    let mut headers = std::ptr::null_mut();
+    // SAFETY: the message is borrowed; the library keeps the list as long as the message.
+    let found = unsafe { native::rd_kafka_message_headers(message.ptr(), &raw mut headers) };
+    if found != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || headers.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the list is the one that the library returned.
+    let count = unsafe { native::rd_kafka_header_cnt(headers) };
+    let header = |index| {
+        let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: as above; the three pointers are to local variables.
+        let found = unsafe {
+            native::rd_kafka_header_get_all(
+                headers,
+                index,
+                &raw mut name,
+                &raw mut value,
+                &raw mut size,
+            )
+        };
+        if found != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        // SAFETY: the library terminates each name by a zero byte, and `size` is that of the value;
+        // both live as long as the message.
+        let (name, value) = unsafe {
+            let value =
+                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+            (CStr::from_ptr(name).to_string_lossy(), value)
+        };
+        Some((name, value))
+    };
+    (0..count.min(max)).map_while(header).collect()
+}
