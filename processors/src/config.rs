@@ -17,6 +17,7 @@ use crate::flow::block::SizeLimits;
 use crate::flow::linger::Linger;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::run::driver_settings::DriverSettings;
+use service::attempts::STUCK_SECONDS;
 
 /// The log.
 #[derive(Debug, Args)]
@@ -175,6 +176,10 @@ pub struct RunArgs {
     #[arg(long, env = "CLICKTRAIL_DRAIN_SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub drain_seconds: u64,
+    /// Seconds after which what fails again and again makes `/readyz` report a degraded service.
+    #[arg(long, env = "CLICKTRAIL_STUCK_SECONDS", default_value_t = STUCK_SECONDS,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stuck_seconds: u64,
 }
 
 /// Two, so that the server inserts one while the other is encoded.

@@ -11,12 +11,22 @@ use schemas::{Decoder, RawClick, SchemaId, unframe};
 
 use crate::error::RecordError;
 use crate::flow::block::Record;
+use crate::flow::stub::{CutParts, Stub};
 
 /// Splits a record's value into schema id and datum.
 ///
 /// # Errors
 /// A record without our framing.
 pub fn framed(record: Record<'_>) -> Result<(SchemaId, &[u8]), RecordError> {
+    match record.stub() {
+        Some(&Stub::Batch { last_offset }) => {
+            return Err(RecordError::BatchUnreadable { last_offset });
+        }
+        Some(Stub::Record(CutParts { value: Some(value), .. })) => {
+            return Err(RecordError::TooLarge(value.bytes));
+        }
+        Some(Stub::Record(_)) | None => {}
+    }
     Ok(unframe(record.value().ok_or(RecordError::EmptyValue)?)?)
 }
 

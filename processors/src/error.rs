@@ -4,6 +4,7 @@
 
 use broker::ErrorClass;
 use schemas::bounds::OutOfBounds;
+use broker::{BATCH_UNREADABLE, ErrorClass};
 use schemas::{ContractError, DecodeError, FrameError, SchemaId};
 use thiserror::Error;
 
@@ -15,6 +16,17 @@ pub enum RecordError {
     /// A tombstone, which the log of clicks does not use.
     #[error("the record has no value")]
     EmptyValue,
+    /// The value is larger than any click.
+    #[error("the value has {0} bytes, more than the 1048576 that a click may have")]
+    TooLarge(usize),
+    /// The library cannot read the batch that holds it.
+    #[error(
+        "the batch up to offset {last_offset} cannot be read: it decompresses to more than 16 MiB, or its bytes are damaged"
+    )]
+    BatchUnreadable {
+        /// Of its last record.
+        last_offset: i64,
+    },
     /// The value is not in the registry's wire format.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -56,6 +68,8 @@ impl RecordError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmptyValue => "empty_value",
+            Self::TooLarge(_) => "record_too_large",
+            Self::BatchUnreadable { .. } => BATCH_UNREADABLE,
             Self::Frame(FrameError::TooShort(_)) => "frame_too_short",
             Self::Frame(FrameError::BadMagic(_)) => "bad_magic",
             Self::SchemaUnknown(_) => "schema_unknown",

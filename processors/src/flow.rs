@@ -6,4 +6,5 @@ pub mod offset_range;
 pub mod record_sign;
 pub mod start_policy;
 pub mod storm_breaker;
+pub mod stub;
 pub mod tracker;

@@ -10,3 +10,4 @@ pub mod link_reader;
 pub mod log_reader;
 pub mod offsets;
 pub mod topics;
+mod unreadable_errors;

@@ -4,15 +4,14 @@
 //! the clicks.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use broker::{Brokers, ErrorClass, Registry, ServerError};
+use broker::{BATCH_UNREADABLE, Brokers, ErrorClass, Registry, SchemaLookup, ServerError};
 use schemas::{LinkDecoder, SchemaId, unframe};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
-use crate::kafka::link_reader::LinkReader;
+use crate::kafka::link_reader::{LinkReader, LinkRecord, LinkRecords};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::retry::Retry;
 
@@ -37,9 +36,13 @@ impl LinkDimension {
     /// Runs until `stop`. What fails is repeated without end.
     pub async fn run(self, stop: CancellationToken) {
         let mut retry = Retry::new("links", &self.metrics);
-        while let Some(Err(error)) = stop.run_until_cancelled(self.copy()).await {
+        let mut schemas = LinkSchemas::new(self.registry.clone());
+        loop {
+            let copied = stop.run_until_cancelled(self.copy(&mut retry, &mut schemas)).await;
+            let Some(Err(error)) = copied else { return };
             // A fatal error of links is none of clicks: it is logged, and the attempt repeated.
             let error = ServerError { class: ErrorClass::Retryable, ..error };
+            retry.name(|| self.topic.clone());
             if stop.run_until_cancelled(retry.after(error)).await.is_none() {
                 return;
             }
@@ -47,44 +50,85 @@ impl LinkDimension {
     }
 
     /// Reads and inserts until something fails.
-    async fn copy(&self) -> Result<(), ServerError> {
+    async fn copy(
+        &self,
+        retry: &mut Retry<'_>,
+        schemas: &mut LinkSchemas,
+    ) -> Result<(), ServerError> {
         let mut reader = LinkReader::join(&self.brokers, &self.group, &self.topic)?;
-        let mut decoders = HashMap::new();
         loop {
             let read;
-            (read, reader) = blocking(move || (reader.read(), reader)).await?;
-            let values = read?;
-            if values.is_empty() {
+            (read, reader) = blocking(move || read_from(reader)).await?;
+            let read = read?;
+            if read.is_empty() {
                 continue;
             }
-            let mut rows = Vec::with_capacity(values.len());
-            for value in &values {
-                rows.extend(self.row(value, &mut decoders).await?);
+            self.refused("link_too_large", "it is larger than a link", read.too_large);
+            self.refused(BATCH_UNREADABLE, "its batch cannot be read", read.unreadable);
+            let (mut rows, mut bad) = (Vec::with_capacity(read.records.len()), Vec::new());
+            for record in &read.records {
+                match schemas.row(record).await? {
+                    Ok(row) => rows.push(row),
+                    Err(cause) => bad.push(cause),
+                }
             }
+            self.refused("link_record", bad.first().map_or("", String::as_str), bad.len());
             insert_links(&self.server, &rows).await?;
             let committed;
             (committed, reader) = blocking(move || (reader.commit(), reader)).await?;
             committed?;
+            retry.done();
         }
     }
 
-    /// `None`, and counted, where the record is no link.
-    async fn row(
-        &self,
-        value: &[u8],
-        decoders: &mut HashMap<SchemaId, Option<LinkDecoder>>,
-    ) -> Result<Option<LinkRow>, ServerError> {
-        let Ok((id, datum)) = unframe(value) else {
-            return Ok(self.refused("the record is not framed"));
+    /// Counts records that are no links; `cause` is that of the first.
+    fn refused(&self, code: &'static str, cause: &str, records: usize) {
+        if records > 0 {
+            self.metrics.links_refused(code, records as u64);
+            let topic = self.topic.as_str();
+            tracing::error!(
+                code,
+                cause,
+                records,
+                topic,
+                "the topic holds records that are no links"
+            );
+        }
+    }
+}
+
+/// The schemas of links, by id.
+struct LinkSchemas {
+    lookup: SchemaLookup,
+    /// `None` where the schema does not parse.
+    decoders: HashMap<SchemaId, Option<LinkDecoder>>,
+}
+
+/// Decoders that are kept at once; beyond that, all are made again.
+const DECODERS_MAX: usize = 100;
+
+impl LinkSchemas {
+    fn new(registry: Registry) -> Self {
+        Self { lookup: SchemaLookup::new(registry), decoders: HashMap::new() }
+    }
+
+    /// The row of a record, or why it is no link.
+    ///
+    /// # Errors
+    /// Retryable: the registry does not answer.
+    async fn row(&mut self, record: &LinkRecord) -> Result<Result<LinkRow, String>, ServerError> {
+        let Some(value) = &record.value else {
+            return Ok(Err("it has no value".to_owned()));
         };
-        let decoder = match decoders.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => {
-                let schema = self.registry.schema(id).await?.ok_or_else(|| {
-                    let text = format!("the registry has no schema with id {id} of {}", self.topic);
-                    ServerError::retryable("schema_unknown", text)
-                })?;
-                free.insert(LinkDecoder::new(&schema).ok())
+        let Ok((id, datum)) = unframe(value) else {
+            return Ok(Err("it is not framed".to_owned()));
+        };
+        if !self.decoders.contains_key(&id) {
+            let Some(schema) = self.lookup.schema(id).await? else {
+                return Ok(Err(format!("the registry does not know schema {id}")));
+            };
+            if self.decoders.len() >= DECODERS_MAX {
+                self.decoders.clear();
             }
         };
         let Some(decoder) = decoder else {
@@ -96,20 +140,21 @@ impl LinkDimension {
                 Err(error) => Ok(self.refused(&error.to_string())),
             },
             Err(error) => Ok(self.refused(&error.to_string())),
+            self.decoders.insert(id, LinkDecoder::new(&schema).ok());
         }
+        let Some(decoder) = self.decoders.get(&id).and_then(Option::as_ref) else {
+            return Ok(Err(format!("schema {id} does not parse")));
+        };
+        Ok(match decoder.decode(datum) {
+            Ok(link) if link.id.as_bytes() == record.key => Ok(LinkRow::new(&link)),
+            Ok(_) => Err("its key is not the link's id".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
     }
+}
 
-    fn refused(&self, cause: &str) -> Option<LinkRow> {
-        let code = "link_record";
-        self.metrics.retry("links", code);
-        tracing::error!(
-            code,
-            cause,
-            topic = self.topic,
-            "a record of the topic of links is no link"
-        );
-        None
-    }
+fn read_from(mut reader: LinkReader) -> (Result<LinkRecords, ServerError>, LinkReader) {
+    (reader.read(), reader)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -23,6 +23,20 @@ pub const DEAD_LETTER_FIRST_FAILURE: &str = "clicktrail-first-failure";
 pub const DEAD_LETTER_ATTEMPTS: &str = "clicktrail-attempts";
 /// How often it was sent back to the source topic.
 pub const DEAD_LETTER_REDRIVES: &str = "clicktrail-redrives";
+/// What of the original is not kept: `record` or `batch`. Only a stub has it.
+pub const DEAD_LETTER_STUB: &str = "clicktrail-stub";
+/// Bytes of a value that is not kept.
+pub const STUB_VALUE_BYTES: &str = "clicktrail-original-value-bytes";
+/// SHA-256 of a value that is not kept, in hexadecimal digits.
+pub const STUB_VALUE_SHA256: &str = "clicktrail-original-value-sha256";
+/// Bytes of a key that is not kept.
+pub const STUB_KEY_BYTES: &str = "clicktrail-original-key-bytes";
+/// SHA-256 of a key that is not kept, in hexadecimal digits.
+pub const STUB_KEY_SHA256: &str = "clicktrail-original-key-sha256";
+/// How many headers are not kept.
+pub const STUB_HEADERS: &str = "clicktrail-original-headers";
+/// Last offset of a batch that cannot be read.
+pub const STUB_LAST_OFFSET: &str = "clicktrail-original-last-offset";
 /// Topic of the original, under the name that other tools know.
 pub const CONNECT_TOPIC: &str = "__connect.errors.topic";
 /// Partition of the original.

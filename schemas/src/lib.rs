@@ -33,6 +33,7 @@ pub use json_click::{JsonClick, JsonTime, UnknownOutcome};
 pub use link::{
     EncodeError, LINK_VERSION_MAX, LINKS_NEWEST, LINKS_RELEASED, LinkContractError, LinkDecoder,
     LinkEncoder, RawLink,
+    EncodeError, LINK_BYTES_MAX, LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink,
 };
 pub use released::{NEWEST, RELEASED};
 pub use symbols::{ClientIpPolicy, Method, Origin, Outcome};

@@ -29,6 +29,9 @@ pub enum LinkContractError {
     #[error("version {0} is not between 1 and {LINK_VERSION_MAX}")]
     Version(i64),
 }
+/// Bytes of key and value of a record of the topic of links. A link has at most 4 KiB; a larger record is
+/// none.
+pub const LINK_BYTES_MAX: usize = 16 << 10;
 
 /// One version of one link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@
 #![expect(clippy::disallowed_methods, reason = "its window ends now")]
 
 use broker::{ErrorClass, ServerError};
+use broker::{ErrorClass, ServerError, UnreadableBatch};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +27,7 @@ use crate::audit::full_audit::{SortSpace, dead_letters};
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
-use crate::kafka::log_reader::LogReader;
+use crate::kafka::log_reader::{LogItem, LogReader};
 use crate::metrics::audit::AuditMetrics;
 use service::lock::lock;
 use service::number::gauge;
@@ -205,7 +207,14 @@ async fn read_window(
     let (mut found, stop) = (WindowReport::default(), stop.clone());
     blocking(move || {
         let log = LogReader::open_since(&brokers, &topic, times.since_ms)?;
-        let complete = read(log, &stop, |record| {
+        let complete = read(log, &stop, |item| {
+            let record = match item {
+                LogItem::Record(record) => record,
+                LogItem::Unreadable(UnreadableBatch { partition, first, .. }) => {
+                    found.records += 1;
+                    return undecodable.push(LogPosition { partition, offset: first }.to_bytes());
+                }
+            };
             found.records += 1;
             if record.logged_at_ms() > times.until_ms {
                 found.within_grace += 1;

@@ -15,6 +15,8 @@ use crate::decode::schema_cache::CachedSchema;
 use crate::decode::schema_refusal::SchemaRefusal;
 use crate::decode::subject_ids::SubjectIds;
 use crate::kafka::log_reader::{LogReader, LogRecord};
+use crate::flow::stub::VALUE_BYTES_MAX;
+use crate::kafka::log_reader::{LogItem, LogReader, LogRecord};
 
 /// Time between two requests for the ids of the subject, while records have others.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +53,14 @@ impl ClickDecoder {
             let text = self.runtime.block_on(self.registry.schema(id))?;
             let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
             self.known.insert(id, text.map_or(unknown, |text| CachedSchema::parsed(&text)));
+        let value = record.value().filter(|value| value.len() <= VALUE_BYTES_MAX);
+        let Some(Ok((id, datum))) = value.map(unframe) else { return Ok(None) };
+        if !self.known.contains_key(&id) {
+            if self.known.len() >= KNOWN_MAX {
+                self.known.clear();
+            }
+            let known = self.runtime.block_on(CachedSchema::fetch(&self.registry, id))?;
+            self.known.insert(id, known);
         }
         let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
         Ok(decoder.and_then(|decoder| decode(decoder, datum, record.logged_at_ms()).ok()))
@@ -67,18 +77,22 @@ impl ClickDecoder {
     }
 }
 
-/// Calls `take` with every record; `false` when `stop` was cancelled before the end. Blocks.
+/// Calls `take` with every record and every batch that cannot be read; `false` when `stop` was cancelled before the end. Blocks.
 ///
 /// # Errors
 /// The broker does not answer, or the error of `take`.
 pub(crate) fn read(
     mut log: LogReader,
     stop: &CancellationToken,
-    mut take: impl FnMut(LogRecord<'_>) -> Result<(), ServerError>,
+    mut take: impl FnMut(LogItem<'_>) -> Result<(), ServerError>,
 ) -> Result<bool, ServerError> {
     while !stop.is_cancelled() {
         let mut taken = Ok(());
-        let more = log.next(&mut |record| taken = take(record))?;
+        let more = log.next(&mut |item| {
+            if taken.is_ok() {
+                taken = take(item);
+            }
+        })?;
         taken?;
         if !more {
             return Ok(true);

@@ -4,7 +4,7 @@
     reason = "waits until a deadline for rows that are not stored yet"
 )]
 
-use broker::ServerError;
+use broker::{ServerError, UnreadableBatch};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::audit::external_sort::{Sorted, Sorter};
 use crate::clickhouse::audit_queries;
 use crate::config::Servers;
 use crate::kafka::log_reader;
-use crate::kafka::log_reader::LogReader;
+use crate::kafka::log_reader::{LogItem, LogReader};
 
 /// Folder and memory for sorting.
 #[derive(Debug, Clone)]
@@ -80,7 +80,15 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
             (*partition, PartitionReport { low, high, ..PartitionReport::default() })
         });
         let mut partitions: BTreeMap<i32, PartitionReport> = bounds.collect();
-        read(log, &CancellationToken::new(), |record| {
+        read(log, &CancellationToken::new(), |item| {
+            let record = match item {
+                LogItem::Record(record) => record,
+                // Counts as one record: its dead letter is one.
+                LogItem::Unreadable(UnreadableBatch { partition, first, .. }) => {
+                    partitions.entry(partition).or_default().undecodable += 1;
+                    return undecodable.push(LogPosition { partition, offset: first }.to_bytes());
+                }
+            };
             let position = position(record);
             let partition = partitions.entry(position.partition).or_default();
             partition.records += 1;
@@ -149,7 +157,9 @@ pub(crate) async fn dead_letters(
             None => LogReader::open(&brokers, &dead_letter_topic)?,
             Some(since_ms) => LogReader::open_since(&brokers, &dead_letter_topic, since_ms)?,
         };
-        read(log, &stop, |dead_letter| {
+        read(log, &stop, |item| {
+            // An unreadable batch of dead letters holds none that the audit could find.
+            let LogItem::Record(dead_letter) = item else { return Ok(()) };
             let text =
                 |name| dead_letter.header(name).and_then(|value| std::str::from_utf8(value).ok());
             let number = |name| text(name).and_then(|value| value.parse::<i64>().ok());

@@ -1,13 +1,14 @@
 //! Headers of a dead letter that name its record and its reason. Pure.
 //!
-//! The record's value, key and headers are copied unchanged. The added headers have the names that
-//! Kafka Connect uses, where it has one.
+//! The record's value, key and headers are copied unchanged, unless they are cut to a stub. The added
+//! headers have the names that Kafka Connect uses, where it has one.
 
 use schemas::headers as names;
 use schemas::unframe;
 
 use crate::error::RecordError;
 use crate::flow::block::Record;
+use crate::flow::stub::{CutParts, Stub};
 
 /// Headers that are added to those of the record.
 pub fn headers(
@@ -22,16 +23,46 @@ pub fn headers(
         (names::CONNECT_OFFSET, record.offset().to_string()),
         (names::CONNECT_STAGE, "VALUE_CONVERTER".to_owned()),
         (names::CONNECT_CLASS, format!("clicktrail.{}", error.code())),
-        (names::CONNECT_MESSAGE, error.to_string()),
+        (names::CONNECT_MESSAGE, within(MESSAGE_BYTES_MAX, error.to_string())),
         (names::DEAD_LETTER_CODE, error.code().to_owned()),
         (names::DEAD_LETTER_LOG_TIME, record.logged_at_ms().to_string()),
         (names::DEAD_LETTER_FIRST_FAILURE, failed_at_ms.to_string()),
         (names::DEAD_LETTER_ATTEMPTS, "1".to_owned()),
         (names::DEAD_LETTER_REDRIVES, "0".to_owned()),
     ];
+    match record.stub() {
+        Some(Stub::Record(parts)) => headers.extend(cut_parts(parts)),
+        Some(Stub::Batch { last_offset }) => headers.extend([
+            (names::DEAD_LETTER_STUB, "batch".to_owned()),
+            (names::STUB_LAST_OFFSET, last_offset.to_string()),
+        ]),
+        None => {}
+    }
     if let Some((id, _)) = record.value().and_then(|value| unframe(value).ok()) {
         headers.push((names::DEAD_LETTER_SCHEMA_ID, id.to_string()));
     }
+    headers
+}
+
+/// Bytes of the message of an error, which may quote a record.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+fn within(max: usize, mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
+}
+
+fn cut_parts(parts: &CutParts) -> Vec<(&'static str, String)> {
+    let mut headers = vec![(names::DEAD_LETTER_STUB, "record".to_owned())];
+    for (cut, bytes, sha256) in [
+        (&parts.value, names::STUB_VALUE_BYTES, names::STUB_VALUE_SHA256),
+        (&parts.key, names::STUB_KEY_BYTES, names::STUB_KEY_SHA256),
+    ] {
+        let Some(cut) = cut else { continue };
+        headers.push((bytes, cut.bytes.to_string()));
+        headers.push((sha256, cut.sha256_hex()));
+    }
+    headers.extend(parts.headers.map(|count| (names::STUB_HEADERS, count.to_string())));
     headers
 }
 
@@ -56,5 +87,22 @@ mod tests {
         assert_eq!(value(names::DEAD_LETTER_LOG_TIME), Some("1000"));
         assert_eq!(value(names::DEAD_LETTER_FIRST_FAILURE), Some("2000"));
         assert_eq!(value(names::DEAD_LETTER_SCHEMA_ID), Some("9"));
+    }
+
+    #[test]
+    fn h1_a_stub_names_what_was_cut_and_a_message_is_bounded() {
+        let metadata = RecordMetadata { partition: 0, offset: 1, epoch: 1, logged_at_ms: 0 };
+        let value = vec![0xff; 5 << 20];
+        let mut block = Block::default();
+        block.push(metadata, None, Some(&value), std::iter::empty());
+        let error = RecordError::SchemaUnusable(schemas::SchemaId(1), "ü".repeat(40_000));
+        let all = headers("t", block.records().next().unwrap(), &error, 0);
+        let value = |name| all.iter().find(|header| header.0 == name).map(|h| h.1.as_str());
+        assert_eq!(value(names::DEAD_LETTER_STUB), Some("record"));
+        assert_eq!(value(names::STUB_VALUE_BYTES), Some("5242880"));
+        assert_eq!(value(names::STUB_VALUE_SHA256).map(str::len), Some(64));
+        assert_eq!(value(names::STUB_KEY_BYTES), None);
+        assert!(value(names::CONNECT_MESSAGE).unwrap().len() <= MESSAGE_BYTES_MAX);
+        assert!(all.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() < 4096);
     }
 }

@@ -5,8 +5,11 @@
 use std::ops::Range;
 
 use crate::flow::offset_range::{OffsetRange, OffsetRanges};
+use crate::flow::stub::{
+    CutBytes, CutParts, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Stub, VALUE_BYTES_MAX,
+};
 
-/// Bounds of a block or of a batch. A single record may exceed `bytes_max`; it is then alone.
+/// Bounds of a block or of a batch. The last record may exceed `bytes_max`, by what is kept of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeLimits {
     /// Records.
@@ -61,6 +64,8 @@ struct Entry {
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
     headers: Range<u32>,
+    /// What is not kept.
+    stub: Option<Box<Stub>>,
 }
 
 impl Block {
@@ -97,7 +102,8 @@ impl Block {
         &self.ranges
     }
 
-    /// Appends a record.
+    /// Appends a record. Of a value, a key or headers beyond the bounds of [`Stub`], only lengths and a
+    /// hash are kept.
     ///
     /// # Panics
     /// When the block grows past 4 GiB, which limits far below that prevent.
@@ -108,34 +114,98 @@ impl Block {
         value: Option<&[u8]>,
         headers: impl Iterator<Item = Header<'h>>,
     ) {
-        let key = key.map(|bytes| self.append(bytes));
-        let value = value.map(|bytes| self.append(bytes));
+        let mut cut = CutParts::default();
+        let key = key.and_then(|bytes| self.append_within(KEY_BYTES_MAX, bytes, &mut cut.key));
+        let value =
+            value.and_then(|bytes| self.append_within(VALUE_BYTES_MAX, bytes, &mut cut.value));
+        let headers = self.append_headers(headers, &mut cut.headers);
+        let stub = (!cut.is_empty()).then(|| Box::new(Stub::Record(cut)));
         let RecordMetadata { partition, offset, epoch, logged_at_ms } = metadata;
-        let first_header = index(self.headers.len());
-        for header in headers {
-            let name = self.append(header.name.as_bytes());
-            let value = header.value.map(|bytes| self.append(bytes));
-            self.headers.push((name, value));
-        }
-        let headers = first_header..index(self.headers.len());
-        self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers });
+        self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers, stub });
         self.ranges.add(partition, OffsetRange { epoch, first: offset, next: offset + 1 });
+    }
+
+    /// Appends what stands for a batch that cannot be read: its first offset is that of `metadata`, and
+    /// `read_from` is the first offset that was not read before.
+    pub fn push_unreadable(&mut self, metadata: RecordMetadata, read_from: i64, last_offset: i64) {
+        let RecordMetadata { partition, offset, epoch, logged_at_ms } = metadata;
+        assert!(offset <= last_offset && read_from <= last_offset, "a batch holds a record");
+        let stub = Some(Box::new(Stub::Batch { last_offset }));
+        let none = index(self.headers.len());
+        let (key, value, headers) = (None, None, none..none);
+        self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers, stub });
+        self.ranges.add(partition, OffsetRange { epoch, first: read_from, next: last_offset + 1 });
     }
 
     /// Appends a record of another block, under no assignment: it is not for committing.
     pub fn copy(&mut self, record: Record<'_>) {
-        let metadata = RecordMetadata {
-            partition: record.partition(),
-            offset: record.offset(),
-            epoch: 0,
-            logged_at_ms: record.logged_at_ms(),
+        self.push(record.metadata(), record.key(), record.value(), record.headers());
+        let stub = record.entry.stub.clone();
+        if let Some(entry) = self.entries.last_mut() {
+            entry.stub = stub;
+        }
+    }
+
+    /// A block that holds one record: the stub of `record`, of which all parts are cut.
+    pub fn stub_of(record: Record<'_>) -> Self {
+        let mut parts = match record.stub() {
+            Some(Stub::Record(parts)) => parts.clone(),
+            Some(Stub::Batch { .. }) | None => CutParts::default(),
         };
-        self.push(metadata, record.key(), record.value(), record.headers());
+        parts.value = parts.value.or_else(|| record.value().map(CutBytes::of));
+        parts.key = parts.key.or_else(|| record.key().map(CutBytes::of));
+        parts.headers = parts.headers.or_else(|| Some(record.headers().count()));
+        let mut block = Self::default();
+        block.push(record.metadata(), None, None, std::iter::empty());
+        for entry in &mut block.entries {
+            entry.stub = match record.stub() {
+                Some(batch @ Stub::Batch { .. }) => Some(Box::new(batch.clone())),
+                Some(Stub::Record(_)) | None => Some(Box::new(Stub::Record(parts.clone()))),
+            };
+        }
+        block
     }
 
     /// The records, in the order they were pushed.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.entries.iter().map(|entry| Record { block: self, entry })
+    }
+
+    fn append_within(
+        &mut self,
+        max: usize,
+        bytes: &[u8],
+        cut: &mut Option<CutBytes>,
+    ) -> Option<Range<u32>> {
+        if bytes.len() > max {
+            *cut = Some(CutBytes::of(bytes));
+            return None;
+        }
+        Some(self.append(bytes))
+    }
+
+    fn append_headers<'h>(
+        &mut self,
+        headers: impl Iterator<Item = Header<'h>>,
+        cut: &mut Option<usize>,
+    ) -> Range<u32> {
+        let (first, first_byte) = (self.headers.len(), self.bytes.len());
+        let (mut count, mut bytes) = (0, 0);
+        for header in headers {
+            count += 1;
+            bytes += header.name.len() + header.value.map_or(0, <[u8]>::len);
+            if count <= HEADERS_MAX && bytes <= HEADER_BYTES_MAX {
+                let name = self.append(header.name.as_bytes());
+                let value = header.value.map(|bytes| self.append(bytes));
+                self.headers.push((name, value));
+            }
+        }
+        if count > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+            self.headers.truncate(first);
+            self.bytes.truncate(first_byte);
+            *cut = Some(count);
+        }
+        index(first)..index(self.headers.len())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Range<u32> {
@@ -170,12 +240,27 @@ impl<'a> Record<'a> {
         self.entry.logged_at_ms
     }
 
-    /// Its key.
+    /// What is not kept of it, if anything.
+    pub fn stub(self) -> Option<&'a Stub> {
+        self.entry.stub.as_deref()
+    }
+
+    /// Where it stands, under no assignment.
+    fn metadata(self) -> RecordMetadata {
+        RecordMetadata {
+            partition: self.partition(),
+            offset: self.offset(),
+            epoch: 0,
+            logged_at_ms: self.logged_at_ms(),
+        }
+    }
+
+    /// Its key; `None` also where it was cut.
     pub fn key(self) -> Option<&'a [u8]> {
         self.entry.key.as_ref().map(|range| self.block.slice(range))
     }
 
-    /// Its value; `None` is a tombstone.
+    /// Its value; `None` is a tombstone, or was cut.
     pub fn value(self) -> Option<&'a [u8]> {
         self.entry.value.as_ref().map(|range| self.block.slice(range))
     }
@@ -232,6 +317,56 @@ mod tests {
         assert_eq!(records[1].value(), Some(&b"v"[..]));
         assert_eq!(records[1].headers().count(), 0);
         assert_eq!((records[1].partition(), records[1].offset()), (3, 9));
+    }
+
+    #[test]
+    fn h1_no_part_of_a_record_beyond_its_bound_is_kept() {
+        let metadata = RecordMetadata { partition: 1, offset: 5, epoch: 1, logged_at_ms: 7 };
+        let kept = [KEY_BYTES_MAX, VALUE_BYTES_MAX, HEADERS_MAX, HEADER_BYTES_MAX];
+        for beyond in [None, Some(0), Some(1), Some(2), Some(3)] {
+            let size = |part: usize| kept[part] + usize::from(beyond == Some(part));
+            let (key, value) = (vec![1; size(0)], vec![2; size(1)]);
+            let text = vec![3; if beyond == Some(3) { size(3) } else { 8 }];
+            let headers = 0..if beyond == Some(2) { size(2) } else { 1 };
+            let headers = headers.map(|_| Header { name: "a", value: Some(&text) });
+            let count = headers.clone().count();
+            let mut block = Block::default();
+            block.push(metadata, Some(&key), Some(&value), headers);
+            let record = block.records().next().unwrap();
+            let expected = beyond.map(|part| {
+                let of = |bytes| Some(CutBytes::of(bytes));
+                Stub::Record(CutParts {
+                    key: if part == 0 { of(&key) } else { None },
+                    value: if part == 1 { of(&value) } else { None },
+                    headers: (part >= 2).then_some(count),
+                })
+            });
+            assert_eq!(record.stub(), expected.as_ref(), "{beyond:?}");
+            let bound = KEY_BYTES_MAX + VALUE_BYTES_MAX + HEADER_BYTES_MAX;
+            assert!(block.bytes() <= bound && block.headers.len() <= HEADERS_MAX, "{beyond:?}");
+            let mut copies = Block::default();
+            copies.copy(record);
+            assert_eq!(copies.records().next().unwrap().stub(), expected.as_ref());
+            let stub = Block::stub_of(record);
+            let Some(Stub::Record(parts)) = stub.records().next().unwrap().stub() else { panic!() };
+            assert_eq!((parts.value.unwrap(), parts.headers), (CutBytes::of(&value), Some(count)));
+            assert_eq!(stub.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn h3_what_stands_for_an_unreadable_batch_covers_its_offsets() {
+        let metadata = RecordMetadata { partition: 0, offset: 10, epoch: 3, logged_at_ms: 0 };
+        let mut block = Block::default();
+        push(&mut block, 0, 9, 3);
+        block.push_unreadable(metadata, 12, 40);
+        let range = block.ranges().iter().next().unwrap().1;
+        assert_eq!(range, OffsetRange { epoch: 3, first: 9, next: 41 });
+        let batch = block.records().last().unwrap();
+        assert_eq!((batch.offset(), batch.value()), (10, None));
+        assert_eq!(batch.stub(), Some(&Stub::Batch { last_offset: 40 }));
+        let stub = Block::stub_of(batch);
+        assert_eq!(stub.records().next().unwrap().stub(), Some(&Stub::Batch { last_offset: 40 }));
     }
 
     #[test]

@@ -44,6 +44,17 @@ impl OffsetRanges {
     }
 }
 
+impl std::fmt::Display for OffsetRanges {
+    /// Partition, first and last offset of each.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, (partition, range)) in self.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{partition}:{}-{}", range.first, range.next - 1)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,6 +106,11 @@ impl Assignment {
         }
     }
 
+    /// Reading of a partition goes on from `position`, under the same epoch.
+    pub(super) fn go_on_from(&self, partition: i32, position: i64) {
+        lock(&self.state).starts.insert(partition, position);
+    }
+
     /// Those of `partitions` that the group revokes and that were not released yet.
     pub(super) fn revoked_of(&self, partitions: &[i32]) -> BTreeSet<i32> {
         let state = lock(&self.state);

@@ -1,6 +1,7 @@
 //! The writer of the dead-letter topic; `Ok` means that the broker has acknowledged.
 
-use broker::{Brokers, QuietContext, ServerError, server_error};
+use broker::{Brokers, ErrorClass, QuietContext, ServerError, server_error};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
@@ -34,7 +35,7 @@ impl DeadLetterWriter {
                 ("enable.idempotence", "true"),
                 ("acks", "all"),
                 ("message.timeout.ms", "30000"),
-                // A record that the topic of clicks accepts must fit into this one.
+                // All that is kept of a record, with its reason, is smaller (`flow::stub`).
                 ("message.max.bytes", "1114124"),
             ],
         )?;
@@ -48,7 +49,7 @@ impl DeadLetterSink for DeadLetterWriter {
     /// Sends `record` as it stands in the log, with `reason` added to its headers.
     ///
     /// # Errors
-    /// It may be in the topic or not: sending it again makes a second copy, which readers of dead
+    /// Of class Record: the brokers refuse this dead letter and will again. Else it may be in the topic or not: sending it again makes a second copy, which readers of dead
     /// letters merge by topic, partition and offset.
     async fn send(
         &self,
@@ -71,7 +72,44 @@ impl DeadLetterSink for DeadLetterWriter {
         }
         match self.producer.send(dead_letter, Timeout::Never).await {
             Ok(_) => Ok(()),
-            Err((error, _)) => Err(server_error(&error)),
+            Err((error, _)) => Err(send_error(&error)),
+        }
+    }
+}
+
+/// Errors that judge the record and not the brokers' state.
+const REFUSED: [Code; 8] = [
+    Code::InvalidMessage,
+    Code::InvalidMessageSize,
+    Code::MessageSizeTooLarge,
+    Code::MessageBatchTooLarge,
+    Code::InvalidTimestamp,
+    Code::InvalidRecord,
+    Code::UnsupportedForMessageFormat,
+    Code::UnsupportedCompressionType,
+];
+
+fn send_error(error: &KafkaError) -> ServerError {
+    if error.rdkafka_error_code().is_some_and(|code| REFUSED.contains(&code)) {
+        let (class, code) = (ErrorClass::Record, "dead_letter_refused");
+        return ServerError { class, code, message: error.to_string() };
+    }
+    server_error(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h1_a_refusal_judges_the_record_and_an_outage_does_not() {
+        for code in REFUSED {
+            let error = send_error(&KafkaError::MessageProduction(code));
+            assert_eq!((error.class, error.code), (ErrorClass::Record, "dead_letter_refused"));
+        }
+        for code in [Code::MessageTimedOut, Code::NotEnoughReplicas, Code::AllBrokersDown] {
+            let error = send_error(&KafkaError::MessageProduction(code));
+            assert_eq!(error.class, ErrorClass::Retryable, "{code:?}");
         }
     }
 }

@@ -3,21 +3,40 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use broker::{Brokers, ServerError, server_error};
+use broker::{
+    BATCH_UNREADABLE, BatchProbe, Brokers, ServerError, UnreadableBatch, message_headers,
+    server_error,
+};
 use futures_util::FutureExt as _;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use tokio::task::JoinSet;
 
 use crate::flow::block::{Block, Header, RecordMetadata, SizeLimits};
+use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_client::GroupClient;
 use crate::kafka::group_settings::GroupSettings;
 use crate::kafka::offsets;
-use crate::run::source::{Notice, Positions, Source};
+use crate::kafka::unreadable_errors::UnreadableErrors;
+use crate::run::source::{EpochPosition, Notice, Positions, Source};
+
+/// Headers of a record that are read; a record with more has this number of them.
+const HEADERS_READ_MAX: usize = 100_000;
 
 /// A member of the group that reads one topic.
 pub struct GroupConsumer {
     client: GroupClient,
+    /// Only while records are read.
+    probing: tokio::sync::Mutex<Probing>,
+}
+
+/// The search for a batch that cannot be read. Records of other partitions are read meanwhile.
+struct Probing {
+    probe: BatchProbe,
+    errors: UnreadableErrors,
+    /// At most one probe.
+    running: JoinSet<Result<Vec<UnreadableBatch>, ServerError>>,
 }
 
 impl std::fmt::Debug for GroupConsumer {
@@ -36,13 +55,61 @@ impl GroupConsumer {
         group: &GroupSettings,
         topic: &str,
     ) -> Result<Self, ServerError> {
-        Ok(Self { client: GroupClient::join(brokers, group, topic)? })
+        let probe =
+            BatchProbe { brokers: brokers.clone(), client_id: CLIENT_ID, topic: topic.to_owned() };
+        let (errors, running) = (UnreadableErrors::default(), JoinSet::new());
+        let probing = tokio::sync::Mutex::new(Probing { probe, errors, running });
+        Ok(Self { client: GroupClient::join(brokers, group, topic)?, probing })
+    }
+
+    /// Takes an error of the library; starts a probe when it is one of a batch, again and again.
+    fn take_error(&self, error: ServerError, probing: &mut Probing) -> ServerError {
+        if error.code != BATCH_UNREADABLE || !probing.errors.add() || !probing.running.is_empty() {
+            return error;
+        }
+        match offsets::read_positions(&self.client) {
+            Ok(positions) => {
+                let lag = self.lag();
+                let lags = |partition: &i32| lag.get(partition).is_some_and(|records| *records > 0);
+                let any_lags = positions.keys().any(lags);
+                let positions = positions.iter().filter(|(own, _)| !any_lags || lags(*own));
+                let positions = positions.map(|(own, at)| (*own, at.position)).collect();
+                let probe = probing.probe.clone();
+                probing.running.spawn_blocking(move || probe.find(&positions));
+                error
+            }
+            Err(failed) => failed,
+        }
+    }
+
+    /// Passes batches that cannot be read: a stub of each goes into the block.
+    fn pass(&self, found: &[UnreadableBatch], block: &mut Block) -> Result<(), ServerError> {
+        for &UnreadableBatch { partition, first, last, from } in found {
+            let positions = offsets::read_positions(&self.client)?;
+            let Some(&EpochPosition { epoch, position }) = positions.get(&partition) else {
+                continue;
+            };
+            // Unless another client reset the position meanwhile.
+            if position != from {
+                continue;
+            }
+            let next = EpochPosition { epoch, position: last + 1 };
+            if offsets::pass(&self.client, partition, next)? {
+                let (code, topic) = (BATCH_UNREADABLE, &self.client.topic);
+                let what = "a batch cannot be read; its stub becomes a dead letter";
+                tracing::error!(code, topic, partition, first, last, "{what}");
+                // The log time is in the batch.
+                let metadata = RecordMetadata { partition, offset: first, epoch, logged_at_ms: 0 };
+                block.push_unreadable(metadata, position, last);
+            }
+        }
+        Ok(())
     }
 
     fn push(&self, message: &BorrowedMessage<'_>, block: &mut Block) {
         let partition = message.partition();
         let Some(epoch) = self.client.assignment().epoch_to_read(partition) else { return };
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let headers = message_headers(message, HEADERS_READ_MAX);
         let metadata = RecordMetadata {
             partition,
             offset: message.offset(),
@@ -50,7 +117,7 @@ impl GroupConsumer {
             // The preflight requires `LogAppendTime`, with which every record has a time.
             logged_at_ms: message.timestamp().to_millis().unwrap_or_default(),
         };
-        let headers = headers.map(|header| Header { name: header.key, value: header.value });
+        let headers = headers.iter().map(|(name, value)| Header { name, value: *value });
         block.push(metadata, message.key(), message.payload(), headers);
     }
 }
@@ -58,10 +125,21 @@ impl GroupConsumer {
 impl Source for GroupConsumer {
     async fn fill(&self, block: &mut Block, limits: SizeLimits) -> Result<(), ServerError> {
         let _reading = self.client.reading.lock().await;
+        let mut probing = self.probing.lock().await;
         let consumer = &self.client.consumer;
-        let mut message = consumer.recv().await;
+        let mut message = tokio::select! {
+            biased;
+            Some(found) = probing.running.join_next() => {
+                let found = found.map_err(|panicked| ServerError::fatal("task_panicked", panicked))?;
+                return self.pass(&found?, block);
+            }
+            message = consumer.recv() => message,
+        };
         loop {
-            self.push(&message.map_err(|error| server_error(&error))?, block);
+            match message {
+                Ok(message) => self.push(&message, block),
+                Err(error) => return Err(self.take_error(server_error(&error), &mut probing)),
+            }
             if block.is_full(limits) {
                 return Ok(());
             }

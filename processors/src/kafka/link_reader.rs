@@ -1,22 +1,79 @@
 //! The reader of the topic of links, a member of a group of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use broker::{Brokers, QuietContext, ServerError, server_error};
+use broker::{
+    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch, server_error,
+};
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
+use schemas::LINK_BYTES_MAX;
 
 use crate::kafka::client_id::CLIENT_ID;
+use crate::kafka::unreadable_errors::UnreadableErrors;
 
 /// Records that one call returns.
-const BATCH: usize = 10_000;
+const RECORDS_MAX: usize = 10_000;
+/// Bytes of their keys and values, one record more at most.
+const BYTES_MAX: usize = 4 << 20;
 /// How long no record may come before a call returns those that came.
 const POLL: Duration = Duration::from_millis(200);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A member of the group.
 pub struct LinkReader {
     consumer: BaseConsumer<QuietContext>,
+    probe: BatchProbe,
+    errors: UnreadableErrors,
+    /// Where reading of a partition goes on behind an unreadable batch.
+    passed: BTreeMap<i32, i64>,
+}
+
+/// A record of the topic of links.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LinkRecord {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What one call reads.
+#[derive(Debug, Default)]
+pub struct LinkRecords {
+    /// Records within the bounds of a link.
+    pub records: Vec<LinkRecord>,
+    /// How many were larger than a link.
+    pub too_large: usize,
+    /// Batches that cannot be read, and were passed.
+    pub unreadable: usize,
+    bytes: usize,
+}
+
+impl LinkRecords {
+    fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if bytes > LINK_BYTES_MAX {
+            self.too_large += 1;
+            return;
+        }
+        self.bytes += bytes;
+        let key = key.unwrap_or_default().to_vec();
+        self.records.push(LinkRecord { key, value: value.map(<[u8]>::to_vec) });
+    }
+
+    fn is_full(&self) -> bool {
+        let others = self.too_large + self.unreadable;
+        self.records.len() + others >= RECORDS_MAX || self.bytes >= BYTES_MAX
+    }
+
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.too_large == 0 && self.unreadable == 0
+    }
 }
 
 impl std::fmt::Debug for LinkReader {
@@ -31,7 +88,7 @@ impl LinkReader {
     /// # Errors
     /// A property that is refused.
     pub fn join(brokers: &Brokers, group: &str, topic: &str) -> Result<Self, ServerError> {
-        let config = brokers.config(
+        let config = brokers.consumer_config(
             CLIENT_ID,
             &[],
             &[
@@ -45,28 +102,83 @@ impl LinkReader {
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
-        Ok(Self { consumer })
+        let probe =
+            BatchProbe { brokers: brokers.clone(), client_id: CLIENT_ID, topic: topic.to_owned() };
+        let (errors, passed) = (UnreadableErrors::default(), BTreeMap::new());
+        Ok(Self { consumer, probe, errors, passed })
     }
 
-    /// The values that have come, none when no record has. Blocks for a moment.
+    /// The records that have come, none when no record has. Blocks for a moment.
     ///
     /// # Errors
     /// The topic does not exist, or the group refuses the member.
-    pub fn read(&self) -> Result<Vec<Vec<u8>>, ServerError> {
-        let mut values = Vec::new();
-        while values.len() < BATCH {
+    pub fn read(&mut self) -> Result<LinkRecords, ServerError> {
+        let mut read = LinkRecords::default();
+        while !read.is_full() {
             match self.consumer.poll(POLL) {
                 None => break,
                 Some(Ok(message)) => {
-                    values.extend(message.payload().map(<[u8]>::to_vec));
+                    read.push(message.key(), message.payload());
                     self.consumer
                         .store_offset_from_message(&message)
                         .map_err(|error| server_error(&error))?;
+                    continue;
                 }
-                Some(Err(error)) => return Err(server_error(&error)),
+                Some(Err(error)) => {
+                    let error = server_error(&error);
+                    if error.code != BATCH_UNREADABLE {
+                        return Err(error);
+                    }
+                }
+            }
+            if self.errors.add() {
+                read.unreadable += self.pass_unreadable()?;
             }
         }
-        Ok(values)
+        Ok(read)
+    }
+
+    /// Searches for batches that cannot be read, and passes them. Returns how many.
+    fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
+        let found = self.probe.find(&self.positions()?)?;
+        let topic = self.probe.topic.as_str();
+        for &UnreadableBatch { partition, first, last, .. } in &found {
+            let offset = Offset::Offset(last + 1);
+            let sought = self.consumer.seek(topic, partition, offset, REQUEST_TIMEOUT);
+            sought.map_err(|error| server_error(&error))?;
+            // So that a commit passes it too.
+            self.consumer
+                .store_offset(topic, partition, last)
+                .map_err(|error| server_error(&error))?;
+            self.passed.insert(partition, last + 1);
+            let code = BATCH_UNREADABLE;
+            tracing::error!(code, topic, partition, first, last, "a batch of links cannot be read");
+        }
+        Ok(found.len())
+    }
+
+    /// The next offset to read of each assigned partition.
+    fn positions(&self) -> Result<BTreeMap<i32, i64>, ServerError> {
+        let error = |error: KafkaError| server_error(&error);
+        let (topic, consumer) = (self.probe.topic.as_str(), &self.consumer);
+        let assigned = consumer.assignment().map_err(error)?;
+        let committed = consumer.committed_offsets(assigned, REQUEST_TIMEOUT).map_err(error)?;
+        let read = consumer.position().map_err(error)?;
+        let mut positions = BTreeMap::new();
+        for element in committed.elements() {
+            let partition = element.partition();
+            let at = |offset: Offset| offset.to_raw().filter(|offset| *offset >= 0);
+            let read = read.find_partition(topic, partition).and_then(|own| at(own.offset()));
+            let known = read.or(self.passed.get(&partition).copied()).or(at(element.offset()));
+            let position = match known {
+                Some(position) => position,
+                None => {
+                    consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(error)?.0
+                }
+            };
+            positions.insert(partition, position);
+        }
+        Ok(positions)
     }
 
     /// Commits what was read: it is durable now. After a rebalance meanwhile, it is read again.
@@ -84,5 +196,32 @@ impl LinkReader {
             )) => Ok(()),
             Err(error) => Err(server_error(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m2_a_call_holds_4_mib_of_links_and_counts_what_is_larger_than_one() {
+        let mut read = LinkRecords::default();
+        let (large, link) = (vec![0xff; 900_000], vec![1; LINK_BYTES_MAX - 8]);
+        for _ in 0..1_200 {
+            read.push(Some(b"k"), Some(&large));
+            read.push(Some(&large), None);
+        }
+        assert_eq!((read.too_large, read.bytes, read.records.len()), (2_400, 0, 0));
+        let mut pushed = 0;
+        while !read.is_full() {
+            read.push(Some(b"12345678"), Some(&link));
+            pushed += 1;
+        }
+        assert_eq!((pushed, read.bytes), (BYTES_MAX / LINK_BYTES_MAX, BYTES_MAX));
+        let mut tombstones = LinkRecords::default();
+        while !tombstones.is_full() {
+            tombstones.push(None, None);
+        }
+        assert_eq!(tombstones.records.len(), RECORDS_MAX);
     }
 }

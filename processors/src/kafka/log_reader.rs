@@ -5,25 +5,31 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use broker::{Brokers, QuietContext, ServerError, server_error};
+use broker::{
+    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch,
+    message_headers, server_error,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::kafka::client_id::CLIENT_ID;
+use crate::kafka::unreadable_errors::UnreadableErrors;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
 /// Silence after which the broker counts as unreachable.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Headers of a record that are read.
+const HEADERS_READ_MAX: usize = 100_000;
+/// Searches for an unreadable batch that find none, after which reading fails.
+const SEARCHES_MAX: u32 = 5;
 /// What is fetched ahead. The client's own cost of a small record is several times its bytes, so
 /// that its defaults would hold a hundred MiB and more.
-const FETCH_AHEAD: [(&str, &str); 5] = [
+const FETCH_AHEAD: [(&str, &str); 3] = [
     ("queued.min.messages", "5000"),
     ("queued.max.messages.kbytes", "8192"),
-    ("max.partition.fetch.bytes", "262144"),
-    ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "5"),
 ];
 
@@ -72,10 +78,18 @@ impl<'a> LogRecord<'a> {
 
     /// The last header of that name: a program that copies a record appends its own.
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
-        let headers = self.0.headers()?;
-        let found = (0..headers.count()).rev().map(|index| headers.get(index));
-        found.into_iter().find(|header| header.key == name).and_then(|header| header.value)
+        let headers = message_headers(self.0, HEADERS_READ_MAX);
+        headers.iter().rev().find(|(own, _)| own == name).and_then(|(_, value)| *value)
     }
+}
+
+/// What a log holds next.
+#[derive(Debug, Clone, Copy)]
+pub enum LogItem<'a> {
+    /// A record.
+    Record(LogRecord<'a>),
+    /// A batch that cannot be read, and is passed.
+    Unreadable(UnreadableBatch),
 }
 
 /// One topic, as long as it was when opened.
@@ -84,6 +98,12 @@ pub struct LogReader {
     bounds: BTreeMap<i32, Bounds>,
     open: BTreeMap<i32, i64>,
     silence: Duration,
+    /// Where reading of each partition starts, or goes on behind an unreadable batch.
+    starts: BTreeMap<i32, i64>,
+    probe: BatchProbe,
+    errors: UnreadableErrors,
+    /// Searches in a row that found no unreadable batch.
+    fruitless: u32,
 }
 
 impl std::fmt::Debug for LogReader {
@@ -162,7 +182,11 @@ impl LogReader {
             }
         }
         consumer.assign(&assignment).map_err(|error| server_error(&error))?;
-        Ok(Self { consumer, bounds, open, silence: Duration::ZERO })
+        let starts = bounds.iter().map(|(partition, bounds)| (*partition, bounds.low)).collect();
+        let probe =
+            BatchProbe { brokers: brokers.clone(), client_id: CLIENT_ID, topic: topic.to_owned() };
+        let (silence, errors, fruitless) = (Duration::ZERO, UnreadableErrors::default(), 0);
+        Ok(Self { consumer, bounds, open, silence, starts, probe, errors, fruitless })
     }
 
     /// What is read of each partition.
@@ -170,15 +194,33 @@ impl LogReader {
         &self.bounds
     }
 
-    /// Hands the next record to `take`, or comes back without one after half a second, so that the
+    /// Hands what comes next to `take`, or comes back without one after half a second, so that the
     /// caller may stop; `false` when every partition was read to its end. Blocks.
     ///
     /// # Errors
     /// The broker is unreachable.
-    pub fn next(&mut self, take: &mut dyn FnMut(LogRecord<'_>)) -> Result<bool, ServerError> {
+    pub fn next(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<bool, ServerError> {
         if self.open.is_empty() {
             return Ok(false);
         }
+        let failed = match self.poll(take)? {
+            None => return Ok(true),
+            Some(failed) => failed,
+        };
+        if failed.code != BATCH_UNREADABLE || self.fruitless >= SEARCHES_MAX {
+            return Err(failed);
+        }
+        if self.errors.add() {
+            self.pass_unreadable(take)?;
+        }
+        Ok(true)
+    }
+
+    /// As [`LogReader::next`]; an error of the library is returned.
+    fn poll(
+        &mut self,
+        take: &mut dyn FnMut(LogItem<'_>),
+    ) -> Result<Option<ServerError>, ServerError> {
         let polled = self.consumer.poll(POLL);
         self.silence = if polled.is_some() { Duration::ZERO } else { self.silence + POLL };
         match polled {
@@ -189,24 +231,58 @@ impl LogReader {
             None => {}
             // The end of a partition is also reported when its last offsets hold no record.
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(self.open.remove(&partition)),
-            Some(Err(error)) => return Err(server_error(&error)),
+            Some(Err(error)) => return Ok(Some(server_error(&error))),
             Some(Ok(message)) => {
                 let (partition, offset) = (message.partition(), message.offset());
-                let Some(&high) = self.open.get(&partition) else { return Ok(true) };
+                let Some(&high) = self.open.get(&partition) else { return Ok(None) };
                 if offset + 1 >= high {
                     self.open.remove(&partition);
                 }
                 if offset < high {
-                    take(LogRecord(&message));
+                    take(LogItem::Record(LogRecord(&message)));
                 }
             }
         }
-        Ok(true)
+        Ok(None)
+    }
+}
+
+impl LogReader {
+    /// Searches for batches that cannot be read, passes them, and hands them to `take`.
+    fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<(), ServerError> {
+        let read = self.consumer.position().map_err(|error| server_error(&error))?;
+        let topic = self.probe.topic.as_str();
+        let position = |partition: i32| {
+            let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
+            let start = self.starts.get(&partition).copied().unwrap_or_default();
+            read.filter(|offset| *offset >= 0).unwrap_or(start)
+        };
+        let positions = self.open.keys().map(|partition| (*partition, position(*partition)));
+        let found = self.probe.find(&positions.collect())?;
+        self.fruitless = if found.is_empty() { self.fruitless + 1 } else { 0 };
+        for batch in found {
+            let UnreadableBatch { partition, first, last, .. } = batch;
+            let Some(&high) = self.open.get(&partition) else { continue };
+            if first >= high {
+                continue;
+            }
+            let offset = Offset::Offset(last + 1);
+            let sought = self.consumer.seek(topic, partition, offset, REQUEST_TIMEOUT);
+            sought.map_err(|error| server_error(&error))?;
+            self.starts.insert(partition, last + 1);
+            if last + 1 >= high {
+                self.open.remove(&partition);
+            }
+            let code = BATCH_UNREADABLE;
+            tracing::error!(code, topic, partition, first, last, "a batch cannot be read");
+            take(LogItem::Unreadable(batch));
+        }
+        Ok(())
     }
 }
 
 fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError> {
-    let mut config = brokers.config(
+    let mut config = brokers.consumer_config(
         CLIENT_ID,
         &[],
         &[

@@ -1,5 +1,7 @@
 //! Offsets of the group: commits positions, queries them, and seeks. All of it blocks.
 
+use std::time::Duration;
+
 use broker::{ServerError, server_error};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer as _};
@@ -8,6 +10,9 @@ use crate::flow::start_policy::start_position;
 use crate::kafka::assignment::{REQUEST_TIMEOUT, StartingPartition, position};
 use crate::kafka::group_client::GroupClient;
 use crate::run::source::{EpochPosition, Positions};
+
+/// Bounds a seek of which only the library's own threads know.
+const PASS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Commits those of `positions` whose epoch lasts. Waits up to the session timeout when the
 /// coordinator does not answer.
@@ -66,12 +71,39 @@ pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<
     Ok(())
 }
 
+/// The next offset to read of each assigned partition.
+pub(super) fn read_positions(client: &GroupClient) -> Result<Positions, ServerError> {
+    let positions = client.consumer.position().map_err(|error| server_error(&error))?;
+    let (epochs, starts) = (client.assignment().epochs(), client.assignment().starts());
+    let next = starts.into_iter().filter_map(|(partition, start)| {
+        let read = positions.find_partition(&client.topic, partition);
+        let position = read.and_then(|element| position(element.offset())).unwrap_or(start);
+        Some((partition, EpochPosition { epoch: *epochs.get(&partition)?, position }))
+    });
+    Ok(next.collect())
+}
+
+/// Goes on reading a partition from `next`, under the same epoch; `false` if that has ended.
+pub(super) fn pass(
+    client: &GroupClient,
+    partition: i32,
+    next: EpochPosition,
+) -> Result<bool, ServerError> {
+    let assignment = client.assignment();
+    let _lasts = assignment.hold();
+    if assignment.epoch_to_read(partition) != Some(next.epoch) {
+        return Ok(false);
+    }
+    let offset = Offset::Offset(next.position);
+    let sought = client.consumer.seek(&client.topic, partition, offset, PASS_TIMEOUT);
+    sought.map_err(|error| server_error(&error))?;
+    assignment.go_on_from(partition, next.position);
+    Ok(true)
+}
+
 /// Seeks in every partition whose position lies outside the log.
 pub(super) fn seek_into_log(client: &GroupClient) -> Result<(), ServerError> {
-    let positions = client.consumer.position().map_err(|error| server_error(&error))?;
-    for (partition, start) in client.assignment().starts() {
-        let read = positions.find_partition(&client.topic, partition);
-        let next = read.and_then(|element| position(element.offset())).unwrap_or(start);
+    for (partition, EpochPosition { position: next, .. }) in read_positions(client)? {
         let bounds = client.consumer.fetch_watermarks(&client.topic, partition, REQUEST_TIMEOUT);
         let (low, high) = bounds.map_err(|error| server_error(&error))?;
         if !(low..=high).contains(&next) {

@@ -12,7 +12,11 @@ use prometheus_client::registry::Registry;
 
 use crate::flow::block::SizeLimits;
 use crate::metrics::labels::CodeLabel;
+use service::attempts::Attempts;
 use service::number::gauge;
+
+/// Time since the first failure of the oldest attempt that is stuck, by stage and code.
+const STUCK_SECONDS: &str = "stuck_seconds";
 
 /// A partition of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,8 +62,12 @@ pub struct ProcessorMetrics {
     pub insert_seconds: Histogram,
     /// Age of the newest row at its acknowledgement, by the log's clock.
     pub freshness_seconds: Gauge<f64, AtomicU64>,
+    /// What is tried again and again.
+    pub attempts: Attempts,
     lag: Family<PartitionLabel, Gauge>,
     dead_letters: Family<CodeLabel, Counter>,
+    dead_letter_stubs: Family<CodeLabel, Counter>,
+    links_refused: Family<CodeLabel, Counter>,
     retries: Family<RetryLabel, Counter>,
 }
 
@@ -83,8 +91,11 @@ impl ProcessorMetrics {
             in_flight_bytes: Gauge::default(),
             insert_seconds: Histogram::new(buckets),
             freshness_seconds: Gauge::default(),
+            attempts: Attempts::default(),
             lag: Family::default(),
             dead_letters: Family::default(),
+            dead_letter_stubs: Family::default(),
+            links_refused: Family::default(),
             retries: Family::default(),
         };
         let m = &metrics;
@@ -122,6 +133,11 @@ impl ProcessorMetrics {
         registry.register("lag_records", help, m.lag.clone());
         let help = "Records that became dead letters";
         registry.register("dead_letters", help, m.dead_letters.clone());
+        let help = "Dead letters of which only lengths and hashes are kept";
+        registry.register("dead_letter_stubs", help, m.dead_letter_stubs.clone());
+        let help = "Records of the topic of links that are no links";
+        registry.register("links_refused", help, m.links_refused.clone());
+        registry.register_collector(m.attempts.collector(STUCK_SECONDS));
         registry.register("retries", "Attempts that failed and are repeated", m.retries.clone());
         metrics
     }
@@ -138,6 +154,16 @@ impl ProcessorMetrics {
     /// A record became a dead letter.
     pub fn dead_letter(&self, code: &'static str) {
         self.dead_letters.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Only the stub of a record became a dead letter.
+    pub fn dead_letter_stub(&self, code: &'static str) {
+        self.dead_letter_stubs.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Records of the topic of links are no links.
+    pub fn links_refused(&self, code: &'static str, records: u64) {
+        self.links_refused.get_or_create(&CodeLabel { code }).inc_by(records);
     }
 
     /// An attempt failed and is repeated.

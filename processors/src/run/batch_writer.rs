@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use broker::ServerError;
+use broker::{ErrorClass, ServerError};
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -17,10 +17,10 @@ use tracing::Instrument as _;
 use crate::dead_letters::headers as dead_letter_headers;
 use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
-use crate::flow::block::Record;
+use crate::flow::block::{Block, Record};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::batch::{BadRecords, Batch};
-use crate::run::retry::until_done;
+use crate::run::retry::{Retry, until_done};
 use crate::run::shared_breaker::SharedBreaker;
 use crate::run::sink::{DeadLetterSink, Insert, Sink};
 use crate::run::trace::{link, traceparent};
@@ -28,6 +28,11 @@ use service::number::gauge;
 
 /// Dead letters in flight at once.
 const DEAD_LETTERS_MAX: usize = 100;
+/// Bytes of their keys and values, unless one has more alone.
+const DEAD_LETTER_BYTES_MAX: usize = 8 << 20;
+/// After so many refusals of one dead letter, which judge it and not the brokers' state, its stub is
+/// written. Not after the first: a batch is refused for any record in it.
+const REFUSALS_MAX: u32 = 3;
 
 /// Writes batches to a sink of rows and a sink of dead letters, several at once.
 #[derive(Debug)]
@@ -90,9 +95,12 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
                 traceparent: traceparent.as_deref(),
             };
             let began = Instant::now();
-            until_done!("insert", &self.metrics, async {
-                self.sink.insert(&insert).instrument(span.clone()).await
-            });
+            until_done!(
+                "insert",
+                &self.metrics,
+                async { self.sink.insert(&insert).instrument(span.clone()).await },
+                format!("{} {}", self.topic, batch.ranges)
+            );
             self.metrics.insert_seconds.observe(began.elapsed().as_secs_f64());
             self.metrics.rows.inc_by(count as u64);
             self.metrics.batches.inc();
@@ -126,20 +134,81 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
 
     async fn write_dead_letters(&self, bad: &BadRecords) -> Result<(), ServerError> {
         let all: Vec<_> = bad.iter().collect();
-        for some in all.chunks(DEAD_LETTERS_MAX) {
-            let sends = some.iter().map(|(record, error)| async move {
-                let reason = dead_letter_headers::headers(&self.topic, *record, error, now_ms());
-                let send = || self.dead_letters.send(*record, &reason);
-                until_done!("dead_letter", &self.metrics, send());
-                self.metrics.dead_letter(error.code());
-                let (partition, offset) = (record.partition(), record.offset());
-                tracing::warn!(code = error.code(), partition, offset, %error, "dead-lettered");
-                Ok::<_, ServerError>(())
-            });
+        let mut rest = &all[..];
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(in_flight(rest));
+            let sends = some
+                .iter()
+                .map(|(record, error)| async move { self.write_dead_letter(*record, error).await });
             try_join_all(sends).await?;
+            rest = later;
         }
         Ok(())
     }
+
+    async fn write_dead_letter(
+        &self,
+        record: Record<'_>,
+        error: &RecordError,
+    ) -> Result<(), ServerError> {
+        let mut is_stub = record.stub().is_some();
+        if !self.send_dead_letter(record, error, Some(REFUSALS_MAX)).await? {
+            is_stub = true;
+            let stub = Block::stub_of(record);
+            for stub in stub.records() {
+                self.send_dead_letter(stub, error, None).await?;
+            }
+        }
+        if is_stub {
+            self.metrics.dead_letter_stub(error.code());
+        }
+        self.metrics.dead_letter(error.code());
+        let (partition, offset) = (record.partition(), record.offset());
+        tracing::warn!(code = error.code(), partition, offset, is_stub, %error, "dead-lettered");
+        Ok(())
+    }
+
+    /// Sends a dead letter until the topic has it; `false` when the brokers have refused the record
+    /// itself `refusals_max` times.
+    async fn send_dead_letter(
+        &self,
+        record: Record<'_>,
+        error: &RecordError,
+        refusals_max: Option<u32>,
+    ) -> Result<bool, ServerError> {
+        let reason = dead_letter_headers::headers(&self.topic, record, error, now_ms());
+        let mut retry = Retry::new("dead_letter", &self.metrics);
+        let mut refusals = 0;
+        loop {
+            let failed = match self.dead_letters.send(record, &reason).await {
+                Ok(()) => {
+                    retry.done();
+                    return Ok(true);
+                }
+                Err(failed) => failed,
+            };
+            refusals += u32::from(failed.class == ErrorClass::Record);
+            if refusals_max.is_some_and(|max| refusals >= max) {
+                retry.done();
+                return Ok(false);
+            }
+            retry.name(|| format!("{} {}:{}", self.topic, record.partition(), record.offset()));
+            retry.after(failed).await?;
+        }
+    }
+}
+
+/// How many of `rest`, from the first on, are in flight at once.
+fn in_flight(rest: &[(Record<'_>, &RecordError)]) -> usize {
+    let bytes = |record: &Record<'_>| {
+        record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)
+    };
+    let mut held = 0;
+    let within = rest.iter().take(DEAD_LETTERS_MAX).take_while(|(record, _)| {
+        held += bytes(record);
+        held <= DEAD_LETTER_BYTES_MAX
+    });
+    within.count().max(1)
 }
 
 /// What an operator has to know to fix the cause, or to override the breaker.
@@ -175,4 +244,86 @@ fn now_ms() -> i64 {
     // A clock before 1970 makes nothing but stamps and freshness wrong.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge(since.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::flow::block::{RecordMetadata, SizeLimits};
+    use crate::run::sink::BreakerOverride;
+    use prometheus_client::registry::Registry;
+    use service::lock::lock;
+
+    /// A dead-letter topic that refuses values of some length, and whatever is larger.
+    #[derive(Debug)]
+    struct Refusing {
+        bytes: usize,
+        /// Offset, bytes of the value, and whether it was taken.
+        sent: Arc<Mutex<Vec<(i64, usize, bool)>>>,
+    }
+
+    impl DeadLetterSink for Refusing {
+        async fn send(
+            &self,
+            record: Record<'_>,
+            reason: &[(&'static str, String)],
+        ) -> Result<(), ServerError> {
+            let bytes = record.value().map_or(0, <[u8]>::len);
+            let is_taken = bytes < self.bytes;
+            lock(&self.sent).push((record.offset(), bytes, is_taken));
+            let is_stub =
+                reason.iter().any(|(name, _)| *name == schemas::headers::DEAD_LETTER_STUB);
+            assert_eq!(is_stub, record.stub().is_some());
+            if is_taken {
+                return Ok(());
+            }
+            let (class, code) = (ErrorClass::Record, "dead_letter_refused");
+            Err(ServerError { class, code, message: String::new() })
+        }
+    }
+
+    #[derive(Debug)]
+    struct NoRows;
+
+    impl Sink for NoRows {
+        async fn insert(&self, _: &Insert<'_>) -> Result<(), ServerError> {
+            Ok(())
+        }
+
+        async fn overrides(&self, _: &str) -> Result<Vec<BreakerOverride>, ServerError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h1_a_refused_dead_letter_becomes_a_stub_and_the_others_stay_whole() {
+        let breaker = Arc::new(SharedBreaker::default());
+        let mut block = Block::default();
+        for (offset, bytes) in (0..).zip([10, 900_000, 5 << 20, 0]) {
+            let metadata = RecordMetadata { partition: 0, offset, epoch: 1, logged_at_ms: 0 };
+            block.push(metadata, None, Some(&vec![1; bytes]), std::iter::empty());
+        }
+        let errors = (0..4).map(|_| RecordError::EmptyValue).collect();
+        let pending = breaker.observe([true; 4].into_iter()).unwrap();
+        let bad_records = vec![BadRecords::new(block, errors, pending)];
+        let sent = Arc::<Mutex<Vec<(i64, usize, bool)>>>::default();
+        let sink = Refusing { bytes: 500_000, sent: Arc::clone(&sent) };
+        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
+        let metrics = ProcessorMetrics::register(&mut Registry::default(), limits);
+        let attempts = metrics.attempts.clone();
+        attempts.set_stuck_after(Duration::ZERO);
+        let writer = Arc::new(BatchWriter::new("t", NoRows, sink, breaker, metrics));
+        let began = Instant::now();
+        writer.store(Batch { bad_records, ..Batch::default() }).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+        let mut sent = lock(&sent).clone();
+        sent.sort_unstable();
+        let refused = (1, 900_000, false);
+        let expected =
+            [(0, 10, true), (1, 0, true), refused, refused, refused, (2, 0, true), (3, 0, true)];
+        assert_eq!(sent, expected);
+        assert_eq!(attempts.problems(), Vec::<String>::new(), "nothing is tried any more");
+    }
 }

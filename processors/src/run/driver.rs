@@ -28,8 +28,10 @@ use service::number::gauge;
 
 /// Often enough to notice a failed assignment and to repeat a failed commit soon.
 const TICK: Duration = Duration::from_secs(1);
-/// How often an error that repeats is logged.
-const LOG_EVERY: Duration = Duration::from_secs(60);
+/// The stage of reading a partition.
+const READ: &str = "read";
+/// Code of a partition of which no record is read although there are some.
+const PARTITION_STALLED: &str = "partition_stalled";
 
 /// The state of the loop.
 #[derive(Debug)]
@@ -46,7 +48,10 @@ pub struct Driver<S, K, D> {
     revocation: Option<Revocation>,
     backpressure: Backpressure,
     lag: u64,
-    error_logged: Option<Instant>,
+    /// The position after the last record of each partition that a batch holds.
+    taken: BTreeMap<i32, i64>,
+    /// Those positions at the last tick, of partitions of which more is to be read.
+    waiting: BTreeMap<i32, i64>,
 }
 
 impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
@@ -71,7 +76,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
             revocation: None,
             backpressure: Backpressure::default(),
             lag: 0,
-            error_logged: None,
+            taken: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -182,6 +188,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         }
         let id = self.in_flight.next_id();
         for (partition, range) in batch.ranges.iter() {
+            self.taken.insert(partition, range.next);
             let (epoch, first, next) = (range.epoch, range.first, range.next);
             self.step_tracker(partition, Input::BatchStarted { batch: id, epoch, first, next });
         }
@@ -229,6 +236,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         match reply {
             BrokerReply::Commit(positions, Ok(())) => {
                 self.metrics.commits.inc();
+                self.metrics.attempts.all_ended("commit");
                 for (partition, EpochPosition { epoch, position }) in positions {
                     self.step_tracker(partition, Input::CommitAcknowledged { epoch, position });
                 }
@@ -240,12 +248,15 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
                 self.log_error("commit", error)?;
             }
             BrokerReply::Query(Ok(positions)) => {
+                self.metrics.attempts.all_ended("query");
                 for (partition, EpochPosition { epoch, position }) in positions {
                     self.step_tracker(partition, Input::CommittedPosition { epoch, position });
                 }
             }
             BrokerReply::Query(Err(error)) => self.log_error("query", error)?,
-            BrokerReply::Seek { outcome: Ok(()), .. } | BrokerReply::SeekIntoLog(Ok(())) => {}
+            BrokerReply::Seek { outcome: Ok(()), .. } | BrokerReply::SeekIntoLog(Ok(())) => {
+                self.metrics.attempts.all_ended("seek");
+            }
             BrokerReply::SeekIntoLog(Err(error)) => {
                 // Not at once: the next tick sends it again.
                 self.requests.seek_into_log();
@@ -270,8 +281,33 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         let lag = self.source.lag();
         self.lag = lag.values().sum();
         self.metrics.set_lag(&lag);
+        self.note_waiting(&lag);
         self.step_all_trackers(Input::Tick);
         Ok(())
+    }
+
+    /// Names partitions of which no record is read although there are some, whatever the cause is.
+    fn note_waiting(&mut self, lag: &BTreeMap<i32, u64>) {
+        let position = |partition| self.taken.get(partition).copied().unwrap_or_default();
+        let waiting = lag.iter().filter(|(_, records)| **records > 0);
+        let waiting = waiting.map(|(partition, _)| (*partition, position(partition)));
+        let waiting: BTreeMap<i32, i64> = waiting.collect();
+        let attempts = &self.metrics.attempts;
+        for (partition, position) in &self.waiting {
+            if waiting.get(partition) != Some(position) {
+                attempts.ended(READ, &format!("{partition}:{position}"));
+            }
+        }
+        for (partition, position) in &waiting {
+            let what = format!("{partition}:{position}");
+            if attempts.failed(READ, &what, PARTITION_STALLED)
+                && self.waiting.get(partition) == Some(position)
+            {
+                let (partition, position, code) = (*partition, *position, PARTITION_STALLED);
+                tracing::warn!(code, partition, position, "no record of a partition is read");
+            }
+        }
+        self.waiting = waiting;
     }
 
     /// Takes in the changes of the assignment, and logs them.
@@ -333,8 +369,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
             return Err(error);
         }
         self.metrics.retry(stage, error.code);
-        if self.error_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-            self.error_logged = Some(Instant::now());
+        if self.metrics.attempts.recurred(stage, "", error.code) {
             tracing::warn!(stage, code = error.code, %error, "the attempt failed; trying again");
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use broker::ServerError;
 use prometheus_client::registry::Registry as MetricRegistry;
@@ -27,6 +28,7 @@ use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
 use crate::setup::server_facts::preflight;
 use service::admin_port::{self, Health};
+use service::attempts::Attempts;
 
 /// What runs in `processors run`.
 pub(crate) struct Processor<'a> {
@@ -55,13 +57,14 @@ impl<'a> Processor<'a> {
         let settings = args.driver(&servers.kafka.brokers());
         let mut registry = MetricRegistry::default();
         let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
+        metrics.attempts.set_stuck_after(Duration::from_secs(args.stuck_seconds));
         let rule_metrics = RuleMetrics::register(&mut registry);
         let folder = rules.rules.clone();
         let rules =
             tokio::task::spawn_blocking(move || RulesFolder::open(&folder, rule_metrics)).await;
         let rules = Arc::new(rules.map_err(|error| ServerError::fatal("task_panicked", error))?);
         let ready = Arc::new(AtomicBool::new(false));
-        let probe = probe(Arc::clone(&ready), Arc::clone(&rules));
+        let probe = probe(Arc::clone(&ready), Arc::clone(&rules), metrics.attempts.clone());
         let listener = listen(args).await?;
         let mut tasks = JoinSet::new();
         let (registry, hosts) = (Arc::new(registry), args.admin_hosts.clone());
@@ -142,14 +145,17 @@ impl<'a> Processor<'a> {
     }
 }
 
-/// Whether the processor reads, and what is wrong with the rules.
-fn probe(ready: Arc<AtomicBool>, rules: Arc<RulesFolder>) -> impl Fn() -> Health + Send + Sync {
+/// Whether the processor reads, what is wrong with the rules, and what has been tried for long.
+fn probe(
+    ready: Arc<AtomicBool>,
+    rules: Arc<RulesFolder>,
+    attempts: Attempts,
+) -> impl Fn() -> Health + Send + Sync {
     move || {
         if !ready.load(Ordering::Relaxed) {
             return Health::NotReady("waiting for ClickHouse, broker or registry".to_owned());
         }
-        let wrong = rules.problems();
-        if wrong.is_empty() { Health::Ready } else { Health::Degraded(wrong) }
+        Health::Ready.with(attempts.problems()).with(rules.problems())
     }
 }
 

@@ -1,28 +1,32 @@
 //! Retries: repeats a request to a server, with growing delays, until it succeeds or fails for good.
 
-use std::time::Duration;
-
 use broker::{Backoff, ErrorClass, ServerError};
 use tokio::time::Instant;
 
 use crate::metrics::processor::ProcessorMetrics;
 
-const LOG_EVERY: Duration = Duration::from_secs(60);
-
 /// One request that is repeated until it succeeds.
 #[derive(Debug)]
 pub struct Retry<'m> {
     stage: &'static str,
+    /// The record, batch or id that it is about.
+    what: String,
     metrics: &'m ProcessorMetrics,
     began: Instant,
     tries: u32,
-    logged: Option<Instant>,
 }
 
 impl<'m> Retry<'m> {
     /// Nothing has failed yet. `stage` names it in metrics and logs.
     pub fn new(stage: &'static str, metrics: &'m ProcessorMetrics) -> Self {
-        Self { stage, metrics, began: Instant::now(), tries: 0, logged: None }
+        Self { stage, what: String::new(), metrics, began: Instant::now(), tries: 0 }
+    }
+
+    /// Names what the request is about, once it has failed.
+    pub fn name(&mut self, what: impl FnOnce() -> String) {
+        if self.tries == 0 {
+            self.what = what();
+        }
     }
 
     /// Waits before the next attempt, without end; an outage is logged once a minute.
@@ -34,32 +38,47 @@ impl<'m> Retry<'m> {
             ErrorClass::Retryable | ErrorClass::Record => {}
             ErrorClass::Fatal => return Err(error),
         }
-        let (stage, tries) = (self.stage, self.tries);
+        let (stage, tries, what) = (self.stage, self.tries, self.what.as_str());
         self.metrics.retry(stage, error.code);
-        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            self.logged = Some(Instant::now());
-            tracing::warn!(stage, code = error.code, tries, %error, "the attempt failed; trying again");
+        if self.metrics.attempts.failed(stage, what, error.code) {
+            tracing::warn!(stage, what, code = error.code, tries, %error, "the attempt failed; trying again");
         }
-        self.tries = tries.saturating_add(1);
-        tokio::time::sleep(Backoff::SERVERS.random_delay(tries)).await;
+        let delay = Backoff::SERVERS.random_delay(self.tries);
+        self.tries = self.tries.saturating_add(1);
+        tokio::time::sleep(delay).await;
         Ok(())
     }
 
-    /// The request succeeded.
-    pub fn done(&self) {
-        if self.logged.is_some() {
+    /// The request succeeded; a further one may follow.
+    pub fn done(&mut self) {
+        if self.tries > 0 {
             let seconds = self.began.elapsed().as_secs_f64();
-            tracing::info!(stage = self.stage, tries = self.tries, seconds, "recovered");
+            let (stage, tries, what) = (self.stage, self.tries, self.what.as_str());
+            tracing::info!(stage, what, tries, seconds, "recovered");
+            self.metrics.attempts.ended(stage, what);
+            self.tries = 0;
+        }
+        self.began = Instant::now();
+    }
+}
+
+impl Drop for Retry<'_> {
+    fn drop(&mut self) {
+        if self.tries > 0 {
+            self.metrics.attempts.ended(self.stage, &self.what);
         }
     }
 }
 
 /// Evaluates `$attempt` (a future of a `Result<_, ServerError>`) until it is `Ok`, and returns
-/// early from the function around it with a fatal error.
+/// early from the function around it with a fatal error. `$what` names what it is about.
 ///
 /// A macro, because the compiler cannot prove yet that a future which borrows from a closure is `Send`.
 macro_rules! until_done {
-    ($stage:literal, $metrics:expr, $attempt:expr) => {{
+    ($stage:literal, $metrics:expr, $attempt:expr) => {
+        $crate::run::retry::until_done!($stage, $metrics, $attempt, String::new())
+    };
+    ($stage:literal, $metrics:expr, $attempt:expr, $what:expr) => {{
         let mut retry = $crate::run::retry::Retry::new($stage, $metrics);
         loop {
             match $attempt.await {
@@ -67,7 +86,10 @@ macro_rules! until_done {
                     retry.done();
                     break value;
                 }
-                Err(error) => retry.after(error).await?,
+                Err(error) => {
+                    retry.name(|| $what);
+                    retry.after(error).await?;
+                }
             }
         }
     }};

@@ -8,7 +8,7 @@ use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, u
 
 use crate::clickhouse::migrations::migrate;
 use crate::config::{KafkaArgs, Servers};
-use crate::kafka::log_reader::LogReader;
+use crate::kafka::log_reader::{LogItem, LogReader};
 use crate::kafka::topics::{TopicLayout, Topics};
 
 /// How topics are created.
@@ -132,7 +132,11 @@ async fn ids_agree(registry: &Registry, brokers: &Brokers, topic: &str) -> Resul
     let newest = tokio::task::spawn_blocking(move || {
         let mut newest = Vec::new();
         let mut log = LogReader::open_tail(&brokers, &name)?;
-        while log.next(&mut |record| newest.extend(record.value().map(<[u8]>::to_vec)))? {}
+        while log.next(&mut |item| {
+            if let LogItem::Record(record) = item {
+                newest.extend(record.value().map(<[u8]>::to_vec));
+            }
+        })? {}
         Ok::<_, ServerError>(newest)
     });
     let newest = newest.await.map_err(|error| ServerError::fatal("task_panicked", error))??;
