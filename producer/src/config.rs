@@ -20,6 +20,7 @@ use crate::config::public::{PrivacyArgs, PublicArgs};
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, SyncPolicy};
 use service::host_header::AdminHosts;
+use service::attempts::STUCK_SECONDS;
 use service::telemetry::TelemetryArgs;
 
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
@@ -143,6 +144,9 @@ pub struct ServeArgs {
     pub links: Option<PathBuf>,
     #[command(flatten)]
     pub follow: FollowArgs,
+    /// Seconds after which what fails again and again makes `/readyz` report a degraded service
+    #[arg(long, env = "CLICKTRAIL_STUCK_SECONDS", default_value_t = STUCK_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stuck_seconds: u64,
     /// Name of this node in each record [default: the host's name]
     #[arg(long, env = "CLICKTRAIL_NODE")]
     pub node: Option<String>,

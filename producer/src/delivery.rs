@@ -111,6 +111,7 @@ impl Delivery {
             Arc::clone(&self.outbox),
             self.endpoint.clone(),
             self.problem.clone(),
+            self.metrics.attempts.clone(),
             stop.clone(),
         );
         let parts = RelayParts {
@@ -169,6 +170,8 @@ impl DeliveryProblems {
         if self.metrics.brokers_up.get() == 0 {
             all.push(format!("no broker is connected, {} clicks wait", self.outbox.waiting()));
         }
+        // Of the publisher and the follower of links, too.
+        all.extend(self.metrics.attempts.problems());
         all
     }
 }

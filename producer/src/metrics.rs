@@ -17,6 +17,7 @@ use schemas::Outcome;
 use crate::metrics::labels::{CodeLabel, LimitLabel, OutcomeLabel, PrivacyLabel, ResultLabel, add};
 use crate::metrics::link_metrics::LinkMetrics;
 use crate::outbox::offer::Loss;
+use service::attempts::Attempts;
 
 /// Requests on the public port, by outcome.
 pub const REQUESTS: &str = "clicktrail_producer_requests_total";
@@ -88,6 +89,8 @@ pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
 /// 1 while the relay is throttled: CPU pressure is high or a burst has just begun, and the outbox
 /// has room.
 pub const RELAY_THROTTLED: &str = "clicktrail_producer_relay_throttled";
+/// Seconds since the first failure of the oldest attempt that is stuck, by stage and code.
+pub const STUCK_SECONDS: &str = "clicktrail_producer_stuck_seconds";
 /// How often the relay started again with a new client, by code.
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
 /// Brokers with an open connection (0: none can be reached).
@@ -143,6 +146,7 @@ pub struct Metrics {
     pub relay_clicks: Gauge,
     pub relay_clicks_bound: Gauge,
     pub relay_throttled: Gauge,
+    pub attempts: Attempts,
     pub relay_retries: Family<CodeLabel, Counter>,
     pub brokers_up: Gauge,
     pub clock_skew_seconds: Gauge,
@@ -197,6 +201,7 @@ impl Default for Metrics {
             relay_clicks: Gauge::default(),
             relay_clicks_bound: Gauge::default(),
             relay_throttled: Gauge::default(),
+            attempts: Attempts::default(),
             relay_retries: Family::default(),
             brokers_up: Gauge::default(),
             clock_skew_seconds: Gauge::default(),
@@ -262,6 +267,7 @@ impl Metrics {
         add(r, RELAY_CLICKS, "Clicks in flight to the broker", &self.relay_clicks);
         add(r, RELAY_CLICKS_BOUND, "Most clicks in flight", &self.relay_clicks_bound);
         add(r, RELAY_THROTTLED, "Whether the relay is throttled", &self.relay_throttled);
+        r.register_collector(self.attempts.collector(STUCK_SECONDS));
         add(r, RELAY_RETRIES, "How often the relay started again", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         let help = "Seconds by which this host's clock is ahead of the broker's";

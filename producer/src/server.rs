@@ -103,6 +103,7 @@ pub async fn run(
     let stop = shutdown::on_signal().map_err(Failure::invariant)?;
     let mut reload = signal(SignalKind::hangup()).map_err(Failure::invariant)?;
     let metrics = Metrics::default();
+    metrics.attempts.set_stuck_after(Duration::from_secs(args.stuck_seconds));
     let public = bind(args.listen)?;
     let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
     // Before anything else takes descriptors.

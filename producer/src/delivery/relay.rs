@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock_watch::ClockWatch;
 use crate::delivery::relay_client::{DeliveryFault, RelayClient};
-use crate::delivery::relay_session::{CLICKS_MAX, Session};
+use crate::delivery::relay_session::{CLICKS_MAX, DELIVERY, Session};
 use crate::metrics::Metrics;
 use crate::metrics::labels::CodeLabel;
 use crate::outbox::Outbox;
@@ -27,6 +27,11 @@ use crate::outbox::segment::Fingerprint;
 /// Wait between a failed client and the next one.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Names the click that is to be delivered next.
+fn first_click(outbox: &Outbox) -> String {
+    format!("click {}", outbox.reader().number())
+}
 
 /// What the relay works with.
 #[derive(Debug)]
@@ -102,6 +107,7 @@ where
         let code = fault.code();
         parts.metrics.relay_retries.get_or_create(&CodeLabel { code }).inc();
         parts.problem.set(Some(format!("clicks are not delivered: {code}")));
+        parts.metrics.attempts.failed(DELIVERY, &first_click(&parts.outbox), code);
         tracing::error!(
             code,
             waiting = parts.outbox.waiting(),

@@ -31,6 +31,11 @@ const BYTES_MAX: usize = 16 << 20;
 const MARK_EVERY: Duration = Duration::from_millis(50);
 /// Time between two log lines about clicks that cannot be read; the metric counts each click.
 const LOG_LOST_EVERY: Duration = Duration::from_secs(1);
+/// The stage of delivering clicks.
+pub(super) const DELIVERY: &str = "delivery";
+/// Code of clicks that the brokers do not acknowledge, and the time after which they have it.
+const UNACKNOWLEDGED: &str = "unacknowledged";
+const UNACKNOWLEDGED_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait for a wakeup.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -223,6 +228,12 @@ impl<'a> Session<'a> {
         let oldest = self.in_flight.oldest_ms().map_or(0.0, seconds);
         self.metrics.outbox_oldest.set(oldest);
         let start = self.in_flight.start();
+        if start != self.marked {
+            self.metrics.attempts.all_ended(DELIVERY);
+        } else if self.in_flight.clicks() > 0 && self.marked_at.elapsed() > UNACKNOWLEDGED_AFTER {
+            // Also without a fault: the client waits for a broker without a time limit.
+            self.metrics.attempts.failed(DELIVERY, &format!("click {start}"), UNACKNOWLEDGED);
+        }
         let due = self.in_flight.clicks() == 0 || self.marked_at.elapsed() >= MARK_EVERY;
         if start == self.marked || !(due || now) {
             return;

@@ -9,12 +9,16 @@ use tokio_util::sync::CancellationToken;
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::Outbox;
 use crate::outbox::segment::Fingerprint;
+use service::attempts::Attempts;
 use service::worker::Problem;
 
 /// Limit of one lookup in the registry; then the problem is logged again.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wait after an answer of the registry that another lookup does not change at once.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(5);
+
+/// Stage and code of the lookup.
+const STAGE: &str = "schema_id";
 
 /// The registry's ids of the schemas that the outbox holds clicks of.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ pub(crate) struct SchemaIds {
     endpoint: Endpoint,
     runtime: tokio::runtime::Handle,
     problem: Problem,
+    attempts: Attempts,
     stop: CancellationToken,
     last: Option<(Fingerprint, SchemaId)>,
 }
@@ -34,10 +39,11 @@ impl SchemaIds {
         outbox: Arc<Outbox>,
         endpoint: Endpoint,
         problem: Problem,
+        attempts: Attempts,
         stop: CancellationToken,
     ) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { outbox, endpoint, runtime, problem, stop, last: None }
+        Self { outbox, endpoint, runtime, problem, attempts, stop, last: None }
     }
 
     /// The id of the schema with this fingerprint; `None` once stopped. Blocks while the registry
@@ -73,11 +79,13 @@ impl SchemaIds {
             match answer {
                 Ok(id) => {
                     self.problem.set(None);
+                    self.attempts.all_ended(STAGE);
                     return id;
                 }
                 Err((is_retryable, cause)) => {
+                    self.attempts.failed(STAGE, &subject, STAGE);
                     tracing::error!(
-                        code = "schema_id",
+                        code = STAGE,
                         cause,
                         "the relay does not know the schema id: clicks stay in the outbox"
                     );

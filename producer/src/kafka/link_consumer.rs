@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use broker::{QuietContext, ServerError, server_error};
+use broker::{
+    BATCH_UNREADABLE, BatchProbe, QuietContext, ServerError, UNREADABLE_TRIES, UnreadableBatch,
+    server_error,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -13,14 +16,12 @@ use crate::kafka::CLIENT_ID;
 use crate::kafka::endpoint::Endpoint;
 
 /// Nothing is committed, and little is fetched ahead: a link is small, and the client's own cost of
-/// one is not. Four times as much of each was no faster, and left 24 MiB between a million links.
+/// one is not. Four times as much was no faster, and left 24 MiB between a million links.
 const REQUIRED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("log.connection.close", "false"),
     ("queued.min.messages", "1000"),
     ("queued.max.messages.kbytes", "512"),
-    ("max.partition.fetch.bytes", "65536"),
-    ("fetch.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "5"),
     ("reconnect.backoff.max.ms", "2000"),
     ("group.id", "clicktrail-links"),
@@ -35,7 +36,24 @@ pub struct LinkConsumer {
     consumer: BaseConsumer<QuietContext>,
     /// Partitions that were not read yet to where they ended at the start.
     behind: BTreeMap<i32, i64>,
+    /// Where reading of each partition starts, or goes on behind an unreadable batch.
+    starts: BTreeMap<i32, i64>,
+    probe: BatchProbe,
+    /// Errors of a batch since the last search for it.
+    errors: u32,
 }
+
+/// A record of the topic of links.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicRecord<'a> {
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Limit of a request that only the library's own threads answer.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for LinkConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,7 +68,7 @@ impl LinkConsumer {
     /// The topic is not there, or no broker answered within `wait`; for people.
     pub fn open(endpoint: &Endpoint, wait: Duration) -> Result<Self, String> {
         let text = |error: ServerError| error.to_string();
-        let config = endpoint.brokers.config(CLIENT_ID, &[], REQUIRED).map_err(text)?;
+        let config = endpoint.brokers.consumer_config(CLIENT_ID, &[], REQUIRED).map_err(text)?;
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| text(server_error(&error)))?;
         let topic = endpoint.topic.as_str();
@@ -62,55 +80,93 @@ impl LinkConsumer {
         if partitions.is_empty() {
             return Err(format!("topic {topic} does not exist: run `processors setup`"));
         }
-        let (mut behind, mut assignment) = (BTreeMap::new(), TopicPartitionList::new());
+        let (mut behind, mut starts) = (BTreeMap::new(), BTreeMap::new());
+        let mut assignment = TopicPartitionList::new();
         for partition in partitions.iter().map(|partition| partition.id()) {
             let ends = consumer.fetch_watermarks(topic, partition, wait);
             let (low, high) = ends.map_err(|error| format!("no broker answers: {error}"))?;
             if low < high {
                 behind.insert(partition, high);
             }
+            starts.insert(partition, low);
             assignment
                 .add_partition_offset(topic, partition, Offset::Beginning)
                 .map_err(|error| error.to_string())?;
         }
         consumer.assign(&assignment).map_err(|error| error.to_string())?;
-        Ok(Self { consumer, behind })
+        let probe = BatchProbe {
+            brokers: endpoint.brokers.clone(),
+            client_id: CLIENT_ID,
+            topic: topic.to_owned(),
+        };
+        Ok(Self { consumer, behind, starts, probe, errors: 0 })
     }
 
-    /// Hands the value of the next record to `take`, if one comes within `wait`. Blocks.
+    /// Hands the next record to `take`, if one comes within `wait`. Blocks. Returns how many batches
+    /// cannot be read, and were passed.
     ///
     /// # Errors
     /// Of `take`, or reading cannot go on. An outage is no error: the client waits it out.
     pub fn next(
         &mut self,
         wait: Duration,
-        take: impl FnOnce(Option<&[u8]>) -> Result<(), String>,
-    ) -> Result<(), String> {
+        take: impl FnOnce(TopicRecord<'_>) -> Result<(), String>,
+    ) -> Result<usize, String> {
         match self.consumer.poll(wait) {
-            None => Ok(()),
+            None => return Ok(0),
             Some(Ok(message)) => {
-                take(message.payload())?;
+                take(TopicRecord { key: message.key(), value: message.payload() })?;
                 let (partition, next) = (message.partition(), message.offset() + 1);
                 if self.behind.get(&partition).is_some_and(|end| next >= *end) {
                     self.behind.remove(&partition);
                 }
-                Ok(())
+                return Ok(0);
             }
             // Also where the last offsets hold no record any more.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.behind.remove(&partition);
-                Ok(())
+                return Ok(0);
             }
+            Some(Err(error)) if server_error(&error).code == BATCH_UNREADABLE => {}
             Some(Err(error)) => match error.rdkafka_error_code() {
                 Some(
                     RDKafkaErrorCode::BrokerTransportFailure
                     | RDKafkaErrorCode::AllBrokersDown
                     | RDKafkaErrorCode::OperationTimedOut
                     | RDKafkaErrorCode::Resolve,
-                ) => Ok(()),
-                Some(_) | None => Err(error.to_string()),
+                ) => return Ok(0),
+                Some(_) | None => return Err(error.to_string()),
             },
         }
+        self.errors += 1;
+        if self.errors < UNREADABLE_TRIES {
+            return Ok(0);
+        }
+        self.errors = 0;
+        self.pass_unreadable().map_err(|error| error.to_string())
+    }
+
+    /// Searches for batches that cannot be read, and passes them. Returns how many.
+    fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
+        let read = self.consumer.position().map_err(|error| server_error(&error))?;
+        let topic = self.probe.topic.as_str();
+        let positions = self.starts.iter().map(|(&partition, &start)| {
+            let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
+            (partition, read.filter(|offset| *offset >= 0).unwrap_or(start))
+        });
+        let found = self.probe.find(&positions.collect())?;
+        for &UnreadableBatch { partition, first, last, .. } in &found {
+            let offset = Offset::Offset(last + 1);
+            let sought = self.consumer.seek(topic, partition, offset, SEEK_TIMEOUT);
+            sought.map_err(|error| server_error(&error))?;
+            self.starts.insert(partition, last + 1);
+            if self.behind.get(&partition).is_some_and(|end| last + 1 >= *end) {
+                self.behind.remove(&partition);
+            }
+            let code = BATCH_UNREADABLE;
+            tracing::error!(code, topic, partition, first, last, "a batch of links cannot be read");
+        }
+        Ok(found.len())
     }
 
     /// Whether all that was there at the start has been read.

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schemas::{LinkDecoder, SchemaId, unframe};
+use broker::SchemaLookup;
+use schemas::{LINK_BYTES_MAX, LinkDecoder, RawLink, SchemaId, unframe};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::endpoint::Endpoint;
-use crate::kafka::link_consumer::LinkConsumer;
+use crate::kafka::link_consumer::{LinkConsumer, TopicRecord};
 use crate::links::link::Link;
 use crate::links::link_table::{Applied, LinkTable};
 use crate::links::snapshot;
@@ -33,6 +34,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Between two reports to the publisher: a link is published for a superseded version once in that time
 /// at most.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Time between two log lines of records that are no links.
+const REFUSED_LOG_EVERY: Duration = Duration::from_secs(1);
+/// Decoders that are kept at once; beyond that, all are made again.
+const DECODERS_MAX: usize = 100;
+/// Code and stage of following the topic.
+const FOLLOW: &str = "links_follow";
 /// Time between two snapshots, where links change.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
@@ -98,6 +105,11 @@ struct TopicReader {
     reports: Reports,
     reported: Instant,
     decoders: HashMap<SchemaId, LinkDecoder>,
+    schemas: SchemaLookup,
+    /// `None` where the schema does not parse.
+    decoders: HashMap<SchemaId, Option<LinkDecoder>>,
+    /// When a record that is no link was logged; each is counted.
+    logged: Option<Instant>,
 }
 
 impl TopicReader {
@@ -109,18 +121,27 @@ impl TopicReader {
             reported: Instant::now(),
             decoders: HashMap::new(),
         }
+        let schemas = SchemaLookup::new(parts.endpoint.registry.clone());
+        Self { parts, live: false, schemas, decoders: HashMap::new(), logged: None }
     }
 
     fn run(mut self) {
         while let Err(cause) = self.follow() {
-            self.parts.metrics.links.failed("links_follow");
-            if self.parts.problem.is_new(cause.clone()) {
-                tracing::error!(code = "links_follow", cause, "cannot follow the topic of links");
-            }
+            self.parts.metrics.links.failed(FOLLOW);
+            self.log_problem(&cause);
             let until = Instant::now() + RETRY_PAUSE;
             while !self.parts.stop.is_cancelled() && Instant::now() < until {
                 std::thread::sleep(TICK);
             }
+        }
+    }
+
+    /// Logs what keeps the topic from being followed: when it begins, and once a minute.
+    fn log_problem(&self, cause: &str) {
+        let topic = self.parts.endpoint.topic.as_str();
+        let due = self.parts.metrics.attempts.failed(FOLLOW, topic, FOLLOW);
+        if self.parts.problem.is_new(cause.to_owned()) || due {
+            tracing::error!(code = FOLLOW, cause, topic, "cannot follow the topic of links");
         }
     }
 
@@ -133,10 +154,12 @@ impl TopicReader {
         let mut reader = LinkConsumer::open(&self.parts.endpoint, REQUEST_TIMEOUT)?;
         while !self.parts.stop.is_cancelled() {
             self.live = reader.is_caught_up();
-            reader.next(TICK, |value| self.take(value))?;
+            let unreadable = reader.next(TICK, |record| self.take(record))?;
+            (0..unreadable).for_each(|_| self.refuse("its batch cannot be read"));
             if reader.is_caught_up() {
                 self.parts.problem.set(None);
                 self.report();
+                self.parts.metrics.attempts.all_ended(FOLLOW);
                 if !self.parts.links.is_loaded() {
                     self.parts.links.set_loaded();
                     self.parts.metrics.links.loaded.set(1);
@@ -193,29 +216,98 @@ impl TopicReader {
                     },
                 },
             },
+    }
+
+    #[test]
+    fn take(&mut self, record: TopicRecord<'_>) -> Result<(), String> {
+        let TopicRecord { key, value } = record;
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let (id, datum) = match value.map(unframe) {
+            _ if bytes > LINK_BYTES_MAX => {
+                self.refuse(&format!("it has {bytes} bytes, more than a link"));
+                return Ok(());
+            }
+            None => {
+                self.refuse("it has no value");
+                return Ok(());
+            }
+            Some(Err(error)) => {
+                self.refuse(&error.to_string());
+                return Ok(());
+            }
+            Some(Ok(framed)) => framed,
         };
-        self.parts.metrics.links.record(result);
-        self.parts.metrics.links_in_memory.set(gauge(self.parts.links.count()));
+        let decoded = match self.decoder(id)? {
+            Some(decoder) => decoder.decode(datum).map_err(|error| error.to_string()),
+            None => Err(format!("the registry knows no schema {id} of a link")),
+        };
+        match decoded {
+            Ok(raw) if key != Some(raw.id.as_bytes()) => {
+                self.refuse("its key is not the link's id");
+            }
+            Ok(raw) => self.apply(&raw),
+            Err(cause) => self.refuse(&cause),
+        }
         Ok(())
     }
 
-    fn decoder(&mut self, id: SchemaId) -> Result<&LinkDecoder, String> {
-        if !self.decoders.contains_key(&id) {
-            let registry = &self.parts.endpoint.registry;
-            let schema = self.parts.runtime.block_on(async {
-                tokio::select! {
-                    schema = registry.schema(id) => match schema {
-                        Ok(Some(schema)) => Ok(schema),
-                        Ok(None) => Err(format!("the registry knows no schema {id}")),
-                        Err(error) => Err(error.to_string()),
-                    },
-                    () = self.parts.stop.cancelled() => Err("the process ends".to_owned()),
-                }
-            })?;
-            let decoder = LinkDecoder::new(&schema).map_err(|error| error.to_string())?;
-            self.decoders.insert(id, decoder);
+    /// Applies a link to the table.
+    fn apply(&mut self, raw: &RawLink<'_>) {
+        let Some(link) = Link::new(raw) else {
+            self.refuse("a text of it is too long");
+            return;
+        };
+        let result = match self.parts.links.apply(link) {
+            Applied::Newer => "newer",
+            Applied::Same => "same",
+            Applied::Older => {
+                // Not of records from before the start: their newer versions may follow.
+                let superseded = self.parts.superseded.as_ref().filter(|_| self.live);
+                superseded.into_iter().for_each(|links| links.add(raw.id));
+                "older"
+            }
+        };
+        self.parts.metrics.links.record(result);
+        self.parts.metrics.links_in_memory.set(gauge(self.parts.links.count()));
+    }
+
+    /// Counts a record that is no link, and logs it, at most one in a second.
+    fn refuse(&mut self, cause: &str) {
+        self.parts.metrics.links.record("refused");
+        if self.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_EVERY) {
+            self.logged = Some(Instant::now());
+            let what = "the topic of links holds a record that is not a link";
+            tracing::error!(code = "link_record", cause, "{what}");
         }
-        self.decoders.get(&id).ok_or_else(String::new)
+    }
+
+    /// The decoder of a schema; `None` where there is none. Waits while the registry does not answer.
+    ///
+    /// # Errors
+    /// The process ends.
+    fn decoder(&mut self, id: SchemaId) -> Result<Option<&LinkDecoder>, String> {
+        while !self.decoders.contains_key(&id) {
+            let (schemas, stop) = (&mut self.schemas, &self.parts.stop);
+            let asked = stop.run_until_cancelled(schemas.schema(id));
+            match self.parts.runtime.block_on(asked) {
+                None => return Err("the process ends".to_owned()),
+                Some(Ok(None)) => return Ok(None),
+                Some(Ok(Some(schema))) => {
+                    if self.decoders.len() >= DECODERS_MAX {
+                        self.decoders.clear();
+                    }
+                    self.decoders.insert(id, LinkDecoder::new(&schema).ok());
+                }
+                Some(Err(error)) => {
+                    self.log_problem(&error.to_string());
+                    let until = Instant::now() + RETRY_PAUSE;
+                    while !self.parts.stop.is_cancelled() && Instant::now() < until {
+                        std::thread::sleep(TICK);
+                    }
+                }
+            }
+        }
+        Ok(self.decoders.get(&id).and_then(Option::as_ref))
     }
 }
 

@@ -24,6 +24,8 @@ use service::number::gauge;
 use service::wakeup::Wakeup;
 use service::worker::{Problem, Worker};
 
+/// The stage of publishing links.
+const PUBLISH: &str = "links_publish";
 /// Most links published at once.
 const BATCH: u32 = 1000;
 /// Longest wait for a wakeup: the delay of a change by another process.
@@ -180,6 +182,29 @@ fn report_behind<P>(parts: &PublisherParts<P>, check: &StoreCheck) {
             if parts.behind.is_new(problem.clone()) {
                 let code = "links_behind";
                 tracing::warn!(code, cause = problem, "the link store is behind the topic");
+fn run<P: Publish>(mut parts: PublisherParts<P>) {
+    let (mut store, mut pause) = (None, PAUSE_MIN);
+    while !parts.stop.is_cancelled() {
+        match publish_batch(&mut store, &mut parts) {
+            Ok(published) => {
+                pause = PAUSE_MIN;
+                parts.problem.set(None);
+                parts.metrics.attempts.all_ended(PUBLISH);
+                if published == 0 {
+                    parts.wakeup.wait(TICK);
+                }
+            }
+            Err(error) => {
+                // A connection that failed once is not trusted again.
+                store = None;
+                let (code, cause) = (error.code(), error.to_string());
+                parts.metrics.links.failed(code);
+                let due = parts.metrics.attempts.failed(PUBLISH, "", code);
+                if parts.problem.is_new(cause.clone()) || due {
+                    tracing::error!(code, cause, "changes of links wait to be published");
+                }
+                parts.wakeup.wait(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }
