@@ -16,6 +16,7 @@ mod kafka;
 pub mod loader;
 mod own_stack;
 mod ports;
+pub mod raw_produce;
 pub mod rules;
 pub mod seeded_random;
 pub mod sim;

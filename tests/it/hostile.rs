@@ -2,3 +2,5 @@
 pub(crate) mod costs;
 pub(crate) mod records;
 pub(crate) mod schema_costs;
+//! Hostile input: every cost is bounded, nothing halts, nothing is lost uncounted.
+pub(crate) mod batches;

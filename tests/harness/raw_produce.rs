@@ -1,0 +1,224 @@
+//! Batches as an attacker builds them: Kafka's produce request and record batch, without a client
+//! library, and frames of zstd that decompress to any size.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A header of a record: any bytes.
+pub type RawHeader = (Vec<u8>, Option<Vec<u8>>);
+
+/// A record of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct BatchRecord {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Vec<RawHeader>,
+}
+
+/// The codecs of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are named as Kafka names them")]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+/// Records as they stand in a batch: in one piece, decompressed, and how many there are.
+#[derive(Debug, Clone)]
+pub struct Records {
+    bytes: Vec<u8>,
+    count: i32,
+}
+
+impl Records {
+    /// As they are written.
+    pub fn new(records: &[BatchRecord]) -> Self {
+        let mut bytes = Vec::new();
+        for (number, record) in records.iter().enumerate() {
+            let mut body = vec![0, 0];
+            varint(i64::try_from(number).expect("a few"), &mut body);
+            optional(record.key.as_deref(), &mut body);
+            optional(record.value.as_deref(), &mut body);
+            varint(i64::try_from(record.headers.len()).expect("a few"), &mut body);
+            for (name, value) in &record.headers {
+                optional(Some(name), &mut body);
+                optional(value.as_deref(), &mut body);
+            }
+            varint(length(&body), &mut bytes);
+            bytes.extend(body);
+        }
+        Self { bytes, count: i32::try_from(records.len()).expect("a few") }
+    }
+
+    /// Without compression.
+    pub fn plain(&self) -> Batch {
+        Batch { codec: Codec::None, bytes: self.bytes.clone(), count: self.count }
+    }
+
+    /// In a frame of zstd that does not compress: brokers keep its bytes as they are.
+    pub fn stored(&self) -> Batch {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x68];
+        for piece in self.bytes.chunks(128 << 10) {
+            block(0, piece.len(), false, &mut frame);
+            frame.extend(piece);
+        }
+        block(0, 0, true, &mut frame);
+        Batch { codec: Codec::Zstd, bytes: frame, count: self.count }
+    }
+
+    /// Compressed by another library, which gets the bytes.
+    pub fn compressed(&self, codec: Codec, compress: impl FnOnce(&[u8]) -> Vec<u8>) -> Batch {
+        Batch { codec, bytes: compress(&self.bytes), count: self.count }
+    }
+}
+
+/// A batch to be sent.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    codec: Codec,
+    bytes: Vec<u8>,
+    count: i32,
+}
+
+impl Batch {
+    /// One record in zstd, whose value of `bytes` equal bytes takes 4 bytes for each 128 KiB.
+    /// `has_size`: the frame states its decompressed size.
+    pub fn zstd_bomb(bytes: usize, has_size: bool) -> Self {
+        let mut head = vec![0, 0];
+        varint(0, &mut head);
+        optional(None, &mut head);
+        varint(i64::try_from(bytes).expect("a size"), &mut head);
+        let mut prefix = Vec::new();
+        varint(length(&head) + i64::try_from(bytes + 1).expect("a size"), &mut prefix);
+        prefix.extend(head);
+        let total = prefix.len() + bytes + 1;
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd];
+        // A window of 8 MiB.
+        frame.extend(if has_size { [0xc0, 0x68] } else { [0, 0x68] });
+        if has_size {
+            frame.extend(u64::try_from(total).expect("a size").to_le_bytes());
+        }
+        block(0, prefix.len(), false, &mut frame);
+        frame.extend(prefix);
+        let mut left = bytes;
+        while left > 0 {
+            let some = left.min(128 << 10);
+            block(1, some, false, &mut frame);
+            frame.push(0xff);
+            left -= some;
+        }
+        block(0, 1, true, &mut frame);
+        frame.push(0);
+        Self { codec: Codec::Zstd, bytes: frame, count: 1 }
+    }
+
+    /// Sends it; returns the broker's error code (0: none) and the base offset.
+    pub fn send(&self, brokers: &str, topic: &str, partition: i32) -> (i16, i64) {
+        let batch = self.encode();
+        let mut body = Vec::new();
+        body.extend([0, 0, 0, 3, 0, 0, 0, 1]);
+        string("raw", &mut body);
+        // No transaction; all replicas; 10 seconds; one topic, one partition.
+        body.extend((-1_i16).to_be_bytes());
+        body.extend((-1_i16).to_be_bytes());
+        body.extend(10_000_i32.to_be_bytes());
+        body.extend(1_i32.to_be_bytes());
+        string(topic, &mut body);
+        body.extend(1_i32.to_be_bytes());
+        body.extend(partition.to_be_bytes());
+        body.extend(i32::try_from(batch.len()).expect("a batch").to_be_bytes());
+        body.extend(batch);
+        let broker = brokers.split(',').next().expect("a broker");
+        let mut stream = TcpStream::connect(broker).expect("the broker listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let length = u32::try_from(body.len()).expect("a request");
+        stream.write_all(&length.to_be_bytes()).expect("the broker reads");
+        stream.write_all(&body).expect("the broker reads");
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).expect("the broker answers");
+        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut answer).expect("the broker answers");
+        // Correlation id, one topic with its name, one partition with its number.
+        let at = 4 + 4 + 2 + topic.len() + 4 + 4;
+        let code = i16::from_be_bytes(answer[at..at + 2].try_into().expect("two bytes"));
+        let base = i64::from_be_bytes(answer[at + 2..at + 10].try_into().expect("eight bytes"));
+        (code, base)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let codec = match self.codec {
+            Codec::None => 0_i16,
+            Codec::Gzip => 1,
+            Codec::Snappy => 2,
+            Codec::Lz4 => 3,
+            Codec::Zstd => 4,
+        };
+        let now = jiff::Timestamp::now().as_millisecond();
+        let mut checked = Vec::new();
+        checked.extend(codec.to_be_bytes());
+        checked.extend((self.count - 1).to_be_bytes());
+        checked.extend(now.to_be_bytes());
+        checked.extend(now.to_be_bytes());
+        checked.extend((-1_i64).to_be_bytes());
+        checked.extend((-1_i16).to_be_bytes());
+        checked.extend((-1_i32).to_be_bytes());
+        checked.extend(self.count.to_be_bytes());
+        checked.extend(&self.bytes);
+        let mut batch = Vec::new();
+        batch.extend(0_i64.to_be_bytes());
+        let length = i32::try_from(checked.len() + 9).expect("a batch");
+        batch.extend(length.to_be_bytes());
+        batch.extend((-1_i32).to_be_bytes());
+        batch.push(2);
+        batch.extend(crc32c(&checked).to_be_bytes());
+        batch.extend(checked);
+        batch
+    }
+}
+
+/// The header of a block of a zstd frame: 0 is raw, 1 repeats one byte.
+fn block(kind: usize, size: usize, is_last: bool, frame: &mut Vec<u8>) {
+    let header = usize::from(is_last) | kind << 1 | size << 3;
+    frame.extend(&header.to_le_bytes()[..3]);
+}
+
+fn length(bytes: &[u8]) -> i64 {
+    i64::try_from(bytes.len()).expect("a length")
+}
+
+fn varint(number: i64, into: &mut Vec<u8>) {
+    let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
+    while left >= 0x80 {
+        into.push(u8::try_from(left & 0x7f).expect("seven bits") | 0x80);
+        left >>= 7;
+    }
+    into.push(u8::try_from(left).expect("seven bits"));
+}
+
+fn optional(bytes: Option<&[u8]>, into: &mut Vec<u8>) {
+    varint(bytes.map_or(-1, length), into);
+    into.extend(bytes.unwrap_or_default());
+}
+
+fn string(text: &str, into: &mut Vec<u8>) {
+    into.extend(i16::try_from(text.len()).expect("a name").to_be_bytes());
+    into.extend(text.as_bytes());
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
