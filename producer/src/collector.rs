@@ -42,8 +42,8 @@ use crate::metrics::labels::ResultLabel;
 use crate::outbox::Outbox;
 use crate::outbox::durable_batch::{DurableBatch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
+use crate::random_bits;
 use crate::redirect::request_facts;
-use crate::request_span;
 use service::number::gauge;
 
 /// The path that takes clicks.
@@ -193,7 +193,7 @@ impl Collector {
     ) -> Result<Option<EventId>, RecordFault> {
         let CollectorParts { privacy, keys, node, metrics, .. } = &self.parts;
         object.domain.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
-        let key = collected_key(&object, now(), &request_span::random())?;
+        let key = collected_key(&object, now(), &random_bits::event_bits())?;
         let client_ip = object.client_ip.map(ClientIp::new);
         let client = ClientContext { ip: client_ip.as_ref(), link_opts_out: object.opt_out };
         let mut click = collected_click(key, node, &object, object.outcome()?);

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod clock_watch;
 pub mod private_file;
 pub mod host_name;
+pub mod random_bits;
 pub mod route;
 
 pub mod links;

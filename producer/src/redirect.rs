@@ -33,6 +33,7 @@ use crate::links::link_table::{LinkTable, Resolution};
 use crate::links::target;
 use crate::metrics::Metrics;
 use crate::outbox::offer::{ClickSink, Loss, TraceHeaders};
+use crate::random_bits;
 use crate::redirect::answered_click::{RedirectAnswer, answered_click};
 use crate::redirect::request_facts::{RequestFacts, TRACEPARENT};
 use crate::request_span::{self, RequestParent, Sampling};
@@ -122,7 +123,7 @@ impl<S: ClickSink> Redirector<S> {
         let parent = context.map(|context| RequestParent { context, is_trusted });
         let (context, span) = request_span::redirect(self.sampling, parent);
         let traceparent = context.traceparent();
-        let key = ClickKey::mint(now, &request_span::random());
+        let key = ClickKey::mint(now, &random_bits::event_bits());
 
         let latency = started.elapsed();
         // A host that was suspended meanwhile may have taken longer than 35 minutes.

@@ -45,6 +45,14 @@ pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceCont
         Some(RequestParent { context, is_trusted: true }) => context.child(span_id),
         Some(RequestParent { context, is_trusted: false }) => {
             TraceContext { sampled: root().sampled, ..context.child(span_id) }
+pub fn redirect(sampling: Sampling, parent: Option<TraceContext>) -> (TraceContext, Span) {
+    let ids = RandomIdGenerator::default();
+    let span_id = ids.new_span_id().to_bytes();
+    let context = match parent {
+        Some(parent) => parent.child(span_id),
+        None => {
+            let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
+            TraceContext::root(ids.new_trace_id().to_bytes(), span_id, ratio)
         }
         None => root(),
     };
@@ -76,11 +84,6 @@ pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceCont
     let trace_id = exported.trace_id().to_bytes();
     let span_id = exported.span_id().to_bytes();
     (TraceContext { trace_id, span_id, sampled: true }, span)
-}
-
-/// 16 random bytes.
-pub fn random() -> [u8; 16] {
-    RandomIdGenerator::default().new_trace_id().to_bytes()
 }
 
 fn remote(parent: TraceContext) -> SpanContext {
