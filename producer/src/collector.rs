@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 
 use crate::bearer_token::BearerTokens;
 use crate::click::ClientIp;
-use crate::client::day_keys::KeyRing;
+use crate::client::day_keys::{DayKeys as _, KeyRing};
 use crate::client::policy::{self, ClientContext};
 use crate::client::privacy::PrivacyPolicies;
 use crate::clock::now;
@@ -158,7 +158,7 @@ impl Collector {
         Ok(results)
     }
 
-    /// Offers the clicks of the valid records, all or none. Waits for keys.
+    /// Offers the clicks of the valid records, all or none.
     fn offer(
         &self,
         records: Vec<Result<JsonClick, String>>,
@@ -197,7 +197,7 @@ impl Collector {
         let client_ip = object.client_ip.map(ClientIp::new);
         let client = ClientContext { ip: client_ip.as_ref(), link_opts_out: object.opt_out };
         let mut click = collected_click(key, node, &object, object.outcome()?);
-        if !policy::apply(*privacy, &mut click, client, |day| keys.fetch(day), metrics) {
+        if !policy::apply(*privacy, &mut click, client, |day| keys.key(day), metrics) {
             return Ok(None);
         }
         datum.clear();

@@ -8,6 +8,7 @@ pub mod access_log_file;
 pub mod access_log_line;
 pub mod combined_format;
 pub mod event_id;
+pub mod import_keys;
 pub mod imported_click;
 pub mod nginx_json_format;
 pub mod progress_bar;
@@ -21,7 +22,6 @@ use schemas::{EventId, NEWEST};
 use tokio_util::sync::CancellationToken;
 
 use crate::click::ClientIp;
-use crate::client::day_keys::KeyRing;
 use crate::client::policy::{self, ClientContext};
 use crate::clock::now;
 use crate::config::{ImportArgs, ImportFormat};
@@ -30,6 +30,7 @@ use crate::exit::Failure;
 use crate::import::access_log_file::{AccessLogFile, LineRead, STDIN};
 use crate::import::access_log_line::{AccessLogLine, MalformedLine};
 use crate::import::event_id::ImportedEventIds;
+use crate::import::import_keys::ImportKeys;
 use crate::import::imported_click::imported_click;
 use crate::import::progress_bar::ProgressBar;
 use crate::links::link::Link;
@@ -81,7 +82,7 @@ pub struct ImportReport {
 pub struct Importer {
     args: ImportArgs,
     links: LinkTable,
-    keys: KeyRing,
+    keys: ImportKeys,
     delivery: Delivery,
     metrics: Metrics,
     stopped: CancellationToken,
@@ -131,7 +132,9 @@ impl Importer {
         topic.map_err(server_failure)?;
         delivery.start()?;
         let (outbox, store) = (&args.kafka.outbox, &args.store.links_db);
-        let keys = args.privacy.keys(outbox, store, &metrics).map_err(Failure::configuration)?;
+        let store = args.privacy.key_store(outbox, store).map_err(Failure::configuration)?;
+        let keys = ImportKeys::new(args.privacy.key_ring(&metrics), store);
+        let keys = keys.map_err(Failure::invariant)?;
         Ok(Some(Self {
             progress: ProgressBar::new(&args.files),
             args,
@@ -212,7 +215,7 @@ impl Importer {
             link_opts_out: link.as_ref().is_some_and(Link::opts_out),
         };
         let mut click = imported_click(id, &self.args.source, line, link.as_ref());
-        let (policies, key) = (self.args.privacy.privacy(), |day| self.keys.fetch(day));
+        let (policies, key) = (self.args.privacy.privacy(), |day| self.keys.key(day));
         if !policy::apply(policies, &mut click, client, key, &self.metrics) {
             self.counts.withheld += 1;
             return;

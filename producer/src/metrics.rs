@@ -31,6 +31,10 @@ pub const CLICKS_PRIVATE: &str = "clicktrail_producer_clicks_private_total";
 pub const VISITOR_KEYS: &str = "clicktrail_producer_visitor_keys";
 /// Keys that could not be read or made.
 pub const VISITOR_KEY_FAILURES: &str = "clicktrail_producer_visitor_key_failures_total";
+/// Day keys that were deleted because of their age.
+pub const VISITOR_KEYS_FORGOTTEN: &str = "clicktrail_producer_visitor_keys_forgotten_total";
+/// Clicks with an address and an agent that have no visitor id, because their day has no key.
+pub const CLICKS_WITHOUT_KEY: &str = "clicktrail_producer_clicks_without_visitor_key_total";
 /// Requests to the collector, by result.
 pub const COLLECTOR_REQUESTS: &str = "clicktrail_producer_collector_requests_total";
 /// Records sent to the collector, by result (`accepted`, `withheld`, or the code of a refusal).
@@ -118,6 +122,8 @@ pub struct Metrics {
     pub clicks_private: Family<PrivacyLabel, Counter>,
     pub visitor_keys: Gauge,
     pub visitor_key_failures: Counter,
+    pub visitor_keys_forgotten: Counter,
+    pub clicks_without_key: Counter,
     pub collector_requests: Family<ResultLabel, Counter>,
     pub collector_records: Family<ResultLabel, Counter>,
     pub collector_open: Gauge,
@@ -173,6 +179,8 @@ impl Default for Metrics {
             clicks_private: Family::default(),
             visitor_keys: Gauge::default(),
             visitor_key_failures: Counter::default(),
+            visitor_keys_forgotten: Counter::default(),
+            clicks_without_key: Counter::default(),
             collector_requests: Family::default(),
             collector_records: Family::default(),
             collector_open: Gauge::default(),
@@ -228,6 +236,18 @@ impl Metrics {
             VISITOR_KEY_FAILURES,
             "Keys that could not be read or made",
             &self.visitor_key_failures,
+        );
+        add(
+            r,
+            VISITOR_KEYS_FORGOTTEN,
+            "Day keys deleted because of their age",
+            &self.visitor_keys_forgotten,
+        );
+        add(
+            r,
+            CLICKS_WITHOUT_KEY,
+            "Clicks without a visitor id for want of a day key",
+            &self.clicks_without_key,
         );
         add(r, COLLECTOR_REQUESTS, "Requests to the collector", &self.collector_requests);
         add(r, COLLECTOR_RECORDS, "Records sent to the collector", &self.collector_records);

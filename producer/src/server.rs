@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::day_keys::KeyRing;
+use crate::client::day_keys::{KeyRing, key_refresher};
 use crate::collector::{Collector, CollectorParts};
 use crate::config::ServeArgs;
 use crate::delivery::Delivery;
@@ -113,16 +113,20 @@ pub async fn run(
     delivery.start()?;
     let stage = ServerStage(Arc::new(AtomicU8::new(Stage::Starting as u8)));
     let shutdown = CancellationToken::new();
+    let keys = Arc::new(args.privacy.key_ring(&metrics));
     let mut admin_port = JoinSet::new();
     let probe = {
         let (stage, problems, links) = (stage.clone(), delivery.problems(), links.health());
-        move || stage.health(links(), problems.current())
+        let keys = Arc::clone(&keys);
+        move || {
+            let problems = problems.current().into_iter().chain(keys.problem());
+            stage.health(links(), problems.collect())
+        }
     };
     let (registry, hosts) = (Arc::new(metrics.registry()), args.admin_hosts.clone());
     admin_port.spawn(admin_port::run(admin, registry, probe, hosts, shutdown.clone()));
 
-    let keys = keys(args, &metrics).await?;
-    admin_port.spawn(Arc::clone(&keys).run());
+    start_keys(args, &keys).await?;
     let redirector = redirector(args, exports, &delivery.outbox, &keys, &metrics)?;
     redirector.set_links(Arc::clone(&links.table));
     let collector = collector(args, &delivery.outbox, &keys, &metrics)?;
@@ -190,8 +194,8 @@ async fn finish(
     })
 }
 
-/// Today's keys for visitor ids and tomorrow's, before the first visitor comes.
-async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failure> {
+/// Reads the keys for visitor ids before the first visitor comes, and from then on periodically.
+async fn start_keys(args: &ServeArgs, keys: &Arc<KeyRing>) -> Result<(), Failure> {
     let (outbox, store) = (&args.kafka.outbox, &args.follow.store.links_db);
     let keys = args.privacy.keys(outbox, store, metrics).map_err(Failure::configuration)?;
     let keys = Arc::new(keys);
@@ -205,6 +209,8 @@ async fn keys(args: &ServeArgs, metrics: &Metrics) -> Result<Arc<KeyRing>, Failu
         }
     }
     Ok(keys)
+    let store = args.privacy.key_store(outbox, store).map_err(Failure::configuration)?;
+    key_refresher::start(keys, store).await.map_err(Failure::invariant)
 }
 
 fn redirector(

@@ -1,38 +1,39 @@
 //! The random keys of the days, by which visitors are distinguished.
 //!
-//! A store keeps them, and a ring holds in memory those that a redirect may need: another task
-//! fills it, and reading it never waits. A caller that may wait can get the key of any day.
+//! A store keeps them for some days. A ring holds them in memory, where reading one never waits; a
+//! thread refreshes it from the store (`key_refresher`). No request uses the store.
 
 pub mod folder;
+pub mod key_refresher;
+pub mod key_window;
 pub mod shared;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::client::day_keys::key_window::KeyWindow;
 use crate::client::visitor_id::{self, Day, DayKey, VisitorKey};
-use crate::clock::now;
+use crate::clock::{now, now_ms};
 use crate::metrics::Metrics;
 use service::number::gauge;
 
-/// Between two reads of the store: so long after a key was deleted it may still be used.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// Most keys in memory; the days of an import beyond it are read again.
-const KEYS_MAX: usize = 64;
+/// How long keys may not be refreshed before the health probe reports it.
+const UNREFRESHED_MS_MAX: u64 = 300_000;
 
 /// Stores keys. It may wait.
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// The key of a day; the first process that needs it makes it.
+    /// The keys of a window, in one read. Makes those of today and tomorrow where no process has
+    /// made them, and deletes those of earlier days than the window's.
     ///
     /// # Errors
     /// The store's.
-    fn day_key(&self, day: Day) -> io::Result<DayKey>;
+    fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys>;
 
-    /// Deletes the key of a day; false if there was none.
+    /// Deletes the key of a day, and what a crash left of making it; false if there was nothing.
     ///
     /// # Errors
     /// The store's.
@@ -45,58 +46,77 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     fn days(&self) -> io::Result<Vec<Day>>;
 }
 
+/// What a store found.
+#[derive(Debug, Default)]
+pub struct FoundKeys {
+    /// The keys of the window.
+    pub keys: BTreeMap<Day, DayKey>,
+    /// Why keys of single days cannot be used.
+    pub faults: BTreeMap<Day, io::Error>,
+    /// Keys of earlier days that were deleted.
+    pub forgotten: u64,
+}
+
 /// Keys in memory.
 pub trait DayKeys: Debug + Send + Sync {
-    /// The key of a day if it is in memory: that of today and of tomorrow, as a rule. Never waits.
+    /// The key of a day if it is in memory. Never waits.
     fn key(&self, day: Day) -> Option<VisitorKey>;
 }
 
-/// Keys in memory, and the store behind them.
+/// The keys of a window in memory.
 #[derive(Debug)]
 pub struct KeyRing {
-    store: Box<dyn KeyStore>,
+    days: u16,
     keys: ArcSwap<BTreeMap<Day, VisitorKey>>,
+    /// When all keys were read last, milliseconds since 1970.
+    refreshed_ms: AtomicU64,
     metrics: Metrics,
 }
 
 impl KeyRing {
-    /// A ring without a key.
-    pub fn new(store: Box<dyn KeyStore>, metrics: Metrics) -> Self {
-        Self { store, keys: ArcSwap::default(), metrics }
+    /// A ring without a key, which keeps those of `days` days.
+    pub fn new(days: u16, metrics: Metrics) -> Self {
+        let refreshed_ms = AtomicU64::new(now_ms());
+        Self { days, keys: ArcSwap::default(), refreshed_ms, metrics }
     }
 
-    /// Takes today's key and tomorrow's from the store, and leaves those of other days. Waits.
-    /// A key that the store does not give stays as it is in memory.
-    pub fn refresh(&self) {
-        self.refresh_on(today());
+    /// The window that ends today.
+    pub fn window(&self) -> KeyWindow {
+        KeyWindow::new(today(), self.days)
     }
 
-    fn refresh_on(&self, today: Day) {
-        let days = [today, today + 1];
-        let found: Vec<_> =
-            days.iter().filter_map(|day| Some((*day, self.read_key(*day)?))).collect();
-        self.change(|keys| {
-            keys.retain(|day, _| days.contains(day));
-            keys.extend(found.iter().cloned());
-        });
-        let known = days.into_iter().filter(|day| self.key(*day).is_some()).count();
-        self.metrics.visitor_keys.set(gauge(known));
+    /// Takes the keys of the window from a store, and forgets those of other days. Waits. A key that
+    /// cannot be read stays as it is in memory; returns whether all could.
+    pub fn refresh(&self, store: &dyn KeyStore) -> bool {
+        self.refresh_window(self.window(), store)
     }
 
-    /// The key of any day. Waits for the store when it is not in memory.
-    pub fn fetch(&self, day: Day) -> Option<VisitorKey> {
-        if let Some(key) = self.key(day) {
-            return Some(key);
-        }
-        let key = self.read_key(day)?;
-        let today = today();
-        self.change(|keys| {
-            if keys.len() >= KEYS_MAX {
-                keys.retain(|held, _| *held >= today);
+    fn refresh_window(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
+        let is_complete = match store.window_keys(window) {
+            Ok(FoundKeys { keys, faults, forgotten }) => {
+                faults.iter().for_each(|(day, error)| self.report(Some(*day), error));
+                self.metrics.visitor_keys_forgotten.inc_by(forgotten);
+                if forgotten > 0 {
+                    tracing::info!(forgotten, "deleted day keys because of their age");
+                }
+                self.change(|held| {
+                    held.retain(|day, _| window.contains(*day) && faults.contains_key(day));
+                    held.extend(keys.iter().map(|(day, key)| (*day, VisitorKey::from(*key))));
+                });
+                faults.is_empty()
             }
-            keys.insert(day, key.clone());
-        });
-        Some(key)
+            Err(error) => {
+                self.report(None, &error);
+                self.change(|held| held.retain(|day, _| window.contains(*day)));
+                false
+            }
+        };
+        if is_complete {
+            self.refreshed_ms.store(now_ms(), Ordering::Relaxed);
+        }
+        let known = window.made().into_iter().filter(|day| self.key(*day).is_some()).count();
+        self.metrics.visitor_keys.set(gauge(known));
+        is_complete
     }
 
     /// Replaces the keys by a changed copy: readers never wait.
@@ -108,29 +128,24 @@ impl KeyRing {
         });
     }
 
-    /// Reads the store periodically; the caller aborts it at the end.
-    pub async fn run(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(REFRESH_INTERVAL).await;
-            let ring = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || ring.refresh()).await.is_err() {
-                return;
-            }
-        }
+    /// What is wrong when keys could not be refreshed for five minutes: the store fails or hangs.
+    pub fn problem(&self) -> Option<String> {
+        self.problem_after(now_ms().saturating_sub(self.refreshed_ms.load(Ordering::Relaxed)))
     }
 
-    fn read_key(&self, day: Day) -> Option<VisitorKey> {
-        match self.store.day_key(day) {
-            Ok(key) => Some(key.into()),
-            Err(error) => {
-                self.metrics.visitor_key_failures.inc();
-                tracing::error!(
-                    code = "visitor_key", day, %error,
-                    "cannot read the day key, so clicks have no visitor id"
-                );
-                None
-            }
-        }
+    fn problem_after(&self, unrefreshed_ms: u64) -> Option<String> {
+        (unrefreshed_ms >= UNREFRESHED_MS_MAX).then(|| {
+            let (seconds, keys) = (unrefreshed_ms / 1_000, self.keys.load().len());
+            format!("visitor_key: day keys not read for {seconds} s, {keys} are in memory")
+        })
+    }
+
+    fn report(&self, day: Option<Day>, error: &io::Error) {
+        self.metrics.visitor_key_failures.inc();
+        tracing::error!(
+            code = "visitor_key", day, %error,
+            "cannot read a day key, so clicks have no visitor id unless it is in memory"
+        );
     }
 }
 
@@ -154,20 +169,30 @@ mod tests {
     /// Keys that hold their day and the number of reads; or errors.
     #[derive(Debug, Default)]
     struct Script {
-        down: Arc<Mutex<bool>>,
+        down: Mutex<bool>,
         reads: Mutex<u8>,
+        faulty: Option<Day>,
+        forgotten: Mutex<Vec<Day>>,
     }
 
     impl KeyStore for Script {
-        fn day_key(&self, day: Day) -> io::Result<DayKey> {
+        fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
+            let mut reads = self.reads.lock().unwrap();
+            *reads += 1;
             if *self.down.lock().unwrap() {
                 return Err(io::Error::other("down"));
             }
-            let mut reads = self.reads.lock().unwrap();
-            *reads += 1;
-            let mut key = [*reads; 32];
-            key[0] = u8::try_from(day).unwrap();
-            Ok(key)
+            let mut found = FoundKeys { forgotten: 3, ..FoundKeys::default() };
+            for day in window.first()..=window.last() {
+                if self.faulty == Some(day) {
+                    found.faults.insert(day, io::Error::other("faulty"));
+                } else if !self.forgotten.lock().unwrap().contains(&day) {
+                    let mut key = [*reads; 32];
+                    key[0] = u8::try_from(day).unwrap();
+                    found.keys.insert(day, key);
+                }
+            }
+            Ok(found)
         }
 
         fn forget_day(&self, _: Day) -> io::Result<bool> {
@@ -194,31 +219,46 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_today_and_tomorrow_are_in_memory_and_reading_uses_no_store() {
-        let store = Script::default();
-        let down = Arc::clone(&store.down);
-        let ring = KeyRing::new(Box::new(store), Metrics::default());
+    fn m5_the_keys_of_a_window_are_in_memory_after_one_read_and_reading_uses_no_store() {
+        let (store, ring) = (Script::default(), KeyRing::new(2, Metrics::default()));
         let key = |day| ring.key(day).as_ref().map(visitor_id_by);
         assert_eq!(key(7), None);
-        ring.refresh_on(7);
-        let tomorrow = of_day(8, 2);
-        assert_eq!((key(6), key(7), key(8)), (None, Some(of_day(7, 1)), Some(tomorrow)));
-        // Midnight passes while the store does not answer: the keys in memory stay.
-        *down.lock().unwrap() = true;
-        ring.refresh_on(8);
-        assert_eq!((key(7), key(8), key(9)), (None, Some(tomorrow), None));
-        assert_eq!(ring.metrics.visitor_key_failures.get(), 2);
-        assert!(ring.fetch(3).is_none());
+        assert!(ring.refresh_window(KeyWindow::new(7, 2), &store));
+        let days = [5, 6, 7, 8, 9].map(key);
+        assert_eq!(days, [None, Some(of_day(6, 1)), Some(of_day(7, 1)), Some(of_day(8, 1)), None]);
+        // Whatever days requests ask for, the store has one read.
+        (0..200).for_each(|day| assert_eq!(ring.key(day).is_some(), (6..=8).contains(&day)));
+        assert_eq!(*store.reads.lock().unwrap(), 1);
+        assert_eq!(ring.metrics.visitor_keys_forgotten.get(), 3);
     }
 
     #[test]
-    fn any_day_can_be_fetched_and_memory_stays_bounded() {
-        let ring = KeyRing::new(Box::new(Script::default()), Metrics::default());
-        for day in 0..200 {
-            let key = ring.fetch(day.into()).unwrap();
-            assert_eq!(visitor_id_by(&key), of_day(day, day + 1));
-            assert_eq!(ring.key(day.into()).as_ref().map(visitor_id_by), Some(visitor_id_by(&key)));
-            assert!(ring.keys.load().len() <= KEYS_MAX);
-        }
+    fn m15_a_key_leaves_memory_when_it_is_forgotten_or_too_old_also_while_the_store_is_down() {
+        let (store, ring) = (Script::default(), KeyRing::new(2, Metrics::default()));
+        let held = || ring.keys.load().keys().copied().collect::<Vec<_>>();
+        assert!(ring.refresh_window(KeyWindow::new(7, 2), &store));
+        assert_eq!(held(), [6, 7, 8]);
+        // Midnight passes while the store does not answer: what is in memory stays until it is too old.
+        *store.down.lock().unwrap() = true;
+        assert!(!ring.refresh_window(KeyWindow::new(8, 2), &store));
+        assert_eq!(held(), [7, 8]);
+        assert_eq!(ring.metrics.visitor_key_failures.get(), 1);
+        assert_eq!(ring.metrics.visitor_keys.get(), 1);
+        assert!(!ring.refresh_window(KeyWindow::new(10, 2), &store));
+        assert!(held().is_empty());
+        *store.down.lock().unwrap() = false;
+        assert!(ring.refresh_window(KeyWindow::new(10, 2), &store));
+        store.forgotten.lock().unwrap().push(9);
+        assert!(ring.refresh_window(KeyWindow::new(10, 2), &store));
+        assert_eq!(held(), [10, 11]);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_takes_no_other_with_it() {
+        let store = Script { faulty: Some(7), ..Script::default() };
+        let ring = KeyRing::new(2, Metrics::default());
+        assert!(!ring.refresh_window(KeyWindow::new(7, 2), &store));
+        assert_eq!(ring.keys.load().keys().copied().collect::<Vec<_>>(), [6, 8]);
+        assert_eq!(ring.metrics.visitor_key_failures.get(), 1);
     }
 }

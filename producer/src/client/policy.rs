@@ -89,6 +89,9 @@ pub fn apply<'a>(
     // Without both there is no id, and a key would be read for nothing.
     let known = client.ip.is_some() && click.user_agent.is_some();
     let key = if known { key(visitor_id::day(click.occurred_at)) } else { None };
+    if known && key.is_none() {
+        metrics.clicks_without_key.inc();
+    }
     click.visitor_id = key.and_then(|key| visitor_id::id(&key, client.ip, click));
     privacy.set_address(click, client.ip);
     true
@@ -137,6 +140,20 @@ mod tests {
             }
         }
         assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]));
+    }
+
+    #[test]
+    fn m15_a_click_of_a_day_without_a_key_has_no_id_and_is_counted() {
+        let (metrics, ip) = (Metrics::default(), ClientIp::new("203.0.113.77".parse().unwrap()));
+        let policy = ClientPolicy { keys: Some(Arc::new(OneDay(1))), ..ClientPolicy::default() };
+        for (day, agent, without) in [(1, Some("M"), 0), (0, None, 0), (0, Some("M"), 1)] {
+            let at = day * DAY_US;
+            let mut click =
+                RawClick { user_agent: agent, ..RawClick::new(Uuid::from_u128(7), at, "a") };
+            assert!(policy.apply(&mut click, client(&ip, false), &metrics));
+            assert_eq!(click.visitor_id.is_some(), day == 1);
+            assert_eq!(metrics.clicks_without_key.get(), without);
+        }
     }
 
     #[test]

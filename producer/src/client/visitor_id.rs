@@ -33,6 +33,13 @@ pub fn day(occurred_at: i64) -> Day {
     occurred_at.div_euclid(DAY_US)
 }
 
+/// The key of a day that follows from a secret. Who has no secret cannot tell it from a random one.
+pub fn derived_key(secret: &DayKey, day: Day) -> DayKey {
+    let mut hash = VisitorKey::from(*secret).0;
+    hash.update(&day.to_be_bytes());
+    hash.finalize().into_bytes().into()
+}
+
 /// The id of a click's visitor: the first 8 bytes of HMAC-SHA-256 over client prefix, agent and
 /// domain, each after its length. Without an address and an agent a visitor has no id.
 pub fn id(key: &VisitorKey, client_ip: Option<&ClientIp>, click: &RawClick<'_>) -> Option<[u8; 8]> {
@@ -89,6 +96,14 @@ mod tests {
     fn the_recipe_never_changes() {
         let made = of(9, "203.0.113.7", "Mozilla/5.0", Some("go.example")).unwrap();
         assert_eq!(made, RECIPE);
+    }
+
+    #[test]
+    fn m15_a_derived_key_is_of_one_secret_and_one_day() {
+        let key = derived_key(&[1; 32], 7);
+        assert_eq!(derived_key(&[1; 32], 7), key);
+        assert_ne!(derived_key(&[1; 32], 8), key);
+        assert_ne!(derived_key(&[2; 32], 7), key);
     }
 
     #[test]

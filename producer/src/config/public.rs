@@ -53,6 +53,10 @@ pub struct PrivacyArgs {
     /// else visitor-keys in the folder of the outbox]
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER")]
     visitor_keys: Option<PathBuf>,
+    /// How many days a key is kept, that of today among them; an older key is deleted. A click of a
+    /// day without a key has no visitor id
+    #[arg(long, env = "CLICKTRAIL_VISITOR_KEY_DAYS", default_value_t = 2, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=400))]
+    visitor_key_days: u16,
 }
 
 impl PrivacyArgs {
@@ -65,18 +69,21 @@ impl PrivacyArgs {
         }
     }
 
-    /// The day keys of a process with this outbox and this link store.
+    /// Where the day keys of a process with this outbox and this link store are.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn keys(
+    pub fn key_store(
         &self,
         outbox: &Path,
         store: &StoreLocation,
-        metrics: &Metrics,
-    ) -> anyhow::Result<KeyRing> {
-        let keys = key_store(self.visitor_keys.as_deref(), outbox, store)?;
-        Ok(KeyRing::new(keys, metrics.clone()))
+    ) -> anyhow::Result<Box<dyn KeyStore>> {
+        key_store(self.visitor_keys.as_deref(), outbox, store)
+    }
+
+    /// The day keys in memory; none until they are read.
+    pub fn key_ring(&self, metrics: &Metrics) -> KeyRing {
+        KeyRing::new(self.visitor_key_days, metrics.clone())
     }
 }
 

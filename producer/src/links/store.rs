@@ -11,6 +11,11 @@ pub mod sqlite;
 pub mod tls;
 
 use crate::links::link_entry::{LinkEntry, next_version};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::links::link_entry::LinkEntry;
 use crate::links::store::backend::Backend;
 use crate::links::store::change::{Change, LinkTransaction, Outcome};
 use crate::links::store::error::StoreError;
@@ -52,9 +57,21 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        Self::open_with(location, None)
+    }
+
+    /// As [`Store::open`], with a bound of the time that a PostgreSQL server may work on one
+    /// statement.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open_with(
+        location: &StoreLocation,
+        statement_timeout: Option<Duration>,
+    ) -> Result<Self, StoreError> {
         let backend: Box<dyn Backend> = match location {
             StoreLocation::File(path) => Box::new(Sqlite::open(path)?),
-            StoreLocation::Server(url) => Box::new(Postgres::new(url)?),
+            StoreLocation::Server(url) => Box::new(Postgres::new(url, statement_timeout)?),
             StoreLocation::None => {
                 let cause = "this process has no store: set CLICKTRAIL_LINKS_DB to a file or to \
                              postgres://…";
@@ -226,14 +243,44 @@ impl Store {
         self.backend.publish_newest(limit, topic, publish)
     }
 
-    /// The key of a UTC day (days since 1970), the same for every host; made when it is not there.
+    /// The keys of these UTC days (days since 1970), the same for every host, by one statement.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn day_keys(
+        &mut self,
+        days: RangeInclusive<i32>,
+    ) -> Result<Vec<(i32, Vec<u8>)>, StoreError> {
+        self.backend.day_keys(days)
+    }
+
+    /// The key of a UTC day, made when it is not there.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn day_key(&mut self, day: i32) -> Result<[u8; 32], StoreError> {
+        self.make_day_key(day)?;
+        let found = self.day_keys(day..=day)?.pop();
+        let key = found.and_then(|(_, secret)| secret.try_into().ok());
+        key.ok_or_else(|| StoreError::Unusable(format!("the key of day {day} has not 32 bytes")))
+    }
+
+    /// Makes the key of a UTC day, unless a host has made it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn make_day_key(&mut self, day: i32) -> Result<(), StoreError> {
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).map_err(|error| StoreError::Unusable(error.to_string()))?;
-        self.backend.day_key(day, fresh)
+        self.backend.keep_day_key(day, fresh)
+    }
+
+    /// Deletes the keys of earlier days; returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_before(&mut self, day: i32) -> Result<u64, StoreError> {
+        self.backend.forget_before(day)
     }
 
     /// Deletes the key of a day; returns whether there was one.

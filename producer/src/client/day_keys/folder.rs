@@ -1,55 +1,186 @@
 //! Keys in a folder: a file of 32 random bytes a day, which only its owner may read.
 //!
-//! Processes may share it: a key is written to a temporary file and linked to its name, so all of
-//! them read the first one. Deleting a file deletes the key.
+//! Processes may share it: a key is written to a partial file and linked to its name, so all of them
+//! read the first one. Deleting a file deletes the key. A crash may leave the partial file, which
+//! holds the same bytes: whoever deletes a key deletes it too, and so does each start.
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
-use crate::client::day_keys::KeyStore;
+use crate::client::day_keys::key_window::KeyWindow;
+use crate::client::day_keys::{FoundKeys, KeyStore};
 use crate::client::visitor_id::{Day, DayKey};
 use crate::private_file;
 
-const SUFFIX: &str = ".key";
+const KEY_SUFFIX: &str = ".key";
+const PARTIAL_SUFFIX: &str = ".half";
+/// Bytes of a day in a file name.
+const DAY_BYTES: usize = "2026-11-26".len();
 const DAY_SECONDS: i64 = 86_400;
+/// How often a key is made again whose partial file another process has deleted meanwhile.
+const MAKE_TRIES: u32 = 5;
 
 /// A folder of keys.
 #[derive(Debug, Clone)]
 pub struct KeyFolder(PathBuf);
 
+/// A file of the folder, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyFile {
+    /// The key of a day.
+    Key(Day),
+    /// What making it wrote first.
+    Partial(Day),
+}
+
+impl KeyFile {
+    /// None of a file that is not ours.
+    fn parse(name: &str) -> Option<Self> {
+        let (day, rest) = name.split_at_checked(DAY_BYTES)?;
+        let day = parse_day(day).ok()?;
+        if rest == KEY_SUFFIX {
+            Some(Self::Key(day))
+        } else if rest.starts_with('.') && rest.ends_with(PARTIAL_SUFFIX) {
+            Some(Self::Partial(day))
+        } else {
+            None
+        }
+    }
+
+    fn day(self) -> Day {
+        match self {
+            Self::Key(day) | Self::Partial(day) => day,
+        }
+    }
+
+    fn is_partial(self) -> bool {
+        matches!(self, Self::Partial(_))
+    }
+}
+
 impl KeyFolder {
-    /// Opens a folder, and makes it where it is not there.
+    /// Opens a folder, made where it is not there, and deletes the partial files that a crash left.
+    /// What cannot be deleted is logged: redirects do not depend on it.
     ///
     /// # Errors
-    /// The disk's.
+    /// The folder cannot be made.
     pub fn open(folder: &Path) -> io::Result<Self> {
         private_file::create_folder(folder, |name| name.ends_with(SUFFIX))?;
         Ok(Self(folder.to_owned()))
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let opened = Self(folder.to_owned());
+        if let Err(error) = opened.delete(KeyFile::is_partial) {
+            let folder = folder.display();
+            tracing::error!(code = "visitor_key", %folder, %error, "cannot delete partial files");
+        }
+        Ok(opened)
     }
 
     fn path(&self, day: Day) -> PathBuf {
-        self.0.join(format!("{}{SUFFIX}", day_name(day)))
+        self.0.join(format!("{}{KEY_SUFFIX}", day_name(day)))
     }
 
+    fn files(&self) -> io::Result<Vec<(PathBuf, KeyFile)>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if let Some(file) = entry.file_name().to_str().and_then(KeyFile::parse) {
+                files.push((entry.path(), file));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Deletes the files that `chosen` names, for good; returns how many were keys, and how many
+    /// files in all.
+    fn delete(&self, chosen: impl Fn(KeyFile) -> bool) -> io::Result<Deleted> {
+        let mut deleted = Deleted::default();
+        for (path, file) in self.files()? {
+            if !chosen(file) || !remove(&path)? {
+                continue;
+            }
+            deleted.files += 1;
+            deleted.keys += u64::from(!file.is_partial());
+        }
+        if deleted.files > 0 {
+            File::open(&self.0)?.sync_all()?;
+        }
+        Ok(deleted)
+    }
+
+    /// Makes the key of a day, unless there is one.
     fn make(&self, day: Day) -> io::Result<()> {
+        let mut tries = 1;
+        loop {
+            match self.try_make(day) {
+                // Another process has started and has taken the partial file for one of a crash.
+                Err(error) if error.kind() == ErrorKind::NotFound && tries < MAKE_TRIES => {
+                    tries += 1;
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn try_make(&self, day: Day) -> io::Result<()> {
         let mut key = DayKey::default();
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary =
             self.0.join(format!("{}.{}.half", day_name(day), uuid::Uuid::new_v4().simple()));
         let mut file = private_file::create_new(&temporary)?;
+        let unique = uuid::Uuid::new_v4().simple();
+        let partial = self.0.join(format!("{}.{unique}{PARTIAL_SUFFIX}", day_name(day)));
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&partial)?;
         let made = file.write_all(&key).and_then(|()| file.sync_all());
-        let linked = made.and_then(|()| std::fs::hard_link(&temporary, self.path(day)));
-        std::fs::remove_file(&temporary)?;
+        let linked = made.and_then(|()| std::fs::hard_link(&partial, self.path(day)));
+        remove(&partial)?;
         match linked {
             // Another process was first.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             linked => linked.and_then(|()| File::open(&self.0)?.sync_all()),
         }
+    }
+
+    fn read(&self, day: Day) -> io::Result<DayKey> {
+        let path = self.path(day);
+        let wrong = |_| io::Error::other(format!("{} is not a key of 32 bytes", path.display()));
+        DayKey::try_from(std::fs::read(&path)?.as_slice()).map_err(wrong)
+    }
+
+    fn read_or_make(&self, day: Day) -> io::Result<DayKey> {
+        match self.read(day) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make(day)?;
+                self.read(day)
+            }
+            read => read,
+        }
+    }
+}
+
+/// Files that were deleted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Deleted {
+    files: u64,
+    keys: u64,
+}
+
+/// Deletes a file; false if there was none.
+fn remove(path: &Path) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -60,28 +191,42 @@ impl KeyStore for KeyFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make(day)?;
                 private_file::read(&path)?
+    }
+
+    #[test]
+    fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
+        let mut found = FoundKeys::default();
+        match self.delete(|file| file.day() < window.first()) {
+            Ok(deleted) => found.forgotten = deleted.keys,
+            Err(error) => {
+                found.faults.insert(window.first() - 1, error);
             }
-            read => read?,
-        };
-        let wrong = |_| io::Error::other(format!("{} is not a key of 32 bytes", path.display()));
-        DayKey::try_from(bytes.as_slice()).map_err(wrong)
+        }
+        let days = self.days()?.into_iter().chain(window.made());
+        let days: BTreeSet<_> = days.filter(|day| window.contains(*day)).collect();
+        for day in days {
+            let is_made = window.made().contains(&day);
+            match if is_made { self.read_or_make(day) } else { self.read(day) } {
+                Ok(key) => {
+                    found.keys.insert(day, key);
+                }
+                // Another process has deleted it.
+                Err(error) if error.kind() == ErrorKind::NotFound && !is_made => {}
+                Err(error) => {
+                    found.faults.insert(day, error);
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn forget_day(&self, day: Day) -> io::Result<bool> {
-        match std::fs::remove_file(self.path(day)) {
-            Ok(()) => File::open(&self.0)?.sync_all().map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.delete(|file| file.day() == day)?.files > 0)
     }
 
     fn days(&self) -> io::Result<Vec<Day>> {
-        let mut days = Vec::new();
-        for entry in std::fs::read_dir(&self.0)? {
-            let file = entry?.file_name();
-            let stem = file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
-            days.extend(stem.and_then(|stem| parse_day(stem).ok()));
-        }
+        let files = self.files()?.into_iter().map(|(_, file)| file);
+        let mut days: Vec<_> = files.filter(|file| !file.is_partial()).map(KeyFile::day).collect();
         days.sort_unstable();
         Ok(days)
     }
@@ -111,33 +256,109 @@ mod tests {
 
     use super::*;
 
+    fn names(folder: &KeyFolder) -> Vec<String> {
+        let files = std::fs::read_dir(&folder.0).unwrap();
+        let mut names: Vec<_> =
+            files.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The key of a day that is today.
+    fn made(folder: &KeyFolder, day: Day) -> DayKey {
+        folder.window_keys(KeyWindow::new(day, 400)).unwrap().keys[&day]
+    }
+
     #[test]
     fn a_key_stays_the_same_until_it_is_forgotten_and_is_never_the_same_again() {
         let root = tempfile::tempdir().unwrap();
         let folder = KeyFolder::open(&root.path().join("keys")).unwrap();
-        let key = folder.day_key(20_000).unwrap();
-        assert_eq!(folder.day_key(20_000).unwrap(), key);
-        assert_ne!(folder.day_key(20_001).unwrap(), key);
-        assert_eq!(folder.days().unwrap(), [20_000, 20_001]);
+        let key = made(&folder, 20_000);
+        assert_eq!(made(&folder, 20_000), key);
+        assert_ne!(made(&folder, 20_001), key);
+        assert_eq!(folder.days().unwrap(), [20_000, 20_001, 20_002]);
         assert!(folder.forget_day(20_000).unwrap());
         assert!(!folder.forget_day(20_000).unwrap());
-        assert_eq!(folder.days().unwrap(), [20_001]);
-        assert_ne!(folder.day_key(20_000).unwrap(), key);
+        assert_eq!(folder.days().unwrap(), [20_001, 20_002]);
+        assert_ne!(made(&folder, 20_000), key);
+    }
+
+    #[test]
+    fn m15_a_key_is_deleted_after_its_days_and_made_on_no_later_day() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        let first = made(&folder, 100);
+        let found = folder.window_keys(KeyWindow::new(101, 2)).unwrap();
+        assert_eq!((found.keys.get(&100), found.forgotten), (Some(&first), 0));
+        folder.forget_day(101).unwrap();
+        let found = folder.window_keys(KeyWindow::new(102, 2)).unwrap();
+        assert_eq!(found.keys.keys().copied().collect::<Vec<_>>(), [102, 103], "101 is not made");
+        assert_eq!(found.forgotten, 1);
+        assert_eq!(folder.days().unwrap(), [102, 103]);
+        // Files of others stay.
+        for name in ["1970-01-01.txt", "1970-13-01.key", "x.half", "1970-01-01key"] {
+            std::fs::write(root.path().join(name), b"x").unwrap();
+        }
+        folder.window_keys(KeyWindow::new(20_000, 1)).unwrap();
+        assert_eq!(names(&folder).len(), 6, "{:?}", names(&folder));
+    }
+
+    #[test]
+    fn m15_no_crash_leaves_bytes_of_a_key_that_forgetting_or_a_start_does_not_delete() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        // A crash between link and unlink, and one before the link, on two days.
+        let halves = |day: &str| {
+            for number in 0..3 {
+                std::fs::write(root.path().join(format!("{day}.{number}.half")), b"k").unwrap();
+            }
+        };
+        made(&folder, 20_783);
+        halves("2026-11-26");
+        halves("2026-11-27");
+        assert_eq!(folder.days().unwrap(), [20_783, 20_784], "a partial file is no key");
+        assert!(folder.forget_day(20_783).unwrap());
+        assert!(names(&folder).iter().all(|name| !name.starts_with("2026-11-26")));
+        assert_eq!(names(&folder).len(), 4);
+        KeyFolder::open(root.path()).unwrap();
+        assert_eq!(names(&folder), ["2026-11-27.key"]);
+        // Also without a key, and by age.
+        halves("2026-11-28");
+        assert!(folder.forget_day(20_785).unwrap() && !folder.forget_day(20_785).unwrap());
+        halves("2026-11-20");
+        folder.window_keys(KeyWindow::new(20_784, 2)).unwrap();
+        assert_eq!(names(&folder), ["2026-11-27.key", "2026-11-28.key"]);
+    }
+
+    #[test]
+    fn m15_a_start_of_another_process_keeps_no_key_from_being_made() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        std::thread::scope(|scope| {
+            let starts = scope.spawn(|| {
+                let mut deleted = 0;
+                while deleted < u64::from(MAKE_TRIES) - 1 {
+                    deleted += folder.delete(KeyFile::is_partial).unwrap().files;
+                }
+            });
+            let mut today = 0;
+            while !starts.is_finished() {
+                let found = folder.window_keys(KeyWindow::new(today, 1)).unwrap();
+                assert_eq!((found.keys.len(), found.faults.len()), (2, 0), "{found:?}");
+                today += 1;
+            }
+        });
     }
 
     #[test]
     fn only_the_owner_may_read_a_key_and_nothing_else_is_left() {
         let root = tempfile::tempdir().unwrap();
         let folder = KeyFolder::open(&root.path().join("keys")).unwrap();
-        folder.day_key(20_783).unwrap();
+        made(&folder, 20_783);
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder.0), 0o700);
-        let files: Vec<_> = std::fs::read_dir(&folder.0).unwrap().map(|it| it.unwrap()).collect();
-        assert_eq!(files.len(), 1);
-        assert_eq!(
-            (files[0].file_name().to_str(), mode(&files[0].path())),
-            (Some("2026-11-26.key"), 0o600)
-        );
+        assert_eq!(names(&folder), ["2026-11-26.key", "2026-11-27.key"]);
+        assert_eq!(mode(&folder.path(20_783)), 0o600);
     }
 
     #[test]
@@ -172,18 +393,34 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = KeyFolder::open(root.path()).unwrap();
         let keys: Vec<_> = std::thread::scope(|scope| {
-            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| folder.day_key(5).unwrap())).collect();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| made(&folder, 5))).collect();
             all.into_iter().map(|it| it.join().unwrap()).collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
     }
 
     #[test]
-    fn a_file_of_another_length_is_no_key() {
+    fn m15_a_key_that_cannot_be_deleted_is_a_fault_and_others_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        // A folder of that name is no file.
+        std::fs::create_dir(folder.path(5)).unwrap();
+        std::fs::create_dir(root.path().join("1970-01-06.x.half")).unwrap();
+        let reopened = KeyFolder::open(root.path()).unwrap();
+        let found = reopened.window_keys(KeyWindow::new(9, 1)).unwrap();
+        assert_eq!(found.faults.keys().copied().collect::<Vec<_>>(), [8]);
+        assert_eq!(found.keys.keys().copied().collect::<Vec<_>>(), [9, 10]);
+        assert!(reopened.forget_day(5).is_err(), "it does not say that the key is gone");
+    }
+
+    #[test]
+    fn a_file_of_another_length_is_no_key_and_others_are_read() {
         let root = tempfile::tempdir().unwrap();
         let folder = KeyFolder::open(root.path()).unwrap();
         std::fs::write(folder.path(5), b"short").unwrap();
-        assert!(folder.day_key(5).unwrap_err().to_string().contains("1970-01-06.key"));
+        let found = folder.window_keys(KeyWindow::new(5, 1)).unwrap();
+        assert!(found.faults[&5].to_string().contains("1970-01-06.key"));
+        assert_eq!(found.keys.keys().copied().collect::<Vec<_>>(), [6]);
     }
 
     #[test]

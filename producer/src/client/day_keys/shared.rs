@@ -1,35 +1,77 @@
 //! Keys in the link store, where several hosts share one: a visitor has one id on all of them.
 
 use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
 
-use crate::client::day_keys::KeyStore;
+use crate::client::day_keys::key_window::KeyWindow;
+use crate::client::day_keys::{FoundKeys, KeyStore};
 use crate::client::visitor_id::{Day, DayKey};
 use crate::links::store::Store;
 use crate::links::store::error::StoreError;
 use crate::links::store_location::StoreLocation;
+use service::lock::lock;
 
-/// Keys of a link store. It is opened for each call, of which there are two a minute.
+/// How long the server may work on one statement.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Keys of a link store, over one connection that is kept until an error.
 #[derive(Debug)]
-pub struct SharedKeys(StoreLocation);
+pub struct SharedKeys {
+    location: StoreLocation,
+    store: Mutex<Option<Store>>,
+}
 
 impl SharedKeys {
     /// The keys of the store at this location.
     pub fn new(location: StoreLocation) -> Self {
-        Self(location)
+        Self { location, store: Mutex::default() }
     }
 
     fn with_store<T>(
         &self,
         call: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> io::Result<T> {
-        Store::open(&self.0).and_then(|mut store| call(&mut store)).map_err(io::Error::other)
+        let mut kept = lock(&self.store);
+        let mut store = match kept.take() {
+            Some(store) => store,
+            None => Store::open_with(&self.location, Some(STATEMENT_TIMEOUT))
+                .map_err(io::Error::other)?,
+        };
+        let done = call(&mut store).map_err(io::Error::other)?;
+        *kept = Some(store);
+        Ok(done)
     }
 }
 
 impl KeyStore for SharedKeys {
-    fn day_key(&self, day: Day) -> io::Result<DayKey> {
-        let day = number(day)?;
-        self.with_store(|store| store.day_key(day))
+    fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
+        let (first, last) = (number(window.first())?, number(window.last())?);
+        let made = [number(window.last() - 1)?, last];
+        let (forgotten, secrets) = self.with_store(|store| {
+            let forgotten = store.forget_before(first)?;
+            let mut secrets = store.day_keys(first..=last)?;
+            let lacks = |day: &i32| secrets.iter().all(|(found, _)| found != day);
+            let missing: Vec<_> = made.into_iter().filter(lacks).collect();
+            if !missing.is_empty() {
+                missing.into_iter().try_for_each(|day| store.make_day_key(day))?;
+                secrets = store.day_keys(first..=last)?;
+            }
+            Ok((forgotten, secrets))
+        })?;
+        let mut found = FoundKeys { forgotten, ..FoundKeys::default() };
+        for (day, secret) in secrets {
+            match DayKey::try_from(secret.as_slice()) {
+                Ok(key) => {
+                    found.keys.insert(day.into(), key);
+                }
+                Err(_) => {
+                    let error = format!("the key of day {day} has not 32 bytes");
+                    found.faults.insert(day.into(), io::Error::other(error));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn forget_day(&self, day: Day) -> io::Result<bool> {
@@ -55,11 +97,47 @@ mod tests {
     fn two_users_of_a_store_have_the_same_keys() {
         let folder = tempfile::tempdir().unwrap();
         let keys = || SharedKeys::new(StoreLocation::File(folder.path().join("links.db")));
-        let key = keys().day_key(20_783).unwrap();
-        assert_eq!(keys().day_key(20_783).unwrap(), key);
-        assert_ne!(keys().day_key(20_784).unwrap(), key);
-        assert_eq!(keys().days().unwrap(), [20_783, 20_784]);
+        let of = |day: Day| keys().window_keys(KeyWindow::new(day, 2)).unwrap().keys[&day];
+        let key = of(20_783);
+        assert_eq!(of(20_783), key);
+        assert_ne!(of(20_784), key);
+        assert_eq!(keys().days().unwrap(), [20_783, 20_784, 20_785]);
         assert!(keys().forget_day(20_783).unwrap() && !keys().forget_day(20_783).unwrap());
-        assert_ne!(keys().day_key(20_783).unwrap(), key);
+        assert_ne!(of(20_783), key);
+    }
+
+    #[test]
+    fn m15_a_shared_key_is_deleted_after_its_days_and_made_on_no_later_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = SharedKeys::new(StoreLocation::File(folder.path().join("links.db")));
+        let days = |today| {
+            let found = keys.window_keys(KeyWindow::new(today, 2)).unwrap();
+            (found.keys.keys().copied().collect::<Vec<_>>(), found.forgotten)
+        };
+        assert_eq!(days(100), (vec![100, 101], 0));
+        assert_eq!(days(101), (vec![100, 101, 102], 0));
+        assert_eq!(days(102), (vec![101, 102, 103], 1));
+        assert!(keys.forget_day(102).unwrap());
+        assert_eq!(days(103), (vec![103, 104], 1));
+        assert_eq!(keys.days().unwrap(), [103, 104]);
+    }
+
+    #[test]
+    fn m5_one_connection_is_kept_and_an_error_ends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = SharedKeys::new(StoreLocation::File(folder.path().join("links.db")));
+        let connected = || lock(&keys.store).is_some();
+        assert!(!connected());
+        keys.window_keys(KeyWindow::new(100, 2)).unwrap();
+        assert!(connected());
+        // The kept connection still has the file, which a new one would not find.
+        std::fs::remove_file(folder.path().join("links.db")).unwrap();
+        assert_eq!(keys.days().unwrap(), [100, 101]);
+        let failed = keys.with_store(|_| Err::<(), _>(StoreError::Conflict));
+        assert!(failed.is_err() && !connected());
+        for name in ["links.db-wal", "links.db-shm"] {
+            drop(std::fs::remove_file(folder.path().join(name)));
+        }
+        assert!(keys.days().unwrap().is_empty() && connected());
     }
 }

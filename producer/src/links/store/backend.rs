@@ -1,5 +1,7 @@
 //! What a database does for the store, and the SQL that both databases understand.
 
+use std::ops::RangeInclusive;
+
 use crate::links::link_entry::LinkEntry;
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -36,6 +38,13 @@ pub trait Backend: Send {
     ) -> Result<Published, StoreError>;
     /// The key of a day, `fresh` when there was none.
     fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
+    ) -> Result<usize, StoreError>;
+    /// The keys of these days, by one statement.
+    fn day_keys(&mut self, days: RangeInclusive<i32>) -> Result<Vec<(i32, Vec<u8>)>, StoreError>;
+    /// Makes the key of a day `fresh`, unless there is one.
+    fn keep_day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<(), StoreError>;
+    /// Deletes the keys of earlier days.
+    fn forget_before(&mut self, day: i32) -> Result<u64, StoreError>;
     /// Deletes the key of a day.
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError>;
     /// Days that have a key, in order.
@@ -110,6 +119,7 @@ pub(super) const DONE: &str = "DELETE FROM link_outbox WHERE link_id = $1 AND ve
 pub(super) const WAITING: &str = "SELECT count(*) FROM link_outbox";
 pub(super) const KEEP_KEY: &str =
     "INSERT INTO day_keys (day, secret) VALUES ($1, $2) ON CONFLICT (day) DO NOTHING";
-pub(super) const KEY: &str = "SELECT secret FROM day_keys WHERE day = $1";
+pub(super) const KEYS: &str = "SELECT day, secret FROM day_keys WHERE day >= $1 AND day <= $2";
+pub(super) const FORGET_BEFORE: &str = "DELETE FROM day_keys WHERE day < $1";
 pub(super) const DAYS: &str = "SELECT day FROM day_keys ORDER BY day";
 pub(super) const FORGET: &str = "DELETE FROM day_keys WHERE day = $1";

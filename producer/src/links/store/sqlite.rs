@@ -4,6 +4,7 @@
 //! them publishes at a time: it holds a lock on a file beside it, which ends with the process.
 
 use std::fs::{File, TryLockError};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
     BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, PAGE_ALL, QUEUE, QUEUE_ALL,
     QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, QUEUE,
+    QUEUE_ALL, QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -182,9 +185,18 @@ impl Backend for Sqlite {
         Ok(Published { links: ready.len(), raised })
     }
 
-    fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        self.connection.execute(KEEP_KEY, (day, fresh)).map_err(error_of)?;
-        self.connection.query_row(KEY, (day,), |row| row.get(0)).map_err(error_of)
+    fn day_keys(&mut self, days: RangeInclusive<i32>) -> Result<Vec<(i32, Vec<u8>)>, StoreError> {
+        let mut keys = self.connection.prepare_cached(KEYS).map_err(error_of)?;
+        let keys = keys.query_map((days.start(), days.end()), |row| Ok((row.get(0)?, row.get(1)?)));
+        keys.map_err(error_of)?.collect::<Result<_, _>>().map_err(error_of)
+    }
+
+    fn keep_day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<(), StoreError> {
+        self.connection.execute(KEEP_KEY, (day, fresh)).map(drop).map_err(error_of)
+    }
+
+    fn forget_before(&mut self, day: i32) -> Result<u64, StoreError> {
+        Ok(self.connection.execute(FORGET_BEFORE, (day,)).map_err(error_of)? as u64)
     }
 
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {

@@ -1,0 +1,100 @@
+//! The thread that reads the store of day keys periodically.
+//!
+//! It owns the store: a store that hangs holds this thread and nothing else. Requests read the keys
+//! from memory, the health probe reports that they are not refreshed.
+
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::client::day_keys::{KeyRing, KeyStore};
+
+/// Between two reads of the store: so long after a key was deleted it may still be used.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the first read may take before the server starts without keys.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+
+/// Starts the thread, which ends after the ring, and waits for the first read.
+///
+/// # Errors
+/// The system cannot start a thread.
+pub async fn start(ring: &Arc<KeyRing>, store: Box<dyn KeyStore>) -> io::Result<()> {
+    let (sender, first) = oneshot::channel();
+    let ring = Arc::downgrade(ring);
+    let thread = std::thread::Builder::new().name("visitor-keys".to_owned());
+    thread.spawn(move || run(&ring, &*store, sender))?;
+    if tokio::time::timeout(FIRST_WAIT, first).await.is_err() {
+        tracing::error!(
+            code = "visitor_key",
+            "the store of day keys does not answer, so clicks have no visitor id until it does"
+        );
+    }
+    Ok(())
+}
+
+fn run(ring: &Weak<KeyRing>, store: &dyn KeyStore, first: oneshot::Sender<()>) {
+    let mut first = Some(first);
+    while let Some(ring) = ring.upgrade() {
+        ring.refresh(store);
+        drop(ring);
+        if let Some(first) = first.take() {
+            // The server may have started without.
+            let _received = first.send(());
+        }
+        std::thread::sleep(REFRESH_INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::client::day_keys::key_window::KeyWindow;
+    use crate::client::day_keys::{DayKeys as _, FoundKeys, today};
+    use crate::client::visitor_id::Day;
+    use crate::metrics::Metrics;
+
+    /// Answers when the test lets it.
+    #[derive(Debug)]
+    struct Hanging(Mutex<Receiver<()>>);
+
+    impl KeyStore for Hanging {
+        fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
+            self.0.lock().unwrap().recv().map_err(io::Error::other)?;
+            let keys = window.made().map(|day| (day, [7; 32])).into();
+            Ok(FoundKeys { keys, ..FoundKeys::default() })
+        }
+
+        fn forget_day(&self, _: Day) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn days(&self) -> io::Result<Vec<Day>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn m5_a_store_that_hangs_holds_neither_the_start_nor_a_request_and_is_reported() {
+        let (answer, waits) = channel();
+        let ring = Arc::new(KeyRing::new(2, Metrics::default()));
+        // The paused clock passes the bound at once.
+        start(&ring, Box::new(Hanging(Mutex::new(waits)))).await.unwrap();
+        assert!(ring.key(today()).is_none(), "a request does not wait");
+        assert_eq!(ring.problem_after(299_999), None);
+        let problem = ring.problem_after(300_000).unwrap();
+        assert!(problem.starts_with("visitor_key: "), "{problem}");
+        answer.send(()).unwrap();
+        for _ in 0..500 {
+            if ring.key(today()).is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the store has answered and the ring has no key");
+    }
+}
