@@ -2,14 +2,18 @@
 //!
 //! A 200 means that every click of the request is on the disk, as far as the sync policy promises. A
 //! refusal of the whole request stores nothing of it. What takes time runs on threads of its own,
-//! not on those of the redirects.
+//! not on those of the redirects, and a few requests at a time. The memory that they take follows
+//! from their limits (`collector_limits`), whatever they hold and wherever their senders are.
 
+pub mod answer_body;
 pub mod body;
 pub mod collected_click;
+pub mod collector_limits;
 pub mod json_records;
 pub mod record_fault;
 pub mod record_results;
 pub mod refusal;
+pub mod request_slot;
 #[cfg(test)]
 mod tests;
 
@@ -17,14 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::http::request;
 use hyper::{Method, Response, StatusCode};
 use schemas::{EventId, JsonClick};
-use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use crate::bearer_token::BearerTokens;
 use crate::click::ClientIp;
@@ -32,11 +33,14 @@ use crate::client::day_keys::{DayKeys as _, KeyRing};
 use crate::client::policy::{self, ClientContext};
 use crate::client::privacy::PrivacyPolicies;
 use crate::clock::now;
+use crate::collector::answer_body::AnswerBody;
 use crate::collector::collected_click::{collected_click, collected_key};
+use crate::collector::collector_limits::CollectorLimits;
 use crate::collector::json_records::BodyFormat;
 use crate::collector::record_fault::RecordFault;
-use crate::collector::record_results::RecordResults;
+use crate::collector::record_results::{RecordResults, RecordsAnswer};
 use crate::collector::refusal::Refusal;
+use crate::collector::request_slot::{RequestSlot, RequestSlots};
 use crate::metrics::Metrics;
 use crate::metrics::labels::ResultLabel;
 use crate::outbox::Outbox;
@@ -44,25 +48,11 @@ use crate::outbox::durable_batch::{DurableBatch, Ticket};
 use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::random_bits;
 use crate::redirect::request_facts;
-use service::number::gauge;
 
 /// The path that takes clicks.
 pub const PATH: &str = "/v1/clicks";
-/// Most requests at once; each holds a body in memory.
-const OPEN_MAX: usize = 64;
 /// How long a disk may take to make clicks durable.
 const DURABLE_WAIT: Duration = Duration::from_secs(10);
-
-/// Limits of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CollectorLimits {
-    /// Most bytes, compressed and decompressed.
-    pub bytes: usize,
-    /// Time in which the whole body must arrive.
-    pub time: Duration,
-    /// Most records.
-    pub records: usize,
-}
 
 /// What a collector uses.
 #[derive(Debug)]
@@ -87,7 +77,7 @@ pub struct CollectorParts {
 #[derive(Debug)]
 pub struct Collector {
     parts: CollectorParts,
-    slots: Semaphore,
+    slots: RequestSlots,
 }
 
 /// The request's trace, for its records.
@@ -100,26 +90,25 @@ struct RequestTrace {
 impl Collector {
     /// A collector of these parts.
     pub fn new(parts: CollectorParts) -> Self {
-        let bound = gauge(OPEN_MAX);
-        parts.metrics.collector_open_bound.set(bound);
-        Self { parts, slots: Semaphore::new(OPEN_MAX) }
+        let slots = RequestSlots::new(parts.limits, &parts.metrics);
+        Self { parts, slots }
     }
 
     /// Answers one request, when its clicks are durable.
-    pub async fn answer<B>(self: Arc<Self>, head: request::Parts, body: B) -> Response<Full<Bytes>>
+    pub async fn answer<B>(self: Arc<Self>, head: request::Parts, body: B) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let taken = self.take(&head.headers, body).await;
         let result = match &taken {
-            Ok(results) if results.all_taken() => "ok",
+            Ok((records, _)) if records.status == StatusCode::OK => "ok",
             Ok(_) => "rejected",
             Err(refusal) => refusal.code(),
         };
         self.parts.metrics.collector_requests.get_or_create(&ResultLabel { result }).inc();
         match taken {
-            Ok(results) => json(results.status(), &results),
+            Ok((records, slot)) => json(records.status, AnswerBody::new(records.json, Some(slot))),
             Err(refusal) => refused(refusal),
         }
     }
@@ -128,7 +117,7 @@ impl Collector {
         self: &Arc<Self>,
         headers: &HeaderMap,
         body: B,
-    ) -> Result<RecordResults, Refusal>
+    ) -> Result<(RecordsAnswer, RequestSlot), Refusal>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -138,49 +127,52 @@ impl Collector {
             return Err(Refusal::Unauthorized);
         }
         let (format, compressed) = (BodyFormat::of(headers)?, body::is_compressed(headers)?);
-        let _slot = self.slots.try_acquire().map_err(|_| Refusal::Busy)?;
-        let _open = OpenRequest::new(metrics);
+        let slot = self.slots.take(body::declared_bytes(headers), compressed)?;
         let body = body::read(headers, body, limits.bytes, limits.time).await?;
+        let permit = self.slots.work().await?;
         let (this, trace) = (Arc::clone(self), RequestTrace::of(headers));
         let offered = tokio::task::spawn_blocking(move || {
-            let bytes_max = this.parts.limits.bytes;
-            let body = if compressed { body::decompress(&body, bytes_max)? } else { body };
-            this.offer(format.records(&body, this.parts.limits.records)?, &trace)
+            // Permit and slot are moved here: they end with the work, whether or not the sender waits.
+            let _permit = permit;
+            let CollectorLimits { bytes, records, .. } = this.parts.limits;
+            let body = if compressed { body::decompress(&body, bytes)? } else { body };
+            let (answer, ticket) = this.offer(&format.records(&body, records)?, &trace)?;
+            Ok::<_, Refusal>((answer, ticket, slot))
         });
-        let (results, ticket) = offered.await.map_err(|_| Refusal::Internal)??;
+        let (answer, ticket, slot) = offered.await.map_err(|_| Refusal::Internal)??;
         if let Some(ticket) = ticket {
             match tokio::time::timeout(DURABLE_WAIT, outbox.durable(ticket)).await {
                 Ok(durable) => durable.map_err(Refusal::Outbox)?,
                 Err(_) => return Err(Refusal::NotDurable),
             }
         }
-        results.count(metrics);
-        Ok(results)
+        answer.count(metrics);
+        Ok((answer, slot))
     }
 
     /// Offers the clicks of the valid records, all or none.
     fn offer(
         &self,
-        records: Vec<Result<JsonClick, String>>,
+        records: &[&[u8]],
         trace: &RequestTrace,
-    ) -> Result<(RecordResults, Option<Ticket>), Refusal> {
+    ) -> Result<(RecordsAnswer, Option<Ticket>), Refusal> {
         let (mut batch, mut results) = (DurableBatch::default(), RecordResults::default());
         let mut datum = Vec::new();
         for record in records {
-            let click = record
-                .map_err(RecordFault::Malformed)
+            let click = json_records::parse(record)
                 .and_then(|object| self.click(object, trace, &mut batch, &mut datum));
             results.add(click);
         }
+        let answer = results.finish();
         if batch.is_empty() {
-            return Ok((results, None));
+            return Ok((answer, None));
         }
         let ticket = self.parts.outbox.offer_all(&batch).map_err(|loss| {
             // What exceeds the memory of the outbox never succeeds, however often it is sent.
             if loss == Loss::TooLarge { Refusal::BodyTooLarge } else { Refusal::Outbox(loss) }
         })?;
         self.parts.metrics.clicks_offered.inc_by(batch.len() as u64);
-        Ok((results, Some(ticket)))
+        Ok((answer, Some(ticket)))
     }
 
     /// Adds the click of a record to the batch; none if a privacy policy withholds it.
@@ -221,37 +213,22 @@ impl RequestTrace {
     }
 }
 
-/// One request in the gauge.
-struct OpenRequest<'m>(&'m Metrics);
-
-impl<'m> OpenRequest<'m> {
-    fn new(metrics: &'m Metrics) -> Self {
-        metrics.collector_open.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for OpenRequest<'_> {
-    fn drop(&mut self) {
-        self.0.collector_open.dec();
-    }
-}
-
 /// Whether a request is for the collector.
 pub fn is_for_collector(head: &request::Parts) -> bool {
     head.method == Method::POST && head.uri.path() == PATH
 }
 
 /// The answer where there is no collector.
-pub fn collector_off(metrics: &Metrics) -> Response<Full<Bytes>> {
+pub fn collector_off(metrics: &Metrics) -> Response<AnswerBody> {
     let result = Refusal::Off.code();
     metrics.collector_requests.get_or_create(&ResultLabel { result }).inc();
     refused(Refusal::Off)
 }
 
-fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
+fn refused(refusal: Refusal) -> Response<AnswerBody> {
     let body = serde_json::json!({ "code": refusal.code(), "why": refusal.to_string() });
-    let mut response = json(refusal.status(), &body);
+    let body = AnswerBody::new(body.to_string().into(), None);
+    let mut response = json(refusal.status(), body);
     let headers = response.headers_mut();
     match refusal.status() {
         StatusCode::SERVICE_UNAVAILABLE => {
@@ -266,10 +243,8 @@ fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-#[expect(clippy::expect_used, reason = "texts, numbers and lists of them are JSON")]
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let body = serde_json::to_vec(body).expect("an answer is JSON");
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn json(status: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);

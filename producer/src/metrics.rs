@@ -39,10 +39,14 @@ pub const CLICKS_WITHOUT_KEY: &str = "clicktrail_producer_clicks_without_visitor
 pub const COLLECTOR_REQUESTS: &str = "clicktrail_producer_collector_requests_total";
 /// Records sent to the collector, by result (`accepted`, `withheld`, or the code of a refusal).
 pub const COLLECTOR_RECORDS: &str = "clicktrail_producer_collector_records_total";
-/// Requests that the collector is working on.
+/// Requests of the collector that are open: read, worked on, or answered and not yet sent.
 pub const COLLECTOR_OPEN: &str = "clicktrail_producer_collector_open";
-/// Most requests that the collector works on at once.
+/// Most requests of the collector that may be open.
 pub const COLLECTOR_OPEN_BOUND: &str = "clicktrail_producer_collector_bound_open";
+/// Bytes that the open requests of the collector may hold, by their limits.
+pub const COLLECTOR_BYTES: &str = "clicktrail_producer_collector_bytes";
+/// Most bytes that they may hold.
+pub const COLLECTOR_BYTES_BOUND: &str = "clicktrail_producer_collector_bound_bytes";
 /// Open connections of visitors.
 pub const CONNECTIONS: &str = "clicktrail_producer_connections";
 /// Most connections that may be open; more wait to be accepted.
@@ -128,6 +132,8 @@ pub struct Metrics {
     pub collector_records: Family<ResultLabel, Counter>,
     pub collector_open: Gauge,
     pub collector_open_bound: Gauge,
+    pub collector_bytes: Gauge,
+    pub collector_bytes_bound: Gauge,
     pub connections: Gauge,
     pub connections_bound: Gauge,
     pub links_in_memory: Gauge,
@@ -185,6 +191,8 @@ impl Default for Metrics {
             collector_records: Family::default(),
             collector_open: Gauge::default(),
             collector_open_bound: Gauge::default(),
+            collector_bytes: Gauge::default(),
+            collector_bytes_bound: Gauge::default(),
             connections: Gauge::default(),
             connections_bound: Gauge::default(),
             links_in_memory: Gauge::default(),
@@ -251,8 +259,10 @@ impl Metrics {
         );
         add(r, COLLECTOR_REQUESTS, "Requests to the collector", &self.collector_requests);
         add(r, COLLECTOR_RECORDS, "Records sent to the collector", &self.collector_records);
-        add(r, COLLECTOR_OPEN, "Requests that the collector works on", &self.collector_open);
-        add(r, COLLECTOR_OPEN_BOUND, "Most requests that it works on", &self.collector_open_bound);
+        add(r, COLLECTOR_OPEN, "Open requests of the collector", &self.collector_open);
+        add(r, COLLECTOR_OPEN_BOUND, "Most open requests of it", &self.collector_open_bound);
+        add(r, COLLECTOR_BYTES, "Bytes that its open requests may hold", &self.collector_bytes);
+        add(r, COLLECTOR_BYTES_BOUND, "Most bytes that they may hold", &self.collector_bytes_bound);
         add(r, CONNECTIONS, "Open connections of visitors", &self.connections);
         add(r, CONNECTIONS_BOUND, "Most connections open at once", &self.connections_bound);
         add(r, LINKS_IN_MEMORY, "Links in memory", &self.links_in_memory);

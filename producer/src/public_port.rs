@@ -39,6 +39,7 @@ use tokio::task::JoinSet;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
+use crate::collector::answer_body::AnswerBody;
 use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
@@ -237,7 +238,9 @@ fn connection<S: ClickSink>(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-type Answered = Result<Response<Full<Bytes>>, Infallible>;
+/// The body of an answer of the redirector, or of the collector.
+type PortBody = http_body_util::Either<Full<Bytes>, AnswerBody>;
+type Answered = Result<Response<PortBody>, Infallible>;
 
 /// A redirect is ready at once; only the collector waits.
 fn answer<S: ClickSink>(
@@ -270,6 +273,21 @@ fn answer<S: ClickSink>(
 fn last_if_aged(mut response: Response<Full<Bytes>>, progress: &Progress) -> Response<Full<Bytes>> {
     if progress.is_aged() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if !collector::is_for_collector(&head) {
+        let redirect = services.redirector.answer(&head, peer);
+        return Either::Left(ready(Ok(redirect.map(PortBody::Left))));
+    }
+    match &services.collector {
+        Some(collector) => {
+            let collector = Arc::clone(collector);
+            Either::Right(Box::pin(async {
+                Ok(collector.answer(head, body).await.map(PortBody::Right))
+            }))
+        }
+        None => {
+            let off = collector::collector_off(&services.metrics);
+            Either::Left(ready(Ok(off.map(PortBody::Right))))
+        }
     }
     response
 }

@@ -237,9 +237,15 @@ fn collector(
     let Some(tokens) = args.public.tokens().map_err(Failure::configuration)? else {
         return Ok(None);
     };
+    let limits = args.public.collector_limits();
+    tracing::info!(
+        memory_bytes_max = limits.memory_bytes(),
+        requests_at_once = limits.working_max(),
+        "the collector is on"
+    );
     let parts = CollectorParts {
         tokens,
-        limits: args.public.collector_limits(),
+        limits,
         outbox: Arc::clone(outbox),
         privacy: args.privacy.privacy(),
         keys: Arc::clone(keys),

@@ -2,22 +2,55 @@
 //!
 //! Other redirectors send it to the collector, and the published examples are written so.
 
+use std::fmt;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use crate::click::{EventId, RawClick};
 use crate::symbols::{Method, Outcome};
 
 /// A moment.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "microseconds since 1970, or a time such as 2026-11-26T12:00:00Z")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JsonTime {
     /// Microseconds since 1970, UTC.
     Micros(i64),
     /// RFC 3339.
     Text(String),
+}
+
+impl<'de> Deserialize<'de> for JsonTime {
+    /// An object or an array is refused at its first byte; a derived enum would store it first.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonTimeVisitor)
+    }
+}
+
+struct JsonTimeVisitor;
+
+impl Visitor<'_> for JsonTimeVisitor {
+    type Value = JsonTime;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("microseconds since 1970, or a time such as 2026-11-26T12:00:00Z")
+    }
+
+    fn visit_i64<E: Error>(self, micros: i64) -> Result<JsonTime, E> {
+        Ok(JsonTime::Micros(micros))
+    }
+
+    fn visit_u64<E: Error>(self, micros: u64) -> Result<JsonTime, E> {
+        let signed = i64::try_from(micros);
+        signed
+            .map(JsonTime::Micros)
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(micros), &self))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<JsonTime, E> {
+        Ok(JsonTime::Text(text.to_owned()))
+    }
 }
 
 /// Makes the struct, and the click that borrows from it, from one list of the optional texts, whose
@@ -117,6 +150,18 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_a_number_or_a_text() {
+        let time = |json: &str| {
+            let object = format!(r#"{{"slug":"a","occurred_at":{json}}}"#);
+            serde_json::from_str::<JsonClick>(&object).unwrap().occurred_at
+        };
+        assert_eq!(time("5"), Some(JsonTime::Micros(5)));
+        assert_eq!(time("-5"), Some(JsonTime::Micros(-5)));
+        assert_eq!(time(r#""so\u006fn""#), Some(JsonTime::Text("soon".to_owned())));
+        assert_eq!(time("null"), None);
+    }
+
+    #[test]
     fn an_object_with_another_field_or_type_is_refused() {
         for json in [
             "{}",
@@ -128,6 +173,11 @@ mod tests {
             r#"{"slug":"a","client_ip":"203.0.113.256"}"#,
             r#"{"slug":"a","status":-1}"#,
             r#"{"slug":"a","event_id":"x","occurred_at":1}"#,
+            r#"{"slug":"a","occurred_at":[[0,0],{"a":0}]}"#,
+            r#"{"slug":"a","occurred_at":{"Micros":1}}"#,
+            r#"{"slug":"a","occurred_at":1.5}"#,
+            r#"{"slug":"a","occurred_at":true}"#,
+            r#"{"slug":"a","occurred_at":9223372036854775808}"#,
             r#"{"slug":"a""#,
         ] {
             assert!(serde_json::from_str::<JsonClick>(json).is_err(), "{json}");

@@ -2,5 +2,6 @@
 pub(crate) mod collector;
 pub(crate) mod connections;
 pub(crate) mod fuzz;
+pub(crate) mod hostile_bodies;
 pub(crate) mod privacy;
 pub(crate) mod redirect;

@@ -4,12 +4,49 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use flate2::bufread::MultiGzDecoder;
+use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 
 use crate::collector::refusal::Refusal;
+
+/// Bytes that are decompressed at once.
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// A body in one piece of memory, however many parts it comes in.
+struct BodyBuffer {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl BodyBuffer {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), bytes_max }
+    }
+
+    /// Copies a part to the end. The memory is at most doubled, and never larger than the bound.
+    ///
+    /// # Errors
+    /// [`Refusal::BodyTooLarge`].
+    fn push(&mut self, part: &[u8]) -> Result<(), Refusal> {
+        let bytes = self.bytes.len().saturating_add(part.len());
+        if bytes > self.bytes_max {
+            return Err(Refusal::BodyTooLarge);
+        }
+        if bytes > self.bytes.capacity() {
+            let doubled = bytes.max(2 * self.bytes.capacity()).max(CHUNK_BYTES);
+            self.bytes.reserve_exact(doubled.min(self.bytes_max) - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(())
+    }
+}
+
+/// The bytes that a body is declared to have.
+pub(super) fn declared_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
 
 /// Reads a body to its end.
 ///
@@ -20,23 +57,27 @@ pub(super) async fn read<B>(
     body: B,
     bytes_max: usize,
     time: Duration,
-) -> Result<Bytes, Refusal>
+) -> Result<Vec<u8>, Refusal>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // A body with too large a Content-Length is refused before it arrives.
-    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|bytes: u64| bytes > bytes_max as u64) {
+    if declared_bytes(headers).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Refusal::BodyTooLarge);
     }
-    let collected = Box::pin(Limited::new(body, bytes_max).collect());
-    match tokio::time::timeout(time, collected).await {
-        Err(_) => Err(Refusal::BodyTooSlow),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
-        Ok(Err(_)) => Err(Refusal::BodyCut),
-    }
+    let mut body = Box::pin(body);
+    let read = async {
+        let mut buffer = BodyBuffer::new(bytes_max);
+        while let Some(frame) = body.frame().await {
+            // Trailers say nothing.
+            if let Ok(part) = frame.map_err(|_| Refusal::BodyCut)?.into_data() {
+                buffer.push(&part)?;
+            }
+        }
+        Ok(buffer.bytes)
+    };
+    tokio::time::timeout(time, read).await.unwrap_or(Err(Refusal::BodyTooSlow))
 }
 
 /// Whether a body is compressed by gzip.
@@ -56,13 +97,15 @@ pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::BodyTooLarge`], [`Refusal::Gzip`].
-pub(super) fn decompress(body: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
-    let mut decompressed = Vec::new();
-    let limit = bytes_max as u64 + 1;
-    match MultiGzDecoder::new(body).take(limit).read_to_end(&mut decompressed) {
-        Ok(count) if count > bytes_max => Err(Refusal::BodyTooLarge),
-        Ok(_) => Ok(decompressed.into()),
-        Err(_) => Err(Refusal::Gzip),
+pub(super) fn decompress(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    let (mut decoder, mut buffer) = (MultiGzDecoder::new(body), BodyBuffer::new(bytes_max));
+    let mut chunk = [0; CHUNK_BYTES];
+    loop {
+        match decoder.read(&mut chunk) {
+            Ok(0) => return Ok(buffer.bytes),
+            Ok(bytes) => buffer.push(&chunk[..bytes])?,
+            Err(_) => return Err(Refusal::Gzip),
+        }
     }
 }
 
@@ -87,7 +130,7 @@ mod tests {
         assert!(bomb.len() < 100_000);
         assert_eq!(decompress(&bomb, 1 << 20), Err(Refusal::BodyTooLarge));
         let exact = vec![b'x'; 1 << 20];
-        assert_eq!(decompress(&compressed(&exact), 1 << 20), Ok(exact.into()));
+        assert_eq!(decompress(&compressed(&exact), 1 << 20), Ok(exact));
         assert_eq!(decompress(b"a", 9), Err(Refusal::Gzip));
         assert_eq!(decompress(&compressed(b"abc")[..12], 9), Err(Refusal::Gzip));
     }
@@ -105,6 +148,34 @@ mod tests {
             (Ok(false), Ok(false), Ok(true))
         );
         assert_eq!((of("br"), of("gzip, gzip")), (Err(Refusal::Encoding), Err(Refusal::Encoding)));
+    }
+
+    #[test]
+    fn h8_the_memory_of_a_body_is_never_larger_than_its_bound() {
+        for bytes_max in [1, 1_024, CHUNK_BYTES, 100_001, 1 << 20] {
+            for part in [1, 7, 4_096, 70_000] {
+                let mut buffer = BodyBuffer::new(bytes_max);
+                let part = vec![b'x'; part];
+                while buffer.push(&part).is_ok() {
+                    assert!(buffer.bytes.capacity() <= bytes_max, "{bytes_max}");
+                }
+                assert!(buffer.bytes.len() + part.len() > bytes_max);
+            }
+        }
+    }
+
+    #[test]
+    fn h8_many_members_of_gzip_count_together_and_take_bounded_time() {
+        let member = compressed(b"0123456789");
+        assert_eq!(decompress(&member.repeat(3), 30).map(|bytes| bytes.len()), Ok(30));
+        assert_eq!(decompress(&member.repeat(4), 30), Err(Refusal::BodyTooLarge));
+        // As many empty members as a body of a mebibyte can hold.
+        let empty = compressed(b"");
+        let body = empty.repeat((1 << 20) / empty.len());
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(decompress(&body, 30)));
+        let decompressed = ended.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(decompressed, Ok(Vec::new()));
     }
 
     #[tokio::test]

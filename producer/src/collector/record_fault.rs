@@ -6,12 +6,17 @@ use schemas::UnknownOutcome;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::collector::collector_limits::RECORD_BYTES_MAX;
+
 /// Why a record cannot become a click.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecordFault {
     /// Not an object of these fields.
     #[error("{0}")]
     Malformed(String),
+    /// More bytes than the limit.
+    #[error("the record has {0} bytes, more than {max}", max = RECORD_BYTES_MAX)]
+    RecordTooLarge(usize),
     /// An id of another version.
     #[error("event_id {0} is not a UUID v7")]
     EventId(Uuid),
@@ -42,6 +47,7 @@ impl RecordFault {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "record_malformed",
+            Self::RecordTooLarge(_) => "record_too_large",
             Self::EventId(_) => "event_id_version",
             Self::TimeMissing => "occurred_at_missing",
             Self::Time(_) => "occurred_at_malformed",

@@ -1,12 +1,19 @@
 //! What the collector did with each record of a request: the body of its answer.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use hyper::StatusCode;
 use schemas::EventId;
 use serde::Serialize;
 
+use crate::click::cut;
 use crate::collector::record_fault::RecordFault;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ResultLabel;
+
+/// Most bytes of the text of a fault, which may quote its record.
+const WHY_BYTES_MAX: usize = 320;
 
 /// What the collector did with one record.
 #[derive(Debug, Serialize)]
@@ -31,6 +38,16 @@ pub(super) struct RecordResults {
     records: Vec<RecordResult>,
 }
 
+/// The answer that holds the results, as it is sent, and how many records had which result.
+#[derive(Debug)]
+pub(super) struct RecordsAnswer {
+    /// The status of the answer.
+    pub(super) status: StatusCode,
+    /// Its body.
+    pub(super) json: Bytes,
+    counts: BTreeMap<&'static str, u64>,
+}
+
 impl RecordResults {
     /// Adds the next record: the id of its click, none if a privacy policy withholds it.
     pub(super) fn add(&mut self, click: Result<Option<EventId>, RecordFault>) {
@@ -47,34 +64,74 @@ impl RecordResults {
             }
             Err(fault) => {
                 self.rejected += 1;
-                let why = Some(fault.to_string());
+                let why = Some(printable(&fault.to_string()));
                 RecordResult { code: Some(fault.code()), why, ..result("rejected") }
             }
         });
         debug_assert_eq!(self.records.len(), self.accepted + self.withheld + self.rejected);
     }
 
-    /// Whether every record was accepted or withheld.
-    pub(super) fn all_taken(&self) -> bool {
-        self.rejected == 0
-    }
-
-    /// The status of the answer.
-    pub(super) fn status(&self) -> StatusCode {
-        if self.all_taken() {
+    /// The answer: 200 when every record was accepted or withheld, 400 when none was.
+    #[expect(clippy::expect_used, reason = "texts, numbers and lists of them are JSON")]
+    pub(super) fn finish(self) -> RecordsAnswer {
+        let status = if self.rejected == 0 {
             StatusCode::OK
         } else if self.accepted + self.withheld == 0 {
             StatusCode::BAD_REQUEST
         } else {
             StatusCode::MULTI_STATUS
+        };
+        let mut counts = BTreeMap::new();
+        for record in &self.records {
+            *counts.entry(record.code.unwrap_or(record.status)).or_default() += 1;
         }
+        let mut json = serde_json::to_vec(&self).expect("an answer is JSON");
+        // It stays in memory until the sender has taken it.
+        json.shrink_to_fit();
+        RecordsAnswer { status, json: json.into(), counts }
     }
+}
 
+impl RecordsAnswer {
     /// Counts each record by its result.
     pub(super) fn count(&self, metrics: &Metrics) {
-        for record in &self.records {
-            let result = record.code.unwrap_or(record.status);
-            metrics.collector_records.get_or_create(&ResultLabel { result }).inc();
+        for (&result, &records) in &self.counts {
+            metrics.collector_records.get_or_create(&ResultLabel { result }).inc_by(records);
+        }
+    }
+}
+
+/// The start of a text, without control characters, each of which JSON writes as six bytes.
+fn printable(text: &str) -> String {
+    let kept = cut(text, WHY_BYTES_MAX);
+    let mut printable: String =
+        kept.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    if kept.len() < text.len() {
+        printable.push('…');
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::collector_limits::ANSWER_RECORD_BYTES;
+
+    #[test]
+    fn h8_no_record_takes_more_of_the_answer_than_its_bound_whatever_its_fault_quotes() {
+        for letter in ["\"", "\\", "\u{1}", "\u{7f}", "\u{9f}", "ß", "\u{10ffff}", "x"] {
+            let mut results = RecordResults::default();
+            for _ in 0..100 {
+                results.add(Err(RecordFault::Malformed(letter.repeat(60_000))));
+                results.add(Err(RecordFault::OutOfBounds(i64::MIN)));
+                results.add(Ok(Some(EventId::from_u128(u128::MAX))));
+            }
+            let answer = results.finish();
+            assert!(answer.json.len() < 300 * ANSWER_RECORD_BYTES, "{letter:?}");
+            let body: serde_json::Value = serde_json::from_slice(&answer.json).unwrap();
+            assert_eq!((answer.status.as_u16(), body["rejected"].as_u64()), (207, Some(200)));
+            let longest = serde_json::to_vec(&body["records"][297]).unwrap().len();
+            assert!(longest + 5 < ANSWER_RECORD_BYTES, "{letter:?}: {longest}");
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The collector under requests of senders, with a real outbox.
 
+mod hostile_requests;
+
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Frame;
 use schemas::{ClientIpPolicy, Decoder, NEWEST, Origin, RawClick};
 use tempfile::TempDir;
@@ -19,6 +21,8 @@ use crate::outbox::reader::Found;
 const TOKEN: &str = "0123456789abcdef";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const V7: &str = "019aaa00-0000-7000-8000-000000000001";
+const LIMITS: CollectorLimits =
+    CollectorLimits { bytes: 1 << 20, time: Duration::from_secs(5), records: 1_000 };
 
 struct Fixture {
     folder: TempDir,
@@ -51,7 +55,7 @@ impl Fixture {
     }
 
     fn standard() -> Self {
-        Self::new(CollectorLimits { bytes: 1 << 20, time: Duration::from_secs(5), records: 100 })
+        Self::new(CollectorLimits { records: 100, ..LIMITS })
     }
 
     async fn send(&self, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
@@ -104,7 +108,7 @@ struct Answer {
     body: serde_json::Value,
 }
 
-async fn read(response: Response<Full<Bytes>>) -> Answer {
+async fn read(response: Response<AnswerBody>) -> Answer {
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&body).unwrap();
@@ -234,7 +238,8 @@ async fn a_request_without_a_valid_record_is_refused() {
 
 #[tokio::test]
 async fn a_refused_request_has_a_status_and_a_code() {
-    let limits = CollectorLimits { bytes: 1_000, time: Duration::from_millis(100), records: 3 };
+    let time = Duration::from_millis(100);
+    let limits = CollectorLimits { bytes: 1_000, time, records: 3, ..LIMITS };
     let fixture = Fixture::new(limits);
     let bearer = format!("Bearer {TOKEN}");
     let good = ("authorization", bearer.as_str());

@@ -15,7 +15,7 @@ use crate::client::policy::ClientPolicy;
 use crate::client::privacy::{AddressPolicy, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::client::rate_limiter::RateLimiter;
-use crate::collector::CollectorLimits;
+use crate::collector::collector_limits::CollectorLimits;
 use crate::links::store_location::StoreLocation;
 use crate::metrics::Metrics;
 use crate::public_port::{PortConnections, PortLimits};
