@@ -34,7 +34,7 @@ use crate::client::policy::{self, ClientContext};
 use crate::client::privacy::PrivacyPolicies;
 use crate::clock::now;
 use crate::collector::answer_body::AnswerBody;
-use crate::collector::collected_click::{collected_click, collected_key};
+use crate::collector::collected_click::{CollectorWindow, collected_click, collected_key};
 use crate::collector::collector_limits::CollectorLimits;
 use crate::collector::json_records::BodyFormat;
 use crate::collector::record_fault::RecordFault;
@@ -183,9 +183,10 @@ impl Collector {
         batch: &mut DurableBatch,
         datum: &mut Vec<u8>,
     ) -> Result<Option<EventId>, RecordFault> {
-        let CollectorParts { privacy, keys, node, metrics, .. } = &self.parts;
+        let CollectorParts { limits, privacy, keys, node, metrics, .. } = &self.parts;
         object.domain.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
-        let key = collected_key(&object, now(), &random_bits::event_bits())?;
+        let window = CollectorWindow { now: now(), days: limits.days };
+        let key = collected_key(&object, window, &random_bits::event_bits())?;
         let client_ip = object.client_ip.map(ClientIp::new);
         let client = ClientContext { ip: client_ip.as_ref(), link_opts_out: object.opt_out };
         let mut click = collected_click(key, node, &object, object.outcome()?);

@@ -28,7 +28,7 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
     const BODY: usize = 1 << 20;
     const LIMITS: CollectorLimits =
-        CollectorLimits { bytes: BODY, time: Duration::from_secs(5), records: 1_000 };
+        CollectorLimits { bytes: BODY, time: Duration::from_secs(5), records: 1_000, days: 30 };
 
     static NOW: AtomicUsize = AtomicUsize::new(0);
     static PEAK: AtomicUsize = AtomicUsize::new(0);

@@ -6,30 +6,56 @@
 use jiff::Timestamp;
 use schemas::bounds::check_occurred_at;
 use schemas::text_limits::SHORT_BYTES_MAX;
+use schemas::bounds::{DAY_US, check_occurred_at};
 use schemas::{JsonClick, JsonTime, Origin, Outcome, RawClick};
 
 use crate::click::{ClickKey, cut, cut_texts};
 use crate::collector::record_fault::RecordFault;
 
-/// Id and time of a click, the sender's or ours; `now` is microseconds since 1970.
+/// When a click that is sent now may have occurred. Each day is a partition of the table, so this
+/// bounds how many of them the requests of an hour write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectorWindow {
+    /// Microseconds since 1970.
+    pub now: i64,
+    /// So many days ago at most.
+    pub days: u32,
+}
+
+impl CollectorWindow {
+    /// Whether a click may have occurred then.
+    ///
+    /// # Errors
+    /// [`RecordFault::OutOfBounds`], [`RecordFault::TooOld`].
+    fn check(self, occurred_at: i64) -> Result<(), RecordFault> {
+        let Self { now, days } = self;
+        check_occurred_at(occurred_at, now).map_err(|_| RecordFault::OutOfBounds(occurred_at))?;
+        if occurred_at < now.saturating_sub(i64::from(days) * DAY_US) {
+            return Err(RecordFault::TooOld { occurred_at, days });
+        }
+        Ok(())
+    }
+}
+
+/// Id and time of a click, the sender's or ours.
 ///
 /// # Errors
 /// What is wrong with them.
 pub fn collected_key(
     object: &JsonClick,
-    now: i64,
+    window: CollectorWindow,
     random: &[u8; 16],
 ) -> Result<ClickKey, RecordFault> {
     let occurred_at = match &object.occurred_at {
         None if object.event_id.is_some() => return Err(RecordFault::TimeMissing),
-        None => now,
+        None => window.now,
         Some(JsonTime::Micros(micros)) => *micros,
         Some(JsonTime::Text(text)) => match text.parse::<Timestamp>() {
             Ok(time) => time.as_microsecond(),
-            Err(_) => return Err(RecordFault::Time(text.clone())),
+            Err(_) => return Err(RecordFault::Time(cut(text, SHORT).to_owned())),
         },
     };
-    check_occurred_at(occurred_at, now).map_err(|_| RecordFault::OutOfBounds(occurred_at))?;
+    window.check(occurred_at)?;
     match object.event_id {
         None => Ok(ClickKey::mint(occurred_at, random)),
         Some(event_id) if event_id.get_version_num() == 7 => Ok(ClickKey { event_id, occurred_at }),
@@ -59,7 +85,7 @@ pub fn collected_click<'a>(
 
 #[cfg(test)]
 mod tests {
-    use schemas::bounds::{DAY_US, OCCURRED_AT_MIN_US};
+    use schemas::bounds::OCCURRED_AT_MIN_US;
     use uuid::Uuid;
 
     use super::*;
@@ -68,8 +94,13 @@ mod tests {
     const V7: &str = "019aaa00-0000-7000-8000-000000000001";
 
     fn key(json: &str) -> Result<(String, i64), &'static str> {
+        key_within(36_500, json)
+    }
+
+    fn key_within(days: u32, json: &str) -> Result<(String, i64), &'static str> {
         let object: JsonClick = serde_json::from_str(json).map_err(|_| "record_malformed")?;
-        let key = collected_key(&object, NOW, &[0xff; 16]).map_err(|fault| fault.code())?;
+        let window = CollectorWindow { now: NOW, days };
+        let key = collected_key(&object, window, &[0xff; 16]).map_err(|fault| fault.code())?;
         Ok((key.event_id.to_string(), key.occurred_at))
     }
 
@@ -108,5 +139,37 @@ mod tests {
             assert_eq!(made.is_ok(), good, "{time}");
             assert!(good || made == Err("occurred_at_out_of_bounds"), "{made:?}");
         }
+    }
+
+    #[test]
+    fn m6_a_click_before_the_window_of_days_is_rejected_with_the_way_out() {
+        for (days, ago, expected) in [
+            (30, 30 * DAY_US, None),
+            (30, 30 * DAY_US + 1, Some("occurred_at_too_old")),
+            (1, DAY_US, None),
+            (1, 2 * DAY_US, Some("occurred_at_too_old")),
+            (36_500, NOW - OCCURRED_AT_MIN_US, None),
+            (36_500, NOW - OCCURRED_AT_MIN_US + 1, Some("occurred_at_out_of_bounds")),
+            (30, NOW, Some("occurred_at_out_of_bounds")),
+            (30, -DAY_US, None),
+            (30, -DAY_US - 1, Some("occurred_at_out_of_bounds")),
+        ] {
+            let made = key_within(days, &format!(r#"{{"slug":"a","occurred_at":{}}}"#, NOW - ago));
+            assert_eq!(made.err(), expected, "{days} {ago}");
+        }
+        let why = RecordFault::TooOld { occurred_at: 1, days: 30 }.to_string();
+        assert!(why.contains("--collector-days") && why.contains("producer import"), "{why}");
+    }
+
+    #[test]
+    fn m6_records_of_every_day_since_2000_are_accepted_on_as_many_days_as_the_window_has() {
+        let mut days = std::collections::BTreeSet::new();
+        for ago in 0..9_800 {
+            let at = NOW + DAY_US - ago * DAY_US;
+            if let Ok((_, at)) = key_within(30, &format!(r#"{{"slug":"a","occurred_at":{at}}}"#)) {
+                days.insert(at / DAY_US);
+            }
+        }
+        assert_eq!(days.len(), 32);
     }
 }

@@ -38,6 +38,8 @@ pub struct CollectorLimits {
     pub time: Duration,
     /// Most records.
     pub records: usize,
+    /// Days ago that a click may have occurred at most.
+    pub days: u32,
 }
 
 impl CollectorLimits {
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     fn limits(bytes: usize, records: usize) -> CollectorLimits {
-        CollectorLimits { bytes, time: Duration::from_secs(1), records }
+        CollectorLimits { bytes, time: Duration::from_secs(1), records, days: 30 }
     }
 
     #[test]

@@ -31,6 +31,16 @@ pub enum RecordFault {
     /// Before 2000, or more than a day ahead.
     #[error("occurred_at {0} is before 2000 or more than a day ahead (microseconds since 1970)")]
     OutOfBounds(i64),
+    /// Before the days that the collector accepts.
+    #[error(
+        "occurred_at {occurred_at} is more than {days} days ago (--collector-days): `producer import` takes clicks of any age since 2000 from access logs"
+    )]
+    TooOld {
+        /// Microseconds since 1970.
+        occurred_at: i64,
+        /// Days that are accepted.
+        days: u32,
+    },
     /// An outcome that the schema does not have.
     #[error(transparent)]
     Outcome(#[from] UnknownOutcome),
@@ -52,6 +62,7 @@ impl RecordFault {
             Self::TimeMissing => "occurred_at_missing",
             Self::Time(_) => "occurred_at_malformed",
             Self::OutOfBounds(_) => "occurred_at_out_of_bounds",
+            Self::TooOld { .. } => "occurred_at_too_old",
             Self::Outcome(_) => "outcome_unknown",
             Self::TooLarge => "too_large",
             Self::Encode(_) => "encode",

@@ -22,7 +22,7 @@ const TOKEN: &str = "0123456789abcdef";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const V7: &str = "019aaa00-0000-7000-8000-000000000001";
 const LIMITS: CollectorLimits =
-    CollectorLimits { bytes: 1 << 20, time: Duration::from_secs(5), records: 1_000 };
+    CollectorLimits { bytes: 1 << 20, time: Duration::from_secs(5), records: 1_000, days: 30 };
 
 struct Fixture {
     folder: TempDir,

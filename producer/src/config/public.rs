@@ -167,6 +167,10 @@ pub struct PublicArgs {
     /// Most records of a request to the collector
     #[arg(long, env = "CLICKTRAIL_BODY_RECORDS", default_value_t = 1_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     body_records: u32,
+    /// How many days ago a click that is sent to the collector may have occurred; an older one is
+    /// rejected, and `import` takes it
+    #[arg(long, env = "CLICKTRAIL_COLLECTOR_DAYS", default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    collector_days: u32,
 }
 
 impl PublicArgs {
@@ -203,6 +207,7 @@ impl PublicArgs {
             bytes: self.body_bytes as usize,
             time: Duration::from_secs(self.body_seconds.into()),
             records: self.body_records as usize,
+            days: self.collector_days,
         }
     }
 

@@ -198,3 +198,19 @@ async fn h8_bodies_that_might_exceed_the_memory_are_refused_before_they_are_read
     drop(first);
     assert_eq!((fixture.open(), fixture.json("[]").await.status), ((0, 0), 200));
 }
+
+#[tokio::test]
+async fn m6_clicks_of_any_day_are_accepted_within_the_window_only() {
+    let fixture = Fixture::new(LIMITS);
+    let now = now();
+    let day = schemas::bounds::DAY_US;
+    let records: Vec<_> = (0..1_000)
+        .map(|ago| format!(r#"{{"slug":"a","occurred_at":{}}}"#, now - ago * 9 * day))
+        .collect();
+    let answer = fixture.json(&format!("[{}]", records.join(","))).await;
+    assert_eq!((answer.status, answer.body["accepted"].as_u64()), (207, Some(4)), "{answer:?}");
+    assert_eq!(answer.body["records"][999]["code"], "occurred_at_too_old");
+    assert_eq!(fixture.records("occurred_at_too_old"), 996);
+    let old = fixture.json(&format!("[{}]", records[4..].join(","))).await;
+    assert_eq!(old.status, 400);
+}
