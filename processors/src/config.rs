@@ -9,8 +9,8 @@ use std::time::Duration;
 use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
 use schemas::{TopicName, TopicSpec};
-use service::shown_url::without_secrets;
 use service::host_header::AdminHosts;
+use service::shown_url::without_secrets;
 
 use crate::clickhouse::server::Server;
 use crate::flow::block::SizeLimits;

@@ -2,9 +2,8 @@
 //!
 //! The code is metric label, log field, dead-letter header and RUNBOOK heading.
 
-use broker::ErrorClass;
-use schemas::bounds::OutOfBounds;
 use broker::{BATCH_UNREADABLE, ErrorClass};
+use schemas::bounds::OutOfBounds;
 use schemas::{ContractError, DecodeError, FrameError, SchemaId};
 use thiserror::Error;
 
@@ -88,6 +87,7 @@ impl RecordError {
             Self::OccurredAtOutOfBounds { .. } => "occurred_at_out_of_bounds",
         }
     }
+
     /// What the record is a sign of: what it holds, or what it is read by.
     pub fn sign(&self) -> RecordSign {
         match self {
@@ -99,7 +99,9 @@ impl RecordError {
             | Self::Decode(DecodeError::Avro(_) | DecodeError::TrailingBytes(_)) => {
                 RecordSign::Schema
             }
-            Self::Decode(DecodeError::DatumTooLong(_) | DecodeError::Contract(_)) => {
+            Self::TooLarge(_)
+            | Self::BatchUnreadable { .. }
+            | Self::Decode(DecodeError::DatumTooLong(_) | DecodeError::Contract(_)) => {
                 RecordSign::Content
             }
             Self::OccurredAtOutOfBounds { bound: OutOfBounds::TooOld, .. } => RecordSign::Content,

@@ -130,23 +130,15 @@ impl LinkSchemas {
             if self.decoders.len() >= DECODERS_MAX {
                 self.decoders.clear();
             }
-        };
-        let Some(decoder) = decoder else {
-            return Ok(self.refused("its schema does not parse"));
-        };
-        match decoder.decode(datum) {
-            Ok(link) => match link.check() {
-                Ok(()) => Ok(Some(LinkRow::new(&link))),
-                Err(error) => Ok(self.refused(&error.to_string())),
-            },
-            Err(error) => Ok(self.refused(&error.to_string())),
             self.decoders.insert(id, LinkDecoder::new(&schema).ok());
         }
         let Some(decoder) = self.decoders.get(&id).and_then(Option::as_ref) else {
             return Ok(Err(format!("schema {id} does not parse")));
         };
         Ok(match decoder.decode(datum) {
-            Ok(link) if link.id.as_bytes() == record.key => Ok(LinkRow::new(&link)),
+            Ok(link) if link.id.as_bytes() == record.key => {
+                link.check().map(|()| LinkRow::new(&link)).map_err(|error| error.to_string())
+            }
             Ok(_) => Err("its key is not the link's id".to_owned()),
             Err(error) => Err(error.to_string()),
         })

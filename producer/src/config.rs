@@ -19,8 +19,8 @@ use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, SyncPolicy};
-use service::host_header::AdminHosts;
 use service::attempts::STUCK_SECONDS;
+use service::host_header::AdminHosts;
 use service::telemetry::TelemetryArgs;
 
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
@@ -307,7 +307,6 @@ mod tests {
     use super::*;
     use crate::client::visitor_id::VisitorKey;
     use crate::links::store::Store;
-    use crate::metrics::Metrics;
     use clap::CommandFactory as _;
 
     #[test]
@@ -334,7 +333,7 @@ mod tests {
         let Command::Serve(args) = &cli.command else { panic!("serve") };
         let endpoint = args.kafka.endpoint(&args.kafka.topic).unwrap();
         let location = &args.follow.store.links_db;
-        let keys = args.privacy.keys(&args.kafka.outbox, location, &Metrics::default()).unwrap();
+        let keys = args.privacy.key_store(&args.kafka.outbox, location).unwrap();
         let store = Store::open(location).unwrap();
         let key = VisitorKey::from(*b"geheimgeheimgeheimgeheimgeheim!!");
         let (tokens, token) = (args.public.tokens().unwrap(), args.follow.token().unwrap());

@@ -5,8 +5,8 @@
 pub mod bearer_token;
 pub mod clock;
 pub mod clock_watch;
-pub mod private_file;
 pub mod host_name;
+pub mod private_file;
 pub mod random_bits;
 pub mod route;
 

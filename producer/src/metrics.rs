@@ -275,6 +275,14 @@ impl Metrics {
         add(r, QUEUE_CLICKS_BOUND, "Most clicks in memory", &self.queue_clicks_bound);
         add(r, QUEUE_BYTES, "Bytes of clicks in memory", &self.queue_bytes);
         add(r, QUEUE_BYTES_BOUND, "Most bytes of clicks in memory", &self.queue_bytes_bound);
+        add(r, IMPORT_LINES, "Lines of imported access logs", &self.import_lines);
+        self.register_delivery(r);
+        self.links.register(r);
+        registry
+    }
+
+    /// Those of outbox and relay.
+    fn register_delivery(&self, r: &mut Registry) {
         add(r, OUTBOX_CLICKS, "Clicks on the disk, not delivered", &self.outbox_clicks);
         add(r, OUTBOX_BYTES, "Bytes of the outbox", &self.outbox_bytes);
         add(r, OUTBOX_BYTES_BOUND, "Most bytes of the outbox", &self.outbox_bytes_bound);
@@ -302,9 +310,6 @@ impl Metrics {
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         let help = "Seconds by which this host's clock is ahead of the broker's";
         add(r, CLOCK_SKEW_SECONDS, help, &self.clock_skew_seconds);
-        add(r, IMPORT_LINES, "Lines of imported access logs", &self.import_lines);
-        self.links.register(r);
-        registry
     }
 
     /// Visitors redirected so far.

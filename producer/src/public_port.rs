@@ -251,43 +251,28 @@ fn answer<S: ClickSink>(
     let (head, body) = request.into_parts();
     let response = if !host_header::is_complete(head.version, &head.headers) {
         services.metrics.request("bad_request");
-        without_host()
+        without_host().map(PortBody::Left)
     } else if !collector::is_for_collector(&head) {
-        services.redirector.answer(&head, client.address)
+        services.redirector.answer(&head, client.address).map(PortBody::Left)
     } else if let Some(collector) = &services.collector {
         let (collector, progress) = (Arc::clone(collector), client.progress.clone());
         return Either::Right(Box::pin(async move {
             // The sender waits for the disk, which is no reason to close its connection.
             let work = progress.work();
-            let response = collector.answer(head, body).await;
+            let response = collector.answer(head, body).await.map(PortBody::Right);
             drop(work);
             Ok(last_if_aged(response, &progress))
         }));
     } else {
-        collector::collector_off(&services.metrics)
+        collector::collector_off(&services.metrics).map(PortBody::Right)
     };
     Either::Left(ready(Ok(last_if_aged(response, &client.progress))))
 }
 
 /// Ends an aged connection with this answer.
-fn last_if_aged(mut response: Response<Full<Bytes>>, progress: &Progress) -> Response<Full<Bytes>> {
+fn last_if_aged(mut response: Response<PortBody>, progress: &Progress) -> Response<PortBody> {
     if progress.is_aged() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    if !collector::is_for_collector(&head) {
-        let redirect = services.redirector.answer(&head, peer);
-        return Either::Left(ready(Ok(redirect.map(PortBody::Left))));
-    }
-    match &services.collector {
-        Some(collector) => {
-            let collector = Arc::clone(collector);
-            Either::Right(Box::pin(async {
-                Ok(collector.answer(head, body).await.map(PortBody::Right))
-            }))
-        }
-        None => {
-            let off = collector::collector_off(&services.metrics);
-            Either::Left(ready(Ok(off.map(PortBody::Right))))
-        }
     }
     response
 }

@@ -2,7 +2,7 @@
 //!
 //! The ids of traces come from a fast generator whose output each answer shows, so that its next
 //! output can be computed. Event ids must not follow from it. One system call fills a buffer for
-//! [`IDS_PER_FILL`] ids; each thread has its own.
+//! 64 ids; each thread has its own.
 
 use std::cell::RefCell;
 

@@ -46,6 +46,8 @@ const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 /// Longest time that a cache may store the answer of a link with status 301.
 const MOVED_SECONDS: i64 = 86_400;
+/// Most bytes of the `tracestate` of a click that is no redirect; a longer one is left out.
+const UNREDIRECTED_TRACESTATE: usize = 256;
 const NOT_FOUND: &str = "not found\n";
 /// Previews of links obey it, so crawlers are allowed; `noindex` keeps links out of their index.
 const ROBOTS: &str = "User-agent: *\nAllow: /\n";
@@ -137,7 +139,8 @@ impl<S: ClickSink> Redirector<S> {
         // A trace identifies its visitor: a click without identifiers is in none.
         let is_traced = !click.identifiers_stripped;
         if is_recorded {
-            let tracestate = tracestate.flatten().filter(|_| redirected);
+            let fits = |state: &&str| redirected || state.len() <= UNREDIRECTED_TRACESTATE;
+            let tracestate = tracestate.flatten().filter(fits);
             let trace = TraceHeaders { traceparent: Some(traceparent.as_str()), tracestate };
             self.record(&click, if is_traced { trace } else { TraceHeaders::default() });
         }

@@ -36,23 +36,16 @@ pub struct RequestParent {
 
 /// The context of one redirect below `parent`, and its span where it is sampled.
 pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceContext, Span) {
-    let span_id = RandomIdGenerator::default().new_span_id().to_bytes();
+    let ids = RandomIdGenerator::default();
+    let span_id = ids.new_span_id().to_bytes();
     let root = || {
         let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
-        TraceContext::root(random(), span_id, ratio)
+        TraceContext::root(ids.new_trace_id().to_bytes(), span_id, ratio)
     };
     let context = match parent {
         Some(RequestParent { context, is_trusted: true }) => context.child(span_id),
         Some(RequestParent { context, is_trusted: false }) => {
             TraceContext { sampled: root().sampled, ..context.child(span_id) }
-pub fn redirect(sampling: Sampling, parent: Option<TraceContext>) -> (TraceContext, Span) {
-    let ids = RandomIdGenerator::default();
-    let span_id = ids.new_span_id().to_bytes();
-    let context = match parent {
-        Some(parent) => parent.child(span_id),
-        None => {
-            let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
-            TraceContext::root(ids.new_trace_id().to_bytes(), span_id, ratio)
         }
         None => root(),
     };

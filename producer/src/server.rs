@@ -40,10 +40,6 @@ const CLIENT_SHARE_MIN: usize = 64;
 /// How long requests in flight may take to end; each is answered from memory.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the start waits for the keys of visitor ids; without them clicks have no id until the next
-/// look, a minute later.
-const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The stages of a run.
 #[repr(u8)]
 #[derive(Clone, Copy)]
@@ -197,18 +193,6 @@ async fn finish(
 /// Reads the keys for visitor ids before the first visitor comes, and from then on periodically.
 async fn start_keys(args: &ServeArgs, keys: &Arc<KeyRing>) -> Result<(), Failure> {
     let (outbox, store) = (&args.kafka.outbox, &args.follow.store.links_db);
-    let keys = args.privacy.keys(outbox, store, metrics).map_err(Failure::configuration)?;
-    let keys = Arc::new(keys);
-    let ring = Arc::clone(&keys);
-    let read = tokio::task::spawn_blocking(move || ring.refresh());
-    match tokio::time::timeout(KEYS_TIMEOUT, read).await {
-        Ok(read) => read.map_err(Failure::invariant)?,
-        Err(_) => {
-            let seconds = KEYS_TIMEOUT.as_secs();
-            tracing::error!(code = "visitor_key", seconds, "the start goes on without day keys");
-        }
-    }
-    Ok(keys)
     let store = args.privacy.key_store(outbox, store).map_err(Failure::configuration)?;
     key_refresher::start(keys, store).await.map_err(Failure::invariant)
 }

@@ -31,9 +31,8 @@ pub use example::Example;
 pub use frame::{FrameError, SchemaId, frame, unframe};
 pub use json_click::{JsonClick, JsonTime, UnknownOutcome};
 pub use link::{
-    EncodeError, LINK_VERSION_MAX, LINKS_NEWEST, LINKS_RELEASED, LinkContractError, LinkDecoder,
-    LinkEncoder, RawLink,
-    EncodeError, LINK_BYTES_MAX, LINKS_NEWEST, LINKS_RELEASED, LinkDecoder, LinkEncoder, RawLink,
+    EncodeError, LINK_BYTES_MAX, LINK_VERSION_MAX, LINKS_NEWEST, LINKS_RELEASED, LinkContractError,
+    LinkDecoder, LinkEncoder, RawLink,
 };
 pub use released::{NEWEST, RELEASED};
 pub use symbols::{ClientIpPolicy, Method, Origin, Outcome};

@@ -5,11 +5,11 @@
 
 pub mod accept;
 pub mod admin_port;
+pub mod attempts;
 pub mod client_prefix;
 pub mod client_stream;
 pub mod connection_table;
 pub mod descriptors;
-pub mod attempts;
 pub mod healthcheck;
 pub mod host_header;
 pub mod http_server;

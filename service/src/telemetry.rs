@@ -14,6 +14,7 @@ use thiserror::Error;
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+use url::Url;
 
 use crate::shown_url::without_secrets;
 
@@ -85,7 +86,7 @@ pub enum TelemetryError {
         /// As given, without what may be a secret.
         endpoint: String,
         /// What is wrong with it.
-        cause: opentelemetry_otlp::ExporterBuildError,
+        cause: String,
     },
     /// Logging was started before.
     #[error("logging was started twice: {0}")]
@@ -143,11 +144,27 @@ impl Telemetry {
     }
 }
 
+/// Refuses what the exporter would repeat in its errors: no URL, or one with a password.
+fn check(endpoint: &str) -> Result<(), String> {
+    match Url::parse(endpoint) {
+        Ok(url) if !url.has_host() => Err("write a URL such as http://localhost:4318".to_owned()),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("set OTEL_EXPORTER_OTLP_HEADERS in place of user and password".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn provider(endpoint: &str, settings: &Settings<'_>) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter =
-        SpanExporter::builder().with_http().with_endpoint(traces_url(endpoint)).build().map_err(
-            |cause| TelemetryError::Endpoint { endpoint: without_secrets(endpoint), cause },
-        )?;
+    let refused =
+        |cause: String| TelemetryError::Endpoint { endpoint: without_secrets(endpoint), cause };
+    check(endpoint).map_err(refused)?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(traces_url(endpoint))
+        .build()
+        .map_err(|cause| refused(cause.to_string()))?;
     let resource = Resource::builder()
         .with_service_name(settings.service)
         .with_attribute(opentelemetry::KeyValue::new("service.version", settings.version))
@@ -172,6 +189,23 @@ fn traces_url(endpoint: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn l5_an_endpoint_with_a_password_or_without_a_host_is_refused() {
+        for (endpoint, accepted) in [
+            ("http://localhost:4318", true),
+            ("https://collector.example/base/v1/traces", true),
+            ("http://user:geheim@localhost:4318", false),
+            ("http://geheim@localhost:4318", false),
+            ("http://user:geheim@/x", false),
+            ("localhost:4318", false),
+            ("geheim", false),
+        ] {
+            let refused = check(endpoint).err();
+            assert_eq!(refused.is_none(), accepted, "{endpoint}");
+            assert!(refused.is_none_or(|cause| !cause.contains("geheim")), "{endpoint}");
+        }
+    }
 
     #[test]
     fn a_base_url_gets_the_path_of_traces_once() {

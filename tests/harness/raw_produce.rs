@@ -32,12 +32,12 @@ pub enum Codec {
 
 /// Records as they stand in a batch: in one piece, decompressed, and how many there are.
 #[derive(Debug, Clone)]
-pub struct Records {
+pub struct RawRecords {
     bytes: Vec<u8>,
     count: i32,
 }
 
-impl Records {
+impl RawRecords {
     /// As they are written.
     pub fn new(records: &[BatchRecord]) -> Self {
         let mut bytes = Vec::new();
@@ -58,36 +58,36 @@ impl Records {
     }
 
     /// Without compression.
-    pub fn plain(&self) -> Batch {
-        Batch { codec: Codec::None, bytes: self.bytes.clone(), count: self.count }
+    pub fn plain(&self) -> RawBatch {
+        RawBatch { codec: Codec::None, bytes: self.bytes.clone(), count: self.count }
     }
 
     /// In a frame of zstd that does not compress: brokers keep its bytes as they are.
-    pub fn stored(&self) -> Batch {
+    pub fn stored(&self) -> RawBatch {
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x68];
         for piece in self.bytes.chunks(128 << 10) {
             block(0, piece.len(), false, &mut frame);
             frame.extend(piece);
         }
         block(0, 0, true, &mut frame);
-        Batch { codec: Codec::Zstd, bytes: frame, count: self.count }
+        RawBatch { codec: Codec::Zstd, bytes: frame, count: self.count }
     }
 
     /// Compressed by another library, which gets the bytes.
-    pub fn compressed(&self, codec: Codec, compress: impl FnOnce(&[u8]) -> Vec<u8>) -> Batch {
-        Batch { codec, bytes: compress(&self.bytes), count: self.count }
+    pub fn compressed(&self, codec: Codec, compress: impl FnOnce(&[u8]) -> Vec<u8>) -> RawBatch {
+        RawBatch { codec, bytes: compress(&self.bytes), count: self.count }
     }
 }
 
 /// A batch to be sent.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub struct RawBatch {
     codec: Codec,
     bytes: Vec<u8>,
     count: i32,
 }
 
-impl Batch {
+impl RawBatch {
     /// One record in zstd, whose value of `bytes` equal bytes takes 4 bytes for each 128 KiB.
     /// `has_size`: the frame states its decompressed size.
     pub fn zstd_bomb(bytes: usize, has_size: bool) -> Self {
@@ -123,7 +123,8 @@ impl Batch {
     pub fn send(&self, brokers: &str, topic: &str, partition: i32) -> (i16, i64) {
         let batch = self.encode();
         let mut body = Vec::new();
-        body.extend([0, 0, 0, 3, 0, 0, 0, 1]);
+        // Version 7, the first that takes zstd.
+        body.extend([0, 0, 0, 7, 0, 0, 0, 1]);
         string("raw", &mut body);
         // No transaction; all replicas; 10 seconds; one topic, one partition.
         body.extend((-1_i16).to_be_bytes());

@@ -5,9 +5,7 @@
 //! log does not hold.
 #![expect(clippy::disallowed_methods, reason = "its window ends now")]
 
-use broker::{ErrorClass, ServerError};
 use broker::{ErrorClass, ServerError, UnreadableBatch};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -14,7 +14,6 @@ use crate::decode::decode;
 use crate::decode::schema_cache::CachedSchema;
 use crate::decode::schema_refusal::SchemaRefusal;
 use crate::decode::subject_ids::SubjectIds;
-use crate::kafka::log_reader::{LogReader, LogRecord};
 use crate::flow::stub::VALUE_BYTES_MAX;
 use crate::kafka::log_reader::{LogItem, LogReader, LogRecord};
 
@@ -48,19 +47,12 @@ impl ClickDecoder {
         &mut self,
         record: LogRecord<'r>,
     ) -> Result<Option<RawClick<'r>>, ServerError> {
-        let Some(Ok((id, datum))) = record.value().map(unframe) else { return Ok(None) };
+        let value = record.value().filter(|value| value.len() <= VALUE_BYTES_MAX);
+        let Some(Ok((id, datum))) = value.map(unframe) else { return Ok(None) };
         if !self.known.contains_key(&id) && self.is_own(id)? {
             let text = self.runtime.block_on(self.registry.schema(id))?;
             let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
             self.known.insert(id, text.map_or(unknown, |text| CachedSchema::parsed(&text)));
-        let value = record.value().filter(|value| value.len() <= VALUE_BYTES_MAX);
-        let Some(Ok((id, datum))) = value.map(unframe) else { return Ok(None) };
-        if !self.known.contains_key(&id) {
-            if self.known.len() >= KNOWN_MAX {
-                self.known.clear();
-            }
-            let known = self.runtime.block_on(CachedSchema::fetch(&self.registry, id))?;
-            self.known.insert(id, known);
         }
         let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
         Ok(decoder.and_then(|decoder| decode(decoder, datum, record.logged_at_ms()).ok()))

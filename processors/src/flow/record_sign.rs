@@ -20,7 +20,8 @@ impl SourceHash {
 pub enum RecordSign {
     /// They are right: it was decoded.
     Good,
-    /// Nothing: it was decoded, and what it holds is wrong. One sender may write any number of these.
+    /// Nothing: what it holds is wrong, whatever it is read by. One sender may write any number of
+    /// these.
     Content,
     /// Its time is ahead of its log time: the clock of this source is wrong, or the broker's.
     Clock(SourceHash),

@@ -72,7 +72,7 @@ impl GroupConsumer {
                 let lag = self.lag();
                 let lags = |partition: &i32| lag.get(partition).is_some_and(|records| *records > 0);
                 let any_lags = positions.keys().any(lags);
-                let positions = positions.iter().filter(|(own, _)| !any_lags || lags(*own));
+                let positions = positions.iter().filter(|(own, _)| !any_lags || lags(own));
                 let positions = positions.map(|(own, at)| (*own, at.position)).collect();
                 let probe = probing.probe.clone();
                 probing.running.spawn_blocking(move || probe.find(&positions));

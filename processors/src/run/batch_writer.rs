@@ -252,6 +252,7 @@ mod tests {
 
     use super::*;
     use crate::flow::block::{RecordMetadata, SizeLimits};
+    use crate::flow::record_sign::RecordSign;
     use crate::run::sink::BreakerOverride;
     use prometheus_client::registry::Registry;
     use service::lock::lock;
@@ -306,7 +307,7 @@ mod tests {
             block.push(metadata, None, Some(&vec![1; bytes]), std::iter::empty());
         }
         let errors = (0..4).map(|_| RecordError::EmptyValue).collect();
-        let pending = breaker.observe([true; 4].into_iter()).unwrap();
+        let pending = breaker.observe([RecordSign::Schema; 4].into_iter());
         let bad_records = vec![BadRecords::new(block, errors, pending)];
         let sent = Arc::<Mutex<Vec<(i64, usize, bool)>>>::default();
         let sink = Refusing { bytes: 500_000, sent: Arc::clone(&sent) };

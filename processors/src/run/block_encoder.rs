@@ -106,19 +106,14 @@ impl BlockEncoder {
         for (id, _) in block.records().filter_map(|record| framed(record).ok()) {
             if last.replace(id) != Some(id) {
                 ids.insert(id);
-            if last.replace(id) == Some(id) {
-                continue;
-            }
-            if let Entry::Vacant(entry) = known.entry(id) {
-                entry.insert(until_done!(
-                    "registry",
-                    &self.metrics,
-                    self.decoders.get(id),
-                    format!("schema {id} of {}", block.ranges())
-                ));
             }
         }
-        Ok(until_done!("registry", &self.metrics, self.decoders.get(&ids)))
+        Ok(until_done!(
+            "registry",
+            &self.metrics,
+            self.decoders.get(&ids),
+            format!("schemas {ids:?} of {}", block.ranges())
+        ))
     }
 
     fn encode_records(

@@ -33,7 +33,7 @@ pub fn day(occurred_at: i64) -> Day {
     occurred_at.div_euclid(DAY_US)
 }
 
-/// The key of a day that follows from a secret. Who has no secret cannot tell it from a random one.
+/// The key of a day that follows from a secret. Without the secret it is as good as a random one.
 pub fn derived_key(secret: &DayKey, day: Day) -> DayKey {
     let mut hash = VisitorKey::from(*secret).0;
     hash.update(&day.to_be_bytes());

@@ -4,9 +4,8 @@
 //! not stamp either again.
 
 use jiff::Timestamp;
-use schemas::bounds::check_occurred_at;
-use schemas::text_limits::SHORT_BYTES_MAX;
 use schemas::bounds::{DAY_US, check_occurred_at};
+use schemas::text_limits::SHORT_BYTES_MAX;
 use schemas::{JsonClick, JsonTime, Origin, Outcome, RawClick};
 
 use crate::click::{ClickKey, cut, cut_texts};
@@ -52,7 +51,7 @@ pub fn collected_key(
         Some(JsonTime::Micros(micros)) => *micros,
         Some(JsonTime::Text(text)) => match text.parse::<Timestamp>() {
             Ok(time) => time.as_microsecond(),
-            Err(_) => return Err(RecordFault::Time(cut(text, SHORT).to_owned())),
+            Err(_) => return Err(RecordFault::Time(cut(text, SHORT_BYTES_MAX).to_owned())),
         },
     };
     window.check(occurred_at)?;

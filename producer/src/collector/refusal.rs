@@ -36,7 +36,7 @@ pub enum Refusal {
     #[error("the body is incomplete")]
     BodyCut,
     /// It cannot be decompressed.
-    #[error("the body is not valid gzip")]
+    #[error("the body is not valid gzip, or has more than 1,024 members")]
     Gzip,
     /// Not a JSON array.
     #[error("the body is not valid JSON")]

@@ -22,9 +22,10 @@ use crate::clock::now;
 use crate::links::link_entry::LinkEntry;
 use crate::links::link_table::LinkTable;
 use crate::links::store::Store;
-use crate::links::store::change::{Change, Edit};
+use crate::links::store::change::{Change, Edit, Outcome};
 use crate::links::store::error::{ChangeRefused, StoreError};
 use crate::links::store_location::StoreLocation;
+use crate::metrics::link_metrics::LinkMetrics;
 use service::wakeup::Wakeup;
 
 /// Most bytes of a body: several times those of a link.
@@ -59,10 +60,19 @@ pub struct LinksApiParts {
     pub location: StoreLocation,
     /// The tokens that it takes.
     pub tokens: BearerTokens,
+    /// What it shares with the publisher.
+    pub shared: LinksApiShared,
+}
+
+/// What the API shares with the publisher of the host.
+#[derive(Debug, Default)]
+pub struct LinksApiShared {
     /// Notified of each change.
     pub wakeup: Arc<Wakeup>,
     /// What the topic holds: a change gets a version after it.
     pub table: Arc<LinkTable>,
+    /// Counts refused tokens.
+    pub metrics: LinkMetrics,
 }
 
 /// The API of one store.
@@ -99,6 +109,7 @@ impl LinksApi {
     async fn work(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         if !self.parts.tokens.admit(authorization) {
+            self.parts.shared.metrics.tokens_refused.inc();
             let why = "send the header `Authorization: Bearer TOKEN`";
             let mut answer = refused(StatusCode::UNAUTHORIZED, "links_token", why);
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -137,7 +148,7 @@ impl LinksApi {
         let answer = match store.take().map_or_else(|| Store::open(&self.parts.location), Ok) {
             Err(error) => Err(error),
             Ok(mut opened) => {
-                let answer = run(&mut opened, &self.parts.table, request);
+                let answer = run(&mut opened, &self.parts.shared.table, request);
                 if !matches!(answer, Err(StoreError::Unreachable(_) | StoreError::Unusable(_))) {
                     *store = Some(opened);
                 }
@@ -147,7 +158,7 @@ impl LinksApi {
         match answer {
             Ok((status, lines)) => {
                 if matches!(request, ApiRequest::Change(_)) {
-                    self.parts.wakeup.notify();
+                    self.parts.shared.wakeup.notify();
                 }
                 reply(status, "application/x-ndjson", lines)
             }
@@ -173,6 +184,7 @@ fn run(
         },
         ApiRequest::Change(change) => {
             let outcome = store.change_after(table, change, now())?;
+            log_change(change, &outcome);
             match change {
                 Change::Add(_) => Ok((StatusCode::CREATED, outcome.entry().line() + "\n")),
                 Change::Put(_) | Change::Edit { .. } => {
@@ -182,6 +194,18 @@ fn run(
             }
         }
     }
+}
+
+/// Logs a change. The target is left out: its query may hold a secret.
+fn log_change(change: &Change, outcome: &Outcome) {
+    let action = match change {
+        Change::Add(_) => "add",
+        Change::Put(_) => "put",
+        Change::Edit { .. } => "edit",
+        Change::Delete { .. } => "delete",
+    };
+    let LinkEntry { id, version, .. } = outcome.entry();
+    tracing::info!(action, id, version, "the admin API changed a link");
 }
 
 /// Parses a request, or returns the answer to one that cannot be understood.
@@ -262,8 +286,7 @@ mod tests {
         LinksApi::new(LinksApiParts {
             location: StoreLocation::File(folder.join("links.db")),
             tokens: BearerTokens::one("a token of some length").unwrap(),
-            wakeup: Arc::default(),
-            table: Arc::default(),
+            shared: LinksApiShared::default(),
         })
     }
 
@@ -323,7 +346,7 @@ mod tests {
         assert_eq!(run(Method::POST, "/v1/links", &body("ours")).0, 201);
         let foreign = r#"{"slug":"a","url":"http://evil/","version":1000}"#;
         let foreign = Link::of(&LinkEntry::parse(foreign).unwrap()).unwrap();
-        api.parts.table.apply(foreign.clone());
+        api.parts.shared.table.apply(foreign.clone());
         // The content is what the store has already, and not what visitors get.
         let (status, text) = run(Method::PUT, "/v1/links", &body("ours"));
         assert!(status == 200 && text.contains(r#"\"version\":1001"#), "{status} {text}");

@@ -104,7 +104,6 @@ struct TopicReader {
     /// What is to be reported.
     reports: Reports,
     reported: Instant,
-    decoders: HashMap<SchemaId, LinkDecoder>,
     schemas: SchemaLookup,
     /// `None` where the schema does not parse.
     decoders: HashMap<SchemaId, Option<LinkDecoder>>,
@@ -115,14 +114,14 @@ struct TopicReader {
 impl TopicReader {
     fn new(parts: FollowerParts) -> Self {
         Self {
+            schemas: SchemaLookup::new(parts.endpoint.registry.clone()),
             parts,
             live: false,
             reports: Reports::default(),
             reported: Instant::now(),
             decoders: HashMap::new(),
+            logged: None,
         }
-        let schemas = SchemaLookup::new(parts.endpoint.registry.clone());
-        Self { parts, live: false, schemas, decoders: HashMap::new(), logged: None }
     }
 
     fn run(mut self) {
@@ -182,43 +181,6 @@ impl TopicReader {
         }
     }
 
-    /// Applies a link, and notes what this host's store has to be compared with.
-    fn apply(&mut self, link: &Link) -> Applied {
-        if self.parts.reports.is_some() {
-            self.reports.apply(&self.parts.links, link, self.live)
-        } else {
-            self.parts.links.apply(link.clone())
-        }
-    }
-
-    fn take(&mut self, value: Option<&[u8]>) -> Result<(), String> {
-        let refused = |cause: String| {
-            tracing::error!(
-                code = "link_record",
-                cause,
-                "the topic of links holds a record that is not a link"
-            );
-            "refused"
-        };
-        let result = match value.map(unframe) {
-            None => refused("it has no value".to_owned()),
-            Some(Err(error)) => refused(error.to_string()),
-            Some(Ok((id, datum))) => match self.decoder(id)?.decode(datum) {
-                Err(error) => refused(error.to_string()),
-                Ok(raw) => match raw.check().map(|()| Link::new(&raw)) {
-                    Err(error) => refused(format!("link {:?}: {error}", raw.id)),
-                    Ok(None) => refused(format!("a text of link {:?} is too long", raw.id)),
-                    Ok(Some(link)) => match self.apply(&link) {
-                        Applied::Newer => "newer",
-                        Applied::Same => "same",
-                        Applied::Older => "older",
-                        Applied::Differs => "differs",
-                    },
-                },
-            },
-    }
-
-    #[test]
     fn take(&mut self, record: TopicRecord<'_>) -> Result<(), String> {
         let TopicRecord { key, value } = record;
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
@@ -251,21 +213,26 @@ impl TopicReader {
         Ok(())
     }
 
-    /// Applies a link to the table.
+    /// Applies a link to the table, and notes what this host's store has to be compared with.
     fn apply(&mut self, raw: &RawLink<'_>) {
+        if let Err(error) = raw.check() {
+            self.refuse(&format!("link {:?}: {error}", raw.id));
+            return;
+        }
         let Some(link) = Link::new(raw) else {
-            self.refuse("a text of it is too long");
+            self.refuse(&format!("a text of link {:?} is too long", raw.id));
             return;
         };
-        let result = match self.parts.links.apply(link) {
+        let links = &self.parts.links;
+        let applied = match &self.parts.reports {
+            Some(_) => self.reports.apply(links, &link, self.live),
+            None => links.apply(link),
+        };
+        let result = match applied {
             Applied::Newer => "newer",
             Applied::Same => "same",
-            Applied::Older => {
-                // Not of records from before the start: their newer versions may follow.
-                let superseded = self.parts.superseded.as_ref().filter(|_| self.live);
-                superseded.into_iter().for_each(|links| links.add(raw.id));
-                "older"
-            }
+            Applied::Older => "older",
+            Applied::Differs => "differs",
         };
         self.parts.metrics.links.record(result);
         self.parts.metrics.links_in_memory.set(gauge(self.parts.links.count()));

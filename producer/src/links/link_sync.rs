@@ -16,7 +16,7 @@ use crate::config::KafkaArgs;
 use crate::config::links::FollowArgs;
 use crate::exit::Failure;
 use crate::kafka::link_producer::LinkProducer;
-use crate::links::admin_api::{LinksApi, LinksApiParts};
+use crate::links::admin_api::{LinksApi, LinksApiParts, LinksApiShared};
 use crate::links::follower::{Follower, FollowerParts};
 use crate::links::link_table::LinkTable;
 use crate::links::publisher::{LinkPublisher, PublisherParts};
@@ -72,7 +72,16 @@ impl LinkSync {
         let stop = CancellationToken::new();
         let endpoint = kafka.endpoint(&follow.links_topic).map_err(Failure::configuration)?;
         let wakeup = Arc::new(Wakeup::default());
-        let api = api(follow, table, &wakeup, &stop).await?;
+        let api = api(
+            follow,
+            LinksApiShared {
+                wakeup: Arc::clone(&wakeup),
+                table: Arc::clone(table),
+                metrics: metrics.links.clone(),
+            },
+            &stop,
+        )
+        .await?;
         let reports = Arc::<TopicReports>::default();
         let publisher = publisher(PublisherParts {
             location: follow.store.links_db.clone(),
@@ -175,8 +184,7 @@ async fn publisher(parts: PublisherParts<LinkProducer>) -> Result<Option<LinkPub
 
 async fn api(
     follow: &FollowArgs,
-    table: &Arc<LinkTable>,
-    wakeup: &Arc<Wakeup>,
+    shared: LinksApiShared,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Failure> {
     let mut tasks = JoinSet::new();
@@ -190,12 +198,7 @@ async fn api(
         .await
         .with_context(|| format!("cannot listen on {address} (--links-listen)"))
         .map_err(Failure::configuration)?;
-    let parts = LinksApiParts {
-        location: follow.store.links_db.clone(),
-        tokens: token,
-        wakeup: Arc::clone(wakeup),
-        table: Arc::clone(table),
-    };
+    let parts = LinksApiParts { location: follow.store.links_db.clone(), tokens: token, shared };
     let api = LinksApi::new(parts);
     tasks.spawn(api.serve(listener, stop.clone()));
     tracing::info!(listen = %address, "the admin API of links is on");

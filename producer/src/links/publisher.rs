@@ -106,6 +106,7 @@ impl<P: Publish> Rounds<P> {
                 Ok(goes_on) => {
                     pause = PAUSE_MIN;
                     self.parts.problem.set(None);
+                    self.parts.metrics.attempts.all_ended(PUBLISH);
                     if !goes_on {
                         self.parts.wakeup.wait(TICK);
                     }
@@ -115,7 +116,8 @@ impl<P: Publish> Rounds<P> {
                     self.store = None;
                     let (code, cause) = (error.code(), error.to_string());
                     self.parts.metrics.links.failed(code);
-                    if self.parts.problem.is_new(format!("{code}: {cause}")) {
+                    let due = self.parts.metrics.attempts.failed(PUBLISH, "", code);
+                    if self.parts.problem.is_new(format!("{code}: {cause}")) || due {
                         tracing::error!(code, cause, "changes of links wait to be published");
                     }
                     self.parts.wakeup.wait(pause);
@@ -182,29 +184,6 @@ fn report_behind<P>(parts: &PublisherParts<P>, check: &StoreCheck) {
             if parts.behind.is_new(problem.clone()) {
                 let code = "links_behind";
                 tracing::warn!(code, cause = problem, "the link store is behind the topic");
-fn run<P: Publish>(mut parts: PublisherParts<P>) {
-    let (mut store, mut pause) = (None, PAUSE_MIN);
-    while !parts.stop.is_cancelled() {
-        match publish_batch(&mut store, &mut parts) {
-            Ok(published) => {
-                pause = PAUSE_MIN;
-                parts.problem.set(None);
-                parts.metrics.attempts.all_ended(PUBLISH);
-                if published == 0 {
-                    parts.wakeup.wait(TICK);
-                }
-            }
-            Err(error) => {
-                // A connection that failed once is not trusted again.
-                store = None;
-                let (code, cause) = (error.code(), error.to_string());
-                parts.metrics.links.failed(code);
-                let due = parts.metrics.attempts.failed(PUBLISH, "", code);
-                if parts.problem.is_new(cause.clone()) || due {
-                    tracing::error!(code, cause, "changes of links wait to be published");
-                }
-                parts.wakeup.wait(pause);
-                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }

@@ -10,12 +10,9 @@ pub mod queued_links;
 pub mod sqlite;
 pub mod tls;
 
-use crate::links::link_entry::{LinkEntry, next_version};
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-use crate::links::link_entry::LinkEntry;
+use crate::links::link_entry::{LinkEntry, next_version};
 use crate::links::store::backend::Backend;
 use crate::links::store::change::{Change, LinkTransaction, Outcome};
 use crate::links::store::error::StoreError;
@@ -57,21 +54,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn open(location: &StoreLocation) -> Result<Self, StoreError> {
-        Self::open_with(location, None)
-    }
-
-    /// As [`Store::open`], with a bound of the time that a PostgreSQL server may work on one
-    /// statement.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn open_with(
-        location: &StoreLocation,
-        statement_timeout: Option<Duration>,
-    ) -> Result<Self, StoreError> {
         let backend: Box<dyn Backend> = match location {
             StoreLocation::File(path) => Box::new(Sqlite::open(path)?),
-            StoreLocation::Server(url) => Box::new(Postgres::new(url, statement_timeout)?),
+            StoreLocation::Server(url) => Box::new(Postgres::new(url)?),
             StoreLocation::None => {
                 let cause = "this process has no store: set CLICKTRAIL_LINKS_DB to a file or to \
                              postgres://…";

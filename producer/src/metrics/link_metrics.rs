@@ -21,6 +21,8 @@ const RECORDS: &str = "clicktrail_producer_link_records_total";
 const BEHIND: &str = "clicktrail_producer_links_behind";
 /// Changes that took the version after the topic's, because the topic had superseded theirs.
 const RAISED: &str = "clicktrail_producer_links_raised_total";
+/// Requests to the admin API of links without a valid token.
+const TOKENS_REFUSED: &str = "clicktrail_producer_link_api_tokens_refused_total";
 /// 1: all links have been read; 0: an unknown slug is answered 503.
 const LOADED: &str = "clicktrail_producer_links_loaded";
 /// Snapshots written, by result (`ok`, `error`).
@@ -36,6 +38,7 @@ pub struct LinkMetrics {
     pub records: Family<ResultLabel, Counter>,
     pub behind: Gauge,
     pub raised: Counter,
+    pub tokens_refused: Counter,
     pub loaded: Gauge,
     pub snapshots: Family<ResultLabel, Counter>,
 }
@@ -48,6 +51,12 @@ impl LinkMetrics {
         add(registry, RECORDS, "Records of the topic of links", &self.records);
         add(registry, BEHIND, "Links that are older in the store than in the topic", &self.behind);
         add(registry, RAISED, "Changes that took the version after the topic's", &self.raised);
+        add(
+            registry,
+            TOKENS_REFUSED,
+            "Requests to the admin API of links without a valid token",
+            &self.tokens_refused,
+        );
         add(registry, LOADED, "Whether all links have been read", &self.loaded);
         add(registry, SNAPSHOTS, "Snapshots of the links written", &self.snapshots);
     }

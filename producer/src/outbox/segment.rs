@@ -147,7 +147,7 @@ pub fn keep_damaged(folder: &Path, first: u64) -> io::Result<bool> {
         let (code, file) = ("outbox_damaged", file.display());
         tracing::error!(
             code, segment = first, %file,
-            "a segment is damaged: what is whole in it is delivered, and the file is kept"
+            "a segment is damaged: its undamaged clicks are delivered, and its file is kept"
         );
     }
     Ok(kept.is_some())

@@ -137,7 +137,7 @@ impl Writer {
             frame::place(frame, tail.key, index);
             frames = rest;
         }
-        assert!(frames.is_empty(), "only whole frames are written");
+        assert!(frames.is_empty(), "only complete frames are written");
     }
 
     /// Lets the relay read what was written.

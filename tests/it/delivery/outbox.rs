@@ -259,7 +259,7 @@ fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_come
 }
 
 #[test]
-fn h12_m11_bits_flipped_in_the_outbox_of_a_killed_producer_cost_the_damaged_clicks_alone() {
+fn h12_m11_bits_flipped_in_a_killed_producers_outbox_cost_the_damaged_clicks_alone() {
     let world = World::new("flipped_bits");
     world.setup();
     let nobody = closed_port().to_string();
@@ -293,7 +293,7 @@ fn h12_m11_bits_flipped_in_the_outbox_of_a_killed_producer_cost_the_damaged_clic
     until_delivered(&mut server);
     let name = "clicktrail_producer_outbox_damaged_segments";
     assert_eq!(metric(&server.admin, name), Some(1.0));
-    let books = server.stop().expect_code(0).summary("serve");
+    let books = server.stop().expect_code(75).summary("serve");
     assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 2));
     let log = logged(&world);
     let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count();

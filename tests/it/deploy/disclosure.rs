@@ -43,7 +43,8 @@ fn l5_l6_no_error_and_no_log_line_repeats_a_secret() {
     let world = World::new("secrets");
     let url = format!("http://user:ge@{SECRET}@{}/?password={SECRET}", closed_port());
     let registry = format!("http://{},http://user:{SECRET}@{}", closed_port(), closed_port());
-    let endpoint = format!("http://user:{SECRET}@ no host");
+    let endpoint = format!("http://user:{SECRET}@{}", closed_port());
+    let no_endpoint = format!("http://user:{SECRET}@ no host");
     let link_store = format!("postgres://user:{SECRET}@{}/links", closed_port());
     let setup = ["setup", "--wait-seconds", "1"].as_slice();
     let serve = ["serve", "--flush-seconds", "1"].as_slice();
@@ -58,6 +59,7 @@ fn l5_l6_no_error_and_no_log_line_repeats_a_secret() {
         ("producer", serve, "CLICKTRAIL_COLLECTOR_TOKEN", "a long token with spaces, geheim"),
         ("producer", serve, "CLICKTRAIL_LINKS_TOKEN", "geheim"),
         ("producer", serve, "OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("producer", serve, "OTEL_EXPORTER_OTLP_ENDPOINT", &no_endpoint),
         ("producer", &["links", "list"], "CLICKTRAIL_LINKS_DB", &link_store),
     ] {
         let mut command = world.command(program, &[(name, value)]);

@@ -54,10 +54,14 @@ fn h9_visitors_are_answered_while_a_few_hosts_take_every_connection() {
     run(async {
         let mut visitor = visit(1, host).await.unwrap();
         let mut others = Vec::new();
-        for number in 0..200 {
-            others.push(visit(2 + number % 4, host).await.expect("each is answered once"));
-            if number % 10 == 0 {
-                assert!(visit_again(&mut visitor).await, "a visitor who is active stays");
+        // Two hosts, each beyond its share; then five, which together are beyond the port's bound.
+        for (hosts, connections) in [(2, 50), (5, 30)] {
+            for number in 0..connections * hosts {
+                let other = visit(2 + number % hosts, host).await;
+                others.push(other.expect("each is answered once"));
+                if number % 10 == 0 {
+                    assert!(visit_again(&mut visitor).await, "a visitor who is active stays");
+                }
             }
         }
         for _ in 0..9 {
@@ -67,7 +71,7 @@ fn h9_visitors_are_answered_while_a_few_hosts_take_every_connection() {
     assert_eq!(metric(&server.admin, "clicktrail_producer_connections_bound"), Some(48.0));
     let (port, client) =
         (limited(&server.admin, "connections"), limited(&server.admin, "client_connections"));
-    assert!(port >= 1.0 && client >= 100.0, "{port} {client}");
+    assert!(port >= 1.0 && client >= 68.0, "{port} {client}");
     server.stop().expect_code(0);
 }
 

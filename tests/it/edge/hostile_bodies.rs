@@ -42,7 +42,8 @@ fn h8_sixty_four_bodies_of_any_kind_at_once_stay_within_the_memory_of_the_contai
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let send_all = |thread: usize| {
             let bodies = bodies.iter().cycle().skip(thread).take(3);
-            let kind = if thread % 2 == 0 { "application/json" } else { "application/x-ndjson" };
+            let kind =
+                if thread.is_multiple_of(2) { "application/json" } else { "application/x-ndjson" };
             let all = bodies.map(|body| {
                 let lines = body.replace(',', "\n");
                 let body = if thread % 4 < 3 { body.clone() } else { lines };

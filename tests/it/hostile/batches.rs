@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use harness::raw_produce::{Batch, BatchRecord, Codec, Records};
+use harness::raw_produce::{BatchRecord, Codec, RawBatch, RawRecords};
 use harness::{Logged, Raw, World, get, metric, until};
 use schemas::headers;
 use sha2::{Digest as _, Sha256};
@@ -44,18 +44,18 @@ fn dead_letters(world: &World) -> Vec<(i64, String)> {
 fn h3_unreadable_batches_are_passed_and_each_is_counted_as_a_stub() {
     let world = World::new("unreadable");
     world.setup();
-    let send = |batch: &Batch| batch.send(&world.kafka.brokers, &world.topic, 0);
+    let send = |batch: &RawBatch| batch.send(&world.kafka.brokers, &world.topic, 0);
     world.kafka.produce(&world.topic, &world.good(0, 2));
     // 200 MiB and 17 MiB, with and without a stated size, beside each other.
     let sizes = [(200 << 20, false), (200 << 20, true), (17 << 20, true)];
     for (number, (bytes, has_size)) in sizes.into_iter().enumerate() {
-        let sent = send(&Batch::zstd_bomb(bytes, has_size));
+        let sent = send(&RawBatch::zstd_bomb(bytes, has_size));
         assert_eq!(sent, (0, 2 + i64::try_from(number).unwrap()));
     }
     world.kafka.produce(&world.topic, &world.good(0, 2));
     // Many records, so that the batch's end is to be found.
     let many = vec![record(200_000); 100];
-    let (code, base) = send(&Records::new(&many).compressed(Codec::Gzip, gzip));
+    let (code, base) = send(&RawRecords::new(&many).compressed(Codec::Gzip, gzip));
     assert_eq!((code, base), (0, 7));
     world.kafka.produce(&world.topic, &[world.good(0, 2), world.good(1, 5)].concat());
     let mut processors = world.processors(&[], &[]);
@@ -79,7 +79,7 @@ fn h1_a_record_that_no_dead_letter_may_hold_becomes_a_stub_and_stops_nothing() {
     let world = World::new("stubs");
     world.setup();
     let send = |records: &[BatchRecord]| {
-        let batch = Records::new(records).compressed(Codec::Gzip, gzip);
+        let batch = RawRecords::new(records).compressed(Codec::Gzip, gzip);
         batch.send(&world.kafka.brokers, &world.topic, 0)
     };
     // Five MiB, four times; 60,000 headers; a name of a header that is not UTF-8.
@@ -89,7 +89,7 @@ fn h1_a_record_that_no_dead_letter_may_hold_becomes_a_stub_and_stops_nothing() {
     let headers_many = vec![(b"h".to_vec(), Some(b"v".to_vec())); 60_000];
     assert_eq!(send(&[BatchRecord { headers: headers_many, ..record(10) }]), (0, 4));
     let headers_odd = vec![(vec![0xff, 0xfe, 0], Some(vec![0xff])), (vec![], None)];
-    let odd = Records::new(&[BatchRecord { headers: headers_odd, ..record(10) }]).stored();
+    let odd = RawRecords::new(&[BatchRecord { headers: headers_odd, ..record(10) }]).stored();
     assert_eq!(odd.send(&world.kafka.brokers, &world.topic, 0), (0, 5));
     let key = Some(vec![7; 3 << 20]);
     assert_eq!(send(&[BatchRecord { key, ..record(10) }]), (0, 6));
@@ -130,12 +130,12 @@ fn h2_m2_a_flood_of_large_records_in_small_batches_stays_within_the_memory() {
     world.setup();
     let good: Vec<_> = world.good(0, 240).into_iter().map(|raw| raw.value).collect();
     let large = BatchRecord { key: Some(b"k".to_vec()), ..record(900_000) };
-    let links = Records::new(std::slice::from_ref(&large)).compressed(Codec::Gzip, gzip);
+    let links = RawRecords::new(std::slice::from_ref(&large)).compressed(Codec::Gzip, gzip);
     for pair in good.chunks(2) {
         // Few enough bad records that they are no storm.
         let good = pair.iter().map(|value| BatchRecord { value: value.clone(), ..record(0) });
         let records: Vec<_> = std::iter::once(large.clone()).chain(good).collect();
-        let clicks = Records::new(&records).compressed(Codec::Gzip, gzip);
+        let clicks = RawRecords::new(&records).compressed(Codec::Gzip, gzip);
         assert_eq!(clicks.send(&world.kafka.brokers, &world.topic, 0).0, 0);
         assert_eq!(links.send(&world.kafka.brokers, &world.links_topic, 0).0, 0);
     }
@@ -170,7 +170,7 @@ fn h4_bad_records_of_links_are_refused_and_passed_by_hosts_and_processors() {
     let bad = [unknown(1), unknown(2), value(b"garbage"), value(&[0xff; 20_000]), tombstone];
     world.kafka.produce(&world.links_topic, &bad);
     let bomb = BatchRecord { key: Some(b"k".to_vec()), ..record(20 << 20) };
-    let bomb = Records::new(&[bomb]).compressed(Codec::Gzip, gzip);
+    let bomb = RawRecords::new(&[bomb]).compressed(Codec::Gzip, gzip);
     assert_eq!(bomb.send(&world.kafka.brokers, &world.links_topic, 0).0, 0);
     let store = world.folder().join("links.db").display().to_string();
     world.links(&store, &["add", "a", "https://example.com/1"]).expect_code(0);

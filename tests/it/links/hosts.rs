@@ -59,6 +59,8 @@ fn a_link_changed_on_one_host_is_served_by_the_other_within_a_second() {
     let headers = [("Authorization", bearer.as_str())];
     let refused = request("PATCH", &format!("{api}/a"), &[], "{}").unwrap();
     assert_eq!(refused.status, 401);
+    let tokens_refused = "clicktrail_producer_link_api_tokens_refused_total";
+    assert_eq!(metric(&one.admin, tokens_refused), Some(1.0));
     let mut slowest = Duration::ZERO;
     for number in 2..=20 {
         let target = format!("https://example.com/{number}");
@@ -79,9 +81,9 @@ fn a_link_changed_on_one_host_is_served_by_the_other_within_a_second() {
         (r#"{"disabled":false,"expires":"2020-01-01T00:00:00Z"}"#, 410),
         (r#"{"expires":"never","status":301,"pass_query":true}"#, 301),
     ];
-    for (edit, status) in edits {
-        assert_eq!(request("PATCH", &format!("{api}/a"), &headers, edit).unwrap().status, 200);
-        until(edit, || (location(&other, "/a").0 == status).then_some(()));
+    for (edit, status) in &edits {
+        assert_eq!(request("PATCH", &format!("{api}/a"), &headers, *edit).unwrap().status, 200);
+        until(edit, || (location(&other, "/a").0 == *status).then_some(()));
     }
     let answer = other.get("/a?x=1", &[]);
     assert_eq!(answer.header("location"), Some("https://example.com/20?x=1"));
@@ -93,6 +95,8 @@ fn a_link_changed_on_one_host_is_served_by_the_other_within_a_second() {
     let log = topic(&world.kafka, &world.links_topic);
     assert_eq!(log["a"].last(), Some(&24));
     assert!(log["a"].is_sorted());
+    let logged = one.log().matches("the admin API changed a link").count();
+    assert_eq!(logged, 19 + edits.len() + 1, "a line each change");
     one.stop().expect_code(0);
     other.stop().expect_code(0);
 }

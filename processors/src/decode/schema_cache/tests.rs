@@ -31,7 +31,7 @@ impl FakeRegistry {
         std::thread::spawn(move || {
             for mut client in listener.incoming().flatten() {
                 let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
-                let first = lines.next().unwrap().unwrap_or_default();
+                let Some(Ok(first)) = lines.next() else { continue };
                 while lines.next().is_some_and(|line| !line.unwrap_or_default().is_empty()) {}
                 let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
                 let unknown = || (404, r#"{"error_code":40403,"message":"no"}"#.to_owned());

@@ -2,14 +2,11 @@
 //!
 //! Processes may share it: a key is written to a partial file and linked to its name, so all of them
 //! read the first one. Deleting a file deletes the key. A crash may leave the partial file, which
-//! holds the same bytes: whoever deletes a key deletes it too, and so does each start.
+//! holds the same bytes: it is deleted with the key, and at each start.
 
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -74,9 +71,7 @@ impl KeyFolder {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        private_file::create_folder(folder, |name| name.ends_with(SUFFIX))?;
-        Ok(Self(folder.to_owned()))
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        private_file::create_folder(folder, |name| KeyFile::parse(name).is_some())?;
         let opened = Self(folder.to_owned());
         if let Err(error) = opened.delete(KeyFile::is_partial) {
             let folder = folder.display();
@@ -134,13 +129,9 @@ impl KeyFolder {
     fn try_make(&self, day: Day) -> io::Result<()> {
         let mut key = DayKey::default();
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-        let temporary =
-            self.0.join(format!("{}.{}.half", day_name(day), uuid::Uuid::new_v4().simple()));
-        let mut file = private_file::create_new(&temporary)?;
         let unique = uuid::Uuid::new_v4().simple();
         let partial = self.0.join(format!("{}.{unique}{PARTIAL_SUFFIX}", day_name(day)));
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&partial)?;
+        let mut file = private_file::create_new(&partial)?;
         let made = file.write_all(&key).and_then(|()| file.sync_all());
         let linked = made.and_then(|()| std::fs::hard_link(&partial, self.path(day)));
         remove(&partial)?;
@@ -154,7 +145,7 @@ impl KeyFolder {
     fn read(&self, day: Day) -> io::Result<DayKey> {
         let path = self.path(day);
         let wrong = |_| io::Error::other(format!("{} is not a key of 32 bytes", path.display()));
-        DayKey::try_from(std::fs::read(&path)?.as_slice()).map_err(wrong)
+        DayKey::try_from(private_file::read(&path)?.as_slice()).map_err(wrong)
     }
 
     fn read_or_make(&self, day: Day) -> io::Result<DayKey> {
@@ -185,15 +176,6 @@ fn remove(path: &Path) -> io::Result<bool> {
 }
 
 impl KeyStore for KeyFolder {
-    fn day_key(&self, day: Day) -> io::Result<DayKey> {
-        let path = self.path(day);
-        let bytes = match private_file::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make(day)?;
-                private_file::read(&path)?
-    }
-
-    #[test]
     fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
         let mut found = FoundKeys::default();
         match self.delete(|file| file.day() < window.first()) {
@@ -369,7 +351,7 @@ mod tests {
         for content in [None, Some([7; 32])] {
             content.iter().for_each(|content| std::fs::write(&victim, content).unwrap());
             std::os::unix::fs::symlink(&victim, folder.path(5)).unwrap();
-            let error = folder.day_key(5).unwrap_err().to_string();
+            let error = folder.read_or_make(5).unwrap_err().to_string();
             assert!(error.contains("is a symbolic link"), "{error}");
             assert_eq!(std::fs::read(&victim).ok(), content.map(Vec::from));
             std::fs::remove_file(folder.path(5)).unwrap();
@@ -380,7 +362,7 @@ mod tests {
     fn m11_keys_of_an_earlier_start_become_private() {
         let root = tempfile::tempdir().unwrap();
         let folder = KeyFolder::open(root.path()).unwrap();
-        folder.day_key(5).unwrap();
+        folder.read_or_make(5).unwrap();
         let open = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(folder.path(5), open).unwrap();
         KeyFolder::open(root.path()).unwrap();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use crate::client::day_keys::key_window::KeyWindow;
 use crate::client::day_keys::{FoundKeys, KeyStore};
@@ -11,9 +10,6 @@ use crate::links::store::Store;
 use crate::links::store::error::StoreError;
 use crate::links::store_location::StoreLocation;
 use service::lock::lock;
-
-/// How long the server may work on one statement.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Keys of a link store, over one connection that is kept until an error.
 #[derive(Debug)]
@@ -35,8 +31,7 @@ impl SharedKeys {
         let mut kept = lock(&self.store);
         let mut store = match kept.take() {
             Some(store) => store,
-            None => Store::open_with(&self.location, Some(STATEMENT_TIMEOUT))
-                .map_err(io::Error::other)?,
+            None => Store::open(&self.location).map_err(io::Error::other)?,
         };
         let done = call(&mut store).map_err(io::Error::other)?;
         *kept = Some(store);

@@ -97,8 +97,7 @@ impl Fixture {
                 .unwrap();
         let (log, problem) = (Log::default(), Problem::default());
         let clock = ClockWatch::new(metrics.clock_skew_seconds.clone());
-        Self { outbox: Arc::new(outbox), metrics, log, problem, clock, wakeup, _folder: folder }
-        Self { outbox: Arc::new(outbox), metrics, log, problem, wakeup, folder }
+        Self { outbox: Arc::new(outbox), metrics, log, problem, clock, wakeup, folder }
     }
 
     /// Runs the relay until nothing waits; its clients fail by `faults`, one after the other.
@@ -203,6 +202,9 @@ fn m7_clicks_of_a_wrong_clock_are_delivered_and_the_clock_is_named() {
     assert!(problem.starts_with("clock_skewed: "), "{problem}");
     assert!(fixture.metrics.clock_skew_seconds.get() > 100_000_000);
     assert_eq!(fixture.problem.current(), None, "it is none of the delivery");
+}
+
+#[test]
 fn h12_of_damaged_segments_all_whole_clicks_are_delivered_and_the_others_counted() {
     let Fixture { outbox, folder, .. } = Fixture::new(200);
     outbox.close();

@@ -36,9 +36,6 @@ pub trait Backend: Send {
         topic: &dyn TopicVersions,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<Published, StoreError>;
-    /// The key of a day, `fresh` when there was none.
-    fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
-    ) -> Result<usize, StoreError>;
     /// The keys of these days, by one statement.
     fn day_keys(&mut self, days: RangeInclusive<i32>) -> Result<Vec<(i32, Vec<u8>)>, StoreError>;
     /// Makes the key of a day `fresh`, unless there is one.

@@ -15,10 +15,8 @@ use tokio_postgres::{Config, Error, Row};
 
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FORGET, KEEP_KEY, KEY, PAGE, PAGE_ALL, QUEUE, QUEUE_ALL,
-    QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, QUEUE,
-    QUEUE_ALL, QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, PAGE_ALL,
+    QUEUE, QUEUE_ALL, QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -39,15 +37,6 @@ const KEEPALIVE_PROBES: u32 = 3;
 const ALL_DONE: &str = "DELETE FROM link_outbox o
 USING unnest($1::text[], $2::bigint[]) AS done (id, version)
 WHERE o.link_id = done.id AND o.version <= done.version";
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long the network may leave sent data without an acknowledgement.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
-/// The wait for a locked link has a limit, and a session that holds one and does nothing loses it.
-/// Publishing takes a sixth of that time.
-const SESSION_SETTINGS: &str = "SET lock_timeout = '15s'; SET idle_in_transaction_session_timeout = '60s'; \
-     SET client_min_messages = warning";
-/// The lock of the process that creates the tables; any number that nothing else uses.
-const LOCK_TABLES: &str = "SELECT pg_advisory_xact_lock(7236837112)";
 
 /// One client of the server, connected at its first use.
 pub struct Postgres {
@@ -55,8 +44,6 @@ pub struct Postgres {
     tls: TlsConnector,
     deadlines: Deadlines,
     session: Option<Session>,
-    statement_timeout: Option<Duration>,
-    client: Option<Client>,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -66,15 +53,12 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// A client of the server at this URL, which may work so long on one statement. It does not
-    /// connect yet.
+    /// A client of the server at this URL. It does not connect yet.
     ///
     /// # Errors
     /// It is no URL of a server, it leaves open whether a password may cross a network in clear, or its
     /// certificates cannot be read.
     pub fn new(url: &str) -> Result<Self, StoreError> {
-    /// It is no URL of a server, or its certificates cannot be read.
-    pub fn new(url: &str, statement_timeout: Option<Duration>) -> Result<Self, StoreError> {
         let (url, roots) = tls::split(url);
         // The error names the parameter and holds no value.
         let mut config: Config = url.parse().map_err(|error: Error| error_of(&error))?;
@@ -101,28 +85,6 @@ impl Postgres {
             None => Session::open(&self.config, &self.tls, self.deadlines)?,
         };
         Ok(self.session.insert(session))
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(UNACKNOWLEDGED);
-        }
-        config.application_name("clicktrail-producer");
-        Ok(Self { config, tls, statement_timeout, client: None })
-    }
-
-    fn client(&mut self) -> Result<&mut Client, StoreError> {
-        if self.client.as_ref().is_some_and(Client::is_closed) {
-            self.client = None;
-        }
-        match self.client {
-            Some(ref mut client) => Ok(client),
-            None => {
-                let mut client = connect(&self.config, &self.tls)?;
-                if let Some(timeout) = self.statement_timeout {
-                    let set = format!("SET statement_timeout = {}", timeout.as_millis());
-                    client.batch_execute(&set).map_err(|error| error_of(&error))?;
-                }
-                Ok(self.client.insert(client))
-            }
-        }
     }
 
     fn many(
@@ -230,26 +192,13 @@ impl Backend for Postgres {
         })
     }
 
-    fn day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        let day = i64::from(day);
-        self.run(KEEP_KEY, &[&day, &&fresh[..]])?;
-        let rows = self.session()?.query(KEY, &[&day])?;
-        let key: Vec<u8> = value(rows.first())?;
-        key.try_into()
-            .map_err(|_| StoreError::Unusable(format!("the key of day {day} has not 32 bytes")))
-    }
-
-    #[test]
     fn day_keys(&mut self, days: RangeInclusive<i32>) -> Result<Vec<(i32, Vec<u8>)>, StoreError> {
         let [first, last] = [days.start(), days.end()].map(|day| i64::from(*day));
-        let rows = self.client()?.query(KEYS, &[&first, &last]);
+        let rows = self.session()?.query(KEYS, &[&first, &last])?;
         let key = |row: &Row| Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Vec<u8>>(1)?));
-        let keys: Result<Vec<_>, Error> = rows.and_then(|rows| rows.iter().map(key).collect());
-        let keys = keys.map_err(|error| error_of(&error))?;
-        Ok(keys
-            .into_iter()
-            .filter_map(|(day, key)| Some((i32::try_from(day).ok()?, key)))
-            .collect())
+        let keys: Result<Vec<_>, Error> = rows.iter().map(key).collect();
+        let keys = keys.map_err(|error| error_of(&error))?.into_iter();
+        Ok(keys.filter_map(|(day, key)| Some((i32::try_from(day).ok()?, key))).collect())
     }
 
     fn keep_day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<(), StoreError> {

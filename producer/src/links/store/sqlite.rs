@@ -14,10 +14,8 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, Transa
 use crate::clock::now_ms;
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, KEEP_KEY, KEY, PAGE, PAGE_ALL, QUEUE, QUEUE_ALL,
-    QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, QUEUE,
-    QUEUE_ALL, QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
+    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, PAGE_ALL,
+    QUEUE, QUEUE_ALL, QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -316,7 +314,7 @@ mod tests {
             entries.map(|entry| mode(entry.unwrap()) & 0o777).collect::<Vec<_>>()
         };
         let mut store = Sqlite::open(&path).unwrap();
-        store.day_key(7, [1; 32]).unwrap();
+        store.keep_day_key(7, [1; 32]).unwrap();
         assert!(store.holds_lease().unwrap());
         assert_eq!(modes(), [0o600; 4], "the store, -wal, -shm and -relay");
         for entry in std::fs::read_dir(folder.path()).unwrap() {
@@ -324,7 +322,8 @@ mod tests {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
         }
         let mut second = Sqlite::open(&path).unwrap();
-        assert_eq!(second.day_key(7, [2; 32]).unwrap(), [1; 32]);
+        second.keep_day_key(7, [2; 32]).unwrap();
+        assert_eq!(second.day_keys(7..=7).unwrap(), [(7, vec![1; 32])]);
         assert_eq!(modes(), [0o600; 4]);
     }
 

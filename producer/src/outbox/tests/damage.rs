@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::time::Instant;
 
 use crate::outbox::frame::{FRAME_BYTES_MAX, HEAD, Layout};
 use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, QueueLimits};
@@ -372,7 +371,7 @@ fn h12_blocks_that_the_disk_cannot_read_are_lost_alone_and_hold_nothing_back() {
 }
 
 fn until_written(outbox: &Outbox, clicks: u64) {
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     while lock(&outbox.shared.disk).written < clicks {
         assert!(began.elapsed() < Duration::from_secs(5), "{clicks} clicks are not written");
         std::thread::sleep(Duration::from_millis(1));
@@ -458,7 +457,7 @@ fn h12_a_search_ends_in_time_whatever_the_bytes_are() {
     lengths.extend(u32::try_from(FRAME_BYTES_MAX - 8).unwrap().to_le_bytes().repeat(1 << 20));
     let no_header = [1, 0, 3, 0].repeat(1 << 20);
     for content in [with_heads, lengths, no_header] {
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         written.after(|files| drop(files.insert(name(0), content)));
         // Four searches, of less than a second of a core each; this machine may be busy.
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
