@@ -81,6 +81,10 @@ impl Registry {
     /// # Errors
     /// Retryable: anything but a clear answer.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<String>, ServerError> {
+        // Registries number schemas by Java's integers and give no clear answer about a larger id.
+        if i32::try_from(id.0).is_err() {
+            return Ok(None);
+        }
         found(api::get_schema_by_id(id.0, &self.settings).await.map(|schema| schema.schema))
     }
 
@@ -326,4 +330,18 @@ fn status(error: &SRCError) -> Option<u16> {
 
 fn unreachable(error: reqwest::Error) -> ServerError {
     ServerError::retryable(code(error.status().map(|status| status.as_u16())), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn h5_an_id_larger_than_any_registry_gives_is_unknown_without_a_request() {
+        let registry = Registry::new("http://127.0.0.1:1").unwrap();
+        for id in [1 << 31, u32::MAX] {
+            assert_eq!(registry.schema(SchemaId(id)).await.unwrap(), None);
+        }
+        assert!(registry.schema(SchemaId((1 << 31) - 1)).await.is_err());
+    }
 }

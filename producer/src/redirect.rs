@@ -24,7 +24,7 @@ use hyper::{Method, Response, StatusCode};
 use schemas::Outcome;
 use tracing::Span;
 
-use crate::click::ClickKey;
+use crate::click::{ClickKey, cut_unredirected};
 use crate::client::policy::{ClientContext, ClientPolicy};
 use crate::clock::now;
 use crate::links::link::Link;
@@ -115,7 +115,9 @@ impl<S: ClickSink> Redirector<S> {
         let HttpAnswer { answer, cache, body } = decide(route, &found, location.as_ref(), now);
         let RedirectAnswer { outcome, status, .. } = answer;
         let redirected = outcome == Outcome::Redirected;
-        if !redirected && !self.client_policy.admits_unredirected(&facts.client_ip, now) {
+        // While links are not loaded, visitors of real links are answered 503, however many they are.
+        let is_limited = !redirected && outcome != Outcome::Error;
+        if is_limited && !self.client_policy.admits_unredirected(&facts.client_ip, now) {
             self.metrics.limited_by("unknown_slugs");
             self.count("rate_limited", started);
             return too_many_requests();
@@ -136,6 +138,10 @@ impl<S: ClickSink> Redirector<S> {
             link_opts_out: answer.link.is_some_and(Link::opts_out),
         };
         let is_recorded = self.client_policy.apply(&mut click, client, &self.metrics);
+        // After the visitor id, which is made from the whole user agent of every answer.
+        if !redirected {
+            cut_unredirected(&mut click);
+        }
         // A trace identifies its visitor: a click without identifiers is in none.
         let is_traced = !click.identifiers_stripped;
         if is_recorded {

@@ -271,14 +271,14 @@ fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
         socket.bind(address)?;
         Ok(socket)
     });
-    bound.with_context(|| format!("cannot listen on {address}")).map_err(Failure::configuration)
+    bound.with_context(|| format!("cannot listen on {address}")).map_err(Failure::unavailable)
 }
 
 fn listen(socket: TcpSocket, address: SocketAddr) -> Result<TcpListener, Failure> {
     socket
         .listen(BACKLOG)
         .with_context(|| format!("cannot listen on {address}"))
-        .map_err(Failure::configuration)
+        .map_err(Failure::unavailable)
 }
 
 fn host_name() -> String {

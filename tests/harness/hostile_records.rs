@@ -174,7 +174,9 @@ pub fn framing() -> Vec<HostileRecord> {
 /// Records of ids that no registry has, each of another one.
 pub fn unknown_ids(count: u32) -> Vec<HostileRecord> {
     let record = |number: u32| {
-        let id = SchemaId(2_000_000_000 + number);
+        // Every other one is larger than any that a registry gives.
+        let is_large = number.is_multiple_of(2);
+        let id = SchemaId(if is_large { u32::MAX - number } else { 2_000_000_000 + number });
         HostileRecord::dead(format!("unknown id {id}"), "schema_unknown", click(id, &honest()))
     };
     (0..count).map(record).collect()

@@ -69,11 +69,8 @@ impl GroupConsumer {
         }
         match offsets::read_positions(&self.client) {
             Ok(positions) => {
-                let lag = self.lag();
-                let lags = |partition: &i32| lag.get(partition).is_some_and(|records| *records > 0);
-                let any_lags = positions.keys().any(lags);
-                let positions = positions.iter().filter(|(own, _)| !any_lags || lags(own));
-                let positions = positions.map(|(own, at)| (*own, at.position)).collect();
+                // Of all: the library knows no lag of a partition of which nothing was committed.
+                let positions = positions.iter().map(|(own, at)| (*own, at.position)).collect();
                 let probe = probing.probe.clone();
                 probing.running.spawn_blocking(move || probe.find(&positions));
                 error

@@ -31,7 +31,7 @@ pub struct SavedFrame {
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvage {
-    /// The whole clicks, in order of their indexes, each once: at most 16 bytes for each click of a
+    /// The whole clicks, in order of their indexes, each once: at most 24 bytes for each click of a
     /// segment.
     pub frames: VecDeque<SavedFrame>,
     /// The index behind the last click of which a head, or a part of one, was found.

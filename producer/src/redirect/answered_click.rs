@@ -5,7 +5,7 @@
 use hyper::StatusCode;
 use schemas::{Origin, Outcome, RawClick};
 
-use crate::click::{ClickKey, cut_texts, cut_unredirected};
+use crate::click::{ClickKey, cut_texts};
 use crate::links::link::Link;
 use crate::redirect::request_facts::RequestFacts;
 
@@ -60,9 +60,6 @@ pub fn answered_click<'a>(
         ..RawClick::new(key.event_id, key.occurred_at, facts.slug)
     };
     cut_texts(&mut click);
-    if answer.outcome != Outcome::Redirected {
-        cut_unredirected(&mut click);
-    }
     click
 }
 
@@ -71,6 +68,7 @@ mod tests {
     use hyper::http;
 
     use super::*;
+    use crate::click::cut_unredirected;
 
     #[test]
     fn m1_a_click_that_is_no_redirect_has_at_most_2_kib_whatever_was_sent() {
@@ -100,7 +98,11 @@ mod tests {
                 RedirectAnswer { outcome, status: StatusCode::OK, link: None, target: None };
             let key = ClickKey::mint(1 << 50, &[7; 16]);
             let mut datum = Vec::new();
-            answered_click(key, &source, &facts, answer, 1).write_datum(&mut datum).unwrap();
+            let mut click = answered_click(key, &source, &facts, answer, 1);
+            if outcome != Outcome::Redirected {
+                cut_unredirected(&mut click);
+            }
+            click.write_datum(&mut datum).unwrap();
             datum.len()
         };
         for outcome in [

@@ -22,6 +22,10 @@ fn a_visitor_has_one_id_all_day_and_another_once_the_key_is_forgotten() {
     let mut server = world.serve(LINKS, &[]);
     server.get("/a?n=1", &firefox);
     server.get("/a?n=2", &[("User-Agent", "Chrome")]);
+    // Longer than what a click that is no redirect keeps of it.
+    let long = "x".repeat(600);
+    server.get("/a?n=5", &[("User-Agent", &long)]);
+    server.get("/unknown?n=6", &[("User-Agent", &long)]);
     server.stop().expect_code(0);
     // The same day in another process.
     let mut server = world.serve(LINKS, &[]);
@@ -48,6 +52,7 @@ fn a_visitor_has_one_id_all_day_and_another_once_the_key_is_forgotten() {
     assert_eq!(id("n=1"), id("n=3"));
     assert_ne!(id("n=1"), id("n=2"));
     assert_ne!(id("n=1"), id("n=4"));
+    assert_eq!(id("n=5"), id("n=6"));
 }
 
 #[test]

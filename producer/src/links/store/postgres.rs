@@ -15,8 +15,8 @@ use tokio_postgres::{Config, Error, Row};
 
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, PAGE_ALL,
-    QUEUE, QUEUE_ALL, QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
+    BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FORGET, KEEP_KEY, KEYS, PAGE, PAGE_ALL, QUEUE,
+    QUEUE_ALL, QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -37,6 +37,11 @@ const KEEPALIVE_PROBES: u32 = 3;
 const ALL_DONE: &str = "DELETE FROM link_outbox o
 USING unnest($1::text[], $2::bigint[]) AS done (id, version)
 WHERE o.link_id = done.id AND o.version <= done.version";
+
+/// As [`super::backend::FORGET_BEFORE`], but never the keys of today and yesterday by the server's
+/// clock: a host whose clock is ahead would delete the keys that the others use.
+const FORGET_BEFORE_NOW: &str = "DELETE FROM day_keys
+WHERE day < $1 AND day < floor(extract(epoch FROM now()) / 86400)::bigint - 1";
 
 /// One client of the server, connected at its first use.
 pub struct Postgres {
@@ -206,7 +211,7 @@ impl Backend for Postgres {
     }
 
     fn forget_before(&mut self, day: i32) -> Result<u64, StoreError> {
-        self.run(FORGET_BEFORE, &[&i64::from(day)])
+        self.run(FORGET_BEFORE_NOW, &[&i64::from(day)])
     }
 
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {
