@@ -23,7 +23,8 @@ const ATTEMPTS_MAX: usize = 1_000;
 const PROBLEMS_MAX: usize = 10;
 /// How often an attempt is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// An attempt whose success nobody reports has ended when it does not fail again within this time.
+/// An attempt counts as ended when it does not fail again within this time, also if no success is
+/// reported.
 const RECURS_WITHIN: Duration = Duration::from_secs(120);
 
 /// The stage of the work, and the record, batch or partition that it works on.

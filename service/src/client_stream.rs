@@ -62,7 +62,7 @@ impl<T> ClientStream<T> {
         Self { inner, progress, rate, stall: None }
     }
 
-    /// Waits for the client, but not for ever.
+    /// Waits for the client, for a limited time.
     fn wait<R>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<R>> {
         let timeout = self.rate.timeout;
         let stall = self.stall.get_or_insert_with(|| Stall {
@@ -177,7 +177,7 @@ mod tests {
             };
             let error = tokio::select! {
                 written = connection.write_all(&[7; 6_400]) => written.unwrap_err(),
-                () = reading => unreachable!("it reads for ever"),
+                () = reading => unreachable!("the reader does not end"),
             };
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
             assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());

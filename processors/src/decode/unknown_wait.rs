@@ -1,7 +1,7 @@
 //! How long ids that the registry does not know are waited for: some seconds of any minute, in all.
 //!
-//! A registry may learn of an id late, so that its first "not found" is not believed. But whoever may
-//! write to the topic may write any id, and all partitions wait. Pure: time is an argument.
+//! A registry may learn of an id late, so that its first "not found" is not believed. But each sender
+//! may write any id, and all partitions wait. Pure: time is an argument.
 
 use std::time::Duration;
 

@@ -155,9 +155,9 @@ fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it
 fn a_full_outbox_that_gives_up_the_oldest_delivers_the_newest_and_counts_each_lost_click() {
     let world = World::new("gives_up");
     world.setup();
-    let nobody = closed_port().to_string();
+    let closed_broker = closed_port().to_string();
     let small = [("CLICKTRAIL_OUTBOX_BYTES", "1048576"), ("CLICKTRAIL_OUTBOX_DROP", "oldest")];
-    let mut server = world.serve(LINKS, &[small[0], small[1], ("KAFKA_BROKERS", &nobody)]);
+    let mut server = world.serve(LINKS, &[small[0], small[1], ("KAFKA_BROKERS", &closed_broker)]);
     let (url, admin) = (server.url.clone(), server.admin.clone());
     let lost = || {
         metric(&admin, r#"clicktrail_producer_clicks_undelivered_total{code="outbox_full"}"#)
@@ -213,8 +213,8 @@ fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_come
     world.setup();
     let folder = world.outbox();
     let mount = Mount::at(&folder, "1m");
-    let nobody = closed_port().to_string();
-    let mut server = world.serve(LINKS, &[("KAFKA_BROKERS", &nobody)]);
+    let closed_broker = closed_port().to_string();
+    let mut server = world.serve(LINKS, &[("KAFKA_BROKERS", &closed_broker)]);
     let visitors = Visitors::default();
     let (url, admin) = (server.url.clone(), server.admin.clone());
     let lost = || {
@@ -262,8 +262,8 @@ fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_come
 fn h12_m11_bits_flipped_in_a_killed_producers_outbox_cost_the_damaged_clicks_alone() {
     let world = World::new("flipped_bits");
     world.setup();
-    let nobody = closed_port().to_string();
-    let mut server = world.serve(LINKS, &[("KAFKA_BROKERS", &nobody)]);
+    let closed_broker = closed_port().to_string();
+    let mut server = world.serve(LINKS, &[("KAFKA_BROKERS", &closed_broker)]);
     let (url, admin) = (server.url.clone(), server.admin.clone());
     let pause = || std::thread::sleep(Duration::from_millis(300));
     let (visits, ()) = Visitors::default().during(&url, 2, EACH, pause);

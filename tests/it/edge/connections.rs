@@ -42,9 +42,9 @@ fn limited(admin: &str, limit: &str) -> f64 {
 #[test]
 fn h9_visitors_are_answered_while_a_few_hosts_take_every_connection() {
     let world = World::new("connections");
-    let nobody = closed_port().to_string();
+    let closed_broker = closed_port().to_string();
     let set = [
-        ("KAFKA_BROKERS", nobody.as_str()),
+        ("KAFKA_BROKERS", closed_broker.as_str()),
         ("CLICKTRAIL_CONNECTIONS", "48"),
         ("CLICKTRAIL_CONNECTIONS_PER_CLIENT", "16"),
         ("CLICKTRAIL_FLUSH_SECONDS", "0"),
@@ -92,11 +92,11 @@ fn with_descriptors(command: &Command, soft: u32, hard: u32) -> Command {
 #[test]
 fn h10_connections_leave_descriptors_to_the_outbox_and_the_soft_limit_is_raised() {
     let world = World::new("descriptors");
-    let (public, admin, nobody) = (free_port(), free_port(), closed_port().to_string());
+    let (public, admin, closed_broker) = (free_port(), free_port(), closed_port().to_string());
     let links = world.folder().join("links.jsonl");
     std::fs::write(&links, LINKS).unwrap();
     let set = [
-        ("KAFKA_BROKERS", nobody.as_str()),
+        ("KAFKA_BROKERS", closed_broker.as_str()),
         ("CLICKTRAIL_OUTBOX_BYTES", "1048576"),
         ("CLICKTRAIL_FLUSH_SECONDS", "0"),
     ];
