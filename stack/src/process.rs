@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -48,6 +49,7 @@ impl PartProcess {
         let what = || format!("starting {} ({})", self.part, launch.program.display());
         let log = OpenOptions::new().create(true).append(true).open(&self.log).io_context(what)?;
         let errors = log.try_clone().io_context(what)?;
+        let mut end = log.try_clone().io_context(what)?;
         let mut child = Command::new(&launch.program)
             .args(&launch.arguments)
             .envs(launch.variables.iter().map(|(name, value)| (name, value)))
@@ -64,17 +66,27 @@ impl PartProcess {
             kill_process_group(pid, Signal::KILL).ok();
         }
         // If we outlive it, its status must be read, or it would stay a zombie.
-        std::thread::spawn(move || child.wait());
+        std::thread::spawn(move || {
+            if let Ok(status) = child.wait()
+                && !status.success()
+            {
+                writeln!(end, "stack: the process has ended: {status}").ok();
+            }
+        });
         written.io_context(|| format!("writing {}", self.pid_file.display()))?;
         Ok(pid)
     }
 
     /// The running process, if there is one and it is ours.
     pub(crate) fn running(&self) -> Option<Pid> {
+        self.recorded().filter(|&pid| has_mark(pid, &self.mark).unwrap_or(false))
+    }
+
+    /// The process that the pid file names; it may be a foreign one, or none.
+    fn recorded(&self) -> Option<Pid> {
         let text = std::fs::read_to_string(&self.pid_file).ok()?;
         let raw = text.trim().parse().ok().filter(|&raw: &i32| raw > 0)?;
-        let pid = Pid::from_raw(raw)?;
-        has_mark(pid, &self.mark).unwrap_or(false).then_some(pid)
+        Pid::from_raw(raw)
     }
 
     /// Whether any process of the part is there.
@@ -171,7 +183,7 @@ impl PartProcess {
             if ready() {
                 return Ok(());
             }
-            if self.running().is_none() {
+            if !self.is_starting() {
                 return Err(self.not_ready("ended while it was starting".to_owned()));
             }
             if Instant::now() >= end {
@@ -179,6 +191,12 @@ impl PartProcess {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Whether the started process is there. The command line of one that is still loading its
+    /// program is empty, for seconds when the disk is busy: that is no sign that it has ended.
+    fn is_starting(&self) -> bool {
+        self.recorded().is_some_and(|pid| self.is_left(pid))
     }
 
     fn not_ready(&self, how: String) -> StackError {
@@ -201,6 +219,8 @@ fn within(wait: Duration, condition: impl Fn() -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn process(pid: &str) -> (PartProcess, PathBuf) {
@@ -234,6 +254,46 @@ mod tests {
             assert!(part.running().is_none(), "{text:?}");
             std::fs::remove_dir_all(folder).ok();
         }
+    }
+
+    #[test]
+    fn a_process_without_a_command_line_is_starting_until_it_has_ended() {
+        // A kernel thread has none, as a process that is still loading its program.
+        let silent = |pid: &String| {
+            let folder = Path::new("/proc").join(pid);
+            let line = std::fs::read(folder.join("cmdline"));
+            let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
+            line.is_ok_and(|line| line.is_empty()) && !stat.contains(") Z ")
+        };
+        let pids = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().into_string().ok());
+        let Some(pid) = pids.filter(|pid| pid.parse::<i32>().is_ok()).find(silent) else {
+            println!("this machine shows no kernel threads");
+            return;
+        };
+        let (part, folder) = process(&pid);
+        assert!(part.running().is_none());
+        assert!(part.is_starting());
+        std::fs::write(&part.pid_file, "4194305\n").unwrap();
+        assert!(!part.is_starting());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_log_says_how_a_process_ended() {
+        let (part, folder) = process("0");
+        let launch = Launch {
+            program: "sh".into(),
+            arguments: ["-c", "kill -9 $$", "sh", &part.mark].map(Into::into).to_vec(),
+            variables: Vec::new(),
+            folder: folder.clone(),
+        };
+        part.start(&launch).unwrap();
+        let said = || std::fs::read_to_string(&part.log).unwrap_or_default().contains("SIGKILL");
+        assert!(within(Duration::from_secs(10), said));
+        let ended = part.wait(Duration::from_secs(10), &Interrupt::default(), || false);
+        assert!(ended.unwrap_err().to_string().contains("SIGKILL"));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
