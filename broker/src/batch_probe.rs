@@ -3,9 +3,12 @@
 //! librdkafka repeats the first offset of such a batch and does not report the last one. But a broker
 //! answers a request for any offset of a batch with the whole batch, so that the error names the same
 //! base offset exactly for the offsets of this batch: its end is found by bisection, and no readable
-//! record is passed.
+//! record is passed. All partitions are asked at once which of them cannot be read; these then share the
+//! time of a probe, so that one full of such batches does not keep the others waiting.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -54,20 +57,31 @@ pub struct UnreadableBatch {
     pub from: i64,
 }
 
-/// Whose batches are probed.
+/// Whose batches are probed. Clones share whose turn it is.
 #[derive(Debug, Clone)]
 pub struct BatchProbe {
-    /// The brokers.
-    pub brokers: Brokers,
-    /// `client.id`.
-    pub client_id: &'static str,
-    /// The topic.
-    pub topic: String,
+    brokers: Brokers,
+    client_id: &'static str,
+    topic: String,
+    /// The partition that was first in the last probe.
+    first: Arc<AtomicI32>,
 }
 
 impl BatchProbe {
+    /// A probe of `topic`, by clients of this name.
+    pub fn new(brokers: &Brokers, client_id: &'static str, topic: &str) -> Self {
+        let (brokers, topic) = (brokers.clone(), topic.to_owned());
+        Self { brokers, client_id, topic, first: Arc::new(AtomicI32::new(-1)) }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// The batches at these positions, by partition, that cannot be read, and those that follow each
-    /// of them directly. Blocks, for ten seconds at most.
+    /// of them directly. Each partition has half of the time in its turn. Blocks, for ten seconds at
+    /// most.
     ///
     /// # Errors
     /// A property that is refused.
@@ -79,15 +93,56 @@ impl BatchProbe {
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         let deadline = Instant::now() + TIME_MAX;
+        let unreadable = self.unreadable(&consumer, positions)?;
+        let unreadable = in_turn(unreadable, self.first.load(Ordering::Relaxed));
+        if let Some(&(first, _)) = unreadable.first() {
+            self.first.store(first, Ordering::Relaxed);
+        }
         let mut found = Vec::new();
-        for (&partition, &position) in positions {
-            let base = |offset| self.base(&consumer, partition, offset, deadline);
-            let max = BATCHES_MAX.saturating_sub(found.len());
-            find_from(position, max, base, |FoundBatch { first, last, from }| {
+        for (done, &(partition, position)) in unreadable.iter().enumerate() {
+            let now = Instant::now();
+            let left = Share {
+                time: deadline.saturating_duration_since(now),
+                batches: BATCHES_MAX.saturating_sub(found.len()),
+            };
+            let Share { time, batches } = left.of_next(unreadable.len() - done);
+            let base = |offset| self.base(&consumer, partition, offset, now + time);
+            find_from(position, batches, base, |FoundBatch { first, last, from }| {
                 found.push(UnreadableBatch { partition, first, last, from });
             })?;
         }
         Ok(found)
+    }
+
+    /// Those of the positions whose batch cannot be read. A partition that no broker replies about is
+    /// none of them.
+    fn unreadable(
+        &self,
+        consumer: &BaseConsumer<QuietContext>,
+        positions: &BTreeMap<i32, i64>,
+    ) -> Result<Vec<(i32, i64)>, ServerError> {
+        let mut list = TopicPartitionList::new();
+        for (&partition, &position) in positions {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(position))
+                .map_err(|error| server_error(&error))?;
+        }
+        consumer.assign(&list).map_err(|error| server_error(&error))?;
+        let deadline = Instant::now() + REPLY_MAX;
+        let (mut open, mut unreadable) = (positions.clone(), Vec::new());
+        while !open.is_empty() && Instant::now() < deadline {
+            match poll(consumer, POLL_MS) {
+                Polled::Record(partition) => drop(open.remove(&partition)),
+                Polled::Failed(error) => {
+                    let Some(reply) = reply(&error) else { continue };
+                    let position = open.remove(&error.partition);
+                    if matches!(reply, Reply::Unreadable(_)) {
+                        unreadable.extend(position.map(|position| (error.partition, position)));
+                    }
+                }
+                Polled::Nothing => {}
+            }
+        }
+        Ok(unreadable)
     }
 
     /// The base offset of the batch that holds `offset`, if it cannot be read. After `deadline`, and
@@ -139,6 +194,30 @@ fn reply(error: &ConsumeError) -> Option<Reply> {
     }
     let ends = [Code::PartitionEOF, Code::OffsetOutOfRange, Code::AutoOffsetReset];
     ends.contains(&error.code).then_some(Reply::Readable)
+}
+
+/// What a probe, or one partition of it, may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    time: Duration,
+    batches: usize,
+}
+
+impl Share {
+    /// Of this, what the next of so many partitions may take: half, and all if it is the last.
+    fn of_next(self, partitions: usize) -> Self {
+        if partitions > 1 {
+            Self { time: self.time / 2, batches: self.batches.div_ceil(2) }
+        } else {
+            self
+        }
+    }
+}
+
+/// Partitions and positions by number, those after `last` first.
+fn in_turn(mut partitions: Vec<(i32, i64)>, last: i32) -> Vec<(i32, i64)> {
+    partitions.sort_unstable_by_key(|&(partition, _)| (partition <= last, partition));
+    partitions
 }
 
 /// An unreadable batch of one partition.
@@ -222,6 +301,34 @@ mod tests {
             find_from(0, max, reply, |batch| found.push((batch.first, batch.last))).unwrap();
             prop_assert_eq!(&found, &expected);
             prop_assert!(requests.get() <= 1 + 26 * found.len().max(1), "{} requests", requests.get());
+        }
+    }
+
+    /// However many partitions take all that they may, and whichever others come and go.
+    #[test]
+    fn h3_each_unreadable_partition_has_half_of_a_probe_in_its_turn() {
+        for partitions in [1, 2, 3, 7, 64] {
+            let all: Vec<(i32, i64)> = (0..partitions).map(|partition| (partition, 0)).collect();
+            let (mut last, mut turns) = (-1, Vec::new());
+            for probe in 0..2 * partitions {
+                // One of them can be read by turns.
+                let some = all.iter().copied().filter(|own| partitions < 3 || own.0 != probe % 3);
+                let order = in_turn(some.collect(), last);
+                last = order[0].0;
+                turns.push(last);
+                let mut left = Share { time: TIME_MAX, batches: BATCHES_MAX };
+                let first = left.of_next(order.len());
+                assert!(first.time >= TIME_MAX / 2 && first.batches >= BATCHES_MAX / 2);
+                for done in 0..order.len() {
+                    let own = left.of_next(order.len() - done);
+                    let (time, batches) = (left.time - own.time, left.batches - own.batches);
+                    left = Share { time, batches };
+                }
+                assert_eq!(left, Share { time: Duration::ZERO, batches: 0 });
+            }
+            let always = if partitions < 3 { 0 } else { 3 };
+            let missing: Vec<_> = (always..partitions).filter(|own| !turns.contains(own)).collect();
+            assert_eq!(missing, Vec::<i32>::new(), "{partitions}: {turns:?}");
         }
     }
 

@@ -55,8 +55,7 @@ impl GroupConsumer {
         group: &GroupSettings,
         topic: &str,
     ) -> Result<Self, ServerError> {
-        let probe =
-            BatchProbe { brokers: brokers.clone(), client_id: CLIENT_ID, topic: topic.to_owned() };
+        let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (errors, running) = (UnreadableErrors::default(), JoinSet::new());
         let probing = tokio::sync::Mutex::new(Probing { probe, errors, running });
         Ok(Self { client: GroupClient::join(brokers, group, topic)?, probing })

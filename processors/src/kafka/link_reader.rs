@@ -102,8 +102,7 @@ impl LinkReader {
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
-        let probe =
-            BatchProbe { brokers: brokers.clone(), client_id: CLIENT_ID, topic: topic.to_owned() };
+        let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (errors, passed) = (UnreadableErrors::default(), BTreeMap::new());
         Ok(Self { consumer, probe, errors, passed })
     }
@@ -141,7 +140,7 @@ impl LinkReader {
     /// Searches for batches that cannot be read, and passes them. Returns how many.
     fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
         let found = self.probe.find(&self.positions()?)?;
-        let topic = self.probe.topic.as_str();
+        let topic = self.probe.topic();
         for &UnreadableBatch { partition, first, last, .. } in &found {
             let offset = Offset::Offset(last + 1);
             let sought = self.consumer.seek(topic, partition, offset, REQUEST_TIMEOUT);
@@ -160,7 +159,7 @@ impl LinkReader {
     /// The next offset to read of each assigned partition.
     fn positions(&self) -> Result<BTreeMap<i32, i64>, ServerError> {
         let error = |error: KafkaError| server_error(&error);
-        let (topic, consumer) = (self.probe.topic.as_str(), &self.consumer);
+        let (topic, consumer) = (self.probe.topic(), &self.consumer);
         let assigned = consumer.assignment().map_err(error)?;
         let committed = consumer.committed_offsets(assigned, REQUEST_TIMEOUT).map_err(error)?;
         let read = consumer.position().map_err(error)?;

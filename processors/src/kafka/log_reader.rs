@@ -183,8 +183,7 @@ impl LogReader {
         }
         consumer.assign(&assignment).map_err(|error| server_error(&error))?;
         let starts = bounds.iter().map(|(partition, bounds)| (*partition, bounds.low)).collect();
-        let probe =
-            BatchProbe { brokers: brokers.clone(), client_id: CLIENT_ID, topic: topic.to_owned() };
+        let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (silence, errors, fruitless) = (Duration::ZERO, UnreadableErrors::default(), 0);
         Ok(Self { consumer, bounds, open, silence, starts, probe, errors, fruitless })
     }
@@ -251,7 +250,7 @@ impl LogReader {
     /// Searches for batches that cannot be read, passes them, and hands them to `take`.
     fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<(), ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
-        let topic = self.probe.topic.as_str();
+        let topic = self.probe.topic();
         let position = |partition: i32| {
             let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
             let start = self.starts.get(&partition).copied().unwrap_or_default();

@@ -94,11 +94,7 @@ impl LinkConsumer {
                 .map_err(|error| error.to_string())?;
         }
         consumer.assign(&assignment).map_err(|error| error.to_string())?;
-        let probe = BatchProbe {
-            brokers: endpoint.brokers.clone(),
-            client_id: CLIENT_ID,
-            topic: topic.to_owned(),
-        };
+        let probe = BatchProbe::new(&endpoint.brokers, CLIENT_ID, topic);
         Ok(Self { consumer, behind, starts, probe, errors: 0 })
     }
 
@@ -149,7 +145,7 @@ impl LinkConsumer {
     /// Searches for batches that cannot be read, and passes them. Returns how many.
     fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
-        let topic = self.probe.topic.as_str();
+        let topic = self.probe.topic();
         let positions = self.starts.iter().map(|(&partition, &start)| {
             let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
             (partition, read.filter(|offset| *offset >= 0).unwrap_or(start))
