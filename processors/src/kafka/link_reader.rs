@@ -1,16 +1,20 @@
 //! The reader of the topic of links, a member of a group of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use broker::{
     BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch, server_error,
 };
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use schemas::LINK_BYTES_MAX;
+use service::lock::lock;
 
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::unreadable_errors::UnreadableErrors;
@@ -25,11 +29,48 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A member of the group.
 pub struct LinkReader {
-    consumer: BaseConsumer<QuietContext>,
+    consumer: BaseConsumer<PassedPositions>,
     probe: BatchProbe,
     errors: UnreadableErrors,
-    /// Where reading of a partition goes on behind an unreadable batch.
-    passed: BTreeMap<i32, i64>,
+}
+
+/// Where reading of a partition goes on behind an unreadable batch, until a record of it is read. A
+/// rebalance ends that: another member may have read further, or a tool have reset the group's position.
+#[derive(Debug, Default)]
+struct PassedPositions(Mutex<BTreeMap<i32, i64>>);
+
+impl PassedPositions {
+    fn get(&self, partition: i32) -> Option<i64> {
+        lock(&self.0).get(&partition).copied()
+    }
+
+    fn insert(&self, partition: i32, next: i64) {
+        lock(&self.0).insert(partition, next);
+    }
+}
+
+impl ClientContext for PassedPositions {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        QuietContext.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        QuietContext.error(error, reason);
+    }
+}
+
+impl ConsumerContext for PassedPositions {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let mut passed = lock(&self.0);
+        match rebalance {
+            Rebalance::Assign(list) | Rebalance::Revoke(list) => {
+                for element in list.elements() {
+                    passed.remove(&element.partition());
+                }
+            }
+            Rebalance::Error(_) => passed.clear(),
+        }
+    }
 }
 
 /// A record of the topic of links.
@@ -99,12 +140,12 @@ impl LinkReader {
                 ("queued.max.messages.kbytes", "8192"),
             ],
         )?;
-        let consumer: BaseConsumer<QuietContext> =
-            config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
+        let consumer: BaseConsumer<PassedPositions> = config
+            .create_with_context(PassedPositions::default())
+            .map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
-        let (errors, passed) = (UnreadableErrors::default(), BTreeMap::new());
-        Ok(Self { consumer, probe, errors, passed })
+        Ok(Self { consumer, probe, errors: UnreadableErrors::default() })
     }
 
     /// The records that have come, none when no record has. Blocks for a moment.
@@ -149,7 +190,7 @@ impl LinkReader {
             self.consumer
                 .store_offset(topic, partition, last)
                 .map_err(|error| server_error(&error))?;
-            self.passed.insert(partition, last + 1);
+            self.consumer.context().insert(partition, last + 1);
             let code = BATCH_UNREADABLE;
             tracing::error!(code, topic, partition, first, last, "a batch of links cannot be read");
         }
@@ -168,11 +209,11 @@ impl LinkReader {
             let partition = element.partition();
             let at = |offset: Offset| offset.to_raw().filter(|offset| *offset >= 0);
             let read = read.find_partition(topic, partition).and_then(|own| at(own.offset()));
-            let known = read.or(self.passed.get(&partition).copied()).or(at(element.offset()));
-            let position = match known {
+            let position = match read.or(consumer.context().get(partition)) {
                 Some(position) => position,
                 None => {
-                    consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(error)?.0
+                    let bounds = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
+                    start(at(element.offset()), bounds.map_err(error)?)
                 }
             };
             positions.insert(partition, position);
@@ -198,9 +239,47 @@ impl LinkReader {
     }
 }
 
+/// Where the library starts to read a partition of these bounds: `auto.offset.reset` is `earliest`.
+fn start(committed: Option<i64>, (low, high): (i64, i64)) -> i64 {
+    committed.filter(|position| (low..=high).contains(position)).unwrap_or(low)
+}
+
 #[cfg(test)]
 mod tests {
+    use rdkafka::TopicPartitionList;
+
     use super::*;
+
+    #[test]
+    fn h3_a_position_behind_an_unreadable_batch_counts_until_a_rebalance_of_its_partition() {
+        let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties: Vec::new() };
+        let reader = LinkReader::join(&brokers, "group", "links").unwrap();
+        let passed = reader.consumer.context();
+        let mut list = TopicPartitionList::new();
+        list.add_partition("links", 1);
+        for rebalance in [Rebalance::Revoke(&list), Rebalance::Assign(&list)] {
+            (0..3).for_each(|partition| passed.insert(partition, 21));
+            passed.pre_rebalance(&reader.consumer, &rebalance);
+            assert_eq!([0, 1, 2].map(|own| passed.get(own)), [Some(21), None, Some(21)]);
+        }
+        let failed = KafkaError::Subscription(String::new());
+        passed.pre_rebalance(&reader.consumer, &Rebalance::Error(failed));
+        assert_eq!([0, 1, 2].map(|own| passed.get(own)), [None; 3]);
+    }
+
+    #[test]
+    fn h3_a_partition_of_which_nothing_was_read_is_searched_from_where_it_starts() {
+        for (committed, expected) in [
+            (None, 10),
+            (Some(9), 10),
+            (Some(10), 10),
+            (Some(15), 15),
+            (Some(20), 20),
+            (Some(21), 10),
+        ] {
+            assert_eq!(start(committed, (10, 20)), expected, "{committed:?}");
+        }
+    }
 
     #[test]
     fn m2_a_call_holds_4_mib_of_links_and_counts_what_is_larger_than_one() {
