@@ -7,4 +7,5 @@ pub mod examples;
 pub mod external_sort;
 pub mod follow_args;
 pub mod full_audit;
+pub mod unreadable_batches;
 pub mod window;

@@ -22,6 +22,7 @@ use crate::audit::entry::{AuditEntry, LogPosition};
 use crate::audit::external_sort::Sorted;
 use crate::audit::follow_args::FollowArgs;
 use crate::audit::full_audit::{SortSpace, dead_letters};
+use crate::audit::unreadable_batches::UnreadableBatches;
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
@@ -54,10 +55,12 @@ pub(crate) async fn follow(
     let admin = serve_admin(args, registry, &health, shutdown.clone()).await?;
     tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit runs");
     let mut failing = false;
+    let unreadable = Arc::<Mutex<UnreadableBatches>>::default();
+    let auditing = Auditing { servers, space, args, unreadable };
     loop {
         let started = Instant::now();
         let found = tokio::select! {
-            found = audit_once(servers, space, args, &shutdown) => found,
+            found = audit_once(&auditing, &shutdown) => found,
             () = shutdown.cancelled() => break,
         };
         let pause = match found {
@@ -128,19 +131,26 @@ fn log_result(found: &WindowReport, recovered: bool) {
     }
 }
 
+/// What all runs have in common.
+struct Auditing<'a> {
+    servers: &'a Servers,
+    space: &'a SortSpace,
+    args: &'a FollowArgs,
+    unreadable: Arc<Mutex<UnreadableBatches>>,
+}
+
 /// One run; `None` when `stop` was cancelled.
 async fn audit_once(
-    servers: &Servers,
-    space: &SortSpace,
-    args: &FollowArgs,
+    auditing: &Auditing<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<WindowReport>, ServerError> {
+    let Auditing { servers, space, args, .. } = auditing;
     let now = since_1970();
     let times = WindowTimes {
         since_ms: ms(now.saturating_sub(args.window)),
         until_ms: ms(now.saturating_sub(args.grace)),
     };
-    let Some(records) = read_window(servers, space, times, stop).await? else {
+    let Some(records) = read_window(auditing, times, stop).await? else {
         return Ok(None);
     };
     let WindowRecords { mut found, events, undecodable } = records;
@@ -193,11 +203,12 @@ struct WindowRecords {
 
 /// Reads the window; `None` when `stop` was cancelled.
 async fn read_window(
-    servers: &Servers,
-    space: &SortSpace,
+    auditing: &Auditing<'_>,
     times: WindowTimes,
     stop: &CancellationToken,
 ) -> Result<Option<WindowRecords>, ServerError> {
+    let Auditing { servers, space, args, unreadable } = auditing;
+    let (grace, unreadable) = (args.grace, Arc::clone(unreadable));
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
@@ -205,12 +216,18 @@ async fn read_window(
     let (mut found, stop) = (WindowReport::default(), stop.clone());
     blocking(move || {
         let log = LogReader::open_since(&brokers, &topic, times.since_ms)?;
+        lock(&unreadable).begin_run();
         let complete = read(log, &stop, |item| {
             let record = match item {
                 LogItem::Record(record) => record,
                 LogItem::Unreadable(UnreadableBatch { partition, first, .. }) => {
                     found.records += 1;
-                    return undecodable.push(LogPosition { partition, offset: first }.to_bytes());
+                    let first = LogPosition { partition, offset: first };
+                    if !lock(&unreadable).is_due(first, grace, tokio::time::Instant::now()) {
+                        found.within_grace += 1;
+                        return Ok(());
+                    }
+                    return undecodable.push(first.to_bytes());
                 }
             };
             found.records += 1;
@@ -228,6 +245,9 @@ async fn read_window(
                 None => undecodable.push(position.to_bytes()),
             }
         })?;
+        if complete {
+            lock(&unreadable).end_run();
+        }
         let (events, undecodable) = (events.sorted()?, undecodable.sorted()?);
         Ok(complete.then_some(WindowRecords { found, events, undecodable }))
     })

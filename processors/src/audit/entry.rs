@@ -16,7 +16,7 @@ pub fn hex(id: &Id) -> String {
 }
 
 /// Where a record stands in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPosition {
     /// Partition.
     pub partition: i32,
