@@ -106,8 +106,29 @@ impl RecordError {
             }
             Self::OccurredAtOutOfBounds { bound: OutOfBounds::TooOld, .. } => RecordSign::Content,
             Self::OccurredAtOutOfBounds {
-                bound: OutOfBounds::TooFarAhead, click_source, ..
-            } => RecordSign::Clock(SourceHash::of(click_source)),
+                bound: OutOfBounds::TooFarAhead,
+                occurred_at_us,
+                click_source,
+                ..
+            } => RecordSign::Clock {
+                source: SourceHash::of(click_source),
+                occurred_at_us: *occurred_at_us,
+            },
+        }
+    }
+
+    /// The source of the click, where the record could be decoded.
+    pub fn click_source(&self) -> Option<SourceHash> {
+        match self {
+            Self::OccurredAtOutOfBounds { click_source, .. } => Some(SourceHash::of(click_source)),
+            Self::EmptyValue
+            | Self::TooLarge(_)
+            | Self::BatchUnreadable { .. }
+            | Self::Frame(_)
+            | Self::SchemaUnknown(_)
+            | Self::SchemaOfOtherSubject(_)
+            | Self::SchemaUnusable(..)
+            | Self::Decode(_) => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// The source of a click, in few bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceHash(u64);
 
 impl SourceHash {
@@ -24,7 +24,12 @@ pub enum RecordSign {
     /// these.
     Content,
     /// Its time is ahead of its log time: the clock of this source is wrong, or the broker's.
-    Clock(SourceHash),
+    Clock {
+        /// The source.
+        source: SourceHash,
+        /// When the click occurred, microseconds since 1970.
+        occurred_at_us: i64,
+    },
     /// They may be wrong: it cannot be decoded.
     Schema,
 }
@@ -32,6 +37,6 @@ pub enum RecordSign {
 impl RecordSign {
     /// Whether it waits for the storm breaker before it becomes a dead letter.
     pub fn is_suspect(self) -> bool {
-        matches!(self, Self::Clock(_) | Self::Schema)
+        matches!(self, Self::Clock { .. } | Self::Schema)
     }
 }

@@ -2,8 +2,9 @@
 //! becomes a dead letter.
 //!
 //! When most of a hundred records in a row cannot be decoded, the schema or the registry is wrong,
-//! not the records. When all of a hundred are bad, most of them ahead of their log time, and these of
-//! several sources, the broker's clock is wrong, not that of a source. The decision about such a record
+//! not the records. When all of a hundred are bad and most of them are ahead of their log time, the
+//! broker's clock is wrong and not that of a source if these are of several sources, or if they are not
+//! ahead of the clock of this process: two clocks are right, not one. The decision about such a record
 //! waits until a hundred records have followed it or ten seconds have passed. A record that was decoded
 //! and holds what is wrong is no sign of a storm, however many there are: one sender writes any number
 //! of them. Pure: time is an argument.
@@ -18,12 +19,24 @@ const WINDOW: usize = 100;
 const AGE_MAX_MS: u64 = 5 * 60 * 1000;
 /// How long a bad record waits for others to follow, milliseconds.
 const WAIT_MS: u64 = 10_000;
+/// How far the clock of a source may be ahead of that of this process and still agree with it,
+/// microseconds.
+const AGREE_US: i64 = 5 * 60 * 1_000_000;
+
+/// The time at which records are observed.
+#[derive(Debug, Clone, Copy)]
+pub struct BreakerTime {
+    /// Milliseconds since the breaker began, by a clock that no one sets.
+    pub age_ms: u64,
+    /// Microseconds since 1970, by the clock of this process.
+    pub unix_us: i64,
+}
 
 /// The last records of the process, and the storms among them. Records are numbered as they are
 /// observed, from 1.
 #[derive(Debug, Default)]
 pub struct StormBreaker {
-    recent: VecDeque<(u64, RecordSign)>,
+    recent: VecDeque<ObservedRecord>,
     /// Those of [`RecordSign::Schema`] among them.
     schema: usize,
     /// Those of [`RecordSign::Good`] among them.
@@ -31,6 +44,14 @@ pub struct StormBreaker {
     seen: u64,
     /// Ranges of records that are a storm, closed, in order, apart.
     storms: VecDeque<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ObservedRecord {
+    age_ms: u64,
+    sign: RecordSign,
+    /// It is ahead of its log time, and not ahead of the clock of this process.
+    agrees: bool,
 }
 
 /// Bad records that wait for a decision: the numbers of the first and the last of them.
@@ -57,33 +78,36 @@ impl StormBreaker {
     pub fn observe(
         &mut self,
         signs: impl Iterator<Item = RecordSign>,
-        now_ms: u64,
+        now: BreakerTime,
     ) -> Option<PendingRecords> {
         let mut pending: Option<PendingRecords> = None;
         for sign in signs {
             self.seen += 1;
             let number = self.seen;
-            self.count(sign, now_ms);
+            self.count(sign, now);
             if sign.is_suspect() {
                 let first = pending.map_or(number, |pending| pending.first);
-                pending = Some(PendingRecords { first, last: number, since_ms: now_ms });
+                pending = Some(PendingRecords { first, last: number, since_ms: now.age_ms });
             }
         }
         pending
     }
 
-    fn count(&mut self, sign: RecordSign, now_ms: u64) {
-        self.recent.push_back((now_ms, sign));
+    fn count(&mut self, sign: RecordSign, now: BreakerTime) {
+        let BreakerTime { age_ms, unix_us } = now;
+        let agrees = matches!(sign, RecordSign::Clock { occurred_at_us, .. }
+            if occurred_at_us <= unix_us.saturating_add(AGREE_US));
+        self.recent.push_back(ObservedRecord { age_ms, sign, agrees });
         self.schema += usize::from(sign == RecordSign::Schema);
         self.good += usize::from(sign == RecordSign::Good);
-        while let Some(&(when, oldest)) = self.recent.front() {
-            let old = when + AGE_MAX_MS < now_ms;
-            if self.recent.len() <= WINDOW && !old {
+        while let Some(&oldest) = self.recent.front() {
+            let is_old = oldest.age_ms + AGE_MAX_MS < age_ms;
+            if self.recent.len() <= WINDOW && !is_old {
                 break;
             }
             self.recent.pop_front();
-            self.schema -= usize::from(oldest == RecordSign::Schema);
-            self.good -= usize::from(oldest == RecordSign::Good);
+            self.schema -= usize::from(oldest.sign == RecordSign::Schema);
+            self.good -= usize::from(oldest.sign == RecordSign::Good);
         }
         if self.is_storm() {
             let begin = self.seen - WINDOW as u64 + 1;
@@ -103,10 +127,11 @@ impl StormBreaker {
             && (self.schema * 2 > WINDOW || (self.good == 0 && self.is_clock_storm()))
     }
 
-    /// Whether most of them are ahead of their log time, and of several sources.
+    /// Whether most of them are ahead of their log time, and these are of several sources or agree with
+    /// the clock of this process.
     fn is_clock_storm(&self) -> bool {
-        let mut sources = self.recent.iter().filter_map(|(_, sign)| match sign {
-            RecordSign::Clock(source) => Some(source),
+        let mut sources = self.recent.iter().filter_map(|record| match record.sign {
+            RecordSign::Clock { source, .. } => Some(source),
             RecordSign::Good | RecordSign::Content | RecordSign::Schema => None,
         });
         let Some(first) = sources.next() else { return false };
@@ -115,7 +140,8 @@ impl StormBreaker {
             count += 1;
             is_of_several |= source != first;
         }
-        count * 2 > WINDOW && is_of_several
+        let agreeing = self.recent.iter().filter(|record| record.agrees).count();
+        count * 2 > WINDOW && (is_of_several || agreeing * 2 > WINDOW)
     }
 
     /// Decides, as far as that is possible now.
@@ -139,24 +165,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use schemas::bounds::DAY_US;
+
     use crate::flow::record_sign::SourceHash;
+
+    /// The clock of this process.
+    const NOW_US: i64 = 1_764_000_000_000_000;
+
+    fn at(age_ms: u64) -> BreakerTime {
+        BreakerTime { age_ms, unix_us: NOW_US }
+    }
 
     fn observe(breaker: &mut StormBreaker, bad: &[bool], now_ms: u64) -> Option<PendingRecords> {
         let sign = |bad: &bool| if *bad { RecordSign::Schema } else { RecordSign::Good };
-        breaker.observe(bad.iter().map(sign), now_ms)
+        breaker.observe(bad.iter().map(sign), at(now_ms))
     }
 
     /// Whether any suspect record of this sequence, observed at once and often, is a storm.
     fn is_storm(signs: &[RecordSign]) -> bool {
         let mut breaker = StormBreaker::default();
         let records = signs.iter().copied().cycle().take(1_000);
-        let pending = breaker.observe(records, 0);
+        let pending = breaker.observe(records, at(0));
         pending.is_some_and(|pending| breaker.decide(pending, WAIT_MS) == StormDecision::Storm)
     }
 
     #[test]
     fn m7_what_records_hold_is_never_a_storm() {
-        let ahead = |source| RecordSign::Clock(SourceHash::of(source));
+        let ahead = |source| RecordSign::Clock {
+            source: SourceHash::of(source),
+            occurred_at_us: NOW_US + DAY_US + 1,
+        };
         let (good, content, schema) = (RecordSign::Good, RecordSign::Content, RecordSign::Schema);
         for (signs, storm, what) in [
             (vec![content], false, "one host at 1970, alone"),
@@ -174,7 +212,29 @@ mod tests {
             assert_eq!(is_storm(&signs), storm, "{what}");
         }
         // Content alone does not even wait.
-        assert_eq!(StormBreaker::default().observe([content, good].into_iter(), 0), None);
+        assert_eq!(StormBreaker::default().observe([content, good].into_iter(), at(0)), None);
+    }
+
+    #[test]
+    fn m7_a_broker_behind_is_a_storm_also_with_one_host_and_a_host_ahead_is_none() {
+        let ahead = |source, of_us| RecordSign::Clock {
+            source: SourceHash::of(source),
+            occurred_at_us: NOW_US + of_us,
+        };
+        let (good, content) = (RecordSign::Good, RecordSign::Content);
+        let minute_us = 60_000_000;
+        for (signs, storm, what) in [
+            (vec![ahead("a", 0)], true, "one host that agrees with this process"),
+            (vec![ahead("a", 2 * minute_us)], true, "the same, two minutes apart"),
+            (vec![ahead("a", -3 * DAY_US)], true, "its clicks waited in an outbox"),
+            (vec![ahead("a", 0), ahead("a", 0), content], true, "and clicks with wrong contents"),
+            (vec![ahead("a", 0), ahead("a", 0), good], false, "a good one among them"),
+            (vec![ahead("a", DAY_US)], false, "the host is a day ahead of broker and process"),
+            (vec![ahead("a", 10 * minute_us)], false, "who is wrong is not certain"),
+            (vec![ahead("a", 0), ahead("a", DAY_US)], false, "half is not most"),
+        ] {
+            assert_eq!(is_storm(&signs), storm, "{what}");
+        }
     }
 
     #[test]

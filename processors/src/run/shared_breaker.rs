@@ -1,15 +1,16 @@
 //! The storm breaker of the process: blocks are counted in it, batches wait for its decision.
+#![expect(clippy::disallowed_methods, reason = "compares clocks: those of sources with its own")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use crate::flow::record_sign::RecordSign;
-use crate::flow::storm_breaker::{PendingRecords, StormBreaker, StormDecision};
+use crate::flow::storm_breaker::{BreakerTime, PendingRecords, StormBreaker, StormDecision};
 use service::lock::lock;
-use service::number::millis;
+use service::number::{gauge, millis};
 
 /// How often a batch that waits asks for the decision.
 const DECIDE_EVERY: Duration = Duration::from_millis(100);
@@ -34,7 +35,10 @@ impl SharedBreaker {
         &self,
         signs: impl Iterator<Item = RecordSign>,
     ) -> Option<PendingRecords> {
-        lock(&self.breaker).observe(signs, self.age_ms())
+        // A clock before 1970 agrees with no source.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = BreakerTime { age_ms: self.age_ms(), unix_us: gauge(since_1970.as_micros()) };
+        lock(&self.breaker).observe(signs, now)
     }
 
     /// Waits until it is decided whether suspect records are a storm.
