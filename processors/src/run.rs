@@ -5,6 +5,7 @@ pub mod batch;
 pub mod batch_writer;
 pub mod batcher;
 pub mod block_encoder;
+mod dead_letter_log;
 pub mod driver;
 pub mod driver_settings;
 pub mod in_flight;

@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "stamps dead letters, measures freshness")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use broker::{ErrorClass, ServerError};
@@ -20,10 +20,12 @@ use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::batch::{BadRecords, Batch};
+use crate::run::dead_letter_log::DeadLetterLog;
 use crate::run::retry::{Retry, until_done};
 use crate::run::shared_breaker::SharedBreaker;
 use crate::run::sink::{DeadLetterSink, Insert, Sink};
 use crate::run::trace::{link, traceparent};
+use service::lock::lock;
 use service::number::gauge;
 
 /// Dead letters in flight at once.
@@ -42,6 +44,7 @@ pub struct BatchWriter<K, D> {
     dead_letters: D,
     breaker: Arc<SharedBreaker>,
     metrics: ProcessorMetrics,
+    log: Mutex<DeadLetterLog>,
 }
 
 impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
@@ -53,7 +56,8 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         breaker: Arc<SharedBreaker>,
         metrics: ProcessorMetrics,
     ) -> Self {
-        Self { topic: topic.to_owned(), sink, dead_letters, breaker, metrics }
+        let (topic, log) = (topic.to_owned(), Mutex::default());
+        Self { topic, sink, dead_letters, breaker, metrics, log }
     }
 
     /// Batches whose rows are durable and which only wait for the storm breaker.
@@ -163,9 +167,17 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             self.metrics.dead_letter_stub(error.code());
         }
         self.metrics.dead_letter(error.code());
-        let (partition, offset) = (record.partition(), record.offset());
-        tracing::warn!(code = error.code(), partition, offset, is_stub, %error, "dead-lettered");
+        self.log_dead_letter(record, error, is_stub);
         Ok(())
+    }
+
+    fn log_dead_letter(&self, record: Record<'_>, error: &RecordError, is_stub: bool) {
+        let (code, source) = (error.code(), error.click_source());
+        let next = lock(&self.log).next(code, source, Instant::now());
+        if let Some(not_logged) = next {
+            let (partition, offset) = (record.partition(), record.offset());
+            tracing::warn!(code, partition, offset, is_stub, not_logged, %error, "dead-lettered");
+        }
     }
 
     /// Sends a dead letter until the topic has it; `false` when the brokers have refused the record
@@ -248,14 +260,11 @@ fn now_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::flow::block::{RecordMetadata, SizeLimits};
     use crate::flow::record_sign::RecordSign;
     use crate::run::sink::BreakerOverride;
     use prometheus_client::registry::Registry;
-    use service::lock::lock;
 
     /// A dead-letter topic that refuses values of some length, and whatever is larger.
     #[derive(Debug)]
