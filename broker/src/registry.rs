@@ -161,19 +161,59 @@ impl Registry {
         Ok(schemas)
     }
 
-    /// The number and the schema id of each version of `subject`, at most the newest
-    /// [`VERSIONS_MAX`]. A version that was deleted softly is one of them: the log may hold its records.
-    /// Asks for the versions that are not in `known`, and for the newest, by which a subject that was
-    /// recreated is noticed.
+    /// The base URLs, in order.
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Whether a registry has a schema of this id, under whatever subject.
+    ///
+    /// # Errors
+    /// Retryable: none gives a clear answer.
+    pub async fn has(&self, id: SchemaId) -> Result<bool, ServerError> {
+        let mut answer = Err(unreadable("one of a registry"));
+        for url in &self.urls {
+            match (self.schema_at(url, id).await, &answer) {
+                (Ok(Some(_)), _) => return Ok(true),
+                (Ok(None), _) => answer = Ok(false),
+                (Err(failed), Err(_)) => answer = Err(failed),
+                (Err(_), Ok(_)) => {}
+            }
+        }
+        answer
+    }
+
+    /// The schema of an id at the registry `url`.
     ///
     /// # Errors
     /// As [`Registry::schema`].
-    pub async fn subject_ids(
+    pub(crate) async fn schema_at(
         &self,
+        url: &str,
+        id: SchemaId,
+    ) -> Result<Option<String>, ServerError> {
+        if i32::try_from(id.0).is_err() {
+            return Ok(None);
+        }
+        let found = self.get(&format!("{url}/schemas/ids/{id}?deleted=true")).await?;
+        let text = |found: Value| found["schema"].as_str().map(str::to_owned);
+        found.map(|found| text(found).ok_or_else(|| unreadable("a schema"))).transpose()
+    }
+
+    /// The number and the schema id of each version of `subject` at the registry `url`, at most the
+    /// newest [`VERSIONS_MAX`]. A version that was deleted softly is one of them: the log may hold its
+    /// records. Asks for the versions that are not in `known`, and for the newest, by which a subject
+    /// that was recreated is noticed.
+    ///
+    /// # Errors
+    /// As [`Registry::schema`].
+    pub(crate) async fn subject_ids_at(
+        &self,
+        url: &str,
         subject: &str,
         known: &BTreeMap<u64, SchemaId>,
     ) -> Result<BTreeMap<u64, SchemaId>, ServerError> {
-        let path = format!("subjects/{subject}/versions");
+        let path = format!("{url}/subjects/{subject}/versions");
         let Some(listed) = self.get(&format!("{path}?deleted=true")).await? else {
             return Ok(BTreeMap::new());
         };
@@ -201,19 +241,8 @@ impl Registry {
         Ok(ids)
     }
 
-    /// What the first registry that gives a clear answer has at `path`; `None`: nothing.
-    async fn get(&self, path: &str) -> Result<Option<Value>, ServerError> {
-        let mut error = unreadable("one of a registry");
-        for url in &self.urls {
-            match self.get_from(&format!("{url}/{path}")).await {
-                Ok(found) => return Ok(found),
-                Err(failed) => error = failed,
-            }
-        }
-        Err(error)
-    }
-
-    async fn get_from(&self, url: &str) -> Result<Option<Value>, ServerError> {
+    /// What a registry has at `url`; `None`: nothing, by its own words.
+    async fn get(&self, url: &str) -> Result<Option<Value>, ServerError> {
         let answer = self.http.get(url).send().await.map_err(unreachable)?;
         let status = answer.status();
         if status.as_u16() == 404 {

@@ -1,156 +1,152 @@
-//! The schema lookup of readers that wait for no single record: a registry that does not answer is waited
-//! for, and an id that it does not know is asked for during ten seconds of a minute, all ids together.
+//! The schema lookup: schemas by id, of the subject of one topic alone. A schema of another subject may
+//! make a record of a few bytes cost any time.
+//!
+//! What a registry says of an id is believed for a second, whether it has the id or not. Where it does not
+//! answer, an id of which nothing is known is an error to retry, and a refused id stays refused; asking for
+//! refused ids takes at most a tenth of the time.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schemas::SchemaId;
 use tokio::time::Instant;
 
 use crate::error::ServerError;
+use crate::refused_ids::{RefusedIds, SchemaRefusal};
 use crate::registry::Registry;
+use crate::subject_ids::SubjectIds;
+use crate::unknown_wait::UnknownWait;
 
-/// Time between two requests for an id that the registry does not know.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Time between two requests for the ids of the subject.
+pub const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long the ids of the subject are waited for where all ids are refused ones.
+const REFUSED_WAIT: Duration = Duration::from_secs(2);
+/// When they did not come, refused ids are asked for again after so many times as long as that took.
+const PAUSE_FACTOR: u32 = 10;
 
-/// Looks up schemas by id, and remembers which ids the registry does not know.
+/// What the registry has for a schema id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaAnswer {
+    /// The subject's schema of this id.
+    Schema(String),
+    /// The id is refused.
+    Refused(SchemaRefusal),
+    /// The subject has no such id; it may get it soon.
+    Open,
+}
+
+/// Looks up schemas by id, and remembers which ids are refused.
 #[derive(Debug)]
 pub struct SchemaLookup {
-    registry: Registry,
-    doubt: Doubt,
+    subject: SubjectIds,
+    refused: RefusedIds,
+    /// The ids of the subject are believed until then.
+    fresh_until: Option<Instant>,
+    /// The registry did not answer: refused ids are believed until then.
+    paused_until: Option<Instant>,
+    wait: UnknownWait,
 }
 
 impl SchemaLookup {
-    /// A lookup that knows of no id.
-    pub fn new(registry: Registry) -> Self {
-        Self { registry, doubt: Doubt::new(Instant::now()) }
+    /// A lookup of the schemas of `subject`, of which nothing is known yet.
+    pub fn new(registry: Registry, subject: String) -> Self {
+        Self {
+            subject: SubjectIds::new(registry, subject),
+            refused: RefusedIds::default(),
+            fresh_until: None,
+            paused_until: None,
+            wait: UnknownWait::default(),
+        }
     }
 
-    /// The schema of an id, or `None` where there is none: the registry did not know it for as long as it
-    /// may be doubted.
+    /// What the registry has for each of `ids`; waits for none.
+    ///
+    /// # Errors
+    /// Retryable: the registry does not answer.
+    pub async fn answers(
+        &mut self,
+        ids: &BTreeSet<SchemaId>,
+    ) -> Result<BTreeMap<SchemaId, SchemaAnswer>, ServerError> {
+        let now = Instant::now();
+        let refused = ids.iter().filter_map(|id| Some((*id, self.refused.get(*id, now)?)));
+        let refused: BTreeMap<SchemaId, SchemaRefusal> = refused.collect();
+        if refused.len() < ids.len() {
+            self.refresh(now).await?;
+        } else {
+            self.refresh_for_refused(now).await;
+        }
+        let mut answers = BTreeMap::new();
+        for &id in ids {
+            let answer = match (self.subject.schema(id).await?, refused.get(&id)) {
+                (Some(text), _) => {
+                    self.refused.remove(id);
+                    SchemaAnswer::Schema(text)
+                }
+                (None, Some(refusal)) => SchemaAnswer::Refused(*refusal),
+                (None, None) => SchemaAnswer::Open,
+            };
+            answers.insert(id, answer);
+        }
+        Ok(answers)
+    }
+
+    /// Refuses an id for some minutes, or until the subject has it; `false` if it was refused already.
+    pub fn refuse(&mut self, id: SchemaId, refusal: SchemaRefusal) -> bool {
+        let now = Instant::now();
+        let is_new = self.refused.get(id, now).is_none();
+        self.refused.insert(id, refusal, now);
+        is_new
+    }
+
+    /// The subject's schema of an id; `None` where there is none. An id that the subject does not have is
+    /// asked for during five seconds of any minute, all ids together, before it is refused.
     ///
     /// # Errors
     /// Retryable: the registry does not answer.
     pub async fn schema(&mut self, id: SchemaId) -> Result<Option<String>, ServerError> {
         loop {
-            let began = Instant::now();
-            if self.doubt.is_refused(id, began) {
-                return Ok(None);
-            }
-            if let Some(schema) = self.registry.schema(id).await? {
-                return Ok(Some(schema));
-            }
-            // Also an answer costs its time.
-            let now = Instant::now();
-            if !self.doubt.spend(id, now.duration_since(began), now) {
-                return Ok(None);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-}
-
-/// Which ids are believed to be unknown, and how long the registry may still be doubted.
-#[derive(Debug)]
-struct Doubt {
-    /// When each refusal was given.
-    refused: BTreeMap<SchemaId, Instant>,
-    minute_began: Instant,
-    /// Time of this minute that was spent on ids that the registry does not know.
-    spent: Duration,
-}
-
-impl Doubt {
-    /// While less was spent, an unknown id is asked for again; then once, so that a schema that is new
-    /// is found among any number of unknown ids.
-    const PATIENT: Duration = Duration::from_secs(8);
-    /// When so much was spent, no id is asked for until the minute is over.
-    const SPENT_MAX: Duration = Duration::from_secs(10);
-    const MINUTE: Duration = Duration::from_secs(60);
-    /// How long a refusal is believed.
-    const BELIEVED: Duration = Duration::from_secs(300);
-    /// Ids that are remembered; beyond that, all are forgotten.
-    const REFUSED_MAX: usize = 10_000;
-
-    fn new(now: Instant) -> Self {
-        Self { refused: BTreeMap::new(), minute_began: now, spent: Duration::ZERO }
-    }
-
-    /// Whether the registry is not to be asked for `id`.
-    fn is_refused(&mut self, id: SchemaId, now: Instant) -> bool {
-        if now.duration_since(self.minute_began) >= Self::MINUTE {
-            (self.minute_began, self.spent) = (now, Duration::ZERO);
-        }
-        let given = self.refused.get(&id);
-        given.is_some_and(|given| now.duration_since(*given) < Self::BELIEVED)
-            || self.spent >= Self::SPENT_MAX
-    }
-
-    /// Spends the time of a request for an unknown id; `false` where it is not to be asked for again, and
-    /// the refusal is believed.
-    fn spend(&mut self, id: SchemaId, asked: Duration, now: Instant) -> bool {
-        self.spent += asked;
-        if self.spent < Self::PATIENT {
-            self.spent += PAUSE;
-            return true;
-        }
-        if self.refused.len() >= Self::REFUSED_MAX {
-            self.refused.clear();
-        }
-        self.refused.insert(id, now);
-        false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the registry takes for an answer.
-    const ANSWER: Duration = Duration::from_millis(2);
-
-    /// Time that unknown `ids` cost from `start` on, each asked for until it is refused.
-    fn cost(doubt: &mut Doubt, start: Instant, ids: std::ops::Range<u32>) -> Duration {
-        let mut now = start;
-        for id in ids.map(SchemaId) {
-            while !doubt.is_refused(id, now) {
-                now += ANSWER;
-                if !doubt.spend(id, ANSWER, now) {
-                    break;
+            match self.answers(&BTreeSet::from([id])).await {
+                Ok(mut answers) => match answers.remove(&id) {
+                    Some(SchemaAnswer::Schema(text)) => return Ok(Some(text)),
+                    Some(SchemaAnswer::Refused(_)) => return Ok(None),
+                    Some(SchemaAnswer::Open) | None => {}
+                },
+                Err(error) => {
+                    self.wait.reset();
+                    return Err(error);
                 }
-                now += PAUSE;
             }
+            let now = Instant::now();
+            let Some(deadline) = self.wait.deadline(now) else {
+                self.refuse(id, SchemaRefusal::Unknown);
+                return Ok(None);
+            };
+            tokio::time::sleep_until(deadline.min(now + REFRESH_EVERY)).await;
         }
-        now - start
     }
 
-    #[test]
-    fn h4_any_number_of_unknown_ids_costs_ten_seconds_of_a_minute() {
-        let start = Instant::now();
-        let mut doubt = Doubt::new(start);
-        let first = cost(&mut doubt, start, 0..1);
-        assert!((Doubt::PATIENT..Doubt::PATIENT + PAUSE * 2).contains(&first), "{first:?}");
-        let known = SchemaId(1_000_000);
-        assert!(!doubt.is_refused(known, start + first), "a schema that is new is asked for");
-        let all = first + cost(&mut doubt, start + first, 0..20_000);
-        assert!(all <= Doubt::SPENT_MAX + ANSWER, "{all:?}");
-        assert!(doubt.is_refused(known, start + all), "for the rest of the minute");
-        let later = start + Doubt::MINUTE;
-        assert_eq!(cost(&mut doubt, later, 0..1), Duration::ZERO, "the refusal is remembered");
-        assert!(cost(&mut doubt, later, 30_000..60_000) <= Doubt::SPENT_MAX + ANSWER);
-        let much_later = later + Doubt::BELIEVED + Doubt::MINUTE;
-        assert!(!doubt.is_refused(SchemaId(0), much_later), "and not forever");
+    async fn refresh(&mut self, now: Instant) -> Result<(), ServerError> {
+        if self.fresh_until.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        self.subject.refresh().await?;
+        self.fresh_until = Some(Instant::now() + REFRESH_EVERY);
+        self.paused_until = None;
+        Ok(())
     }
 
-    #[test]
-    fn h4_refusals_are_remembered_within_a_bound() {
-        let mut now = Instant::now();
-        let mut doubt = Doubt::new(now);
-        for id in 0..30_000 {
-            now += Doubt::MINUTE;
-            doubt.spend(SchemaId(id), Doubt::PATIENT, now);
-            assert!(doubt.refused.len() <= Doubt::REFUSED_MAX);
+    async fn refresh_for_refused(&mut self, now: Instant) {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return;
         }
-        assert!(doubt.is_refused(SchemaId(29_999), now + Doubt::MINUTE));
+        let refreshed = tokio::time::timeout(REFUSED_WAIT, self.refresh(now)).await;
+        if !matches!(refreshed, Ok(Ok(()))) {
+            let ended = Instant::now();
+            let pause = REFRESH_EVERY.max((ended - now) * PAUSE_FACTOR);
+            self.paused_until = Some(ended + pause);
+        }
     }
 }

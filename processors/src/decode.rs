@@ -1,10 +1,6 @@
 //! A record's bytes to a click, or the reason why it can never be one. Pure.
 
-pub mod refused_ids;
 pub mod schema_cache;
-pub mod schema_refusal;
-pub mod subject_ids;
-pub mod unknown_wait;
 
 use schemas::bounds::check_occurred_at;
 use schemas::{Decoder, RawClick, SchemaId, unframe};

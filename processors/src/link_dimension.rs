@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use broker::{BATCH_UNREADABLE, Brokers, ErrorClass, Registry, SchemaLookup, ServerError};
-use schemas::{LinkDecoder, SchemaId, unframe};
+use schemas::{LinkDecoder, SchemaId, TopicName, unframe};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::link_table::{LinkRow, insert_links};
@@ -21,7 +21,7 @@ pub struct LinkDimension {
     /// Where the topic is.
     pub brokers: Brokers,
     /// The topic.
-    pub topic: String,
+    pub topic: TopicName,
     /// Its readers.
     pub group: String,
     /// Schemas of its records.
@@ -36,13 +36,13 @@ impl LinkDimension {
     /// Runs until `stop`. What fails is repeated without end.
     pub async fn run(self, stop: CancellationToken) {
         let mut retry = Retry::new("links", &self.metrics);
-        let mut schemas = LinkSchemas::new(self.registry.clone());
+        let mut schemas = LinkSchemas::new(self.registry.clone(), self.topic.subject());
         loop {
             let copied = stop.run_until_cancelled(self.copy(&mut retry, &mut schemas)).await;
             let Some(Err(error)) = copied else { return };
             // A fatal error of links is none of clicks: it is logged, and the attempt repeated.
             let error = ServerError { class: ErrorClass::Retryable, ..error };
-            retry.name(|| self.topic.clone());
+            retry.name(|| self.topic.to_string());
             if stop.run_until_cancelled(retry.after(error)).await.is_none() {
                 return;
             }
@@ -55,7 +55,7 @@ impl LinkDimension {
         retry: &mut Retry<'_>,
         schemas: &mut LinkSchemas,
     ) -> Result<(), ServerError> {
-        let mut reader = LinkReader::join(&self.brokers, &self.group, &self.topic)?;
+        let mut reader = LinkReader::join(&self.brokers, &self.group, self.topic.as_str())?;
         loop {
             let read;
             (read, reader) = blocking(move || read_from(reader)).await?;
@@ -108,8 +108,8 @@ struct LinkSchemas {
 const DECODERS_MAX: usize = 100;
 
 impl LinkSchemas {
-    fn new(registry: Registry) -> Self {
-        Self { lookup: SchemaLookup::new(registry), decoders: HashMap::new() }
+    fn new(registry: Registry, subject: String) -> Self {
+        Self { lookup: SchemaLookup::new(registry, subject), decoders: HashMap::new() }
     }
 
     /// The row of a record, or why it is no link.
@@ -125,7 +125,7 @@ impl LinkSchemas {
         };
         if !self.decoders.contains_key(&id) {
             let Some(schema) = self.lookup.schema(id).await? else {
-                return Ok(Err(format!("the registry does not know schema {id}")));
+                return Ok(Err(format!("the topic's subject has no schema {id}")));
             };
             if self.decoders.len() >= DECODERS_MAX {
                 self.decoders.clear();

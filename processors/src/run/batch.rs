@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use schemas::TraceContext;
 use schemas::bounds::DAY_US;
+use tokio::time::Instant;
 
 use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::flow::offset_range::OffsetRanges;
+use crate::flow::record_sign::RecordSign;
 use crate::flow::storm_breaker::PendingRecords;
 
 /// Links to clicks that one batch keeps: as many as a trace span holds (the SDK's own bound).
@@ -27,6 +29,8 @@ pub struct EncodedBlock {
     pub rows: Vec<(i64, EncodedRows)>,
     /// Its bad records.
     pub bad_records: Option<BadRecords>,
+    /// In their place, where the schema id of some is open.
+    pub open_records: Option<OpenRecords>,
     /// Requests that were sampled.
     pub sampled: Vec<TraceContext>,
     /// Log time of its newest good record, milliseconds since 1970.
@@ -55,6 +59,24 @@ impl BadRecords {
     }
 }
 
+/// Records of a block that are not rows, of which some have a schema id that the subject may get soon. The
+/// storm breaker counts their block when that is decided.
+#[derive(Debug)]
+pub struct OpenRecords {
+    /// As they stand in the log.
+    pub records: Block,
+    /// Of each record of the block, good ones included.
+    pub signs: Vec<RecordSign>,
+    /// When the registry was asked first.
+    pub since: Instant,
+}
+
+impl OpenRecords {
+    fn bytes(&self) -> usize {
+        self.records.bytes() + self.signs.len() * size_of::<RecordSign>()
+    }
+}
+
 /// Blocks in the order of the log.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -70,6 +92,8 @@ pub struct Batch {
     pub rows: BTreeMap<i64, Vec<EncodedRows>>,
     /// Bad records of each block that has some.
     pub bad_records: Vec<BadRecords>,
+    /// Likewise, where the schema id of some is open.
+    pub open_records: Vec<OpenRecords>,
     /// Some requests that were sampled.
     pub sampled: Vec<TraceContext>,
     /// Log time of the newest good record, milliseconds since 1970.
@@ -93,6 +117,7 @@ impl Batch {
             self.rows.entry(days).or_default().push(rows);
         }
         self.bad_records.extend(block.bad_records);
+        self.open_records.extend(block.open_records);
         let free = LINKS_MAX.saturating_sub(self.sampled.len());
         self.sampled.extend(block.sampled.into_iter().take(free));
         self.newest_ms = self.newest_ms.max(block.newest_ms);
@@ -103,7 +128,8 @@ impl EncodedBlock {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let bad = self.bad_records.as_ref().map_or(0, |bad| bad.records.bytes());
-        self.rows.iter().map(|(_, rows)| rows.bytes()).sum::<usize>() + bad
+        let open = self.open_records.as_ref().map_or(0, OpenRecords::bytes);
+        self.rows.iter().map(|(_, rows)| rows.bytes()).sum::<usize>() + bad + open
     }
 }
 

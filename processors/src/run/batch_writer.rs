@@ -1,5 +1,6 @@
-//! The batch writer: makes a batch durable by inserts, asks the storm breaker about its bad records,
-//! and writes them as dead letters. Work that waits for servers.
+//! The batch writer: makes a batch durable by inserts, waits for the schema ids that the registry does not
+//! know yet, asks the storm breaker about the bad records, and writes them as dead letters. Work that waits
+//! for servers.
 //!
 //! When [`BatchWriter::store`] returns `Ok`, every record of the batch is a row in ClickHouse or
 //! acknowledged in the dead-letter topic, and its offset may be committed.
@@ -19,7 +20,8 @@ use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
 use crate::metrics::processor::ProcessorMetrics;
-use crate::run::batch::{BadRecords, Batch};
+use crate::run::batch::{BadRecords, Batch, OpenRecords};
+use crate::run::block_encoder::BlockEncoder;
 use crate::run::dead_letter_log::DeadLetterLog;
 use crate::run::retry::{Retry, until_done};
 use crate::run::shared_breaker::SharedBreaker;
@@ -39,6 +41,8 @@ const REFUSALS_MAX: u32 = 3;
 /// Writes batches to a sink of rows and a sink of dead letters, several at once.
 #[derive(Debug)]
 pub struct BatchWriter<K, D> {
+    /// Encodes records again.
+    encoder: Arc<BlockEncoder>,
     topic: String,
     sink: K,
     dead_letters: D,
@@ -48,20 +52,15 @@ pub struct BatchWriter<K, D> {
 }
 
 impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
-    /// A writer of what is read from `topic`.
-    pub fn new(
-        topic: &str,
-        sink: K,
-        dead_letters: D,
-        breaker: Arc<SharedBreaker>,
-        metrics: ProcessorMetrics,
-    ) -> Self {
-        let (topic, log) = (topic.to_owned(), Mutex::default());
-        Self { topic, sink, dead_letters, breaker, metrics, log }
+    /// A writer of what `encoder` encodes, with its breaker and its metrics.
+    pub fn new(encoder: Arc<BlockEncoder>, sink: K, dead_letters: D) -> Self {
+        let (topic, metrics) = (encoder.topic.clone(), encoder.metrics.clone());
+        let (breaker, log) = (Arc::clone(&encoder.breaker), Mutex::default());
+        Self { encoder, topic, sink, dead_letters, breaker, metrics, log }
     }
 
-    /// Batches whose rows are durable and which only wait for the storm breaker.
-    pub fn waiting_for_breaker(&self) -> usize {
+    /// Batches whose rows are durable and whose bad records only wait for a decision.
+    pub fn waiting_for_decision(&self) -> usize {
         self.breaker.waiting()
     }
 
@@ -74,13 +73,38 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         let store = async {
             link(&batch.sampled);
             self.insert(std::mem::take(&mut batch.rows), &batch).await?;
+            self.note_freshness(batch.newest_ms);
             for bad in &batch.bad_records {
-                self.check_storm(bad).await?;
-                self.write_dead_letters(bad).await?;
+                self.give_up(bad).await?;
+            }
+            for open in std::mem::take(&mut batch.open_records) {
+                self.settle(open, &batch).await?;
             }
             Ok(())
         };
         store.instrument(span).await
+    }
+
+    /// Waits until the schema ids of records are known or refused; then inserts those that are clicks,
+    /// and gives the others up.
+    async fn settle(&self, open: OpenRecords, batch: &Batch) -> Result<(), ServerError> {
+        let settled = self.breaker.wait_for(self.encoder.settle(open)).await?;
+        debug_assert!(settled.open_records.is_none(), "no id stays open");
+        let mut rows: BTreeMap<i64, Vec<EncodedRows>> = BTreeMap::new();
+        for (days, own) in settled.rows {
+            rows.entry(days).or_default().push(own);
+        }
+        self.insert(rows, batch).await?;
+        match &settled.bad_records {
+            Some(bad) => self.give_up(bad).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes dead letters of bad records, unless they are a storm.
+    async fn give_up(&self, bad: &BadRecords) -> Result<(), ServerError> {
+        self.check_storm(bad).await?;
+        self.write_dead_letters(bad).await
     }
 
     async fn insert(
@@ -109,11 +133,15 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             self.metrics.rows.inc_by(count as u64);
             self.metrics.batches.inc();
         }
-        if let Some(newest_ms) = batch.newest_ms {
+        Ok(())
+    }
+
+    /// Notes the age of the newest row, by its log time (milliseconds since 1970).
+    fn note_freshness(&self, newest_ms: Option<i64>) {
+        if let Some(newest_ms) = newest_ms {
             let age_ms = now_ms().saturating_sub(newest_ms).max(0).unsigned_abs();
             self.metrics.freshness_seconds.set(Duration::from_millis(age_ms).as_secs_f64());
         }
-        Ok(())
     }
 
     /// Waits until it is certain that the bad records are no storm.
@@ -260,11 +288,16 @@ fn now_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::decode::schema_cache::SchemaCache;
     use crate::flow::block::{RecordMetadata, SizeLimits};
     use crate::flow::record_sign::RecordSign;
     use crate::run::sink::BreakerOverride;
     use prometheus_client::registry::Registry;
+    use schemas::{Encoder, NEWEST, RawClick, SchemaId};
+    use uuid::Uuid;
 
     /// A dead-letter topic that refuses values of some length, and whatever is larger.
     #[derive(Debug)]
@@ -294,11 +327,14 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct NoRows;
+    /// Counts rows.
+    #[derive(Debug, Clone, Default)]
+    struct Rows(Arc<AtomicUsize>);
 
-    impl Sink for NoRows {
-        async fn insert(&self, _: &Insert<'_>) -> Result<(), ServerError> {
+    impl Sink for Rows {
+        async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
+            let rows = insert.rows.iter().map(|rows| rows.count).sum();
+            self.0.fetch_add(rows, Ordering::Relaxed);
             Ok(())
         }
 
@@ -307,24 +343,65 @@ mod tests {
         }
     }
 
+    const LOGGED_AT_MS: i64 = 1_764_000_000_000;
+
+    /// An encoder that knows one schema id, and asks no registry.
+    fn encoder(known: SchemaId) -> Arc<BlockEncoder> {
+        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
+        let metrics = ProcessorMetrics::register(&mut Registry::default(), limits);
+        let registry = broker::Registry::new("http://127.0.0.1:1").unwrap();
+        let cache = SchemaCache::new(registry, "t-value".to_owned(), metrics.clone());
+        cache.insert(known, NEWEST);
+        let breaker = Arc::new(SharedBreaker::default());
+        Arc::new(BlockEncoder::new("t", cache, Arc::default(), breaker, metrics))
+    }
+
+    /// A block of these values, from offset 0.
+    fn block(values: &[&[u8]]) -> Block {
+        let mut block = Block::default();
+        for (offset, value) in (0..).zip(values) {
+            let (partition, epoch, logged_at_ms) = (0, 1, LOGGED_AT_MS);
+            let metadata = RecordMetadata { partition, offset, epoch, logged_at_ms };
+            block.push(metadata, None, Some(value), std::iter::empty());
+        }
+        block
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h5_records_of_an_id_that_becomes_known_are_rows_and_only_the_others_are_given_up() {
+        let (id, mut click) = (SchemaId(9), Vec::new());
+        let occurred_at = LOGGED_AT_MS * 1000;
+        let raw = RawClick::new(Uuid::from_u128(1), occurred_at, "a");
+        Encoder::new(id).encode(&raw, &mut click).unwrap();
+        let sent = Arc::<Mutex<Vec<(i64, usize, bool)>>>::default();
+        let sink = Refusing { bytes: 1_000, sent: Arc::clone(&sent) };
+        let (rows, encoder) = (Rows::default(), encoder(id));
+        let metrics = encoder.metrics.clone();
+        let writer = Arc::new(BatchWriter::new(encoder, rows.clone(), sink));
+        let records = block(&[&click, b"garbage", &click]);
+        // Good records of the block are rows already.
+        let [good, schema] = [RecordSign::Good, RecordSign::Schema];
+        let signs = vec![schema, good, schema, good, good, schema];
+        let open = OpenRecords { records, signs, since: Instant::now() };
+        writer.store(Batch { open_records: vec![open], ..Batch::default() }).await.unwrap();
+        assert_eq!(rows.0.load(Ordering::Relaxed), 2);
+        assert_eq!(*lock(&sent), [(1, 7, true)]);
+        assert_eq!(metrics.rows.get(), 2);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn h1_a_refused_dead_letter_becomes_a_stub_and_the_others_stay_whole() {
-        let breaker = Arc::new(SharedBreaker::default());
-        let mut block = Block::default();
-        for (offset, bytes) in (0..).zip([10, 900_000, 5 << 20, 0]) {
-            let metadata = RecordMetadata { partition: 0, offset, epoch: 1, logged_at_ms: 0 };
-            block.push(metadata, None, Some(&vec![1; bytes]), std::iter::empty());
-        }
+        let encoder = encoder(SchemaId(1));
+        let values = [10, 900_000, 5 << 20, 0].map(|bytes| vec![1; bytes]);
+        let block = block(&values.each_ref().map(Vec::as_slice));
         let errors = (0..4).map(|_| RecordError::EmptyValue).collect();
-        let pending = breaker.observe([RecordSign::Schema; 4].into_iter());
+        let pending = encoder.breaker.observe([RecordSign::Schema; 4].into_iter());
         let bad_records = vec![BadRecords::new(block, errors, pending)];
         let sent = Arc::<Mutex<Vec<(i64, usize, bool)>>>::default();
         let sink = Refusing { bytes: 500_000, sent: Arc::clone(&sent) };
-        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
-        let metrics = ProcessorMetrics::register(&mut Registry::default(), limits);
-        let attempts = metrics.attempts.clone();
+        let attempts = encoder.metrics.attempts.clone();
         attempts.set_stuck_after(Duration::ZERO);
-        let writer = Arc::new(BatchWriter::new("t", NoRows, sink, breaker, metrics));
+        let writer = Arc::new(BatchWriter::new(encoder, Rows::default(), sink));
         let began = Instant::now();
         writer.store(Batch { bad_records, ..Batch::default() }).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());

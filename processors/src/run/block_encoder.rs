@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use broker::ServerError;
-use schemas::{TraceContext, headers};
+use broker::{SchemaRefusal, ServerError};
+use schemas::{SchemaId, TraceContext, headers};
+use tokio::time::Instant;
 
 use crate::decode::schema_cache::{CachedSchema, SchemaCache, Schemas};
-use crate::decode::schema_refusal::SchemaRefusal;
 use crate::decode::{decode, framed};
 use crate::encode::columns::{ClickRow, Columns};
 use crate::encode::encoded_rows::{EncodeBuffers, EncodedRows};
@@ -19,7 +19,7 @@ use crate::flow::block::{Block, Record};
 use crate::flow::record_sign::RecordSign;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::rules::folder::SharedRuleSet;
-use crate::run::batch::{BadRecords, EncodedBlock, day_range};
+use crate::run::batch::{BadRecords, EncodedBlock, OpenRecords, day_range};
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
 use service::lock::lock;
@@ -36,11 +36,11 @@ struct EncoderState {
 /// Encodes blocks, several at once.
 #[derive(Debug)]
 pub struct BlockEncoder {
-    topic: String,
+    pub(crate) topic: String,
     decoders: SchemaCache,
     rules: SharedRuleSet,
-    breaker: Arc<SharedBreaker>,
-    metrics: ProcessorMetrics,
+    pub(crate) breaker: Arc<SharedBreaker>,
+    pub(crate) metrics: ProcessorMetrics,
     /// Those that no block is encoded with at the moment.
     states: Mutex<Vec<EncoderState>>,
     /// Blocks that were encoded: memory for the next.
@@ -88,32 +88,64 @@ impl BlockEncoder {
         block: Block,
         rules: Arc<RuleSet>,
     ) -> Result<EncodedBlock, ServerError> {
-        let known = self.schemas(&block).await?;
-        let mut state = lock(&self.states).pop().unwrap_or_default();
-        state.enricher.use_rules(&rules);
-        let mut encoded = self.encode_records(&block, &known, &mut state);
-        if let Ok(encoded) = &mut encoded {
-            encoded.rule_set = rules.number();
-            debug_assert_eq!(encoded.records, block.rows());
-        }
-        lock(&self.states).push(state);
-        lock(&self.free_blocks).push(block);
-        encoded
-    }
-
-    async fn schemas(&self, block: &Block) -> Result<Schemas, ServerError> {
-        let (mut ids, mut last) = (BTreeSet::new(), None);
-        for (id, _) in block.records().filter_map(|record| framed(record).ok()) {
-            if last.replace(id) != Some(id) {
-                ids.insert(id);
-            }
-        }
-        Ok(until_done!(
+        let ids = schema_ids(&block);
+        let known = until_done!(
             "registry",
             &self.metrics,
             self.decoders.get(&ids),
             format!("schemas {ids:?} of {}", block.ranges())
-        ))
+        );
+        let encoded = self.encode_by(&block, &known, &rules, None);
+        lock(&self.free_blocks).push(block);
+        encoded
+    }
+
+    /// Encodes records again that were not rows, when their schema ids are known or refused: rows, and bad
+    /// records. Waits for the ids, and while the registry does not answer.
+    ///
+    /// # Errors
+    /// Only fatal ones.
+    pub(crate) async fn settle(&self, open: OpenRecords) -> Result<EncodedBlock, ServerError> {
+        let OpenRecords { records, signs, mut since } = open;
+        let ids = schema_ids(&records);
+        let known = until_done!(
+            "registry",
+            &self.metrics,
+            self.decoders.settle(&ids, &mut since),
+            format!("schemas {ids:?} of {}", records.ranges())
+        );
+        self.encode_by(&records, &known, &self.rules(), Some(signs))
+    }
+
+    /// Encodes a block, or those records of a block of these signs that were not rows.
+    fn encode_by(
+        &self,
+        block: &Block,
+        known: &Schemas,
+        rules: &Arc<RuleSet>,
+        signs: Option<Vec<RecordSign>>,
+    ) -> Result<EncodedBlock, ServerError> {
+        let mut state = lock(&self.states).pop().unwrap_or_default();
+        state.enricher.use_rules(rules);
+        let encoded = self.encode_records(block, known, &mut state);
+        lock(&self.states).push(state);
+        let (mut encoded, bad) = encoded?;
+        encoded.rule_set = rules.number();
+        debug_assert_eq!(encoded.records, block.rows());
+        let BadBlock { records, errors, signs: own, is_open } = bad;
+        let signs = match signs {
+            None => own,
+            Some(signs) => merged(signs, &own),
+        };
+        if is_open {
+            encoded.open_records = Some(OpenRecords { records, signs, since: Instant::now() });
+            return Ok(encoded);
+        }
+        let pending = self.breaker.observe(signs.into_iter());
+        if !errors.is_empty() {
+            encoded.bad_records = Some(BadRecords::new(records, errors, pending));
+        }
+        Ok(encoded)
     }
 
     fn encode_records(
@@ -121,27 +153,27 @@ impl BlockEncoder {
         block: &Block,
         known: &Schemas,
         state: &mut EncoderState,
-    ) -> Result<EncodedBlock, ServerError> {
+    ) -> Result<(EncodedBlock, BadBlock), ServerError> {
         let mut encoded = EncodedBlock {
             ranges: block.ranges().clone(),
             records: block.rows(),
             ..EncodedBlock::default()
         };
         let mut columns_by_days: BTreeMap<i64, Columns> = BTreeMap::new();
-        let (mut bad_block, mut errors) = (Block::default(), Vec::new());
-        let mut signs = Vec::with_capacity(block.rows());
+        let mut bad = BadBlock { signs: Vec::with_capacity(block.rows()), ..BadBlock::default() };
         let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
         for record in block.records() {
             let click = framed(record).and_then(|(id, datum)| {
                 let known = known.get(&id).unwrap_or(&unknown);
+                bad.is_open |= matches!(known, CachedSchema::Open);
                 decode(known.decoder(id)?, datum, record.logged_at_ms())
             });
-            signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));
+            bad.signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));
             let click = match click {
                 Ok(click) => click,
                 Err(error) => {
-                    bad_block.copy(record);
-                    errors.push(error);
+                    bad.records.copy(record);
+                    bad.errors.push(error);
                     continue;
                 }
             };
@@ -165,12 +197,39 @@ impl BlockEncoder {
             let rows = EncodedRows::encode(&mut columns, &mut state.buffers);
             encoded.rows.push((days, rows.map_err(client_error)?));
         }
-        let pending = self.breaker.observe(signs.into_iter());
-        if !errors.is_empty() {
-            encoded.bad_records = Some(BadRecords::new(bad_block, errors, pending));
-        }
-        Ok(encoded)
+        Ok((encoded, bad))
     }
+}
+
+/// What of a block cannot become rows.
+#[derive(Debug, Default)]
+struct BadBlock {
+    records: Block,
+    errors: Vec<RecordError>,
+    /// Of each record of the block, good ones included.
+    signs: Vec<RecordSign>,
+    /// The subject does not have the schema id of some of them yet.
+    is_open: bool,
+}
+
+/// The schema ids of a block's records.
+fn schema_ids(block: &Block) -> BTreeSet<SchemaId> {
+    let (mut ids, mut last) = (BTreeSet::new(), None);
+    for (id, _) in block.records().filter_map(|record| framed(record).ok()) {
+        if last.replace(id) != Some(id) {
+            ids.insert(id);
+        }
+    }
+    ids
+}
+
+/// The signs of a block, with those of its bad records replaced by `again`, in order.
+fn merged(signs: Vec<RecordSign>, again: &[RecordSign]) -> Vec<RecordSign> {
+    let is_bad = |sign: &&RecordSign| **sign != RecordSign::Good;
+    debug_assert_eq!(signs.iter().filter(is_bad).count(), again.len());
+    let mut again = again.iter().copied();
+    let sign = |sign| if sign == RecordSign::Good { sign } else { again.next().unwrap_or(sign) };
+    signs.into_iter().map(sign).collect()
 }
 
 /// The request's trace, where it was sampled.
@@ -185,4 +244,18 @@ fn sampled(record: Record<'_>) -> Option<TraceContext> {
 
 fn client_error(error: impl std::fmt::Display) -> ServerError {
     ServerError::fatal("clickhouse_client", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h5_the_storm_breaker_counts_a_block_in_its_order_once_it_is_decided() {
+        let [good, content, schema] = [RecordSign::Good, RecordSign::Content, RecordSign::Schema];
+        let before = vec![good, schema, good, schema, content, good];
+        let expected = [good, good, good, schema, content, good];
+        assert_eq!(merged(before, &[good, schema, content]), expected);
+        assert_eq!(merged(vec![good; 3], &[]), [good; 3]);
+    }
 }

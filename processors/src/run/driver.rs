@@ -58,14 +58,14 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
     /// A driver that has read nothing yet.
     pub fn new(
         source: S,
-        encoder: BlockEncoder,
+        encoder: Arc<BlockEncoder>,
         writer: BatchWriter<K, D>,
         metrics: ProcessorMetrics,
         settings: DriverSettings,
     ) -> Self {
         Self {
             source: Arc::new(source),
-            encoder: Arc::new(encoder),
+            encoder,
             writer: Arc::new(writer),
             metrics,
             settings,
@@ -142,11 +142,11 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         }
     }
 
-    /// Whether another batch may start. One that only waits for the storm breaker does not count,
+    /// Whether another batch may start. One whose bad records only wait for a decision does not count,
     /// within the bound of memory.
     fn may_start_batch(&self) -> bool {
         let DriverSettings { linger, batches_max, .. } = self.settings;
-        let waiting = self.writer.waiting_for_breaker();
+        let waiting = self.writer.waiting_for_decision();
         self.in_flight.len().saturating_sub(waiting) < batches_max
             && self.in_flight.bytes() < batches_max * linger.limits.bytes_max
     }

@@ -107,8 +107,9 @@ impl<'a> Processor<'a> {
         let dead_letters = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
         let topic = topic.as_str();
         let rules = self.rules.current();
-        let encoder = BlockEncoder::new(topic, decoders, rules, Arc::clone(&breaker), metrics());
-        let writer = BatchWriter::new(topic, table, dead_letters, breaker, metrics());
+        let encoder = BlockEncoder::new(topic, decoders, rules, breaker, metrics());
+        let encoder = Arc::new(encoder);
+        let writer = BatchWriter::new(Arc::clone(&encoder), table, dead_letters);
         let consumer = GroupConsumer::join(&brokers, &self.args.group(), topic)?;
         Ok(Driver::new(consumer, encoder, writer, metrics(), self.settings))
     }
@@ -117,7 +118,7 @@ impl<'a> Processor<'a> {
     fn link_dimension(&self, server: &Server) -> Result<LinkDimension, ServerError> {
         Ok(LinkDimension {
             brokers: self.servers.kafka.brokers(),
-            topic: self.servers.kafka.links_topic.to_string(),
+            topic: self.servers.kafka.links_topic.clone(),
             group: format!("{}-links", self.args.group),
             registry: self.servers.registry.registry()?,
             server: server.clone(),

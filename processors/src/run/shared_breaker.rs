@@ -43,17 +43,25 @@ impl SharedBreaker {
 
     /// Waits until it is decided whether suspect records are a storm.
     pub(crate) async fn is_storm(&self, pending: PendingRecords) -> bool {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let storm = loop {
-            match lock(&self.breaker).decide(pending, self.age_ms()) {
-                StormDecision::Wait => {}
-                StormDecision::DeadLetter => break false,
-                StormDecision::Storm => break true,
+        self.wait_for(async {
+            loop {
+                match lock(&self.breaker).decide(pending, self.age_ms()) {
+                    StormDecision::Wait => {}
+                    StormDecision::DeadLetter => return false,
+                    StormDecision::Storm => return true,
+                }
+                tokio::time::sleep(DECIDE_EVERY).await;
             }
-            tokio::time::sleep(DECIDE_EVERY).await;
-        };
+        })
+        .await
+    }
+
+    /// Waits for a decision about bad records; a batch counts as waiting meanwhile.
+    pub(crate) async fn wait_for<T>(&self, decision: impl Future<Output = T>) -> T {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let decided = decision.await;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        storm
+        decided
     }
 
     /// Batches whose rows are durable and which only wait for a decision.

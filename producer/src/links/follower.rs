@@ -114,7 +114,10 @@ struct TopicReader {
 impl TopicReader {
     fn new(parts: FollowerParts) -> Self {
         Self {
-            schemas: SchemaLookup::new(parts.endpoint.registry.clone()),
+            schemas: SchemaLookup::new(
+                parts.endpoint.registry.clone(),
+                parts.endpoint.topic.subject(),
+            ),
             parts,
             live: false,
             reports: Reports::default(),
@@ -201,7 +204,7 @@ impl TopicReader {
         };
         let decoded = match self.decoder(id)? {
             Some(decoder) => decoder.decode(datum).map_err(|error| error.to_string()),
-            None => Err(format!("the registry knows no schema {id} of a link")),
+            None => Err(format!("the topic's subject has no schema {id} of a link")),
         };
         match decoded {
             Ok(raw) if key != Some(raw.id.as_bytes()) => {

@@ -65,8 +65,8 @@ pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
     let breaker = Arc::new(SharedBreaker::default());
     let (sink, dead_letters) = (SimSink(Arc::clone(broker)), SimDeadLetterSink(Arc::clone(broker)));
     let rules = Arc::default();
-    let encoder = BlockEncoder::new(TOPIC, decoders, rules, Arc::clone(&breaker), metrics.clone());
-    let writer = BatchWriter::new(TOPIC, sink, dead_letters, breaker, metrics.clone());
+    let encoder = Arc::new(BlockEncoder::new(TOPIC, decoders, rules, breaker, metrics.clone()));
+    let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
     let stop = CancellationToken::new();
     let driver = Driver::new(source, encoder, writer, metrics, settings);
     SimProcess { id, stop: stop.clone(), task: tokio::spawn(driver.run(stop)) }

@@ -7,7 +7,6 @@ use prometheus_client::registry::Registry as MetricRegistry;
 use schemas::NEWEST;
 
 use super::*;
-use crate::decode::unknown_wait::WAIT;
 use crate::flow::block::SizeLimits;
 
 const SUBJECT: &str = "clicks-value";
@@ -78,53 +77,91 @@ impl FakeRegistry {
     }
 }
 
-/// What the cache says of each id: its code, or `decoder`.
-async fn codes(cache: &SchemaCache, ids: &[u32]) -> Result<Vec<&'static str>, &'static str> {
-    let wanted: BTreeSet<_> = ids.iter().copied().map(SchemaId).collect();
-    let found = cache.get(&wanted).await.map_err(|error| error.code)?;
+fn set(ids: &[u32]) -> BTreeSet<SchemaId> {
+    ids.iter().copied().map(SchemaId).collect()
+}
+
+/// Of each id `decoder`, `open`, or the code of its error.
+fn codes(
+    ids: &[u32],
+    found: Result<Schemas, ServerError>,
+) -> Result<Vec<&'static str>, &'static str> {
+    let found = found.map_err(|error| error.code)?;
     let code = |id: &u32| {
         let id = SchemaId(*id);
-        found[&id].decoder(id).map_or_else(|error| error.code(), |_| "decoder")
+        let schema = &found[&id];
+        let code = schema.decoder(id).map_or_else(|error| error.code(), |_| "decoder");
+        if matches!(schema, CachedSchema::Open) { "open" } else { code }
     };
     Ok(ids.iter().map(code).collect())
 }
 
+async fn get(cache: &SchemaCache, ids: &[u32]) -> Result<Vec<&'static str>, &'static str> {
+    codes(ids, cache.get(&set(ids)).await)
+}
+
+/// Of ids that were asked for first so long ago.
+async fn settled(
+    cache: &SchemaCache,
+    ids: &[u32],
+    age: Duration,
+) -> Result<Vec<&'static str>, &'static str> {
+    let now = Instant::now();
+    let mut since = now.checked_sub(age).unwrap_or(now);
+    let found = cache.settle(&set(ids), &mut since).await;
+    assert!(found.is_ok() || since >= now, "an error begins the wait again");
+    codes(ids, found)
+}
+
 #[tokio::test]
-async fn h5_h7_only_schemas_of_the_subject_decode_and_all_others_cost_one_wait() {
+async fn h5_h7_only_schemas_of_the_subject_decode_and_no_block_waits_for_others() {
     let fake = FakeRegistry::start();
     fake.set_subject(&[7, 8]);
     fake.set_schema(7, NEWEST);
     fake.set_schema(8, r#"{"type":"array","items":"null"}"#);
     fake.set_schema(9, NEWEST);
     let cache = fake.cache();
-    // Ids of the subject, and of another one, wait for nothing.
     let began = Instant::now();
+    assert_eq!(get(&cache, &[7, 8, 9]).await, Ok(vec!["decoder", "schema_unusable", "open"]));
+    // Whose an id is, is asked when it was waited for.
     let expected = Ok(vec!["decoder", "schema_unusable", "schema_of_other_subject"]);
-    assert_eq!(codes(&cache, &[7, 8, 9]).await, expected);
-    assert!(began.elapsed() < WAIT / 2, "{:?}", began.elapsed());
+    assert_eq!(settled(&cache, &[7, 8, 9], WAIT).await, expected);
     let before = fake.requests();
-    assert_eq!(codes(&cache, &[7, 8, 9]).await, expected);
+    assert_eq!(get(&cache, &[7, 8, 9]).await, expected);
     assert_eq!(fake.requests(), before, "answers are cached");
 
-    // As many unknown ids as a block has records: one wait, few requests.
-    let unknown: Vec<u32> = (1_000_000..1_008_192).collect();
-    assert_eq!(codes(&cache, &unknown).await, Ok(vec!["schema_unknown"; unknown.len()]));
-    let took = began.elapsed();
-    assert!((WAIT..WAIT * 2).contains(&took), "{took:?}");
-    let asked = fake.requests() - before;
-    assert!(asked <= ASKED_MAX + 2 * 8, "{asked} requests");
-    // The next ones are not waited for.
-    let unknown: Vec<u32> = (2_000_000..2_008_192).collect();
-    let began = Instant::now();
-    assert_eq!(codes(&cache, &unknown).await, Ok(vec!["schema_unknown"; unknown.len()]));
+    // As many unknown ids as a block has records, again and again: few requests, no wait.
+    for first in [1_000_000, 2_000_000, 3_000_000] {
+        let unknown: Vec<u32> = (first..first + 8_192).collect();
+        assert_eq!(get(&cache, &unknown).await, Ok(vec!["open"; unknown.len()]));
+        let before = fake.requests();
+        let expected = Ok(vec!["schema_unknown"; unknown.len()]);
+        assert_eq!(settled(&cache, &unknown, WAIT).await, expected);
+        assert!(fake.requests() - before <= ASKED_MAX + 2, "{} requests", fake.requests());
+    }
     assert!(began.elapsed() < WAIT / 2, "{:?}", began.elapsed());
-    assert_eq!(cache.metrics.schema_ids_refused.get(), 1 + 2 * 8_192);
+    assert_eq!(cache.metrics.schema_ids_refused.get(), 1 + 3 * 8_192);
+}
 
-    // An id that was refused, and one that is new, are the subject's now.
-    fake.set_subject(&[7, 8, 9, 2_000_001]);
-    fake.set_schema(2_000_001, NEWEST);
-    tokio::time::sleep(REFRESH_EVERY).await;
-    assert_eq!(codes(&cache, &[9, 2_000_001]).await, Ok(vec!["decoder", "decoder"]));
+/// Whatever other senders wrote before.
+#[tokio::test]
+async fn h5_an_id_that_the_subject_gets_within_the_wait_decodes_among_any_number_of_others() {
+    let fake = FakeRegistry::start();
+    fake.set_subject(&[7]);
+    fake.set_schema(7, NEWEST);
+    let cache = fake.cache();
+    let unknown: Vec<u32> = (1_000_000..1_008_192).collect();
+    settled(&cache, &unknown, WAIT).await.unwrap();
+    assert_eq!(get(&cache, &[9]).await, Ok(vec!["open"]));
+    let late = async {
+        tokio::time::sleep(REFRESH_EVERY / 2).await;
+        fake.set_schema(9, NEWEST);
+        fake.set_subject(&[7, 9]);
+    };
+    let began = Instant::now();
+    let (found, ()) = tokio::join!(settled(&cache, &[9], Duration::ZERO), late);
+    assert_eq!(found, Ok(vec!["decoder"]));
+    assert!(began.elapsed() < WAIT / 2, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -144,28 +181,9 @@ async fn h5_a_registry_that_gives_no_clear_answer_is_an_error_to_retry() {
         fake.set_schema(7, NEWEST);
         let cache = fake.cache();
         fake.set(VERSIONS, status, body);
-        assert_eq!(codes(&cache, &[7]).await, Err(code), "{status} {body}");
-        assert_eq!(codes(&cache, &[1]).await, Err(code), "{status} {body}");
+        assert_eq!(get(&cache, &[7]).await, Err(code), "{status} {body}");
+        assert_eq!(settled(&cache, &[1], WAIT).await, Err(code), "{status} {body}");
         fake.set_subject(&[7]);
-        assert_eq!(codes(&cache, &[7]).await, Ok(vec!["decoder"]), "{status} {body}");
+        assert_eq!(get(&cache, &[7]).await, Ok(vec!["decoder"]), "{status} {body}");
     }
-}
-
-#[tokio::test]
-async fn h5_known_and_refused_ids_do_not_wait_for_a_registry_that_is_unreachable() {
-    let fake = FakeRegistry::start();
-    fake.set_subject(&[7]);
-    fake.set_schema(7, NEWEST);
-    fake.set_schema(9, NEWEST);
-    let cache = fake.cache();
-    let expected = Ok(vec!["decoder", "schema_of_other_subject"]);
-    assert_eq!(codes(&cache, &[7, 9]).await, expected);
-    fake.set(VERSIONS, 500, "");
-    tokio::time::sleep(REFRESH_EVERY).await;
-    assert_eq!(codes(&cache, &[7, 9]).await, expected);
-    let before = fake.requests();
-    tokio::time::sleep(REFRESH_EVERY).await;
-    assert_eq!(codes(&cache, &[7, 9]).await, expected);
-    assert_eq!(fake.requests(), before, "and is not asked each second");
-    assert_eq!(codes(&cache, &[7, 10]).await, Err("registry_unreachable"));
 }

@@ -1,7 +1,8 @@
-//! How long ids that the registry does not know are waited for: some seconds of any minute, in all.
+//! How long readers that stop meanwhile wait for ids that the registry does not know: some seconds of any
+//! minute, in all.
 //!
 //! A registry may learn of an id late, so that its first "not found" is not believed. But each sender
-//! may write any id, and all partitions wait. Pure: time is an argument.
+//! may write any id. Pure: time is an argument.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub(crate) const WAIT: Duration = Duration::from_secs(5);
 /// From the start of one wait to the start of the next.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
 
-/// The last wait, which all blocks share.
+/// The last wait, which all ids share.
 #[derive(Debug, Default)]
 pub(crate) struct UnknownWait {
     began: Option<Instant>,

@@ -8,7 +8,14 @@ use std::time::Duration;
 use schemas::SchemaId;
 use tokio::time::Instant;
 
-use crate::decode::schema_refusal::SchemaRefusal;
+/// Why no record is decoded by a schema id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaRefusal {
+    /// The registry has no such id.
+    Unknown,
+    /// The registry has the id, the topic's subject does not.
+    OtherSubject,
+}
 
 /// Ids of one generation; there are two.
 pub(crate) const GENERATION_MAX: usize = 8_192;

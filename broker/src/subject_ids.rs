@@ -1,0 +1,122 @@
+//! The schema ids of one subject: those that any registry has that answers. One of several may be behind
+//! the others, or away.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemas::SchemaId;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::error::ServerError;
+use crate::registry::Registry;
+
+/// How long the other registries are waited for when one has answered.
+const LATE_MAX: Duration = Duration::from_secs(1);
+/// A registry that did not answer is asked again after so many times as long as it was waited for.
+const PAUSE_FACTOR: u32 = 10;
+
+/// The ids of one subject, as the registries had them last.
+#[derive(Debug)]
+pub(crate) struct SubjectIds {
+    registry: Registry,
+    subject: String,
+    replicas: Vec<Replica>,
+}
+
+/// What one registry has.
+#[derive(Debug, Default)]
+struct Replica {
+    /// By version.
+    ids: BTreeMap<u64, SchemaId>,
+    /// It did not answer while another one did.
+    pause_until: Option<Instant>,
+}
+
+impl SubjectIds {
+    /// Of `subject`, of which nothing is known yet.
+    pub(crate) fn new(registry: Registry, subject: String) -> Self {
+        let replicas = registry.urls().iter().map(|_| Replica::default()).collect();
+        Self { registry, subject, replicas }
+    }
+
+    /// The schema of an id of the subject; `None` where no registry has the id, or none its schema.
+    ///
+    /// # Errors
+    /// Retryable: a registry that had the id does not answer.
+    pub(crate) async fn schema(&self, id: SchemaId) -> Result<Option<String>, ServerError> {
+        let mut failed = None;
+        for (url, replica) in self.registry.urls().iter().zip(&self.replicas) {
+            if !replica.ids.values().any(|own| *own == id) {
+                continue;
+            }
+            match self.registry.schema_at(url, id).await {
+                Ok(Some(schema)) => return Ok(Some(schema)),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Asks every registry at once: two requests each, and one more for each new version. What a
+    /// registry had that does not answer now still counts.
+    ///
+    /// # Errors
+    /// Retryable: none answers.
+    pub(crate) async fn refresh(&mut self) -> Result<(), ServerError> {
+        let began = Instant::now();
+        let (mut asked, mut open) = (JoinSet::new(), Vec::new());
+        for (index, (url, replica)) in self.registry.urls().iter().zip(&self.replicas).enumerate() {
+            if replica.pause_until.is_some_and(|until| began < until) {
+                continue;
+            }
+            open.push(index);
+            let (registry, url) = (self.registry.clone(), url.clone());
+            let (subject, known) = (self.subject.clone(), replica.ids.clone());
+            asked.spawn(
+                async move { (index, registry.subject_ids_at(&url, &subject, &known).await) },
+            );
+        }
+        let (mut answered_at, mut failed) = (None, None);
+        while let Some(joined) = next(&mut asked, answered_at).await {
+            let (index, ids) =
+                joined.map_err(|panicked| ServerError::fatal("task_panicked", panicked))?;
+            match ids {
+                Ok(ids) => {
+                    self.replicas[index] = Replica { ids, pause_until: None };
+                    open.retain(|own| *own != index);
+                    answered_at.get_or_insert(Instant::now());
+                }
+                Err(error) => {
+                    self.replicas[index].pause_until = Some(pause_end(began));
+                    open.retain(|own| *own != index);
+                    failed = Some(error);
+                }
+            }
+        }
+        if answered_at.is_some() {
+            let late = open.into_iter();
+            late.for_each(|index| self.replicas[index].pause_until = Some(pause_end(began)));
+            return Ok(());
+        }
+        self.replicas.iter_mut().for_each(|replica| replica.pause_until = None);
+        let none = || ServerError::retryable("registry_unreachable", "no registry was asked");
+        Err(failed.unwrap_or_else(none))
+    }
+}
+
+/// When a registry is asked again that was asked at `began` and has not answered until now.
+fn pause_end(began: Instant) -> Instant {
+    let now = Instant::now();
+    now + (now - began) * PAUSE_FACTOR
+}
+
+/// What is answered next; after the first answer, within [`LATE_MAX`].
+async fn next<T: 'static>(
+    asked: &mut JoinSet<T>,
+    answered_at: Option<Instant>,
+) -> Option<Result<T, tokio::task::JoinError>> {
+    let Some(at) = answered_at else { return asked.join_next().await };
+    tokio::time::timeout_at(at + LATE_MAX, asked.join_next()).await.ok().flatten()
+}
