@@ -1,7 +1,6 @@
 //! Settings, by subject. Each is a flag with an environment name; a component gets the values that it
 //! needs, never all of them.
 
-use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +8,8 @@ use std::time::Duration;
 use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
 use schemas::{TopicName, TopicSpec};
-use service::host_header::AdminHosts;
+use service::admin_args::{AdminArgs, listen_at};
+use service::attempts::STUCK_SECONDS;
 use service::shown_url::without_secrets;
 
 use crate::clickhouse::server::Server;
@@ -17,7 +17,11 @@ use crate::flow::block::SizeLimits;
 use crate::flow::linger::Linger;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::run::driver_settings::DriverSettings;
-use service::attempts::STUCK_SECONDS;
+
+/// Environment name of the address of the admin port of `run`.
+pub(crate) const ADMIN_LISTEN: &str = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN";
+/// Its address without that setting.
+pub(crate) const ADMIN_LISTEN_DEFAULT: &str = "127.0.0.1:9181";
 
 /// The log.
 #[derive(Debug, Args)]
@@ -141,6 +145,7 @@ pub struct RulesArgs {
 
 /// Settings of `run`.
 #[derive(Debug, Args)]
+#[command(mut_arg("admin_listen", |it| listen_at(it, ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT)))]
 pub struct RunArgs {
     /// Consumer group.
     #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
@@ -152,18 +157,9 @@ pub struct RunArgs {
     /// Static name of this member, so that its restart within the session timeout moves no partition.
     #[arg(long, env = "CLICKTRAIL_GROUP_INSTANCE_ID", value_name = "NAME")]
     pub group_instance_id: Option<String>,
-    /// Address that serves `/metrics`, `/livez` and `/readyz`.
-    #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
-    pub admin_listen: SocketAddr,
-    /// Further names under which that port may be requested, comma-separated.
-    #[arg(
-        long,
-        env = "CLICKTRAIL_ADMIN_HOSTS",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAMES"
-    )]
-    pub admin_hosts: AdminHosts,
+    /// The admin port.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Maximum of records in one insert.
     #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000_000))]

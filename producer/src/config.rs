@@ -19,11 +19,15 @@ use crate::client::visitor_id::Day;
 use crate::config::public::{PrivacyArgs, PublicArgs};
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, SyncPolicy};
+use service::admin_args::{AdminArgs, listen_at};
 use service::attempts::STUCK_SECONDS;
-use service::host_header::AdminHosts;
 use service::telemetry::TelemetryArgs;
 
 use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
+
+/// Environment name of the admin port's address.
+const ADMIN_LISTEN: &str = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN";
+const ADMIN_LISTEN_DEFAULT: &str = "127.0.0.1:9180";
 
 /// Clicktrail's producer: redirects visitors and records each click in a replayable log.
 #[derive(Parser)]
@@ -108,6 +112,7 @@ pub struct KafkaArgs {
 
 /// Settings of `serve`.
 #[derive(Debug, Args)]
+#[command(mut_arg("admin_listen", |it| listen_at(it, ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT)))]
 #[expect(missing_docs, reason = "clap shows each field's comment as its help")]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -120,24 +125,8 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
-    /// Address of the admin port: /metrics /livez /readyz
-    #[arg(
-        long,
-        env = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN",
-        default_value = "127.0.0.1:9180",
-        value_name = "ADDRESS"
-    )]
-    pub admin_listen: SocketAddr,
-    /// Further names under which the admin port may be requested, comma-separated; addresses,
-    /// localhost, names without a dot and private ones always may
-    #[arg(
-        long,
-        env = "CLICKTRAIL_ADMIN_HOSTS",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAMES"
-    )]
-    pub admin_hosts: AdminHosts,
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Links of a file instead of those of the topic, one JSON object a line: slug, url, and
     /// optionally id, version, domain, status, disabled, expires, pass_query, opt_out
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
@@ -180,12 +169,7 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// Address of the admin port whose /readyz is requested
-    #[arg(
-        long,
-        env = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN",
-        default_value = "127.0.0.1:9180",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = ADMIN_LISTEN, default_value = ADMIN_LISTEN_DEFAULT, value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
 }
 

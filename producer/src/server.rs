@@ -101,7 +101,8 @@ pub async fn run(
     let metrics = Metrics::default();
     metrics.attempts.set_stuck_after(Duration::from_secs(args.stuck_seconds));
     let public = bind(args.listen)?;
-    let admin = listen(bind(args.admin_listen)?, args.admin_listen)?;
+    let admin_listen = args.admin.admin_listen;
+    let admin = listen(bind(admin_listen)?, admin_listen)?;
     // Before anything else takes descriptors.
     let descriptors = Descriptors::raise();
     let links = LinkSource::start(args, &metrics).await?;
@@ -119,7 +120,7 @@ pub async fn run(
             stage.health(links(), problems.collect())
         }
     };
-    let (registry, hosts) = (Arc::new(metrics.registry()), args.admin_hosts.clone());
+    let (registry, hosts) = (Arc::new(metrics.registry()), args.admin.admin_hosts.clone());
     admin_port.spawn(admin_port::run(admin, registry, probe, hosts, shutdown.clone()));
 
     start_keys(args, &keys).await?;
@@ -134,7 +135,7 @@ pub async fn run(
     port.spawn(public_port::run(public, services, limits, shutdown.child_token()));
     stage.set(Stage::Serving);
     tracing::info!(
-        listen = %args.listen, admin = %args.admin_listen, topic = %args.kafka.topic,
+        listen = %args.listen, admin = %admin_listen, topic = %args.kafka.topic,
         links = metrics.links_in_memory.get(), version = env!("CARGO_PKG_VERSION"), "serving"
     );
     loop {

@@ -4,6 +4,7 @@
 //! connections, worker threads. It knows nothing of clicks, Kafka or ClickHouse.
 
 pub mod accept;
+pub mod admin_args;
 pub mod admin_port;
 pub mod attempts;
 pub mod client_prefix;

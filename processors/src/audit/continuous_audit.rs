@@ -260,7 +260,7 @@ async fn serve_admin(
     health: &Arc<Mutex<Health>>,
     shutdown: CancellationToken,
 ) -> Result<JoinSet<()>, ServerError> {
-    let address = args.admin_listen;
+    let address = args.admin.admin_listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let text = format!(
             "{address}: {error}; choose another address with --admin-listen or \
@@ -271,7 +271,7 @@ async fn serve_admin(
     let health = Arc::clone(health);
     let probe = move || lock(&health).clone();
     let mut admin = JoinSet::new();
-    let (registry, hosts) = (Arc::new(registry), args.admin_hosts.clone());
+    let (registry, hosts) = (Arc::new(registry), args.admin.admin_hosts.clone());
     admin.spawn(admin_port::run(listener, registry, probe, hosts, shutdown));
     Ok(admin)
 }

@@ -1,13 +1,16 @@
 //! Arguments of `processors audit --follow`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use service::host_header::AdminHosts;
+use service::admin_args::{AdminArgs, listen_at};
 
 /// Arguments of `audit --follow` beyond those of the audit itself.
 #[derive(Debug, Args)]
+#[command(mut_arg("admin_listen", |it| {
+    listen_at(it, "CLICKTRAIL_AUDIT_ADMIN_LISTEN", "127.0.0.1:9182")
+        .help("Address of the admin port of --follow: /metrics /livez /readyz")
+}))]
 pub(crate) struct FollowArgs {
     /// Audit the newest part of the log periodically, until SIGTERM or SIGINT.
     #[arg(long, conflicts_with_all = ["json", "wait_seconds"])]
@@ -21,18 +24,9 @@ pub(crate) struct FollowArgs {
     /// Age from which a record must be in the table or among the dead letters.
     #[arg(long, env = "CLICKTRAIL_AUDIT_GRACE", default_value = "30s", value_parser = span)]
     pub(super) grace: Duration,
-    /// Address on which --follow serves `/metrics`, `/livez` and `/readyz`.
-    #[arg(long, env = "CLICKTRAIL_AUDIT_ADMIN_LISTEN", default_value = "127.0.0.1:9182")]
-    pub(super) admin_listen: SocketAddr,
-    /// Further names under which that port may be requested, comma-separated.
-    #[arg(
-        long,
-        env = "CLICKTRAIL_ADMIN_HOSTS",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAMES"
-    )]
-    pub(super) admin_hosts: AdminHosts,
+    /// The admin port of --follow.
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
 }
 
 /// Reads a duration with its unit.

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use crate::config::{ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT};
 use crate::exit::{DONE, TEMPORARY, print_error, print_line};
 
 /// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// Where the service serves `/readyz`; of `audit --follow` that is another port.
-    #[arg(long, env = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", default_value = "127.0.0.1:9181")]
+    #[arg(long, env = ADMIN_LISTEN, default_value = ADMIN_LISTEN_DEFAULT)]
     admin_listen: SocketAddr,
 }
 

@@ -67,7 +67,7 @@ impl<'a> Processor<'a> {
         let probe = probe(Arc::clone(&ready), Arc::clone(&rules), metrics.attempts.clone());
         let listener = listen(args).await?;
         let mut tasks = JoinSet::new();
-        let (registry, hosts) = (Arc::new(registry), args.admin_hosts.clone());
+        let (registry, hosts) = (Arc::new(registry), args.admin.admin_hosts.clone());
         tasks.spawn(admin_port::run(listener, registry, probe, hosts, shutdown.clone()));
         tasks.spawn(Arc::clone(&rules).watch(shutdown.clone()));
         Ok(Self { servers, args, settings, metrics, rules, ready, tasks, shutdown })
@@ -161,7 +161,7 @@ fn probe(
 }
 
 async fn listen(args: &RunArgs) -> Result<TcpListener, ServerError> {
-    let address = args.admin_listen;
+    let address = args.admin.admin_listen;
     TcpListener::bind(address).await.map_err(|error| {
         let text = format!(
             "{address}: {error}; choose another address with --admin-listen or \

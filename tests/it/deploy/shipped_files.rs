@@ -94,9 +94,9 @@ fn every_variable_and_argument_of_the_compose_file_is_one_that_its_command_reads
             "producer" => {
                 let cli = producer::config::Cli::from_arg_matches(&matches).unwrap();
                 let producer::config::Command::Serve(args) = cli.command else { panic!("{name}") };
-                assert!(
-                    args.listen.ip().is_unspecified() && args.admin_listen.ip().is_unspecified()
-                );
+                for address in [args.listen, args.admin.admin_listen] {
+                    assert!(address.ip().is_unspecified(), "{name}: {address}");
+                }
             }
             _ => drop(processors::cmd::Cli::from_arg_matches(&matches).unwrap()),
         }

@@ -25,7 +25,8 @@ fn has(text: &str, word: &str) -> bool {
 fn read_by_people(path: &str, text: &str) -> Vec<(usize, String)> {
     let mut texts = literals(text);
     let name = path.rsplit('/').next().unwrap_or_default();
-    let settings = ["cli.rs", "args.rs", "telemetry.rs", "cmd.rs"].contains(&name)
+    let settings = ["cli.rs", "telemetry.rs", "cmd.rs"].contains(&name)
+        || name.ends_with("args.rs")
         || ["/config", "/cmd/"].iter().any(|part| path.contains(part));
     if settings {
         let help = (1..).zip(text.lines());
