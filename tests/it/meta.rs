@@ -1,5 +1,6 @@
 //! Checks of the source tree itself.
 
+pub(crate) mod dependencies;
 pub(crate) mod imports;
 pub(crate) mod source;
 pub(crate) mod tidy;
