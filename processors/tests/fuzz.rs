@@ -226,7 +226,7 @@ fn odd_texts_in_every_field_take_no_more_than_their_size_and_short_ones_become_a
         // Sometimes longer than the schema allows, which a sender may ignore.
         let long = dice.below(50) == 0;
         let longest = |bytes_max: usize| if long { 60_000 } else { bytes_max };
-        let limits = [256, 2048, 2048, 1024, 2048, 256, 256, 256, 256].map(longest);
+        let limits = [256, 8192, 2048, 1024, 2048, 256, 256, 256, 256].map(longest);
         let texts = limits.map(|bytes_max| {
             let mut text = odd_text(&mut dice, bytes_max);
             text.truncate(text.floor_char_boundary(bytes_max));

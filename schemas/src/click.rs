@@ -8,7 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::datum::DatumField as _;
-use crate::symbols::{ClientIpPolicy, Method, Origin, Outcome};
+use crate::symbols::{AgentKind, ClientIpPolicy, Method, Origin, Outcome};
 use crate::text_limits::{
     ACCEPT_LANGUAGE_BYTES_MAX, BoundedText, LINK_ID_BYTES_MAX, QUERY_BYTES_MAX, REFERER_BYTES_MAX,
     SHORT_BYTES_MAX, SLUG_BYTES_MAX, TARGET_URL_BYTES_MAX, USER_AGENT_BYTES_MAX,
@@ -155,6 +155,9 @@ raw_click! {
         /// Microseconds from request head to answer.
         #[serde(default)]
         latency_us: Option<i32>,
+        /// What the agent was that a privacy rule removed.
+        #[serde(default)]
+        agent_kind: AgentKind,
     }
 }
 
@@ -297,7 +300,7 @@ mod tests {
 
     #[test]
     fn l3_a_text_of_its_limit_is_read_and_a_longer_one_is_named() {
-        let longest = "ü".repeat(TARGET_URL_BYTES_MAX);
+        let longest = "ü".repeat(QUERY_BYTES_MAX);
         let cut = |bytes: usize| &longest[..bytes];
         let fine = RawClick {
             source: cut(SHORT_BYTES_MAX),
@@ -310,7 +313,7 @@ mod tests {
         for (field, click) in [
             ("source", RawClick { source: cut(258), ..fine }),
             ("slug", RawClick { slug: cut(1026), ..fine }),
-            ("query", RawClick { query: Some(cut(2050)), ..fine }),
+            ("query", RawClick { query: Some(cut(8194)), ..fine }),
             ("user_agent", RawClick { user_agent: Some(&longest), ..fine }),
             ("link_id", RawClick { link_id: Some(cut(514)), ..fine }),
             ("edge_country", RawClick { edge_country: Some(cut(258)), ..fine }),

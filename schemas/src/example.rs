@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::click::RawClick;
 use crate::json_click::{JsonClick, JsonTime};
-use crate::symbols::{ClientIpPolicy, Origin};
+use crate::symbols::{AgentKind, ClientIpPolicy, Origin};
 
 /// A click as JSON, and the fields that no sender may set.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Example {
     visitor_id: Option<u64>,
     #[serde(default)]
     identifiers_stripped: bool,
+    #[serde(default)]
+    agent_kind: AgentKind,
     #[serde(flatten, deserialize_with = "json_click")]
     click: JsonClick,
 }
@@ -59,6 +61,7 @@ impl Example {
             client_ip_policy: self.client_ip_policy,
             visitor_id: self.visitor_id.map(u64::to_be_bytes),
             identifiers_stripped: self.identifiers_stripped,
+            agent_kind: self.agent_kind,
             ..self.click.click(event_id, occurred_at, outcome)
         }
     }

@@ -3,10 +3,11 @@
 //! Holds the Avro schemas, the topic descriptions, the wire framing and the
 //! codec. It does no I/O, reads no clock and knows neither Kafka nor HTTP.
 //!
-//! In reading order: the click, the symbols, bounds and text limits of its fields, the released
+//! In reading order: the click, the symbols, the kinds of agents, bounds and text limits of its fields, the released
 //! schemas, the datum and its frame, the writer's schema, the codec; clicks as JSON; links; topics, headers and trace context.
 
 pub mod bounds;
+mod agent_kind;
 mod click;
 mod codec;
 pub mod compat;
@@ -35,7 +36,7 @@ pub use link::{
     LinkDecoder, LinkEncoder, RawLink,
 };
 pub use released::{NEWEST, RELEASED};
-pub use symbols::{ClientIpPolicy, Method, Origin, Outcome};
+pub use symbols::{AgentKind, ClientIpPolicy, Method, Origin, Outcome};
 pub use topic::{TopicName, TopicNameError, TopicSpec};
 pub use trace::{
     TRACEPARENT_BYTES, TRACESTATE_BYTES_MAX, TraceContext, Traceparent, tracestate_is_plain,

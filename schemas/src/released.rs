@@ -2,8 +2,10 @@
 
 /// Released versions of the click schema, oldest first. A released file is
 /// never edited; the newest is the one that is written.
-pub const RELEASED: &[(&str, &str)] =
-    &[("clicks.raw.v1.avsc", include_str!("../avro/clicks.raw.v1.avsc"))];
+pub const RELEASED: &[(&str, &str)] = &[
+    ("clicks.raw.v1.avsc", include_str!("../avro/clicks.raw.v1.avsc")),
+    ("clicks.raw.v1.r2.avsc", include_str!("../avro/clicks.raw.v1.r2.avsc")),
+];
 
 /// The schema that producers write: the newest of [`RELEASED`].
 pub const NEWEST: &str = RELEASED[RELEASED.len() - 1].1;

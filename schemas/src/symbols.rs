@@ -84,6 +84,17 @@ symbols! {
     ClientIpPolicy { Unknown = "unknown", Full = "full", Truncated = "truncated", None = "none" }
 }
 
+symbols! {
+    /// What a user agent was that a privacy rule removed.
+    AgentKind {
+        Unknown = "unknown",
+        None = "none",
+        Browser = "browser",
+        DeclaredMachine = "declared_machine",
+        Other = "other",
+    }
+}
+
 impl Outcome {
     /// What the visitor got, by the HTTP status of the answer.
     pub fn from_status(status: u16) -> Self {
@@ -100,9 +111,10 @@ impl Outcome {
 }
 
 impl Method {
-    /// The method of this name, in upper case as HTTP has it.
+    /// The method of this name, whatever its case: senders and old clients write `head`, too.
     pub fn from_name(name: &str) -> Self {
-        Self::from_symbol(name).unwrap_or_default()
+        let is_named = |method: &Self| method.as_str().eq_ignore_ascii_case(name);
+        Self::ALL.iter().copied().find(is_named).unwrap_or_default()
     }
 }
 
@@ -138,7 +150,7 @@ mod tests {
         assert_eq!(Outcome::from_symbol("NotFound"), None);
         assert_eq!(
             (Method::from_name("POST"), Method::from_name("get")),
-            (Method::Post, Method::Other)
+            (Method::Post, Method::Get)
         );
     }
 }

@@ -1,12 +1,13 @@
 //! How many bytes each text of a click may have.
 //!
 //! Writers cut longer texts, readers refuse them, so that the cost of a record is bounded. A whole
-//! click has at most 13 KiB of text.
+//! click has at most 19 KiB of text.
 
 /// Of `slug`.
 pub const SLUG_BYTES_MAX: usize = 1024;
-/// Of `query`.
-pub const QUERY_BYTES_MAX: usize = 2048;
+/// Of `query`: what servers of the web take of a whole request line, so that the campaign at the end of
+/// a long query is read.
+pub const QUERY_BYTES_MAX: usize = 8192;
 /// Of `target_url`.
 pub const TARGET_URL_BYTES_MAX: usize = 2048;
 /// Of `user_agent`.

@@ -14,9 +14,9 @@ use serde_avro_fast::schema::{RegularType, SchemaKey, SchemaMut};
 
 use crate::decode_error::DecodeError;
 
-/// Bytes of the longest datum that is read. The texts of a click have 13 KiB at most.
+/// Bytes of the longest datum that is read. The texts of a click have 19 KiB at most.
 pub const DATUM_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of the longest schema that is parsed. That of clicks has 7 KiB.
+/// Bytes of the longest schema that is parsed. That of clicks has 8 KiB.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Types inside each other, from the record down to a value. Clicks and links have three.
 pub const DEPTH_MAX: usize = 8;

@@ -7,8 +7,8 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 use schemas::{
-    ClientIpPolicy, DecodeError, Decoder, Encoder, Example, Method, NEWEST, Origin, Outcome,
-    RawClick, SchemaId, unframe,
+    AgentKind, ClientIpPolicy, DecodeError, Decoder, Encoder, Example, Method, NEWEST, Origin,
+    Outcome, RELEASED, RawClick, SchemaId, unframe,
 };
 
 fn examples() -> Vec<(String, Example)> {
@@ -98,6 +98,7 @@ fn values_are_the_symbols_of_the_schema_in_its_order() {
         ("Outcome", Outcome::ALL.iter().map(|it| it.as_str()).collect()),
         ("Method", Method::ALL.iter().map(|it| it.as_str()).collect()),
         ("ClientIpPolicy", ClientIpPolicy::ALL.iter().map(|it| it.as_str()).collect()),
+        ("AgentKind", AgentKind::ALL.iter().map(|it| it.as_str()).collect()),
     ] {
         assert_eq!(all, symbols(name), "{name}");
     }
@@ -145,9 +146,30 @@ fn defaults_of_the_struct_are_those_of_the_schema() {
     assert_eq!(write(&newest, resolved), encode(&click));
     assert_eq!(
         all.len(),
-        34,
+        35,
         "a new field needs its #[serde(default)] in click.rs and a line here"
     );
+}
+
+/// Old readers read new records, and new readers old ones; what only one version has is its default.
+#[test]
+fn each_released_version_reads_what_each_other_one_wrote() {
+    for (name, example) in examples() {
+        let ip = example.client_ip_bytes();
+        let click = example.click(ip.as_deref());
+        let newest = Schema::parse_str(NEWEST).unwrap();
+        let datum = encode(&click);
+        for (file, text) in RELEASED {
+            let version = Schema::parse_str(text).unwrap();
+            let old = read(&newest, &datum, &version);
+            assert_eq!(field(&old, "slug"), &Value::String(click.slug.into()), "{name} {file}");
+            let written = write(&version, old);
+            let known = RawClick { agent_kind: AgentKind::Unknown, ..click };
+            let expected = if *text == NEWEST { click } else { known };
+            let read_back = Decoder::new(text).unwrap();
+            assert_eq!(read_back.decode(&written).unwrap(), expected, "{name} {file}");
+        }
+    }
 }
 
 #[test]
@@ -198,7 +220,7 @@ proptest! {
         (link_version, latency_us) in any::<(Option<i64>, Option<i32>)>(),
         (dnt, gpc, identifiers_stripped) in any::<(bool, bool, bool)>(),
         visitor_id: Option<[u8; 8]>,
-        words in prop::array::uniform4(any::<prop::sample::Index>()),
+        words in prop::array::uniform5(any::<prop::sample::Index>()),
         ip in prop_oneof![Just(None), prop::array::uniform4(0u8..).prop_map(|ip| Some(ip.to_vec())),
             prop::array::uniform16(0u8..).prop_map(|ip| Some(ip.to_vec()))],
     ) {
@@ -206,7 +228,7 @@ proptest! {
             accept_language, purpose, sec_fetch_site, sec_fetch_mode, sec_fetch_dest, sec_ch_ua,
             sec_ch_ua_mobile, sec_ch_ua_platform, x_requested_with, edge_country] =
             texts.each_ref().map(Option::as_deref);
-        let [origin, outcome, method, policy] = words;
+        let [origin, outcome, method, policy, kind] = words;
         let click = RawClick {
             event_id: uuid::Uuid::from_u128(id),
             occurred_at,
@@ -222,6 +244,7 @@ proptest! {
             visitor_id, identifiers_stripped, user_agent, referer, accept_language, purpose,
             sec_fetch_site, sec_fetch_mode, sec_fetch_dest, sec_ch_ua, sec_ch_ua_mobile,
             sec_ch_ua_platform, x_requested_with, dnt, gpc, edge_country, latency_us,
+            agent_kind: *kind.get(AgentKind::ALL),
         };
         let datum = encode(&click);
         prop_assert_eq!(decoder().decode(&datum).unwrap(), click);

@@ -4,6 +4,7 @@
 //! a click among them is visible as soon as without them.
 
 use schemas::bounds::DAY_US;
+use schemas::text_limits::QUERY_BYTES_MAX;
 use schemas::writer_schema::DATUM_BYTES_MAX;
 use schemas::{Encoder, RawClick, SchemaId};
 use serde_json::{Value, json};
@@ -224,7 +225,7 @@ pub fn lengths(id: SchemaId) -> Vec<HostileRecord> {
         ("referer of labels", RawClick { referer: Some(labels), ..base }),
         ("target of labels", RawClick { target_url: Some(labels), ..base }),
         ("agent", RawClick { user_agent: one_more(1024), ..base }),
-        ("query", RawClick { query: one_more(2048), ..base }),
+        ("query", RawClick { query: one_more(QUERY_BYTES_MAX), ..base }),
         ("link id", RawClick { link_id: one_more(512), ..base }),
         ("domain", RawClick { domain: one_more(256), ..base }),
         ("language", RawClick { accept_language: one_more(256), ..base }),
@@ -307,14 +308,14 @@ pub fn costly(id: SchemaId) -> Vec<HostileRecord> {
         filled("", "https://", 2048),
     ];
     let queries = [
-        filled("", "&", 2048),
-        filled("", "a&", 2048),
-        filled("", "%61=%61&", 2048),
-        filled("", "gclid=&", 2048),
-        filled("utm_", "%", 2048),
-        filled("utm_source=a", "&utm_source=a", 2048),
-        filled("source=", "%c3%bc+", 2048),
-        filled("utm_medium=", "\u{130}", 2048),
+        filled("", "&", QUERY_BYTES_MAX),
+        filled("", "a&", QUERY_BYTES_MAX),
+        filled("", "%61=%61&", QUERY_BYTES_MAX),
+        filled("", "gclid=&", QUERY_BYTES_MAX),
+        filled("utm_", "%", QUERY_BYTES_MAX),
+        filled("utm_source=a", "&utm_source=a", QUERY_BYTES_MAX),
+        filled("source=", "%c3%bc+", QUERY_BYTES_MAX),
+        filled("utm_medium=", "\u{130}", QUERY_BYTES_MAX),
     ];
     let agents = [
         filled("Mozilla/5.0 (", "Android 1; Build/ ", 1024),

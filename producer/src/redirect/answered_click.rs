@@ -117,6 +117,6 @@ mod tests {
             assert!(bytes(outcome) <= 2_048, "{outcome:?}: {}", bytes(outcome));
         }
         // A redirect keeps what the contract allows, and no more.
-        assert!((6_000..12_288).contains(&bytes(Outcome::Redirected)));
+        assert!((12_288..18_432).contains(&bytes(Outcome::Redirected)));
     }
 }
