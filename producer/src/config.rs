@@ -16,7 +16,8 @@ use schemas::TopicName;
 
 use crate::client::day_keys::folder::parse_day;
 use crate::client::visitor_id::Day;
-use crate::config::public::{PrivacyArgs, PublicArgs};
+use crate::config::public::{PrivacyArgs, ProxyArgs, PublicArgs};
+use crate::import::site_hosts::SiteHost;
 use crate::kafka::endpoint::Endpoint;
 use crate::outbox::outbox_settings::{BYTES_MIN, DropPolicy, SyncPolicy};
 use service::admin_args::{AdminArgs, listen_at};
@@ -54,7 +55,7 @@ pub enum Command {
     /// Answer redirects until SIGTERM or SIGINT; SIGHUP reads the file of links again.
     Serve(Box<ServeArgs>),
     /// Import access logs of another server into the log; importing a file again changes nothing.
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
     /// List or delete the day keys of visitor ids.
     VisitorKeys(VisitorKeysArgs),
     /// Make, change and show links in the link store; every `serve` follows them.
@@ -222,6 +223,13 @@ pub struct ImportArgs {
     /// two clicks only under two names, and a file keeps its ids only under one
     #[arg(long, default_value = "access-log", value_name = "NAME", value_parser = source)]
     pub source: String,
+    /// Host of the site that the files are of, for lines that do not say it; may be repeated. Clicks
+    /// from a page of one of these hosts are then `internal`. Part of visitor ids and of no event id
+    #[arg(long, value_name = "HOST")]
+    pub domain: Vec<SiteHost>,
+    /// Who may name the clients of logged requests.
+    #[command(flatten)]
+    pub proxies: ProxyArgs,
     #[command(flatten)]
     pub privacy: PrivacyArgs,
     /// Where hosts share the keys of visitor ids.
@@ -244,7 +252,7 @@ pub struct ImportArgs {
 /// Formats of access logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ImportFormat {
-    /// The combined format of nginx and Apache
+    /// The combined format of nginx and Apache, also Debian's vhost_combined and nginx' main
     Combined,
     /// JSON of nginx, an object a line, by the log_format that the README names
     NginxJson,

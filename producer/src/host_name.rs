@@ -1,7 +1,8 @@
 //! Host names: which text is one, and the domain that a `Host` names.
 //!
 //! Pure. A visitor sends any bytes as `Host`; what is no host name is recorded as none, so that
-//! no reader of the table has to expect anything else in it.
+//! no reader of the table has to expect anything else in it. Redirects, the collector and imports
+//! read hosts here and nowhere else, so that one host is one domain.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -14,8 +15,11 @@ pub fn is_host_name(text: &str) -> bool {
     if let Some(bracketed) = text.strip_prefix('[') {
         return bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
     }
-    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    (1..=BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
+    let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
+    (1..=BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-'))
+        // A dash alone stands for no host in access logs.
+        && text.bytes().any(is_letter)
 }
 
 /// The domain of a `Host`: in lower case, without port and without the dot at its end; none if it is
@@ -58,6 +62,7 @@ mod tests {
         for host in [
             "",
             ".",
+            "-",
             ":80",
             "a b",
             "a'b",
@@ -84,6 +89,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn f11_every_spelling_of_a_host_is_one_domain(
+            host in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\\.[a-z0-9]{1,9}){0,3}",
+            capitals in proptest::collection::vec(any::<bool>(), 60),
+            dot in "\\.?",
+            port in proptest::option::of(0..=65_535u32),
+        ) {
+            let spelled: String = host.chars().zip(capitals.iter().cycle())
+                .map(|(letter, up)| if *up { letter.to_ascii_uppercase() } else { letter })
+                .collect();
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            let spelled = format!("{spelled}{dot}{port}");
+            prop_assert_eq!(of(&spelled), Some(host), "{}", spelled);
+        }
+
         #[test]
         fn m10_any_text_gives_a_host_name_or_none(text: String, port: u16) {
             for host in [text.clone(), format!("{text}:{port}")] {

@@ -3,17 +3,26 @@
 //!
 //! Clicks go through an outbox of its own, and it waits while that is full. Every line ends as a
 //! click or as malformed, every click as withheld, delivered, waiting in the outbox, or undelivered.
+//! A file that cannot be read to its end is reported, and does not stop the next.
 
 pub mod access_log_file;
 pub mod access_log_line;
+pub mod client_fields;
 pub mod combined_format;
 pub mod event_id;
+pub mod file_kind;
+pub mod gzip_members;
 pub mod import_keys;
 pub mod imported_click;
+pub mod line_prefix;
 pub mod nginx_json_format;
 pub mod progress_bar;
+pub mod request_target;
+pub mod site_hosts;
+#[cfg(test)]
+mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -23,16 +32,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::click::ClientIp;
 use crate::client::policy::{self, ClientContext};
+use crate::client::proxies::Proxies;
 use crate::clock::now;
 use crate::config::{ImportArgs, ImportFormat};
 use crate::delivery::Delivery;
 use crate::exit::Failure;
-use crate::import::access_log_file::{AccessLogFile, LineRead, STDIN};
+use crate::import::access_log_file::{AccessLogFile, LineRead};
 use crate::import::access_log_line::{AccessLogLine, MalformedLine};
 use crate::import::event_id::ImportedEventIds;
 use crate::import::import_keys::ImportKeys;
-use crate::import::imported_click::imported_click;
+use crate::import::imported_click::{imported_click, set_inner_host};
 use crate::import::progress_bar::ProgressBar;
+use crate::import::site_hosts::SiteHosts;
 use crate::links::link::Link;
 use crate::links::link_file;
 use crate::links::link_table::LinkTable;
@@ -57,6 +68,24 @@ pub struct ImportCounts {
     pub withheld: u64,
     /// Lines that are not clicks.
     pub malformed: u64,
+    /// Clicks whose line has no address of the client: they have no country and no visitor.
+    pub without_client: u64,
+    /// Clicks without a host, neither of their line nor of `--domain`: no page of theirs is inner.
+    pub without_host: u64,
+    /// Clicks without a user agent: they have no browser, device and visitor.
+    pub without_agent: u64,
+    /// Files that could not be read to their end.
+    pub unread_files: u64,
+}
+
+impl ImportCounts {
+    /// Counts a click and what its line lacks.
+    fn add_click(&mut self, line: &AccessLogLine<'_>, main_host: Option<&str>) {
+        self.clicks += 1;
+        self.without_client += u64::from(line.client_ip.is_none());
+        self.without_host += u64::from(line.domain.is_none() && main_host.is_none());
+        self.without_agent += u64::from(line.user_agent.is_none());
+    }
 }
 
 /// How an import ended.
@@ -74,13 +103,13 @@ pub struct ImportReport {
     pub elapsed: Duration,
     /// It was stopped before the end of the files.
     pub is_stopped: bool,
-    /// Why a file could not be read to its end.
-    pub read: anyhow::Result<()>,
 }
 
 /// Reads access logs and delivers their clicks.
 pub struct Importer {
     args: ImportArgs,
+    proxies: Proxies,
+    hosts: SiteHosts,
     links: LinkTable,
     keys: ImportKeys,
     delivery: Delivery,
@@ -100,7 +129,7 @@ impl std::fmt::Debug for Importer {
 
 impl Importer {
     /// Opens files, links, outbox and servers, so that what is wrong is reported before anything is
-    /// read; none if `stopped` comes first.
+    /// read; none if `stopped` comes first. Some of several files may be wrong.
     ///
     /// # Errors
     /// What keeps it from starting.
@@ -110,9 +139,7 @@ impl Importer {
     ) -> Result<Option<Self>, Failure> {
         let links = args.links.as_deref().map(|file| link_file::read(file, LinkTable::parse));
         let links = links.transpose()?.unwrap_or_default();
-        for file in args.files.iter().filter(|file| file.as_os_str() != STDIN) {
-            AccessLogFile::open(file).map_err(Failure::configuration)?;
-        }
+        check_files(&args.files).map_err(Failure::configuration)?;
         let metrics = Metrics::default();
         let delivery = Delivery::open(&args.kafka, "import", DropPolicy::Newest, &metrics)?;
         let endpoint = args.kafka.endpoint(&args.kafka.topic).map_err(Failure::configuration)?;
@@ -137,6 +164,8 @@ impl Importer {
         let keys = keys.map_err(Failure::invariant)?;
         Ok(Some(Self {
             progress: ProgressBar::new(&args.files),
+            proxies: args.proxies.proxies(),
+            hosts: SiteHosts::new(args.domain.clone()),
             args,
             links,
             keys,
@@ -152,7 +181,16 @@ impl Importer {
     /// Reads the files and delivers their clicks. Blocks.
     pub fn run(mut self) -> ImportReport {
         let files = std::mem::take(&mut self.args.files);
-        let read = files.iter().try_for_each(|file| self.read_file(file));
+        for file in &files {
+            if self.stopped.is_cancelled() {
+                break;
+            }
+            if let Err(error) = self.read_file(file) {
+                self.counts.unread_files += 1;
+                self.progress.print(&format!("{error:#}"));
+            }
+            self.progress.finish_file(file);
+        }
         let waiting = self.deliver(self.args.kafka.flush_wait());
         self.progress.clear();
         // What an earlier run left was delivered first.
@@ -164,7 +202,6 @@ impl Importer {
             undelivered: self.metrics.undelivered(),
             elapsed: self.started.elapsed(),
             is_stopped: self.stopped.is_cancelled(),
-            read,
         }
     }
 
@@ -188,7 +225,7 @@ impl Importer {
             self.counts.lines += 1;
             let text = bytes.map(String::from_utf8_lossy).unwrap_or_default();
             let line = match bytes {
-                Some(_) => parse(&text, now()),
+                Some(_) => parse(&text, now(), &self.proxies),
                 None => Err(MalformedLine::TooLong),
             };
             match line {
@@ -200,26 +237,27 @@ impl Importer {
             }
             self.progress.update(log.position(), self.counts.lines, self.counts.malformed);
         }
-        self.progress.finish_file(file);
         Ok(())
     }
 
     /// Offers the click of a line to the outbox, and waits for it to accept the click.
     fn offer(&mut self, id: EventId, line: &AccessLogLine<'_>) {
-        self.counts.clicks += 1;
+        let main_host = self.hosts.main();
+        self.counts.add_click(line, main_host);
         self.metrics.import_lines.get_or_create(&ResultLabel { result: "click" }).inc();
         let client_ip = line.client_ip.map(ClientIp::new);
-        let link = self.links.named(line.domain.as_deref(), &line.slug);
+        let link = self.links.named(line.domain.as_deref().or(main_host), &line.slug);
         let client = ClientContext {
             ip: client_ip.as_ref(),
             link_opts_out: link.as_ref().is_some_and(Link::opts_out),
         };
-        let mut click = imported_click(id, &self.args.source, line, link.as_ref());
+        let mut click = imported_click(id, &self.args.source, line, link.as_ref(), main_host);
         let (policies, key) = (self.args.privacy.privacy(), |day| self.keys.key(day));
         if !policy::apply(policies, &mut click, client, key, &self.metrics) {
             self.counts.withheld += 1;
             return;
         }
+        set_inner_host(&mut click, line, &self.hosts);
         self.metrics.clicks_offered.inc();
         self.datum.clear();
         match click.write_datum(&mut self.datum) {
@@ -266,6 +304,18 @@ impl Importer {
             let stopped_now = stopped.is_cancelled() && !was_stopped;
             !stopped_now && since.elapsed() <= timeout
         })
+    }
+}
+
+/// Whether one of the files can be read, by its start.
+///
+/// # Errors
+/// Why the first cannot, if none can.
+fn check_files(files: &[PathBuf]) -> anyhow::Result<()> {
+    let mut checks = files.iter().map(|file| AccessLogFile::check(file));
+    match checks.next() {
+        Some(Err(error)) if checks.all(|check| check.is_err()) => Err(error),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -76,7 +76,7 @@ fn run(cli: Cli, exports: bool) -> Result<Exit, Failure> {
         .map_err(Failure::invariant)?;
     let ended = match cli.command {
         Command::Serve(args) => runtime.block_on(cmd::serve::run(&args, exports)),
-        Command::Import(args) => runtime.block_on(cmd::import::run(args)),
+        Command::Import(args) => runtime.block_on(cmd::import::run(*args)),
         Command::VisitorKeys(args) => cmd::visitor_keys::run(&args),
         Command::Links(args) => cmd::links::run(&args),
         Command::Healthcheck(args) => Ok(healthcheck(&args)),

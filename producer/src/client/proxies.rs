@@ -4,10 +4,10 @@
 //! the addresses of trusted proxies, to the first address that is none of them. What a client wrote
 //! itself stands further to the front and is never reached.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// The header in which trusted proxies name their clients. Any other is ignored.
@@ -59,18 +59,29 @@ impl Proxies {
     /// The client of a request that `peer` sent. Where a trusted proxy does not name its
     /// client, or names it by text that is not an address, the client is the proxy.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        let mut client = peer.to_canonical();
-        if !self.trusted.contain(client) {
-            return client;
+        let peer = peer.to_canonical();
+        if !self.trusted.contain(peer) {
+            return peer;
         }
         let name = match self.header {
             ProxyHeader::XForwardedFor => "x-forwarded-for",
             ProxyHeader::Forwarded => "forwarded",
         };
-        // Several headers of one name are one list. A comma in quotes parts its item, too: each
-        // part then has a quote too few, and is no item.
-        let lines = headers.get_all(name).iter().rev();
-        let items = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        // Several headers of one name are one list.
+        self.walk(headers.get_all(name).iter().rev().map(HeaderValue::as_bytes), peer)
+    }
+
+    /// The same where the text of the header is known, as from an access log.
+    pub fn client_by_text(&self, header: &str, peer: IpAddr) -> IpAddr {
+        let peer = peer.to_canonical();
+        if self.trusted.contain(peer) { self.walk([header.as_bytes()], peer) } else { peer }
+    }
+
+    /// The client behind a trusted `proxy`; the last line of the header comes first.
+    fn walk<'a>(&self, lines: impl IntoIterator<Item = &'a [u8]>, proxy: IpAddr) -> IpAddr {
+        let mut client = proxy;
+        // A comma in quotes parts its item, too: each part then has a quote too few, and is no item.
+        let items = lines.into_iter().flat_map(|line| line.rsplit(|byte| *byte == b','));
         for item in items.map(<[u8]>::trim_ascii).filter(|item| !item.is_empty()) {
             let Some(address) = std::str::from_utf8(item).ok().and_then(|item| self.address(item))
             else {
@@ -112,8 +123,8 @@ fn element(item: &str) -> Option<IpAddr> {
 }
 
 /// An address, with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
-/// `[2001:db8::1]:80`. An IPv4 address that is mapped to IPv6 is IPv4.
-fn node(text: &str) -> Option<IpAddr> {
+/// `[2001:db8::1]:80`, `::ffff:192.0.2.1:80`. An IPv4 address that is mapped to IPv6 is IPv4.
+pub fn node(text: &str) -> Option<IpAddr> {
     let address = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, rest) = rest.split_once(']')?;
@@ -123,8 +134,9 @@ fn node(text: &str) -> Option<IpAddr> {
         None => match text.parse::<IpAddr>() {
             Ok(address) => address,
             Err(_) => {
-                let (address, port) = text.split_once(':')?;
-                IpAddr::V4(address.parse::<Ipv4Addr>().ok().filter(|_| is_port(port))?)
+                // Behind an IPv6 address without brackets a port would be a part of the address.
+                let (address, port) = text.rsplit_once(':').filter(|(it, _)| it.contains('.'))?;
+                address.parse().ok().filter(|_: &IpAddr| is_port(port))?
             }
         },
     };
@@ -137,7 +149,7 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderName, HeaderValue};
+    use hyper::header::HeaderName;
     use proptest::prelude::*;
 
     use super::*;
@@ -178,6 +190,7 @@ mod tests {
             (&["[2001:db8::9]:443"], "2001:db8::9"),
             (&["[2001:db8::9]"], "2001:db8::9"),
             (&["::ffff:203.0.113.9"], "203.0.113.9"),
+            (&["::ffff:203.0.113.9:80"], "203.0.113.9"),
             (&["203.0.113.9, ::ffff:10.0.0.2"], "203.0.113.9"),
             // What a client wrote itself stands before what the proxy saw.
             (&["6.6.6.6, 203.0.113.9"], "203.0.113.9"),

@@ -9,7 +9,7 @@ use crate::import::{ImportCounts, ImportReport, Importer, MALFORMED_PRINTED_MAX}
 /// Runs the import.
 ///
 /// # Errors
-/// What keeps it from starting, or a file that cannot be read.
+/// What keeps it from starting, or that a file cannot be read; the others were.
 pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     let stopped = shutdown::on_signal().map_err(Failure::invariant)?;
     let is_strict = args.strict;
@@ -21,24 +21,28 @@ pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
 }
 
 fn finish(report: ImportReport, is_strict: bool) -> Result<Exit, Failure> {
-    let ImportReport { counts, delivered, waiting, undelivered, elapsed, is_stopped, read } =
-        report;
-    let ImportCounts { lines, clicks, withheld, malformed } = counts;
+    let ImportReport { counts, delivered, waiting, undelivered, elapsed, is_stopped } = report;
+    let ImportCounts { lines, clicks, withheld, malformed, .. } = counts;
+    let ImportCounts { without_client, without_host, without_agent, unread_files, .. } = counts;
     if let Some(more) = malformed.checked_sub(MALFORMED_PRINTED_MAX).filter(|more| *more > 0) {
         exit::print_error(&format!("and {more} more malformed lines"));
     }
     exit::print_line(&format!(
         "import: lines={lines} clicks={clicks} withheld={withheld} malformed={malformed} \
-         delivered={delivered} waiting={waiting} undelivered={undelivered} seconds={:.1}",
+         without_client={without_client} without_host={without_host} \
+         without_agent={without_agent} unread_files={unread_files} delivered={delivered} \
+         waiting={waiting} undelivered={undelivered} seconds={:.1}",
         elapsed.as_secs_f64(),
     ));
-    read.map_err(Failure::configuration)?;
     if is_stopped {
         exit::print_error(
             "stopped before the end; importing again continues without counting twice",
         );
     }
-    if undelivered > 0 || waiting > 0 || is_stopped {
+    if unread_files > 0 {
+        let why = anyhow::anyhow!("{unread_files} of the files could not be read to their end");
+        Err(Failure::configuration(why))
+    } else if undelivered > 0 || waiting > 0 || is_stopped {
         Ok(Exit::Unavailable)
     } else if malformed > 0 && is_strict {
         Ok(Exit::Data)

@@ -106,9 +106,9 @@ pub fn key_store(
     Ok(Box::new(keys))
 }
 
-/// Trust and limits of the public port.
+/// Which proxies may name a client.
 #[derive(Debug, Clone, Args)]
-pub struct PublicArgs {
+pub struct ProxyArgs {
     /// Networks of the proxies that are trusted to name a client's address, comma-separated
     /// [default: none]
     #[arg(
@@ -127,6 +127,20 @@ pub struct PublicArgs {
         value_name = "NAME"
     )]
     proxy_header: ProxyHeader,
+}
+
+impl ProxyArgs {
+    /// The proxies.
+    pub fn proxies(&self) -> Proxies {
+        Proxies { trusted: self.trusted_proxies.clone(), header: self.proxy_header }
+    }
+}
+
+/// Trust and limits of the public port.
+#[derive(Debug, Clone, Args)]
+pub struct PublicArgs {
+    #[command(flatten)]
+    proxies: ProxyArgs,
     /// Most bytes of a request's head; a longer one is answered 431
     #[arg(long, env = "CLICKTRAIL_HEADER_BYTES", default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(8_192..=1_048_576))]
     header_bytes: u32,
@@ -176,7 +190,7 @@ pub struct PublicArgs {
 impl PublicArgs {
     /// What is known of clients.
     pub fn client_policy(&self, privacy: PrivacyPolicies, keys: Arc<KeyRing>) -> ClientPolicy {
-        let proxies = Proxies { trusted: self.trusted_proxies.clone(), header: self.proxy_header };
+        let proxies = self.proxies.proxies();
         let unknown = (self.unknown_slugs_per_minute > 0)
             .then(|| Arc::new(RateLimiter::new(self.unknown_slugs_per_minute)));
         ClientPolicy { proxies, privacy, keys: Some(keys), unknown }

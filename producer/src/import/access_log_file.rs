@@ -1,4 +1,5 @@
-//! An access log line by line, as bytes, in bounded memory; gzip is decompressed.
+//! An access log line by line, as bytes, in bounded memory; gzip is decompressed, and byte-order
+//! marks are left out.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -7,19 +8,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
-use flate2::read::MultiGzDecoder;
+
+use crate::import::file_kind::FileKind;
+use crate::import::gzip_members::GzipMembers;
 
 /// Longest line that is read; servers cap requests far below.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of standard input.
 pub const STDIN: &str = "-";
-/// How each member of a gzip file begins.
-const GZIP: &[u8] = b"\x1f\x8b";
+/// The byte-order mark of UTF-8, which some programs write before a text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+type Stored = BufReader<Counted>;
+
+/// The text of a file.
+enum Text {
+    Plain(Stored),
+    Gzip(Box<BufReader<GzipMembers<Stored>>>),
+}
 
 /// An open access log.
 pub struct AccessLogFile {
-    reader: Box<dyn BufRead + Send>,
+    text: Text,
     position: Arc<AtomicU64>,
     line: Vec<u8>,
 }
@@ -45,7 +56,7 @@ impl AccessLogFile {
     /// Opens a file, or standard input by its name.
     ///
     /// # Errors
-    /// One that names the file: it is not there, may not be read, is a directory.
+    /// One that names the file: it is not there, may not be read, is a directory, or an archive.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         if file.as_os_str() == STDIN {
             return Self::over(Box::new(io::stdin())).context("standard input");
@@ -58,39 +69,82 @@ impl AccessLogFile {
         Self::over(Box::new(open)).with_context(name)
     }
 
-    fn over(source: Box<dyn io::Read + Send>) -> io::Result<Self> {
+    /// Whether a file can be opened; none where opening it would take what it holds.
+    ///
+    /// # Errors
+    /// As [`AccessLogFile::open`].
+    pub fn check(file: &Path) -> anyhow::Result<()> {
+        let is_pipe = || file.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir());
+        if file.as_os_str() == STDIN || is_pipe() {
+            return Ok(());
+        }
+        Self::open(file).map(drop)
+    }
+
+    fn over(source: Box<dyn io::Read + Send>) -> anyhow::Result<Self> {
         let position = Arc::new(AtomicU64::new(0));
         let counted = Counted { source, position: Arc::clone(&position) };
-        let mut plain = BufReader::with_capacity(LINE_BYTES_MAX, counted);
-        let reader: Box<dyn BufRead + Send> = if plain.fill_buf()?.starts_with(GZIP) {
-            Box::new(BufReader::new(MultiGzDecoder::new(plain)))
-        } else {
-            Box::new(plain)
+        let mut stored = BufReader::with_capacity(LINE_BYTES_MAX, counted);
+        let text = match FileKind::of(stored.fill_buf()?) {
+            FileKind::Lines => Text::Plain(stored),
+            FileKind::Gzip => {
+                let mut text = BufReader::new(GzipMembers::new(stored));
+                let kind = FileKind::check_decompressed(text.fill_buf()?);
+                kind.context("the decompressed file")?;
+                Text::Gzip(Box::new(text))
+            }
+            FileKind::Other(kind) => anyhow::bail!(kind),
         };
-        Ok(Self { reader, position, line: Vec::new() })
+        Ok(Self { text, position, line: Vec::new() })
     }
 
     /// Reads the next line.
     ///
     /// # Errors
-    /// The disk's, or the decompression's.
+    /// The disk's, or the decompression's. After the last line: that bytes follow which are not read.
     pub fn read_line(&mut self) -> io::Result<LineRead<'_>> {
         self.line.clear();
         let limit = LINE_BYTES_MAX as u64 + 1;
-        if (&mut self.reader).take(limit).read_until(b'\n', &mut self.line)? == 0 {
+        let reader = self.text.reader();
+        if reader.take(limit).read_until(b'\n', &mut self.line)? == 0 {
+            self.text.check_end()?;
             return Ok(LineRead::End);
         }
         if self.line.len() > LINE_BYTES_MAX && !self.line.ends_with(b"\n") {
-            self.reader.skip_until(b'\n')?;
+            self.text.reader().skip_until(b'\n')?;
             return Ok(LineRead::TooLong);
         }
         let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-        Ok(LineRead::Line(line.strip_suffix(b"\r").unwrap_or(line)))
+        let mut line = line.strip_suffix(b"\r").unwrap_or(line);
+        // Files that were joined have a mark each.
+        while let Some(unmarked) = line.strip_prefix(MARK) {
+            line = unmarked;
+        }
+        Ok(LineRead::Line(line))
     }
 
     /// Bytes of the file that were read from the disk, as they are stored there.
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
+    }
+}
+
+impl Text {
+    fn reader(&mut self) -> &mut dyn BufRead {
+        match self {
+            Self::Plain(reader) => reader,
+            Self::Gzip(reader) => reader,
+        }
+    }
+
+    /// Whether a file whose lines were all read ends there.
+    fn check_end(&self) -> io::Result<()> {
+        let (Self::Gzip(reader), kind) = (self, io::ErrorKind::InvalidData) else { return Ok(()) };
+        if reader.get_ref().has_foreign_bytes() {
+            let why = "bytes that are neither gzip nor zeros follow; what is before them was read";
+            return Err(io::Error::new(kind, why));
+        }
+        Ok(())
     }
 }
 
@@ -153,6 +207,64 @@ mod tests {
             assert_eq!(lines(name, &bytes), ["a", "bc"]);
         }
         assert_eq!(lines("plain.gz", b"a\nb"), ["a", "b"]);
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn i6_a_byte_order_mark_is_no_part_of_a_line() {
+        for (bytes, expected) in [
+            (&b"\xef\xbb\xbfa\nb"[..], &["a", "b"][..]),
+            (b"\xef\xbb\xbf\xef\xbb\xbfa\r\n\xef\xbb\xbfb\n", &["a", "b"]),
+            (b"a\xef\xbb\xbf\n", &["a\u{feff}"]),
+        ] {
+            assert_eq!(lines("a", bytes), expected);
+            assert_eq!(lines("a", &gzip(bytes)), expected);
+        }
+    }
+
+    #[test]
+    fn i7_lines_before_foreign_bytes_are_read_and_then_comes_the_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.gz");
+        std::fs::write(&file, [&gzip(b"a\nb")[..], &[0; 9], b"x"].concat()).unwrap();
+        let mut log = AccessLogFile::open(&file).unwrap();
+        for line in [b"a", b"b"] {
+            assert_eq!(log.read_line().unwrap(), LineRead::Line(line));
+        }
+        assert!(log.read_line().unwrap_err().to_string().contains("neither gzip nor zeros"));
+        std::fs::write(&file, [&gzip(b"a\nb")[..], &[0; 512]].concat()).unwrap();
+        let mut log = AccessLogFile::open(&file).unwrap();
+        for line in [LineRead::Line(b"a"), LineRead::Line(b"b"), LineRead::End] {
+            assert_eq!(log.read_line().unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn i16_an_archive_is_refused_also_inside_gzip_and_a_pipe_is_not_opened_to_check_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            assert!(AccessLogFile::check(&file).is_err());
+            format!("{:#}", AccessLogFile::open(&file).unwrap_err())
+        };
+        let plain = refused(b"PK\x03\x04x");
+        assert!(
+            plain.contains("/a: a zip archive") && plain.contains("`unzip -p FILE |"),
+            "{plain}"
+        );
+        let inside = refused(&gzip(b"PK\x03\x04x"));
+        assert!(inside.contains("the decompressed file: a zip archive"), "{inside}");
+        assert!(refused(&gzip(&gzip(b"a"))).contains("compressed twice"));
+        // To open a socket would fail.
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(AccessLogFile::check(&socket).is_ok() && AccessLogFile::open(&socket).is_err());
     }
 
     #[test]

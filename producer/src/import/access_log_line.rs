@@ -14,7 +14,7 @@ use thiserror::Error;
 pub struct AccessLogLine<'a> {
     /// Microseconds since 1970, UTC.
     pub occurred_at: i64,
-    /// None when the server logged a host name.
+    /// None when the server logged no address.
     pub client_ip: Option<IpAddr>,
     /// OTHER also for what is not HTTP.
     pub method: Method,
@@ -30,7 +30,7 @@ pub struct AccessLogLine<'a> {
     pub referer: Option<Cow<'a, str>>,
     /// `User-Agent`.
     pub user_agent: Option<Cow<'a, str>>,
-    /// Host as requested, where it is logged.
+    /// Host as requested, in the form of a domain, where it is logged.
     pub domain: Option<Cow<'a, str>>,
     /// `http` or `https`, where it is logged.
     pub scheme: Option<Cow<'a, str>>,
@@ -105,26 +105,4 @@ pub fn check_time(occurred_at: i64, now: i64) -> Result<(), MalformedLine> {
         OutOfBounds::TooOld => MalformedLine::BeforeClicks,
         OutOfBounds::TooFarAhead => MalformedLine::Ahead,
     })
-}
-
-/// Path of a request's target without its leading slash, and its query: origin form, absolute form,
-/// `*`, `host:port`.
-pub fn target_parts(target: &str) -> Option<(&str, Option<&str>)> {
-    let path = path(target)?;
-    Some(path.split_once('?').map_or((path, None), |(slug, query)| (slug, Some(query))))
-}
-
-fn path(target: &str) -> Option<&str> {
-    if let Some(path) = target.strip_prefix('/') {
-        return Some(path);
-    }
-    if let Some((scheme, rest)) = target.split_once("://") {
-        let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-        return known.then(|| rest.split_once('/').map_or("", |(_, path)| path));
-    }
-    let authority = !target.is_empty()
-        && target.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'[' | b']')
-        });
-    (target == "*" || authority).then_some("")
 }

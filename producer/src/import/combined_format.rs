@@ -1,8 +1,9 @@
 //! One line of an access log in the combined format of nginx and Apache.
 //!
-//! Pure. A line is malformed when it does not have the format's fields. A line
-//! that has them is a click, even when the client sent no HTTP (`"-"`, a TLS
-//! greeting): the server answered, and the click records that.
+//! Pure. So are read Debian's `vhost_combined`, which has the virtual host in front, and nginx'
+//! packaged `main`, which has `X-Forwarded-For` behind. A line is malformed when it does not have
+//! the format's fields. A line that has them is a click, even when the client sent no HTTP (`"-"`,
+//! a TLS greeting): the server answered, and the click records that.
 
 use std::borrow::Cow;
 
@@ -10,40 +11,80 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use schemas::Method;
 
-use crate::import::access_log_line::{self, AccessLogLine, MalformedLine, target_parts};
+use crate::client::proxies::Proxies;
+use crate::host_name;
+use crate::import::access_log_line::{self, AccessLogLine, MalformedLine};
+use crate::import::client_fields::ClientFields;
+use crate::import::line_prefix::LinePrefix;
+use crate::import::request_target::RequestTarget;
 
-/// Reads one line (without its end); `now` is microseconds since 1970.
+/// Bytes of a time such as `17/May/2015:10:05:03 +0200`.
+const TIME_BYTES: usize = 26;
+
+/// Reads one line (without its end), whose client these proxies may name; `now` is microseconds
+/// since 1970.
 ///
 /// # Errors
 /// The first field that does not have the format.
-pub fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
+pub fn parse<'a>(
+    line: &'a str,
+    now: i64,
+    proxies: &Proxies,
+) -> Result<AccessLogLine<'a>, MalformedLine> {
     if line.trim_ascii().is_empty() {
         return Err(MalformedLine::Empty);
     }
-    let (client, rest) = line.split_once(' ').ok_or(MalformedLine::Time)?;
-    let (_, rest) = rest.split_once('[').ok_or(MalformedLine::Time)?;
-    let (when, rest) = rest.split_once("] ").ok_or(MalformedLine::Time)?;
-    let occurred_at = micros(when).ok_or(MalformedLine::Time)?;
+    let TimedLine { before, occurred_at, rest } = timed(line).ok_or(MalformedLine::Time)?;
+    let prefix = LinePrefix::read(before);
     let (request, rest) = quoted(rest).ok_or(MalformedLine::Request)?;
     let (status, rest) = status(rest).ok_or(MalformedLine::Status)?;
     let rest = rest.trim_start_matches(|byte: char| byte.is_ascii_digit() || byte == '-');
     let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::Referer)?;
-    // Fields that a server appends after the agent are ignored.
-    let (agent, _) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::UserAgent)?;
+    let (agent, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::UserAgent)?;
+    // Of the fields that a server appends after the agent only the first may count.
+    let forwarded = rest.strip_prefix(' ').and_then(quoted).map(|(text, _)| unescape(text));
     access_log_line::check_time(occurred_at, now)?;
     let request = Request::read(request);
+    let host = request.target.host.map(unescape).or(prefix.host.map(Cow::from));
+    let client = ClientFields { peer: prefix.client, forwarded: forwarded.as_deref() };
     Ok(AccessLogLine {
         occurred_at,
-        client_ip: client.parse().ok(),
+        client_ip: client.client(proxies),
         method: request.method,
-        slug: unescape(request.slug),
-        query: request.query.map(unescape),
+        slug: unescape(request.target.slug),
+        query: request.target.query.map(unescape),
         http_version: request.http_version.map(unescape),
         status,
         referer: present(referer),
         user_agent: present(agent),
+        domain: host.and_then(host_name::domain),
         ..AccessLogLine::default()
     })
+}
+
+/// A line at its time.
+struct TimedLine<'a> {
+    before: &'a str,
+    occurred_at: i64,
+    rest: &'a str,
+}
+
+/// The time is the first in brackets, and before a quote if there is one such: the name of a user
+/// may have brackets, too.
+fn timed(line: &str) -> Option<TimedLine<'_>> {
+    let mut first = None;
+    for (at, _) in line.match_indices('[') {
+        let (before, when) = (&line[..at], line.get(at + 1..at + 1 + TIME_BYTES));
+        let Some(occurred_at) = when.and_then(micros) else { continue };
+        let rest = line[at + 1 + TIME_BYTES..].strip_prefix("] ");
+        let Some(rest) = rest.filter(|_| before.contains(' ')) else { continue };
+        let timed = TimedLine { before, occurred_at, rest };
+        if rest.starts_with('"') {
+            return Some(timed);
+        }
+        first = first.or(Some(timed));
+    }
+    first
 }
 
 /// Text up to the closing quote, and what follows it. A backslash guards the next byte.
@@ -74,31 +115,29 @@ fn status(text: &str) -> Option<(u16, &str)> {
 }
 
 /// The request line in its parts, still escaped as logged.
+#[derive(Default)]
 struct Request<'a> {
     method: Method,
-    slug: &'a str,
-    query: Option<&'a str>,
+    target: RequestTarget<'a>,
     http_version: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
-    const NOT_HTTP: Self =
-        Self { method: Method::Other, slug: "", query: None, http_version: None };
-
+    /// What is no HTTP has no parts.
     fn read(line: &'a str) -> Self {
-        let Some((method, rest)) = line.split_once(' ') else {
-            return Self::NOT_HTTP;
-        };
+        let Some((method, rest)) = line.split_once(' ') else { return Self::default() };
         // A target may hold spaces when the client did not escape them; the version is last.
         let (target, http_version) = match rest.rsplit_once(' ') {
             Some((target, version)) if version.starts_with("HTTP/") => (target, Some(version)),
             _ => (rest, None),
         };
-        let token = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
-        let (true, Some((slug, query))) = (method.bytes().all(token), target_parts(target)) else {
-            return Self::NOT_HTTP;
-        };
-        Self { method: Method::from_name(method), slug, query, http_version }
+        let token = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_');
+        match RequestTarget::read(target) {
+            Some(target) if method.bytes().all(token) => {
+                Self { method: Method::from_name(method), target, http_version }
+            }
+            Some(_) | None => Self::default(),
+        }
     }
 }
 
@@ -109,7 +148,8 @@ fn present(field: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Undoes `\"`, `\\` and `\xHH`; bytes that are no UTF-8 become the replacement character.
+/// Undoes `\"`, `\\`, `\xHH`, and Apache's `\b`, `\n`, `\r`, `\t`, `\v`; bytes that are no UTF-8
+/// become the replacement character.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
@@ -122,13 +162,29 @@ fn unescape(text: &str) -> Cow<'_, str> {
                 (Some(high), Some(low)) => (high << 4 | low, after),
                 _ => (*first, tail),
             },
-            (b'\\', [guarded @ (b'"' | b'\\'), after @ ..]) => (*guarded, after),
+            (b'\\', [guarded, after @ ..]) => match unescaped(*guarded) {
+                Some(byte) => (byte, after),
+                None => (*first, tail),
+            },
             _ => (*first, tail),
         };
         bytes.push(byte);
         rest = after;
     }
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The byte that a letter behind a backslash stands for.
+fn unescaped(letter: u8) -> Option<u8> {
+    match letter {
+        b'"' | b'\\' => Some(letter),
+        b'b' => Some(0x08),
+        b't' => Some(b'\t'),
+        b'n' => Some(b'\n'),
+        b'v' => Some(0x0b),
+        b'r' => Some(b'\r'),
+        _ => None,
+    }
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -179,6 +235,10 @@ fn offset(zone: &str) -> Option<Offset> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
+        super::parse(line, now, &Proxies::default())
+    }
 
     const NOW: i64 = 1_764_000_000_000_000;
     const AT: i64 = 1_431_857_103_000_000;

@@ -10,36 +10,62 @@ use sha2::{Digest as _, Sha256};
 use crate::click::ClickKey;
 
 const RECIPE: &[u8] = b"clicktrail import 1";
+/// Distinct lines between two equal ones, at most: what a table of 2^20 entries holds.
+pub const WINDOW_LINES: usize = 917_504;
 
 /// Makes the ids of one file's lines, in their order.
 ///
-/// Remembers 8 bytes of hash and a count for each distinct line. Should two
-/// hashes meet, an ordinal is higher than it need be, and is so each time.
+/// Remembers a hash and a count of the latest [`WINDOW_LINES`] distinct lines at least, and of twice
+/// as many at most: 36 MiB. Equal lines have equal times, so they are as near to each other as a
+/// server writes its lines in the order of their times. Should two hashes meet, an ordinal is higher
+/// than it need be, and is so each time.
 #[derive(Debug)]
 pub struct ImportedEventIds {
     recipe: Sha256,
-    seen: HashMap<u64, u64>,
+    /// The ordinals that follow, of the latest lines and of those before them.
+    young: HashMap<u64, u64>,
+    old: HashMap<u64, u64>,
+    window: usize,
 }
 
 impl ImportedEventIds {
     /// Starts a file of the server that `source` names.
     pub fn new(source: &str) -> Self {
+        Self::with_window(source, WINDOW_LINES)
+    }
+
+    /// The same with another number of distinct lines that are remembered.
+    fn with_window(source: &str, window: usize) -> Self {
         let mut recipe = Sha256::new_with_prefix(RECIPE);
         recipe.update((source.len() as u64).to_be_bytes());
         recipe.update(source);
-        Self { recipe, seen: HashMap::new() }
+        Self { recipe, young: HashMap::new(), old: HashMap::new(), window }
     }
 
     /// The id of the next line: UUID v7 of its time, whose other 74 bits are a hash of the
     /// source, the line (without its end) and how many lines like it came before in the file.
     pub fn next(&mut self, line: &[u8], occurred_at: i64) -> EventId {
         let text = Sha256::digest(line);
-        let ordinal = self.seen.entry(first_u64(&text)).or_insert(0);
+        let ordinal = self.ordinal(first_u64(&text));
         let hash = self.recipe.clone().chain_update(text).chain_update(ordinal.to_be_bytes());
-        *ordinal += 1;
         let mut random = [0; 16];
         random.copy_from_slice(&hash.finalize()[..16]);
         ClickKey::mint(occurred_at, &random).event_id
+    }
+
+    fn ordinal(&mut self, hash: u64) -> u64 {
+        if let Some(next) = self.young.get_mut(&hash) {
+            *next += 1;
+            return *next - 1;
+        }
+        let ordinal = self.old.get(&hash).copied().unwrap_or_default();
+        if self.young.len() == self.window {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(hash, ordinal + 1);
+        debug_assert!(self.young.len() <= self.window && self.old.len() <= self.window);
+        ordinal
     }
 }
 
@@ -76,6 +102,29 @@ mod tests {
     fn a_file_read_again_gives_the_same_ids() {
         let lines = ["a", "b", "a", "c", "a"];
         assert_eq!(ids("x", &lines), ids("x", &lines));
+    }
+
+    #[test]
+    fn equal_lines_within_the_window_keep_their_ordinals_and_the_memory_is_bounded() {
+        const WINDOW: usize = 100;
+        let mut ids = ImportedEventIds::with_window("x", WINDOW);
+        let mut all = std::collections::HashSet::new();
+        // Each line comes again after almost as many distinct lines as the window has.
+        for n in 0..10_000_usize {
+            for n in n.checked_sub(WINDOW / 2 - 1).into_iter().chain([n]) {
+                assert!(all.insert(ids.next(n.to_string().as_bytes(), AT)), "{n}");
+            }
+            assert!(ids.young.len() + ids.old.len() <= 2 * WINDOW);
+        }
+        let entry = size_of::<(u64, u64)>() + 1;
+        assert!(WINDOW_LINES * 8 / 7 * entry * 2 <= 36 << 20, "the documented bound");
+    }
+
+    #[test]
+    fn i8_an_equal_line_is_another_click_in_its_file_and_the_same_one_in_another_file() {
+        let (first, second) = (ids("x", &["a", "b", "b"]), ids("x", &["b", "c"]));
+        assert_eq!(first[1], second[0]);
+        assert_ne!(first[2], second[0]);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!   '"http_sec_gpc":"$http_sec_gpc"}';
 //! ```
 //!
-//! `msec` may be left out where there is a `time_iso8601`, which knows no milliseconds.
+//! `msec` may be left out where there is a `time_iso8601`, which knows no milliseconds. Behind a
+//! trusted proxy `"http_x_forwarded_for":"$http_x_forwarded_for"` (or `http_forwarded`) names the client.
 
 use std::borrow::Cow;
 
@@ -19,7 +20,11 @@ use jiff::Timestamp;
 use schemas::Method;
 use serde::Deserialize;
 
-use crate::import::access_log_line::{self, AccessLogLine, MalformedLine, target_parts};
+use crate::client::proxies::{Proxies, ProxyHeader};
+use crate::host_name;
+use crate::import::access_log_line::{self, AccessLogLine, MalformedLine};
+use crate::import::client_fields::ClientFields;
+use crate::import::request_target::RequestTarget;
 
 /// Each variable by its own name. Numbers may stand bare.
 #[derive(Deserialize)]
@@ -30,6 +35,10 @@ struct Fields<'a> {
     time_iso8601: Text<'a>,
     #[serde(borrow, default)]
     remote_addr: Text<'a>,
+    #[serde(borrow, default)]
+    http_x_forwarded_for: Text<'a>,
+    #[serde(borrow, default)]
+    http_forwarded: Text<'a>,
     #[serde(borrow, default)]
     host: Text<'a>,
     #[serde(borrow, default)]
@@ -82,11 +91,16 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Reads one line (without its end); `now` is microseconds since 1970.
+/// Reads one line (without its end), whose client these proxies may name; `now` is microseconds
+/// since 1970.
 ///
 /// # Errors
 /// The first field that does not have the format.
-pub fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
+pub fn parse<'a>(
+    line: &'a str,
+    now: i64,
+    proxies: &Proxies,
+) -> Result<AccessLogLine<'a>, MalformedLine> {
     match line.trim_ascii_start().as_bytes() {
         [] => return Err(MalformedLine::Empty),
         // An array would be read as fields in their order.
@@ -106,19 +120,26 @@ pub fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
         Some(text) => text.parse().ok().filter(|_| text.len() == 3).ok_or(MalformedLine::Status)?,
     };
     access_log_line::check_time(occurred_at, now)?;
-    let (slug, query) = fields.request_uri.value().and_then(parts).unwrap_or_default();
+    let target = fields.request_uri.value().and_then(Target::read).unwrap_or_default();
     let method = fields.request_method.value();
+    let peer = fields.remote_addr.value();
+    let forwarded = match proxies.header {
+        ProxyHeader::XForwardedFor => fields.http_x_forwarded_for.value(),
+        ProxyHeader::Forwarded => fields.http_forwarded.value(),
+    };
+    let client =
+        ClientFields { peer: peer.as_deref().unwrap_or_default(), forwarded: forwarded.as_deref() };
     Ok(AccessLogLine {
         occurred_at,
-        client_ip: fields.remote_addr.value().and_then(|text| text.parse().ok()),
+        client_ip: client.client(proxies),
         method: method.as_deref().map(Method::from_name).unwrap_or_default(),
-        slug,
-        query,
+        slug: target.slug,
+        query: target.query,
         http_version: fields.server_protocol.value(),
         status,
         referer: fields.http_referer.value(),
         user_agent: fields.http_user_agent.value(),
-        domain: fields.host.value().map(|host| host.to_ascii_lowercase().into()),
+        domain: target.host.or(fields.host.value()).and_then(host_name::domain),
         scheme: fields.scheme.value(),
         accept_language: fields.http_accept_language.value(),
         dnt: fields.http_dnt.flag(),
@@ -126,16 +147,29 @@ pub fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
     })
 }
 
-type Parts<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+/// The parts of a target, which JSON may have escaped.
+#[derive(Default)]
+struct Target<'a> {
+    host: Option<Cow<'a, str>>,
+    slug: Cow<'a, str>,
+    query: Option<Cow<'a, str>>,
+}
 
-/// Slug and query of a request's target; none for what is not HTTP.
-fn parts(target: Cow<'_, str>) -> Option<Parts<'_>> {
-    match target {
-        Cow::Borrowed(target) => {
-            target_parts(target).map(|(slug, query)| (slug.into(), query.map(Cow::from)))
+impl<'a> Target<'a> {
+    /// None for what is not HTTP.
+    fn read(target: Cow<'a, str>) -> Option<Self> {
+        match target {
+            Cow::Borrowed(target) => {
+                let RequestTarget { host, slug, query } = RequestTarget::read(target)?;
+                let (host, query) = (host.map(Cow::from), query.map(Cow::from));
+                Some(Self { host, slug: slug.into(), query })
+            }
+            Cow::Owned(target) => {
+                let RequestTarget { host, slug, query } = RequestTarget::read(&target)?;
+                let owned = |text: &str| Cow::from(text.to_owned());
+                Some(Self { host: host.map(owned), slug: owned(slug), query: query.map(owned) })
+            }
         }
-        Cow::Owned(target) => target_parts(&target)
-            .map(|(slug, query)| (slug.to_owned().into(), query.map(|it| it.to_owned().into()))),
     }
 }
 
@@ -155,6 +189,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parse(line: &str, now: i64) -> Result<AccessLogLine<'_>, MalformedLine> {
+        super::parse(line, now, &Proxies::default())
+    }
 
     const NOW: i64 = 1_764_000_000_000_000;
     const AT: i64 = 1_431_857_103_004_000;
