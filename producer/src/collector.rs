@@ -34,7 +34,9 @@ use crate::client::policy::{self, ClientContext};
 use crate::client::privacy::PrivacyPolicies;
 use crate::clock::now;
 use crate::collector::answer_body::AnswerBody;
-use crate::collector::collected_click::{CollectorWindow, collected_click, collected_key};
+use crate::collector::collected_click::{
+    CollectorWindow, collected_click, collected_key, normalised,
+};
 use crate::collector::collector_limits::CollectorLimits;
 use crate::collector::json_records::BodyFormat;
 use crate::collector::record_fault::RecordFault;
@@ -178,13 +180,13 @@ impl Collector {
     /// Adds the click of a record to the batch; none if a privacy policy withholds it.
     fn click(
         &self,
-        mut object: JsonClick,
+        object: JsonClick,
         trace: &RequestTrace,
         batch: &mut DurableBatch,
         datum: &mut Vec<u8>,
     ) -> Result<Option<EventId>, RecordFault> {
         let CollectorParts { limits, privacy, keys, node, metrics, .. } = &self.parts;
-        object.domain.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
+        let object = normalised(object);
         let window = CollectorWindow { now: now(), days: limits.days };
         let key = collected_key(&object, window, &random_bits::event_bits())?;
         let client_ip = object.client_ip.map(ClientIp::new);

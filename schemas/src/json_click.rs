@@ -53,6 +53,22 @@ impl Visitor<'_> for JsonTimeVisitor {
     }
 }
 
+/// The value, or the one of an absent field for `null`.
+fn null_as_default<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// An address; what has the form of one and more besides is refused with what it should be.
+fn client_ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let expected = "client_ip to be one address without port, such as 203.0.113.7, or null";
+    let address = text.parse().map(Some);
+    address.map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+}
+
 /// Makes the struct, and the click that borrows from it, from one list of the optional texts, whose
 /// names are the same in both.
 macro_rules! json_click {
@@ -68,16 +84,17 @@ macro_rules! json_click {
             pub slug: String,
             pub link_version: Option<i64>,
             pub outcome: Option<String>,
-            #[serde(default)]
+            #[serde(default, deserialize_with = "null_as_default")]
             pub status: u16,
             pub method: Option<String>,
+            #[serde(default, deserialize_with = "client_ip")]
             pub client_ip: Option<IpAddr>,
-            #[serde(default)]
+            #[serde(default, deserialize_with = "null_as_default")]
             pub dnt: bool,
-            #[serde(default)]
+            #[serde(default, deserialize_with = "null_as_default")]
             pub gpc: bool,
             /// The link opted out of recording who its visitors are; no click has it.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "null_as_default")]
             pub opt_out: bool,
             pub latency_us: Option<i32>,
             $(pub $text: Option<String>,)*
@@ -159,6 +176,61 @@ mod tests {
         assert_eq!(time("-5"), Some(JsonTime::Micros(-5)));
         assert_eq!(time(r#""so\u006fn""#), Some(JsonTime::Text("soon".to_owned())));
         assert_eq!(time("null"), None);
+    }
+
+    #[test]
+    fn c5_null_is_an_absent_field_for_every_field_but_the_slug() {
+        for field in [
+            "event_id",
+            "occurred_at",
+            "source",
+            "link_version",
+            "outcome",
+            "status",
+            "method",
+            "client_ip",
+            "dnt",
+            "gpc",
+            "opt_out",
+            "latency_us",
+            "domain",
+            "query",
+            "link_id",
+            "target_url",
+            "scheme",
+            "http_version",
+            "user_agent",
+            "referer",
+            "accept_language",
+            "purpose",
+            "sec_fetch_site",
+            "sec_fetch_mode",
+            "sec_fetch_dest",
+            "sec_ch_ua",
+            "sec_ch_ua_mobile",
+            "sec_ch_ua_platform",
+            "x_requested_with",
+            "edge_country",
+        ] {
+            let read = |json: &str| format!("{:?}", serde_json::from_str::<JsonClick>(json));
+            let absent = read(r#"{"slug":"a"}"#);
+            assert!(absent.starts_with("Ok"), "{absent}");
+            assert_eq!(read(&format!(r#"{{"slug":"a","{field}":null}}"#)), absent, "{field}");
+        }
+        assert!(serde_json::from_str::<JsonClick>(r#"{"slug":null}"#).is_err());
+    }
+
+    #[test]
+    fn c5_a_client_address_with_anything_besides_is_refused_with_its_reason() {
+        for address in ["203.0.113.7:4711", "[2001:db8::1]:80", "1.1.1.1, 2.2.2.2", "", "host"] {
+            let json = format!(r#"{{"slug":"a","client_ip":"{address}"}}"#);
+            let error = serde_json::from_str::<JsonClick>(&json).unwrap_err().to_string();
+            assert!(error.contains(&format!("{address:?}")), "{error}");
+            assert!(error.contains("client_ip to be one address without port"), "{error}");
+        }
+        let escaped = r#"{"slug":"a","client_ip":"203.0.113.7"}"#;
+        let address = serde_json::from_str::<JsonClick>(escaped).unwrap().client_ip;
+        assert_eq!(address, Some([203, 0, 113, 7].into()));
     }
 
     #[test]

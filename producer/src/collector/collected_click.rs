@@ -3,6 +3,8 @@
 //! Pure. A sender that brings an id brings its time: both are the click's key, and a re-send must
 //! not stamp either again.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use schemas::bounds::{DAY_US, check_occurred_at};
 use schemas::text_limits::SHORT_BYTES_MAX;
@@ -10,6 +12,7 @@ use schemas::{JsonClick, JsonTime, Origin, Outcome, RawClick};
 
 use crate::click::{ClickKey, cut, cut_texts};
 use crate::collector::record_fault::RecordFault;
+use crate::host_name;
 
 /// When a click that is sent now may have occurred. Each day is a partition of the table, so this
 /// bounds how many of them the requests of an hour write to.
@@ -60,6 +63,13 @@ pub fn collected_key(
         Some(event_id) if event_id.get_version_num() == 7 => Ok(ClickKey { event_id, occurred_at }),
         Some(event_id) => Err(RecordFault::EventId(event_id)),
     }
+}
+
+/// The object with host and scheme in the form that clicks of redirects have.
+pub fn normalised(object: JsonClick) -> JsonClick {
+    let domain = object.domain.and_then(|host| host_name::domain(host.into()));
+    let scheme = object.scheme.map(|scheme| scheme.to_ascii_lowercase());
+    JsonClick { domain: domain.map(Cow::into_owned), scheme, ..object }
 }
 
 /// The click that another redirector sent, without its client. Where the sender names no source it

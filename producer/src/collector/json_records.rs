@@ -1,18 +1,20 @@
 //! The records of a body: where each of them is, and its click.
 //!
-//! Pure. The records are found first, as slices of the body, and then parsed one by one straight to
-//! their type. What that type does not hold is skipped or refused where it begins and never stored,
-//! so the memory does not depend on what a body holds.
+//! Pure. The records are found first, as slices of the body, by nothing but quotes, brackets and
+//! commas: what else is wrong with a record is its own fault and keeps no other from being read. Then
+//! they are parsed one by one straight to their type. What that type does not hold is skipped or
+//! refused where it begins and never stored, so the memory does not depend on what a body holds.
 
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use schemas::JsonClick;
-use serde::de::IgnoredAny;
 
 use crate::collector::collector_limits::RECORD_BYTES_MAX;
 use crate::collector::record_fault::RecordFault;
 use crate::collector::refusal::Refusal;
 
 const NOT_AN_OBJECT: &str = "not an object";
+/// The byte-order mark of UTF-8, which some programs write before a text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a body holds its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl BodyFormat {
     /// # Errors
     /// [`Refusal::BodyMalformed`], [`Refusal::TooManyRecords`].
     pub(super) fn records(self, body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
-        let body = body.trim_ascii();
+        let body = without_mark(body);
         match (self, body.strip_prefix(b"[")) {
             (Self::Json, Some(elements)) => array(elements, records_max),
             (Self::Json, None) => Ok(vec![body]),
@@ -72,7 +74,7 @@ pub(super) fn parse(record: &[u8]) -> Result<JsonClick, RecordFault> {
 }
 
 fn lines(body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
-    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines = body.split(|byte| *byte == b'\n').map(without_mark);
     let lines = lines.filter(|line| !line.is_empty());
     let lines: Vec<_> = lines.take(records_max.saturating_add(1)).collect();
     if lines.len() > records_max { Err(Refusal::TooManyRecords) } else { Ok(lines) }
@@ -80,31 +82,88 @@ fn lines(body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
 
 /// The elements of an array behind its opening bracket.
 fn array(body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
-    let (mut elements, mut rest) = (Vec::new(), skip_space(body));
-    if rest == b"]" {
-        return Ok(elements);
-    }
-    loop {
-        // It parses without recursion, whatever the depth, and stores no value.
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
-        let Some(Ok(IgnoredAny)) = values.next() else { return Err(Refusal::BodyMalformed) };
-        let (element, after) = rest.split_at(values.byte_offset());
+    let (mut elements, mut start) = (Vec::new(), 0);
+    let mut scanner = Scanner::default();
+    for (at, byte) in body.iter().enumerate() {
+        let Some(boundary) = scanner.boundary(*byte) else { continue };
+        let element = trim_space(&body[start..at]);
+        let is_end = boundary == Boundary::End;
+        if is_end && !trim_space(&body[at + 1..]).is_empty() {
+            return Err(Refusal::BodyMalformed);
+        }
+        if is_end && element.is_empty() && elements.is_empty() {
+            return Ok(elements);
+        }
+        if element.is_empty() {
+            return Err(Refusal::BodyMalformed);
+        }
         if elements.len() == records_max {
             return Err(Refusal::TooManyRecords);
         }
         elements.push(element);
-        rest = match skip_space(after).split_first() {
-            Some((b',', next)) => skip_space(next),
-            Some((b']', [])) => return Ok(elements),
-            Some(_) | None => return Err(Refusal::BodyMalformed),
-        };
+        if is_end {
+            return Ok(elements);
+        }
+        start = at + 1;
+    }
+    Err(Refusal::BodyMalformed)
+}
+
+/// What ends an element of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boundary {
+    Comma,
+    /// The closing bracket of the array.
+    End,
+}
+
+/// Where in an array the scan is. Either kind of bracket counts alike: an element whose brackets do
+/// not match is malformed, and is found to be so when it is parsed.
+#[derive(Debug, Default)]
+struct Scanner {
+    depth: usize,
+    in_text: bool,
+    is_escaped: bool,
+}
+
+impl Scanner {
+    fn boundary(&mut self, byte: u8) -> Option<Boundary> {
+        if self.in_text {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.in_text = false,
+                _ => {}
+            }
+            return None;
+        }
+        match byte {
+            b'"' => self.in_text = true,
+            b'[' | b'{' => self.depth += 1,
+            b',' if self.depth == 0 => return Some(Boundary::Comma),
+            b']' if self.depth == 0 => return Some(Boundary::End),
+            b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        None
     }
 }
 
-/// What follows the white space of JSON.
-fn skip_space(text: &[u8]) -> &[u8] {
-    let space = text.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'\r')).count();
-    &text[space..]
+/// A text without the white space of JSON around it.
+fn trim_space(text: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\t' | b'\r');
+    let Some(start) = text.iter().position(|byte| !is_space(byte)) else { return &[] };
+    let end = text.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+/// A text without space around it, and without byte-order marks before it.
+fn without_mark(text: &[u8]) -> &[u8] {
+    let mut text = text.trim_ascii();
+    while let Some(unmarked) = text.strip_prefix(MARK) {
+        text = unmarked.trim_ascii_start();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -144,23 +203,58 @@ mod tests {
             "[1,",
             "[1,]",
             "[,1]",
-            "[1 2]",
+            "[1,,2]",
             "[1]]",
             "[1]x",
             "[1],",
             "[{]}",
             "[{\"a\":1]",
             "[\"x]",
-            "[tru]",
-            "[truex]",
-            "[01]",
-            "[1.]",
-            "[\x0b1]",
-            "[{}{}]",
-            "[\"\\q\"]",
-            "[1;2]",
         ] {
             assert_eq!(texts(body, 9), Err(Refusal::BodyMalformed), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn c2_what_is_no_json_within_its_commas_is_the_fault_of_one_record() {
+        let good = r#"{"slug":"a"}"#;
+        for wrong in [
+            &b"1 2"[..],
+            b"tru",
+            b"01",
+            b"1.",
+            b"\x0b1",
+            b"{}{}",
+            b"\"\\q\"",
+            b"1;2",
+            b"}",
+            b"{\"slug\":\"\xe9\"}",
+            b"{\"slug\":\"\xff\xfe\"}",
+            b"{\"slug\":\"a\",\"query\":\"\\ud83d\"}",
+            b"{\"slug\":\"a\",\"query\":\"\\udc00\\ud83d\"}",
+            b"{\"slug\":\"a\",\"user_agent\":\"a\nb\"}",
+            b"{\"slug\":\"a\",\"user_agent\":\"\0\"}",
+            b"{\"slug\":\"\\u00g0\"}",
+            b"\xe9",
+        ] {
+            let body = [b"[", good.as_bytes(), b" ,", wrong, b", ", good.as_bytes(), b"]"].concat();
+            let records = BodyFormat::Json.records(&body, 9).unwrap();
+            let parsed: Vec<_> = records.iter().map(|record| parse(record).is_ok()).collect();
+            assert_eq!(parsed, [true, false, true], "{:?}", String::from_utf8_lossy(wrong));
+        }
+    }
+
+    #[test]
+    fn i6_byte_order_marks_before_a_body_or_a_line_are_left_out() {
+        for (format, body) in [
+            (BodyFormat::Json, "\u{feff}{\"slug\":\"a\"}"),
+            (BodyFormat::Json, " \u{feff}\u{feff} [{\"slug\":\"a\"}]"),
+            (BodyFormat::JsonLines, "\u{feff}{\"slug\":\"a\"}\n\u{feff}\n"),
+            (BodyFormat::JsonLines, "\n\u{feff} {\"slug\":\"a\"}\r\n"),
+        ] {
+            let records = format.records(body.as_bytes(), 9).unwrap();
+            let slugs: Vec<_> = records.iter().map(|it| parse(it).unwrap().slug).collect();
+            assert_eq!(slugs, ["a"], "{body:?}");
         }
     }
 
@@ -191,6 +285,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn f10_each_record_has_its_own_verdict_whatever_bytes_are_in_one_of_its_texts(
+            texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..9)
+        ) {
+            let mut body = b"[".to_vec();
+            for (at, text) in texts.iter().enumerate() {
+                // A quote ends the text, and a backslash may guard one.
+                let text = text.iter().filter(|byte| !matches!(byte, b'"' | b'\\'));
+                body.extend_from_slice([&b","[..], b""][usize::from(at == 0)]);
+                body.extend_from_slice(b"{\"slug\":\"");
+                body.extend(text);
+                body.extend_from_slice(b"\"}");
+            }
+            body.push(b']');
+            let records = BodyFormat::Json.records(&body, 9).unwrap();
+            prop_assert_eq!(records.len(), texts.len());
+            for record in records {
+                let inner = &record[9..record.len() - 2];
+                let good = std::str::from_utf8(inner).is_ok() && inner.iter().all(|it| *it >= b' ');
+                prop_assert_eq!(parse(record).is_ok(), good, "{:?}", record);
+            }
+        }
+
         #[test]
         fn h8_splitting_an_array_agrees_with_parsing_it(
             text in r#"[\[\]\{\}",:0-9a-c \\ntrulfse.-]{0,40}"#

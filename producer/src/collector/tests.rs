@@ -1,6 +1,7 @@
 //! The collector under requests of senders, with a real outbox.
 
 mod hostile_requests;
+mod sender_mistakes;
 
 use std::convert::Infallible;
 use std::io::Write as _;

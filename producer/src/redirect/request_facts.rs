@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use hyper::Version;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Version, http};
 use schemas::Method;
 
 use crate::click::ClientIp;
@@ -59,7 +59,7 @@ impl<'a> RequestFacts<'a> {
         let path = head.uri.path();
         let (headers, host) = HeaderFacts::read(&head.headers);
         Self {
-            method: method(&head.method),
+            method: Method::from_name(head.method.as_str()),
             domain: head.uri.host().map(Cow::Borrowed).or(host).and_then(host_name::domain),
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
@@ -132,15 +132,6 @@ fn text(value: &HeaderValue) -> Option<Cow<'_, str>> {
     (!value.is_empty()).then(|| String::from_utf8_lossy(value))
 }
 
-fn method(method: &http::Method) -> Method {
-    match *method {
-        http::Method::GET => Method::Get,
-        http::Method::HEAD => Method::Head,
-        http::Method::POST => Method::Post,
-        _ => Method::Other,
-    }
-}
-
 fn version(version: Version) -> Option<&'static str> {
     match version {
         Version::HTTP_10 => Some("HTTP/1.0"),
@@ -152,6 +143,8 @@ fn version(version: Version) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::http;
+
     use super::*;
 
     fn head(uri: &str, headers: &[(&str, &[u8])]) -> Parts {
@@ -182,6 +175,21 @@ mod tests {
         }
         let absolute = head("http://X.example:1/a", &[("host", b"y")]);
         assert_eq!(facts(&absolute).domain.as_deref(), Some("x.example"));
+    }
+
+    #[test]
+    fn f11_a_method_has_no_case() {
+        for (name, expected) in [
+            ("GET", Method::Get),
+            ("get", Method::Get),
+            ("Head", Method::Head),
+            ("post", Method::Post),
+            ("PUT", Method::Other),
+        ] {
+            let request = http::Request::builder().method(name).uri("/a");
+            let head = request.body(()).unwrap().into_parts().0;
+            assert_eq!(facts(&head).method, expected, "{name}");
+        }
     }
 
     #[test]
