@@ -10,7 +10,10 @@ pub mod campaign;
 pub mod channel;
 pub mod continent;
 pub mod geo;
+pub mod host_table;
+pub mod language;
 pub mod medium;
+pub mod query_parameters;
 pub mod referrer;
 pub mod referrer_table;
 pub mod rule_set;
@@ -32,6 +35,7 @@ use crate::enrich::user_agent::Agent;
 use crate::enrich::campaign::{NO_TAGS, Tags};
 use crate::enrich::continent::continent;
 use crate::enrich::geo::LocationCache;
+use crate::enrich::language::best_language;
 use crate::enrich::medium::Origin;
 use crate::enrich::referrer::Referrer;
 use crate::enrich::two_generation_cache::TwoGenerationCache;
@@ -39,7 +43,7 @@ use schemas::RawClick;
 
 /// To be raised when a rule in this folder decides differently. (Each table of a [`RuleSet`] has a
 /// version of its own, made from its bytes.)
-pub const ENRICH_VERSION: u32 = 3;
+pub const ENRICH_VERSION: u32 = 4;
 
 /// The dimensions of one click.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +68,7 @@ pub struct Enrichment<'a> {
     pub campaign: Campaign<'a>,
     /// Where the visitor came from.
     pub arrival: Arrival<'a>,
-    /// First language of `Accept-Language`, such as `en-gb`; empty when unknown.
+    /// Preferred language of `Accept-Language`, such as `en-gb`; empty when unknown.
     pub language: &'a str,
 }
 
@@ -168,32 +172,7 @@ impl Enricher {
             target_host,
             campaign: Campaign::of(visited, target),
             arrival: Arrival::of(click, tags, referrer, app.as_ref(), referrers),
-            language: self.languages.get(text(click.accept_language), language),
-        }
-    }
-}
-
-fn language(accept: &str) -> String {
-    let first = accept.split([',', ';']).next().unwrap_or_default().trim();
-    let plain = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if plain && first.len() <= 16 { first.to_ascii_lowercase() } else { String::new() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_language_is_taken_and_an_invalid_one_is_unknown() {
-        for (accept, expected) in [
-            ("en-GB,en;q=0.8", "en-gb"),
-            ("de", "de"),
-            ("*", ""),
-            ("", ""),
-            ("x; drop table", "x"),
-            ("aaaaaaaaaaaaaaaaaaaaaaaa", ""),
-        ] {
-            assert_eq!(language(accept), expected, "{accept}");
+            language: self.languages.get(text(click.accept_language), best_language),
         }
     }
 }

@@ -36,7 +36,10 @@ pub(super) fn host(address: &str) -> String {
 /// A host without `www.` and without the dot of the root.
 pub(super) fn bare(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
-    host.strip_prefix("www.").unwrap_or(host)
+    match host.split_at_checked(4) {
+        Some((www, rest)) if www.eq_ignore_ascii_case("www.") => rest,
+        _ => host,
+    }
 }
 
 #[cfg(test)]

@@ -107,5 +107,22 @@ fn trigger(click: &RawClick<'_>, visited: &Tags, declared: DeclaredMedium) -> &'
 }
 
 fn is_same(domain: Option<&str>, host: &str) -> bool {
-    !host.is_empty() && domain.is_some_and(|domain| bare(domain).eq_ignore_ascii_case(host))
+    let is_host = |domain: &str| bare(without_port(domain)).eq_ignore_ascii_case(host);
+    !host.is_empty() && domain.is_some_and(is_host)
 }
+
+/// A domain without its port, which older records hold.
+fn without_port(domain: &str) -> &str {
+    match domain.rsplit_once(':') {
+        Some((host, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit())
+                && (!host.contains(':') || host.ends_with(']')) =>
+        {
+            host
+        }
+        _ => domain,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
 //! The campaign parameters of an address: `utm_…`, `source`, `ref`, click ids, `qr`.
 
-use std::borrow::Cow;
-
-use url::form_urlencoded;
-
 use crate::enrich::address::parse;
 use crate::enrich::channel::DeclaredMedium;
 use crate::enrich::medium::Origin;
+use crate::enrich::query_parameters::{decoded, parameters};
 use crate::enrich::referrer_table::{ClickId, ReferrerTable};
 
 const LENGTH_MAX: usize = 256;
+
+/// The names that are read; click ids are in the referrer table.
+const NAMES: [&str; 8] =
+    ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "source", "ref", "qr"];
 
 /// Campaign as the link's author named it. Empty text is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,9 +100,8 @@ impl Tags {
     /// Reads all parameters; returns `source`, else `ref`.
     fn fill(&mut self, query: &str, referrers: &ReferrerTable) -> Option<String> {
         let (mut source, mut reference) = (None, None);
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decoded(name);
+        let is_known = |name: &str| NAMES.contains(&name) || referrers.of_param(name).is_some();
+        for (name, value) in parameters(query, is_known) {
             let field = match &*name {
                 "utm_source" => &mut self.source,
                 "utm_medium" => &mut self.medium,
@@ -148,16 +148,6 @@ impl Tags {
             self.origin = Some(known.unwrap_or_else(|| Origin::unknown(named)));
         }
     }
-}
-
-fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    // The caller has split at `&` and `=`, so that this is one name or one value.
-    form_urlencoded::parse(text.as_bytes()).next().map_or(Cow::Borrowed(""), |(name, rest)| {
-        if rest.is_empty() { name } else { Cow::Owned(format!("{name}={rest}")) }
-    })
 }
 
 #[cfg(test)]

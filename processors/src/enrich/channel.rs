@@ -3,10 +3,13 @@
 //! The first rule that holds decides; [`Channel::of`] has them in this order:
 //! 1. it was paid for (`utm_medium` has `cp…`, `ppc`, `paid…` or `retargeting`, or a paid click id is
 //!    in the visited address): by the source, else `display` for `cpm`, else `paid_other`;
-//! 2. the author's `utm_medium` declares it;
-//! 3. the medium of the origin, which the referrer table knows;
-//! 4. the visitor came from another page: `internal` of the same host, else `referral`;
-//! 5. the click names no origin: `direct`; empty where that cannot be known.
+//! 2. the author's `utm_medium` declares a mail, a notification, a printed code, a partner and so on;
+//! 3. shopping, social, video, search, in this order: the medium of the origin, which the referrer
+//!    table knows, or the author's `utm_medium` says so, as Google Analytics orders them; but `organic`
+//!    means search only where the table knows no other medium of the origin;
+//! 4. the medium of the origin is another one;
+//! 5. the visitor came from another page: `internal` of the same host, else `referral`;
+//! 6. the click names no origin: `direct`; empty where that cannot be known.
 
 use crate::enrich::medium::Medium;
 
@@ -151,9 +154,9 @@ impl Channel {
             DeclaredMedium::Push => Self::Push,
             DeclaredMedium::Audio => Self::Audio,
             DeclaredMedium::Qr => Self::Qr,
-            DeclaredMedium::Social => Self::OrganicSocial,
-            DeclaredMedium::Video => Self::OrganicVideo,
-            DeclaredMedium::Search => Self::OrganicSearch,
+            DeclaredMedium::Social | DeclaredMedium::Video | DeclaredMedium::Search => {
+                Self::organic(declared, medium)
+            }
             DeclaredMedium::Messaging => Self::Messaging,
             DeclaredMedium::AiAssistant => Self::AiAssistant,
             DeclaredMedium::Referral if matches!(medium, Medium::Direct | Medium::Unknown) => {
@@ -185,6 +188,26 @@ impl Channel {
                     Self::PaidOther
                 }
             }
+        }
+    }
+
+    /// The author declares a social network, a video or a search.
+    fn organic(declared: DeclaredMedium, medium: Medium) -> Self {
+        match (declared, medium) {
+            (_, Medium::Shopping) => Self::OrganicShopping,
+            (DeclaredMedium::Social, _) | (_, Medium::Social) => Self::OrganicSocial,
+            (DeclaredMedium::Video, _) | (_, Medium::Video) => Self::OrganicVideo,
+            (_, Medium::Email | Medium::AiAssistant | Medium::Messaging | Medium::Display) => {
+                Self::by(medium)
+            }
+            (
+                _,
+                Medium::Search
+                | Medium::Referral
+                | Medium::Internal
+                | Medium::Direct
+                | Medium::Unknown,
+            ) => Self::OrganicSearch,
         }
     }
 
@@ -257,6 +280,11 @@ mod tests {
             ("web push", false, Medium::Direct, "push"),
             ("qr", false, Medium::Direct, "qr"),
             ("social", false, Medium::Referral, "organic_social"),
+            ("organic", false, Medium::Social, "organic_social"),
+            ("organic", false, Medium::Direct, "organic_search"),
+            ("organic", false, Medium::Internal, "organic_search"),
+            ("organic", false, Medium::Display, "display"),
+            ("video", false, Medium::Shopping, "organic_shopping"),
             ("referral", false, Medium::Search, "organic_search"),
             ("referral", false, Medium::Direct, "referral"),
             ("whatever", false, Medium::Messaging, "messaging"),

@@ -27,7 +27,7 @@ impl Referrer {
                 Some(scheme) if scheme.eq_ignore_ascii_case("android-app://") => {
                     referrers.of_app(&host)
                 }
-                _ => referrers.of_host(&host),
+                _ => referrers.hosts().of(&host),
             };
             known.cloned().unwrap_or_else(|| Origin::unknown(&host))
         };

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use thiserror::Error;
-use url::Url;
 
-use crate::enrich::address::HOST_BYTES_MAX;
+use crate::enrich::address::bare;
+use crate::enrich::host_table::HostTable;
 use crate::enrich::medium::{Medium, Origin};
 
 /// Why a table is refused.
@@ -36,14 +36,11 @@ pub(super) struct ClickId {
 /// The table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ReferrerTable {
-    hosts: HashMap<Box<str>, Origin>,
-    /// Labels of the longest of them.
-    host_labels_max: usize,
-    /// By the label before any country's ending.
-    any_country: HashMap<Box<str>, Origin>,
+    hosts: HostTable,
     apps: HashMap<Box<str>, Origin>,
     agents: HashMap<Box<str>, Origin>,
     campaign_sources: HashMap<Box<str>, Origin>,
+    /// By the name in small letters.
     params: HashMap<Box<str>, ClickId>,
 }
 
@@ -67,8 +64,6 @@ impl ReferrerTable {
     pub(super) fn extended(own: &str) -> Result<Self, ReferrerTableError> {
         let (mut all, own) = (Self::built_in().clone(), Self::parse(own)?);
         all.hosts.extend(own.hosts);
-        all.host_labels_max = all.host_labels_max.max(own.host_labels_max);
-        all.any_country.extend(own.any_country);
         all.apps.extend(own.apps);
         all.agents.extend(own.agents);
         all.campaign_sources.extend(own.campaign_sources);
@@ -115,57 +110,32 @@ impl ReferrerTable {
         }
         let origin = origin.clone();
         let rest = match kind {
-            "host" => {
-                let (host, table) = match rest.strip_suffix(".*") {
-                    Some(label) if label.contains(['.', '*']) => {
-                        return Err(format!("{mark}: only one label is allowed before `.*`"));
-                    }
-                    Some(label) => (host(label), &mut self.any_country),
-                    None => (host(rest), &mut self.hosts),
-                };
-                let host = host.ok_or_else(|| {
-                    format!("{mark} is not a host: write it without scheme, port and path")
-                })?;
-                table.insert(host.clone().into(), origin);
-                self.host_labels_max = self.host_labels_max.max(host.split('.').count());
-                if rest.ends_with(".*") { host + ".*" } else { host }
+            "host" => self.hosts.add(rest, origin)?,
+            "service" => {
+                self.hosts.add_service(rest)?;
+                rest.to_owned()
             }
             "app" => put(&mut self.apps, rest.to_ascii_lowercase(), origin),
             "agent" => put(&mut self.agents, rest.replace('+', " "), origin),
             "utm" => put(&mut self.campaign_sources, source_key(rest), origin),
             "paid" | "param" => {
                 let id = ClickId { param: rest.into(), origin, paid: kind == "paid" };
-                self.params.insert(rest.into(), id);
-                return Ok(format!("param:{rest}"));
+                let name = rest.to_ascii_lowercase();
+                self.params.insert(name.clone().into(), id);
+                return Ok(format!("param:{name}"));
             }
             _ => {
                 return Err(format!(
-                    "{mark}: {kind} is none of app, agent, utm, paid, param; a host has no prefix"
+                    "{mark}: {kind} is none of app, agent, utm, paid, param, service; a host has no prefix"
                 ));
             }
         };
         Ok(format!("{kind}:{rest}"))
     }
 
-    /// The origin of a host: that of the longest name that is the host or a parent of it. Looks up as
-    /// many names as the longest entry has labels, and none of a host longer than the DNS can hold.
-    pub(super) fn of_host(&self, host: &str) -> Option<&Origin> {
-        if host.len() > HOST_BYTES_MAX {
-            return None;
-        }
-        let mut rest = last_labels(host, self.host_labels_max.max(COUNTRY_LABELS_MAX));
-        loop {
-            if let Some(origin) = self.hosts.get(rest) {
-                return Some(origin);
-            }
-            let (label, ending) = rest.split_once('.')?;
-            if is_country_suffix(ending)
-                && let Some(origin) = self.any_country.get(label)
-            {
-                return Some(origin);
-            }
-            rest = ending;
-        }
+    /// The origins of hosts.
+    pub(super) fn hosts(&self) -> &HostTable {
+        &self.hosts
     }
 
     /// The origin of an app, by its package.
@@ -187,10 +157,10 @@ impl ReferrerTable {
     /// The origin that a link's author means by `name`.
     pub(super) fn of_source(&self, name: &str) -> Option<&Origin> {
         let name = source_key(name);
-        self.campaign_sources.get(&*name).or_else(|| self.of_host(&name))
+        self.campaign_sources.get(&*name).or_else(|| self.hosts.of(bare(&name)))
     }
 
-    /// The click id of a parameter.
+    /// The click id of a parameter, by its name in small letters.
     pub(super) fn of_param(&self, name: &str) -> Option<&ClickId> {
         self.params.get(name)
     }
@@ -217,35 +187,9 @@ fn entry(text: &str) -> Result<(Origin, &str), String> {
     Ok((Origin { source: source.into(), medium: found }, marks))
 }
 
-/// A host in the form that addresses are compared in; international names in ASCII.
-fn host(text: &str) -> Option<String> {
-    if text.contains(['/', ':', '@', '?', '#', '*']) {
-        return None;
-    }
-    let url = Url::parse(&format!("https://{text}/")).ok()?;
-    let host = url.host_str()?;
-    Some(host.strip_prefix("www.").unwrap_or(host).to_owned())
-}
-
 /// A campaign source in the form in which they are compared.
 fn source_key(text: &str) -> String {
     text.trim().to_lowercase().replace(' ', "_")
-}
-
-/// Labels of a name of [`ReferrerTable::any_country`]: its own, `co`, and the country.
-const COUNTRY_LABELS_MAX: usize = 3;
-
-/// The end of a host that has at most so many labels.
-fn last_labels(host: &str, labels_max: usize) -> &str {
-    let dot = host.rmatch_indices('.').nth(labels_max.saturating_sub(1));
-    dot.map_or(host, |(dot, _)| &host[dot + 1..])
-}
-
-/// `com`, a country, or a country's domain for companies.
-fn is_country_suffix(ending: &str) -> bool {
-    let last = ending.strip_prefix("co.").or_else(|| ending.strip_prefix("com."));
-    let last = last.unwrap_or(ending);
-    ending == "com" || last.len() == 2 && last.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -255,7 +199,6 @@ mod tests {
     #[test]
     fn the_built_in_table_is_valid() {
         let table = ReferrerTable::parse(ReferrerTable::BUILT_IN).unwrap();
-        assert!(table.hosts.len() > 150, "{}", table.hosts.len());
         assert_eq!(ReferrerTable::built_in(), &table);
     }
 
@@ -283,53 +226,9 @@ mod tests {
             ("", ""),
             ("...", ""),
         ] {
-            let found = table.of_host(host).map_or("", |origin| &*origin.source);
+            let found = table.hosts.of(host).map_or("", |origin| &*origin.source);
             assert_eq!(found, expected, "{host}");
         }
-    }
-
-    /// What every parent of a host, looked up one by one, would find.
-    fn of_each_parent<'t>(table: &'t ReferrerTable, host: &str) -> Option<&'t Origin> {
-        let starts = std::iter::once(0).chain(host.match_indices('.').map(|(dot, _)| dot + 1));
-        starts.map(|start| &host[start..]).find_map(|name| {
-            let (label, ending) = name.split_once('.').unwrap_or((name, ""));
-            let of_country = || table.any_country.get(label).filter(|_| is_country_suffix(ending));
-            table.hosts.get(name).or_else(of_country)
-        })
-    }
-
-    #[test]
-    fn h6_the_last_labels_of_a_host_decide_as_all_of_them_would() {
-        let own = "social | Deep | a.b.c.d.e.f.g.example\nsearch | Label | odd.*";
-        for table in [ReferrerTable::built_in().clone(), ReferrerTable::extended(own).unwrap()] {
-            let mut hosts: Vec<String> = table.hosts.keys().map(|host| host.to_string()).collect();
-            hosts.extend(table.any_country.keys().flat_map(|label| {
-                ["com", "de", "co.uk", "com.br", "evil.example"].map(|end| format!("{label}.{end}"))
-            }));
-            hosts.extend(
-                ["", ".", "...", "com", "a..com", "x.a.b.c.d.e.f.g.example"].map(str::to_owned),
-            );
-            for host in hosts {
-                for before in ["", "x.", "m.www.", ".", "a.b.c.d.e.f.g.h.i."] {
-                    let host = format!("{before}{host}");
-                    assert_eq!(table.of_host(&host), of_each_parent(&table, &host), "{host}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn h6_no_host_longer_than_the_dns_allows_is_looked_up() {
-        let table = ReferrerTable::built_in();
-        let of_length = |bytes: usize| format!("{}.t.co", "x".repeat(bytes - 5));
-        assert!(table.of_host(&of_length(HOST_BYTES_MAX)).is_some());
-        assert_eq!(table.of_host(&of_length(HOST_BYTES_MAX + 1)), None);
-        assert_eq!(table.of_host(&format!("{}t.co", "a.".repeat(450_000))), None);
-        assert_eq!(table.of_source(&format!("{}t.co", "a.".repeat(450_000))), None);
-        assert_eq!(last_labels("a.b.c.d", 2), "c.d");
-        assert_eq!(last_labels("a.b", 2), "a.b");
-        assert_eq!(last_labels("", 3), "");
-        assert_eq!(last_labels(".....", 2), ".");
     }
 
     #[test]
@@ -345,10 +244,10 @@ mod tests {
     fn an_operators_lines_override_the_built_in_ones() {
         let own = "social | Our forum | forum.example bücher.example\nreferral | T | t.co\n";
         let table = ReferrerTable::extended(own).unwrap();
-        assert_eq!(&*table.of_host("a.forum.example").unwrap().source, "Our forum");
-        assert_eq!(&*table.of_host("xn--bcher-kva.example").unwrap().source, "Our forum");
-        assert_eq!(&*table.of_host("t.co").unwrap().source, "T");
-        assert_eq!(&*table.of_host("x.com").unwrap().source, "X");
+        assert_eq!(&*table.hosts.of("a.forum.example").unwrap().source, "Our forum");
+        assert_eq!(&*table.hosts.of("xn--bcher-kva.example").unwrap().source, "Our forum");
+        assert_eq!(&*table.hosts.of("t.co").unwrap().source, "T");
+        assert_eq!(&*table.hosts.of("x.com").unwrap().source, "X");
     }
 
     #[test]
@@ -360,7 +259,9 @@ mod tests {
             ("search | | a.example", "line 1: a name and"),
             ("search | A | https://a.example/", "line 1: https://a.example/: https is none of app"),
             ("search | A | a.example/x", "line 1: a.example/x is not a host"),
-            ("search | A | a.b.*", "line 1: a.b.*: only one label"),
+            ("search | A | a.*.b", "line 1: a.*.b is not a host"),
+            ("search | A | service:a.b", "line 1: service:a.b is not one label"),
+            ("search | A | a.example\nsocial | B | =a.example", "line 2: =a.example is in line 1"),
             ("search | A | utm:", "line 1: utm: has nothing"),
             ("search | A | a.example\nsocial | B | A.example", "line 2: A.example is in line 1"),
             ("search | A | paid:x\nsocial | B | param:x", "line 2: param:x is in line 1"),

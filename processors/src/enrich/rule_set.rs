@@ -153,7 +153,7 @@ mod tests {
         let own = "social | Our forum | forum.example\n";
         let rules = plain.with(RuleTable::Referrers, own.into()).unwrap();
         let source = |rules: &RuleSet, host| {
-            rules.referrers().of_host(host).map(|origin| origin.source.to_string())
+            rules.referrers().hosts().of(host).map(|origin| origin.source.to_string())
         };
         assert_eq!(source(&rules, "forum.example").as_deref(), Some("Our forum"));
         assert_eq!(source(&rules, "t.co").as_deref(), Some("X"));
