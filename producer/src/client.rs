@@ -5,4 +5,5 @@ pub mod policy;
 pub mod privacy;
 pub mod proxies;
 pub mod rate_limiter;
+pub mod stripped_texts;
 pub mod visitor_id;

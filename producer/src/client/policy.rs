@@ -14,6 +14,7 @@ use crate::client::day_keys::DayKeys;
 use crate::client::privacy::{self, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::Proxies;
 use crate::client::rate_limiter::RateLimiter;
+use crate::client::stripped_texts::StrippedTexts;
 use crate::client::visitor_id::{self, Day, VisitorKey};
 use crate::metrics::Metrics;
 use crate::metrics::labels::PrivacyLabel;
@@ -69,6 +70,8 @@ pub struct ClientContext<'a> {
     pub ip: Option<&'a ClientIp>,
     /// The author of the link opted out.
     pub link_opts_out: bool,
+    /// Memory for what the click keeps of its texts where it is stripped.
+    pub stripped: &'a StrippedTexts,
 }
 
 /// As [`ClientPolicy::apply`], with keys that may wait for their store.
@@ -83,7 +86,7 @@ pub fn apply<'a>(
     if let Some((policy, request)) = privacy.decide(click, client.link_opts_out) {
         let label = PrivacyLabel { asked: request.as_str(), done: policy.as_str() };
         metrics.clicks_private.get_or_create(&label).inc();
-        privacy::strip(click);
+        privacy::strip(click, client.stripped);
         return policy != PrivacyPolicy::Drop;
     }
     // Without both there is no id, and a key would be read for nothing.
@@ -115,8 +118,12 @@ mod tests {
         }
     }
 
-    fn client(ip: &ClientIp, link_opts_out: bool) -> ClientContext<'_> {
-        ClientContext { ip: Some(ip), link_opts_out }
+    fn client<'a>(
+        ip: &'a ClientIp,
+        stripped: &'a StrippedTexts,
+        link_opts_out: bool,
+    ) -> ClientContext<'a> {
+        ClientContext { ip: Some(ip), link_opts_out, stripped }
     }
 
     #[test]
@@ -132,9 +139,11 @@ mod tests {
             };
             for (day, expected) in [(0, false), (1, true)] {
                 let at = day * DAY_US + 5;
-                let mut click = RawClick::new(Uuid::from_u128(7), at, "a");
+                let (mut click, texts) =
+                    (RawClick::new(Uuid::from_u128(7), at, "a"), StrippedTexts::default());
                 click.user_agent = Some("M");
-                assert!(client_policy.apply(&mut click, client(&ip, false), &Metrics::default()));
+                let client = client(&ip, &texts, false);
+                assert!(client_policy.apply(&mut click, client, &Metrics::default()));
                 assert_eq!(click.visitor_id.is_some(), expected);
                 ids.extend(click.visitor_id);
             }
@@ -150,7 +159,8 @@ mod tests {
             let at = day * DAY_US;
             let mut click =
                 RawClick { user_agent: agent, ..RawClick::new(Uuid::from_u128(7), at, "a") };
-            assert!(policy.apply(&mut click, client(&ip, false), &metrics));
+            let texts = StrippedTexts::default();
+            assert!(policy.apply(&mut click, client(&ip, &texts, false), &metrics));
             assert_eq!(click.visitor_id.is_some(), day == 1);
             assert_eq!(metrics.clicks_without_key.get(), without);
         }
@@ -172,7 +182,9 @@ mod tests {
         {
             let mut click = RawClick { gpc, ..RawClick::new(Uuid::from_u128(7), 5, "a") };
             click.user_agent = Some("M");
-            assert_eq!(client_policy.apply(&mut click, client(&ip, opted_out), &metrics), recorded);
+            let texts = StrippedTexts::default();
+            let client = client(&ip, &texts, opted_out);
+            assert_eq!(client_policy.apply(&mut click, client, &metrics), recorded);
             assert_eq!((click.visitor_id.is_some(), click.client_ip.is_some()), (id, id));
         }
         let count =

@@ -2,11 +2,13 @@
 //! the link's opt-out.
 //!
 //! Pure. A stripped click loses what the schema names, and other fields that identify the same
-//! visitor; the time, the link and the campaign of the link's author stay.
+//! visitor, the parameters of its query and target among them; the time, the link and the campaign of
+//! the link's author stay.
 
-use schemas::{ClientIpPolicy, RawClick};
+use schemas::{AgentKind, ClientIpPolicy, RawClick};
 
 use crate::click::ClientIp;
+use crate::client::stripped_texts::StrippedTexts;
 
 /// What is done with a click when the visitor or the link requests privacy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -110,13 +112,16 @@ impl PrivacyPolicies {
     }
 }
 
-/// Removes what identifies the visitor of a click.
-pub fn strip(click: &mut RawClick<'_>) {
+/// Removes what identifies the visitor of a click; `texts` holds what it keeps of texts.
+pub fn strip<'a>(click: &mut RawClick<'a>, texts: &'a StrippedTexts) {
     *click = RawClick {
+        query: click.query.and_then(|query| texts.query(query)),
+        target_url: click.target_url.map(|target| texts.target_url(target)),
         client_ip: None,
         client_ip_policy: ClientIpPolicy::None,
         visitor_id: None,
         identifiers_stripped: true,
+        agent_kind: AgentKind::of(click.user_agent),
         user_agent: None,
         referer: None,
         // They identify the agent and its location, too.
@@ -199,16 +204,20 @@ mod tests {
             sec_ch_ua_platform: text,
             x_requested_with: text,
             edge_country: text,
-            query: Some("utm_source=mail"),
+            query: Some("utm_source=mail&gclid=7"),
+            target_url: Some("https://x/?fbclid=7&utm_source=mail#a"),
             link_id: text,
             purpose: text,
             ..click(true, false)
         };
-        strip(&mut full);
+        let texts = StrippedTexts::default();
+        strip(&mut full, &texts);
         let expected = RawClick {
             client_ip_policy: ClientIpPolicy::None,
             identifiers_stripped: true,
+            agent_kind: AgentKind::DeclaredMachine,
             query: Some("utm_source=mail"),
+            target_url: Some("https://x/?utm_source=mail"),
             link_id: text,
             purpose: text,
             ..click(true, false)
