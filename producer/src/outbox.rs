@@ -10,6 +10,7 @@
 //! A killed process loses what it had not written (the 2 ms of a group and the time of one write;
 //! with [`SyncPolicy::Always`] the time of one sync too). A power loss loses what was not synced.
 
+pub mod damaged_segment;
 pub mod delivered_mark;
 pub mod dropped_segments;
 pub mod durable_batch;
@@ -35,7 +36,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -48,14 +48,18 @@ use crate::outbox::offer::{ClickSink, Loss, Offered, TraceHeaders};
 use crate::outbox::outbox_settings::{OutboxSettings, SyncPolicy};
 use crate::outbox::outbox_state::{OutboxState, WriteQueue};
 use crate::outbox::reader::Reader;
-use crate::outbox::recovery::Recovered;
+use crate::outbox::recovery::{Recovered, RecoveredFolder};
 use crate::outbox::segment::Fingerprint;
 use crate::outbox::writer::Writer;
 use crate::private_file;
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
+use service::worker::Worker;
+use tokio_util::sync::CancellationToken;
 
+/// How long a stop waits for the disk to take what is in memory.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two tries of a caller that may wait for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
@@ -85,7 +89,7 @@ pub struct Outbox {
     shared: Arc<OutboxState>,
     mark: Mutex<DeliveredMark>,
     recovered: Recovered,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<Worker>>,
     _lock: File,
 }
 
@@ -111,12 +115,17 @@ impl Outbox {
             TryLockError::Error(cause) => disk_error(cause),
         })?;
         let fingerprint = schema_file::write(folder, schema).map_err(disk_error)?;
-        let (mark, delivered) = DeliveredMark::open(folder).map_err(disk_error)?;
-        let (disk, torn_bytes) =
-            recovery::recover(folder, delivered, settings.sync).map_err(disk_error)?;
-        let damaged_segments = segment::count_damaged(folder).map_err(disk_error)?;
+        let known = schema_file::list(folder).map_err(disk_error)?;
+        let (mut mark, delivered) = DeliveredMark::open(folder).map_err(disk_error)?;
+        let recovered = recovery::recover(folder, &known, delivered, settings.sync);
+        let RecoveredFolder { disk, torn_bytes, damaged_segments, damaged_bytes } =
+            recovered.map_err(disk_error)?;
+        if delivered.is_none() {
+            mark.set(disk.delivered).map_err(disk_error)?;
+        }
         let recovered = Recovered { clicks: disk.waiting(), torn_bytes, damaged_segments };
-        let used: u64 = disk.segments.iter().map(|segment| segment.bytes).sum();
+        let damaged_bytes = damaged_bytes.min(settings.damaged_bytes_max());
+        let used = disk.segments.iter().map(|segment| segment.bytes).sum::<u64>() + damaged_bytes;
         metrics.queue_clicks_bound.set(gauge(settings.queue.clicks));
         metrics.queue_bytes_bound.set(gauge(settings.queue.bytes));
         metrics.outbox_bytes_bound.set(gauge(settings.bytes));
@@ -128,6 +137,7 @@ impl Outbox {
             folder: folder.to_owned(),
             settings,
             fingerprint,
+            known,
             metrics: metrics.clone(),
             queue: Mutex::new(WriteQueue::default()),
             filled: std::sync::Condvar::new(),
@@ -136,6 +146,7 @@ impl Outbox {
             changed_async: tokio::sync::Notify::new(),
             wakeup,
             used: used.into(),
+            damaged_bytes: damaged_bytes.into(),
             failing: false.into(),
         });
         let writer = Writer::new(Arc::clone(&shared));
@@ -175,7 +186,8 @@ impl Outbox {
     }
 
     /// Notes that all clicks before `number` are delivered or lost, and removes their segments. The
-    /// note survives the process, not always a power loss: then some clicks are sent again.
+    /// note survives the process, and a power loss where a segment is removed (not with
+    /// [`SyncPolicy::Os`]); after another power loss some clicks are sent again.
     pub fn delivered(&self, number: u64) {
         let mut disk = lock(&self.shared.disk);
         let passed = disk.delivered..number.max(disk.delivered);
@@ -189,7 +201,11 @@ impl Outbox {
         drop(disk);
         self.shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         let mut mark = lock(&self.mark);
-        if let Err(error) = mark.set(number) {
+        let mut noted = mark.set(number);
+        if !done.is_empty() && self.shared.syncs() {
+            noted = noted.and_then(|()| mark.sync());
+        }
+        if let Err(error) = noted {
             tracing::warn!(%error, "cannot write the delivered mark; clicks may be sent again");
         }
         drop(mark);
@@ -197,13 +213,10 @@ impl Outbox {
             tracing::warn!(%error, "cannot write the list of dropped clicks");
         }
         for segment in done {
-            if let Err(error) =
-                std::fs::remove_file(segment::path(&self.shared.folder, segment.first))
-            {
-                tracing::warn!(%error, segment = segment.first, "cannot remove a segment of delivered clicks");
+            if let Err(error) = self.shared.remove(segment) {
+                let segment = segment.first;
+                tracing::warn!(%error, segment, "cannot remove a segment of delivered clicks");
             }
-            self.shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
-            self.shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
         }
     }
 
@@ -244,15 +257,24 @@ impl Outbox {
         lock(&self.shared.disk).synced
     }
 
-    /// Takes no more clicks, and returns when those in memory are written.
+    /// Takes no more clicks, and returns when those in memory are written, after [`CLOSE_TIMEOUT`] at
+    /// most. Clicks that the disk has not taken then are lost, and counted.
     pub fn close(&self) {
+        self.close_within(CLOSE_TIMEOUT);
+    }
+
+    fn close_within(&self, timeout: Duration) {
         lock(&self.shared.queue).closed = true;
         self.shared.filled.notify_all();
         let threads = std::mem::take(&mut *lock(&self.threads));
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the outbox panicked");
-            }
+        if !Worker::stop_within(threads, timeout) {
+            let lost = self.shared.lose_queue();
+            let code = Loss::OutboxDisk.code();
+            tracing::error!(
+                code,
+                lost,
+                "the disk does not take the clicks in memory: they are lost"
+            );
         }
     }
 
@@ -298,6 +320,7 @@ impl Drop for Outbox {
     }
 }
 
-fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+/// A thread that ends once the queue is closed and written.
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Worker> {
+    Worker::start(name, CancellationToken::new(), None, run)
 }

@@ -4,12 +4,13 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::process::geteuid;
 
 const FILE_MODE: u32 = 0o600;
@@ -29,6 +30,10 @@ pub(crate) enum Step {
 #[cfg(test)]
 thread_local! {
     pub(crate) static STEPS: std::cell::RefCell<Vec<Step>> = const { std::cell::RefCell::new(Vec::new()) };
+    /// What each hard link of this thread fails with.
+    pub(crate) static LINK_ERROR: std::cell::Cell<Option<rustix::io::Errno>> = const { std::cell::Cell::new(None) };
+    /// What each rename of this thread that must replace nothing fails with.
+    pub(crate) static RENAME_ERROR: std::cell::Cell<Option<rustix::io::Errno>> = const { std::cell::Cell::new(None) };
 }
 
 /// Makes a folder and its missing parents, and takes the permissions of other users away from the
@@ -130,13 +135,64 @@ pub fn create_empty(path: &Path) -> io::Result<()> {
     name.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
     let new: PathBuf = path.with_file_name(name);
     drop(create_new(&new)?);
-    let linked = std::fs::hard_link(&new, path);
-    std::fs::remove_file(&new)?;
-    match linked {
-        // Another thread or process was first.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
+    if give_name(&new, path).is_ok() {
+        return Ok(());
     }
+    // A file system without both ways. The descriptor stays open as long as the process.
+    match create_new(path) {
+        Ok(file) => {
+            let _open = ManuallyDrop::new(file);
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Gives a complete file its name, unless there is a file of that name: false. `new` is gone
+/// afterwards, also after an error. Where the file system has no hard links the file is renamed.
+///
+/// # Errors
+/// The disk's; the file system has no way to name a file without replacing another one.
+pub fn give_name(new: &Path, path: &Path) -> io::Result<bool> {
+    let named = match hard_link(new, path) {
+        Err(error) if !is_about_names(&error) => rename_new(new, path),
+        linked => linked,
+    };
+    match std::fs::remove_file(new) {
+        // It was renamed, or another process has removed it.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match named {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_about_names(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound)
+}
+
+/// Gives a file a second name.
+///
+/// # Errors
+/// The file system's: it may have no hard links.
+pub fn hard_link(path: &Path, second: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(error) = LINK_ERROR.get() {
+        return Err(error.into());
+    }
+    std::fs::hard_link(path, second)
+}
+
+fn rename_new(new: &Path, path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(error) = RENAME_ERROR.get() {
+        return Err(error.into());
+    }
+    Ok(rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE)?)
 }
 
 /// Takes the permissions of other users away from a file or folder that this user owns. A symbolic
@@ -197,6 +253,8 @@ fn note_sync_folder() {
 mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::symlink;
+
+    use rustix::io::Errno;
 
     use super::*;
 
@@ -266,7 +324,7 @@ mod tests {
         assert!(!nothing.exists() && !root.path().join("file").exists());
         let pipe = root.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         for error in [open_or_create(&pipe).unwrap_err(), read(&pipe).unwrap_err()] {
             assert!(error.to_string().contains("no regular file"), "{error}");
         }
@@ -292,5 +350,33 @@ mod tests {
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(std::fs::read(&file).unwrap(), b"one");
         assert!(!root.path().join("file.new").exists());
+    }
+
+    #[test]
+    fn a_file_gets_its_name_on_any_file_system_and_replaces_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let (new, path) = (root.path().join("new"), root.path().join("file"));
+        let ways = [(None, None), (Some(Errno::PERM), None), (Some(Errno::NOSPC), None)];
+        for (link, rename) in ways {
+            LINK_ERROR.set(link);
+            RENAME_ERROR.set(rename);
+            std::fs::write(&new, "first").unwrap();
+            assert!(give_name(&new, &path).unwrap());
+            std::fs::write(&new, "second").unwrap();
+            assert!(!give_name(&new, &path).unwrap(), "{link:?}");
+            assert_eq!((std::fs::read(&path).unwrap(), new.exists()), (b"first".to_vec(), false));
+            std::fs::remove_file(&path).unwrap();
+        }
+        // Neither way: an error, or an empty file that is made in place.
+        RENAME_ERROR.set(Some(Errno::INVAL));
+        std::fs::write(&new, "first").unwrap();
+        assert!(give_name(&new, &path).is_err() && !new.exists() && !path.exists());
+        for _ in 0..2 {
+            create_empty(&path).unwrap();
+            assert_eq!((mode(&path), std::fs::read(&path).unwrap()), (0o600, Vec::new()));
+        }
+        LINK_ERROR.set(None);
+        RENAME_ERROR.set(None);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "no file is left over");
     }
 }

@@ -12,8 +12,9 @@ use crate::wakeup::Wakeup;
 
 /// How long a stop waits for the end of a worker; a supervisor's kill timeout is longer.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two checks whether a worker has ended.
-const POLL: Duration = Duration::from_millis(2);
+/// Between two checks whether a worker has ended: at first, and at most.
+const POLL_MIN: Duration = Duration::from_micros(50);
+const POLL_MAX: Duration = Duration::from_millis(2);
 
 /// The current problem of a worker, if it has one; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +73,8 @@ impl Worker {
         Self::stop_within(workers, STOP_TIMEOUT);
     }
 
-    fn stop_within(workers: impl IntoIterator<Item = Self>, timeout: Duration) {
+    /// As [`Worker::stop_all`], for at most `timeout`; returns whether all have ended.
+    pub fn stop_within(workers: impl IntoIterator<Item = Self>, timeout: Duration) -> bool {
         let workers: Vec<_> = workers.into_iter().collect();
         for worker in &workers {
             worker.stop.cancel();
@@ -81,12 +83,16 @@ impl Worker {
             }
         }
         let deadline = Instant::now() + timeout;
+        let mut have_ended = true;
         for Self { thread, .. } in workers {
             let name = thread.thread().name().unwrap_or_default().to_owned();
+            let mut pause = POLL_MIN;
             while !thread.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(POLL);
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(POLL_MAX);
             }
             if !thread.is_finished() {
+                have_ended = false;
                 let seconds = timeout.as_secs();
                 tracing::error!(
                     code = "worker_stuck",
@@ -98,6 +104,7 @@ impl Worker {
                 tracing::error!(thread = name, "a worker panicked");
             }
         }
+        have_ended
     }
 }
 
@@ -112,12 +119,12 @@ mod tests {
         let stuck = || std::thread::sleep(Duration::from_secs(60));
         let workers = [start(stuck), start(stuck), start(|| {}), start(stuck)];
         let began = Instant::now();
-        Worker::stop_within(workers, Duration::from_millis(200));
+        assert!(!Worker::stop_within(workers, Duration::from_millis(200)));
         let waited = began.elapsed();
         assert!(stop.is_cancelled());
         assert!((200..2_000).contains(&waited.as_millis()), "{waited:?}");
         let began = Instant::now();
-        start(|| {}).stop();
+        assert!(Worker::stop_within([start(|| {})], STOP_TIMEOUT));
         assert!(began.elapsed() < Duration::from_secs(2));
     }
 

@@ -1,7 +1,8 @@
 //! The delivered mark: the sequence number up to which all clicks are delivered, in a file.
 //!
 //! Two slots are written in turn, so that a crash while one is written leaves the other. A mark that
-//! is too old does no harm: clicks are sent again, under the same event ids.
+//! is too old does no harm: clicks are sent again, under the same event ids. It is synced before a
+//! segment is removed, so clicks behind it that are in no segment are missing.
 
 use std::fs::File;
 use std::io;
@@ -24,11 +25,12 @@ pub struct DeliveredMark {
 }
 
 impl DeliveredMark {
-    /// Opens the mark of a folder: the file and the number in it, 0 where there is none.
+    /// Opens the mark of a folder: the file and the number in it, none where both slots are empty or
+    /// damaged.
     ///
     /// # Errors
     /// The disk's.
-    pub fn open(folder: &Path) -> io::Result<(Self, u64)> {
+    pub fn open(folder: &Path) -> io::Result<(Self, Option<u64>)> {
         let file = private_file::open_or_create(&folder.join(NAME))?;
         // Both slots are allocated now: a disk that is full later does not stop the mark.
         if file.metadata()?.len() < FILE.len() as u64 {
@@ -37,7 +39,7 @@ impl DeliveredMark {
         let found = [read(&file, 0)?, read(&file, 1)?];
         // The older one, or the broken one, is written next.
         let turn = u64::from(found[0] > found[1]);
-        Ok((Self { file, turn }, found[0].max(found[1]).unwrap_or(0)))
+        Ok((Self { file, turn }, found[0].max(found[1])))
     }
 
     /// Writes the number. It survives the process at once, and a power loss when the system
@@ -53,6 +55,14 @@ impl DeliveredMark {
         self.file.write_all_at(&slot, self.turn * STRIDE)?;
         self.turn = 1 - self.turn;
         Ok(())
+    }
+
+    /// Makes the number survive a power loss.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 
@@ -75,10 +85,10 @@ mod tests {
     fn the_last_mark_is_read_and_a_partial_one_leaves_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let (mut mark, number) = DeliveredMark::open(folder.path()).unwrap();
-        assert_eq!(number, 0);
+        assert_eq!(number, None);
         for number in 1..=5 {
             mark.set(number).unwrap();
-            assert_eq!(DeliveredMark::open(folder.path()).unwrap().1, number);
+            assert_eq!(DeliveredMark::open(folder.path()).unwrap().1, Some(number));
         }
         for (torn, left) in [(0, 4), (1, 5)] {
             let other = tempfile::tempdir().unwrap();
@@ -86,11 +96,11 @@ mod tests {
             let file = OpenOptions::new().write(true).open(other.path().join(NAME)).unwrap();
             file.write_all_at(&[9; 3], torn * STRIDE).unwrap();
             let (mut mark, number) = DeliveredMark::open(other.path()).unwrap();
-            assert_eq!(number, left);
+            assert_eq!(number, Some(left));
             // The good one is not written over.
             mark.set(9).unwrap();
             file.write_all_at(&[9; 3], torn * STRIDE).unwrap();
-            assert_eq!(DeliveredMark::open(other.path()).unwrap().1, left);
+            assert_eq!(DeliveredMark::open(other.path()).unwrap().1, Some(left));
         }
     }
 }

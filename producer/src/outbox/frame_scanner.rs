@@ -7,7 +7,6 @@ use std::path::Path;
 
 use crate::outbox::frame::{self, Head, Layout, StoredClick};
 use crate::outbox::salvage::{self, Salvage, SavedFrame};
-use crate::outbox::schema_file;
 use crate::outbox::segment::{self, Fingerprint, HEADER, HEADER_BYTES, Header};
 use crate::outbox::segment_file::SegmentFile;
 
@@ -49,17 +48,16 @@ pub struct Content {
 
 impl FrameScanner {
     /// Opens a segment; none if neither its header nor a whole click shows that it is the segment
-    /// `first`.
+    /// `first`. `known` are the schemas of the folder.
     ///
     /// # Errors
     /// The disk's.
-    pub fn open(folder: &Path, first: u64) -> io::Result<Option<Self>> {
+    pub fn open(folder: &Path, first: u64, known: &[Fingerprint]) -> io::Result<Option<Self>> {
         let file = SegmentFile::open(&segment::path(folder, first))?;
         let mut bytes = [0; HEADER_BYTES];
         if file.read_at(&mut bytes, 0)? < HEADER_BYTES {
             return Ok(None);
         }
-        let known = schema_file::list(folder)?;
         // In the first layout no checksum shows that the fingerprint is damaged.
         let own = segment::header(&bytes, first)
             .filter(|header| header.layout != Layout::First || known.contains(&header.fingerprint));
@@ -67,7 +65,7 @@ impl FrameScanner {
             Some(header) => header,
             None => {
                 let written = segment::damaged_fingerprint(&bytes);
-                match salvage::lost_header(&file, first, written, &known)? {
+                match salvage::lost_header(&file, first, written, known)? {
                     Some(header) => header,
                     None => return Ok(None),
                 }
@@ -203,12 +201,13 @@ impl FrameScanner {
     }
 }
 
-/// Reads a segment to its end; none if it is not the segment `first`.
+/// Reads a segment to its end; none if it is not the segment `first`. `known` are the schemas of the
+/// folder.
 ///
 /// # Errors
 /// The disk's.
-pub fn scan(folder: &Path, first: u64) -> io::Result<Option<Content>> {
-    let Some(mut scanner) = FrameScanner::open(folder, first)? else { return Ok(None) };
+pub fn scan(folder: &Path, first: u64, known: &[Fingerprint]) -> io::Result<Option<Content>> {
+    let Some(mut scanner) = FrameScanner::open(folder, first, known)? else { return Ok(None) };
     scanner.content.bytes = scanner.file.bytes()?;
     while scanner.next(scanner.content.bytes)?.is_some() {}
     Ok(Some(Content { is_damaged: scanner.is_damaged(), ..scanner.content }))
@@ -234,7 +233,7 @@ mod tests {
             made.file.write_all(&bytes).unwrap();
             ends.push(ends[ends.len() - 1] + bytes.len() as u64);
         }
-        let mut scanner = FrameScanner::open(folder.path(), 7).unwrap().unwrap();
+        let mut scanner = FrameScanner::open(folder.path(), 7, &[]).unwrap().unwrap();
         assert_eq!((scanner.fingerprint(), scanner.next(HEADER).unwrap()), ([1; 16], None));
         for index in 0..2 {
             let end = ends[index + 1];
@@ -244,7 +243,7 @@ mod tests {
             assert_eq!(scanner.next(end).unwrap(), None);
         }
         let content = Content { clicks: 2, bytes: ends[2], ..Content::default() };
-        assert_eq!(scan(folder.path(), 7).unwrap(), Some(content));
-        assert!(FrameScanner::open(folder.path(), 8).is_err(), "there is no such file");
+        assert_eq!(scan(folder.path(), 7, &[]).unwrap(), Some(content));
+        assert!(FrameScanner::open(folder.path(), 8, &[]).is_err(), "there is no such file");
     }
 }

@@ -68,4 +68,9 @@ impl OutboxSettings {
             segment_bytes: (bytes / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
         }
     }
+
+    /// Most bytes that damaged files count for: the other half is for clicks.
+    pub fn damaged_bytes_max(&self) -> u64 {
+        self.bytes / 2
+    }
 }

@@ -3,20 +3,22 @@
 //! Two locks: one for the clicks in memory, one for the state of the disk. No thread holds one while
 //! it waits for the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
+use crate::outbox::damaged_segment::{self, SecondName};
 use crate::outbox::dropped_segments::DroppedSegments;
 use crate::outbox::offer::Loss;
 use crate::outbox::outbox_settings::{DropPolicy, OutboxSettings, SyncPolicy};
-use crate::outbox::segment::{Fingerprint, HEADER};
+use crate::outbox::segment::{self, Fingerprint, HEADER};
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
@@ -27,6 +29,8 @@ pub(super) struct OutboxState {
     pub(super) folder: PathBuf,
     pub(super) settings: OutboxSettings,
     pub(super) fingerprint: Fingerprint,
+    /// The schemas of the folder, this one among them.
+    pub(super) known: Vec<Fingerprint>,
     pub(super) metrics: Metrics,
     pub(super) queue: Mutex<WriteQueue>,
     /// Something waits in memory, or the end has come.
@@ -38,8 +42,10 @@ pub(super) struct OutboxState {
     pub(super) changed_async: Notify,
     /// Notified when clicks can be read.
     pub(super) wakeup: Arc<Wakeup>,
-    /// Bytes of all segments.
+    /// Bytes of all segments, and those of damaged files that count.
     pub(super) used: AtomicU64,
+    /// Those of damaged files alone.
+    pub(super) damaged_bytes: AtomicU64,
     /// Whether the last write or sync failed.
     pub(super) failing: AtomicBool,
 }
@@ -79,6 +85,8 @@ pub(super) struct DiskState {
     pub(super) begun: Option<u64>,
     /// Clicks that were dropped for newer ones, counted as lost.
     pub(super) dropped: DroppedSegments,
+    /// The segments of which damage is known, by their first click.
+    pub(super) damaged: BTreeMap<u64, SecondName>,
     /// Clicks that were ever taken and are written now, or lost.
     pub(super) settled: u64,
     /// Those of them that were lost last, counted as they were taken.
@@ -115,7 +123,7 @@ impl OutboxState {
         let queue = lock(&self.queue);
         let (clicks, waiting) = (queue.clicks + 1, queue.bytes + bytes);
         drop(queue);
-        let used = self.used.load(std::sync::atomic::Ordering::Relaxed);
+        let used = self.used.load(Ordering::Relaxed);
         clicks > unreserved(limits.clicks)
             || waiting > unreserved(limits.bytes)
             || used + waiting > unreserved(bound)
@@ -142,7 +150,7 @@ impl OutboxState {
         }
         // Each file that these bytes may begin has a header.
         let headers = (waiting / self.settings.segment_bytes + 2) * HEADER;
-        let used = self.used.load(std::sync::atomic::Ordering::Relaxed);
+        let used = self.used.load(Ordering::Relaxed);
         if self.settings.drop_policy == DropPolicy::Newest && used + waiting + headers > bound {
             return Err(Loss::OutboxFull);
         }
@@ -158,6 +166,64 @@ impl OutboxState {
             self.filled.notify_one();
         }
         Ok(first..first + clicks)
+    }
+
+    /// Keeps a damaged segment for the operator.
+    pub(super) fn keep_damaged(&self, first: u64) {
+        if lock(&self.disk).damaged.contains_key(&first) {
+            return;
+        }
+        if let Some(name) = damaged_segment::keep(&self.folder, first) {
+            lock(&self.disk).damaged.insert(first, name);
+            self.metrics.outbox_damaged_segments.inc();
+        }
+    }
+
+    /// Removes the file of a segment that is needed no more. A damaged one stays under its second
+    /// name, and its bytes count on, as far as damaged files count.
+    ///
+    /// # Errors
+    /// The disk's; its bytes count on.
+    pub(super) fn remove(&self, segment: Segment) -> io::Result<()> {
+        let path = segment::path(&self.folder, segment.first);
+        let damaged = lock(&self.disk).damaged.remove(&segment.first);
+        let removed = match damaged {
+            Some(SecondName::Due) => damaged_segment::rename(&self.folder, segment.first),
+            Some(SecondName::Given) | None => std::fs::remove_file(path),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let counted = damaged.map_or(0, |_| self.count_damaged(segment.bytes));
+        self.used.fetch_sub(segment.bytes - counted, Ordering::Relaxed);
+        self.metrics.outbox_bytes.dec_by(gauge(segment.bytes - counted));
+        Ok(())
+    }
+
+    /// How many of the bytes of one more damaged file count.
+    fn count_damaged(&self, bytes: u64) -> u64 {
+        let most = self.settings.damaged_bytes_max();
+        let before = self.damaged_bytes.load(Ordering::Relaxed);
+        let counted = bytes.min(most - before.min(most));
+        self.damaged_bytes.store(before + counted, Ordering::Relaxed);
+        counted
+    }
+
+    /// Takes the clicks that wait in memory, which are lost: the writer does not come to them. Returns
+    /// how many.
+    pub(super) fn lose_queue(&self) -> u64 {
+        let mut queue = lock(&self.queue);
+        let (clicks, bytes) = (queue.lengths.len() as u64, queue.frames.len() as u64);
+        queue.frames.clear();
+        queue.lengths.clear();
+        queue.clicks -= clicks;
+        queue.bytes -= bytes;
+        drop(queue);
+        self.metrics.queue_clicks.dec_by(gauge(clicks));
+        self.metrics.queue_bytes.dec_by(gauge(bytes));
+        self.metrics.lost_many(Loss::OutboxDisk, clicks);
+        clicks
     }
 
     /// Notifies all that wait for a change of the disk.

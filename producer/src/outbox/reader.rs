@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::outbox::frame::StoredClick;
 use crate::outbox::frame_scanner::FrameScanner;
 use crate::outbox::outbox_state::{OutboxState, Segment};
-use crate::outbox::segment::{self, Fingerprint};
+use crate::outbox::segment::Fingerprint;
 use service::lock::lock;
 
 /// Most dropped or lost clicks of one result: the relay counts them one by one.
@@ -112,7 +112,7 @@ impl Reader {
                     return Ok(Found::Dropped { clicks });
                 }
             }
-            let Some(open) = &mut self.open else { return self.lose() };
+            let Some(open) = &mut self.open else { return Ok(self.lose()) };
             let found = match open.pending {
                 Some(number) => Some(number),
                 None => {
@@ -123,7 +123,7 @@ impl Reader {
             };
             open.pending = found;
             if open.scanner.is_damaged() && !open.is_kept {
-                keep_damaged(&self.shared, open.segment.first)?;
+                self.shared.keep_damaged(open.segment.first);
                 open.is_kept = true;
             }
             match found {
@@ -143,7 +143,7 @@ impl Reader {
                 }
                 // All of it was read.
                 None if open.next == Some(self.number) => self.open = None,
-                None if open.is_current => return self.lose(),
+                None if open.is_current => return Ok(self.lose()),
                 // More of it may be written now.
                 None => {}
             }
@@ -190,7 +190,8 @@ impl Reader {
                 (open.segment, open.next, open.is_current) = (segment, next, true);
             }
             Some(_) | None => {
-                let scanner = match FrameScanner::open(&self.shared.folder, segment.first) {
+                let OutboxState { folder, known, .. } = &*self.shared;
+                let scanner = match FrameScanner::open(folder, segment.first, known) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                     scanner => scanner?,
                 };
@@ -208,7 +209,7 @@ impl Reader {
     }
 
     /// Skips the rest of a segment that cannot be read.
-    fn lose(&mut self) -> io::Result<Found<'static>> {
+    fn lose(&mut self) -> Found<'static> {
         self.open = None;
         let disk = lock(&self.shared.disk);
         let behind = disk.segments.iter().find(|segment| segment.first > self.number);
@@ -218,10 +219,10 @@ impl Reader {
         let holding = disk.holding(self.number);
         drop(disk);
         if let Some((segment, _)) = holding {
-            keep_damaged(&self.shared, segment.first)?;
+            self.shared.keep_damaged(segment.first);
         }
         self.lost_to = next;
-        Ok(self.lost())
+        self.lost()
     }
 
     /// The next of the lost clicks.
@@ -230,11 +231,4 @@ impl Reader {
         self.number += clicks;
         Found::Lost { number, clicks }
     }
-}
-
-fn keep_damaged(shared: &OutboxState, first: u64) -> io::Result<()> {
-    if segment::keep_damaged(&shared.folder, first)? {
-        shared.metrics.outbox_damaged_segments.inc();
-    }
-    Ok(())
 }

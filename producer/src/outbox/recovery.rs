@@ -1,19 +1,21 @@
 //! What an outbox's folder holds at the start, after the last process ended or crashed.
 //!
 //! Clicks that are damaged keep their sequence numbers: the reader finds them missing, and they are
-//! counted as lost when delivery passes them. No file that may hold a click is removed before.
+//! counted as lost when delivery passes them; so are those of segments that are gone, between the
+//! delivered mark and the last segment. No file that may hold a click is removed before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::outbox::damaged_segment::{self, DamagedFile, FileId, SecondName};
 use crate::outbox::dropped_segments::DroppedSegments;
 use crate::outbox::frame_scanner::{self, Content, FrameScanner};
 use crate::outbox::outbox_settings::SyncPolicy;
 use crate::outbox::outbox_state::{DiskState, Segment};
 use crate::outbox::salvage;
-use crate::outbox::segment::{self, CLICKS_MAX, HEADER};
+use crate::outbox::segment::{self, CLICKS_MAX, Fingerprint, HEADER};
 use crate::outbox::segment_file::SegmentFile;
 
 /// What an outbox held when it was opened.
@@ -27,39 +29,63 @@ pub struct Recovered {
     pub damaged_segments: u64,
 }
 
-/// Removes delivered and dropped segments, keeps damaged ones, and returns what is left, with the
-/// bytes of the partial write at the end.
+/// A folder that is ready to be used.
+#[derive(Debug)]
+pub(super) struct RecoveredFolder {
+    /// What is left on the disk.
+    pub(super) disk: DiskState,
+    /// Bytes of a partial write at the end.
+    pub(super) torn_bytes: u64,
+    /// Damaged segments that are kept.
+    pub(super) damaged_segments: u64,
+    /// Bytes of damaged files that are no segments any more.
+    pub(super) damaged_bytes: u64,
+}
+
+/// Removes delivered and dropped segments, and keeps damaged ones. `known` are the schemas of the
+/// folder, `delivered` is the mark, if it is known.
 pub(super) fn recover(
     folder: &Path,
-    delivered: u64,
+    known: &[Fingerprint],
+    delivered: Option<u64>,
     sync: SyncPolicy,
-) -> io::Result<(DiskState, u64)> {
+) -> io::Result<RecoveredFolder> {
     let dropped = DroppedSegments::read(folder)?;
     let mut firsts = segment::list(folder)?;
     for dropped_segment in firsts.extract_if(.., |first| dropped.from(*first).is_some()) {
         std::fs::remove_file(segment::path(folder, dropped_segment))?;
     }
-    let mut torn_bytes = remove_foreign(folder, &mut firsts)?;
+    let mut torn_bytes = remove_foreign(folder, known, &mut firsts)?;
+    let mark = delivered.unwrap_or(0);
     // A mark that is lost must not let numbers be used again that are listed as dropped.
-    let (mut segments, mut written) = (VecDeque::new(), delivered.max(dropped.end()));
+    let (mut segments, mut written) = (VecDeque::new(), mark.max(dropped.end()));
+    let mut damaged = BTreeMap::new();
+    let unreadable = Content { is_damaged: true, ..Content::default() };
+    let read = |first| frame_scanner::scan(folder, first, known).map(|it| it.unwrap_or(unreadable));
     for (index, first) in firsts.iter().copied().enumerate() {
         let path = segment::path(folder, first);
         let content = match firsts.get(index + 1) {
-            Some(next) => {
+            Some(next) if *next > mark => {
                 let bytes = std::fs::metadata(&path)?.len();
                 Content { clicks: next - first, bytes, ..Content::default() }
             }
-            None => frame_scanner::scan(folder, first)?.unwrap_or_default(),
+            // One that a crash left: its damage may not be known yet.
+            Some(next) => Content { clicks: next - first, torn_bytes: 0, ..read(first)? },
+            None => read(first)?,
         };
         let end = first + content.clicks;
         written = written.max(end);
         torn_bytes += content.torn_bytes;
-        if content.is_damaged {
-            segment::keep_damaged(folder, first)?;
-        }
-        if end <= delivered.max(first) {
-            std::fs::remove_file(&path)?;
+        if end <= mark.max(first) {
+            if content.is_damaged {
+                damaged_segment::set_aside(folder, first)?;
+            } else {
+                std::fs::remove_file(&path)?;
+            }
             continue;
+        }
+        if content.is_damaged {
+            damaged.extend(damaged_segment::keep(folder, first).map(|name| (first, name)));
         }
         // A process that was killed may not have synced them.
         if sync != SyncPolicy::Os {
@@ -70,15 +96,19 @@ pub(super) fn recover(
     if sync != SyncPolicy::Os {
         File::open(folder)?.sync_all()?;
     }
-    // Clicks of segments that an operator removed do not count as waiting.
+    let files = damaged_segment::list(folder)?;
+    let of_segments = own_files(folder, &segments, &files, &mut damaged)?;
+    let due = damaged.values().filter(|name| **name == SecondName::Due).count();
+    // Without a mark it is not known whether earlier clicks are delivered.
     let first = segments.front().map_or(written, |segment| segment.first);
     let disk = DiskState {
         segments,
         written,
         synced: written,
-        delivered: delivered.max(first),
+        delivered: delivered.unwrap_or(first),
         begun: None,
         dropped,
+        damaged,
         settled: 0,
         lost: 0..0,
         lost_before: 0,
@@ -89,22 +119,45 @@ pub(super) fn recover(
         named: false,
         closed: false,
     };
-    Ok((disk, torn_bytes))
+    let bytes = files.iter().filter(|file| !of_segments.contains(&file.id)).map(|file| file.bytes);
+    let (damaged_segments, damaged_bytes) = ((files.len() + due) as u64, bytes.sum());
+    Ok(RecoveredFolder { disk, torn_bytes, damaged_segments, damaged_bytes })
+}
+
+/// Notes the segments that have a second name from an earlier process, and returns their files.
+fn own_files(
+    folder: &Path,
+    segments: &VecDeque<Segment>,
+    files: &[DamagedFile],
+    damaged: &mut BTreeMap<u64, SecondName>,
+) -> io::Result<Vec<FileId>> {
+    let mut own = Vec::new();
+    if files.is_empty() {
+        return Ok(own);
+    }
+    for Segment { first, .. } in segments {
+        let id = FileId::of(&std::fs::metadata(segment::path(folder, *first))?);
+        if files.iter().any(|file| file.id == id) {
+            damaged.insert(*first, SecondName::Given);
+            own.push(id);
+        }
+    }
+    Ok(own)
 }
 
 /// Removes the names of files in which not one click of a segment is found, and keeps those files that
 /// are not blank. One in whose place a segment must have been stays: its clicks are lost and counted.
 /// Returns the bytes of those that were blank.
-fn remove_foreign(folder: &Path, firsts: &mut Vec<u64>) -> io::Result<u64> {
+fn remove_foreign(folder: &Path, known: &[Fingerprint], firsts: &mut Vec<u64>) -> io::Result<u64> {
     let mut blank_bytes = 0;
     // From the end: behind each, all are segments.
     for index in (0..firsts.len()).rev() {
         let first = firsts[index];
-        if FrameScanner::open(folder, first)?.is_some() {
+        if FrameScanner::open(folder, first, known)?.is_some() {
             continue;
         }
         let had_clicks = firsts.get(index + 1).is_some_and(|next| next - first <= CLICKS_MAX);
-        if had_clicks && !is_within_another(folder, &firsts[..index], first)? {
+        if had_clicks && !is_within_another(folder, known, &firsts[..index], first)? {
             continue;
         }
         let path = segment::path(folder, first);
@@ -112,18 +165,23 @@ fn remove_foreign(folder: &Path, firsts: &mut Vec<u64>) -> io::Result<u64> {
         let bytes = file.bytes()?;
         if bytes <= HEADER || salvage::is_blank(&file, 0)? {
             blank_bytes += bytes;
+            std::fs::remove_file(&path)?;
         } else {
-            segment::keep_damaged(folder, first)?;
+            damaged_segment::set_aside(folder, first)?;
         }
-        std::fs::remove_file(&path)?;
         firsts.remove(index);
     }
     Ok(blank_bytes)
 }
 
 /// Whether the last of the segments `before` holds the click `number`.
-fn is_within_another(folder: &Path, before: &[u64], number: u64) -> io::Result<bool> {
+fn is_within_another(
+    folder: &Path,
+    known: &[Fingerprint],
+    before: &[u64],
+    number: u64,
+) -> io::Result<bool> {
     let Some(first) = before.last().copied() else { return Ok(false) };
-    let content = frame_scanner::scan(folder, first)?.unwrap_or_default();
+    let content = frame_scanner::scan(folder, first, known)?.unwrap_or_default();
     Ok(first + content.clicks > number)
 }

@@ -44,8 +44,16 @@ pub(super) fn read(folder: &Path, fingerprint: Fingerprint) -> io::Result<String
     released.map(str::to_owned).ok_or(error)
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has listed a folder.
+    pub(super) static LISTINGS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 /// The fingerprints of all schemas in a folder.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<Fingerprint>> {
+    #[cfg(test)]
+    LISTINGS.set(LISTINGS.get() + 1);
     let mut fingerprints = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name();

@@ -1,11 +1,9 @@
 //! A segment: a file of clicks in order, named by the sequence number of the first.
 //!
-//! Segments are only appended to, and read up to a length that the outbox knows. A damaged one is
-//! kept under a second name, which the outbox does not remove.
+//! Segments are only appended to, and read up to a length that the outbox knows.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::outbox::frame::{FRAME_BYTES_MIN, FrameKey, Layout};
@@ -20,8 +18,8 @@ pub const HEADER: u64 = HEADER_BYTES as u64;
 const MAGIC: [u8; 8] = *b"CLKTOUT2";
 /// The first layout: magic, fingerprint, number of the first click.
 const FIRST_MAGIC: [u8; 8] = *b"CLKTOUT1";
-const SUFFIX: &str = ".clicks";
-const DAMAGED: &str = ".damaged";
+/// The end of each segment's name.
+pub const SUFFIX: &str = ".clicks";
 /// Most clicks of one segment: 64 MiB, and one frame that begins before that.
 pub const CLICKS_MAX: u64 = (64 << 20) / FRAME_BYTES_MIN as u64 + 1;
 
@@ -133,70 +131,6 @@ fn header_checksum(header: &[u8], first: u64) -> u32 {
     sum.finalize()
 }
 
-/// Keeps a damaged segment under a second name, which the outbox never removes; false if it is kept
-/// already, or not there.
-///
-/// # Errors
-/// The disk's.
-pub fn keep_damaged(folder: &Path, first: u64) -> io::Result<bool> {
-    let kept = match set_aside(folder, first) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        kept => kept?,
-    };
-    if let Some(file) = &kept {
-        let (code, file) = ("outbox_damaged", file.display());
-        tracing::error!(
-            code, segment = first, %file,
-            "a segment is damaged: its undamaged clicks are delivered, and its file is kept"
-        );
-    }
-    Ok(kept.is_some())
-}
-
-/// Gives a segment a second name and returns it; none if it has one already.
-fn set_aside(folder: &Path, first: u64) -> io::Result<Option<PathBuf>> {
-    let path = path(folder, first);
-    let own = std::fs::metadata(&path)?;
-    for number in 1_u32.. {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(DAMAGED);
-        // The number of its first click may have been used before.
-        if number > 1 {
-            name.push(format!("-{number}"));
-        }
-        let aside = path.with_file_name(name);
-        match std::fs::hard_link(&path, &aside) {
-            Ok(()) => {
-                private_file::sync_folder_of(&aside)?;
-                return Ok(Some(aside));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let found = std::fs::metadata(&aside)?;
-                if (found.dev(), found.ino()) == (own.dev(), own.ino()) {
-                    return Ok(None);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-/// How many damaged segments are kept in a folder.
-///
-/// # Errors
-/// The folder cannot be read.
-pub fn count_damaged(folder: &Path) -> io::Result<u64> {
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        count += u64::from(name.to_str().is_some_and(|name| {
-            name.split_once(DAMAGED).is_some_and(|(segment, _)| segment.ends_with(SUFFIX))
-        }));
-    }
-    Ok(count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,20 +147,6 @@ mod tests {
             let mut turned = bytes;
             turned[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(header(&turned, 7), None, "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn h12_every_damaged_segment_is_kept_under_a_name_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        for number in 1..4_u64 {
-            std::fs::write(path(folder, 7), number.to_le_bytes()).unwrap();
-            let aside = set_aside(folder, 7).unwrap().unwrap();
-            assert_eq!(set_aside(folder, 7).unwrap(), None, "it is kept already");
-            std::fs::remove_file(path(folder, 7)).unwrap();
-            assert_eq!(std::fs::read(aside).unwrap(), number.to_le_bytes());
-            assert_eq!((count_damaged(folder).unwrap(), list(folder).unwrap()), (number, vec![]));
         }
     }
 

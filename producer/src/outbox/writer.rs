@@ -234,9 +234,7 @@ fn make_room(shared: &OutboxState, bytes: u64) -> io::Result<()> {
         shared.metrics.lost_many(Loss::OutboxFull, clicks);
         shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         dropped.write(&shared.folder)?;
-        std::fs::remove_file(segment::path(&shared.folder, segment.first))?;
-        shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
-        shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
+        shared.remove(segment)?;
     }
     Ok(())
 }

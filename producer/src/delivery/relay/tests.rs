@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::delivery::relay_client::DeliveryReport;
+use crate::outbox::damaged_segment;
 use crate::outbox::offer::{ClickSink as _, Offered, TraceHeaders};
 use crate::outbox::outbox_settings::{BYTES_MIN, OutboxSettings, QueueLimits};
 use crate::outbox::segment;
@@ -231,6 +232,6 @@ fn h12_of_damaged_segments_all_whole_clicks_are_delivered_and_the_others_counted
     let label = CodeLabel { code: "outbox_corrupt" };
     let corrupt = fixture.metrics.clicks_undelivered.get_or_create(&label).get();
     assert_eq!(corrupt, lost.len() as u64);
-    assert_eq!(segment::count_damaged(fixture.folder.path()).unwrap(), 1);
+    assert_eq!(damaged_segment::list(fixture.folder.path()).unwrap().len(), 1);
     assert_eq!(fixture.metrics.outbox_damaged_segments.get(), 1);
 }

@@ -1,6 +1,8 @@
 //! The outbox on a disk that damages what was written: what is whole is delivered, what is lost is
 //! counted, and no damaged file is removed.
 
+mod kept_files;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -407,7 +409,7 @@ fn h12_damage_while_the_segment_is_written_and_read_loses_what_is_damaged_only()
         let lost: u64 = all.iter().map(|(_, lost)| lost).sum();
         assert_eq!((all.len(), lost), (10, 1), "{all:?}");
     }
-    assert_eq!(segment::count_damaged(folder.path()).unwrap(), 1);
+    assert_eq!(damaged_segment::list(folder.path()).unwrap().len(), 1);
 }
 
 #[test]
