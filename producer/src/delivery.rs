@@ -22,11 +22,12 @@ use crate::clock_watch::ClockWatch;
 use crate::config::KafkaArgs;
 use crate::delivery::relay::{Relay, RelayParts};
 use crate::delivery::schema_ids::SchemaIds;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::kafka::click_producer::ClickProducer;
 use crate::kafka::endpoint::Endpoint;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::outbox::{Outbox, OutboxError};
 use crate::outbox::outbox_settings::{DropPolicy, OutboxSettings, QueueLimits};
 use service::wakeup::Wakeup;
 
@@ -51,7 +52,7 @@ impl Delivery {
     /// Opens the outbox of the command `name`. Neither broker nor registry need be up.
     ///
     /// # Errors
-    /// A configuration failure.
+    /// A configuration failure, or a disk that may recover.
     pub fn open(
         args: &KafkaArgs,
         name: &str,
@@ -71,7 +72,7 @@ impl Delivery {
         };
         let folder = args.outbox.join(name);
         let outbox = Outbox::open(&folder, settings, NEWEST, metrics, Arc::clone(&wakeup))
-            .map_err(Failure::configuration)?;
+            .map_err(failure)?;
         log_recovered(&folder, &outbox);
         Ok(Self {
             outbox: Arc::new(outbox),
@@ -174,6 +175,15 @@ impl DeliveryProblems {
         all.extend(self.metrics.attempts.problems());
         all
     }
+}
+
+/// The process before this one may not have ended yet; a disk may be full.
+fn failure(error: OutboxError) -> Failure {
+    let may_pass = match &error {
+        OutboxError::InUse(_) => true,
+        OutboxError::Disk { cause, .. } => exit::may_pass(cause),
+    };
+    if may_pass { Failure::unavailable(error) } else { Failure::configuration(error) }
 }
 
 fn log_recovered(folder: &Path, outbox: &Outbox) {

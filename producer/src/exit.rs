@@ -2,7 +2,7 @@
 //!
 //! Only `main` turns one into a process exit. Results and errors are printed here too.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 /// Why the process ends.
@@ -16,9 +16,10 @@ pub enum Exit {
     Data = 65,
     /// A bug of ours.
     Invariant = 70,
-    /// Clicks were not delivered, or a server was unreachable too long: trying again may help.
+    /// Clicks were not delivered, a server was unreachable too long, a port, folder or database is in
+    /// use, or a disk is full or fails: trying again may help.
     Unavailable = 75,
-    /// A setting, link file or input file is wrong: trying again does not help.
+    /// A setting, link file, input file or permission is wrong: trying again does not help.
     Configuration = 78,
 }
 
@@ -53,6 +54,13 @@ impl Failure {
         Self { exit: Exit::Configuration, cause: cause.into() }
     }
 
+    /// A cause that may have an error of the system in its chain; without one only a change fixes it.
+    pub fn of_chain(cause: anyhow::Error) -> Self {
+        let passes = cause.chain().find_map(|it| it.downcast_ref()).is_some_and(may_pass);
+        let exit = if passes { Exit::Unavailable } else { Exit::Configuration };
+        Self { exit, cause }
+    }
+
     /// An error that may pass without a change.
     pub fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Unavailable, cause: cause.into() }
@@ -64,16 +72,64 @@ impl Failure {
     }
 }
 
+/// Whether an error of the system may pass without a change of settings, names or permissions: a full
+/// disk, one that fails, no free descriptors.
+pub fn may_pass(error: &io::Error) -> bool {
+    let lasts = matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidInput
+            | ErrorKind::AlreadyExists
+            | ErrorKind::Unsupported
+    );
+    !lasts
+}
+
 /// Writes a line to stdout. A closed pipe is no error of ours.
 pub fn print_line(line: &str) {
-    write(&mut std::io::stdout().lock(), line);
+    write(&mut io::stdout().lock(), line);
 }
 
 /// Writes a line to stderr. A closed pipe is no error of ours.
 pub fn print_error(line: &str) {
-    write(&mut std::io::stderr().lock(), line);
+    write(&mut io::stderr().lock(), line);
 }
 
 fn write(to: &mut dyn Write, line: &str) {
     let _closed = writeln!(to, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_disk_may_pass_and_a_wrong_name_or_permission_may_not() {
+        let passes =
+            [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        let lasts = [
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::ROFS,
+            Errno::NOTDIR,
+            Errno::NOENT,
+            Errno::NAMETOOLONG,
+        ];
+        for (errors, exit) in [(passes, Exit::Unavailable), (lasts, Exit::Configuration)] {
+            for error in errors.map(io::Error::from) {
+                let chain = Err::<(), _>(error).context("folder").context("start").unwrap_err();
+                let failure = Failure::of_chain(chain);
+                assert_eq!(failure.exit, exit, "{:#}", failure.cause);
+            }
+        }
+        assert_eq!(Failure::of_chain(anyhow::anyhow!("no file")).exit, Exit::Configuration);
+    }
 }

@@ -12,7 +12,6 @@ use crate::links::link_entry::LinkEntry;
 use crate::links::link_file;
 use crate::links::store::Store;
 use crate::links::store::change::{Change, Edit};
-use crate::links::store::error::StoreError;
 
 /// Links read at once.
 const PAGE: u32 = 1000;
@@ -22,7 +21,7 @@ const PAGE: u32 = 1000;
 /// # Errors
 /// What was wrong with it; nothing has changed then.
 pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
-    let mut store = Store::open(&args.store.links_db).map_err(failure)?;
+    let mut store = Store::open(&args.store.links_db).map_err(Failure::from)?;
     match &args.action {
         LinksAction::Add(args) => change(&mut store, Change::Add(entry(args)?)),
         LinksAction::Set(args) => {
@@ -34,12 +33,12 @@ pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
             change(&mut store, Change::Edit { id: args.id.clone(), edit })
         }
         LinksAction::Delete(args) => {
-            store.change(&Change::Delete { id: args.id.clone() }, now()).map_err(failure)?;
+            store.change(&Change::Delete { id: args.id.clone() }, now()).map_err(Failure::from)?;
             print_line(&format!("deleted {}", args.id));
             Ok(Exit::Done)
         }
         LinksAction::Show(args) => {
-            let found = store.get(&args.id).map_err(failure)?.filter(|link| !link.deleted);
+            let found = store.get(&args.id).map_err(Failure::from)?.filter(|link| !link.deleted);
             let missing = || anyhow::anyhow!("there is no link {:?}: see `links list`", args.id);
             print_line(&found.ok_or_else(missing).map_err(Failure::data)?.line());
             Ok(Exit::Done)
@@ -48,14 +47,14 @@ pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
         LinksAction::Export => pages(&mut store, "", u64::MAX),
         LinksAction::Import(args) => import(&mut store, &args.file),
         LinksAction::Republish => {
-            print_line(&format!("queued {} links", store.republish().map_err(failure)?));
+            print_line(&format!("queued {} links", store.republish().map_err(Failure::from)?));
             Ok(Exit::Done)
         }
     }
 }
 
 fn change(store: &mut Store, change: Change) -> Result<Exit, Failure> {
-    print_line(&store.change(&change, now()).map_err(failure)?.entry().line());
+    print_line(&store.change(&change, now()).map_err(Failure::from)?.entry().line());
     Ok(Exit::Done)
 }
 
@@ -96,7 +95,7 @@ fn pages(store: &mut Store, after: &str, mut left: u64) -> Result<Exit, Failure>
     let mut after = after.to_owned();
     while left > 0 {
         let limit = u32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
-        let page = store.page(&after, limit).map_err(failure)?;
+        let page = store.page(&after, limit).map_err(Failure::from)?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.id);
         left -= page.len() as u64;
@@ -112,18 +111,8 @@ fn import(store: &mut Store, path: &Path) -> Result<Exit, Failure> {
         _ => link_file::entries(link_file::open(path)?, &name),
     };
     let entries = entries.map_err(Failure::data)?;
-    let imported = store.import(&entries, now()).map_err(failure)?;
+    let imported = store.import(&entries, now()).map_err(Failure::from)?;
     let (added, changed, same) = (imported.added, imported.changed, imported.same);
     print_line(&format!("links: added={added} changed={changed} same={same}"));
     Ok(Exit::Done)
-}
-
-fn failure(error: StoreError) -> Failure {
-    match error {
-        StoreError::Refused(_) => Failure::data(error),
-        StoreError::Conflict | StoreError::Unreachable(_) | StoreError::Unpublished(_) => {
-            Failure::unavailable(error)
-        }
-        StoreError::Unusable(_) => Failure::configuration(error),
-    }
 }

@@ -13,16 +13,16 @@ use crate::exit::{self, Exit, Failure};
 /// The keys cannot be read, or there is no such key.
 pub fn run(args: &VisitorKeysArgs) -> Result<Exit, Failure> {
     let keys = key_store(args.visitor_keys.as_deref(), &args.outbox, &args.store.links_db);
-    let keys = keys.map_err(Failure::configuration)?;
+    let keys = keys.map_err(Failure::of_chain)?;
     match args.action {
         VisitorKeysAction::List => {
-            let days = keys.days().context("visitor keys").map_err(Failure::configuration)?;
+            let days = keys.days().context("visitor keys").map_err(Failure::of_chain)?;
             days.into_iter().for_each(|day| exit::print_line(&day_name(day)));
         }
         VisitorKeysAction::Forget { day } => {
             let name = day_name(day);
             let forgotten = keys.forget_day(day).with_context(|| name.clone());
-            if !forgotten.map_err(Failure::configuration)? {
+            if !forgotten.map_err(Failure::of_chain)? {
                 return Err(Failure::configuration(anyhow::anyhow!("no key of {name}")));
             }
             exit::print_line(&format!("forgotten {name}"));

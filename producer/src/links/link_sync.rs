@@ -178,7 +178,7 @@ async fn publisher(parts: PublisherParts<LinkProducer>) -> Result<Option<LinkPub
     // A location that cannot be used is an error now; a server may become reachable later.
     let location = parts.location.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&location).map(drop));
-    opened.await.map_err(Failure::invariant)?.map_err(Failure::configuration)?;
+    opened.await.map_err(Failure::invariant)?.map_err(Failure::from)?;
     LinkPublisher::start(parts).map(Some).map_err(Failure::invariant)
 }
 
@@ -197,7 +197,7 @@ async fn api(
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} (--links-listen)"))
-        .map_err(Failure::configuration)?;
+        .map_err(Failure::unavailable)?;
     let parts = LinksApiParts { location: follow.store.links_db.clone(), tokens: token, shared };
     let api = LinksApi::new(parts);
     tasks.spawn(api.serve(listener, stop.clone()));

@@ -1,7 +1,10 @@
 //! Why the link store refused or failed.
 
+use std::io;
+
 use thiserror::Error;
 
+use crate::exit::{self, Failure};
 use crate::links::link_entry::LinkError;
 
 /// Why a change is refused. The same change may be possible later.
@@ -33,7 +36,7 @@ pub enum StoreError {
     /// Another change of the same link came at the same moment, again and again.
     #[error("other changes of the same link came in between: try again")]
     Conflict,
-    /// The database is unreachable, locked or full; waiting may help.
+    /// The database is unreachable, locked or full, or its disk fails; waiting may help.
     #[error("the link database does not answer: {0}")]
     Unreachable(String),
     /// The database cannot be used.
@@ -49,10 +52,28 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(_) => "link_refused",
+    /// An error of the system, with the name of the file.
+    pub fn of_io(file: &str, error: &io::Error) -> Self {
+        let cause = format!("{file}: {error}");
+        if exit::may_pass(error) { Self::Unreachable(cause) } else { Self::Unusable(cause) }
+    }
+
             Self::Conflict => "link_conflict",
             Self::Unreachable(_) => "links_db_away",
             Self::Unusable(_) => "links_db_broken",
             Self::Unpublished(_) => "links_unpublished",
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(_) => Self::data(error),
+            StoreError::Conflict | StoreError::Unreachable(_) | StoreError::Unpublished(_) => {
+                Self::unavailable(error)
+            }
+            StoreError::Unusable(_) => Self::configuration(error),
         }
     }
 }

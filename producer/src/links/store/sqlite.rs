@@ -43,9 +43,14 @@ impl Sqlite {
     /// Opens the file, made when it is not there.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// It cannot be used, or not now.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let named = |error: Error| match error_of(error) {
+        Self::open_within(path, BUSY)
+    }
+
+    /// As [`Sqlite::open`]; another process that changes the file is waited for so long.
+    fn open_within(path: &Path, wait: Duration) -> Result<Self, StoreError> {
             StoreError::Unusable(cause) => {
                 StoreError::Unusable(format!("{}: {cause}", path.display()))
             }
@@ -56,13 +61,13 @@ impl Sqlite {
         };
         // SQLite gives the files beside it the permissions of this one.
         private_file::create_empty(path)
-            .map_err(|error| StoreError::Unusable(format!("{}: {error}", path.display())))?;
+            .map_err(|error| StoreError::of_io(&path.display().to_string(), &error))?;
         let connection = Connection::open(path).map_err(named)?;
-        connection.busy_timeout(BUSY).map_err(named)?;
+        connection.busy_timeout(wait).map_err(named)?;
         let began = now_ms();
         while let Err(error) = prepare(&connection) {
             let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
-            if !busy || u128::from(now_ms().saturating_sub(began)) >= BUSY.as_millis() {
+            if !busy || u128::from(now_ms().saturating_sub(began)) >= wait.as_millis() {
                 return Err(named(error));
             }
             std::thread::sleep(CREATE_PAUSE);
@@ -79,7 +84,7 @@ impl Sqlite {
             return Ok(true);
         }
         let broken = |error: std::io::Error| {
-            StoreError::Unusable(format!("{}: {error}", self.lease_path.display()))
+            StoreError::of_io(&self.lease_path.display().to_string(), &error)
         };
         let file = private_file::open_or_create(&self.lease_path).map_err(broken)?;
         match file.try_lock() {
@@ -290,9 +295,14 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<LinkEntry> {
 #[expect(clippy::needless_pass_by_value, reason = "it is made for map_err")]
 fn error_of(error: Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
-            StoreError::Unreachable(error.to_string())
-        }
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => StoreError::Unreachable(error.to_string()),
         Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
         Some(_) | None => StoreError::Unusable(error.to_string()),
     }
@@ -355,4 +365,37 @@ mod tests {
             });
         }
     }
+    #[test]
+    fn what_may_pass_is_tried_again_and_a_file_that_is_none_of_ours_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links.db");
+        let error =
+            |code| error_of(Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)).code();
+        for code in
+            [rusqlite::ffi::SQLITE_BUSY, rusqlite::ffi::SQLITE_IOERR, rusqlite::ffi::SQLITE_FULL]
+        {
+            assert_eq!(error(code), "links_db_away");
+        }
+        for code in [rusqlite::ffi::SQLITE_NOTADB, rusqlite::ffi::SQLITE_CANTOPEN] {
+            assert_eq!(error(code), "links_db_broken");
+        }
+        std::fs::write(&path, b"x".repeat(5_000)).unwrap();
+        let failure = crate::exit::Failure::from(Sqlite::open(&path).unwrap_err());
+        assert_eq!(failure.exit, crate::exit::Exit::Configuration);
+        let nowhere = Sqlite::open(&path.join("links.db")).unwrap_err();
+        assert_eq!(crate::exit::Failure::from(nowhere).exit, crate::exit::Exit::Configuration);
+    }
+
+    #[test]
+    fn a_start_while_another_process_holds_the_store_may_be_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links.db");
+        drop(Sqlite::open(&path).unwrap());
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+        let error = Sqlite::open_within(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.code(), "links_db_away", "{error}");
+        assert_eq!(crate::exit::Failure::from(error).exit, crate::exit::Exit::Unavailable);
+    }
+
 }
