@@ -159,8 +159,8 @@ impl Importer {
         topic.map_err(server_failure)?;
         delivery.start()?;
         let (outbox, store) = (&args.kafka.outbox, &args.store.links_db);
-        let store = args.privacy.key_store(outbox, store).map_err(Failure::configuration)?;
-        let keys = ImportKeys::new(args.privacy.key_ring(&metrics), store);
+        let store = args.privacy.key_store(outbox, store).map_err(Failure::of_chain)?;
+        let keys = ImportKeys::new(&metrics, store);
         let keys = keys.map_err(Failure::invariant)?;
         Ok(Some(Self {
             progress: ProgressBar::new(&args.files),

@@ -6,6 +6,7 @@
 pub mod folder;
 pub mod key_refresher;
 pub mod key_window;
+pub mod refresh_schedule;
 pub mod shared;
 
 use std::collections::BTreeMap;
@@ -21,17 +22,26 @@ use crate::clock::{now, now_ms};
 use crate::metrics::Metrics;
 use service::number::gauge;
 
+/// Most days that a host can be set to keep a key.
+pub const DAYS_MAX: u16 = 400;
 /// How long keys may not be refreshed before the health probe reports it.
 const UNREFRESHED_MS_MAX: u64 = 300_000;
 
 /// Stores keys. It may wait.
 pub trait KeyStore: Debug + Send + Sync + 'static {
     /// The keys of a window, in one read. Makes those of today and tomorrow where no process has
-    /// made them, and deletes those of earlier days than the window's.
+    /// made them, and deletes none.
     ///
     /// # Errors
     /// The store's.
     fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys>;
+
+    /// Deletes the keys of earlier days than the window's, and what crashes left of making them;
+    /// fewer where the clock of this process may be ahead. Returns how many keys were deleted.
+    ///
+    /// # Errors
+    /// The store's.
+    fn forget_before(&self, window: KeyWindow) -> io::Result<u64>;
 
     /// Deletes the key of a day, and what a crash left of making it; false if there was nothing.
     ///
@@ -53,8 +63,6 @@ pub struct FoundKeys {
     pub keys: BTreeMap<Day, DayKey>,
     /// Why keys of single days cannot be used.
     pub faults: BTreeMap<Day, io::Error>,
-    /// Keys of earlier days that were deleted.
-    pub forgotten: u64,
 }
 
 /// Keys in memory.
@@ -85,20 +93,40 @@ impl KeyRing {
         KeyWindow::new(today(), self.days)
     }
 
-    /// Takes the keys of the window from a store, and forgets those of other days. Waits. A key that
-    /// cannot be read stays as it is in memory; returns whether all could.
+    /// Takes the keys of the window from a store, and drops those of other days from memory. Waits. A
+    /// key that cannot be read stays as it is in memory; returns whether all could.
     pub fn refresh(&self, store: &dyn KeyStore) -> bool {
         self.refresh_window(self.window(), store)
     }
 
+    /// As [`KeyRing::refresh`], and deletes the keys of earlier days from the store: the keys of
+    /// visitors are those of the hosts that redirect them.
+    pub fn refresh_and_forget(&self, store: &dyn KeyStore) -> bool {
+        self.refresh_and_forget_window(self.window(), store)
+    }
+
     fn refresh_window(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
+        let is_complete = self.read(window, store);
+        self.note_refreshed(is_complete)
+    }
+
+    fn refresh_and_forget_window(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
+        let is_read = self.read(window, store);
+        let is_forgotten = self.forget(window, store);
+        self.note_refreshed(is_read && is_forgotten)
+    }
+
+    fn note_refreshed(&self, is_complete: bool) -> bool {
+        if is_complete {
+            self.refreshed_ms.store(now_ms(), Ordering::Relaxed);
+        }
+        is_complete
+    }
+
+    fn read(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
         let is_complete = match store.window_keys(window) {
-            Ok(FoundKeys { keys, faults, forgotten }) => {
+            Ok(FoundKeys { keys, faults }) => {
                 faults.iter().for_each(|(day, error)| self.report(Some(*day), error));
-                self.metrics.visitor_keys_forgotten.inc_by(forgotten);
-                if forgotten > 0 {
-                    tracing::info!(forgotten, "deleted day keys because of their age");
-                }
                 self.change(|held| {
                     held.retain(|day, _| window.contains(*day) && faults.contains_key(day));
                     held.extend(keys.iter().map(|(day, key)| (*day, VisitorKey::from(*key))));
@@ -111,12 +139,26 @@ impl KeyRing {
                 false
             }
         };
-        if is_complete {
-            self.refreshed_ms.store(now_ms(), Ordering::Relaxed);
-        }
         let known = window.made().into_iter().filter(|day| self.key(*day).is_some()).count();
         self.metrics.visitor_keys.set(gauge(known));
         is_complete
+    }
+
+    fn forget(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
+        match store.forget_before(window) {
+            Ok(forgotten) => {
+                self.metrics.visitor_keys_forgotten.inc_by(forgotten);
+                if forgotten > 0 {
+                    tracing::info!(forgotten, "deleted day keys because of their age");
+                }
+                true
+            }
+            Err(error) => {
+                self.metrics.visitor_key_failures.inc();
+                tracing::error!(code = "visitor_key", %error, "cannot delete old day keys");
+                false
+            }
+        }
     }
 
     /// Replaces the keys by a changed copy: readers never wait.
@@ -173,6 +215,8 @@ mod tests {
         reads: Mutex<u8>,
         faulty: Option<Day>,
         forgotten: Mutex<Vec<Day>>,
+        /// Whether keys cannot be deleted.
+        keeps: bool,
     }
 
     impl KeyStore for Script {
@@ -182,7 +226,7 @@ mod tests {
             if *self.down.lock().unwrap() {
                 return Err(io::Error::other("down"));
             }
-            let mut found = FoundKeys { forgotten: 3, ..FoundKeys::default() };
+            let mut found = FoundKeys::default();
             for day in window.first()..=window.last() {
                 if self.faulty == Some(day) {
                     found.faults.insert(day, io::Error::other("faulty"));
@@ -193,6 +237,10 @@ mod tests {
                 }
             }
             Ok(found)
+        }
+
+        fn forget_before(&self, _: KeyWindow) -> io::Result<u64> {
+            if self.keeps { Err(io::Error::other("read-only")) } else { Ok(3) }
         }
 
         fn forget_day(&self, _: Day) -> io::Result<bool> {
@@ -229,7 +277,18 @@ mod tests {
         // Whatever days requests ask for, the store has one read.
         (0..200).for_each(|day| assert_eq!(ring.key(day).is_some(), (6..=8).contains(&day)));
         assert_eq!(*store.reads.lock().unwrap(), 1);
+        assert_eq!(ring.metrics.visitor_keys_forgotten.get(), 0, "a read deletes none");
+        assert!(ring.refresh_and_forget_window(KeyWindow::new(7, 2), &store));
         assert_eq!(ring.metrics.visitor_keys_forgotten.get(), 3);
+    }
+
+    #[test]
+    fn keys_that_cannot_be_deleted_are_reported_and_the_others_are_used() {
+        let store = Script { keeps: true, ..Script::default() };
+        let ring = KeyRing::new(2, Metrics::default());
+        assert!(!ring.refresh_and_forget_window(KeyWindow::new(7, 2), &store));
+        assert_eq!(ring.keys.load().len(), 3);
+        assert_eq!(ring.metrics.visitor_key_failures.get(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::bearer_token::BearerTokens;
 use crate::client::day_keys::folder::KeyFolder;
 use crate::client::day_keys::shared::SharedKeys;
-use crate::client::day_keys::{KeyRing, KeyStore};
+use crate::client::day_keys::{DAYS_MAX, KeyRing, KeyStore};
 use crate::client::policy::ClientPolicy;
 use crate::client::privacy::{AddressPolicy, PrivacyPolicies, PrivacyPolicy};
 use crate::client::proxies::{Networks, Proxies, ProxyHeader};
@@ -53,9 +53,9 @@ pub struct PrivacyArgs {
     /// else visitor-keys in the folder of the outbox]
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER")]
     visitor_keys: Option<PathBuf>,
-    /// How many days a key is kept, that of today among them; an older key is deleted. A click of a
-    /// day without a key has no visitor id
-    #[arg(long, env = "CLICKTRAIL_VISITOR_KEY_DAYS", default_value_t = 2, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=400))]
+    /// How many days `serve` keeps a key, that of today among them; it deletes older ones. A click of a
+    /// day without a key has no visitor id. `import` deletes none and uses all that are kept
+    #[arg(long, env = "CLICKTRAIL_VISITOR_KEY_DAYS", default_value_t = 2, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=i64::from(DAYS_MAX)))]
     visitor_key_days: u16,
 }
 

@@ -1,17 +1,18 @@
 //! The keys for visitor ids of an import.
 //!
-//! Clicks of the days that the store keeps have the ids of redirects. Those of earlier days get ids
-//! that agree within one import: their keys follow from a secret of this process, which is never
-//! stored, so nothing is left of them to be deleted.
+//! Clicks of the days whose keys the store keeps have the ids of redirects, however many days that are;
+//! an import deletes no key. Those of other days get ids that agree within one import: their keys follow
+//! from a secret of this process, which is never stored, so nothing is left of them to be deleted.
 
 use std::io;
 
-use crate::client::day_keys::{DayKeys as _, KeyRing, KeyStore, today};
+use service::number::millis;
+
+use crate::client::day_keys::refresh_schedule::RefreshSchedule;
+use crate::client::day_keys::{DAYS_MAX, DayKeys as _, KeyRing, KeyStore, today};
 use crate::client::visitor_id::{Day, DayKey, VisitorKey, derived_key};
 use crate::clock::now_ms;
-
-/// Between two reads of the store.
-const REFRESH_MS: u64 = 60_000;
+use crate::metrics::Metrics;
 
 /// Keys of any day.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct ImportKeys {
     secret: DayKey,
     /// The last derived key: lines of a file are mostly of one day.
     derived: Option<DerivedKey>,
+    schedule: RefreshSchedule,
     refreshed: Option<Refreshed>,
 }
 
@@ -33,7 +35,7 @@ struct DerivedKey {
 /// The last read of the store.
 #[derive(Debug, Clone, Copy)]
 struct Refreshed {
-    at_ms: u64,
+    next_ms: u64,
     is_complete: bool,
 }
 
@@ -42,10 +44,12 @@ impl ImportKeys {
     ///
     /// # Errors
     /// The operating system has no random bytes.
-    pub fn new(ring: KeyRing, store: Box<dyn KeyStore>) -> io::Result<Self> {
+    pub fn new(metrics: &Metrics, store: Box<dyn KeyStore>) -> io::Result<Self> {
+        let (ring, schedule) =
+            (KeyRing::new(DAYS_MAX, metrics.clone()), RefreshSchedule::default());
         let mut secret = DayKey::default();
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { ring, store, secret, derived: None, refreshed: None })
+        Ok(Self { ring, store, secret, derived: None, schedule, refreshed: None })
     }
 
     /// The key of a day. None where the store may have it and cannot be read: a visitor with another
@@ -62,13 +66,14 @@ impl ImportKeys {
 
     fn refresh_when_due(&mut self) -> bool {
         let now_ms = now_ms();
-        if let Some(Refreshed { at_ms, is_complete }) = self.refreshed
-            && now_ms.saturating_sub(at_ms) < REFRESH_MS
+        if let Some(Refreshed { next_ms, is_complete }) = self.refreshed
+            && now_ms < next_ms
         {
             return is_complete;
         }
         let is_complete = self.ring.refresh(&*self.store);
-        self.refreshed = Some(Refreshed { at_ms: now_ms, is_complete });
+        let wait = self.schedule.wait_after(is_complete);
+        self.refreshed = Some(Refreshed { next_ms: now_ms + millis(wait), is_complete });
         is_complete
     }
 
@@ -92,12 +97,12 @@ mod tests {
     use super::*;
     use crate::click::ClientIp;
     use crate::client::day_keys::folder::KeyFolder;
+    use crate::client::day_keys::key_window::KeyWindow;
     use crate::client::visitor_id;
-    use crate::metrics::Metrics;
 
-    fn keys(folder: &std::path::Path, days: u16) -> ImportKeys {
+    fn keys(folder: &std::path::Path) -> ImportKeys {
         let store = Box::new(KeyFolder::open(folder).unwrap());
-        ImportKeys::new(KeyRing::new(days, Metrics::default()), store).unwrap()
+        ImportKeys::new(&Metrics::default(), store).unwrap()
     }
 
     fn id(key: Option<VisitorKey>) -> Option<[u8; 8]> {
@@ -108,7 +113,7 @@ mod tests {
     #[test]
     fn m15_an_import_of_old_days_makes_ids_that_agree_and_stores_no_key() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut one, mut other) = (keys(folder.path(), 2), keys(folder.path(), 2));
+        let (mut one, mut other) = (keys(folder.path()), keys(folder.path()));
         let today = today();
         for day in [today - 9_000, today - 2, today - 1] {
             let made = id(one.key(day));
@@ -125,10 +130,30 @@ mod tests {
     #[test]
     fn m15_without_its_store_an_import_gives_recent_days_no_id_and_old_days_one() {
         let folder = tempfile::tempdir().unwrap();
-        let mut keys = keys(&folder.path().join("keys"), 3);
+        let mut keys = keys(&folder.path().join("keys"));
         std::fs::remove_dir_all(folder.path().join("keys")).unwrap();
         let today = today();
-        let ids = [today - 4, today - 2, today - 1, today].map(|day| keys.key(day).is_some());
-        assert_eq!(ids, [true, false, false, false]);
+        let days = [today - 400, today - 399, today - 2, today - 1, today];
+        assert_eq!(days.map(|day| keys.key(day).is_some()), [true, false, false, false, false]);
+    }
+
+    #[test]
+    fn m15_an_import_deletes_no_key_and_uses_those_of_all_days_that_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, today) = (KeyFolder::open(folder.path()).unwrap(), today());
+        // Of a host that keeps them for long; and one that even that host keeps no more.
+        let days = [today - 9_000, today - 300, today - 30, today - 2, today];
+        for day in days {
+            store.window_keys(KeyWindow::new(day, 1)).unwrap();
+        }
+        let before = store.days().unwrap();
+        let mut keys = keys(folder.path());
+        let kept = store.window_keys(KeyWindow::new(today, DAYS_MAX)).unwrap().keys;
+        for day in [today - 300, today - 30, today - 2, today] {
+            assert_eq!(id(keys.key(day)), id(Some(kept[&day].into())), "{} days ago", today - day);
+        }
+        assert!(keys.key(today - 9_000).is_some());
+        let after = store.days().unwrap();
+        assert!(before.iter().all(|day| after.contains(day)), "{before:?}, {after:?}");
     }
 }

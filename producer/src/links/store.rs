@@ -260,12 +260,13 @@ impl Store {
         self.backend.keep_day_key(day, fresh)
     }
 
-    /// Deletes the keys of earlier days; returns how many.
+    /// Deletes the keys of days before `day`, and keeps those of the last `days` days by the clock of
+    /// the database; returns how many were deleted.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn forget_before(&mut self, day: i32) -> Result<u64, StoreError> {
-        self.backend.forget_before(day)
+    pub fn forget_before(&mut self, day: i32, days: i32) -> Result<u64, StoreError> {
+        self.backend.forget_before(day, days)
     }
 
     /// Deletes the key of a day; returns whether there was one.

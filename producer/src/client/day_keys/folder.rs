@@ -1,12 +1,13 @@
 //! Keys in a folder: a file of 32 random bytes a day, which only its owner may read.
 //!
-//! Processes may share it: a key is written to a partial file and linked to its name, so all of them
-//! read the first one. Deleting a file deletes the key. A crash may leave the partial file, which
+//! Processes may share it: a key is written to a partial file, which gets the key's name unless
+//! another has it, so all of them read the first one. Deleting a file deletes the key. A crash may leave the partial file, which
 //! holds the same bytes: it is deleted with the key, and at each start.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -132,14 +133,15 @@ impl KeyFolder {
         let unique = uuid::Uuid::new_v4().simple();
         let partial = self.0.join(format!("{}.{unique}{PARTIAL_SUFFIX}", day_name(day)));
         let mut file = private_file::create_new(&partial)?;
-        let made = file.write_all(&key).and_then(|()| file.sync_all());
-        let linked = made.and_then(|()| std::fs::hard_link(&partial, self.path(day)));
-        remove(&partial)?;
-        match linked {
-            // Another process was first.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked.and_then(|()| File::open(&self.0)?.sync_all()),
+        if let Err(error) = file.write_all(&key).and_then(|()| file.sync_all()) {
+            remove(&partial)?;
+            return Err(error);
         }
+        // Or another process was first.
+        if private_file::give_name(&partial, &self.path(day))? {
+            File::open(&self.0)?.sync_all()?;
+        }
+        Ok(())
     }
 
     fn read(&self, day: Day) -> io::Result<DayKey> {
@@ -178,12 +180,6 @@ fn remove(path: &Path) -> io::Result<bool> {
 impl KeyStore for KeyFolder {
     fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
         let mut found = FoundKeys::default();
-        match self.delete(|file| file.day() < window.first()) {
-            Ok(deleted) => found.forgotten = deleted.keys,
-            Err(error) => {
-                found.faults.insert(window.first() - 1, error);
-            }
-        }
         let days = self.days()?.into_iter().chain(window.made());
         let days: BTreeSet<_> = days.filter(|day| window.contains(*day)).collect();
         for day in days {
@@ -200,6 +196,29 @@ impl KeyStore for KeyFolder {
             }
         }
         Ok(found)
+    }
+
+    /// Each key that is made shows what day the clock then said: by that a clock is noticed that is
+    /// ahead ([`KeyWindow::first_kept`]).
+    fn forget_before(&self, window: KeyWindow) -> io::Result<u64> {
+        let files = self.files()?;
+        if files.iter().all(|(_, file)| window.first() <= file.day()) {
+            return Ok(0);
+        }
+        let made = files.iter().filter(|(_, file)| !file.is_partial());
+        let made = made.filter_map(|(path, _)| Some(path.metadata().ok()?.mtime()));
+        let made = made.map(|second| second.div_euclid(DAY_SECONDS));
+        let first = window.first_kept(made.filter(|day| *day < window.today()).max());
+        if first < window.first() {
+            let first = day_name(first);
+            tracing::warn!(
+                code = "visitor_key",
+                first,
+                "no key was made yesterday, so the clock may be ahead: keys from this day on are kept \
+                 until tomorrow"
+            );
+        }
+        Ok(self.delete(|file| file.day() < first)?.keys)
     }
 
     fn forget_day(&self, day: Day) -> io::Result<bool> {
@@ -271,17 +290,20 @@ mod tests {
         let folder = KeyFolder::open(root.path()).unwrap();
         let first = made(&folder, 100);
         let found = folder.window_keys(KeyWindow::new(101, 2)).unwrap();
-        assert_eq!((found.keys.get(&100), found.forgotten), (Some(&first), 0));
+        assert_eq!(found.keys.get(&100), Some(&first));
+        assert_eq!(folder.forget_before(KeyWindow::new(101, 2)).unwrap(), 0);
         folder.forget_day(101).unwrap();
         let found = folder.window_keys(KeyWindow::new(102, 2)).unwrap();
         assert_eq!(found.keys.keys().copied().collect::<Vec<_>>(), [102, 103], "101 is not made");
-        assert_eq!(found.forgotten, 1);
+        assert_eq!(folder.days().unwrap(), [100, 102, 103], "a read deletes none");
+        assert_eq!(folder.forget_before(KeyWindow::new(102, 2)).unwrap(), 1);
         assert_eq!(folder.days().unwrap(), [102, 103]);
         // Files of others stay.
         for name in ["1970-01-01.txt", "1970-13-01.key", "x.half", "1970-01-01key"] {
             std::fs::write(root.path().join(name), b"x").unwrap();
         }
         folder.window_keys(KeyWindow::new(20_000, 1)).unwrap();
+        folder.forget_before(KeyWindow::new(20_000, 1)).unwrap();
         assert_eq!(names(&folder).len(), 6, "{:?}", names(&folder));
     }
 
@@ -309,6 +331,7 @@ mod tests {
         assert!(folder.forget_day(20_785).unwrap() && !folder.forget_day(20_785).unwrap());
         halves("2026-11-20");
         folder.window_keys(KeyWindow::new(20_784, 2)).unwrap();
+        folder.forget_before(KeyWindow::new(20_784, 2)).unwrap();
         assert_eq!(names(&folder), ["2026-11-27.key", "2026-11-28.key"]);
     }
 
@@ -390,8 +413,9 @@ mod tests {
         std::fs::create_dir(root.path().join("1970-01-06.x.half")).unwrap();
         let reopened = KeyFolder::open(root.path()).unwrap();
         let found = reopened.window_keys(KeyWindow::new(9, 1)).unwrap();
-        assert_eq!(found.faults.keys().copied().collect::<Vec<_>>(), [8]);
         assert_eq!(found.keys.keys().copied().collect::<Vec<_>>(), [9, 10]);
+        assert!(found.faults.is_empty());
+        assert!(reopened.forget_before(KeyWindow::new(9, 1)).is_err());
         assert!(reopened.forget_day(5).is_err(), "it does not say that the key is gone");
     }
 
@@ -413,5 +437,66 @@ mod tests {
         for text in ["", "2026-11-31", "26.11.2026", "2026-11-26T01:00", "20261126"] {
             assert!(parse_day(text).is_err(), "{text}");
         }
+    }
+
+    /// Says that the key of a day was made on another day.
+    fn set_made(folder: &KeyFolder, day: Day, made: Day) {
+        let file = File::options().write(true).open(folder.path(day)).unwrap();
+        let second = u64::try_from(made * DAY_SECONDS).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
+    }
+
+    #[test]
+    fn a_clock_a_month_or_years_ahead_deletes_no_key_that_a_host_uses() {
+        for ahead in [2, 3, 30, 400, 4_000] {
+            let root = tempfile::tempdir().unwrap();
+            let folder = KeyFolder::open(root.path()).unwrap();
+            for today in [1_000, 1_001] {
+                folder.window_keys(KeyWindow::new(today, 2)).unwrap();
+            }
+            [(1_000, 1_000), (1_001, 1_000), (1_002, 1_001)]
+                .into_iter()
+                .for_each(|(day, made)| set_made(&folder, day, made));
+            // Each refresh of a day with the wrong clock, and a start.
+            let wrong = KeyWindow::new(1_001 + ahead, 2);
+            for _ in 0..3 {
+                folder.window_keys(wrong).unwrap();
+                assert_eq!(folder.forget_before(wrong).unwrap(), 0, "{ahead} days ahead");
+            }
+            let kept = folder.window_keys(KeyWindow::new(1_001, 2)).unwrap();
+            assert_eq!(kept.keys.keys().copied().collect::<Vec<_>>(), [1_000, 1_001, 1_002]);
+            // A host that did not run for so long deletes them on its second day.
+            wrong.made().into_iter().for_each(|day| set_made(&folder, day, 1_001 + ahead));
+            let next = KeyWindow::new(1_002 + ahead, 2);
+            folder.window_keys(next).unwrap();
+            assert!(folder.forget_before(next).unwrap() >= 2);
+            assert!(folder.days().unwrap().into_iter().all(|day| next.contains(day)));
+        }
+    }
+
+    #[test]
+    fn a_host_that_runs_one_day_a_week_deletes_the_keys_of_the_week_before_the_last() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        for week in 0..6 {
+            let today = 1_000 + 7 * week;
+            let window = KeyWindow::new(today, 2);
+            folder.window_keys(window).unwrap();
+            folder.forget_before(window).unwrap();
+            window.made().into_iter().for_each(|day| set_made(&folder, day, today));
+            assert!(folder.days().unwrap().into_iter().all(|day| day >= today - 7));
+        }
+    }
+
+    #[test]
+    fn keys_are_made_where_the_file_system_has_no_hard_links() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = KeyFolder::open(root.path()).unwrap();
+        private_file::LINK_ERROR.set(Some(rustix::io::Errno::OPNOTSUPP));
+        let key = made(&folder, 20_783);
+        assert_eq!((made(&folder, 20_783), folder.make(20_783).is_ok()), (key, true));
+        private_file::LINK_ERROR.set(None);
+        assert_eq!(names(&folder), ["2026-11-26.key", "2026-11-27.key"]);
+        assert_eq!(made(&folder, 20_783), key);
     }
 }

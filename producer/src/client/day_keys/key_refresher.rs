@@ -1,4 +1,4 @@
-//! The thread that reads the store of day keys periodically.
+//! The thread that reads the store of day keys periodically, and deletes old keys from it.
 //!
 //! It owns the store: a store that hangs holds this thread and nothing else. Requests read the keys
 //! from memory, the health probe reports that they are not refreshed.
@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::client::day_keys::refresh_schedule::RefreshSchedule;
 use crate::client::day_keys::{KeyRing, KeyStore};
 
-/// Between two reads of the store: so long after a key was deleted it may still be used.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the first read may take before the server starts without keys.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
@@ -35,15 +34,15 @@ pub async fn start(ring: &Arc<KeyRing>, store: Box<dyn KeyStore>) -> io::Result<
 }
 
 fn run(ring: &Weak<KeyRing>, store: &dyn KeyStore, first: oneshot::Sender<()>) {
-    let mut first = Some(first);
+    let (mut first, mut schedule) = (Some(first), RefreshSchedule::default());
     while let Some(ring) = ring.upgrade() {
-        ring.refresh(store);
+        let wait = schedule.wait_after(ring.refresh_and_forget(store));
         drop(ring);
         if let Some(first) = first.take() {
             // The server may have started without.
             let _received = first.send(());
         }
-        std::thread::sleep(REFRESH_INTERVAL);
+        std::thread::sleep(wait);
     }
 }
 
@@ -67,6 +66,10 @@ mod tests {
             self.0.lock().unwrap().recv().map_err(io::Error::other)?;
             let keys = window.made().map(|day| (day, [7; 32])).into();
             Ok(FoundKeys { keys, ..FoundKeys::default() })
+        }
+
+        fn forget_before(&self, _: KeyWindow) -> io::Result<u64> {
+            Ok(0)
         }
 
         fn forget_day(&self, _: Day) -> io::Result<bool> {

@@ -21,9 +21,28 @@ impl KeyWindow {
         Self { first: today - Day::from(days) + 1, today }
     }
 
-    /// The first day; keys of earlier days are deleted.
+    /// The first day.
     pub fn first(self) -> Day {
         self.first
+    }
+
+    /// How many days there are, today the last of them.
+    pub fn days(self) -> Day {
+        self.today - self.first + 1
+    }
+
+    /// The first day whose key is not deleted, where keys were made on the day `made` before today
+    /// last, if that is known. If that is longer ago than yesterday, no process has run since, or the
+    /// clock is ahead: the window is then the one of that day. A clock that is ahead so deletes nothing
+    /// before it has passed its next midnight.
+    pub fn first_kept(self, made: Option<Day>) -> Day {
+        let last = made.filter(|made| *made < self.today - 1).unwrap_or(self.today);
+        last - self.days() + 1
+    }
+
+    /// The day that it is.
+    pub fn today(self) -> Day {
+        self.today
     }
 
     /// The last day: tomorrow.
@@ -58,5 +77,15 @@ mod tests {
             assert_eq!(window.made(), [100, 101]);
         }
         assert_eq!(KeyWindow::new(0, 400).first(), -399);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_deletes_no_key_of_the_days_that_are_kept() {
+        let window = KeyWindow::new(100, 2);
+        for (made, first) in [(None, 99), (Some(99), 99), (Some(98), 97), (Some(70), 69)] {
+            assert_eq!(window.first_kept(made), first, "{made:?}");
+        }
+        assert_eq!(KeyWindow::new(100, 30).first_kept(Some(70)), 41);
+        assert_eq!(KeyWindow::new(100, 1).first_kept(Some(98)), 98);
     }
 }

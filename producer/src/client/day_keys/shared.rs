@@ -31,9 +31,9 @@ impl SharedKeys {
         let mut kept = lock(&self.store);
         let mut store = match kept.take() {
             Some(store) => store,
-            None => Store::open(&self.location).map_err(io::Error::other)?,
+            None => Store::open(&self.location).map_err(io_error)?,
         };
-        let done = call(&mut store).map_err(io::Error::other)?;
+        let done = call(&mut store).map_err(io_error)?;
         *kept = Some(store);
         Ok(done)
     }
@@ -43,8 +43,7 @@ impl KeyStore for SharedKeys {
     fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys> {
         let (first, last) = (number(window.first())?, number(window.last())?);
         let made = [number(window.last() - 1)?, last];
-        let (forgotten, secrets) = self.with_store(|store| {
-            let forgotten = store.forget_before(first)?;
+        let secrets = self.with_store(|store| {
             let mut secrets = store.day_keys(first..=last)?;
             let lacks = |day: &i32| secrets.iter().all(|(found, _)| found != day);
             let missing: Vec<_> = made.into_iter().filter(lacks).collect();
@@ -52,9 +51,9 @@ impl KeyStore for SharedKeys {
                 missing.into_iter().try_for_each(|day| store.make_day_key(day))?;
                 secrets = store.day_keys(first..=last)?;
             }
-            Ok((forgotten, secrets))
+            Ok(secrets)
         })?;
-        let mut found = FoundKeys { forgotten, ..FoundKeys::default() };
+        let mut found = FoundKeys::default();
         for (day, secret) in secrets {
             match DayKey::try_from(secret.as_slice()) {
                 Ok(key) => {
@@ -69,6 +68,11 @@ impl KeyStore for SharedKeys {
         Ok(found)
     }
 
+    fn forget_before(&self, window: KeyWindow) -> io::Result<u64> {
+        let (first, days) = (number(window.first())?, number(window.days())?);
+        self.with_store(|store| store.forget_before(first, days))
+    }
+
     fn forget_day(&self, day: Day) -> io::Result<bool> {
         let day = number(day)?;
         self.with_store(|store| store.forget_day(day))
@@ -76,6 +80,17 @@ impl KeyStore for SharedKeys {
 
     fn days(&self) -> io::Result<Vec<Day>> {
         Ok(self.with_store(Store::days)?.into_iter().map(Day::from).collect())
+    }
+}
+
+/// What only a changed setting mends is an invalid input, anything else may pass.
+fn io_error(error: StoreError) -> io::Error {
+    match error {
+        StoreError::Unusable(_) => io::Error::new(io::ErrorKind::InvalidInput, error),
+        StoreError::Refused(_)
+        | StoreError::Conflict
+        | StoreError::Unreachable(_)
+        | StoreError::Unpublished(_) => io::Error::other(error),
     }
 }
 
@@ -106,8 +121,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = SharedKeys::new(StoreLocation::File(folder.path().join("links.db")));
         let days = |today| {
-            let found = keys.window_keys(KeyWindow::new(today, 2)).unwrap();
-            (found.keys.keys().copied().collect::<Vec<_>>(), found.forgotten)
+            let window = KeyWindow::new(today, 2);
+            let found = keys.window_keys(window).unwrap();
+            let forgotten = keys.forget_before(window).unwrap();
+            (found.keys.keys().copied().collect::<Vec<_>>(), forgotten)
         };
         assert_eq!(days(100), (vec![100, 101], 0));
         assert_eq!(days(101), (vec![100, 101, 102], 0));

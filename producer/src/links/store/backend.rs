@@ -40,8 +40,9 @@ pub trait Backend: Send {
     fn day_keys(&mut self, days: RangeInclusive<i32>) -> Result<Vec<(i32, Vec<u8>)>, StoreError>;
     /// Makes the key of a day `fresh`, unless there is one.
     fn keep_day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<(), StoreError>;
-    /// Deletes the keys of earlier days.
-    fn forget_before(&mut self, day: i32) -> Result<u64, StoreError>;
+    /// Deletes the keys of earlier days than `day`. A database with a clock of its own keeps those of
+    /// the last `days` days by that, whatever `day` is.
+    fn forget_before(&mut self, day: i32, days: i32) -> Result<u64, StoreError>;
     /// Deletes the key of a day.
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError>;
     /// Days that have a key, in order.

@@ -38,10 +38,10 @@ const ALL_DONE: &str = "DELETE FROM link_outbox o
 USING unnest($1::text[], $2::bigint[]) AS done (id, version)
 WHERE o.link_id = done.id AND o.version <= done.version";
 
-/// As [`super::backend::FORGET_BEFORE`], but never the keys of today and yesterday by the server's
-/// clock: a host whose clock is ahead would delete the keys that the others use.
+/// As [`super::backend::FORGET_BEFORE`], but never the keys of today and of `$2` days before by the
+/// server's clock: a host whose clock is ahead would delete the keys that the others use.
 const FORGET_BEFORE_NOW: &str = "DELETE FROM day_keys
-WHERE day < $1 AND day < floor(extract(epoch FROM now()) / 86400)::bigint - 1";
+WHERE day < $1 AND day < floor(extract(epoch FROM now()) / 86400)::bigint - $2";
 
 /// One client of the server, connected at its first use.
 pub struct Postgres {
@@ -210,8 +210,10 @@ impl Backend for Postgres {
         self.run(KEEP_KEY, &[&i64::from(day), &&fresh[..]]).map(drop)
     }
 
-    fn forget_before(&mut self, day: i32) -> Result<u64, StoreError> {
-        self.run(FORGET_BEFORE_NOW, &[&i64::from(day)])
+    fn forget_before(&mut self, day: i32, days: i32) -> Result<u64, StoreError> {
+        // That of yesterday is needed for clicks around midnight.
+        let before = i64::from(days - 1).max(1);
+        self.run(FORGET_BEFORE_NOW, &[&i64::from(day), &before])
     }
 
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError> {

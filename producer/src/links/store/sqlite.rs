@@ -198,7 +198,7 @@ impl Backend for Sqlite {
         self.connection.execute(KEEP_KEY, (day, fresh)).map(drop).map_err(error_of)
     }
 
-    fn forget_before(&mut self, day: i32) -> Result<u64, StoreError> {
+    fn forget_before(&mut self, day: i32, _: i32) -> Result<u64, StoreError> {
         Ok(self.connection.execute(FORGET_BEFORE, (day,)).map_err(error_of)? as u64)
     }
 
