@@ -140,7 +140,8 @@ impl Delivery {
     }
 
     /// Takes no more clicks, waits until all are delivered or `go_on` returns false, and ends the
-    /// relay. Returns how many clicks still wait on the disk. Blocks.
+    /// relay. Returns how many clicks still wait on the disk. Blocks, for `CLOSE_TIMEOUT` of the outbox
+    /// and [`relay::RELAY_STOP`] at most while `go_on` returns false.
     pub fn finish(&mut self, mut go_on: impl FnMut() -> bool) -> u64 {
         self.outbox.close();
         while self.outbox.waiting() > 0 && go_on() {

@@ -31,3 +31,4 @@ pub mod kafka;
 pub mod public_port;
 pub mod request_span;
 pub mod server;
+pub mod stop_deadline;

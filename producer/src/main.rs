@@ -1,17 +1,13 @@
 //! The binary: settings, telemetry, runtime, command, exit code.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use producer::cmd;
 use producer::config::{Cli, Command, HealthcheckArgs};
 use producer::exit::{self, Exit, Failure};
+use producer::stop_deadline::RUNTIME_STOP;
 use service::telemetry::{self, Telemetry};
-
-/// How long the end waits for blocking calls in flight, such as one to a database; all that must be on
-/// the disk is there before.
-const RUNTIME_STOP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -1,7 +1,7 @@
 //! The server of `producer serve`: the order in which its parts start and stop.
 //!
 //! Start: ports, links, outbox, then visitors; it does not wait for broker and registry. Stop: no
-//! new visitors, requests in flight, memory to disk, delivery for a limited time.
+//! new visitors, requests in flight, memory to disk, delivery, and the links beside, until a deadline.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ use crate::outbox::Outbox;
 use crate::public_port::{self, PortConnections, Services};
 use crate::redirect::Redirector;
 use crate::request_span::Sampling;
+use crate::stop_deadline::{DRAIN_TIMEOUT, StopDeadline};
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -37,8 +38,6 @@ const BACKLOG: u32 = 1024;
 const SEND_BUFFER: u32 = 64 * 1024;
 /// Fewest connections that one client may have by default.
 const CLIENT_SHARE_MIN: usize = 64;
-/// How long requests in flight may take to end; each is answered from memory.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stages of a run.
 #[repr(u8)]
@@ -151,29 +150,36 @@ pub async fn run(
     stage.set(Stage::Stopping);
     tracing::info!("stopping");
     // The admin port answers until the end, so that it shows the last losses too.
-    let summary = finish(args, shutdown, port, delivery, &metrics).await;
-    if let Ok(summary) = &summary {
-        report(summary);
-    }
-    links.finish().await?;
+    let deadline = StopDeadline::after(args.kafka.flush_wait());
+    let outbox = Arc::clone(&delivery.outbox);
+    let (links_ended, waiting) = tokio::join!(
+        deadline.within("links", links.finish()),
+        deadline.within("clicks", finish(args, shutdown, port, delivery)),
+    );
+    let waiting = waiting.transpose()?.unwrap_or_else(|| outbox.waiting());
+    let summary = summary(&outbox, waiting, &metrics);
+    report(&summary);
+    links_ended.transpose()?;
     admin_port.shutdown().await;
-    summary
+    Ok(summary)
 }
 
+/// Lets requests in flight end, then delivers what waits; returns how many clicks still wait.
 async fn finish(
     args: &ServeArgs,
     shutdown: CancellationToken,
     mut port: JoinSet<io::Result<()>>,
     mut delivery: Delivery,
-    metrics: &Metrics,
-) -> Result<ServeSummary, Failure> {
+) -> Result<u64, Failure> {
     shutdown.cancel();
     while port.join_next().await.is_some() {}
-    let recovered = delivery.outbox.recovered().clicks;
-    let deadline = tokio::time::Instant::now() + args.kafka.flush_wait();
-    let go_on = move || tokio::time::Instant::now() < deadline;
+    let until = tokio::time::Instant::now() + args.kafka.flush_wait();
+    let go_on = move || tokio::time::Instant::now() < until;
     let finished = tokio::task::spawn_blocking(move || delivery.finish(go_on));
-    let waiting = finished.await.map_err(Failure::invariant)?;
+    finished.await.map_err(Failure::invariant)
+}
+
+fn summary(outbox: &Outbox, waiting: u64, metrics: &Metrics) -> ServeSummary {
     let undelivered = metrics.undelivered();
     if undelivered > 0 {
         tracing::error!(undelivered, "clicks were lost");
@@ -181,20 +187,20 @@ async fn finish(
     if waiting > 0 {
         tracing::warn!(waiting, "clicks stay in the outbox until the next start");
     }
-    Ok(ServeSummary {
+    ServeSummary {
         redirects: metrics.redirects(),
         clicks: metrics.clicks_offered.get(),
-        recovered,
+        recovered: outbox.recovered().clicks,
         delivered: metrics.clicks_delivered.get(),
         waiting,
         undelivered,
-    })
+    }
 }
 
 /// Reads the keys for visitor ids before the first visitor comes, and from then on periodically.
 async fn start_keys(args: &ServeArgs, keys: &Arc<KeyRing>) -> Result<(), Failure> {
     let (outbox, store) = (&args.kafka.outbox, &args.follow.store.links_db);
-    let store = args.privacy.key_store(outbox, store).map_err(Failure::configuration)?;
+    let store = args.privacy.key_store(outbox, store).map_err(Failure::of_chain)?;
     key_refresher::start(keys, store).await.map_err(Failure::invariant)
 }
 

@@ -5,6 +5,7 @@
 //! Kafka nor HTTP; the code that makes a span has decided that it is sampled.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -17,6 +18,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use url::Url;
 
 use crate::shown_url::without_secrets;
+
+/// How long the end of a process waits for the last spans to be taken.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Flags of every command about logs and traces.
 #[derive(Debug, clap::Args)]
@@ -136,9 +140,9 @@ impl Telemetry {
         self.provider.is_some()
     }
 
-    /// Sends the spans that wait (seconds at most). Call it outside the runtime.
+    /// Sends the spans that wait, for [`STOP_TIMEOUT`] at most. Call it outside the runtime.
     pub fn shutdown(self) {
-        if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown()) {
+        if let Some(Err(error)) = self.provider.map(|it| it.shutdown_with_timeout(STOP_TIMEOUT)) {
             tracing::warn!(%error, "spans were not all exported");
         }
     }

@@ -2,4 +2,5 @@
 pub(crate) mod dashboards;
 pub(crate) mod disclosure;
 pub(crate) mod shipped_files;
+pub(crate) mod stop_timeouts;
 pub(crate) mod telemetry;

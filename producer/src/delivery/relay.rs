@@ -28,6 +28,9 @@ use crate::outbox::segment::Fingerprint;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for the end of the relay and of its client.
+pub const RELAY_STOP: Duration = Duration::from_secs(5);
+
 /// Names the click that is to be delivered next.
 fn first_click(outbox: &Outbox) -> String {
     format!("click {}", outbox.reader().number())
@@ -74,9 +77,10 @@ impl Relay {
         Worker::start("relay", stop, Some(wakeup), move || run(parts)).map(Self)
     }
 
-    /// Ends the relay; what is in flight and not acknowledged stays in the outbox. Blocks.
+    /// Ends the relay; what is in flight and not acknowledged stays in the outbox. Blocks, for
+    /// [`RELAY_STOP`] at most.
     pub fn stop(self) {
-        self.0.stop();
+        let _reported = Worker::stop_within([self.0], RELAY_STOP);
     }
 }
 
