@@ -42,7 +42,7 @@ use crate::collector::json_records::BodyFormat;
 use crate::collector::record_fault::RecordFault;
 use crate::collector::record_results::{RecordResults, RecordsAnswer};
 use crate::collector::refusal::Refusal;
-use crate::collector::request_slot::{RequestSlot, RequestSlots};
+use crate::collector::request_slot::{RequestSlot, RequestSlots, WORK_WAIT};
 use crate::metrics::Metrics;
 use crate::metrics::labels::ResultLabel;
 use crate::outbox::Outbox;
@@ -54,6 +54,8 @@ use crate::redirect::request_facts;
 /// The path that takes clicks.
 pub const PATH: &str = "/v1/clicks";
 /// How long a disk may take to make clicks durable.
+/// How long reading the records of a request may take: some tenths of a second for a body of 1 MiB.
+const READ_TIME: Duration = Duration::from_secs(10);
 const DURABLE_WAIT: Duration = Duration::from_secs(10);
 
 /// What a collector uses.
@@ -97,6 +99,11 @@ impl Collector {
     }
 
     /// Answers one request, when its clicks are durable.
+    /// Longest time from the head of a request to its answer.
+    pub fn answer_time(&self) -> Duration {
+        self.parts.limits.time + WORK_WAIT + READ_TIME + DURABLE_WAIT
+    }
+
     pub async fn answer<B>(self: Arc<Self>, head: request::Parts, body: B) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes> + Send,

@@ -46,9 +46,6 @@ use crate::outbox::offer::ClickSink;
 use crate::redirect::Redirector;
 use service::number::{gauge, millis};
 
-/// How much later than its age a connection is cut, milliseconds.
-const AGE_GRACE_MS: u64 = 30_000;
-
 /// Bounds of open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortConnections {
@@ -152,7 +149,7 @@ fn parts<S: ClickSink>(
         connections: limits.connections.max,
         per_client: limits.connections.per_client,
         age_ms: millis(limits.age),
-        grace_ms: AGE_GRACE_MS,
+        grace_ms: millis(age_grace(limits, services.collector.as_ref().map(|it| it.answer_time()))),
     };
     let (redirector, metrics) = (Arc::clone(&services.redirector), services.metrics.clone());
     // A trusted proxy has the connections of many clients.
@@ -163,6 +160,13 @@ fn parts<S: ClickSink>(
 
 /// A new connection that its thread does not serve yet.
 struct AcceptedConnection {
+/// How much later than its age a connection is cut: no answer is cut that a request just before its
+/// age, or the last one after it, has coming. Such a request begins within the time of a head, is worked
+/// on, and is answered to a client that may pause as long as an answer may wait.
+fn age_grace(limits: PortLimits, work: Option<Duration>) -> Duration {
+    limits.head.saturating_add(work.unwrap_or_default()).saturating_add(limits.write)
+}
+
     stream: std::net::TcpStream,
     peer: IpAddr,
     open: OpenConnection,

@@ -15,7 +15,7 @@ use crate::collector::refusal::Refusal;
 use crate::metrics::Metrics;
 
 /// How long a request waits for others whose records are being read.
-const WORK_WAIT: Duration = Duration::from_secs(10);
+pub(super) const WORK_WAIT: Duration = Duration::from_secs(10);
 /// The unit of the semaphore of bytes.
 const KIB: usize = 1024;
 

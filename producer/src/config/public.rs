@@ -152,7 +152,8 @@ pub struct PublicArgs {
     /// 1,024 bytes that it takes, and then its connection is cut
     #[arg(long, env = "CLICKTRAIL_WRITE_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     write_seconds: u32,
-    /// Seconds after which a connection ends with its next answer; 30 seconds later it is cut
+    /// Seconds after which a connection ends with its next answer; it is cut once each answer that is
+    /// due must have come: 30 seconds later, 75 where the collector is on
     #[arg(long, env = "CLICKTRAIL_CONNECTION_SECONDS", default_value_t = 3_600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     connection_seconds: u32,
     /// Most requests of one client (an IPv4 address, a /64 of IPv6) a minute, and at once, that are

@@ -116,6 +116,20 @@ async fn l2_a_connection_ends_at_its_age_with_a_whole_answer() {
     .await;
 }
 
+#[test]
+fn l2_no_connection_is_cut_by_its_age_while_a_request_has_an_answer_coming() {
+    let seconds = Duration::from_secs;
+    for (head, write, work, grace) in [
+        (15, 15, None, 30),
+        (15, 15, Some(45), 75),
+        (3_600, 1, Some(3_630), 7_231),
+        (u64::MAX, 15, Some(45), u64::MAX),
+    ] {
+        let limits = PortLimits { head: seconds(head), write: seconds(write), ..limits() };
+        assert_eq!(age_grace(limits, work.map(seconds)).as_secs(), grace);
+    }
+}
+
 #[tokio::test]
 async fn l1_a_request_with_no_host_or_two_is_answered_400_and_is_no_click() {
     let (_, sink, _) =
