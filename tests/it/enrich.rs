@@ -1,4 +1,5 @@
 //! What the rules make of a click.
 pub(crate) mod arrivals;
 pub(crate) mod golden;
+pub(crate) mod referrer_lists;
 pub(crate) mod rules;
