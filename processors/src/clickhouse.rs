@@ -10,3 +10,4 @@ pub mod link_table;
 pub mod migrations;
 pub mod query_id;
 pub mod server;
+pub mod stale_rows;

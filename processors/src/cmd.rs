@@ -57,7 +57,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Setup(args) => until_signal(setup::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
-        Command::Rules(args) => rules::rules(&args),
+        Command::Rules(args) => until_signal(rules::rules(&args)).await,
         // Follows until a signal, and then prints what it found.
         Command::Audit(args) if args.follows() => audit::audit(args).await,
         Command::Audit(args) => until_signal(audit::audit(args)).await,

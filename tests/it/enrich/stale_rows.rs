@@ -1,0 +1,42 @@
+//! `processors rules list` counts the rows that a replay would enrich by other rules.
+
+use harness::World;
+use harness::rules::folder;
+use processors::enrich::ENRICH_VERSION;
+use processors::enrich::rule_set::{RuleSet, RuleTable};
+
+#[test]
+fn rules_list_counts_stale_rows_by_table_and_lists_without_clickhouse_too() {
+    let world = World::new("stale_rows");
+    world.setup();
+    let rules = folder();
+    let list = |set: &[(&str, &str)]| {
+        let mut command = world.command("processors", set);
+        command.args(["rules", "--rules"]).arg(&rules).arg("list");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let referrers = RuleSet::default().version(RuleTable::Referrers).to_owned();
+    // Five clicks: the newest version of one is of today's program, of two of today's referrers.
+    world.query(&format!(
+        "INSERT INTO click_versions (occurred_at, event_id, enrich_version, referrer_rules_version, \
+         bot_rules_version, ingested_at) \
+         SELECT toDateTime64('2026-01-01 00:00:00', 6, 'UTC'), 'click' || toString(number % 5), \
+         if(number = 5, {ENRICH_VERSION}, {}), if(number > 3, '{referrers}', 'old'), 'old', \
+         toDateTime64('2026-01-02 00:00:00', 6, 'UTC') + number \
+         FROM numbers(6)",
+        ENRICH_VERSION - 1
+    ));
+    let text = list(&[]);
+    for line in [
+        "stale rows: program: 4 of 5",
+        "stale rows: geo: 5 of 5",
+        "stale rows: crawlers: 5 of 5",
+        "stale rows: referrers: 3 of 5",
+    ] {
+        assert!(text.contains(line), "{line}:\n{text}");
+    }
+    let text = list(&[("CLICKHOUSE_URL", "http://127.0.0.1:1")]);
+    assert!(text.contains("referrers: ") && text.contains("stale rows: not counted: "), "{text}");
+}
