@@ -14,7 +14,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use schemas::Outcome;
 
-use crate::metrics::labels::{CodeLabel, LimitLabel, OutcomeLabel, PrivacyLabel, ResultLabel, add};
+use crate::metrics::labels::{
+    CauseLabel, CodeLabel, LimitLabel, OutcomeLabel, PrivacyLabel, ResultLabel, add,
+};
 use crate::metrics::link_metrics::LinkMetrics;
 use crate::outbox::offer::Loss;
 use service::attempts::Attempts;
@@ -25,6 +27,8 @@ pub const REQUESTS: &str = "clicktrail_producer_requests_total";
 pub const REQUEST_SECONDS: &str = "clicktrail_producer_request_seconds";
 /// Requests that a limit of the public port cut short, by limit.
 pub const LIMITED: &str = "clicktrail_producer_limited_total";
+/// Requests that the HTTP parser refused, by cause; they are no clicks.
+pub const REFUSED: &str = "clicktrail_producer_requests_refused_total";
 /// Clicks that a privacy policy stripped or dropped, by request.
 pub const CLICKS_PRIVATE: &str = "clicktrail_producer_clicks_private_total";
 /// Keys for visitor ids in memory (2: today's and tomorrow's).
@@ -123,6 +127,7 @@ pub struct Metrics {
     pub requests: Family<OutcomeLabel, Counter>,
     pub request_seconds: Histogram,
     pub limited: Family<LimitLabel, Counter>,
+    pub refused: Family<CauseLabel, Counter>,
     pub clicks_private: Family<PrivacyLabel, Counter>,
     pub visitor_keys: Gauge,
     pub visitor_key_failures: Counter,
@@ -182,6 +187,7 @@ impl Default for Metrics {
             requests,
             request_seconds: Histogram::new(REQUEST_BUCKETS),
             limited: Family::default(),
+            refused: Family::default(),
             clicks_private: Family::default(),
             visitor_keys: Gauge::default(),
             visitor_key_failures: Counter::default(),
@@ -237,6 +243,7 @@ impl Metrics {
         add(r, REQUESTS, "Requests on the public port", &self.requests);
         add(r, REQUEST_SECONDS, "Seconds from request head to answer", &self.request_seconds);
         add(r, LIMITED, "Requests that a limit cut short", &self.limited);
+        add(r, REFUSED, "Requests that the HTTP parser refused", &self.refused);
         add(r, CLICKS_PRIVATE, "Clicks stripped or dropped", &self.clicks_private);
         add(r, VISITOR_KEYS, "Keys for visitor ids in memory", &self.visitor_keys);
         add(
@@ -328,6 +335,11 @@ impl Metrics {
     /// Counts one request that a limit cut short.
     pub fn limited_by(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    /// Counts one request that the HTTP parser refused.
+    pub fn refused(&self, cause: &'static str) {
+        self.refused.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Counts one click as lost.

@@ -5,6 +5,7 @@
 //! and to read an answer, connections at once, in all and of one client, and their age. It knows HTTP
 //! and sockets, not what an answer is.
 
+pub mod refused_request;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ use crate::collector::answer_body::AnswerBody;
 use crate::collector::{self, Collector};
 use crate::metrics::Metrics;
 use crate::outbox::offer::ClickSink;
+use crate::public_port::refused_request::RefusedRequest;
 use crate::redirect::Redirector;
 use service::number::{gauge, millis};
 
@@ -158,8 +160,6 @@ fn parts<S: ClickSink>(
     AcceptParts { listener, port: "public", bounds, client, report }
 }
 
-/// A new connection that its thread does not serve yet.
-struct AcceptedConnection {
 /// How much later than its age a connection is cut: no answer is cut that a request just before its
 /// age, or the last one after it, has coming. Such a request begins within the time of a head, is worked
 /// on, and is answered to a client that may pause as long as an answer may wait.
@@ -167,6 +167,8 @@ fn age_grace(limits: PortLimits, work: Option<Duration>) -> Duration {
     limits.head.saturating_add(work.unwrap_or_default()).saturating_add(limits.write)
 }
 
+/// A new connection that its thread does not serve yet.
+struct AcceptedConnection {
     stream: std::net::TcpStream,
     peer: IpAddr,
     open: OpenConnection,
@@ -204,6 +206,9 @@ async fn serve<S: ClickSink>(
                 served = connection => if let Err(error) = served {
                     if let Some(limit) = limit(&error) {
                         services.metrics.limited_by(limit);
+                    }
+                    if let Some(cause) = RefusedRequest::of(&error) {
+                        services.metrics.refused(cause.as_str());
                     }
                     tracing::debug!(%error, "connection ended");
                 },

@@ -40,6 +40,13 @@ pub struct LimitLabel {
     pub limit: &'static str,
 }
 
+/// A label `cause`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabel {
+    /// [`crate::public_port::refused_request::RefusedRequest::as_str`].
+    pub cause: &'static str,
+}
+
 /// The encoder writes `_total` behind the name of a counter, so it is taken off here.
 pub(super) fn add(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
     registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric.clone());

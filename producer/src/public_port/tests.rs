@@ -1,5 +1,6 @@
 //! The public port under requests of visitors, malformed and slow ones among them.
 
+mod answers;
 mod hostile;
 
 use std::net::SocketAddr;
@@ -22,6 +23,12 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","version":3}
 {"slug":"off","url":"http://x/","disabled":true}
 {"slug":"back","url":"http://go.example/admin"}
+{"slug":"a~b","url":"https://example.com/"}
+{"slug":"pass","url":"https://example.com/","pass_query":true}
+{"slug":"loop","url":"http://go.example/loop"}
+{"slug":"ring1","url":"http://go.example:8080/ring2?a=1"}
+{"slug":"ring2","url":"http://go.example/%72ing1/"}
+{"slug":"inner","url":"http://go.example/a"}
 {"slug":"old","url":"http://x/","expires":"2020-01-01T00:00:00Z"}"#;
 
 /// Stores the offered clicks, or loses them as a full queue does.
