@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn l3_every_text_is_cut_to_what_readers_accept() {
-        let long = "x".repeat(3000);
+        let long = "x".repeat(9000);
         let text = Some(long.as_str());
         let mut click = RawClick {
             source: &long,

@@ -32,6 +32,7 @@ use crate::click::ClientIp;
 use crate::client::day_keys::{DayKeys as _, KeyRing};
 use crate::client::policy::{self, ClientContext};
 use crate::client::privacy::PrivacyPolicies;
+use crate::client::stripped_texts::StrippedTexts;
 use crate::clock::now;
 use crate::collector::answer_body::AnswerBody;
 use crate::collector::collected_click::{
@@ -53,9 +54,9 @@ use crate::redirect::request_facts;
 
 /// The path that takes clicks.
 pub const PATH: &str = "/v1/clicks";
-/// How long a disk may take to make clicks durable.
 /// How long reading the records of a request may take: some tenths of a second for a body of 1 MiB.
 const READ_TIME: Duration = Duration::from_secs(10);
+/// How long a disk may take to make clicks durable.
 const DURABLE_WAIT: Duration = Duration::from_secs(10);
 
 /// What a collector uses.
@@ -98,12 +99,12 @@ impl Collector {
         Self { parts, slots }
     }
 
-    /// Answers one request, when its clicks are durable.
     /// Longest time from the head of a request to its answer.
     pub fn answer_time(&self) -> Duration {
         self.parts.limits.time + WORK_WAIT + READ_TIME + DURABLE_WAIT
     }
 
+    /// Answers one request, when its clicks are durable.
     pub async fn answer<B>(self: Arc<Self>, head: request::Parts, body: B) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes> + Send,
@@ -197,7 +198,12 @@ impl Collector {
         let window = CollectorWindow { now: now(), days: limits.days };
         let key = collected_key(&object, window, &random_bits::event_bits())?;
         let client_ip = object.client_ip.map(ClientIp::new);
-        let client = ClientContext { ip: client_ip.as_ref(), link_opts_out: object.opt_out };
+        let texts = StrippedTexts::default();
+        let client = ClientContext {
+            ip: client_ip.as_ref(),
+            link_opts_out: object.opt_out,
+            stripped: &texts,
+        };
         let mut click = collected_click(key, node, &object, object.outcome()?);
         if !policy::apply(*privacy, &mut click, client, |day| keys.key(day), metrics) {
             return Ok(None);

@@ -24,7 +24,7 @@ use service::admin_args::{AdminArgs, listen_at};
 use service::attempts::STUCK_SECONDS;
 use service::telemetry::TelemetryArgs;
 
-use crate::config::links::{FollowArgs, LinksArgs, StoreArgs};
+use crate::config::links::{FollowArgs, LinksArgs, SlugArgs, StoreArgs};
 
 /// Environment name of the admin port's address.
 const ADMIN_LISTEN: &str = "CLICKTRAIL_PRODUCER_ADMIN_LISTEN";
@@ -235,6 +235,9 @@ pub struct ImportArgs {
     /// Where hosts share the keys of visitor ids.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// How their slugs are compared.
+    #[command(flatten)]
+    pub slugs: SlugArgs,
     /// Links whose slugs are recognised in paths (recorded as payload, never part of an id)
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
     pub links: Option<PathBuf>,

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::click::ClientIp;
 use crate::client::policy::{self, ClientContext};
 use crate::client::proxies::Proxies;
+use crate::client::stripped_texts::StrippedTexts;
 use crate::clock::now;
 use crate::config::{ImportArgs, ImportFormat};
 use crate::delivery::Delivery;
@@ -137,7 +138,10 @@ impl Importer {
         args: ImportArgs,
         stopped: CancellationToken,
     ) -> Result<Option<Self>, Failure> {
-        let links = args.links.as_deref().map(|file| link_file::read(file, LinkTable::parse));
+        let slug_case = args.slugs.slug_case;
+        let links = args.links.as_deref().map(|file| {
+            link_file::read(file, |text, name| LinkTable::parse_with(slug_case, text, name))
+        });
         let links = links.transpose()?.unwrap_or_default();
         check_files(&args.files).map_err(Failure::configuration)?;
         let metrics = Metrics::default();
@@ -247,9 +251,11 @@ impl Importer {
         self.metrics.import_lines.get_or_create(&ResultLabel { result: "click" }).inc();
         let client_ip = line.client_ip.map(ClientIp::new);
         let link = self.links.named(line.domain.as_deref().or(main_host), &line.slug);
+        let texts = StrippedTexts::default();
         let client = ClientContext {
             ip: client_ip.as_ref(),
             link_opts_out: link.as_ref().is_some_and(Link::opts_out),
+            stripped: &texts,
         };
         let mut click = imported_click(id, &self.args.source, line, link.as_ref(), main_host);
         let (policies, key) = (self.args.privacy.privacy(), |day| self.keys.key(day));

@@ -9,6 +9,7 @@ pub mod link_source;
 pub mod link_sync;
 pub mod link_table;
 pub mod publisher;
+pub mod slug_case;
 pub mod snapshot;
 pub mod store;
 pub mod store_check;

@@ -26,6 +26,7 @@ use tracing::Span;
 
 use crate::click::{ClickKey, cut_unredirected};
 use crate::client::policy::{ClientContext, ClientPolicy};
+use crate::client::stripped_texts::StrippedTexts;
 use crate::clock::now;
 use crate::links::link::Link;
 use crate::links::link_entry::Status;
@@ -107,11 +108,12 @@ impl<S: ClickSink> Redirector<S> {
         }
         let facts = RequestFacts::read(head, self.client_policy.client(&head.headers, peer));
         let route = route(head.uri.path());
+        let links = self.links.load();
         let found = match route {
-            Route::Slug(slug) => self.links.load().resolve(facts.domain.as_deref(), slug, now),
+            Route::Slug(slug) => links.resolve(facts.domain.as_deref(), slug, now),
             Route::Base | Route::Robots | Route::Favicon | Route::Reserved => Resolution::Unknown,
         };
-        let location = location(&found, &facts);
+        let location = location(&found, &facts).filter(|_| !is_ring(&links, &found, &facts, now));
         let HttpAnswer { answer, cache, body } = decide(route, &found, location.as_ref(), now);
         let RedirectAnswer { outcome, status, .. } = answer;
         let redirected = outcome == Outcome::Redirected;
@@ -132,10 +134,12 @@ impl<S: ClickSink> Redirector<S> {
         let latency = started.elapsed();
         // A host that was suspended meanwhile may have taken longer than 35 minutes.
         let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);
+        let stripped = StrippedTexts::default();
         let mut click = answered_click(key, &self.node, &facts, answer, latency_us);
         let client = ClientContext {
             ip: Some(&facts.client_ip),
             link_opts_out: answer.link.is_some_and(Link::opts_out),
+            stripped: &stripped,
         };
         let is_recorded = self.client_policy.apply(&mut click, client, &self.metrics);
         // After the visitor id, which is made from the whole user agent of every answer.
@@ -211,6 +215,14 @@ fn location(found: &Resolution, facts: &RequestFacts<'_>) -> Option<HeaderValue>
     let Resolution::Redirect(link) = found else { return None };
     let query = facts.query.filter(|_| link.passes_query());
     target::location(link.target(), facts.domain.as_deref(), query)
+}
+
+/// Whether the visitor would be sent to links of the requested host again and again.
+fn is_ring(links: &LinkTable, found: &Resolution, facts: &RequestFacts<'_>, now: i64) -> bool {
+    match (found, facts.domain.as_deref()) {
+        (Resolution::Redirect(link), Some(domain)) => links.is_ring(link, domain, now),
+        _ => false,
+    }
 }
 
 fn decide<'a>(

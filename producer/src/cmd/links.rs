@@ -21,7 +21,8 @@ const PAGE: u32 = 1000;
 /// # Errors
 /// What was wrong with it; nothing has changed then.
 pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
-    let mut store = Store::open(&args.store.links_db).map_err(Failure::from)?;
+    let store = Store::open(&args.store.links_db).map_err(Failure::from)?;
+    let mut store = store.with_slug_case(args.slugs.slug_case);
     match &args.action {
         LinksAction::Add(args) => change(&mut store, Change::Add(entry(args)?)),
         LinksAction::Set(args) => {

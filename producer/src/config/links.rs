@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use schemas::TopicName;
 
 use crate::bearer_token::{BearerTokens, TOKEN_BYTES_MIN};
+use crate::links::slug_case::SlugCase;
 use crate::links::store_location::StoreLocation;
 
 /// Where links are kept.
@@ -25,12 +26,23 @@ pub struct StoreArgs {
     pub links_db: StoreLocation,
 }
 
+/// How slugs are compared.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct SlugArgs {
+    /// Whether slugs that differ in case alone are two links; the same on all hosts and in all
+    /// commands
+    #[arg(long, env = "CLICKTRAIL_SLUG_CASE", default_value = "sensitive", value_name = "CASE")]
+    pub slug_case: SlugCase,
+}
+
 /// How links reach `serve`, where no file names them.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap shows each field's comment as its help")]
 pub struct FollowArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub slugs: SlugArgs,
     /// Topic of links, which every host follows
     #[arg(long, env = "CLICKTRAIL_LINKS_TOPIC", default_value = "links.v1")]
     pub links_topic: TopicName,
@@ -108,6 +120,8 @@ impl std::fmt::Debug for Secret {
 pub struct LinksArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub slugs: SlugArgs,
     #[command(subcommand)]
     pub action: LinksAction,
 }

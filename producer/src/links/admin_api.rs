@@ -145,7 +145,11 @@ impl LinksApi {
 
     fn run(&self, store: &mut Option<Store>, request: &ApiRequest) -> Response<Full<Bytes>> {
         // A connection that failed once is not trusted again.
-        let answer = match store.take().map_or_else(|| Store::open(&self.parts.location), Ok) {
+        let open = || {
+            let slug_case = self.parts.shared.table.slug_case();
+            Store::open(&self.parts.location).map(|store| store.with_slug_case(slug_case))
+        };
+        let answer = match store.take().map_or_else(open, Ok) {
             Err(error) => Err(error),
             Ok(mut opened) => {
                 let answer = run(&mut opened, &self.parts.shared.table, request);

@@ -229,9 +229,13 @@ impl TopicReader {
         let links = &self.parts.links;
         let applied = match &self.parts.reports {
             Some(_) => self.reports.apply(links, &link, self.live),
-            None => links.apply(link),
+            None => links.apply(link.clone()),
         };
         let result = match applied {
+            Applied::Newer if links.collides(&link) => {
+                self.report_collision(&link);
+                "collides"
+            }
             Applied::Newer => "newer",
             Applied::Same => "same",
             Applied::Older => "older",
@@ -239,6 +243,16 @@ impl TopicReader {
         };
         self.parts.metrics.links.record(result);
         self.parts.metrics.links_in_memory.set(gauge(self.parts.links.count()));
+    }
+
+    /// Logs a link whose slug is another one's but for case, at most one in a second.
+    fn report_collision(&mut self, link: &Link) {
+        if self.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_EVERY) {
+            self.logged = Some(Instant::now());
+            let what =
+                "slugs of two links differ in case alone: only their exact spellings are found";
+            tracing::error!(code = "link_case", id = link.id(), slug = link.slug(), "{what}");
+        }
     }
 
     /// Counts a record that is no link, and logs it, at most one in a second.

@@ -79,6 +79,8 @@ pub enum LinkError {
     Expires(String),
     #[error("line {line} has the same slug")]
     Twice { line: u32 },
+    #[error("line {line} has the same slug but for case, which --slug-case insensitive ignores")]
+    TwiceButForCase { line: u32 },
     #[error("cannot be read: {0}")]
     Unreadable(String),
 }
@@ -118,7 +120,7 @@ impl LinkEntry {
             serde_json::from_str(text).map_err(|error| LinkError::Json(error.to_string()))?;
         let slug = slug(written.slug)?;
         let domain = domain(written.domain.unwrap_or_default())?;
-        let target = target::check(&written.url, &domain)?;
+        let target = target::check(&written.url, &domain, &slug)?;
         let version = match written.version.unwrap_or(1) {
             version @ 1..=LINK_VERSION_MAX => version,
             version => return Err(LinkError::Version(version)),
@@ -297,6 +299,22 @@ mod tests {
         assert_eq!(next_version(LINK_VERSION_MAX - 1), Some(LINK_VERSION_MAX));
         for last in [LINK_VERSION_MAX, LINK_VERSION_MAX + 1, i64::MAX] {
             assert_eq!(next_version(last), None, "{last}");
+        }
+    }
+
+    #[test]
+    fn x8_an_end_is_a_moment_in_any_zone() {
+        for time in
+            ["2027-01-31T12:00:00Z", "2027-01-31T15:00:00+03:00", "2027-01-31T07:00:00-05:00"]
+        {
+            assert_eq!(expires(time), Ok(1_801_396_800_000_000), "{time}");
+        }
+    }
+
+    #[test]
+    fn x10_a_slug_of_other_characters_is_refused() {
+        for slug in ["t\u{f6}", "a b", "a%7Eb", "a/", "/a", "a?b", "a#b", ""] {
+            assert!(matches!(super::slug(slug.to_owned()), Err(LinkError::Slug(_))), "{slug}");
         }
     }
 

@@ -16,6 +16,7 @@ use crate::exit::Failure;
 use crate::links::link::Link;
 use crate::links::link_entry::{LinkEntry, LinkError};
 use crate::links::link_table::LinkTable;
+use crate::links::slug_case::SlugCase;
 
 /// Why a file of links cannot be used. None of its links is then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,7 +56,7 @@ pub fn open(file: &Path) -> Result<BufReader<File>, Failure> {
 /// The first line that is not a link, or else the first whose slug an earlier line has.
 pub fn entries(text: impl BufRead, file: &str) -> Result<Vec<LinkEntry>, LinkFileError> {
     let mut entries = Vec::new();
-    each(text, file, |entry| entries.push(entry))?;
+    each(text, file, SlugCase::Sensitive, |entry| entries.push(entry))?;
     Ok(entries)
 }
 
@@ -65,8 +66,20 @@ impl LinkTable {
     /// # Errors
     /// As [`entries`].
     pub fn parse(text: impl BufRead, file: &str) -> Result<Self, LinkFileError> {
-        let links = Self::default();
-        each(text, file, |entry| {
+        Self::parse_with(SlugCase::default(), text, file)
+    }
+
+    /// As [`LinkTable::parse`], with slugs that case distinguishes or not.
+    ///
+    /// # Errors
+    /// As [`entries`].
+    pub fn parse_with(
+        slug_case: SlugCase,
+        text: impl BufRead,
+        file: &str,
+    ) -> Result<Self, LinkFileError> {
+        let links = Self::new(slug_case);
+        each(text, file, slug_case, |entry| {
             if let Some(link) = Link::of(&entry) {
                 links.apply(link);
             }
@@ -82,7 +95,7 @@ impl LinkTable {
     /// As [`entries`].
     pub fn reread(&self, text: impl BufRead, file: &str) -> Result<(), LinkFileError> {
         let mut changed = Vec::new();
-        let names = each(text, file, |entry| {
+        let names = each(text, file, self.slug_case(), |entry| {
             changed.extend(Link::of(&entry).filter(|link| !self.holds(link)));
         })?;
         changed.into_iter().for_each(|link| self.put(link));
@@ -95,10 +108,11 @@ impl LinkTable {
 fn each(
     mut text: impl BufRead,
     file: &str,
+    slug_case: SlugCase,
     mut take: impl FnMut(LinkEntry),
 ) -> Result<Names, LinkFileError> {
     let error = |line, cause| LinkFileError { file: file.to_owned(), line, cause };
-    let (mut names, mut piece) = (Names::default(), String::new());
+    let (mut names, mut piece) = (Names { slug_case, ..Names::default() }, String::new());
     for line in 1.. {
         piece.clear();
         let read = text.read_line(&mut piece);
@@ -113,8 +127,11 @@ fn each(
         names.add(&entry.domain, &entry.slug, line);
         take(entry);
     }
-    match names.twice() {
-        Some((first, line)) => Err(error(line, LinkError::Twice { line: first })),
+    if let Some((first, line)) = names.twice() {
+        return Err(error(line, LinkError::Twice { line: first }));
+    }
+    match names.twice_but_for_case() {
+        Some((first, line)) => Err(error(line, LinkError::TwiceButForCase { line: first })),
         None => Ok(names),
     }
 }
@@ -124,18 +141,28 @@ fn each(
 struct Names {
     hasher: RandomState,
     lines: Vec<(u64, u32)>,
+    slug_case: SlugCase,
+    /// The same of names in small letters, where case distinguishes none.
+    folded: Vec<(u64, u32)>,
 }
 
 impl Names {
     fn add(&mut self, domain: &str, slug: &str, line: u32) {
         self.lines.push((self.hasher.hash_one((domain, slug)), line));
+        if self.slug_case == SlugCase::Insensitive {
+            let folded = slug.to_ascii_lowercase();
+            self.folded.push((self.hasher.hash_one((domain, &folded)), line));
+        }
     }
 
     /// The first line with the name of an earlier line, behind that earlier line.
     fn twice(&mut self) -> Option<(u32, u32)> {
-        self.lines.sort_unstable();
-        let same = self.lines.windows(2).filter(|two| two[0].0 == two[1].0);
-        same.map(|two| (two[0].1, two[1].1)).min_by_key(|(_, line)| *line)
+        first_same(&mut self.lines)
+    }
+
+    /// The same of names that differ in case alone, where case distinguishes none.
+    fn twice_but_for_case(&mut self) -> Option<(u32, u32)> {
+        first_same(&mut self.folded)
     }
 
     /// Once they are in order.
@@ -143,6 +170,14 @@ impl Names {
         let hash = self.hasher.hash_one((domain, slug));
         self.lines.binary_search_by_key(&hash, |(known, _)| *known).is_ok()
     }
+}
+
+/// The first line with the hash of an earlier line, behind that earlier line; leaves the hashes in
+/// order.
+fn first_same(lines: &mut [(u64, u32)]) -> Option<(u32, u32)> {
+    lines.sort_unstable();
+    let same = lines.windows(2).filter(|two| two[0].0 == two[1].0);
+    same.map(|two| (two[0].1, two[1].1)).min_by_key(|(_, line)| *line)
 }
 
 #[cfg(test)]
@@ -219,6 +254,24 @@ mod tests {
         let text = format!("{{\"slug\":\"b\",\"url\":\"http://x/\"}}\n{text}");
         let error = LinkTable::parse(text.as_bytes(), "f").unwrap_err();
         assert_eq!(error.to_string(), "f:3: line 2 has the same slug");
+    }
+
+    #[test]
+    fn f12_x3_slugs_of_a_file_that_collide_are_named_with_both_lines() {
+        let text = r#"{"slug":"b","url":"http://x/"}
+{"slug":"Spring","url":"http://x/"}
+{"slug":"spring","url":"http://x/","domain":"go.example"}
+{"slug":"SPRING","url":"http://x/"}"#;
+        assert_eq!(LinkTable::parse(text.as_bytes(), "f").unwrap().count(), 4);
+        let links = |text: &str| LinkTable::parse_with(SlugCase::Insensitive, text.as_bytes(), "f");
+        let error = links(text).unwrap_err().to_string();
+        assert!(error.starts_with("f:4: line 2 has the same slug but for case"), "{error}");
+        let (good, _) = text.rsplit_once('\n').unwrap();
+        let table = links(good).unwrap();
+        table.reread(text.as_bytes(), "f").unwrap_err();
+        // A slug that is written otherwise now replaces the one before.
+        table.reread(good.replace("Spring", "sPring").as_bytes(), "f").unwrap();
+        assert_eq!((table.count(), table.named(None, "SPRING").unwrap().slug()), (3, "sPring"));
     }
 
     #[test]

@@ -37,12 +37,15 @@ impl LinkSource {
     /// # Errors
     /// A configuration failure.
     pub async fn start(args: &ServeArgs, metrics: &Metrics) -> Result<Self, Failure> {
+        let slug_case = args.follow.slugs.slug_case;
         if let Some(file) = &args.links {
             metrics.links.loaded.set(1);
-            let table = Arc::new(link_file::read(file, LinkTable::parse)?);
+            let table = Arc::new(link_file::read(file, |text, name| {
+                LinkTable::parse_with(slug_case, text, name)
+            })?);
             return Ok(Self { table, origin: Origin::File(file.clone()) });
         }
-        let table = Arc::new(LinkTable::default());
+        let table = Arc::new(LinkTable::new(slug_case));
         let sync = LinkSync::start(&args.follow, &args.kafka, &table, metrics).await?;
         Ok(Self { table, origin: Origin::Topic(sync) })
     }

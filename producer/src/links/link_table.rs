@@ -3,6 +3,9 @@
 //! A hash table of small buckets: a change replaces one bucket by a changed copy, some five KiB among
 //! a million links. A reader keeps the bucket in which it found its link.
 
+#[cfg(test)]
+mod tests;
+
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,12 +14,18 @@ use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 
 use crate::links::link::{Link, LinkBucket, is};
-use crate::links::link_entry::LinkEntry;
+use crate::links::link_entry::{LinkEntry, SLUG_BYTES_MAX};
+use crate::links::slug_case::SlugCase;
+use crate::links::target;
 use crate::links::topic_versions::TopicVersions;
+use crate::route::canonical;
 use service::lock::lock;
 
 /// With a million links, some sixty in each.
 const BUCKETS: usize = 1 << 14;
+
+/// Redirects within one host that a visitor is sent through at most.
+const HOPS_MAX: usize = 10;
 
 /// What a slug means at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +60,7 @@ pub enum Applied {
 pub struct LinkTable {
     buckets: Box<[ArcSwap<LinkBucket>]>,
     hasher: RandomState,
+    slug_case: SlugCase,
     /// Links that are not deleted.
     count: AtomicUsize,
     changes: AtomicU64,
@@ -62,19 +72,30 @@ pub struct LinkTable {
 
 impl Default for LinkTable {
     fn default() -> Self {
+        Self::new(SlugCase::default())
+    }
+}
+
+impl LinkTable {
+    /// An empty table.
+    pub fn new(slug_case: SlugCase) -> Self {
         let empty = Arc::new(LinkBucket::default());
         Self {
             buckets: (0..BUCKETS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             hasher: RandomState::default(),
+            slug_case,
             count: AtomicUsize::new(0),
             changes: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             writing: Mutex::new(()),
         }
     }
-}
 
-impl LinkTable {
+    /// Whether the case of letters distinguishes its slugs.
+    pub fn slug_case(&self) -> SlugCase {
+        self.slug_case
+    }
+
     /// Takes a version of a link, unless it has a newer one.
     pub fn apply(&self, link: Link) -> Applied {
         let writing = lock(&self.writing);
@@ -147,13 +168,60 @@ impl LinkTable {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// The link of a slug, whatever its state: the domain's own first, then any domain's.
+    /// The link of a requested slug, whatever its state: the domain's own first, then any domain's. A
+    /// spelling that no link has is looked up by its [`canonical`] one.
     pub fn named(&self, domain: Option<&str>, slug: &str) -> Option<Link> {
+        self.spelled(domain, slug).or_else(|| {
+            let canonical = canonical(slug);
+            (canonical != slug).then(|| self.spelled(domain, &canonical)).flatten()
+        })
+    }
+
+    fn spelled(&self, domain: Option<&str>, slug: &str) -> Option<Link> {
         let of = |domain: &str| {
             let hash = self.hash(domain, slug);
-            find(&self.bucket(hash).load(), hash, domain, slug).filter(|link| !link.is_deleted())
+            let bucket = self.bucket(hash).load();
+            let exact = find(&bucket, hash, domain, slug).filter(|link| !link.is_deleted());
+            match self.slug_case {
+                SlugCase::Sensitive => exact,
+                SlugCase::Insensitive => exact.or_else(|| only(&bucket, hash, domain, slug)),
+            }
         };
         domain.filter(|domain| !domain.is_empty()).and_then(of).or_else(|| of(""))
+    }
+
+    /// Whether another link has the link's slug but for the case of letters, where that distinguishes no
+    /// slugs. Of such links only the exact spellings are found.
+    pub fn collides(&self, link: &Link) -> bool {
+        let (domain, slug) = (link.domain(), link.slug());
+        let hash = self.hash(domain, slug);
+        let bucket = self.bucket(hash).load();
+        self.slug_case == SlugCase::Insensitive
+            && !link.is_deleted()
+            && spellings(&bucket, hash, domain, slug).any(|other| other.slug() != slug)
+    }
+
+    /// Whether a visitor of `domain` who follows the link is on this host after [`HOPS_MAX`] redirects
+    /// still: it leads to itself, or to links that lead to each other.
+    pub fn is_ring(&self, link: &Link, domain: &str, now: i64) -> bool {
+        let mut next = self.next_on(link, domain, now);
+        for _ in 1..HOPS_MAX {
+            let Some(link) = next else { return false };
+            next = self.next_on(&link, domain, now);
+        }
+        next.is_some()
+    }
+
+    /// The link of `domain` to which a visitor who follows `link` is redirected.
+    fn next_on(&self, link: &Link, domain: &str, now: i64) -> Option<Link> {
+        let slug = target::slug_on(link.target(), domain)?;
+        match self.resolve(Some(domain), slug, now) {
+            Resolution::Redirect(next) => Some(next),
+            Resolution::Disabled(_)
+            | Resolution::Expired(_)
+            | Resolution::Unknown
+            | Resolution::NotYet => None,
+        }
     }
 
     /// What a slug means at `now` (microseconds since 1970).
@@ -190,8 +258,24 @@ impl LinkTable {
         Ok(())
     }
 
+    /// Of slugs that are the same, the same. No link has a slug that is longer than the buffer.
     fn hash(&self, domain: &str, slug: &str) -> u64 {
-        self.hasher.hash_one((domain, slug))
+        match self.slug_case {
+            SlugCase::Sensitive => self.hasher.hash_one((domain, slug)),
+            SlugCase::Insensitive => self.folded_hash(domain, slug),
+        }
+    }
+
+    fn folded_hash(&self, domain: &str, slug: &str) -> u64 {
+        let mut buffer = [0; SLUG_BYTES_MAX];
+        match buffer.get_mut(..slug.len()) {
+            Some(folded) => {
+                folded.copy_from_slice(slug.as_bytes());
+                folded.make_ascii_lowercase();
+                self.hasher.hash_one((domain, &*folded))
+            }
+            None => self.hasher.hash_one((domain, slug)),
+        }
     }
 
     /// By bits that the order within a bucket does not use.
@@ -221,10 +305,36 @@ fn low(hash: u64) -> u32 {
 }
 
 fn find(bucket: &Arc<LinkBucket>, hash: u64, domain: &str, slug: &str) -> Option<Link> {
+    let mut found = of_hash(bucket, hash).filter(|at| is(bucket.link(*at), domain, slug));
+    found.next().map(|at| Link::on(bucket, at))
+}
+
+/// Where the links of a hash begin.
+fn of_hash(bucket: &LinkBucket, hash: u64) -> impl Iterator<Item = u32> {
     let from = bucket.index.partition_point(|(known, _)| *known < low(hash));
-    let same = bucket.index[from..].iter().take_while(|(known, _)| *known == low(hash));
-    let mut found = same.filter(|(_, at)| is(bucket.link(*at), domain, slug));
-    found.next().map(|(_, at)| Link::on(bucket, *at))
+    let same = bucket.index[from..].iter().take_while(move |(known, _)| *known == low(hash));
+    same.map(|(_, at)| *at)
+}
+
+/// The links, not deleted, whose slugs differ from this one in case at most.
+fn spellings<'a>(
+    bucket: &'a Arc<LinkBucket>,
+    hash: u64,
+    domain: &'a str,
+    slug: &'a str,
+) -> impl Iterator<Item = Link> + 'a {
+    let links = of_hash(bucket, hash).map(|at| Link::on(bucket, at));
+    links.filter(move |link| {
+        !link.is_deleted()
+            && link.domain() == domain
+            && SlugCase::Insensitive.same(link.slug(), slug)
+    })
+}
+
+/// The one link whose slug differs from this one in case at most; of several, none.
+fn only(bucket: &Arc<LinkBucket>, hash: u64, domain: &str, slug: &str) -> Option<Link> {
+    let mut links = spellings(bucket, hash, domain, slug);
+    links.next().filter(|_| links.next().is_none())
 }
 
 /// A copy of a bucket with the link in it, or without it.
@@ -246,86 +356,4 @@ fn with(bucket: &LinkBucket, hash: u64, link: &Link, stays: bool) -> LinkBucket 
     });
     let index = index.collect();
     LinkBucket { bytes: bytes.into(), index }
-}
-
-#[cfg(test)]
-mod tests {
-    use schemas::RawLink;
-
-    use super::*;
-
-    fn link(slug: &str, version: i64, deleted: bool) -> Link {
-        let target = format!("https://example.com/{version}");
-        Link::new(&RawLink {
-            id: slug,
-            version,
-            domain: "",
-            slug,
-            target: &target,
-            status: 302,
-            disabled: false,
-            expires_at: None,
-            pass_query: false,
-            opt_out: false,
-            deleted,
-            changed_at: 0,
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn an_older_version_never_replaces_a_newer_one_deleted_or_not() {
-        let links = LinkTable::default();
-        links.set_loaded();
-        let version = || links.named(None, "a").map(|link| link.version());
-        for (number, deleted, applied, seen, count) in [
-            (2, false, Applied::Newer, Some(2), 1),
-            (1, false, Applied::Older, Some(2), 1),
-            (2, false, Applied::Same, Some(2), 1),
-            (2, true, Applied::Differs, Some(2), 1),
-            (4, true, Applied::Newer, None, 0),
-            (3, false, Applied::Older, None, 0),
-            (5, false, Applied::Newer, Some(5), 1),
-        ] {
-            assert_eq!(links.apply(link("a", number, deleted)), applied, "{number}");
-            assert_eq!((version(), links.count()), (seen, count), "{number}");
-        }
-    }
-
-    #[test]
-    fn a_slug_is_unknown_only_once_all_links_have_been_read() {
-        let links = LinkTable::default();
-        links.apply(link("a", 1, false));
-        assert!(matches!(links.resolve(None, "a", 0), Resolution::Redirect(_)));
-        assert_eq!(links.resolve(None, "b", 0), Resolution::NotYet);
-        links.set_loaded();
-        assert_eq!(links.resolve(None, "b", 0), Resolution::Unknown);
-    }
-
-    #[test]
-    fn a_change_among_many_links_copies_a_handful_and_readers_see_one_version_or_the_other() {
-        let links = LinkTable::default();
-        for number in 0..50_000 {
-            links.apply(link(&format!("s{number}"), 1, false));
-        }
-        links.set_loaded();
-        assert_eq!(links.count(), 50_000);
-        let largest = links.buckets.iter().map(|bucket| bucket.load().index.len()).max().unwrap();
-        assert!(largest < 50, "{largest} links in one bucket");
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let mut last = 0;
-                while last < 2_000 {
-                    let found = links.named(None, "s7").unwrap();
-                    assert!(found.version() >= last);
-                    assert!(found.target().ends_with(&format!("/{}", found.version())));
-                    last = found.version();
-                }
-            });
-            for version in 2..=2_000 {
-                links.apply(link("s7", version, false));
-            }
-            reader.join().unwrap();
-        });
-    }
 }

@@ -13,6 +13,7 @@ pub mod tls;
 use std::ops::RangeInclusive;
 
 use crate::links::link_entry::{LinkEntry, next_version};
+use crate::links::slug_case::SlugCase;
 use crate::links::store::backend::Backend;
 use crate::links::store::change::{Change, LinkTransaction, Outcome};
 use crate::links::store::error::StoreError;
@@ -28,6 +29,9 @@ const TRIES: u32 = 5;
 /// One user of the store.
 pub struct Store {
     backend: Box<dyn Backend>,
+    slug_case: SlugCase,
+    /// The index of slugs in small letters has been made.
+    is_indexed: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -63,7 +67,14 @@ impl Store {
                 return Err(StoreError::Unusable(cause.to_owned()));
             }
         };
-        Ok(Self { backend })
+        Ok(Self { backend, slug_case: SlugCase::default(), is_indexed: false })
+    }
+
+    /// The same, and refuses a link whose slug is another one's but for case, where case distinguishes
+    /// none.
+    #[must_use]
+    pub fn with_slug_case(self, slug_case: SlugCase) -> Self {
+        Self { slug_case, ..self }
     }
 
     /// Makes one change, and queues the link for the publisher, at `now` (microseconds since 1970).
@@ -111,17 +122,25 @@ impl Store {
         changes: &[Change],
         now: i64,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let mut tries = 1;
+        let (mut tries, slug_case) = (1, self.slug_case);
+        let makes_index = slug_case == SlugCase::Insensitive && !self.is_indexed;
         loop {
             let mut outcomes = Vec::with_capacity(changes.len());
             let done = self.backend.transaction(&mut |transaction: &mut dyn LinkTransaction| {
+                if makes_index {
+                    transaction.index_folded()?;
+                }
                 for change in changes {
+                    change.check_case(transaction, slug_case)?;
                     outcomes.push(change.apply(transaction, now, topic)?);
                 }
                 Ok(())
             });
             match done {
-                Ok(()) => return Ok(outcomes),
+                Ok(()) => {
+                    self.is_indexed |= makes_index;
+                    return Ok(outcomes);
+                }
                 Err(StoreError::Conflict) if tries < TRIES => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -283,5 +302,37 @@ impl Store {
     /// [`StoreError`].
     pub fn days(&mut self) -> Result<Vec<i32>, StoreError> {
         self.backend.days()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(slug: &str) -> LinkEntry {
+        LinkEntry::parse(&format!(r#"{{"slug":"{slug}","url":"http://x/"}}"#)).unwrap()
+    }
+
+    #[test]
+    fn f12_x3_a_slug_that_is_another_ones_but_for_case_is_refused_where_case_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = StoreLocation::File(folder.path().join("links.db"));
+        let open = |slug_case| Store::open(&location).unwrap().with_slug_case(slug_case);
+        let (mut exact, mut folded) = (open(SlugCase::Sensitive), open(SlugCase::Insensitive));
+        folded.change(&Change::Add(entry("Spring")), 1).unwrap();
+        for change in [Change::Add(entry("spring")), Change::Put(entry("SPRING"))] {
+            let error = folded.change(&change, 2).unwrap_err();
+            assert_eq!(error.code(), "link_refused");
+            assert!(error.to_string().contains(r#"that of link "Spring""#), "{error}");
+        }
+        let both = [entry("new"), entry("New")];
+        assert!(folded.import(&both, 3).is_err(), "a file, too");
+        assert_eq!(folded.get("new").unwrap(), None, "all or none");
+        assert_eq!(exact.import(&both, 3).unwrap().added, 2, "two links without the setting");
+        // The same link may change, and its slug is free for another spelling once it is deleted.
+        folded.change(&Change::Put(entry("Spring")), 4).unwrap();
+        folded.change(&Change::Delete { id: "Spring".to_owned() }, 5).unwrap();
+        folded.change(&Change::Add(entry("spring")), 6).unwrap();
+        assert!(folded.change(&Change::Put(entry("Spring")), 7).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The target of a link: checked when it is entered, and again at each redirect.
+//! The target of a link: checked when it is entered, and again at each redirect. It may not lead to the
+//! link itself, or to a path of its own host that is never a link.
 //!
 //! Pure. What passes is written as the URL standard does and is safe to send in a header.
 
@@ -6,7 +7,7 @@ use hyper::header::HeaderValue;
 use thiserror::Error;
 use url::Url;
 
-use crate::route::{Route, route};
+use crate::route::{Route, canonical, route};
 
 /// Longest destination, after its escaping.
 pub const TARGET_BYTES_MAX: usize = 2048;
@@ -19,12 +20,12 @@ pub struct TargetError {
     why: &'static str,
 }
 
-/// Checks the destination of a link of `domain` (empty: any) and writes it as the URL standard
-/// does (punycode, escapes).
+/// Checks the destination of the link of `domain` (empty: any) and `slug`, and writes it as the URL
+/// standard does (punycode, escapes).
 ///
 /// # Errors
 /// [`TargetError`] with the cause.
-pub fn check(given: &str, domain: &str) -> Result<String, TargetError> {
+pub fn check(given: &str, domain: &str, slug: &str) -> Result<String, TargetError> {
     let error = |why| TargetError { url: given.to_owned(), why };
     // The URL parser drops line ends silently; a target that has one is not what it seems.
     if given.chars().any(char::is_control) {
@@ -49,6 +50,9 @@ pub fn check(given: &str, domain: &str) -> Result<String, TargetError> {
     }
     if !domain.is_empty() && is_reserved_of(&text, domain) {
         return Err(error("leads to a reserved path of the link's own domain"));
+    }
+    if !domain.is_empty() && slug_on(&text, domain).is_some_and(|own| canonical(own) == slug) {
+        return Err(error("leads to the link itself"));
     }
     Ok(text)
 }
@@ -80,21 +84,33 @@ fn appended(target: &str, query: &str) -> String {
     [before, between, query, fragment].concat()
 }
 
+/// The slug that a checked target has on this host; none where it leads to another host, or to a path
+/// that is never a link.
+pub fn slug_on<'a>(target: &'a str, domain: &str) -> Option<&'a str> {
+    match route(path_on(target, domain)?) {
+        Route::Slug(slug) => Some(slug),
+        Route::Base | Route::Robots | Route::Favicon | Route::Reserved => None,
+    }
+}
+
 /// Whether a checked target is a path of this host that is never a link.
 fn is_reserved_of(target: &str, domain: &str) -> bool {
-    let Some((_, rest)) = target.split_once("://") else { return true };
+    match path_on(target, domain).map(route) {
+        Some(Route::Robots | Route::Favicon | Route::Reserved) => true,
+        Some(Route::Base | Route::Slug(_)) | None => false,
+    }
+}
+
+/// The path of a checked target on this host; none where it leads to another one.
+fn path_on<'a>(target: &'a str, domain: &str) -> Option<&'a str> {
+    let (_, rest) = target.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         Some(_) | None => authority,
     };
-    if host.trim_end_matches('.') != domain {
-        return false;
-    }
-    match route(&path[..path.find(['?', '#']).unwrap_or(path.len())]) {
-        Route::Robots | Route::Favicon | Route::Reserved => true,
-        Route::Base | Route::Slug(_) => false,
-    }
+    let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
+    (host.trim_end_matches('.') == domain).then_some(path)
 }
 
 #[cfg(test)]
@@ -113,10 +129,83 @@ mod tests {
             ("https://go.example/admin", None, true),
             ("http://[::1]:80/admin", Some("[::1]"), false),
         ] {
-            let written = check(target, "").unwrap();
+            let written = check(target, "", "a").unwrap();
             assert_eq!(location(&written, domain, None).is_some(), leads, "{target} {domain:?}");
-            let own = check(target, domain.unwrap_or_default());
+            let own = check(target, domain.unwrap_or_default(), "a");
             assert_eq!(own.is_ok(), leads, "{target} {domain:?}");
+        }
+    }
+
+    #[test]
+    fn f13_x5_a_link_to_itself_is_refused_however_it_is_written() {
+        let mut tried = 0;
+        for slug in ["own", "a/b", "x~y", "spring-sale"] {
+            let mut spellings = vec![
+                slug.to_owned(),
+                format!("{slug}/"),
+                format!("/{slug}"),
+                format!("{slug}?a=1#b"),
+            ];
+            for (at, character) in slug.char_indices().filter(|(_, it)| *it != '/') {
+                let (before, after) = (&slug[..at], &slug[at + 1..]);
+                spellings.push(format!("{before}%{:02x}{after}", u32::from(character)));
+            }
+            for spelling in spellings {
+                for host in ["https://own.example", "http://OWN.example.:8080"] {
+                    let target = format!("{host}/{spelling}");
+                    let error = check(&target, "own.example", slug).unwrap_err().to_string();
+                    assert!(error.ends_with("leads to the link itself"), "{error}");
+                    for (domain, slug) in
+                        [("other.example", slug), ("own.example", "other"), ("", slug)]
+                    {
+                        assert!(check(&target, domain, slug).is_ok(), "{target} {domain} {slug}");
+                    }
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried >= 50, "{tried}");
+        assert!(check("https://own.example/", "own.example", "own").is_ok());
+    }
+
+    #[test]
+    fn x9_a_target_keeps_its_escapes_and_a_visitors_query_stands_before_its_fragment() {
+        for (given, written) in [
+            (
+                "https://x.example/a%2Fb?c=%2520&d=%5B0%5D",
+                "https://x.example/a%2Fb?c=%2520&d=%5B0%5D",
+            ),
+            (
+                "https://b\u{fc}cher.example/\u{fc}#\u{fc}",
+                "https://xn--bcher-kva.example/%C3%BC#%C3%BC",
+            ),
+        ] {
+            assert_eq!(check(given, "", "a").unwrap(), written);
+        }
+        let sent = location("https://x.example/?b=2#part", None, Some("a=%20")).unwrap();
+        assert_eq!(sent, "https://x.example/?b=2&a=%20#part");
+    }
+
+    #[test]
+    fn x10_a_target_that_is_no_plain_address_is_refused_or_made_harmless() {
+        for target in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "//evil.example/",
+            "https://bank.example@evil.example/",
+            "https://x.example/\r\nSet-Cookie: a=b",
+            "https:///",
+        ] {
+            assert!(check(target, "", "a").is_err(), "{target}");
+        }
+        for (given, written) in [
+            ("https:/\\evil.example/", "https://evil.example/"),
+            (
+                "https://x.example/%0d%0aSet-Cookie:%20a=b",
+                "https://x.example/%0d%0aSet-Cookie:%20a=b",
+            ),
+        ] {
+            assert_eq!(check(given, "", "a").unwrap(), written);
         }
     }
 

@@ -14,7 +14,7 @@ const PUBLISHED: &str = "clicktrail_producer_links_published_total";
 /// Failures of publisher and follower, by code.
 const FAILURES: &str = "clicktrail_producer_link_failures_total";
 /// Records of the topic of links, by what became of them (`newer`, `same`, `older`, `differs`,
-/// `refused`).
+/// `refused`, `collides`).
 const RECORDS: &str = "clicktrail_producer_link_records_total";
 /// Links of the store whose version in the topic is later, or the same with other content (1,000 at
 /// most are counted).

@@ -87,6 +87,16 @@ pub(super) const BY_IDS: &str =
     concat!("SELECT ", columns!(), " FROM links l WHERE l.id = ANY($1)");
 pub(super) const BY_NAME: &str =
     concat!("SELECT ", columns!(), " FROM links l WHERE l.domain = $1 AND l.slug = $2");
+/// Links whose slugs differ from `$3` in case alone, which is `$2` in small letters.
+pub(super) const BY_FOLDED_NAME: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM links l WHERE l.domain = $1 AND lower(l.slug) = $2 AND l.slug <> $3 AND NOT l.deleted \
+     LIMIT 1"
+);
+/// Made only where case distinguishes no slugs.
+pub(super) const FOLDED_INDEX: &str =
+    "CREATE INDEX IF NOT EXISTS links_by_folded_name ON links (domain, lower(slug))";
 pub(super) const PAGE: &str = concat!(
     "SELECT ",
     columns!(),

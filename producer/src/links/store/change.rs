@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::links::link_entry::{LinkEntry, LinkError, Status};
 use crate::links::link_entry::{expires, named, next_version};
+use crate::links::slug_case::SlugCase;
 use crate::links::store::error::{ChangeRefused, StoreError};
 use crate::links::target;
 use crate::links::topic_versions::TopicVersions;
@@ -76,6 +77,19 @@ pub trait LinkTransaction {
     /// The database's.
     fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<LinkEntry>, StoreError>;
 
+    /// A link that is not deleted and whose slug differs from this one in case alone.
+    ///
+    /// # Errors
+    /// The database's.
+    fn by_folded_name(&mut self, domain: &str, slug: &str)
+    -> Result<Option<LinkEntry>, StoreError>;
+
+    /// Makes the index of slugs in small letters, where there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    fn index_folded(&mut self) -> Result<(), StoreError>;
+
     /// Writes the link and queues it for the relay.
     ///
     /// # Errors
@@ -93,6 +107,27 @@ impl Outcome {
 }
 
 impl Change {
+    /// Refuses a link whose slug is another one's but for case, where case distinguishes none.
+    ///
+    /// # Errors
+    /// [`ChangeRefused::Case`], or the database's.
+    pub(super) fn check_case(
+        &self,
+        transaction: &mut dyn LinkTransaction,
+        slug_case: SlugCase,
+    ) -> Result<(), StoreError> {
+        let (Self::Add(entry) | Self::Put(entry), SlugCase::Insensitive) = (self, slug_case) else {
+            return Ok(());
+        };
+        match transaction.by_folded_name(&entry.domain, &entry.slug)? {
+            None => Ok(()),
+            Some(other) => {
+                let slug = entry.slug.clone();
+                Err(ChangeRefused::Case { slug, other: other.slug, id: other.id }.into())
+            }
+        }
+    }
+
     /// Makes the change within a transaction, at `now`. Its version comes after that of the store, and
     /// after that of the topic as far as it is known.
     ///
@@ -160,7 +195,8 @@ impl Change {
 impl Edit {
     fn of(&self, mut entry: LinkEntry) -> Result<LinkEntry, ChangeRefused> {
         if let Some(url) = &self.url {
-            entry.target = target::check(url, &entry.domain).map_err(LinkError::from)?;
+            entry.target =
+                target::check(url, &entry.domain, &entry.slug).map_err(LinkError::from)?;
         }
         if let Some(status) = self.status {
             entry.status = Status::parse(status)?;

@@ -23,6 +23,10 @@ pub enum ChangeRefused {
         "link {id:?} has version {version} in store or topic, which is the last one: no change can follow it"
     )]
     LastVersion { id: String, version: i64 },
+    #[error(
+        "slug {slug:?} is that of link {id:?} ({other:?}) but for case, which --slug-case insensitive ignores: use another slug"
+    )]
+    Case { slug: String, other: String, id: String },
     #[error("id {id:?} is, or was, that of slug {slug:?}: use another id")]
     Id { id: String, slug: String },
 }
@@ -48,16 +52,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Stable name: log field, field of the API's errors, and heading in the RUNBOOK.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Refused(_) => "link_refused",
     /// An error of the system, with the name of the file.
     pub fn of_io(file: &str, error: &io::Error) -> Self {
         let cause = format!("{file}: {error}");
         if exit::may_pass(error) { Self::Unreachable(cause) } else { Self::Unusable(cause) }
     }
 
+    /// Stable name: log field, field of the API's errors, and heading in the RUNBOOK.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "link_refused",
             Self::Conflict => "link_conflict",
             Self::Unreachable(_) => "links_db_away",
             Self::Unusable(_) => "links_db_broken",

@@ -15,8 +15,8 @@ use tokio_postgres::{Config, Error, Row};
 
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FORGET, KEEP_KEY, KEYS, PAGE, PAGE_ALL, QUEUE,
-    QUEUE_ALL, QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
+    BY_FOLDED_NAME, BY_ID, BY_IDS, BY_NAME, Backend, DAYS, FOLDED_INDEX, FORGET, KEEP_KEY, KEYS,
+    PAGE, PAGE_ALL, QUEUE, QUEUE_ALL, QUEUE_ONE, QUEUED, WAITING, WRITE, Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -257,6 +257,18 @@ impl LinkTransaction for Transaction<'_> {
 
     fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<LinkEntry>, StoreError> {
         self.one(BY_NAME, &[&domain, &slug])
+    }
+
+    fn by_folded_name(
+        &mut self,
+        domain: &str,
+        slug: &str,
+    ) -> Result<Option<LinkEntry>, StoreError> {
+        self.one(BY_FOLDED_NAME, &[&domain, &slug.to_ascii_lowercase(), &slug])
+    }
+
+    fn index_folded(&mut self) -> Result<(), StoreError> {
+        self.0.execute(FOLDED_INDEX, &[]).map(drop)
     }
 
     fn write(&mut self, entry: &LinkEntry) -> Result<(), StoreError> {

@@ -14,8 +14,9 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, Row, Transa
 use crate::clock::now_ms;
 use crate::links::link_entry::{LinkEntry, Status};
 use crate::links::store::backend::{
-    BY_ID, BY_NAME, Backend, DAYS, DONE, FORGET, FORGET_BEFORE, KEEP_KEY, KEYS, PAGE, PAGE_ALL,
-    QUEUE, QUEUE_ALL, QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE, Work,
+    BY_FOLDED_NAME, BY_ID, BY_NAME, Backend, DAYS, DONE, FOLDED_INDEX, FORGET, FORGET_BEFORE,
+    KEEP_KEY, KEYS, PAGE, PAGE_ALL, QUEUE, QUEUE_ALL, QUEUE_ONE, QUEUED, TABLES, WAITING, WRITE,
+    Work,
 };
 use crate::links::store::change::LinkTransaction;
 use crate::links::store::error::StoreError;
@@ -45,12 +46,12 @@ impl Sqlite {
     /// # Errors
     /// It cannot be used, or not now.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let named = |error: Error| match error_of(error) {
         Self::open_within(path, BUSY)
     }
 
     /// As [`Sqlite::open`]; another process that changes the file is waited for so long.
     fn open_within(path: &Path, wait: Duration) -> Result<Self, StoreError> {
+        let named = |error: Error| match error_of(error) {
             StoreError::Unusable(cause) => {
                 StoreError::Unusable(format!("{}: {cause}", path.display()))
             }
@@ -224,6 +225,18 @@ impl LinkTransaction for Transaction<'_> {
         one(self.0, BY_NAME, &[&domain, &slug])
     }
 
+    fn by_folded_name(
+        &mut self,
+        domain: &str,
+        slug: &str,
+    ) -> Result<Option<LinkEntry>, StoreError> {
+        one(self.0, BY_FOLDED_NAME, &[&domain, &slug.to_ascii_lowercase(), &slug])
+    }
+
+    fn index_folded(&mut self) -> Result<(), StoreError> {
+        self.0.execute_batch(FOLDED_INDEX).map_err(error_of)
+    }
+
     fn write(&mut self, entry: &LinkEntry) -> Result<(), StoreError> {
         let mut write = self.0.prepare_cached(WRITE).map_err(error_of)?;
         let status = entry.status.code();
@@ -353,19 +366,6 @@ mod tests {
     }
 
     #[test]
-    fn every_process_that_opens_a_new_file_at_once_gets_it() {
-        for _ in 0..20 {
-            let location = tempfile::tempdir().unwrap();
-            let path = location.path().join("links.db");
-            std::thread::scope(|scope| {
-                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| Sqlite::open(&path))).collect();
-                for opened in all {
-                    opened.join().unwrap().unwrap();
-                }
-            });
-        }
-    }
-    #[test]
     fn what_may_pass_is_tried_again_and_a_file_that_is_none_of_ours_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("links.db");
@@ -398,4 +398,17 @@ mod tests {
         assert_eq!(crate::exit::Failure::from(error).exit, crate::exit::Exit::Unavailable);
     }
 
+    #[test]
+    fn every_process_that_opens_a_new_file_at_once_gets_it() {
+        for _ in 0..20 {
+            let location = tempfile::tempdir().unwrap();
+            let path = location.path().join("links.db");
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| Sqlite::open(&path))).collect();
+                for opened in all {
+                    opened.join().unwrap().unwrap();
+                }
+            });
+        }
+    }
 }
