@@ -26,9 +26,8 @@ use crate::exit::{self, Failure};
 use crate::kafka::click_producer::ClickProducer;
 use crate::kafka::endpoint::Endpoint;
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
-use crate::outbox::{Outbox, OutboxError};
 use crate::outbox::outbox_settings::{DropPolicy, OutboxSettings, QueueLimits};
+use crate::outbox::{Outbox, OutboxError};
 use service::wakeup::Wakeup;
 
 /// Time between two checks of how many clicks wait.
