@@ -37,14 +37,15 @@ fn begin() -> i64 {
     (jiff::Timestamp::now().as_second() / day - 2) * day
 }
 
-/// Every third click is a machine's, every fourth names no link, and so on.
+/// Every third click is a machine's, every fourth names no link, and so on. No address is recorded;
+/// seven people with three user agents have an id, and every eighth click has none.
 fn load(world: &World) {
     let encoder = Encoder::new(world.schema_id());
     let agents = [CHROME, IPHONE, "Mozilla/5.0 (compatible; bingbot/2.0)"];
     let record = |n: i64| {
         let of = |values: &[&'static str]| values[usize::try_from(n).unwrap() % values.len()];
         let missing = n % 4 == 3;
-        let address = [192, 0, 2, u8::try_from(n % 7).unwrap()];
+        let visitor = u64::try_from(n % 7 * 3 + n % 3 + 1).unwrap();
         let click = RawClick {
             domain: Some(of(&["a.example", "b.example"])),
             query: Some(of(&["", "utm_source=news&utm_medium=mail&utm_campaign=spring"])),
@@ -53,7 +54,7 @@ fn load(world: &World) {
             status: if missing { 404 } else { 302 },
             target_url: (!missing).then_some("https://shop.example/sale"),
             method: Method::Get,
-            client_ip: Some(&address),
+            visitor_id: (n % 8 != 0).then(|| visitor.to_be_bytes()),
             user_agent: Some(of(&agents)),
             referer: Some(of(&["https://t.co/x", "https://news.example/", ""])),
             accept_language: Some(of(&["de-DE,de;q=0.9", "en"])),
@@ -218,7 +219,9 @@ fn every_panel_and_every_variable_gets_from_the_engine_what_it_can_draw() {
     let count = |title, view| integer(&number(title, view));
     assert_eq!(count("Clicks", 0), CLICKS);
     assert_eq!(count("Clicks", 1), CLICKS * 2 / 3);
-    assert_eq!(count("Visitors, about", 0), 7 * 3);
+    // D1: without an address, people are counted by their ids.
+    assert_eq!(count("Visitors per day, summed", 0), 7 * 3);
+    assert_eq!(number("Without a visitor id", 0), Value::from(0.125));
     assert_eq!(number("Bots", 1), Value::from(1.0 / 3.0));
     assert_eq!(number("Redirected", 0), Value::from(0.75));
     let sum = |table: &Table, from: usize| {
@@ -233,6 +236,30 @@ fn every_panel_and_every_variable_gets_from_the_engine_what_it_can_draw() {
     assert_eq!(answers[&("By hour of the day", 0)].rows.len(), 24);
     assert_eq!(sum(&answers[&("The eight most clicked links", 0)], 2), CLICKS);
     assert_eq!(sum(&answers[&("What the visitor got", 0)], 1), CLICKS);
+    let visitors: Vec<_> = answers[&("Links", 0)].rows.iter().map(|row| integer(&row[3])).collect();
+    assert!(visitors.iter().all(|visitors| (1..=21).contains(visitors)), "{visitors:?}");
+
+    // Of two clicks, another program enriched one, and another table of referrers both.
+    let stale = &answers[&("Stale rows", 0)];
+    assert_eq!(stale.rows.len(), 5);
+    assert_eq!(stale.rows.iter().map(|row| integer(&row[1])).sum::<i64>(), 0);
+    world.query(&format!(
+        "INSERT INTO click_versions (occurred_at, event_id, enrich_version, geo_db_build, ua_rules_version, \
+         bot_rules_version, referrer_rules_version, ingested_at) \
+         SELECT fromUnixTimestamp64Micro({} * 1000000), 'stale' || toString(number), enrich_version - number, \
+         geo_db_build, ua_rules_version, bot_rules_version, 'old', ingested_at - 1 \
+         FROM (SELECT * FROM clicks LIMIT 1) AS click CROSS JOIN numbers(2) AS numbers",
+        begin() + 1
+    ));
+    let panels = panels(&dashboard);
+    let panel = panels.iter().find(|panel| panel["title"] == "Stale rows").unwrap();
+    let stale = ask(&world, &everyone, text(&panel["targets"][0], "rawSql"));
+    let counts: Vec<_> = stale.rows.iter().map(|row| (row[0].as_str(), integer(&row[1]))).collect();
+    assert!(
+        counts.contains(&(Some("program"), 1)) && counts.contains(&(Some("referrers"), 2)),
+        "{counts:?}"
+    );
+    assert!(counts.contains(&(Some("geo"), 0)), "{counts:?}");
 }
 
 #[test]
