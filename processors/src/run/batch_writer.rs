@@ -77,17 +77,26 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             for bad in &batch.bad_records {
                 self.give_up(bad).await?;
             }
+            // All are counted before the storm breaker decides about the first.
+            let mut settled = Vec::new();
             for open in std::mem::take(&mut batch.open_records) {
-                self.settle(open, &batch).await?;
+                settled.extend(self.settle(open, &batch).await?);
+            }
+            for bad in &settled {
+                self.give_up(bad).await?;
             }
             Ok(())
         };
         store.instrument(span).await
     }
 
-    /// Waits until the schema ids of records are known or refused; then inserts those that are clicks,
-    /// and gives the others up.
-    async fn settle(&self, open: OpenRecords, batch: &Batch) -> Result<(), ServerError> {
+    /// Waits until the schema ids of records are known or refused; then inserts those that are clicks.
+    /// Returns the others.
+    async fn settle(
+        &self,
+        open: OpenRecords,
+        batch: &Batch,
+    ) -> Result<Option<BadRecords>, ServerError> {
         let settled = self.breaker.wait_for(self.encoder.settle(open)).await?;
         debug_assert!(settled.open_records.is_none(), "no id stays open");
         let mut rows: BTreeMap<i64, Vec<EncodedRows>> = BTreeMap::new();
@@ -95,10 +104,7 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             rows.entry(days).or_default().push(own);
         }
         self.insert(rows, batch).await?;
-        match &settled.bad_records {
-            Some(bad) => self.give_up(bad).await,
-            None => Ok(()),
-        }
+        Ok(settled.bad_records)
     }
 
     /// Makes dead letters of bad records, unless they are a storm.
@@ -378,15 +384,20 @@ mod tests {
         let (rows, encoder) = (Rows::default(), encoder(id));
         let metrics = encoder.metrics.clone();
         let writer = Arc::new(BatchWriter::new(encoder, rows.clone(), sink));
-        let records = block(&[&click, b"garbage", &click]);
-        // Good records of the block are rows already.
+        // Good records of the blocks are rows already.
         let [good, schema] = [RecordSign::Good, RecordSign::Schema];
-        let signs = vec![schema, good, schema, good, good, schema];
-        let open = OpenRecords { records, signs, since: Instant::now() };
-        writer.store(Batch { open_records: vec![open], ..Batch::default() }).await.unwrap();
-        assert_eq!(rows.0.load(Ordering::Relaxed), 2);
-        assert_eq!(*lock(&sent), [(1, 7, true)]);
-        assert_eq!(metrics.rows.get(), 2);
+        let open = || OpenRecords {
+            records: block(&[&click, b"garbage", &click]),
+            signs: vec![schema, good, schema, good, good, schema],
+            since: Instant::now(),
+        };
+        let (open_records, began) = ((0..9).map(|_| open()).collect(), Instant::now());
+        writer.store(Batch { open_records, ..Batch::default() }).await.unwrap();
+        assert_eq!(rows.0.load(Ordering::Relaxed), 18);
+        assert_eq!(*lock(&sent), [(1, 7, true); 9]);
+        assert_eq!(metrics.rows.get(), 18);
+        // The storm breaker decides about all of them within its ten seconds.
+        assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
