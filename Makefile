@@ -32,8 +32,12 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	@$(fetch_while_building)
 	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
-soak: prerequisites ## ten million clicks without a broker, then chaos without end; SEED= SECONDS= CLICKS= bound it
+soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; SEED= SECONDS= CLICKS=
 	@$(fetch_while_building)
+	if [ "$(ONLY)" = hostile ]; then
+	  SEED="$(SEED)" SECONDS="$(or $(SECONDS),600)" target/debug/chaos hostile
+	  exit
+	fi
 	CLICKS="$(or $(CLICKS),10000000)" SECONDS="$(or $(SECONDS),3600)" target/debug/chaos outage
 	SEED="$(SEED)" FAULTS=1000000 CLICKS=10000000000 SECONDS="$(or $(SECONDS),3600)" target/debug/chaos
 

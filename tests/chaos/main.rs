@@ -2,7 +2,8 @@
 //!
 //! SEED, FAULTS, CLICKS and SECONDS bound it, ONLY names the one kind of fault; without a seed, the
 //! time gives one, and it is printed.
-//! `chaos outage` does one thing instead, at length: see `outage.rs`.
+//! `chaos outage` and `chaos hostile` do one thing instead, at length: see `outage.rs` and
+//! `harness::hostile`.
 
 mod outage;
 
@@ -12,15 +13,20 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use harness::chaos::{Budget, FaultKind, run, versions};
-use harness::root;
+use harness::hostile::{self, HostileBudget};
+use harness::{Backends, root};
 use stack::{Cache, Part, PortChoice, SmallDisk, Stack, StackError};
 
 /// Far more than a run needs; memory is taken only as it is filled.
 const DISK: SmallDisk = SmallDisk { part: Part::ClickHouse, bytes: 3 << 30 };
 
 fn main() -> ExitCode {
-    let outage = std::env::args().nth(1).is_some_and(|word| word == "outage");
-    match if outage { long_outage() } else { chaos() } {
+    let held = match std::env::args().nth(1).as_deref() {
+        Some("outage") => long_outage(),
+        Some("hostile") => hostile_input(),
+        _ => chaos(),
+    };
+    match held {
         Ok(held) => ExitCode::from(u8::from(!held)),
         Err(error) => {
             eprintln!("chaos: {error:#}");
@@ -32,7 +38,7 @@ fn main() -> ExitCode {
 /// Whether everything held.
 fn chaos() -> Result<bool> {
     let budget = Budget {
-        seed: number("SEED")?.unwrap_or_else(|| jiff::Timestamp::now().as_second().unsigned_abs()),
+        seed: seed()?,
         faults: u32::try_from(number("FAULTS")?.unwrap_or(200)).context("FAULTS")?,
         clicks: number("CLICKS")?.unwrap_or(2_000_000),
         seconds: number("SECONDS")?.unwrap_or(1500),
@@ -77,6 +83,26 @@ fn long_outage() -> Result<bool> {
     println!("{outage}");
     drop(down);
     Ok(outage.good())
+}
+
+/// Whether hostile input of every kind cost no more than its bounds.
+fn hostile_input() -> Result<bool> {
+    let budget = HostileBudget { seed: seed()?, seconds: number("SECONDS")?.unwrap_or(600) };
+    println!("hostile: SEED={}, rounds for SECONDS={}", budget.seed, budget.seconds);
+    let began = Instant::now();
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    let report = hostile::run(Backends::on(&stack), budget, &report_line);
+    println!("{report}");
+    drop(down);
+    Ok(report.good())
+}
+
+/// The seed that is named, else one of the time.
+fn seed() -> Result<u64> {
+    Ok(number("SEED")?.unwrap_or_else(|| jiff::Timestamp::now().as_second().unsigned_abs()))
 }
 
 fn print_line(began: Instant, line: &str) {

@@ -10,6 +10,7 @@ pub mod chaos;
 mod child;
 mod clickhouse_proxy;
 mod grafana;
+pub mod hostile;
 pub mod hostile_records;
 mod http_client;
 mod kafka;

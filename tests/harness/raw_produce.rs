@@ -59,7 +59,7 @@ impl RawRecords {
 
     /// Without compression.
     pub fn plain(&self) -> RawBatch {
-        RawBatch { codec: Codec::None, bytes: self.bytes.clone(), count: self.count }
+        RawBatch::new(Codec::None, self.bytes.clone(), self.count)
     }
 
     /// In a frame of zstd that does not compress: brokers keep its bytes as they are.
@@ -70,24 +70,35 @@ impl RawRecords {
             frame.extend(piece);
         }
         block(0, 0, true, &mut frame);
-        RawBatch { codec: Codec::Zstd, bytes: frame, count: self.count }
+        RawBatch::new(Codec::Zstd, frame, self.count)
     }
 
     /// Compressed by another library, which gets the bytes.
     pub fn compressed(&self, codec: Codec, compress: impl FnOnce(&[u8]) -> Vec<u8>) -> RawBatch {
-        RawBatch { codec, bytes: compress(&self.bytes), count: self.count }
+        RawBatch::new(codec, compress(&self.bytes), self.count)
     }
 }
 
 /// A batch to be sent.
 #[derive(Debug, Clone)]
 pub struct RawBatch {
-    codec: Codec,
-    bytes: Vec<u8>,
-    count: i32,
+    /// The codec that its attributes name.
+    pub codec: Codec,
+    /// Its records, compressed.
+    pub bytes: Vec<u8>,
+    /// How many records it says that it has.
+    pub count: i32,
+    /// Bits of its attributes beside those of the codec.
+    pub attributes: i16,
+    /// Its times, milliseconds since 1970; none: the present.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl RawBatch {
+    fn new(codec: Codec, bytes: Vec<u8>, count: i32) -> Self {
+        Self { codec, bytes, count, attributes: 0, timestamp_ms: None }
+    }
+
     /// One record in zstd, whose value of `bytes` equal bytes takes 4 bytes for each 128 KiB.
     /// `has_size`: the frame states its decompressed size.
     pub fn zstd_bomb(bytes: usize, has_size: bool) -> Self {
@@ -116,11 +127,27 @@ impl RawBatch {
         }
         block(0, 1, true, &mut frame);
         frame.push(0);
-        Self { codec: Codec::Zstd, bytes: frame, count: 1 }
+        Self::new(Codec::Zstd, frame, 1)
     }
 
     /// Sends it; returns the broker's error code (0: none) and the base offset.
+    ///
+    /// # Panics
+    /// As [`RawBatch::try_send`] fails.
     pub fn send(&self, brokers: &str, topic: &str, partition: i32) -> (i16, i64) {
+        self.try_send(brokers, topic, partition).expect("the broker answers")
+    }
+
+    /// As [`RawBatch::send`].
+    ///
+    /// # Errors
+    /// The broker does not answer, as it does to a request that it cannot parse.
+    pub fn try_send(
+        &self,
+        brokers: &str,
+        topic: &str,
+        partition: i32,
+    ) -> std::io::Result<(i16, i64)> {
         let batch = self.encode();
         let mut body = Vec::new();
         // Version 7, the first that takes zstd.
@@ -137,23 +164,24 @@ impl RawBatch {
         body.extend(i32::try_from(batch.len()).expect("a batch").to_be_bytes());
         body.extend(batch);
         let broker = brokers.split(',').next().expect("a broker");
-        let mut stream = TcpStream::connect(broker).expect("the broker listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let mut stream = TcpStream::connect(broker)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let length = u32::try_from(body.len()).expect("a request");
-        stream.write_all(&length.to_be_bytes()).expect("the broker reads");
-        stream.write_all(&body).expect("the broker reads");
+        stream.write_all(&length.to_be_bytes())?;
+        stream.write_all(&body)?;
         let mut length = [0; 4];
-        stream.read_exact(&mut length).expect("the broker answers");
+        stream.read_exact(&mut length)?;
         let mut answer = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut answer).expect("the broker answers");
+        stream.read_exact(&mut answer)?;
         // Correlation id, one topic with its name, one partition with its number.
         let at = 4 + 4 + 2 + topic.len() + 4 + 4;
         let code = i16::from_be_bytes(answer[at..at + 2].try_into().expect("two bytes"));
         let base = i64::from_be_bytes(answer[at + 2..at + 10].try_into().expect("eight bytes"));
-        (code, base)
+        Ok((code, base))
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// The batch as the broker gets it.
+    pub fn encode(&self) -> Vec<u8> {
         let codec = match self.codec {
             Codec::None => 0_i16,
             Codec::Gzip => 1,
@@ -161,10 +189,10 @@ impl RawBatch {
             Codec::Lz4 => 3,
             Codec::Zstd => 4,
         };
-        let now = jiff::Timestamp::now().as_millisecond();
+        let now = self.timestamp_ms.unwrap_or_else(|| jiff::Timestamp::now().as_millisecond());
         let mut checked = Vec::new();
-        checked.extend(codec.to_be_bytes());
-        checked.extend((self.count - 1).to_be_bytes());
+        checked.extend((codec | self.attributes).to_be_bytes());
+        checked.extend(self.count.wrapping_sub(1).to_be_bytes());
         checked.extend(now.to_be_bytes());
         checked.extend(now.to_be_bytes());
         checked.extend((-1_i64).to_be_bytes());

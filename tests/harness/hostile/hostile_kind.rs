@@ -1,0 +1,60 @@
+//! The kinds of hostile input.
+
+use std::fmt;
+
+use crate::seeded_random::SeededRandom;
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum HostileKind {
+    /// Records of clicks, in batches of any codec that may be damaged.
+    Records,
+    /// Batches at the bounds of their size, and bombs.
+    Batches,
+    /// Records of links.
+    Links,
+    /// Requests to the public port.
+    Requests,
+    /// Bodies of the collector.
+    Bodies,
+    /// Connections that stall.
+    Stalls,
+    /// A producer that stops, and starts with a damaged outbox.
+    Outbox,
+}
+
+impl HostileKind {
+    const ALL: [Self; 7] = [
+        Self::Records,
+        Self::Batches,
+        Self::Links,
+        Self::Requests,
+        Self::Bodies,
+        Self::Stalls,
+        Self::Outbox,
+    ];
+    /// How many kinds a round has.
+    const OF_ROUND: usize = 4;
+
+    /// Those of a round.
+    pub(super) fn of_round(random: &mut SeededRandom) -> Vec<Self> {
+        let mut kinds = Self::ALL.to_vec();
+        random.shuffle(&mut kinds);
+        kinds.truncate(Self::OF_ROUND);
+        kinds
+    }
+}
+
+impl fmt::Display for HostileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Records => "records",
+            Self::Batches => "batches",
+            Self::Links => "links",
+            Self::Requests => "requests",
+            Self::Bodies => "bodies",
+            Self::Stalls => "stalls",
+            Self::Outbox => "outbox",
+        })
+    }
+}
