@@ -304,35 +304,3 @@ impl Store {
         self.backend.days()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(slug: &str) -> LinkEntry {
-        LinkEntry::parse(&format!(r#"{{"slug":"{slug}","url":"http://x/"}}"#)).unwrap()
-    }
-
-    #[test]
-    fn f12_x3_a_slug_that_is_another_ones_but_for_case_is_refused_where_case_is_ignored() {
-        let folder = tempfile::tempdir().unwrap();
-        let location = StoreLocation::File(folder.path().join("links.db"));
-        let open = |slug_case| Store::open(&location).unwrap().with_slug_case(slug_case);
-        let (mut exact, mut folded) = (open(SlugCase::Sensitive), open(SlugCase::Insensitive));
-        folded.change(&Change::Add(entry("Spring")), 1).unwrap();
-        for change in [Change::Add(entry("spring")), Change::Put(entry("SPRING"))] {
-            let error = folded.change(&change, 2).unwrap_err();
-            assert_eq!(error.code(), "link_refused");
-            assert!(error.to_string().contains(r#"that of link "Spring""#), "{error}");
-        }
-        let both = [entry("new"), entry("New")];
-        assert!(folded.import(&both, 3).is_err(), "a file, too");
-        assert_eq!(folded.get("new").unwrap(), None, "all or none");
-        assert_eq!(exact.import(&both, 3).unwrap().added, 2, "two links without the setting");
-        // The same link may change, and its slug is free for another spelling once it is deleted.
-        folded.change(&Change::Put(entry("Spring")), 4).unwrap();
-        folded.change(&Change::Delete { id: "Spring".to_owned() }, 5).unwrap();
-        folded.change(&Change::Add(entry("spring")), 6).unwrap();
-        assert!(folded.change(&Change::Put(entry("Spring")), 7).is_err());
-    }
-}

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use harness::{OwnPostgres, until};
 use producer::links::link::Link;
 use producer::links::link_entry::LinkEntry;
+use producer::links::slug_case::SlugCase;
 use producer::links::store::Store;
 use producer::links::store::change::{Change, Edit, Outcome};
 use producer::links::store::error::StoreError;
@@ -148,6 +149,30 @@ fn a_change_that_is_refused_changes_nothing_and_says_the_way_out() {
         assert_eq!(store.page("", 10).unwrap().len(), 1);
         assert_eq!(store.get("first").unwrap().unwrap().version, 1);
         assert_eq!(store.waiting().unwrap(), 1);
+    }
+}
+
+#[test]
+fn f12_x3_a_slug_that_is_another_ones_but_for_case_is_refused_where_case_is_ignored() {
+    for fixture in Fixture::both() {
+        let mut exact = fixture.open();
+        let mut folded = fixture.open().with_slug_case(SlugCase::Insensitive);
+        let entry = |slug| entry(slug, "http://x/");
+        folded.change(&Change::Add(entry("Spring")), 1).unwrap();
+        for change in [Change::Add(entry("spring")), Change::Put(entry("SPRING"))] {
+            let error = folded.change(&change, 2).unwrap_err();
+            assert_eq!(error.code(), "link_refused", "{error}");
+            assert!(error.to_string().contains(r#"that of link "Spring""#), "{error}");
+        }
+        let both = [entry("new"), entry("New")];
+        assert!(folded.import(&both, 3).is_err(), "a file, too");
+        assert_eq!(folded.get("new").unwrap(), None, "all or none");
+        assert_eq!(exact.import(&both, 3).unwrap().added, 2, "two links without the setting");
+        // The same link may change, and its slug is free for another spelling once it is deleted.
+        folded.change(&Change::Put(entry("Spring")), 4).unwrap();
+        folded.change(&Change::Delete { id: "Spring".to_owned() }, 5).unwrap();
+        folded.change(&Change::Add(entry("spring")), 6).unwrap();
+        assert!(folded.change(&Change::Put(entry("Spring")), 7).is_err());
     }
 }
 
