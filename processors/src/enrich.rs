@@ -6,9 +6,11 @@
 pub mod address;
 pub mod arrival;
 pub mod bot;
+pub mod brands;
 pub mod campaign;
 pub mod channel;
 pub mod continent;
+pub mod form_factor;
 pub mod geo;
 pub mod host_table;
 pub mod language;
@@ -27,6 +29,7 @@ use crate::enrich::address::host;
 use crate::enrich::arrival::{Arrival, ClickTags};
 use crate::enrich::bot::bot_class::BotClass;
 use crate::enrich::bot::click_class::classify_click;
+use crate::enrich::brands::Brand;
 use crate::enrich::campaign::Campaign;
 use crate::enrich::geo::Location;
 use crate::enrich::rule_set::{RuleSet, RuleTable};
@@ -36,7 +39,6 @@ use crate::enrich::campaign::{NO_TAGS, Tags};
 use crate::enrich::continent::continent;
 use crate::enrich::geo::LocationCache;
 use crate::enrich::language::best_language;
-use crate::enrich::medium::Origin;
 use crate::enrich::referrer::Referrer;
 use crate::enrich::two_generation_cache::TwoGenerationCache;
 use schemas::RawClick;
@@ -58,6 +60,8 @@ pub struct Enrichment<'a> {
     pub location: &'a Location,
     /// Browser, system, device.
     pub agent: &'a Agent,
+    /// The browser by its own hint, where that says more than the agent.
+    pub brand: Option<&'a Brand>,
     /// The class of machine, if any.
     pub bot: BotClass,
     /// Host that the visitor came from; empty when unknown.
@@ -70,6 +74,29 @@ pub struct Enrichment<'a> {
     pub arrival: Arrival<'a>,
     /// Preferred language of `Accept-Language`, such as `en-gb`; empty when unknown.
     pub language: &'a str,
+}
+
+impl Enrichment<'_> {
+    /// The browser, such as `Chrome`.
+    pub fn browser(&self) -> &str {
+        self.brand.map_or(&self.agent.browser, |brand| &brand.name)
+    }
+
+    /// Its version, as far as it is known.
+    pub fn browser_version(&self) -> &str {
+        self.brand.map_or(&self.agent.browser_version, |brand| &brand.version)
+    }
+
+    /// The first number of the version.
+    pub fn browser_major(&self) -> &str {
+        self.brand.map_or(&self.agent.browser_major, |brand| &brand.version)
+    }
+
+    /// The machine's name, where it has one.
+    pub fn bot_name(&self) -> &str {
+        let headless = self.brand.filter(|brand| brand.is_headless());
+        headless.map_or(&self.agent.bot_name, |brand| &brand.name)
+    }
 }
 
 /// Versions of the tables that decided; empty: there was no such table.
@@ -88,8 +115,8 @@ pub struct Versions<'a> {
 pub struct Enricher {
     rules: Arc<RuleSet>,
     locations: LocationCache,
-    /// With the app whose in-app browser it is.
-    agents: TwoGenerationCache<(Agent, Option<Origin>)>,
+    agents: TwoGenerationCache<Agent>,
+    brands: TwoGenerationCache<Option<Brand>>,
     referrers: TwoGenerationCache<Referrer>,
     targets: TwoGenerationCache<(String, Tags)>,
     queries: TwoGenerationCache<Tags>,
@@ -114,6 +141,7 @@ impl Enricher {
     /// Clears the caches, for measurements without them.
     pub fn clear_caches(&mut self) {
         self.agents.clear();
+        self.brands.clear();
         self.referrers.clear();
         self.targets.clear();
         self.queries.clear();
@@ -125,9 +153,13 @@ impl Enricher {
         let text = Option::unwrap_or_default;
         let rules = &*self.rules;
         let referrers = rules.referrers();
-        let (agent, app) = self.agents.get(text(click.user_agent), |agent| {
-            (Agent::of(agent, rules), referrers.of_agent(agent).cloned())
-        });
+        let agent = self.agents.get(text(click.user_agent), |agent| Agent::of(agent, rules));
+        let brand = match click.sec_ch_ua {
+            Some(hint) if agent.may_be_another_browser() => {
+                self.brands.get(hint, Brand::of).as_ref()
+            }
+            Some(_) | None => None,
+        };
         let location = match &rules.geo {
             Some(geo) => self.locations.of(geo, click.client_ip.unwrap_or_default()),
             None => Location::UNKNOWN,
@@ -166,12 +198,13 @@ impl Enricher {
             continent,
             country,
             location,
-            bot: classify_click(click, agent),
+            bot: classify_click(click, agent, brand),
             agent,
+            brand,
             referrer_host: &referrer.host,
             target_host,
             campaign: Campaign::of(visited, target),
-            arrival: Arrival::of(click, tags, referrer, app.as_ref(), referrers),
+            arrival: Arrival::of(click, tags, referrer, agent.app.as_ref(), referrers),
             language: self.languages.get(text(click.accept_language), best_language),
         }
     }

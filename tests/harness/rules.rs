@@ -70,6 +70,27 @@ pub const CRAWLERS: List = List {
 pub const DEVICES: List =
     List { member: "crawlerdetect-0.4.2/tests/fixtures/user_agent/devices.txt", ..CRAWLERS };
 
+/// User agents of machines that the tests of a third project name, a YAML list.
+pub const MACHINES: List = List {
+    program: "python3",
+    arguments: &[
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "device-detector==6.5.1",
+        "--dest",
+        ".",
+    ],
+    package: "device_detector-6.5.1.tar.gz",
+    sha256: "610ed34b173b96ee91aa38165084695bbf76f6a5bd76bbb4fd777f7af1ff4170",
+    member: "device_detector-6.5.1/device_detector/tests/fixtures/upstream/bots.yml",
+};
+
 /// User agents of browsers with the share of traffic that each has.
 pub const BROWSERS: List = List {
     program: "npm",
@@ -79,27 +100,6 @@ pub const BROWSERS: List = List {
     member: "package/dist/user-agents.json",
 };
 
-impl List {
-    /// Its text.
-    ///
-    /// # Panics
-    /// When it cannot be fetched, or is not what is pinned.
-    pub fn text(self) -> String {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = root().join(".stack/lists");
-        let file = folder.join(self.member);
-        if !file.exists() {
-            std::fs::create_dir_all(&folder).expect("a folder can be made");
-            run(Command::new(self.program).args(self.arguments).current_dir(&folder));
-            let package = std::fs::read(folder.join(self.package)).expect("a package came");
-            assert_eq!(checksum(&package), self.sha256, "{}", self.package);
-            let mut tar = Command::new("tar");
-            run(tar.args(["-xzf", self.package, self.member]).current_dir(&folder));
-        }
-        std::fs::read_to_string(file).expect("a text")
-    }
-}
 /// Hosts of referrers by medium, as the blogs of Ghost know them: a later copy of Snowplow's list.
 pub const REFERRERS: List = List {
     program: "npm",
@@ -130,11 +130,32 @@ pub const SHOP_REFERRERS: List = List {
     member: "pyreferrer-0.6.6/pyreferrer/data/referrers.json",
 };
 
-
+impl List {
     /// The package and its version.
     pub fn package(self) -> &'static str {
         self.package
     }
+
+    /// Its text.
+    ///
+    /// # Panics
+    /// When it cannot be fetched, or is not what is pinned.
+    pub fn text(self) -> String {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = root().join(".stack/lists");
+        let file = folder.join(self.member);
+        if !file.exists() {
+            std::fs::create_dir_all(&folder).expect("a folder can be made");
+            run(Command::new(self.program).args(self.arguments).current_dir(&folder));
+            let package = std::fs::read(folder.join(self.package)).expect("a package came");
+            assert_eq!(checksum(&package), self.sha256, "{}", self.package);
+            let mut tar = Command::new("tar");
+            run(tar.args(["-xzf", self.package, self.member]).current_dir(&folder));
+        }
+        std::fs::read_to_string(file).expect("a text")
+    }
+}
 
 /// Where cargo keeps the sources of a package that this build was made of.
 ///

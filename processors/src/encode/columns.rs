@@ -31,6 +31,8 @@ use crate::enrich::{ENRICH_VERSION, Enrichment};
 /// - `text` repeats, so that it is sent as a dictionary, once a block for each distinct text;
 /// - `derived(leader)` is a text that the enrichment finds from the column `leader` alone, so that
 ///   the dictionary is searched once for each distinct text of `leader`;
+/// - `usual(leader)` is a text that is nearly always the same for the same text of `leader`, so that
+///   the text of the leader's last row is compared first;
 /// - `label` is one of the few texts that the program itself defines;
 /// - `bytes`, `address`, `micros`, `millis`, `flag` and the integers are sent as plain values.
 macro_rules! columns {
@@ -91,6 +93,7 @@ macro_rules! columns {
     };
     (@field $life:lifetime text) => { &$life str };
     (@field $life:lifetime derived) => { &$life str };
+    (@field $life:lifetime usual) => { &$life str };
     (@field $life:lifetime label) => { &'static str };
     (@field $life:lifetime bytes) => { [u8; 16] };
     (@field $life:lifetime address) => { Ipv6Addr };
@@ -101,6 +104,7 @@ macro_rules! columns {
     (@type text) => { DictionaryColumn };
     (@type label) => { DictionaryColumn };
     (@type derived) => { DictionaryColumn };
+    (@type usual) => { DictionaryColumn };
     (@type bytes) => { Vec<u8> };
     (@type address) => { Vec<u8> };
     (@type micros) => { Vec<i64> };
@@ -110,6 +114,7 @@ macro_rules! columns {
     (@for text $rows:ident) => { DictionaryColumn::for_rows($rows) };
     (@for label $rows:ident) => { DictionaryColumn::for_rows($rows) };
     (@for derived $rows:ident) => { DictionaryColumn::for_rows($rows) };
+    (@for usual $rows:ident) => { DictionaryColumn::for_rows($rows) };
     (@for bytes $rows:ident) => { Vec::with_capacity(16 * $rows) };
     (@for address $rows:ident) => { Vec::with_capacity(16 * $rows) };
     (@for flag $rows:ident) => { BooleanBuilder::with_capacity($rows) };
@@ -123,11 +128,15 @@ macro_rules! columns {
     (@push address $own:ident, $row:ident, $name:ident) => {
         $own.$name.extend($row.$name.octets())
     };
+    (@push usual $own:ident, $row:ident, $name:ident, $leader:ident) => {
+        $own.$name.push_usual(&$own.$leader, &$row.$name)
+    };
     (@push flag $own:ident, $row:ident, $name:ident) => { $own.$name.append_value($row.$name) };
     (@push $kind:ident $own:ident, $row:ident, $name:ident) => { $own.$name.push($row.$name) };
     (@finish text $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish label $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish derived $own:ident, $name:ident) => { $own.$name.finish()? };
+    (@finish usual $own:ident, $name:ident) => { $own.$name.finish()? };
     (@finish bytes $own:ident, $name:ident) => { fixed_size_16(std::mem::take(&mut $own.$name))? };
     (@finish address $own:ident, $name:ident) => { fixed_size_16(std::mem::take(&mut $own.$name))? };
     (@finish flag $own:ident, $name:ident) => { Arc::new($own.$name.finish()) as ArrayRef };
@@ -177,8 +186,8 @@ columns! {
     referer: text = click.referer.unwrap_or_default(),
     edge_country: text = click.edge_country.unwrap_or_default(),
     latency_us: u32 = unsigned(click.latency_us),
-    browser: derived(user_agent) = &enriched.agent.browser,
-    browser_version: derived(user_agent) = &enriched.agent.browser_version,
+    browser: usual(user_agent) = enriched.browser(),
+    browser_version: usual(user_agent) = enriched.browser_version(),
     os: derived(user_agent) = &enriched.agent.os,
     os_version: derived(user_agent) = &enriched.agent.os_version,
     device: derived(user_agent) = enriched.agent.device,
@@ -210,10 +219,10 @@ columns! {
     continent: derived(country) = enriched.continent,
     region: text = &enriched.location.region,
     city: text = &enriched.location.city,
-    browser_major: derived(user_agent) = &enriched.agent.browser_major,
+    browser_major: usual(user_agent) = enriched.browser_major(),
     device_brand: derived(user_agent) = &enriched.agent.device_brand,
     device_model: derived(user_agent) = &enriched.agent.device_model,
-    bot_name: derived(user_agent) = &enriched.agent.bot_name,
+    bot_name: usual(user_agent) = enriched.bot_name(),
     bot_rules_version: text = enriched.versions.crawlers,
     referrer_rules_version: text = enriched.versions.referrers,
 }

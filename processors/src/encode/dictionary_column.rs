@@ -95,6 +95,19 @@ impl DictionaryColumn {
         self.derived[leader_key] = self.keys.last().copied();
     }
 
+    /// Appends a row whose text nearly always depends on the last row of `leader` alone.
+    pub(crate) fn push_usual(&mut self, leader: &Self, value: &str) {
+        let leader_key = leader.keys.last().map(|key| usize::from(*key));
+        let usual = leader_key.and_then(|key| self.derived.get(key).copied().flatten());
+        match usual {
+            Some(key) if same(&self.text[range(&self.ends, key)], value.as_bytes()) => {
+                self.push_key(key);
+            }
+            Some(_) => self.push(value),
+            None => self.push_derived(leader, value),
+        }
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -180,6 +193,22 @@ mod tests {
                 assert!(!same(&text, &other), "{length} {index}");
             }
         }
+    }
+
+    #[test]
+    fn an_unusual_text_of_the_same_leader_is_kept() {
+        let (mut agents, mut browsers) = (DictionaryColumn::default(), DictionaryColumn::default());
+        let rows = [("a", "x"), ("a", "y"), ("b", "y"), ("a", "x"), ("b", "x"), ("a", "z")];
+        for (agent, browser) in rows {
+            agents.push(agent);
+            browsers.push_usual(&agents, browser);
+        }
+        let column = browsers.finish().unwrap();
+        let dictionary = column.as_dictionary::<UInt16Type>();
+        assert_eq!(dictionary.values().len(), 3);
+        let read = dictionary.downcast_dict::<StringArray>().unwrap();
+        let read: Vec<_> = read.into_iter().map(Option::unwrap).collect();
+        assert_eq!(read, rows.map(|(_, browser)| browser));
     }
 
     #[test]

@@ -8,8 +8,11 @@
 //!
 //! The kinds are those of `bot_class`.
 
+pub mod agent_text;
 pub mod bot_class;
 pub mod click_class;
 pub mod crawlers;
 pub mod keywords;
+pub mod machine_name;
+pub mod programs;
 pub mod user_agent_class;

@@ -4,6 +4,8 @@ use ua_parser::{device, os, user_agent};
 
 use crate::enrich::bot::bot_class::BotClass;
 use crate::enrich::bot::user_agent_class::BotSignals;
+use crate::enrich::form_factor::form_factor;
+use crate::enrich::medium::Origin;
 use crate::enrich::rule_set::RuleSet;
 use crate::enrich::user_agent_rules::AgentRules;
 
@@ -20,7 +22,7 @@ pub struct Agent {
     pub os: String,
     /// Its version, such as `10` or `18.1`.
     pub os_version: String,
-    /// `desktop`, `mobile`, `tablet`, `tv`, `console`, `wearable`, `bot`, or empty.
+    /// `desktop`, `mobile`, `tablet`, `tv`, `console`, `wearable`, `headset`, `bot`, or empty.
     pub device: &'static str,
     /// Such as `Apple`.
     pub device_brand: String,
@@ -28,8 +30,10 @@ pub struct Agent {
     pub device_model: String,
     /// The class of machine that it declares.
     pub bot: BotClass,
-    /// The machine's name.
+    /// The machine's name, which is never a system's or a device's.
     pub bot_name: String,
+    /// The app whose in-app browser it is.
+    pub(super) app: Option<Origin>,
 }
 
 impl Agent {
@@ -39,6 +43,7 @@ impl Agent {
             Some(rules) => Self::parsed(user_agent, rules),
             None => Self::default(),
         };
+        agent.app = rules.referrers().of_agent(user_agent).cloned();
         let spider = agent.device_brand == SPIDER;
         if spider {
             agent.device_brand.clear();
@@ -51,9 +56,14 @@ impl Agent {
             is_unidentified: rules.agents.is_some()
                 && agent.os.is_empty()
                 && agent.device_brand.is_empty(),
+            is_known_app: agent.app.is_some(),
         };
         (agent.bot, agent.bot_name) = signals.classify(user_agent);
-        agent.device = if agent.bot.is_bot() { "bot" } else { form_factor(user_agent, &agent) };
+        agent.device = if agent.bot.is_bot() {
+            "bot"
+        } else {
+            form_factor(user_agent, &agent.os, &agent.device_model)
+        };
         agent
     }
 
@@ -64,6 +74,11 @@ impl Agent {
             agent.browser = known(&family);
             agent.browser_version = version([major, minor, patch, patch_minor]);
             agent.browser_major = major.unwrap_or_default().to_owned();
+        }
+        if let Some((_, version)) = user_agent.split_once("OculusBrowser/")
+            && agent.browser != OCULUS
+        {
+            agent.name_oculus(version);
         }
         if let Some(os::ValueRef { os, major, minor, patch, patch_minor }) = os {
             agent.os = known(&os);
@@ -78,7 +93,24 @@ impl Agent {
         }
         agent
     }
+
+    fn name_oculus(&mut self, version: &str) {
+        let end = version.find(|next: char| next != '.' && !next.is_ascii_digit());
+        let version = version[..end.unwrap_or(version.len())].trim_end_matches('.');
+        OCULUS.clone_into(&mut self.browser);
+        version.clone_into(&mut self.browser_version);
+        self.browser_major = version.split('.').next().unwrap_or_default().to_owned();
+    }
+
+    /// Whether a brand in `Sec-CH-UA` says more than the browser here: Chrome is what others call
+    /// themselves, too.
+    pub(super) fn may_be_another_browser(&self) -> bool {
+        self.browser.starts_with("Chrome") && !self.bot.is_bot()
+    }
 }
+
+/// The browser of headsets. It also names another browser, which the rules find in its newer versions.
+const OCULUS: &str = "Oculus Browser";
 
 /// The brand under which uap-core lists machines.
 const SPIDER: &str = "Spider";
@@ -96,65 +128,6 @@ fn version(parts: [Option<&str>; 4]) -> String {
     let known: Vec<&str> =
         parts.into_iter().map_while(|part| part.filter(|part| !part.is_empty())).collect();
     known.join(".")
-}
-
-/// Tokens of television sets, whatever their system.
-const TV: &[&str] = &[
-    "SmartTV",
-    "SMART-TV",
-    "Smart-TV",
-    "SmartHub",
-    "HbbTV",
-    "NetCast",
-    "Web0S",
-    "webOS.TV",
-    "GoogleTV",
-    "Google TV",
-    "AppleTV",
-    "Apple TV",
-    "CrKey",
-    "Roku",
-    "BRAVIA",
-    "AFT",
-    "Android TV",
-    "TV Safari",
-];
-const CONSOLE: &[&str] = &["PlayStation", "PLAYSTATION", "Xbox", "XBOX", "Nintendo"];
-
-/// The kind of device that a person uses.
-fn form_factor(user_agent: &str, agent: &Agent) -> &'static str {
-    let contains = |words: &[&str]| words.iter().any(|word| user_agent.contains(word));
-    if contains(CONSOLE) {
-        return "console";
-    }
-    if contains(TV) {
-        return "tv";
-    }
-    match agent.os.as_str() {
-        "iOS" if agent.device_model.starts_with("iPad") => "tablet",
-        "iOS"
-        | "Windows Phone"
-        | "Windows Mobile"
-        | "BlackBerry OS"
-        | "Symbian OS"
-        | "Firefox OS"
-        | "KaiOS"
-        | "Bada"
-        | "Nokia Series 40"
-        | "Nokia Series 30 Plus"
-        | "MeeGo" => "mobile",
-        "WatchOS" | "watchOS" => "wearable",
-        "ATV OS X" | "tvOS" | "webOS TV" => "tv",
-        "Android" | "HarmonyOS" if user_agent.contains("Mobile") => "mobile",
-        "Android" | "HarmonyOS" => "tablet",
-        "BlackBerry Tablet OS" => "tablet",
-        "Windows" | "Mac OS X" | "Mac OS" | "Linux" | "Chrome OS" | "Ubuntu" | "Debian"
-        | "Fedora" | "Red Hat" | "SUSE" | "Gentoo" | "Arch Linux" | "CentOS" | "Mageia"
-        | "Linux Mint" | "Kubuntu" | "FreeBSD" | "OpenBSD" | "NetBSD" | "Solaris" => "desktop",
-        _ if user_agent.contains("Mobile") || user_agent.contains("MIDP") => "mobile",
-        _ if agent.device_brand.is_empty() => "",
-        _ => "mobile",
-    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::rules::{BROWSERS, CRAWLERS, DEVICES, folder, pinned, source_of};
+use harness::rules::{folder, pinned, source_of};
 use harness::{World, access_log, metric, root, until};
 use processors::enrich::Enricher;
-use processors::enrich::bot::bot_class::BotClass;
 use processors::enrich::rule_set::{RuleSet, RuleTable};
 use processors::enrich::user_agent::Agent;
 use schemas::{Encoder, Method, RawClick};
@@ -90,69 +89,6 @@ fn every_test_of_uap_core_passes_in_our_columns() {
     );
     assert!(wrong.is_empty(), "{wrong}");
     assert!(counts[0] > 1_000 && counts[1] > 400 && counts[2] > 10_000, "{counts:?}");
-}
-
-/// What each line of a list is judged to be, and those that are judged otherwise than `wanted`.
-fn judged<'a>(
-    rules: &RuleSet,
-    lines: impl Iterator<Item = &'a str>,
-    wanted: bool,
-) -> (usize, BTreeMap<BotClass, usize>, Vec<&'a str>) {
-    let (mut all, mut classes, mut wrong) = (0, BTreeMap::new(), Vec::new());
-    for line in lines.map(str::trim).filter(|line| !line.is_empty()) {
-        let class = Agent::of(line, rules).bot;
-        all += 1;
-        *classes.entry(class).or_default() += 1;
-        if class.is_bot() != wanted {
-            wrong.push(line);
-        }
-    }
-    (all, classes, wrong)
-}
-
-#[test]
-fn nine_of_ten_crawlers_of_another_list_are_caught() {
-    let rules = pinned();
-    let text = CRAWLERS.text();
-    let (all, classes, missed) = judged(&rules, text.lines(), true);
-    missed.iter().for_each(|line| println!("missed: {line}"));
-    println!("crawlers: {} of {all} caught ({classes:?})", all - missed.len());
-    assert!(all > 3_000 && missed.len() * 10 <= all, "{} of {all} were missed", missed.len());
-    // Without the list of crawlers much is still caught, by words and by the rules for agents.
-    let agents = std::fs::read(folder().join(RuleTable::UserAgents.file())).unwrap();
-    let bare = RuleSet::default().with(RuleTable::UserAgents, agents).unwrap();
-    let (.., missed) = judged(&bare, text.lines(), true);
-    println!("crawlers: {} of {all} caught without the list", all - missed.len());
-}
-
-#[test]
-fn people_are_not_taken_for_machines() {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Browser {
-        user_agent: String,
-        weight: f64,
-    }
-    let rules = pinned();
-    let browsers: Vec<Browser> = serde_json::from_str(&BROWSERS.text()).unwrap();
-    let (mut all, mut taken) = (0.0, 0.0);
-    for Browser { user_agent, weight } in &browsers {
-        all += weight;
-        let agent = Agent::of(user_agent, &rules);
-        if agent.bot.is_bot() {
-            println!("taken for {:?} {}: {user_agent}", agent.bot, agent.bot_name);
-            taken += weight;
-        }
-    }
-    let share = 100.0 * taken / all;
-    println!("browsers: {share:.4} % of the traffic of {} taken for machines", browsers.len());
-    assert!(browsers.len() >= 10_000 && share <= 0.2, "{share} %");
-    // And devices that are rare, or long gone.
-    let text = DEVICES.text();
-    let (all, classes, taken) = judged(&rules, text.lines(), false);
-    taken.iter().take(400).for_each(|line| println!("taken: {line}"));
-    println!("devices: {} of {all} taken for machines ({classes:?})", taken.len());
-    assert!(taken.len() * 200 <= all, "{} of {all}", taken.len());
 }
 
 /// Counts, the most frequent first.

@@ -18,10 +18,14 @@ pub enum BotClass {
     AiAgent,
     /// A browser that fetches before anyone clicks.
     Prefetch,
+    /// A part of a page, such as an image: the page or message around it was opened, not the link.
+    Subresource,
     /// Requested the head only, as previews do, with a browser's name or not.
     Head,
-    /// No user agent at all, and no privacy rule removed it.
+    /// No user agent at all.
     EmptyAgent,
+    /// A privacy rule removed the agent, which declared a machine.
+    StrippedMachine,
 }
 
 impl BotClass {
@@ -40,8 +44,10 @@ impl BotClass {
             Self::HttpLibrary => "http_library",
             Self::AiAgent => "ai_agent",
             Self::Prefetch => "prefetch",
+            Self::Subresource => "subresource",
             Self::Head => "head",
             Self::EmptyAgent => "empty_agent",
+            Self::StrippedMachine => "stripped_machine",
         }
     }
 }

@@ -1,25 +1,63 @@
 //! The class of a click, by its user agent and by how it was requested.
 
-use schemas::{Method, RawClick};
+use schemas::{AgentKind, Method, RawClick};
 
 use crate::enrich::bot::bot_class::BotClass;
 use crate::enrich::bot::keywords::contains_ignore_case;
+use crate::enrich::brands::Brand;
 use crate::enrich::user_agent::Agent;
 
 /// Classifies one click; the first rule that holds decides.
-pub(crate) fn classify_click(click: &RawClick<'_>, agent: &Agent) -> BotClass {
+pub(crate) fn classify_click(
+    click: &RawClick<'_>,
+    agent: &Agent,
+    brand: Option<&Brand>,
+) -> BotClass {
     let purpose = click.purpose.unwrap_or_default();
     let has_no_agent = click.user_agent.unwrap_or_default().trim().is_empty();
     if agent.bot.is_bot() {
         agent.bot
+    } else if brand.is_some_and(Brand::is_headless) {
+        BotClass::DeclaredCrawler
     } else if ["prefetch", "preview"].iter().any(|word| contains_ignore_case(purpose, word)) {
         BotClass::Prefetch
+    } else if click.sec_fetch_dest.is_some_and(is_part_of_a_page) {
+        BotClass::Subresource
     } else if click.method == Method::Head {
         BotClass::Head
     } else if has_no_agent && !click.identifiers_stripped {
         BotClass::EmptyAgent
     } else {
-        BotClass::None
+        of_stripped(click.agent_kind)
+    }
+}
+
+/// Whether a `Sec-Fetch-Dest` is that of a part of a page. `document` and the frames are pages, `empty` is
+/// what a script asks for and a download, and a new value may be anything.
+fn is_part_of_a_page(destination: &str) -> bool {
+    const PARTS: [&str; 12] = [
+        "audio",
+        "audioworklet",
+        "font",
+        "image",
+        "manifest",
+        "paintworklet",
+        "report",
+        "script",
+        "style",
+        "track",
+        "video",
+        "xslt",
+    ];
+    PARTS.contains(&destination)
+}
+
+/// The class of an agent that a privacy rule removed.
+fn of_stripped(kind: AgentKind) -> BotClass {
+    match kind {
+        AgentKind::DeclaredMachine => BotClass::StrippedMachine,
+        AgentKind::None => BotClass::EmptyAgent,
+        AgentKind::Unknown | AgentKind::Browser | AgentKind::Other => BotClass::None,
     }
 }
 
@@ -51,7 +89,65 @@ mod tests {
         ];
         for (click, expected) in cases {
             let agent = Agent::of(click.user_agent.unwrap_or_default(), &RuleSet::default());
-            assert_eq!(classify_click(&click, &agent), expected, "{:?}", click.user_agent);
+            assert_eq!(classify_click(&click, &agent, None), expected, "{:?}", click.user_agent);
+        }
+    }
+
+    #[test]
+    fn x14_a_part_of_a_page_is_no_visit_and_a_page_is_one() {
+        let browser = Agent::of(CHROME, &RuleSet::default());
+        for (destination, class) in [
+            ("image", BotClass::Subresource),
+            ("style", BotClass::Subresource),
+            ("script", BotClass::Subresource),
+            ("video", BotClass::Subresource),
+            ("document", BotClass::None),
+            ("iframe", BotClass::None),
+            ("empty", BotClass::None),
+            ("later-value", BotClass::None),
+            ("", BotClass::None),
+        ] {
+            let click = RawClick {
+                method: Method::Get,
+                user_agent: Some(CHROME),
+                sec_fetch_dest: Some(destination),
+                ..RawClick::new(uuid::Uuid::nil(), 0, "a")
+            };
+            assert_eq!(classify_click(&click, &browser, None), class, "{destination}");
+        }
+    }
+
+    #[test]
+    fn a_headless_brand_is_a_machines() {
+        let browser = Agent::of(CHROME, &RuleSet::default());
+        let click = RawClick { method: Method::Get, ..RawClick::new(uuid::Uuid::nil(), 0, "a") };
+        let click = RawClick { user_agent: Some(CHROME), ..click };
+        for (hint, class) in [
+            (r#""HeadlessChrome";v="131", "Chromium";v="131""#, BotClass::DeclaredCrawler),
+            (r#""Brave";v="131", "Chromium";v="131""#, BotClass::None),
+        ] {
+            let brand = Brand::of(hint);
+            assert_eq!(classify_click(&click, &browser, brand.as_ref()), class, "{hint}");
+        }
+    }
+
+    #[test]
+    fn u15_a_stripped_machine_is_no_person() {
+        let stripped = RawClick {
+            method: Method::Get,
+            identifiers_stripped: true,
+            ..RawClick::new(uuid::Uuid::nil(), 0, "a")
+        };
+        for (kind, class) in [
+            (AgentKind::Unknown, BotClass::None),
+            (AgentKind::None, BotClass::EmptyAgent),
+            (AgentKind::Browser, BotClass::None),
+            (AgentKind::DeclaredMachine, BotClass::StrippedMachine),
+            (AgentKind::Other, BotClass::None),
+        ] {
+            let click = RawClick { agent_kind: kind, ..stripped };
+            let agent = Agent::of("", &RuleSet::default());
+            assert_eq!(classify_click(&click, &agent, None), class, "{kind:?}");
         }
     }
 

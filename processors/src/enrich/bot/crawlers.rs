@@ -3,6 +3,7 @@
 use regex_filtered::{Builder, Regexes};
 use serde::Deserialize;
 
+use crate::enrich::bot::agent_text::AgentText;
 use crate::enrich::bot::bot_class::BotClass;
 
 /// The compiled list.
@@ -56,9 +57,13 @@ impl Crawlers {
         Ok(Self { regexes, entries: entries.collect() })
     }
 
-    /// Class and name of a user agent, by the most specific entry that matches.
-    pub(super) fn find(&self, user_agent: &str) -> Option<(BotClass, &str)> {
-        let found = self.regexes.matching(user_agent).map(|(number, _)| &self.entries[number]);
+    /// Class and name of a user agent, by the most specific entry that matches where a
+    /// machine puts its name.
+    pub(super) fn find(&self, agent: &AgentText<'_>) -> Option<(BotClass, &str)> {
+        let found = self.regexes.matching(agent.text()).filter(|(_, regex)| {
+            regex.find_iter(agent.text()).any(|place| agent.is_a_machines_place(place.range()))
+        });
+        let found = found.map(|(number, _)| &self.entries[number]);
         let best = found.max_by_key(|entry| entry.length)?;
         Some((best.class, &best.name))
     }
@@ -67,10 +72,11 @@ impl Crawlers {
 /// The class of an entry, by its tags.
 fn class(tags: &[String]) -> BotClass {
     let tagged = |tag: &str| tags.iter().any(|own| own == tag);
-    if tagged("social-preview") {
-        BotClass::LinkPreview
-    } else if tagged("ai-crawler") {
+    // An agent that reads for a language model shows links too: what it reads for decides.
+    if tagged("ai-crawler") {
         BotClass::AiAgent
+    } else if tagged("social-preview") {
+        BotClass::LinkPreview
     } else if tagged("monitoring") {
         BotClass::Monitor
     } else if tagged("http-library") {
