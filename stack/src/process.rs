@@ -263,7 +263,10 @@ mod tests {
             let folder = Path::new("/proc").join(pid);
             let line = std::fs::read(folder.join("cmdline"));
             let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
-            line.is_ok_and(|line| line.is_empty()) && !stat.contains(") Z ")
+            // The flags are the ninth field; 0x20_0000 is that of a kernel thread.
+            let flags = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(6));
+            let flags = flags.and_then(|flags| flags.parse::<u64>().ok()).unwrap_or_default();
+            line.is_ok_and(|line| line.is_empty()) && flags & 0x20_0000 != 0
         };
         let pids = std::fs::read_dir("/proc").unwrap().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().into_string().ok());

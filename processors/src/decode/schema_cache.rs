@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker::{REFRESH_EVERY, Registry, SchemaAnswer, SchemaLookup, SchemaRefusal, ServerError};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use schemas::{Decoder, SchemaId};
 use service::lock::lock;
 use tokio::time::Instant;
@@ -151,7 +151,7 @@ impl SchemaCache {
             let open: BTreeSet<_> = found.iter().filter(is_open).map(|(id, _)| *id).collect();
             let now = Instant::now();
             if open.is_empty() || now >= deadline {
-                found.extend(self.refuse(&open).await?);
+                found.extend(self.refuse(&open).await);
                 return Ok(found);
             }
             self.log(&open, "the registry does not know schema ids; asking again");
@@ -184,11 +184,13 @@ impl SchemaCache {
         others
     }
 
-    /// Refuses ids that stayed open.
-    async fn refuse(&self, open: &BTreeSet<SchemaId>) -> Result<Schemas, ServerError> {
+    /// Refuses ids that stayed open. Whose an id is decides the code alone, so a request that fails
+    /// does not begin the wait again.
+    async fn refuse(&self, open: &BTreeSet<SchemaId>) -> Schemas {
         let asked: Vec<SchemaId> = open.iter().copied().take(ASKED_MAX).collect();
-        let has = try_join_all(asked.iter().copied().map(|id| self.registry.has(id))).await?;
-        let of_others = asked.into_iter().zip(has).filter(|(_, has)| *has).map(|(id, _)| id);
+        let has = join_all(asked.iter().copied().map(|id| self.registry.has(id))).await;
+        let answers = asked.into_iter().zip(has);
+        let of_others = answers.filter(|(_, has)| matches!(has, Ok(true))).map(|(id, _)| id);
         let of_others: BTreeSet<_> = of_others.collect();
         let (mut refused, mut count) = (Schemas::new(), 0);
         let mut lookup = self.lookup.lock().await;
@@ -204,7 +206,7 @@ impl SchemaCache {
         if count > 0 {
             self.log(open, "no record is decoded by schema ids");
         }
-        Ok(refused)
+        refused
     }
 
     fn log(&self, ids: &BTreeSet<SchemaId>, what: &str) {

@@ -72,8 +72,9 @@ impl FakeRegistry {
         SchemaCache::new(Registry::new(&self.url).unwrap(), SUBJECT.to_owned(), metrics)
     }
 
-    fn requests(&self) -> usize {
-        lock(&self.requests).len()
+    /// How many requests asked for a schema; the subject's versions are asked for by the clock.
+    fn requests_of_schemas(&self) -> usize {
+        lock(&self.requests).iter().filter(|path| path.starts_with("/schemas/ids/")).count()
     }
 }
 
@@ -121,26 +122,38 @@ async fn h5_h7_only_schemas_of_the_subject_decode_and_no_block_waits_for_others(
     fake.set_schema(8, r#"{"type":"array","items":"null"}"#);
     fake.set_schema(9, NEWEST);
     let cache = fake.cache();
-    let began = Instant::now();
     assert_eq!(get(&cache, &[7, 8, 9]).await, Ok(vec!["decoder", "schema_unusable", "open"]));
     // Whose an id is, is asked when it was waited for.
     let expected = Ok(vec!["decoder", "schema_unusable", "schema_of_other_subject"]);
     assert_eq!(settled(&cache, &[7, 8, 9], WAIT).await, expected);
-    let before = fake.requests();
+    let before = fake.requests_of_schemas();
     assert_eq!(get(&cache, &[7, 8, 9]).await, expected);
-    assert_eq!(fake.requests(), before, "answers are cached");
+    assert_eq!(fake.requests_of_schemas(), before, "answers are cached");
 
     // As many unknown ids as a block has records, again and again: few requests, no wait.
     for first in [1_000_000, 2_000_000, 3_000_000] {
         let unknown: Vec<u32> = (first..first + 8_192).collect();
         assert_eq!(get(&cache, &unknown).await, Ok(vec!["open"; unknown.len()]));
-        let before = fake.requests();
+        let before = fake.requests_of_schemas();
         let expected = Ok(vec!["schema_unknown"; unknown.len()]);
         assert_eq!(settled(&cache, &unknown, WAIT).await, expected);
-        assert!(fake.requests() - before <= ASKED_MAX + 2, "{} requests", fake.requests());
+        let asked = fake.requests_of_schemas() - before;
+        assert!(asked <= ASKED_MAX, "{asked} requests");
     }
-    assert!(began.elapsed() < WAIT / 2, "{:?}", began.elapsed());
     assert_eq!(cache.metrics.schema_ids_refused.get(), 1 + 3 * 8_192);
+}
+
+/// It would begin the wait again, and a sender of many ids could so hold a batch.
+#[tokio::test]
+async fn h5_a_failed_question_whose_an_id_is_does_not_hold_its_record() {
+    let fake = FakeRegistry::start();
+    fake.set_subject(&[7]);
+    fake.set_schema(9, NEWEST);
+    for failing in ["/schemas/ids/8?deleted=true", "/schemas/ids/8"] {
+        fake.set(failing, 500, "{}");
+    }
+    let expected = Ok(vec!["schema_unknown", "schema_of_other_subject"]);
+    assert_eq!(settled(&fake.cache(), &[8, 9], WAIT).await, expected);
 }
 
 /// Whatever other senders wrote before.
@@ -158,10 +171,8 @@ async fn h5_an_id_that_the_subject_gets_within_the_wait_decodes_among_any_number
         fake.set_schema(9, NEWEST);
         fake.set_subject(&[7, 9]);
     };
-    let began = Instant::now();
     let (found, ()) = tokio::join!(settled(&cache, &[9], Duration::ZERO), late);
     assert_eq!(found, Ok(vec!["decoder"]));
-    assert!(began.elapsed() < WAIT / 2, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
