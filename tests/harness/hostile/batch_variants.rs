@@ -14,6 +14,8 @@ const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4,
 /// What a topic takes at most of a batch, and what a consumer decompresses at most.
 const BATCH_BYTES: usize = 1_048_588;
 const DECOMPRESSED_BYTES: usize = 16 << 20;
+/// The longest literal of Snappy whose length stands in its first byte.
+const LITERAL_MAX: usize = 60;
 /// The largest bomb: 8 KiB of zstd.
 const BOMB_BYTES: usize = 240 << 20;
 
@@ -118,8 +120,9 @@ fn snappy(plain: &[u8]) -> Vec<u8> {
             at += run;
             continue;
         }
-        let some = rest.windows(4).position(|four| four.iter().all(|byte| *byte == four[0]));
-        let literal = some.map_or(rest.len(), |start| start + 1).min(60);
+        let near = &rest[..rest.len().min(LITERAL_MAX)];
+        let run = near.windows(4).position(|four| four.iter().all(|byte| *byte == four[0]));
+        let literal = run.map_or(near.len(), |start| start + 1);
         packed.push(u8::try_from((literal - 1) << 2).expect("a length of six bits"));
         packed.extend(&rest[..literal]);
         at += literal;

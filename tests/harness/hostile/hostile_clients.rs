@@ -115,9 +115,10 @@ impl HostileClients {
         self.held.clear();
     }
 
-    /// Closes them, and waits for the last answers.
+    /// Closes them and all others. An exchange that is open has no answer.
     pub(super) fn finish(&mut self) {
         self.release();
+        self.open.iter().filter(|exchange| !exchange.is_finished()).for_each(JoinHandle::abort);
         self.wait(0);
     }
 }

@@ -174,7 +174,7 @@ impl<'w> HostileRounds<'w> {
         self.link_account.send(&batch, brokers, topic, partition(random));
     }
 
-    /// Closes the connections that stall, and waits for the last answers.
+    /// Closes all connections of hostile clients.
     pub(super) fn finish(&mut self) {
         self.clients.finish();
     }
