@@ -7,8 +7,12 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use url::Host;
+
 /// Most bytes of a host name (RFC 1035).
 const BYTES_MAX: usize = 253;
+/// Most bytes of a Unicode host name that is converted: a character has four at most.
+const UNICODE_BYTES_MAX: usize = 4 * BYTES_MAX;
 
 /// Whether a text is a host name in lower case, or an IPv6 address in brackets.
 pub fn is_host_name(text: &str) -> bool {
@@ -17,13 +21,13 @@ pub fn is_host_name(text: &str) -> bool {
     }
     let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
     (1..=BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-'))
+        && text.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-' | b'_'))
         // A dash alone stands for no host in access logs.
         && text.bytes().any(is_letter)
 }
 
-/// The domain of a `Host`: in lower case, without port and without the dot at its end; none if it is
-/// no host name.
+/// The domain of a `Host`: in lower case, without port and without the dot at its end, a Unicode name
+/// as its ASCII form (IDNA); none if it is no host name.
 pub fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let end = match (host.rfind(':'), host.rfind(']')) {
         (Some(colon), Some(bracket)) if colon < bracket => host.len(),
@@ -31,9 +35,28 @@ pub fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
         (Some(_) | None, _) => host.len(),
     };
     let end = host[..end].trim_end_matches('.').len();
+    if !host[..end].is_ascii() {
+        return ascii_form(&host[..end]).map(Cow::Owned);
+    }
     let is_plain = end == host.len() && !host.bytes().any(|byte| byte.is_ascii_uppercase());
     let domain = if is_plain { host } else { Cow::Owned(host[..end].to_ascii_lowercase()) };
     is_host_name(&domain).then_some(domain)
+}
+
+/// The port of a `Host`; none where it has none.
+pub fn port(host: &str) -> Option<u16> {
+    host.rsplit_once(':')?.1.parse().ok()
+}
+
+/// A Unicode host name in the form in which browsers send it.
+fn ascii_form(name: &str) -> Option<String> {
+    if name.len() > UNICODE_BYTES_MAX {
+        return None;
+    }
+    let mut ascii = Host::parse(name).ok()?.to_string();
+    // Unicode has other dots.
+    ascii.truncate(ascii.trim_end_matches('.').len());
+    is_host_name(&ascii).then_some(ascii)
 }
 
 #[cfg(test)]
@@ -54,6 +77,11 @@ mod tests {
             ("go.example.", "go.example"),
             ("192.0.2.1:80", "192.0.2.1"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("Bücher.example:8080", "xn--bcher-kva.example"),
+            ("BÜRO.example.", "xn--bro-hoa.example"),
+            ("例え。テスト。", "xn--r8jz45g.xn--zckzah"),
+            ("my_shop.local:80", "my_shop.local"),
+            ("_dmarc.Example", "_dmarc.example"),
             ("[2001:DB8::1]:80", "[2001:db8::1]"),
             (&longest, &longest),
         ] {
@@ -73,9 +101,14 @@ mod tests {
             "go.example:80:80x",
             "user@go.example",
             "a,b",
-            "a_b",
+            "_",
+            "__.-",
+            "ü b",
+            "a,ü",
+            "ü\u{ffff}.example",
+            &"ü".repeat(BYTES_MAX),
+            &"ü".repeat(UNICODE_BYTES_MAX),
             "<script>",
-            "büro.example",
             "a\u{0}b",
             "[::1",
             "[::1]x",

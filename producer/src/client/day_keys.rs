@@ -9,7 +9,7 @@ pub mod key_window;
 pub mod refresh_schedule;
 pub mod shared;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,8 +94,9 @@ impl KeyRing {
     }
 
     /// Takes the keys of the window from a store, and drops those of other days from memory. Waits. A
-    /// key that cannot be read stays as it is in memory; returns whether all could.
-    pub fn refresh(&self, store: &dyn KeyStore) -> bool {
+    /// key that cannot be read stays as it is in memory. Returns the days whose keys cannot be read;
+    /// none where the store did not answer.
+    pub fn refresh(&self, store: &dyn KeyStore) -> Option<BTreeSet<Day>> {
         self.refresh_window(self.window(), store)
     }
 
@@ -105,13 +106,14 @@ impl KeyRing {
         self.refresh_and_forget_window(self.window(), store)
     }
 
-    fn refresh_window(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
-        let is_complete = self.read(window, store);
-        self.note_refreshed(is_complete)
+    fn refresh_window(&self, window: KeyWindow, store: &dyn KeyStore) -> Option<BTreeSet<Day>> {
+        let faulty = self.read(window, store);
+        self.note_refreshed(faulty.as_ref().is_some_and(BTreeSet::is_empty));
+        faulty
     }
 
     fn refresh_and_forget_window(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
-        let is_read = self.read(window, store);
+        let is_read = self.read(window, store).is_some_and(|faulty| faulty.is_empty());
         let is_forgotten = self.forget(window, store);
         self.note_refreshed(is_read && is_forgotten)
     }
@@ -123,25 +125,25 @@ impl KeyRing {
         is_complete
     }
 
-    fn read(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
-        let is_complete = match store.window_keys(window) {
+    fn read(&self, window: KeyWindow, store: &dyn KeyStore) -> Option<BTreeSet<Day>> {
+        let faulty = match store.window_keys(window) {
             Ok(FoundKeys { keys, faults }) => {
                 faults.iter().for_each(|(day, error)| self.report(Some(*day), error));
                 self.change(|held| {
                     held.retain(|day, _| window.contains(*day) && faults.contains_key(day));
                     held.extend(keys.iter().map(|(day, key)| (*day, VisitorKey::from(*key))));
                 });
-                faults.is_empty()
+                Some(faults.into_keys().collect())
             }
             Err(error) => {
                 self.report(None, &error);
                 self.change(|held| held.retain(|day, _| window.contains(*day)));
-                false
+                None
             }
         };
         let known = window.made().into_iter().filter(|day| self.key(*day).is_some()).count();
         self.metrics.visitor_keys.set(gauge(known));
-        is_complete
+        faulty
     }
 
     fn forget(&self, window: KeyWindow, store: &dyn KeyStore) -> bool {
@@ -260,6 +262,11 @@ mod tests {
         visitor_id::id(key, Some(&ip), &click).unwrap()
     }
 
+    /// Whether all keys of the window could be read.
+    fn refresh(ring: &KeyRing, window: KeyWindow, store: &dyn KeyStore) -> bool {
+        ring.refresh_window(window, store).is_some_and(|faulty| faulty.is_empty())
+    }
+
     fn of_day(day: u8, reads: u8) -> [u8; 8] {
         let mut key = [reads; 32];
         key[0] = day;
@@ -271,7 +278,7 @@ mod tests {
         let (store, ring) = (Script::default(), KeyRing::new(2, Metrics::default()));
         let key = |day| ring.key(day).as_ref().map(visitor_id_by);
         assert_eq!(key(7), None);
-        assert!(ring.refresh_window(KeyWindow::new(7, 2), &store));
+        assert!(refresh(&ring, KeyWindow::new(7, 2), &store));
         let days = [5, 6, 7, 8, 9].map(key);
         assert_eq!(days, [None, Some(of_day(6, 1)), Some(of_day(7, 1)), Some(of_day(8, 1)), None]);
         // Whatever days requests ask for, the store has one read.
@@ -295,20 +302,20 @@ mod tests {
     fn m15_a_key_leaves_memory_when_it_is_forgotten_or_too_old_also_while_the_store_is_down() {
         let (store, ring) = (Script::default(), KeyRing::new(2, Metrics::default()));
         let held = || ring.keys.load().keys().copied().collect::<Vec<_>>();
-        assert!(ring.refresh_window(KeyWindow::new(7, 2), &store));
+        assert!(refresh(&ring, KeyWindow::new(7, 2), &store));
         assert_eq!(held(), [6, 7, 8]);
         // Midnight passes while the store does not answer: what is in memory stays until it is too old.
         *store.down.lock().unwrap() = true;
-        assert!(!ring.refresh_window(KeyWindow::new(8, 2), &store));
+        assert!(!refresh(&ring, KeyWindow::new(8, 2), &store));
         assert_eq!(held(), [7, 8]);
         assert_eq!(ring.metrics.visitor_key_failures.get(), 1);
         assert_eq!(ring.metrics.visitor_keys.get(), 1);
-        assert!(!ring.refresh_window(KeyWindow::new(10, 2), &store));
+        assert!(!refresh(&ring, KeyWindow::new(10, 2), &store));
         assert!(held().is_empty());
         *store.down.lock().unwrap() = false;
-        assert!(ring.refresh_window(KeyWindow::new(10, 2), &store));
+        assert!(refresh(&ring, KeyWindow::new(10, 2), &store));
         store.forgotten.lock().unwrap().push(9);
-        assert!(ring.refresh_window(KeyWindow::new(10, 2), &store));
+        assert!(refresh(&ring, KeyWindow::new(10, 2), &store));
         assert_eq!(held(), [10, 11]);
     }
 
@@ -316,7 +323,7 @@ mod tests {
     fn a_key_that_cannot_be_read_takes_no_other_with_it() {
         let store = Script { faulty: Some(7), ..Script::default() };
         let ring = KeyRing::new(2, Metrics::default());
-        assert!(!ring.refresh_window(KeyWindow::new(7, 2), &store));
+        assert!(!refresh(&ring, KeyWindow::new(7, 2), &store));
         assert_eq!(ring.keys.load().keys().copied().collect::<Vec<_>>(), [6, 8]);
         assert_eq!(ring.metrics.visitor_key_failures.get(), 1);
     }

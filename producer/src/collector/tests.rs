@@ -38,7 +38,7 @@ impl Fixture {
             OutboxSettings::new(BYTES_MIN, QueueLimits { clicks: 1 << 20, bytes: 64 << 20 });
         let outbox = Outbox::open(folder.path(), settings, NEWEST, &metrics, Arc::default());
         let keys = KeyRing::new(2, metrics.clone());
-        assert!(keys.refresh(&KeyFolder::open(&folder.path().join("keys")).unwrap()));
+        assert!(keys.refresh(&KeyFolder::open(&folder.path().join("keys")).unwrap()).is_some());
         let collector = Collector::new(CollectorParts {
             tokens: TOKEN.parse().unwrap(),
             limits,

@@ -45,7 +45,8 @@ pub fn parse<'a>(
     let forwarded = rest.strip_prefix(' ').and_then(quoted).map(|(text, _)| unescape(text));
     access_log_line::check_time(occurred_at, now)?;
     let request = Request::read(request);
-    let host = request.target.host.map(unescape).or(prefix.host.map(Cow::from));
+    let target_host = request.target.host.map(unescape).and_then(host_name::domain);
+    let prefix_host = || prefix.host.map(Cow::from).and_then(host_name::domain);
     let client = ClientFields { peer: prefix.client, forwarded: forwarded.as_deref() };
     Ok(AccessLogLine {
         occurred_at,
@@ -57,7 +58,7 @@ pub fn parse<'a>(
         status,
         referer: present(referer),
         user_agent: present(agent),
-        domain: host.and_then(host_name::domain),
+        domain: target_host.or_else(prefix_host),
         ..AccessLogLine::default()
     })
 }

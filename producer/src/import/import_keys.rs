@@ -4,6 +4,7 @@
 //! an import deletes no key. Those of other days get ids that agree within one import: their keys follow
 //! from a secret of this process, which is never stored, so nothing is left of them to be deleted.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use service::number::millis;
@@ -33,10 +34,11 @@ struct DerivedKey {
 }
 
 /// The last read of the store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Refreshed {
     next_ms: u64,
-    is_complete: bool,
+    /// The days whose keys cannot be read; none where the store did not answer.
+    faulty: Option<BTreeSet<Day>>,
 }
 
 impl ImportKeys {
@@ -55,26 +57,27 @@ impl ImportKeys {
     /// The key of a day. None where the store may have it and cannot be read: a visitor with another
     /// id than at the redirects would count twice. May wait for the store.
     pub fn key(&mut self, day: Day) -> Option<VisitorKey> {
-        let is_complete = self.refresh_when_due();
+        self.refresh_when_due();
         if let Some(key) = self.ring.key(day) {
             return Some(key);
         }
-        // A missing key of a past day is nowhere, once the store was read.
-        let is_nowhere = if is_complete { day < today() } else { day < self.ring.window().first() };
+        let faulty = self.refreshed.as_ref().and_then(|refreshed| refreshed.faulty.as_ref());
+        let is_nowhere = match faulty {
+            // A missing key of a past day is nowhere, once the store was read.
+            Some(faulty) => day < today() && !faulty.contains(&day),
+            None => day < self.ring.window().first(),
+        };
         is_nowhere.then(|| self.derived(day))
     }
 
-    fn refresh_when_due(&mut self) -> bool {
+    fn refresh_when_due(&mut self) {
         let now_ms = now_ms();
-        if let Some(Refreshed { next_ms, is_complete }) = self.refreshed
-            && now_ms < next_ms
-        {
-            return is_complete;
+        if self.refreshed.as_ref().is_some_and(|refreshed| now_ms < refreshed.next_ms) {
+            return;
         }
-        let is_complete = self.ring.refresh(&*self.store);
-        let wait = self.schedule.wait_after(is_complete);
-        self.refreshed = Some(Refreshed { next_ms: now_ms + millis(wait), is_complete });
-        is_complete
+        let faulty = self.ring.refresh(&*self.store);
+        let wait = self.schedule.wait_after(faulty.as_ref().is_some_and(BTreeSet::is_empty));
+        self.refreshed = Some(Refreshed { next_ms: now_ms + millis(wait), faulty });
     }
 
     fn derived(&mut self, day: Day) -> VisitorKey {
@@ -135,6 +138,36 @@ mod tests {
         let today = today();
         let days = [today - 400, today - 399, today - 2, today - 1, today];
         assert_eq!(days.map(|day| keys.key(day).is_some()), [true, false, false, false, false]);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_takes_the_ids_of_its_own_day_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let today = today();
+        // Makes the keys of two days, which are damaged afterwards.
+        let store = KeyFolder::open(folder.path()).unwrap();
+        store.window_keys(KeyWindow::new(today - 30, 1)).unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(entry.unwrap().path())
+                .unwrap()
+                .set_len(3)
+                .unwrap();
+        }
+        let mut keys = keys(folder.path());
+        for (ago, has_key) in [
+            (500, true),
+            (399, true),
+            (31, true),
+            (30, false),
+            (29, false),
+            (28, true),
+            (1, true),
+            (0, true),
+        ] {
+            assert_eq!(keys.key(today - ago).is_some(), has_key, "{ago} days ago");
+        }
     }
 
     #[test]

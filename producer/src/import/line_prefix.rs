@@ -57,7 +57,9 @@ fn is_virtual_host(first: &str, second: &str) -> bool {
         return !first.contains(',') && !is_bare(first) && is_bare(second);
     }
     let has_address = second.split(',').any(|item| node(item.trim()).is_some());
-    has_address || (first.contains(':') && host_name::domain(first.into()).is_some())
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let has_port = first.rsplit_once(':').is_some_and(|(_, port)| is_port(port));
+    has_address || (has_port && host_name::domain(first.into()).is_some())
 }
 
 #[cfg(test)]
@@ -78,6 +80,10 @@ mod tests {
             ("host.example - - ", None, "host.example"),
             ("host.example ident two words ", None, "host.example"),
             ("- - - ", None, "-"),
+            // A client of a socket file; a client whose name ends with a colon.
+            ("unix: - - ", None, "unix:"),
+            ("host.example: - me ", None, "host.example:"),
+            ("host.example:8o - - ", None, "host.example:8o"),
             ("", None, ""),
             ("8.8.8.8,", None, "8.8.8.8,"),
             ("www.example.org:443 8.8.8.8 - - ", Some("www.example.org:443"), "8.8.8.8"),

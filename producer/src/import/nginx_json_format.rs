@@ -15,12 +15,14 @@
 //! trusted proxy `"http_x_forwarded_for":"$http_x_forwarded_for"` (or `http_forwarded`) names the client.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use schemas::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use crate::client::proxies::{Proxies, ProxyHeader};
+use crate::client::proxies::{Networks, Proxies, ProxyHeader};
 use crate::host_name;
 use crate::import::access_log_line::{self, AccessLogLine, MalformedLine};
 use crate::import::client_fields::ClientFields;
@@ -35,10 +37,6 @@ struct Fields<'a> {
     time_iso8601: Text<'a>,
     #[serde(borrow, default)]
     remote_addr: Text<'a>,
-    #[serde(borrow, default)]
-    http_x_forwarded_for: Text<'a>,
-    #[serde(borrow, default)]
-    http_forwarded: Text<'a>,
     #[serde(borrow, default)]
     host: Text<'a>,
     #[serde(borrow, default)]
@@ -91,6 +89,35 @@ impl<'a> Text<'a> {
     }
 }
 
+/// The same line for the header that proxies write: whatever stands in its field refuses no line.
+#[derive(Deserialize)]
+struct LenientFields<'a>(#[serde(borrow)] HashMap<Cow<'a, str>, LenientText<'a>>);
+
+/// A text, or anything else.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LenientText<'a> {
+    #[serde(borrow)]
+    Text(Text<'a>),
+    Other(IgnoredAny),
+}
+
+/// The header in which these proxies name their clients: of several fields the last.
+fn forwarded<'a>(line: &'a str, proxies: &Proxies) -> Option<Cow<'a, str>> {
+    if proxies.trusted == Networks::default() {
+        return None;
+    }
+    let name = match proxies.header {
+        ProxyHeader::XForwardedFor => "http_x_forwarded_for",
+        ProxyHeader::Forwarded => "http_forwarded",
+    };
+    let LenientFields(mut fields) = serde_json::from_str(line).ok()?;
+    match fields.remove(name)? {
+        LenientText::Text(text) => text.value(),
+        LenientText::Other(_) => None,
+    }
+}
+
 /// Reads one line (without its end), whose client these proxies may name; `now` is microseconds
 /// since 1970.
 ///
@@ -123,10 +150,8 @@ pub fn parse<'a>(
     let target = fields.request_uri.value().and_then(Target::read).unwrap_or_default();
     let method = fields.request_method.value();
     let peer = fields.remote_addr.value();
-    let forwarded = match proxies.header {
-        ProxyHeader::XForwardedFor => fields.http_x_forwarded_for.value(),
-        ProxyHeader::Forwarded => fields.http_forwarded.value(),
-    };
+    let forwarded = forwarded(line, proxies);
+    let host = fields.host.value();
     let client =
         ClientFields { peer: peer.as_deref().unwrap_or_default(), forwarded: forwarded.as_deref() };
     Ok(AccessLogLine {
@@ -139,7 +164,10 @@ pub fn parse<'a>(
         status,
         referer: fields.http_referer.value(),
         user_agent: fields.http_user_agent.value(),
-        domain: target.host.or(fields.host.value()).and_then(host_name::domain),
+        domain: target
+            .host
+            .and_then(host_name::domain)
+            .or_else(|| host.and_then(host_name::domain)),
         scheme: fields.scheme.value(),
         accept_language: fields.http_accept_language.value(),
         dnt: fields.http_dnt.flag(),

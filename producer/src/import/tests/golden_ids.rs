@@ -13,6 +13,41 @@ use crate::import::{combined_format, nginx_json_format};
 /// SHA-256 over id and ordinal (8 bytes, big-endian) of each click of the sample log.
 const SAMPLE: &str = "7b3272a65ae40379f221eccd6546b04a20c2d69600e85ec22eb8638c188ca00a";
 
+/// The same of the generated lines, computed by the recipe in another program.
+const GENERATED: &str = "00dd8d9aca1cb0bb6749ee7f2c4d0db42f4cc12f178f6683a8f76d5340349bf6";
+
+/// Lines of the combined format, the same in each run: of many seconds, some of them equal.
+fn generated_lines() -> Vec<String> {
+    let mut seed = 7_u64;
+    let mut random = |below: u64| {
+        seed = (seed * 1_103_515_245 + 12_345) % (1 << 31);
+        (seed >> 8) % below
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for number in 0..200_u64 {
+        if number % 10 == 9 {
+            lines.push(lines[lines.len() - 1].clone());
+            continue;
+        }
+        let client = format!("203.0.{}.{}", random(256), random(256));
+        let (minute, second, slug) = (random(60), random(60), random(1_000));
+        lines.push(format!(
+            "{client} - - [17/May/2015:10:{minute:02}:{second:02} +0000] \"GET /{slug} HTTP/1.1\" 302 0 \"-\" \"M/{}\"",
+            random(9)
+        ));
+    }
+    lines
+}
+
+fn hash(ids: &[(EventId, u64)]) -> String {
+    let mut hash = Sha256::new();
+    for (id, ordinal) in ids {
+        hash.update(id.as_bytes());
+        hash.update(ordinal.to_be_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Id of each click of a file, and how many equal lines came before.
 fn ids(file: &Path, parse: Parse) -> Vec<(EventId, u64)> {
     let mut ids = ImportedEventIds::new("access-log");
@@ -42,13 +77,17 @@ fn every_line_of_the_sample_log_keeps_its_id_and_its_ordinal() {
     }
     let ids = ids(&sample, combined_format::parse);
     assert_eq!((ids.len(), ids.iter().filter(|(_, ordinal)| *ordinal > 0).count()), (9_999, 19));
-    let mut hash = Sha256::new();
-    for (id, ordinal) in ids {
-        hash.update(id.as_bytes());
-        hash.update(ordinal.to_be_bytes());
-    }
-    let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hash, SAMPLE);
+    assert_eq!(hash(&ids), SAMPLE);
+}
+
+#[test]
+fn generated_lines_keep_their_ids_and_their_ordinals() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    std::fs::write(&file, generated_lines().join("\n")).unwrap();
+    let ids = ids(&file, combined_format::parse);
+    assert_eq!((ids.len(), ids.iter().filter(|(_, ordinal)| *ordinal > 0).count()), (200, 20));
+    assert_eq!(hash(&ids), GENERATED);
 }
 
 #[test]

@@ -39,6 +39,31 @@ fn i1_i2_i4_the_client_is_read_with_port_in_lists_and_behind_proxies() {
 }
 
 #[test]
+fn whatever_stands_in_the_field_of_a_proxys_header_refuses_no_line() {
+    for name in ["http_x_forwarded_for", "http_forwarded"] {
+        for value in ["[\"8.8.8.8\"]", "{\"a\":[1]}", "true", "null", "7", "\"\"", "[]"] {
+            for fields in [
+                format!(r#""{name}":{value},"remote_addr":"10.0.0.9""#),
+                format!(r#""{name}":"9.9.9.9","remote_addr":"10.0.0.9","{name}":{value}"#),
+            ] {
+                let text = line(&fields);
+                for trust in ["", "10.0.0.0/8"] {
+                    let read = nginx_json_format::parse(&text, NOW, &trusted(trust)).unwrap();
+                    assert_eq!(read.client_ip, Some("10.0.0.9".parse().unwrap()), "{fields}");
+                }
+            }
+        }
+    }
+    let twice =
+        r#""remote_addr":"10.0.0.9","http_x_forwarded_for":[],"http_x_forwarded_for":"8.8.8.8""#;
+    let text = line(twice);
+    let read = nginx_json_format::parse(&text, NOW, &trusted("10.0.0.0/8")).unwrap();
+    assert_eq!(read.client_ip, Some("8.8.8.8".parse().unwrap()));
+    // Fields that are read otherwise are given once.
+    assert_eq!(parse(&line(r#""host":"a","host":"b""#)), Err(MalformedLine::Json));
+}
+
+#[test]
 fn i6_a_file_with_a_byte_order_mark_is_read_as_one_without() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a");
@@ -69,6 +94,15 @@ fn i15_i18_hosts_methods_and_targets_have_the_form_of_redirects() {
         (r#""host":"WWW.Example.org:8443""#, Some("www.example.org"), Method::Other, "", None),
         (r#""host":"www.example.org.""#, Some("www.example.org"), Method::Other, "", None),
         (r#""host":"_""#, None, Method::Other, "", None),
+        (r#""host":"my_shop.local""#, Some("my_shop.local"), Method::Other, "", None),
+        (r#""host":"BÜCHER.example:80""#, Some("xn--bcher-kva.example"), Method::Other, "", None),
+        (
+            r#""host":"a.example","request_uri":"http://:80/a""#,
+            Some("a.example"),
+            Method::Other,
+            "a",
+            None,
+        ),
         (r#""request_method":"head","request_uri":"/x#f""#, None, Method::Head, "x", None),
         (
             r#""host":"a.example","request_uri":"http://GO.example:80?u=a\u002fb""#,
