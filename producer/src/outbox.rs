@@ -185,9 +185,10 @@ impl Outbox {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// Notes that all clicks before `number` are delivered or lost, and removes their segments. The
-    /// note survives the process, and a power loss where a segment is removed (not with
-    /// [`SyncPolicy::Os`]); after another power loss some clicks are sent again.
+    /// Notes that all clicks before `number` are delivered or lost, and removes their segments; where
+    /// the note cannot be written, the next call does. The note survives the process, and a power loss
+    /// where a segment or dropped clicks are removed (not with [`SyncPolicy::Os`]); after another
+    /// power loss some clicks are sent again.
     pub fn delivered(&self, number: u64) {
         let mut disk = lock(&self.shared.disk);
         let passed = disk.delivered..number.max(disk.delivered);
@@ -202,13 +203,17 @@ impl Outbox {
         self.shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         let mut mark = lock(&self.mark);
         let mut noted = mark.set(number);
-        if !done.is_empty() && self.shared.syncs() {
+        if (!done.is_empty() || dropped.is_some()) && self.shared.syncs() {
             noted = noted.and_then(|()| mark.sync());
         }
+        drop(mark);
         if let Err(error) = noted {
             tracing::warn!(%error, "cannot write the delivered mark; clicks may be sent again");
+            // Without the mark, a later process would count their clicks as lost.
+            let mut disk = lock(&self.shared.disk);
+            done.into_iter().rev().for_each(|segment| disk.segments.push_front(segment));
+            return;
         }
-        drop(mark);
         if let Some(Err(error)) = dropped.map(|dropped| dropped.write(&self.shared.folder)) {
             tracing::warn!(%error, "cannot write the list of dropped clicks");
         }
@@ -258,7 +263,8 @@ impl Outbox {
     }
 
     /// Takes no more clicks, and returns when those in memory are written, after [`CLOSE_TIMEOUT`] at
-    /// most. Clicks that the disk has not taken then are lost, and counted.
+    /// most. Clicks that the disk has not taken then are counted as lost, also those of a write that
+    /// has not ended: the process ends before it.
     pub fn close(&self) {
         self.close_within(CLOSE_TIMEOUT);
     }

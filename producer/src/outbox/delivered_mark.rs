@@ -62,8 +62,23 @@ impl DeliveredMark {
     /// # Errors
     /// The disk's.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        #[cfg(test)]
+        SYNCS.set(SYNCS.get() + 1);
+        Ok(())
     }
+
+    /// The mark of a folder, which cannot be written.
+    #[cfg(test)]
+    pub(super) fn unwritable(folder: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(folder.join(NAME))?, turn: 0 })
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Syncs by this thread.
+    pub(super) static SYNCS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 fn read(file: &File, turn: u64) -> io::Result<Option<u64>> {

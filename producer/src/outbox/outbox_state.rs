@@ -210,15 +210,14 @@ impl OutboxState {
         counted
     }
 
-    /// Takes the clicks that wait in memory, which are lost: the writer does not come to them. Returns
-    /// how many.
+    /// Takes the clicks that are in memory, which are lost: the writer does not come to them, or does
+    /// not end the group that it writes. Returns how many.
     pub(super) fn lose_queue(&self) -> u64 {
         let mut queue = lock(&self.queue);
-        let (clicks, bytes) = (queue.lengths.len() as u64, queue.frames.len() as u64);
         queue.frames.clear();
         queue.lengths.clear();
-        queue.clicks -= clicks;
-        queue.bytes -= bytes;
+        let clicks = std::mem::take(&mut queue.clicks);
+        let bytes = std::mem::take(&mut queue.bytes);
         drop(queue);
         self.metrics.queue_clicks.dec_by(gauge(clicks));
         self.metrics.queue_bytes.dec_by(gauge(bytes));

@@ -2,7 +2,8 @@
 //!
 //! Clicks that are damaged keep their sequence numbers: the reader finds them missing, and they are
 //! counted as lost when delivery passes them; so are those of segments that are gone, between the
-//! delivered mark and the last segment. No file that may hold a click is removed before.
+//! delivered mark and the last segment (with [`SyncPolicy::Os`], which syncs no mark, behind the first
+//! one that is left only). No file that may hold a click is removed before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -52,16 +53,16 @@ pub(super) fn recover(
 ) -> io::Result<RecoveredFolder> {
     let dropped = DroppedSegments::read(folder)?;
     let mut firsts = segment::list(folder)?;
+    let unreadable = Content { is_damaged: true, ..Content::default() };
+    let read = |first| frame_scanner::scan(folder, first, known).map(|it| it.unwrap_or(unreadable));
     for dropped_segment in firsts.extract_if(.., |first| dropped.from(*first).is_some()) {
-        std::fs::remove_file(segment::path(folder, dropped_segment))?;
+        remove_or_keep(folder, dropped_segment, read(dropped_segment)?)?;
     }
     let mut torn_bytes = remove_foreign(folder, known, &mut firsts)?;
     let mark = delivered.unwrap_or(0);
     // A mark that is lost must not let numbers be used again that are listed as dropped.
     let (mut segments, mut written) = (VecDeque::new(), mark.max(dropped.end()));
     let mut damaged = BTreeMap::new();
-    let unreadable = Content { is_damaged: true, ..Content::default() };
-    let read = |first| frame_scanner::scan(folder, first, known).map(|it| it.unwrap_or(unreadable));
     for (index, first) in firsts.iter().copied().enumerate() {
         let path = segment::path(folder, first);
         let content = match firsts.get(index + 1) {
@@ -77,11 +78,7 @@ pub(super) fn recover(
         written = written.max(end);
         torn_bytes += content.torn_bytes;
         if end <= mark.max(first) {
-            if content.is_damaged {
-                damaged_segment::set_aside(folder, first)?;
-            } else {
-                std::fs::remove_file(&path)?;
-            }
+            remove_or_keep(folder, first, content)?;
             continue;
         }
         if content.is_damaged {
@@ -99,13 +96,16 @@ pub(super) fn recover(
     let files = damaged_segment::list(folder)?;
     let of_segments = own_files(folder, &segments, &files, &mut damaged)?;
     let due = damaged.values().filter(|name| **name == SecondName::Due).count();
-    // Without a mark it is not known whether earlier clicks are delivered.
+    // Without a mark, or with one that was not synced, it is not known whether earlier clicks are
+    // delivered.
     let first = segments.front().map_or(written, |segment| segment.first);
+    let is_known = delivered.filter(|_| sync != SyncPolicy::Os);
+    let delivered = is_known.unwrap_or(first.max(mark));
     let disk = DiskState {
         segments,
         written,
         synced: written,
-        delivered: delivered.unwrap_or(first),
+        delivered,
         begun: None,
         dropped,
         damaged,
@@ -122,6 +122,15 @@ pub(super) fn recover(
     let bytes = files.iter().filter(|file| !of_segments.contains(&file.id)).map(|file| file.bytes);
     let (damaged_segments, damaged_bytes) = ((files.len() + due) as u64, bytes.sum());
     Ok(RecoveredFolder { disk, torn_bytes, damaged_segments, damaged_bytes })
+}
+
+/// Removes a segment that is needed no more; the file of a damaged one stays under a second name.
+fn remove_or_keep(folder: &Path, first: u64, content: Content) -> io::Result<()> {
+    if content.is_damaged {
+        damaged_segment::set_aside(folder, first)
+    } else {
+        std::fs::remove_file(segment::path(folder, first))
+    }
 }
 
 /// Notes the segments that have a second name from an earlier process, and returns their files.

@@ -62,11 +62,14 @@ impl Writer {
             lock(&self.shared.disk).settled += group.lengths.len() as u64;
             self.shared.notify_changed();
             let mut queue = lock(&self.shared.queue);
-            queue.clicks -= group.lengths.len() as u64;
-            queue.bytes -= group.frames.len() as u64;
+            // None where a stop has counted the group as lost meanwhile.
+            let clicks = queue.clicks.min(group.lengths.len() as u64);
+            let bytes = queue.bytes.min(group.frames.len() as u64);
+            queue.clicks -= clicks;
+            queue.bytes -= bytes;
             drop(queue);
-            self.shared.metrics.queue_clicks.dec_by(gauge(group.lengths.len() as u64));
-            self.shared.metrics.queue_bytes.dec_by(gauge(group.frames.len() as u64));
+            self.shared.metrics.queue_clicks.dec_by(gauge(clicks));
+            self.shared.metrics.queue_bytes.dec_by(gauge(bytes));
             group.frames.clear();
             group.lengths.clear();
         }
@@ -216,8 +219,12 @@ fn roll(shared: &OutboxState) -> io::Result<Tail> {
     Ok(Tail { file: Arc::new(file), bytes: HEADER, first, key })
 }
 
-/// Drops the oldest clicks until so many bytes have room, where that is the policy.
-fn make_room(shared: &OutboxState, bytes: u64) -> io::Result<()> {
+/// Drops the oldest clicks until so many bytes have room, where that is the policy. A file that cannot
+/// be removed counts no longer: no more clicks are dropped in place of its bytes.
+///
+/// # Errors
+/// There is no segment that may be dropped.
+pub(super) fn make_room(shared: &OutboxState, bytes: u64) -> io::Result<()> {
     let bound = shared.settings.bytes;
     // The next file has a header.
     while shared.settings.drop_policy == DropPolicy::Oldest
@@ -233,8 +240,17 @@ fn make_room(shared: &OutboxState, bytes: u64) -> io::Result<()> {
         tracing::error!(code, clicks, "the outbox is full: the oldest clicks are dropped and lost");
         shared.metrics.lost_many(Loss::OutboxFull, clicks);
         shared.metrics.outbox_clicks.dec_by(gauge(clicks));
-        dropped.write(&shared.folder)?;
-        shared.remove(segment)?;
+        let listed = dropped.write(&shared.folder);
+        if let Err(error) = shared.remove(segment) {
+            let segment_number = segment.first;
+            tracing::error!(code, segment = segment_number, %error, "cannot remove a dropped segment");
+            shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
+            shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
+        }
+        // A full disk has room for the list now.
+        if let Err(error) = listed.or_else(|_| dropped.write(&shared.folder)) {
+            tracing::error!(code, %error, "cannot write the list of dropped clicks");
+        }
     }
     Ok(())
 }
