@@ -103,11 +103,11 @@ pub struct KafkaArgs {
     #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
     pub queue_bytes: u64,
     /// How long registry and broker may be unreachable at the start of an import, in seconds
-    #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60)]
+    #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     start_seconds: u64,
     /// How long clicks may take to be delivered at the end, in seconds, before they are left in the
     /// outbox for the next start; an import counts from the last delivery
-    #[arg(long, env = "CLICKTRAIL_FLUSH_SECONDS", default_value_t = 30)]
+    #[arg(long, env = "CLICKTRAIL_FLUSH_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     flush_seconds: u64,
 }
 
@@ -303,6 +303,20 @@ mod tests {
     use crate::client::visitor_id::VisitorKey;
     use crate::links::store::Store;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn waits_of_more_than_a_day_are_refused_with_their_bounds() {
+        for flag in ["--flush-seconds", "--start-seconds"] {
+            for (seconds, is_good) in
+                [("0", true), ("86400", true), ("86401", false), ("18446744073709551615", false)]
+            {
+                let parsed = Cli::try_parse_from(["producer", "serve", flag, seconds]);
+                let error = parsed.err().map(|error| error.to_string());
+                assert_eq!(error.is_none(), is_good, "{flag} {seconds} {error:?}");
+                assert!(error.is_none_or(|it| it.contains(flag) && it.contains("86400")), "{flag}");
+            }
+        }
+    }
 
     #[test]
     fn l14_no_debug_text_of_the_settings_or_of_what_is_made_of_them_shows_a_secret() {

@@ -34,13 +34,18 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Limit of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Limit of its head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time in which a client must begin to read its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that shows no token has five seconds, and its first answer is its last.
 const LIMITS: HttpLimits = HttpLimits {
     connections: 64,
-    head: Duration::from_secs(5),
-    write: Duration::from_secs(5),
+    head: HEAD_TIMEOUT,
+    write: WRITE_TIMEOUT,
     age: Duration::from_secs(10),
-    answer: TIMEOUT,
+    // No answer is cut that a request just before the age of its connection has coming.
+    answer: HEAD_TIMEOUT.saturating_add(TIMEOUT).saturating_add(WRITE_TIMEOUT),
 };
 /// Most links of one answer.
 const PAGE_MAX: u32 = 1000;
@@ -299,6 +304,11 @@ mod tests {
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         let refused = parse(&method, path, query, body.as_bytes()).err().unwrap();
         (refused.status().as_u16(), format!("{:?}", refused.body()))
+    }
+
+    #[test]
+    fn a_connection_is_cut_after_the_longest_answer_of_its_last_request() {
+        assert!(LIMITS.answer >= LIMITS.head + TIMEOUT + LIMITS.write, "{LIMITS:?}");
     }
 
     #[test]
