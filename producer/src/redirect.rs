@@ -220,7 +220,7 @@ fn location(found: &Resolution, facts: &RequestFacts<'_>) -> Option<HeaderValue>
 /// Whether the visitor would be sent to links of the requested host again and again.
 fn is_ring(links: &LinkTable, found: &Resolution, facts: &RequestFacts<'_>, now: i64) -> bool {
     match (found, facts.domain.as_deref()) {
-        (Resolution::Redirect(link), Some(domain)) => links.is_ring(link, domain, now),
+        (Resolution::Redirect(link), Some(domain)) => links.is_ring(link, domain, facts.port, now),
         _ => false,
     }
 }

@@ -201,20 +201,20 @@ impl LinkTable {
             && spellings(&bucket, hash, domain, slug).any(|other| other.slug() != slug)
     }
 
-    /// Whether a visitor of `domain` who follows the link is on this host after [`HOPS_MAX`] redirects
+    /// Whether a visitor of `domain` and `port` (none: that of the scheme) who follows the link is on this host after [`HOPS_MAX`] redirects
     /// still: it leads to itself, or to links that lead to each other.
-    pub fn is_ring(&self, link: &Link, domain: &str, now: i64) -> bool {
-        let mut next = self.next_on(link, domain, now);
+    pub fn is_ring(&self, link: &Link, domain: &str, port: Option<u16>, now: i64) -> bool {
+        let mut next = self.next_on(link, domain, port, now);
         for _ in 1..HOPS_MAX {
             let Some(link) = next else { return false };
-            next = self.next_on(&link, domain, now);
+            next = self.next_on(&link, domain, port, now);
         }
         next.is_some()
     }
 
     /// The link of `domain` to which a visitor who follows `link` is redirected.
-    fn next_on(&self, link: &Link, domain: &str, now: i64) -> Option<Link> {
-        let slug = target::slug_on(link.target(), domain)?;
+    fn next_on(&self, link: &Link, domain: &str, port: Option<u16>, now: i64) -> Option<Link> {
+        let slug = target::slug_on(link.target(), domain, port)?;
         match self.resolve(Some(domain), slug, now) {
             Resolution::Redirect(next) => Some(next),
             Resolution::Disabled(_)

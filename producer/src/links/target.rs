@@ -51,7 +51,8 @@ pub fn check(given: &str, domain: &str, slug: &str) -> Result<String, TargetErro
     if !domain.is_empty() && is_reserved_of(&text, domain) {
         return Err(error("leads to a reserved path of the link's own domain"));
     }
-    if !domain.is_empty() && slug_on(&text, domain).is_some_and(|own| canonical(own) == slug) {
+    if !domain.is_empty() && slug_on(&text, domain, None).is_some_and(|own| canonical(own) == slug)
+    {
         return Err(error("leads to the link itself"));
     }
     Ok(text)
@@ -84,10 +85,14 @@ fn appended(target: &str, query: &str) -> String {
     [before, between, query, fragment].concat()
 }
 
-/// The slug that a checked target has on this host; none where it leads to another host, or to a path
-/// that is never a link.
-pub fn slug_on<'a>(target: &'a str, domain: &str) -> Option<&'a str> {
-    match route(path_on(target, domain)?) {
+/// The slug that a checked target has on the requested host and port; none where it leads to another
+/// host, to another service on a port of its own, or to a path that is never a link.
+pub fn slug_on<'a>(target: &'a str, domain: &str, port: Option<u16>) -> Option<&'a str> {
+    let on = on_host(target, domain)?;
+    if on.port.is_some() && on.port != port {
+        return None;
+    }
+    match route(on.path) {
         Route::Slug(slug) => Some(slug),
         Route::Base | Route::Robots | Route::Favicon | Route::Reserved => None,
     }
@@ -95,22 +100,29 @@ pub fn slug_on<'a>(target: &'a str, domain: &str) -> Option<&'a str> {
 
 /// Whether a checked target is a path of this host that is never a link.
 fn is_reserved_of(target: &str, domain: &str) -> bool {
-    match path_on(target, domain).map(route) {
+    match on_host(target, domain).map(|on| route(on.path)) {
         Some(Route::Robots | Route::Favicon | Route::Reserved) => true,
         Some(Route::Base | Route::Slug(_)) | None => false,
     }
 }
 
-/// The path of a checked target on this host; none where it leads to another one.
-fn path_on<'a>(target: &'a str, domain: &str) -> Option<&'a str> {
+/// Where a checked target leads on one host.
+struct OnHost<'a> {
+    /// None is the scheme's own, which a checked target does not write.
+    port: Option<u16>,
+    path: &'a str,
+}
+
+/// None where the target leads to another host.
+fn on_host<'a>(target: &'a str, domain: &str) -> Option<OnHost<'a>> {
     let (_, rest) = target.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        Some(_) | None => authority,
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        Some(_) | None => (authority, None),
     };
     let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-    (host.trim_end_matches('.') == domain).then_some(path)
+    (host.trim_end_matches('.') == domain).then_some(OnHost { port, path })
 }
 
 #[cfg(test)]
@@ -151,7 +163,7 @@ mod tests {
                 spellings.push(format!("{before}%{:02x}{after}", u32::from(character)));
             }
             for spelling in spellings {
-                for host in ["https://own.example", "http://OWN.example.:8080"] {
+                for host in ["https://own.example", "http://OWN.example.:80"] {
                     let target = format!("{host}/{spelling}");
                     let error = check(&target, "own.example", slug).unwrap_err().to_string();
                     assert!(error.ends_with("leads to the link itself"), "{error}");
@@ -166,6 +178,26 @@ mod tests {
         }
         assert!(tried >= 50, "{tried}");
         assert!(check("https://own.example/", "own.example", "own").is_ok());
+        // On a port of its own another service may answer; whether it is ours, a request shows.
+        assert!(check("https://own.example:8443/own", "own.example", "own").is_ok());
+    }
+
+    #[test]
+    fn f13_a_target_on_another_port_than_the_requested_one_is_another_service() {
+        for (target, port, is_own) in [
+            ("https://own.example/a", None, true),
+            ("https://own.example/a", Some(8080), true),
+            ("https://own.example:8443/a", Some(8443), true),
+            ("https://own.example:8443/a", Some(8080), false),
+            ("https://own.example:8443/a", None, false),
+            ("http://[::1]:8080/a", Some(8080), true),
+            ("http://[::1]:8080/a", Some(80), false),
+            ("http://[::1]/a", Some(80), true),
+        ] {
+            let domain = if target.contains('[') { "[::1]" } else { "own.example" };
+            let slug = slug_on(target, domain, port);
+            assert_eq!(slug, is_own.then_some("a"), "{target} {port:?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ const LINKS: &str = r#"{"slug":"a","url":"https://example.com/x?y=1","id":"l1","
 {"slug":"a~b","url":"https://example.com/"}
 {"slug":"pass","url":"https://example.com/","pass_query":true}
 {"slug":"loop","url":"http://go.example/loop"}
-{"slug":"ring1","url":"http://go.example:8080/ring2?a=1"}
+{"slug":"ring1","url":"http://go.example/ring2?a=1"}
+{"slug":"port","url":"http://go.example:8080/port"}
 {"slug":"ring2","url":"http://go.example/%72ing1/"}
 {"slug":"inner","url":"http://go.example/a"}
 {"slug":"old","url":"http://x/","expires":"2020-01-01T00:00:00Z"}"#;

@@ -27,6 +27,8 @@ const PURPOSES: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
 pub struct RequestFacts<'a> {
     pub method: Method,
     pub domain: Option<Cow<'a, str>>,
+    /// That of the requested host; none is that of the scheme. It is not recorded.
+    pub port: Option<u16>,
     pub slug: &'a str,
     pub query: Option<&'a str>,
     pub http_version: Option<&'static str>,
@@ -58,9 +60,14 @@ impl<'a> RequestFacts<'a> {
     pub fn read(head: &'a Parts, client: IpAddr) -> Self {
         let path = head.uri.path();
         let (headers, host) = HeaderFacts::read(&head.headers);
+        let port = match head.uri.host() {
+            Some(_) => head.uri.port_u16(),
+            None => host.as_deref().and_then(host_name::port),
+        };
         Self {
             method: Method::from_name(head.method.as_str()),
             domain: head.uri.host().map(Cow::Borrowed).or(host).and_then(host_name::domain),
+            port,
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
             http_version: version(head.version),

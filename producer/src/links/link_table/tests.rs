@@ -171,9 +171,9 @@ fn f13_x5_a_ring_on_one_host_is_found_and_a_chain_that_leaves_it_is_none() {
                 for number in 0..length {
                     let slug = slug(number);
                     let of = |links: &LinkTable| links.named(Some("own.example"), &slug).unwrap();
-                    assert!(ring.is_ring(&of(&ring), "own.example", 0), "{length} {slug}");
-                    assert!(!ring.is_ring(&of(&ring), "other.example", 0), "another host");
-                    assert!(!chain.is_ring(&of(&chain), "own.example", 0), "{length} {slug}");
+                    assert!(ring.is_ring(&of(&ring), "own.example", None, 0), "{length} {slug}");
+                    assert!(!ring.is_ring(&of(&ring), "other.example", None, 0), "another host");
+                    assert!(!chain.is_ring(&of(&chain), "own.example", None, 0), "{length} {slug}");
                     tried += 1;
                 }
             }
@@ -183,7 +183,7 @@ fn f13_x5_a_ring_on_one_host_is_found_and_a_chain_that_leaves_it_is_none() {
     let ends = LinkTable::default();
     for (slug, target) in [("gone", "x"), ("base", ""), ("reserved", "admin"), ("other", "a/b")] {
         ends.apply(on("", slug, &format!("https://own.example/{target}")));
-        assert!(!ends.is_ring(&ends.named(None, slug).unwrap(), "own.example", 0), "{slug}");
+        assert!(!ends.is_ring(&ends.named(None, slug).unwrap(), "own.example", None, 0), "{slug}");
     }
 }
 

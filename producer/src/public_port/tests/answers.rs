@@ -82,6 +82,7 @@ async fn x5_links_that_lead_to_each_other_on_the_requested_host_are_blocked() {
         ("%6Coop/", Outcome::Blocked),
         ("ring1", Outcome::Blocked),
         ("ring2", Outcome::Blocked),
+        ("port", Outcome::Redirected),
         ("inner", Outcome::Redirected),
     ] {
         assert_eq!(recorded(&format!("GET /{path}"), "").await.1, outcome, "{path}");
@@ -89,6 +90,11 @@ async fn x5_links_that_lead_to_each_other_on_the_requested_host_are_blocked() {
     let other = b"GET /loop HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n";
     visit(ClientPolicy::default(), other, |answer, _| {
         assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
+    })
+    .await;
+    let own = b"GET /port HTTP/1.1\r\nHost: go.example:8080\r\nConnection: close\r\n\r\n";
+    visit(ClientPolicy::default(), own, |answer, _| {
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     })
     .await;
 }
