@@ -92,6 +92,16 @@ struct RequestTrace {
     state: Option<String>,
 }
 
+/// A request whose body is read.
+#[derive(Debug)]
+struct ReceivedBody {
+    bytes: Vec<u8>,
+    format: BodyFormat,
+    compressed: bool,
+    trace: RequestTrace,
+    slot: RequestSlot,
+}
+
 impl Collector {
     /// A collector of these parts.
     pub fn new(parts: CollectorParts) -> Self {
@@ -105,12 +115,30 @@ impl Collector {
     }
 
     /// Answers one request, when its clicks are durable.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the task outlives the connection, not the process"
+    )]
     pub async fn answer<B>(self: Arc<Self>, head: request::Parts, body: B) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let taken = self.take(&head.headers, body).await;
+        let received = match self.receive(&head.headers, body).await {
+            Ok(received) => received,
+            Err(refusal) => return self.done(Err(refusal)),
+        };
+        // A task of its own: its clicks are counted, whether or not the sender waits for the answer.
+        let this = Arc::clone(&self);
+        let task = async move {
+            let taken = this.take(received).await;
+            this.done(taken)
+        };
+        tokio::spawn(task).await.unwrap_or_else(|_| self.done(Err(Refusal::Internal)))
+    }
+
+    /// Counts a request, and makes its answer.
+    fn done(&self, taken: Result<(RecordsAnswer, RequestSlot), Refusal>) -> Response<AnswerBody> {
         let result = match &taken {
             Ok((records, _)) if records.status == StatusCode::OK => "ok",
             Ok(_) => "rejected",
@@ -123,26 +151,32 @@ impl Collector {
         }
     }
 
-    async fn take<B>(
-        self: &Arc<Self>,
-        headers: &HeaderMap,
-        body: B,
-    ) -> Result<(RecordsAnswer, RequestSlot), Refusal>
+    /// Reads a request's body.
+    async fn receive<B>(&self, headers: &HeaderMap, body: B) -> Result<ReceivedBody, Refusal>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let CollectorParts { tokens, limits, outbox, metrics, .. } = &self.parts;
+        let CollectorParts { tokens, limits, .. } = &self.parts;
         if !tokens.admit(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
             return Err(Refusal::Unauthorized);
         }
         let (format, compressed) = (BodyFormat::of(headers)?, body::is_compressed(headers)?);
         let slot = self.slots.take(body::declared_bytes(headers), compressed)?;
-        let body = body::read(headers, body, limits.bytes, limits.time).await?;
+        let bytes = body::read(headers, body, limits.bytes, limits.time).await?;
+        Ok(ReceivedBody { bytes, format, compressed, trace: RequestTrace::of(headers), slot })
+    }
+
+    /// Stores the clicks of a body.
+    async fn take(
+        self: &Arc<Self>,
+        received: ReceivedBody,
+    ) -> Result<(RecordsAnswer, RequestSlot), Refusal> {
+        let ReceivedBody { bytes: body, format, compressed, trace, slot } = received;
         let permit = self.slots.work().await?;
-        let (this, trace) = (Arc::clone(self), RequestTrace::of(headers));
+        let this = Arc::clone(self);
         let offered = tokio::task::spawn_blocking(move || {
-            // Permit and slot are moved here: they end with the work, whether or not the sender waits.
+            // Permit and slot are moved here: they end with the work.
             let _permit = permit;
             let CollectorLimits { bytes, records, .. } = this.parts.limits;
             let body = if compressed { body::decompress(&body, bytes)? } else { body };
@@ -151,12 +185,12 @@ impl Collector {
         });
         let (answer, ticket, slot) = offered.await.map_err(|_| Refusal::Internal)??;
         if let Some(ticket) = ticket {
-            match tokio::time::timeout(DURABLE_WAIT, outbox.durable(ticket)).await {
+            match tokio::time::timeout(DURABLE_WAIT, self.parts.outbox.durable(ticket)).await {
                 Ok(durable) => durable.map_err(Refusal::Outbox)?,
                 Err(_) => return Err(Refusal::NotDurable),
             }
         }
-        answer.count(metrics);
+        answer.count(&self.parts.metrics);
         Ok((answer, slot))
     }
 

@@ -181,6 +181,25 @@ async fn h8_a_request_holds_its_slot_until_its_answer_is_taken() {
 }
 
 #[tokio::test]
+async fn a_sender_that_ends_its_connection_after_the_body_has_its_clicks_counted() {
+    let fixture = Fixture::standard();
+    let request = hyper::Request::post(PATH)
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json");
+    let (head, body) =
+        request.body(Full::new(Bytes::from(r#"[{"slug":"a"}]"#))).unwrap().into_parts();
+    let mut answer = Box::pin(Arc::clone(&fixture.collector).answer(head, body));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut answer).await.is_err(), "it is at work");
+    drop(answer);
+    while fixture.records("accepted") == 0 {
+        tokio::task::yield_now().await;
+    }
+    while fixture.open() != (0, 0) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn h8_bodies_that_might_exceed_the_memory_are_refused_before_they_are_read() {
     let fixture = Fixture::new(CollectorLimits { bytes: 64 << 20, ..LIMITS });
     let never = || {
