@@ -1,8 +1,8 @@
 //! Query and target of a click that a privacy rule strips: without the parameters that may identify
 //! its visitor.
 //!
-//! Pure. What stays is a closed list, or too short to name one visitor among many; `docs/edge.md`
-//! states it.
+//! Pure. What stays is a closed list of campaign parameters, and short words and numbers under names
+//! that say nothing of a visitor; `docs/edge.md` states it.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -30,14 +30,19 @@ const NAMES: [&str; 16] = [
     "dicbo", "gclsrc", "tblci",
 ];
 /// Parts of names that identify a visitor.
-const NAME_PARTS: [&str; 29] = [
+const NAME_PARTS: [&str; 34] = [
     "mail",
     "user",
+    "login",
+    "nick",
+    "alias",
+    "account",
+    "acct",
+    "cust",
     "token",
     "tok",
     "session",
     "subscriber",
-    "customer",
     "recipient",
     "contact",
     "visitor",
@@ -110,16 +115,27 @@ fn stays(pair: &str) -> bool {
         return !value.contains(['@', '=', '%']);
     }
     let is_of_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+, ".contains(&byte);
+    let has = |is: fn(&u8) -> bool| value.bytes().any(|byte| is(&byte));
+    // Codes mix digits and letters; words and numbers do not.
+    let is_code = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
     // A name without a value is the value of no name.
     let named = if name.is_empty() { value.to_ascii_lowercase() } else { name };
     value.len() <= VALUE_BYTES_MAX
         && value.bytes().all(is_of_word)
+        && !is_code
+        && !is_mixed(&value)
         && digits(&value) <= VALUE_DIGITS_MAX
         && named.len() <= NAME_BYTES_MAX
         && named.bytes().all(is_of_word)
         && digits(&named) <= VALUE_DIGITS_MAX
         && !identifies(&named)
+}
+
+/// Whether a word of the value has a capital behind a small letter, as codes have.
+fn is_mixed(value: &str) -> bool {
+    let mut bytes = value.bytes().zip(value.bytes().skip(1));
+    bytes.any(|(byte, next)| byte.is_ascii_lowercase() && next.is_ascii_uppercase())
 }
 
 /// Whether a parameter of this name, in small letters, identifies a visitor.
@@ -179,6 +195,10 @@ mod tests {
             "e-mail",
             "session",
             "phone",
+            "login",
+            "nickname",
+            "account",
+            "cust_no",
             "%67clid",
             "gcl%69d",
             "_ga",
@@ -216,6 +236,9 @@ mod tests {
             "019ac0de-0000-7000-8000-000000000001",
             "x=1;gclid=2",
             "b;gclid=2",
+            "kQx9Zb2a",
+            "kQxZb",
+            "a1b2",
             "%C3%BC",
         ] {
             assert_eq!(query(&format!("x={value}&page=2")), "page=2", "{value}");
@@ -230,7 +253,7 @@ mod tests {
         for text in [
             "utm_source=newsletter&utm_medium=email&utm_campaign=spring%20sale%202026&utm_term=x",
             "source=partner&ref=producthunt&qr=1&qr",
-            "lang=de-AT&page=2&year=2026&v=1.2&strip1",
+            "lang=de-AT&page=2&year=2026&v=1.2&strip",
             "a=&b",
         ] {
             assert_eq!(query(text), text);
