@@ -6,8 +6,8 @@
 //! In reading order: the click, the symbols, the kinds of agents, bounds and text limits of its fields, the released
 //! schemas, the datum and its frame, the writer's schema, the codec; clicks as JSON; links; topics, headers and trace context.
 
-pub mod bounds;
 mod agent_kind;
+pub mod bounds;
 mod click;
 mod codec;
 pub mod compat;

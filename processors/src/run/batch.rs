@@ -65,7 +65,7 @@ impl BadRecords {
 pub struct OpenRecords {
     /// As they stand in the log.
     pub records: Block,
-    /// Of each record of the block, good ones included.
+    /// Of each record of the block, valid ones included.
     pub signs: Vec<RecordSign>,
     /// When the registry was asked first.
     pub since: Instant,

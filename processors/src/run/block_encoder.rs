@@ -206,7 +206,7 @@ impl BlockEncoder {
 struct BadBlock {
     records: Block,
     errors: Vec<RecordError>,
-    /// Of each record of the block, good ones included.
+    /// Of each record of the block, valid ones included.
     signs: Vec<RecordSign>,
     /// The subject does not have the schema id of some of them yet.
     is_open: bool,

@@ -1,4 +1,4 @@
-//! Requests to the public port as a seed makes them: from nearly good ones to none at all. Pure.
+//! Requests to the public port as a seed makes them: from nearly valid ones to none at all. Pure.
 
 use super::batch_variants::compress;
 use super::click_variants::{around, flipped};

@@ -22,7 +22,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
         }
         is_done
     });
-    assert!(is_done, "in vain: {what}");
+    assert!(is_done, "not within the time: {what}");
 }
 
 fn used(outbox: &Outbox) -> u64 {
