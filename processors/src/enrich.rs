@@ -155,7 +155,7 @@ impl Enricher {
         let referrers = rules.referrers();
         let agent = self.agents.get(text(click.user_agent), |agent| Agent::of(agent, rules));
         let brand = match click.sec_ch_ua {
-            Some(hint) if agent.may_be_another_browser() => {
+            Some(hint) if agent.may_be_another_browser(hint) => {
                 self.brands.get(hint, Brand::of).as_ref()
             }
             Some(_) | None => None,

@@ -184,8 +184,8 @@ impl SchemaCache {
         others
     }
 
-    /// Refuses ids that stayed open. Whose an id is decides the code alone, so a request that fails
-    /// does not begin the wait again.
+    /// Refuses ids that stayed open. Only the error code depends on the subject of an id, so a request that
+    /// fails does not begin the wait again.
     async fn refuse(&self, open: &BTreeSet<SchemaId>) -> Schemas {
         let asked: Vec<SchemaId> = open.iter().copied().take(ASKED_MAX).collect();
         let has = join_all(asked.iter().copied().map(|id| self.registry.has(id))).await;

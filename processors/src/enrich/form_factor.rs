@@ -1,7 +1,7 @@
 //! The kind of device that a person uses: by the system, then by what the device names.
 //!
 //! A word of a television set or a console counts in a browser's first brackets, which describe the
-//! system, and behind them only where no phone and no desktop is named: an app may bear any name.
+//! system, and behind them only where no phone and no desktop is named: an app may have any name.
 
 /// The kind of device, or empty text. `os` and `model` are those that the rules for user agents know.
 pub(super) fn form_factor(user_agent: &str, os: &str, model: &str) -> &'static str {
@@ -27,6 +27,9 @@ pub(super) fn form_factor(user_agent: &str, os: &str, model: &str) -> &'static s
         "Windows" | "Mac OS X" | "Mac OS" | "Linux" | "Chrome OS" | "Ubuntu" | "Debian"
         | "Fedora" | "Red Hat" | "SUSE" | "Gentoo" | "Arch Linux" | "CentOS" | "Mageia"
         | "Linux Mint" | "Kubuntu" | "FreeBSD" | "OpenBSD" | "NetBSD" | "Solaris" => "desktop",
+        // The rules for user agents know no such system.
+        _ if system.contains("OpenHarmony") && system.starts_with("Tablet") => "tablet",
+        _ if system.contains("OpenHarmony") && system.starts_with("PC") => "desktop",
         _ => "",
     };
     let is_desktop = matches!(os, "Windows" | "Mac OS X" | "Chrome OS");

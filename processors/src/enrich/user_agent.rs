@@ -77,6 +77,7 @@ impl Agent {
         }
         if let Some((_, version)) = user_agent.split_once("OculusBrowser/")
             && agent.browser != OCULUS
+            && !user_agent.contains("PicoBrowser/")
         {
             agent.name_oculus(version);
         }
@@ -103,9 +104,9 @@ impl Agent {
     }
 
     /// Whether a brand in `Sec-CH-UA` says more than the browser here: Chrome is what others call
-    /// themselves, too.
-    pub(super) fn may_be_another_browser(&self) -> bool {
-        self.browser.starts_with("Chrome") && !self.bot.is_bot()
+    /// themselves, too, and a driven browser keeps its brand under another agent.
+    pub(super) fn may_be_another_browser(&self, hint: &str) -> bool {
+        (self.browser.starts_with("Chrome") || hint.contains("Headless")) && !self.bot.is_bot()
     }
 }
 

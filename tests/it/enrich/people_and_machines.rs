@@ -303,7 +303,7 @@ fn people_are_not_taken_for_machines() {
     let share = 100.0 * taken / all;
     println!("{}: 0.0000 % of {} before, {share:.4} % now", BROWSERS.package(), browsers.len());
     assert!(browsers.len() >= 10_000 && share <= 0.05, "{share} %");
-    // And devices that are rare, or long gone.
+    // And devices that are rare, or no longer sold.
     let agents = lines(DEVICES);
     let taken = misjudged(&agents, &RULES, false);
     taken.iter().for_each(|(agent, class)| println!("taken for {class:?}: {agent}"));

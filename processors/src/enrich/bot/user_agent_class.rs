@@ -20,8 +20,9 @@ pub(crate) struct BotSignals<'r> {
 
 impl BotSignals<'_> {
     /// Class and name of a user agent. The first of these decides: a name of the list where a machine
-    /// puts it; `compatible; Name`, and what else only machines write; and, where the agent is no
-    /// complete browser's and no known app's, the rules of uap-core and keywords.
+    /// puts it; `compatible; Name`, and what else only machines write; and, where the agent has a
+    /// contact address (`+http`), or is no complete browser's and no known app's, the rules of uap-core
+    /// and keywords.
     pub(crate) fn classify(self, user_agent: &str) -> (BotClass, String) {
         let user_agent = user_agent.trim();
         if user_agent.is_empty() {
