@@ -186,7 +186,7 @@ impl Outbox {
     }
 
     /// Notes that all clicks before `number` are delivered or lost, and removes their segments; where
-    /// the note cannot be written, the next call does. The note survives the process, and a power loss
+    /// the note cannot be written, the next call does, unless the outbox is half full. The note survives the process, and a power loss
     /// where a segment or dropped clicks are removed (not with [`SyncPolicy::Os`]); after another
     /// power loss some clicks are sent again.
     pub fn delivered(&self, number: u64) {
@@ -209,10 +209,13 @@ impl Outbox {
         drop(mark);
         if let Err(error) = noted {
             tracing::warn!(%error, "cannot write the delivered mark; clicks may be sent again");
-            // Without the mark, a later process would count their clicks as lost.
-            let mut disk = lock(&self.shared.disk);
-            done.into_iter().rev().for_each(|segment| disk.segments.push_front(segment));
-            return;
+            // Without the mark, a later process would count their clicks as lost. That is the smaller
+            // harm where delivered clicks would leave no room for others.
+            if self.has_room() {
+                let mut disk = lock(&self.shared.disk);
+                done.into_iter().rev().for_each(|segment| disk.segments.push_front(segment));
+                return;
+            }
         }
         if let Some(Err(error)) = dropped.map(|dropped| dropped.write(&self.shared.folder)) {
             tracing::warn!(%error, "cannot write the list of dropped clicks");

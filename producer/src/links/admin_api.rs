@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_cannot_be_understood_is_told_why() {
+    fn a_request_that_cannot_be_read_is_answered_with_the_reason() {
         for (method, path, body, status, part) in [
             ("GET", "/v1/other", "", 404, "the paths are"),
             ("DELETE", "/v1/links", "", 405, "GET, POST, PUT"),

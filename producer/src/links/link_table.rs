@@ -201,8 +201,9 @@ impl LinkTable {
             && spellings(&bucket, hash, domain, slug).any(|other| other.slug() != slug)
     }
 
-    /// Whether a visitor of `domain` and `port` (none: that of the scheme) who follows the link is on this host after [`HOPS_MAX`] redirects
-    /// still: it leads to itself, or to links that lead to each other.
+    /// Whether a visitor of `domain` and `port` (none: that of the scheme) who follows the link is on
+    /// this host after [`HOPS_MAX`] redirects still: it leads to itself, or to links that lead to each
+    /// other.
     pub fn is_ring(&self, link: &Link, domain: &str, port: Option<u16>, now: i64) -> bool {
         let mut next = self.next_on(link, domain, port, now);
         for _ in 1..HOPS_MAX {

@@ -62,7 +62,7 @@ impl Writer {
             lock(&self.shared.disk).settled += group.lengths.len() as u64;
             self.shared.notify_changed();
             let mut queue = lock(&self.shared.queue);
-            // None where a stop has counted the group as lost meanwhile.
+            // Zero where a stop has counted the group as lost meanwhile.
             let clicks = queue.clicks.min(group.lengths.len() as u64);
             let bytes = queue.bytes.min(group.frames.len() as u64);
             queue.clicks -= clicks;

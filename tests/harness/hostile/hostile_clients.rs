@@ -134,7 +134,7 @@ async fn answer(from: u8, host: SocketAddr, request: Vec<u8>) -> Vec<u16> {
     let Ok(mut stream) = connect(from, host).await else { return Vec::new() };
     // It may be closed before all is written.
     stream.write_all(&request).await.ok();
-    // A client that hangs up is not answered; one that says that this is all, is.
+    // A client that closes its half is not answered; one that announces its end is.
     if !request.windows(CLOSE.len()).any(|part| part == CLOSE) {
         stream.shutdown().await.ok();
     }
