@@ -87,10 +87,10 @@ fn who_asks_for_privacy_gets_it_as_the_operator_says_and_every_dropped_click_is_
         ];
         let mut server = world.serve(LINKS, &set);
         for (number, signal) in signals.iter().enumerate() {
-            let answer = server.get(&format!("/a?{policy}{number}"), signal);
+            let answer = server.get(&format!("/a?{policy}={number}"), signal);
             assert_eq!(answer.status, 302, "nobody is turned away");
         }
-        server.get(&format!("/quiet?{policy}3"), &[]);
+        server.get(&format!("/quiet?{policy}=3"), &[]);
         let count = |asked| {
             let labels = format!("{{asked=\"{asked}\",done=\"{policy}\"}}");
             metric(&server.admin, &format!("clicktrail_producer_clicks_private_total{labels}"))
@@ -105,7 +105,7 @@ fn who_asks_for_privacy_gets_it_as_the_operator_says_and_every_dropped_click_is_
     for (policy, number) in
         ["ignore", "strip", "drop"].iter().flat_map(|it| (0..4).map(move |n| (*it, n)))
     {
-        let found = click(&records, &decoder, &format!("{policy}{number}"));
+        let found = click(&records, &decoder, &format!("{policy}={number}"));
         let Some(click) = found else {
             assert!(policy == "drop" && number > 0, "{policy}{number} is missing");
             continue;
