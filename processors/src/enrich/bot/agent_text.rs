@@ -151,8 +151,8 @@ impl<'a> AgentText<'a> {
         STARTS.iter().any(|start| small.starts_with(start))
     }
 
-    /// Whether a name of the list counts that stands at `place`. The name of a `monitor`, which asks
-    /// by a browser of its own, counts at each beginning of a word.
+    /// Whether a name of the list counts that stands at `place`. The name of a monitor, which asks
+    /// by a browser of its own, counts at each beginning of a word unless it is a common word.
     pub(super) fn is_a_machines_place(&self, place: Range<usize>, is_monitor: bool) -> bool {
         let bytes = self.text.as_bytes();
         let first = bytes.get(place.start).copied().unwrap_or_default();
@@ -168,7 +168,7 @@ impl<'a> AgentText<'a> {
         let is_part = before.is_some_and(|before| b"-_/.@".contains(&before));
         let is_common = self.small.get(place.clone()).is_some_and(is_keyword);
         let declares = || self.compatible_name.is_some() || self.has_address();
-        let is_monitor = is_monitor && begins && !self.is_device(&place);
+        let is_monitor = is_monitor && begins && !is_common && !self.is_device(&place);
         match self.form {
             AgentForm::Browser => {
                 is_monitor
