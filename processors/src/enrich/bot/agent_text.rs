@@ -151,9 +151,8 @@ impl<'a> AgentText<'a> {
         STARTS.iter().any(|start| small.starts_with(start))
     }
 
-    /// Whether a name of the list counts that stands at `place`. The name of a monitor, which asks
-    /// by a browser of its own, counts at each beginning of a word unless it is a common word.
-    pub(super) fn is_a_machines_place(&self, place: Range<usize>, is_monitor: bool) -> bool {
+    /// Whether a name of the list counts that stands at `place`.
+    pub(super) fn is_a_machines_place(&self, place: Range<usize>) -> bool {
         let bytes = self.text.as_bytes();
         let first = bytes.get(place.start).copied().unwrap_or_default();
         let last = place.end.checked_sub(1).and_then(|end| bytes.get(end)).copied();
@@ -162,19 +161,16 @@ impl<'a> AgentText<'a> {
             [one, other].iter().all(|byte| byte.is_some_and(|byte| byte.is_ascii_alphanumeric()))
         };
         let next = bytes.get(place.end).copied().filter(u8::is_ascii_alphabetic);
-        let begins = !joins(before, Some(first));
-        let is_word = begins && !joins(last, next);
+        let is_word = !joins(before, Some(first)) && !joins(last, next);
         // In a longer name or an address, or a word that an app may be called, too.
         let is_part = before.is_some_and(|before| b"-_/.@".contains(&before));
         let is_common = self.small.get(place.clone()).is_some_and(is_keyword);
-        let declares = || self.compatible_name.is_some() || self.has_address();
-        let is_monitor = is_monitor && begins && !is_common && !self.is_device(&place);
+        let declares = || self.compatible_name.is_some() || self.has_contact_address();
         match self.form {
             AgentForm::Browser => {
-                is_monitor
-                    || is_word && !self.is_device(&place) && (!is_part && !is_common || declares())
+                is_word && !self.is_device(&place) && (!is_part && !is_common || declares())
             }
-            AgentForm::WebView => is_monitor || is_word && declares(),
+            AgentForm::WebView => is_word && declares(),
             AgentForm::App => is_word && !self.is_device(&place),
             AgentForm::Program => is_word || !first.is_ascii_digit(),
         }
@@ -251,12 +247,6 @@ impl<'a> AgentText<'a> {
     /// Whether it names an address as only machines do.
     pub(super) fn has_contact_address(&self) -> bool {
         self.small.contains("+http") || self.small.contains("+ http")
-    }
-
-    /// Whether it names any address. Extensions of browsers write some, so that this alone makes no
-    /// machine.
-    fn has_address(&self) -> bool {
-        ["http://", "https://", "www."].iter().any(|start| self.small.contains(start))
     }
 
     /// The user agent in small letters, without a phone's model.

@@ -60,10 +60,8 @@ impl Crawlers {
     /// Class and name of a user agent, by the most specific entry that matches where a
     /// machine puts its name.
     pub(super) fn find(&self, agent: &AgentText<'_>) -> Option<(BotClass, &str)> {
-        let found = self.regexes.matching(agent.text()).filter(|(number, regex)| {
-            let is_monitor = self.entries[*number].class == BotClass::Monitor;
-            let mut places = regex.find_iter(agent.text());
-            places.any(|place| agent.is_a_machines_place(place.range(), is_monitor))
+        let found = self.regexes.matching(agent.text()).filter(|(_, regex)| {
+            regex.find_iter(agent.text()).any(|place| agent.is_a_machines_place(place.range()))
         });
         let found = found.map(|(number, _)| &self.entries[number]);
         let best = found.max_by_key(|entry| entry.length)?;

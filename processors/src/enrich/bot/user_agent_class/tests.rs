@@ -63,36 +63,6 @@ fn f1_no_keyword_in_a_browsers_agent_makes_a_machine() {
     assert!(tried > 10_000, "{tried}");
 }
 
-/// A browser of its own, or an address beside its name, is what a listed machine has.
-#[test]
-fn f1_a_listed_machine_in_a_browsers_agent_is_one() {
-    let list = br#"[
-        {"pattern": "[pP]ingdom", "tags": ["monitoring"]},
-        {"pattern": "uptimedoctor\\.com", "tags": ["monitoring"]},
-        {"pattern": "BrandVerity\\/"},
-        {"pattern": "crawler"}
-    ]"#;
-    let crawlers = Crawlers::parse(list).unwrap();
-    let signals = BotSignals { crawlers: Some(&crawlers), is_unidentified: false, ..UNKNOWN };
-    let tails = [
-        "PingdomPageSpeed/1.0 (pingbot/2.0; http://www.pingdom.com/)",
-        "PingdomTMS/2020.2",
-        "www.uptimedoctor.com (username someone)",
-        "BrandVerity/1.0 (http://www.brandverity.com/why-is-brandverity-visiting-me)",
-        "https://linko.example/crawler",
-    ];
-    for tail in tails {
-        for agent in browsers("Pixel 7", "en-us", tail) {
-            assert!(signals.classify(&agent).0.is_bot(), "{agent}");
-        }
-    }
-    for tail in ["Pipingdom/1", "Initiator: https://shop.example", "MyCrawlerApp/1", "Crawling/2"] {
-        for agent in browsers("Pingdom Phone", "en-us", tail) {
-            assert_eq!(signals.classify(&agent).0, BotClass::None, "{agent}");
-        }
-    }
-}
-
 #[test]
 fn f2_a_phone_may_have_any_name() {
     let makers = ["CUBOT", "M BOT", "Robotix", "Spider", "Scan Pro", "Feedme", "Crawler", "BOT)"];
