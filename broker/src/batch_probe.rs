@@ -311,7 +311,7 @@ mod tests {
             let all: Vec<(i32, i64)> = (0..partitions).map(|partition| (partition, 0)).collect();
             let (mut last, mut turns) = (-1, Vec::new());
             for probe in 0..2 * partitions {
-                // One of them can be read by turns.
+                // With three or more partitions, the one that each search leaves out can be read.
                 let some = all.iter().copied().filter(|own| partitions < 3 || own.0 != probe % 3);
                 let order = in_turn(some.collect(), last);
                 last = order[0].0;

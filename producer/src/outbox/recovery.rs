@@ -56,7 +56,7 @@ pub(super) fn recover(
     let unreadable = Content { is_damaged: true, ..Content::default() };
     let read = |first| frame_scanner::scan(folder, first, known).map(|it| it.unwrap_or(unreadable));
     for dropped_segment in firsts.extract_if(.., |first| dropped.from(*first).is_some()) {
-        // Its clicks are counted; one that cannot be read holds up no start.
+        // Its clicks are counted; one that cannot be read does not fail the start.
         let content = read(dropped_segment).unwrap_or(unreadable);
         remove_or_keep(folder, dropped_segment, content)?;
     }

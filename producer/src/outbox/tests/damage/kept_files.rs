@@ -162,7 +162,7 @@ fn m9_a_disk_that_stands_still_ends_a_stop_and_the_clicks_in_memory_are_counted(
     let written = Written::new(1, 64 << 10);
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(folder.path(), written.settings);
-    // The writer waits for the state of the disk with the first click in its hands.
+    // The writer waits for the state of the disk after it has taken the first click.
     let held = lock(&outbox.shared.disk);
     offer(&outbox, 0..1);
     until("the writer has taken it", || lock(&outbox.shared.queue).lengths.is_empty());
