@@ -2,7 +2,7 @@
 //! its visitor.
 //!
 //! Pure. What stays is a closed list of campaign parameters, and short words and numbers under names
-//! that say nothing of a visitor; `docs/edge.md` states it.
+//! that say nothing of a visitor; `docs/producer.md` states it.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;

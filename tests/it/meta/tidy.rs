@@ -239,10 +239,10 @@ fn every_error_code_is_explained() {
     let headings: BTreeSet<_> =
         headings.map(|heading| heading.trim_matches('`').to_owned()).collect();
     // What only the sender of a request or of a file sees stands on its page.
-    let explained: BTreeSet<_> = headings.union(&in_code(&page("docs/edge.md"))).cloned().collect();
+    let explained: BTreeSet<_> = headings.union(&in_code(&page("docs/producer.md"))).cloned().collect();
     // A code that nothing gives any more may keep its heading: old dead letters carry it.
     none(
-        "codes that neither RUNBOOK.md nor docs/edge.md explains",
+        "codes that neither RUNBOOK.md nor docs/producer.md explains",
         codes.difference(&explained).cloned().collect(),
     );
 }
