@@ -219,7 +219,7 @@ fn odd_text(dice: &mut Dice, bytes_max: usize) -> String {
 }
 
 #[test]
-fn odd_texts_in_every_field_take_no_more_than_their_size_and_short_ones_become_a_row() {
+fn odd_texts_in_every_field_keep_their_size_bound_and_short_ones_become_a_row() {
     let (encoder, mut dice) = (Encoder::new(SchemaId(1)), Dice(11));
     let expected = Cell::new(0);
     let cases = (0..ROUNDS / 2).map(|_| {

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_of_a_temporary_file_is_replaced_and_a_failed_write_leaves_the_old_file() {
+    fn a_stale_temporary_file_is_replaced_and_a_failed_write_keeps_the_old_file() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         std::fs::write(root.path().join("file.new"), "left by a crash").unwrap();

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_clicks_come_in_every_run_and_on_every_machine() {
+    fn every_run_on_every_machine_generates_the_same_clicks() {
         let (encoder, mut clicks) = (Encoder::new(SchemaId(1)), Clicks::new(10_000));
         let (mut value, mut digest) = (Vec::new(), Sha256::new());
         for _ in 0..10_000 {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_is_full_of_different_clicks() {
+    fn one_day_of_clicks_has_enough_different_values() {
         let mut clicks = Clicks::new(50_000);
         let (mut ids, mut visitors, mut agents) = (HashSet::new(), HashSet::new(), HashSet::new());
         let (mut last, mut hours) = (0, HashSet::new());

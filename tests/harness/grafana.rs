@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macros_become_what_the_plugin_makes_of_them() {
+    fn macros_are_expanded_as_the_plugin_expands_them() {
         let chosen = [("d", vec!["it's", "b"]), ("all", vec![]), ("t", vec!["x"])];
         let chosen = chosen.map(|(name, values)| {
             (name.to_owned(), values.into_iter().map(str::to_owned).collect())
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "is not known here")]
-    fn a_macro_that_nobody_knows_is_an_error() {
+    fn an_unknown_macro_is_an_error() {
         let view = View { from: 0, to: 0, interval: 1, zone: "UTC", chosen: BTreeMap::new() };
         view.expand("$__timeShift(a)");
     }

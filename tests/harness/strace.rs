@@ -146,7 +146,7 @@ mod tests {
     use super::calls;
 
     #[test]
-    fn a_call_that_others_interrupt_is_put_together_again() {
+    fn an_interrupted_system_call_is_joined() {
         let text = "7 fdatasync(3</d/a> <unfinished ...>\n8 rename(\"/a\", \"/b\") = 0\n\
                     7 <... fdatasync resumed>) = -1 EIO (Input/output error)\n";
         let calls = calls(text);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_one_thread_alone_are_read_without_its_number() {
+    fn system_calls_of_a_single_thread_are_read_without_a_thread_id() {
         let calls = calls("--- stopped by SIGSTOP ---\nfcntl(14, F_SETLK) = 0\n");
         assert_eq!(calls[1].name, "fcntl");
         assert_eq!((calls.len(), calls[1].ended), (2, Some(true)));

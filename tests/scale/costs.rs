@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_bench_replace_what_they_measure() {
+    fn bench_results_replace_the_costs_that_they_measure() {
         let text = "noise\nbench cpu_us_per_click ours=5.60 baseline=8.00 ratio=0.70\n\
             bench bytes_per_click ours=41.00 baseline=60.00 ratio=0.68\n\
             bench backlog_vs_kafka_engine ours=200000 baseline=90000 ratio=2.2 \

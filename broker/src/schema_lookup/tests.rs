@@ -170,7 +170,7 @@ async fn h5_a_refused_id_is_used_as_soon_as_the_subject_has_it_also_after_an_out
 }
 
 #[tokio::test]
-async fn h7_links_too_are_decoded_by_schemas_of_the_subject_alone_and_honest_ids_never_wait() {
+async fn h7_links_decode_by_schemas_of_their_subject_only_and_known_ids_never_wait() {
     let fake = FakeRegistry::start(Has { others: vec![3], ..Has::own(&[7]) });
     let mut lookup = lookup(&[&fake]);
     // All of the wait is spent.

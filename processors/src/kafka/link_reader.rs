@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn h3_a_position_behind_an_unreadable_batch_counts_until_a_rebalance_of_its_partition() {
+    fn h3_a_position_past_an_unreadable_batch_is_kept_until_its_partition_rebalances() {
         let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties: Vec::new() };
         let reader = LinkReader::join(&brokers, "group", "links").unwrap();
         let passed = reader.consumer.context();

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn m15_a_key_leaves_memory_when_it_is_forgotten_or_too_old_also_while_the_store_is_down() {
+    fn m15_a_key_leaves_memory_once_forgotten_or_too_old_even_without_the_store() {
         let (store, ring) = (Script::default(), KeyRing::new(2, Metrics::default()));
         let held = || ring.keys.load().keys().copied().collect::<Vec<_>>();
         assert!(refresh(&ring, KeyWindow::new(7, 2), &store));

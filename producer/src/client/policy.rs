@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_has_an_id_on_a_day_with_a_key_however_little_of_the_address_is_recorded() {
+    fn the_visitor_id_needs_a_key_of_the_day_and_no_recorded_address() {
         let ip = ClientIp::new("203.0.113.77".parse().unwrap());
         let mut ids = Vec::new();
         for address in [AddressPolicy::Full, AddressPolicy::Truncated, AddressPolicy::None] {

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_is_throttled_in_a_burst_while_pressure_may_be_high_and_the_outbox_has_room() {
+    fn a_relay_is_throttled_in_a_burst_under_cpu_pressure_if_the_outbox_has_room() {
         for (came, cpu_pressure, outbox_has_room, expected) in [
             (9_000, true, true, THROTTLED_CLICKS),
             (9_000, false, true, 5_000),

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_read_again_is_all_that_there_is_and_one_with_an_error_changes_nothing() {
+    fn rereading_a_link_file_replaces_all_links_and_an_error_changes_nothing() {
         let links = LinkTable::parse(FILE.as_bytes(), "f").unwrap();
         let target = |slug| links.named(None, slug).map(|link| link.target().to_owned());
         let wrong = "{\"slug\":\"a\",\"url\":\"http://y/\"}\n{";

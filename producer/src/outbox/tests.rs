@@ -241,7 +241,7 @@ fn wherever_the_last_file_is_cut_all_clicks_before_the_cut_are_delivered() {
 }
 
 #[test]
-fn a_full_outbox_refuses_the_newest_within_its_bytes_and_takes_more_when_room_comes_back() {
+fn a_full_outbox_refuses_new_clicks_within_its_bytes_until_a_segment_is_delivered() {
     let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     let mut taken = 0;

@@ -40,7 +40,7 @@ fn memory(stack: &OwnStack) -> u64 {
 }
 
 #[test]
-fn of_three_brokers_the_leader_may_be_killed_and_nothing_is_lost_or_stands_still_for_long() {
+fn killing_the_leader_of_three_brokers_loses_nothing_and_stops_delivery_briefly() {
     let stack = OwnStack::with_three_brokers();
     let world = World::on(Backends::on(&stack), "three_brokers");
     world.setup();
@@ -89,7 +89,7 @@ fn of_three_brokers_the_leader_may_be_killed_and_nothing_is_lost_or_stands_still
 }
 
 #[test]
-fn a_stack_of_one_broker_does_not_become_one_of_three_on_the_same_data() {
+fn a_stack_of_one_broker_refuses_to_start_three_on_the_same_data() {
     let one = OwnStack::of(&[Part::Kafka]);
     assert!(one.kill(Part::Kafka2).unwrap_err().to_string().contains("--brokers 3"));
     one.pause(Part::Kafka).unwrap();

@@ -4,7 +4,7 @@ use harness::{Exit, Raw, World, root};
 use schemas::{SchemaId, TopicSpec};
 
 #[test]
-fn a_strangers_consumer_reads_every_field_through_the_registry() {
+fn an_independent_consumer_reads_every_field_through_the_registry() {
     let world = World::new("stranger");
     world.setup();
     let links = r#"{"slug":"a","url":"https://example.com/ü","id":"link-a","version":7}"#;
@@ -92,7 +92,7 @@ fn two_setups_at_once_both_succeed() {
 }
 
 #[test]
-fn setup_mends_a_topic_that_drifted_and_keeps_what_an_operator_set() {
+fn setup_fixes_a_topic_that_drifted_and_keeps_settings_of_the_operator() {
     let world = World::new("drift");
     world.setup();
     // The broker's call replaces all of them, so what the description asks for is gone.
@@ -145,7 +145,7 @@ fn a_database_of_another_version_is_refused() {
 }
 
 #[test]
-fn a_registry_that_the_log_was_not_written_with_is_refused() {
+fn a_registry_without_the_schemas_of_the_log_is_refused() {
     let world = World::new("registry");
     world.setup();
     let mut records = world.good(0, 2);
@@ -162,7 +162,7 @@ fn a_registry_that_the_log_was_not_written_with_is_refused() {
 }
 
 #[test]
-fn a_variable_that_is_no_setting_is_refused_with_the_nearest_name() {
+fn an_unknown_setting_is_refused_with_the_nearest_name() {
     let world = World::new("misspelt");
     for (program, arguments, code) in [
         ("processors", &["audit"][..], &[64][..]),
@@ -187,7 +187,7 @@ const DAMAGES: [&str; 3] = [
 ];
 
 #[test]
-fn tables_that_would_lose_or_double_clicks_are_refused_with_what_mends_them() {
+fn tables_that_would_lose_or_double_clicks_are_refused_with_the_fix() {
     let world = World::new("preflight");
     let check = |code: i32| {
         let mut command = world.command("processors", &[]);

@@ -62,7 +62,7 @@ fn odd(index: usize) -> Raw {
 }
 
 #[test]
-fn a_record_that_can_never_be_a_click_is_kept_whole_with_its_reason() {
+fn a_record_that_cannot_become_a_click_is_dead_lettered_whole_with_its_reason() {
     let world = World::new("dead");
     world.setup();
     let spoiled = spoiled(&world);
@@ -118,7 +118,7 @@ fn same(letter: &Logged, originals: &BTreeMap<(i32, i64), Logged>, world: &World
 }
 
 #[test]
-fn a_position_passes_a_bad_record_only_once_the_dead_letters_have_it() {
+fn a_position_passes_a_bad_record_only_after_its_dead_letter_is_durable() {
     let world = World::new("unburied");
     world.setup();
     world.kafka.delete_topic(&world.dead_letters()).unwrap();

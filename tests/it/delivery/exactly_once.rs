@@ -64,7 +64,7 @@ fn a_log_imported_again_changes_no_count_though_its_links_have_changed() {
 }
 
 #[test]
-fn processors_killed_again_and_again_lose_nothing_and_count_nothing_twice() {
+fn processors_killed_repeatedly_lose_nothing_and_count_nothing_twice() {
     let (world, log) = imported("killed");
     // A static member is let in again at once; a killed one of the other kind is waited for.
     let member = ["--kafka", "group.instance.id=one"];
@@ -95,7 +95,7 @@ fn a_killed_processor_is_replaced_by_another_member() {
 }
 
 #[test]
-fn an_insert_whose_acknowledgement_was_lost_is_repeated_and_counts_once() {
+fn an_insert_without_acknowledgement_is_repeated_and_counts_once() {
     let (world, log) = imported("lost_answer");
     let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
     let set = [("CLICKHOUSE_URL", proxy.url.as_str()), SMALL[0]];
@@ -108,7 +108,7 @@ fn an_insert_whose_acknowledgement_was_lost_is_repeated_and_counts_once() {
 }
 
 #[test]
-fn an_outage_of_clickhouse_is_waited_out() {
+fn processing_resumes_after_an_outage_of_clickhouse() {
     let (world, log) = imported("outage");
     let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
     let set = [("CLICKHOUSE_URL", proxy.url.as_str()), SMALL[0]];
@@ -128,7 +128,7 @@ fn an_outage_of_clickhouse_is_waited_out() {
 }
 
 #[test]
-fn a_reset_by_kafkas_own_tool_replays_every_click_and_changes_no_count_in_any_zone() {
+fn a_reset_by_kafka_tools_replays_every_click_and_changes_no_count_in_any_zone() {
     let (world, log) = imported("reset");
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
@@ -156,7 +156,7 @@ fn a_reset_by_kafkas_own_tool_replays_every_click_and_changes_no_count_in_any_zo
 }
 
 #[test]
-fn what_a_click_is_does_not_depend_on_the_zone_of_whoever_inserts_it() {
+fn a_row_does_not_depend_on_the_time_zone_of_the_inserting_process() {
     let (world, log) = imported("zone");
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
@@ -188,7 +188,7 @@ fn two_groups_that_process_the_same_log_at_once_count_each_click_once() {
 }
 
 #[test]
-fn members_that_come_and_go_while_clicks_arrive_lose_nothing() {
+fn members_that_join_and_leave_under_load_lose_nothing() {
     let world = World::new("members");
     world.setup();
     let log = access_log(world.folder());

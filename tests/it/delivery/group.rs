@@ -18,7 +18,7 @@ fn shared(one: &mut Processors, other: &Processors) {
 }
 
 #[test]
-fn by_the_brokers_own_protocol_members_come_and_go_and_nothing_is_lost() {
+fn with_the_consumer_protocol_members_join_and_leave_without_loss() {
     let world = World::new("kip848");
     world.setup();
     let set = [("CLICKTRAIL_GROUP_PROTOCOL", "consumer"), ("CLICKTRAIL_BATCH_ROWS", "200")];
@@ -42,7 +42,7 @@ fn by_the_brokers_own_protocol_members_come_and_go_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_member_with_a_name_comes_back_to_its_partitions_and_disturbs_nobody() {
+fn a_static_member_returns_to_its_partitions_without_a_rebalance() {
     let world = World::new("named");
     world.setup();
     let start = |name| world.processors(&[], &[("CLICKTRAIL_GROUP_INSTANCE_ID", name)]);

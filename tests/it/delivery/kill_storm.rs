@@ -54,7 +54,7 @@ struct Life {
 }
 
 #[test]
-fn a_storm_of_kills_of_broker_and_producer_takes_nothing_that_was_promised() {
+fn repeated_kills_of_broker_and_producer_lose_no_acknowledged_click() {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| jiff::Timestamp::now().as_second().unsigned_abs());
     println!("SEED={seed}");

@@ -51,7 +51,7 @@ pub(crate) fn until_delivered(server: &mut Server) {
 }
 
 #[test]
-fn a_producer_killed_at_any_moment_under_load_delivers_all_that_it_had_written() {
+fn a_producer_killed_under_load_delivers_every_click_that_it_had_written() {
     let world = World::new("killed_producer");
     world.setup();
     let visitors = Visitors::default();
@@ -93,7 +93,7 @@ fn a_producer_killed_at_any_moment_under_load_delivers_all_that_it_had_written()
 }
 
 #[test]
-fn a_broker_killed_under_load_and_away_for_a_while_loses_no_click_and_slows_no_redirect() {
+fn a_broker_outage_under_load_loses_no_click_and_slows_no_redirect() {
     let stack = OwnStack::up();
     let world = World::on(Backends::on(&stack), "killed_broker");
     world.setup();
@@ -128,7 +128,7 @@ fn a_broker_killed_under_load_and_away_for_a_while_loses_no_click_and_slows_no_r
 }
 
 #[test]
-fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it_is_back() {
+fn started_without_a_registry_the_producer_serves_and_delivers_once_it_returns() {
     let world = World::new("no_registry");
     world.setup();
     let registry = RegistryProxy::start(&world.backends.registry).unwrap();
@@ -152,7 +152,7 @@ fn with_the_registry_down_at_the_start_it_serves_and_stores_and_delivers_when_it
 }
 
 #[test]
-fn a_full_outbox_that_gives_up_the_oldest_delivers_the_newest_and_counts_each_lost_click() {
+fn a_full_outbox_that_drops_the_oldest_delivers_the_newest_and_counts_each_loss() {
     let world = World::new("gives_up");
     world.setup();
     let closed_broker = closed_port().to_string();
@@ -208,7 +208,7 @@ impl Drop for Mount<'_> {
 }
 
 #[test]
-fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_comes_back() {
+fn on_a_full_disk_redirects_continue_and_each_lost_click_is_counted() {
     let world = World::new("full_disk");
     world.setup();
     let folder = world.outbox();
@@ -259,7 +259,7 @@ fn on_a_full_disk_redirects_go_on_and_each_lost_click_is_counted_until_room_come
 }
 
 #[test]
-fn h12_m11_bits_flipped_in_a_killed_producers_outbox_cost_the_damaged_clicks_alone() {
+fn h12_m11_flipped_bits_in_the_outbox_lose_the_damaged_clicks_only() {
     let world = World::new("flipped_bits");
     world.setup();
     let closed_broker = closed_port().to_string();

@@ -25,7 +25,7 @@ fn committed_and_durable(world: &World) -> i64 {
 }
 
 #[test]
-fn at_no_moment_is_a_position_committed_ahead_of_durable_rows() {
+fn no_position_is_ever_committed_ahead_of_durable_rows() {
     let world = World::new("ahead");
     world.setup();
     let log = access_log(world.folder());
@@ -59,7 +59,7 @@ fn at_no_moment_is_a_position_committed_ahead_of_durable_rows() {
 }
 
 #[test]
-fn a_graceful_stop_commits_what_was_read_and_the_next_start_reads_nothing_twice() {
+fn a_graceful_stop_commits_all_read_records_and_the_next_start_reads_none_twice() {
     let world = World::new("graceful");
     world.setup();
     let log = access_log(world.folder());
@@ -113,7 +113,7 @@ fn a_partition_that_is_added_later_is_read_from_its_start() {
 }
 
 #[test]
-fn positions_outside_the_log_are_told_and_reading_goes_on_from_its_start() {
+fn positions_outside_the_log_are_reported_and_reading_restarts_at_its_start() {
     let world = World::new("outside");
     world.setup();
     world
@@ -141,7 +141,7 @@ fn positions_outside_the_log_are_told_and_reading_goes_on_from_its_start() {
 }
 
 #[test]
-fn a_position_that_retention_overtakes_under_a_live_group_is_counted_and_read_on() {
+fn records_that_retention_deletes_under_a_live_group_are_counted() {
     let world = World::new("overtaken");
     world.setup();
     world.kafka.produce(&world.topic, &[world.good(0, 10), world.good(1, 10)].concat());
@@ -165,7 +165,7 @@ fn a_position_that_retention_overtakes_under_a_live_group_is_counted_and_read_on
 }
 
 #[test]
-fn a_position_moved_under_a_live_group_is_a_replay_from_there() {
+fn a_position_moved_under_a_live_group_replays_from_it() {
     let world = World::new("moved");
     world.setup();
     world.kafka.produce(&world.topic, &[world.good(0, 30), world.good(1, 10)].concat());

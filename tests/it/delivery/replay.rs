@@ -59,7 +59,7 @@ fn replayed(world: &World, of: &str, how: &[&str], from: [i64; 3]) {
 }
 
 #[test]
-fn each_way_to_reset_replays_what_it_names_and_nothing_else() {
+fn each_form_of_reset_replays_the_named_records_only() {
     let world = World::new("replay");
     world.setup();
     let produce = |counts: [usize; 3]| {

@@ -76,7 +76,7 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_override_lets_it_pass() {
 }
 
 #[test]
-fn records_of_another_registry_stop_the_processors_and_are_not_given_up() {
+fn records_of_another_registry_stop_the_processors_and_are_not_dead_lettered() {
     let world = World::new("other_registry");
     world.setup();
     let encoder = Encoder::new(SchemaId(999_999_998));
@@ -96,7 +96,7 @@ fn records_of_another_registry_stop_the_processors_and_are_not_given_up() {
 /// What is right in the log and wrong in the registry is not given up, and all of it becomes rows
 /// when the registry is mended.
 #[test]
-fn an_empty_or_wrong_registry_moves_nothing_and_after_the_mending_all_flows() {
+fn an_empty_or_wrong_registry_commits_nothing_and_processing_resumes_once_fixed() {
     let world = World::new("wrong_registry");
     world.setup();
     world.kafka.produce(&world.topic, &[world.good(0, STORM), world.good(1, STORM)].concat());
@@ -128,7 +128,7 @@ fn an_empty_or_wrong_registry_moves_nothing_and_after_the_mending_all_flows() {
 }
 
 #[test]
-fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
+fn a_registry_that_fails_or_hangs_is_retried_and_nothing_is_dead_lettered() {
     const CLICKS: usize = 150;
     let world = World::new("registry_away");
     world.setup();
@@ -171,7 +171,7 @@ fn a_registry_that_fails_or_hangs_is_waited_for_and_nothing_is_dead_lettered() {
 /// five minutes by the real clock, so here it remembers an hour's bad records, where it would
 /// remember five of them. It counts in records; a minute's good ones are not left out.
 #[test]
-fn one_bad_record_a_minute_does_not_stop_anything() {
+fn one_bad_record_a_minute_does_not_stop_the_processors() {
     const MINUTES: usize = 60;
     const MINUTE: Duration = Duration::from_millis(100);
     let world = World::new("trickle");

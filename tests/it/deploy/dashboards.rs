@@ -161,7 +161,7 @@ fn misfit(kind: &str, table: &Table) -> Option<String> {
 }
 
 #[test]
-fn every_panel_and_every_variable_gets_from_the_engine_what_it_can_draw() {
+fn every_panel_and_variable_gets_columns_that_it_can_display() {
     let world = World::new("dashboard");
     world.setup();
     load(&world);
@@ -325,7 +325,7 @@ fn families(expression: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_metric_of_the_dashboard_is_one_that_the_services_serve() {
+fn every_metric_of_the_dashboard_is_exported_by_a_service() {
     let world = World::new("dashboard_metrics");
     world.setup();
     let server = world.serve(r#"{"slug":"a","url":"https://example.com/"}"#, &[]);
@@ -374,7 +374,7 @@ fn every_metric_of_the_dashboard_is_one_that_the_services_serve() {
 }
 
 #[test]
-fn the_dashboard_is_whole_and_can_be_moved() {
+fn the_dashboard_is_complete_and_portable() {
     let dashboard = dashboard();
     let sources: BTreeSet<_> = ["${datasource}", "${metrics}"].into();
     let list = dashboard["templating"]["list"].as_array().unwrap();

@@ -85,7 +85,7 @@ fn parsed(words: &[String], set: &[(String, String)]) -> clap::ArgMatches {
 }
 
 #[test]
-fn every_variable_and_argument_of_the_compose_file_is_one_that_its_command_reads() {
+fn the_compose_file_sets_only_variables_and_arguments_that_its_commands_read() {
     for (name, service) in ours() {
         let words = words(&service["command"]);
         let set = environment(&service);
@@ -108,7 +108,7 @@ fn seconds(text: &str) -> u64 {
 }
 
 #[test]
-fn supervisors_wait_longer_than_a_drain_and_ask_where_the_service_answers() {
+fn supervisors_wait_longer_than_a_drain_and_probe_the_served_address() {
     for (program, flag) in [("processors", "drain-seconds"), ("producer", "flush-seconds")] {
         let subcommand = if program == "producer" { "serve" } else { "run" };
         let words = [program.to_owned(), subcommand.to_owned()];
@@ -251,7 +251,7 @@ fn l9_the_units_give_each_service_a_folder_and_no_rights() {
 }
 
 #[test]
-fn every_secret_of_the_compose_file_is_asked_for_and_has_its_example() {
+fn every_secret_of_the_compose_file_is_required_and_has_an_example() {
     let compose = page("docker-compose.yml");
     let asked: BTreeSet<_> = compose
         .split("${")
@@ -271,7 +271,7 @@ fn every_secret_of_the_compose_file_is_asked_for_and_has_its_example() {
 }
 
 #[test]
-fn all_parts_look_for_each_other_where_they_are() {
+fn every_part_has_the_addresses_at_which_the_others_listen() {
     let redpanda = words(&service("redpanda")["command"]).join(" ");
     for (_, service) in ours() {
         for (name, value) in environment(&service) {
@@ -322,7 +322,7 @@ fn all_parts_look_for_each_other_where_they_are() {
 }
 
 #[test]
-fn the_image_is_built_by_our_compiler_and_runs_as_nobody() {
+fn the_image_is_built_by_the_pinned_compiler_and_runs_without_root() {
     let dockerfile = page("deploy/Dockerfile");
     let version = env!("CARGO_PKG_RUST_VERSION");
     assert!(dockerfile.contains(&format!("FROM rust:{version}-bookworm AS build")));
@@ -373,7 +373,7 @@ fn the_printed_sql_makes_the_tables_that_setup_makes() {
 }
 
 #[test]
-fn a_health_check_says_what_the_service_says() {
+fn a_health_check_reports_the_state_of_the_service() {
     let world = World::new("healthcheck");
     world.setup();
     let mut server = world.serve(r#"{"slug":"a","url":"https://example.com/"}"#, &[]);
@@ -404,7 +404,7 @@ fn child_of(parent: u32) -> Option<i32> {
 type FirstProcess<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
 
 #[test]
-fn the_first_process_of_a_container_ends_when_it_is_told() {
+fn the_first_process_of_a_container_ends_on_sigterm() {
     let world = World::new("first_process");
     world.setup();
     let links = world.folder().join("links.jsonl");

@@ -11,7 +11,7 @@ fn trace(sampled: bool) -> (String, uuid::Uuid) {
 }
 
 #[test]
-fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
+fn a_sampled_visit_is_traced_from_the_redirect_to_the_row() {
     let world = World::new("spans");
     world.setup();
     let (producers, processings) = (SpanCollector::start(), SpanCollector::start());
@@ -41,7 +41,7 @@ fn a_sampled_visit_is_followed_from_the_redirect_to_the_row() {
 }
 
 #[test]
-fn one_click_is_followed_by_its_trace_from_the_answer_to_the_insert() {
+fn one_click_is_traced_from_the_response_to_the_insert() {
     let world = World::new("trace");
     world.setup();
     let collector = SpanCollector::start();
@@ -94,7 +94,7 @@ fn one_click_is_followed_by_its_trace_from_the_answer_to_the_insert() {
 }
 
 #[test]
-fn without_an_endpoint_no_span_leaves_and_the_parents_trace_goes_on_all_the_same() {
+fn without_an_endpoint_no_span_is_exported_and_the_parent_trace_is_propagated() {
     let world = World::new("no_spans");
     world.setup();
     let mut server = world.serve(LINKS, &[("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8")]);

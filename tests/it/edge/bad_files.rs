@@ -21,7 +21,7 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn i5_i7_i16_bad_files_stop_no_other_and_pages_of_the_own_host_are_inner() {
+fn i5_i7_i16_a_bad_file_stops_no_other_and_own_host_referrers_are_internal() {
     let world = World::new("bad_files");
     world.setup();
     let file = |name: &str, bytes: &[u8]| {

@@ -80,7 +80,7 @@ fn a_click_that_is_sent_twice_counts_once() {
 }
 
 #[test]
-fn whatever_was_answered_200_is_in_the_log_though_the_producer_is_killed_at_any_moment() {
+fn every_acknowledged_click_is_in_the_log_after_kills_of_the_producer() {
     let world = World::new("killed_collector");
     world.setup();
     let next = AtomicU64::new(0);
@@ -123,7 +123,7 @@ fn whatever_was_answered_200_is_in_the_log_though_the_producer_is_killed_at_any_
 }
 
 #[test]
-fn without_broker_and_registry_clicks_are_taken_until_the_outbox_is_full_and_none_by_halves() {
+fn without_broker_and_registry_whole_requests_are_stored_until_the_outbox_is_full() {
     let world = World::new("full_collector");
     world.setup();
     let nobody = closed_port().to_string();
@@ -158,7 +158,7 @@ fn without_broker_and_registry_clicks_are_taken_until_the_outbox_is_full_and_non
 }
 
 #[test]
-fn a_log_of_nginx_in_json_is_read_packed_from_standard_input_and_again_without_counting_twice() {
+fn a_compressed_json_log_on_standard_input_imported_again_counts_once() {
     let world = World::new("nginx_json");
     world.setup();
     let line = |n: u32| {

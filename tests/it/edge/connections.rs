@@ -90,7 +90,7 @@ fn with_descriptors(command: &Command, soft: u32, hard: u32) -> Command {
 }
 
 #[test]
-fn h10_connections_leave_descriptors_to_the_outbox_and_the_soft_limit_is_raised() {
+fn h10_connections_reserve_descriptors_for_the_outbox_and_raise_the_soft_limit() {
     let world = World::new("descriptors");
     let (public, admin, closed_broker) = (free_port(), free_port(), closed_port().to_string());
     let links = world.folder().join("links.jsonl");

@@ -42,7 +42,7 @@ fn exchange(host: &str, bytes: &[u8]) -> Exchange {
 }
 
 #[test]
-fn whatever_is_sent_nothing_panics_and_the_next_good_request_is_answered() {
+fn no_request_causes_a_panic_and_the_next_valid_request_is_answered() {
     let world = World::new("fuzz");
     // What the port does depends on no broker and no registry.
     let no_broker = closed_port().to_string();

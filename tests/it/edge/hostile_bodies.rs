@@ -30,7 +30,7 @@ fn record(ago: i32) -> String {
 }
 
 #[test]
-fn h8_sixty_four_bodies_of_any_kind_at_once_stay_within_the_memory_of_the_container() {
+fn h8_sixty_four_concurrent_bodies_stay_within_the_memory_of_the_container() {
     let world = World::new("hostile_bodies");
     world.setup();
     let mut server = world.serve(LINKS, &[ON]);
@@ -78,7 +78,7 @@ fn h8_sixty_four_bodies_of_any_kind_at_once_stay_within_the_memory_of_the_contai
 }
 
 #[test]
-fn m15_a_start_deletes_keys_that_are_too_old_and_what_a_crash_left() {
+fn m15_a_start_deletes_expired_keys_and_stale_temporary_files() {
     let world = World::new("old_keys");
     world.setup();
     let folder = world.outbox().join("visitor-keys");
@@ -119,7 +119,7 @@ fn m15_a_start_deletes_keys_that_are_too_old_and_what_a_crash_left() {
 }
 
 #[test]
-fn m5_clicks_of_any_day_use_no_connection_to_postgresql_and_wait_for_none() {
+fn m5_clicks_of_any_day_never_use_or_wait_for_a_postgresql_connection() {
     let (world, postgres) = (World::new("many_days"), OwnPostgres::up());
     world.setup();
     let mut server = world.serve(LINKS, &[ON, ("CLICKTRAIL_LINKS_DB", &postgres.url())]);

@@ -15,7 +15,7 @@ fn click<'a>(records: &'a [Logged], decoder: &Decoder, query: &str) -> Option<Ra
 }
 
 #[test]
-fn a_visitor_has_one_id_all_day_and_another_once_the_key_is_forgotten() {
+fn a_visitor_keeps_one_id_all_day_until_the_key_is_forgotten() {
     let world = World::new("visitor");
     world.setup();
     let firefox = [("User-Agent", "Firefox")];
@@ -75,7 +75,7 @@ fn hosts_that_share_a_link_store_give_a_visitor_one_id() {
 }
 
 #[test]
-fn who_asks_for_privacy_gets_it_as_the_operator_says_and_every_dropped_click_is_counted() {
+fn privacy_signals_follow_the_configured_policy_and_dropped_clicks_are_counted() {
     let world = World::new("privacy");
     world.setup();
     let signals: [&[(&str, &str)]; 3] = [&[], &[("Sec-GPC", "1")], &[("DNT", "1")]];

@@ -34,7 +34,7 @@ fn click<'a>(
 }
 
 #[test]
-fn each_answer_is_one_record_with_what_the_visitor_sent_and_got() {
+fn each_redirect_is_one_record_with_the_facts_of_request_and_response() {
     let world = World::new("redirect");
     world.setup();
     let mut server = world.serve(LINKS, &[("CLICKTRAIL_PRIVACY_SIGNALS", "ignore")]);
@@ -100,7 +100,7 @@ fn each_answer_is_one_record_with_what_the_visitor_sent_and_got() {
 }
 
 #[test]
-fn a_visit_and_its_record_are_of_one_trace() {
+fn a_visit_and_its_record_share_one_trace() {
     let world = World::new("trace");
     world.setup();
     // The flag of anyone but a trusted proxy is not believed.
@@ -136,7 +136,7 @@ fn a_visit_and_its_record_are_of_one_trace() {
 }
 
 #[test]
-fn without_a_broker_visitors_are_redirected_and_every_click_waits_on_the_disk() {
+fn without_a_broker_visitors_are_redirected_and_every_click_is_kept_on_disk() {
     let world = World::new("no_broker");
     world.setup();
     let nobody = closed_port().to_string();
@@ -166,7 +166,7 @@ fn without_a_broker_visitors_are_redirected_and_every_click_waits_on_the_disk() 
 }
 
 #[test]
-fn when_the_outbox_is_full_redirects_go_on_and_every_lost_click_is_counted() {
+fn when_the_outbox_is_full_redirects_continue_and_every_lost_click_is_counted() {
     let world = World::new("full_outbox");
     world.setup();
     let nobody = closed_port().to_string();

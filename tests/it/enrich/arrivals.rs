@@ -20,7 +20,7 @@ fn print(what: &str, counts: &HashMap<String, u64>) {
 }
 
 #[test]
-fn the_visitors_of_a_real_log_came_from_where_its_referrers_say() {
+fn visitors_of_a_real_log_get_the_channels_of_their_referrers() {
     let scratch = tempfile::tempdir().unwrap();
     let sample = access_log(scratch.path());
     let text = std::fs::read_to_string(&sample.file).unwrap();

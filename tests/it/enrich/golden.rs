@@ -121,7 +121,7 @@ const FACTS: [&str; 24] = [
 ];
 
 #[test]
-fn a_rule_that_decides_otherwise_needs_another_version() {
+fn a_changed_rule_needs_a_new_enrich_version() {
     let old = r#"{"slug": "a", "device": "desktop", "enrich_version": 7}"#;
     for (new, complains) in [
         (r#"{"slug": "a", "device": "mobile", "enrich_version": 7}"#, true),
@@ -136,7 +136,7 @@ fn a_rule_that_decides_otherwise_needs_another_version() {
 }
 
 #[test]
-fn every_published_example_becomes_the_row_that_its_golden_file_says() {
+fn every_published_example_becomes_the_row_of_its_golden_file() {
     let folder = root().join("tests/fixtures/rows");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let rules = rules::pinned();
@@ -171,7 +171,7 @@ fn every_published_example_becomes_the_row_that_its_golden_file_says() {
 /// What people who know a click would say of it, written by hand and never renewed: fields of the
 /// row by example, in `fixtures/expected.json`.
 #[test]
-fn the_rows_say_what_people_expect() {
+fn golden_rows_have_the_columns_that_a_person_chose() {
     let text = std::fs::read_to_string(root().join("tests/fixtures/expected.json")).unwrap();
     let expected: BTreeMap<String, BTreeMap<String, Value>> = serde_json::from_str(&text).unwrap();
     let rules = rules::pinned();

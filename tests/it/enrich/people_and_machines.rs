@@ -209,7 +209,7 @@ fn u26_to_u28_previews_agents_and_monitors_keep_their_kind_and_name() {
 }
 
 #[test]
-fn u16_and_u17_an_apps_or_a_models_name_is_no_device_and_u19_a_headset_is_one() {
+fn u16_and_u17_an_app_or_model_name_is_no_device_and_u19_a_headset_is_one() {
     let quest = "Mozilla/5.0 (X11; Linux x86_64; Quest 3) AppleWebKit/537.36 (KHTML, like Gecko) OculusBrowser/33.2.0.18.22.61 SamsungBrowser/4.0 Chrome/126.0.0.0 VR Safari/537.36";
     check(vec![
         person("u16", ANDROID.replace("{}", "DRAFT-1"), "mobile"),

@@ -103,7 +103,7 @@ fn top(what: &str, counts: HashMap<String, u64>) {
 }
 
 #[test]
-fn a_real_log_is_classified_and_shown() {
+fn a_real_log_is_classified_and_displayed() {
     let scratch = tempfile::tempdir().unwrap();
     let sample = access_log(scratch.path());
     let text = std::fs::read_to_string(&sample.file).unwrap();
@@ -183,7 +183,7 @@ fn put(bytes: &[u8], table: RuleTable, into: &Path) {
 }
 
 #[test]
-fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
+fn rule_tables_are_replaced_under_load_and_every_batch_uses_one_rule_set() {
     let world = World::new("rules");
     world.setup();
     world.query("SYSTEM STOP MERGES click_versions");
@@ -263,7 +263,7 @@ fn tables_are_replaced_under_load_and_every_part_is_of_one_snapshot() {
 }
 
 #[test]
-fn nested_and_flat_geo_files_say_the_same_of_both_kinds_of_address() {
+fn nested_and_flat_geo_files_give_the_same_place_for_ipv4_and_ipv6() {
     let place = |file: &str, address: &str, edge: Option<&str>| {
         let bytes = std::fs::read(root().join("tests/fixtures/geo").join(file)).unwrap();
         let rules = RuleSet::default().with(RuleTable::Geo, bytes).unwrap();

@@ -6,7 +6,7 @@ use processors::enrich::ENRICH_VERSION;
 use processors::enrich::rule_set::{RuleSet, RuleTable};
 
 #[test]
-fn rules_list_counts_stale_rows_by_table_and_lists_without_clickhouse_too() {
+fn rules_list_counts_stale_rows_by_table_and_also_lists_without_clickhouse() {
     let world = World::new("stale_rows");
     world.setup();
     let rules = folder();

@@ -75,7 +75,7 @@ fn h3_unreadable_batches_are_passed_and_each_is_counted_as_a_stub() {
 }
 
 #[test]
-fn h1_a_record_that_no_dead_letter_may_hold_becomes_a_stub_and_stops_nothing() {
+fn h1_a_record_that_no_dead_letter_can_hold_becomes_a_stub_and_stops_nothing() {
     let world = World::new("stubs");
     world.setup();
     let send = |records: &[BatchRecord]| {
@@ -125,7 +125,7 @@ fn h1_a_record_that_no_dead_letter_may_hold_becomes_a_stub_and_stops_nothing() {
 }
 
 #[test]
-fn h2_m2_a_flood_of_large_records_in_small_batches_stays_within_the_memory() {
+fn h2_m2_many_large_records_in_small_batches_stay_within_the_memory_bound() {
     let world = World::new("flood");
     world.setup();
     let good: Vec<_> = world.good(0, 240).into_iter().map(|raw| raw.value).collect();
@@ -157,7 +157,7 @@ fn h2_m2_a_flood_of_large_records_in_small_batches_stays_within_the_memory() {
 }
 
 #[test]
-fn h4_bad_records_of_links_are_refused_and_passed_by_hosts_and_processors() {
+fn h4_hosts_and_processors_refuse_bad_link_records_and_continue() {
     let world = World::new("bad_links");
     world.setup();
     let value = |value: &[u8]| Raw {
@@ -196,7 +196,7 @@ fn h4_bad_records_of_links_are_refused_and_passed_by_hosts_and_processors() {
 }
 
 #[test]
-fn h3_what_is_tried_for_long_is_named_and_the_processor_stays_ready() {
+fn h3_a_long_retry_is_reported_with_its_record_and_the_processor_stays_ready() {
     let world = World::new("stuck");
     world.setup();
     world.kafka.delete_topic(&world.dead_letters()).unwrap();

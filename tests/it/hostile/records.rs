@@ -82,7 +82,7 @@ fn h5_h6_h7_l3_hostile_records_delay_no_click_and_are_all_dead_lettered() {
 }
 
 #[test]
-fn h5_each_of_many_unknown_ids_costs_the_others_no_time_of_its_own() {
+fn h5_many_unknown_ids_delay_other_ids_no_longer_than_one() {
     let world = World::new("unknown_ids");
     world.setup();
     let mut processors = world.processors(&[], &[]);

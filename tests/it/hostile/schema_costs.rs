@@ -68,7 +68,7 @@ fn data() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn h7_any_datum_of_any_schema_is_decided_in_a_bounded_time() {
+fn h7_any_datum_of_any_schema_is_decoded_or_refused_in_bounded_time() {
     let data = data();
     for kind in kinds() {
         let decoder = Decoder::new(&click_after(&kind)).unwrap();

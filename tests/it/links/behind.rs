@@ -190,7 +190,7 @@ fn h11_on_each_database_a_superseded_change_takes_the_version_after_the_topics()
 }
 
 #[test]
-fn m9_a_postgresql_that_stands_still_is_reported_and_the_process_stops_all_the_same() {
+fn m9_a_postgresql_that_hangs_is_reported_and_does_not_delay_the_stop() {
     let world = World::new("stalled");
     world.setup();
     let server = OwnPostgres::up();

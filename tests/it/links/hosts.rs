@@ -102,7 +102,7 @@ fn a_link_changed_on_one_host_is_served_by_the_other_within_a_second() {
 }
 
 #[test]
-fn with_broker_and_store_down_a_host_serves_its_snapshot_and_without_one_says_so() {
+fn with_broker_and_store_down_a_host_serves_its_snapshot_or_is_not_ready() {
     let world = World::new("snapshot");
     world.setup();
     let store = store(&world);
@@ -140,13 +140,13 @@ fn with_broker_and_store_down_a_host_serves_its_snapshot_and_without_one_says_so
 }
 
 #[test]
-fn a_relay_killed_again_and_again_loses_no_change_and_turns_none_back() {
+fn a_relay_killed_repeatedly_loses_and_reverts_no_change() {
     let world = World::new("relay");
     killed_relays(&world, &store(&world));
 }
 
 #[test]
-fn relays_on_postgresql_killed_again_and_again_lose_no_change_and_turn_none_back() {
+fn postgresql_relays_killed_repeatedly_lose_and_revert_no_change() {
     let server = OwnPostgres::up();
     killed_relays(&World::new("pg_relay"), &server.url());
 }
@@ -193,7 +193,7 @@ fn killed_relays(world: &World, store: &str) {
 }
 
 #[test]
-fn an_older_version_that_comes_late_is_followed_by_the_newest_once_more() {
+fn an_older_version_that_arrives_late_is_followed_by_the_newest_again() {
     let world = World::new("overtaken");
     world.setup();
     let store = store(&world);
@@ -217,7 +217,7 @@ fn an_older_version_that_comes_late_is_followed_by_the_newest_once_more() {
 }
 
 #[test]
-fn a_host_started_from_nothing_is_warm_and_right_before_it_says_ready() {
+fn a_host_without_snapshot_loads_all_links_before_it_is_ready() {
     // `LINKS=1000000` measures a large one; the figures are printed.
     let count = std::env::var("LINKS").map_or(100_000, |text| text.parse().unwrap());
     let all = f64::from(u32::try_from(count).unwrap());
@@ -264,7 +264,7 @@ fn a_host_started_from_nothing_is_warm_and_right_before_it_says_ready() {
 }
 
 #[test]
-fn the_dimension_of_links_shows_the_newest_version_of_each_whatever_is_read_again() {
+fn the_links_view_shows_the_newest_version_of_each_link_after_any_replay() {
     let world = World::new("dimension");
     world.setup();
     world.query("SYSTEM STOP MERGES link_versions");

@@ -27,14 +27,14 @@ const NOTHING: [&str; 6] =
 const WAITS: [u32; 4] = [1, 2, 4, 8];
 
 #[test]
-fn a_relay_killed_at_each_of_its_system_calls_loses_no_change_and_turns_none_back() {
+fn a_relay_killed_at_each_system_call_loses_and_reverts_no_change() {
     let world = World::new("steps");
     let store = world.folder().join("links.db").display().to_string();
     killed_at_each_call(&world, &store);
 }
 
 #[test]
-fn a_relay_on_postgresql_killed_at_each_of_its_system_calls_loses_no_change_and_turns_none_back() {
+fn a_postgresql_relay_killed_at_each_system_call_loses_and_reverts_no_change() {
     let server = OwnPostgres::up();
     killed_at_each_call(&World::new("pg_steps"), &server.url());
 }

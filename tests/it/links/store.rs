@@ -118,7 +118,7 @@ fn each_change_makes_the_next_version_and_queues_the_link_once() {
 }
 
 #[test]
-fn a_change_that_is_refused_changes_nothing_and_says_the_way_out() {
+fn a_refused_change_changes_nothing_and_its_error_names_a_remedy() {
     for fixture in Fixture::both() {
         let mut store = fixture.open();
         let mut named = entry("a", "http://x/");
@@ -153,7 +153,7 @@ fn a_change_that_is_refused_changes_nothing_and_says_the_way_out() {
 }
 
 #[test]
-fn f12_x3_a_slug_that_is_another_ones_but_for_case_is_refused_where_case_is_ignored() {
+fn f12_x3_a_slug_that_differs_in_case_only_is_refused_where_case_is_ignored() {
     for fixture in Fixture::both() {
         let mut exact = fixture.open();
         let mut folded = fixture.open().with_slug_case(SlugCase::Insensitive);
@@ -177,7 +177,7 @@ fn f12_x3_a_slug_that_is_another_ones_but_for_case_is_refused_where_case_is_igno
 }
 
 #[test]
-fn what_is_imported_again_changes_nothing_and_keeps_its_versions() {
+fn links_imported_again_change_nothing_and_keep_their_versions() {
     for fixture in Fixture::both() {
         let mut store = fixture.open();
         let mut entries: Vec<_> = (0..10).map(|n| entry(&format!("s{n}"), "http://x/")).collect();
@@ -196,7 +196,7 @@ fn what_is_imported_again_changes_nothing_and_keeps_its_versions() {
 }
 
 #[test]
-fn a_relay_killed_at_any_step_loses_no_change_and_turns_none_back() {
+fn a_relay_killed_at_any_step_loses_and_reverts_no_change() {
     const LINKS: usize = 5;
     // A store for each step: a killed relay is gone, and what it held with it.
     for (kill_after, fixture) in (0..=LINKS).flat_map(|at| Fixture::both().map(|own| (at, own))) {
@@ -223,7 +223,7 @@ fn a_relay_killed_at_any_step_loses_no_change_and_turns_none_back() {
 }
 
 #[test]
-fn a_change_made_while_its_link_is_on_its_way_is_published_too() {
+fn a_change_made_while_its_link_is_in_flight_is_published_too() {
     for fixture in Fixture::both() {
         let (mut relay, mut log) = (fixture.open(), Log::new());
         fixture.open().change(&Change::Add(entry("a", "http://x/1")), 1).unwrap();
@@ -245,7 +245,7 @@ fn a_change_made_while_its_link_is_on_its_way_is_published_too() {
 }
 
 #[test]
-fn several_relays_and_writers_at_once_publish_versions_in_their_order() {
+fn concurrent_relays_and_writers_publish_versions_in_order() {
     for fixture in Fixture::both() {
         let log = Mutex::new(Log::new());
         let done = AtomicBool::new(false);
@@ -297,7 +297,7 @@ fn several_relays_and_writers_at_once_publish_versions_in_their_order() {
 }
 
 #[test]
-fn a_postgresql_that_dies_and_comes_back_loses_no_change_and_is_used_again() {
+fn a_postgresql_that_restarts_loses_no_change_and_is_used_again() {
     let server = OwnPostgres::up();
     let place: StoreLocation = server.url().parse().unwrap();
     let (mut store, mut log) = (Store::open(&place).unwrap(), Log::new());
@@ -323,7 +323,7 @@ fn a_postgresql_that_dies_and_comes_back_loses_no_change_and_is_used_again() {
 }
 
 #[test]
-fn a_postgresql_with_tls_is_used_only_when_its_certificate_and_name_are_right() {
+fn a_postgresql_with_tls_is_used_only_with_a_valid_certificate_and_name() {
     let (server, certificate) = OwnPostgres::with_tls();
     let at = |host: &str, query: &str| {
         let url = server.url().replace("127.0.0.1", host);
@@ -357,7 +357,7 @@ fn a_postgresql_with_tls_is_used_only_when_its_certificate_and_name_are_right() 
 }
 
 #[test]
-fn every_host_gets_the_same_key_of_a_day_until_it_is_forgotten() {
+fn every_host_gets_the_same_day_key_until_it_is_forgotten() {
     for fixture in Fixture::both() {
         let (mut one, mut other) = (fixture.open(), fixture.open());
         let key = one.day_key(20_000).unwrap();
@@ -369,7 +369,7 @@ fn every_host_gets_the_same_key_of_a_day_until_it_is_forgotten() {
 }
 
 #[test]
-fn a_place_that_cannot_be_a_store_is_named_with_its_cause() {
+fn an_unusable_store_location_is_reported_with_its_cause() {
     let error =
         Store::open(&StoreLocation::File(Path::new("/nowhere/links.db").into())).unwrap_err();
     assert!(error.to_string().contains("/nowhere/links.db"), "{error}");
@@ -378,7 +378,7 @@ fn a_place_that_cannot_be_a_store_is_named_with_its_cause() {
 }
 
 #[test]
-fn what_is_stored_comes_back_whole_whichever_of_its_fields_is_set() {
+fn a_stored_link_is_read_back_equal_with_any_field_set() {
     let fields = ["\"disabled\":true", "\"pass_query\":true", "\"opt_out\":true", "\"status\":301"];
     for fixture in Fixture::both() {
         let mut store = fixture.open();

@@ -60,7 +60,7 @@ fn exhume(world: &World) {
 }
 
 #[test]
-fn each_way_in_which_log_and_table_differ_is_found_and_placed() {
+fn each_kind_of_difference_between_log_and_table_is_found_and_located() {
     let (world, mut processors) = processed("audit");
     // A re-send: the same record once more, on another partition.
     let again = world.kafka.read(&world.topic).into_iter().find(|r| r.partition == 0).unwrap();
@@ -111,7 +111,7 @@ fn each_way_in_which_log_and_table_differ_is_found_and_placed() {
 }
 
 #[test]
-fn ids_that_the_registry_does_not_know_are_asked_for_once_each() {
+fn each_id_unknown_to_the_registry_is_requested_once() {
     let world = World::new("audit_ids");
     world.setup();
     let records: Vec<_> = (0..30)
@@ -164,7 +164,7 @@ const MANY: u64 = 400_000;
 const PEAK_MAX_KIB: u64 = 52 * 1024;
 
 #[test]
-fn however_long_the_log_an_audit_holds_no_more_memory_than_it_was_granted() {
+fn an_audit_of_any_log_stays_within_its_memory_setting() {
     let world = World::new("audit_memory");
     many(&world, MANY);
     let mut audit = start(&world, &["--json", "--memory-mib", "4"]);
@@ -182,7 +182,7 @@ fn however_long_the_log_an_audit_holds_no_more_memory_than_it_was_granted() {
 }
 
 #[test]
-fn a_scratch_folder_that_cannot_be_written_is_named() {
+fn a_scratch_folder_that_cannot_be_written_is_reported() {
     let world = World::new("audit_disk");
     many(&world, 60_000);
     let args = ["--memory-mib", "4", "--scratch-dir", "/nowhere"];
@@ -191,7 +191,7 @@ fn a_scratch_folder_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_followed_log_shows_a_lost_click_within_a_period_and_outages_are_waited_out() {
+fn following_the_log_reports_a_lost_click_within_a_period_and_survives_outages() {
     let (world, _processors) = processed("audit_follow");
     let (proxy, admin) = (ClickHouseProxy::start(&world.backends.clickhouse), free_port());
     let mut command = world.command("processors", &[("CLICKHOUSE_URL", &proxy.url)]);

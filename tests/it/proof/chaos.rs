@@ -8,7 +8,7 @@ const SHORT: Budget =
     Budget { seed: 5, faults: 12, clicks: 30_000, seconds: 40, only: None, settle_seconds: 240 };
 
 #[test]
-fn whatever_breaks_no_click_is_lost_or_counted_twice_at_any_moment() {
+fn under_any_fault_no_click_is_ever_lost_or_counted_twice() {
     let report = run(&OwnStack::up(), SHORT, &|line| println!("{line}"));
     println!("{report}");
     assert!(report.good(), "{report}");

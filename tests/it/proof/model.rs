@@ -444,7 +444,7 @@ pub fn walk() -> usize {
 }
 
 #[test]
-fn every_interleaving_keeps_the_committed_position_behind_what_is_durable() {
+fn every_interleaving_commits_only_past_durable_offsets() {
     let states = walk();
     println!(
         "{states} states: {} records with a gap, batches of 1 to 2, 2 in flight, a commit and its \

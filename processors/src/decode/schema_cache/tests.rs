@@ -158,7 +158,7 @@ async fn h5_a_failed_question_whose_an_id_is_does_not_hold_its_record() {
 
 /// Whatever other senders wrote before.
 #[tokio::test]
-async fn h5_an_id_that_the_subject_gets_within_the_wait_decodes_among_any_number_of_others() {
+async fn h5_an_id_that_is_registered_within_the_wait_decodes_despite_many_unknown_ids() {
     let fake = FakeRegistry::start();
     fake.set_subject(&[7]);
     fake.set_schema(7, NEWEST);

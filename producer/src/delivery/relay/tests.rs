@@ -156,7 +156,7 @@ fn every_click_is_delivered_once_when_nothing_fails() {
 }
 
 #[test]
-fn after_any_fault_a_new_client_begins_at_the_mark_and_nothing_is_lost_or_counted_twice() {
+fn after_any_fault_a_new_client_starts_at_the_delivered_mark_without_loss() {
     for fault in [
         DeliveryFault::ProducerFatal,
         DeliveryFault::UnknownTopic,

@@ -198,7 +198,7 @@ fn a_slug_is_unknown_only_once_all_links_have_been_read() {
 }
 
 #[test]
-fn a_change_among_many_links_copies_a_handful_and_readers_see_one_version_or_the_other() {
+fn a_change_among_many_links_copies_one_small_bucket_and_readers_see_whole_versions() {
     let links = LinkTable::default();
     for number in 0..50_000 {
         links.apply(link(&format!("s{number}"), 1, false));

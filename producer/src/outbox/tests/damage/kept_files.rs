@@ -183,7 +183,7 @@ fn m9_a_disk_that_stands_still_ends_a_stop_and_the_clicks_in_memory_are_counted(
 }
 
 #[test]
-fn a_damaged_segment_that_was_dropped_before_a_crash_is_kept_and_a_whole_one_removed() {
+fn after_a_crash_a_dropped_segment_is_kept_if_damaged_and_removed_otherwise() {
     let written = Written::new(12, 150);
     let firsts = written.firsts();
     for cause in [None, Some(Errno::PERM), Some(Errno::NOSPC)] {
