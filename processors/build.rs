@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+#[expect(clippy::disallowed_methods, reason = "cargo names the folder in the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=migrations");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");

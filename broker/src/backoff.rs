@@ -1,4 +1,5 @@
 //! How long to wait before asking again: exponential, with full jitter, without end.
+#![expect(clippy::disallowed_methods, reason = "the jitter of a delay is random")]
 
 use std::time::Duration;
 

@@ -52,6 +52,7 @@ impl RefusedIds {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test starts at the time of its runtime")]
 mod tests {
     use super::*;
 

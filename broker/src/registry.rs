@@ -2,6 +2,7 @@
 //!
 //! Only its plain calls are used: its own cache keeps errors for the life of the process. Callers
 //! decide what to cache.
+#![expect(clippy::disallowed_methods, reason = "repeats a request until a deadline")]
 
 use std::collections::BTreeMap;
 use std::error::Error as _;

@@ -4,6 +4,7 @@
 //! What a registry says of an id is believed for a second, whether it has the id or not. Where it does not
 //! answer, an id of which nothing is known is an error to retry, and a refused id stays refused; asking for
 //! refused ids takes at most a tenth of the time.
+#![expect(clippy::disallowed_methods, reason = "asks for an id until a deadline")]
 
 #[cfg(test)]
 mod tests;

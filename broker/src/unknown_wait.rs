@@ -37,6 +37,7 @@ impl UnknownWait {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test starts at the time of its runtime")]
 mod tests {
     use super::*;
 

@@ -62,6 +62,8 @@ pub(crate) struct AnswerOptions {
     pub(crate) progress: bool,
     /// When the request came.
     pub(crate) began: Instant,
+    /// The clock by which it came.
+    pub(crate) clock: fn() -> Instant,
     /// The server.
     pub(crate) server: ServerInfo,
 }
@@ -239,7 +241,7 @@ impl AnswerOptions {
             CONTENT_TYPE,
             HeaderValue::from_static(output_format::content_type(&self.format)),
         );
-        let summary = summary(counts, 0, self.began.elapsed());
+        let summary = summary(counts, 0, (self.clock)() - self.began);
         let texts = [
             ("X-ClickHouse-Query-Id", Some(&self.query_id)),
             ("X-ClickHouse-Format", Some(&self.format)),

@@ -1,4 +1,5 @@
 //! Random ids of queries, in the form of a UUID, and tags of exceptions.
+#![expect(clippy::disallowed_methods, reason = "ids and tags are random")]
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Instant;

@@ -11,6 +11,7 @@ use service::telemetry;
 /// How long blocking threads may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+#[expect(clippy::disallowed_methods, reason = "compares the environment with the setting names")]
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

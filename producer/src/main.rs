@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "compares the environment with the setting names")]
 fn check_variables() -> Result<(), service::settings::Refused> {
     service::settings::check(std::env::vars_os())
 }

@@ -1,6 +1,7 @@
 //! Files and folders that only their owner may read, made without following a symbolic link.
 //!
 //! The permissions are set when a file is made, not afterwards: no other user can open it in between.
+#![expect(clippy::disallowed_methods, reason = "names of partial files are random")]
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};

@@ -3,6 +3,7 @@
 //! The ids of traces come from a fast generator whose output each answer shows, so that its next
 //! output can be computed. Event ids must not follow from it. One system call fills a buffer for
 //! 64 ids; each thread has its own.
+#![expect(clippy::disallowed_methods, reason = "random bits are read here")]
 
 use std::cell::RefCell;
 

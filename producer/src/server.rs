@@ -2,6 +2,7 @@
 //!
 //! Start: ports, links, outbox, then visitors; it does not wait for broker and registry. Stop: no
 //! new visitors, requests in flight, memory to disk, delivery, and the links beside, until a deadline.
+#![expect(clippy::disallowed_methods, reason = "delivers until a deadline")]
 
 use std::io;
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 //! From the signal on, requests in flight have [`DRAIN_TIMEOUT`] to end. Then the outbox writes what is
 //! in memory while its clicks are delivered, and the relay ends. The links end meanwhile. A part that
 //! has not ended at the deadline ends with the process.
+#![expect(clippy::disallowed_methods, reason = "a deadline is a time of the clock")]
 
 use std::time::Duration;
 

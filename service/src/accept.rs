@@ -2,6 +2,7 @@
 //!
 //! A port without a free slot closes the connection that is idle longest. Failures to accept and
 //! closed connections are reported to the port, which counts them, and logged once a minute.
+#![expect(clippy::disallowed_methods, reason = "measures how old and how idle connections are")]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,6 @@
 //! The attempts of a process: what it repeats because it failed, since when, and with which error code.
 //! What has been tried for long is a problem that the health probe names, and a metric.
+#![expect(clippy::disallowed_methods, reason = "stamps the failures of attempts")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

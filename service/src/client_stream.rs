@@ -4,6 +4,7 @@
 //! hyper bounds the time to read, not the time to write. While an answer cannot be sent on, the client
 //! has `timeout`, and a second more for each [`ReadRate`] of bytes that it takes. The stream writes
 //! one buffer at a time, which for small answers is cheaper than a vectored write.
+#![expect(clippy::disallowed_methods, reason = "measures how long a client does not read")]
 
 use std::io;
 use std::pin::Pin;

@@ -148,6 +148,7 @@ pub fn reply(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test measures how long it waits")]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;

@@ -3,6 +3,7 @@
 pub(crate) mod dependencies;
 pub(crate) mod document_links;
 pub(crate) mod imports;
+pub(crate) mod impure_calls;
 pub(crate) mod setting_tables;
 pub(crate) mod source;
 pub(crate) mod tidy;

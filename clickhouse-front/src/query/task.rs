@@ -143,6 +143,7 @@ impl QueryTask {
             buffer: request.buffer,
             progress: request.is_on("send_progress_in_http_headers"),
             began,
+            clock: front.clock,
             server: server_info(&front.info, &request),
         };
         let answer = Answer::new(options, head, spool);

@@ -38,6 +38,7 @@ impl UnreadableBatches {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test starts at the time of its runtime")]
 mod tests {
     use super::*;
 

@@ -2,6 +2,7 @@
 //!
 //! An `Ok` of [`ClickTable::insert`] means that the rows are durable: every insert pins the settings
 //! that could weaken it. It does not retry.
+#![expect(clippy::disallowed_methods, reason = "the query id of an attempt is random")]
 
 use std::sync::LazyLock;
 

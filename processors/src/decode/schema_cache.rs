@@ -5,6 +5,7 @@
 //! ([`SchemaCache::settle`]). So each id has its time, whatever other senders write. What a block of
 //! unknown ids costs at most: two requests a second to each registry, and [`ASKED_MAX`] at the end, by
 //! which an id of another subject gets its own name.
+#![expect(clippy::disallowed_methods, reason = "asks for an id until a deadline")]
 
 #[cfg(test)]
 mod tests;

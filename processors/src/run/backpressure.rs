@@ -45,10 +45,11 @@ impl Backpressure {
     pub(crate) fn update(
         &mut self,
         is_blocked: bool,
+        now: Instant,
         source: &impl Source,
     ) -> Result<(), ServerError> {
         if is_blocked {
-            self.blocked_since.get_or_insert_with(Instant::now);
+            self.blocked_since.get_or_insert(now);
             return Ok(());
         }
         self.blocked_since = None;

@@ -105,9 +105,9 @@ impl Batcher {
     }
 
     /// Notes that records were read into the block.
-    pub(crate) fn note_read(&mut self) {
+    pub(crate) fn note_read(&mut self, now: Instant) {
         if !self.block.is_empty() {
-            self.block_since.get_or_insert_with(Instant::now);
+            self.block_since.get_or_insert(now);
         }
     }
 

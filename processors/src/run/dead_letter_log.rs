@@ -65,6 +65,7 @@ impl DeadLetterLog {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test starts at the time of its runtime")]
 mod tests {
     use super::*;
 

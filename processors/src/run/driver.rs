@@ -2,6 +2,7 @@
 //!
 //! Some batches are in flight while the next one is filled; when that one is full and no more may
 //! start, reading waits (`backpressure`). All `select!` is here.
+#![expect(clippy::disallowed_methods, reason = "passes the time to the parts of the loop")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -152,7 +153,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
     }
 
     fn block_filled(&mut self, filled: Result<(), ServerError>) -> Result<(), ServerError> {
-        self.batcher.note_read();
+        self.batcher.note_read(Instant::now());
         self.backpressure.pause_new(&*self.source)?;
         let Err(error) = filled else { return Ok(()) };
         if error.code == MEMBER_FENCED {
@@ -173,7 +174,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
             self.start_batch()?;
             self.batcher.cut_when_full(&self.encoder);
         }
-        self.backpressure.update(self.batcher.is_blocked(), &*self.source)?;
+        self.backpressure.update(self.batcher.is_blocked(), Instant::now(), &*self.source)?;
         self.release_revoked()?;
         self.set_gauges();
         Ok(())
@@ -345,7 +346,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         let Some(revocation) = &self.revocation else { return Ok(()) };
         let settled = |partition| self.trackers.get(partition).is_none_or(Tracker::is_settled);
         let done = !self.batcher.is_flushing() && revocation.partitions().iter().all(settled);
-        if !done && !revocation.is_overdue() {
+        if !done && !revocation.is_overdue(Instant::now()) {
             return Ok(());
         }
         self.source.release(revocation.partitions())?;

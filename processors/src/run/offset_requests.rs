@@ -1,5 +1,6 @@
 //! Requests to the broker about offsets: commits, seeks, and queries of the committed positions. One
 //! request is in flight at a time.
+#![expect(clippy::disallowed_methods, reason = "queries the broker periodically")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

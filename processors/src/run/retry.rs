@@ -1,4 +1,5 @@
 //! Retries: repeats a request to a server, with growing delays, until it succeeds or fails for good.
+#![expect(clippy::disallowed_methods, reason = "measures how long a request fails")]
 
 use broker::{Backoff, ErrorClass, ServerError};
 use tokio::time::Instant;

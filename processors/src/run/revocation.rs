@@ -27,7 +27,7 @@ impl Revocation {
     }
 
     /// Whether the group has waited long enough.
-    pub(crate) fn is_overdue(&self) -> bool {
-        Instant::now() >= self.deadline
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        now >= self.deadline
     }
 }

@@ -1,8 +1,10 @@
 //! How often one client prefix may do something: a bounded table of buckets that refill.
 //!
-//! Pure: the caller gives the time. A bucket of the table belongs to the prefix that used it last, so
+//! The caller gives the time. The seed of the hash is random, so that a client cannot choose whose
+//! bucket it shares. A bucket of the table belongs to the prefix that used it last, so
 //! the table never grows; a prefix that loses its bucket to another begins again with a full one,
 //! which errs on the visitor's side.
+#![expect(clippy::disallowed_methods, reason = "the seed of the hash is random")]
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Mutex;

@@ -273,6 +273,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
+    #[expect(clippy::disallowed_methods, reason = "day keys are random")]
     pub fn make_day_key(&mut self, day: i32) -> Result<(), StoreError> {
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).map_err(|error| StoreError::Unusable(error.to_string()))?;

@@ -1,6 +1,7 @@
 //! A segment: a file of clicks in order, named by the sequence number of the first.
 //!
 //! Segments are only appended to, and read up to a length that the outbox knows.
+#![expect(clippy::disallowed_methods, reason = "the salt of a segment is random")]
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use clap::CommandFactory as _;
-use harness::root;
 
 use super::source::{files, in_code, literals, none, page, product, rust, without_tests};
 
@@ -107,35 +106,6 @@ fn the_contract_does_no_io() {
         }
     }
     none("I/O in the contract", wrong);
-}
-
-#[test]
-fn the_files_that_read_a_clock_are_those_that_the_architecture_names() {
-    let architecture = page("ARCHITECTURE.md");
-    let mark = ["clippy::disallowed", "methods"].join("_");
-    let mut wrong = Vec::new();
-    let mut impure = 0;
-    for (path, text) in rust().iter().filter(|(path, _)| !path.starts_with("tests/")) {
-        if without_tests(text).contains(&mark) {
-            impure += 1;
-            if !architecture.contains(path.as_str()) {
-                wrong.push(format!("ARCHITECTURE.md does not name {path}"));
-            }
-        }
-    }
-    assert!(impure > 3, "the mark finds nothing any more");
-    // And the other way round: a file on the list that is impure no more.
-    let (_, list) = architecture
-        .split_once("Files that may read a clock or the environment")
-        .expect("the list's heading");
-    let list = list.split("\n## ").next().unwrap();
-    for path in list.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")) {
-        let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
-        if !text.contains(&mark) {
-            wrong.push(format!("ARCHITECTURE.md lists {path}, which reads no clock"));
-        }
-    }
-    none("the list of impure files", wrong);
 }
 
 fn variables(command: &clap::Command, into: &mut BTreeSet<String>) {

@@ -3,6 +3,7 @@
 //! Processes may share it: a key is written to a partial file, which gets the key's name unless another
 //! file has it, so all of them read the first one. Deleting a file deletes the key. A crash may leave
 //! the partial file, which holds the same bytes: it is deleted with the key, and at each start.
+#![expect(clippy::disallowed_methods, reason = "day keys and names of partial files are random")]
 
 #[cfg(test)]
 mod tests;

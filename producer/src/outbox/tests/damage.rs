@@ -1,5 +1,6 @@
 //! The outbox on a disk that damages what was written: what is whole is delivered, what is lost is
 //! counted, and no damaged file is removed.
+#![expect(clippy::disallowed_methods, reason = "a test measures how long it waits")]
 
 mod kept_files;
 

@@ -1,4 +1,5 @@
 //! The public port under clients that want to keep others out, fill the outbox or decide for it.
+#![expect(clippy::disallowed_methods, reason = "a test measures how long it waits")]
 
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep, timeout};
