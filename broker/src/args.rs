@@ -1,4 +1,4 @@
-//! Command-line settings of brokers and registry, the same for both services.
+//! Settings of brokers and registry on the command line, the same for both services.
 
 use clap::Args;
 
@@ -10,13 +10,13 @@ use crate::registry::Registry;
 /// The brokers.
 #[derive(Debug, Args)]
 pub struct BrokerArgs {
-    /// Brokers to connect to first, host:port, comma-separated
+    /// Bootstrap brokers, host:port, comma-separated
     #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092", value_name = "LIST")]
     pub kafka_brokers: String,
     /// A librdkafka property (TLS, SASL, tuning), repeatable
     #[arg(long = "kafka", value_name = "KEY=VALUE", hide_env_values = true)]
     kafka: Vec<Property>,
-    /// Such properties, comma-separated (write `\,` for a comma in a value); --kafka overrides them
+    /// librdkafka properties, comma-separated (write `\,` for a comma in a value); --kafka overrides them
     #[arg(
         long = "kafka-properties",
         env = "CLICKTRAIL_KAFKA_PROPERTIES",
@@ -39,7 +39,7 @@ impl BrokerArgs {
 /// The schema registry.
 #[derive(Args)]
 pub struct RegistryArgs {
-    /// Schema registry, comma-separated when there are several; user and password before an @
+    /// URL of the schema registry, or several, comma-separated; write user and password before an @
     #[arg(
         long,
         env = "SCHEMA_REGISTRY_URL",
@@ -58,7 +58,7 @@ impl std::fmt::Debug for RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// A client of it.
+    /// A client of the registry.
     ///
     /// # Errors
     /// The setting is not a URL.

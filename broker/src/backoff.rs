@@ -1,4 +1,4 @@
-//! How long to wait before asking again: exponential, with full jitter, without end.
+//! Delays between attempts: exponential, with full jitter, without end.
 #![expect(clippy::disallowed_methods, reason = "the jitter of a delay is random")]
 
 use std::time::Duration;
@@ -13,16 +13,16 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// What the processors use towards every server.
+    /// For the processors, towards every server.
     pub const SERVERS: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(15) };
 
-    /// What the producer uses towards broker and registry: clicks wait on its disk meanwhile.
+    /// For the producer, towards broker and registry: clicks wait on its disk meanwhile.
     pub const DELIVERY: Self =
         Self { base: Duration::from_millis(400), max: Duration::from_secs(5) };
 
     /// Delay before attempt `attempt` (0 is the first repetition): uniform in `1 ms..=bound`,
-    /// where the bound doubles each time. `random` is any evenly spread number.
+    /// where the bound doubles each time. `random` is a uniformly distributed number.
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
         let bound = self.base.saturating_mul(1 << attempt.min(20)).min(self.max);
         #[expect(clippy::cast_possible_truncation, reason = "at most `max`, which is seconds")]

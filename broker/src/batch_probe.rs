@@ -1,10 +1,10 @@
-//! The batch probe: finds batches that the library cannot read, and where each of them ends.
+//! The batch probe: finds the batches that the library cannot read, and the end of each of them.
 //!
 //! librdkafka repeats the first offset of such a batch and does not report the last one. But a broker
 //! answers a request for any offset of a batch with the whole batch, so that the error names the same
 //! base offset exactly for the offsets of this batch: its end is found by bisection, and no readable
-//! record is passed. All partitions are asked at once which of them cannot be read; these then share the
-//! time of a probe, so that one full of such batches does not keep the others waiting.
+//! record is passed. A probe first asks about all partitions at once. Those that cannot be read then share
+//! its time, so that a partition full of such batches does not delay the others.
 #![expect(clippy::disallowed_methods, reason = "bounds the time of a probe by deadlines")]
 
 use std::collections::BTreeMap;
@@ -21,10 +21,10 @@ use crate::client::{Brokers, QuietContext, UNREADABLE, server_error};
 use crate::error::ServerError;
 use crate::native_message::{ConsumeError, Polled, poll};
 
-/// Times that the error is received before the probe starts: an error that does not come again is
-/// none of the batch.
+/// Times that the error is received before the probe starts: an error that does not repeat is not an
+/// error of the batch.
 pub const UNREADABLE_TRIES: u32 = 3;
-/// Longest time of one probe; what it found until then counts.
+/// Longest time of one probe; what it has found by then counts.
 const TIME_MAX: Duration = Duration::from_secs(8);
 /// Longest wait for a reply about one offset.
 const REPLY_MAX: Duration = Duration::from_secs(3);
@@ -58,7 +58,7 @@ pub struct UnreadableBatch {
     pub from: i64,
 }
 
-/// Whose batches are probed. Clones share whose turn it is.
+/// A probe of one topic. Clones share the order of turns.
 #[derive(Debug, Clone)]
 pub struct BatchProbe {
     brokers: Brokers,
@@ -81,11 +81,10 @@ impl BatchProbe {
     }
 
     /// The batches at these positions, by partition, that cannot be read, and those that follow each
-    /// of them directly. Each partition has half of the time in its turn. Blocks, for ten seconds at
-    /// most.
+    /// of them directly. Each partition has half of the time in its turn. Blocks for ten seconds at most.
     ///
     /// # Errors
-    /// A property that is refused.
+    /// Fatal: a property is refused.
     pub fn find(
         &self,
         positions: &BTreeMap<i32, i64>,
@@ -115,8 +114,8 @@ impl BatchProbe {
         Ok(found)
     }
 
-    /// Those of the positions whose batch cannot be read. A partition that no broker replies about is
-    /// none of them.
+    /// The positions whose batch cannot be read. A partition without a broker's reply is not one of
+    /// them.
     fn unreadable(
         &self,
         consumer: &BaseConsumer<QuietContext>,
@@ -146,8 +145,8 @@ impl BatchProbe {
         Ok(unreadable)
     }
 
-    /// The base offset of the batch that holds `offset`, if it cannot be read. After `deadline`, and
-    /// where no broker replies, nothing is unreadable.
+    /// The base offset of the batch that holds `offset`, if it cannot be read. After `deadline`, or
+    /// without a reply, no batch is unreadable.
     fn base(
         &self,
         consumer: &BaseConsumer<QuietContext>,
@@ -178,7 +177,7 @@ impl BatchProbe {
     }
 }
 
-/// What the brokers' reply says of one offset.
+/// The brokers' reply about one offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reply {
     /// It can be read, or there is none.
@@ -197,7 +196,7 @@ fn reply(error: &ConsumeError) -> Option<Reply> {
     ends.contains(&error.code).then_some(Reply::Readable)
 }
 
-/// What a probe, or one partition of it, may take.
+/// The time and the batches that a probe, or one partition of it, may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     time: Duration,
@@ -205,7 +204,7 @@ struct Share {
 }
 
 impl Share {
-    /// Of this, what the next of so many partitions may take: half, and all if it is the last.
+    /// The share of the next of so many partitions: half of the rest, and all of it for the last one.
     fn of_next(self, partitions: usize) -> Self {
         if partitions > 1 {
             Self { time: self.time / 2, batches: self.batches.div_ceil(2) }
@@ -305,14 +304,14 @@ mod tests {
         }
     }
 
-    /// However many partitions take all that they may, and whichever others come and go.
+    /// Any number of partitions take their whole share, and any others come and go.
     #[test]
     fn h3_each_unreadable_partition_has_half_of_a_probe_in_its_turn() {
         for partitions in [1, 2, 3, 7, 64] {
             let all: Vec<(i32, i64)> = (0..partitions).map(|partition| (partition, 0)).collect();
             let (mut last, mut turns) = (-1, Vec::new());
             for probe in 0..2 * partitions {
-                // With three or more partitions, the one that each search leaves out can be read.
+                // With three or more partitions, the one that a search omits can be read.
                 let some = all.iter().copied().filter(|own| partitions < 3 || own.0 != probe % 3);
                 let order = in_turn(some.collect(), last);
                 last = order[0].0;

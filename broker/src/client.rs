@@ -1,5 +1,4 @@
-//! librdkafka's configuration for both services: which properties are ours, and which class of
-//! error each answer is.
+//! librdkafka's configuration for both services: the reserved properties, and the class of each error.
 
 use std::time::Duration;
 
@@ -12,12 +11,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use crate::error::{BATCH_UNREADABLE, MEMBER_FENCED, POSITION_LOST, ServerError};
 use crate::properties::{Property, is_reserved, may_be_secret};
 
-/// Where the brokers are and how to talk to them.
+/// The addresses of the brokers, and the properties of their clients.
 #[derive(Clone)]
 pub struct Brokers {
     /// `bootstrap.servers`.
     pub servers: String,
-    /// Any other librdkafka property (TLS, SASL, …); may hold secrets, so it is never printed.
+    /// Other librdkafka properties (TLS, SASL, …). They may hold secrets and are never printed.
     pub properties: Vec<Property>,
 }
 
@@ -80,7 +79,7 @@ impl Brokers {
         Ok(config)
     }
 
-    /// [`Brokers::config`] of a consumer, with the bounds of what one batch may cost it.
+    /// [`Brokers::config`] of a consumer, with bounds of the memory of one batch.
     ///
     /// # Errors
     /// As [`Brokers::config`].
@@ -101,8 +100,8 @@ impl Brokers {
 /// Bounds of every consumer. A topic bounds a batch by its compressed bytes, each of which may become
 /// 30,000 bytes; librdkafka bounds only what zstd decompresses, and by the first of these properties.
 ///
-/// All batches of a response are decompressed before its first record is read, so a response holds
-/// little: the smallest batch that decompresses to 16 MiB has 600 bytes, and 13 of them fit into
+/// librdkafka decompresses all batches of a response before it reads the first record, so a response
+/// is small: the smallest batch that decompresses to 16 MiB has 600 bytes, and 13 of them fit into
 /// 8 KiB (218 MiB). A batch that exceeds `fetch.max.bytes` comes alone, so a log of large batches is
 /// read as fast as with 1 MiB; a log of batches of one click at a third of the rate (`docs/bounds.md`).
 const CONSUMER_BOUNDS: [(&str, &str); 4] = [
@@ -110,12 +109,12 @@ const CONSUMER_BOUNDS: [(&str, &str); 4] = [
     ("receive.message.max.bytes", "16777216"),
     ("fetch.max.bytes", "8192"),
     ("fetch.message.max.bytes", "8192"),
-    // Of producers; the library refuses one above `fetch.max.bytes`.
+    // For producers; the library refuses a value above `fetch.max.bytes`.
     ("message.max.bytes", "8192"),
 ];
 
-/// What the library logs goes to the debug log: whoever waits for the broker reports an outage once
-/// a minute, and the command that fails reports it at its end.
+/// Sends the library's messages to the debug log: the code that waits for the broker reports an outage
+/// once a minute, and a command that fails reports it at its end.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct QuietContext;
 
@@ -131,11 +130,11 @@ impl ClientContext for QuietContext {
 
 impl ConsumerContext for QuietContext {}
 
-/// Why a client cannot be made, without the value of a property that may be a secret.
+/// The error of a client that cannot be made, without values of properties that may be secrets.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
 pub fn property_error(error: &KafkaError) -> ServerError {
     match error {
-        // The library repeats the value; a key that it does not know may be a misspelt secret.
+        // The library repeats the value; an unknown key may be a misspelt name of a secret.
         KafkaError::ClientConfig(_, why, key, _)
             if may_be_secret(key) || why.contains("No such") =>
         {
@@ -149,12 +148,12 @@ pub fn property_error(error: &KafkaError) -> ServerError {
     }
 }
 
-/// Errors of a consumer that judge the bytes of a batch: they come again at each attempt.
+/// Errors of a consumer about the bytes of a batch: they repeat at each attempt.
 pub(crate) const UNREADABLE: [Code; 4] =
     [Code::BadCompression, Code::BadMessage, Code::NotImplemented, Code::MessageSizeTooLarge];
 
-/// The class and code of an error of the library. What is not plainly the configuration's fault is
-/// waited out.
+/// The class and code of an error of the library. Every error that is not clearly one of the
+/// configuration is retryable.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
 pub fn server_error(error: &KafkaError) -> ServerError {
     if let KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) = error {

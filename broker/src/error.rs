@@ -1,4 +1,4 @@
-//! Why a server did not do what it was asked: one of three classes, and a code that never changes.
+//! Errors of servers: one of three classes, and a code that never changes.
 //!
 //! The code is metric label, log field and RUNBOOK heading.
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 pub enum ErrorClass {
     /// The same request may succeed later: wait and repeat, without end; never a dead letter.
     Retryable,
-    /// This record can never succeed: to the dead letters.
+    /// This record can never succeed: it becomes a dead letter.
     Record,
     /// The process or its configuration is wrong: stop, commit nothing.
     Fatal,
@@ -24,18 +24,18 @@ pub const POSITION_LOST: &str = "log_position_lost";
 pub const BATCH_UNREADABLE: &str = "batch_unreadable";
 
 /// Code of a group member whose instance id another process has taken: this process can read no
-/// more, another one can.
+/// further, the other one can.
 pub const MEMBER_FENCED: &str = "kafka_member_fenced";
 
-/// Why a server did not do what it was asked.
+/// The error of a request to a server.
 #[derive(Debug, Error)]
 #[error("{code}: {message}")]
 pub struct ServerError {
-    /// [`ErrorClass::Record`] only where a server judged what it was sent.
+    /// [`ErrorClass::Record`] only where a server refused the record itself.
     pub class: ErrorClass,
     /// Stable name.
     pub code: &'static str,
-    /// The server's own words, and what to do where that is known.
+    /// The server's message, and the remedy where it is known.
     pub message: String,
 }
 

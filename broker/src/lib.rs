@@ -1,4 +1,5 @@
-//! What both services need of Kafka and of the schema registry: settings, clients, error classes.
+//! The parts of both services that talk to Kafka and to the schema registry: settings, clients, error
+//! classes.
 //!
 //! Each service has its own folder of producers and consumers; they all start from [`Brokers`] and
 //! [`Registry`], and all errors of both servers become a [`ServerError`] here.

@@ -1,4 +1,4 @@
-//! What the Rust binding of librdkafka does not pass on: the partition and offset of an error, and
+//! Reads what the Rust binding of librdkafka does not pass on: the partition and offset of an error, and
 //! headers whose name is not UTF-8, at which the binding panics.
 #![expect(unsafe_code, reason = "calls librdkafka's own interface where the binding has none")]
 
@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::BorrowedMessage;
 
-/// What a consumer received.
+/// The message that a consumer received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Polled {
     /// Nothing within the time.
@@ -21,7 +21,7 @@ pub(crate) enum Polled {
     Failed(ConsumeError),
 }
 
-/// An error that names where it stands.
+/// An error with its place in the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ConsumeError {
     /// Partition.

@@ -1,5 +1,5 @@
-//! librdkafka properties of the operator, as lists of `key=value`: which are reserved, and whose
-//! values are never printed because they may be secrets.
+//! librdkafka properties of the operator, as lists of `key=value`: the reserved names, and the names whose
+//! values may be secrets and are never printed.
 
 /// Properties that delivery or processing depends on, or that have a setting of their own.
 pub(crate) const RESERVED: [&str; 21] = [
@@ -67,8 +67,8 @@ impl std::str::FromStr for Property {
             Some((key, value)) if !key.trim().is_empty() => {
                 Ok(Self { key: key.trim().to_owned(), value: value.to_owned() })
             }
-            // The text may be a secret that lost its key; it is not repeated.
-            _ => Err("a property is written key=value".to_owned()),
+            // The text may be a secret without its key; the error does not repeat it.
+            _ => Err("write a property as key=value".to_owned()),
         }
     }
 }

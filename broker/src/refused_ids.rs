@@ -1,6 +1,6 @@
-//! The schema ids that no record is decoded by, for some minutes each, and so many at most.
+//! The refused schema ids, by which no record is decoded: each for some minutes, and a bounded number.
 //!
-//! Pure: time is an argument.
+//! Pure: the caller gives the time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemas::SchemaId;
 use tokio::time::Instant;
 
-/// Why no record is decoded by a schema id.
+/// Why a schema id is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaRefusal {
     /// The registry has no such id.
@@ -19,7 +19,7 @@ pub enum SchemaRefusal {
 
 /// Ids of one generation; there are two.
 pub(crate) const GENERATION_MAX: usize = 8_192;
-/// How long a refusal counts. An id that the subject gets meanwhile is noticed within a second.
+/// How long a refusal lasts. An id that the subject gets meanwhile is found within a second.
 const TTL: Duration = Duration::from_secs(300);
 
 /// A full newer generation replaces the older one.
@@ -36,7 +36,7 @@ impl RefusedIds {
         (now < *expires_at).then_some(*refusal)
     }
 
-    /// Refuses the id from now on.
+    /// Refuses the id from `now` on.
     pub(crate) fn insert(&mut self, id: SchemaId, refusal: SchemaRefusal, now: Instant) {
         if self.newer.len() >= GENERATION_MAX {
             self.older = std::mem::take(&mut self.newer);
@@ -44,7 +44,7 @@ impl RefusedIds {
         self.newer.insert(id, (refusal, now + TTL));
     }
 
-    /// The id is the subject's.
+    /// Ends a refusal: the subject has the id.
     pub(crate) fn remove(&mut self, id: SchemaId) {
         self.newer.remove(&id);
         self.older.remove(&id);

@@ -1,6 +1,6 @@
 //! The schema registry's REST calls, through `schema_registry_converter`.
 //!
-//! Only its plain calls are used: its own cache keeps errors for the life of the process. Callers
+//! Uses only its plain calls, since its own cache keeps errors for the life of the process. Callers
 //! decide what to cache.
 #![expect(clippy::disallowed_methods, reason = "repeats a request until a deadline")]
 
@@ -38,10 +38,10 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// A registry that has not answered within this time is unreachable.
+/// A registry that does not answer within this time is unreachable.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Versions of a subject whose ids are asked for.
+/// The most versions of a subject whose ids are requested.
 const VERSIONS_MAX: usize = 1_000;
 
 /// "Subject not found", "version not found", "schema not found".
@@ -50,11 +50,11 @@ const NOT_FOUND: std::ops::RangeInclusive<u32> = 40_401..=40_403;
 /// Code of a registry that refuses the credentials.
 const ACCESS: &str = "registry_access";
 
-/// Code of a URL that answers 404 without the registry's own code.
+/// Code of a URL that answers 404 without an error code of the registry.
 const WRONG_URL: &str = "registry_not_found";
 
 impl Registry {
-    /// A registry by its base URLs, comma-separated and tried in order. Nothing is asked yet.
+    /// A registry by its base URLs, comma-separated and tried in order. Sends no request.
     ///
     /// # Errors
     /// Fatal: not a URL.
@@ -77,7 +77,7 @@ impl Registry {
         Ok(Self { url, urls, settings, http })
     }
 
-    /// The schema of an id, or `None` when the registry says that there is none.
+    /// The schema of an id, or `None` when the registry answers that there is none.
     ///
     /// # Errors
     /// Retryable: anything but a clear answer.
@@ -167,7 +167,7 @@ impl Registry {
         &self.urls
     }
 
-    /// Whether a registry has a schema of this id, under whatever subject.
+    /// Whether a registry has a schema of this id, under any subject.
     ///
     /// # Errors
     /// Retryable: none gives a clear answer.
@@ -202,9 +202,9 @@ impl Registry {
     }
 
     /// The number and the schema id of each version of `subject` at the registry `url`, at most the
-    /// newest [`VERSIONS_MAX`]. A version that was deleted softly is one of them: the log may hold its
-    /// records. Asks for the versions that are not in `known`, and for the newest, by which a subject
-    /// that was recreated is noticed.
+    /// newest [`VERSIONS_MAX`]. Softly deleted versions are included: the log may hold their records.
+    /// Requests the versions that are not in `known`, and the newest one, which shows that a subject was
+    /// recreated.
     ///
     /// # Errors
     /// As [`Registry::schema`].
@@ -242,7 +242,7 @@ impl Registry {
         Ok(ids)
     }
 
-    /// What a registry has at `url`; `None`: nothing, by its own words.
+    /// The answer of a registry for `url`; `None`: it answers that there is nothing.
     async fn get(&self, url: &str) -> Result<Option<Value>, ServerError> {
         let answer = self.http.get(url).send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -252,7 +252,7 @@ impl Registry {
             if known.is_some_and(|code| NOT_FOUND.contains(&code)) {
                 return Ok(None);
             }
-            let text = format!("{status} without a code of the registry");
+            let text = format!("{status} without an error code of the registry");
             return Err(ServerError::retryable(code(Some(404)), text));
         }
         let answer = answer.error_for_status().map_err(unreachable)?;
@@ -326,7 +326,7 @@ fn server_error(error: &SRCError) -> ServerError {
     ServerError::retryable(code(status(error)), causes(error))
 }
 
-/// The code of an answer that is not the registry's own "not found".
+/// The code of an error other than the registry's own "not found".
 fn code(status: Option<u16>) -> &'static str {
     match status {
         Some(401 | 403) => ACCESS,
@@ -335,7 +335,7 @@ fn code(status: Option<u16>) -> &'static str {
     }
 }
 
-/// The client's own text ends before the cause that helps ("connection refused").
+/// The text of a client error with its causes: the client's own text omits them ("connection refused").
 fn causes(error: &SRCError) -> String {
     let mut text = error.error.clone();
     if let Some(cause) = &error.cause {
@@ -352,7 +352,7 @@ fn causes(error: &SRCError) -> String {
     text
 }
 
-/// The client keeps the HTTP status only in its text.
+/// The HTTP status of a client error, which only its text has.
 fn status(error: &SRCError) -> Option<u16> {
     let (_, rest) = error.error.split_once("failed with status ")?;
     rest.get(..3)?.parse().ok()

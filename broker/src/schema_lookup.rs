@@ -1,9 +1,9 @@
-//! The schema lookup: schemas by id, of the subject of one topic alone. A schema of another subject may
-//! make a record of a few bytes cost any time.
+//! The schema lookup: schemas by id, of the subject of one topic alone. With a schema of another subject,
+//! a record of a few bytes may cost any time.
 //!
-//! What a registry says of an id is believed for a second, whether it has the id or not. Where it does not
-//! answer, an id of which nothing is known is an error to retry, and a refused id stays refused; asking for
-//! refused ids takes at most a tenth of the time.
+//! An answer of the registry about an id is valid for a second, whether the registry has the id or not. If
+//! it does not answer, an unknown id is an error to retry, and a refused id stays refused. Requests for
+//! refused ids take at most a tenth of the time.
 #![expect(clippy::disallowed_methods, reason = "asks for an id until a deadline")]
 
 #[cfg(test)]
@@ -23,12 +23,12 @@ use crate::unknown_wait::UnknownWait;
 
 /// Time between two requests for the ids of the subject.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(1);
-/// How long the ids of the subject are waited for where all ids are refused ones.
+/// Longest wait for the ids of the subject if all requested ids are refused.
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
-/// When they did not come, refused ids are asked for again after so many times as long as that took.
+/// After such a wait without an answer, the lookup pauses for so many times the wait.
 const PAUSE_FACTOR: u32 = 10;
 
-/// What the registry has for a schema id.
+/// The answer of the registry about a schema id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchemaAnswer {
     /// The subject's schema of this id.
@@ -39,20 +39,20 @@ pub enum SchemaAnswer {
     Open,
 }
 
-/// Looks up schemas by id, and remembers which ids are refused.
+/// Looks up schemas by id, and holds the refused ids.
 #[derive(Debug)]
 pub struct SchemaLookup {
     subject: SubjectIds,
     refused: RefusedIds,
-    /// The ids of the subject are believed until then.
+    /// Until then the ids of the subject are valid.
     fresh_until: Option<Instant>,
-    /// The registry did not answer: refused ids are believed until then.
+    /// The registry did not answer: until then it is not asked for refused ids.
     paused_until: Option<Instant>,
     wait: UnknownWait,
 }
 
 impl SchemaLookup {
-    /// A lookup of the schemas of `subject`, of which nothing is known yet.
+    /// A lookup of the schemas of `subject`; sends no request.
     pub fn new(registry: Registry, subject: String) -> Self {
         Self {
             subject: SubjectIds::new(registry, subject),
@@ -63,7 +63,7 @@ impl SchemaLookup {
         }
     }
 
-    /// What the registry has for each of `ids`; waits for none.
+    /// The answer of the registry about each of `ids`; waits for no id.
     ///
     /// # Errors
     /// Retryable: the registry does not answer.
@@ -94,7 +94,8 @@ impl SchemaLookup {
         Ok(answers)
     }
 
-    /// Refuses an id for some minutes, or until the subject has it; `false` if it was refused already.
+    /// Refuses an id for some minutes, or until the subject has it; returns false if it was refused
+    /// before.
     pub fn refuse(&mut self, id: SchemaId, refusal: SchemaRefusal) -> bool {
         let now = Instant::now();
         let is_new = self.refused.get(id, now).is_none();
@@ -102,8 +103,8 @@ impl SchemaLookup {
         is_new
     }
 
-    /// The subject's schema of an id; `None` where there is none. An id that the subject does not have is
-    /// asked for during five seconds of any minute, all ids together, before it is refused.
+    /// The subject's schema of an id; `None` if there is none. Before it refuses an id that the subject does
+    /// not have, it asks for it repeatedly, for five seconds of any minute in all.
     ///
     /// # Errors
     /// Retryable: the registry does not answer.

@@ -1,5 +1,5 @@
-//! The schema ids of one subject: those that any registry has that answers. One of several may be behind
-//! the others, or away.
+//! The schema ids of one subject: the ids of all registries that answer. One of several registries may be
+//! behind the others, or unreachable.
 #![expect(clippy::disallowed_methods, reason = "measures how long a registry takes")]
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use crate::error::ServerError;
 use crate::registry::Registry;
 
-/// How long the other registries are waited for when one has answered.
+/// How long the other registries may take once one has answered.
 const LATE_MAX: Duration = Duration::from_secs(1);
-/// A registry that did not answer is asked again after so many times as long as it was waited for.
+/// The pause of a registry that did not answer, as a multiple of the wait for it.
 const PAUSE_FACTOR: u32 = 10;
 
-/// The ids of one subject, as the registries had them last.
+/// The ids of one subject, by the last answer of each registry.
 #[derive(Debug)]
 pub(crate) struct SubjectIds {
     registry: Registry,
@@ -25,17 +25,17 @@ pub(crate) struct SubjectIds {
     replicas: Vec<Replica>,
 }
 
-/// What one registry has.
+/// The ids of one registry.
 #[derive(Debug, Default)]
 struct Replica {
     /// By version.
     ids: BTreeMap<u64, SchemaId>,
-    /// It did not answer while another one did.
+    /// It did not answer while another one did: until then it is not asked.
     pause_until: Option<Instant>,
 }
 
 impl SubjectIds {
-    /// Of `subject`, of which nothing is known yet.
+    /// The ids of `subject`; sends no request.
     pub(crate) fn new(registry: Registry, subject: String) -> Self {
         let replicas = registry.urls().iter().map(|_| Replica::default()).collect();
         Self { registry, subject, replicas }
@@ -60,8 +60,8 @@ impl SubjectIds {
         failed.map_or(Ok(None), Err)
     }
 
-    /// Asks every registry at once: two requests each, and one more for each new version. What a
-    /// registry had that does not answer now still counts.
+    /// Asks all registries at once: two requests each, and one more for each new version. The last ids of
+    /// a registry that does not answer now still count.
     ///
     /// # Errors
     /// Retryable: none answers.
@@ -107,13 +107,13 @@ impl SubjectIds {
     }
 }
 
-/// When a registry is asked again that was asked at `began` and has not answered until now.
+/// The end of the pause of a registry that was asked at `began` and has not answered until now.
 fn pause_end(began: Instant) -> Instant {
     let now = Instant::now();
     now + (now - began) * PAUSE_FACTOR
 }
 
-/// What is answered next; after the first answer, within [`LATE_MAX`].
+/// The next answer; after the first one, within [`LATE_MAX`].
 async fn next<T: 'static>(
     asked: &mut JoinSet<T>,
     answered_at: Option<Instant>,

@@ -1,14 +1,14 @@
-//! How long readers that stop meanwhile wait for ids that the registry does not know: some seconds of any
-//! minute, in all.
+//! The wait for schema ids that the registry does not know: some seconds of any minute, for all ids in all.
+//! The reader stops during the wait.
 //!
-//! A registry may learn of an id late, so that its first "not found" is not believed. But each sender
-//! may write any id. Pure: time is an argument.
+//! A registry may get an id late, so its first "not found" is not final. But a sender may write any id.
+//! Pure: the caller gives the time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long is waited.
+/// How long one wait lasts.
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
 /// From the start of one wait to the start of the next.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ pub(crate) struct UnknownWait {
 }
 
 impl UnknownWait {
-    /// Until when to ask again; `None`: "not found" is believed now.
+    /// Until when to ask again; `None`: "not found" is final now.
     pub(crate) fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let began = match self.began {
             Some(began) if now < began + EVERY => began,
@@ -29,8 +29,8 @@ impl UnknownWait {
         Some(began + WAIT).filter(|deadline| now < *deadline)
     }
 
-    /// The registry did not answer: after an outage it may not know its ids yet, so that the next "not
-    /// found" is waited for.
+    /// The registry did not answer: after an outage it may not have all ids yet, so the next "not found"
+    /// starts a wait again.
     pub(crate) fn reset(&mut self) {
         self.began = None;
     }

@@ -1,7 +1,7 @@
-//! What a user agent is, in the four words that a click keeps of one that a privacy rule removes.
+//! The kind of a user agent: one of four words, which a click keeps when a privacy rule removes the agent.
 //!
-//! Pure. The patterns are those of the schema's doc of `agent_kind` and never change: the agent is not
-//! kept, so no later rule can decide again.
+//! Pure. The patterns are those of the schema's doc of `agent_kind` and never change: a click does not
+//! keep the agent, so no later rule can decide again.
 
 use crate::symbols::AgentKind;
 
@@ -31,7 +31,7 @@ const TEXTS: [&str; 8] = [
     "googleimageproxy",
     "google web preview",
 ];
-/// First names of programs that name a system or other programs behind their own name.
+/// First names of programs whose agent names a system or other programs after its own name.
 const PROGRAMS: [&str; 30] = [
     "aiohttp",
     "apache-httpclient",
@@ -66,7 +66,7 @@ const PROGRAMS: [&str; 30] = [
 ];
 
 impl AgentKind {
-    /// What an agent is, by its text alone.
+    /// The kind of an agent, by its text alone.
     pub fn of(user_agent: Option<&str>) -> Self {
         let agent = user_agent.unwrap_or_default().trim().to_ascii_lowercase();
         let is_browser = agent.starts_with("mozilla/") || agent.starts_with("opera/");
@@ -82,7 +82,7 @@ impl AgentKind {
     }
 }
 
-/// Whether an agent in small letters says that it is a machine, whatever it begins with.
+/// Whether a lowercase agent identifies itself as a machine, whatever it begins with.
 fn declares_a_machine(agent: &str) -> bool {
     let after = |mark: &'static str| {
         agent.match_indices(mark).map(move |(at, found)| &agent[at + found.len()..])
@@ -100,7 +100,7 @@ fn declares_a_machine(agent: &str) -> bool {
         || after("(").any(is_robot)
 }
 
-/// Whether an agent in small letters that is no browser's is that of a program.
+/// Whether a lowercase agent that is not a browser's is that of a program.
 fn is_program(agent: &str) -> bool {
     let first = name(agent);
     let is_only = match agent[first.len()..].strip_prefix('/') {
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    /// Every agent of a machine behind a browser's, and every tail, model and locale with a machine's
-    /// word that is none.
+    /// Agents of machines that begin like a browser's, and tails, models and locales of browsers that
+    /// contain a machine's word.
     #[test]
     fn f5_words_of_machines_in_a_browsers_agent_count_only_where_a_machine_puts_them() {
         let words = [

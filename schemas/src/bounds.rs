@@ -1,6 +1,6 @@
-//! When a click can have happened: the bounds of `occurred_at`.
+//! The earliest and the latest time of a click: the bounds of `occurred_at`.
 //!
-//! Far older times would create partitions of other centuries, and later ones come from a wrong
+//! A much earlier time would create partitions of other centuries, and a later one comes from a wrong
 //! clock. Pure: the caller gives the present time.
 
 use thiserror::Error;
@@ -12,7 +12,7 @@ pub const OCCURRED_AT_MIN_US: i64 = 946_684_800_000_000;
 /// How far the clock that stamped a click may be ahead.
 pub const AHEAD_MAX_US: i64 = DAY_US;
 
-/// Which bound a time is beyond.
+/// The bound that a time exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OutOfBounds {
     /// Before [`OCCURRED_AT_MIN_US`].
@@ -26,7 +26,7 @@ pub enum OutOfBounds {
 /// Whether a click may have happened at `occurred_at`; both are microseconds since 1970.
 ///
 /// # Errors
-/// The bound that it is beyond.
+/// The bound that it exceeds.
 pub fn check_occurred_at(occurred_at: i64, now: i64) -> Result<(), OutOfBounds> {
     if occurred_at < OCCURRED_AT_MIN_US {
         Err(OutOfBounds::TooOld)

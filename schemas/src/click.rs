@@ -1,4 +1,4 @@
-//! The raw click: what is recorded of one request, as borrowed plain data, and its Avro writer.
+//! The raw click: the record of one request, as borrowed plain data, and its Avro writer.
 //!
 //! The `doc`s of the newest schema define each field. A new field takes `#[serde(default)]`, which
 //! must equal its Avro default.
@@ -14,7 +14,7 @@ use crate::text_limits::{
     SHORT_BYTES_MAX, SLUG_BYTES_MAX, TARGET_URL_BYTES_MAX, USER_AGENT_BYTES_MAX,
 };
 
-/// Identity of an event: a UUID v7, minted once.
+/// Identity of an event: a UUID v7, generated once.
 pub type EventId = Uuid;
 
 /// Makes the struct, its constructor and its Avro writer from one list of the fields, which stand in
@@ -33,7 +33,7 @@ macro_rules! raw_click {
         }
 
         impl<$a> RawClick<$a> {
-            /// A click of which only the key facts and the path are known.
+            /// A click with only the key facts and the path.
             pub fn new(event_id: EventId, occurred_at: i64, slug: &$a str) -> Self {
                 let unknown = Self { $($field: Default::default(),)* };
                 Self { event_id, occurred_at, slug, ..unknown }
@@ -55,15 +55,15 @@ macro_rules! raw_click {
 raw_click! {
     /// One request as its host recorded it.
     struct RawClick<'a> {
-        /// Key fact: minted once, never changed.
+        /// Key fact: generated once, never changed.
         #[serde(deserialize_with = "event_id::deserialize")]
         event_id: EventId,
         /// Key fact: microseconds since 1970, UTC.
         occurred_at: i64,
-        /// How the record came to be.
+        /// The way by which the click came in.
         #[serde(default)]
         origin: Origin,
-        /// Which host or log it is from.
+        /// The host or access log that it comes from.
         #[serde(borrow, default)]
         source: &'a str,
         /// Host as requested.
@@ -86,7 +86,7 @@ raw_click! {
         /// HTTP status of the answer; 0 when unknown.
         #[serde(default)]
         status: i32,
-        /// Destination of this very answer.
+        /// Destination of this answer.
         #[serde(default)]
         target_url: Option<&'a str>,
         /// HTTP method.
@@ -119,7 +119,7 @@ raw_click! {
         /// `Accept-Language`.
         #[serde(default)]
         accept_language: Option<&'a str>,
-        /// `Sec-Purpose` and its forerunners.
+        /// `Sec-Purpose`, or one of its predecessors.
         #[serde(default)]
         purpose: Option<&'a str>,
         /// `Sec-Fetch-Site`.
@@ -152,25 +152,25 @@ raw_click! {
         /// Country header of a CDN in front.
         #[serde(default)]
         edge_country: Option<&'a str>,
-        /// Microseconds from request head to answer.
+        /// Microseconds from the request head to the answer.
         #[serde(default)]
         latency_us: Option<i32>,
-        /// What the agent was that a privacy rule removed.
+        /// The kind of the agent that a privacy rule removed.
         #[serde(default)]
         agent_kind: AgentKind,
     }
 }
 
-/// A promise of the schema's docs that its types cannot express, and that a click breaks.
+/// A rule of the schema's docs that its types cannot express, and that a click breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ContractError {
-    /// The nil id: a writer that mints none.
-    #[error("event_id is nil: every click carries the UUID v7 that was minted for it")]
+    /// The nil id: its writer generates none.
+    #[error("event_id is nil: the writer of a click must generate a UUID v7")]
     NilEventId,
     /// An address that is neither IPv4 nor IPv6.
     #[error("client_ip has {0} bytes, neither 4 nor 16")]
     ClientIpLength(usize),
-    /// A text that writers cut.
+    /// A text that its writer had to cut.
     #[error("{field} has {bytes} bytes, more than {bytes_max}")]
     TextTooLong {
         /// Which text.
@@ -186,7 +186,7 @@ impl RawClick<'_> {
     /// Checks what the Avro types cannot express.
     ///
     /// # Errors
-    /// The first promise that is broken.
+    /// The first rule that the click breaks.
     pub fn check(&self) -> Result<(), ContractError> {
         if self.event_id.is_nil() {
             return Err(ContractError::NilEventId);
@@ -272,8 +272,8 @@ mod tests {
         }
     }
 
-    /// Every text of the schema has a limit here, and each limit is the one that the schema's docs
-    /// promise, where they promise one.
+    /// Every text of the schema has a limit here, which is that of the schema's docs where they state
+    /// one.
     #[test]
     fn l3_every_text_of_the_schema_has_a_limit() {
         let schema: serde_json::Value = serde_json::from_str(crate::NEWEST).unwrap();

@@ -1,9 +1,9 @@
-//! Whether today's reader can read what a schema's writers write, tested with the reader itself.
+//! Whether the current reader can read all records of a writer's schema, tested with the reader itself.
 //!
-//! Schema-against-schema rules let changes through that real data breaks (a
-//! nullable field read as a plain one passes, and fails at the first null), so
-//! this writes a covering set of datums by the writer's schema, one for every
-//! union branch and enum symbol, and decodes each with the real decoder.
+//! Rules that compare two schemas accept changes that break on real data (a nullable field that is
+//! read as a plain one passes, and fails at the first null). This check writes a covering set of datums
+//! by the writer's schema, one for every union branch and enum symbol, and decodes each with the real
+//! decoder.
 
 use apache_avro::Schema;
 use apache_avro::types::Value;
@@ -14,29 +14,29 @@ use crate::codec::Decoder;
 use crate::decode_error::DecodeError;
 use crate::released::RELEASED;
 
-/// Why a schema's records cannot all be read.
+/// Why the reader cannot read all records of a schema.
 #[derive(Debug, Error)]
 pub enum Incompatible {
     /// Not Avro at all.
     #[error("the schema does not parse: {0}")]
     Schema(String),
-    /// Holds a type that the covering set cannot be built for.
+    /// It has a type for which there is no covering set.
     #[error("the schema holds {0}, which clicks do not use")]
     Unsupported(String),
-    /// A record that its writers may write and our reader refuses.
+    /// Its writers may write a record that the reader refuses.
     #[error("a record that this schema allows cannot be read ({datum}): {cause}")]
     Unreadable {
-        /// The difference between the record and the plainest one.
+        /// The difference between the record and the simplest one.
         datum: String,
         /// The error of the decoder.
         cause: DecodeError,
     },
 }
 
-/// Checks that all that was written by `writer` (Avro JSON) can be read.
+/// Checks that the reader can read all records of `writer` (Avro JSON).
 ///
 /// # Errors
-/// The first record found that cannot.
+/// The first record that it cannot read.
 pub fn check(writer: &str) -> Result<(), Incompatible> {
     let schema =
         Schema::parse_str(writer).map_err(|error| Incompatible::Schema(error.to_string()))?;
@@ -49,7 +49,7 @@ pub fn check(writer: &str) -> Result<(), Incompatible> {
             .write_value_to_vec(value)
             .map_err(|error| Incompatible::Schema(error.to_string()))?;
         match decoder.decode(&bytes) {
-            // The types fit; the writer is responsible for the promises beyond them.
+            // The types fit; the writer is responsible for the rules beyond them.
             Ok(_) | Err(DecodeError::Contract(_)) => {}
             Err(
                 cause @ (DecodeError::Avro(_)
@@ -66,7 +66,7 @@ pub fn check(writer: &str) -> Result<(), Incompatible> {
 /// Checks every released version.
 ///
 /// # Errors
-/// The first version that today's reader cannot read, with its file name.
+/// The first version that the reader cannot read, with its file name.
 pub fn check_released() -> Result<(), (&'static str, Incompatible)> {
     RELEASED.iter().try_for_each(|(file, text)| check(text).map_err(|error| (*file, error)))
 }
@@ -78,7 +78,7 @@ pub fn same(a: &str, b: &str) -> bool {
     value(a).is_some_and(|a| Some(a) == value(b))
 }
 
-/// The plainest record, and one more for each way a field can differ from it.
+/// The simplest record, and one more for each way in which a field can differ from it.
 fn covering(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
     let Schema::Record(record) = schema else {
         return Err(Incompatible::Unsupported(format!("{} at its top", schema_name(schema))));
@@ -95,7 +95,7 @@ fn covering(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
         });
         Value::Record(fields.collect())
     };
-    let mut all = vec![("the plainest".to_owned(), with(usize::MAX, 0))];
+    let mut all = vec![("the simplest".to_owned(), with(usize::MAX, 0))];
     for (index, (name, values)) in choices.iter().enumerate() {
         for (choice, (what, _)) in values.iter().enumerate().skip(1) {
             all.push((format!("{name} = {what}"), with(index, choice)));
@@ -104,7 +104,7 @@ fn covering(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
     Ok(all)
 }
 
-/// Values that cover a type, the plainest first.
+/// Values that cover a type, the simplest first.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
 fn values(schema: &Schema) -> Result<Vec<(String, Value)>, Incompatible> {
     let one = |what: &str, value: Value| vec![(what.to_owned(), value)];
@@ -152,7 +152,7 @@ mod tests {
         check_released().unwrap();
     }
 
-    /// The newest schema as a later or careless colleague might change it.
+    /// The newest schema with a change that a later version might make, right or wrong.
     fn changed(edit: impl Fn(&mut Vec<serde_json::Value>)) -> String {
         let mut schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
         edit(schema["fields"].as_array_mut().unwrap());

@@ -1,8 +1,7 @@
-//! How the values of an Avro datum are written.
+//! Writes the values of an Avro datum.
 //!
-//! Written here and not by a serializer, which looks up each field and symbol by its name: a
-//! redirect writes its click before it answers, and that was a tenth of its time. Pure; readers use
-//! a library.
+//! A serializer would look up each field and symbol by its name. A redirect writes its click before it
+//! answers, and the look-ups took a tenth of its time. Pure; readers use a library.
 
 use uuid::Uuid;
 
@@ -12,7 +11,7 @@ pub(crate) trait DatumField {
     fn write(self, datum: &mut Vec<u8>);
 }
 
-/// A union of null and something, in this order: an index of 0 or 1, in zigzag.
+/// A union of null and another type, in this order: an index of 0 or 1, in zigzag.
 impl<T: DatumField> DatumField for Option<T> {
     fn write(self, datum: &mut Vec<u8>) {
         match self {

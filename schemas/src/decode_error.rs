@@ -1,10 +1,10 @@
-//! Why a datum is not what its reader reads.
+//! Why a decoder refuses a datum.
 
 use thiserror::Error;
 
 use crate::click::ContractError;
 
-/// Bytes of the longest text of an error: a library's text may repeat the record.
+/// Longest text of an error, bytes: a library's text may repeat the record.
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Why a datum is not a click or a link.
@@ -16,10 +16,10 @@ pub enum DecodeError {
     /// The datum ends before the bytes do.
     #[error("{0} bytes follow the datum")]
     TrailingBytes(usize),
-    /// The datum is longer than any that is read.
+    /// The datum is longer than any click or link.
     #[error("the datum has {0} bytes, more than any click")]
     DatumTooLong(usize),
-    /// The types fit, a promise of the schema is broken.
+    /// The types fit, but the click breaks a rule of the schema.
     #[error(transparent)]
     Contract(#[from] ContractError),
 }

@@ -1,6 +1,6 @@
-//! Published examples of clicks, one JSON file each, as a person would write them.
+//! Published examples of clicks, one JSON file each, in the form that a person writes.
 //!
-//! They feed the golden tests and show readers of the topic what to expect.
+//! They are the input of the golden tests, and documentation for readers of the topic.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,10 @@ use crate::click::RawClick;
 use crate::json_click::{JsonClick, JsonTime};
 use crate::symbols::{AgentKind, ClientIpPolicy, Origin};
 
-/// A click as JSON, and the fields that no sender may set.
+/// A click as JSON, with the fields that no sender may set.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Example {
-    /// What the example shows.
+    /// The purpose of the example.
     pub shows: String,
     #[serde(default)]
     origin: Origin,

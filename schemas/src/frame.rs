@@ -19,14 +19,14 @@ impl std::fmt::Display for SchemaId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// Fewer than the five bytes of the head (0 is a tombstone or an empty value).
-    #[error("{0} bytes are too few for a frame (5 bytes of head come first)")]
+    #[error("{0} bytes are too few for a frame, whose head has 5 bytes")]
     TooShort(usize),
     /// The first byte is not 0: the writer did not use the registry's framing.
     #[error("magic byte is {0}, not 0: the value is not in the registry's wire format")]
     BadMagic(u8),
 }
 
-/// Starts a framed value in `buffer` (which is cleared); the datum is appended by the caller.
+/// Clears `buffer` and starts a framed value in it; the caller appends the datum.
 pub fn frame(id: SchemaId, buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.push(MAGIC);
@@ -36,7 +36,7 @@ pub fn frame(id: SchemaId, buffer: &mut Vec<u8>) {
 /// Splits a framed value into schema id and datum.
 ///
 /// # Errors
-/// [`FrameError`] when the head is not there or not ours.
+/// [`FrameError`]: there is no head of the registry's wire format.
 pub fn unframe(value: &[u8]) -> Result<(SchemaId, &[u8]), FrameError> {
     match value {
         [MAGIC, a, b, c, d, datum @ ..] => {

@@ -19,25 +19,25 @@ pub const DEAD_LETTER_LOG_TIME: &str = "clicktrail-original-timestamp";
 pub const DEAD_LETTER_SCHEMA_ID: &str = "clicktrail-schema-id";
 /// When the record failed for the first time, milliseconds since 1970.
 pub const DEAD_LETTER_FIRST_FAILURE: &str = "clicktrail-first-failure";
-/// How often it was tried.
+/// How often a processor tried the record.
 pub const DEAD_LETTER_ATTEMPTS: &str = "clicktrail-attempts";
-/// How often it was sent back to the source topic.
+/// How often an operator sent it back to the source topic.
 pub const DEAD_LETTER_REDRIVES: &str = "clicktrail-redrives";
-/// What of the original is not kept: `record` or `batch`. Only a stub has it.
+/// The part of the original that a stub leaves out: `record` or `batch`. Only a stub has it.
 pub const DEAD_LETTER_STUB: &str = "clicktrail-stub";
-/// Bytes of a value that is not kept.
+/// Bytes of the value that a stub leaves out.
 pub const STUB_VALUE_BYTES: &str = "clicktrail-original-value-bytes";
-/// SHA-256 of a value that is not kept, in hexadecimal digits.
+/// SHA-256 of the value that a stub leaves out, in hexadecimal digits.
 pub const STUB_VALUE_SHA256: &str = "clicktrail-original-value-sha256";
-/// Bytes of a key that is not kept.
+/// Bytes of the key that a stub leaves out.
 pub const STUB_KEY_BYTES: &str = "clicktrail-original-key-bytes";
-/// SHA-256 of a key that is not kept, in hexadecimal digits.
+/// SHA-256 of the key that a stub leaves out, in hexadecimal digits.
 pub const STUB_KEY_SHA256: &str = "clicktrail-original-key-sha256";
-/// How many headers are not kept.
+/// Number of headers that a stub leaves out.
 pub const STUB_HEADERS: &str = "clicktrail-original-headers";
 /// Last offset of a batch that cannot be read.
 pub const STUB_LAST_OFFSET: &str = "clicktrail-original-last-offset";
-/// Topic of the original, under the name that other tools know.
+/// Topic of the original, under the name that Kafka Connect uses.
 pub const CONNECT_TOPIC: &str = "__connect.errors.topic";
 /// Partition of the original.
 pub const CONNECT_PARTITION: &str = "__connect.errors.partition";
@@ -47,5 +47,5 @@ pub const CONNECT_OFFSET: &str = "__connect.errors.offset";
 pub const CONNECT_STAGE: &str = "__connect.errors.stage";
 /// Class of the failure.
 pub const CONNECT_CLASS: &str = "__connect.errors.exception.class.name";
-/// Message of the failure, for people.
+/// Message of the failure, for operators.
 pub const CONNECT_MESSAGE: &str = "__connect.errors.exception.message";

@@ -1,6 +1,6 @@
-//! A click as a JSON object: the record's fields, with id, address and time in text.
+//! A click as a JSON object: the fields of the record, with id, address and time as text.
 //!
-//! Other redirectors send it to the collector, and the published examples are written so.
+//! Other redirectors send it to the collector, and the published examples have this form.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ pub enum JsonTime {
 }
 
 impl<'de> Deserialize<'de> for JsonTime {
-    /// An object or an array is refused at its first byte; a derived enum would store it first.
+    /// Refuses an object or an array at its first byte; a derived enum would store it first.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(JsonTimeVisitor)
     }
@@ -53,7 +53,7 @@ impl Visitor<'_> for JsonTimeVisitor {
     }
 }
 
-/// The value, or the one of an absent field for `null`.
+/// The value, or for `null` the value of an absent field.
 fn null_as_default<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de> + Default,
@@ -61,7 +61,7 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// An address; what has the form of one and more besides is refused with what it should be.
+/// An address; the error of a text with more than an address states the expected form.
 fn client_ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let expected = "client_ip to be one address without port, such as 203.0.113.7, or null";
@@ -93,7 +93,7 @@ macro_rules! json_click {
             pub dnt: bool,
             #[serde(default, deserialize_with = "null_as_default")]
             pub gpc: bool,
-            /// The link opted out of recording who its visitors are; no click has it.
+            /// The link opted out of identifying its visitors; a click has no such field.
             #[serde(default, deserialize_with = "null_as_default")]
             pub opt_out: bool,
             pub latency_us: Option<i32>,
@@ -101,7 +101,7 @@ macro_rules! json_click {
         }
 
         impl JsonClick {
-            /// The click with this key, without its client; its texts have any length.
+            /// The click with this key, without its client; its texts may have any length.
             pub fn click(
                 &self,
                 event_id: EventId,

@@ -1,7 +1,7 @@
 //! The contract between the programs that write clicks and those that read them.
 //!
-//! Holds the Avro schemas, the topic descriptions, the wire framing and the
-//! codec. It does no I/O, reads no clock and knows neither Kafka nor HTTP.
+//! Holds the Avro schemas, the topic descriptions, the wire framing and the codec. It does no I/O, reads
+//! no clock, and depends on neither Kafka nor HTTP.
 //!
 //! In reading order: the click, the symbols, the kinds of agents, bounds and text limits of its fields, the released
 //! schemas, the datum and its frame, the writer's schema, the codec; clicks as JSON; links; topics, headers and trace context.

@@ -1,6 +1,6 @@
-//! A link as it stands in the topic of links, as borrowed plain data, to bytes and back.
+//! A link as a record of the topic of links: borrowed plain data, encoded and decoded.
 //!
-//! Fields stand in the order of the newest schema, whose `doc`s define each one.
+//! Fields are in the order of the newest schema, whose `doc`s define each one.
 
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::Schema;
@@ -15,17 +15,17 @@ use crate::writer_schema::WriterSchema;
 pub const LINKS_RELEASED: &[(&str, &str)] =
     &[("links.v1.avsc", include_str!("../avro/links.v1.avsc"))];
 
-/// The schema that is written: the newest of [`LINKS_RELEASED`].
+/// The schema that publishers write: the newest of [`LINKS_RELEASED`].
 pub const LINKS_NEWEST: &str = LINKS_RELEASED[LINKS_RELEASED.len() - 1].1;
 
 /// Greatest version of a link: 2^53. Every program that reads JSON numbers as doubles reads it exactly,
 /// and no addition of ours overflows.
 pub const LINK_VERSION_MAX: i64 = 1 << 53;
 
-/// Why a link that could be decoded is refused.
+/// Why a reader refuses a decoded link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LinkContractError {
-    /// Its version is none.
+    /// Its version is out of range.
     #[error("version {0} is not between 1 and {LINK_VERSION_MAX}")]
     Version(i64),
 }
@@ -77,18 +77,17 @@ impl RawLink<'_> {
     }
 }
 
-/// Reads links of one writer's schema. Make one for each schema id and keep it.
+/// Reads links of one writer's schema. Callers keep one for each schema id.
 #[derive(Debug)]
 pub struct LinkDecoder {
     writer: WriterSchema,
 }
 
 impl LinkDecoder {
-    /// A decoder for what was written with `schema` (Avro JSON).
+    /// A decoder of records that were written with `schema` (Avro JSON).
     ///
     /// # Errors
-    /// [`DecodeError::Avro`] when the schema does not parse, or would allow a datum of unbounded
-    /// cost.
+    /// [`DecodeError::Avro`]: the schema does not parse, or allows a datum of unbounded cost.
     pub fn new(schema: &str) -> Result<Self, DecodeError> {
         WriterSchema::parse(schema).map(|writer| Self { writer })
     }
@@ -96,7 +95,7 @@ impl LinkDecoder {
     /// Decodes one datum, which must fill `datum` to its last byte.
     ///
     /// # Errors
-    /// Any [`DecodeError`]; the same bytes fail the same way each time.
+    /// Any [`DecodeError`]; the same bytes always fail with the same error.
     pub fn decode<'a>(&self, datum: &'a [u8]) -> Result<RawLink<'a>, DecodeError> {
         self.writer.read(datum)
     }
@@ -124,10 +123,10 @@ impl LinkEncoder {
         Ok(Self { schema, id })
     }
 
-    /// Writes the framed link into `buffer`, replacing what was there.
+    /// Replaces the content of `buffer` with the framed link.
     ///
     /// # Errors
-    /// A bug of ours: every link can be written.
+    /// A bug: the schema can express every link.
     pub fn encode(&self, link: &RawLink<'_>, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
         frame(self.id, buffer);
         let mut config = SerializerConfig::new(&self.schema);

@@ -1,10 +1,10 @@
-//! The closed sets of a click's fields: Avro enums, each value with its symbol.
+//! The enums of a click's fields, each value with its Avro symbol.
 
 use serde::Deserialize;
 
 use crate::datum::DatumField;
 
-/// An enum whose values have Avro symbols; an unknown symbol of a newer writer reads as the first.
+/// An enum whose values have Avro symbols; a reader takes an unknown symbol of a newer writer for the first.
 macro_rules! symbols {
     ($(#[$doc:meta])* $name:ident { $first:ident = $first_symbol:literal $(, $variant:ident = $symbol:literal)* $(,)? }) => {
         $(#[$doc])*
@@ -53,7 +53,7 @@ macro_rules! symbols {
 }
 
 symbols! {
-    /// How the record came to be.
+    /// The way by which the click came in.
     Origin { Unknown = "unknown", Redirect = "redirect", Import = "import", Collector = "collector" }
 }
 
@@ -85,7 +85,7 @@ symbols! {
 }
 
 symbols! {
-    /// What a user agent was that a privacy rule removed.
+    /// The kind of a user agent that a privacy rule removed.
     AgentKind {
         Unknown = "unknown",
         None = "none",
@@ -111,7 +111,7 @@ impl Outcome {
 }
 
 impl Method {
-    /// The method of this name, whatever its case: senders and old clients write `head`, too.
+    /// The method of this name in any case: senders and old clients write `head`, too.
     pub fn from_name(name: &str) -> Self {
         let is_named = |method: &Self| method.as_str().eq_ignore_ascii_case(name);
         Self::ALL.iter().copied().find(is_named).unwrap_or_default()

@@ -1,12 +1,12 @@
-//! How many bytes each text of a click may have.
+//! The longest texts of a click, in bytes.
 //!
 //! Writers cut longer texts, readers refuse them, so that the cost of a record is bounded. A whole
 //! click has at most 19 KiB of text.
 
 /// Of `slug`.
 pub const SLUG_BYTES_MAX: usize = 1024;
-/// Of `query`: what servers of the web take of a whole request line, so that the campaign at the end of
-/// a long query is read.
+/// Of `query`: the limit of common web servers for a whole request line, so that a campaign at the end
+/// of a long query is recorded.
 pub const QUERY_BYTES_MAX: usize = 8192;
 /// Of `target_url`.
 pub const TARGET_URL_BYTES_MAX: usize = 2048;
@@ -21,7 +21,7 @@ pub const LINK_ID_BYTES_MAX: usize = 512;
 /// Of every other text; browsers send far less.
 pub const SHORT_BYTES_MAX: usize = 256;
 
-/// A text of a click, and its limit.
+/// A text of a click with its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BoundedText<'a> {
     /// The name of its field.

@@ -1,4 +1,4 @@
-//! What a topic is, from the description files, and what its name implies.
+//! Topics: their description files, and the names that follow from theirs.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ const RAW: &str = include_str!("../topics/clicks.raw.v1.json");
 const DEAD_LETTERS: &str = include_str!("../topics/clicks.raw.v1.dlq.json");
 const LINKS: &str = include_str!("../topics/links.v1.json");
 
-/// Name of a topic of ours: letters, digits, dots and dashes.
+/// Name of a topic: letters, digits, dots and dashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicName(String);
 
-/// Why a name cannot name a topic.
+/// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "topic name {0:?}: use 1 to 240 of a-z, A-Z, 0-9, dot and dash (Kafka maps dots and underscores to one metric name)"
@@ -21,7 +21,7 @@ pub struct TopicName(String);
 pub struct TopicNameError(String);
 
 impl TopicName {
-    /// The topic that holds what cannot be processed.
+    /// The topic of its dead letters.
     pub fn dead_letters(&self) -> String {
         format!("{}.dlq", self.0)
     }
@@ -56,17 +56,17 @@ impl std::fmt::Display for TopicName {
     }
 }
 
-/// A topic as it should be.
+/// The required form of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicSpec {
     /// Its default name.
     pub name: String,
-    /// What a record in it is.
+    /// The meaning of a record in it.
     pub description: String,
-    /// Who writes.
+    /// Its writers.
     pub producers: Vec<String>,
-    /// Who reads.
+    /// Its readers.
     pub consumers: Vec<String>,
     /// How records are keyed.
     pub key: String,
@@ -76,7 +76,7 @@ pub struct TopicSpec {
     pub compatibility: Option<String>,
     /// Partitions when it is made.
     pub partitions: i32,
-    /// Broker settings that must hold.
+    /// Topic settings that the broker must have.
     pub config: BTreeMap<String, String>,
 }
 
@@ -84,7 +84,7 @@ impl TopicSpec {
     /// The log of clicks.
     ///
     /// # Panics
-    /// When the file in this crate is not a description (a test holds that it is).
+    /// The file in this crate is not a description; a test checks that it is.
     pub fn clicks() -> Self {
         parse(RAW)
     }

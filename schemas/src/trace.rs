@@ -1,13 +1,13 @@
-//! W3C trace context: reading `traceparent`, minting one, writing it again.
+//! W3C trace context: reads, makes and writes `traceparent`.
 //!
-//! Pure: ids are given, not drawn. It knows nothing of spans or exporters.
+//! Pure: the caller gives the random ids. It has no spans and no exporter.
 
 /// Length of a version 00 `traceparent`.
 pub const TRACEPARENT_BYTES: usize = 55;
 /// A longer `tracestate` is dropped, which the specification allows.
 pub const TRACESTATE_BYTES_MAX: usize = 512;
 
-/// Where in which trace something happens.
+/// A position in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     /// Of the whole trace; never zero.

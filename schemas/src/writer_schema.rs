@@ -1,10 +1,10 @@
-//! A writer's schema by which any datum is read at a bounded cost.
+//! A writer's schema that decodes any datum at a bounded cost.
 //!
 //! Each type of such a schema takes at least one byte of the datum. So a datum of [`DATUM_BYTES_MAX`]
-//! bytes, the longest that is read, takes at most `DATUM_BYTES_MAX * (DEPTH_MAX + 1)` steps, whatever
+//! bytes, the longest that it accepts, takes at most `DATUM_BYTES_MAX * (DEPTH_MAX + 1)` steps, whatever
 //! lengths it claims: a sequence cannot have more items than the datum has bytes. A schema with a type
-//! of no bytes (a null outside a union, a `fixed` of size 0, a record without fields) is refused: by
-//! it, an array of a billion items has six bytes.
+//! of no bytes (a null outside a union, a `fixed` of size 0, a record without fields) is refused: with
+//! such a type, an array of a billion items has six bytes.
 
 use serde::Deserialize;
 use serde_avro_fast::Schema;
@@ -14,9 +14,9 @@ use serde_avro_fast::schema::{RegularType, SchemaKey, SchemaMut};
 
 use crate::decode_error::DecodeError;
 
-/// Bytes of the longest datum that is read. The texts of a click have 19 KiB at most.
+/// Bytes of the longest datum that it accepts. The texts of a click have 19 KiB at most.
 pub const DATUM_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of the longest schema that is parsed. That of clicks has 8 KiB.
+/// Bytes of the longest schema that it parses. That of clicks has 8 KiB.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Types inside each other, from the record down to a value. Clicks and links have three.
 pub const DEPTH_MAX: usize = 8;
@@ -42,7 +42,7 @@ impl WriterSchema {
         let schema: SchemaMut = text.parse().map_err(DecodeError::avro)?;
         if let Some(what) = empty_type(&schema) {
             return Err(DecodeError::avro(format_args!(
-                "the schema has {what}, of which any number fits into no bytes"
+                "the schema has {what}, which takes no byte of a datum"
             )));
         }
         schema.freeze().map(Self).map_err(DecodeError::avro)

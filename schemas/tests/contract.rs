@@ -38,7 +38,7 @@ fn decoder() -> Decoder {
     Decoder::new(NEWEST).unwrap()
 }
 
-/// What the other library makes of `datum`, read by the schema it was written with or by another.
+/// The value that the other library reads from `datum`, by its writer's schema or by another.
 fn read(writer: &Schema, datum: &[u8], reader: &Schema) -> Value {
     let builder = GenericDatumReader::builder(writer).reader_schema(reader);
     builder.build().unwrap().read_value(&mut &*datum).unwrap()
@@ -126,7 +126,7 @@ fn a_record_cut_anywhere_or_followed_by_anything_is_refused() {
 
 #[test]
 fn defaults_of_the_struct_are_those_of_the_schema() {
-    // A schema that has only what has no default: what is missing must read as the file says.
+    // A schema of only the fields without default: an absent field must read as its default in the file.
     let mut schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
     let fields = schema["fields"].as_array_mut().unwrap();
     let all = fields.clone();
@@ -151,7 +151,7 @@ fn defaults_of_the_struct_are_those_of_the_schema() {
     );
 }
 
-/// Old readers read new records, and new readers old ones; what only one version has is its default.
+/// Old readers read new records, and new readers old ones; a field that only one version has is its default.
 #[test]
 fn each_released_version_reads_what_each_other_one_wrote() {
     for (name, example) in examples() {

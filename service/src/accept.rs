@@ -1,7 +1,7 @@
-//! The accept loop of every port: bounds of open connections, in all and of one client.
+//! The accept loop of every port: bounds the open connections of the port and of each client.
 //!
-//! A port without a free slot closes the connection that is idle longest. Failures to accept and
-//! closed connections are reported to the port, which counts them, and logged once a minute.
+//! A port without a free slot closes the connection that is idle longest. The loop reports failures to
+//! accept and closed connections to the port, which counts them, and logs them once a minute.
 #![expect(clippy::disallowed_methods, reason = "measures how old and how idle connections are")]
 
 use std::io;
@@ -20,16 +20,16 @@ use crate::connection_table::{Activity, ConnectionBounds, ConnectionTable, Opene
 use crate::lock::lock;
 use crate::number::millis;
 
-/// After a failure (out of descriptors, most likely), so that the loop does not spin.
+/// Pause after a failure (most likely no free descriptor), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a slot is waited for before the connections are looked at again.
+/// Longest wait for a slot before the loop checks the connections again.
 const SLOT_WAIT: Duration = Duration::from_millis(50);
-/// Time between two looks for connections that have reached their age.
+/// Time between two checks for connections that have reached their age.
 const AGE_CHECK: Duration = Duration::from_secs(1);
 /// Shortest time between two log lines of one kind.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// What a port accepts.
+/// A port and the limits of its connections.
 #[derive(Debug)]
 pub struct AcceptParts<C, R> {
     /// Where connections come from.
@@ -38,13 +38,13 @@ pub struct AcceptParts<C, R> {
     pub port: &'static str,
     /// Bounds of its connections.
     pub bounds: ConnectionBounds,
-    /// The client whose share a connection from this address counts to, if to one's.
+    /// The client to whose share a connection from this address counts, if to any.
     pub client: C,
-    /// Is called for each connection that a limit closed or kept out.
+    /// Called for each connection that a limit closed or refused.
     pub report: R,
 }
 
-/// Which limit closed a connection, or kept it out.
+/// The limit that closed or refused a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionLimit {
     /// The connections of the port.
@@ -69,7 +69,7 @@ impl ConnectionLimit {
     }
 }
 
-/// An open connection; its slot is free again when `slot` is dropped.
+/// An open connection; dropping `slot` frees its slot.
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket.
@@ -98,7 +98,7 @@ impl ConnectionSlot {
 
     /// Resolves when the connection is to be closed at once.
     pub async fn closed(&mut self) {
-        // The sender goes without a message only when the slot itself does.
+        // The sender is dropped without a message only together with the slot.
         let _closed = (&mut self.closed).await;
     }
 }
@@ -117,7 +117,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Notes that bytes came, or were taken.
+    /// Notes that the client sent or received bytes.
     pub fn touch(&self) {
         self.activity.touch(millis(self.started.elapsed()));
     }
@@ -127,7 +127,7 @@ impl Progress {
         self.activity.is_aged()
     }
 
-    /// Of a connection of no port, for tests.
+    /// The progress of a connection without a port, for tests.
     #[cfg(test)]
     pub(crate) fn unobserved() -> Self {
         Self { activity: Arc::default(), started: Instant::now() }
@@ -154,16 +154,16 @@ impl Drop for Work {
 #[derive(Debug)]
 struct OpenConnections {
     table: Mutex<ConnectionTable>,
-    /// Counts sockets: one that was closed holds its permit until its task has ended.
+    /// Counts sockets: a closed one holds its permit until its task has ended.
     permits: Arc<Semaphore>,
     started: Instant,
 }
 
-/// Accepts connections until `shutdown`, within the bounds. Each is handed to `serve`, which must
+/// Accepts connections until `shutdown`, within the bounds, and hands each to `serve`, which must
 /// not block.
 ///
 /// # Errors
-/// That of `serve`; a failure to accept is logged and repeated.
+/// The error of `serve`; after a failure to accept, the loop logs it and tries again.
 pub async fn run<C, R>(
     parts: AcceptParts<C, R>,
     shutdown: CancellationToken,
@@ -231,8 +231,8 @@ impl OpenConnections {
         }
     }
 
-    /// The slot of a new connection; none if its client has its share of connections and all of
-    /// them are at work.
+    /// The slot of a new connection; none if its client has its share of connections and this process
+    /// works for all of them.
     async fn admit(
         self: &Arc<Self>,
         client: Option<ClientPrefix>,
@@ -249,7 +249,7 @@ impl OpenConnections {
                     return None;
                 }
             }
-            // A connection that was closed holds its permit until its task has ended.
+            // A closed connection holds its permit until its task has ended.
             let permit = timeout(SLOT_WAIT, Arc::clone(&self.permits).acquire_owned()).await;
             if let Ok(permit) = permit {
                 return Some(self.slot(client, permit.ok()?));
@@ -269,7 +269,7 @@ impl OpenConnections {
     }
 }
 
-/// When something was logged last, and how often it has happened since.
+/// The time of the last log line of an event, and how often the event has happened since.
 #[derive(Debug, Default)]
 struct LogEveryMinute {
     last: Option<Instant>,
@@ -277,7 +277,7 @@ struct LogEveryMinute {
 }
 
 impl LogEveryMinute {
-    /// Counts one event; how many have come since the last line if it is time for another.
+    /// Counts one event; returns the number since the last line if another line is due.
     fn due(&mut self) -> Option<u64> {
         self.times += 1;
         if self.last.is_some_and(|last| last.elapsed() < LOG_EVERY) {

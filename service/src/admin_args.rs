@@ -1,4 +1,4 @@
-//! Settings of the admin port, which every service has.
+//! Settings of the admin port of each service.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use clap::{Arg, Args};
 
 use crate::host_header::AdminHosts;
 
-/// Where the admin port listens, and under which names it may be requested.
+/// The address of the admin port, and the host names that it answers to.
 ///
 /// Each service has an address of its own: a struct that flattens this one declares it with
 /// `#[command(mut_arg("admin_listen", |it| listen_at(it, NAME, DEFAULT)))]`.
@@ -15,8 +15,8 @@ pub struct AdminArgs {
     /// Address of the admin port: /metrics /livez /readyz
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
-    /// Further names under which the admin port may be requested, comma-separated; addresses,
-    /// localhost, names without a dot and private ones always may
+    /// Further host names that the admin port answers to, comma-separated; it always answers to IP
+    /// addresses, localhost, names without a dot and private names
     #[arg(
         long,
         env = "CLICKTRAIL_ADMIN_HOSTS",

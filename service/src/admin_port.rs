@@ -1,7 +1,7 @@
 //! The admin port: `/metrics` for Prometheus, `/livez` and `/readyz` for supervisors.
 //!
-//! Generic over what is served: it gets a metric registry and a health probe, and knows
-//! nothing else of the service. Never bind it where visitors can reach it.
+//! It gets a metric registry and a health probe, and depends on nothing else of the service. Do not bind
+//! it to an address that visitors can reach.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::host_header::AdminHosts;
 use crate::http_server::{self, HttpLimits, reply};
 
-/// Scrapers and probes are few. Whatever the connections do, one more is accepted: the one that is
-/// idle longest is closed for it.
+/// Scrapers and probes are few. The port always accepts one more connection: it closes the one that is
+/// idle longest.
 const LIMITS: HttpLimits = HttpLimits {
     connections: 32,
     head: Duration::from_secs(5),
@@ -33,11 +33,11 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// The result of a health probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// Takes work, without a problem.
+    /// Ready, without a problem.
     Ready,
-    /// Takes work, with these problems. Still answers 200.
+    /// Ready, with these problems. Answers 200 as well.
     Degraded(Vec<String>),
-    /// Does not take work, for this reason. Answers 503.
+    /// Not ready, for this reason. Answers 503.
     NotReady(String),
 }
 
@@ -69,7 +69,7 @@ impl Health {
     }
 }
 
-/// Serves until `shutdown`, then drops what is open (a scrape in flight is no loss).
+/// Serves until `shutdown`, then drops open connections: the loss of a scrape in flight does no harm.
 pub async fn run<P>(
     listener: TcpListener,
     registry: Arc<Registry>,

@@ -1,5 +1,5 @@
-//! The attempts of a process: what it repeats because it failed, since when, and with which error code.
-//! What has been tried for long is a problem that the health probe names, and a metric.
+//! The attempts of a process: the operations that it repeats after a failure, since when, and with which
+//! error code. The health probe names an attempt that lasts long as a problem, and a metric shows it.
 #![expect(clippy::disallowed_methods, reason = "stamps the failures of attempts")]
 
 use std::collections::BTreeMap;
@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use crate::lock::lock;
 use crate::number::{gauge, millis};
 
-/// Seconds after which an attempt is a problem, unless a setting says otherwise.
+/// Seconds after which an attempt is a problem; a setting replaces them.
 pub const STUCK_SECONDS: u64 = 300;
-/// Attempts that are known at once; more are not added.
+/// Most attempts at once; more are not added.
 const ATTEMPTS_MAX: usize = 1_000;
 /// Problems that the health probe names.
 const PROBLEMS_MAX: usize = 10;
@@ -28,10 +28,10 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// reported.
 const RECURS_WITHIN: Duration = Duration::from_secs(120);
 
-/// The stage of the work, and the record, batch or partition that it works on.
+/// The stage of an operation, and the record, batch or partition that it works on.
 type Subject = (&'static str, String);
 
-/// What is repeated now; clones share it.
+/// The present attempts; clones share them.
 #[derive(Debug, Clone)]
 pub struct Attempts {
     all: Arc<Mutex<BTreeMap<Subject, Attempt>>>,
@@ -44,7 +44,7 @@ struct Attempt {
     since: Instant,
     failed: Instant,
     logged: Option<Instant>,
-    /// It ends by a success that is reported.
+    /// A success ends it, which is reported.
     is_reported: bool,
 }
 
@@ -60,13 +60,14 @@ impl Attempts {
         self.stuck_ms.store(millis(time), Ordering::Relaxed);
     }
 
-    /// An attempt failed; its end is reported. Returns whether it is to be logged: at the first failure,
-    /// and once a minute.
+    /// An attempt failed; its end will be reported. Returns whether the caller has to log it: at the first
+    /// failure, and once a minute.
     pub fn failed(&self, stage: &'static str, what: &str, code: &'static str) -> bool {
         self.add(stage, what, code, true)
     }
 
-    /// An attempt failed that ends by not failing again. Returns as [`Attempts::failed`].
+    /// An attempt failed whose end is not reported: it ends when it does not fail again. Returns as
+    /// [`Attempts::failed`].
     pub fn recurred(&self, stage: &'static str, what: &str, code: &'static str) -> bool {
         self.add(stage, what, code, false)
     }
@@ -94,17 +95,17 @@ impl Attempts {
         due
     }
 
-    /// An attempt succeeded, or is not repeated any more.
+    /// An attempt succeeded, or is no longer repeated.
     pub fn ended(&self, stage: &'static str, what: &str) {
         lock(&self.all).remove(&(stage, what.to_owned()));
     }
 
-    /// No attempt of a stage is repeated any more.
+    /// No attempt of a stage is repeated any longer.
     pub fn all_ended(&self, stage: &'static str) {
         lock(&self.all).retain(|(own, _), _| *own != stage);
     }
 
-    /// What has been tried for long, the oldest first, for the health probe.
+    /// The attempts that last long, the oldest first, for the health probe.
     pub fn problems(&self) -> Vec<String> {
         let mut stuck = self.stuck();
         stuck.sort_by_key(|attempt| std::cmp::Reverse(attempt.seconds));
@@ -128,7 +129,7 @@ impl Attempts {
         stuck.collect()
     }
 
-    /// The metric `name`: seconds of the oldest attempt that has been tried for long, by stage and code.
+    /// The metric `name`: seconds of the oldest attempt that lasts long, by stage and code.
     pub fn collector(&self, name: &'static str) -> Box<dyn Collector> {
         Box::new(StuckSeconds { name, attempts: self.clone() })
     }
@@ -140,7 +141,7 @@ impl Attempt {
     }
 }
 
-/// What has been tried for long.
+/// An attempt that lasts long.
 #[derive(Debug)]
 struct StuckAttempt {
     stage: &'static str,

@@ -1,4 +1,4 @@
-//! The client prefix: what the addresses of one client have in common.
+//! The client prefix: the common part of the addresses of one client.
 //!
 //! Pure.
 

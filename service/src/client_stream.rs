@@ -1,8 +1,8 @@
 //! The stream of a connection: notes progress, and fails when the client reads too slowly.
 //!
 //! A client that sends requests and does not read the answers would hold its connection without end:
-//! hyper bounds the time to read, not the time to write. While an answer cannot be sent on, the client
-//! has `timeout`, and a second more for each [`ReadRate`] of bytes that it takes. The stream writes
+//! hyper bounds the time to read, not the time to write. While an answer cannot be sent, the client
+//! has `timeout`, and a second more for each [`ReadRate`] of bytes that it reads. The stream writes
 //! one buffer at a time, which for small answers is cheaper than a vectored write.
 #![expect(clippy::disallowed_methods, reason = "measures how long a client does not read")]
 
@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::accept::Progress;
 
-/// How fast a client must read once an answer cannot be sent on.
+/// How fast a client must read while an answer cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRate {
     /// Time that it has in any case.
@@ -40,13 +40,13 @@ impl ReadRate {
     }
 }
 
-/// A connection whose client must read.
+/// A connection that fails when its client does not read.
 #[derive(Debug)]
 pub struct ClientStream<T> {
     inner: T,
     progress: Progress,
     rate: ReadRate,
-    /// Exists from the first write that has to wait until everything is written.
+    /// Present from the first write that has to wait until everything is written.
     stall: Option<Stall>,
 }
 
@@ -74,7 +74,7 @@ impl<T> ClientStream<T> {
         stall.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Notes that the client took bytes.
+    /// Notes that the client read bytes.
     fn took(&mut self, bytes: usize) {
         if let Some(stall) = &mut self.stall {
             self.progress.touch();
@@ -119,7 +119,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.inner).poll_flush(context) {
             Poll::Ready(flushed) => {
-                // All that was to be written is with the system.
+                // The system has all bytes of the answer.
                 self.stall = None;
                 Poll::Ready(flushed)
             }

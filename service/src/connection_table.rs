@@ -1,12 +1,12 @@
-//! The open connections of a port, and which of them is closed to make room for a new one.
+//! The open connections of a port; chooses the one that is closed to make room for a new one.
 //!
 //! Pure: the caller gives the time, in milliseconds since the port's start. When the port or a client
-//! has as many connections as it may, the one is closed whose client has sent nothing for the longest
-//! time; a connection that makes progress is closed after all that are idle longer. A connection for
-//! which this process works is never closed.
+//! has its maximum of connections, the table closes the connection that is idle longest, so one that makes
+//! progress comes after all that are idle longer. It never closes a connection for which this process
+//! works.
 //!
-//! A search looks at every connection, so it keeps a sixteenth of them, in order: on average a new
-//! connection costs sixteen looks, however many are open.
+//! A search visits every connection, so it keeps a sixteenth of them as candidates, in order: on average a
+//! new connection costs sixteen visits, for any number of open connections.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::client_prefix::ClientPrefix;
 
-/// What part of the connections a search keeps as candidates.
+/// The part of the connections that a search keeps as candidates.
 const CANDIDATES: usize = 16;
 /// Searches before it counts as if there were none: candidates may become active meanwhile.
 const SEARCHES: usize = 3;
@@ -34,7 +34,7 @@ pub struct ConnectionBounds {
     pub grace_ms: u64,
 }
 
-/// What is known of the activity of one connection.
+/// The activity of one connection.
 #[derive(Debug, Default)]
 pub struct Activity {
     last_ms: AtomicU64,
@@ -43,7 +43,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Notes that bytes came, or were taken.
+    /// Notes that the client sent or received bytes.
     pub fn touch(&self, now_ms: u64) {
         self.last_ms.store(now_ms, Ordering::Relaxed);
     }
@@ -65,7 +65,7 @@ impl Activity {
         self.aged.load(Ordering::Relaxed)
     }
 
-    /// Since when it is idle; none while this process works for it.
+    /// The start of its idle time; none while this process works for it.
     fn idle_since(&self) -> Option<u64> {
         let idle = self.working.load(Ordering::Relaxed) == 0;
         idle.then(|| self.last_ms.load(Ordering::Relaxed))
@@ -77,9 +77,9 @@ impl Activity {
 pub enum Room {
     /// There was room.
     Free,
-    /// A connection of the port was closed for it.
+    /// The table closed a connection of the port for it.
     Shed,
-    /// A connection of the same client was closed for it.
+    /// The table closed a connection of the same client for it.
     ShedOfClient,
     /// The client has its share of connections, and this process works for each of them.
     ClientBusy,
@@ -123,12 +123,12 @@ struct Client {
     candidates: Candidates,
 }
 
-/// Connections that were idle longest, in order, each with the time since when.
+/// The connections that were idle longest, in order, each with the start of its idle time.
 #[derive(Debug, Default)]
 struct Candidates(VecDeque<(u64, u64)>);
 
 impl ConnectionTable {
-    /// A table without a connection.
+    /// A table without connections.
     pub fn new(bounds: ConnectionBounds) -> Self {
         assert!(bounds.connections > 0 && bounds.per_client > 0, "a port takes connections");
         let (open, clients) = (HashMap::new(), HashMap::new());
@@ -203,7 +203,7 @@ impl ConnectionTable {
 
     fn shed(&mut self, id: u64, room: Room) -> Room {
         if let Some(entry) = self.take(id) {
-            // A receiver that is gone belongs to a connection that is ending by itself.
+            // A dropped receiver belongs to a connection that is ending by itself.
             let _closing = entry.close.send(());
         }
         room
@@ -233,7 +233,7 @@ impl Candidates {
         let idle_since = |id: u64| open.get(&id).and_then(|entry| entry.activity.idle_since());
         for _ in 0..SEARCHES {
             while let Some((since, id)) = self.0.pop_front() {
-                // What has been active since the search is no candidate any more.
+                // A connection that has been active since the search is no longer a candidate.
                 if idle_since(id) == Some(since) {
                     return Some(id);
                 }
@@ -279,7 +279,7 @@ mod tests {
         let closed: Vec<_> = open.iter_mut().map(is_closed).collect();
         assert_eq!(closed, [false, true, false, false]);
         table.add(client(9), 21);
-        // A candidate that became active meanwhile is none any more.
+        // A candidate that became active meanwhile is no longer one.
         open[2].activity.touch(30);
         assert_eq!(table.make_room(client(9)), Room::Shed);
         assert!(is_closed(&mut open[3]) && !is_closed(&mut open[2]));

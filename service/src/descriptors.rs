@@ -1,12 +1,12 @@
-//! File descriptors: the process takes as many as it may, and keeps some from its connections.
+//! File descriptors: the process raises its limit, and reserves some for other files than connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that connections never take: files of the outbox, brokers, registry, link store,
+/// Descriptors that connections never use: files of the outbox, brokers, registry, link store,
 /// admin port.
 pub const RESERVE: u64 = 256;
 
-/// How many descriptors this process may have.
+/// The descriptors that this process may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors(u64);
 
@@ -14,7 +14,7 @@ impl Descriptors {
     /// Raises the soft limit to the hard one.
     pub fn raise() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        // Without a limit the system's own counts, which is far above any of ours.
+        // Without a limit that of the system applies, which is far above any bound of ports.
         let hard = maximum.unwrap_or(u64::MAX);
         let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         match raised {
@@ -31,7 +31,7 @@ impl Descriptors {
         self.0
     }
 
-    /// How many of the wanted connections leave the reserve free; at least one.
+    /// The number of the wanted connections that leaves the reserve free; at least one.
     pub fn connections(self, wanted: u32) -> usize {
         // Below twice the reserve, half of the descriptors.
         let left = self.0.saturating_sub(RESERVE).max(self.0.min(2 * RESERVE) / 2);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Limit of each step, far below what supervisors wait.
+/// Limit of each step, far below the timeout of supervisors.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Most bytes of an answer, which is two lines.
 const ANSWER_MAX: u64 = 4096;
@@ -24,7 +24,7 @@ pub enum Unhealthy {
     NotReady(SocketAddr, String),
 }
 
-/// Requests `/readyz` of the admin port at `listens`; returns the answer's text when it is ready.
+/// Requests `/readyz` of the admin port at `listens`; returns the text of the answer if the service is ready.
 ///
 /// # Errors
 /// [`Unhealthy`], within four seconds.

@@ -1,7 +1,7 @@
-//! What `Host` a request must have.
+//! The `Host` header of a request.
 //!
-//! Pure. RFC 9112, 3.2: a request of HTTP/1.1 without one, or any request with two, is answered 400:
-//! two readers of it could see two hosts. Lines that end with LF alone are taken, as RFC 9112, 2.2
+//! Pure. RFC 9112, 3.2: a request of HTTP/1.1 without one, or any request with two, is answered with 400:
+//! two readers of it could see two hosts. Lines that end with LF alone are accepted, as RFC 9112, 2.2
 //! allows.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use hyper::Version;
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 
-/// Names that public DNS never resolves: a page of the web cannot have them (RFC 6761, 6762, 8375,
+/// Names that public DNS never resolves: no web page can have them (RFC 6761, 6762, 8375,
 /// ICANN's `.internal`, a Kubernetes service).
 const PRIVATE: [&str; 6] =
     [".localhost", ".local", ".internal", ".home.arpa", ".svc", ".cluster.local"];
@@ -25,13 +25,12 @@ pub fn is_complete(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Names under which an admin port may be requested, besides those that a page of the web cannot
-/// have.
+/// Host names that an admin port answers to, besides those that no web page can have.
 ///
-/// A page of the web can let its own name lead to an address here (DNS rebinding), and its script may
-/// then read the answers. The browser sends the page's name as `Host`, and no header tells such a
-/// request from another one: `Origin` and `Sec-Fetch-Site` are missing at a plain HTTP name. So `Host`
-/// must be an address, `localhost`, a name without a dot (of a service in compose or a pod's
+/// A web page can resolve its own name to an address of this host (DNS rebinding), and its script may
+/// then read the answers. The browser sends the page's name as `Host`, and no other header
+/// distinguishes such a request: `Origin` and `Sec-Fetch-Site` are missing at a plain HTTP name. So
+/// `Host` must be an address, `localhost`, a name without a dot (of a service in compose or a pod's
 /// namespace), a private name, or one of these. Probes of Kubernetes send the pod's address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdminHosts(Vec<String>);
@@ -52,8 +51,8 @@ impl FromStr for AdminHosts {
 }
 
 impl AdminHosts {
-    /// Whether a request with these headers may be answered. Without a `Host` it may: every browser
-    /// sends one.
+    /// Whether the port answers a request with these headers. It answers one without `Host`, since every
+    /// browser sends one.
     pub fn admit(&self, headers: &HeaderMap) -> bool {
         headers.get(HOST).map(HeaderValue::as_bytes).is_none_or(|host| self.admit_host(host))
     }

@@ -1,7 +1,7 @@
 //! An HTTP/1 server for a port with few clients: the admin port and the admin API of links.
 //!
-//! Visitors are served by the producer's public port, which has more threads and other limits. Here,
-//! too, a connection is bounded: time to send a head, time to read an answer, age. A port without a
+//! The producer's public port serves visitors; it has more threads and other limits. Here, too, a
+//! connection is bounded: time to send a head, time to read an answer, age. A port without a
 //! free slot closes the connection that is idle longest, so that a probe is always answered.
 
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ use crate::number::millis;
 /// Most bytes of a request's head, and of answers that wait to be sent.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const PLAIN: &str = "text/plain; charset=utf-8";
-/// What closes its connection when it is answered.
+/// The statuses whose answer closes the connection.
 const FAULTS: [StatusCode; 4] = [
     StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
@@ -44,7 +44,7 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Time in which a head must be complete, and longest idle time.
     pub head: Duration,
-    /// Time in which a client must begin to read an answer that waits for it.
+    /// Time in which a client must begin to read a waiting answer.
     pub write: Duration,
     /// Age at which a connection ends with its next answer.
     pub age: Duration,
@@ -52,7 +52,7 @@ pub struct HttpLimits {
     pub answer: Duration,
 }
 
-/// Serves until `shutdown`, then drops what is open. `port` names the port in logs.
+/// Serves until `shutdown`, then drops open connections. `port` names the port in logs.
 pub async fn run<A, F>(
     listener: TcpListener,
     port: &'static str,

@@ -1,7 +1,7 @@
-//! What both services share besides their work.
+//! The parts that both services share as processes.
 //!
-//! Checked settings, signals, logs and spans, the admin port and its health check, accepting
-//! connections, worker threads. It knows nothing of clicks, Kafka or ClickHouse.
+//! Checked settings, signals, logs and spans, the admin port and its health check, the accept loop, worker
+//! threads. It has no code about clicks, Kafka or ClickHouse; [`settings`] lists the names of their settings.
 
 pub mod accept;
 pub mod admin_args;

@@ -1,6 +1,7 @@
-//! The names of all settings, so that a misspelt or renamed one is refused instead of ignored.
+//! The names of all settings: a service refuses a misspelt or renamed one instead of ignoring it.
 //!
-//! Both services read one environment; a name that either knows is known.
+//! Both services read one environment, so each accepts the names of the other. A test compares the list with
+//! the flags of both.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use thiserror::Error;
 const USAGE: u8 = 64;
 const PREFIX: &str = "CLICKTRAIL_";
 
-/// Every `CLICKTRAIL_…` name of both services (a test holds the list against their flags).
+/// Every `CLICKTRAIL_…` name of both services.
 pub const NAMES: &[&str] = &[
     "CLICKTRAIL_ADMIN_HOSTS",
     "CLICKTRAIL_AUDIT_ADMIN_LISTEN",
@@ -110,8 +111,8 @@ pub enum Refused {
         /// Its present name.
         now: String,
     },
-    /// No setting, now or before.
-    #[error("the environment sets {name}, which is no setting; did you mean {nearest}?")]
+    /// Neither a setting nor a former one.
+    #[error("the environment sets {name}, which is not a setting; did you mean {nearest}?")]
     Unknown {
         /// As set.
         name: String,
@@ -153,16 +154,16 @@ pub fn renamed_flag(arguments: impl Iterator<Item = OsString>) -> Option<Refused
     })
 }
 
-/// Prints what clap has to say, without the value of a setting that may be a secret; help and
-/// version are no errors.
+/// Prints the text of clap, without the value of a setting that may be a secret; help and version are
+/// no errors.
 pub fn usage(mut error: clap::Error, command: &clap::Command) -> ExitCode {
     hide_secret(&mut error, command);
     let printed = error.print();
     if error.use_stderr() || printed.is_err() { USAGE.into() } else { ExitCode::SUCCESS }
 }
 
-/// Replaces the value that `error` repeats, where it is one of an argument whose environment values
-/// are hidden.
+/// Replaces the value that `error` repeats, if it is that of an argument whose environment values are
+/// hidden.
 fn hide_secret(error: &mut clap::Error, command: &clap::Command) {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
     let flag = argument.split([' ', '=', '.']).next().unwrap_or_default().to_owned();

@@ -4,8 +4,8 @@ use url::Url;
 
 const HIDDEN: &str = "…";
 
-/// The URLs of `list`, comma-separated, without anything that may be a secret. A part that is not a
-/// URL is shown only if it looks like a host name.
+/// The URLs of `list`, comma-separated, without anything that may be a secret. It shows a part that is not
+/// a URL only if that looks like a host name.
 pub fn without_secrets(list: &str) -> String {
     let mut shown: Vec<String> = Vec::new();
     for part in parts(list) {
@@ -18,8 +18,8 @@ pub fn without_secrets(list: &str) -> String {
     shown.join(",")
 }
 
-/// Splits at commas. A part without `://` behind one that has it is the rest of a password that
-/// holds a comma.
+/// Splits at commas. A part without `://` after one with it is the rest of a password that contains a
+/// comma.
 fn parts(list: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for part in list.split(',') {

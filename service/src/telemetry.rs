@@ -1,8 +1,8 @@
 //! Logs to stderr, and spans over OTLP when an endpoint is set.
 //!
-//! Start it before the async runtime and shut it down after: the exporter's
-//! blocking HTTP client may not be made or dropped inside one. It knows neither
-//! Kafka nor HTTP; the code that makes a span has decided that it is sampled.
+//! Start it before the async runtime and shut it down after: the exporter's blocking HTTP client may not be
+//! made or dropped inside one. It depends on neither Kafka nor HTTP; the code that makes a span has decided
+//! to sample it.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use url::Url;
 
 use crate::shown_url::without_secrets;
 
-/// How long the end of a process waits for the last spans to be taken.
+/// How long a process that ends waits for the export of the last spans.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Flags of every command about logs and traces.
 #[derive(Debug, clap::Args)]
 pub struct TelemetryArgs {
-    /// Base URL of an OTLP/HTTP collector; without it no span leaves the process
+    /// Base URL of an OTLP/HTTP collector; without it the process exports no spans
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -34,7 +34,7 @@ pub struct TelemetryArgs {
         hide_env_values = true
     )]
     pub otlp_endpoint: Option<String>,
-    /// Which log lines are written, in the syntax of RUST_LOG
+    /// Filter of log lines, in the syntax of RUST_LOG
     #[arg(long, env = "CLICKTRAIL_LOG", default_value = "info", global = true)]
     pub log: String,
     /// Write log lines as JSON
@@ -56,7 +56,7 @@ impl TelemetryArgs {
     }
 }
 
-/// What logs and spans look like and where spans go.
+/// The form of logs and spans, and the destination of spans.
 #[derive(Debug, Clone)]
 pub struct Settings<'a> {
     /// Name of the service in traces, such as `clicktrail-producer`.
@@ -69,7 +69,7 @@ pub struct Settings<'a> {
     pub endpoint: Option<&'a str>,
     /// Filter of log lines, in the syntax of `RUST_LOG`.
     pub filter: &'a str,
-    /// One JSON object a line instead of text.
+    /// One JSON object per line instead of text.
     pub json: bool,
 }
 
@@ -97,7 +97,7 @@ pub enum TelemetryError {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Running telemetry; [`Telemetry::shutdown`] sends what is still waiting.
+/// Running telemetry; [`Telemetry::shutdown`] sends the spans that wait.
 #[derive(Debug)]
 #[must_use]
 pub struct Telemetry {
@@ -107,7 +107,7 @@ pub struct Telemetry {
 /// Starts logs and, with an endpoint, the export of spans.
 ///
 /// # Errors
-/// [`TelemetryError`]: a setting that cannot work. A collector that is down is no error.
+/// [`TelemetryError`]: an invalid setting. A collector that is down is no error.
 pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::try_new(settings.filter)
         .map_err(|cause| TelemetryError::Filter { filter: settings.filter.to_owned(), cause })?;
@@ -125,7 +125,7 @@ pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
             .with_location(false)
             .with_threads(false)
             .with_tracer(provider.tracer(settings.service))
-            // A span of the exporter's own client would be exported, and so without end.
+            // The export of a span of the exporter's own client would make another span, without end.
             .with_filter(filter_fn(move |meta| {
                 meta.is_span() && meta.target().split("::").next() == Some(ours)
             }))
@@ -143,12 +143,12 @@ impl Telemetry {
     /// Sends the spans that wait, for [`STOP_TIMEOUT`] at most. Call it outside the runtime.
     pub fn shutdown(self) {
         if let Some(Err(error)) = self.provider.map(|it| it.shutdown_with_timeout(STOP_TIMEOUT)) {
-            tracing::warn!(%error, "spans were not all exported");
+            tracing::warn!(%error, "not all spans were exported");
         }
     }
 }
 
-/// Refuses what the exporter would repeat in its errors: no URL, or one with a password.
+/// Refuses a text that is no URL, and a URL with a password: the exporter would repeat them in its errors.
 fn check(endpoint: &str) -> Result<(), String> {
     match Url::parse(endpoint) {
         Ok(url) if !url.has_host() => Err("write a URL such as http://localhost:4318".to_owned()),
@@ -174,14 +174,14 @@ fn provider(endpoint: &str, settings: &Settings<'_>) -> Result<SdkTracerProvider
         .with_attribute(opentelemetry::KeyValue::new("service.version", settings.version))
         .build();
     Ok(SdkTracerProvider::builder()
-        // Unsampled work makes no span at all, so every span that exists is wanted.
+        // Unsampled work makes no span at all, so every span is exported.
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource)
         .with_batch_exporter(exporter)
         .build())
 }
 
-/// The signal's path is appended as the OpenTelemetry specification says for a base URL.
+/// Appends the path of the signal, as the OpenTelemetry specification requires for a base URL.
 fn traces_url(endpoint: &str) -> String {
     const PATH: &str = "/v1/traces";
     match endpoint.trim_end_matches('/') {

@@ -1,5 +1,5 @@
-#![expect(clippy::disallowed_methods, reason = "the end of a worker is awaited until a deadline")]
-//! A worker: a thread that runs until it is stopped, and reports its problem.
+#![expect(clippy::disallowed_methods, reason = "waits for the end of a worker until a deadline")]
+//! A worker: a thread that runs until a caller stops it, and reports its problem.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -12,7 +12,7 @@ use crate::wakeup::Wakeup;
 
 /// How long a stop waits for the end of a worker; a supervisor's kill timeout is longer.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two checks whether a worker has ended: at first, and at most.
+/// Time between two checks whether a worker has ended: at first, and at most.
 const POLL_MIN: Duration = Duration::from_micros(50);
 const POLL_MAX: Duration = Duration::from_millis(2);
 
@@ -31,7 +31,7 @@ impl Problem {
         *lock(&self.0) = problem;
     }
 
-    /// Replaces it, and returns whether it is another one than before: a problem is logged once.
+    /// Replaces it, and returns whether it has changed: the caller logs a problem once.
     pub fn is_new(&self, problem: String) -> bool {
         let before = lock(&self.0).replace(problem.clone());
         before.as_ref() != Some(&problem)
@@ -67,8 +67,8 @@ impl Worker {
         Self::stop_all([self]);
     }
 
-    /// Stops several at once and waits for their ends, for at most [`STOP_TIMEOUT`] in all. One that
-    /// has not ended then is left: it ends with the process. Blocks.
+    /// Stops several at once and waits for their ends, for at most [`STOP_TIMEOUT`] in all. A worker that
+    /// has not ended by then ends with the process. Blocks.
     pub fn stop_all(workers: impl IntoIterator<Item = Self>) {
         Self::stop_within(workers, STOP_TIMEOUT);
     }
