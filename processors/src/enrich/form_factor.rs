@@ -1,7 +1,7 @@
 //! The kind of device that a person uses: by the system, then by what the device names.
 //!
 //! A word of a television set or a console counts in a browser's first brackets, which describe the
-//! system, and behind them only where no phone and no desktop is named: an app may have any name.
+//! system, and after them only if no phone and no desktop is named: an app may have any name.
 
 /// The kind of device, or empty text. `os` and `model` are those that the rules for user agents know.
 pub(super) fn form_factor(user_agent: &str, os: &str, model: &str) -> &'static str {
@@ -27,7 +27,7 @@ pub(super) fn form_factor(user_agent: &str, os: &str, model: &str) -> &'static s
         "Windows" | "Mac OS X" | "Mac OS" | "Linux" | "Chrome OS" | "Ubuntu" | "Debian"
         | "Fedora" | "Red Hat" | "SUSE" | "Gentoo" | "Arch Linux" | "CentOS" | "Mageia"
         | "Linux Mint" | "Kubuntu" | "FreeBSD" | "OpenBSD" | "NetBSD" | "Solaris" => "desktop",
-        // The rules for user agents know no such system.
+        // The rules for user agents do not have this system.
         _ if system.contains("OpenHarmony") && system.starts_with("Tablet") => "tablet",
         _ if system.contains("OpenHarmony") && system.starts_with("PC") => "desktop",
         _ => "",
@@ -50,7 +50,7 @@ pub(super) fn form_factor(user_agent: &str, os: &str, model: &str) -> &'static s
     }
 }
 
-/// Words of television sets and of boxes beside them.
+/// Words of television sets and set-top boxes.
 const TV: &[&str] = &[
     "SmartTV",
     "SMART-TV",
@@ -93,14 +93,14 @@ fn system(user_agent: &str) -> &str {
     &rest[..end.unwrap_or(rest.len())]
 }
 
-/// Whether one of the words begins where no other word is.
+/// Whether the text has one of the words at the start of a word.
 fn contains_word(text: &str, words: &[&str]) -> bool {
     let begins = |word: &str| {
         text.match_indices(word).any(|(start, _)| {
             !text[..start].ends_with(|before: char| before.is_ascii_alphanumeric())
         })
     };
-    // Most texts contain none, which `contains` finds in a fraction of the time.
+    // Most texts contain none, which `contains` finds out in a fraction of the time.
     words.iter().any(|word| text.contains(word) && begins(word))
 }
 
@@ -140,7 +140,7 @@ mod tests {
     const PC: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36 {}";
 
     #[test]
-    fn f19_a_device_word_in_an_apps_name_or_another_word_is_no_device() {
+    fn f19_a_device_word_in_the_name_of_an_app_or_in_a_word_is_not_a_device() {
         let words = TV.iter().chain(CONSOLE).chain(&["AFTKA", "AFT"]);
         let mut tried = 0;
         for word in words {
@@ -159,7 +159,19 @@ mod tests {
     }
 
     /// Agent, system and model by the rules for user agents, the kind of device.
-    const DEVICES: [(&str, &str, &str, &str); 15] = [
+    const DEVICES: [(&str, &str, &str, &str); 17] = [
+        (
+            "Mozilla/5.0 (Tablet; OpenHarmony 5.0) AppleWebKit/537.36 Chrome/114.0.0.0 Safari/537.36 ArkWeb/4.1.6.1",
+            "",
+            "",
+            "tablet",
+        ),
+        (
+            "Mozilla/5.0 (PC; OpenHarmony 5.0) AppleWebKit/537.36 Chrome/114.0.0.0 Safari/537.36 ArkWeb/4.1.6.1",
+            "",
+            "",
+            "desktop",
+        ),
         (
             "Mozilla/5.0 (Linux; Android 9; AFTKA) AppleWebKit/537.36 Silk/120.0 Safari/537.36",
             "Android",
@@ -243,7 +255,7 @@ mod tests {
     ];
 
     #[test]
-    fn u19_devices_are_known_by_what_describes_the_system() {
+    fn u19_the_description_of_the_system_decides_the_device() {
         for (agent, os, model, expected) in DEVICES {
             assert_eq!(form_factor(agent, os, model), expected, "{agent}");
         }

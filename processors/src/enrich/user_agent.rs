@@ -16,7 +16,7 @@ pub struct Agent {
     pub browser: String,
     /// Its version, such as `131.0.0.0`.
     pub browser_version: String,
-    /// The first number of it.
+    /// The first number of the version.
     pub browser_major: String,
     /// Such as `Windows`.
     pub os: String,
@@ -30,7 +30,7 @@ pub struct Agent {
     pub device_model: String,
     /// The class of machine that it declares.
     pub bot: BotClass,
-    /// The machine's name, which is never a system's or a device's.
+    /// The machine's name, which is never that of a system or a device.
     pub bot_name: String,
     /// The app whose in-app browser it is.
     pub(super) app: Option<Origin>,
@@ -52,7 +52,7 @@ impl Agent {
         let signals = BotSignals {
             crawlers: rules.crawlers.as_deref(),
             spider: spider.then_some(agent.browser.as_str()),
-            // Without rules, no agent can be identified, so that this says nothing.
+            // Without rules no agent can be identified, so this has no meaning.
             is_unidentified: rules.agents.is_some()
                 && agent.os.is_empty()
                 && agent.device_brand.is_empty(),
@@ -103,8 +103,8 @@ impl Agent {
         self.browser_major = version.split('.').next().unwrap_or_default().to_owned();
     }
 
-    /// Whether a brand in `Sec-CH-UA` says more than the browser here: Chrome is what others call
-    /// themselves, too, and a driven browser keeps its brand under another agent.
+    /// Whether a brand in `Sec-CH-UA` is more precise than the browser here: other browsers use the name
+    /// Chrome, too, and an automated browser keeps its brand under another agent.
     pub(super) fn may_be_another_browser(&self, hint: &str) -> bool {
         (self.browser.starts_with("Chrome") || hint.contains("Headless")) && !self.bot.is_bot()
     }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::enrich::rule_set::RuleTable;
 
-    /// Enough of uap-core's format to recognise a few.
+    /// A few rules in uap-core's format.
     const YAML: &str = r"
 user_agent_parsers:
   - regex: '(Googlebot)/(\d+)\.(\d+)'
@@ -163,6 +163,29 @@ device_parsers:
     brand_replacement: 'Apple'
     model_replacement: 'iPhone'
 ";
+
+    #[test]
+    fn u18_the_hint_decides_for_chrome_and_for_headless_chrome_under_another_agent() {
+        let agent = |browser: &str| Agent { browser: browser.to_owned(), ..Agent::default() };
+        let (brave, headless) = (r#""Brave";v="131""#, r#""HeadlessChrome";v="131""#);
+        assert!(agent("Chrome Mobile").may_be_another_browser(brave));
+        assert!(!agent("Edge").may_be_another_browser(brave));
+        assert!(agent("Edge").may_be_another_browser(headless));
+        let bot = Agent { bot: BotClass::DeclaredCrawler, ..agent("Chrome") };
+        assert!(!bot.may_be_another_browser(headless));
+    }
+
+    #[test]
+    fn u19_a_quest_uses_oculus_browser_and_a_pico_does_not() {
+        let rules = RuleSet::default().with(RuleTable::UserAgents, YAML.into()).unwrap();
+        let browser = |own: &str| {
+            let text =
+                format!("Mozilla/5.0 (X11; Linux x86_64) {own} Chrome/105.0.0.0 OculusBrowser/7.0");
+            Agent::of(&text, &rules).browser
+        };
+        assert_eq!(browser(""), OCULUS);
+        assert_eq!(browser("PicoBrowser/3.3.38"), "Chrome");
+    }
 
     #[test]
     fn common_agents_are_recognised() {

@@ -1,5 +1,5 @@
-//! Who is a person and which machine it is, by real user agents: cases by their ids, lists of other
-//! projects, and agents that are made from parts.
+//! People and bots by real user agents: cases by their ids, lists of other projects, and generated
+//! agents.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -22,7 +22,7 @@ const WEB_VIEW: &str = "Mozilla/5.0 (Linux; Android 12; SM-A515F Build/SP1A; wv)
 const WINDOWS: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36 {}";
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 {}";
 
-/// What is expected of an agent: bot class, device, name of the machine, app.
+/// The expected result of an agent: bot class, device, bot name, app.
 type Row = (&'static str, String, &'static str, &'static str, &'static str, &'static str);
 
 fn row(
@@ -205,6 +205,19 @@ fn u26_to_u28_previews_agents_and_monitors_keep_their_kind_and_name() {
             "MistralAI-User",
         ),
         machine("u28", "WhatsApp/2.23.20.0 A", "link_preview", "WhatsApp"),
+        machine(
+            "u28",
+            WINDOWS.replace("{}", "PingdomPageSpeed/1.0 (pingbot/2.0; http://www.pingdom.com/)"),
+            "monitor",
+            "pingdom",
+        ),
+        machine("u28", WINDOWS.replace("{}", "https://linko.app/crawler"), "monitor", "linko"),
+        machine(
+            "u28",
+            "Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1; SV1;  http://www.changedetection.com/bot.html )",
+            "monitor",
+            "changedetection",
+        ),
     ]);
 }
 
@@ -246,7 +259,7 @@ fn u18_the_browser_that_the_hint_names_is_used() {
     }
 }
 
-/// The agents that are judged otherwise than `is_machine`, of how many.
+/// The agents that the rules judge differently from `is_machine`.
 fn misjudged(agents: &[String], rules: &RuleSet, is_machine: bool) -> Vec<(String, BotClass)> {
     let judged = agents.iter().map(|agent| (agent, Agent::of(agent, rules)));
     let wrong = judged.filter(|(_, judged)| judged.bot.is_bot() != is_machine);
@@ -270,7 +283,7 @@ fn machines() -> Vec<String> {
 
 #[test]
 fn machines_of_two_other_lists_are_caught() {
-    // What the rules of version 3 caught.
+    // The counts of the rules of version 3.
     for (list, agents, before) in
         [(CRAWLERS, lines(CRAWLERS), 3_535), (MACHINES, machines(), 1_290)]
     {
@@ -303,7 +316,7 @@ fn people_are_not_taken_for_machines() {
     let share = 100.0 * taken / all;
     println!("{}: 0.0000 % of {} before, {share:.4} % now", BROWSERS.package(), browsers.len());
     assert!(browsers.len() >= 10_000 && share <= 0.05, "{share} %");
-    // And devices that are rare, or no longer sold.
+    // Devices that are rare or no longer sold.
     let agents = lines(DEVICES);
     let taken = misjudged(&agents, &RULES, false);
     taken.iter().for_each(|(agent, class)| println!("taken for {class:?}: {agent}"));
@@ -346,7 +359,7 @@ fn a_machine_is_never_named_after_a_system_a_device_or_a_browser() {
     assert!(nameless * 10 <= all, "{nameless} of {all}");
 }
 
-/// Names of machines as those of apps, models and extensions, with all rules.
+/// Bot names as names of apps, models and extensions, with all rules.
 #[test]
 fn f1_and_f2_a_machines_word_in_another_place_makes_no_machine() {
     let words = [
@@ -375,6 +388,7 @@ fn f1_and_f2_a_machines_word_in_another_place_makes_no_machine() {
             WEB_VIEW.replace("{}", &format!("Acme{word}/2.1")),
             IPHONE.replace("{}", &format!("{word}/2.1")),
             WINDOWS.replace("{}", &format!("Acme{word}/7.0")),
+            WINDOWS.replace("{}", &format!("Pingdom{word}/7.0 https://linko.app/{word}")),
             WINDOWS.replace("{}", &format!("Initiator: https://{word}.example")),
             TABLET.replace("{}", &format!("{word} 10")),
             ANDROID.replace("{}", &format!("Acme {word}")),

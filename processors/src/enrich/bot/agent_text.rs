@@ -1,18 +1,18 @@
-//! The parts of a user agent: where a machine puts its name, and where an app, a phone or a browser
-//! puts theirs.
+//! The parts of a user agent: where a machine puts its name, and where an app, a phone or a browser puts
+//! its own.
 
 use std::ops::Range;
 
 use crate::enrich::bot::keywords::{contains_any, declared_class, is_keyword};
 
-/// What kind of program the form of a user agent shows, whatever names are in it.
+/// The kind of program that the form of a user agent shows, whatever names are in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AgentForm {
     /// A complete browser: system, engine and browser.
     Browser,
     /// A browser inside an app: a complete browser whose own names are those of the app.
     WebView,
-    /// An app of a phone: it names the phone's system and is no complete browser.
+    /// An app of a phone: it names the phone's system and is not a complete browser.
     App,
     /// Any other program.
     Program,
@@ -22,7 +22,7 @@ pub(super) enum AgentForm {
 #[derive(Debug)]
 pub(super) struct AgentText<'a> {
     text: &'a str,
-    /// In small letters, of the same length.
+    /// In lower case, of the same length.
     small: String,
     /// The content of a browser's first brackets, which name its system.
     system: Range<usize>,
@@ -88,7 +88,7 @@ const BROWSERS: &[&str] = &[
     "minefield/",
     "iceweasel/",
 ];
-/// Systems of phones, as apps name them, and the libraries by which apps ask.
+/// Systems of phones, as apps name them, and the HTTP libraries of apps.
 const PHONES: &[&str] = &[
     "android",
     "iphone",
@@ -104,6 +104,9 @@ const PHONES: &[&str] = &[
     "midp-",
 ];
 
+/// Characters between the words of an agent.
+const WORD_ENDS: [char; 5] = [' ', '(', ')', ';', ','];
+
 impl<'a> AgentText<'a> {
     /// Splits a user agent without spaces around it.
     pub(super) fn new(text: &'a str) -> Self {
@@ -118,13 +121,13 @@ impl<'a> AgentText<'a> {
         agent
     }
 
-    /// The user agent as it came.
+    /// The user agent as sent.
     pub(super) fn text(&self) -> &'a str {
         self.text
     }
 
-    /// The parts in which a program's own name can stand: what follows the system, then the system
-    /// without a phone's model.
+    /// The parts that can hold a program's own name: what follows the system, then the system without a
+    /// phone's model.
     pub(super) fn parts_of_name(&self) -> [&'a str; 3] {
         let device = self.device();
         let (system, text) = (&self.system, self.text);
@@ -135,7 +138,7 @@ impl<'a> AgentText<'a> {
         [&text[system.end..], &text[system.start..split.start], &text[split.end..system.end]]
     }
 
-    /// The user agent in small letters.
+    /// The user agent in lower case.
     pub(super) fn small(&self) -> &str {
         &self.small
     }
@@ -151,7 +154,7 @@ impl<'a> AgentText<'a> {
         STARTS.iter().any(|start| small.starts_with(start))
     }
 
-    /// Whether a name of the list counts that stands at `place`.
+    /// Whether a name of the list counts at `place`.
     pub(super) fn is_a_machines_place(&self, place: Range<usize>) -> bool {
         let bytes = self.text.as_bytes();
         let first = bytes.get(place.start).copied().unwrap_or_default();
@@ -162,7 +165,7 @@ impl<'a> AgentText<'a> {
         };
         let next = bytes.get(place.end).copied().filter(u8::is_ascii_alphabetic);
         let is_word = !joins(before, Some(first)) && !joins(last, next);
-        // In a longer name or an address, or a word that an app may be called, too.
+        // It is part of a longer name or an address, or a word that may also be the name of an app.
         let is_part = before.is_some_and(|before| b"-_/.@".contains(&before));
         let is_common = self.small.get(place.clone()).is_some_and(is_keyword);
         let declares = || self.compatible_name.is_some() || self.has_contact_address();
@@ -176,13 +179,45 @@ impl<'a> AgentText<'a> {
         }
     }
 
+    /// Whether it is that of a complete browser, inside an app or not.
+    pub(super) fn is_browsers(&self) -> bool {
+        matches!(self.form, AgentForm::Browser | AgentForm::WebView)
+    }
+
+    /// The word that contains `place`, without its version, if it is longer than `place` and not in the
+    /// model of a phone.
+    pub(super) fn longer_word(&self, place: &Range<usize>) -> Option<&'a str> {
+        if self.is_device(place) {
+            return None;
+        }
+        let text = self.text;
+        let start = text[..place.start].rfind(WORD_ENDS).map_or(0, |end| end + 1);
+        let end = text[place.end..].find(WORD_ENDS).map_or(text.len(), |end| place.end + end);
+        let mut slashes = text[start..end].match_indices('/').map(|(slash, _)| start + slash);
+        let end = slashes.find(|slash| is_version(&text[*slash..])).unwrap_or(end);
+        (end >= place.end && end - start > place.len()).then(|| &text[start..end])
+    }
+
+    /// Whether it is that of a browser and has `word`, with or without a version, not in the model of a
+    /// phone.
+    pub(super) fn has_word(&self, word: &str) -> bool {
+        self.is_browsers()
+            && self.text.match_indices(word).any(|(start, _)| {
+                let end = start + word.len();
+                let rest = &self.text[end..];
+                self.text[..start].ends_with(WORD_ENDS)
+                    && (rest.is_empty() || rest.starts_with(WORD_ENDS) || is_version(rest))
+                    && !self.is_device(&(start..end))
+            })
+    }
+
     /// Whether a place is in the model of a phone.
     fn is_device(&self, place: &Range<usize>) -> bool {
         let device = self.device();
         device.start < place.end && place.start < device.end
     }
 
-    /// The model of a phone: the part behind the system's and the locale's.
+    /// The model of a phone: the part after those of the system and the locale.
     fn device(&self) -> Range<usize> {
         let system =
             if self.system.is_empty() { brackets(&self.small) } else { self.system.clone() };
@@ -202,7 +237,8 @@ impl<'a> AgentText<'a> {
         0..0
     }
 
-    /// The name behind `compatible;` where it is no browser's or system's: only machines put it there.
+    /// The name after `compatible;`, unless it is that of a browser or a system: only machines put a
+    /// name there.
     pub(super) fn compatible_name(&self) -> Option<&'a str> {
         self.compatible_name
     }
@@ -235,7 +271,7 @@ impl<'a> AgentText<'a> {
                     let is_browser = is_browser_or_system(&name.to_ascii_lowercase());
                     return (!is_mark && !is_browser).then_some(name);
                 }
-                // `U`, `I` and `N` stand for the encryption of an old browser.
+                // `U`, `I` and `N` denote the encryption of an old browser.
                 offset += length + 1;
                 if !name.is_empty() || !part[length..].starts_with(';') {
                     return None;
@@ -244,23 +280,23 @@ impl<'a> AgentText<'a> {
         })
     }
 
-    /// Whether it names an address as only machines do.
+    /// Whether it has an address in the form that only machines use.
     pub(super) fn has_contact_address(&self) -> bool {
         self.small.contains("+http") || self.small.contains("+ http")
     }
 
-    /// The user agent in small letters, without a phone's model.
+    /// The user agent in lower case, without a phone's model.
     pub(super) fn small_without_device(&self) -> String {
         let device = self.device();
         [&self.small[..device.start], " ", &self.small[device.end..]].concat()
     }
 
-    /// What stands behind `like Gecko` in the same brackets, where browsers write nothing.
-    pub(super) fn name_behind_engine(&self) -> Option<&'a str> {
+    /// The text after `like Gecko` in the same brackets, where browsers write nothing.
+    pub(super) fn name_after_engine(&self) -> Option<&'a str> {
         let start = self.small.find("khtml, like gecko")? + "khtml, like gecko".len();
         let rest = self.text[start..].split(')').next()?;
         let name = rest.trim_start_matches([';', ',', ' ']).trim_end();
-        // Old browsers name themselves behind a comma.
+        // Old browsers put their name after a comma.
         let is_machines = rest.starts_with(';')
             || name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("google"));
         (is_machines && name.len() > 1 && !is_browser_or_system(&name.to_ascii_lowercase()))
@@ -268,7 +304,12 @@ impl<'a> AgentText<'a> {
     }
 }
 
-/// The content of the first brackets, to their end however many are inside.
+/// Whether a text starts with a slash and a version.
+fn is_version(text: &str) -> bool {
+    text.strip_prefix('/').is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()))
+}
+
+/// The content of the first brackets, with all brackets inside.
 fn brackets(text: &str) -> Range<usize> {
     let Some(start) = text.find('(') else { return 0..0 };
     let mut depth = 0_usize;
@@ -285,7 +326,7 @@ fn brackets(text: &str) -> Range<usize> {
 
 fn form(small: &str, system: &str) -> AgentForm {
     let has_browser = contains_any(small, BROWSERS);
-    // An app on a Mac, or on a tablet that claims to be one, names nothing behind the engine.
+    // An app on a Mac, or on a tablet that claims to be one, has no name after the engine.
     let is_mac = system.starts_with("macintosh") && small.contains("applewebkit/");
     let is_complete = contains_any(system, SYSTEMS) && contains_any(small, ENGINES);
     if is_complete && (has_browser || is_mac) {
@@ -304,7 +345,7 @@ fn form(small: &str, system: &str) -> AgentForm {
     }
 }
 
-/// Whether a part of brackets, in small letters, is what browsers put there.
+/// Whether a part of brackets, in lower case, is one that browsers write.
 fn is_browser_or_system(part: &str) -> bool {
     const STARTS: &[&str] = &[
         "msie",

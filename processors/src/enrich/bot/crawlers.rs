@@ -1,5 +1,7 @@
 //! The list of named crawlers: `crawler-user-agents.json`.
 
+use std::collections::BTreeSet;
+
 use regex_filtered::{Builder, Regexes};
 use serde::Deserialize;
 
@@ -24,6 +26,9 @@ struct Crawler {
     name: Box<str>,
     /// Of the pattern: the longest one that matches is the most specific.
     length: usize,
+    /// Words longer than its name, such as `PingdomPageSpeed`, by which its examples name it in a
+    /// browser's agent.
+    words: BTreeSet<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -31,13 +36,16 @@ struct ListEntry {
     pattern: String,
     #[serde(default)]
     tags: Vec<String>,
+    /// Examples of its user agents.
+    #[serde(default)]
+    instances: Vec<String>,
 }
 
 impl Crawlers {
     /// Compiles the list.
     ///
     /// # Errors
-    /// It is no such list, or is empty, or holds a pattern that cannot be compiled.
+    /// It is not such a list, or is empty, or has a pattern that cannot be compiled.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let list: Vec<ListEntry> =
             serde_json::from_slice(json).map_err(|error| error.to_string())?;
@@ -49,19 +57,31 @@ impl Crawlers {
             builder = builder.push(pattern).map_err(|error| format!("{pattern:?}: {error}"))?;
         }
         let regexes = builder.build().map_err(|error| error.to_string())?;
-        let entries = list.iter().map(|ListEntry { pattern, tags }| Crawler {
-            class: class(tags),
-            name: name(pattern).into(),
-            length: pattern.len(),
-        });
-        Ok(Self { regexes, entries: entries.collect() })
+        let mut entries = Vec::with_capacity(list.len());
+        for (ListEntry { pattern, tags, instances }, regex) in list.iter().zip(regexes.regexes()) {
+            let mut words: BTreeSet<Box<str>> = BTreeSet::new();
+            for example in instances {
+                let agent = AgentText::new(example.trim());
+                if agent.is_browsers() {
+                    // A clone does not hold the memory of searches; most entries match no click.
+                    let regex = regex.clone();
+                    let places = regex.find_iter(agent.text());
+                    let longer = places.filter_map(|place| agent.longer_word(&place.range()));
+                    words.extend(longer.map(Box::from));
+                }
+            }
+            let (class, name) = (class(tags), name(pattern).into());
+            entries.push(Crawler { class, name, length: pattern.len(), words });
+        }
+        Ok(Self { regexes, entries })
     }
 
-    /// Class and name of a user agent, by the most specific entry that matches where a
-    /// machine puts its name.
+    /// Class and name of a user agent, by the most specific entry that matches at a place for names of
+    /// machines, or whose examples have a longer word that matches.
     pub(super) fn find(&self, agent: &AgentText<'_>) -> Option<(BotClass, &str)> {
-        let found = self.regexes.matching(agent.text()).filter(|(_, regex)| {
+        let found = self.regexes.matching(agent.text()).filter(|(number, regex)| {
             regex.find_iter(agent.text()).any(|place| agent.is_a_machines_place(place.range()))
+                || self.entries[*number].words.iter().any(|word| agent.has_word(word))
         });
         let found = found.map(|(number, _)| &self.entries[number]);
         let best = found.max_by_key(|entry| entry.length)?;
@@ -72,7 +92,7 @@ impl Crawlers {
 /// The class of an entry, by its tags.
 fn class(tags: &[String]) -> BotClass {
     let tagged = |tag: &str| tags.iter().any(|own| own == tag);
-    // An agent that reads for a language model shows links too: what it reads for decides.
+    // An agent that reads for a language model may show previews, too: the model decides.
     if tagged("ai-crawler") {
         BotClass::AiAgent
     } else if tagged("social-preview") {
@@ -106,7 +126,7 @@ fn name(pattern: &str) -> String {
                 }
             }
             '|' if !name.trim().is_empty() => {
-                // The rest of a choice; what follows its bracket belongs to the name again.
+                // The rest of an alternative; the text after its bracket belongs to the name again.
                 for other in rest.by_ref() {
                     if other == ')' {
                         break;
@@ -143,6 +163,46 @@ mod tests {
             ("YandexBot", "YandexBot"),
         ] {
             assert_eq!(name(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn u28_a_longer_word_of_an_example_names_a_machine_in_a_browsers_agent() {
+        let agent = |system: &str, rest: &str| {
+            format!(
+                "Mozilla/5.0 ({system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0 {rest}"
+            )
+        };
+        let pc = |rest: &str| agent("X11; Linux x86_64", rest);
+        let phone = |build: &str| agent(&format!("Linux; Android 15; A1 Build/{build}; wv"), "");
+        let list = serde_json::json!([
+            {"pattern": "[pP]ingdom", "instances": [
+                pc("Safari/537.36 PingdomPageSpeed/1.0 (pingbot/2.0)"),
+                pc("Electron/7.3 Safari/537.36 PingdomTMS/2020.2"),
+                "PingdomProgram/1.0",
+            ]},
+            {"pattern": "linko", "instances": [pc("Safari/537.36 https://linko.app/crawler")]},
+            {"pattern": "Trae\\/", "instances": [pc("Electron/39.2 Safari/537.36 Trae/1.107.1")]},
+            {"pattern": "AP3A\\.24", "instances": [phone("AP3A.24.008")]},
+        ]);
+        let crawlers = Crawlers::parse(list.to_string().as_bytes()).unwrap();
+        for (agent, expected) in [
+            (pc("Safari/537.36 PingdomPageSpeed/2.1 (a)"), Some("pingdom")),
+            (pc("Electron/9.1 Safari/537.36 PingdomTMS/2024.1"), Some("pingdom")),
+            (pc("Safari/537.36 PingdomTMS"), Some("pingdom")),
+            (pc("Safari/537.36 https://linko.app/crawler"), Some("linko")),
+            (pc("Safari/537.36 PingdomProgram/1.0"), None),
+            (pc("Safari/537.36 MyPingdomTMS/1.0"), None),
+            (pc("Safari/537.36 PingdomTMSHelper/1.0"), None),
+            (pc("Safari/537.36 Initiator: https://linko.example"), None),
+            (pc("Safari/537.36 https://linko.app/crawler/shop"), None),
+            (pc("Electron/39.2 Safari/537.36 Trae/1.107.1"), None),
+            (agent("X11; Linux x86_64; PingdomTMS", "Safari/537.36"), Some("pingdom")),
+            (agent("Linux; Android 9; PingdomTMS", "Safari/537.36"), None),
+            (phone("AP3A.24.008"), None),
+        ] {
+            let found = crawlers.find(&AgentText::new(&agent)).map(|(_, name)| name);
+            assert_eq!(found, expected, "{agent}");
         }
     }
 

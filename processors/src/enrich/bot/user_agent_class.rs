@@ -1,18 +1,18 @@
-//! The class of a user agent, by the text of the header alone.
+//! The class of a user agent, only by the text of the header.
 
 use crate::enrich::bot::agent_text::{AgentForm, AgentText};
 use crate::enrich::bot::bot_class::BotClass;
 use crate::enrich::bot::crawlers::Crawlers;
 use crate::enrich::bot::{keywords, machine_name, programs};
 
-/// What the rules know of a user agent before it is classified.
+/// What the rules know about a user agent before its classification.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BotSignals<'r> {
     /// The list of named crawlers.
     pub(crate) crawlers: Option<&'r Crawlers>,
-    /// Its name, where the rules for user agents know it for a machine.
+    /// Its name, if it is a machine by the rules for user agents.
     pub(crate) spider: Option<&'r str>,
-    /// Whether those rules know neither a system nor a device in it.
+    /// Whether those rules find neither a system nor a device in it.
     pub(crate) is_unidentified: bool,
     /// Whether it is the agent of an app that the table of sources knows.
     pub(crate) is_known_app: bool,
@@ -20,9 +20,9 @@ pub(crate) struct BotSignals<'r> {
 
 impl BotSignals<'_> {
     /// Class and name of a user agent. The first of these decides: a name of the list where a machine
-    /// puts it; `compatible; Name`, and what else only machines write; and, where the agent has a
-    /// contact address (`+http`), or is no complete browser's and no known app's, the rules of uap-core
-    /// and keywords.
+    /// puts it; `compatible; Name`, and what else only machines write; and, if the agent has a contact
+    /// address (`+http`), or is neither that of a complete browser nor that of a known app, the rules of
+    /// uap-core and the keywords.
     pub(crate) fn classify(self, user_agent: &str) -> (BotClass, String) {
         let user_agent = user_agent.trim();
         if user_agent.is_empty() {
@@ -39,13 +39,12 @@ impl BotSignals<'_> {
         if programs::is_office(&agent) {
             return (BotClass::HttpLibrary, "Microsoft Office".to_owned());
         }
-        if let Some(name) = agent.compatible_name().or_else(|| agent.name_behind_engine()) {
+        if let Some(name) = agent.compatible_name().or_else(|| agent.name_after_engine()) {
             let class = keywords::class_of_name(&name.to_ascii_lowercase());
             return (class, machine_name::of_part(name));
         }
-        let is_person = self.is_known_app
-            || programs::is_unusual_browser(&agent)
-            || matches!(agent.form(), AgentForm::Browser | AgentForm::WebView);
+        let is_person =
+            self.is_known_app || programs::is_unusual_browser(&agent) || agent.is_browsers();
         if is_person && !agent.has_contact_address() {
             return (BotClass::None, String::new());
         }
