@@ -107,6 +107,7 @@ const SERVICES: [(&str, &[&str]); 9] = [
             "cn.bing.com",
             "html.duckduckgo.com",
             "noai.duckduckgo.com",
+            "r.duckduckgo.com",
             "de.search.yahoo.com",
             "m.search.naver.com",
             "search.seznam.cz",
@@ -253,7 +254,7 @@ fn f17_every_spelling_of_parameters_is_the_same() {
 }
 
 #[test]
-fn f17_what_looks_like_a_separator_in_a_value_is_a_part_of_it() {
+fn f17_a_separator_inside_a_value_is_part_of_the_value() {
     for (query, term) in [
         ("utm_term=who?", "who?"),
         ("utm_term=a;b", "a;b"),
@@ -265,7 +266,7 @@ fn f17_what_looks_like_a_separator_in_a_value_is_a_part_of_it() {
     ] {
         assert_eq!(by(query).utm[3], term, "{query}");
     }
-    // A whole address as a value keeps what belongs to it.
+    // A whole address as a value keeps its own parameters.
     let nested = "u=https%3A%2F%2Fa.example%2F%3Futm_source%3Dinner&utm_source=outer";
     assert_eq!(by(nested).utm[0], "outer");
 }
@@ -303,7 +304,7 @@ fn f18_the_source_decides_before_the_medium_as_in_google_analytics() {
                 assert_eq!(answer.channel, channel, "{source} {utm_medium}: {answer:?}");
                 tried += 1;
             }
-            // What the author alone knows stays with the author.
+            // What only the author knows is taken from the author.
             for (utm_medium, channel) in
                 [("email", "email"), ("affiliate", "affiliate"), ("qr", "qr")]
             {
