@@ -55,13 +55,20 @@ pub(crate) fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, wait_ms: i32)
 /// A header: its name, in which bytes that are not UTF-8 are replaced, and its bytes.
 pub type NamedHeader<'m> = (Cow<'m, str>, Option<&'m [u8]>);
 
-/// The headers of a record, in order, at most `max` of them.
-pub fn message_headers<'m>(message: &'m BorrowedMessage<'_>, max: usize) -> Vec<NamedHeader<'m>> {
+/// The headers of a record, in order, at most `max` of them. `None`: the library does not read them, for
+/// instance because there are more than 100,000.
+pub fn message_headers<'m>(
+    message: &'m BorrowedMessage<'_>,
+    max: usize,
+) -> Option<Vec<NamedHeader<'m>>> {
     let mut headers = std::ptr::null_mut();
     // SAFETY: the message is borrowed; the library keeps the list as long as the message.
     let found = unsafe { native::rd_kafka_message_headers(message.ptr(), &raw mut headers) };
+    if found == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT {
+        return Some(Vec::new());
+    }
     if found != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || headers.is_null() {
-        return Vec::new();
+        return None;
     }
     // SAFETY: the list is the one that the library returned.
     let count = unsafe { native::rd_kafka_header_cnt(headers) };
@@ -89,5 +96,5 @@ pub fn message_headers<'m>(message: &'m BorrowedMessage<'_>, max: usize) -> Vec<
         };
         Some((name, value))
     };
-    (0..count.min(max)).map_while(header).collect()
+    Some((0..count.min(max)).map_while(header).collect())
 }

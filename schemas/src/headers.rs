@@ -35,6 +35,8 @@ pub const STUB_KEY_BYTES: &str = "clicktrail-original-key-bytes";
 pub const STUB_KEY_SHA256: &str = "clicktrail-original-key-sha256";
 /// Number of headers that a stub leaves out.
 pub const STUB_HEADERS: &str = "clicktrail-original-headers";
+/// `true`: the headers of the original are missing, because the processor could not read them.
+pub const STUB_HEADERS_UNREADABLE: &str = "clicktrail-original-headers-unreadable";
 /// Last offset of a batch that cannot be read.
 pub const STUB_LAST_OFFSET: &str = "clicktrail-original-last-offset";
 /// Topic of the original, under the name that Kafka Connect uses.

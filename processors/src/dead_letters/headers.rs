@@ -8,7 +8,7 @@ use schemas::unframe;
 
 use crate::error::RecordError;
 use crate::flow::block::Record;
-use crate::flow::stub::{CutParts, Stub};
+use crate::flow::stub::{CutHeaders, CutParts, Stub};
 
 /// Headers that are added to those of the record.
 pub fn headers(
@@ -62,7 +62,10 @@ fn cut_parts(parts: &CutParts) -> Vec<(&'static str, String)> {
         headers.push((bytes, cut.bytes.to_string()));
         headers.push((sha256, cut.sha256_hex()));
     }
-    headers.extend(parts.headers.map(|count| (names::STUB_HEADERS, count.to_string())));
+    headers.extend(parts.headers.map(|cut| match cut {
+        CutHeaders::Count(count) => (names::STUB_HEADERS, count.to_string()),
+        CutHeaders::Unreadable => (names::STUB_HEADERS_UNREADABLE, "true".to_owned()),
+    }));
     headers
 }
 
@@ -87,6 +90,25 @@ mod tests {
         assert_eq!(value(names::DEAD_LETTER_LOG_TIME), Some("1000"));
         assert_eq!(value(names::DEAD_LETTER_FIRST_FAILURE), Some("2000"));
         assert_eq!(value(names::DEAD_LETTER_SCHEMA_ID), Some("9"));
+    }
+
+    #[test]
+    fn h1_a_dead_letter_whose_headers_could_not_be_read_is_marked() {
+        let metadata = RecordMetadata { partition: 0, offset: 1, epoch: 1, logged_at_ms: 0 };
+        let mut block = Block::default();
+        block.push_without_headers(metadata, Some(b"key"), Some(b"value"));
+        let record = block.records().next().unwrap();
+        assert_eq!((record.key(), record.value()), (Some(&b"key"[..]), Some(&b"value"[..])));
+        // Also of a copy, and when the brokers refuse the dead letter.
+        let mut copies = Block::default();
+        copies.copy(record);
+        for block in [&block, &copies, &Block::stub_of(record)] {
+            let all = headers("t", block.records().next().unwrap(), &RecordError::EmptyValue, 0);
+            let value = |name| all.iter().find(|header| header.0 == name).map(|h| h.1.as_str());
+            assert_eq!(value(names::STUB_HEADERS_UNREADABLE), Some("true"));
+            assert_eq!(value(names::DEAD_LETTER_STUB), Some("record"));
+            assert_eq!(value(names::STUB_HEADERS), None);
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use crate::flow::offset_range::{OffsetRange, OffsetRanges};
 use crate::flow::stub::{
-    CutBytes, CutParts, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Stub, VALUE_BYTES_MAX,
+    CutBytes, CutHeaders, CutParts, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Stub,
+    VALUE_BYTES_MAX,
 };
 
 /// Bounds of a block or of a batch. The last record may exceed `bytes_max`, by what is kept of one.
@@ -125,7 +126,24 @@ impl Block {
         self.ranges.add(partition, OffsetRange { epoch, first: offset, next: offset + 1 });
     }
 
-    /// Appends what stands for a batch that cannot be read: its first offset is that of `metadata`, and
+    /// As [`Block::push`], for a record whose headers the library does not read.
+    pub fn push_without_headers(
+        &mut self,
+        metadata: RecordMetadata,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
+        self.push(metadata, key, value, std::iter::empty());
+        let Some(entry) = self.entries.last_mut() else { return };
+        let mut parts = match entry.stub.as_deref() {
+            Some(Stub::Record(parts)) => parts.clone(),
+            Some(Stub::Batch { .. }) | None => CutParts::default(),
+        };
+        parts.headers = Some(CutHeaders::Unreadable);
+        entry.stub = Some(Box::new(Stub::Record(parts)));
+    }
+
+    /// Appends the stub of a batch that cannot be read: its first offset is that of `metadata`, and
     /// `read_from` is the first offset that was not read before.
     pub fn push_unreadable(&mut self, metadata: RecordMetadata, read_from: i64, last_offset: i64) {
         let RecordMetadata { partition, offset, epoch, logged_at_ms } = metadata;
@@ -154,7 +172,8 @@ impl Block {
         };
         parts.value = parts.value.or_else(|| record.value().map(CutBytes::of));
         parts.key = parts.key.or_else(|| record.key().map(CutBytes::of));
-        parts.headers = parts.headers.or_else(|| Some(record.headers().count()));
+        let count = || Some(CutHeaders::Count(record.headers().count()));
+        parts.headers = parts.headers.or_else(count);
         let mut block = Self::default();
         block.push(record.metadata(), None, None, std::iter::empty());
         for entry in &mut block.entries {
@@ -187,7 +206,7 @@ impl Block {
     fn append_headers<'h>(
         &mut self,
         headers: impl Iterator<Item = Header<'h>>,
-        cut: &mut Option<usize>,
+        cut: &mut Option<CutHeaders>,
     ) -> Range<u32> {
         let (first, first_byte) = (self.headers.len(), self.bytes.len());
         let (mut count, mut bytes) = (0, 0);
@@ -203,7 +222,7 @@ impl Block {
         if count > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
             self.headers.truncate(first);
             self.bytes.truncate(first_byte);
-            *cut = Some(count);
+            *cut = Some(CutHeaders::Count(count));
         }
         index(first)..index(self.headers.len())
     }
@@ -329,7 +348,7 @@ mod tests {
             let text = vec![3; if beyond == Some(3) { size(3) } else { 8 }];
             let headers = 0..if beyond == Some(2) { size(2) } else { 1 };
             let headers = headers.map(|_| Header { name: "a", value: Some(&text) });
-            let count = headers.clone().count();
+            let count = CutHeaders::Count(headers.clone().count());
             let mut block = Block::default();
             block.push(metadata, Some(&key), Some(&value), headers);
             let record = block.records().next().unwrap();

@@ -32,8 +32,17 @@ pub struct CutParts {
     pub value: Option<CutBytes>,
     /// Its key.
     pub key: Option<CutBytes>,
-    /// How many headers it had.
-    pub headers: Option<usize>,
+    /// Its headers.
+    pub headers: Option<CutHeaders>,
+}
+
+/// The replacement of headers that were cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutHeaders {
+    /// Number of headers.
+    Count(usize),
+    /// The library does not read the headers.
+    Unreadable,
 }
 
 impl CutParts {

@@ -118,6 +118,10 @@ impl GroupConsumer {
     }
 }
 
+        let Some(headers) = headers else {
+            block.push_without_headers(metadata, message.key(), message.payload());
+            return;
+        };
 impl Source for GroupConsumer {
     async fn fill(&self, block: &mut Block, limits: SizeLimits) -> Result<(), ServerError> {
         let _reading = self.client.reading.lock().await;

@@ -78,7 +78,7 @@ impl<'a> LogRecord<'a> {
 
     /// The last header of that name: a program that copies a record appends its own.
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
-        let headers = message_headers(self.0, HEADERS_READ_MAX);
+        let headers = message_headers(self.0, HEADERS_READ_MAX)?;
         headers.iter().rev().find(|(own, _)| own == name).and_then(|(_, value)| *value)
     }
 }

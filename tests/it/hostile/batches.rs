@@ -82,7 +82,8 @@ fn h1_a_record_that_no_dead_letter_can_hold_becomes_a_stub_and_stops_nothing() {
         let batch = RawRecords::new(records).compressed(Codec::Gzip, gzip);
         batch.send(&world.kafka.brokers, &world.topic, 0)
     };
-    // Five MiB, four times; 60,000 headers; a name of a header that is not UTF-8.
+    // Five MiB, four times; 60,000 headers; a name of a header that is not UTF-8; a key of three MiB; more
+    // headers than the library reads.
     for offset in 0..4 {
         assert_eq!(send(&[record(5 << 20)]), (0, offset));
     }
@@ -93,12 +94,14 @@ fn h1_a_record_that_no_dead_letter_can_hold_becomes_a_stub_and_stops_nothing() {
     assert_eq!(odd.send(&world.kafka.brokers, &world.topic, 0), (0, 5));
     let key = Some(vec![7; 3 << 20]);
     assert_eq!(send(&[BatchRecord { key, ..record(10) }]), (0, 6));
+    let headers_unread = vec![(b"h".to_vec(), None); 100_001];
+    assert_eq!(send(&[BatchRecord { headers: headers_unread, ..record(10) }]), (0, 7));
     world.kafka.produce(&world.topic, &[world.good(0, 3), world.good(1, 3)].concat());
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
     assert_eq!(world.clicks(), 6);
     let codes: Vec<_> = dead_letters(&world).into_iter().map(|(_, code)| code).collect();
-    let (large, magic) = (["record_too_large"; 4], ["bad_magic"; 3]);
+    let (large, magic) = (["record_too_large"; 4], ["bad_magic"; 4]);
     assert_eq!(codes, [&large[..], &magic[..]].concat());
     let letters = world.kafka.read(&world.dead_letters());
     let of = |offset: &str| {
@@ -114,6 +117,8 @@ fn h1_a_record_that_no_dead_letter_can_hold_becomes_a_stub_and_stops_nothing() {
     assert_eq!(of("4").value, Some(vec![0xff; 10]), "the value is kept");
     assert_eq!(of("5").header(headers::DEAD_LETTER_STUB), None);
     assert_eq!(header(of("6"), headers::STUB_KEY_BYTES), "3145728");
+    assert_eq!(header(of("7"), headers::STUB_HEADERS_UNREADABLE), "true");
+    assert_eq!(of("7").value, Some(vec![0xff; 10]), "the value is kept");
     let stubs = metric(
         &processors.admin,
         "clicktrail_processors_dead_letter_stubs_total{code=\"record_too_large\"}",
