@@ -41,9 +41,10 @@ const REQUIRED: &[(&str, &str)] = &[
     ("enable.partition.eof", "true"),
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
-    ("fetch.wait.max.ms", "50"),
-    ("fetch.error.backoff.ms", "20"),
 ];
+/// A probe asks about one offset after another, so it waits less than the operator's consumers.
+const FETCH_WAITS: [(&str, &str); 2] =
+    [("fetch.wait.max.ms", "50"), ("fetch.error.backoff.ms", "20")];
 
 /// A batch that the library cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,10 @@ impl BatchProbe {
         &self,
         positions: &BTreeMap<i32, i64>,
     ) -> Result<Vec<UnreadableBatch>, ServerError> {
-        let config = self.brokers.consumer_config(self.client_id, &[], REQUIRED)?;
+        let mut config = self.brokers.consumer_config(self.client_id, &[], REQUIRED)?;
+        for (name, value) in FETCH_WAITS {
+            config.set(name, value);
+        }
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         let deadline = Instant::now() + TIME_MAX;

@@ -9,7 +9,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::error::{BATCH_UNREADABLE, MEMBER_FENCED, POSITION_LOST, ServerError};
-use crate::properties::{Property, is_reserved, may_be_secret};
+use crate::properties::{Property, is_reserved, may_be_secret, used_name};
 
 /// The addresses of the brokers, and the properties of their clients.
 #[derive(Clone)]
@@ -47,10 +47,10 @@ impl Brokers {
     }
 
     /// The configuration of a client: the name `client_id` and `defaults`, which the operator's
-    /// properties replace, then those, then `required`, which nothing replaces.
+    /// properties replace, then those, then `required`.
     ///
     /// # Errors
-    /// Fatal: the operator sets a property that is reserved.
+    /// Fatal: the operator sets a property that is reserved, or one of `required`.
     pub fn config(
         &self,
         client_id: &str,
@@ -63,14 +63,15 @@ impl Brokers {
             config.set(*name, *value);
         }
         for Property { key, value } in &self.properties {
-            if is_reserved(key) {
+            let name = used_name(key);
+            if is_reserved(name) || required.iter().any(|(own, _)| *own == name) {
                 let text = format!(
                     "Kafka property {key:?} cannot be set: delivery depends on it, or it has a \
                      setting of its own"
                 );
                 return Err(ServerError::fatal("kafka_property", text));
             }
-            config.set(key, value);
+            config.set(name, value);
         }
         config.set("bootstrap.servers", &self.servers);
         for (name, value) in required {
@@ -199,7 +200,7 @@ pub fn server_error(error: &KafkaError) -> ServerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::properties::RESERVED;
+    use crate::properties::{ALIASES, RESERVED};
     use rdkafka::consumer::BaseConsumer;
 
     fn open(properties: &[(&str, &str)]) -> Result<(), ServerError> {
@@ -215,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_reserved_property_is_refused_by_name() {
-        for key in RESERVED {
+        let aliases = ALIASES.iter().filter(|(_, name)| is_reserved(name));
+        for key in RESERVED.into_iter().chain(aliases.map(|(alias, _)| *alias)) {
             let error = open(&[(key, "0")]).unwrap_err();
             assert!(error.code == "kafka_property" && error.message.contains(key), "{error}");
         }
@@ -223,21 +225,40 @@ mod tests {
     }
 
     #[test]
-    fn h2_no_consumer_decompresses_more_than_16_mib_of_a_batch() {
-        let key = "message.max.bytes".to_owned();
-        let raised = Property { key, value: "99999999".to_owned() };
-        for properties in [vec![], vec![raised]] {
+    fn a_property_that_a_client_requires_is_refused_where_it_is_not_reserved() {
+        let key = "group.instance.id".to_owned();
+        let properties = vec![Property { key, value: "one".to_owned() }];
+        let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
+        assert!(brokers.config("test", &[], &[]).is_ok());
+        let error = brokers.config("test", &[], &[("group.instance.id", "two")]).unwrap_err();
+        assert!(error.message.contains("group.instance.id"), "{error}");
+    }
+
+    #[test]
+    fn an_alias_of_a_default_replaces_the_default() {
+        for (default, alias) in
+            [("linger.ms", "queue.buffering.max.ms"), ("compression.type", "compression.codec")]
+        {
+            let properties = vec![Property { key: alias.to_owned(), value: "mine".to_owned() }];
             let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
-            let required = [("group.id", "test")];
-            let config = brokers.consumer_config("test", &[], &required).unwrap();
-            assert_eq!(config.get("receive.message.max.bytes"), Some("16777216"));
-            assert_eq!(config.get("fetch.max.bytes"), Some("8192"));
-            // The library accepts the bounds together.
-            let made: Result<BaseConsumer<QuietContext>, _> =
-                config.create_with_context(QuietContext);
-            assert!(made.is_ok());
+            let config = brokers.config("test", &[(default, "ours")], &[]).unwrap();
+            assert_eq!((config.get(default), config.get(alias)), (Some("mine"), None));
         }
-        assert!(open(&[("receive.message.max.bytes", "1000000000")]).is_err());
+    }
+
+    #[test]
+    fn h2_no_consumer_decompresses_more_than_16_mib_of_a_batch() {
+        let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties: vec![] };
+        let required = [("group.id", "test")];
+        let config = brokers.consumer_config("test", &[], &required).unwrap();
+        assert_eq!(config.get("receive.message.max.bytes"), Some("16777216"));
+        assert_eq!(config.get("fetch.max.bytes"), Some("8192"));
+        // The library accepts the bounds together.
+        let made: Result<BaseConsumer<QuietContext>, _> = config.create_with_context(QuietContext);
+        assert!(made.is_ok());
+        for (bound, _) in CONSUMER_BOUNDS {
+            assert!(open(&[(bound, "1000000000")]).is_err(), "{bound}");
+        }
     }
 
     #[test]

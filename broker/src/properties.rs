@@ -1,8 +1,9 @@
 //! librdkafka properties of the operator, as lists of `key=value`: the reserved names, and the names whose
 //! values may be secrets and are never printed.
 
-/// Properties that delivery or processing depends on, or that have a setting of their own.
-pub(crate) const RESERVED: [&str; 21] = [
+/// Properties that delivery or processing depends on, or that have a setting of their own. A property
+/// that one service sets itself is refused by both, so that one list of properties serves both.
+pub(crate) const RESERVED: [&str; 22] = [
     "acks",
     "allow.auto.create.topics",
     "auto.offset.reset",
@@ -15,24 +16,43 @@ pub(crate) const RESERVED: [&str; 21] = [
     "fetch.max.bytes",
     "fetch.message.max.bytes",
     "group.id",
+    "group.protocol",
     "isolation.level",
-    "max.partition.fetch.bytes",
-    "metadata.broker.list",
+    "message.max.bytes",
+    "message.timeout.ms",
+    "partition.assignment.strategy",
     "queue.buffering.max.kbytes",
     "queue.buffering.max.messages",
     "receive.message.max.bytes",
-    "request.required.acks",
     "statistics.interval.ms",
     "transactional.id",
+];
+
+/// Second names that librdkafka has for properties which are set here, each with the name used here.
+pub(crate) const ALIASES: [(&str, &str); 8] = [
+    ("auto.commit.enable", "enable.auto.commit"),
+    ("compression.codec", "compression.type"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("request.required.acks", "acks"),
+    ("sasl.mechanisms", "sasl.mechanism"),
 ];
 
 /// Parts of names whose values may be secrets.
 const SECRET: [&str; 8] =
     ["password", "secret", "key", "username", "jaas", "token", "pem", "oauth"];
 
-/// Whether the operator may not set a property.
-pub(crate) fn is_reserved(key: &str) -> bool {
-    RESERVED.contains(&key)
+/// Whether the operator may not set a property of this name (see [`used_name`]).
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
+/// The name under which a property is set here. Of two names for one property librdkafka takes the
+/// value that it gets last, and the order of a configuration is random.
+pub(crate) fn used_name(key: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| *name)
 }
 
 /// Whether the value of a property may be a secret.

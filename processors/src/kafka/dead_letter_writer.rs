@@ -102,6 +102,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_property_that_the_writer_sets_itself_is_refused() {
+        for key in ["acks", "message.timeout.ms", "delivery.timeout.ms", "message.max.bytes"] {
+            let properties = vec![format!("{key}=1").parse().unwrap()];
+            let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
+            let error = DeadLetterWriter::open(&brokers, "dead").unwrap_err();
+            assert!(error.message.contains(key), "{error}");
+        }
+    }
+
+    #[test]
     fn h1_a_refusal_judges_the_record_and_an_outage_does_not() {
         for code in REFUSED {
             let error = send_error(&KafkaError::MessageProduction(code));

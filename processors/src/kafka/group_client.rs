@@ -71,3 +71,30 @@ impl GroupClient {
         Ok(list)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_that_a_setting_of_the_group_sets_is_refused() {
+        let settings = [GroupProtocol::Classic, GroupProtocol::Consumer].map(|protocol| {
+            let instance_id = Some("one".to_owned());
+            GroupSettings { id: "group".to_owned(), protocol, instance_id }
+        });
+        for key in [
+            "enable.auto.commit",
+            "group.id",
+            "group.instance.id",
+            "group.protocol",
+            "partition.assignment.strategy",
+        ] {
+            let properties = vec![format!("{key}=two").parse().unwrap()];
+            let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
+            for group in &settings {
+                let error = GroupClient::join(&brokers, group, "log").err().unwrap();
+                assert!(error.message.contains(key), "{error}");
+            }
+        }
+    }
+}

@@ -131,13 +131,12 @@ impl LinkReader {
     pub fn join(brokers: &Brokers, group: &str, topic: &str) -> Result<Self, ServerError> {
         let config = brokers.consumer_config(
             CLIENT_ID,
-            &[],
+            &[("queued.max.messages.kbytes", "8192")],
             &[
                 ("group.id", group),
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
                 ("auto.offset.reset", "earliest"),
-                ("queued.max.messages.kbytes", "8192"),
             ],
         )?;
         let consumer: BaseConsumer<PassedPositions> = config

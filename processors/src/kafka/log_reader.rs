@@ -281,9 +281,9 @@ impl LogReader {
 }
 
 fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError> {
-    let mut config = brokers.consumer_config(
+    let config = brokers.consumer_config(
         CLIENT_ID,
-        &[],
+        &FETCH_AHEAD,
         &[
             ("group.id", "clicktrail-log-reader"),
             ("enable.auto.commit", "false"),
@@ -293,9 +293,6 @@ fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError
             ("isolation.level", "read_committed"),
         ],
     )?;
-    for (name, value) in FETCH_AHEAD {
-        config.set(name, value);
-    }
     config.create_with_context(QuietContext).map_err(|error| server_error(&error))
 }
 

@@ -1,7 +1,7 @@
-//! Clicks to the broker: acknowledged by all replicas, each result reported.
+//! The producer of clicks: all replicas acknowledge each click, and the result of each is reported.
 //!
-//! Sending never blocks; while no broker is reachable, clicks wait in librdkafka's queue without a
-//! time limit. The relay bounds how many.
+//! Sending never blocks. While no broker is reachable, clicks wait in librdkafka's queue without a time
+//! limit; the relay bounds how many.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,9 @@ use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 
+/// How long a click waits for others of its batch.
+const LINGER_MS: &str = "10";
+
 /// A producer of clicks.
 pub struct ClickProducer {
     producer: ThreadedProducer<ReportQueue>,
@@ -40,10 +43,10 @@ impl std::fmt::Debug for ClickProducer {
 }
 
 impl ClickProducer {
-    /// Starts the client, which connects in the background; no broker need be up.
+    /// Starts the client, which connects in the background; brokers may be down.
     ///
     /// # Errors
-    /// A setting that cannot work.
+    /// A setting is refused.
     pub fn start(
         endpoint: &Endpoint,
         metrics: Metrics,
@@ -51,7 +54,7 @@ impl ClickProducer {
     ) -> Result<Self, ServerError> {
         let reports =
             ReportQueue { metrics, wakeup, list: Mutex::default(), down: AtomicBool::new(false) };
-        let config = producer_config(&endpoint.brokers)?;
+        let config = producer_config(&endpoint.brokers, LINGER_MS)?;
         let producer = ThreadedProducer::from_config_and_context(&config, reports)
             .map_err(|error| server_error(&error))?;
         Ok(Self { producer, topic: endpoint.topic.to_string() })
@@ -60,11 +63,11 @@ impl ClickProducer {
     /// Checks that the topic exists. Blocks.
     ///
     /// # Errors
-    /// Fatal: there is no such topic. Retryable: no broker answered in time.
+    /// Fatal: the topic does not exist. Retryable: no broker answered in time.
     pub fn check_topic(&self, wait: Duration) -> Result<(), ServerError> {
         let metadata = self.producer.client().fetch_metadata(Some(&self.topic), wait);
         let metadata = metadata.map_err(|error| {
-            let text = format!("no broker answered within {} s: {error}", wait.as_secs());
+            let text = format!("no broker answered within {} s ({error})", wait.as_secs());
             ServerError::retryable("kafka_unreachable", text)
         })?;
         if metadata.topics().iter().any(|topic| !topic.partitions().is_empty()) {
@@ -88,7 +91,7 @@ impl RelayClient for ClickProducer {
             .headers(record_headers(trace));
         self.producer.send(message).map_err(|(error, _)| {
             let fault = fault(&error);
-            // The client itself refused it, before it sent anything.
+            // The client refused the click before it sent anything.
             if fault == DeliveryFault::BatchTooLarge { DeliveryFault::ClickTooLarge } else { fault }
         })
     }
@@ -108,12 +111,12 @@ struct ReportQueue {
 }
 
 impl ReportQueue {
-    /// Logs changes only: the start of an outage and its end.
+    /// Logs the start and the end of an outage.
     fn brokers_up(&self, now: i64) {
         self.metrics.brokers_up.set(now);
         let waiting = self.metrics.outbox_clicks.get();
         if now == 0 && !self.down.swap(true, Ordering::Relaxed) {
-            tracing::warn!(waiting, "no broker is connected, clicks wait");
+            tracing::warn!(waiting, "no broker is connected: clicks wait in the outbox");
         }
         if now > 0 && self.down.swap(false, Ordering::Relaxed) {
             tracing::info!(brokers = now, waiting, "a broker is connected again");
@@ -151,7 +154,7 @@ impl ClientContext for ReportQueue {
     }
 
     fn stats(&self, statistics: Statistics) {
-        // The connection that bootstraps counts as a broker of its own, at the same address.
+        // librdkafka counts its bootstrap connection as another broker at the same address.
         let up: BTreeSet<_> = statistics
             .brokers
             .values()
@@ -175,7 +178,7 @@ impl ClientContext for ReportQueue {
     }
 }
 
-/// The broker's time, where the topic has it.
+/// The time of the broker, if the topic records it.
 fn logged_at_ms(timestamp: Timestamp) -> Option<u64> {
     match timestamp {
         Timestamp::LogAppendTime(ms) => u64::try_from(ms).ok(),

@@ -1,4 +1,4 @@
-//! The topic of links from its start and on, outside any group.
+//! The consumer of the topic of links: reads from the start of the topic, without a group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,15 +15,19 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::kafka::CLIENT_ID;
 use crate::kafka::endpoint::Endpoint;
 
-/// Nothing is committed, and little is fetched ahead: a link is small, and the client's own cost of
-/// one is not. Four times as much was no faster, and left 24 MiB between a million links.
-const REQUIRED: &[(&str, &str)] = &[
-    ("allow.auto.create.topics", "false"),
+/// What the operator may change. Little is fetched ahead: a link is small, but librdkafka's own memory
+/// for one is not. Four times as much was no faster, and left 24 MiB between a million links.
+const DEFAULTS: &[(&str, &str)] = &[
     ("log.connection.close", "false"),
     ("queued.min.messages", "1000"),
     ("queued.max.messages.kbytes", "512"),
     ("fetch.queue.backoff.ms", "5"),
     ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// Nothing is committed.
+const REQUIRED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "false"),
     ("group.id", "clicktrail-links"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -34,12 +38,12 @@ const REQUIRED: &[(&str, &str)] = &[
 /// Reads every record of a topic, and then waits for more.
 pub struct LinkConsumer {
     consumer: BaseConsumer<QuietContext>,
-    /// Partitions that were not read yet to where they ended at the start.
+    /// Partitions that are not read yet up to the end that they had at the start, with that end.
     behind: BTreeMap<i32, i64>,
-    /// Where reading of each partition starts, or goes on behind an unreadable batch.
+    /// Where reading of each partition starts, or continues after an unreadable batch.
     starts: BTreeMap<i32, i64>,
     probe: BatchProbe,
-    /// Errors of a batch since the last search for it.
+    /// Read errors since the last probe.
     errors: u32,
 }
 
@@ -62,13 +66,14 @@ impl std::fmt::Debug for LinkConsumer {
 }
 
 impl LinkConsumer {
-    /// Takes the ends of every partition and starts at their beginnings. Blocks.
+    /// Reads the ends of all partitions, and starts at their beginnings. Blocks.
     ///
     /// # Errors
-    /// The topic is not there, or no broker answered within `wait`; for people.
+    /// A text for operators: the topic does not exist, or no broker answered within `wait`.
     pub fn open(endpoint: &Endpoint, wait: Duration) -> Result<Self, String> {
         let text = |error: ServerError| error.to_string();
-        let config = endpoint.brokers.consumer_config(CLIENT_ID, &[], REQUIRED).map_err(text)?;
+        let config = endpoint.brokers.consumer_config(CLIENT_ID, DEFAULTS, REQUIRED);
+        let config = config.map_err(text)?;
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| text(server_error(&error)))?;
         let topic = endpoint.topic.as_str();
@@ -98,11 +103,11 @@ impl LinkConsumer {
         Ok(Self { consumer, behind, starts, probe, errors: 0 })
     }
 
-    /// Hands the next record to `take`, if one comes within `wait`. Blocks. Returns how many batches
-    /// cannot be read, and were passed.
+    /// Passes the next record to `take`, if one arrives within `wait`. Blocks. Returns how many unreadable
+    /// batches it passed.
     ///
     /// # Errors
-    /// Of `take`, or reading cannot go on. An outage is no error: the client waits it out.
+    /// `take` fails, or reading cannot continue. An outage is no error: the client reconnects.
     pub fn next(
         &mut self,
         wait: Duration,
@@ -118,7 +123,7 @@ impl LinkConsumer {
                 }
                 return Ok(0);
             }
-            // Also where the last offsets hold no record any more.
+            // This also happens if the last offsets no longer hold a record.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.behind.remove(&partition);
                 return Ok(0);
@@ -142,7 +147,7 @@ impl LinkConsumer {
         self.pass_unreadable().map_err(|error| error.to_string())
     }
 
-    /// Searches for batches that cannot be read, and passes them. Returns how many.
+    /// Searches for unreadable batches, and passes them. Returns how many.
     fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
         let topic = self.probe.topic();
@@ -165,7 +170,7 @@ impl LinkConsumer {
         Ok(found.len())
     }
 
-    /// Whether all that was there at the start has been read.
+    /// Whether all partitions are read up to the end that they had at the start.
     pub fn is_caught_up(&self) -> bool {
         self.behind.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Links to the broker, keyed by their ids: each call returns when all replicas have them.
+//! The producer of links, with their ids as keys: each call returns when all replicas have the links.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -20,10 +20,12 @@ use crate::links::publisher::Publish;
 use crate::outbox::offer::TraceHeaders;
 use service::lock::lock;
 
-/// Longest time that a link may take; on PostgreSQL it is locked meanwhile.
+/// Time limit of a link, during which PostgreSQL holds a lock on it.
 const TIMEOUT_MS: &str = "5000";
+/// How long a link waits for others of its batch.
+const LINGER_MS: &str = "5";
 const POLL: Duration = Duration::from_millis(2);
-/// Twice as long as a link may take.
+/// Twice the time limit of a link.
 const WAIT_POLLS: u32 = 5_000;
 /// Limit of one lookup in the registry.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +46,7 @@ impl std::fmt::Debug for LinkProducer {
 }
 
 impl LinkProducer {
-    /// A publisher that connects when it is first needed.
+    /// A producer that connects at its first use.
     pub fn new(endpoint: Endpoint, runtime: Handle, stop: CancellationToken) -> Self {
         Self { endpoint, runtime, stop, encoder: None, client: None }
     }
@@ -58,7 +60,7 @@ impl LinkProducer {
                     id = registry.lookup_within(&subject, LINKS_NEWEST, LOOKUP_TIMEOUT) => {
                         id.map_err(|error| error.to_string())
                     }
-                    () = self.stop.cancelled() => Err("the process ends".to_owned()),
+                    () = self.stop.cancelled() => Err("the process stops".to_owned()),
                 }
             })?;
             self.encoder = Some(LinkEncoder::new(id).map_err(|error| error.to_string())?);
@@ -74,18 +76,17 @@ impl LinkProducer {
 }
 
 fn config(brokers: &Brokers) -> Result<ClientConfig, ServerError> {
-    let mut config = producer_config(brokers)?;
+    let mut config = producer_config(brokers, LINGER_MS)?;
     config
         .set("message.timeout.ms", TIMEOUT_MS)
-        .set("linger.ms", "5")
-        // Nothing reads its statistics; the library would log them.
+        // This client handles no statistics; the library would log them.
         .set("statistics.interval.ms", "0");
     Ok(config)
 }
 
 impl Publish for LinkProducer {
     fn publish(&mut self, entries: &[LinkEntry]) -> Result<(), String> {
-        // After a failure the client is dropped, with all that is still in flight.
+        // After a failure the client is dropped, with the links that are still in flight.
         let client = match self.client.take() {
             Some(client) => client,
             None => self.connect()?,
@@ -99,7 +100,7 @@ impl Publish for LinkProducer {
             let record = record.headers(record_headers(TraceHeaders::default()));
             client.send(record).map_err(|(error, _)| error.to_string())?;
         }
-        // The client's own `flush` polls every 100 ms only.
+        // `flush` of the library polls only every 100 ms.
         for _ in 0..WAIT_POLLS {
             if client.in_flight_count() == 0 {
                 break;
@@ -155,6 +156,20 @@ impl ClientContext for Acks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_limit_of_a_link_is_ours_and_its_linger_the_operators() {
+        let with = |text: &str| {
+            let properties = vec![text.parse().unwrap()];
+            config(&Brokers { servers: "127.0.0.1:1".to_owned(), properties })
+        };
+        for key in ["message.timeout.ms", "delivery.timeout.ms", "message.max.bytes"] {
+            assert!(with(&format!("{key}=60000")).is_err(), "{key}");
+        }
+        let config = with("linger.ms=50").unwrap();
+        assert_eq!(config.get("linger.ms"), Some("50"));
+        assert_eq!(config.get("message.timeout.ms"), Some(TIMEOUT_MS));
+    }
 
     #[test]
     fn l7_the_client_of_links_makes_no_statistics() {

@@ -9,10 +9,7 @@ use crate::kafka::CLIENT_ID;
 use crate::outbox::offer::TraceHeaders;
 
 /// What the operator may change.
-const DEFAULTS: &[(&str, &str)] = &[
-    // No time limit: an outage is waited out.
-    ("message.timeout.ms", "0"),
-    ("linger.ms", "10"),
+const DEFAULTS: [(&str, &str); 3] = [
     ("compression.type", "zstd"),
     ("reconnect.backoff.max.ms", "2000"),
     ("log.connection.close", "false"),
@@ -21,24 +18,31 @@ const DEFAULTS: &[(&str, &str)] = &[
 const REQUIRED: &[(&str, &str)] = &[
     ("acks", "all"),
     ("enable.idempotence", "true"),
+    // No time limit: an outage is waited out.
+    ("message.timeout.ms", "0"),
     // A topic with the broker's default settings would not be the log (`processors setup`).
     ("allow.auto.create.topics", "false"),
-    // More than the relay ever has in flight.
+    // More than the relay's bounds of clicks in flight.
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
-    // How often it is known which brokers are up.
+    // How often the library reports which brokers are up.
     ("statistics.interval.ms", "2000"),
 ];
 
 /// The configuration of a producer: acknowledged by all replicas, idempotent, without a time limit.
+/// Records wait `linger_ms` for others, unless the operator sets another time.
 ///
 /// # Errors
 /// Fatal: a property that the operator may not set.
-pub(crate) fn producer_config(brokers: &Brokers) -> Result<ClientConfig, ServerError> {
-    brokers.config(CLIENT_ID, DEFAULTS, REQUIRED)
+pub(crate) fn producer_config(
+    brokers: &Brokers,
+    linger_ms: &str,
+) -> Result<ClientConfig, ServerError> {
+    let defaults = [&DEFAULTS[..], &[("linger.ms", linger_ms)]].concat();
+    brokers.config(CLIENT_ID, &defaults, REQUIRED)
 }
 
-/// The headers of a record.
+/// The headers of a record with this trace.
 pub(crate) fn record_headers(trace: TraceHeaders<'_>) -> OwnedHeaders {
     let mut list = OwnedHeaders::new_with_capacity(4)
         .insert(Header { key: headers::CONTENT_TYPE, value: Some(headers::CONTENT_TYPE_AVRO) })
