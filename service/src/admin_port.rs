@@ -25,7 +25,7 @@ const LIMITS: HttpLimits = HttpLimits {
     head: Duration::from_secs(5),
     write: Duration::from_secs(5),
     age: Duration::from_secs(10),
-    answer: Duration::from_secs(5),
+    work: Duration::from_secs(5),
 };
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";

@@ -48,8 +48,16 @@ pub struct HttpLimits {
     pub write: Duration,
     /// Age at which a connection ends with its next answer.
     pub age: Duration,
-    /// Longest time of one answer: so much later than its age a connection is cut.
-    pub answer: Duration,
+    /// Longest time from a request's head to the start of its answer.
+    pub work: Duration,
+}
+
+impl HttpLimits {
+    /// How long after its age a connection is closed. The last request may begin just before that age:
+    /// it is read, worked on and answered first.
+    fn age_grace(&self) -> Duration {
+        self.head.saturating_add(self.work).saturating_add(self.write)
+    }
 }
 
 /// Serves until `shutdown`, then drops open connections. `port` names the port in logs.
@@ -67,7 +75,7 @@ pub async fn run<A, F>(
         connections: limits.connections,
         per_client: limits.connections,
         age_ms: millis(limits.age),
-        grace_ms: millis(limits.answer),
+        grace_ms: millis(limits.age_grace()),
     };
     // Probes and scrapes may all come from one address.
     let client = |_: IpAddr| None;
@@ -110,9 +118,11 @@ async fn serve<A, F>(
         async move {
             let mut response = match answered {
                 Some(answered) => answered.await,
-                None => {
-                    reply(StatusCode::BAD_REQUEST, PLAIN, "a request has one Host\n".to_owned())
-                }
+                None => reply(
+                    StatusCode::BAD_REQUEST,
+                    PLAIN,
+                    "a request must have exactly one Host header\n".to_owned(),
+                ),
             };
             if progress.is_aged() || FAULTS.contains(&response.status()) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -161,9 +171,14 @@ mod tests {
         head: Duration::from_millis(700),
         write: Duration::from_millis(300),
         age: Duration::from_secs(1),
-        answer: Duration::from_millis(500),
+        work: Duration::from_millis(500),
     };
     const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    #[test]
+    fn an_aged_connection_has_time_to_send_a_head_and_to_read_its_answer() {
+        assert_eq!(LIMITS.age_grace(), Duration::from_millis(700 + 500 + 300));
+    }
 
     /// Runs a client against a port whose answers have so many bytes.
     async fn with(

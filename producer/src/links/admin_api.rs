@@ -1,4 +1,4 @@
-//! The admin API of links: JSON over HTTP on a port of its own, with a bearer token.
+//! The admin API of links: JSON over HTTP on a separate port, with a bearer token.
 //!
 //! Each change is one transaction of the store; visitors never wait for it.
 
@@ -28,24 +28,23 @@ use crate::links::store_location::StoreLocation;
 use crate::metrics::link_metrics::LinkMetrics;
 use service::wakeup::Wakeup;
 
-/// Most bytes of a body: several times those of a link.
+/// Most bytes of a body: several times as many as a link has.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// Limit of one request, with its body and the work of the store.
+/// Time limit of one request, from its head to its answer: for its body and for the store.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Limit of its body.
+/// Time limit of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Limit of its head.
+/// Time limit of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time in which a client must begin to read its answer.
+/// Time within which a client must begin to read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that shows no token has five seconds, and its first answer is its last.
+/// A client without a token has five seconds to send a head; its connection ends with the first answer.
 const LIMITS: HttpLimits = HttpLimits {
     connections: 64,
     head: HEAD_TIMEOUT,
     write: WRITE_TIMEOUT,
     age: Duration::from_secs(10),
-    // No answer is cut that a request just before the age of its connection has coming.
-    answer: HEAD_TIMEOUT.saturating_add(TIMEOUT).saturating_add(WRITE_TIMEOUT),
+    work: TIMEOUT,
 };
 /// Most links of one answer.
 const PAGE_MAX: u32 = 1000;
@@ -58,23 +57,23 @@ enum ApiRequest {
     Change(Change),
 }
 
-/// What the API needs.
+/// The parts of the API.
 #[derive(Debug)]
 pub struct LinksApiParts {
-    /// Where the store is.
+    /// The location of the store.
     pub location: StoreLocation,
-    /// The tokens that it takes.
+    /// The valid tokens.
     pub tokens: BearerTokens,
-    /// What it shares with the publisher.
+    /// The parts that it shares with the publisher.
     pub shared: LinksApiShared,
 }
 
-/// What the API shares with the publisher of the host.
+/// The parts that the API shares with the publisher of this host.
 #[derive(Debug, Default)]
 pub struct LinksApiShared {
     /// Notified of each change.
     pub wakeup: Arc<Wakeup>,
-    /// What the topic holds: a change gets a version after it.
+    /// The links of the topic: a change gets a version after that of the topic.
     pub table: Arc<LinkTable>,
     /// Counts refused tokens.
     pub metrics: LinkMetrics,
@@ -84,17 +83,17 @@ pub struct LinksApiShared {
 #[derive(Debug)]
 pub struct LinksApi {
     parts: LinksApiParts,
-    /// One request at a time has it. The others wait without a thread, and leave when they are late.
+    /// One request at a time uses it. Others wait without a thread, until their time limit.
     store: Arc<Mutex<Option<Store>>>,
 }
 
 impl LinksApi {
-    /// Nothing is opened until something is asked.
+    /// An API that opens the store at its first request.
     pub fn new(parts: LinksApiParts) -> Arc<Self> {
         Arc::new(Self { parts, store: Arc::default() })
     }
 
-    /// Serves until `stop`; a change that was begun is made or not, as with any crash.
+    /// Serves until `stop`. A change in progress is made or not, as in a crash.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let answer = move |request| Arc::clone(&self).answer(request);
         http_server::run(listener, "links API", LIMITS, stop, answer).await;
@@ -128,7 +127,7 @@ impl LinksApi {
                 return refused(StatusCode::PAYLOAD_TOO_LARGE, "link_refused", &error.to_string());
             }
             Err(_) => {
-                let cause = "the body did not come in time";
+                let cause = "the body did not arrive in time";
                 return refused(StatusCode::REQUEST_TIMEOUT, "link_refused", cause);
             }
         };
@@ -149,7 +148,7 @@ impl LinksApi {
     }
 
     fn run(&self, store: &mut Option<Store>, request: &ApiRequest) -> Response<Full<Bytes>> {
-        // A connection that failed once is not trusted again.
+        // After a failure the connection is not used again.
         let open = || {
             let slug_case = self.parts.shared.table.slug_case();
             Store::open(&self.parts.location).map(|store| store.with_slug_case(slug_case))
@@ -205,7 +204,7 @@ fn run(
     }
 }
 
-/// Logs a change. The target is left out: its query may hold a secret.
+/// Logs a change, without the target, whose query may hold a secret.
 fn log_change(change: &Change, outcome: &Outcome) {
     let action = match change {
         Change::Add(_) => "add",
@@ -217,7 +216,7 @@ fn log_change(change: &Change, outcome: &Outcome) {
     tracing::info!(action, id, version, "the admin API changed a link");
 }
 
-/// Parses a request, or returns the answer to one that cannot be understood.
+/// Parses a request, or returns the answer to a malformed one.
 fn parse(
     method: &Method,
     path: &str,
@@ -226,7 +225,7 @@ fn parse(
 ) -> Result<ApiRequest, Box<Response<Full<Bytes>>>> {
     let bad = |why: &str| Box::new(refused(StatusCode::BAD_REQUEST, "link_refused", why));
     let Some(rest) = path.strip_prefix(PATH) else {
-        let why = "the paths are /v1/links and /v1/links/ID";
+        let why = "the only paths are /v1/links and /v1/links/ID";
         return Err(Box::new(refused(StatusCode::NOT_FOUND, "link_refused", why)));
     };
     let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
@@ -239,9 +238,9 @@ fn parse(
                 match &*name {
                     "after" => after = value.into_owned(),
                     "limit" => {
-                        limit = value.parse().map_err(|_| bad("limit is a number"))?;
+                        limit = value.parse().map_err(|_| bad("limit must be a number"))?;
                     }
-                    _ => return Err(bad("the parameters are after and limit")),
+                    _ => return Err(bad("the only parameters are after and limit")),
                 }
             }
             Ok(ApiRequest::List { after, limit: limit.min(PAGE_MAX) })
@@ -254,7 +253,9 @@ fn parse(
         }
         (&Method::PATCH, false) => {
             let edit: Edit = serde_json::from_str(text).map_err(|error| {
-                bad(&format!("not a change in JSON, such as {{\"disabled\":true}}: {error}"))
+                bad(&format!(
+                    "not a JSON object of changes, such as {{\"disabled\":true}}: {error}"
+                ))
             })?;
             Ok(ApiRequest::Change(Change::Edit { id, edit }))
         }
@@ -262,7 +263,8 @@ fn parse(
         (_, all) => {
             let allowed = if all { "GET, POST, PUT" } else { "GET, PATCH, DELETE" };
             let status = StatusCode::METHOD_NOT_ALLOWED;
-            let mut answer = refused(status, "link_refused", &format!("allowed are {allowed}"));
+            let mut answer =
+                refused(status, "link_refused", &format!("allowed methods: {allowed}"));
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             Err(Box::new(answer))
         }
@@ -307,19 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_cut_after_the_longest_answer_of_its_last_request() {
-        assert!(LIMITS.answer >= LIMITS.head + TIMEOUT + LIMITS.write, "{LIMITS:?}");
-    }
-
-    #[test]
     fn a_request_that_cannot_be_read_is_answered_with_the_reason() {
         for (method, path, body, status, part) in [
-            ("GET", "/v1/other", "", 404, "the paths are"),
+            ("GET", "/v1/other", "", 404, "the only paths are"),
             ("DELETE", "/v1/links", "", 405, "GET, POST, PUT"),
             ("POST", "/v1/links/a", "", 405, "GET, PATCH, DELETE"),
             ("POST", "/v1/links", "{}", 400, "missing field `slug`"),
             ("PATCH", "/v1/links/a", r#"{"slug":"b"}"#, 400, "unknown field `slug`"),
-            ("GET", "/v1/links?limit=x", "", 400, "limit is a number"),
+            ("GET", "/v1/links?limit=x", "", 400, "limit must be a number"),
             ("GET", "/v1/links/%ff", "", 400, "not UTF-8"),
         ] {
             let (got, text) = refusal(method, path, body);
@@ -380,7 +377,7 @@ mod tests {
             let answer = Arc::clone(&api).perform(request);
             tokio::time::timeout(Duration::from_millis(1), answer).await.unwrap_err();
         }
-        assert_eq!(Arc::strong_count(&api), 1, "no thread works for a request that is gone");
+        assert_eq!(Arc::strong_count(&api), 1, "no thread works for a request that has ended");
         drop(stuck);
         let answer = Arc::clone(&api).perform(ApiRequest::Show("a".to_owned())).await;
         assert_eq!(answer.status(), 404);
@@ -411,6 +408,6 @@ mod tests {
         let delete = ApiRequest::Change(Change::Delete { id: "a".to_owned() });
         let answer = api.run(&mut store, &delete);
         let text = format!("{:?}", answer.body());
-        assert!(answer.status() == 409 && text.contains("the last one"), "{text}");
+        assert!(answer.status() == 409 && text.contains("the last possible one"), "{text}");
     }
 }
