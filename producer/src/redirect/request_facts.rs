@@ -1,6 +1,6 @@
-//! What a click records of one HTTP request.
+//! The facts that a click records of one HTTP request.
 //!
-//! Pure: reads a request's head, decides nothing. The caller gives the client.
+//! Pure: it reads the head of a request and decides nothing. The caller passes the client.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,20 +14,21 @@ use crate::click::ClientIp;
 use crate::host_name;
 use schemas::{TraceContext, headers, tracestate_is_plain};
 
-/// The trace that a request is in, and the one of its answer.
+/// Header of the trace of a request and of its answer.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
 const TRACESTATE: HeaderName = HeaderName::from_static(headers::TRACESTATE);
 
-/// Headers of a prefetch or preview, the most specific first.
+/// Headers that mark a prefetch or a preview, the most specific first.
 const PURPOSES: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
 
-/// What a click records of one request. Texts are as sent; bytes that are not UTF-8 are replaced.
+/// The facts of one request. Texts are as the client sent them, except that bytes which are not UTF-8 are
+/// replaced.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields are those of schemas::RawClick")]
 pub struct RequestFacts<'a> {
     pub method: Method,
     pub domain: Option<Cow<'a, str>>,
-    /// That of the requested host; none is that of the scheme. It is not recorded.
+    /// Port of the requested host; `None` means the default of the scheme. No click records it.
     pub port: Option<u16>,
     pub slug: &'a str,
     pub query: Option<&'a str>,
@@ -36,7 +37,7 @@ pub struct RequestFacts<'a> {
     pub headers: HeaderFacts<'a>,
 }
 
-/// What a click records of the headers of one request.
+/// The facts of the headers of one request.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "the fields are those of schemas::RawClick")]
 pub struct HeaderFacts<'a> {
@@ -56,17 +57,22 @@ pub struct HeaderFacts<'a> {
 }
 
 impl<'a> RequestFacts<'a> {
-    /// Reads a request's head; `client` sent the request.
+    /// Reads the head of a request that `client` sent.
     pub fn read(head: &'a Parts, client: IpAddr) -> Self {
         let path = head.uri.path();
         let (headers, host) = HeaderFacts::read(&head.headers);
-        let port = match head.uri.host() {
-            Some(_) => head.uri.port_u16(),
-            None => host.as_deref().and_then(host_name::port),
+        let of_target = head.uri.host().map(Cow::Borrowed).and_then(host_name::domain);
+        // If the host of the target is no domain, the `Host` header may still name one.
+        let (domain, port) = match of_target {
+            Some(domain) => (Some(domain), head.uri.port_u16()),
+            None => {
+                let port = host.as_deref().and_then(host_name::port);
+                (host.and_then(host_name::domain), port)
+            }
         };
         Self {
             method: Method::from_name(head.method.as_str()),
-            domain: head.uri.host().map(Cow::Borrowed).or(host).and_then(host_name::domain),
+            domain,
             port,
             slug: path.strip_prefix('/').unwrap_or(path),
             query: head.uri.query(),
@@ -78,8 +84,8 @@ impl<'a> RequestFacts<'a> {
 }
 
 impl<'a> HeaderFacts<'a> {
-    /// Reads the headers, once over what was sent, which is less than what may be; returns the
-    /// `Host`, too.
+    /// Reads the headers, and returns the `Host` too. One pass over the headers that were sent is faster
+    /// than a lookup of each that may be sent.
     fn read(headers: &'a HeaderMap) -> (Self, Option<Cow<'a, str>>) {
         let (mut facts, mut host, mut purpose) = (Self::default(), None, PURPOSES.len());
         for (name, value) in headers {
@@ -112,22 +118,22 @@ impl<'a> HeaderFacts<'a> {
     }
 }
 
-/// The trace that the client is in, and its vendors' part of it.
+/// The trace context of the client, and its `tracestate`.
 pub fn parent(headers: &HeaderMap) -> Option<(TraceContext, Option<&str>)> {
     let mut parents = headers.get_all(TRACEPARENT).iter();
-    // Two parents are none.
+    // Two `traceparent` headers count as none.
     let (parent, None) = (parents.next()?, parents.next()) else { return None };
     let parent = TraceContext::parse(parent.to_str().ok()?)?;
     let mut states = headers.get_all(TRACESTATE).iter();
     let state = match (states.next(), states.next()) {
         (Some(state), None) => state.to_str().ok().filter(|state| tracestate_is_plain(state)),
-        // A list in several headers is rare, and may be dropped.
+        // W3C Trace Context allows to drop a list that is in several headers.
         _ => None,
     };
     Some((parent, state))
 }
 
-/// Of headers that are sent twice the first with a text counts.
+/// Sets a fact, unless an earlier header of the same name has set it.
 fn set_first<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
     if fact.is_none() {
         *fact = text(value);
@@ -180,8 +186,21 @@ mod tests {
             let head = head("/a", &[("host", host)]);
             assert_eq!(facts(&head).domain.as_deref(), expected, "{host:?}");
         }
-        let absolute = head("http://X.example:1/a", &[("host", b"y")]);
-        assert_eq!(facts(&absolute).domain.as_deref(), Some("x.example"));
+    }
+
+    #[test]
+    fn the_host_of_a_target_counts_where_it_is_a_domain_and_else_the_host_header() {
+        for (target, domain, port) in [
+            ("http://X.example:1/a", "x.example", Some(1)),
+            ("http://x.example/a", "x.example", None),
+            ("http://a,b:1/a", "y.example", Some(2)),
+            ("http://-/a", "y.example", Some(2)),
+            ("/a", "y.example", Some(2)),
+        ] {
+            let head = head(target, &[("host", b"Y.example:2")]);
+            let facts = facts(&head);
+            assert_eq!((facts.domain.as_deref(), facts.port), (Some(domain), port), "{target}");
+        }
     }
 
     #[test]
