@@ -1,14 +1,15 @@
-//! The outbox: clicks on the local disk until the broker has them.
+//! The outbox: clicks on the local disk until the broker acknowledges them.
 //!
-//! An offer puts a click into bounded memory and never waits; one thread writes the clicks of the
-//! memory, group by group, and another syncs them. A `Reader` returns the clicks in order, and
+//! An offer puts a click into bounded memory and never waits. One thread writes the clicks in memory to
+//! the disk, group by group, and another thread syncs them. A `Reader` returns the clicks in order, and
 //! delivered clicks are removed, a segment at a time. A folder belongs to one process.
 //!
-//! Of a damaged segment all clicks that are whole are delivered, the others are counted as lost, and
-//! its file is kept.
+//! The undamaged clicks of a damaged segment are delivered, the others are counted as lost, and its file
+//! is kept.
 //!
-//! A killed process loses what it had not written (the 2 ms of a group and the time of one write;
-//! with [`SyncPolicy::Always`] the time of one sync too). A power loss loses what was not synced.
+//! A killed process loses the clicks that it had not written: those of the 2 ms of a group and of one
+//! write, and with [`SyncPolicy::Always`] of one sync too. A power loss loses the clicks that were not
+//! synced.
 
 pub mod damaged_segment;
 pub mod delivered_mark;
@@ -58,32 +59,32 @@ use service::wakeup::Wakeup;
 use service::worker::Worker;
 use tokio_util::sync::CancellationToken;
 
-/// How long a stop waits for the disk to take what is in memory.
+/// Longest time that a stop waits for the disk to store the clicks in memory.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time between two tries of a caller that may wait for room.
+/// Time between two attempts of a caller that waits for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 thread_local! {
     static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Why there is no outbox.
+/// Why an outbox cannot be opened.
 #[derive(Debug, Error)]
 pub enum OutboxError {
-    /// Another process uses it.
-    #[error("outbox {0} is in use by another process: set another folder for this one (--outbox)")]
+    /// Another process uses the folder.
+    #[error("another process uses the outbox {0}: give this process another folder (--outbox)")]
     InUse(PathBuf),
-    /// The disk failed.
+    /// A file or folder of it cannot be used.
     #[error("outbox {folder}: {cause}")]
     Disk {
         /// The folder.
         folder: PathBuf,
-        /// The error of the system.
+        /// The I/O error.
         cause: io::Error,
     },
 }
 
-/// An open outbox. Dropped, it writes what waits in memory and ends.
+/// An open outbox. When it is dropped, it writes the clicks in memory and ends.
 #[derive(Debug)]
 pub struct Outbox {
     shared: Arc<OutboxState>,
@@ -94,8 +95,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens a folder, creates it if it does not exist, and continues where delivery stopped. New
-    /// clicks are written by `schema`; `wakeup` is notified when there are clicks to read.
+    /// Opens a folder, creates it if it does not exist, and continues where delivery stopped. New clicks
+    /// have the schema `schema`; the outbox notifies `wakeup` when there are clicks to read.
     ///
     /// # Errors
     /// [`OutboxError`].
@@ -107,7 +108,7 @@ impl Outbox {
         wakeup: Arc<Wakeup>,
     ) -> Result<Self, OutboxError> {
         let disk_error = |cause| OutboxError::Disk { folder: folder.to_owned(), cause };
-        // Every file in it is the outbox's.
+        // All files in the folder belong to the outbox.
         private_file::create_folder(folder, |_| true).map_err(disk_error)?;
         let held = private_file::open_or_create(&folder.join("lock")).map_err(disk_error)?;
         held.try_lock().map_err(|error| match error {
@@ -142,6 +143,7 @@ impl Outbox {
             queue: Mutex::new(WriteQueue::default()),
             filled: std::sync::Condvar::new(),
             disk: Mutex::new(disk),
+            dropped_file: Mutex::default(),
             changed: std::sync::Condvar::new(),
             changed_async: tokio::sync::Notify::new(),
             wakeup,
@@ -160,13 +162,13 @@ impl Outbox {
         Ok(Self { shared, mark, recovered, threads, _lock: held })
     }
 
-    /// What it held when it was opened.
+    /// What the folder held when it was opened.
     pub fn recovered(&self) -> Recovered {
         self.recovered
     }
 
-    /// Offers a click, and waits while there is no room and `go_on` returns true. For callers that
-    /// may wait; a redirect may not.
+    /// Offers a click, and waits while there is no room and `go_on` returns true. Only for callers that may
+    /// wait; a redirect may not.
     pub fn offer_waiting(&self, datum: &[u8], go_on: impl Fn() -> bool) -> Offered {
         self.framed(datum, TraceHeaders::default(), |frame| {
             loop {
@@ -180,15 +182,18 @@ impl Outbox {
         })
     }
 
-    /// Reads from the first click that is not delivered.
+    /// A reader that starts at the first click that is not delivered.
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// Notes that all clicks before `number` are delivered or lost, and removes their segments; where
-    /// the note cannot be written, the next call does, unless the outbox is half full. The note survives the process, and a power loss
-    /// where a segment or dropped clicks are removed (not with [`SyncPolicy::Os`]); after another
-    /// power loss some clicks are sent again.
+    /// Moves the delivered mark to `number`: all clicks before it are delivered or lost. Removes their
+    /// segments. If the mark cannot be written, they stay until the next call, unless the outbox is half
+    /// full.
+    ///
+    /// The mark survives the process. If this call removes a segment or passes dropped clicks, the mark
+    /// also survives a power loss (not with [`SyncPolicy::Os`]); otherwise the relay may send some clicks
+    /// again after a power loss.
     pub fn delivered(&self, number: u64) {
         let mut disk = lock(&self.shared.disk);
         let passed = disk.delivered..number.max(disk.delivered);
@@ -198,26 +203,26 @@ impl Outbox {
         while disk.segments.get(1).is_some_and(|next| next.first <= number) {
             done.extend(disk.segments.pop_front());
         }
-        let dropped = disk.dropped.forget(number).then(|| disk.dropped.clone());
+        let forgot = disk.dropped.forget(number);
         drop(disk);
         self.shared.metrics.outbox_clicks.dec_by(gauge(clicks));
         let mut mark = lock(&self.mark);
         let mut noted = mark.set(number);
-        if (!done.is_empty() || dropped.is_some()) && self.shared.syncs() {
+        if (!done.is_empty() || forgot) && self.shared.syncs() {
             noted = noted.and_then(|()| mark.sync());
         }
         drop(mark);
         if let Err(error) = noted {
-            tracing::warn!(%error, "cannot write the delivered mark; clicks may be sent again");
-            // Without the mark, a later process would count their clicks as lost. That is the smaller
-            // harm where delivered clicks would leave no room for others.
+            tracing::warn!(%error, "cannot write the delivered mark: clicks may be sent again");
+            // A later process that does not find the mark counts the clicks of removed segments as lost.
+            // That is the smaller fault once delivered clicks take the room of others.
             if self.has_room() {
                 let mut disk = lock(&self.shared.disk);
                 done.into_iter().rev().for_each(|segment| disk.segments.push_front(segment));
                 return;
             }
         }
-        if let Some(Err(error)) = dropped.map(|dropped| dropped.write(&self.shared.folder)) {
+        if forgot && let Err(error) = self.shared.write_dropped() {
             tracing::warn!(%error, "cannot write the list of dropped clicks");
         }
         for segment in done {
@@ -233,29 +238,29 @@ impl Outbox {
         self.shared.settings.bytes
     }
 
-    /// Whether half of it is free.
+    /// Whether half of the outbox is free.
     pub fn has_room(&self) -> bool {
         self.shared.used.load(Ordering::Relaxed) < self.bytes_max() / 2
     }
 
     /// Clicks in memory and on the disk that are not delivered.
     pub fn waiting(&self) -> u64 {
-        // Memory first: what moves to the disk meanwhile is counted twice, not missed.
+        // Memory first: a click that moves to the disk in between is counted twice, and never missed.
         let queued = lock(&self.shared.queue).clicks;
         let disk = lock(&self.shared.disk);
         queued + disk.waiting()
     }
 
-    /// The problem of the disk, if it has one.
+    /// The problem of the disk, if there is one.
     pub fn problem(&self) -> Option<String> {
         let failing = self.shared.failing.load(Ordering::Relaxed);
         failing.then(|| format!("outbox {} cannot be written", self.shared.folder.display()))
     }
 
-    /// The schema with this fingerprint, of which the folder holds clicks.
+    /// The schema with this fingerprint.
     ///
     /// # Errors
-    /// The file that holds it cannot be read.
+    /// The file of the schema cannot be read.
     pub fn schema(&self, fingerprint: Fingerprint) -> io::Result<String> {
         schema_file::read(&self.shared.folder, fingerprint)
     }
@@ -265,9 +270,9 @@ impl Outbox {
         lock(&self.shared.disk).synced
     }
 
-    /// Takes no more clicks, and returns when those in memory are written, after [`CLOSE_TIMEOUT`] at
-    /// most. Clicks that the disk has not taken then are counted as lost, also those of a write that
-    /// has not ended: the process ends before it.
+    /// Refuses further clicks, and returns when those in memory are written, or after [`CLOSE_TIMEOUT`].
+    /// Clicks that the disk has not stored by then are counted as lost, also those of a write in progress,
+    /// since the process ends before it.
     pub fn close(&self) {
         self.close_within(CLOSE_TIMEOUT);
     }
@@ -282,7 +287,7 @@ impl Outbox {
             tracing::error!(
                 code,
                 lost,
-                "the disk does not take the clicks in memory: they are lost"
+                "the disk did not store the clicks in memory before the timeout: they are lost"
             );
         }
     }

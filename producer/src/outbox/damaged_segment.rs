@@ -1,8 +1,8 @@
-//! Damaged segments: their files stay for the operator under a second name, which the outbox never
+//! Damaged segments: the outbox keeps their files for the operator under a second name, which it never
 //! removes.
 //!
-//! Where the file system gives no second name (it has no hard links, or is full) the file keeps its
-//! own until the outbox needs it no more, and is renamed in place of being removed.
+//! If the file system cannot create a second name (it has no hard links, or is full), the file keeps its
+//! own name as long as the outbox needs it. Then the outbox renames it instead of removing it.
 
 use std::fs::Metadata;
 use std::io;
@@ -17,13 +17,13 @@ const DAMAGED: &str = ".damaged";
 /// Whether a damaged segment has its second name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecondName {
-    /// It has one.
+    /// It has its second name.
     Given,
-    /// It gets one when the outbox needs it no more.
+    /// It gets the second name when the outbox no longer needs the segment.
     Due,
 }
 
-/// Which file a name stands for.
+/// Identifies a file under any of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
@@ -31,22 +31,22 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// The file with this metadata.
+    /// The id of the file with this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
-/// A file under a second name.
+/// A file with a second name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DamagedFile {
-    /// Which file it is.
+    /// The id of the file.
     pub id: FileId,
     /// Its length.
     pub bytes: u64,
 }
 
-/// Gives a damaged segment its second name, if that is possible now; none: there is no such file.
+/// Gives a damaged segment its second name, if that is possible now. `None` if the file does not exist.
 pub fn keep(folder: &Path, first: u64) -> Option<SecondName> {
     let path = segment::path(folder, first);
     match link(&path) {
@@ -60,18 +60,18 @@ pub fn keep(folder: &Path, first: u64) -> Option<SecondName> {
             let (code, file) = ("outbox_damaged", path.display());
             tracing::error!(
                 code, segment = first, %file, %error,
-                "a segment is damaged and gets no second name now: it is renamed once its undamaged \
-                 clicks are delivered"
+                "a segment is damaged and cannot get a second name now: it is renamed after its \
+                 undamaged clicks are delivered"
             );
             Some(SecondName::Due)
         }
     }
 }
 
-/// Takes the own name of a damaged segment away: its file stays under a second one.
+/// Removes the own name of a damaged segment: its file stays under a second name.
 ///
 /// # Errors
-/// The disk's; the file keeps its own name.
+/// An I/O error; the file keeps its own name.
 pub fn set_aside(folder: &Path, first: u64) -> io::Result<()> {
     match keep(folder, first) {
         Some(SecondName::Given) => std::fs::remove_file(segment::path(folder, first)),
@@ -80,11 +80,11 @@ pub fn set_aside(folder: &Path, first: u64) -> io::Result<()> {
     }
 }
 
-/// Gives a damaged segment a second name in place of its own. The folder belongs to this process: no
-/// other one takes the name meanwhile.
+/// Replaces the own name of a damaged segment by a second name. The folder belongs to this process, so no
+/// other process takes the name in between.
 ///
 /// # Errors
-/// The disk's; the file keeps its own name.
+/// An I/O error; the file keeps its own name.
 pub fn rename(folder: &Path, first: u64) -> io::Result<()> {
     let path = segment::path(folder, first);
     for aside in second_names(&path) {
@@ -101,7 +101,7 @@ pub fn rename(folder: &Path, first: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The files of a folder under second names.
+/// The files of a folder that have second names.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -120,7 +120,7 @@ pub fn list(folder: &Path) -> io::Result<Vec<DamagedFile>> {
     Ok(files)
 }
 
-/// Links a second name to a segment; none if it has one already.
+/// Links a second name to a segment; `None` if it has one already.
 fn link(path: &Path) -> io::Result<Option<PathBuf>> {
     let own = FileId::of(&std::fs::metadata(path)?);
     for aside in second_names(path) {
@@ -140,8 +140,8 @@ fn link(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The second names of a segment, in the order in which they are used: the number of its first click
-/// may have been used before.
+/// The possible second names of a segment, in the order in which they are tried. An earlier segment may
+/// have had the same number.
 fn second_names(path: &Path) -> impl Iterator<Item = PathBuf> {
     (1_u32..).map(|number| {
         let mut name = path.file_name().unwrap_or_default().to_owned();

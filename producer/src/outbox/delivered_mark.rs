@@ -1,8 +1,8 @@
-//! The delivered mark: the sequence number up to which all clicks are delivered, in a file.
+//! The delivered mark: a file with the sequence number up to which all clicks are delivered.
 //!
-//! Two slots are written in turn, so that a crash while one is written leaves the other. A mark that
-//! is too old does no harm: clicks are sent again, under the same event ids. It is synced before a
-//! segment is removed, so clicks behind it that are in no segment are missing.
+//! It has two slots that are written in turn, so that a crash during a write leaves the other slot. A mark
+//! that is too low does no harm: the relay sends clicks again, with the same event ids. The mark is synced
+//! before a segment is removed, so clicks after the mark that are in no segment are missing.
 
 use std::fs::File;
 use std::io;
@@ -12,12 +12,12 @@ use std::path::Path;
 use crate::private_file;
 
 const NAME: &str = "delivered";
-/// Between the two slots: each in a sector of its own.
+/// Bytes from one slot to the other: each has its own sector.
 const STRIDE: u64 = 512;
 const FILE: [u8; 1024] = [0; 1024];
 const BYTES: usize = 12;
 
-/// The file, open.
+/// The open file.
 #[derive(Debug)]
 pub struct DeliveredMark {
     file: File,
@@ -25,28 +25,28 @@ pub struct DeliveredMark {
 }
 
 impl DeliveredMark {
-    /// Opens the mark of a folder: the file and the number in it, none where both slots are empty or
+    /// Opens the mark of a folder. Returns the file and its number; `None` if both slots are empty or
     /// damaged.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error.
     pub fn open(folder: &Path) -> io::Result<(Self, Option<u64>)> {
         let file = private_file::open_or_create(&folder.join(NAME))?;
-        // Both slots are allocated now: a disk that is full later does not stop the mark.
+        // Allocates both slots now, so that the mark can be written on a full disk.
         if file.metadata()?.len() < FILE.len() as u64 {
             file.write_all_at(&FILE, 0)?;
         }
         let found = [read(&file, 0)?, read(&file, 1)?];
-        // The older one, or the broken one, is written next.
+        // The next write goes to the older or damaged slot.
         let turn = u64::from(found[0] > found[1]);
         Ok((Self { file, turn }, found[0].max(found[1])))
     }
 
-    /// Writes the number. It survives the process at once, and a power loss when the system
-    /// has written it.
+    /// Writes the number. It survives the process at once, and a power loss after the system has written
+    /// it to the disk.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error.
     pub fn set(&mut self, number: u64) -> io::Result<()> {
         let mut slot = [0; BYTES];
         let number = number.to_le_bytes();
@@ -57,10 +57,10 @@ impl DeliveredMark {
         Ok(())
     }
 
-    /// Makes the number survive a power loss.
+    /// Syncs the number, so that it survives a power loss.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
         #[cfg(test)]
@@ -68,7 +68,7 @@ impl DeliveredMark {
         Ok(())
     }
 
-    /// The mark of a folder, which cannot be written.
+    /// The mark of a folder, opened without the right to write.
     #[cfg(test)]
     pub(super) fn unwritable(folder: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(folder.join(NAME))?, turn: 0 })
@@ -77,7 +77,7 @@ impl DeliveredMark {
 
 #[cfg(test)]
 thread_local! {
-    /// Syncs by this thread.
+    /// How many syncs this thread has made.
     pub(super) static SYNCS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 

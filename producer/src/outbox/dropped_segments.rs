@@ -1,7 +1,7 @@
-//! The sequence numbers of clicks that were dropped for newer ones, so that no reader expects them.
+//! The list of clicks that were dropped for newer ones, by sequence number: no reader expects them.
 //!
-//! They stand in a small file too, until delivery has passed them: they were counted as lost, and
-//! a later process must not take them for clicks that cannot be read.
+//! A small file holds the list until delivery has passed these clicks. They are counted as lost already,
+//! and a later process must not count them again as clicks that cannot be read.
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
@@ -12,16 +12,16 @@ use crate::private_file;
 
 const NAME: &str = "dropped";
 
-/// Before the checksum of all lines before it. A list of an earlier version has none.
+/// Start of the line with the checksum of all lines before it. A list of an earlier version has none.
 const SUM: &str = "crc32 ";
 
-/// Ranges of sequence numbers, in order; none touches the next.
+/// Ranges of sequence numbers, in order and with a gap between any two.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct DroppedSegments(VecDeque<Range<u64>>);
 
 impl DroppedSegments {
-    /// Reads them from a folder. A list that is damaged is not used: its clicks are counted as lost
-    /// a second time rather than others are taken for dropped.
+    /// Reads the list of a folder. A damaged list is ignored: it is better to count its clicks as lost a
+    /// second time than to take other clicks for dropped ones.
     pub(super) fn read(folder: &Path) -> io::Result<Self> {
         let path = folder.join(NAME);
         let bytes = match std::fs::read(&path) {
@@ -30,7 +30,7 @@ impl DroppedSegments {
         };
         Ok(String::from_utf8(bytes).ok().and_then(|text| Self::parse(&text)).unwrap_or_else(|| {
             let (code, path) = ("outbox_dropped", path.display());
-            tracing::error!(code, %path, "the list of dropped clicks is damaged and not used");
+            tracing::error!(code, %path, "the list of dropped clicks is damaged and was ignored");
             Self::default()
         }))
     }
@@ -53,13 +53,13 @@ impl DroppedSegments {
         Some(dropped)
     }
 
-    /// The number behind all that were dropped.
+    /// The number after the last dropped click.
     pub(super) fn end(&self) -> u64 {
         self.0.back().map_or(0, |numbers| numbers.end)
     }
 
-    /// Writes them to a folder. They survive a power loss: a later process would count clicks that
-    /// it does not find here a second time.
+    /// Writes the list to a folder. It survives a power loss: a later process would count clicks that are
+    /// not in the list a second time.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let lines = self.0.iter().map(|numbers| format!("{} {}\n", numbers.start, numbers.end));
         let mut lines = lines.collect::<String>();
@@ -70,7 +70,7 @@ impl DroppedSegments {
         private_file::replace(&folder.join(NAME), |mut file| file.write_all(lines.as_bytes()))
     }
 
-    /// Adds numbers that follow all others.
+    /// Adds numbers after all others.
     pub(super) fn add(&mut self, numbers: Range<u64>) {
         match self.0.back_mut() {
             Some(last) if last.end == numbers.start => last.end = numbers.end,
@@ -78,18 +78,18 @@ impl DroppedSegments {
         }
     }
 
-    /// How many were dropped from this number on, one behind the other.
+    /// How many clicks in a row were dropped, from this number on.
     pub(super) fn from(&self, number: u64) -> Option<u64> {
         let within = self.0.iter().find(|numbers| numbers.contains(&number));
         within.map(|numbers| numbers.end - number)
     }
 
-    /// The first number behind this one that was dropped.
+    /// The first dropped number after this one.
     pub(super) fn behind(&self, number: u64) -> Option<u64> {
         self.0.iter().map(|numbers| numbers.start).find(|start| *start > number)
     }
 
-    /// How many of these were dropped.
+    /// How many of these numbers were dropped.
     pub(super) fn count(&self, of: &Range<u64>) -> u64 {
         let common = |numbers: &Range<u64>| {
             numbers.end.min(of.end).saturating_sub(numbers.start.max(of.start))
@@ -97,7 +97,7 @@ impl DroppedSegments {
         self.0.iter().map(common).sum()
     }
 
-    /// Forgets the stretches before a number; false if there was none.
+    /// Removes the ranges before a number; false if there was none.
     pub(super) fn forget(&mut self, before: u64) -> bool {
         let had = self.0.len();
         while self.0.pop_front_if(|numbers| numbers.end <= before).is_some() {}
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_known_to_the_number_in_the_next_process_too() {
+    fn the_next_process_knows_the_exact_numbers_of_dropped_clicks() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(DroppedSegments::read(folder.path()).unwrap(), DroppedSegments::default());
         let mut dropped = DroppedSegments::default();

@@ -1,4 +1,4 @@
-//! A batch of clicks that the outbox takes as a whole or not at all, and whose sender waits until it
+//! A batch of clicks, which the outbox accepts as a whole or not at all. Its sender waits until the batch
 //! is durable.
 
 use std::ops::Range;
@@ -10,14 +10,14 @@ use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::outbox::outbox_state::DiskState;
 use service::lock::lock;
 
-/// Clicks, ready to be written.
+/// Encoded clicks, ready to be written.
 #[derive(Debug, Default)]
 pub struct DurableBatch {
     frames: Vec<u8>,
     lengths: Vec<usize>,
 }
 
-/// Names the clicks of a batch that was taken.
+/// Identifies the clicks of a batch that the outbox has accepted.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     taken: Range<u64>,
@@ -25,7 +25,7 @@ pub struct Ticket {
 }
 
 impl DurableBatch {
-    /// Adds the Avro datum of a click; false if it is too large, and nothing was added.
+    /// Adds the Avro datum of a click; false, without adding it, if it is too large.
     #[must_use]
     pub fn push(&mut self, datum: &[u8], trace: TraceHeaders<'_>) -> bool {
         let start = self.frames.len();
@@ -37,22 +37,22 @@ impl DurableBatch {
         written
     }
 
-    /// How many.
+    /// Number of clicks.
     pub fn len(&self) -> usize {
         self.lengths.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no click.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 }
 
 impl Outbox {
-    /// Takes all clicks of a batch, and returns at once.
+    /// Accepts all clicks of a batch, and returns at once.
     ///
     /// # Errors
-    /// Why it took none. They are not counted as lost: the caller still has them.
+    /// Why it accepted none. It does not count them as lost: the caller still has them.
     /// [`Loss::TooLarge`]: memory never has room for so many.
     pub fn offer_all(&self, batch: &DurableBatch) -> Result<Ticket, Loss> {
         let sync_failures = lock(&self.shared.disk).sync_failures;
@@ -60,12 +60,12 @@ impl Outbox {
         Ok(Ticket { taken, sync_failures })
     }
 
-    /// Waits until the clicks of a batch survive what the sync policy promises. Waits without
-    /// end when the disk does.
+    /// Waits until the clicks of a batch are as durable as the sync policy promises. Waits without end if
+    /// the disk hangs.
     ///
     /// # Errors
-    /// The disk failed. Clicks that could not be written are counted as lost; others may be
-    /// delivered all the same.
+    /// The disk failed. Clicks that could not be written are counted as lost; the others may still be
+    /// delivered.
     pub async fn durable(&self, ticket: Ticket) -> Result<(), Loss> {
         let Ticket { taken, sync_failures } = ticket;
         let written = self.wait_for(|disk| {
@@ -78,7 +78,7 @@ impl Outbox {
         }
         let synced = self.wait_for(|disk| {
             if disk.sync_failures != sync_failures {
-                // Whether the system still has what it could not sync is not known.
+                // The system may have discarded the bytes that it could not sync.
                 return Some(Err(Loss::OutboxDisk));
             }
             (disk.synced >= written).then_some(Ok(()))
@@ -90,7 +90,7 @@ impl Outbox {
     async fn wait_for<T>(&self, condition: impl Fn(&DiskState) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.shared.changed_async.notified());
-            // From here on nothing is missed.
+            // From here on no notification is missed.
             changed.as_mut().enable();
             let answer = condition(&lock(&self.shared.disk));
             match answer {

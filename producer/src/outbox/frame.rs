@@ -1,20 +1,20 @@
-//! One click in a segment: a head that names its place, when it came, its trace, its datum.
+//! A frame: one click in a segment, with a head that names its place, its time, its trace and its datum.
 //!
-//! Pure. The layout is on disks of operators: it may only change with the magic of a segment.
+//! Pure. Disks of operators hold this layout: it may change only together with the magic of a segment.
 
 use crc32fast::Hasher;
 
 use crate::outbox::offer::TraceHeaders;
 
-/// Bytes before a click, in words of 4, little-endian: the length of all behind the next word, the
-/// checksum of that length and of all behind, the salt of the segment, the index of the click in the
-/// segment, the checksum of length and index.
+/// Bytes of a head: five little-endian words of 4 bytes. They are the length of all that follows the
+/// second word, the checksum of that length and of all that follows this word, the salt of the segment,
+/// the index of the click in the segment, and the checksum of length and index.
 pub const HEAD: usize = 20;
-/// Bytes before a click in the first layout: length and checksum.
+/// Bytes of a head in the first layout: length and checksum.
 const FIRST_HEAD: usize = 8;
-/// Time, and the lengths of the two headers.
+/// Bytes of the time and of the lengths of the two headers.
 const CLICK_BYTES_MIN: usize = 8 + 1 + 2;
-/// Most bytes behind length and checksum; a click is cut to a tenth of it.
+/// Most bytes after length and checksum; the producer cuts clicks to a tenth of this.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Most bytes of a frame.
 pub const FRAME_BYTES_MAX: usize = FIRST_HEAD + BODY_BYTES_MAX;
@@ -24,54 +24,54 @@ pub const FRAME_BYTES_MIN: usize = FIRST_HEAD + CLICK_BYTES_MIN;
 /// A click as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredClick<'a> {
-    /// When it was taken in, milliseconds since 1970.
+    /// When the outbox accepted it, milliseconds since 1970.
     pub taken_ms: u64,
-    /// Trace headers that go with it.
+    /// Trace headers of its record.
     pub trace: TraceHeaders<'a>,
     /// Avro datum, without the registry's frame.
     pub datum: &'a [u8],
 }
 
-/// Binds frames to their segment: frames of another one, and bytes that a sender makes look like a
-/// frame, have other checksums.
+/// Binds frames to their segment: frames of other segments, and bytes that a sender forms like a frame,
+/// have other checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameKey {
-    /// Random; each frame repeats it, so that a lost header costs no click.
+    /// Random. Each frame repeats it, so that a lost header of the segment costs no click.
     pub salt: u32,
-    /// What the checksums begin with.
+    /// Start value of the checksums.
     pub seed: u32,
 }
 
-/// How the frames of a segment are laid out.
+/// The layout of the frames of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// Length and checksum only; it is read, and no longer written.
+    /// With length and checksum only. It is still read, but no longer written.
     First,
     /// With salt and index.
     Keyed(FrameKey),
 }
 
-/// What stands at the start of some bytes.
+/// The head at the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// The head of a frame; its click may be damaged all the same.
+    /// The head of a frame; its click may still be damaged.
     Frame(FrameHead),
-    /// Too few bytes to know.
+    /// Too few bytes to decide.
     Unknown,
     /// No head of this segment.
     Bad,
 }
 
-/// What a head says.
+/// The content of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHead {
-    /// Bytes of the frame, head and all.
+    /// Bytes of the frame, with its head.
     pub bytes: usize,
     /// The index of the click in its segment; the first layout has none.
     pub index: Option<u32>,
 }
 
-/// Appends a frame without its place; false if the click is too large, and nothing was appended.
+/// Appends a frame without its place; false, without appending it, if the click is too large.
 #[must_use]
 pub fn write(click: &StoredClick<'_>, into: &mut Vec<u8>) -> bool {
     let parent = click.trace.traceparent.unwrap_or_default();
@@ -98,7 +98,7 @@ pub fn write(click: &StoredClick<'_>, into: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Gives a frame that was just written its place: the segment of `key`, and there `index`.
+/// Sets the place of a frame that was just encoded: the segment of `key`, and its `index` there.
 pub fn place(frame: &mut [u8], key: FrameKey, index: u32) {
     assert!(frame.len() >= HEAD, "a frame has a head");
     frame[8..12].copy_from_slice(&key.salt.to_le_bytes());
@@ -134,7 +134,7 @@ pub fn head(bytes: &[u8], layout: Layout) -> Head {
     }
 }
 
-/// Whether bytes that are no head now were one of this segment: a part of it is left.
+/// Whether bytes that are no head were a head of this segment, of which a part is left.
 pub fn was_head(bytes: &[u8], layout: Layout) -> bool {
     match layout {
         Layout::First => false,
@@ -145,12 +145,12 @@ pub fn was_head(bytes: &[u8], layout: Layout) -> bool {
     }
 }
 
-/// The salt of the frame that starts here, if one does.
+/// The salt of the frame that may start here.
 pub fn salt(bytes: &[u8]) -> Option<u32> {
     word(bytes, 8)
 }
 
-/// Whether a complete frame is as it was written.
+/// Whether a complete frame is undamaged.
 pub fn is_whole(frame: &[u8], layout: Layout) -> bool {
     let seed = match layout {
         Layout::First => 0,
@@ -159,7 +159,7 @@ pub fn is_whole(frame: &[u8], layout: Layout) -> bool {
     word(frame, 4).is_some_and(|sum| sum == checksum(frame, seed))
 }
 
-/// The click of a whole frame; `None` if there is none in it.
+/// The click of an undamaged frame; `None` if the frame holds no click.
 pub fn read(frame: &[u8], layout: Layout) -> Option<StoredClick<'_>> {
     let head = match layout {
         Layout::First => FIRST_HEAD,
@@ -174,7 +174,7 @@ pub fn read(frame: &[u8], layout: Layout) -> Option<StoredClick<'_>> {
     Some(StoredClick { taken_ms: u64::from_le_bytes(*taken), trace, datum })
 }
 
-/// An empty header is one that was not there.
+/// The text of a header; an empty one means that the header is missing.
 fn text(bytes: &[u8]) -> Option<Option<&str>> {
     let text = std::str::from_utf8(bytes).ok()?;
     Some((!text.is_empty()).then_some(text))
@@ -184,7 +184,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk::<4>().map(|word| u32::from_le_bytes(*word))
 }
 
-/// Of everything but the checksum itself.
+/// The checksum of the frame, without the checksum itself.
 fn checksum(frame: &[u8], seed: u32) -> u32 {
     let mut sum = Hasher::new_with_initial(seed);
     sum.update(&frame[..4]);
@@ -192,7 +192,7 @@ fn checksum(frame: &[u8], seed: u32) -> u32 {
     sum.finalize()
 }
 
-/// Of length and index.
+/// The checksum of length and index.
 fn head_checksum(frame: &[u8], key: FrameKey) -> u32 {
     let mut sum = Hasher::new_with_initial(key.seed);
     sum.update(&frame[..4]);
@@ -247,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_comes_back(
+        fn written_links_are_read_back(
             taken_ms: u64,
             parent in "[a-f0-9-]{0,55}",
             state in "[a-z=,]{0,600}",

@@ -1,4 +1,4 @@
-//! Reads the clicks of one segment in order, and those that are whole behind damage.
+//! Reads the clicks of one segment in order, including the undamaged clicks after a damaged range.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,47 +18,47 @@ const CHUNK: u64 = 256 * 1024;
 pub struct FrameScanner {
     file: SegmentFile,
     header: Header,
-    /// Where the next frame begins in the file.
+    /// Offset of the next frame in the file.
     offset: u64,
-    /// The index of the next click, if nothing is missing.
+    /// The index of the next click, if none is missing.
     index: u64,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that are done with.
+    /// Bytes of the buffer that have been read.
     start: usize,
     /// The frame that was found last, in the buffer.
     found: Range<usize>,
-    /// Whole clicks behind damage, which are read next.
+    /// Undamaged clicks after a damaged range, which are read next.
     saved: VecDeque<SavedFrame>,
-    /// What is known of the clicks and of the damage so far.
+    /// What the scanner has found so far.
     content: Content,
 }
 
-/// What a segment holds.
+/// The content of a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Content {
-    /// Whole clicks and lost ones, as far as they are known.
+    /// Undamaged and lost clicks, as far as known.
     pub clicks: u64,
     /// Length of the file.
     pub bytes: u64,
     /// Bytes of a partial write at its end.
     pub torn_bytes: u64,
-    /// Something was written that is not as it was written.
+    /// Whether some of its bytes are not as they were written.
     pub is_damaged: bool,
 }
 
 impl FrameScanner {
-    /// Opens a segment; none if neither its header nor a whole click shows that it is the segment
+    /// Opens a segment; `None` if neither its header nor an undamaged click shows that it is the segment
     /// `first`. `known` are the schemas of the folder.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error.
     pub fn open(folder: &Path, first: u64, known: &[Fingerprint]) -> io::Result<Option<Self>> {
         let file = SegmentFile::open(&segment::path(folder, first))?;
         let mut bytes = [0; HEADER_BYTES];
         if file.read_at(&mut bytes, 0)? < HEADER_BYTES {
             return Ok(None);
         }
-        // In the first layout no checksum shows that the fingerprint is damaged.
+        // The first layout has no checksum that would show a damaged fingerprint.
         let own = segment::header(&bytes, first)
             .filter(|header| header.layout != Layout::First || known.contains(&header.fingerprint));
         let header = match own {
@@ -72,7 +72,7 @@ impl FrameScanner {
             }
         };
         let content = Content { is_damaged: own.is_none(), ..Content::default() };
-        // Where the header is missing a frame may begin in its place.
+        // If the header is missing, a frame may begin in its place.
         let offset = match header.layout {
             Layout::Keyed(_) if own.is_none() => 0,
             Layout::Keyed(_) | Layout::First => HEADER,
@@ -90,7 +90,7 @@ impl FrameScanner {
         }))
     }
 
-    /// Where it reads on, for an error message.
+    /// The offset at which it continues, for error messages.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -100,27 +100,27 @@ impl FrameScanner {
         self.header.fingerprint
     }
 
-    /// Whether its header or a click is damaged, as far as it was read.
+    /// Whether the header or a click that was read so far is damaged.
     pub fn is_damaged(&self) -> bool {
         self.content.is_damaged || self.file.is_damaged()
     }
 
-    /// Whether all before `end` was read.
+    /// Whether all bytes before `end` have been read.
     pub fn is_at(&self, end: u64) -> bool {
         self.saved.is_empty() && self.offset >= end
     }
 
-    /// Goes to the next whole click that ends at `end` or before, and returns its index, which is
-    /// larger than the one before. None: there is no other before `end`.
+    /// Moves to the next undamaged click that ends at `end` or before, and returns its index; indexes only
+    /// grow. `None` if there is no other click before `end`.
     ///
     /// # Errors
-    /// The disk's; another call reads again.
+    /// An I/O error; another call reads again.
     pub fn next(&mut self, end: u64) -> io::Result<Option<u64>> {
         loop {
             while let Some(saved) = self.saved.front().copied() {
                 self.buffer.resize(saved.bytes, 0);
                 (self.start, self.found) = (saved.bytes, 0..saved.bytes);
-                // Fewer bytes: it was cut meanwhile, and the checksum is wrong.
+                // If the file was cut in between, there are fewer bytes and the checksum is wrong.
                 self.file.read_at(&mut self.buffer, saved.offset)?;
                 self.saved.pop_front();
                 if frame::is_whole(&self.buffer, self.header.layout) {
@@ -148,7 +148,7 @@ impl FrameScanner {
         frame::read(self.buffer.get(self.found.clone())?, self.header.layout)
     }
 
-    /// The length of the frame at the offset, if it is the one that should be there, and whole.
+    /// The length of the frame at the offset, if that frame is the expected one and undamaged.
     fn in_place(&mut self, end: u64) -> io::Result<Option<usize>> {
         loop {
             let have = &self.buffer[self.start..];
@@ -170,7 +170,7 @@ impl FrameScanner {
         }
     }
 
-    /// Searches the rest, up to `end`.
+    /// Searches the remaining range up to `end` for undamaged clicks.
     fn salvage(&mut self, end: u64) -> io::Result<()> {
         let range = self.offset..end;
         let Salvage { frames, end: clicks, torn_bytes, is_damaged } =
@@ -185,7 +185,7 @@ impl FrameScanner {
         Ok(())
     }
 
-    /// Reads more of the file, up to `end`; false if there is no more.
+    /// Reads more of the file, up to `end`; false if no bytes are left.
     fn fill(&mut self, end: u64) -> io::Result<bool> {
         self.buffer.drain(..self.start);
         (self.start, self.found) = (0, 0..0);
@@ -201,11 +201,11 @@ impl FrameScanner {
     }
 }
 
-/// Reads a segment to its end; none if it is not the segment `first`. `known` are the schemas of the
+/// Reads a segment to its end; `None` if it is not the segment `first`. `known` are the schemas of the
 /// folder.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn scan(folder: &Path, first: u64, known: &[Fingerprint]) -> io::Result<Option<Content>> {
     let Some(mut scanner) = FrameScanner::open(folder, first, known)? else { return Ok(None) };
     scanner.content.bytes = scanner.file.bytes()?;

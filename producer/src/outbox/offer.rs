@@ -1,13 +1,13 @@
 //! The offer of a click to the outbox, and the codes of its loss.
 
-/// Takes encoded clicks and never waits.
+/// Accepts encoded clicks, and never waits.
 pub trait ClickSink: Send + Sync + 'static {
-    /// Takes the Avro datum of one click. [`Offered::Queued`] promises that it is written to disk
-    /// and delivered, or counted as lost. Returns at once, whatever disk and broker do.
+    /// Offers the Avro datum of one click. [`Offered::Queued`] promises that the click is written to the
+    /// disk and delivered, or counted as lost. Returns at once, in any state of disk and broker.
     fn offer(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered;
 
-    /// The same for a click that is no redirect: it is lost while the last fifth of the outbox is in
-    /// use, which is kept for redirects.
+    /// Offers a click that is no redirect. The last fifth of the outbox is reserved for redirects: while
+    /// it is in use, this click is lost.
     fn offer_unreserved(&self, datum: &[u8], trace: TraceHeaders<'_>) -> Offered;
 }
 
@@ -34,9 +34,9 @@ pub struct TraceHeaders<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Offered {
-    /// The click waits in memory to be written.
+    /// The click is in memory, and waits to be written.
     Queued,
-    /// Lost, and counted under this reason.
+    /// The click is lost, and counted under this code.
     Lost(Loss),
 }
 
@@ -47,17 +47,17 @@ pub enum Loss {
     QueueFull,
     /// The outbox was full.
     OutboxFull,
-    /// It was no redirect, and the outbox had room for redirects only.
+    /// The click was no redirect, and the outbox had room for redirects only.
     OutboxReserved,
-    /// The disk refused to take it.
+    /// The disk could not store it.
     OutboxDisk,
-    /// It was on the disk and cannot be read any more.
+    /// It was on the disk, and can no longer be read.
     OutboxCorrupt,
-    /// Larger than the outbox or the client takes.
+    /// It is larger than the outbox or the Kafka client accepts.
     TooLarge,
-    /// The click could not be written by its schema: a bug of ours.
+    /// It could not be encoded by its schema: a bug of this program.
     Encode,
-    /// It came when the process was ending.
+    /// It was offered while the process was stopping.
     Shutdown,
 }
 

@@ -9,27 +9,27 @@ const SEGMENTS: u64 = 16;
 /// Fewest bytes that an outbox may have.
 pub const BYTES_MIN: u64 = SEGMENTS * SEGMENT_BYTES_MIN;
 
-/// When written clicks are made to survive a power loss.
+/// When the outbox syncs written clicks, so that they survive a power loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SyncPolicy {
-    /// Each group, before the next is written.
+    /// Each group, before the outbox writes the next one
     Always,
-    /// Periodically, while the writing goes on.
+    /// Periodically, while the outbox goes on writing
     Group,
-    /// When the operating system does.
+    /// Never: the operating system writes clicks to the disk when it decides to
     Os,
 }
 
-/// Which clicks are lost when the disk holds as many bytes as it may.
+/// Which clicks are lost when the outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum DropPolicy {
-    /// The clicks that are offered; those in the outbox stay.
+    /// New clicks; the clicks in the outbox stay
     Newest,
-    /// The clicks that wait longest and are not in flight, a segment at a time.
+    /// The oldest clicks that are not in flight, one segment (at most 64 MiB) at a time
     Oldest,
 }
 
-/// Limits of the clicks that wait in memory to be written.
+/// Limits of the clicks in memory that wait to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Most clicks.
@@ -43,15 +43,15 @@ pub struct QueueLimits {
 pub struct OutboxSettings {
     /// Most bytes on the disk, at least [`BYTES_MIN`].
     pub bytes: u64,
-    /// Limits of what waits in memory.
+    /// Limits of the clicks in memory.
     pub queue: QueueLimits,
-    /// Which clicks are lost when it is full.
+    /// Which clicks are lost when the outbox is full.
     pub drop_policy: DropPolicy,
     /// When written clicks are synced.
     pub sync: SyncPolicy,
-    /// Time between two syncs, for [`SyncPolicy::Group`].
+    /// Time between two syncs with [`SyncPolicy::Group`].
     pub sync_every: Duration,
-    /// A segment with so many bytes or more gets no further click.
+    /// Size from which on a segment receives no further click.
     pub segment_bytes: u64,
 }
 
@@ -69,7 +69,7 @@ impl OutboxSettings {
         }
     }
 
-    /// Most bytes that damaged files count for: the other half is for clicks.
+    /// Most bytes that damaged files count as: the other half of the outbox is for clicks.
     pub fn damaged_bytes_max(&self) -> u64 {
         self.bytes / 2
     }

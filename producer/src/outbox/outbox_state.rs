@@ -1,7 +1,7 @@
 //! The state that the writer, the reader and the callers that offer clicks share.
 //!
-//! Two locks: one for the clicks in memory, one for the state of the disk. No thread holds one while
-//! it waits for the disk.
+//! One lock guards the clicks in memory, another one the state of the disk; no thread holds either
+//! while it waits for the disk. A third one is held while the list of dropped clicks is written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -29,22 +29,24 @@ pub(super) struct OutboxState {
     pub(super) folder: PathBuf,
     pub(super) settings: OutboxSettings,
     pub(super) fingerprint: Fingerprint,
-    /// The schemas of the folder, this one among them.
+    /// The schemas of the folder, including the one of new clicks.
     pub(super) known: Vec<Fingerprint>,
     pub(super) metrics: Metrics,
     pub(super) queue: Mutex<WriteQueue>,
-    /// Something waits in memory, or the end has come.
+    /// Notified when clicks wait in memory, or the queue is closed.
     pub(super) filled: Condvar,
     pub(super) disk: Mutex<DiskState>,
-    /// Something is to be synced, or was.
+    /// Held while the file of dropped clicks is written.
+    pub(super) dropped_file: Mutex<()>,
+    /// Notified when there are files to sync, and after a sync.
     pub(super) changed: Condvar,
-    /// The same for tasks.
+    /// The same as `changed`, for async tasks.
     pub(super) changed_async: Notify,
-    /// Notified when clicks can be read.
+    /// Notified when a reader finds new clicks.
     pub(super) wakeup: Arc<Wakeup>,
-    /// Bytes of all segments, and those of damaged files that count.
+    /// Bytes of all segments and of damaged files, as far as these count.
     pub(super) used: AtomicU64,
-    /// Those of damaged files alone.
+    /// The part of `used` that is of damaged files.
     pub(super) damaged_bytes: AtomicU64,
     /// Whether the last write or sync failed.
     pub(super) failing: AtomicBool,
@@ -53,70 +55,70 @@ pub(super) struct OutboxState {
 /// Clicks in memory, ready to be written.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue {
-    /// Frames, one behind the other.
+    /// Frames, one after the other.
     pub(super) frames: Vec<u8>,
-    /// The length of each.
+    /// The length of each frame.
     pub(super) lengths: Vec<usize>,
     /// Clicks here and in the group that is being written.
     pub(super) clicks: u64,
-    /// Their bytes.
+    /// Bytes of these clicks.
     pub(super) bytes: u64,
-    /// Clicks that were ever taken.
+    /// Clicks that this process has accepted so far.
     pub(super) taken: u64,
-    /// Whether the writer sleeps until something comes.
+    /// Whether the writer sleeps until a click arrives.
     pub(super) asleep: bool,
-    /// Whether nothing more comes.
+    /// Whether no more clicks are accepted.
     pub(super) closed: bool,
 }
 
-/// What stands on the disk.
+/// The state of the disk.
 #[derive(Debug)]
 pub(super) struct DiskState {
-    /// In order; the writer appends to the last, if it is its own.
+    /// In order. The writer appends to the last one, if it has created it.
     pub(super) segments: VecDeque<Segment>,
-    /// The number of the click that is written next.
+    /// The sequence number of the next click to write.
     pub(super) written: u64,
     /// All clicks before this number survive a power loss.
     pub(super) synced: u64,
-    /// All clicks before this number are delivered, or lost and counted.
+    /// All clicks before this number are delivered, or counted as lost.
     pub(super) delivered: u64,
     /// The first click of the last segment that a reader has begun. Clicks of it and of earlier ones
     /// may be in flight.
     pub(super) begun: Option<u64>,
-    /// Clicks that were dropped for newer ones, counted as lost.
+    /// Clicks that were dropped for newer ones; they are counted as lost.
     pub(super) dropped: DroppedSegments,
-    /// The segments of which damage is known, by their first click.
+    /// The segments that are known to be damaged, by their first click.
     pub(super) damaged: BTreeMap<u64, SecondName>,
-    /// Clicks that were ever taken and are written now, or lost.
+    /// Accepted clicks of this process that are now written or lost.
     pub(super) settled: u64,
-    /// Those of them that were lost last, counted as they were taken.
+    /// The clicks among them that were lost last, in the order of acceptance.
     pub(super) lost: Range<u64>,
-    /// Before this one others were lost, too.
+    /// The end of earlier clicks that were lost, in the same order.
     pub(super) lost_before: u64,
-    /// Syncs that failed.
+    /// Number of failed syncs.
     pub(super) sync_failures: u64,
-    /// Each segment that is synced, and up to which length.
+    /// The segments that are synced, each with its synced length.
     #[cfg(test)]
     pub(super) synced_lengths: Vec<(u64, u64)>,
-    /// Files with bytes that are not synced.
+    /// Files with bytes that are not synced yet.
     pub(super) dirty: Vec<Arc<File>>,
-    /// Whether a file was made and its name is not synced.
+    /// Whether a new file has a name that is not synced yet.
     pub(super) named: bool,
     /// Whether the writer has ended.
     pub(super) closed: bool,
 }
 
-/// One file.
+/// One segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// The number of its first click.
+    /// The sequence number of its first click.
     pub(super) first: u64,
-    /// Its length; what is behind it is not there.
+    /// Its length; readers ignore bytes of the file after it.
     pub(super) bytes: u64,
 }
 
 impl OutboxState {
-    /// Whether so many more bytes would use the last fifth of memory or disk.
+    /// Whether `bytes` more would use the last fifth of memory or disk.
     pub(super) fn is_in_reserve(&self, bytes: u64) -> bool {
         let OutboxSettings { queue: limits, bytes: bound, .. } = self.settings;
         let unreserved = |bound: u64| bound - bound / 5;
@@ -134,8 +136,8 @@ impl OutboxState {
         self.put_all(frame, &[frame.len()]).map(drop)
     }
 
-    /// Puts frames of these lengths into the queue, all of them or none. Returns their positions in
-    /// the order in which this process took clicks.
+    /// Puts frames of these lengths into the queue, all of them or none. Returns their places in the order
+    /// in which this process accepts clicks.
     pub(super) fn put_all(&self, frames: &[u8], lengths: &[usize]) -> Result<Range<u64>, Loss> {
         let (clicks, bytes) = (lengths.len() as u64, frames.len() as u64);
         let mut queue = lock(&self.queue);
@@ -148,7 +150,7 @@ impl OutboxState {
             let never = clicks > limits.clicks || bytes > limits.bytes;
             return Err(if never && clicks > 1 { Loss::TooLarge } else { Loss::QueueFull });
         }
-        // Each file that these bytes may begin has a header.
+        // Each new file for these bytes has a header.
         let headers = (waiting / self.settings.segment_bytes + 2) * HEADER;
         let used = self.used.load(Ordering::Relaxed);
         if self.settings.drop_policy == DropPolicy::Newest && used + waiting + headers > bound {
@@ -179,11 +181,11 @@ impl OutboxState {
         }
     }
 
-    /// Removes the file of a segment that is needed no more. A damaged one stays under its second
-    /// name, and its bytes count on, as far as damaged files count.
+    /// Removes the file of a segment that is no longer needed. A damaged one stays under its second name;
+    /// its bytes still count, as far as damaged files count.
     ///
     /// # Errors
-    /// The disk's; its bytes count on.
+    /// An I/O error; the bytes of the segment still count.
     pub(super) fn remove(&self, segment: Segment) -> io::Result<()> {
         let path = segment::path(&self.folder, segment.first);
         let damaged = lock(&self.disk).damaged.remove(&segment.first);
@@ -201,7 +203,18 @@ impl OutboxState {
         Ok(())
     }
 
-    /// How many of the bytes of one more damaged file count.
+    /// Writes the list of dropped clicks as it is now. Writer and relay both call this; one waits for
+    /// the other, since they share a temporary file, and an older list must not replace a newer one.
+    ///
+    /// # Errors
+    /// An I/O error; the file holds an earlier list.
+    pub(super) fn write_dropped(&self) -> io::Result<()> {
+        let _writing = lock(&self.dropped_file);
+        let dropped = lock(&self.disk).dropped.clone();
+        dropped.write(&self.folder)
+    }
+
+    /// How many bytes of one more damaged file count.
     fn count_damaged(&self, bytes: u64) -> u64 {
         let most = self.settings.damaged_bytes_max();
         let before = self.damaged_bytes.load(Ordering::Relaxed);
@@ -210,8 +223,8 @@ impl OutboxState {
         counted
     }
 
-    /// Takes the clicks that are in memory, which are lost: the writer does not come to them, or does
-    /// not end the group that it writes. Returns how many.
+    /// Removes the clicks in memory and counts them as lost: the writer cannot write them before the
+    /// process ends, or cannot end its current group. Returns how many.
     pub(super) fn lose_queue(&self) -> u64 {
         let mut queue = lock(&self.queue);
         queue.frames.clear();
@@ -225,7 +238,7 @@ impl OutboxState {
         clicks
     }
 
-    /// Notifies all that wait for a change of the disk.
+    /// Notifies all threads and tasks that wait for a change of the disk.
     pub(super) fn notify_changed(&self) {
         self.changed.notify_all();
         self.changed_async.notify_waiters();
@@ -250,7 +263,7 @@ impl DiskState {
     /// Drops the oldest segment that no reader has begun and the writer does not write to. Returns
     /// it, and how many clicks it held.
     pub(super) fn drop_oldest(&mut self) -> Option<(Segment, u64)> {
-        // One that an earlier process delivered in part is begun, too.
+        // A segment that an earlier process has delivered in part counts as begun.
         let begun = |it: &Segment| self.begun >= Some(it.first) || it.first < self.delivered;
         let at = self.segments.partition_point(begun);
         let next = self.segments.get(at + 1)?.first;
@@ -259,7 +272,7 @@ impl DiskState {
         Some((segment, next - segment.first))
     }
 
-    /// Notes that clicks were lost, counted as they were taken.
+    /// Notes lost clicks, by their places in the order of acceptance.
     pub(super) fn lose(&mut self, clicks: Range<u64>) {
         if self.lost.end != clicks.start {
             self.lost_before = self.lost.end;
@@ -268,13 +281,13 @@ impl DiskState {
         self.lost.end = clicks.end;
     }
 
-    /// Whether one of these was lost, or may have been.
+    /// Whether one of these clicks is lost, or may be.
     pub(super) fn lacks(&self, clicks: &Range<u64>) -> bool {
         let last = clicks.start < self.lost.end && self.lost.start < clicks.end;
         last || clicks.start < self.lost_before
     }
 
-    /// The segment that holds the click `number`, and the first of the one behind it.
+    /// The segment that holds the click `number`, and the first number of the next segment.
     pub(super) fn holding(&self, number: u64) -> Option<(Segment, Option<u64>)> {
         let behind = self.segments.partition_point(|segment| segment.first <= number);
         let segment = self.segments.get(behind.checked_sub(1)?)?;

@@ -1,4 +1,4 @@
-//! The reader of the relay: clicks in order, from the first that is not delivered.
+//! The reader of the relay: returns clicks in order, from the first one that is not delivered.
 
 use std::io;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::outbox::outbox_state::{OutboxState, Segment};
 use crate::outbox::segment::Fingerprint;
 use service::lock::lock;
 
-/// Most dropped or lost clicks of one result: the relay counts them one by one.
+/// Most dropped or lost clicks in one result, since the relay counts them one by one.
 const SKIPPED_MAX: u64 = 10_000;
 
-/// Reads the outbox once, in order, up to what is written.
+/// Reads the outbox once, in order, up to the last written click.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<OutboxState>,
@@ -22,54 +22,54 @@ pub struct Reader {
     open: Option<OpenSegment>,
 }
 
-/// The segment that is read.
+/// The segment that the reader has open.
 #[derive(Debug)]
 struct OpenSegment {
     scanner: FrameScanner,
     segment: Segment,
-    /// The first click of the segment behind it, once there is one.
+    /// The first click of the next segment, once there is one.
     next: Option<u64>,
-    /// Whether these two are of this call.
+    /// Whether `segment` and `next` were updated in this call.
     is_current: bool,
-    /// The number of a click that was found and not returned.
+    /// The number of a click that was found and is not returned yet.
     pending: Option<u64>,
-    /// Whether its damage, if it has some, was noted.
+    /// Whether its damage, if any, is noted.
     is_kept: bool,
 }
 
 impl OpenSegment {
-    /// An error with the place where it came.
+    /// An error, with the place of its cause.
     fn named(&self, error: &io::Error) -> io::Error {
         let (first, offset) = (self.segment.first, self.scanner.offset());
         io::Error::new(error.kind(), format!("segment {first}, byte {offset}: {error}"))
     }
 }
 
-/// What was found.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Found<'a> {
     /// A click.
     Click {
-        /// Its number.
+        /// Its sequence number.
         number: u64,
         /// The schema of its datum.
         fingerprint: Fingerprint,
         /// The click.
         stored: StoredClick<'a>,
     },
-    /// Clicks that were written and cannot be read any more, from this number on.
+    /// Clicks that were written and can no longer be read, from this number on.
     Lost {
         /// The first of them.
         number: u64,
         /// How many.
         clicks: u64,
     },
-    /// Clicks that were dropped for newer ones, and are counted already, from this number on.
+    /// Clicks that were dropped for newer ones; they are counted as lost already.
     Dropped {
         /// How many.
         clicks: u64,
     },
-    /// Nothing yet.
+    /// No click is written yet.
     Nothing,
 }
 
@@ -77,9 +77,9 @@ pub enum Found<'a> {
 enum NextClick {
     /// It is not written yet.
     Nothing,
-    /// It was dropped, with the clicks behind it: so many in all.
+    /// It was dropped, with the clicks after it: this many in all.
     Dropped(u64),
-    /// It is written; its segment is open, if it can be read.
+    /// It is written; its segment is open if it can be read.
     Written,
 }
 
@@ -97,7 +97,7 @@ impl Reader {
     /// The next click, if it is written.
     ///
     /// # Errors
-    /// The disk's; another call tries again.
+    /// An I/O error; another call tries again.
     pub fn read(&mut self) -> io::Result<Found<'_>> {
         if self.number < self.lost_to {
             return Ok(self.lost());
@@ -127,7 +127,7 @@ impl Reader {
                 open.is_kept = true;
             }
             match found {
-                // Delivered before; or numbers that the segment behind it has.
+                // A click that is delivered, or whose number belongs to the next segment.
                 Some(number)
                     if number < self.number || open.next.is_some_and(|next| number >= next) =>
                 {
@@ -141,10 +141,10 @@ impl Reader {
                     open.pending = None;
                     break number;
                 }
-                // All of it was read.
+                // The whole segment was read.
                 None if open.next == Some(self.number) => self.open = None,
                 None if open.is_current => return Ok(self.lose()),
-                // More of it may be written now.
+                // The writer may have written more of it.
                 None => {}
             }
         };
@@ -156,11 +156,11 @@ impl Reader {
                 stored: open.scanner.click()?,
             })
         });
-        // A whole frame in which there is no click.
+        // An undamaged frame without a click.
         Ok(click.unwrap_or(Found::Lost { number, clicks: 1 }))
     }
 
-    /// Opens what holds the next click, where it is not open.
+    /// Opens the segment that holds the next click, unless it is open.
     fn open_next(&mut self) -> io::Result<NextClick> {
         if let Some(open) = &mut self.open
             && !open.scanner.is_at(open.segment.bytes)
@@ -214,7 +214,7 @@ impl Reader {
         let disk = lock(&self.shared.disk);
         let behind = disk.segments.iter().find(|segment| segment.first > self.number);
         let next = behind.map_or(disk.written, |segment| segment.first);
-        // Dropped clicks are counted already.
+        // Dropped clicks are counted as lost already.
         let next = disk.dropped.behind(self.number).map_or(next, |dropped| dropped.min(next));
         let holding = disk.holding(self.number);
         drop(disk);
@@ -225,7 +225,7 @@ impl Reader {
         self.lost()
     }
 
-    /// The next of the lost clicks.
+    /// The next lost clicks.
     fn lost(&mut self) -> Found<'static> {
         let (number, clicks) = (self.number, (self.lost_to - self.number).min(SKIPPED_MAX));
         self.number += clicks;

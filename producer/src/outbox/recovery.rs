@@ -1,9 +1,9 @@
-//! What an outbox's folder holds at the start, after the last process ended or crashed.
+//! The recovery of an outbox at the start, after the last process ended or crashed.
 //!
-//! Clicks that are damaged keep their sequence numbers: the reader finds them missing, and they are
-//! counted as lost when delivery passes them; so are those of segments that are gone, between the
-//! delivered mark and the last segment (with [`SyncPolicy::Os`], which syncs no mark, behind the first
-//! one that is left only). No file that may hold a click is removed before.
+//! Damaged clicks keep their sequence numbers: the reader finds them missing, and the relay counts them as
+//! lost when delivery passes them. The same holds for clicks of missing segments between the delivered
+//! mark and the last segment. [`SyncPolicy::Os`] does not sync the mark: there it holds only after the
+//! first segment that is left. No file that may hold a click is removed before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -19,32 +19,32 @@ use crate::outbox::salvage;
 use crate::outbox::segment::{self, CLICKS_MAX, Fingerprint, HEADER};
 use crate::outbox::segment_file::SegmentFile;
 
-/// What an outbox held when it was opened.
+/// The content of an outbox when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovered {
     /// Clicks that are still to be delivered, or to be counted as lost.
     pub clicks: u64,
-    /// Bytes of a partial write at the end; its click was never counted as stored.
+    /// Bytes of a partial write at the end, whose click was never counted as stored.
     pub torn_bytes: u64,
     /// Damaged segments that are kept for the operator.
     pub damaged_segments: u64,
 }
 
-/// A folder that is ready to be used.
+/// A recovered folder.
 #[derive(Debug)]
 pub(super) struct RecoveredFolder {
-    /// What is left on the disk.
+    /// The state of the disk.
     pub(super) disk: DiskState,
     /// Bytes of a partial write at the end.
     pub(super) torn_bytes: u64,
     /// Damaged segments that are kept.
     pub(super) damaged_segments: u64,
-    /// Bytes of damaged files that are no segments any more.
+    /// Bytes of damaged files that are no longer segments.
     pub(super) damaged_bytes: u64,
 }
 
-/// Removes delivered and dropped segments, and keeps damaged ones. `known` are the schemas of the
-/// folder, `delivered` is the mark, if it is known.
+/// Removes delivered and dropped segments, and keeps damaged ones. `known` are the schemas of the folder,
+/// and `delivered` is the mark, if it is known.
 pub(super) fn recover(
     folder: &Path,
     known: &[Fingerprint],
@@ -56,13 +56,13 @@ pub(super) fn recover(
     let unreadable = Content { is_damaged: true, ..Content::default() };
     let read = |first| frame_scanner::scan(folder, first, known).map(|it| it.unwrap_or(unreadable));
     for dropped_segment in firsts.extract_if(.., |first| dropped.from(*first).is_some()) {
-        // Its clicks are counted; one that cannot be read does not fail the start.
+        // Its clicks are counted already: the start does not fail if it cannot be read.
         let content = read(dropped_segment).unwrap_or(unreadable);
         remove_or_keep(folder, dropped_segment, content)?;
     }
     let mut torn_bytes = remove_foreign(folder, known, &mut firsts)?;
     let mark = delivered.unwrap_or(0);
-    // A mark that is lost must not let numbers be used again that are listed as dropped.
+    // Without the mark, the numbers of the list of dropped clicks must not be used again.
     let (mut segments, mut written) = (VecDeque::new(), mark.max(dropped.end()));
     let mut damaged = BTreeMap::new();
     for (index, first) in firsts.iter().copied().enumerate() {
@@ -72,7 +72,7 @@ pub(super) fn recover(
                 let bytes = std::fs::metadata(&path)?.len();
                 Content { clicks: next - first, bytes, ..Content::default() }
             }
-            // One that a crash left: its damage may not be known yet.
+            // A crash has left this segment: its damage may not be known yet.
             Some(next) => Content { clicks: next - first, torn_bytes: 0, ..read(first)? },
             None => read(first)?,
         };
@@ -86,7 +86,7 @@ pub(super) fn recover(
         if content.is_damaged {
             damaged.extend(damaged_segment::keep(folder, first).map(|name| (first, name)));
         }
-        // A process that was killed may not have synced them.
+        // The last process may have been killed before it synced the segment.
         if sync != SyncPolicy::Os {
             File::open(&path)?.sync_data()?;
         }
@@ -98,7 +98,7 @@ pub(super) fn recover(
     let files = damaged_segment::list(folder)?;
     let of_segments = own_files(folder, &segments, &files, &mut damaged)?;
     let due = damaged.values().filter(|name| **name == SecondName::Due).count();
-    // Without a mark, or with one that was not synced, it is not known whether earlier clicks are
+    // Without a mark, or with one that was not synced, it is unknown whether earlier clicks are
     // delivered.
     let first = segments.front().map_or(written, |segment| segment.first);
     let is_known = delivered.filter(|_| sync != SyncPolicy::Os);
@@ -126,7 +126,7 @@ pub(super) fn recover(
     Ok(RecoveredFolder { disk, torn_bytes, damaged_segments, damaged_bytes })
 }
 
-/// Removes a segment that is needed no more; the file of a damaged one stays under a second name.
+/// Removes a segment that is no longer needed; the file of a damaged one stays under a second name.
 fn remove_or_keep(folder: &Path, first: u64, content: Content) -> io::Result<()> {
     if content.is_damaged {
         damaged_segment::set_aside(folder, first)
@@ -135,7 +135,7 @@ fn remove_or_keep(folder: &Path, first: u64, content: Content) -> io::Result<()>
     }
 }
 
-/// Notes the segments that have a second name from an earlier process, and returns their files.
+/// Notes the segments to which an earlier process gave a second name, and returns their files.
 fn own_files(
     folder: &Path,
     segments: &VecDeque<Segment>,
@@ -156,12 +156,12 @@ fn own_files(
     Ok(own)
 }
 
-/// Removes the names of files in which not one click of a segment is found, and keeps those files that
-/// are not blank. One in whose place a segment must have been stays: its clicks are lost and counted.
-/// Returns the bytes of those that were blank.
+/// Removes files in which no click of a segment is found, and keeps those that are not blank under a
+/// second name. A file stays where a segment must have been: its clicks are counted as lost. Returns the
+/// bytes of the blank files.
 fn remove_foreign(folder: &Path, known: &[Fingerprint], firsts: &mut Vec<u64>) -> io::Result<u64> {
     let mut blank_bytes = 0;
-    // From the end: behind each, all are segments.
+    // From the end: all files after each one are segments.
     for index in (0..firsts.len()).rev() {
         let first = firsts[index];
         if FrameScanner::open(folder, first, known)?.is_some() {

@@ -1,8 +1,9 @@
-//! The search for whole clicks in a damaged stretch of a segment.
+//! The search for undamaged clicks in a damaged range of a segment.
 //!
-//! Every position may be the start of a frame, as a damaged length says nothing. The cost is linear:
-//! the salt and the checksum of a head are compared first, and bytes whose checksum is computed in
-//! vain are bounded. A sender does not know the salt, so no click can hold what looks like a head.
+//! A frame may begin at any position, since a damaged length does not show where the next one is. The
+//! cost is linear: the search compares the salt and the checksum of a head first, and bounds the bytes
+//! for which it computes a wrong checksum. A sender does not know the salt, so no click can hold bytes
+//! that look like a head.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,40 +13,40 @@ use crate::outbox::frame::{self, FRAME_BYTES_MAX, HEAD, Head, Layout};
 use crate::outbox::segment::{self, CLICKS_MAX, Fingerprint, HEADER, Header};
 use crate::outbox::segment_file::SegmentFile;
 
-/// Positions that are looked at before more is read; with one frame more it is what memory holds.
+/// Positions that are examined before more bytes are read. Memory holds these bytes and one frame.
 const PIECE: usize = 4 << 20;
-/// Most bytes whose checksum is computed and wrong: some tenths of a second of a core.
+/// Most bytes whose checksum is computed and wrong; this takes a core some tenths of a second.
 const WRONG_BYTES_MAX: u64 = 256 << 20;
 
-/// A whole click.
+/// An undamaged click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SavedFrame {
     /// Its index in the segment.
     pub index: u64,
-    /// Where its frame begins in the file.
+    /// Offset of its frame in the file.
     pub offset: u64,
     /// Bytes of its frame.
     pub bytes: usize,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvage {
-    /// The whole clicks, in order of their indexes, each once: at most 24 bytes for each click of a
-    /// segment.
+    /// The undamaged clicks, in the order of their indexes, each once. They take at most 24 bytes per click
+    /// of the segment.
     pub frames: VecDeque<SavedFrame>,
-    /// The index behind the last click of which a head, or a part of one, was found.
+    /// The index after the last click of which a head, or a part of a head, was found.
     pub end: u64,
-    /// Bytes of a partial write at the end, or of zeros where the system wrote nothing.
+    /// Bytes of a partial write at the end, or of zeros that the system left there.
     pub torn_bytes: u64,
-    /// There is more than whole clicks in order and a partial write.
+    /// Whether the range holds anything else than undamaged clicks in order and a partial write.
     pub is_damaged: bool,
 }
 
 /// Searches `range` of a segment for clicks from the index `from` on.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn salvage(
     file: &SegmentFile,
     layout: Layout,
@@ -61,11 +62,11 @@ pub fn salvage(
     Ok(search.finish())
 }
 
-/// The header of the segment `first` whose own one is damaged: that by which a whole click is found.
-/// `known` are the schemas of the folder.
+/// The header of the segment `first`, if its own header is damaged: the one with which an undamaged click
+/// is found. `known` are the schemas of the folder.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn lost_header(
     file: &SegmentFile,
     first: u64,
@@ -76,11 +77,11 @@ pub fn lost_header(
     by_distance.sort_by_key(|fingerprint| distance(*fingerprint, written));
     let (mut found, mut wrong) = (None, 0);
     let range = 0..file.bytes()?;
-    // The key of a frame is in it.
+    // Each frame holds the salt of its key.
     each_piece(file, range.clone(), |_, bytes, starts| {
         found = (0..starts).find_map(|at| {
             let bytes = &bytes[at..];
-            // Most positions end here, before a key is computed.
+            // Most positions fail here, before a key is computed.
             if !matches!(frame::head(bytes, Layout::First), Head::Frame(_)) {
                 return None;
             }
@@ -92,7 +93,7 @@ pub fn lost_header(
         });
         found.is_none()
     })?;
-    // In the first layout nothing but the header names the schema.
+    // In the first layout only the header names the schema.
     if let (None, Some(fingerprint)) = (found, by_distance.first().copied()) {
         let header = Header { fingerprint, layout: Layout::First };
         each_piece(file, HEADER..range.end, |_, bytes, starts| {
@@ -104,10 +105,10 @@ pub fn lost_header(
     Ok(found)
 }
 
-/// Whether nothing but zeros is in a file behind this offset.
+/// Whether a file has only zeros from this offset on.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn is_blank(file: &SegmentFile, from: u64) -> io::Result<bool> {
     let mut blank = true;
     each_piece(file, from..file.bytes()?, |_, bytes, _| {
@@ -133,7 +134,8 @@ fn distance(one: Fingerprint, other: Fingerprint) -> u32 {
 }
 
 /// Passes a range of a file to `take`, piece by piece: the offset, the bytes, and how many of them are
-/// positions of this piece; the rest lets a frame that begins in it be read to its end. False ends it.
+/// positions of this piece. The other bytes belong to a frame that begins in the piece. `take` returns
+/// false to end the loop.
 fn each_piece(
     file: &SegmentFile,
     range: Range<u64>,
@@ -155,25 +157,25 @@ fn each_piece(
     Ok(())
 }
 
-/// A search at work.
+/// The state of a search.
 struct Search {
     layout: Layout,
     from: u64,
     end: u64,
     frames: Vec<SavedFrame>,
-    /// The index behind the last click that is known of.
+    /// The index after the last known click.
     known: u64,
     /// The index of the frame that should begin at `expected_at`.
     expected: u64,
     expected_at: u64,
-    /// Where the last whole frame ends, and the index behind it.
+    /// Where the last undamaged frame ends, and the index after it.
     whole_to: u64,
     whole_index: u64,
-    /// Whether a whole frame stood elsewhere than behind the one before.
+    /// Whether an undamaged frame did not follow the one before it directly.
     is_moved: bool,
-    /// Whether there are other bytes than zeros behind the last whole frame.
+    /// Whether other bytes than zeros follow the last undamaged frame.
     is_written: bool,
-    /// Whether a frame begins there that ends behind the end.
+    /// Whether a frame begins there and ends after the end of the range.
     is_partial: bool,
     wrong: u64,
 }
@@ -197,7 +199,7 @@ impl Search {
         }
     }
 
-    /// Looks at the positions of a piece from the offset `from` on; returns the offset to go on at.
+    /// Examines the positions of a piece, from the offset `from` on. Returns the offset to continue at.
     fn examine(&mut self, at: u64, from: u64, bytes: &[u8], starts: usize) -> u64 {
         #[expect(clippy::expect_used, reason = "an internal invariant")]
         let mut next = usize::try_from(from.saturating_sub(at)).expect("a frame fits memory");
@@ -207,7 +209,7 @@ impl Search {
         at + next as u64
     }
 
-    /// Looks at one position; returns how many bytes are done with.
+    /// Examines one position. Returns how many bytes it has finished.
     fn step(&mut self, offset: u64, bytes: &[u8]) -> usize {
         let is_expected = offset == self.expected_at;
         let head = match frame::head(bytes, self.layout) {
@@ -218,7 +220,7 @@ impl Search {
             }
             Head::Bad | Head::Unknown => return self.skip(bytes),
         };
-        // Without an index at least one click is missing where a frame is not in its place.
+        // The first layout has no index: a frame that is not in its place means that a click is missing.
         let guess = if is_expected { self.expected } else { self.whole_index + 1 };
         let index = head.index.map_or(guess, u64::from);
         if index < self.from || index >= CLICKS_MAX {
@@ -237,7 +239,7 @@ impl Search {
         if is_whole(bytes, self.layout, &mut self.wrong) {
             self.is_moved |= offset != self.whole_to;
             self.frames.push(SavedFrame { index, offset, bytes: head.bytes });
-            // Without indexes what was known of clicks before it was a guess.
+            // Without indexes, the number of the clicks before it was a guess.
             let known = head.index.map_or(0, |_| self.known);
             self.known = known.max(index + 1);
             (self.expected, self.expected_at) = (index + 1, end);

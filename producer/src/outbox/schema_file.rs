@@ -1,7 +1,7 @@
-//! The schemas of an outbox's clicks: one file for each, named by its fingerprint.
+//! The schemas of the clicks in an outbox: one file per schema, named by its fingerprint.
 //!
-//! A later program may write by another schema, and must name to the registry the schema of the
-//! clicks that it finds.
+//! A later version of this program may write another schema, and needs the schema of the clicks that it
+//! finds to ask the registry for its id.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::private_file;
 
 const SUFFIX: &str = ".avsc";
 
-/// Writes the schema to its file, unless it is there; returns its fingerprint. A crash leaves the
+/// Writes the schema to its file, unless the file exists, and returns its fingerprint. A crash leaves the
 /// complete file or none.
 pub(super) fn write(folder: &Path, schema: &str) -> io::Result<Fingerprint> {
     let fingerprint = fingerprint_of(schema);
@@ -31,7 +31,8 @@ fn path(folder: &Path, fingerprint: Fingerprint) -> PathBuf {
     folder.join(format!("{name}{SUFFIX}"))
 }
 
-/// The schema with this fingerprint: its file, or where that is missing or damaged a released schema.
+/// The schema with this fingerprint: from its file, or, if the file is missing or damaged, from the
+/// released schemas.
 pub(super) fn read(folder: &Path, fingerprint: Fingerprint) -> io::Result<String> {
     let path = path(folder, fingerprint);
     let own = |schema: &str| fingerprint_of(schema) == fingerprint;

@@ -1,6 +1,6 @@
-//! A segment: a file of clicks in order, named by the sequence number of the first.
+//! A segment: a file of clicks in order, named by the sequence number of its first click.
 //!
-//! Segments are only appended to, and read up to a length that the outbox knows.
+//! The writer only appends to segments, and the reader reads them up to a length that the outbox knows.
 #![expect(clippy::disallowed_methods, reason = "the salt of a segment is random")]
 
 use std::fs::File;
@@ -10,47 +10,47 @@ use std::path::{Path, PathBuf};
 use crate::outbox::frame::{FRAME_BYTES_MIN, FrameKey, Layout};
 use crate::private_file;
 
-/// Bytes before the first frame: magic, the schema's fingerprint, the salt, and the checksum of these
-/// and of the number of the first click.
+/// Bytes before the first frame: the magic, the fingerprint of the schema, the salt, and a checksum of
+/// these three and of the number of the first click.
 pub const HEADER_BYTES: usize = 32;
 /// The same as an offset.
 pub const HEADER: u64 = HEADER_BYTES as u64;
 /// The last byte is the version of the layout.
 const MAGIC: [u8; 8] = *b"CLKTOUT2";
-/// The first layout: magic, fingerprint, number of the first click.
+/// The magic of the first layout, whose header is magic, fingerprint, and number of the first click.
 const FIRST_MAGIC: [u8; 8] = *b"CLKTOUT1";
-/// The end of each segment's name.
+/// Suffix of the name of each segment.
 pub const SUFFIX: &str = ".clicks";
-/// Most clicks of one segment: 64 MiB, and one frame that begins before that.
+/// Most clicks of one segment: as many as fit into 64 MiB, and one more that begins before that end.
 pub const CLICKS_MAX: u64 = (64 << 20) / FRAME_BYTES_MIN as u64 + 1;
 
-/// Names the schema of a segment's clicks: the start of its SHA-256.
+/// Identifies the schema of the clicks of a segment: the start of its SHA-256.
 pub type Fingerprint = [u8; 16];
 
-/// What the header of a segment says.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// The schema of its clicks.
     pub fingerprint: Fingerprint,
-    /// How its frames are laid out.
+    /// The layout of its frames.
     pub layout: Layout,
 }
 
-/// A segment that was just made.
+/// A new segment.
 #[derive(Debug)]
 pub struct NewSegment {
     /// Its file, for appending.
     pub file: File,
-    /// Binds its frames to it.
+    /// Binds its frames to this segment.
     pub key: FrameKey,
 }
 
-/// The file whose first click has this number.
+/// The file of the segment whose first click has this number.
 pub fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}{SUFFIX}"))
 }
 
-/// The numbers of all segments in a folder, in order.
+/// The numbers of the first clicks of all segments in a folder, in order.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -60,18 +60,17 @@ pub fn list(folder: &Path) -> io::Result<Vec<u64>> {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
         let number = number.and_then(|number| number.parse::<u64>().ok());
-        // Another spelling of a number is the name of another file.
+        // A file whose name spells the number differently is no segment.
         firsts.extend(number.filter(|number| path(folder, *number).ends_with(&name)));
     }
     firsts.sort_unstable();
     Ok(firsts)
 }
 
-/// Makes an empty segment, in place of one that holds no click. Nothing is left of one that could
-/// not be made.
+/// Creates an empty segment, and replaces one that holds no click. Leaves no file if it fails.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result<NewSegment> {
     let path = path(folder, first);
     match std::fs::remove_file(&path) {
@@ -80,7 +79,7 @@ pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result
     }
     let mut salt = [0; 4];
     getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
-    // Not that of a frame of zeros.
+    // Never 0, which is the salt in a frame of zeros.
     let salt = u32::from_le_bytes(salt) | 1;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&fingerprint);
@@ -89,13 +88,13 @@ pub fn create(folder: &Path, first: u64, fingerprint: Fingerprint) -> io::Result
     header.extend_from_slice(&sum.to_le_bytes());
     let mut file = private_file::create_new(&path)?;
     file.write_all(&header).inspect_err(|_| {
-        // It holds nothing, and its bytes are needed.
+        // It holds no click, and the disk needs its bytes.
         std::fs::remove_file(&path).ok();
     })?;
     Ok(NewSegment { file, key: key(fingerprint, first, salt) })
 }
 
-/// What binds frames to a segment.
+/// The key that binds frames to a segment.
 pub fn key(fingerprint: Fingerprint, first: u64, salt: u32) -> FrameKey {
     let mut seed = crc32fast::Hasher::new();
     seed.update(&fingerprint);
@@ -104,7 +103,7 @@ pub fn key(fingerprint: Fingerprint, first: u64, salt: u32) -> FrameKey {
     FrameKey { salt, seed: seed.finalize() }
 }
 
-/// The header of the segment `first`; none if these bytes are not as they were written.
+/// The header of the segment `first`; `None` if these bytes are damaged.
 pub fn header(bytes: &[u8; HEADER_BYTES], first: u64) -> Option<Header> {
     let (magic, rest) = bytes.split_first_chunk::<8>()?;
     let (fingerprint, rest) = rest.split_first_chunk::<16>()?;
@@ -118,7 +117,7 @@ pub fn header(bytes: &[u8; HEADER_BYTES], first: u64) -> Option<Header> {
     is_own.then_some(Header { fingerprint, layout: Layout::Keyed(key) })
 }
 
-/// The fingerprint in a header that is not as it was written.
+/// The fingerprint in a damaged header.
 pub fn damaged_fingerprint(bytes: &[u8; HEADER_BYTES]) -> Fingerprint {
     let mut fingerprint = Fingerprint::default();
     fingerprint.copy_from_slice(&bytes[8..24]);

@@ -1,7 +1,7 @@
-//! The file of a segment, with zeros for each block that the disk cannot read.
+//! The file of a segment, with zeros in place of each block that the disk cannot read.
 //!
-//! A block that cannot be read is damage as any other: trying it again without end would keep back all
-//! clicks behind it.
+//! Such a block counts as damage like any other: to read it again without end would stop all clicks after
+//! it.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-/// What is zeros when a part of it cannot be read.
+/// Size of the range that becomes zeros when a part of it cannot be read.
 const BLOCK: usize = 4096;
 
 /// An open file.
@@ -25,20 +25,20 @@ impl SegmentFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(path)?, is_damaged: AtomicBool::new(false) })
     }
 
-    /// How long it is.
+    /// Length of the file.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error.
     pub fn bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Whether a block could not be read.
+    /// Whether the disk could not read a block.
     pub fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
@@ -46,7 +46,7 @@ impl SegmentFile {
     /// Reads into a buffer until it is full or the file ends; returns how many bytes.
     ///
     /// # Errors
-    /// The disk's, but for blocks that it cannot read.
+    /// An I/O error, except for a block that the disk cannot read.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
@@ -80,7 +80,7 @@ impl SegmentFile {
     }
 }
 
-/// Whether the disk, or the checksum of the file system, is the cause.
+/// Whether the cause is the disk, or a checksum of the file system.
 fn is_of_disk(error: &io::Error) -> bool {
     let causes = [Errno::IO, Errno::BADMSG];
     error.raw_os_error().is_some_and(|code| causes.iter().any(|it| it.raw_os_error() == code))

@@ -15,7 +15,7 @@ use crate::outbox::reader::Found;
 
 const SCHEMA: &str = r#""bytes""#;
 
-/// An outbox in a folder that goes with it, and what it is opened with.
+/// A temporary folder for an outbox, and the settings to open it with.
 struct Fixture {
     folder: TempDir,
     settings: OutboxSettings,
@@ -90,7 +90,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    panic!("in vain: {what}");
+    panic!("did not happen in time: {what}");
 }
 
 /// The numbers inside the clicks, and how many clicks were lost.
@@ -124,7 +124,7 @@ fn bytes_on_disk(folder: &Path) -> u64 {
 }
 
 #[test]
-fn clicks_come_back_in_order_and_a_start_goes_on_where_delivery_stood() {
+fn clicks_are_read_in_order_and_a_start_continues_where_delivery_stopped() {
     let fixture = Fixture::new(SyncPolicy::Group);
     let outbox = fixture.open();
     offer(&outbox, 0..300);
@@ -233,7 +233,7 @@ fn wherever_the_last_file_is_cut_all_clicks_before_the_cut_are_delivered() {
         let reopened = fixture.open_in(copy.path());
         let whole =
             cut.saturating_sub(segment::HEADER) / ((length - segment::HEADER) / (100 - last));
-        // New clicks take the numbers behind what is whole, and come behind it.
+        // New clicks get the numbers after the undamaged ones, and follow them.
         offer(&reopened, last + whole..last + whole + 3);
         reopened.close();
         assert_eq!(read(&reopened), (numbers(0..last + whole + 3), 0), "cut at {cut}");
@@ -296,7 +296,7 @@ fn a_full_memory_loses_the_newest_and_counts_each() {
 }
 
 #[test]
-fn after_a_power_loss_everything_that_was_called_synced_is_there() {
+fn after_a_power_loss_all_clicks_that_were_reported_synced_exist() {
     for sync in [SyncPolicy::Always, SyncPolicy::Group] {
         let mut fixture = Fixture::new(sync);
         fixture.settings.sync_every = Duration::from_millis(5);
@@ -314,7 +314,7 @@ fn after_a_power_loss_everything_that_was_called_synced_is_there() {
 }
 
 #[tokio::test]
-async fn after_a_power_loss_every_batch_that_was_called_durable_is_there() {
+async fn after_a_power_loss_every_batch_that_was_reported_durable_exists() {
     for sync in [SyncPolicy::Always, SyncPolicy::Group] {
         let mut fixture = Fixture::new(sync);
         fixture.settings.sync_every = Duration::from_millis(5);
@@ -335,7 +335,7 @@ async fn after_a_power_loss_every_batch_that_was_called_durable_is_there() {
 }
 
 #[test]
-fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
+fn with_the_policy_oldest_a_full_outbox_drops_old_clicks_and_counts_each_once() {
     let mut fixture = Fixture::new(SyncPolicy::Os);
     fixture.settings.drop_policy = DropPolicy::Oldest;
     let outbox = fixture.open();
@@ -355,14 +355,14 @@ fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
     let waiting = outbox.waiting();
     assert!(lost > 1_500 && waiting + lost == 3_000, "{lost} lost, {waiting} wait");
     assert_eq!(fixture.metrics.outbox_clicks.get(), gauge(waiting));
-    // A reader that was there before passes over the gap as one that comes after it does.
+    // A reader from before the drop skips the gap, like a new reader.
     let (mut after, mut dropped) = (1, 0);
     loop {
         match relay.read().unwrap() {
             Found::Nothing => break,
             Found::Click { .. } => after += 1,
             Found::Dropped { clicks } => dropped += clicks,
-            Found::Lost { .. } => panic!("a click is taken for one that cannot be read"),
+            Found::Lost { .. } => panic!("a readable click was reported as lost"),
         }
     }
     assert_eq!((after, dropped), (waiting, lost));
@@ -383,7 +383,7 @@ fn a_full_outbox_may_give_up_the_oldest_clicks_and_counts_each_once() {
 }
 
 #[test]
-fn what_an_earlier_process_delivered_in_part_is_not_given_up() {
+fn a_segment_that_an_earlier_process_delivered_in_part_is_not_dropped() {
     let mut fixture = Fixture::new(SyncPolicy::Os);
     fixture.settings.drop_policy = DropPolicy::Oldest;
     let outbox = fixture.open();
@@ -403,7 +403,7 @@ fn what_an_earlier_process_delivered_in_part_is_not_given_up() {
 }
 
 #[test]
-fn numbers_go_on_behind_the_mark_when_a_power_loss_took_clicks_that_were_delivered() {
+fn numbers_continue_after_the_mark_when_a_power_loss_removed_delivered_clicks() {
     let fixture = Fixture::new(SyncPolicy::Os);
     let outbox = fixture.open();
     offer(&outbox, 0..50);

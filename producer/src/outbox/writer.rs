@@ -1,8 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "how long the disk takes is measured here")]
-//! Two threads: one writes what waits in memory, group by group, the other syncs what was written.
+//! The two threads of an outbox: one writes the clicks in memory, group by group, the other syncs them.
 //!
-//! A group holds the clicks that came while the last one was written. Each click that cannot be
-//! written is counted as lost; complete frames before a failure of the disk are kept.
+//! A group holds the clicks that arrived during the last write. Each click that cannot be written is
+//! counted as lost; complete frames before a failure of the disk are kept.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -18,12 +18,12 @@ use crate::outbox::segment::{self, HEADER, NewSegment};
 use service::lock::lock;
 use service::number::gauge;
 
-/// How long a click waits for others, so that not each is a write of its own.
+/// How long a click waits for others, so that one write takes several clicks.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Between two log lines about a disk that fails; the metric counts each click.
+/// Time between two log lines about a failing disk; the metric counts each lost click.
 const WARN_EVERY: Duration = Duration::from_secs(5);
 
-/// The thread that writes.
+/// The writer thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<OutboxState>,
@@ -31,17 +31,17 @@ pub(super) struct Writer {
     warned: Option<Instant>,
 }
 
-/// The file that is appended to.
+/// The segment that the writer appends to.
 #[derive(Debug)]
 struct Tail {
     file: Arc<File>,
     bytes: u64,
-    /// The number of its first click.
+    /// The sequence number of its first click.
     first: u64,
     key: FrameKey,
 }
 
-/// Frames that are written together.
+/// Frames to write together.
 #[derive(Debug, Default)]
 struct Group {
     frames: Vec<u8>,
@@ -49,7 +49,7 @@ struct Group {
 }
 
 impl Writer {
-    /// Begins with a file of its own.
+    /// A writer that will begin a new segment.
     pub(super) fn new(shared: Arc<OutboxState>) -> Self {
         Self { shared, tail: None, warned: None }
     }
@@ -62,7 +62,7 @@ impl Writer {
             lock(&self.shared.disk).settled += group.lengths.len() as u64;
             self.shared.notify_changed();
             let mut queue = lock(&self.shared.queue);
-            // Zero where a stop has counted the group as lost meanwhile.
+            // Zero if a stop has counted the group as lost in between.
             let clicks = queue.clicks.min(group.lengths.len() as u64);
             let bytes = queue.bytes.min(group.frames.len() as u64);
             queue.clicks -= clicks;
@@ -87,7 +87,7 @@ impl Writer {
             (bytes, lengths) = (&mut std::mem::take(&mut bytes)[written..], &lengths[clicks..]);
             self.shared.failing.store(failed.is_some(), Ordering::Relaxed);
             if let Some(error) = failed {
-                // The rest would fail too; the next group tries again.
+                // The other frames would fail too; the next group tries again.
                 self.lose(lengths.len() as u64, group.lengths.len() as u64, &error);
                 break;
             }
@@ -97,7 +97,7 @@ impl Writer {
         }
     }
 
-    /// Appends as many complete frames as the current file takes. Returns how many, their bytes, and
+    /// Appends as many complete frames as fit into the current segment. Returns how many, their bytes, and
     /// the error that stopped it.
     fn append(&mut self, bytes: &mut [u8], lengths: &[usize]) -> (usize, usize, Option<io::Error>) {
         let mut tail = match self.tail.take() {
@@ -108,9 +108,9 @@ impl Writer {
             },
         };
         let free = self.shared.settings.segment_bytes.saturating_sub(tail.bytes);
-        // Without a bound where memory cannot hold as many bytes.
+        // There is no bound if `free` exceeds a `usize`.
         let (count, fitting) = frames_within(lengths, usize::try_from(free).unwrap_or(usize::MAX));
-        // At least one, however large.
+        // At least one frame, of any size.
         let (count, fitting) = (count.max(1), fitting.max(lengths[0]));
         if let Err(error) = make_room(&self.shared, fitting as u64) {
             self.tail = Some(tail);
@@ -120,8 +120,8 @@ impl Writer {
         let (taken, failed) = write_some(&tail.file, &bytes[..fitting]);
         let (clicks, kept) = frames_within(lengths, taken);
         tail.bytes += kept as u64;
-        // A partial frame is cut off. Where even that fails the segment ends here: its reader
-        // knows how many clicks it holds.
+        // Removes a partial frame. If that fails too, the segment ends here: its reader knows how many
+        // clicks it holds.
         let sound = taken == kept || tail.file.set_len(tail.bytes).is_ok();
         self.publish(clicks as u64, kept as u64, &tail.file);
         if sound {
@@ -130,7 +130,7 @@ impl Writer {
         (clicks, kept, failed)
     }
 
-    /// Gives frames of these lengths the places that they have when all of them are written.
+    /// Sets the places of frames of these lengths, on the assumption that all of them are written.
     fn place(&self, mut frames: &mut [u8], lengths: &[usize], tail: &Tail) {
         let first = lock(&self.shared.disk).written - tail.first;
         for (number, length) in (first..).zip(lengths) {
@@ -143,7 +143,7 @@ impl Writer {
         assert!(frames.is_empty(), "only complete frames are written");
     }
 
-    /// Lets the relay read what was written.
+    /// Makes written clicks visible to the relay.
     fn publish(&self, clicks: u64, bytes: u64, file: &Arc<File>) {
         if clicks == 0 {
             return;
@@ -177,12 +177,12 @@ impl Writer {
             self.warned = Some(Instant::now());
             let undelivered = self.shared.metrics.undelivered();
             let code = Loss::OutboxDisk.code();
-            tracing::error!(code, undelivered, %error, "the outbox cannot write clicks, which are lost");
+            tracing::error!(code, undelivered, %error, "the outbox cannot write clicks: they are lost");
         }
     }
 }
 
-/// Waits for clicks and takes all that came. False when none will come.
+/// Waits for clicks, and takes all of them. False when no more will arrive.
 fn take(shared: &OutboxState, group: &mut Group) -> bool {
     let mut queue = lock(&shared.queue);
     while queue.lengths.is_empty() {
@@ -202,14 +202,14 @@ fn take(shared: &OutboxState, group: &mut Group) -> bool {
     true
 }
 
-/// The file for the click that is written next.
+/// Creates the segment for the next click.
 fn roll(shared: &OutboxState) -> io::Result<Tail> {
     let first = lock(&shared.disk).written;
     let NewSegment { file, key } = segment::create(&shared.folder, first, shared.fingerprint)?;
     shared.used.fetch_add(HEADER, Ordering::Relaxed);
     shared.metrics.outbox_bytes.inc_by(gauge(HEADER));
     let mut disk = lock(&shared.disk);
-    // It replaces one without a click: the disk failed after that was made.
+    // It replaces one without a click, if the disk failed after that was created.
     if let Some(empty) = disk.segments.pop_back_if(|last| last.first == first) {
         shared.used.fetch_sub(empty.bytes, Ordering::Relaxed);
         shared.metrics.outbox_bytes.dec_by(gauge(empty.bytes));
@@ -219,43 +219,44 @@ fn roll(shared: &OutboxState) -> io::Result<Tail> {
     Ok(Tail { file: Arc::new(file), bytes: HEADER, first, key })
 }
 
-/// Drops the oldest clicks until so many bytes have room, where that is the policy. A file that cannot
-/// be removed counts no longer: no more clicks are dropped in place of its bytes.
+/// Drops the oldest clicks until there is room for `bytes`, if that is the policy. A file that cannot be
+/// removed no longer counts, so that it does not cost further clicks.
 ///
 /// # Errors
-/// There is no segment that may be dropped.
+/// No segment may be dropped.
 pub(super) fn make_room(shared: &OutboxState, bytes: u64) -> io::Result<()> {
     let bound = shared.settings.bytes;
     // The next file has a header.
     while shared.settings.drop_policy == DropPolicy::Oldest
         && shared.used.load(Ordering::Relaxed) + bytes + HEADER > bound
     {
-        let mut disk = lock(&shared.disk);
-        let dropped_segment = disk.drop_oldest();
-        let dropped = disk.dropped.clone();
-        drop(disk);
-        // All clicks may be in flight.
+        let dropped_segment = lock(&shared.disk).drop_oldest();
+        // None may be dropped if all clicks may be in flight.
         let (segment, clicks) = dropped_segment.ok_or(io::ErrorKind::StorageFull)?;
         let code = Loss::OutboxFull.code();
-        tracing::error!(code, clicks, "the outbox is full: the oldest clicks are dropped and lost");
+        tracing::error!(
+            code,
+            clicks,
+            "the outbox is full: the oldest clicks were dropped and are lost"
+        );
         shared.metrics.lost_many(Loss::OutboxFull, clicks);
         shared.metrics.outbox_clicks.dec_by(gauge(clicks));
-        let listed = dropped.write(&shared.folder);
+        let listed = shared.write_dropped();
         if let Err(error) = shared.remove(segment) {
             let segment_number = segment.first;
             tracing::error!(code, segment = segment_number, %error, "cannot remove a dropped segment");
             shared.used.fetch_sub(segment.bytes, Ordering::Relaxed);
             shared.metrics.outbox_bytes.dec_by(gauge(segment.bytes));
         }
-        // A full disk has room for the list now.
-        if let Err(error) = listed.or_else(|_| dropped.write(&shared.folder)) {
+        // A full disk may have room for the list now.
+        if let Err(error) = listed.or_else(|_| shared.write_dropped()) {
             tracing::error!(code, %error, "cannot write the list of dropped clicks");
         }
     }
     Ok(())
 }
 
-/// As many frames as end within `bytes`, and where they end.
+/// How many frames end within `bytes`, and where they end.
 fn frames_within(lengths: &[usize], bytes: usize) -> (usize, usize) {
     let (mut frames, mut end) = (0, 0);
     while let Some(length) = lengths.get(frames).filter(|length| end + **length <= bytes) {
@@ -265,7 +266,7 @@ fn frames_within(lengths: &[usize], bytes: usize) -> (usize, usize) {
     (frames, end)
 }
 
-/// How many bytes were written, and what stopped it before the last.
+/// Writes bytes. Returns how many were written, and the error that stopped it.
 fn write_some(mut file: &File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while written < bytes.len() {
@@ -279,7 +280,7 @@ fn write_some(mut file: &File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     (written, None)
 }
 
-/// Syncs periodically what was written, until the writer has ended.
+/// Syncs written clicks periodically, until the writer has ended.
 pub(super) fn run_syncs(shared: &OutboxState) {
     loop {
         let mut disk = lock(&shared.disk);
@@ -298,7 +299,7 @@ pub(super) fn run_syncs(shared: &OutboxState) {
     }
 }
 
-/// Syncs what is written now.
+/// Syncs the clicks that are written now.
 fn sync(shared: &OutboxState) {
     let mut disk = lock(&shared.disk);
     if disk.dirty.is_empty() {
@@ -311,7 +312,7 @@ fn sync(shared: &OutboxState) {
     drop(disk);
     let began = Instant::now();
     let synced = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| {
-        // A file whose name is not on the disk is lost with all that it holds.
+        // A power loss removes a file whose name is not synced, with all of its clicks.
         if named { File::open(&shared.folder)?.sync_all() } else { Ok(()) }
     });
     shared.metrics.outbox_sync_seconds.observe(began.elapsed().as_secs_f64());
@@ -325,14 +326,14 @@ fn sync(shared: &OutboxState) {
             }
         }
         Err(error) => {
-            // Tried again with the next group. Whether the system still has the bytes is not known.
+            // The next group tries again. The system may have discarded the bytes.
             disk.dirty.extend(files);
             disk.named |= named;
             disk.sync_failures += 1;
             drop(disk);
             shared.metrics.outbox_sync_failures.inc();
             shared.failing.store(true, Ordering::Relaxed);
-            tracing::error!(code = "outbox_sync", %error, "the outbox cannot sync: clicks may not survive a power loss");
+            tracing::error!(code = "outbox_sync", %error, "the outbox cannot sync its files: clicks may not survive a power loss");
         }
     }
     shared.notify_changed();

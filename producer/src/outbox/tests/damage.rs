@@ -350,7 +350,7 @@ fn h12_a_click_that_holds_frames_is_delivered_as_one_click_or_not_at_all() {
 }
 
 #[test]
-fn h12_blocks_that_the_disk_cannot_read_are_lost_alone_and_hold_nothing_back() {
+fn h12_unreadable_blocks_cost_only_their_own_clicks_and_block_no_others() {
     let written = Written::new(190, 64 << 10);
     let whole = written.segment(0);
     for bad in [4_096..4_097_u64, 5_000..8_000, 8_192..20_000] {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::outbox::delivered_mark::SYNCS;
+use crate::outbox::dropped_segments::DroppedSegments;
 
 #[test]
 fn what_was_delivered_is_removed_once_the_mark_is_written() {
@@ -48,7 +49,7 @@ fn the_mark_is_synced_where_delivery_passes_clicks_that_were_dropped() {
 }
 
 #[test]
-fn a_dropped_file_that_cannot_be_removed_takes_no_other_with_it() {
+fn a_dropped_file_that_cannot_be_removed_costs_no_other_segment() {
     let mut fixture = Fixture::new(SyncPolicy::Os);
     fixture.settings.drop_policy = DropPolicy::Oldest;
     let outbox = fixture.open();
@@ -67,4 +68,49 @@ fn a_dropped_file_that_cannot_be_removed_takes_no_other_with_it() {
     let used = outbox.shared.used.load(Ordering::Relaxed);
     assert_eq!(fixture.metrics.outbox_bytes.get(), gauge(used));
     assert!(path.is_dir());
+}
+
+#[test]
+fn a_list_that_cannot_be_written_costs_one_segment_and_frees_its_bytes() {
+    let mut fixture = Fixture::new(SyncPolicy::Os);
+    fixture.settings.drop_policy = DropPolicy::Oldest;
+    let outbox = fixture.open();
+    offer(&outbox, 0..300);
+    outbox.close();
+    let folder = fixture.folder.path();
+    let segments = segment::list(folder).unwrap();
+    let obstacle = folder.join("dropped.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let bytes = BYTES_MIN - outbox.shared.used.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        writer::make_room(&outbox.shared, bytes).unwrap();
+        assert_eq!(segment::list(folder).unwrap(), segments[1..]);
+        assert_eq!(fixture.metrics.undelivered(), segments[1]);
+        assert_eq!(outbox.shared.used.load(Ordering::Relaxed), bytes_on_disk(folder));
+    }
+    std::fs::remove_dir(&obstacle).unwrap();
+    outbox.shared.write_dropped().unwrap();
+    assert_eq!(DroppedSegments::read(folder).unwrap().end(), segments[1]);
+}
+
+#[test]
+fn two_threads_that_write_the_list_of_dropped_clicks_leave_the_newest() {
+    let fixture = Fixture::new(SyncPolicy::Os);
+    let outbox = fixture.open();
+    let state = &outbox.shared;
+    let drop_and_write = || {
+        for _ in 0..20 {
+            let mut disk = lock(&state.disk);
+            let end = disk.dropped.end();
+            disk.dropped.add(end + 1..end + 2);
+            drop(disk);
+            state.write_dropped().unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(drop_and_write);
+        scope.spawn(drop_and_write);
+    });
+    let listed = DroppedSegments::read(fixture.folder.path()).unwrap();
+    assert_eq!(listed, lock(&state.disk).dropped);
 }

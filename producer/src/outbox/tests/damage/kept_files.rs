@@ -95,7 +95,7 @@ fn damaged_files_count_for_the_bytes_of_the_outbox_up_to_half_of_them() {
         assert_eq!(used(&outbox), all, "a second name takes no bytes");
         outbox.delivered(firsts[2]);
         let second = written.segment(firsts[1]).len() as u64;
-        assert_eq!(used(&outbox), all - second, "the damaged one counts on, the other one is gone");
+        assert_eq!(used(&outbox), all - second, "the damaged one still counts, the other one does not");
         assert_eq!(outbox.shared.metrics.outbox_damaged_segments.get(), 1);
         drop(outbox);
         LINK_ERROR.set(None);
@@ -158,7 +158,7 @@ fn a_start_lists_the_schemas_once_however_many_segments_there_are() {
 }
 
 #[test]
-fn m9_a_disk_that_stands_still_ends_a_stop_and_the_clicks_in_memory_are_counted() {
+fn m9_a_stop_ends_on_a_hanging_disk_and_counts_the_clicks_in_memory() {
     let written = Written::new(1, 64 << 10);
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(folder.path(), written.settings);
@@ -173,7 +173,7 @@ fn m9_a_disk_that_stands_still_ends_a_stop_and_the_clicks_in_memory_are_counted(
     assert_eq!((metrics.undelivered(), in_memory), (4, (0, 0)));
     assert_eq!(lock(&outbox.shared.queue).clicks, 0, "none is reported as one that stays");
     drop(held);
-    // The process has not ended: the click is written all the same.
+    // The process has not ended, so the click is still written.
     until("the writer has ended", || lock(&outbox.shared.disk).closed);
     let in_memory = (metrics.queue_clicks.get(), metrics.queue_bytes.get());
     assert_eq!(in_memory, (0, 0));
