@@ -113,15 +113,15 @@ impl GroupConsumer {
             // The preflight requires `LogAppendTime`, with which every record has a time.
             logged_at_ms: message.timestamp().to_millis().unwrap_or_default(),
         };
+        let Some(headers) = headers else {
+            block.push_without_headers(metadata, message.key(), message.payload());
+            return;
+        };
         let headers = headers.iter().map(|(name, value)| Header { name, value: *value });
         block.push(metadata, message.key(), message.payload(), headers);
     }
 }
 
-        let Some(headers) = headers else {
-            block.push_without_headers(metadata, message.key(), message.payload());
-            return;
-        };
 impl Source for GroupConsumer {
     async fn fill(&self, block: &mut Block, limits: SizeLimits) -> Result<(), ServerError> {
         let _reading = self.client.reading.lock().await;
