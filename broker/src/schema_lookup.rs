@@ -46,6 +46,8 @@ pub struct SchemaLookup {
     refused: RefusedIds,
     /// Until then the ids of the subject are valid.
     fresh_until: Option<Instant>,
+    /// No registry answered: until then every lookup has this error.
+    failed_until: Option<(Instant, ServerError)>,
     /// The registry did not answer: until then it is not asked for refused ids.
     paused_until: Option<Instant>,
     wait: UnknownWait,
@@ -58,6 +60,7 @@ impl SchemaLookup {
             subject: SubjectIds::new(registry, subject),
             refused: RefusedIds::default(),
             fresh_until: None,
+            failed_until: None,
             paused_until: None,
             wait: UnknownWait::default(),
         }
@@ -134,7 +137,15 @@ impl SchemaLookup {
         if self.fresh_until.is_some_and(|until| now < until) {
             return Ok(());
         }
-        self.subject.refresh().await?;
+        if let Some((until, error)) = &self.failed_until
+            && now < *until
+        {
+            return Err(error.clone());
+        }
+        if let Err(error) = self.subject.refresh().await {
+            self.failed_until = Some((Instant::now() + REFRESH_EVERY, error.clone()));
+            return Err(error);
+        }
         self.fresh_until = Some(Instant::now() + REFRESH_EVERY);
         self.paused_until = None;
         Ok(())

@@ -88,7 +88,24 @@ impl RecordError {
         }
     }
 
-    /// What the record is a sign of: what it holds, or what it is read by.
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> usize {
+        let text = match self {
+            Self::SchemaUnusable(_, why) => why.len(),
+            Self::Decode(DecodeError::Avro(why)) => why.len(),
+            Self::OccurredAtOutOfBounds { click_source, .. } => click_source.len(),
+            Self::EmptyValue
+            | Self::TooLarge(_)
+            | Self::BatchUnreadable { .. }
+            | Self::Frame(_)
+            | Self::SchemaUnknown(_)
+            | Self::SchemaOfOtherSubject(_)
+            | Self::Decode(_) => 0,
+        };
+        size_of::<Self>() + text
+    }
+
+    /// What the error indicates: wrong content of one record, or a wrong schema, registry or clock.
     pub fn sign(&self) -> RecordSign {
         match self {
             Self::EmptyValue

@@ -98,6 +98,7 @@ fn lookup(registries: &[&FakeRegistry]) -> SchemaLookup {
 /// The next answer is asked for, not remembered.
 fn forget_answers(lookup: &mut SchemaLookup) {
     lookup.fresh_until = None;
+    lookup.failed_until = None;
 }
 
 /// What the lookup answers for each id: `own`, `open` or `refused`.
@@ -208,7 +209,14 @@ async fn h5_a_registry_that_gives_no_clear_answer_is_an_error_to_retry() {
         let mut lookup = lookup(&[&fake]);
         let error = lookup.schema(SchemaId(7)).await.unwrap_err();
         assert_eq!((error.code, error.is_retryable()), (code, true));
+        // Any number of readers that try again ask once a second, in all.
+        let before = *lock(&fake.requests);
+        for _ in 0..100 {
+            assert_eq!(lookup.schema(SchemaId(7)).await.unwrap_err().code, code);
+        }
+        assert_eq!(*lock(&fake.requests), before);
         fake.set(Has::own(&[7]));
+        forget_answers(&mut lookup);
         assert!(lookup.schema(SchemaId(7)).await.unwrap().is_some());
     }
 }

@@ -18,6 +18,7 @@ use broker::{REFRESH_EVERY, Registry, SchemaAnswer, SchemaLookup, SchemaRefusal,
 use futures_util::future::join_all;
 use schemas::{Decoder, SchemaId};
 use service::lock::lock;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::RecordError;
@@ -26,7 +27,13 @@ use crate::metrics::processor::ProcessorMetrics;
 /// How long an id that the subject does not have is asked for before it is refused. A registry may learn
 /// of an id late.
 const WAIT: Duration = Duration::from_secs(5);
-/// Ids that are looked for in other subjects at once.
+/// How long a block waits for the registry.
+const ASK_MAX: Duration = Duration::from_secs(1);
+/// How long a refusal waits to know whether an id is of another subject.
+const OWNER_MAX: Duration = Duration::from_secs(5);
+/// How long blocks do not ask the registry after one got no answer.
+const PAUSE: Duration = Duration::from_secs(20);
+/// Ids that are looked up in other subjects at once, by all blocks.
 const ASKED_MAX: usize = 32;
 /// Decoders that are kept. A subject has a few.
 const DECODERS_MAX: usize = 1_000;
@@ -42,7 +49,7 @@ pub enum CachedSchema {
     Refused(SchemaRefusal),
     /// The schema of this id is not one of clicks.
     Unusable(Arc<str>),
-    /// The subject does not have this id yet.
+    /// The subject does not have this id yet, or the registry does not answer.
     Open,
 }
 
@@ -85,6 +92,10 @@ pub struct SchemaCache {
     decoders: Mutex<Schemas>,
     /// One block asks the registry at a time.
     lookup: tokio::sync::Mutex<SchemaLookup>,
+    /// Until then blocks do not ask the registry.
+    paused_until: Mutex<Option<Instant>>,
+    /// Held by each request for an id of another subject.
+    asking: Semaphore,
     logged_at: Mutex<Option<Instant>>,
 }
 
@@ -92,8 +103,38 @@ impl SchemaCache {
     /// An empty cache of the schemas of `subject`.
     pub fn new(registry: Registry, subject: String, metrics: ProcessorMetrics) -> Self {
         let lookup = SchemaLookup::new(registry.clone(), subject).into();
-        let (decoders, logged_at) = (Mutex::default(), Mutex::default());
-        Self { registry, metrics, decoders, lookup, logged_at }
+        let (decoders, paused_until, logged_at) = Default::default();
+        let asking = Semaphore::new(ASKED_MAX);
+        Self { registry, metrics, decoders, lookup, paused_until, asking, logged_at }
+    }
+
+    /// The schemas of `ids`, for a block that others follow: where the registry does not answer, the ids
+    /// that are not cached are open. Takes [`ASK_MAX`] at most, and not again within [`PAUSE`].
+    ///
+    /// # Errors
+    /// Only fatal ones.
+    pub(crate) async fn get_or_open(
+        &self,
+        ids: &BTreeSet<SchemaId>,
+    ) -> Result<Schemas, ServerError> {
+        let mut found = Schemas::new();
+        let others = self.take_cached(ids, &mut found);
+        if others.is_empty() {
+            return Ok(found);
+        }
+        let is_paused = lock(&self.paused_until).is_some_and(|until| Instant::now() < until);
+        if !is_paused {
+            match tokio::time::timeout(ASK_MAX, self.get(&others)).await {
+                Ok(Ok(answers)) => {
+                    found.extend(answers);
+                    return Ok(found);
+                }
+                Ok(Err(error)) if !error.is_retryable() => return Err(error),
+                Ok(Err(_)) | Err(_) => *lock(&self.paused_until) = Some(Instant::now() + PAUSE),
+            }
+        }
+        found.extend(others.into_iter().map(|id| (id, CachedSchema::Open)));
+        Ok(found)
     }
 
     /// The schemas of `ids`, each from the cache, else from the registry; waits for no id.
@@ -189,9 +230,9 @@ impl SchemaCache {
     /// fails does not begin the wait again.
     async fn refuse(&self, open: &BTreeSet<SchemaId>) -> Schemas {
         let asked: Vec<SchemaId> = open.iter().copied().take(ASKED_MAX).collect();
-        let has = join_all(asked.iter().copied().map(|id| self.registry.has(id))).await;
+        let has = join_all(asked.iter().copied().map(|id| self.has(id))).await;
         let answers = asked.into_iter().zip(has);
-        let of_others = answers.filter(|(_, has)| matches!(has, Ok(true))).map(|(id, _)| id);
+        let of_others = answers.filter(|(_, has)| *has).map(|(id, _)| id);
         let of_others: BTreeSet<_> = of_others.collect();
         let (mut refused, mut count) = (Schemas::new(), 0);
         let mut lookup = self.lookup.lock().await;
@@ -208,6 +249,15 @@ impl SchemaCache {
             self.log(open, "no record is decoded by schema ids");
         }
         refused
+    }
+
+    /// Whether the registry has an id, as far as it answers in time.
+    async fn has(&self, id: SchemaId) -> bool {
+        let has = async {
+            let _permit = self.asking.acquire().await;
+            self.registry.has(id).await
+        };
+        matches!(tokio::time::timeout(OWNER_MAX, has).await, Ok(Ok(true)))
     }
 
     fn log(&self, ids: &BTreeSet<SchemaId>, what: &str) {

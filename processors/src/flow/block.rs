@@ -53,9 +53,12 @@ pub struct Record<'a> {
 pub struct Block {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    headers: Vec<(Range<u32>, Option<Range<u32>>)>,
+    headers: Vec<HeaderRanges>,
     ranges: OffsetRanges,
 }
+
+/// Name and value of a header.
+type HeaderRanges = (Range<u32>, Option<Range<u32>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -91,6 +94,13 @@ impl Block {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes of memory, with what is kept besides a record's own bytes, of which it may have few.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.headers.capacity() * size_of::<HeaderRanges>()
     }
 
     /// Whether no more may be pushed.

@@ -53,6 +53,11 @@ impl BadRecords {
         Self { records, errors, pending }
     }
 
+    fn bytes(&self) -> usize {
+        let errors = self.errors.iter().map(RecordError::memory_bytes).sum::<usize>();
+        self.records.memory_bytes() + errors
+    }
+
     /// Each with its error.
     pub fn iter(&self) -> impl Iterator<Item = (Record<'_>, &RecordError)> {
         self.records.records().zip(&self.errors)
@@ -73,7 +78,7 @@ pub struct OpenRecords {
 
 impl OpenRecords {
     fn bytes(&self) -> usize {
-        self.records.bytes() + self.signs.len() * size_of::<RecordSign>()
+        self.records.memory_bytes() + self.signs.capacity() * size_of::<RecordSign>()
     }
 }
 
@@ -106,6 +111,12 @@ impl Batch {
         self.records == 0 || self.rule_set == block.rule_set
     }
 
+    /// Bytes of its records that are not rows. It holds them until they are dead letters or rows.
+    pub fn undecided_bytes(&self) -> usize {
+        let bad = self.bad_records.iter().map(BadRecords::bytes).sum::<usize>();
+        bad + self.open_records.iter().map(OpenRecords::bytes).sum::<usize>()
+    }
+
     /// Appends the block that was read next.
     pub fn append(&mut self, block: EncodedBlock) {
         debug_assert!(self.accepts(&block), "a block of another rule set joins the batch");
@@ -127,7 +138,7 @@ impl Batch {
 impl EncodedBlock {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let bad = self.bad_records.as_ref().map_or(0, |bad| bad.records.bytes());
+        let bad = self.bad_records.as_ref().map_or(0, BadRecords::bytes);
         let open = self.open_records.as_ref().map_or(0, OpenRecords::bytes);
         self.rows.iter().map(|(_, rows)| rows.bytes()).sum::<usize>() + bad + open
     }
@@ -145,6 +156,24 @@ pub fn day_range(occurred_at: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::block::RecordMetadata;
+    use schemas::SchemaId;
+
+    #[test]
+    fn h1_what_a_batch_holds_of_records_without_bytes_is_counted() {
+        let mut records = Block::default();
+        for offset in 0..1_000 {
+            let metadata = RecordMetadata { partition: 0, offset, epoch: 1, logged_at_ms: 0 };
+            records.push(metadata, None, None, std::iter::empty());
+        }
+        let errors = (0..1_000).map(|_| RecordError::SchemaUnusable(SchemaId(1), "x".repeat(500)));
+        let bad_records = Some(BadRecords::new(records, errors.collect(), None));
+        let block = EncodedBlock { bad_records, records: 1_000, ..EncodedBlock::default() };
+        let mut batch = Batch::default();
+        batch.append(block);
+        assert!(batch.bytes > 1_000 * (500 + 50), "{}", batch.bytes);
+        assert_eq!(batch.undecided_bytes(), batch.bytes);
+    }
 
     #[test]
     fn a_day_range_begins_with_a_day_also_before_1970() {

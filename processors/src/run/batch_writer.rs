@@ -23,6 +23,7 @@ use crate::metrics::processor::ProcessorMetrics;
 use crate::run::batch::{BadRecords, Batch, OpenRecords};
 use crate::run::block_encoder::BlockEncoder;
 use crate::run::dead_letter_log::DeadLetterLog;
+use crate::run::in_flight::HeldBytes;
 use crate::run::retry::{Retry, until_done};
 use crate::run::shared_breaker::SharedBreaker;
 use crate::run::sink::{DeadLetterSink, Insert, Sink};
@@ -49,6 +50,8 @@ pub struct BatchWriter<K, D> {
     breaker: Arc<SharedBreaker>,
     metrics: ProcessorMetrics,
     log: Mutex<DeadLetterLog>,
+    /// Held by the insert of records whose schema ids were unknown.
+    late_insert: tokio::sync::Mutex<()>,
 }
 
 impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
@@ -56,7 +59,8 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     pub fn new(encoder: Arc<BlockEncoder>, sink: K, dead_letters: D) -> Self {
         let (topic, metrics) = (encoder.topic.clone(), encoder.metrics.clone());
         let (breaker, log) = (Arc::clone(&encoder.breaker), Mutex::default());
-        Self { encoder, topic, sink, dead_letters, breaker, metrics, log }
+        let late_insert = tokio::sync::Mutex::default();
+        Self { encoder, topic, sink, dead_letters, breaker, metrics, log, late_insert }
     }
 
     /// Batches whose rows are durable and whose bad records only wait for a decision.
@@ -64,15 +68,20 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         self.breaker.waiting()
     }
 
-    /// Makes a batch durable. Waits while servers do not answer.
+    /// Makes a batch durable. Waits while servers do not answer. Reduces `held` when the rows are durable.
     ///
     /// # Errors
     /// Only fatal ones. Nothing of the batch may then be committed.
-    pub async fn store(self: Arc<Self>, mut batch: Batch) -> Result<(), ServerError> {
+    pub async fn store(
+        self: Arc<Self>,
+        mut batch: Batch,
+        held: HeldBytes,
+    ) -> Result<(), ServerError> {
         let span = tracing::info_span!("process", records = batch.records, bytes = batch.bytes);
         let store = async {
             link(&batch.sampled);
             self.insert(std::mem::take(&mut batch.rows), &batch).await?;
+            held.set(batch.undecided_bytes());
             self.note_freshness(batch.newest_ms);
             for bad in &batch.bad_records {
                 self.give_up(bad).await?;
@@ -97,7 +106,14 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         open: OpenRecords,
         batch: &Batch,
     ) -> Result<Option<BadRecords>, ServerError> {
-        let settled = self.breaker.wait_for(self.encoder.settle(open)).await?;
+        let settle = async {
+            let settled = self.encoder.settle(open).await?;
+            // One insert at a time: after an outage of the registry many batches come here at the same time.
+            let has_rows = !settled.rows.is_empty();
+            let turn = if has_rows { Some(self.late_insert.lock().await) } else { None };
+            Ok::<_, ServerError>((settled, turn))
+        };
+        let (settled, _turn) = self.breaker.wait_for(settle).await?;
         debug_assert!(settled.open_records.is_none(), "no id stays open");
         let mut rows: BTreeMap<i64, Vec<EncodedRows>> = BTreeMap::new();
         for (days, own) in settled.rows {
@@ -392,7 +408,8 @@ mod tests {
             since: Instant::now(),
         };
         let (open_records, began) = ((0..9).map(|_| open()).collect(), Instant::now());
-        writer.store(Batch { open_records, ..Batch::default() }).await.unwrap();
+        let batch = Batch { open_records, ..Batch::default() };
+        writer.store(batch, HeldBytes::default()).await.unwrap();
         assert_eq!(rows.0.load(Ordering::Relaxed), 18);
         assert_eq!(*lock(&sent), [(1, 7, true); 9]);
         assert_eq!(metrics.rows.get(), 18);
@@ -414,7 +431,8 @@ mod tests {
         attempts.set_stuck_after(Duration::ZERO);
         let writer = Arc::new(BatchWriter::new(encoder, Rows::default(), sink));
         let began = Instant::now();
-        writer.store(Batch { bad_records, ..Batch::default() }).await.unwrap();
+        let batch = Batch { bad_records, ..Batch::default() };
+        writer.store(batch, HeldBytes::default()).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
         let mut sent = lock(&sent).clone();
         sent.sort_unstable();

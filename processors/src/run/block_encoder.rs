@@ -25,6 +25,9 @@ use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
 use service::lock::lock;
 
+/// Maximum of schema ids in the name of an attempt; senders choose the ids.
+const IDS_NAMED: usize = 5;
+
 /// Memory of one encoding that the next one reuses.
 #[derive(Debug, Default)]
 struct EncoderState {
@@ -38,7 +41,7 @@ struct EncoderState {
 #[derive(Debug)]
 pub struct BlockEncoder {
     pub(crate) topic: String,
-    decoders: SchemaCache,
+    pub(crate) decoders: SchemaCache,
     rules: SharedRuleSet,
     pub(crate) breaker: Arc<SharedBreaker>,
     pub(crate) metrics: ProcessorMetrics,
@@ -80,7 +83,8 @@ impl BlockEncoder {
         block
     }
 
-    /// Decodes, enriches by `rules` and encodes a block. Waits while the registry does not answer.
+    /// Decodes, enriches by `rules` and encodes a block. Records of ids that the registry does not have, or
+    /// of unknown ids while it does not answer, are put aside.
     ///
     /// # Errors
     /// Only fatal ones.
@@ -90,12 +94,7 @@ impl BlockEncoder {
         rules: Arc<RuleSet>,
     ) -> Result<EncodedBlock, ServerError> {
         let ids = schema_ids(&block);
-        let known = until_done!(
-            "registry",
-            &self.metrics,
-            self.decoders.get(&ids),
-            format!("schemas {ids:?} of {}", block.ranges())
-        );
+        let known = self.decoders.get_or_open(&ids).await?;
         let encoded = self.encode_by(&block, &known, &rules, None);
         lock(&self.free_blocks).push(block);
         encoded
@@ -113,7 +112,7 @@ impl BlockEncoder {
             "registry",
             &self.metrics,
             self.decoders.settle(&ids, &mut since),
-            format!("schemas {ids:?} of {}", records.ranges())
+            name(&self.topic, &ids, &records)
         );
         self.encode_by(&records, &known, &self.rules(), Some(signs))
     }
@@ -134,15 +133,15 @@ impl BlockEncoder {
         encoded.rule_set = rules.number();
         debug_assert_eq!(encoded.records, block.rows());
         let BadBlock { records, errors, signs: own, is_open } = bad;
-        let signs = match signs {
-            None => own,
-            Some(signs) => merged(signs, &own),
+        let pending = match signs {
+            None if is_open => {
+                let (signs, since) = (self.breaker.postpone(own), Instant::now());
+                encoded.open_records = Some(OpenRecords { records, signs, since });
+                return Ok(encoded);
+            }
+            None => self.breaker.observe_in_turn(&own),
+            Some(signs) => self.breaker.observe(merged(signs, &own).into_iter()),
         };
-        if is_open {
-            encoded.open_records = Some(OpenRecords { records, signs, since: Instant::now() });
-            return Ok(encoded);
-        }
-        let pending = self.breaker.observe(signs.into_iter());
         if !errors.is_empty() {
             encoded.bad_records = Some(BadRecords::new(records, errors, pending));
         }
@@ -211,6 +210,14 @@ struct BadBlock {
     signs: Vec<RecordSign>,
     /// The subject does not have the schema id of some of them yet.
     is_open: bool,
+}
+
+/// Names a look-up at the registry: some of the ids, and the offsets of their records.
+fn name(topic: &str, ids: &BTreeSet<SchemaId>, records: &Block) -> String {
+    let first: Vec<_> = ids.iter().take(IDS_NAMED).map(SchemaId::to_string).collect();
+    let more = ids.len().saturating_sub(IDS_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("schemas {}{more} of {topic} {}", first.join(", "), records.ranges())
 }
 
 /// The schema ids of a block's records.

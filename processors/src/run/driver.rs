@@ -4,6 +4,9 @@
 //! start, reading waits (`backpressure`). All `select!` is here.
 #![expect(clippy::disallowed_methods, reason = "passes the time to the parts of the loop")]
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +23,7 @@ use crate::run::batch_writer::BatchWriter;
 use crate::run::batcher::Batcher;
 use crate::run::block_encoder::BlockEncoder;
 use crate::run::driver_settings::DriverSettings;
-use crate::run::in_flight::InFlightBatches;
+use crate::run::in_flight::{HeldBytes, InFlightBatches};
 use crate::run::offset_requests::{BrokerReply, OffsetRequests};
 use crate::run::revocation::Revocation;
 use crate::run::sink::{DeadLetterSink, Sink};
@@ -29,6 +32,9 @@ use service::number::gauge;
 
 /// Often enough to notice a failed assignment and to repeat a failed commit soon.
 const TICK: Duration = Duration::from_secs(1);
+/// Maximum of batches whose bad records wait for a decision. While the registry does not answer, each
+/// batch that holds a record of an unknown schema id is one of them.
+const WAITING_MAX: usize = 1_000;
 /// The stage of reading a partition.
 const READ: &str = "read";
 /// Code of a partition of which no record is read although there are some.
@@ -143,12 +149,13 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         }
     }
 
-    /// Whether another batch may start. One whose bad records only wait for a decision does not count,
-    /// within the bound of memory.
+    /// Whether another batch may start. A batch whose bad records only wait for a decision does not
+    /// count, within the bounds of memory and of [`WAITING_MAX`].
     fn may_start_batch(&self) -> bool {
         let DriverSettings { linger, batches_max, .. } = self.settings;
         let waiting = self.writer.waiting_for_decision();
-        self.in_flight.len().saturating_sub(waiting) < batches_max
+        waiting < WAITING_MAX
+            && self.in_flight.len().saturating_sub(waiting) < batches_max
             && self.in_flight.bytes() < batches_max * linger.limits.bytes_max
     }
 
@@ -194,8 +201,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
             self.step_tracker(partition, Input::BatchStarted { batch: id, epoch, first, next });
         }
         self.metrics.records.inc_by(batch.records as u64);
-        let (bytes, writer) = (batch.bytes, Arc::clone(&self.writer));
-        self.in_flight.start(id, bytes, writer.store(batch));
+        let (held, writer) = (HeldBytes::new(batch.bytes), Arc::clone(&self.writer));
+        self.in_flight.start(id, held.clone(), writer.store(batch, held));
         Ok(())
     }
 

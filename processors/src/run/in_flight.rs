@@ -1,17 +1,40 @@
 //! The batches in flight: those that are being stored.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker::ServerError;
 use tokio::task::JoinSet;
 
 use crate::flow::tracker::BatchId;
 
+/// The bytes that a batch in flight holds; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct HeldBytes(Arc<AtomicUsize>);
+
+impl HeldBytes {
+    /// A batch that holds this many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    /// Sets the bytes that it holds from now on.
+    pub(crate) fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes that it holds.
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Tasks that store batches, and the bytes that they hold.
 #[derive(Debug, Default)]
 pub(crate) struct InFlightBatches {
     tasks: JoinSet<Result<BatchId, ServerError>>,
-    bytes: BTreeMap<BatchId, usize>,
+    held: BTreeMap<BatchId, HeldBytes>,
     last: BatchId,
 }
 
@@ -26,11 +49,11 @@ impl InFlightBatches {
     pub(crate) fn start(
         &mut self,
         id: BatchId,
-        bytes: usize,
+        held: HeldBytes,
         store: impl Future<Output = Result<(), ServerError>> + Send + 'static,
     ) {
-        let before = self.bytes.insert(id, bytes);
-        debug_assert_eq!(before, None, "a batch is started once");
+        let before = self.held.insert(id, held);
+        debug_assert!(before.is_none(), "a batch is started once");
         self.tasks.spawn(async move { store.await.map(|()| id) });
     }
 
@@ -39,12 +62,12 @@ impl InFlightBatches {
         let joined = self.tasks.join_next().await?;
         let stored = joined.unwrap_or_else(|error| Err(ServerError::fatal("task_panicked", error)));
         if let Ok(id) = &stored {
-            self.bytes.remove(id);
+            self.held.remove(id);
         }
         Some(stored)
     }
 
-    /// How many there are.
+    /// Number of batches.
     pub(crate) fn len(&self) -> usize {
         self.tasks.len()
     }
@@ -56,6 +79,6 @@ impl InFlightBatches {
 
     /// Bytes of all of them.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.values().sum()
+        self.held.values().map(HeldBytes::get).sum()
     }
 }

@@ -101,6 +101,13 @@ async fn get(cache: &SchemaCache, ids: &[u32]) -> Result<Vec<&'static str>, &'st
     codes(ids, cache.get(&set(ids)).await)
 }
 
+/// Time passes; requests take their own.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 /// Of ids that were asked for first so long ago.
 async fn settled(
     cache: &SchemaCache,
@@ -194,7 +201,49 @@ async fn h5_a_registry_that_gives_no_clear_answer_is_an_error_to_retry() {
         fake.set(VERSIONS, status, body);
         assert_eq!(get(&cache, &[7]).await, Err(code), "{status} {body}");
         assert_eq!(settled(&cache, &[1], WAIT).await, Err(code), "{status} {body}");
+        assert_eq!(codes(&[7], cache.get_or_open(&set(&[7])).await), Ok(vec!["open"]));
         fake.set_subject(&[7]);
+        pass(REFRESH_EVERY).await;
         assert_eq!(get(&cache, &[7]).await, Ok(vec!["decoder"]), "{status} {body}");
     }
+}
+
+#[tokio::test]
+async fn h5_a_registry_that_does_not_answer_holds_no_block_and_known_ids_decode() {
+    let fake = FakeRegistry::start();
+    fake.set_subject(&[7]);
+    fake.set_schema(7, NEWEST);
+    let cache = fake.cache();
+    let of_block = async |ids: &[u32]| codes(ids, cache.get_or_open(&set(ids)).await);
+    assert_eq!(of_block(&[7]).await, Ok(vec!["decoder"]));
+    fake.set(VERSIONS, 503, "");
+    pass(REFRESH_EVERY).await;
+    assert_eq!(of_block(&[7, 9]).await, Ok(vec!["decoder", "open"]));
+    let before = lock(&fake.requests).len();
+    assert_eq!(of_block(&[7, 10]).await, Ok(vec!["decoder", "open"]));
+    assert_eq!(lock(&fake.requests).len(), before, "another block does not ask");
+    assert_eq!(settled(&cache, &[9], WAIT).await, Err("registry_unreachable"));
+    // Open records ask on, and what they learn serves all blocks.
+    fake.set_subject(&[7, 9]);
+    fake.set_schema(9, NEWEST);
+    pass(REFRESH_EVERY).await;
+    assert_eq!(settled(&cache, &[9], WAIT).await, Ok(vec!["decoder"]));
+    assert_eq!(of_block(&[7, 9, 10]).await, Ok(vec!["decoder", "decoder", "open"]));
+}
+
+/// Another block holds the registry's connection: it is asked by one at a time.
+#[tokio::test(start_paused = true)]
+async fn h5_a_block_waits_a_second_for_the_registry_and_again_after_twenty() {
+    let cache = FakeRegistry::start().cache();
+    let _asking = cache.lookup.lock().await;
+    let began = Instant::now();
+    for block in 0..1_000 {
+        let found = cache.get_or_open(&set(&[block])).await;
+        assert_eq!(codes(&[block], found), Ok(vec!["open"]));
+    }
+    assert!(began.elapsed() < ASK_MAX * 2, "{:?}", began.elapsed());
+    tokio::time::advance(PAUSE).await;
+    let again = Instant::now();
+    cache.get_or_open(&set(&[1])).await.unwrap();
+    assert!(again.elapsed() >= ASK_MAX, "{:?}", again.elapsed());
 }

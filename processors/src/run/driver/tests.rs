@@ -1,0 +1,187 @@
+//! The driver on a log that never ends, while no registry answers.
+
+use std::sync::Mutex;
+
+use prometheus_client::registry::Registry;
+use schemas::{Encoder, NEWEST, RawClick, SchemaId};
+use service::lock::lock;
+use uuid::Uuid;
+
+use super::*;
+use crate::decode::schema_cache::SchemaCache;
+use crate::flow::block::{Block, Record, RecordMetadata, SizeLimits};
+use crate::flow::linger::Linger;
+use crate::run::shared_breaker::SharedBreaker;
+use crate::run::sink::{BreakerOverride, Insert};
+use crate::run::source::Positions;
+
+const KNOWN: SchemaId = SchemaId(1);
+const UNKNOWN: SchemaId = SchemaId(2);
+const LOGGED_AT_MS: i64 = 1_764_000_000_000;
+const PARTITIONS: i32 = 3;
+/// Time between two records, and between two in a row of the unknown id.
+const RECORD_EVERY: Duration = Duration::from_millis(100);
+const UNKNOWN_EVERY: i64 = 15;
+
+/// What the log and the table hold.
+#[derive(Debug, Default)]
+struct State {
+    read: i64,
+    next: Option<Instant>,
+    rows: usize,
+    dead_letters: usize,
+    committed: BTreeMap<i32, i64>,
+    notices: Vec<Notice>,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+/// A record each tenth of a second, of each partition in turn.
+#[derive(Debug)]
+struct Log(Shared);
+
+fn value(id: SchemaId) -> Vec<u8> {
+    let (mut value, click) =
+        (Vec::new(), RawClick::new(Uuid::from_u128(1), LOGGED_AT_MS * 1000, "a"));
+    Encoder::new(id).encode(&click, &mut value).unwrap();
+    value
+}
+
+impl Source for Log {
+    async fn fill(&self, block: &mut Block, _: SizeLimits) -> Result<(), ServerError> {
+        let due = *lock(&self.0).next.get_or_insert_with(Instant::now);
+        tokio::time::sleep_until(due).await;
+        let mut state = lock(&self.0);
+        state.next = Some(due + RECORD_EVERY);
+        let number = state.read;
+        state.read += 1;
+        let (partition, offset) = (number % i64::from(PARTITIONS), number / i64::from(PARTITIONS));
+        let id = if number % UNKNOWN_EVERY == 0 { UNKNOWN } else { KNOWN };
+        let partition = i32::try_from(partition).unwrap();
+        let metadata = RecordMetadata { partition, offset, epoch: 1, logged_at_ms: LOGGED_AT_MS };
+        block.push(metadata, None, Some(&value(id)), std::iter::empty());
+        Ok(())
+    }
+
+    fn take_notices(&self) -> Result<Vec<Notice>, ServerError> {
+        Ok(std::mem::take(&mut lock(&self.0).notices))
+    }
+
+    fn release(&self, _: &[i32]) -> Result<(), ServerError> {
+        Ok(())
+    }
+
+    async fn commit(self: Arc<Self>, positions: Positions) -> Result<(), ServerError> {
+        let committed = positions.into_iter().map(|(partition, own)| (partition, own.position));
+        lock(&self.0).committed.extend(committed);
+        Ok(())
+    }
+
+    async fn committed_positions(self: Arc<Self>) -> Result<Positions, ServerError> {
+        Ok(Positions::new())
+    }
+
+    async fn seek(self: Arc<Self>, _: i32, _: i64) -> Result<(), ServerError> {
+        Ok(())
+    }
+
+    async fn seek_into_log(self: Arc<Self>) -> Result<(), ServerError> {
+        Ok(())
+    }
+
+    fn pause(&self) -> Result<(), ServerError> {
+        Ok(())
+    }
+
+    fn resume(&self) -> Result<(), ServerError> {
+        Ok(())
+    }
+
+    fn lag(&self) -> BTreeMap<i32, u64> {
+        BTreeMap::new()
+    }
+}
+
+/// Counts rows and dead letters.
+#[derive(Debug)]
+struct Table(Shared);
+
+impl Sink for Table {
+    async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
+        lock(&self.0).rows += insert.rows.iter().map(|rows| rows.count).sum::<usize>();
+        Ok(())
+    }
+
+    async fn overrides(&self, _: &str) -> Result<Vec<BreakerOverride>, ServerError> {
+        Ok(Vec::new())
+    }
+}
+
+impl DeadLetterSink for Table {
+    async fn send(&self, _: Record<'_>, _: &[(&'static str, String)]) -> Result<(), ServerError> {
+        lock(&self.0).dead_letters += 1;
+        Ok(())
+    }
+}
+
+/// A driver whose registry refuses connections, and its encoder.
+fn driver(state: &Shared) -> (Driver<Log, Table, Table>, Arc<BlockEncoder>) {
+    let limits = SizeLimits { rows_max: 1_000, bytes_max: 1 << 20 };
+    let settings = DriverSettings {
+        linger: Linger { limits },
+        blocks_max: 2,
+        batches_max: 2,
+        drain_timeout: Duration::from_secs(30),
+        release_timeout: Duration::from_secs(3),
+    };
+    let assigned = |partition| {
+        let start = StartPosition { position: 0, reason: StartReason::FirstRead };
+        Notice::Assigned { partition, epoch: 1, start, committed: None }
+    };
+    lock(state).notices = (0..PARTITIONS).map(assigned).collect();
+    let metrics = ProcessorMetrics::register(&mut Registry::default(), limits);
+    let registry = broker::Registry::new("http://127.0.0.1:1").unwrap();
+    let cache = SchemaCache::new(registry, "t-value".to_owned(), metrics.clone());
+    cache.insert(KNOWN, NEWEST);
+    let breaker = Arc::new(SharedBreaker::default());
+    let encoder = Arc::new(BlockEncoder::new("t", cache, Arc::default(), breaker, metrics.clone()));
+    let (sink, dead_letters) = (Table(Arc::clone(state)), Table(Arc::clone(state)));
+    let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
+    let source = Log(Arc::clone(state));
+    (Driver::new(source, Arc::clone(&encoder), writer, metrics, settings), encoder)
+}
+
+#[tokio::test(start_paused = true)]
+async fn h5_without_a_registry_only_records_of_unknown_ids_wait() {
+    let state = Shared::default();
+    let (driver, encoder) = driver(&state);
+    let attempts = encoder.metrics.attempts.clone();
+    let stop = CancellationToken::new();
+    let running = driver.run(stop.clone());
+    tokio::pin!(running);
+
+    let outage = tokio::time::timeout(Duration::from_secs(600), &mut running).await;
+    assert!(outage.is_err(), "it goes on: {outage:?}");
+    {
+        let state = lock(&state);
+        // At most ten seconds of any minute are lost, and the last batch is not stored yet.
+        assert!(state.read > 5_000, "{} records were read", state.read);
+        let due = usize::try_from(state.read - 100).unwrap();
+        assert!(state.rows > due - due / 15 - 1, "{} rows of {due}", state.rows);
+        assert_eq!(state.dead_letters, 0);
+        assert!(state.committed.values().all(|position| *position == 0), "{:?}", state.committed);
+    }
+    let named = attempts.problems();
+    assert!(named[0].starts_with("registry schemas 2 of t 0:0-0 fails since "), "{named:?}");
+
+    // The registry answers, and the subject has the id.
+    encoder.decoders.insert(UNKNOWN, NEWEST);
+    let recovery = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
+    assert!(recovery.is_err(), "it goes on: {recovery:?}");
+    stop.cancel();
+    running.await.unwrap();
+    let state = lock(&state);
+    assert_eq!((state.rows, state.dead_letters), (usize::try_from(state.read).unwrap(), 0));
+    assert_eq!(state.committed.values().sum::<i64>(), state.read);
+    assert_eq!(attempts.problems(), Vec::<String>::new());
+}
