@@ -12,19 +12,28 @@ use tokio::time::Instant;
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
 /// From the start of one wait to the start of the next.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
+/// The same, if the registry did not answer in between. A registry that fails often gets two waits in a
+/// minute.
+const EVERY_OUTAGE: Duration = Duration::from_secs(30);
 
 /// The last wait, which all ids share.
 #[derive(Debug, Default)]
 pub(crate) struct UnknownWait {
     began: Option<Instant>,
+    /// The registry has not answered since then.
+    failed: bool,
 }
 
 impl UnknownWait {
     /// Until when to ask again; `None`: "not found" is final now.
     pub(crate) fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let every = if self.failed { EVERY_OUTAGE } else { EVERY };
         let began = match self.began {
-            Some(began) if now < began + EVERY => began,
-            Some(_) | None => *self.began.insert(now),
+            Some(began) if now < began + every => began,
+            Some(_) | None => {
+                self.failed = false;
+                *self.began.insert(now)
+            }
         };
         Some(began + WAIT).filter(|deadline| now < *deadline)
     }
@@ -32,7 +41,7 @@ impl UnknownWait {
     /// The registry did not answer: after an outage it may not have all ids yet, so the next "not found"
     /// starts a wait again.
     pub(crate) fn reset(&mut self) {
-        self.began = None;
+        self.failed = true;
     }
 }
 
@@ -68,6 +77,26 @@ mod tests {
         assert_eq!(wait.deadline(start), Some(start + WAIT));
         assert_eq!(wait.deadline(start + WAIT), None);
         wait.reset();
-        assert_eq!(wait.deadline(start + WAIT), Some(start + WAIT + WAIT));
+        let later = start + EVERY_OUTAGE;
+        assert_eq!(wait.deadline(later), Some(later + WAIT));
+        assert_eq!(wait.deadline(later + EVERY_OUTAGE), None, "the outage has had its wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h5_a_registry_that_fails_often_holds_readers_ten_seconds_of_a_minute_at_most() {
+        let start = Instant::now();
+        let mut wait = UnknownWait::default();
+        // A failure each second, and a new id each 100 ms.
+        let waits = |ms: &u64| {
+            if ms.is_multiple_of(1_000) {
+                wait.reset();
+            }
+            wait.deadline(start + Duration::from_millis(*ms)).is_some()
+        };
+        let waited: Vec<u64> = (0..600_000).step_by(100).filter(waits).collect();
+        for begin in (0..540_000).step_by(100) {
+            let within = waited.iter().filter(|ms| (begin..begin + 60_000).contains(*ms)).count();
+            assert!(within <= 100, "{within} tenths of a second in the minute from {begin} ms");
+        }
     }
 }

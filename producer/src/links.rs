@@ -8,6 +8,7 @@ pub mod link_file;
 pub mod link_source;
 pub mod link_sync;
 pub mod link_table;
+mod open_records;
 pub mod publisher;
 pub mod slug_case;
 pub mod snapshot;

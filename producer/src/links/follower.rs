@@ -1,23 +1,29 @@
 #![expect(clippy::disallowed_methods, reason = "when a snapshot is due is measured here")]
-//! From the topic of links to memory, and from memory to a snapshot on this host's disk.
+//! The follower reads the topic of links into memory, and writes snapshots of it to the disk of this host.
 //!
-//! Every start reads the topic from its beginning and applies links by version. The table is loaded
-//! once it holds the topic to where it ended at the start; until then a snapshot serves.
+//! Each start reads the topic from its beginning, and applies links by version. The table is loaded once
+//! it holds the topic up to the end that it had at the start; until then visitors are answered by the
+//! snapshot.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::SchemaLookup;
+use broker::{SchemaAnswer, SchemaLookup, SchemaRefusal, ServerError};
 use schemas::{LINK_BYTES_MAX, LinkDecoder, RawLink, SchemaId, unframe};
 use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::endpoint::Endpoint;
 use crate::kafka::link_consumer::{LinkConsumer, TopicRecord};
 use crate::links::link::Link;
 use crate::links::link_table::{Applied, LinkTable};
+use crate::links::open_records::OpenRecords;
 use crate::links::snapshot;
 use crate::links::topic_reports::{Reports, TopicReports};
 use crate::metrics::Metrics;
@@ -25,42 +31,52 @@ use crate::metrics::labels::ResultLabel;
 use service::number::gauge;
 use service::worker::{Problem, Worker};
 
-/// Longest wait without a check of the stop token.
+/// Longest time without a check of the stop token.
 const TICK: Duration = Duration::from_millis(100);
-/// Limit of one request to the broker at the start.
+/// Time limit of one request to the broker at the start.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wait before the topic is read again after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Between two reports to the publisher: a link is published for a superseded version once in that time
-/// at most.
+/// Time between two reports to the publisher. A superseded version makes the publisher publish a link at
+/// most once in this time.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Time between two log lines of records that are no links.
+/// Time between two log lines about records that are no links.
 const REFUSED_LOG_EVERY: Duration = Duration::from_secs(1);
-/// Decoders that are kept at once; beyond that, all are made again.
+/// How long reading waits for the registry's answer; mostly it comes within milliseconds.
+const ASK_MAX: Duration = Duration::from_secs(1);
+/// How long reading does not wait after that, in times of this wait.
+const ASK_PAUSE: u32 = 10;
+/// From an answer to the next question.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long reading waits, from the start of one such wait to that of the next, where more records have
+/// unknown schema ids than may wait.
+const FULL_WAIT: Duration = Duration::from_secs(5);
+const FULL_EVERY: Duration = Duration::from_secs(60);
+/// Most decoders in memory; for one more, all are dropped.
 const DECODERS_MAX: usize = 100;
-/// Code and stage of following the topic.
+/// Name of the stage that follows the topic, and code of its failure.
 const FOLLOW: &str = "links_follow";
-/// Time between two snapshots, where links change.
+/// Time between two snapshots while links change.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
-/// What the follower needs.
+/// The parts of the follower.
 #[derive(Debug)]
 pub struct FollowerParts {
     /// The topic.
     pub endpoint: Endpoint,
-    /// The table that it fills.
+    /// The table to fill.
     pub links: Arc<LinkTable>,
     /// The file of the snapshot.
     pub snapshot: PathBuf,
-    /// Where this host has a store: what is compared with it.
+    /// Reports for the publisher, if this host has a store.
     pub reports: Option<Arc<TopicReports>>,
-    /// For requests to the registry.
+    /// The runtime for requests to the registry.
     pub runtime: Handle,
-    /// Its metrics.
+    /// The metrics of the process.
     pub metrics: Metrics,
     /// The current problem, for the health probe.
     pub problem: Problem,
-    /// Ends the follower.
+    /// Stops the follower.
     pub stop: CancellationToken,
 }
 
@@ -72,7 +88,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Starts it, on two threads of its own: one reads, one writes snapshots.
+    /// Starts the follower on two threads: one reads the topic, the other writes snapshots.
     ///
     /// # Errors
     /// The system cannot start a thread.
@@ -91,7 +107,7 @@ impl Follower {
         Ok(Self { reader, snapshot_writer })
     }
 
-    /// Its threads; the last snapshot is written when they are stopped.
+    /// Its threads. They write the last snapshot when they stop.
     pub fn into_workers(self) -> [Worker; 2] {
         [self.reader, self.snapshot_writer]
     }
@@ -99,30 +115,52 @@ impl Follower {
 
 struct TopicReader {
     parts: FollowerParts,
-    /// Whether records are new: the topic has been read to where it ended at the start.
+    /// Whether the topic is read up to its end at the start, so that further records are new.
     live: bool,
-    /// What is to be reported.
+    /// Reports that are not passed on yet.
     reports: Reports,
     reported: Instant,
-    schemas: SchemaLookup,
-    /// `None` where the schema does not parse.
+    /// `None` while a task asks.
+    schemas: Option<SchemaLookup>,
+    /// At most one task.
+    asking: JoinSet<Asked>,
+    /// `None` for a schema that does not parse.
     decoders: HashMap<SchemaId, Option<LinkDecoder>>,
-    /// When a record that is no link was logged; each is counted.
+    open: OpenRecords,
+    /// The registry did not answer the last time.
+    is_failing: bool,
+    /// When the registry is asked again.
+    ask_at: Option<Instant>,
+    /// When reading may wait for its answer again.
+    wait_at: Option<Instant>,
+    /// When reading began to wait because too many records wait.
+    full_at: Option<Instant>,
+    /// Time of the last log line about a record that is no link; the metric counts each one.
     logged: Option<Instant>,
+}
+
+/// The answer of the registry, with the lookup that asked.
+type Asked = (SchemaLookup, Result<BTreeMap<SchemaId, SchemaAnswer>, ServerError>);
+
+fn lookup(endpoint: &Endpoint) -> SchemaLookup {
+    SchemaLookup::new(endpoint.registry.clone(), endpoint.topic.subject())
 }
 
 impl TopicReader {
     fn new(parts: FollowerParts) -> Self {
         Self {
-            schemas: SchemaLookup::new(
-                parts.endpoint.registry.clone(),
-                parts.endpoint.topic.subject(),
-            ),
+            schemas: Some(lookup(&parts.endpoint)),
+            asking: JoinSet::new(),
             parts,
             live: false,
             reports: Reports::default(),
             reported: Instant::now(),
             decoders: HashMap::new(),
+            open: OpenRecords::default(),
+            is_failing: false,
+            ask_at: None,
+            wait_at: None,
+            full_at: None,
             logged: None,
         }
     }
@@ -138,7 +176,7 @@ impl TopicReader {
         }
     }
 
-    /// Logs what keeps the topic from being followed: when it begins, and once a minute.
+    /// Logs why the topic cannot be followed: at the first failure, and then once a minute.
     fn log_problem(&self, cause: &str) {
         let topic = self.parts.endpoint.topic.as_str();
         let due = self.parts.metrics.attempts.failed(FOLLOW, topic, FOLLOW);
@@ -147,35 +185,45 @@ impl TopicReader {
         }
     }
 
-    /// Reads until the stop.
+    /// Reads the topic until the stop.
     fn follow(&mut self) -> Result<(), String> {
         if self.parts.stop.is_cancelled() {
             return Ok(());
         }
         let began = Instant::now();
         let mut reader = LinkConsumer::open(&self.parts.endpoint, REQUEST_TIMEOUT)?;
+        // All records are read again.
+        (self.open, self.is_failing) = (OpenRecords::default(), false);
+        let mut read_before = None;
         while !self.parts.stop.is_cancelled() {
             self.live = reader.is_caught_up();
-            let unreadable = reader.next(TICK, |record| self.take(record))?;
+            let unreadable = reader.next(TICK, |record| {
+                self.take(record);
+                Ok(())
+            })?;
+            self.settle();
             (0..unreadable).for_each(|_| self.refuse("its batch cannot be read"));
             if reader.is_caught_up() {
-                self.parts.problem.set(None);
+                if !self.is_failing {
+                    self.parts.problem.set(None);
+                    self.parts.metrics.attempts.all_ended(FOLLOW);
+                }
                 self.report();
-                self.parts.metrics.attempts.all_ended(FOLLOW);
-                if !self.parts.links.is_loaded() {
+                // Of the records that wait, those that were there at the start count.
+                let read_before = *read_before.get_or_insert(self.open.pushed());
+                if !self.parts.links.is_loaded() && !self.open.has_one_of(read_before) {
                     self.parts.links.set_loaded();
                     self.parts.metrics.links.loaded.set(1);
                     let (links, ms) = (self.parts.links.count(), began.elapsed().as_millis());
                     let topic = &self.parts.endpoint.topic;
-                    tracing::info!(links, ms, %topic, "all links have been read");
+                    tracing::info!(links, ms, %topic, "all links are loaded");
                 }
             }
         }
         Ok(())
     }
 
-    /// Passes on what there is to compare, once all of the topic has been read. Records of before are
-    /// reported with the first ones of after.
+    /// Passes on the reports for the publisher: after the start at most once a second.
     fn report(&mut self) {
         let Some(reports) = &self.parts.reports else { return };
         if !self.reports.is_empty() && (!self.live || self.reported.elapsed() >= REPORT_EVERY) {
@@ -184,27 +232,35 @@ impl TopicReader {
         }
     }
 
-    fn take(&mut self, record: TopicRecord<'_>) -> Result<(), String> {
+    /// Applies a record, refuses it, or puts it aside while its schema is not known.
+    fn take(&mut self, record: TopicRecord<'_>) {
         let TopicRecord { key, value } = record;
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        let (id, datum) = match value.map(unframe) {
-            _ if bytes > LINK_BYTES_MAX => {
-                self.refuse(&format!("it has {bytes} bytes, more than a link"));
-                return Ok(());
-            }
-            None => {
-                self.refuse("it has no value");
-                return Ok(());
-            }
-            Some(Err(error)) => {
-                self.refuse(&error.to_string());
-                return Ok(());
-            }
-            Some(Ok(framed)) => framed,
+        if bytes > LINK_BYTES_MAX {
+            self.refuse(&format!("it has {bytes} bytes, more than a link may have"));
+            return;
+        }
+        let Some(value) = value else {
+            self.refuse("it has no value");
+            return;
         };
-        let decoded = match self.decoder(id)? {
+        match unframe(value) {
+            Err(error) => self.refuse(&error.to_string()),
+            Ok((id, _)) if self.decoders.contains_key(&id) => self.decode(id, key, value),
+            Ok((id, _)) => {
+                self.make_room();
+                self.open.push(id, key, value, Instant::now());
+                self.settle();
+            }
+        }
+    }
+
+    /// Applies a record whose schema was asked for, or refuses it.
+    fn decode(&mut self, id: SchemaId, key: Option<&[u8]>, value: &[u8]) {
+        let Ok((_, datum)) = unframe(value) else { return };
+        let decoded = match self.decoders.get(&id).and_then(Option::as_ref) {
             Some(decoder) => decoder.decode(datum).map_err(|error| error.to_string()),
-            None => Err(format!("the topic's subject has no schema {id} of a link")),
+            None => Err(format!("schema {id} does not parse")),
         };
         match decoded {
             Ok(raw) if key != Some(raw.id.as_bytes()) => {
@@ -213,10 +269,9 @@ impl TopicReader {
             Ok(raw) => self.apply(&raw),
             Err(cause) => self.refuse(&cause),
         }
-        Ok(())
     }
 
-    /// Applies a link to the table, and notes what this host's store has to be compared with.
+    /// Applies a link to the table, and notes it for the comparison with this host's store.
     fn apply(&mut self, raw: &RawLink<'_>) {
         if let Err(error) = raw.check() {
             self.refuse(&format!("link {:?}: {error}", raw.id));
@@ -245,17 +300,17 @@ impl TopicReader {
         self.parts.metrics.links_in_memory.set(gauge(self.parts.links.count()));
     }
 
-    /// Logs a link whose slug is another one's but for case, at most one in a second.
+    /// Logs a link whose slug differs from another one only in case, at most once a second.
     fn report_collision(&mut self, link: &Link) {
         if self.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_EVERY) {
             self.logged = Some(Instant::now());
             let what =
-                "slugs of two links differ in case alone: only their exact spellings are found";
+                "the slugs of two links differ only in case: only their exact spellings are found";
             tracing::error!(code = "link_case", id = link.id(), slug = link.slug(), "{what}");
         }
     }
 
-    /// Counts a record that is no link, and logs it, at most one in a second.
+    /// Counts a record that is no link, and logs it, at most once a second.
     fn refuse(&mut self, cause: &str) {
         self.parts.metrics.links.record("refused");
         if self.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_EVERY) {
@@ -265,37 +320,125 @@ impl TopicReader {
         }
     }
 
-    /// The decoder of a schema; `None` where there is none. Waits while the registry does not answer.
-    ///
-    /// # Errors
-    /// The process ends.
-    fn decoder(&mut self, id: SchemaId) -> Result<Option<&LinkDecoder>, String> {
-        while !self.decoders.contains_key(&id) {
-            let (schemas, stop) = (&mut self.schemas, &self.parts.stop);
-            let asked = stop.run_until_cancelled(schemas.schema(id));
-            match self.parts.runtime.block_on(asked) {
-                None => return Err("the process ends".to_owned()),
-                Some(Ok(None)) => return Ok(None),
-                Some(Ok(Some(schema))) => {
+    /// Makes room for a record whose schema is not known: waits for [`FULL_WAIT`] of a minute, and then
+    /// refuses the first of those that wait. None is refused before the registry was asked for it.
+    fn make_room(&mut self) {
+        while self.open.is_full() && !self.parts.stop.is_cancelled() {
+            self.settle();
+            let now = Instant::now();
+            let full_at = match self.full_at {
+                Some(at) if now < at + FULL_EVERY => at,
+                Some(_) | None => *self.full_at.insert(now),
+            };
+            if now < full_at + FULL_WAIT || !self.open.is_first_asked() {
+                std::thread::sleep(ASK_EVERY);
+            } else if let Some(record) = self.open.take_first() {
+                self.refuse_schema(record.id);
+            }
+        }
+    }
+
+    /// Decides about the records that wait, as far as the registry has answered, and asks it for the others.
+    /// Waits for the answer for [`ASK_MAX`] and a tenth of the time at most; later, records are read meanwhile.
+    fn settle(&mut self) {
+        if let Some(asked) = self.asking.try_join_next() {
+            self.asked(asked);
+        }
+        self.start_ask();
+        let began = Instant::now();
+        if self.asking.is_empty() || self.wait_at.is_some_and(|at| began < at) {
+            return;
+        }
+        let (asking, stop) = (&mut self.asking, &self.parts.stop);
+        let wait = async { tokio::time::timeout(ASK_MAX, asking.join_next()).await };
+        let asked = self.parts.runtime.block_on(stop.run_until_cancelled(wait));
+        let ended = Instant::now();
+        self.wait_at = Some(ended + (ended - began) * ASK_PAUSE);
+        if let Some(Ok(Some(asked))) = asked {
+            self.asked(asked);
+        }
+    }
+
+    fn start_ask(&mut self) {
+        let is_due = self.ask_at.is_none_or(|at| at <= Instant::now());
+        if self.open.is_empty() || !is_due {
+            return;
+        }
+        let Some(mut schemas) = self.schemas.take() else { return };
+        let ids = self.open.ids();
+        let ask = async move {
+            let answers = schemas.answers(&ids).await;
+            (schemas, answers)
+        };
+        self.asking.spawn_on(ask, &self.parts.runtime);
+    }
+
+    fn asked(&mut self, asked: Result<Asked, JoinError>) {
+        let now = Instant::now();
+        self.ask_at = Some(now + ASK_EVERY);
+        let answers = match asked {
+            Ok((schemas, answers)) => {
+                self.schemas = Some(schemas);
+                answers.map_err(|error| error.to_string())
+            }
+            Err(panicked) => {
+                self.schemas = Some(lookup(&self.parts.endpoint));
+                Err(panicked.to_string())
+            }
+        };
+        match answers {
+            Ok(answers) => {
+                self.is_failing = false;
+                self.decide(answers, now);
+            }
+            Err(cause) => self.ask_failed(&cause, now),
+        }
+    }
+
+    fn ask_failed(&mut self, cause: &str, now: Instant) {
+        self.is_failing = true;
+        self.open.restart(now);
+        self.log_problem(cause);
+    }
+
+    fn decide(&mut self, answers: BTreeMap<SchemaId, SchemaAnswer>, now: Instant) {
+        let (mut refused, mut open) = (BTreeSet::new(), BTreeSet::new());
+        for (id, answer) in answers {
+            match answer {
+                SchemaAnswer::Schema(text) => {
                     if self.decoders.len() >= DECODERS_MAX {
                         self.decoders.clear();
                     }
-                    self.decoders.insert(id, LinkDecoder::new(&schema).ok());
+                    self.decoders.insert(id, LinkDecoder::new(&text).ok());
                 }
-                Some(Err(error)) => {
-                    self.log_problem(&error.to_string());
-                    let until = Instant::now() + RETRY_PAUSE;
-                    while !self.parts.stop.is_cancelled() && Instant::now() < until {
-                        std::thread::sleep(TICK);
-                    }
-                }
+                SchemaAnswer::Refused(_) => drop(refused.insert(id)),
+                SchemaAnswer::Open => drop(open.insert(id)),
             }
         }
-        Ok(self.decoders.get(&id).and_then(Option::as_ref))
+        for mut record in self.open.take() {
+            if self.decoders.contains_key(&record.id) {
+                self.decode(record.id, record.key.as_deref(), &record.value);
+                continue;
+            }
+            record.is_asked |= open.contains(&record.id);
+            let is_overdue = record.is_asked && record.is_overdue(now);
+            if is_overdue || refused.contains(&record.id) {
+                self.refuse_schema(record.id);
+            } else {
+                self.open.keep(record);
+            }
+        }
+    }
+
+    fn refuse_schema(&mut self, id: SchemaId) {
+        if let Some(schemas) = &mut self.schemas {
+            schemas.refuse(id, SchemaRefusal::Unknown);
+        }
+        self.refuse(&format!("the subject of the topic has no schema {id} for links"));
     }
 }
 
-/// Writes a snapshot when the table is loaded, periodically while links change, and at the end.
+/// Writes a snapshot when the table is loaded, then periodically while links change, and at the end.
 struct SnapshotWriter {
     links: Arc<LinkTable>,
     path: PathBuf,
@@ -313,7 +456,7 @@ impl SnapshotWriter {
                 None => true,
                 Some((at, when)) => at != changes && (ends || when.elapsed() >= SNAPSHOT_EVERY),
             };
-            // A table that is not loaded would make the next start forget links.
+            // A snapshot of a table that is not loaded would lack links at the next start.
             if due && self.links.is_loaded() {
                 let result = match snapshot::write(&self.links, &self.path) {
                     Ok(_) => "ok",
