@@ -87,8 +87,12 @@ fn long_outage() -> Result<bool> {
 
 /// Whether hostile input of every kind cost no more than its bounds.
 fn hostile_input() -> Result<bool> {
-    let budget = HostileBudget { seed: seed()?, seconds: number("SECONDS")?.unwrap_or(600) };
-    println!("hostile: SEED={}, rounds for SECONDS={}", budget.seed, budget.seconds);
+    let budget = HostileBudget {
+        seed: seed()?,
+        seconds: number("SECONDS")?.unwrap_or(600),
+        with_records: true,
+    };
+    println!("hostile: SEED={}, rounds during SECONDS={}", budget.seed, budget.seconds);
     let began = Instant::now();
     let report_line = move |line: &str| print_line(began, line);
     let stack = stack(report_line)?;

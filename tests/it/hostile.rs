@@ -3,3 +3,4 @@ pub(crate) mod batches;
 pub(crate) mod costs;
 pub(crate) mod records;
 pub(crate) mod schema_costs;
+pub(crate) mod seeded_input;

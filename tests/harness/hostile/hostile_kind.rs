@@ -36,9 +36,10 @@ impl HostileKind {
     /// How many kinds a round has.
     const OF_ROUND: usize = 4;
 
-    /// Those of a round.
-    pub(super) fn of_round(random: &mut SeededRandom) -> Vec<Self> {
+    /// The kinds of a round.
+    pub(super) fn of_round(random: &mut SeededRandom, with_records: bool) -> Vec<Self> {
         let mut kinds = Self::ALL.to_vec();
+        kinds.retain(|kind| with_records || !matches!(kind, Self::Records | Self::Batches));
         random.shuffle(&mut kinds);
         kinds.truncate(Self::OF_ROUND);
         kinds

@@ -72,7 +72,7 @@ impl<'w> HostileRounds<'w> {
         while began.elapsed().as_secs() < budget.seconds {
             self.rounds += 1;
             let mut random = SeededRandom::stream(budget.seed, self.rounds);
-            let kinds = HostileKind::of_round(&mut random);
+            let kinds = HostileKind::of_round(&mut random, budget.with_records);
             for kind in &kinds {
                 self.send(*kind, &mut random);
             }
