@@ -46,7 +46,7 @@ pub struct ProcessorMetrics {
     pub commits: Counter,
     /// Positions that another client reset, or that a truncated log invalidated.
     pub position_resets: Counter,
-    /// Schema ids that no record is decoded by.
+    /// Schema ids that were refused.
     pub schema_ids_refused: Counter,
     /// Partitions that are assigned to this member.
     pub assigned: Gauge,
@@ -54,15 +54,21 @@ pub struct ProcessorMetrics {
     pub batch_rows: Gauge,
     /// Bytes that wait for an insert.
     pub batch_bytes: Gauge,
+    /// Blocks that are being encoded, or wait for an earlier one.
+    pub waiting_blocks: Gauge,
+    /// Bound of [`ProcessorMetrics::waiting_blocks`].
+    pub waiting_bound_blocks: Gauge,
+    /// Bytes of those blocks.
+    pub waiting_bytes: Gauge,
     /// Batches in flight, those that wait for the storm breaker included.
     pub in_flight_batches: Gauge,
     /// Bytes of their records.
     pub in_flight_bytes: Gauge,
     /// Seconds from the first attempt of an insert to its acknowledgement.
     pub insert_seconds: Histogram,
-    /// Age of the newest row at its acknowledgement, by the log's clock.
+    /// Age of the newest row at its acknowledgement, by its log time.
     pub freshness_seconds: Gauge<f64, AtomicU64>,
-    /// What is tried again and again.
+    /// Attempts that failed and are repeated.
     pub attempts: Attempts,
     lag: Family<PartitionLabel, Gauge>,
     dead_letters: Family<CodeLabel, Counter>,
@@ -87,6 +93,9 @@ impl ProcessorMetrics {
             assigned: Gauge::default(),
             batch_rows: Gauge::default(),
             batch_bytes: Gauge::default(),
+            waiting_blocks: Gauge::default(),
+            waiting_bound_blocks: Gauge::default(),
+            waiting_bytes: Gauge::default(),
             in_flight_batches: Gauge::default(),
             in_flight_bytes: Gauge::default(),
             insert_seconds: Histogram::new(buckets),
@@ -112,18 +121,7 @@ impl ProcessorMetrics {
         registry.register("schema_ids_refused", help, m.schema_ids_refused.clone());
         let help = "Partitions assigned to this member";
         registry.register("partitions_assigned", help, m.assigned.clone());
-        let help = "Records that wait for an insert";
-        registry.register("batch_rows", help, m.batch_rows.clone());
-        registry.register("batch_bytes", "Bytes that wait for an insert", m.batch_bytes.clone());
-        registry.register("in_flight_batches", "Batches in flight", m.in_flight_batches.clone());
-        let help = "Bytes of the batches in flight";
-        registry.register("in_flight_bytes", help, m.in_flight_bytes.clone());
-        let bound = Gauge::<i64>::default();
-        bound.set(gauge(limits.rows_max));
-        registry.register("batch_rows_max", "Bound of batch_rows", bound);
-        let bound = Gauge::<i64>::default();
-        bound.set(gauge(limits.bytes_max));
-        registry.register("batch_bytes_max", "Bound of batch_bytes", bound);
+        m.register_memory(registry, limits);
         let help = "Time from the first attempt of an insert to its acknowledgement";
         registry.register("insert_seconds", help, m.insert_seconds.clone());
         let help =
@@ -135,11 +133,36 @@ impl ProcessorMetrics {
         registry.register("dead_letters", help, m.dead_letters.clone());
         let help = "Dead letters of which only lengths and hashes are kept";
         registry.register("dead_letter_stubs", help, m.dead_letter_stubs.clone());
-        let help = "Records of the topic of links that are no links";
+        let help = "Records of the topic of links that are not links";
         registry.register("links_refused", help, m.links_refused.clone());
         registry.register_collector(m.attempts.collector(STUCK_SECONDS));
         registry.register("retries", "Attempts that failed and are repeated", m.retries.clone());
         metrics
+    }
+
+    /// Registers what is in memory, and its bounds.
+    fn register_memory(&self, registry: &mut Registry, limits: SizeLimits) {
+        let help = "Records that wait for an insert";
+        registry.register("batch_rows", help, self.batch_rows.clone());
+        registry.register("batch_bytes", "Bytes that wait for an insert", self.batch_bytes.clone());
+        let help = "Blocks that are being encoded, or wait for an earlier block";
+        registry.register("waiting_blocks", help, self.waiting_blocks.clone());
+        let help = "Bound of waiting_blocks";
+        registry.register("waiting_bound_blocks", help, self.waiting_bound_blocks.clone());
+        registry.register(
+            "waiting_bytes",
+            "Bytes of the waiting blocks",
+            self.waiting_bytes.clone(),
+        );
+        registry.register("in_flight_batches", "Batches in flight", self.in_flight_batches.clone());
+        let help = "Bytes of the batches in flight";
+        registry.register("in_flight_bytes", help, self.in_flight_bytes.clone());
+        let bound = Gauge::<i64>::default();
+        bound.set(gauge(limits.rows_max));
+        registry.register("batch_rows_max", "Bound of batch_rows", bound);
+        let bound = Gauge::<i64>::default();
+        bound.set(gauge(limits.bytes_max));
+        registry.register("batch_bytes_max", "Bound of batch_bytes", bound);
     }
 
     /// Sets the lag of the assigned partitions, and drops that of all others.
@@ -161,7 +184,7 @@ impl ProcessorMetrics {
         self.dead_letter_stubs.get_or_create(&CodeLabel { code }).inc();
     }
 
-    /// Records of the topic of links are no links.
+    /// Records of the topic of links are not links.
     pub fn links_refused(&self, code: &'static str, records: u64) {
         self.links_refused.get_or_create(&CodeLabel { code }).inc_by(records);
     }
@@ -169,5 +192,31 @@ impl ProcessorMetrics {
     /// An attempt failed and is repeated.
     pub fn retry(&self, stage: &'static str, code: &'static str) {
         self.retries.get_or_create(&RetryLabel { stage, code }).inc();
+    }
+    /// An attempt failed and is repeated. Returns whether it is to be logged: one line a minute for each
+    /// stage.
+    pub fn failed(&self, stage: &'static str, code: &'static str) -> bool {
+        self.retry(stage, code);
+        self.attempts.recurred(stage, "", code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_commit_is_logged_in_the_minute_after_a_failed_read() {
+        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
+        let metrics = ProcessorMetrics::register(&mut Registry::default(), limits);
+        for is_first in [true, false] {
+            for stage in ["read", "commit", "query", "seek"] {
+                assert_eq!(metrics.failed(stage, "kafka_unreachable"), is_first, "{stage}");
+            }
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(metrics.failed("commit", "kafka_unreachable"));
     }
 }

@@ -30,14 +30,15 @@ use crate::run::sink::{DeadLetterSink, Sink};
 use crate::run::source::{EpochPosition, Notice, Source};
 use service::number::gauge;
 
-/// Often enough to notice a failed assignment and to repeat a failed commit soon.
+/// Interval of [`Input::Tick`]: short enough to notice a failed assignment and to repeat a failed commit
+/// soon.
 const TICK: Duration = Duration::from_secs(1);
 /// Maximum of batches whose bad records wait for a decision. While the registry does not answer, each
 /// batch that holds a record of an unknown schema id is one of them.
 const WAITING_MAX: usize = 1_000;
 /// The stage of reading a partition.
 const READ: &str = "read";
-/// Code of a partition of which no record is read although there are some.
+/// Code of a partition of which no record is read although the log has some.
 const PARTITION_STALLED: &str = "partition_stalled";
 
 /// The state of the loop.
@@ -57,7 +58,7 @@ pub struct Driver<S, K, D> {
     lag: u64,
     /// The position after the last record of each partition that a batch holds.
     taken: BTreeMap<i32, i64>,
-    /// Those positions at the last tick, of partitions of which more is to be read.
+    /// Those positions at the last tick, of partitions that have more records to read.
     waiting: BTreeMap<i32, i64>,
 }
 
@@ -70,6 +71,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         metrics: ProcessorMetrics,
         settings: DriverSettings,
     ) -> Self {
+        let batcher = Batcher::new(settings.linger, settings.blocks_max);
+        metrics.waiting_bound_blocks.set(gauge(batcher.waiting_max()));
         Self {
             source: Arc::new(source),
             encoder,
@@ -77,7 +80,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
             metrics,
             settings,
             trackers: BTreeMap::new(),
-            batcher: Batcher::new(settings.linger, settings.blocks_max),
+            batcher,
             in_flight: InFlightBatches::default(),
             requests: OffsetRequests::new(),
             revocation: None,
@@ -91,8 +94,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
     /// Runs until `shutdown`, then finishes and commits what was read, within the drain timeout.
     ///
     /// # Errors
-    /// Fatal: stopped at once, nothing more was committed. Retryable: the drain timeout passed; the
-    /// next member reads again what was not committed.
+    /// Fatal: the driver stopped immediately and committed nothing more. Retryable: the drain timeout
+    /// passed; the next member reads again what was not committed.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -174,12 +177,12 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         Ok(())
     }
 
-    /// Cuts and starts what is due, and lets reading go on or wait.
+    /// Cuts blocks and starts batches that are due, and lets reading continue or wait.
     fn advance(&mut self) -> Result<(), ServerError> {
-        self.batcher.cut_when_full(&self.encoder);
+        self.batcher.cut_when_due(&self.encoder);
         while self.batcher.is_due() && self.may_start_batch() {
             self.start_batch()?;
-            self.batcher.cut_when_full(&self.encoder);
+            self.batcher.cut_when_due(&self.encoder);
         }
         self.backpressure.update(self.batcher.is_blocked(), Instant::now(), &*self.source)?;
         self.release_revoked()?;
@@ -188,7 +191,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
     }
 
     fn start_batch(&mut self) -> Result<(), ServerError> {
-        // A tracker must know of the begin and the end of an assignment before what was read under it.
+        // A tracker must get the start and the end of an assignment before the records that were read
+        // under it.
         self.take_notices()?;
         let batch = self.batcher.take_batch();
         if batch.records == 0 {
@@ -266,12 +270,12 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
                 self.metrics.attempts.all_ended("seek");
             }
             BrokerReply::SeekIntoLog(Err(error)) => {
-                // Not at once: the next tick sends it again.
+                // Not immediately: the next tick sends it again.
                 self.requests.seek_into_log();
                 return self.log_error("seek", error);
             }
             BrokerReply::Seek { partition, position, outcome: Err(error) } => {
-                // Again, unless the assignment ended meanwhile.
+                // Requests the seek again, unless the assignment has ended meanwhile.
                 if self.source.lag().contains_key(&partition) {
                     self.requests.seek(partition, position);
                 }
@@ -294,7 +298,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         Ok(())
     }
 
-    /// Names partitions of which no record is read although there are some, whatever the cause is.
+    /// Names partitions of which no record is read although the log has some, whatever the cause.
     fn note_waiting(&mut self, lag: &BTreeMap<i32, u64>) {
         let position = |partition| self.taken.get(partition).copied().unwrap_or_default();
         let waiting = lag.iter().filter(|(_, records)| **records > 0);
@@ -312,13 +316,18 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
                 && self.waiting.get(partition) == Some(position)
             {
                 let (partition, position, code) = (*partition, *position, PARTITION_STALLED);
-                tracing::warn!(code, partition, position, "no record of a partition is read");
+                tracing::warn!(
+                    code,
+                    partition,
+                    position,
+                    "the partition has records, but none of them is read"
+                );
             }
         }
         self.waiting = waiting;
     }
 
-    /// Takes in the changes of the assignment, and logs them.
+    /// Applies the changes of the assignment, and logs them.
     fn take_notices(&mut self) -> Result<(), ServerError> {
         for notice in self.source.take_notices()? {
             match notice {
@@ -347,8 +356,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         Ok(())
     }
 
-    /// Releases partitions that the group revokes, once all that was read of them is committed or
-    /// the group has waited long enough.
+    /// Releases partitions that the group revokes, when all that was read of them is committed or the
+    /// deadline has passed.
     fn release_revoked(&mut self) -> Result<(), ServerError> {
         let Some(revocation) = &self.revocation else { return Ok(()) };
         let settled = |partition| self.trackers.get(partition).is_none_or(Tracker::is_settled);
@@ -364,11 +373,13 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
     fn set_gauges(&self) {
         self.metrics.batch_rows.set(gauge(self.batcher.records()));
         self.metrics.batch_bytes.set(gauge(self.batcher.bytes()));
+        self.metrics.waiting_blocks.set(gauge(self.batcher.waiting_blocks()));
+        self.metrics.waiting_bytes.set(gauge(self.batcher.waiting_bytes()));
         self.metrics.in_flight_batches.set(gauge(self.in_flight.len()));
         self.metrics.in_flight_bytes.set(gauge(self.in_flight.bytes()));
     }
 
-    /// Counts and logs an error after which the attempt is repeated.
+    /// Counts and logs an error of an attempt that is repeated.
     ///
     /// # Errors
     /// A fatal `error`.
@@ -376,9 +387,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         if error.class == ErrorClass::Fatal {
             return Err(error);
         }
-        self.metrics.retry(stage, error.code);
-        if self.metrics.attempts.recurred(stage, "", error.code) {
-            tracing::warn!(stage, code = error.code, %error, "the attempt failed; trying again");
+        if self.metrics.failed(stage, error.code) {
+            tracing::warn!(stage, code = error.code, %error, "the attempt failed; it is repeated");
         }
         Ok(())
     }
@@ -388,7 +398,7 @@ fn log_start(partition: i32, start: StartPosition) {
     let position = start.position;
     match start.reason {
         StartReason::FirstRead | StartReason::Resumed | StartReason::Reset => {
-            tracing::info!(partition, position, reason = ?start.reason, "assigned");
+            tracing::info!(partition, position, reason = ?start.reason, "a partition is assigned");
         }
         StartReason::Expired { lost } => {
             let code = "records_expired";
