@@ -1,7 +1,8 @@
-//! The reader of the topic of links, a member of a group of its own.
+//! The reader of the topic of links: a member of its own consumer group.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::{
@@ -17,39 +18,46 @@ use schemas::LINK_BYTES_MAX;
 use service::lock::lock;
 
 use crate::kafka::client_id::CLIENT_ID;
+use crate::kafka::log_bounds::log_bounds;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 
 /// Records that one call returns.
 const RECORDS_MAX: usize = 10_000;
 /// Bytes of their keys and values, one record more at most.
 const BYTES_MAX: usize = 4 << 20;
-/// How long no record may come before a call returns those that came.
+/// A call returns when no record has arrived for this time.
 const POLL: Duration = Duration::from_millis(200);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A member of the group.
 pub struct LinkReader {
-    consumer: BaseConsumer<PassedPositions>,
+    consumer: BaseConsumer<LinkAssignment>,
     probe: BatchProbe,
     errors: UnreadableErrors,
 }
 
-/// Where reading of a partition goes on behind an unreadable batch, until a record of it is read. A
-/// rebalance ends that: another member may have read further, or a tool have reset the group's position.
+/// What the rebalance callback notes.
 #[derive(Debug, Default)]
-struct PassedPositions(Mutex<BTreeMap<i32, i64>>);
+struct LinkAssignment {
+    /// The group has assigned partitions, or none, to this member.
+    has_joined: AtomicBool,
+    /// Where reading of a partition continues after an unreadable batch, until a record of it is read. A
+    /// rebalance removes it: another member may have read further, or a tool have reset the group's
+    /// position.
+    passed: Mutex<BTreeMap<i32, i64>>,
+}
 
-impl PassedPositions {
+impl LinkAssignment {
     fn get(&self, partition: i32) -> Option<i64> {
-        lock(&self.0).get(&partition).copied()
+        lock(&self.passed).get(&partition).copied()
     }
 
     fn insert(&self, partition: i32, next: i64) {
-        lock(&self.0).insert(partition, next);
+        lock(&self.passed).insert(partition, next);
     }
 }
 
-impl ClientContext for PassedPositions {
+impl ClientContext for LinkAssignment {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         QuietContext.log(level, facility, message);
     }
@@ -59,9 +67,11 @@ impl ClientContext for PassedPositions {
     }
 }
 
-impl ConsumerContext for PassedPositions {
+impl ConsumerContext for LinkAssignment {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let mut passed = lock(&self.0);
+        let has_joined = matches!(rebalance, Rebalance::Assign(_));
+        self.has_joined.store(has_joined, Ordering::Relaxed);
+        let mut passed = lock(&self.passed);
         match rebalance {
             Rebalance::Assign(list) | Rebalance::Revoke(list) => {
                 for element in list.elements() {
@@ -87,9 +97,9 @@ pub struct LinkRecord {
 pub struct LinkRecords {
     /// Records within the bounds of a link.
     pub records: Vec<LinkRecord>,
-    /// How many were larger than a link.
+    /// Number of records that were larger than a link.
     pub too_large: usize,
-    /// Batches that cannot be read, and were passed.
+    /// Number of batches that could not be read and were passed.
     pub unreadable: usize,
     bytes: usize,
 }
@@ -117,6 +127,27 @@ impl LinkRecords {
     }
 }
 
+/// The topic of links, as a member of the group reads it. Every function blocks.
+pub trait LinkSource: Send + 'static {
+    /// The records that have arrived; none if no record arrives within a moment.
+    ///
+    /// # Errors
+    /// The topic does not exist, or the group refuses the member.
+    fn read(&mut self) -> Result<LinkRecords, ServerError>;
+
+    /// Whether the member has joined its group, and has read all records of its partitions.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    fn has_read_all(&self) -> Result<bool, ServerError>;
+
+    /// Commits what was read: it is durable now. After a rebalance meanwhile, it is read again.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    fn commit(&self) -> Result<(), ServerError>;
+}
+
 impl std::fmt::Debug for LinkReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LinkReader")
@@ -139,42 +170,12 @@ impl LinkReader {
                 ("auto.offset.reset", "earliest"),
             ],
         )?;
-        let consumer: BaseConsumer<PassedPositions> = config
-            .create_with_context(PassedPositions::default())
+        let consumer: BaseConsumer<LinkAssignment> = config
+            .create_with_context(LinkAssignment::default())
             .map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         Ok(Self { consumer, probe, errors: UnreadableErrors::default() })
-    }
-
-    /// The records that have come, none when no record has. Blocks for a moment.
-    ///
-    /// # Errors
-    /// The topic does not exist, or the group refuses the member.
-    pub fn read(&mut self) -> Result<LinkRecords, ServerError> {
-        let mut read = LinkRecords::default();
-        while !read.is_full() {
-            match self.consumer.poll(POLL) {
-                None => break,
-                Some(Ok(message)) => {
-                    read.push(message.key(), message.payload());
-                    self.consumer
-                        .store_offset_from_message(&message)
-                        .map_err(|error| server_error(&error))?;
-                    continue;
-                }
-                Some(Err(error)) => {
-                    let error = server_error(&error);
-                    if error.code != BATCH_UNREADABLE {
-                        return Err(error);
-                    }
-                }
-            }
-            if self.errors.add() {
-                read.unreadable += self.pass_unreadable()?;
-            }
-        }
-        Ok(read)
     }
 
     /// Searches for batches that cannot be read, and passes them. Returns how many.
@@ -219,12 +220,48 @@ impl LinkReader {
         }
         Ok(positions)
     }
+}
 
-    /// Commits what was read: it is durable now. After a rebalance meanwhile, it is read again.
-    ///
-    /// # Errors
-    /// The broker's refusal.
-    pub fn commit(&self) -> Result<(), ServerError> {
+impl LinkSource for LinkReader {
+    fn read(&mut self) -> Result<LinkRecords, ServerError> {
+        let mut read = LinkRecords::default();
+        while !read.is_full() {
+            match self.consumer.poll(POLL) {
+                None => break,
+                Some(Ok(message)) => {
+                    read.push(message.key(), message.payload());
+                    self.consumer
+                        .store_offset_from_message(&message)
+                        .map_err(|error| server_error(&error))?;
+                    continue;
+                }
+                Some(Err(error)) => {
+                    let error = server_error(&error);
+                    if error.code != BATCH_UNREADABLE {
+                        return Err(error);
+                    }
+                }
+            }
+            if self.errors.add() {
+                read.unreadable += self.pass_unreadable()?;
+            }
+        }
+        Ok(read)
+    }
+
+    fn has_read_all(&self) -> Result<bool, ServerError> {
+        if !self.consumer.context().has_joined.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let assigned = self.consumer.assignment().map_err(|error| server_error(&error))?;
+        let bounds = log_bounds(&self.consumer, &assigned, || REQUEST_TIMEOUT);
+        let bounds = bounds.map_err(|error| server_error(&error))?;
+        let positions = self.positions()?;
+        let is_read = |(own, (_, high)): (&i32, &(i64, i64))| positions.get(own) >= Some(high);
+        Ok(bounds.iter().all(is_read))
+    }
+
+    fn commit(&self) -> Result<(), ServerError> {
         match self.consumer.commit_consumer_state(CommitMode::Sync) {
             Ok(())
             | Err(KafkaError::ConsumerCommit(
@@ -267,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn h3_a_partition_of_which_nothing_was_read_is_searched_from_where_it_starts() {
+    fn h3_a_partition_that_was_not_read_yet_is_searched_from_its_start_position() {
         for (committed, expected) in [
             (None, 10),
             (Some(9), 10),
@@ -281,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn m2_a_call_holds_4_mib_of_links_and_counts_what_is_larger_than_one() {
+    fn m2_a_call_holds_4_mib_of_links_and_counts_records_larger_than_a_link() {
         let mut read = LinkRecords::default();
         let (large, link) = (vec![0xff; 900_000], vec![1; LINK_BYTES_MAX - 8]);
         for _ in 0..1_200 {

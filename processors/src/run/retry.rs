@@ -1,4 +1,4 @@
-//! Retries: repeats a request to a server, with growing delays, until it succeeds or fails for good.
+//! Retries: repeats a request to a server, with growing delays, until it succeeds or its error is fatal.
 #![expect(clippy::disallowed_methods, reason = "measures how long a request fails")]
 
 use broker::{Backoff, ErrorClass, ServerError};
@@ -10,7 +10,7 @@ use crate::metrics::processor::ProcessorMetrics;
 #[derive(Debug)]
 pub struct Retry<'m> {
     stage: &'static str,
-    /// The record, batch or id that it is about.
+    /// The record, batch or id of the request.
     what: String,
     metrics: &'m ProcessorMetrics,
     began: Instant,
@@ -18,22 +18,27 @@ pub struct Retry<'m> {
 }
 
 impl<'m> Retry<'m> {
-    /// Nothing has failed yet. `stage` names it in metrics and logs.
+    /// A request that has not failed yet. `stage` names it in metrics and logs.
     pub fn new(stage: &'static str, metrics: &'m ProcessorMetrics) -> Self {
         Self { stage, what: String::new(), metrics, began: Instant::now(), tries: 0 }
     }
 
-    /// Names what the request is about, once it has failed.
+    /// Sets the subject of the request before its first failure is logged.
     pub fn name(&mut self, what: impl FnOnce() -> String) {
         if self.tries == 0 {
             self.what = what();
         }
     }
 
+    /// Whether the last attempt failed.
+    pub fn has_failed(&self) -> bool {
+        self.tries > 0
+    }
+
     /// Waits before the next attempt, without end; an outage is logged once a minute.
     ///
     /// # Errors
-    /// A fatal `error`, at once: waiting cannot help.
+    /// A fatal `error`, immediately: waiting cannot help.
     pub async fn after(&mut self, error: ServerError) -> Result<(), ServerError> {
         match error.class {
             ErrorClass::Retryable | ErrorClass::Record => {}
@@ -42,7 +47,7 @@ impl<'m> Retry<'m> {
         let (stage, tries, what) = (self.stage, self.tries, self.what.as_str());
         self.metrics.retry(stage, error.code);
         if self.metrics.attempts.failed(stage, what, error.code) {
-            tracing::warn!(stage, what, code = error.code, tries, %error, "the attempt failed; trying again");
+            tracing::warn!(stage, what, code = error.code, tries, %error, "the attempt failed; it is repeated");
         }
         let delay = Backoff::SERVERS.random_delay(self.tries);
         self.tries = self.tries.saturating_add(1);
@@ -50,7 +55,7 @@ impl<'m> Retry<'m> {
         Ok(())
     }
 
-    /// The request succeeded; a further one may follow.
+    /// The request succeeded; another one may follow.
     pub fn done(&mut self) {
         if self.tries > 0 {
             let seconds = self.began.elapsed().as_secs_f64();
