@@ -8,6 +8,12 @@ use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::server::{Server, server_error};
 use crate::setup::preflight::TableFacts;
 
+/// Whether a row has an insertion time after the server's current time. Each start of `run` sends this
+/// query, and the server reads the whole column of a partition. Therefore it reads the partitions of the
+/// last three days only: most clicks are inserted soon after they occur.
+const ROWS_AHEAD: &str = "SELECT toUInt8(max(ingested_at) > now64(6)) FROM click_versions \
+                          WHERE occurred_at >= now64(6) - INTERVAL 3 DAY";
+
 #[derive(Default, Row, Deserialize)]
 struct Described {
     engine: String,
@@ -16,10 +22,10 @@ struct Described {
     sorting_key: String,
 }
 
-/// The tables as the server describes them; empty where they do not exist.
+/// The tables as the server describes them; empty if they do not exist.
 ///
 /// # Errors
-/// The server's refusal; the missing database is none.
+/// The server's refusal. A missing database is not an error.
 pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, ServerError> {
     let client = server.bare();
     let described: Option<Described> = client
@@ -58,8 +64,7 @@ pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, 
         .map_err(server_error)?;
     let ahead: u8 = if columns.iter().any(|(name, ..)| name == "ingested_at") {
         let client = server.client();
-        let query = client.query("SELECT toUInt8(max(ingested_at) > now64(6)) FROM click_versions");
-        query.fetch_one().await.map_err(server_error)?
+        client.query(ROWS_AHEAD).fetch_one().await.map_err(server_error)?
     } else {
         0
     };
@@ -75,4 +80,16 @@ pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, 
         ahead_of_the_clock: ahead == 1,
         settings,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_of_insert_times_reads_recent_partitions_only() {
+        let (_, condition) = ROWS_AHEAD.split_once(" WHERE ").unwrap();
+        // The partition key is `toDate(occurred_at)`.
+        assert!(condition.starts_with("occurred_at >= now64(6) - INTERVAL "), "{condition}");
+    }
 }
