@@ -1,37 +1,33 @@
-//! The assignment: which partitions the group has assigned to this member, kept by the rebalance
-//! callback. Here a partition is assigned, and here it is revoked.
+//! The assignment: which partitions the group has assigned to this member. The rebalance callback
+//! updates it, and sends no request to the brokers: an assignment, which needs requests, begins outside
+//! the callback.
 //!
-//! Each assignment of a partition has an epoch. Records carry it, and a commit is sent only while the
-//! epoch lasts (invariant 11): a commit and the end of an assignment hold the same lock, so that one
-//! waits for the other.
+//! Each assignment of a partition has an epoch. Records have the epoch under which they were read, and a
+//! commit is sent only while the epoch lasts (invariant 11): a commit and the end of an assignment hold
+//! the same lock, so that one waits for the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use broker::{QuietContext, ServerError, server_error};
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
 
-use crate::flow::start_policy::{StartPosition, start_position};
+use crate::kafka::starting_partition::StartingPartition;
 use crate::run::source::Notice;
 use service::lock::lock;
-
-/// Bounds a request during a rebalance; several together stay below the session timeout.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often, and after what time, a request is repeated while a partition has no leader.
-const ELECTION_RETRIES: u32 = 20;
-const ELECTION_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the group has assigned to this member.
 #[derive(Default)]
 pub(super) struct Assignment {
+    /// Wakes the reader when the group assigns partitions.
+    request: Notify,
     /// Held during a commit and while an assignment ends.
     lasts: Mutex<()>,
     state: Mutex<AssignmentState>,
@@ -39,26 +35,21 @@ pub(super) struct Assignment {
 
 #[derive(Default)]
 struct AssignmentState {
+    /// Partitions that the group assigns, until [`Assignment::begin_requested`].
+    requested: Option<BTreeSet<i32>>,
     epoch: u64,
-    /// Of each assigned partition.
+    /// The epoch of each assigned partition.
     epochs: BTreeMap<i32, u64>,
     /// The position from which each is read.
     starts: BTreeMap<i32, i64>,
     /// Partitions that the group revokes and that were not released yet.
     revoked: BTreeSet<i32>,
-    /// The driver has ended and would release no partition.
+    /// The driver has ended and will release no partition.
     closing: bool,
-    /// As the library last reported it.
+    /// The last lag that the library reported.
     lag: BTreeMap<i32, u64>,
     notices: Vec<Notice>,
     failed: Option<ServerError>,
-}
-
-/// A partition, the position to read it from, and what the broker holds as committed.
-pub(super) struct StartingPartition {
-    pub(super) partition: i32,
-    pub(super) start: StartPosition,
-    pub(super) committed: Option<i64>,
 }
 
 impl Assignment {
@@ -96,8 +87,8 @@ impl Assignment {
     /// The changes since the last call.
     ///
     /// # Errors
-    /// An assignment that could not be taken up. The member then owns partitions that it does not
-    /// read, so it has to end: another one, or the same one after a restart, takes its place.
+    /// An assignment could not begin. The member then owns partitions that it does not read, so it has
+    /// to end: another member, or this one after a restart, takes its place.
     pub(super) fn take_notices(&self) -> Result<Vec<Notice>, ServerError> {
         let mut state = lock(&self.state);
         match state.failed.take() {
@@ -106,7 +97,7 @@ impl Assignment {
         }
     }
 
-    /// Reading of a partition goes on from `position`, under the same epoch.
+    /// Reading of a partition continues at `position`, under the same epoch.
     pub(super) fn go_on_from(&self, partition: i32, position: i64) {
         lock(&self.state).starts.insert(partition, position);
     }
@@ -117,7 +108,37 @@ impl Assignment {
         partitions.iter().copied().filter(|own| state.revoked.contains(own)).collect()
     }
 
-    /// From now on, revoked partitions are released at once. Returns those that were not yet.
+    /// Waits until the group assigns partitions. May be dropped at any time.
+    pub(super) async fn request(&self) {
+        self.request.notified().await;
+    }
+
+    /// The partitions that the group assigns and whose assignment has not begun.
+    pub(super) fn requested(&self) -> Option<BTreeSet<i32>> {
+        lock(&self.state).requested.clone()
+    }
+
+    /// Withdraws that request; `false` if there is none.
+    pub(super) fn withdraw_request(&self) -> bool {
+        lock(&self.state).requested.take().is_some()
+    }
+
+    /// Begins the assignments that the group requested; `false` if the request was withdrawn.
+    pub(super) fn begin_requested(&self, starting: Vec<StartingPartition>) -> bool {
+        let is_requested = self.withdraw_request();
+        if is_requested {
+            self.begin(starting);
+        }
+        is_requested
+    }
+
+    /// The partitions that the group assigns cannot be read.
+    pub(super) fn fail(&self, error: ServerError) {
+        lock(&self.state).failed = Some(error);
+    }
+
+    /// From now on, revoked partitions are released immediately. Returns those that were not released
+    /// yet.
     pub(super) fn close(&self) -> Vec<i32> {
         let mut state = lock(&self.state);
         state.closing = true;
@@ -151,33 +172,21 @@ impl Assignment {
         drop(lasts);
     }
 
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> Result<(), ServerError> {
-        let mut starting = starting_partitions(consumer, partitions);
-        let mut retries = 0..ELECTION_RETRIES;
-        while starting.as_ref().is_err_and(is_electing) && retries.next().is_some() {
-            std::thread::sleep(ELECTION_PAUSE);
-            starting = starting_partitions(consumer, partitions);
+    /// Notes that the group assigns partitions, and wakes the reader, which queries their positions. The
+    /// callback itself runs on a thread of the runtime and must not wait for a reply.
+    fn request_assignment(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let mut state = lock(&self.state);
+        if state.closing {
+            drop(state);
+            return assign_none(consumer);
         }
-        let starting = starting.map_err(|error| server_error(&error))?;
-        let mut assignment = TopicPartitionList::new();
-        for (topic, StartingPartition { partition, start, .. }) in &starting {
-            assignment
-                .add_partition_offset(topic, *partition, Offset::Offset(start.position))
-                .map_err(|error| server_error(&error))?;
-        }
-        self.begin(starting.into_iter().map(|(_, starting)| starting));
-        consumer.incremental_assign(&assignment).map_err(|error| server_error(&error))?;
-        // The library remembers that a partition was paused when it was assigned before, and would
-        // never fetch it again.
-        consumer.resume(&assignment).map_err(|error| server_error(&error))
+        state.requested = Some(numbers(partitions));
+        drop(state);
+        self.request.notify_one();
     }
 
     /// Lets the driver finish what was read of partitions that the group revokes, unless they are
-    /// lost already; true if the driver is to release them.
+    /// already lost. Returns whether the driver is to release them.
     fn request_revocation(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -234,18 +243,19 @@ impl ConsumerContext for Assignment {
     ) {
         let outcome = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.assign(consumer, partitions)
+                self.request_assignment(consumer, partitions);
+                Ok(())
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
                 if self.request_revocation(consumer, partitions) =>
             {
                 Ok(())
             }
-            // Lost, or revoked while closing: the assignment ends at once.
+            // Lost, or revoked while closing: the assignment ends immediately.
             _ => self.revoke(consumer, partitions),
         };
         if let Err(error) = outcome {
-            lock(&self.state).failed = Some(error);
+            self.fail(error);
         }
     }
 }
@@ -254,43 +264,10 @@ fn numbers(partitions: &TopicPartitionList) -> BTreeSet<i32> {
     partitions.elements().iter().map(|element| element.partition()).collect()
 }
 
-/// The position from which each partition, with its topic, is to be read, by the start policy.
-fn starting_partitions(
-    consumer: &BaseConsumer<Assignment>,
-    partitions: &TopicPartitionList,
-) -> KafkaResult<Vec<(String, StartingPartition)>> {
-    let committed = consumer.committed_offsets(partitions.clone(), REQUEST_TIMEOUT)?;
-    let mut starting = Vec::new();
-    for element in committed.elements() {
-        element.error()?;
-        let (topic, partition) = (element.topic().to_owned(), element.partition());
-        let (low, high) = consumer.fetch_watermarks(&topic, partition, REQUEST_TIMEOUT)?;
-        let committed = position(element.offset());
-        let start = start_position(committed, low, high);
-        starting.push((topic, StartingPartition { partition, start, committed }));
-    }
-    Ok(starting)
-}
-
-/// Whether the brokers replied that they have not elected a leader yet.
-fn is_electing(error: &KafkaError) -> bool {
-    const SIGNS: [RDKafkaErrorCode; 4] = [
-        RDKafkaErrorCode::NotLeaderForPartition,
-        RDKafkaErrorCode::LeaderNotAvailable,
-        RDKafkaErrorCode::NotCoordinator,
-        RDKafkaErrorCode::CoordinatorLoadInProgress,
-    ];
-    error.rdkafka_error_code().is_some_and(|code| SIGNS.contains(&code))
-}
-
-/// A position, where there is one.
-pub(super) fn position(offset: Offset) -> Option<i64> {
-    match offset {
-        Offset::Offset(position) => Some(position),
-        Offset::Beginning
-        | Offset::End
-        | Offset::Stored
-        | Offset::Invalid
-        | Offset::OffsetTail(_) => None,
+/// Replies to a request of the group with no partition. Without a reply, the library would wait for one,
+/// and the member could not leave the group.
+pub(super) fn assign_none<C: ConsumerContext>(consumer: &impl Consumer<C>) {
+    if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
+        tracing::debug!(%error, "cannot reply to an assignment");
     }
 }

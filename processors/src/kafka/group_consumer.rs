@@ -11,9 +11,10 @@ use futures_util::FutureExt as _;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::flow::block::{Block, Header, RecordMetadata, SizeLimits};
+use crate::kafka::assignment::assign_none;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_client::GroupClient;
 use crate::kafka::group_settings::GroupSettings;
@@ -26,9 +27,11 @@ const HEADERS_READ_MAX: usize = 100_000;
 
 /// A member of the group that reads one topic.
 pub struct GroupConsumer {
-    client: GroupClient,
-    /// Only while records are read.
+    client: Arc<GroupClient>,
+    /// Used only while records are read.
     probing: tokio::sync::Mutex<Probing>,
+    /// Likewise. At most one task, which assigns partitions.
+    assigning: tokio::sync::Mutex<JoinSet<Result<(), ServerError>>>,
 }
 
 /// The search for a batch that cannot be read. Records of other partitions are read meanwhile.
@@ -58,17 +61,19 @@ impl GroupConsumer {
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (errors, running) = (UnreadableErrors::default(), JoinSet::new());
         let probing = tokio::sync::Mutex::new(Probing { probe, errors, running });
-        Ok(Self { client: GroupClient::join(brokers, group, topic)?, probing })
+        let client = Arc::new(GroupClient::join(brokers, group, topic)?);
+        Ok(Self { client, probing, assigning: tokio::sync::Mutex::default() })
     }
 
-    /// Takes an error of the library; starts a probe when it is one of a batch, again and again.
+    /// Takes an error of the library; starts a probe after several errors of an unreadable batch.
     fn take_error(&self, error: ServerError, probing: &mut Probing) -> ServerError {
         if error.code != BATCH_UNREADABLE || !probing.errors.add() || !probing.running.is_empty() {
             return error;
         }
         match offsets::read_positions(&self.client) {
             Ok(positions) => {
-                // Of all: the library knows no lag of a partition of which nothing was committed.
+                // Of all partitions: the library knows no lag of a partition without a committed
+                // position.
                 let positions = positions.iter().map(|(own, at)| (*own, at.position)).collect();
                 let probe = probing.probe.clone();
                 probing.running.spawn_blocking(move || probe.find(&positions));
@@ -85,7 +90,7 @@ impl GroupConsumer {
             let Some(&EpochPosition { epoch, position }) = positions.get(&partition) else {
                 continue;
             };
-            // Unless another client reset the position meanwhile.
+            // Another client may have reset the position meanwhile.
             if position != from {
                 continue;
             }
@@ -126,14 +131,26 @@ impl Source for GroupConsumer {
     async fn fill(&self, block: &mut Block, limits: SizeLimits) -> Result<(), ServerError> {
         let _reading = self.client.reading.lock().await;
         let mut probing = self.probing.lock().await;
-        let consumer = &self.client.consumer;
-        let mut message = tokio::select! {
-            biased;
-            Some(found) = probing.running.join_next() => {
-                let found = found.map_err(|panicked| ServerError::fatal("task_panicked", panicked))?;
-                return self.pass(&found?, block);
+        let mut assigning = self.assigning.lock().await;
+        let (consumer, assignment) = (&self.client.consumer, self.client.assignment());
+        let mut message = loop {
+            tokio::select! {
+                biased;
+                () = assignment.request() => {
+                    let client = Arc::clone(&self.client);
+                    assigning.spawn_blocking(move || offsets::assign(&client));
+                }
+                Some(assigned) = assigning.join_next() => {
+                    if let Err(error) = assigned.unwrap_or_else(panicked) {
+                        assignment.fail(error);
+                    }
+                    return Ok(());
+                }
+                Some(found) = probing.running.join_next() => {
+                    return self.pass(&found.unwrap_or_else(panicked)?, block);
+                }
+                message = consumer.recv() => break message,
             }
-            message = consumer.recv() => message,
         };
         loop {
             match message {
@@ -202,7 +219,11 @@ impl Source for GroupConsumer {
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
         // The client leaves the group: the group revokes all partitions, and waits for their release.
-        let revoked = self.client.assignment().close();
+        let assignment = self.client.assignment();
+        let revoked = assignment.close();
+        if assignment.withdraw_request() {
+            assign_none(&self.client.consumer);
+        }
         if let Err(error) = self.release(&revoked) {
             tracing::debug!(%error, "cannot release partitions while leaving the group");
         }
@@ -212,6 +233,47 @@ impl Drop for GroupConsumer {
 async fn blocking<T: Send + 'static>(
     request: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
 ) -> Result<T, ServerError> {
-    let reply = tokio::task::spawn_blocking(request).await;
-    reply.map_err(|panicked| ServerError::fatal("task_panicked", panicked))?
+    tokio::task::spawn_blocking(request).await.unwrap_or_else(panicked)
+}
+
+fn panicked<T>(error: JoinError) -> Result<T, ServerError> {
+    Err(ServerError::fatal("task_panicked", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::kafka::group_settings::GroupProtocol;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_member_whose_assignment_failed_ends_and_can_leave_the_group() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("log", 1, 1).unwrap();
+        let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 100];
+        cluster.request_errors(RDKafkaApiKey::OffsetFetch, &refused);
+        let brokers = Brokers { servers: cluster.bootstrap_servers(), properties: Vec::new() };
+        let (id, instance_id) = ("group".to_owned(), None);
+        let group = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };
+        let consumer = GroupConsumer::join(&brokers, &group, "log").unwrap();
+        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
+        let read = async {
+            while consumer.take_notices().is_ok() {
+                let mut block = Block::default();
+                let filled = consumer.fill(&mut block, limits);
+                drop(timeout(Duration::from_millis(100), filled).await);
+            }
+        };
+        timeout(Duration::from_secs(20), read).await.unwrap();
+        let (left, has_left) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            left.send(())
+        });
+        timeout(Duration::from_secs(10), has_left).await.unwrap().unwrap();
+    }
 }

@@ -1,4 +1,5 @@
-//! Offsets of the group: commits positions, queries them, and seeks. All of it blocks.
+//! Offsets of the group: assigns partitions with their positions, commits positions, queries them, and
+//! seeks. Every function blocks.
 
 use std::time::Duration;
 
@@ -8,12 +9,39 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 
 use crate::flow::start_policy::start_position;
-use crate::kafka::assignment::{REQUEST_TIMEOUT, StartingPartition, position};
 use crate::kafka::group_client::GroupClient;
+use crate::kafka::log_bounds::{log_bounds, position};
+use crate::kafka::starting_partition::{StartingPartition, starting_partitions};
 use crate::run::source::{EpochPosition, Positions};
 
-/// Bounds a seek of which only the library's own threads know.
+/// Bounds all requests before an assignment begins, with those that are repeated while the brokers elect
+/// leaders.
+const ASSIGN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bounds a request to the brokers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds a seek that only the threads of the library carry out.
 const PASS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Assigns the partitions that the group requested, unless the request is withdrawn meanwhile.
+///
+/// # Errors
+/// The positions from which they are read cannot be queried in time. The request stays.
+pub(super) fn assign(client: &GroupClient) -> Result<(), ServerError> {
+    let assignment = client.assignment();
+    let Some(requested) = assignment.requested() else { return Ok(()) };
+    let list = client.list(requested.into_iter().map(|partition| (partition, Offset::Invalid)))?;
+    let starting = starting_partitions(&client.consumer, &list, ASSIGN_TIMEOUT);
+    let starting = starting.map_err(|error| server_error(&error))?;
+    let positions = starting.iter().map(|own| (own.partition, Offset::Offset(own.start.position)));
+    let positions = client.list(positions)?;
+    if !assignment.begin_requested(starting) {
+        return Ok(());
+    }
+    client.consumer.incremental_assign(&positions).map_err(|error| server_error(&error))?;
+    // The library remembers that a partition was paused when it was assigned before, and would never
+    // fetch it again.
+    client.consumer.resume(&positions).map_err(|error| server_error(&error))
+}
 
 /// Commits those of `positions` whose epoch lasts. Waits up to the session timeout when the
 /// coordinator does not answer.
@@ -47,14 +75,14 @@ pub(super) fn committed(client: &GroupClient) -> Result<Positions, ServerError> 
     Ok(positions.collect())
 }
 
-/// Reads a partition from `target`, or by the start policy if that lies outside the log, under a new
+/// Reads a partition from `target`, or by the start policy if that is outside the log, under a new
 /// epoch.
 pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<(), ServerError> {
     let bounds = client.consumer.fetch_watermarks(&client.topic, partition, REQUEST_TIMEOUT);
     let (low, high) = bounds.map_err(|error| server_error(&error))?;
     let start = start_position(Some(target), low, high).after_reset();
     let offset = Offset::Offset(start.position);
-    // The assignment may have ended since, and does not end from here on.
+    // The assignment may have ended since the request; from here on it cannot end.
     let _reading = client.reading.blocking_lock();
     let assignment = client.assignment();
     let _lasts = assignment.hold();
@@ -62,7 +90,7 @@ pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<
         return Ok(());
     }
     if client.consumer.seek(&client.topic, partition, offset, REQUEST_TIMEOUT).is_err() {
-        // A partition whose position was lost is not fetched any more, and a seek in it fails.
+        // The library no longer fetches a partition whose position was lost, and a seek in it fails.
         let list = client.list(std::iter::once((partition, offset)))?;
         let assigned = client.consumer.incremental_unassign(&list);
         let assigned = assigned.and_then(|()| client.consumer.incremental_assign(&list));
@@ -84,7 +112,8 @@ pub(super) fn read_positions(client: &GroupClient) -> Result<Positions, ServerEr
     Ok(next.collect())
 }
 
-/// Goes on reading a partition from `next`, under the same epoch; `false` if that has ended.
+/// Continues to read a partition at `next`, under the same epoch. Returns `false` if the epoch has
+/// ended.
 pub(super) fn pass(
     client: &GroupClient,
     partition: i32,
@@ -97,7 +126,7 @@ pub(super) fn pass(
     }
     let offset = Offset::Offset(next.position);
     let sought = client.consumer.seek(&client.topic, partition, offset, PASS_TIMEOUT);
-    // A request that is late is still carried out: what is passed must have its stub.
+    // The library still carries out a late request, so the passed batch must have its stub.
     let is_late =
         |error: &KafkaError| matches!(error, KafkaError::Seek(why) if why.contains("Timed out"));
     sought.or_else(|error| if is_late(&error) { Ok(()) } else { Err(server_error(&error)) })?;
@@ -105,12 +134,15 @@ pub(super) fn pass(
     Ok(true)
 }
 
-/// Seeks in every partition whose position lies outside the log.
+/// Seeks in every partition whose position is outside the log.
 pub(super) fn seek_into_log(client: &GroupClient) -> Result<(), ServerError> {
-    for (partition, EpochPosition { position: next, .. }) in read_positions(client)? {
-        let bounds = client.consumer.fetch_watermarks(&client.topic, partition, REQUEST_TIMEOUT);
-        let (low, high) = bounds.map_err(|error| server_error(&error))?;
-        if !(low..=high).contains(&next) {
+    let positions = read_positions(client)?;
+    let list = client.list(positions.keys().map(|partition| (*partition, Offset::Invalid)))?;
+    let bounds = log_bounds(&client.consumer, &list, || REQUEST_TIMEOUT);
+    let bounds = bounds.map_err(|error| server_error(&error))?;
+    for (partition, EpochPosition { position: next, .. }) in positions {
+        let is_inside = |(low, high): &(i64, i64)| (*low..=*high).contains(&next);
+        if !bounds.get(&partition).is_none_or(is_inside) {
             seek(client, partition, next)?;
         }
     }
