@@ -22,7 +22,7 @@ pub struct Cli {
     /// Logging and tracing options.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -38,13 +38,13 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Override the storm breaker for a range of offsets, or list the overrides.
     Breaker(breaker::BreakerArgs),
-    /// Fetch the rule tables by which clicks are enriched, or list them.
+    /// Fetch or list the rule tables that enrichment uses.
     Rules(rules::RulesCommand),
-    /// Ask whether a running service is ready; for images without a shell.
+    /// Check whether a running service is ready; works in images without a shell.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// Runs a command to its exit code, with one clear line when it fails.
+/// Runs a command and returns its exit code; prints one line when it fails.
 pub async fn dispatch(command: Command) -> ExitCode {
     let servers = match &command {
         Command::Setup(args) => args.servers.to_string(),
@@ -58,7 +58,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Setup(args) => until_signal(setup::setup(args)).await,
         Command::Run(args) => run::run(args).await.map(|()| DONE),
         Command::Rules(args) => until_signal(rules::rules(&args)).await,
-        // Follows until a signal, and then prints what it found.
+        // Runs until a signal, and then prints its result.
         Command::Audit(args) if args.follows() => audit::audit(args).await,
         Command::Audit(args) => until_signal(audit::audit(args)).await,
         Command::Breaker(args) => until_signal(breaker::breaker(args)).await,
@@ -79,7 +79,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
     }
 }
 
-/// Runs a command that has nothing to finish when a signal ends it.
+/// Runs a command that a signal may stop at any point.
 async fn until_signal(
     command: impl Future<Output = Result<u8, ServerError>>,
 ) -> Result<u8, ServerError> {

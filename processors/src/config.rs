@@ -18,9 +18,9 @@ use crate::flow::linger::Linger;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::run::driver_settings::DriverSettings;
 
-/// Environment name of the address of the admin port of `run`.
+/// Environment variable of the address of the admin port of `run`.
 pub(crate) const ADMIN_LISTEN: &str = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN";
-/// Its address without that setting.
+/// Its default address.
 pub(crate) const ADMIN_LISTEN_DEFAULT: &str = "127.0.0.1:9181";
 
 /// The log.
@@ -64,10 +64,10 @@ pub struct ClickhouseArgs {
         hide_env_values = true
     )]
     pub clickhouse_url: String,
-    /// User.
+    /// ClickHouse user.
     #[arg(long, env = "CLICKHOUSE_USER", default_value = "default")]
     pub clickhouse_user: String,
-    /// Password.
+    /// Password of that user.
     #[arg(long, env = "CLICKHOUSE_PASSWORD", default_value = "", hide_env_values = true)]
     pub clickhouse_password: String,
     /// File that holds the password instead; a newline at its end is ignored.
@@ -79,7 +79,7 @@ pub struct ClickhouseArgs {
 }
 
 impl ClickhouseArgs {
-    /// The server that they name.
+    /// The server of these settings.
     ///
     /// # Errors
     /// The file of the password cannot be read.
@@ -147,32 +147,32 @@ pub struct RulesArgs {
 #[derive(Debug, Args)]
 #[command(mut_arg("admin_listen", |it| listen_at(it, ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT)))]
 pub struct RunArgs {
-    /// Consumer group.
+    /// Name of the consumer group.
     #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
     pub group: String,
     /// Rebalance protocol: classic (the members assign partitions) or consumer (the broker does; Kafka 4
     /// and later).
     #[arg(long, env = "CLICKTRAIL_GROUP_PROTOCOL", value_enum, default_value = "classic")]
     pub group_protocol: GroupProtocol,
-    /// Static name of this member, so that its restart within the session timeout moves no partition.
+    /// Static member name: a restart within the session timeout causes no rebalance.
     #[arg(long, env = "CLICKTRAIL_GROUP_INSTANCE_ID", value_name = "NAME")]
     pub group_instance_id: Option<String>,
     /// The admin port.
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// Maximum of records in one insert.
+    /// Maximum number of records in one insert.
     #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     pub batch_rows: u32,
-    /// Maximum of MiB of encoded records in one insert; up to three inserts are in memory.
+    /// Maximum MiB of encoded records in one insert; up to three inserts are in memory.
     #[arg(long, env = "CLICKTRAIL_BATCH_MIB", default_value_t = 32,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch_mib: u32,
-    /// Seconds that a stop may take to finish and commit what was read.
+    /// Seconds that a stop may take to store and commit the records that were read.
     #[arg(long, env = "CLICKTRAIL_DRAIN_SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub drain_seconds: u64,
-    /// Seconds after which what fails again and again makes `/readyz` report a degraded service.
+    /// Seconds of repeated failure after which `/readyz` reports a degraded service.
     #[arg(long, env = "CLICKTRAIL_STUCK_SECONDS", default_value_t = STUCK_SECONDS,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub stuck_seconds: u64,
@@ -180,7 +180,7 @@ pub struct RunArgs {
 
 /// Two, so that the server inserts one while the other is encoded.
 const BATCHES_MAX: usize = 2;
-/// With more cores, the log and the server are slower than encoding.
+/// With more concurrent blocks, the log and the server are slower than encoding.
 const BLOCKS_MAX: usize = 4;
 
 impl RunArgs {

@@ -1,4 +1,4 @@
-//! A record's bytes to a click, or the reason why it can never be one. Pure.
+//! Decodes a record into a click, or returns why the record cannot become one. Pure.
 
 pub mod schema_cache;
 
@@ -12,7 +12,7 @@ use crate::flow::stub::{CutParts, Stub};
 /// Splits a record's value into schema id and datum.
 ///
 /// # Errors
-/// A record without our framing.
+/// The record is not framed.
 pub fn framed(record: Record<'_>) -> Result<(SchemaId, &[u8]), RecordError> {
     match record.stub() {
         Some(&Stub::Batch { last_offset }) => {
@@ -30,7 +30,7 @@ pub fn framed(record: Record<'_>) -> Result<(SchemaId, &[u8]), RecordError> {
 /// every replay decides the same.
 ///
 /// # Errors
-/// A record that can never succeed.
+/// The record cannot become a click.
 pub fn decode<'a>(
     decoder: &Decoder,
     datum: &'a [u8],

@@ -1,7 +1,7 @@
 //! Enriches a click with the dimensions that dashboards query. Pure and total: unknown is a value.
 //!
-//! One file a dimension. Rules may change: a replay then enriches again, and a row names the versions
-//! of the rules that made it.
+//! Each dimension has a file. Rules may change: a replay then enriches again, and a row holds the
+//! versions of the rules that made it.
 
 pub mod address;
 pub mod arrival;
@@ -43,8 +43,8 @@ use crate::enrich::referrer::Referrer;
 use crate::enrich::two_generation_cache::TwoGenerationCache;
 use schemas::RawClick;
 
-/// To be raised when a rule in this folder decides differently. (Each table of a [`RuleSet`] has a
-/// version of its own, made from its bytes.)
+/// Raise it when a rule in this folder decides differently. (Each table of a [`RuleSet`] has a version
+/// of its own, made from its bytes.)
 pub const ENRICH_VERSION: u32 = 4;
 
 /// The dimensions of one click.
@@ -56,17 +56,17 @@ pub struct Enrichment<'a> {
     pub continent: &'static str,
     /// By the address, else by the edge's country header.
     pub country: &'a str,
-    /// Where the address is.
+    /// Location of the address.
     pub location: &'a Location,
     /// Browser, system, device.
     pub agent: &'a Agent,
-    /// The browser by its own hint, where that says more than the agent.
+    /// The browser that its own hint names, if that is more precise than the agent.
     pub brand: Option<&'a Brand>,
     /// The class of machine, if any.
     pub bot: BotClass,
-    /// Host that the visitor came from; empty when unknown.
+    /// Host of the referrer; empty when unknown.
     pub referrer_host: &'a str,
-    /// Host that the visitor was sent to; empty when none.
+    /// Host of the target; empty when there is none.
     pub target_host: &'a str,
     /// Campaign parameters.
     pub campaign: Campaign<'a>,
@@ -82,7 +82,7 @@ impl Enrichment<'_> {
         self.brand.map_or(&self.agent.browser, |brand| &brand.name)
     }
 
-    /// Its version, as far as it is known.
+    /// Its version, as far as known.
     pub fn browser_version(&self) -> &str {
         self.brand.map_or(&self.agent.browser_version, |brand| &brand.version)
     }
@@ -92,14 +92,14 @@ impl Enrichment<'_> {
         self.brand.map_or(&self.agent.browser_major, |brand| &brand.version)
     }
 
-    /// The machine's name, where it has one.
+    /// The machine's name, if it has one.
     pub fn bot_name(&self) -> &str {
         let headless = self.brand.filter(|brand| brand.is_headless());
         headless.map_or(&self.agent.bot_name, |brand| &brand.name)
     }
 }
 
-/// Versions of the tables that decided; empty: there was no such table.
+/// Versions of the tables that decided; empty without such a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the version of one table")]
 pub struct Versions<'a> {
@@ -109,8 +109,8 @@ pub struct Versions<'a> {
     pub referrers: &'a str,
 }
 
-/// Applies all rules, with bounded caches of their results by text. The result depends on the click and
-/// on the rule set alone.
+/// Applies all rules, with bounded caches of their results by text. The result depends only on the click
+/// and the rule set.
 #[derive(Debug, Default)]
 pub struct Enricher {
     rules: Arc<RuleSet>,
@@ -131,7 +131,7 @@ impl Enricher {
         Self { rules, ..Self::default() }
     }
 
-    /// Applies `rules` from this click on; the caches of another rule set are cleared.
+    /// Applies `rules` from the next click on; clears the caches of another rule set.
     pub fn use_rules(&mut self, rules: &Arc<RuleSet>) {
         if !Arc::ptr_eq(&self.rules, rules) {
             *self = Self::new(Arc::clone(rules));

@@ -23,34 +23,34 @@ pub enum RecordError {
         "the batch up to offset {last_offset} cannot be read: it decompresses to more than 16 MiB, or its bytes are damaged"
     )]
     BatchUnreadable {
-        /// Of its last record.
+        /// Offset of its last record.
         last_offset: i64,
     },
     /// The value is not in the registry's wire format.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The registry has no schema with the id, also after a wait.
+    /// The registry has no schema with the id, even after a wait.
     #[error("the registry has no schema with id {0}")]
     SchemaUnknown(SchemaId),
     /// The id is not one of the topic's subject.
     #[error("schema {0} is not registered under the subject of the topic")]
     SchemaOfOtherSubject(SchemaId),
-    /// The schema with the id is not that of a click.
+    /// The schema with the id is not one of clicks.
     #[error("schema {0} is not the schema of a click: {1}")]
     SchemaUnusable(SchemaId, String),
     /// The datum does not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// Happened more than a day after it was logged, or before 2000.
+    /// The click occurred more than a day after its log time, or before 2000.
     #[error(
         "occurred_at {occurred_at_us} of source {click_source:?} is out of bounds for a record logged at {logged_at_ms} ms: it must be in 2000 or later, and at most a day after the log time"
     )]
     OccurredAtOutOfBounds {
-        /// Of the click, microseconds since 1970.
+        /// Time of the click, microseconds since 1970.
         occurred_at_us: i64,
-        /// Of the record, milliseconds since 1970.
+        /// Log time of the record, milliseconds since 1970.
         logged_at_ms: i64,
-        /// Which bound.
+        /// The bound that it exceeds.
         bound: OutOfBounds,
         /// The host or log that the click is from.
         click_source: Box<str>,
@@ -58,7 +58,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Always [`ErrorClass::Record`]: an outage is no error of a record.
+    /// Always [`ErrorClass::Record`]: an outage is not an error of a record.
     pub fn class(&self) -> ErrorClass {
         ErrorClass::Record
     }
@@ -134,7 +134,7 @@ impl RecordError {
         }
     }
 
-    /// The source of the click, where the record could be decoded.
+    /// The source of the click, if the record could be decoded.
     pub fn click_source(&self) -> Option<SourceHash> {
         match self {
             Self::OccurredAtOutOfBounds { click_source, .. } => Some(SourceHash::of(click_source)),

@@ -1,6 +1,6 @@
 //! Exit codes, and the lines that a command prints.
 
-/// Drained, done, balanced.
+/// Success: drained, done, or balanced.
 pub const DONE: u8 = 0;
 /// `audit` or `setup --check` found a difference.
 pub const DIFFERS: u8 = 1;

@@ -1,8 +1,8 @@
 //! Kafka ▸ decode ▸ enrich ▸ ClickHouse ▸ commit.
 //!
-//! In reading order: what a record becomes (`decode`, `enrich`, `encode`, `dead_letters`), the pure
-//! core between log and table (`flow`), the loop (`run`), the servers (`kafka`, `clickhouse`), and
-//! the proof (`audit`).
+//! In reading order: what a record becomes (`decode`, `enrich`, `encode`, `dead_letters`), the pure core
+//! between log and table (`flow`), the loop (`run`), the servers (`kafka`, `clickhouse`), and the proof
+//! (`audit`).
 
 pub mod dead_letters;
 pub mod decode;

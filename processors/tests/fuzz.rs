@@ -1,6 +1,7 @@
-//! Broken records and odd texts: nothing panics, and nothing takes more memory than its size allows.
+//! Damaged records and unusual texts: none causes a panic, and none takes more memory than its size
+//! allows.
 //!
-//! A program of its own, for its allocator counts. The same seeds in every run.
+//! A test program of its own, because its allocator counts. Each run has the same seeds.
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(clippy::cast_possible_truncation, reason = "random bits are cut on purpose")]
 
@@ -16,11 +17,12 @@ use processors::enrich::rule_set::{RuleSet, RuleTable};
 use processors::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 
-/// Broken records.
+/// Number of damaged records.
 const ROUNDS: usize = 20_000;
-/// Bytes that may be allocated for each byte of a record, all in all.
+/// Bytes that may be allocated in total for each byte of a record.
 const BYTES_A_BYTE: u64 = 12;
-/// And for any record: columns, memories and rules begin with some.
+/// Bytes that may be allocated for any record in addition: the initial memory of columns, caches and
+/// rules.
 const BYTES_AT_LEAST: u64 = 96 * 1024;
 const LOGGED_AT_MS: i64 = 1_800_000_000_000;
 
@@ -56,7 +58,7 @@ fn corpus() -> Vec<Vec<u8>> {
     files.into_iter().map(encode).collect()
 }
 
-/// Tables of every kind but for places, each small.
+/// Small tables of every kind except locations.
 fn rules() -> Arc<RuleSet> {
     const YAML: &str = r"
 user_agent_parsers:
@@ -76,7 +78,7 @@ device_parsers:
     Arc::new(rules.with(RuleTable::Referrers, own.into()).unwrap())
 }
 
-/// One record on its whole way; returns whether it became a row.
+/// Decodes, enriches and encodes one record; returns whether it became a row.
 fn process(decoder: &Decoder, enricher: &mut Enricher, value: &[u8]) -> bool {
     let mut block = Block::default();
     let metadata = RecordMetadata { partition: 0, offset: 0, epoch: 0, logged_at_ms: LOGGED_AT_MS };
@@ -96,7 +98,8 @@ fn process(decoder: &Decoder, enricher: &mut Enricher, value: &[u8]) -> bool {
     true
 }
 
-/// The most bytes that any record took for each of its own, over what any record may take.
+/// Processes all cases. Returns records, rows, and the largest ratio of allocated bytes to bytes of a
+/// record, without the bytes that any record may take.
 fn held(cases: impl Iterator<Item = Vec<u8>>) -> (usize, usize, f64) {
     let decoder = Decoder::new(NEWEST).unwrap();
     let mut enricher = Enricher::new(rules());
@@ -157,7 +160,7 @@ fn a_mutated_record_is_a_row_or_an_error_and_takes_no_more_than_its_size() {
     assert!(rows > records / 50 && rows < records, "{rows} of {records} are rows");
 }
 
-/// Pieces of which odd texts are made.
+/// Pieces of unusual texts.
 const PIECES: [&str; 44] = [
     "utm_source=",
     "utm_medium=",
@@ -223,7 +226,7 @@ fn odd_texts_in_every_field_keep_their_size_bound_and_short_ones_become_a_row() 
     let (encoder, mut dice) = (Encoder::new(SchemaId(1)), Dice(11));
     let expected = Cell::new(0);
     let cases = (0..ROUNDS / 2).map(|_| {
-        // Sometimes longer than the schema allows, which a sender may ignore.
+        // Sometimes longer than the schema allows, because a sender may ignore the schema.
         let long = dice.below(50) == 0;
         let longest = |bytes_max: usize| if long { 60_000 } else { bytes_max };
         let limits = [256, 8192, 2048, 1024, 2048, 256, 256, 256, 256].map(longest);
@@ -259,7 +262,7 @@ fn odd_texts_in_every_field_keep_their_size_bound_and_short_ones_become_a_row() 
 }
 
 #[test]
-fn the_count_counts() {
+fn the_allocation_counter_counts() {
     let took = measure(|| drop(std::hint::black_box(vec![0_u8; 1 << 20])));
     assert!(took.bytes_total >= 1 << 20, "{took:?}");
 }

@@ -1,5 +1,5 @@
-//! The comparison itself: a merge of four sorted streams. It holds counts by partition and a few
-//! examples, so that its memory does not depend on the length of the streams.
+//! The comparison: merges four sorted streams. It holds counts by partition and a few examples, so its
+//! memory does not depend on the length of the streams.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -7,21 +7,21 @@ use std::iter::Peekable;
 use crate::audit::entry::{AuditEntry, AuditReport, Id, LogPosition, PartitionReport, hex};
 use crate::audit::examples::Examples;
 
-/// What is compared, each in its own order.
+/// The streams to compare, each sorted.
 #[derive(Debug)]
 pub struct SortedInputs<L, S, U, D> {
-    /// Records of the log that can be rows.
+    /// Records of the log that can become rows.
     pub log: L,
-    /// Rows that the view shows, with the position that each names.
+    /// Rows that the view shows, each with the position in its columns.
     pub shown: S,
-    /// Records of the log that can never be rows.
+    /// Records of the log that cannot become rows.
     pub undecodable: U,
-    /// Positions that the dead-letter topic holds.
+    /// Positions of the records in the dead-letter topic.
     pub dead: D,
 }
 
-/// Compares the log with the view and the dead letters. `partitions` has the log's bounds, `records`
-/// and `undecodable`; the rest is counted here.
+/// Compares the log with the view and the dead letters. `partitions` holds the log's bounds, `records`
+/// and `undecodable`; this function counts the rest.
 ///
 /// # Errors
 /// The first error of a stream.
@@ -95,7 +95,7 @@ fn events<E>(
             first.get_or_insert(record.position);
         }
         let mut rows = 0;
-        // Why rows have no record: the worst cause among the event's rows counts.
+        // Why rows have no record: the worst cause among the rows of the event.
         let mut surplus_cause = SurplusCause::Newer;
         while let Some(row) = next_if(&mut shown, |entry| entry.id == id)? {
             rows += 1;
@@ -133,7 +133,7 @@ fn events<E>(
     Ok(())
 }
 
-/// Why the log may lack the record of a row, from good to bad.
+/// Why the log may not hold the record of a row, from harmless to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum SurplusCause {
     Newer,
@@ -166,12 +166,12 @@ fn head<E>(
 ) -> Result<Option<Id>, E> {
     match entries.peek() {
         Some(Ok(entry)) => Ok(Some(entry.id)),
-        // Takes the error out, which ends the comparison.
+        // Returns the error, which ends the comparison.
         Some(Err(_)) | None => entries.next().transpose().map(|entry| entry.map(|entry| entry.id)),
     }
 }
 
-/// The next item, if `wanted`; an error always is.
+/// Takes the next item if `wanted` accepts it; takes an error in any case.
 fn next_if<T, E>(
     items: &mut Peekable<impl Iterator<Item = Result<T, E>>>,
     wanted: impl Fn(&T) -> bool,
@@ -205,7 +205,7 @@ mod tests {
         items.into_iter().map(Ok)
     }
 
-    /// A log of partition 0, one event a record, against rows that name these offsets.
+    /// Compares a log of partition 0, one event in each record, with rows of these offsets.
     fn compare(bounds: [i64; 3], log: &[(u8, i64)], rows: &[(u8, i64)]) -> AuditReport {
         let [low, high, end] = bounds;
         let records = log.len() as u64;
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_the_log_lacks_is_explained_only_by_an_expired_offset_or_a_newer_one() {
+    fn a_row_without_a_record_is_valid_only_if_its_record_expired_or_is_newer() {
         let report = compare([5, 8, 10], &[(2, 5)], &[(1, 4), (2, 5), (3, 8), (4, 9)]);
         assert!(report.balanced() && report.log_expired);
         assert_eq!((report.surplus, report.surplus_expired, report.newer), (1, 1, 2));
@@ -257,7 +257,7 @@ mod tests {
             let report = compare([5, 8, 10], &[(2, 5)], &[(1, offset), (2, 5)]);
             assert!(!report.balanced(), "{offset}");
         }
-        // A duplicate is one, wherever its rows came from.
+        // A duplicate counts, whatever the offsets of its rows.
         let report = compare([5, 8, 10], &[], &[(1, 4), (1, 4)]);
         assert_eq!((report.surplus_expired, report.duplicates), (1, 1));
         let report = compare([0, 8, 10], &[(1, 0)], &[(1, 0), (1, 9)]);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_fails_fails_the_audit() {
+    fn an_error_of_a_stream_fails_the_audit() {
         type Stream<'a, T> = &'a [Result<T, ()>];
         let fails = |log: Stream<'_, AuditEntry>,
                      shown: Stream<'_, AuditEntry>,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     proptest! {
-        /// The plain way to count, with everything in memory.
+        /// Counts with everything in memory.
         #[test]
         fn the_comparison_agrees_with_counting_in_memory(
             log in prop::collection::vec((0_u8..20, 0_i32..3), 0..60),

@@ -3,7 +3,7 @@
 //!
 //! It looks up events of the log in the view, not the reverse: only the full audit finds rows that the
 //! log does not hold.
-#![expect(clippy::disallowed_methods, reason = "its window ends now")]
+#![expect(clippy::disallowed_methods, reason = "the window ends at the current time")]
 
 use broker::{ErrorClass, ServerError, UnreadableBatch};
 use std::sync::{Arc, Mutex};
@@ -31,11 +31,11 @@ use crate::metrics::audit::AuditMetrics;
 use service::lock::lock;
 use service::number::gauge;
 
-/// Pause after a run that a server error ended, where `--every` is not shorter.
+/// Pause after a run that a server error ended; `--every` if that is shorter.
 const RETRY: Duration = Duration::from_secs(5);
-/// Events of one look-up: as many as ClickHouse's default `max_query_size` allows.
+/// Events in one look-up: as many as ClickHouse's default `max_query_size` allows.
 const LOOKUP_EVENTS: usize = 5_000;
-/// How far the clock of a processor, which stamps dead letters, may be behind the broker's.
+/// How far the clock of a processor may be behind the broker's. The processor stamps dead letters.
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 
 /// Audits periodically until a signal; returns the number of complete runs.
@@ -53,7 +53,7 @@ pub(crate) async fn follow(
     let metrics = AuditMetrics::register(&mut registry);
     let health = Arc::new(Mutex::new(Health::NotReady("no audit run is complete yet".to_owned())));
     let admin = serve_admin(args, registry, &health, shutdown.clone()).await?;
-    tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit runs");
+    tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit has started");
     let mut failing = false;
     let unreadable = Arc::<Mutex<UnreadableBatches>>::default();
     let auditing = Auditing { servers, space, args, unreadable };
@@ -125,13 +125,13 @@ fn log_result(found: &WindowReport, recovered: bool) {
             "the audit is out of balance"
         );
     } else if recovered {
-        tracing::info!(records, within_grace, "the audit runs again after an outage");
+        tracing::info!(records, within_grace, "an audit run succeeded after an outage");
     } else {
         tracing::debug!(records, within_grace, "the audit is balanced");
     }
 }
 
-/// What all runs have in common.
+/// What all runs share.
 struct Auditing<'a> {
     servers: &'a Servers,
     space: &'a SortSpace,
@@ -187,7 +187,7 @@ async fn audit_once(
     Ok((!stop.is_cancelled()).then_some(found))
 }
 
-/// Log times of a run: it reads records since one time, and compares those up to the other.
+/// Log times of a run: it reads the records since `since_ms`, and compares those up to `until_ms`.
 #[derive(Debug, Clone, Copy)]
 struct WindowTimes {
     since_ms: i64,

@@ -13,8 +13,8 @@ use crate::decode::schema_cache::CachedSchema;
 use crate::flow::stub::VALUE_BYTES_MAX;
 use crate::kafka::log_reader::{LogItem, LogReader, LogRecord};
 
-/// Decodes clicks by the schemas of the topic's subject, which it fetches once each. A processor waits
-/// for an id that the subject does not have yet, because it would make dead letters of its records; the
+/// Decodes clicks by the schemas of the topic's subject; it fetches each schema once. A processor waits
+/// for an id that the subject does not have yet, because it would otherwise dead-letter the records; the
 /// audit writes nothing and does not wait.
 pub(crate) struct ClickDecoder {
     runtime: Handle,
@@ -23,13 +23,14 @@ pub(crate) struct ClickDecoder {
 }
 
 impl ClickDecoder {
-    /// A decoder without schemas. `runtime` calls the registry; the caller is a thread that may block.
+    /// A decoder that has no schemas yet. It calls the registry on `runtime`, from a thread that may
+    /// block.
     pub(crate) fn new(registry: Registry, subject: String, runtime: Handle) -> Self {
         Self { runtime, lookup: SchemaLookup::new(registry, subject), known: HashMap::new() }
     }
 
-    /// The click of a record, or `None` when it can never be one. It is decoded in full, as a
-    /// processor does, because only that decides.
+    /// The click of a record; `None` if the record cannot become a click. Only a full decoding, as in a
+    /// processor, decides that.
     ///
     /// # Errors
     /// Retryable: the registry does not answer.
@@ -50,7 +51,8 @@ impl ClickDecoder {
     }
 }
 
-/// Calls `take` with every record and every batch that cannot be read; `false` when `stop` was cancelled before the end. Blocks.
+/// Calls `take` with each record and each batch that cannot be read. Returns `false` if `stop` was
+/// cancelled before the end. Blocks.
 ///
 /// # Errors
 /// The broker does not answer, or the error of `take`.
@@ -79,7 +81,7 @@ pub(crate) fn position(record: LogRecord<'_>) -> LogPosition {
     LogPosition { partition: record.partition(), offset: record.offset() }
 }
 
-/// Runs blocking work on a thread that may block.
+/// Runs `work` on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
 ) -> Result<T, ServerError> {

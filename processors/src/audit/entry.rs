@@ -15,7 +15,7 @@ pub fn hex(id: &Id) -> String {
     uuid::Uuid::from_bytes(*id).to_string()
 }
 
-/// Where a record stands in the log.
+/// The position of a record in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPosition {
     /// Partition.
@@ -25,7 +25,7 @@ pub struct LogPosition {
 }
 
 impl LogPosition {
-    /// Bytes that are in the order of positions.
+    /// Bytes whose order is that of the positions.
     pub fn to_bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..4].copy_from_slice(&self.partition.to_be_bytes());
@@ -33,7 +33,7 @@ impl LogPosition {
         bytes
     }
 
-    /// The position of such bytes.
+    /// The position that such bytes encode.
     pub fn from_bytes(bytes: [u8; 12]) -> Self {
         let (mut partition, mut offset) = ([0; 4], [0; 8]);
         partition.copy_from_slice(&bytes[..4]);
@@ -48,7 +48,7 @@ impl std::fmt::Display for LogPosition {
     }
 }
 
-/// An event, and the position of its record or the position that its row names.
+/// An event, and the position of its record, or the position in the columns of its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditEntry {
     /// The event.
@@ -58,7 +58,7 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// Bytes that are in the order of ids, and of positions within one.
+    /// Bytes whose order is that of the ids, then of the positions.
     pub fn to_bytes(self) -> [u8; 28] {
         let mut bytes = [0; 28];
         bytes[..16].copy_from_slice(&self.id);
@@ -66,7 +66,7 @@ impl AuditEntry {
         bytes
     }
 
-    /// The entry of such bytes.
+    /// The entry that such bytes encode.
     pub fn from_bytes(bytes: [u8; 28]) -> Self {
         let (mut id, mut position) = ([0; 16], [0; 12]);
         id.copy_from_slice(&bytes[..16]);
@@ -75,44 +75,44 @@ impl AuditEntry {
     }
 }
 
-/// One partition of the log, and what the comparison found of it.
+/// One partition of the log, and what the comparison found in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PartitionReport {
     /// First offset. Earlier records have expired and cannot be read.
     pub low: i64,
     /// Position after the last offset that was read.
     pub high: i64,
-    /// End of the log when the view had been read: rows of offsets from `high` to here were inserted
-    /// while the audit read.
+    /// End of the log after the audit had read the view: rows of offsets from `high` to this one were
+    /// inserted while the audit read.
     pub end: i64,
     /// Records read.
     pub records: u64,
-    /// Events whose first record stands here.
+    /// Events whose first record is in this partition.
     pub events: u64,
-    /// Records whose event stands earlier in the log (by partition and offset).
+    /// Records whose event has an earlier record (by partition and offset).
     pub resends: u64,
-    /// Records that can never be a row.
+    /// Records that cannot become a row.
     pub undecodable: u64,
     /// Those of them that the dead-letter topic does not hold.
     pub undecodable_without_dead_letter: u64,
-    /// Events that stand here first and that the view does not show.
+    /// Events whose first record is here and that the view does not show.
     pub missing: u64,
 }
 
-/// The comparison. Serialized as it is by `--json`.
+/// The result of the comparison. `--json` prints it with these field names.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
     /// Records in the log.
     pub log_records: u64,
     /// Distinct events among them.
     pub log_events: u64,
-    /// Records whose event was in the log before.
+    /// Records whose event has an earlier record.
     pub resends: u64,
-    /// Records that can never be a row.
+    /// Records that cannot become a row.
     pub undecodable: u64,
     /// Those of them that the dead-letter topic does not hold.
     pub undecodable_without_dead_letter: u64,
-    /// Rows that the view shows, without the newer ones.
+    /// Rows that the view shows, except `newer`.
     pub clicks: u64,
     /// Rows of records that were appended after the audit took the log's length.
     pub newer: u64,
@@ -122,19 +122,19 @@ pub struct AuditReport {
     pub missing: u64,
     /// Events of the view that the log does not hold.
     pub surplus: u64,
-    /// Those of them whose record has expired, by the offset that the row names.
+    /// Those of them whose record has expired, by the offset in the row.
     pub surplus_expired: u64,
-    /// Whether the log's start has moved.
+    /// Whether records of the log have expired.
     pub log_expired: bool,
     /// The first missing events, `id partition:offset`.
     pub missing_examples: Vec<String>,
-    /// The first events that are shown more than once.
+    /// The first events that the view shows more than once.
     pub duplicate_examples: Vec<String>,
     /// The first surplus events whose record has not expired.
     pub surplus_examples: Vec<String>,
     /// The first records without a dead letter, `partition:offset`.
     pub undecodable_examples: Vec<String>,
-    /// The counts by partition, as far as an event belongs to one.
+    /// The counts by partition, of those that belong to one.
     pub partitions: BTreeMap<i32, PartitionReport>,
 }
 
@@ -147,7 +147,7 @@ impl AuditReport {
             && self.surplus == self.surplus_expired
     }
 
-    /// Whether waiting may balance it: rows or dead letters that are not stored yet.
+    /// Whether waiting may balance it: rows or dead letters may not be stored yet.
     pub fn may_still_come(&self) -> bool {
         self.missing > 0 || self.undecodable_without_dead_letter > 0
     }

@@ -1,11 +1,11 @@
-//! The least few of many items, in whatever order they are offered.
+//! Keeps the smallest few of many items, which are offered in any order.
 
 use std::collections::BTreeSet;
 
 /// How many examples of each finding a report names.
 const EXAMPLES_MAX: usize = 20;
 
-/// The least items of all that were offered.
+/// The smallest of the items that were offered.
 #[derive(Debug)]
 pub struct Examples<T>(BTreeSet<T>);
 
@@ -16,7 +16,7 @@ impl<T> Default for Examples<T> {
 }
 
 impl<T: Ord> Examples<T> {
-    /// Keeps `item`, unless enough lesser ones are kept.
+    /// Keeps `item`, unless enough smaller items are kept.
     pub fn offer(&mut self, item: T) {
         self.0.insert(item);
         if self.0.len() > EXAMPLES_MAX {
@@ -24,7 +24,7 @@ impl<T: Ord> Examples<T> {
         }
     }
 
-    /// How a report names them.
+    /// The texts by which a report names them.
     pub fn texts(&self, text: impl Fn(&T) -> String) -> Vec<String> {
         self.0.iter().map(text).collect()
     }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_are_kept() {
+    fn the_smallest_items_are_kept() {
         let mut examples = Examples::default();
         (0..1000).rev().for_each(|n| examples.offer(n));
         let kept: Vec<String> = (0..20).map(|n: i32| n.to_string()).collect();

@@ -1,7 +1,8 @@
-//! Sorts more than memory holds: sorted runs in a file that has no name, merged as they are read.
+//! Sorts more items than memory holds: writes sorted runs to an unnamed file, and merges them while they
+//! are read.
 //!
-//! Items are bytes of one length, ordered as bytes: the caller chooses the order by the encoding of
-//! an item. The sorter holds no more memory than it was given. The file has no name, so that the
+//! Items are byte strings of one length, sorted as bytes: the caller chooses the order by the encoding
+//! of an item. The sorter uses no more memory than the caller allows. The file has no name, so the
 //! kernel removes it when the process ends.
 
 use broker::ServerError;
@@ -13,9 +14,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-/// The least that is read of a run at once.
+/// Bytes of the smallest read from a run.
 const PIECE_MIN: usize = 4 << 10;
-/// The most: more is not read faster.
+/// Bytes of the largest read: larger reads are not faster.
 const PIECE_MAX: usize = 1 << 20;
 
 /// Takes items in any order.
@@ -27,7 +28,7 @@ pub struct Sorter<const N: usize> {
     spilled: Option<Spilled>,
 }
 
-/// Items in order, to be read as often as one likes.
+/// Sorted items, which can be read any number of times.
 #[derive(Debug)]
 pub struct Sorted<const N: usize> {
     folder: PathBuf,
@@ -44,13 +45,13 @@ struct Spilled {
 }
 
 impl<const N: usize> Sorter<N> {
-    /// Holds at most `memory` bytes, and the rest in a file under `folder`.
+    /// A sorter that holds at most `memory` bytes and writes the rest to a file in `folder`.
     pub fn new(folder: &Path, memory: usize) -> Self {
         let items = Vec::with_capacity((memory / N).max(1));
         Self { folder: folder.to_owned(), memory, items, spilled: None }
     }
 
-    /// Takes one item.
+    /// Adds an item.
     ///
     /// # Errors
     /// The disk of the folder is full or refuses the write.
@@ -62,7 +63,7 @@ impl<const N: usize> Sorter<N> {
         Ok(())
     }
 
-    /// Everything that was pushed, in order.
+    /// All items that were pushed, sorted.
     ///
     /// # Errors
     /// As [`Sorter::push`].
@@ -99,12 +100,12 @@ impl<const N: usize> Sorter<N> {
 }
 
 impl<const N: usize> Sorted<N> {
-    /// Whether there is nothing.
+    /// Whether there is no item.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty() && self.spilled.is_none()
     }
 
-    /// From the first to the last. An item that was pushed twice comes twice.
+    /// Iterates in order. An item that was pushed twice is returned twice.
     pub fn iter(&self) -> Items<'_, N> {
         let runs = match &self.spilled {
             None => vec![Run::Memory(self.items.iter())],
@@ -170,7 +171,7 @@ impl<const N: usize> Run<'_, N> {
             Self::File { file, left, piece, held, next } => {
                 if *next == held.len() {
                     let rest = left.end - left.start;
-                    // The rest may be longer than an address space; a piece is not.
+                    // The rest may be too long for `usize`; a piece is not.
                     held.resize(usize::try_from(rest).map_or(*piece, |rest| rest.min(*piece)), 0);
                     file.read_exact_at(held, left.start)?;
                     left.start += held.len() as u64;

@@ -15,13 +15,13 @@ pub(crate) struct FollowArgs {
     /// Audit the newest part of the log periodically, until SIGTERM or SIGINT.
     #[arg(long, conflicts_with_all = ["json", "wait_seconds"])]
     pub(crate) follow: bool,
-    /// Age up to which --follow audits records, by the log's time (90s, 15m, 6h, 1d).
+    /// Maximum age of the records that --follow audits, by log time (90s, 15m, 6h, 1d).
     #[arg(long, env = "CLICKTRAIL_AUDIT_WINDOW", default_value = "15m", value_parser = span)]
     pub(super) window: Duration,
-    /// Time from the start of one run of --follow to the start of the next.
+    /// Interval between the starts of two runs of --follow.
     #[arg(long, env = "CLICKTRAIL_AUDIT_EVERY", default_value = "60s", value_parser = span)]
     pub(super) every: Duration,
-    /// Age from which a record must be in the table or among the dead letters.
+    /// Age at which a record must have a row or a dead letter.
     #[arg(long, env = "CLICKTRAIL_AUDIT_GRACE", default_value = "30s", value_parser = span)]
     pub(super) grace: Duration,
     /// The admin port of --follow.

@@ -31,13 +31,13 @@ pub(crate) struct SortSpace {
 }
 
 impl SortSpace {
-    /// A sorter that has so many eighths of the memory.
+    /// A sorter that has this many eighths of the memory.
     pub(crate) fn sorter<const N: usize>(&self, eighths: usize) -> Sorter<N> {
         Sorter::new(&self.folder, self.memory / 8 * eighths)
     }
 }
 
-/// Between two comparisons while rows may still be inserted.
+/// Pause between two comparisons while rows may still be inserted.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Audits the whole log; compares again until it is balanced or `wait` is over.
@@ -83,7 +83,7 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
         read(log, &CancellationToken::new(), |item| {
             let record = match item {
                 LogItem::Record(record) => record,
-                // Counts as one record: its dead letter is one.
+                // Counts as one record, because it has one dead letter.
                 LogItem::Unreadable(UnreadableBatch { partition, first, .. }) => {
                     partitions.entry(partition).or_default().undecodable += 1;
                     return undecodable.push(LogPosition { partition, offset: first }.to_bytes());
@@ -124,7 +124,7 @@ async fn compare(
     let now = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
     let mut partitions = log.partitions.clone();
     for (partition, now) in now {
-        // Of a partition that is new since the log was read, no record was read.
+        // The audit read no record of a partition that was added after it had read the log.
         let new = PartitionReport { low: now.low, high: now.low, ..PartitionReport::default() };
         let known = partitions.entry(partition).or_insert(new);
         // Retention may remove records while the audit reads.
@@ -141,8 +141,8 @@ async fn compare(
     balance::balance(partitions, inputs)
 }
 
-/// Positions of the records that the dead-letter topic holds: of all dead letters, or of those since
-/// a time (milliseconds since 1970).
+/// Positions of the records in the dead-letter topic: of all dead letters, or of those written since a
+/// time (milliseconds since 1970).
 pub(crate) async fn dead_letters(
     servers: &Servers,
     space: &SortSpace,
@@ -158,7 +158,7 @@ pub(crate) async fn dead_letters(
             Some(since_ms) => LogReader::open_since(&brokers, &dead_letter_topic, since_ms)?,
         };
         read(log, &stop, |item| {
-            // An unreadable batch of dead letters holds none that the audit could find.
+            // The audit finds no dead letter in a batch that cannot be read.
             let LogItem::Record(dead_letter) = item else { return Ok(()) };
             let text =
                 |name| dead_letter.header(name).and_then(|value| std::str::from_utf8(value).ok());

@@ -1,6 +1,6 @@
-//! Since when the continuous audit has known each unreadable batch of its window. Such a batch has no log
-//! time by which the grace could be measured, and its stub comes after the processors have searched for
-//! it. Pure: time is an argument.
+//! When the continuous audit first found each unreadable batch of its window. Such a batch has no log
+//! time by which the grace period could be measured, and the processors write its stub only after a
+//! search for it. Pure: time is an argument.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,24 +12,25 @@ use crate::audit::entry::LogPosition;
 /// The unreadable batches of the runs so far.
 #[derive(Debug, Default)]
 pub struct UnreadableBatches {
-    /// By first offset: when it was found first, and the last run that found it.
+    /// By first offset: when a run first found the batch, and the last run that found it.
     found: HashMap<LogPosition, (Instant, u64)>,
     run: u64,
 }
 
 impl UnreadableBatches {
-    /// A run begins.
+    /// Notes that a run begins.
     pub fn begin_run(&mut self) {
         self.run += 1;
     }
 
-    /// The run has read its window: batches that it did not find are forgotten.
+    /// Notes that the run has read its window; removes the batches that it did not find.
     pub fn end_run(&mut self) {
         let current = self.run;
         self.found.retain(|_, (_, run)| *run == current);
     }
 
-    /// Whether a batch that was found has been known for so long that its stub must exist.
+    /// Notes that the run found a batch. Returns whether the batch has been known for `grace`, so that
+    /// its stub must exist.
     pub fn is_due(&mut self, first: LogPosition, grace: Duration, now: Instant) -> bool {
         let (since, run) = self.found.entry(first).or_insert((now, self.run));
         *run = self.run;
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn h3_an_unreadable_batch_is_due_once_it_was_known_for_the_grace() {
+    async fn h3_an_unreadable_batch_is_due_after_the_grace_period() {
         let grace = Duration::from_secs(30);
         let (began, mut batches) = (Instant::now(), UnreadableBatches::default());
         let [old, new] = [5, 900].map(|offset| LogPosition { partition: 1, offset });
@@ -59,12 +60,12 @@ mod tests {
         assert!(due(29, &[old, new]).is_empty());
         assert_eq!(due(30, &[old, new]), [5]);
         assert_eq!(due(59, &[new, old]), [900, 5]);
-        // One that was not found in a run is a new one.
+        // A batch that a run did not find counts as new afterwards.
         assert_eq!(due(60, &[old]), [5]);
         assert_eq!(due(61, &[old, new]), [5]);
         assert!(due(62, &[]).is_empty());
         assert!(batches.found.is_empty(), "no longer than the window");
-        // A run that fails forgets none.
+        // A failed run removes none.
         batches.is_due(old, grace, began);
         batches.begin_run();
         batches.begin_run();

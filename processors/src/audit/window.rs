@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::audit::examples::Examples;
 
-/// An event of the log, and its time, by which the table is sorted.
+/// An event of the log with its time, by which the table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimedEntry {
     /// Microseconds since 1970.
@@ -15,7 +15,7 @@ pub struct TimedEntry {
 }
 
 impl TimedEntry {
-    /// Bytes that are in the order of events, as long as none is older than 1970.
+    /// Bytes whose order is that of the events, for times since 1970.
     pub fn to_bytes(self) -> [u8; 36] {
         let mut bytes = [0; 36];
         bytes[..8].copy_from_slice(&self.occurred_at_us.to_be_bytes());
@@ -23,7 +23,7 @@ impl TimedEntry {
         bytes
     }
 
-    /// The event of such bytes.
+    /// The event that such bytes encode.
     pub fn from_bytes(bytes: [u8; 36]) -> Self {
         let (mut occurred_at, mut entry) = ([0; 8], [0; 28]);
         occurred_at.copy_from_slice(&bytes[..8]);
@@ -34,7 +34,7 @@ impl TimedEntry {
         }
     }
 
-    /// Whether it is the same event, in another record or not.
+    /// Whether `other` is the same event, in the same record or another.
     pub fn is_same_event(&self, other: &Self) -> bool {
         self.occurred_at_us == other.occurred_at_us && self.entry.id == other.entry.id
     }
@@ -45,7 +45,7 @@ impl TimedEntry {
 pub struct WindowReport {
     /// Records of the window.
     pub records: u64,
-    /// Those of them that are younger than the grace, and not compared yet.
+    /// Those of them that are within the grace period and were not compared.
     pub within_grace: u64,
     /// Distinct events that were compared.
     pub events: u64,
@@ -53,7 +53,7 @@ pub struct WindowReport {
     pub missing: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
-    /// Records that can never be a row and that no dead letter holds.
+    /// Records that cannot become a row and have no dead letter.
     pub undecodable_without_dead_letter: u64,
     missing_examples: Examples<(LogPosition, Id)>,
     duplicate_examples: Examples<Id>,
@@ -80,7 +80,7 @@ impl WindowReport {
         }
     }
 
-    /// A record that can never be a row, and that no dead letter holds.
+    /// Adds a record that cannot become a row and has no dead letter.
     pub fn add_undecodable(&mut self, position: LogPosition) {
         self.undecodable_without_dead_letter += 1;
         self.undecodable_examples.offer(position);
@@ -91,7 +91,7 @@ impl WindowReport {
         self.missing == 0 && self.duplicates == 0 && self.undecodable_without_dead_letter == 0
     }
 
-    /// The first of each finding, for the log.
+    /// The first examples of each finding, for a log line.
     pub fn examples(&self) -> String {
         let missing =
             self.missing_examples.texts(|(position, id)| format!("{} {position}", hex(id)));

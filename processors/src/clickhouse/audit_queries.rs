@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::clickhouse::server::{Server, server_error};
 
-/// For a look-up of a few thousand events.
+/// Bounds a look-up of a few thousand events.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Row, Deserialize)]
@@ -22,15 +22,15 @@ struct Shown {
 
 impl Shown {
     fn entry(&self) -> AuditEntry {
-        // A row of another writer may hold a number that is no partition or no offset: it matches no
-        // record of the log.
+        // Another program may have inserted a row with an invalid partition or offset: such a row
+        // matches no record of the log.
         let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
         let offset = i64::try_from(self.kafka_offset).unwrap_or(i64::MAX);
         AuditEntry { id: self.event_id, position: LogPosition { partition, offset } }
     }
 }
 
-/// Hands every row that the view shows of `topic` to `take`, as it comes: none is kept.
+/// Calls `take` with each row that the view shows of `topic`, as the server sends it: keeps no row.
 ///
 /// # Errors
 /// The server's refusal, or that of `take`.
@@ -56,9 +56,9 @@ struct Count {
     rows: u64,
 }
 
-/// How many rows the view shows of each of `ids`, which all happened within `times_us`
-/// (microseconds since 1970): by them the server finds the rows. An event that is not shown is not
-/// in the result.
+/// How many rows the view shows of each event in `ids`. All of them occurred within `times_us`
+/// (microseconds since 1970), by which the server finds the rows. The result has no entry for an event
+/// that the view does not show.
 ///
 /// # Errors
 /// The server's refusal; retryable while it does not answer.

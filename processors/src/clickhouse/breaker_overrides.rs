@@ -1,4 +1,4 @@
-//! The overrides of the storm breaker, in a table beside that of the clicks.
+//! The table of overrides of the storm breaker.
 
 use broker::ServerError;
 

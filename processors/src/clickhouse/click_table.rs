@@ -1,4 +1,4 @@
-//! The table of clicks: inserts rows. Each click may have several versions there.
+//! The table of clicks: inserts rows. A click may have several versions in it.
 //!
 //! An `Ok` of [`ClickTable::insert`] means that the rows are durable: every insert pins the settings
 //! that could weaken it. It does not retry.
@@ -36,18 +36,18 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl ClickTable {
-    /// Asks the server which of the pinned settings it knows.
+    /// Queries the server for the pinned settings that it knows.
     ///
     /// # Errors
     /// The server's refusal; retryable while it is unreachable.
     pub async fn open(server: &Server) -> Result<Self, ServerError> {
-        // What is sent is compressed already.
+        // The rows are already compressed.
         let mut client = server.client().with_compression(Compression::None);
         for (name, value) in PINNED.iter().chain([&WAIT]) {
             client = client.with_setting(*name, *value);
         }
         let (name, value) = PINNED_WHERE_KNOWN;
-        // Without the database, which may not exist yet.
+        // This client names no database, because it may not exist yet.
         let known: u64 = server
             .bare()
             .query("SELECT count() FROM system.settings WHERE name = ?")
@@ -76,8 +76,8 @@ impl Sink for ClickTable {
     /// Inserts rows as one statement. `Ok` means durable.
     ///
     /// # Errors
-    /// After an error the rows may be there or not: insert them again, which changes no count that a
-    /// reader sees.
+    /// After an error the server may have stored the rows or not. Insert them again: that changes no
+    /// count that a reader sees.
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
         let Insert { topic, ranges, rows, traceparent } = *insert;
         let stream = EncodedRows::stream(rows.iter());

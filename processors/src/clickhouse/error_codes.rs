@@ -2,8 +2,8 @@
 
 use broker::ServerError;
 
-/// Codes after which waiting cannot help. After all others the statement is repeated, which loses no
-/// row and shows in the metrics.
+/// Codes of errors that no wait can end. After any other code the statement is repeated, which loses no
+/// row and which the metrics show.
 const FATAL: &[(u32, &str, &str)] = &[
     (16, "clickhouse_schema", "a column is missing: run `processors setup`"),
     (36, "clickhouse_bad_arguments", "the table is not as the migrations created it"),
@@ -15,7 +15,7 @@ const FATAL: &[(u32, &str, &str)] = &[
     (
         164,
         "clickhouse_access",
-        "the user may only read: set CLICKHOUSE_USER to one that may insert",
+        "the user has read-only access: set CLICKHOUSE_USER to a user that may insert",
     ),
     (192, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (193, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
@@ -25,7 +25,7 @@ const FATAL: &[(u32, &str, &str)] = &[
     (516, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
 ];
 
-/// Judges the server's own error text, which begins `Code: N. DB::Exception: …`.
+/// Classifies the server's error text, which begins `Code: N. DB::Exception: …`.
 pub(super) fn classify(text: &str) -> ServerError {
     let code = code(text);
     if let Some((_, code, fix)) = FATAL.iter().find(|(number, ..)| Some(*number) == code) {

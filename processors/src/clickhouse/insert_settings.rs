@@ -11,7 +11,7 @@ pub const PINNED: &[(&str, &str)] = &[
     ("max_partitions_per_insert_block", "0"),
 ];
 
-/// An HTTP parameter rather than a setting: no acknowledgement before the insert has ended.
+/// An HTTP parameter, not a setting: the server acknowledges an insert only after it has ended.
 pub(super) const WAIT: (&str, &str) = ("wait_end_of_query", "1");
 
 /// Replaces `insert_deduplicate` on the servers that know it.

@@ -1,4 +1,4 @@
-//! The table of links: rows by id, of which the newest version counts.
+//! The table of links: rows by id, of which readers see the newest version.
 
 use broker::ServerError;
 use clickhouse::Row;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::clickhouse::insert_settings::PINNED;
 use crate::clickhouse::server::{Server, server_error};
 
-/// The last moment that the column can hold, 2299-12-31 (microseconds).
+/// The latest time that the column can hold, 2299-12-31 (microseconds).
 const LATEST: i64 = 10_413_705_600_000_000;
 
 /// One version of a link.
@@ -29,10 +29,10 @@ pub struct LinkRow {
 }
 
 impl LinkRow {
-    /// The row of a link as its topic has it.
+    /// The row of a link of the topic.
     pub fn new(link: &RawLink<'_>) -> Self {
         let in_range = |time: i64| time.clamp(0, LATEST);
-        // The producer writes no negative number; another program's record must not stop the others.
+        // The producer writes no negative number; a record of another program must not stop the others.
         let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
         Self {
             link_id: link.id.to_owned(),
@@ -52,7 +52,7 @@ impl LinkRow {
     }
 }
 
-/// Inserts versions of links; the same again changes nothing that a reader sees.
+/// Inserts versions of links. To insert them again changes nothing that a reader sees.
 ///
 /// # Errors
 /// The server's refusal.

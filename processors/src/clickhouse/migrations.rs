@@ -1,7 +1,7 @@
-//! The ordered, checksummed SQL files that make the tables. Each is applied once.
+//! The ordered, checksummed SQL files that create the tables. Each is applied once.
 //!
-//! Statements are safe to run twice, so that two programs at once, or one that ended between two
-//! statements, do no harm. The table `schema_migrations` holds what was applied.
+//! Statements are safe to run twice: two programs may apply them at the same time, and a program may end
+//! between two statements. The table `schema_migrations` holds what was applied.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ use crate::clickhouse::server::{Server, server_error};
 struct Migration {
     /// Its name, which orders it.
     name: &'static str,
-    /// Its statements, each ended by a semicolon at the end of a line.
+    /// Its statements, each with a semicolon at the end of a line.
     sql: &'static str,
 }
 
@@ -53,7 +53,7 @@ fn statements(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
 }
 
-/// All statements that make `database`, in their order, each ended by a semicolon.
+/// All statements that create `database`, in order, each with a semicolon at its end.
 pub fn sql(database: &str) -> String {
     let database = quoted(database);
     let mut all = format!("CREATE DATABASE IF NOT EXISTS {database};\n\nUSE {database};\n");
@@ -67,7 +67,7 @@ pub fn sql(database: &str) -> String {
     all
 }
 
-/// Makes the database and applies the migrations that it lacks; returns each change, a line each.
+/// Creates the database and applies the missing migrations; returns one line for each change.
 ///
 /// # Errors
 /// As [`missing`].
@@ -108,8 +108,8 @@ pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
 /// Names of the migrations that are not applied yet; changes nothing.
 ///
 /// # Errors
-/// The server's refusal, a file that was edited after it was applied, or a database that another
-/// version of this program made.
+/// The server's refusal, a migration that was edited after it was applied, or a database that another
+/// version of this program created.
 pub async fn missing(server: &Server) -> Result<Vec<&'static str>, ServerError> {
     let applied = applied(server).await?;
     let mut missing = Vec::new();
@@ -123,10 +123,10 @@ pub async fn missing(server: &Server) -> Result<Vec<&'static str>, ServerError> 
     Ok(missing)
 }
 
-/// Refuses a database to which a migration was applied that this program does not have.
+/// Refuses a database that has a migration which this program does not have.
 ///
 /// # Errors
-/// That, or the server's refusal.
+/// Such a database, or the server's refusal.
 pub async fn refuse_unknown(server: &Server) -> Result<(), ServerError> {
     applied(server).await.map(drop)
 }
@@ -151,8 +151,8 @@ async fn applied(server: &Server) -> Result<Vec<AppliedMigration>, ServerError> 
     let query = client.query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name");
     let applied: Vec<AppliedMigration> = query.fetch_all().await.map_err(server_error)?;
     check_known(applied.iter().map(|applied| applied.name.as_str()), &server.database)?;
-    // Where the table of clicks is gone, nothing counts as applied: all statements run again, and
-    // each of them is safe to run twice.
+    // Without the table of clicks, no migration counts as applied: all statements run again, and each of
+    // them is safe to run twice.
     Ok(if exists("click_versions") { applied } else { Vec::new() })
 }
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_leave_its_quotes() {
+    fn a_quoted_name_is_escaped() {
         assert_eq!(quoted("a`b\\"), "`a\\`b\\\\`");
     }
 }

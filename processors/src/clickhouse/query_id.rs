@@ -7,10 +7,10 @@ use crate::flow::offset_range::OffsetRanges;
 
 /// Partitions that a query id names.
 const IN_ID: usize = 3;
-/// Partitions that a comment names: all, as long as the request line stays a line.
+/// Partitions that a comment names: all, unless the request line would become too long.
 const IN_COMMENT: usize = 200;
 
-/// A query id: topic, partitions and offsets, and `attempt`, which no other attempt has.
+/// A query id: topic, partitions, offsets, and `attempt`, which is unique.
 pub(super) fn query_id(topic: &str, offsets: &OffsetRanges, attempt: &str) -> String {
     let ranges: Vec<_> = offsets
         .iter()
@@ -22,7 +22,7 @@ pub(super) fn query_id(topic: &str, offsets: &OffsetRanges, attempt: &str) -> St
     format!("{topic}/{}{more}/{attempt}", ranges.join(","))
 }
 
-/// A comment: JSON of first and last offset by partition.
+/// A comment: JSON with the first and last offset by partition.
 pub(super) fn log_comment(topic: &str, offsets: &OffsetRanges) -> String {
     let ranges: Map<String, Value> = offsets
         .iter()

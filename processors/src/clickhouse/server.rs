@@ -42,7 +42,7 @@ impl Server {
     }
 }
 
-/// Translates the client's errors, here only.
+/// Translates the client's errors; no other file does.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum, translated here only")]
 pub fn server_error(error: Error) -> ServerError {
     match error {
@@ -58,7 +58,7 @@ pub fn server_error(error: Error) -> ServerError {
     }
 }
 
-/// An error with its causes, which `Display` of network errors leaves out.
+/// An error with its causes, which `Display` of a network error does not print.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

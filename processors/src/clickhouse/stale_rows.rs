@@ -1,4 +1,4 @@
-//! How many clicks were enriched by other versions of the rules than given ones.
+//! Counts the clicks that were enriched by other versions of the rules than the given ones.
 
 use broker::ServerError;
 use clickhouse::Row;
@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, server_error};
 
-/// Versions of the rules, as the columns of a row hold them.
+/// Versions of the rules, in the form of the columns.
 #[derive(Debug)]
 pub(crate) struct RuleVersions<'a> {
-    /// Of the rules in the program.
+    /// Version of the rules in the program.
     pub(crate) program: u32,
     pub(crate) geo: &'a str,
     pub(crate) user_agents: &'a str,
@@ -17,12 +17,12 @@ pub(crate) struct RuleVersions<'a> {
     pub(crate) referrers: &'a str,
 }
 
-/// Clicks by the rules that have another version now.
+/// Counts of clicks by the kind of rules whose version differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
 pub(crate) struct StaleRows {
     /// All clicks.
     pub(crate) clicks: u64,
-    /// Those that other rules of the program enriched.
+    /// Those that another version of the rules in the program enriched.
     pub(crate) program: u64,
     pub(crate) geo: u64,
     pub(crate) user_agents: u64,

@@ -23,11 +23,11 @@ pub struct AuditArgs {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// MiB of memory for sorting; what does not fit goes to the scratch folder.
+    /// Memory for sorting, in MiB; data beyond it goes to the scratch folder.
     #[arg(long, env = "CLICKTRAIL_AUDIT_MEMORY_MIB", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(4..=65_536))]
     memory_mib: u32,
-    /// Folder for what does not fit into memory: 28 bytes for each record, and for each row.
+    /// Folder for sorted data that exceeds the memory: 28 bytes for each record and each row.
     #[arg(long, env = "TMPDIR", default_value = "/tmp")]
     scratch_dir: PathBuf,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `processors breaker`: overrides of the storm breaker for records that are in the log already.
+//! `processors breaker`: overrides of the storm breaker, for records that are already in the log.
 
 use broker::ServerError;
 use clap::{Args, Subcommand};
@@ -19,15 +19,15 @@ pub struct BreakerArgs {
 
 #[derive(Debug, Subcommand)]
 enum BreakerAction {
-    /// Allow the records of these offsets that cannot be decoded to become dead letters.
+    /// Dead-letter the undecodable records of these offsets in spite of the storm breaker.
     Override {
         /// Partition of the log.
         #[arg(long)]
         partition: u32,
-        /// First and last offset, as 100-199, or one offset.
+        /// First and last offset, such as 100-199, or one offset.
         #[arg(long, value_parser = offsets)]
         offsets: (u64, u64),
-        /// Why; stored with the override.
+        /// Reason, stored with the override.
         #[arg(long, default_value = "")]
         reason: String,
     },

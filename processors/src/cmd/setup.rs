@@ -16,10 +16,10 @@ use crate::setup::server_facts::drift;
 pub struct SetupArgs {
     #[command(flatten)]
     pub(super) servers: Servers,
-    /// Partitions of the topics that are created [default: as the topic's description says].
+    /// Partitions of new topics [default: the number in the topic's description].
     #[arg(long, env = "CLICKTRAIL_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: Option<i32>,
-    /// Copies of each partition; -1 is the broker's own default.
+    /// Replicas of each partition; -1 uses the broker's default.
     #[arg(long, env = "CLICKTRAIL_REPLICATION", default_value_t = -1, allow_negative_numbers = true)]
     replication: i32,
     /// Seconds to wait for servers that do not answer yet.
@@ -28,7 +28,7 @@ pub struct SetupArgs {
     /// Change nothing; print each difference, and exit with 1 if there is one.
     #[arg(long)]
     check: bool,
-    /// Print the SQL that makes the tables; connect to no server and change nothing.
+    /// Print the SQL that creates the tables; connect to no server and change nothing.
     #[arg(long, conflicts_with = "check")]
     print: bool,
 }

@@ -1,7 +1,7 @@
 //! Headers of a dead letter that name its record and its reason. Pure.
 //!
 //! The record's value, key and headers are copied unchanged, unless they are cut to a stub. The added
-//! headers have the names that Kafka Connect uses, where it has one.
+//! headers have the names that Kafka Connect uses, if it has one.
 
 use schemas::headers as names;
 use schemas::unframe;

@@ -1,10 +1,10 @@
-//! Decoders by schema id, of the topic's subject alone.
+//! Decoders by schema id, only for schemas of the topic's subject.
 //!
-//! A registry that does not answer is an error to retry, never a dead letter. An id that the subject does
-//! not have yet may come: its records are decided again until [`WAIT`] has passed, while all others go on
-//! ([`SchemaCache::settle`]). So each id has its time, whatever other senders write. What a block of
-//! unknown ids costs at most: two requests a second to each registry, and [`ASKED_MAX`] at the end, by
-//! which an id of another subject gets its own name.
+//! A registry that does not answer is an error to retry, never a dead letter. The subject may get an id
+//! that it does not have yet: the processors decide its records again until [`WAIT`] has passed, while
+//! all other records go on ([`SchemaCache::settle`]). So each id has its own wait, whatever other
+//! senders write. A block of unknown ids costs at most two requests a second to each registry, and
+//! [`ASKED_MAX`] requests at the end, which give an id of another subject its own error code.
 #![expect(clippy::disallowed_methods, reason = "asks for an id until a deadline")]
 
 #[cfg(test)]
@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use crate::error::RecordError;
 use crate::metrics::processor::ProcessorMetrics;
 
-/// How long an id that the subject does not have is asked for before it is refused. A registry may learn
-/// of an id late.
+/// How long the cache looks up an id that the subject does not have, before it refuses the id. A
+/// registry may get an id late.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a block waits for the registry.
 const ASK_MAX: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ const OWNER_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(20);
 /// Ids that are looked up in other subjects at once, by all blocks.
 const ASKED_MAX: usize = 32;
-/// Decoders that are kept. A subject has a few.
+/// Maximum of cached decoders. A subject has a few.
 const DECODERS_MAX: usize = 1_000;
 /// How often refused ids are logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 pub enum CachedSchema {
     /// The decoder of records that were written with it.
     Decoder(Arc<Decoder>),
-    /// No record is decoded by this id.
+    /// Records with this id are refused.
     Refused(SchemaRefusal),
     /// The schema of this id is not one of clicks.
     Unusable(Arc<str>),
@@ -54,7 +54,7 @@ pub enum CachedSchema {
 }
 
 impl CachedSchema {
-    /// A schema of another record parses too; its records then fail one by one, with the decoder's
+    /// The schema of another record parses, too; its records then fail one by one, with the decoder's
     /// error.
     pub(crate) fn parsed(text: &str) -> Self {
         match Decoder::new(text) {
@@ -196,7 +196,7 @@ impl SchemaCache {
                 found.extend(self.refuse(&open).await);
                 return Ok(found);
             }
-            self.log(&open, "the registry does not know schema ids; asking again");
+            self.log(&open, "the registry does not have schema ids; looking them up again");
             tokio::time::sleep_until(deadline.min(now + REFRESH_EVERY)).await;
         }
     }
@@ -246,7 +246,7 @@ impl SchemaCache {
         drop(lookup);
         self.metrics.schema_ids_refused.inc_by(count);
         if count > 0 {
-            self.log(open, "no record is decoded by schema ids");
+            self.log(open, "records with these schema ids are refused");
         }
         refused
     }

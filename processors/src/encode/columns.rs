@@ -1,5 +1,5 @@
-//! The columns of `click_versions`: one list gives the name, the kind and the value of each. From it
-//! come the row, the builders that collect rows, and the Arrow batch that is inserted.
+//! The columns of `click_versions`: one list gives the name, the kind and the value of each. The row,
+//! the builders that collect rows, and the Arrow batch that is inserted are generated from it.
 //!
 //! A new enrichment column touches at most these files:
 //! 1. `enrich/DIMENSION.rs`: finds the value and puts it into its part of the enrichment;
@@ -27,12 +27,12 @@ use crate::encode::dictionary_column::DictionaryColumn;
 use crate::encode::record_location::RecordLocation;
 use crate::enrich::{ENRICH_VERSION, Enrichment};
 
-/// Makes everything that depends on the list of columns. The kinds are:
-/// - `text` repeats, so that it is sent as a dictionary, once a block for each distinct text;
-/// - `derived(leader)` is a text that the enrichment finds from the column `leader` alone, so that
-///   the dictionary is searched once for each distinct text of `leader`;
-/// - `usual(leader)` is a text that is nearly always the same for the same text of `leader`, so that
-///   the text of the leader's last row is compared first;
+/// Generates everything that depends on the list of columns. The kinds are:
+/// - `text` repeats: it is sent as a dictionary, which holds each distinct text of a block once;
+/// - `derived(leader)` is a text that the enrichment derives only from the column `leader`, so the
+///   dictionary is searched once for each distinct text of `leader`;
+/// - `usual(leader)` is a text that is nearly always the same for the same text of `leader`, so the text
+///   of the leader's last row is compared first;
 /// - `label` is one of the few texts that the program itself defines;
 /// - `bytes`, `address`, `micros`, `millis`, `flag` and the integers are sent as plain values.
 macro_rules! columns {
@@ -47,7 +47,7 @@ macro_rules! columns {
         }
 
         impl<'a> ClickRow<'a> {
-            /// Puts together a click, its enrichment and the location of its record.
+            /// Combines a click, its enrichment and the location of its record.
             pub fn new(
                 $click: &RawClick<'a>,
                 $enriched: &'a Enrichment<'a>,
@@ -68,7 +68,7 @@ macro_rules! columns {
         }
 
         impl Columns {
-            /// Empty columns with memory for so many rows.
+            /// Empty columns with memory for this many rows.
             pub fn for_rows(rows: usize) -> Self {
                 Self { $($name: columns!(@for $kind rows),)* rows: 0 }
             }
@@ -79,7 +79,7 @@ macro_rules! columns {
                 self.rows += 1;
             }
 
-            /// Takes the rows out as one batch; the columns are empty after it.
+            /// Takes the rows as one batch; leaves the columns empty.
             ///
             /// # Errors
             /// More rows than a block may have.
@@ -234,13 +234,13 @@ impl Columns {
     }
 }
 
-/// A number of a click. One that a sender made negative or too large for its column becomes 0, which
-/// is unknown: the click itself is good.
+/// A number of a click. A number that is negative or too large for its column becomes 0, which means
+/// unknown: the click is valid nevertheless.
 fn unsigned<N: Copy, U: TryFrom<N> + Default>(number: Option<N>) -> U {
     number.and_then(|number| U::try_from(number).ok()).unwrap_or_default()
 }
 
-/// An address as the column has it: IPv4 in its mapped form. Any other length is unknown.
+/// An address in the form of the column: IPv4 is mapped. An address of any other length is unknown.
 fn address(bytes: Option<&[u8]>) -> Ipv6Addr {
     match bytes {
         Some(&[a, b, c, d]) => Ipv4Addr::new(a, b, c, d).to_ipv6_mapped(),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_in_the_order_of_the_migrations() {
+    fn columns_are_in_the_order_of_the_migrations() {
         let columns = migrated();
         let inserted: Vec<_> = columns.iter().filter(|column| *column != "ingested_at").collect();
         assert_eq!(inserted, COLUMNS);

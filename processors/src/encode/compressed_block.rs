@@ -1,11 +1,11 @@
 //! ClickHouse's compressed blocks, as the server reads them with `decompress=1`: a checksum, a method,
 //! two lengths, LZ4. Pure.
 //!
-//! Blocks that follow each other are one body, so that each can be kept and sent by itself.
+//! Consecutive blocks form one body, so that each block can be kept and sent separately.
 
 use bytes::Bytes;
 
-/// Bytes of the checksum, which is of all that follows it.
+/// Bytes of the checksum, which covers all bytes after it.
 const CHECKSUM: usize = 16;
 /// Bytes of method and lengths; they count towards the compressed length.
 const HEAD: usize = 9;
@@ -14,8 +14,8 @@ const LZ4: u8 = 0x82;
 /// Bytes that are compressed together, far more than the window of LZ4.
 const PIECE: usize = 256 << 10;
 
-/// Compresses `bytes` by way of `buffer`. The result is kept until its insert is acknowledged, so that
-/// it is copied into memory of its own size.
+/// Compresses `bytes`, with `buffer` as temporary memory. The result is kept until its insert is
+/// acknowledged, so it is copied into memory of its exact size.
 pub(crate) fn compress(bytes: &[u8], buffer: &mut Vec<u8>) -> Bytes {
     buffer.clear();
     for piece in bytes.chunks(PIECE) {
@@ -40,13 +40,13 @@ fn append(piece: &[u8], compressed: &mut Vec<u8>) {
         let length = u32::try_from(length).expect("a length far below 4 GiB");
         rest[offset..offset + 4].copy_from_slice(&length.to_le_bytes());
     }
-    // The server writes the halves of the hash the other way round than CityHash prints them.
+    // The server writes the two halves of the hash in the reverse order of CityHash.
     let hash = cityhash_rs::cityhash_102_128(&rest[..length]).rotate_left(64);
     sum.copy_from_slice(&hash.to_le_bytes());
     compressed.truncate(start + CHECKSUM + length);
 }
 
-/// What a server reads from compressed blocks that follow each other; `None` if they are not valid.
+/// The bytes that a server reads from consecutive compressed blocks; `None` if they are not valid.
 pub fn decompress(mut pieces: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while !pieces.is_empty() {

@@ -21,7 +21,7 @@ pub(crate) struct DictionaryColumn {
     /// The range of the last row's text in `text`.
     last: Range<usize>,
     known: HashTable<(u16, u64)>,
-    /// By key of the leader: the key here.
+    /// The key in this column, by the key of the leader.
     derived: Vec<Option<u16>>,
     /// Texts that the program defines, found by their address.
     labels: Vec<(&'static str, u16)>,
@@ -42,12 +42,12 @@ impl Default for DictionaryColumn {
 }
 
 impl DictionaryColumn {
-    /// An empty column with memory for so many rows.
+    /// An empty column with memory for this many rows.
     pub(crate) fn for_rows(rows: usize) -> Self {
         Self { keys: Vec::with_capacity(rows), ..Self::default() }
     }
 
-    /// Appends a row. Most columns repeat, so that the last row's text is compared first.
+    /// Appends a row. Most columns repeat, so the text of the last row is compared first.
     pub(crate) fn push(&mut self, value: &str) {
         if let Some(&last) = self.keys.last()
             && same(&self.text[self.last.clone()], value.as_bytes())
@@ -83,7 +83,7 @@ impl DictionaryColumn {
         }
     }
 
-    /// Appends a row whose text depends on the last row of `leader` alone, and is looked up by its key.
+    /// Appends a row whose text depends only on the last row of `leader`, and is looked up by its key.
     pub(crate) fn push_derived(&mut self, leader: &Self, value: &str) {
         let Some(leader_key) = leader.keys.last().map(|key| usize::from(*key)) else { return };
         if let Some(&Some(key)) = self.derived.get(leader_key) {
@@ -95,7 +95,7 @@ impl DictionaryColumn {
         self.derived[leader_key] = self.keys.last().copied();
     }
 
-    /// Appends a row whose text nearly always depends on the last row of `leader` alone.
+    /// Appends a row whose text nearly always depends only on the last row of `leader`.
     pub(crate) fn push_usual(&mut self, leader: &Self, value: &str) {
         let leader_key = leader.keys.last().map(|key| usize::from(*key));
         let usual = leader_key.and_then(|key| self.derived.get(key).copied().flatten());
@@ -121,7 +121,7 @@ impl DictionaryColumn {
         key
     }
 
-    /// Takes the column out; it is empty after it.
+    /// Takes the column; leaves it empty.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let Self { keys, ends, text, .. } = std::mem::take(self);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));

@@ -2,7 +2,7 @@
 //! cost. Pure.
 //!
 //! A stream is a head, any number of blocks, each with its own dictionaries, and an end. So a block is
-//! encoded and compressed once, and sent as often as its insert is repeated.
+//! encoded and compressed once, and each repetition of its insert sends the same bytes.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ use crate::encode::compressed_block::compress;
 /// Rows of one block, encoded and compressed.
 #[derive(Debug, Clone)]
 pub struct EncodedRows {
-    /// How many.
+    /// Number of rows.
     pub count: usize,
     bytes: Bytes,
 }
@@ -40,7 +40,7 @@ static HEAD: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
 });
 
 impl EncodedRows {
-    /// Encodes the rows of `columns` and takes them out.
+    /// Encodes the rows of `columns` and leaves the columns empty.
     ///
     /// # Errors
     /// More rows than a block may have.

@@ -1,6 +1,6 @@
 //! Topic, partition, offset and log time of the record that a row is made from.
 
-/// Where a record stands in the log.
+/// The location of a record in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordLocation<'a> {
     /// Topic.
@@ -11,18 +11,18 @@ pub struct RecordLocation<'a> {
     pub offset: i64,
     /// When the broker appended it, milliseconds since 1970.
     pub logged_at_ms: i64,
-    /// Trace of the request, where it was sampled; else zeros.
+    /// Trace of the request if it was sampled; otherwise zeros.
     pub trace_id: [u8; 16],
 }
 
 impl RecordLocation<'_> {
-    /// The partition as the table has it.
+    /// The partition as the table stores it.
     pub(super) fn unsigned_partition(&self) -> u32 {
         debug_assert!(self.partition >= 0, "a broker numbers partitions from 0");
         self.partition.cast_unsigned()
     }
 
-    /// The offset as the table has it.
+    /// The offset as the table stores it.
     pub(super) fn unsigned_offset(&self) -> u64 {
         debug_assert!(self.offset >= 0, "a broker numbers records from 0");
         self.offset.cast_unsigned()

@@ -4,11 +4,11 @@ use url::Url;
 
 /// Bytes of the longest name in the DNS.
 pub(super) const HOST_BYTES_MAX: usize = 253;
-/// Bytes of user, host and port of an address that is parsed. An international name may be longer
-/// before it is in ASCII, which takes time in the square of its length.
+/// Bytes of user, host and port of an address that is parsed. An international name may be longer before
+/// it is in ASCII, which takes time proportional to the square of its length.
 const AUTHORITY_BYTES_MAX: usize = 512;
 
-/// Parses an address; none also where its authority is longer than that of any site.
+/// Parses an address; `None` also if its authority is longer than that of any site.
 pub(super) fn parse(address: &str) -> Option<Url> {
     let (_, rest) = address.split_once(':')?;
     // Parsers skip these, and any number of slashes.
@@ -20,8 +20,8 @@ pub(super) fn parse(address: &str) -> Option<Url> {
     Url::parse(address).ok()
 }
 
-/// Lower-case host of `address`, without `www.`; empty when there is none, or none that the DNS can
-/// hold. International names come in their ASCII form.
+/// Lower-case host of `address`, without `www.`; empty if there is no host, or if the DNS cannot hold
+/// it. International names have their ASCII form.
 pub(super) fn host(address: &str) -> String {
     let Some(url) = parse(address) else { return String::new() };
     // A host with a backslash is invalid: browsers read the backslash as a slash.
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn h6_a_host_that_no_dns_can_hold_is_none() {
+    fn h6_a_host_that_the_dns_cannot_hold_counts_as_no_host() {
         let labels = |count: usize| format!("{}com", "a.".repeat(count));
         assert_eq!(labels(125).len(), HOST_BYTES_MAX);
         assert_eq!(host(&format!("https://{}/", labels(125))), labels(125));
@@ -89,7 +89,7 @@ mod tests {
             let found = host(&long);
             assert!(found.is_empty() || found == "https", "{long}: {found}");
         }
-        // A long path is none of the host.
+        // A long path is not part of the host.
         assert_eq!(host(&format!("https://t.co/{}", "a.".repeat(1_000))), "t.co");
     }
 }

@@ -1,8 +1,8 @@
 //! Where a visitor came from, by all fields of a click.
 //!
 //! The origin is the first of: the link's author (`utm_source`, `source`, `ref`), the referrer, a click
-//! id of the visited address, the app whose in-app browser sent the request. A click id in the
-//! target's address is as old as the link, so that it is named but does not decide.
+//! id of the visited address, the app whose in-app browser sent the request. A click id in the target's
+//! address is as old as the link: it is recorded, and does not decide.
 
 use std::sync::LazyLock;
 
@@ -22,13 +22,13 @@ pub struct Arrival<'a> {
     pub source: &'a str,
     /// Medium of the origin.
     pub medium: Medium,
-    /// How the visitor was won.
+    /// Marketing channel.
     pub channel: Channel,
     /// Name of the parameter that a network added to the click; empty for none.
     pub click_id_param: &'a str,
-    /// The app whose in-app browser sent the request; empty for none that is known.
+    /// The app whose in-app browser sent the request; empty if none is known.
     pub in_app: &'a str,
-    /// What the visitor used: `link`, `qr`, or `page` for what is no link.
+    /// What the visitor used: `link`, `qr`, or `page` for a page without a link.
     pub trigger: &'static str,
 }
 

@@ -1,6 +1,6 @@
-//! The browser that `Sec-CH-UA` names, where the user agent is Chrome's for compatibility.
+//! The browser that `Sec-CH-UA` names, for user agents that are Chrome's for compatibility.
 
-/// A browser by the name that it gives itself.
+/// A browser, by its own name for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Brand {
     /// Such as `Brave`.
@@ -9,7 +9,7 @@ pub struct Brand {
     pub version: String,
 }
 
-/// Names of the engine and of Chrome itself, which the user agent says already.
+/// Names of the engine and of Chrome itself, which the user agent already has.
 const CHROME: &[&str] = &["Chromium", "Google Chrome", "Android WebView"];
 /// Characters of a name that are kept.
 const NAME_MAX: usize = 32;
@@ -18,7 +18,7 @@ const NAME_MAX: usize = 32;
 const OTHER_NAMES: &[(&str, &str)] = &[("Microsoft Edge", "Edge"), ("YaBrowser", "Yandex Browser")];
 
 impl Brand {
-    /// The first brand that is neither Chrome's nor made up, such as `Not;A=Brand`.
+    /// The first brand that is neither Chrome's nor invented, such as `Not;A=Brand`.
     pub(super) fn of(sec_ch_ua: &str) -> Option<Self> {
         let mut rest = sec_ch_ua;
         while let Some((_, start)) = rest.split_once('"') {
@@ -45,7 +45,7 @@ impl Brand {
     }
 }
 
-/// Whether it is the brand that browsers add so that lists of brands stay open.
+/// Whether it is the invented brand that browsers add, so that readers accept unknown brands.
 fn is_made_up(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" .-".contains(&byte);
     !name.bytes().all(is_plain) || name.contains("Not") && name.contains("Brand")
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn u18_the_brand_is_the_browsers_own_and_no_made_up_one() {
+    fn u18_the_brand_is_that_of_the_browser_and_not_an_invented_one() {
         for (hint, expected) in [
             (
                 r#""Brave";v="131", "Chromium";v="131", "Not_A Brand";v="24""#,

@@ -57,11 +57,11 @@ pub(super) struct Tags {
     pub(super) declared: DeclaredMedium,
     /// The click id; one that was paid for counts first.
     pub(super) click_id: Option<ClickId>,
-    /// `qr`, as printed codes carry it.
+    /// `qr`, which printed codes have.
     pub(super) qr: bool,
 }
 
-/// Of an address without parameters.
+/// The parameters of an address that has none.
 pub(super) static NO_TAGS: Tags = Tags {
     source: String::new(),
     medium: String::new(),
@@ -75,8 +75,8 @@ pub(super) static NO_TAGS: Tags = Tags {
 };
 
 impl Tags {
-    /// Those of a target's own address. Any site has a `source` or a `ref` of its own, so there
-    /// only `utm_source` names one.
+    /// Those of a target's own address. Any site may have its own `source` or `ref` parameter, so only
+    /// `utm_source` names a source there.
     pub(super) fn of_target(target_url: &str, referrers: &ReferrerTable) -> Self {
         match parse(target_url) {
             Some(url) if target_url.contains('?') => {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_has_no_tags() {
+    fn a_text_that_is_not_an_address_has_no_parameters() {
         for text in ["no address ?utm_source=x", "", "https://a.example/#?utm_source=x"] {
             assert_eq!(target(text), NO_TAGS, "{text}");
         }

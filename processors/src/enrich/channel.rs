@@ -1,39 +1,39 @@
-//! The channel of a click: how the visitor was won, in the terms of marketing.
+//! The channel of a click, in the terms of marketing.
 //!
 //! The first rule that holds decides; [`Channel::of`] has them in this order:
 //! 1. it was paid for (`utm_medium` has `cp…`, `ppc`, `paid…` or `retargeting`, or a paid click id is
 //!    in the visited address): by the source, else `display` for `cpm`, else `paid_other`;
 //! 2. the author's `utm_medium` declares a mail, a notification, a printed code, a partner and so on;
-//! 3. shopping, social, video, search, in this order: the medium of the origin, which the referrer
-//!    table knows, or the author's `utm_medium` says so, as Google Analytics orders them; but `organic`
-//!    means search only where the table knows no other medium of the origin;
+//! 3. shopping, social, video, search, in this order: the medium of the origin, which the referrer table
+//!    knows, or the author's `utm_medium` says so, as Google Analytics orders them; but `organic` means
+//!    search only if the table has no other medium for the origin;
 //! 4. the medium of the origin is another one;
 //! 5. the visitor came from another page: `internal` of the same host, else `referral`;
-//! 6. the click names no origin: `direct`; empty where that cannot be known.
+//! 6. the click names no origin: `direct`; empty if that is unknown.
 
 use crate::enrich::medium::Medium;
 
 /// The medium that a link's author declares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum DeclaredMedium {
-    /// None that is known.
+    /// No known medium.
     #[default]
     None,
-    /// It is paid for.
+    /// Paid.
     Paid,
-    /// It is paid for by view.
+    /// Paid by view.
     PaidByView,
-    /// A picture on a page.
+    /// A display advertisement.
     Display,
-    /// A partner who is paid for what is sold.
+    /// A partner who earns a commission on sales.
     Affiliate,
     /// A mail.
     Email,
-    /// A short message of a telephone.
+    /// A text message (SMS).
     Sms,
     /// A notification.
     Push,
-    /// Something to listen to.
+    /// Audio, such as a podcast.
     Audio,
     /// A printed code.
     Qr,
@@ -43,7 +43,7 @@ pub(super) enum DeclaredMedium {
     Video,
     /// A search engine.
     Search,
-    /// A message between people.
+    /// A message of a messenger.
     Messaging,
     /// An assistant such as ChatGPT.
     AiAssistant,
@@ -79,7 +79,7 @@ impl DeclaredMedium {
         }
     }
 
-    /// The medium that a source means, where authors write a medium as the source.
+    /// The medium that a source stands for, because some authors write a medium as the source.
     pub(super) fn of_source(source: &str) -> Self {
         match source {
             "sms" | "SMS" => Self::Sms,
@@ -90,7 +90,7 @@ impl DeclaredMedium {
         }
     }
 
-    /// The medium of a source that no table knows.
+    /// The medium of a source that is in no table.
     pub(super) fn medium(self) -> Option<Medium> {
         match self {
             Self::Email => Some(Medium::Email),
@@ -112,7 +112,7 @@ impl DeclaredMedium {
     }
 }
 
-/// How a visitor was won.
+/// The channel of a click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the terms of marketing")]
 pub enum Channel {
@@ -141,7 +141,7 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// Decides; `paid`: a click id that only paid clicks have.
+    /// Decides. `paid`: the click has a click id that only paid clicks have.
     pub(super) fn of(declared: DeclaredMedium, paid: bool, medium: Medium) -> Self {
         if paid || matches!(declared, DeclaredMedium::Paid | DeclaredMedium::PaidByView) {
             return Self::paid(declared, medium);
@@ -191,7 +191,7 @@ impl Channel {
         }
     }
 
-    /// The author declares a social network, a video or a search.
+    /// The channel if the author declares a social network, a video or a search.
     fn organic(declared: DeclaredMedium, medium: Medium) -> Self {
         match (declared, medium) {
             (_, Medium::Shopping) => Self::OrganicShopping,
@@ -228,7 +228,7 @@ impl Channel {
         }
     }
 
-    /// The text in tables; empty is unknown.
+    /// The value in the table; empty is unknown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PaidShopping => "paid_shopping",
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_hold_in_their_order() {
+    fn rules_apply_in_their_order() {
         for (utm_medium, paid, medium, expected) in [
             ("cpc", false, Medium::Search, "paid_search"),
             ("CPC", false, Medium::Social, "paid_social"),

@@ -39,7 +39,7 @@ static BY_CODE: LazyLock<[&'static str; 26 * 26]> = LazyLock::new(|| {
     by_code
 });
 
-/// `AF`, `AN`, `AS`, `EU`, `NA`, `OC`, `SA`; empty where there is no such country.
+/// `AF`, `AN`, `AS`, `EU`, `NA`, `OC`, `SA`; empty if there is no such country.
 pub(super) fn continent(country: &str) -> &'static str {
     index(country).map_or("", |index| BY_CODE[index])
 }

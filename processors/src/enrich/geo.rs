@@ -9,14 +9,14 @@ use serde::de::IgnoredAny;
 
 use crate::enrich::continent::continent;
 
-/// Locations that are kept in memory; beyond, all are dropped and read again.
+/// Maximum of locations in memory; beyond it, all are dropped and read again.
 const LOCATIONS_MAX: usize = 1 << 16;
 /// Addresses whose location is cached, a power of two.
 const RECENT: usize = 1 << 12;
 /// Characters of a name that are kept.
 const NAME_MAX: usize = 64;
 
-/// The file in memory, so that a truncation of the file on disk does no harm.
+/// The file in memory, so that a truncation of the file on disk has no effect.
 pub(super) struct Geo {
     reader: Reader<Vec<u8>>,
     build: String,
@@ -40,7 +40,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// That of an address of which nothing is known.
+    /// The location of an unknown address.
     pub(super) const UNKNOWN: &'static Self =
         &Self { country: String::new(), region: String::new(), city: String::new() };
 }
@@ -69,11 +69,11 @@ const CITY: [Path; 2] = [
 ];
 
 impl Geo {
-    /// Reads a whole file: each of its networks, and each record once. (The library's own check
-    /// also wants a description, which real files lack.)
+    /// Reads a whole file: each of its networks, and each record once. (The library's own check also
+    /// requires a description, which real files do not have.)
     ///
     /// # Errors
-    /// It is no such file, or is broken somewhere.
+    /// It is not such a file, or is damaged.
     pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, String> {
         let reader = Reader::from_source(bytes).map_err(|error| error.to_string())?;
         let data = reader.metadata();
@@ -99,7 +99,7 @@ impl Geo {
         Ok(())
     }
 
-    /// What it is, and the day (UTC) on which it was made.
+    /// Its type, and the day (UTC) on which it was built.
     pub(super) fn build(&self) -> &str {
         &self.build
     }
@@ -118,7 +118,7 @@ impl Geo {
         };
         let first = |paths: &[Path]| paths.iter().find_map(|path| text(path)).unwrap_or_default();
         let country = first(&COUNTRY);
-        // A code is two letters, and such that it has a continent.
+        // A code is two letters, and has a continent.
         let country = if continent(&country).is_empty() { String::new() } else { country };
         let region = match text(REGION_CODE) {
             Some(code) if !country.is_empty() => format!("{country}-{code}"),
@@ -131,7 +131,7 @@ impl Geo {
 /// The locations of one file that were looked up.
 pub(super) struct LocationCache {
     by_record: HashMap<usize, u32, RandomState>,
-    /// The first is that of an address that is not known.
+    /// The first is that of an unknown address.
     locations: Vec<Location>,
     recent: Box<[(u128, u32)]>,
 }
@@ -155,7 +155,7 @@ impl Default for LocationCache {
 }
 
 impl LocationCache {
-    /// Where `address` is, in bytes as the click has it.
+    /// The location of `address`, which has the form of the click: bytes.
     pub(super) fn of(&mut self, geo: &Geo, address: &[u8]) -> &Location {
         let Some(address) = public(address) else { return &self.locations[0] };
         let key = match address {

@@ -1,4 +1,5 @@
-//! Origins by host: of one host, of a host with all below it, or of a name under the ending of any country.
+//! Origins by host: of one host, of a host with all hosts below it, or of a name under the suffix of any
+//! country.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +12,7 @@ use crate::enrich::medium::Origin;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct HostTable {
     hosts: HashMap<Box<str>, HostEntry>,
-    /// By the labels before the ending of a country.
+    /// By the labels before the suffix of a country.
     any_country: HashMap<Box<str>, HostEntry>,
     /// Labels of the longest host that an entry names.
     labels_max: usize,
@@ -30,7 +31,7 @@ struct HostEntry {
 enum Coverage {
     /// The named host, with and without `www`.
     Alone,
-    /// The hosts below it too, but for those of services.
+    /// The hosts below it too, except those of services.
     Below,
 }
 
@@ -39,7 +40,7 @@ impl HostTable {
     /// which marks are compared.
     ///
     /// # Errors
-    /// How the mark is wrong.
+    /// What is wrong with the mark.
     pub(super) fn add(&mut self, mark: &str, origin: Origin) -> Result<String, String> {
         let (name, coverage) = match mark.strip_prefix('=') {
             Some(name) => (name, Coverage::Alone),
@@ -68,13 +69,13 @@ impl HostTable {
     /// It is not one label.
     pub(super) fn add_service(&mut self, label: &str) -> Result<(), String> {
         if host(label).is_none_or(|host| host != label || host.contains('.')) {
-            return Err(format!("service:{label} is not one label of a host, in small letters"));
+            return Err(format!("service:{label} is not one label of a host, in lower case"));
         }
         self.services.insert(label.into());
         Ok(())
     }
 
-    /// Adds the entries of `own`, which win.
+    /// Adds the entries of `own`, which override the present ones.
     pub(super) fn extend(&mut self, own: Self) {
         self.hosts.extend(own.hosts);
         self.any_country.extend(own.any_country);
@@ -84,7 +85,7 @@ impl HostTable {
 
     /// The origin of a host without `www`: that of the longest name that is the host, or a parent of it
     /// whose entry covers the hosts below. Looks up as many names as the longest entry has labels, and
-    /// none of a host longer than the DNS can hold.
+    /// no name of a host that is too long for the DNS.
     pub(super) fn of(&self, host: &str) -> Option<&Origin> {
         if host.len() > HOST_BYTES_MAX {
             return None;
@@ -123,10 +124,10 @@ fn host(text: &str) -> Option<String> {
     Some(host.strip_prefix("www.").unwrap_or(host).to_owned())
 }
 
-/// Labels of the ending of a country: `co` or `com`, and the country.
+/// Labels of the suffix of a country: `co` or `com`, and the country.
 const COUNTRY_LABELS_MAX: usize = 2;
 
-/// The end of a host that has at most so many labels.
+/// The end of a host, with at most this many labels.
 fn last_labels(host: &str, labels_max: usize) -> &str {
     let dot = host.rmatch_indices('.').nth(labels_max.saturating_sub(1));
     dot.map_or(host, |(dot, _)| &host[dot + 1..])

@@ -5,7 +5,7 @@ const LANGUAGE_BYTES_MAX: usize = 16;
 /// The weight of a language whose `q` cannot be read: less than any other.
 const UNREADABLE: f32 = 0.000_1;
 
-/// The language of the highest weight, the first of several, in the form `en-gb`; empty when the header
+/// The language of the highest weight, the first of several, in the form `en-gb`; empty if the header
 /// names none.
 pub(super) fn best_language(accept: &str) -> String {
     let (mut best, mut best_weight) = ("", 0.0);
@@ -24,7 +24,7 @@ pub(super) fn best_language(accept: &str) -> String {
 fn weight(field: &str) -> Option<f32> {
     let (name, value) = field.split_once('=')?;
     let value = name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>())?;
-    // `clamp` leaves NaN as it is, and no comparison with NaN is true.
+    // `clamp` returns NaN for NaN, and no comparison with NaN is true.
     Some(value.map_or(UNREADABLE, |value| value.clamp(0.0, 1.0)))
 }
 

@@ -1,24 +1,24 @@
-//! The medium by which a visitor came, and the origin that has it.
+//! The medium through which a visitor arrived, and the origin that has it.
 
 use std::sync::Arc;
 
-/// How one gets from somewhere to a link.
+/// How a visitor gets from the origin to the link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Medium {
-    /// Cannot be known: a privacy rule removed the referrer, or it is no address.
+    /// Unknown: a privacy rule removed the referrer, or it is not an address.
     #[default]
     Unknown,
     /// The click names no origin.
     Direct,
     /// From another page of the same host.
     Internal,
-    /// A link on a page that is none of the others.
+    /// A link on a page of another kind.
     Referral,
     /// A search engine.
     Search,
     /// A social network.
     Social,
-    /// Where videos are watched.
+    /// A site of videos.
     Video,
     /// A mail.
     Email,
@@ -33,7 +33,7 @@ pub enum Medium {
 }
 
 impl Medium {
-    /// Those that a table may name.
+    /// The media that a table may name.
     pub(super) const OF_TABLES: [Self; 9] = [
         Self::Search,
         Self::Social,
@@ -46,7 +46,7 @@ impl Medium {
         Self::Referral,
     ];
 
-    /// The text in tables; empty is unknown.
+    /// The value in the table; empty is unknown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "",
@@ -70,12 +70,12 @@ impl Medium {
 pub(super) struct Origin {
     /// Its name, such as `Facebook`; empty for none.
     pub(super) source: Arc<str>,
-    /// How one gets from there to a link.
+    /// How a visitor gets from there to a link.
     pub(super) medium: Medium,
 }
 
 impl Origin {
-    /// An origin that no table knows, by its own name.
+    /// An origin that is in no table, by its own name.
     pub(super) fn unknown(name: &str) -> Self {
         Self { source: name.into(), medium: Medium::Referral }
     }

@@ -2,7 +2,7 @@
 //!
 //! A name counts in any case. Besides `&`, these separate two parameters where the name of a known one
 //! and `=` follow: a second `?` (appended to an address that had one), `;` (`&amp;` of a page's source),
-//! and `%3F`, `%26`, `%3B` (encoded once too often). Elsewhere they are part of a value.
+//! and `%3F`, `%26`, `%3B` (encoded twice). Elsewhere they are part of a value.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use url::form_urlencoded;
 
 /// Bytes of the longest name that is looked for after such a separator.
 const NAME_BYTES_MAX: usize = 40;
-/// What follows the `&` of an ampersand in a page's source.
+/// The text after the `&` of an ampersand in a page's source.
 const ENTITIES: [&str; 4] = ["amp;", "amp%3B", "amp%3b", "#38;"];
 
-/// Name and value of each parameter of `query`: the name decoded and in small letters, the value as it
-/// came. `is_known` says which names are known.
+/// Name and value of each parameter of `query`: the name decoded and in lower case, the value as sent.
+/// `is_known` returns whether a name is known.
 pub(super) fn parameters<'q>(
     query: &'q str,
     is_known: impl Fn(&str) -> bool,

@@ -7,9 +7,9 @@ use crate::enrich::referrer_table::ReferrerTable;
 /// Host and origin of a `Referer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Referrer {
-    /// Its host, or the app's package; empty when there is none.
+    /// Its host, or the app's package; empty if there is none.
     pub(super) host: String,
-    /// Whose it is.
+    /// Its origin.
     pub(super) origin: Origin,
 }
 
@@ -18,7 +18,7 @@ impl Referrer {
     pub(super) fn of(address: &str, referrers: &ReferrerTable) -> Self {
         let host = host(address);
         let origin = if host.is_empty() {
-            // Browsers send `about:blank`, and access logs hold `-`, for none.
+            // Without a referrer, browsers send `about:blank` and access logs hold `-`.
             let none = matches!(address.trim(), "" | "-") || address.starts_with("about:");
             let medium = if none { Medium::Direct } else { Medium::Unknown };
             Origin { medium, ..Origin::default() }

@@ -16,7 +16,7 @@ use crate::enrich::medium::{Medium, Origin};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {problem}")]
 pub(super) struct ReferrerTableError {
-    /// Counted from one.
+    /// The line, counted from one.
     line: usize,
     /// What is wrong there, and how to fix it.
     problem: String,
@@ -27,9 +27,9 @@ pub(super) struct ReferrerTableError {
 pub(super) struct ClickId {
     /// Its name.
     pub(super) param: Arc<str>,
-    /// Whose it is.
+    /// Its origin.
     pub(super) origin: Origin,
-    /// It is added only where the click was paid for.
+    /// The network adds it only to paid clicks.
     pub(super) paid: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct ReferrerTable {
     apps: HashMap<Box<str>, Origin>,
     agents: HashMap<Box<str>, Origin>,
     campaign_sources: HashMap<Box<str>, Origin>,
-    /// By the name in small letters.
+    /// By the name in lower case.
     params: HashMap<Box<str>, ClickId>,
 }
 
@@ -71,7 +71,7 @@ impl ReferrerTable {
         Ok(all)
     }
 
-    /// A table of `text` alone.
+    /// A table of `text`, without the built-in one.
     ///
     /// # Errors
     /// The first line that is wrong.
@@ -160,7 +160,7 @@ impl ReferrerTable {
         self.campaign_sources.get(&*name).or_else(|| self.hosts.of(bare(&name)))
     }
 
-    /// The click id of a parameter, by its name in small letters.
+    /// The click id of a parameter, by its name in lower case.
     pub(super) fn of_param(&self, name: &str) -> Option<&ClickId> {
         self.params.get(name)
     }
@@ -187,7 +187,7 @@ fn entry(text: &str) -> Result<(Origin, &str), String> {
     Ok((Origin { source: source.into(), medium: found }, marks))
 }
 
-/// A campaign source in the form in which they are compared.
+/// A campaign source in the form in which sources are compared.
 fn source_key(text: &str) -> String {
     text.trim().to_lowercase().replace(' ', "_")
 }

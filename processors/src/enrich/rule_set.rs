@@ -12,13 +12,13 @@ use crate::enrich::user_agent_rules::AgentRules;
 /// A table of rules, each a file of the rules folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleTable {
-    /// Where addresses are.
+    /// Locations of addresses.
     Geo,
-    /// What user agents are.
+    /// Rules for user agents.
     UserAgents,
-    /// Which of them are machines.
+    /// Named crawlers.
     Crawlers,
-    /// Where visitors come from: an operator's own lines, which override the built-in ones.
+    /// Origins of visitors: an operator's own lines, which override the built-in ones.
     Referrers,
 }
 
@@ -46,7 +46,7 @@ impl RuleTable {
         }
     }
 
-    /// Whether a table is built in, so that its file need not be there.
+    /// Whether a table is built in, so that its file may be missing.
     pub fn is_built_in(self) -> bool {
         self == Self::Referrers
     }
@@ -64,12 +64,12 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// The number of the rule set in this process: one made from another has a higher number.
+    /// The number of the rule set in this process: a rule set made from another one has a higher number.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// The version that rows hold, made from the bytes of the file. Empty: no such table.
+    /// The version that rows hold, made from the bytes of the file. Empty without such a table.
     pub fn version(&self, table: RuleTable) -> &str {
         static BUILT_IN: LazyLock<String> =
             LazyLock::new(|| checksum(ReferrerTable::BUILT_IN.as_bytes())[..12].to_owned());
@@ -79,7 +79,7 @@ impl RuleSet {
         }
     }
 
-    /// Where visitors come from.
+    /// The origins of visitors.
     pub(super) fn referrers(&self) -> &ReferrerTable {
         self.referrers.as_deref().unwrap_or_else(|| ReferrerTable::built_in())
     }
@@ -98,7 +98,7 @@ impl RuleSet {
     /// The rule set with `bytes` as its `table`.
     ///
     /// # Errors
-    /// Why these bytes cannot be that table.
+    /// Why the bytes cannot be used as that table.
     pub fn with(&self, table: RuleTable, bytes: Vec<u8>) -> Result<Self, String> {
         let mut rules = self.clone();
         rules.number += 1;

@@ -6,13 +6,13 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// Bytes from which on a generation is full.
+/// Bytes at which a generation is full.
 const BYTES_MAX: usize = 2 << 20;
 
-/// Values by text. A value must depend on its text alone.
+/// Values by text. A value must depend only on its text.
 ///
 /// Two generations: a full newer one replaces the older one, and a value that is read moves to the newer
-/// one. So a frequent text stays cached, however many texts come once.
+/// one. So a frequent text stays cached, however many texts occur once.
 #[derive(Debug)]
 pub(super) struct TwoGenerationCache<V> {
     newer: HashTable<(Box<str>, V)>,

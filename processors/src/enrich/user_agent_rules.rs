@@ -15,7 +15,7 @@ impl AgentRules {
     /// Compiles `regexes.yaml`.
     ///
     /// # Errors
-    /// It is no such file, or holds a rule that cannot be compiled, or none.
+    /// It is not such a file, has a rule that cannot be compiled, or has no rule.
     pub(crate) fn parse(yaml: &[u8]) -> Result<Self, String> {
         let regexes: Regexes<'static> =
             serde_saphyr::from_slice(yaml).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
-//! A block: records as they stand in the log, in one piece of memory, decoded and encoded together.
+//! A block: records as they are in the log, in one piece of memory, which are decoded and encoded
+//! together.
 //!
-//! It copies bytes in and lends them out; it does no I/O and reads no clock.
+//! It copies the bytes of records and lends them; it does no I/O and reads no clock.
 
 use std::ops::Range;
 
@@ -10,7 +11,8 @@ use crate::flow::stub::{
     VALUE_BYTES_MAX,
 };
 
-/// Bounds of a block or of a batch. The last record may exceed `bytes_max`, by what is kept of one.
+/// Bounds of a block or of a batch. The last record may exceed `bytes_max`, by the bytes that are kept
+/// of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeLimits {
     /// Records.
@@ -19,20 +21,20 @@ pub struct SizeLimits {
     pub bytes_max: usize,
 }
 
-/// Where a record stands in the log.
+/// The location of a record in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordMetadata {
     /// Partition.
     pub partition: i32,
-    /// Its number there.
+    /// Offset.
     pub offset: i64,
-    /// Assignment under which it was read.
+    /// Epoch of the assignment under which it was read.
     pub epoch: u64,
     /// When the broker appended it, milliseconds since 1970.
     pub logged_at_ms: i64,
 }
 
-/// A header as it stands in the log.
+/// A header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
     /// Its name.
@@ -68,7 +70,7 @@ struct Entry {
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
     headers: Range<u32>,
-    /// What is not kept.
+    /// The parts of the record that are not kept.
     stub: Option<Box<Stub>>,
 }
 
@@ -113,11 +115,11 @@ impl Block {
         &self.ranges
     }
 
-    /// Appends a record. Of a value, a key or headers beyond the bounds of [`Stub`], only lengths and a
-    /// hash are kept.
+    /// Appends a record. Of a value, a key or headers beyond the bounds of [`Stub`], it keeps only
+    /// lengths and a hash.
     ///
     /// # Panics
-    /// When the block grows past 4 GiB, which limits far below that prevent.
+    /// If the block exceeds 4 GiB, which limits far below that prevent.
     pub fn push<'h>(
         &mut self,
         metadata: RecordMetadata,
@@ -165,7 +167,7 @@ impl Block {
         self.ranges.add(partition, OffsetRange { epoch, first: read_from, next: last_offset + 1 });
     }
 
-    /// Appends a record of another block, under no assignment: it is not for committing.
+    /// Appends a record of another block, without an assignment: its offset is never committed.
     pub fn copy(&mut self, record: Record<'_>) {
         self.push(record.metadata(), record.key(), record.value(), record.headers());
         let stub = record.entry.stub.clone();
@@ -269,12 +271,12 @@ impl<'a> Record<'a> {
         self.entry.logged_at_ms
     }
 
-    /// What is not kept of it, if anything.
+    /// The parts of it that are not kept, if any.
     pub fn stub(self) -> Option<&'a Stub> {
         self.entry.stub.as_deref()
     }
 
-    /// Where it stands, under no assignment.
+    /// Its location, without an assignment.
     fn metadata(self) -> RecordMetadata {
         RecordMetadata {
             partition: self.partition(),
@@ -284,7 +286,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Its key; `None` also where it was cut.
+    /// Its key; `None` also if it was cut.
     pub fn key(self) -> Option<&'a [u8]> {
         self.entry.key.as_ref().map(|range| self.block.slice(range))
     }
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn h3_what_stands_for_an_unreadable_batch_covers_its_offsets() {
+    fn h3_the_stub_of_an_unreadable_batch_covers_its_offsets() {
         let metadata = RecordMetadata { partition: 0, offset: 10, epoch: 3, logged_at_ms: 0 };
         let mut block = Block::default();
         push(&mut block, 0, 9, 3);

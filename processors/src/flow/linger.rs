@@ -1,4 +1,4 @@
-//! How long a batch lingers: short while there is no backlog, long while there is one.
+//! How long a batch lingers: a short time without a backlog, a long time with one.
 //!
 //! Pure: time and lag are arguments.
 
@@ -19,8 +19,8 @@ pub struct Linger {
 }
 
 impl Linger {
-    /// How long the first of `rows` records waits while `lag` records are in the log. The wait is
-    /// long only if the backlog can fill the batch.
+    /// How long the first of `rows` records waits while `lag` records of the log were not read yet. The
+    /// wait is long only if the backlog can fill the batch.
     pub fn wait(self, rows: usize, lag: u64) -> Duration {
         let missing = self.limits.rows_max.saturating_sub(rows);
         let backlog = lag >= missing as u64;

@@ -1,12 +1,12 @@
-//! The offsets that a block or a batch covers, by partition: once it is durable, their ends may be
-//! committed.
+//! The offsets that a block or a batch covers, by partition. When it is durable, the ends of its ranges
+//! may be committed.
 
 use std::collections::BTreeMap;
 
 /// Offsets of one partition, read under one assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetRange {
-    /// Assignment under which they were read.
+    /// Epoch of the assignment under which they were read.
     pub epoch: u64,
     /// First offset.
     pub first: i64,
@@ -20,10 +20,11 @@ pub struct OffsetRange {
 pub struct OffsetRanges(BTreeMap<i32, OffsetRange>);
 
 impl OffsetRanges {
-    /// Adds what was read next of `partition`.
+    /// Adds the offsets that were read next of `partition`.
     ///
-    /// A range of another epoch, or one that lies before the end, replaces the present one: what was
-    /// read before is inserted nevertheless, which is harmless, and is never committed.
+    /// A range of another epoch, or one that starts before the end, replaces the present range: the
+    /// earlier records are inserted nevertheless, which is harmless, and their offsets are never
+    /// committed.
     pub fn add(&mut self, partition: i32, read: OffsetRange) {
         debug_assert!(read.first < read.next, "a range covers a record");
         let range = self.0.entry(partition).or_insert(read);
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_reaches_past_the_last_record_over_gaps() {
+    fn a_range_ends_after_its_last_record_and_may_have_gaps() {
         let read = ranges(&[(0, 1, 5), (0, 1, 6), (0, 1, 40), (1, 1, 0)]);
         let expected = [
             (0, OffsetRange { epoch: 1, first: 5, next: 41 }),
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_assignment_leaves_nothing_of_the_old_to_commit() {
+    fn after_a_new_assignment_no_offset_of_the_old_one_is_committed() {
         let read = ranges(&[(0, 1, 500), (0, 2, 3)]);
         assert_eq!(read.0[&0], OffsetRange { epoch: 2, first: 3, next: 4 });
         let mut joined = read.clone();

@@ -1,13 +1,13 @@
-//! What a record is a sign of, for the storm breaker. Pure.
+//! What the decoding of a record indicates, for the storm breaker. Pure.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// The source of a click, in few bytes.
+/// A hash of the source of a click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceHash(u64);
 
 impl SourceHash {
-    /// That of this source.
+    /// The hash of this source.
     pub fn of(source: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         source.hash(&mut hasher);
@@ -15,22 +15,23 @@ impl SourceHash {
     }
 }
 
-/// What a record says of the schema, the registry and the topic that it is read by.
+/// What a record indicates about the schema, the registry and the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordSign {
-    /// They are right: it was decoded.
+    /// They are right: the record was decoded.
     Good,
-    /// Nothing: what it holds is wrong, whatever it is read by. One sender may write any number of
-    /// these.
+    /// Nothing: the content of the record is wrong, whatever the schema. One sender may write any number
+    /// of these.
     Content,
-    /// Its time is ahead of its log time: the clock of this source is wrong, or the broker's.
+    /// The time of the click is ahead of the log time: the clock of this source or that of the broker is
+    /// wrong.
     Clock {
         /// The source.
         source: SourceHash,
         /// When the click occurred, microseconds since 1970.
         occurred_at_us: i64,
     },
-    /// They may be wrong: it cannot be decoded.
+    /// They may be wrong: the record cannot be decoded.
     Schema,
 }
 

@@ -6,7 +6,7 @@
 pub struct StartPosition {
     /// First offset to read.
     pub position: i64,
-    /// Why there.
+    /// Why reading starts there.
     pub reason: StartReason,
 }
 
@@ -17,7 +17,8 @@ pub enum StartReason {
     FirstRead,
     /// From the committed position.
     Resumed,
-    /// The log's start has passed the committed position: retention deleted so many offsets unread.
+    /// The log's start has passed the committed position: retention deleted `lost` offsets before they
+    /// were read.
     Expired {
         /// Offsets that can never be read.
         lost: i64,
@@ -29,7 +30,7 @@ pub enum StartReason {
 }
 
 impl StartPosition {
-    /// The same, after another client reset the position: only a loss keeps its own reason.
+    /// The same position, with the reason of a reset by another client; a loss keeps its own reason.
     #[must_use]
     pub fn after_reset(self) -> Self {
         let reason = match self.reason {
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_case_has_its_start() {
+    fn each_committed_position_has_its_start() {
         for (committed, low, high, position, reason) in [
             (None, 0, 0, 0, StartReason::FirstRead),
             (None, 7, 9, 7, StartReason::FirstRead),

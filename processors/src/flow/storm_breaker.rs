@@ -1,13 +1,14 @@
 //! The storm breaker: distinguishes a storm of bad records from single ones, before the first of them
 //! becomes a dead letter.
 //!
-//! When most of a hundred records in a row cannot be decoded, the schema or the registry is wrong,
-//! not the records. When all of a hundred are bad and most of them are ahead of their log time, the
-//! broker's clock is wrong and not that of a source if these are of several sources, or if they are not
-//! ahead of the clock of this process: two clocks are right, not one. The decision about such a record
-//! waits until a hundred records have followed it or ten seconds have passed. A record that was decoded
-//! and holds what is wrong is no sign of a storm, however many there are: one sender writes any number
-//! of them. Pure: time is an argument.
+//! When most of a hundred records in a row cannot be decoded, the schema or the registry is wrong, not
+//! the records. When all of a hundred records are bad and most of them are ahead of their log time, the
+//! clock of the broker or that of a source is wrong. The breaker takes the broker's clock for the wrong
+//! one if these records are of several sources, or if they are not ahead of the clock of this process,
+//! because then two clocks agree against one. The decision about such a record waits until a hundred
+//! records have followed it or ten seconds have passed. A record that was decoded and has wrong content
+//! is not a sign of a storm, in any number: one sender may write any number of them. Pure: time is an
+//! argument.
 
 use std::collections::VecDeque;
 
@@ -26,7 +27,7 @@ const AGREE_US: i64 = 5 * 60 * 1_000_000;
 /// The time at which records are observed.
 #[derive(Debug, Clone, Copy)]
 pub struct BreakerTime {
-    /// Milliseconds since the breaker began, by a clock that no one sets.
+    /// Milliseconds since the breaker began, by a monotonic clock.
     pub age_ms: u64,
     /// Microseconds since 1970, by the clock of this process.
     pub unix_us: i64,
@@ -42,7 +43,7 @@ pub struct StormBreaker {
     /// Those of [`RecordSign::Good`] among them.
     good: usize,
     seen: u64,
-    /// Ranges of records that are a storm, closed, in order, apart.
+    /// Ranges of records that are a storm: inclusive, sorted, disjoint.
     storms: VecDeque<(u64, u64)>,
 }
 
@@ -121,7 +122,7 @@ impl StormBreaker {
         }
     }
 
-    /// Whether the last hundred records are one.
+    /// Whether the last hundred records are a storm.
     fn is_storm(&self) -> bool {
         self.recent.len() == WINDOW
             && (self.schema * 2 > WINDOW || (self.good == 0 && self.is_clock_storm()))
@@ -144,7 +145,7 @@ impl StormBreaker {
         count * 2 > WINDOW && (is_of_several || agreeing * 2 > WINDOW)
     }
 
-    /// Decides, as far as that is possible now.
+    /// Returns the decision, or that it is too early for one.
     pub fn decide(&self, pending: PendingRecords, now_ms: u64) -> StormDecision {
         debug_assert!(pending.first <= pending.last && pending.last <= self.seen);
         let hit = |&(begin, end): &(u64, u64)| begin <= pending.last && pending.first <= end;
@@ -181,7 +182,8 @@ mod tests {
         breaker.observe(bad.iter().map(sign), at(now_ms))
     }
 
-    /// Whether any suspect record of this sequence, observed at once and often, is a storm.
+    /// Whether any suspect record of this sequence is a storm, if the sequence is repeated in one
+    /// moment.
     fn is_storm(signs: &[RecordSign]) -> bool {
         let mut breaker = StormBreaker::default();
         let records = signs.iter().copied().cycle().take(1_000);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn m7_what_records_hold_is_never_a_storm() {
+    fn m7_wrong_content_of_records_is_never_a_storm() {
         let ahead = |source| RecordSign::Clock {
             source: SourceHash::of(source),
             occurred_at_us: NOW_US + DAY_US + 1,
@@ -211,12 +213,12 @@ mod tests {
         ] {
             assert_eq!(is_storm(&signs), storm, "{what}");
         }
-        // Content alone does not even wait.
+        // Records with wrong content do not even wait.
         assert_eq!(StormBreaker::default().observe([content, good].into_iter(), at(0)), None);
     }
 
     #[test]
-    fn m7_a_broker_behind_is_a_storm_also_with_one_host_and_a_host_ahead_is_none() {
+    fn m7_a_broker_clock_behind_is_a_storm_and_a_host_clock_ahead_is_not() {
         let ahead = |source, of_us| RecordSign::Clock {
             source: SourceHash::of(source),
             occurred_at_us: NOW_US + of_us,
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_record_a_minute_is_no_storm() {
+    fn one_bad_record_a_minute_is_not_a_storm() {
         let mut breaker = StormBreaker::default();
         for minute in 0..1000 {
             let now = minute * 60_000;

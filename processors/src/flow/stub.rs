@@ -3,14 +3,14 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a value that is kept whole. A click has a few KiB, and a topic refuses 1 MiB that does not
-/// compress.
+/// Maximum bytes of a value that is kept whole. A click has a few KiB, and a topic refuses an
+/// incompressible value of 1 MiB.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a key that is kept whole.
+/// Maximum bytes of a key that is kept whole.
 pub const KEY_BYTES_MAX: usize = 16 << 10;
-/// Bytes of all names and values of headers that are kept whole.
+/// Maximum bytes of all names and values of headers that are kept whole.
 pub const HEADER_BYTES_MAX: usize = 32 << 10;
-/// Headers that are kept whole.
+/// Maximum of headers that are kept whole.
 pub const HEADERS_MAX: usize = 1_000;
 
 /// What was cut.
@@ -52,17 +52,17 @@ impl CutParts {
     }
 }
 
-/// What stands for bytes that were cut.
+/// The replacement of bytes that were cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutBytes {
-    /// How many there were.
+    /// Number of bytes.
     pub bytes: usize,
     /// Their SHA-256.
     pub sha256: [u8; 32],
 }
 
 impl CutBytes {
-    /// What stands for `bytes`.
+    /// The replacement of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self { bytes: bytes.len(), sha256: Sha256::digest(bytes).into() }
     }

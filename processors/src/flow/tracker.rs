@@ -1,9 +1,9 @@
 //! The tracker of one partition: which batches are in flight, which are stored, and the position that
 //! may be committed.
 //!
-//! Pure: `step(Input) -> Vec<Action>`, no I/O, no clock, `std` only. Model, simulation and driver
-//! call this same `step`. Batches may be stored in any order; the position that may be committed is
-//! the begin of the first range that is not stored.
+//! Pure: `step(Input) -> Vec<Action>`, no I/O, no clock, `std` only. Model, simulation and driver call
+//! this same `step`. Batches may be stored in any order; the position that may be committed is the start
+//! of the first range that is not stored.
 
 use std::collections::VecDeque;
 
@@ -15,11 +15,11 @@ pub type BatchId = u64;
 pub enum Input {
     /// It is assigned to this member.
     Assigned {
-        /// Of this assignment; never used before.
+        /// Epoch of this assignment; never used before.
         epoch: u64,
         /// First offset to read, by the start policy.
         position: i64,
-        /// What the broker holds; where it differs, it is corrected.
+        /// What the broker holds as committed; if it differs, a commit corrects it.
         committed: Option<i64>,
     },
     /// A batch with records of `first..next` is in flight. Offsets in between may hold none.
@@ -56,10 +56,10 @@ pub enum Input {
     CommittedPosition {
         /// Epoch in which the request was sent.
         epoch: u64,
-        /// What it holds.
+        /// The position that it holds.
         position: i64,
     },
-    /// It is not assigned any more: revoked, lost, or the client joined again.
+    /// The partition is no longer assigned: revoked, lost, or the client joined again.
     Revoked,
 }
 
@@ -103,7 +103,7 @@ struct AssignedPartition {
     epoch: u64,
     /// Position after the last record of a batch that was started.
     next: i64,
-    /// All before it is stored.
+    /// All records before it are stored.
     stored: i64,
     /// What the broker holds, as far as it has replied.
     committed: Option<i64>,
@@ -115,7 +115,7 @@ struct AssignedPartition {
     in_flight: VecDeque<BatchRange>,
 }
 
-/// A batch's share of the partition.
+/// The part of a batch that is of the partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct BatchRange {
     batch: BatchId,
@@ -124,7 +124,7 @@ struct BatchRange {
 }
 
 impl Tracker {
-    /// Takes in what happened, returns what to do.
+    /// Takes an input; returns the actions that the driver has to perform.
     pub fn step(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::Assigned { epoch, position, committed } => {
@@ -191,7 +191,7 @@ impl AssignedPartition {
                 for range in self.in_flight.iter_mut().filter(|range| range.batch == batch) {
                     range.stored = true;
                 }
-                // Never past the first that is not stored.
+                // Never past the first batch that is not stored.
                 while let Some(range) = self.in_flight.pop_front_if(|range| range.stored) {
                     self.stored = range.next;
                 }
@@ -202,7 +202,7 @@ impl AssignedPartition {
             }
             Input::CommitFailed { .. } => {
                 self.unconfirmed = self.pending.take();
-                // Not at once: the next tick, or the next stored batch, commits again.
+                // Not immediately: the next tick, or the next stored batch, commits again.
                 return Vec::new();
             }
             Input::CommittedPosition { position, .. } => return self.committed_position(position),
@@ -216,7 +216,8 @@ impl AssignedPartition {
         if first < self.next {
             // The topic was recreated or truncated: its offsets name other records now.
             actions.push(Action::LogTruncated { from: self.next, to: first });
-            // What the broker holds may lie beyond; the next commit, even of no new record, corrects it.
+            // The committed position may be beyond it; the next commit corrects it, even without a new
+            // record.
             *self = Self { pending: self.pending, ..Self::new(self.epoch, first, None) };
         }
         self.in_flight.push_back(BatchRange { batch, next, stored: false });
@@ -308,14 +309,14 @@ mod tests {
         tracker.step(started(1, 500, 510));
         let truncated = Action::LogTruncated { from: 510, to: 3 };
         assert_eq!(tracker.step(started(2, 3, 8)), [truncated]);
-        // Offsets of before the truncation: none of them may be committed.
+        // Offsets from before the truncation: none of them may be committed.
         assert_eq!(tracker.step(Input::BatchStored { batch: 1 }), [commit(3)]);
         tracker.step(Input::CommitAcknowledged { epoch: 7, position: 3 });
         assert_eq!(tracker.step(Input::BatchStored { batch: 2 }), [commit(8)]);
     }
 
     #[test]
-    fn a_gap_is_no_truncation() {
+    fn a_gap_is_not_a_truncation() {
         let mut tracker = assigned(0, Some(0));
         tracker.step(started(1, 0, 4));
         assert_eq!(tracker.step(started(2, 1000, 1001)), []);
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_reply_is_no_reset_and_a_reset_is_one() {
+    fn a_lost_reply_is_not_taken_for_a_reset_by_another_client() {
         let mut tracker = assigned(0, Some(0));
         tracker.step(started(1, 0, 10));
         assert_eq!(tracker.step(Input::BatchStored { batch: 1 }), [commit(10)]);

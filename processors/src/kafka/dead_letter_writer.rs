@@ -35,7 +35,7 @@ impl DeadLetterWriter {
                 ("enable.idempotence", "true"),
                 ("acks", "all"),
                 ("message.timeout.ms", "30000"),
-                // All that is kept of a record, with its reason, is smaller (`flow::stub`).
+                // A record with its reason is smaller, because its parts are bounded (`flow::stub`).
                 ("message.max.bytes", "1114124"),
             ],
         )?;
@@ -46,10 +46,11 @@ impl DeadLetterWriter {
 }
 
 impl DeadLetterSink for DeadLetterWriter {
-    /// Sends `record` as it stands in the log, with `reason` added to its headers.
+    /// Sends `record` unchanged, with `reason` added to its headers.
     ///
     /// # Errors
-    /// Of class Record: the brokers refuse this dead letter and will again. Else it may be in the topic or not: sending it again makes a second copy, which readers of dead
+    /// Of class Record: the brokers refuse this dead letter, and will refuse it again. After any other
+    /// error it may be in the topic or not: to send it again makes a second copy, which readers of dead
     /// letters merge by topic, partition and offset.
     async fn send(
         &self,
@@ -77,7 +78,7 @@ impl DeadLetterSink for DeadLetterWriter {
     }
 }
 
-/// Errors that judge the record and not the brokers' state.
+/// Errors about the record, not about the state of the brokers.
 const REFUSED: [Code; 8] = [
     Code::InvalidMessage,
     Code::InvalidMessageSize,

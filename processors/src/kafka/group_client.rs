@@ -8,8 +8,8 @@ use crate::kafka::assignment::Assignment;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 
-/// What is fetched ahead counts against the memory (one response goes beyond it); when that is full,
-/// fetching stops for a second by default, in which a backlog does not shrink.
+/// Bounds the memory of records that are fetched ahead (one response may exceed it). When it is full,
+/// the library stops fetching for a second by default, in which a backlog does not shrink.
 const FETCH_AHEAD: &[(&str, &str)] =
     &[("queued.max.messages.kbytes", "8192"), ("fetch.queue.backoff.ms", "5")];
 
@@ -17,8 +17,8 @@ const FETCH_AHEAD: &[(&str, &str)] =
 pub(super) struct GroupClient {
     pub(super) consumer: StreamConsumer<Assignment>,
     pub(super) topic: String,
-    /// Held while records are read, and during a seek: no record of the new position may come under
-    /// the old epoch, or the other way round.
+    /// Held while records are read, and during a seek: no record of the new position may get the old
+    /// epoch, and no earlier record the new one.
     pub(super) reading: tokio::sync::Mutex<()>,
 }
 
@@ -53,12 +53,12 @@ impl GroupClient {
         Ok(Self { consumer, topic: topic.to_owned(), reading: tokio::sync::Mutex::default() })
     }
 
-    /// The assignment, as the rebalance callback keeps it.
+    /// The assignment, which the rebalance callback updates.
     pub(super) fn assignment(&self) -> &Assignment {
         self.consumer.context()
     }
 
-    /// Partitions of the topic, as the library takes them.
+    /// A list of partitions of the topic, in the library's type.
     pub(super) fn list(
         &self,
         offsets: impl Iterator<Item = (i32, Offset)>,

@@ -7,16 +7,16 @@ pub struct GroupSettings {
     pub id: String,
     /// The protocol of the group.
     pub protocol: GroupProtocol,
-    /// `group.instance.id`: a name of the member that its process does not change, so that a restart
-    /// within the session timeout moves no partition.
+    /// `group.instance.id`: a static name of the member, so that a restart within the session timeout
+    /// moves no partition.
     pub instance_id: Option<String>,
 }
 
-/// Who assigns partitions.
+/// Which side assigns partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum GroupProtocol {
-    /// The members, cooperatively: every broker supports it.
+    /// The members assign partitions, cooperatively; every broker supports it.
     Classic,
-    /// The broker (KIP-848): Kafka 4 and later.
+    /// The broker assigns partitions (KIP-848); Kafka 4 and later.
     Consumer,
 }

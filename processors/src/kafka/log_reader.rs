@@ -23,17 +23,17 @@ const POLL: Duration = Duration::from_millis(500);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Headers of a record that are read.
 const HEADERS_READ_MAX: usize = 100_000;
-/// Searches for an unreadable batch that find none, after which reading fails.
+/// Searches in a row that find no unreadable batch, after which reading fails.
 const SEARCHES_MAX: u32 = 5;
-/// What is fetched ahead. The client's own cost of a small record is several times its bytes, so
-/// that its defaults would hold a hundred MiB and more.
+/// Bounds of records that are fetched ahead. A small record takes several times its bytes in the
+/// library's memory, so the library's defaults would take a hundred MiB or more.
 const FETCH_AHEAD: [(&str, &str); 3] = [
     ("queued.min.messages", "5000"),
     ("queued.max.messages.kbytes", "8192"),
     ("fetch.queue.backoff.ms", "5"),
 ];
 
-/// Offsets that a partition holds: `low` is the first, `high` the position after the last.
+/// Bounds of a partition: `low` is the first offset, `high` the position after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// First offset.
@@ -42,7 +42,7 @@ pub struct Bounds {
     pub high: i64,
 }
 
-/// What each partition of `topic` holds now. Blocks.
+/// The present bounds of each partition of `topic`. Blocks.
 ///
 /// # Errors
 /// The topic does not exist, or the broker is unreachable.
@@ -50,7 +50,7 @@ pub fn bounds(brokers: &Brokers, topic: &str) -> Result<BTreeMap<i32, Bounds>, S
     fetch_bounds(&consumer(brokers)?, topic)
 }
 
-/// A record as it stands in its topic.
+/// A record of the topic.
 #[derive(Debug, Clone, Copy)]
 pub struct LogRecord<'a>(&'a BorrowedMessage<'a>);
 
@@ -76,29 +76,29 @@ impl<'a> LogRecord<'a> {
         self.0.payload()
     }
 
-    /// The last header of that name: a program that copies a record appends its own.
+    /// The last header of that name, because a program that copies a record appends its own headers.
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
         let headers = message_headers(self.0, HEADERS_READ_MAX)?;
         headers.iter().rev().find(|(own, _)| own == name).and_then(|(_, value)| *value)
     }
 }
 
-/// What a log holds next.
+/// The next item of a log.
 #[derive(Debug, Clone, Copy)]
 pub enum LogItem<'a> {
     /// A record.
     Record(LogRecord<'a>),
-    /// A batch that cannot be read, and is passed.
+    /// A batch that cannot be read and was passed.
     Unreadable(UnreadableBatch),
 }
 
-/// One topic, as long as it was when opened.
+/// One topic, up to the end that it had when it was opened.
 pub struct LogReader {
     consumer: BaseConsumer<QuietContext>,
     bounds: BTreeMap<i32, Bounds>,
     open: BTreeMap<i32, i64>,
     silence: Duration,
-    /// Where reading of each partition starts, or goes on behind an unreadable batch.
+    /// Where reading of each partition starts, or continues after an unreadable batch.
     starts: BTreeMap<i32, i64>,
     probe: BatchProbe,
     errors: UnreadableErrors,
@@ -151,7 +151,7 @@ impl LogReader {
             for found in found.map_err(|error| server_error(&error))?.elements() {
                 found.error().map_err(|error| server_error(&error))?;
                 let Some(bounds) = bounds.get_mut(&found.partition()) else { continue };
-                // No offset: nothing was logged since.
+                // No offset: no record was logged since.
                 bounds.low = match found.offset().to_raw() {
                     Some(offset) if offset >= 0 => offset.clamp(bounds.low, bounds.high),
                     Some(_) | None => bounds.high,
@@ -188,13 +188,13 @@ impl LogReader {
         Ok(Self { consumer, bounds, open, silence, starts, probe, errors, fruitless })
     }
 
-    /// What is read of each partition.
+    /// The bounds of the read in each partition.
     pub fn bounds(&self) -> &BTreeMap<i32, Bounds> {
         &self.bounds
     }
 
-    /// Hands what comes next to `take`, or comes back without one after half a second, so that the
-    /// caller may stop; `false` when every partition was read to its end. Blocks.
+    /// Passes the next item to `take`, or returns without one after half a second, so that the caller
+    /// may stop. Returns `false` when every partition was read to its end. Blocks.
     ///
     /// # Errors
     /// The broker is unreachable.
@@ -247,7 +247,7 @@ impl LogReader {
 }
 
 impl LogReader {
-    /// Searches for batches that cannot be read, passes them, and hands them to `take`.
+    /// Searches for batches that cannot be read, skips them, and passes them to `take`.
     fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<(), ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
         let topic = self.probe.topic();

@@ -16,7 +16,7 @@ use crate::kafka::client_id::CLIENT_ID;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a new topic is divided.
+/// Partitions and replicas of a new topic.
 #[derive(Debug, Clone, Copy)]
 pub struct TopicLayout {
     /// Partitions.
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Topics {
 }
 
 impl Topics {
-    /// An administrator of `brokers`.
+    /// An admin client of `brokers`.
     ///
     /// # Errors
     /// Fatal for a property that is refused.
@@ -47,8 +47,8 @@ impl Topics {
         Ok(Self { admin })
     }
 
-    /// Creates the topic `name` by `spec`, or sets those of its settings that differ; returns what
-    /// it did, a line each. The partitions of an existing topic do not change.
+    /// Creates the topic `name` by `spec`, or sets those of its settings that differ; returns one line
+    /// for each change. The partitions of an existing topic do not change.
     ///
     /// # Errors
     /// The broker's refusal.
@@ -79,8 +79,8 @@ impl Topics {
         }
     }
 
-    /// Sets what differs. The request replaces all settings of the topic, so it includes those that
-    /// an operator set.
+    /// Sets the settings that differ. The request replaces all settings of the topic, so it includes
+    /// those of an operator.
     async fn update_settings(
         &self,
         name: &str,
@@ -143,7 +143,7 @@ impl Topics {
     }
 }
 
-/// TopicSettings of a topic.
+/// The settings of a topic.
 #[derive(Debug, Clone, Default)]
 pub struct TopicSettings {
     /// The values in effect, defaults of the broker included.

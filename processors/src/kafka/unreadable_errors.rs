@@ -1,4 +1,5 @@
-//! The errors of a consumer that judge a batch, counted: after some of them the batch is searched for.
+//! Counts the errors of a consumer about unreadable batches: after some of them the batch is searched
+//! for.
 
 use broker::UNREADABLE_TRIES;
 

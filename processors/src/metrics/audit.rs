@@ -11,7 +11,7 @@ use crate::audit::window::WindowReport;
 use crate::metrics::labels::CodeLabel;
 use service::number::gauge;
 
-/// Handles; a clone counts in the same place. The findings are those of the last complete run.
+/// Handles; clones share the counts. The findings are those of the last complete run.
 #[derive(Debug, Clone, Default)]
 pub struct AuditMetrics {
     missing: Gauge,
@@ -47,7 +47,7 @@ impl AuditMetrics {
             m.undecodable_without_dead_letter.clone(),
         );
         registry.register("records", "Records checked", m.records.clone());
-        let help = "Records that are within the grace period and were not checked";
+        let help = "Records within the grace period, which were not checked";
         registry.register("records_within_grace", help, m.within_grace.clone());
         registry.register("runs", "Runs that completed", m.runs.clone());
         registry.register(
@@ -55,13 +55,13 @@ impl AuditMetrics {
             "Duration of the last complete run",
             m.run_seconds.clone(),
         );
-        let help = "When the last complete run ended, since 1970";
+        let help = "End of the last complete run, seconds since 1970";
         registry.register("last_run_timestamp_seconds", help, m.last_run.clone());
         registry.register("failures", "Runs that failed because of a server", m.failures.clone());
         m
     }
 
-    /// A run came to its end, which was `now_seconds` after 1970.
+    /// A run has completed, at `now_seconds` since 1970.
     pub fn complete(&self, found: &WindowReport, run_seconds: f64, now_seconds: f64) {
         let set = |metric: &Gauge, value| metric.set(gauge(value));
         set(&self.missing, found.missing);
@@ -74,7 +74,7 @@ impl AuditMetrics {
         self.runs.inc();
     }
 
-    /// A run was cut short; nothing is known of its window.
+    /// A run has failed; its window was not checked.
     pub fn failure(&self, code: &'static str) {
         self.failures.get_or_create(&CodeLabel { code }).inc();
     }

@@ -40,16 +40,16 @@ impl RuleMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("clicktrail_processors_rules");
         let metrics = Self::default();
-        let help = "1: the table is in use as its file is; 0: the file is missing or refused";
+        let help = "1: the table in use is that of the file; 0: the file is missing or refused";
         registry.register("file_good", help, metrics.file_good.clone());
-        let help = "When the table in use was loaded, seconds since 1970";
+        let help = "Load time of the table in use, seconds since 1970";
         registry.register("loaded_timestamp_seconds", help, metrics.since.clone());
         let help = "Files that could not be used";
         registry.register("refused", help, metrics.refused.clone());
         metrics
     }
 
-    /// A table is in use from this moment.
+    /// A table was loaded and is in use.
     pub fn loaded(&self, table: RuleTable, version: String, now_seconds: i64) {
         let label = label(table);
         self.file_good.get_or_create(&label).set(1);
@@ -66,7 +66,7 @@ impl RuleMetrics {
         self.refused.get_or_create(&label(table)).inc();
     }
 
-    /// A file is not there.
+    /// A file is missing.
     pub fn missing(&self, table: RuleTable) {
         self.file_good.get_or_create(&label(table)).set(0);
     }

@@ -1,4 +1,4 @@
-//! Fetches rule tables through the package clients, with the user's own settings of them.
+//! Fetches rule tables through package clients, with the user's settings of these clients.
 
 use broker::ServerError;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ fn fetch_package(package: &RulePackage, target: &Path) -> Result<(), ServerError
     if sum != package.sha256 {
         let (member, name, pinned) = (package.member, package.name, package.sha256);
         let problem =
-            format!("its sha256 is {sum}, not the pinned {pinned}; the old file stays in use");
+            format!("its SHA-256 is {sum}, not the pinned {pinned}; the old file stays in use");
         return Err(failed(format_args!("{member} of {name}"), problem));
     }
     let licence = target.with_extension("LICENSE");

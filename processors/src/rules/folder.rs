@@ -1,6 +1,6 @@
 //! The rules folder: reads the rule tables, and reads changed files again without a restart.
 //!
-//! Each block is enriched by one rule set. A file that cannot be used is logged and changes nothing:
+//! Each block is enriched by one rule set. A file that cannot be used is logged and has no other effect:
 //! the table in use stays.
 #![expect(clippy::disallowed_methods, reason = "reports since when a table is in use")]
 
@@ -25,7 +25,7 @@ const BYTES_MAX: u64 = 1 << 30;
 /// The rule set in use; clones share it.
 pub type SharedRuleSet = Arc<ArcSwap<RuleSet>>;
 
-/// What differs between a file and the one that it replaced.
+/// What differs when a file was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     modified: Option<SystemTime>,
@@ -43,11 +43,11 @@ impl FileStamp {
 /// The state of one table's file.
 #[derive(Debug, Default, Clone)]
 struct TableState {
-    /// At the last check; `None`: there was no file.
+    /// At the last check; `None` without a file.
     seen: Option<FileStamp>,
     /// When it was read last.
     read: Option<FileStamp>,
-    /// Why the table in use is not as its file; empty when it is.
+    /// Why the table in use is not that of the file; empty if it is.
     problem: String,
 }
 
@@ -61,7 +61,7 @@ pub struct RulesFolder {
 }
 
 impl RulesFolder {
-    /// Reads every table, and logs what is missing or cannot be used.
+    /// Reads every table, and logs the files that are missing or cannot be used.
     pub fn open(folder: &Path, metrics: RuleMetrics) -> Self {
         let rules_folder = Self {
             folder: folder.to_owned(),
@@ -80,7 +80,7 @@ impl RulesFolder {
         Arc::clone(&self.current)
     }
 
-    /// Why tables in use are not as their files, a line each.
+    /// Why tables in use are not those of their files, one line for each.
     pub fn problems(&self) -> Vec<String> {
         let states = lock(&self.states);
         states
@@ -108,7 +108,7 @@ impl RulesFolder {
         }
     }
 
-    /// Reads a table whose file has changed; `now`: without waiting until it is stable.
+    /// Reads a table whose file has changed; with `now`, without a wait until the file is stable.
     fn check(&self, table: RuleTable, now: bool) {
         let path = self.folder.join(table.file());
         let found = std::fs::metadata(&path).ok().filter(Metadata::is_file);
@@ -145,7 +145,7 @@ impl RulesFolder {
                 let code = "rules_refused";
                 let path = path.display();
                 let kept = kept(&old, table);
-                tracing::error!(code, table = table.as_str(), %path, error, "{kept}");
+                tracing::error!(code, table = table.as_str(), %path, error, "the rule file is refused; {kept}");
                 self.metrics.refused(table);
                 format!("{path}: {error}; {kept}")
             }
@@ -172,7 +172,7 @@ impl RulesFolder {
         let kept = kept(&self.current.load(), table);
         let path = path.display();
         let code = "rules_missing";
-        tracing::error!(code, table = table.as_str(), %path, "{kept}; `processors rules fetch` fetches it");
+        tracing::error!(code, table = table.as_str(), %path, "the rule file is missing; {kept}; run `processors rules fetch`");
         self.metrics.missing(table);
         let problem = format!("{path} is missing; {kept}");
         self.update(table, |state| {
@@ -190,13 +190,13 @@ impl RulesFolder {
 /// Which table is in use without the file.
 fn kept(rules: &RuleSet, table: RuleTable) -> &'static str {
     if rules.version(table).is_empty() {
-        "no such table is in use: its columns stay unknown"
+        "no table is in use, and its columns stay unknown"
     } else {
         "the loaded table stays in use"
     }
 }
 
-/// The bytes of the file that was checked.
+/// The bytes of the file, if it is still the one that was checked.
 fn read(path: &Path, stamp: FileStamp) -> Result<Vec<u8>, String> {
     if stamp.bytes > BYTES_MAX {
         return Err(format!("{} bytes are more than {BYTES_MAX}", stamp.bytes));

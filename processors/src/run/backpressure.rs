@@ -1,5 +1,5 @@
-//! Backpressure: while no block may be cut, reading waits, and goes on with paused partitions before
-//! the group could take the member for dead.
+//! Backpressure: while no block may be cut, reading waits. It continues with paused partitions before
+//! the group would remove the member.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::run::source::Source;
 
-/// How long reading may wait before partitions are paused so that it can go on without records:
-/// what was fetched by then is fetched again.
+/// How long reading may wait before partitions are paused, so that it can continue without records. The
+/// library fetches again what it had fetched by then.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
 /// Whether reading waits, and whether partitions are paused.
@@ -41,7 +41,7 @@ impl Backpressure {
         if self.paused { source.pause() } else { Ok(()) }
     }
 
-    /// Notes whether the batcher is blocked; resumes partitions when it is not any more.
+    /// Notes whether the batcher is blocked; resumes partitions when it no longer is.
     pub(crate) fn update(
         &mut self,
         is_blocked: bool,

@@ -13,7 +13,7 @@ use crate::flow::offset_range::OffsetRanges;
 use crate::flow::record_sign::RecordSign;
 use crate::flow::storm_breaker::PendingRecords;
 
-/// Links to clicks that one batch keeps: as many as a trace span holds (the SDK's own bound).
+/// Maximum of links to requests that one batch keeps: the SDK's bound of links in a span.
 const LINKS_MAX: usize = 128;
 
 /// A block after enrichment: ready to be sent, in a fraction of its bytes.
@@ -29,20 +29,20 @@ pub struct EncodedBlock {
     pub rows: Vec<(i64, EncodedRows)>,
     /// Its bad records.
     pub bad_records: Option<BadRecords>,
-    /// In their place, where the schema id of some is open.
+    /// Its records that are not rows, if the schema id of some is open; then there are no `bad_records`.
     pub open_records: Option<OpenRecords>,
-    /// Requests that were sampled.
+    /// Traces of requests that were sampled.
     pub sampled: Vec<TraceContext>,
     /// Log time of its newest good record, milliseconds since 1970.
     pub newest_ms: Option<i64>,
 }
 
-/// Records that cannot become rows, as they stand in the log.
+/// Records that cannot become rows, unchanged.
 #[derive(Debug)]
 pub struct BadRecords {
     records: Block,
     errors: Vec<RecordError>,
-    /// The storm breaker's decision about the suspect ones, which is to be waited for.
+    /// The suspect ones, for which the storm breaker has to decide.
     pub pending: Option<PendingRecords>,
 }
 
@@ -64,15 +64,15 @@ impl BadRecords {
     }
 }
 
-/// Records of a block that are not rows, of which some have a schema id that the subject may get soon. The
-/// storm breaker counts their block when that is decided.
+/// Records of a block that are not rows, of which some have a schema id that the subject may get soon.
+/// The storm breaker counts the block when all ids are known or refused.
 #[derive(Debug)]
 pub struct OpenRecords {
-    /// As they stand in the log.
+    /// The records, unchanged.
     pub records: Block,
-    /// Of each record of the block, valid ones included.
+    /// The sign of each record of the block, valid ones included.
     pub signs: Vec<RecordSign>,
-    /// When the registry was asked first.
+    /// Time of the first look-up at the registry.
     pub since: Instant,
 }
 
@@ -93,20 +93,20 @@ pub struct Batch {
     pub records: usize,
     /// Bytes held.
     pub bytes: usize,
-    /// EncodedRows by [`day_range`]: one insert each.
+    /// Rows by [`day_range`]: one insert for each.
     pub rows: BTreeMap<i64, Vec<EncodedRows>>,
     /// Bad records of each block that has some.
     pub bad_records: Vec<BadRecords>,
-    /// Likewise, where the schema id of some is open.
+    /// Records that are not rows, of each block with an open schema id.
     pub open_records: Vec<OpenRecords>,
-    /// Some requests that were sampled.
+    /// Traces of some requests that were sampled.
     pub sampled: Vec<TraceContext>,
     /// Log time of the newest good record, milliseconds since 1970.
     pub newest_ms: Option<i64>,
 }
 
 impl Batch {
-    /// Whether a block may join: one rule set enriches all rows of a batch.
+    /// Whether a block may join the batch: one rule set enriches all rows of a batch.
     pub fn accepts(&self, block: &EncodedBlock) -> bool {
         self.records == 0 || self.rule_set == block.rule_set
     }
@@ -144,11 +144,11 @@ impl EncodedBlock {
     }
 }
 
-/// Days that one insert covers at most. The server writes a part for each of them, so that an insert
-/// over years would take minutes; rows of other days go into inserts of their own.
+/// Days that one insert covers at most. The server writes a part for each day, so an insert of years
+/// would take minutes. Rows of other ranges go into other inserts.
 const DAYS_PER_INSERT: i64 = 32;
 
-/// Which range of days a time (microseconds since 1970) belongs to.
+/// The range of days of a time (microseconds since 1970).
 pub fn day_range(occurred_at: i64) -> i64 {
     occurred_at.div_euclid(DAY_US).div_euclid(DAYS_PER_INSERT)
 }

@@ -1,6 +1,6 @@
-//! The batch writer: makes a batch durable by inserts, waits for the schema ids that the registry does not
-//! know yet, asks the storm breaker about the bad records, and writes them as dead letters. Work that waits
-//! for servers.
+//! The batch writer: makes a batch durable by inserts, waits for the schema ids that the registry does
+//! not know yet, asks the storm breaker about the bad records, and writes them as dead letters.
+//! I/O-bound.
 //!
 //! When [`BatchWriter::store`] returns `Ok`, every record of the batch is a row in ClickHouse or
 //! acknowledged in the dead-letter topic, and its offset may be committed.
@@ -31,15 +31,15 @@ use crate::run::trace::{link, traceparent};
 use service::lock::lock;
 use service::number::gauge;
 
-/// Dead letters in flight at once.
+/// Maximum of dead letters in flight.
 const DEAD_LETTERS_MAX: usize = 100;
-/// Bytes of their keys and values, unless one has more alone.
+/// Bytes of their keys and values; one larger record is sent alone.
 const DEAD_LETTER_BYTES_MAX: usize = 8 << 20;
-/// After so many refusals of one dead letter, which judge it and not the brokers' state, its stub is
-/// written. Not after the first: a batch is refused for any record in it.
+/// After this many refusals of one dead letter, which are about the record and not about the state of
+/// the brokers, its stub is written. Not after the first: brokers refuse a batch for any record in it.
 const REFUSALS_MAX: u32 = 3;
 
-/// Writes batches to a sink of rows and a sink of dead letters, several at once.
+/// Writes batches to a sink of rows and a sink of dead letters, several concurrently.
 #[derive(Debug)]
 pub struct BatchWriter<K, D> {
     /// Encodes records again.
@@ -84,23 +84,23 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             held.set(batch.undecided_bytes());
             self.note_freshness(batch.newest_ms);
             for bad in &batch.bad_records {
-                self.give_up(bad).await?;
+                self.dead_letter(bad).await?;
             }
-            // All are counted before the storm breaker decides about the first.
+            // The storm breaker counts all of them before it decides about the first.
             let mut settled = Vec::new();
             for open in std::mem::take(&mut batch.open_records) {
                 settled.extend(self.settle(open, &batch).await?);
             }
             for bad in &settled {
-                self.give_up(bad).await?;
+                self.dead_letter(bad).await?;
             }
             Ok(())
         };
         store.instrument(span).await
     }
 
-    /// Waits until the schema ids of records are known or refused; then inserts those that are clicks.
-    /// Returns the others.
+    /// Waits until the schema ids of records are known or refused. Inserts the records that are clicks,
+    /// and returns the others.
     async fn settle(
         &self,
         open: OpenRecords,
@@ -123,8 +123,8 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         Ok(settled.bad_records)
     }
 
-    /// Makes dead letters of bad records, unless they are a storm.
-    async fn give_up(&self, bad: &BadRecords) -> Result<(), ServerError> {
+    /// Dead-letters bad records, unless they are a storm.
+    async fn dead_letter(&self, bad: &BadRecords) -> Result<(), ServerError> {
         self.check_storm(bad).await?;
         self.write_dead_letters(bad).await
     }
@@ -166,7 +166,7 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         }
     }
 
-    /// Waits until it is certain that the bad records are no storm.
+    /// Waits until it is certain that the bad records are not a storm.
     ///
     /// # Errors
     /// Fatal: they are a storm, and no override covers all of them.
@@ -226,7 +226,7 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         let next = lock(&self.log).next(code, source, Instant::now());
         if let Some(not_logged) = next {
             let (partition, offset) = (record.partition(), record.offset());
-            tracing::warn!(code, partition, offset, is_stub, not_logged, %error, "dead-lettered");
+            tracing::warn!(code, partition, offset, is_stub, not_logged, %error, "a record is dead-lettered");
         }
     }
 
@@ -260,7 +260,7 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     }
 }
 
-/// How many of `rest`, from the first on, are in flight at once.
+/// How many records of `rest`, from the first one, may be in flight together.
 fn in_flight(rest: &[(Record<'_>, &RecordError)]) -> usize {
     let bytes = |record: &Record<'_>| {
         record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)
@@ -273,7 +273,7 @@ fn in_flight(rest: &[(Record<'_>, &RecordError)]) -> usize {
     within.count().max(1)
 }
 
-/// What an operator has to know to fix the cause, or to override the breaker.
+/// The error for the operator: the cause to fix, and the commands that override the breaker.
 fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerError {
     let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
@@ -303,7 +303,7 @@ fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerErr
 }
 
 fn now_ms() -> i64 {
-    // A clock before 1970 makes nothing but stamps and freshness wrong.
+    // A clock before 1970 affects only timestamps of dead letters and freshness.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge(since.as_millis())
 }
@@ -321,7 +321,7 @@ mod tests {
     use schemas::{Encoder, NEWEST, RawClick, SchemaId};
     use uuid::Uuid;
 
-    /// A dead-letter topic that refuses values of some length, and whatever is larger.
+    /// A dead-letter topic that refuses values of this length or more.
     #[derive(Debug)]
     struct Refusing {
         bytes: usize,
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn h5_records_of_an_id_that_becomes_known_are_rows_and_only_the_others_are_given_up() {
+    async fn h5_records_of_an_id_that_becomes_known_are_rows_and_the_others_dead_letters() {
         let (id, mut click) = (SchemaId(9), Vec::new());
         let occurred_at = LOGGED_AT_MS * 1000;
         let raw = RawClick::new(Uuid::from_u128(1), occurred_at, "a");
@@ -400,7 +400,7 @@ mod tests {
         let (rows, encoder) = (Rows::default(), encoder(id));
         let metrics = encoder.metrics.clone();
         let writer = Arc::new(BatchWriter::new(encoder, rows.clone(), sink));
-        // Good records of the blocks are rows already.
+        // The valid records of the blocks are already rows.
         let [good, schema] = [RecordSign::Good, RecordSign::Schema];
         let open = || OpenRecords {
             records: block(&[&click, b"garbage", &click]),

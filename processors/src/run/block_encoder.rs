@@ -1,4 +1,4 @@
-//! The block encoder: decodes, enriches and encodes a block. Work for a processor core.
+//! The block encoder: decodes, enriches and encodes a block. CPU-bound.
 #![expect(clippy::disallowed_methods, reason = "stamps records whose schema id is not known yet")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,13 +31,13 @@ const IDS_NAMED: usize = 5;
 /// Memory of one encoding that the next one reuses.
 #[derive(Debug, Default)]
 struct EncoderState {
-    /// With its caches.
+    /// The enricher with its caches.
     enricher: Enricher,
     /// Where rows are written.
     buffers: EncodeBuffers,
 }
 
-/// Encodes blocks, several at once.
+/// Encodes blocks, several concurrently.
 #[derive(Debug)]
 pub struct BlockEncoder {
     pub(crate) topic: String,
@@ -45,14 +45,14 @@ pub struct BlockEncoder {
     rules: SharedRuleSet,
     pub(crate) breaker: Arc<SharedBreaker>,
     pub(crate) metrics: ProcessorMetrics,
-    /// Those that no block is encoded with at the moment.
+    /// The states that are not in use.
     states: Mutex<Vec<EncoderState>>,
-    /// Blocks that were encoded: memory for the next.
+    /// Blocks that were encoded, whose memory is reused.
     free_blocks: Mutex<Vec<Block>>,
 }
 
 impl BlockEncoder {
-    /// An encoder of what is read from `topic`.
+    /// An encoder of records of `topic`.
     pub fn new(
         topic: &str,
         decoders: SchemaCache,
@@ -71,7 +71,7 @@ impl BlockEncoder {
         }
     }
 
-    /// The rule set to enrich with now.
+    /// The rule set in use.
     pub fn rules(&self) -> Arc<RuleSet> {
         self.rules.load_full()
     }
@@ -100,7 +100,7 @@ impl BlockEncoder {
         encoded
     }
 
-    /// Encodes records again that were not rows, when their schema ids are known or refused: rows, and bad
+    /// Encodes open records again, when their schema ids are known or refused: they become rows or bad
     /// records. Waits for the ids, and while the registry does not answer.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl BlockEncoder {
         self.encode_by(&records, &known, &self.rules(), Some(signs))
     }
 
-    /// Encodes a block, or those records of a block of these signs that were not rows.
+    /// Encodes a block, or with `signs` the records of a block of these signs that were not rows.
     fn encode_by(
         &self,
         block: &Block,
@@ -187,7 +187,7 @@ impl BlockEncoder {
                 logged_at_ms: record.logged_at_ms(),
                 trace_id: sampled.map_or([0; 16], |trace| trace.trace_id),
             };
-            // Most blocks are of one range of days.
+            // Most blocks have one range of days.
             let rows = if columns_by_days.is_empty() { block.rows() } else { 0 };
             let columns = columns_by_days.entry(day_range(click.occurred_at));
             let columns = columns.or_insert_with(|| Columns::for_rows(rows));
@@ -201,12 +201,12 @@ impl BlockEncoder {
     }
 }
 
-/// What of a block cannot become rows.
+/// The records of a block that cannot become rows.
 #[derive(Debug, Default)]
 struct BadBlock {
     records: Block,
     errors: Vec<RecordError>,
-    /// Of each record of the block, valid ones included.
+    /// The sign of each record of the block, valid ones included.
     signs: Vec<RecordSign>,
     /// The subject does not have the schema id of some of them yet.
     is_open: bool,
@@ -240,10 +240,10 @@ fn merged(signs: Vec<RecordSign>, again: &[RecordSign]) -> Vec<RecordSign> {
     signs.into_iter().map(sign).collect()
 }
 
-/// The request's trace, where it was sampled.
+/// The request's trace, if it was sampled.
 fn sampled(record: Record<'_>) -> Option<TraceContext> {
     let header = record.header(headers::TRACEPARENT)?;
-    // Most are not: their last flag says so.
+    // Most requests are not sampled, by the flags at the end.
     if header.ends_with(b"-00") {
         return None;
     }
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn h5_the_storm_breaker_counts_a_block_in_its_order_once_it_is_decided() {
+    fn h5_the_storm_breaker_counts_a_decided_block_in_the_order_of_its_records() {
         let [good, content, schema] = [RecordSign::Good, RecordSign::Content, RecordSign::Schema];
         let before = vec![good, schema, good, schema, content, good];
         let expected = [good, good, good, schema, content, good];

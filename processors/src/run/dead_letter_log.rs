@@ -1,5 +1,5 @@
-//! Which dead letters are logged: each is counted, and of one code and source one is logged in a second,
-//! with how many were not. Pure: time is an argument.
+//! Decides which dead letters are logged. All are counted; of one code and source, one is logged each
+//! second, with the number of those that were not. Pure: time is an argument.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,26 +13,27 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 /// Lines in a second, of all codes and sources: a sender chooses its source.
 const LINES_MAX: usize = 32;
 
-/// A code, and the source of the click where it is known.
+/// A code, and the source of the click if it is known.
 type Cause = (&'static str, Option<SourceHash>);
 
 /// What was logged within the last second.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetterLog {
     lines: HashMap<Cause, Line>,
-    /// Dead letters that were not logged, of causes that are forgotten.
+    /// Dead letters that were not logged, of causes that were removed.
     suppressed: u64,
 }
 
 #[derive(Debug)]
 struct Line {
     at: Instant,
-    /// Dead letters of the cause that were not logged since.
+    /// Dead letters of the cause that were not logged since then.
     suppressed: u64,
 }
 
 impl DeadLetterLog {
-    /// Whether the next dead letter is logged; then, how many were not since the last line.
+    /// Whether the next dead letter is logged; if so, the number of those that were not since the last
+    /// line.
     pub(crate) fn next(
         &mut self,
         code: &'static str,

@@ -1,20 +1,20 @@
-//! The driver's settings: how much it may hold, and how long it waits.
+//! The driver's settings: bounds of memory and time.
 
 use std::time::Duration;
 
 use crate::flow::linger::Linger;
 
-/// Bounds of memory and time.
+/// The settings.
 #[derive(Debug, Clone, Copy)]
 pub struct DriverSettings {
     /// What a batch may hold, and how long it waits to be filled.
     pub linger: Linger,
-    /// Blocks that are encoded at once.
+    /// Maximum of blocks that are encoded concurrently.
     pub blocks_max: usize,
-    /// Batches that are stored at once; one more is filled meanwhile.
+    /// Maximum of batches that are stored concurrently; one more is filled meanwhile.
     pub batches_max: usize,
     /// How long a stop may take to finish what was read.
     pub drain_timeout: Duration,
-    /// How long the group may have to wait for a partition that it revokes.
+    /// How long the release of a revoked partition may take.
     pub release_timeout: Duration,
 }

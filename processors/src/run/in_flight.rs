@@ -1,4 +1,4 @@
-//! The batches in flight: those that are being stored.
+//! The batches in flight, which are being stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl InFlightBatches {
         self.tasks.spawn(async move { store.await.map(|()| id) });
     }
 
-    /// Waits until one is stored; `None` if there is none. May be dropped at any time.
+    /// Waits until a batch is stored; `None` if none is in flight. May be dropped at any time.
     pub(crate) async fn join_next(&mut self) -> Option<Result<BatchId, ServerError>> {
         let joined = self.tasks.join_next().await?;
         let stored = joined.unwrap_or_else(|error| Err(ServerError::fatal("task_panicked", error)));
@@ -72,7 +72,7 @@ impl InFlightBatches {
         self.tasks.len()
     }
 
-    /// Whether there is none.
+    /// Whether no batch is in flight.
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::run::source::{EpochPosition, Positions, Source};
 
-/// How often the broker is asked which positions it holds.
+/// Interval between two queries of the committed positions.
 const QUERY_EVERY: Duration = Duration::from_secs(15);
 
 /// The outcome of a request.
@@ -24,24 +24,24 @@ pub(crate) enum BrokerReply {
     Query(Result<Positions, ServerError>),
     /// Of a seek in one partition.
     Seek {
-        /// Which.
+        /// The partition.
         partition: i32,
-        /// Where to.
+        /// The target of the seek.
         position: i64,
         /// Whether it succeeded.
         outcome: Result<(), ServerError>,
     },
-    /// Of a seek in all partitions whose position lies outside the log.
+    /// Of a seek in all partitions whose position is outside the log.
     SeekIntoLog(Result<(), ServerError>),
 }
 
-/// What is to be requested, and the request in flight.
+/// The requests to send, and the request in flight.
 #[derive(Debug)]
 pub(crate) struct OffsetRequests {
     commits: Positions,
     /// Positions to which another client reset partitions.
     seeks: BTreeMap<i32, i64>,
-    /// Some position lies outside the log.
+    /// Some position is outside the log.
     position_lost: bool,
     /// At most one task.
     in_flight: JoinSet<BrokerReply>,
@@ -59,7 +59,7 @@ impl OffsetRequests {
         }
     }
 
-    /// Requests a commit; it replaces one of the partition that was not sent.
+    /// Requests a commit. It replaces a commit of the same partition that was not sent.
     pub(crate) fn commit(&mut self, partition: i32, position: EpochPosition) {
         self.commits.insert(partition, position);
     }
@@ -74,12 +74,12 @@ impl OffsetRequests {
         self.seeks.insert(partition, position);
     }
 
-    /// Requests a seek wherever a position lies outside the log.
+    /// Requests a seek in all partitions whose position is outside the log.
     pub(crate) fn seek_into_log(&mut self) {
         self.position_lost = true;
     }
 
-    /// Drops what was not sent for a partition that was revoked.
+    /// Drops the requests that were not sent, for a partition that was revoked.
     pub(crate) fn forget(&mut self, partition: i32) {
         self.commits.remove(&partition);
         self.seeks.remove(&partition);
@@ -90,8 +90,8 @@ impl OffsetRequests {
         self.in_flight.is_empty()
     }
 
-    /// Sends the next request, unless one is in flight: commits first, then seeks, then, from time
-    /// to time, a query.
+    /// Sends the next request, unless one is in flight: commits first, then seeks, then, periodically, a
+    /// query.
     pub(crate) fn send_next<S: Source>(&mut self, source: &Arc<S>) {
         debug_assert!(self.in_flight.len() <= 1, "one request at a time");
         if !self.is_idle() {

@@ -30,7 +30,7 @@ use crate::setup::server_facts::preflight;
 use service::admin_port::{self, Health};
 use service::attempts::Attempts;
 
-/// What runs in `processors run`.
+/// The parts of `processors run`.
 pub(crate) struct Processor<'a> {
     servers: &'a Servers,
     args: &'a RunArgs,
@@ -38,7 +38,7 @@ pub(crate) struct Processor<'a> {
     metrics: ProcessorMetrics,
     rules: Arc<RulesFolder>,
     ready: Arc<AtomicBool>,
-    /// What runs beside the driver.
+    /// Tasks that run beside the driver.
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
 }
@@ -73,8 +73,8 @@ impl<'a> Processor<'a> {
         Ok(Self { servers, args, settings, metrics, rules, ready, tasks, shutdown })
     }
 
-    /// Waits for the servers, then processes clicks until shutdown; returns what was counted, or
-    /// `None` if the shutdown came before the servers.
+    /// Waits for the servers, then processes clicks until shutdown; returns what was counted, or `None`
+    /// if the shutdown began before the servers answered.
     ///
     /// # Errors
     /// As [`Driver::run`], or what the preflight refuses.
@@ -114,7 +114,7 @@ impl<'a> Processor<'a> {
         Ok(Driver::new(consumer, encoder, writer, metrics(), self.settings))
     }
 
-    /// The task that copies links, in a group of its own.
+    /// The task that copies links, in its own consumer group.
     fn link_dimension(&self, server: &Server) -> Result<LinkDimension, ServerError> {
         Ok(LinkDimension {
             brokers: self.servers.kafka.brokers(),
@@ -146,7 +146,8 @@ impl<'a> Processor<'a> {
     }
 }
 
-/// Whether the processor reads, what is wrong with the rules, and what has been tried for long.
+/// Readiness: whether the processor reads, what is wrong with the rules, and which attempts have failed
+/// for long.
 fn probe(
     ready: Arc<AtomicBool>,
     rules: Arc<RulesFolder>,

@@ -1,5 +1,5 @@
-//! A revocation: partitions that the group revokes, and the time until which what was read of them may
-//! be finished.
+//! A revocation: the partitions that the group revokes, and the deadline for the records that were read
+//! of them.
 
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    /// Of no partition yet.
+    /// A revocation of no partition yet.
     pub(crate) fn new(deadline: Instant) -> Self {
         Self { partitions: Vec::new(), deadline }
     }
@@ -21,7 +21,7 @@ impl Revocation {
         self.partitions.extend(partitions);
     }
 
-    /// Which they are.
+    /// The partitions.
     pub(crate) fn partitions(&self) -> &[i32] {
         &self.partitions
     }

@@ -1,5 +1,8 @@
-//! The storm breaker of the process: blocks are counted in it, batches wait for its decision.
-#![expect(clippy::disallowed_methods, reason = "compares clocks: those of sources with its own")]
+//! The storm breaker of the process: it counts blocks, and batches wait for its decision.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "compares the clocks of sources with that of the process"
+)]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,7 +7,7 @@ use crate::encode::encoded_rows::EncodedRows;
 use crate::flow::block::Record;
 use crate::flow::offset_range::OffsetRanges;
 
-/// One insert statement: rows, and where they stand in the log.
+/// One insert statement: rows, and their offsets in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Insert<'a> {
     /// The log.
@@ -16,7 +16,7 @@ pub struct Insert<'a> {
     pub ranges: &'a OffsetRanges,
     /// The rows, block by block.
     pub rows: &'a [EncodedRows],
-    /// The trace that the server is to join.
+    /// The trace for the server.
     pub traceparent: Option<&'a str>,
 }
 
@@ -31,7 +31,7 @@ pub struct BreakerOverride {
     pub first_offset: u64,
     /// Last offset.
     pub last_offset: u64,
-    /// Why, in the operator's words.
+    /// The reason that the operator gave.
     pub reason: String,
 }
 
@@ -44,7 +44,7 @@ impl BreakerOverride {
     }
 }
 
-/// Where rows are written to.
+/// The destination of rows.
 pub trait Sink: Send + Sync + 'static {
     /// Inserts; `Ok` means durable.
     fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<(), ServerError>> + Send;
@@ -56,9 +56,9 @@ pub trait Sink: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<BreakerOverride>, ServerError>> + Send;
 }
 
-/// Where records are written to that cannot become rows.
+/// The destination of records that cannot become rows.
 pub trait DeadLetterSink: Send + Sync + 'static {
-    /// Sends one, with `reason` added to its headers; `Ok` means acknowledged.
+    /// Sends a record, with `reason` added to its headers; `Ok` means acknowledged.
     fn send(
         &self,
         record: Record<'_>,

@@ -11,7 +11,7 @@ use crate::flow::start_policy::StartPosition;
 /// A position, and the epoch of the assignment that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochPosition {
-    /// Of the assignment.
+    /// Epoch of the assignment.
     pub epoch: u64,
     /// The next offset to read.
     pub position: i64,
@@ -25,33 +25,33 @@ pub type Positions = BTreeMap<i32, EpochPosition>;
 pub enum Notice {
     /// A partition is assigned to this member, or is read from another position.
     Assigned {
-        /// Which.
+        /// The partition.
         partition: i32,
-        /// Of the assignment.
+        /// Epoch of the assignment.
         epoch: u64,
-        /// Where reading starts.
+        /// The position where reading starts.
         start: StartPosition,
         /// What the broker holds as committed.
         committed: Option<i64>,
     },
-    /// The group revokes partitions: what was read of them may be finished, then they have to be
-    /// [released](Source::release). No more is read of them.
+    /// The group revokes partitions. The driver may finish the records that were read of them, and then
+    /// has to [release](Source::release) them. No more records are read of them.
     RevocationRequested {
-        /// Which.
+        /// The partitions.
         partitions: Vec<i32>,
     },
     /// A partition is no longer assigned to this member.
     Revoked {
-        /// Which.
+        /// The partition.
         partition: i32,
     },
 }
 
 /// The log, as a member of the group sees it.
 pub trait Source: Send + Sync + 'static {
-    /// Waits for a record, then takes those that have arrived, until `limits`. May be dropped at
-    /// any time without losing a record. It also keeps the membership: it must be called again
-    /// within `max.poll.interval.ms`, if only with all partitions paused.
+    /// Waits for a record, then takes the records that have arrived, up to `limits`. May be dropped at
+    /// any time without the loss of a record. It also keeps the membership: it must be called again
+    /// within `max.poll.interval.ms`, even if all partitions are paused.
     fn fill(
         &self,
         block: &mut Block,
@@ -83,11 +83,11 @@ pub trait Source: Send + Sync + 'static {
         position: i64,
     ) -> impl Future<Output = Result<(), ServerError>> + Send;
 
-    /// Applies the start policy wherever a position lies outside the log, under new epochs, which
-    /// notices report.
+    /// Applies the start policy to each partition whose position is outside the log, under new epochs,
+    /// which notices report.
     fn seek_into_log(self: Arc<Self>) -> impl Future<Output = Result<(), ServerError>> + Send;
 
-    /// Stops fetching; what was fetched and not yet read is fetched again later.
+    /// Stops fetching. The library fetches again later what it has fetched and the driver has not read.
     fn pause(&self) -> Result<(), ServerError>;
 
     /// Fetches again.

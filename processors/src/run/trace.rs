@@ -1,4 +1,4 @@
-//! Traces: links that of a batch to those of its requests, and passes it to the server.
+//! Traces: links the trace of a batch to the traces of its requests, and passes it to the server.
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,

@@ -1,4 +1,4 @@
-//! `processors setup`: makes topics, schemas and tables, or brings them up to date. Safe to run twice.
+//! `processors setup`: creates topics, schemas and tables, or updates them. Safe to run twice.
 #![expect(clippy::disallowed_methods, reason = "waits until a deadline for servers that start")]
 
 use broker::{Brokers, ErrorClass, Registry, ServerError};
@@ -14,16 +14,16 @@ use crate::kafka::topics::{TopicLayout, Topics};
 /// How topics are created.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TopicOptions {
-    /// Partitions; `None`: as the topic's description says.
+    /// Partitions; `None`: the number in the topic's description.
     pub(crate) partitions: Option<i32>,
-    /// Copies of each partition; -1 is the broker's own default.
+    /// Replicas of each partition; -1 uses the broker's default.
     pub(crate) replication: i32,
 }
 
-/// Between attempts while a server does not answer, or another `setup` does the same.
+/// Pause between attempts while a server does not answer, or another `setup` runs.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Attempts `work` until it succeeds, fails for good, or `wait` is over.
+/// Attempts `work` until it succeeds, its error is fatal, or `wait` is over.
 ///
 /// # Errors
 /// The last one of `work`.
@@ -43,8 +43,8 @@ pub(crate) async fn until_deadline<T>(
     }
 }
 
-/// Makes all changes. Each step reports at once what it changed, also when a later one fails; each
-/// is safe to repeat.
+/// Makes all changes. Each step reports its changes immediately, so that they are known if a later step
+/// fails. Each step is safe to repeat.
 ///
 /// # Errors
 /// A server does not answer, or refuses a change.
@@ -72,7 +72,7 @@ async fn topics(servers: &Servers, options: TopicOptions) -> Result<Vec<String>,
     Ok(changes)
 }
 
-/// Registers the newest schemas, after it has checked that this program can read all written ones.
+/// Registers the newest schemas, after a check that this program can read all schemas in use.
 async fn subjects(servers: &Servers) -> Result<Vec<String>, ServerError> {
     let registry = servers.registry.registry()?;
     let KafkaArgs { topic, links_topic, .. } = &servers.kafka;

@@ -1,36 +1,36 @@
-//! Whether the tables, the registry and the topic are such that the promise can be kept. Pure: it
-//! judges facts that `server_facts` has read.
+//! Checks whether tables, registry and topic allow the delivery guarantee. Pure: it judges facts that
+//! `server_facts` has read.
 //!
-//! A processor that would insert into a table of another shape loses or doubles clicks without
-//! any error, so a finding ends it, and names the statement or setting that fixes it.
+//! A processor that inserted into a table of another form would lose or duplicate clicks without an
+//! error. Therefore a finding stops it, and names the statement or setting that fixes it.
 
 /// Facts of the table and the view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableFacts {
-    /// Such as `ReplacingMergeTree`; empty when there is no such table.
+    /// Such as `ReplacingMergeTree`; empty if there is no table.
     pub engine: String,
     /// The engine with its arguments, keys and settings.
     pub engine_full: String,
-    /// As the server writes it.
+    /// In the form in which the server shows it.
     pub partition_key: String,
-    /// As the server writes it.
+    /// In the form in which the server shows it.
     pub sorting_key: String,
     /// Name, type and default of each column, in order.
     pub columns: Vec<(String, String, String)>,
     /// Columns of the view, in order.
     pub view_columns: Vec<String>,
-    /// What the view selects; empty when there is no view.
+    /// What the view selects; empty if there is no view.
     pub view_select: String,
-    /// Whether the newest row was inserted later than the server's own now.
+    /// Whether a recent row has an insertion time after the server's current time.
     pub ahead_of_the_clock: bool,
-    /// Settings as they hold for our inserts.
+    /// Settings in effect for the inserts of this program.
     pub settings: Vec<(String, String)>,
 }
 
 /// Facts of the topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicFacts {
-    /// Whether it is there.
+    /// Whether it exists.
     pub exists: bool,
     /// Name and value of `message.timestamp.type`.
     pub timestamp_type: String,
@@ -38,7 +38,7 @@ pub struct TopicFacts {
     pub compression: String,
 }
 
-/// A difference from what the delivery promise needs.
+/// A difference from what the delivery guarantee needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
@@ -100,8 +100,8 @@ pub fn table(facts: &TableFacts, pinned: &[(&str, &str)]) -> Vec<Finding> {
     }
     if facts.ahead_of_the_clock {
         findings.push(Finding {
-            wrong: "click_versions holds rows of a later time than the server's clock: until the \
-                    clock has passed it, they replace newer versions"
+            wrong: "click_versions has rows with an insertion time after the server's current \
+                    time: until the clock passes that time, they replace newer versions"
                 .to_owned(),
             fix: "correct the server's clock (NTP), then replay those days".to_owned(),
             tolerable: true,
@@ -146,8 +146,7 @@ fn columns(facts: &TableFacts) -> Vec<Finding> {
 fn view(facts: &TableFacts) -> Option<Finding> {
     let fix = "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions FINAL";
     if !facts.view_select.ends_with("click_versions FINAL") {
-        let wrong =
-            "the view clicks does not select FINAL, so that it may show a click more than once";
+        let wrong = "the view clicks does not select FINAL, so it may show a click more than once";
         return Some(finding(wrong, fix));
     }
     let names: Vec<&String> = facts.columns.iter().map(|(name, ..)| name).collect();
@@ -158,8 +157,8 @@ fn view(facts: &TableFacts) -> Option<Finding> {
     })
 }
 
-/// Judges how a topic that a service reads is compressed. The library bounds what zstd decompresses and
-/// nothing else: a batch of 1 MiB in another codec may take 1 GiB of a consumer's memory.
+/// Judges the compression of a topic that a service reads. The library bounds the decompressed size of
+/// zstd only: a batch of 1 MiB in another codec may take 1 GiB of a consumer's memory.
 pub fn compression(name: &str, facts: &TopicFacts) -> Option<Finding> {
     if !facts.exists || facts.compression == "zstd" {
         return None;
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_as_the_migrations_make_it_has_no_finding() {
+    fn the_table_of_the_migrations_has_no_finding() {
         assert_eq!(table(&good(), PINNED), []);
         let replicated = TableFacts {
             engine: "ReplicatedReplacingMergeTree".to_owned(),
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_would_lose_or_double_clicks_is_refused_with_a_fix() {
+    fn a_table_that_would_lose_or_duplicate_clicks_is_refused_with_a_fix() {
         let changed = |change: &dyn Fn(&mut TableFacts)| {
             let mut facts = good();
             change(&mut facts);
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_clock_and_a_narrow_view_are_reported_and_tolerated() {
+    fn a_clock_that_was_ahead_and_a_view_without_a_column_are_tolerated() {
         let mut narrow = good();
         narrow.view_columns.pop();
         for facts in [TableFacts { ahead_of_the_clock: true, ..good() }, narrow] {
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_times_and_timeouts_in_the_wrong_order_are_refused() {
+    fn create_time_and_timeouts_in_the_wrong_order_are_refused() {
         let facts = |kind: &str| TopicFacts {
             exists: true,
             timestamp_type: kind.to_owned(),

@@ -10,7 +10,7 @@ use crate::config::Servers;
 use crate::kafka::topics::{TopicSettings, Topics};
 use crate::setup::preflight::{self, Finding, TopicFacts};
 
-/// Findings that would break the delivery promise of `run`.
+/// Findings that would break the delivery guarantee of `run`.
 ///
 /// # Errors
 /// A server does not answer.

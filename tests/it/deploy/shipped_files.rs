@@ -434,7 +434,7 @@ fn the_first_process_of_a_container_ends_on_sigterm() {
             &["audit", "--follow", "--admin-listen", zero],
             &[],
             0,
-            "the continuous audit runs",
+            "the continuous audit has started",
         ),
     ];
     for (program, args, set, code, sign) in cases {

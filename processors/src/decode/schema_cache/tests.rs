@@ -152,7 +152,7 @@ async fn h5_h7_only_schemas_of_the_subject_decode_and_no_block_waits_for_others(
 
 /// It would begin the wait again, and a sender of many ids could so hold a batch.
 #[tokio::test]
-async fn h5_a_failed_question_whose_an_id_is_does_not_hold_its_record() {
+async fn h5_a_failed_look_up_in_other_subjects_does_not_hold_the_record() {
     let fake = FakeRegistry::start();
     fake.set_subject(&[7]);
     fake.set_schema(9, NEWEST);

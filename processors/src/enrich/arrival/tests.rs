@@ -1,4 +1,4 @@
-//! Whole clicks, by all rules and the built-in table: reported inputs, each by its number.
+//! Whole clicks, enriched by all rules and the built-in table: reported inputs, each with its number.
 
 mod kinds;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::enrich::Enricher;
 
-/// What a click is said to be.
+/// What the rules find for a click.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     source: String,
@@ -58,7 +58,7 @@ fn hosts_are(medium: &str, source: &str, hosts: &[&str]) {
 }
 
 #[test]
-fn r1_services_of_google_are_no_search() {
+fn r1_services_of_google_are_not_search() {
     let hosts =
         ["calendar.google.com", "accounts.google.com", "meet.google.com", "groups.google.com"];
     hosts_are("referral", "", &hosts);
@@ -73,26 +73,26 @@ fn r2_assistants_of_google_are_assistants() {
 }
 
 #[test]
-fn r3_the_social_network_of_mail_ru_is_no_mail() {
+fn r3_the_social_network_of_mail_ru_is_not_mail() {
     hosts_are("social", "", &["my.mail.ru"]);
     assert_eq!(from_host("my.mail.ru").channel, "organic_social");
     hosts_are("email", "Mail.ru", &["e.mail.ru"]);
 }
 
 #[test]
-fn r4_the_search_of_web_de_is_no_mail() {
+fn r4_the_search_of_web_de_is_not_mail() {
     hosts_are("search", "", &["suche.web.de"]);
     assert_eq!(from_host("suche.web.de").channel, "organic_search");
 }
 
 #[test]
-fn r5_mail_and_blog_of_naver_are_no_search() {
+fn r5_mail_and_blog_of_naver_are_not_search() {
     hosts_are("email", "", &["mail.naver.com"]);
     hosts_are("referral", "", &["blog.naver.com", "m.blog.naver.com"]);
 }
 
 #[test]
-fn r6_a_cloud_of_amazon_is_no_shop() {
+fn r6_a_cloud_of_amazon_is_not_a_shop() {
     hosts_are("referral", "", &["aws.amazon.com", "eu-central-1.console.aws.amazon.com"]);
     hosts_are("shopping", "Amazon", &["amazon.com", "www.amazon.co.jp"]);
 }
@@ -127,7 +127,7 @@ fn r8_a_page_of_the_same_host_is_internal_whatever_the_case_and_the_port() {
 }
 
 #[test]
-fn r9_a_social_network_is_no_search_though_it_is_organic() {
+fn r9_an_organic_click_of_a_social_network_is_not_search() {
     let answer = by("utm_source=facebook&utm_medium=organic");
     assert_eq!((&*answer.source, answer.channel), ("Facebook", "organic_social"));
 }

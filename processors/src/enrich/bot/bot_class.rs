@@ -1,4 +1,4 @@
-//! The kinds of machine. Every click is kept; the class only names.
+//! The kinds of machine. Every click is kept; the class is only a label.
 
 /// Kind of machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -6,21 +6,21 @@ pub enum BotClass {
     /// A person, as far as the rules can tell.
     #[default]
     None,
-    /// A crawler that declares itself, of any purpose but those below.
+    /// A crawler that declares itself, for any purpose except those below.
     DeclaredCrawler,
-    /// Shows a link's page to those who read a message.
+    /// Shows a preview of a link's page in a message.
     LinkPreview,
-    /// Checks whether a page is up, or fast.
+    /// Checks whether a page is available, or how fast it is.
     Monitor,
-    /// A programming library, a command-line client or another program that is no browser.
+    /// A programming library, a command-line client or another program that is not a browser.
     HttpLibrary,
-    /// Reads for a language model, or for a person who asks one.
+    /// Reads for a language model, or for a person who uses one.
     AiAgent,
-    /// A browser that fetches before anyone clicks.
+    /// A browser that fetches before a click.
     Prefetch,
     /// A part of a page, such as an image: the page or message around it was opened, not the link.
     Subresource,
-    /// Requested the head only, as previews do, with a browser's name or not.
+    /// Requested only the head, as previews do, with the name of a browser or another.
     Head,
     /// No user agent at all.
     EmptyAgent,
@@ -34,7 +34,7 @@ impl BotClass {
         self != Self::None
     }
 
-    /// The text in tables.
+    /// The value in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "",

@@ -32,8 +32,8 @@ pub(crate) fn classify_click(
     }
 }
 
-/// Whether a `Sec-Fetch-Dest` is that of a part of a page. `document` and the frames are pages, `empty` is
-/// what a script asks for and a download, and a new value may be anything.
+/// Whether a `Sec-Fetch-Dest` is that of a part of a page. `document` and the frames are pages, `empty`
+/// is a request of a script or a download, and an unknown value may be anything.
 fn is_part_of_a_page(destination: &str) -> bool {
     const PARTS: [&str; 12] = [
         "audio",
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn x14_a_part_of_a_page_is_no_visit_and_a_page_is_one() {
+    fn x14_a_part_of_a_page_is_a_subresource_and_a_page_is_not() {
         let browser = Agent::of(CHROME, &RuleSet::default());
         for (destination, class) in [
             ("image", BotClass::Subresource),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_headless_brand_is_a_machines() {
+    fn a_headless_brand_is_a_machine() {
         let browser = Agent::of(CHROME, &RuleSet::default());
         let click = RawClick { method: Method::Get, ..RawClick::new(uuid::Uuid::nil(), 0, "a") };
         let click = RawClick { user_agent: Some(CHROME), ..click };
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn u15_a_stripped_machine_is_no_person() {
+    fn u15_a_machine_whose_agent_was_removed_is_not_a_person() {
         let stripped = RawClick {
             method: Method::Get,
             identifiers_stripped: true,

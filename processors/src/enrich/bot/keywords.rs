@@ -2,7 +2,7 @@
 
 use crate::enrich::bot::bot_class::BotClass;
 
-/// In their order: the first that is found decides.
+/// In order: the first keyword that is found decides.
 pub(super) const DECLARATIONS: &[(&str, BotClass)] = &[
     ("gptbot", BotClass::AiAgent),
     ("chatgpt", BotClass::AiAgent),
@@ -46,31 +46,31 @@ pub(super) const DECLARATIONS: &[(&str, BotClass)] = &[
     ("webthumb", BotClass::DeclaredCrawler),
 ];
 
-/// Whether `text` contains one of `words`. Both are in small letters.
+/// Whether `text` contains one of `words`. Both are in lower case.
 pub(super) fn contains_any(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-/// Whether `text` contains `word`, which is in small letters, however `text` is written. For short
-/// texts: takes as many steps as both have bytes, multiplied.
+/// Whether `text` contains `word`, which is in lower case; ignores the case of `text`. For short texts:
+/// the time is proportional to the product of both lengths.
 pub(super) fn contains_ignore_case(text: &str, word: &str) -> bool {
     text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// The class that a text in small letters declares.
+/// The class that a text in lower case declares.
 pub(super) fn declared_class(text: &str) -> Option<BotClass> {
     let word = DECLARATIONS.iter().find(|(word, _)| text.contains(word));
     let robot = text.ends_with("bot").then_some(BotClass::DeclaredCrawler);
     word.map(|(_, class)| *class).or(robot)
 }
 
-/// Whether a name in small letters is a keyword and nothing else.
+/// Whether a name in lower case is a keyword and nothing else.
 pub(super) fn is_keyword(name: &str) -> bool {
     let name = name.trim_matches(|end: char| !end.is_ascii_alphanumeric());
     DECLARATIONS.iter().any(|(word, _)| *word == name)
 }
 
-/// The class of a machine whose name, in small letters, no list knows.
+/// The class of a machine whose name, in lower case, is in no list.
 pub(super) fn class_of_name(name: &str) -> BotClass {
     declared_class(name).unwrap_or(BotClass::DeclaredCrawler)
 }

@@ -1,11 +1,11 @@
-//! The name of a machine that no list knows, from its user agent.
+//! The name of a machine that is in no list, from its user agent.
 
 use crate::enrich::bot::agent_text::AgentText;
 
 /// Characters of a name that are kept.
 const NAME_MAX: usize = 32;
 
-/// Words that name a browser, an engine, a system or a device and no machine, in small letters.
+/// Words that name a browser, an engine, a system or a device and not a machine, in lower case.
 const OTHERS: &[&str] = &[
     "mozilla",
     "opera",
@@ -47,7 +47,7 @@ const OTHERS: &[&str] = &[
     "www",
 ];
 
-/// The name that stands behind `compatible;`, without its version.
+/// The name after `compatible;`, without its version.
 pub(super) fn of_part(part: &str) -> String {
     let end = |text: &str| text.find(['/', '+', ',', ':', '[']).unwrap_or(text.len());
     let name = part[..end(part)].trim();
@@ -61,7 +61,7 @@ pub(super) fn of_part(part: &str) -> String {
     shortened(&name)
 }
 
-/// The first word that is no browser's, system's, device's or language's.
+/// The first word that names no browser, system, device or language.
 pub(super) fn of_agent(agent: &AgentText<'_>) -> String {
     let end = |c: char| !(c.is_ascii_alphanumeric() || "-_.!".contains(c));
     let parts = agent.parts_of_name();
@@ -75,7 +75,7 @@ pub(super) fn of_agent(agent: &AgentText<'_>) -> String {
     shortened(first.unwrap_or_default())
 }
 
-/// Whether a text has words, and each is a browser's, an engine's, a system's or a device's.
+/// Whether a text has words, and each names a browser, an engine, a system or a device.
 pub(super) fn names_others_only(text: &str) -> bool {
     let words = text.split(|next: char| !next.is_ascii_alphanumeric());
     let mut words =

@@ -1,10 +1,10 @@
-//! Programs that are no browser: libraries, office programs, and those that name nothing else.
+//! Programs that are not browsers: libraries, office programs, and those that have only a name.
 
 use crate::enrich::bot::agent_text::{AgentForm, AgentText};
 use crate::enrich::bot::bot_class::BotClass;
 use crate::enrich::bot::keywords::{class_of_name, contains_any, declared_class};
 
-/// Beginnings of libraries' names. A browser's agent starts with `Mozilla/` or `Opera/`.
+/// Prefixes of the names of libraries. A browser's agent starts with `Mozilla/` or `Opera/`.
 const LIBRARIES: &[&str] = &[
     "aiohttp",
     "apache-httpclient",
@@ -57,7 +57,7 @@ const OFFICE_STARTS: &[&str] = &[
     "libreoffice",
     "openoffice",
 ];
-/// Office programs behind the system, as `Word/16.0` of the Mac.
+/// Office programs after the system, such as `Word/16.0` on a Mac.
 const OFFICE_NAMES: &[&str] = &[" word/", " excel/", " powerpoint/", " outlook/", " onenote/"];
 /// Office programs in the brackets of the browser that they embed.
 const OFFICE_PARTS: &[&str] = &[
@@ -68,7 +68,7 @@ const OFFICE_PARTS: &[&str] = &[
     "; microsoft powerpoint ",
 ];
 
-/// Parts of browsers' and phones' agents, by which a text is more than a program's name.
+/// Parts of the agents of browsers and phones: a text that has one is more than the name of a program.
 const PEOPLE: &[&str] = &[
     "android",
     "iphone",
@@ -127,7 +127,7 @@ const PEOPLE: &[&str] = &[
     "tpapi",
 ];
 
-/// Programs by which a browser asks for a person, in small letters.
+/// Programs through which a browser sends the requests of a person, in lower case.
 const BROWSERS_OWN: &[&str] = &["mozacfetch/"];
 
 /// Whether it is an office program.
@@ -141,7 +141,7 @@ pub(super) fn is_office(agent: &AgentText<'_>) -> bool {
             && contains_any(small, OFFICE_NAMES)
 }
 
-/// The class of an agent that is no complete browser's and that no list knows.
+/// The class of an agent that is not a complete browser's and is in no list.
 pub(super) fn program_class(agent: &AgentText<'_>) -> Option<BotClass> {
     let small = agent.small();
     let is_library = LIBRARIES.iter().any(|word| small.starts_with(word));
@@ -163,12 +163,12 @@ pub(super) fn program_class(agent: &AgentText<'_>) -> Option<BotClass> {
     }
 }
 
-/// Whether it is a program by which a browser asks for a person.
+/// Whether it is a program through which a browser sends the requests of a person.
 pub(super) fn is_browsers_own(agent: &AgentText<'_>) -> bool {
     BROWSERS_OWN.iter().any(|start| agent.small().starts_with(start))
 }
 
-/// Whether it is a browser that names itself otherwise than browsers do.
+/// Whether it is a browser whose agent does not have the usual form.
 pub(super) fn is_unusual_browser(agent: &AgentText<'_>) -> bool {
     let small = agent.small();
     let name = small.split(['/', '(']).next().unwrap_or_default();
@@ -184,7 +184,7 @@ pub(super) fn is_bare_program(agent: &AgentText<'_>) -> bool {
         return false;
     }
     match small.strip_prefix("mozilla/5.0 ") {
-        // Nothing but the beginning of a browser's agent, and a name.
+        // Only the beginning of a browser's agent, and a name.
         Some(rest) => {
             let name = rest.strip_prefix('(').unwrap_or(rest);
             name.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -1,4 +1,4 @@
-//! Marks, what they cover, and that the look-up is bounded.
+//! Marks, the hosts that they cover, and the bound of a look-up.
 
 use super::*;
 use crate::enrich::medium::Medium;
@@ -74,7 +74,7 @@ fn a_mark_without_and_with_an_equals_sign_is_the_same_mark() {
 }
 
 #[test]
-fn a_mark_that_is_no_host_is_refused() {
+fn a_mark_that_is_not_a_host_is_refused() {
     for mark in ["", "=", "*", "a.*.b", "*.a", "a/b", "==a.example", "a b"] {
         let refused = HostTable::default().add(mark, Origin::default());
         assert!(refused.is_err(), "{mark}: {refused:?}");
@@ -84,7 +84,7 @@ fn a_mark_that_is_no_host_is_refused() {
     }
 }
 
-/// What every parent of a host, looked up one by one with each ending, would find.
+/// The result of looking up every parent of a host, one by one, with each suffix.
 fn of_each_parent<'t>(table: &'t HostTable, host: &str) -> Option<&'t Origin> {
     let is_ending = |ending: &str| {
         let last = ending.strip_prefix("co.").or_else(|| ending.strip_prefix("com."));

@@ -1,4 +1,4 @@
-//! Agents that are made from parts, each of which may hold a machine's word.
+//! Agents that are made from parts, each of which may have a word of a machine.
 
 use super::*;
 use crate::enrich::bot::keywords::DECLARATIONS;
@@ -88,7 +88,7 @@ fn f2_a_phone_may_have_any_name() {
 }
 
 #[test]
-fn f3_an_app_that_is_known_or_names_a_phone_is_a_persons() {
+fn f3_an_app_that_is_known_or_names_a_phone_is_not_a_machine() {
     let mut tried = 0;
     for name in ["NewsFeed", "Scanner Pro", "PriceCheck", "Fetch", "BabyMonitor", "Archiver", "a"] {
         for phone in [
@@ -112,7 +112,7 @@ fn f3_an_app_that_is_known_or_names_a_phone_is_a_persons() {
 }
 
 #[test]
-fn f4_a_name_behind_compatible_is_a_machines_and_its_name() {
+fn f4_a_name_after_compatible_is_the_name_of_a_machine() {
     const CHROME: &str = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36";
     let mut tried = 0;
     for name in ["Orion", "Vega-Reader", "Lyra.Net", "Rigel", "Deneb_Agent", "Spica", "Wapiti"] {
@@ -163,7 +163,7 @@ fn f4_a_name_behind_compatible_is_a_machines_and_its_name() {
 }
 
 #[test]
-fn f4_a_browser_behind_compatible_is_a_persons() {
+fn f4_a_browser_after_compatible_is_not_a_machine() {
     for agent in [
         "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0; SLCC2)",
         "Mozilla/4.0+(compatible;+MSIE+7.0;+Windows+NT+5.1)",
@@ -179,7 +179,7 @@ fn f4_a_browser_behind_compatible_is_a_persons() {
 }
 
 #[test]
-fn a_program_is_a_machine_by_what_it_is_named() {
+fn the_name_of_a_program_decides_its_class() {
     for (agent, expected, name) in [
         ("curl/8.5.0", BotClass::HttpLibrary, "curl"),
         ("Vega/1.0", BotClass::HttpLibrary, "Vega"),
