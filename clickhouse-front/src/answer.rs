@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compress;
@@ -20,13 +20,15 @@ use crate::query::counts::QueryCounts;
 use crate::result_spool::ResultSpool;
 use crate::server_info::ServerInfo;
 
-/// Body of an answer: known at once, or made as it is sent.
+/// Body of an answer: complete, or produced while it is sent.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Download>;
 
 /// Pieces that wait for a slow client at most.
 const PIECES_MAX: usize = 4;
 /// Bytes in one compressed block at most.
 const BLOCK_BYTES: usize = 1 << 20;
+/// The content type of an answer that is not a result.
+const TEXT: &str = "text/plain; charset=UTF-8";
 
 /// The client has closed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +50,8 @@ pub(crate) enum AnswerCompression {
 pub(crate) struct AnswerOptions {
     /// Name of the query.
     pub(crate) query_id: String,
-    /// Output format.
-    pub(crate) format: String,
+    /// Output format; `None` where there is no result set.
+    pub(crate) format: Option<String>,
     /// The statement is an insert, whose answer has no data.
     pub(crate) is_insert: bool,
     /// How data is compressed.
@@ -60,15 +62,15 @@ pub(crate) struct AnswerOptions {
     pub(crate) buffer: usize,
     /// The head reports the progress until then (`send_progress_in_http_headers`).
     pub(crate) progress: bool,
-    /// When the request came.
+    /// When the request arrived.
     pub(crate) began: Instant,
-    /// The clock by which it came.
+    /// The clock that read that time.
     pub(crate) clock: fn() -> Instant,
     /// The server.
     pub(crate) server: ServerInfo,
 }
 
-/// An answer being made.
+/// An answer that is being produced.
 #[derive(Debug)]
 pub(crate) struct Answer {
     options: AnswerOptions,
@@ -98,15 +100,20 @@ impl Answer {
         }
     }
 
-    /// Takes the progress of the query; the head reports it if it is not sent yet.
+    /// Records the progress of the query; the head reports it if it is not sent yet.
     pub(crate) fn progress(&mut self, counts: QueryCounts) {
         self.counts = counts;
+    }
+
+    /// The statement has no result set: its answer names no format.
+    pub(crate) fn without_result(&mut self) {
+        self.options.format = None;
     }
 
     /// Sends data of the result, or buffers it.
     ///
     /// # Errors
-    /// [`Disconnected`] when the client is; the query can stop.
+    /// [`Disconnected`] when the client has closed the connection; the query can stop.
     pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         if let Some(spool) = &mut self.spool {
             return spool.write(bytes).map_err(|_| Disconnected);
@@ -163,7 +170,7 @@ impl Answer {
         if rest.is_empty() { Ok(()) } else { self.put(Piece::Data(Bytes::from(rest))) }
     }
 
-    /// Ends a result that went well.
+    /// Ends the answer of a query that succeeded.
     pub(crate) fn finish(mut self, counts: QueryCounts) {
         self.counts = counts;
         if let Some(spool) = self.spool.take() {
@@ -189,8 +196,8 @@ impl Answer {
         }
     }
 
-    /// Ends with an exception: as the whole answer if nothing was sent yet, else after the
-    /// data, marked as ClickHouse marks it, and the connection is closed.
+    /// Ends with an exception: it is the complete answer if nothing was sent yet. Otherwise it
+    /// follows the data, marked as ClickHouse marks it, and the connection is closed.
     pub(crate) fn fail(mut self, exception: &Exception) {
         let text = exception.body(&self.options.server.version);
         if let Some(head) = self.head.take() {
@@ -220,7 +227,7 @@ pub(crate) fn refusal(exception: &Exception, query_id: &str, body: Bytes) -> Res
     let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = exception.status();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     headers.insert("X-ClickHouse-Exception-Code", HeaderValue::from(exception.code));
     if let Ok(id) = HeaderValue::from_str(query_id) {
         headers.insert("X-ClickHouse-Query-Id", id);
@@ -237,14 +244,10 @@ impl AnswerOptions {
         let mut response = Response::new(body);
         self.server.add_headers(&mut response);
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(output_format::content_type(&self.format)),
-        );
+        add_format(headers, self.format.as_deref());
         let summary = summary(counts, 0, (self.clock)() - self.began);
         let texts = [
             ("X-ClickHouse-Query-Id", Some(&self.query_id)),
-            ("X-ClickHouse-Format", Some(&self.format)),
             ("X-ClickHouse-Exception-Tag", Some(&self.tag)),
             ("X-ClickHouse-Progress", self.progress.then_some(&summary)),
             ("X-ClickHouse-Summary", Some(&summary)),
@@ -261,6 +264,15 @@ impl AnswerOptions {
     }
 }
 
+/// Adds the headers that name the format of a result set, or the content type of no result.
+fn add_format(headers: &mut HeaderMap, format: Option<&str>) {
+    let content_type = format.map_or(TEXT, output_format::content_type);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(value) = format.and_then(|format| HeaderValue::from_str(format).ok()) {
+        headers.insert("X-ClickHouse-Format", value);
+    }
+}
+
 /// ClickHouse's summary of a query: its counts, and the rows it has to read (0: not known).
 pub(crate) fn summary(counts: QueryCounts, total: u64, elapsed: Duration) -> String {
     format!(
@@ -273,4 +285,23 @@ pub(crate) fn summary(counts: QueryCounts, total: u64, elapsed: Duration) -> Str
         counts.bytes,
         elapsed.as_nanos()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_with_a_result_set_names_a_format() {
+        let named = |format| {
+            let mut headers = HeaderMap::new();
+            add_format(&mut headers, format);
+            let text =
+                |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            (text("Content-Type").unwrap(), text("X-ClickHouse-Format"))
+        };
+        let json = "application/json; charset=UTF-8".to_owned();
+        assert_eq!(named(Some("JSON")), (json, Some("JSON".to_owned())));
+        assert_eq!(named(None), (TEXT.to_owned(), None));
+    }
 }

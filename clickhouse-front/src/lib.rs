@@ -11,7 +11,7 @@
 //! query               one query: task (its thread), text, rights, setup, output, failure, counts
 //!   running_queries, progress, session, statement, sql, statement_class
 //! answer              what is sent: exception, compress, output_format, native_format, result_spool
-//! engine              the engine's C interface, the only code with `unsafe`
+//! engine              the engine's C interface, the only code with `unsafe`; the database `default`
 //! ```
 
 mod answer;

@@ -5,23 +5,30 @@
 
 use crate::exception::Exception;
 
-/// The revision from which a column says how it is written.
+/// The revision from which the type of a column names its time zone.
+pub(crate) const TIME_ZONES: u32 = 54_337;
+/// The revision from which a column names its serialization.
 const CUSTOM_SERIALIZATION: u32 = 54_454;
 /// No overflow (1), no bucket (2), end.
 const BLOCK_INFO: [u8; 8] = [1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0];
 /// In a dictionary's flags: keys follow.
 const HAS_KEYS: u64 = 1 << 9;
 
-/// The same blocks for a client of `revision`; 0 is one that named none.
+/// The same blocks for a client of `revision`. `types` are the types of the columns, as far as they
+/// are known: they complete those of the blocks.
 ///
 /// # Errors
 /// `NOT_IMPLEMENTED` (48) for a type whose length is not known here, and for damaged blocks.
-pub(crate) fn with_revision(blocks: &[u8], revision: u32) -> Result<Vec<u8>, Exception> {
+pub(crate) fn with_revision(
+    blocks: &[u8],
+    revision: u32,
+    types: &[String],
+) -> Result<Vec<u8>, Exception> {
     let mut reader = Reader { bytes: blocks, at: 0 };
     let mut out = Vec::with_capacity(blocks.len() + 64);
     while reader.at < blocks.len() {
         out.extend_from_slice(&BLOCK_INFO);
-        reader.block(revision, &mut out).map_err(|kind| {
+        reader.block(revision, types, &mut out).map_err(|kind| {
             let text = format!(
                 "A column of {kind} cannot be sent as Native by client_protocol_version; ask for another format"
             );
@@ -36,16 +43,23 @@ struct Reader<'a> {
     at: usize,
 }
 
-/// What could not be measured.
+/// The type whose length is not known, or what is wrong with the block.
 type Unknown = String;
 
 impl<'a> Reader<'a> {
-    fn block(&mut self, revision: u32, out: &mut Vec<u8>) -> Result<(), Unknown> {
+    fn block(&mut self, revision: u32, types: &[String], out: &mut Vec<u8>) -> Result<(), Unknown> {
         let mut copied = self.at;
         let (columns, rows) = (self.varint()?, self.varint()?);
-        for _ in 0..columns {
+        for column in 0..columns {
             self.string()?;
+            let before = self.at;
             let kind = self.string()?;
+            if let Some((len, complete)) = with_zone(kind, types.get(column)) {
+                out.extend_from_slice(&self.bytes[copied..before]);
+                out.push(len);
+                out.extend_from_slice(complete.as_bytes());
+                copied = self.at;
+            }
             if revision >= CUSTOM_SERIALIZATION {
                 out.extend_from_slice(&self.bytes[copied..self.at]);
                 out.push(0);
@@ -63,7 +77,7 @@ impl<'a> Reader<'a> {
 
     fn skip(&mut self, len: usize) -> Result<&'a [u8], Unknown> {
         let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
-        let end = end.ok_or_else(|| "a block that breaks off".to_owned())?;
+        let end = end.ok_or_else(|| "a truncated block".to_owned())?;
         let start = std::mem::replace(&mut self.at, end);
         Ok(&self.bytes[start..end])
     }
@@ -144,6 +158,14 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The type of a column that the block calls a `DateTime` without its time zone, and its length,
+/// which must fit into one byte.
+fn with_zone<'t>(kind: &[u8], complete: Option<&'t String>) -> Option<(u8, &'t str)> {
+    let complete = complete.filter(|text| kind == b"DateTime" && text.starts_with("DateTime("))?;
+    let len = u8::try_from(complete.len()).ok().filter(|len| *len < 0x80)?;
+    Some((len, complete.as_str()))
+}
+
 /// Bytes of a value whose type says it; `first` is the type's first argument.
 fn width(name: &str, first: &str) -> Option<usize> {
     Some(match name {
@@ -215,7 +237,7 @@ mod tests {
         let block = [vec![2, 2], number.clone(), text.clone()].concat();
         let two = [block.clone(), block.clone()].concat();
         assert_eq!(
-            with_revision(&two, 54_400).unwrap(),
+            with_revision(&two, 54_400, &[]).unwrap(),
             [&BLOCK_INFO[..], &block, &BLOCK_INFO, &block].concat()
         );
         let flagged = [
@@ -224,15 +246,30 @@ mod tests {
             [&number[..9], &[0], &number[9..]].concat(),
             [&text[..9], &[0], &text[9..]].concat(),
         ];
-        assert_eq!(with_revision(&block, 54_513).unwrap(), flagged.concat());
+        assert_eq!(with_revision(&block, 54_513, &[]).unwrap(), flagged.concat());
     }
 
     #[test]
-    fn a_block_that_breaks_off_or_is_not_known_is_refused() {
+    fn a_datetime_gets_the_zone_that_its_block_leaves_out() {
+        let block = |kind: &str| {
+            let first = [string("t"), string(kind), vec![1, 2, 3, 4]].concat();
+            let second = [string("u"), string("DateTime"), vec![5, 6, 7, 8]].concat();
+            [vec![2, 1], first, second].concat()
+        };
+        let zoned = "DateTime('Asia/Tokyo')";
+        let types = [zoned, "DateTime"].map(str::to_owned);
+        let sent = with_revision(&block("DateTime"), TIME_ZONES, &types).unwrap();
+        assert_eq!(sent, [&BLOCK_INFO[..], &block(zoned)].concat());
+        let unknown = with_revision(&block("DateTime"), TIME_ZONES, &[]).unwrap();
+        assert_eq!(unknown, [&BLOCK_INFO[..], &block("DateTime")].concat());
+    }
+
+    #[test]
+    fn truncated_blocks_and_unknown_types_are_refused() {
         let block = [vec![1, 1], string("n"), string("UInt64"), vec![0; 7]].concat();
-        assert_eq!(with_revision(&block, 54_513).unwrap_err().code, 48);
+        assert_eq!(with_revision(&block, 54_513, &[]).unwrap_err().code, 48);
         let block = [vec![1, 1], string("n"), string("JSON"), vec![0; 70]].concat();
-        assert!(with_revision(&block, 54_513).unwrap_err().text.contains("JSON"));
+        assert!(with_revision(&block, 54_513, &[]).unwrap_err().text.contains("JSON"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! One query from request to answer, on a thread that may block: its rights, its connection with
-//! its settings, and how its result comes from the engine.
+//! its settings, and how its result is sent.
 
 pub(crate) mod counts;
 pub(crate) mod failure;
@@ -32,7 +32,7 @@ use crate::session::{SessionConnection, Sessions};
 use crate::statement::{self, InsertHead, Statement};
 use crate::statement_class::StatementClass;
 
-/// What a query needs of the front.
+/// One query, with what it uses of the front.
 #[derive(Debug)]
 pub(crate) struct Query<'a> {
     /// The engine.
@@ -45,15 +45,15 @@ pub(crate) struct Query<'a> {
     pub(crate) user: &'a User,
     /// The query among those that run.
     pub(crate) run: &'a QueryRun,
-    /// Its name there.
+    /// Its id.
     pub(crate) query_id: &'a str,
     /// A path for a large result, which no other query uses.
     pub(crate) spill: PathBuf,
 }
 
 impl Query<'_> {
-    /// Runs the query and answers it. Its name is free again before the client has the end of its
-    /// answer.
+    /// Runs the query and sends its answer. Its id can be used again before the client has the end
+    /// of the answer.
     pub(crate) fn run(
         &self,
         text: &QueryText,
@@ -101,10 +101,10 @@ impl Query<'_> {
         connection: &mut SessionConnection<'_>,
         reset: &mut Reset,
     ) -> Result<(), Exception> {
-        setup::create_tables(connection, self.request, reset)?;
         // A session would stay read-only.
         let read_only = self.rights().read_only() && !connection.is_session();
-        setup::set(connection, self.request, self.query_id, read_only)
+        let steps = setup::steps(self.request, self.query_id, read_only)?;
+        setup::prepare(connection, &steps, reset)
     }
 
     fn perform(
@@ -116,6 +116,7 @@ impl Query<'_> {
     ) -> Result<QueryCounts, QueryFailure> {
         let statement = &text.statement;
         if let Some(head) = &statement.insert {
+            answer.without_result();
             return self.insert(connection, text, head, upload);
         }
         let class = connection.classify(&text.bytes);
@@ -126,6 +127,7 @@ impl Query<'_> {
             run: self.run,
             spill: &self.spill,
             format: &format,
+            reads: class == StatementClass::Read,
             answer,
         };
         if statement.verb == "KILL" {
@@ -143,13 +145,23 @@ impl Query<'_> {
         match output_format::framing(&format) {
             Framing::Document if selects => output.through_file(connection, text),
             Framing::Plain | Framing::HeaderLines(_) | Framing::BinaryHeader(_) if selects => {
-                output.in_chunks(connection, &text.bytes)
+                output.in_chunks(connection, text)
             }
             Framing::Document
             | Framing::Plain
             | Framing::HeaderLines(_)
-            | Framing::BinaryHeader(_) => output.at_once(connection, &text.bytes),
+            | Framing::BinaryHeader(_) => match output.at_once(connection, &text.bytes) {
+                Err(QueryFailure::Exception(exception)) if self.accepts_creation(&exception) => {
+                    answer.without_result();
+                    Ok(QueryCounts::default())
+                }
+                done => done,
+            },
         }
+    }
+
+    fn accepts_creation(&self, exception: &Exception) -> bool {
+        self.engine.default_database().accept_creation(exception)
     }
 
     /// The connection of the request's session, or one of its own.
@@ -186,7 +198,7 @@ impl Query<'_> {
             if !piece.is_empty() {
                 insert.append(&piece)?;
             }
-            // To leave here by `?` drops the insert, and with it what was not yet written.
+            // An early return drops the insert, which cancels what the engine has not written.
             match upload.next_piece()? {
                 Some(next) => piece = next,
                 None => return Ok(insert.done()?),

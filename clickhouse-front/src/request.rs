@@ -9,7 +9,7 @@ use crate::http::content_coding::ContentCoding;
 use crate::http::multipart_form::FormField;
 use crate::session::SessionRequest;
 
-/// Parameters of ClickHouse's HTTP protocol that mean nothing to this front.
+/// Parameters of ClickHouse's HTTP protocol that this front ignores.
 const IGNORED: [&str; 3] = ["quota_key", "stacktrace", "role"];
 /// Largest `buffer_size` that is taken; a larger result needs `wait_end_of_query`.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
@@ -27,16 +27,16 @@ pub(crate) struct QueryRequest {
     pub(crate) format: Option<String>,
     /// The client's name for the query.
     pub(crate) query_id: Option<String>,
-    /// Hold the answer until the query is done, so that an error has its status.
-    pub(crate) wait_end: bool,
+    /// `wait_end_of_query`, if it is given.
+    pub(crate) wait_end: Option<bool>,
     /// The answer is to be compressed in ClickHouse's blocks.
     pub(crate) compress: bool,
     /// The body is compressed in ClickHouse's blocks.
     pub(crate) decompress: bool,
-    /// The coding of HTTP that suits client and us best (`Accept-Encoding`).
+    /// The best content coding that the client accepts and the front knows (`Accept-Encoding`).
     pub(crate) accepts: Option<ContentCoding>,
-    /// Bytes of an answer that wait for the query's end or for more of them.
-    pub(crate) buffer: usize,
+    /// `buffer_size`, if it is given.
+    pub(crate) buffer: Option<usize>,
     /// The revision of the client's protocol, which shapes `Native`; 0 if it names none.
     pub(crate) revision: u32,
     /// The session it belongs to.
@@ -93,7 +93,7 @@ impl QueryRequest {
         request
     }
 
-    /// Takes one parameter, of the URL or of a form.
+    /// Reads one parameter, of the URL or of a form.
     pub(crate) fn parameter(&mut self, name: String, value: String) {
         let yes = matches!(value.as_str(), "1" | "true");
         match name.as_str() {
@@ -103,10 +103,8 @@ impl QueryRequest {
             "default_format" if !value.is_empty() => self.format = Some(value),
             "query_id" if !value.is_empty() => self.query_id = Some(value),
             "database" | "default_format" | "query_id" => {}
-            "wait_end_of_query" => self.wait_end = yes,
-            "buffer_size" => {
-                self.buffer = value.parse::<usize>().unwrap_or(0).min(BUFFER_BYTES_MAX);
-            }
+            "wait_end_of_query" => self.wait_end = Some(yes),
+            "buffer_size" => self.buffer = Some(value.parse().unwrap_or(0)),
             "client_protocol_version" => self.revision = value.parse().unwrap_or(0),
             "session_id" if value.is_empty() => {}
             "session_id" => self.session.get_or_insert_default().id = value,
@@ -125,7 +123,7 @@ impl QueryRequest {
         }
     }
 
-    /// Takes one header, named in lower case; a header's database and format win over the URL's.
+    /// Reads one header, named in lower case; a header's database and format override the URL's.
     pub(crate) fn header(&mut self, name: &str, value: &str) {
         let value = value.to_owned();
         match name {
@@ -140,7 +138,7 @@ impl QueryRequest {
         }
     }
 
-    /// The value of a setting that is given in the request, the last one that counts.
+    /// The value of a setting in the request; the last one if it is given more than once.
     pub(crate) fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
@@ -148,6 +146,19 @@ impl QueryRequest {
     /// Whether a setting is given and is on.
     pub(crate) fn is_on(&self, name: &str) -> bool {
         matches!(self.setting(name), Some("1" | "true"))
+    }
+
+    /// Whether the answer is held until the query has ended, so that an error has its status. The
+    /// parameter `wait_end_of_query` precedes the setting.
+    pub(crate) fn waits_for_end(&self) -> bool {
+        self.wait_end.unwrap_or_else(|| self.is_on("http_wait_end_of_query"))
+    }
+
+    /// Bytes of an answer that are held until more of them come or the query ends. The parameter
+    /// `buffer_size` precedes the setting.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        let setting = || self.setting("http_response_buffer_size")?.parse().ok();
+        self.buffer.or_else(setting).unwrap_or(0).min(BUFFER_BYTES_MAX)
     }
 
     /// The content coding of the answer and its level, unless a setting forbids one.
@@ -162,8 +173,8 @@ impl QueryRequest {
         self.session.as_ref().filter(|session| !session.id.is_empty())
     }
 
-    /// Takes the fields of a form: parameters, and the data of external tables, whose
-    /// structure and format are parameters named after them.
+    /// Reads the fields of a form: parameters, and the data of external tables, whose structure
+    /// and format are parameters named after the table.
     ///
     /// # Errors
     /// `BAD_ARGUMENTS` (36) for a table without structure, `BAD_REQUEST_PARAMETER` (408) for a
@@ -287,7 +298,7 @@ mod tests {
         assert_eq!(request.query, "SELECT {x:String}");
         assert_eq!(request.database.as_deref(), Some("d"));
         assert_eq!(request.format.as_deref(), Some("CSV"));
-        assert!(request.wait_end && request.decompress && !request.compress);
+        assert!(request.waits_for_end() && request.decompress && !request.compress);
         assert_eq!(request.params, [("x".to_owned(), "a\\nb".to_owned())]);
         assert_eq!(request.settings, [("max_threads".to_owned(), "2".to_owned())]);
         assert_eq!(request.session().unwrap().id, "s");
@@ -307,7 +318,20 @@ mod tests {
     }
 
     #[test]
-    fn headers_win_over_the_url() {
+    fn settings_hold_an_answer_unless_parameters_say_otherwise() {
+        let held = |text: &str| {
+            let request = QueryRequest::from_url_query(text);
+            (request.waits_for_end(), request.buffer_bytes())
+        };
+        assert_eq!(held(""), (false, 0));
+        let settings = "http_wait_end_of_query=1&http_response_buffer_size=7";
+        assert_eq!(held(settings), (true, 7));
+        assert_eq!(held(&format!("wait_end_of_query=0&buffer_size=9&{settings}")), (false, 9));
+        assert_eq!(held("buffer_size=1000000000000"), (false, BUFFER_BYTES_MAX));
+    }
+
+    #[test]
+    fn headers_override_the_url() {
         let mut request = QueryRequest::from_url_query("database=a");
         request.header("x-clickhouse-database", "b");
         request.header("accept-encoding", "gzip, LZ4;q=1");
@@ -318,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_a_form_take_their_parameters_out_of_the_settings() {
+    fn parameters_of_external_tables_are_not_settings() {
         let mut request = QueryRequest::from_url_query(
             "a_structure=n+UInt8&b_types=UInt8,Array(String)&max_threads=1",
         );

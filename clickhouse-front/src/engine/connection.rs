@@ -1,6 +1,6 @@
 //! A connection to the engine, on which one statement runs at a time. Unsafe.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ pub(crate) struct Connection {
 }
 
 // SAFETY: the header calls connections thread-safe as long as one statement runs at a time;
-// `&mut self` on every method that runs one sees to that.
+// `&mut self` on every method that runs one ensures that.
 unsafe impl Send for Connection {}
-// SAFETY: nothing can be done with a shared reference.
+// SAFETY: a shared reference has no operation.
 unsafe impl Sync for Connection {}
 
 impl std::fmt::Debug for Connection {
@@ -32,10 +32,11 @@ impl std::fmt::Debug for Connection {
 pub(crate) type Params = [(String, String)];
 
 impl Connection {
-    pub(super) fn open(library: &Arc<Library>, path: &CString) -> Result<Self, EngineError> {
-        let arguments = [c"clickhouse".as_ptr(), path.as_ptr()];
-        // SAFETY: two zero-terminated strings that outlive the call.
-        let raw = unsafe { (library.connect)(2, arguments.as_ptr()) };
+    pub(super) fn open(library: &Arc<Library>, arguments: &[CString]) -> Result<Self, EngineError> {
+        let arguments: Vec<Text> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+        let count = c_int::try_from(arguments.len()).map_err(|_| EngineError::Connect)?;
+        // SAFETY: as many zero-terminated strings as `count` says, which outlive the call.
+        let raw = unsafe { (library.connect)(count, arguments.as_ptr()) };
         let raw = NonNull::new(raw).ok_or(EngineError::Connect)?;
         Ok(Self { library: Arc::clone(library), raw })
     }

@@ -133,14 +133,14 @@ impl QueryTask {
         let text = self.read_text(&mut upload);
         let Self { input: QueryInput { request, .. }, user, query_id, run, began } = self;
         let spill = front.spill.join(random_id((front.clock)()));
-        let spool = request.wait_end.then(|| ResultSpool::new(spill.clone()));
+        let spool = request.waits_for_end().then(|| ResultSpool::new(spill.clone()));
         let options = AnswerOptions {
             query_id: query_id.clone(),
-            format: text.as_ref().map(|text| text.format(&request)).unwrap_or_default(),
+            format: text.as_ref().ok().map(|text| text.format(&request)),
             is_insert: text.as_ref().is_ok_and(|text| text.statement.verb == "INSERT"),
             compression: compression(&request),
             tag: random_tag((front.clock)()),
-            buffer: request.buffer,
+            buffer: request.buffer_bytes(),
             progress: request.is_on("send_progress_in_http_headers"),
             began,
             clock: front.clock,
@@ -174,7 +174,7 @@ impl QueryTask {
         }
     }
 
-    /// Reads the body as far as it is not an insert's data.
+    /// Reads the body up to the data of an insert.
     fn read_text(&mut self, upload: &mut Upload) -> Result<QueryText, UploadError> {
         let QueryInput { request, content_type, coding } = &mut self.input;
         if let Some(coding) = *coding {

@@ -1,5 +1,5 @@
-//! Clients that others wrote against the ClickHouse of the stack: a table of what each of them
-//! gets. `docs/clients.md` has the same table for people.
+//! Clients of other projects against the ClickHouse of the stack: a table of the features that work.
+//! `docs/clients.md` has the same table.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -10,12 +10,12 @@ use harness::{World, root};
 use serde::{Deserialize, Serialize};
 
 const ROWS: u64 = 100_000;
-/// What ClickHouse's documentation of its HTTP interface shows, with the answers it promises. `c` is
-/// curl with the user and the database; `$URL` the server.
+/// Examples in the manner of ClickHouse's documentation of its HTTP interface, with their answers.
+/// `c` is curl with the user and the database; `$URL` is the server.
 const CURL: &str = include_str!("curl.txt");
 const PREPARE: &str = r#"set -eu; c() { curl -sS -m 20 -H "X-ClickHouse-User: $WHO" -H "X-ClickHouse-Key: $KEY" -H "X-ClickHouse-Database: $DATABASE" "$@"; }; "#;
 
-/// What was tried: client, feature, and what was wrong if something was.
+/// What was checked: client, feature, and the failure, if there was one.
 #[derive(Default)]
 struct Table(Vec<(&'static str, String, Option<String>)>);
 
@@ -29,7 +29,7 @@ impl Table {
         self.0.push((client, feature.to_owned(), wrong));
     }
 
-    /// Prints all rows and wants no failure among them.
+    /// Prints all rows and asserts that none failed.
     fn close(self) {
         let mut failed = Vec::new();
         for (client, feature, wrong) in &self.0 {
@@ -78,7 +78,7 @@ fn client(world: &World, compression: clickhouse::Compression) -> clickhouse::Cl
 }
 
 #[test]
-fn the_official_rust_client_gets_everything_that_it_asks_for() {
+fn every_checked_feature_of_the_official_rust_client_works() {
     let world = world("rust_client");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut table = Table::default();
@@ -90,7 +90,7 @@ fn the_official_rust_client_gets_everything_that_it_asks_for() {
         let client = &client;
         table.check(name, "fetch", || run(&runtime, fetch(client)));
         table.check(name, "cursor", || run(&runtime, cursor(client)));
-        table.check(name, "cursor dropped half-way", || run(&runtime, dropped(client)));
+        table.check(name, "cursor dropped before its end", || run(&runtime, dropped(client)));
         table.check(name, "insert", || run(&runtime, insert(client)));
         table.check(name, "insert abandoned", || run(&runtime, abandoned(client)));
         table.check(name, "formatted insert, bytes", || run(&runtime, formatted(client)));
@@ -98,14 +98,14 @@ fn the_official_rust_client_gets_everything_that_it_asks_for() {
         table.check(name, "settings", || run(&runtime, settings(client)));
         table.check(name, "session", || run(&runtime, session(client)));
         table.check(name, "errors", || run(&runtime, errors(client)));
-        table.check(name, "error in mid-stream", || run(&runtime, broken(client)));
+        table.check(name, "error after the answer has begun", || run(&runtime, broken(client)));
     }
     table.close();
 }
 
 fn run(runtime: &tokio::runtime::Runtime, check: impl Future<Output = ()>) {
     let timed = async { tokio::time::timeout(harness::PATIENCE, check).await };
-    runtime.block_on(timed).expect("a feature takes no minute");
+    runtime.block_on(timed).expect("a feature takes less than a minute");
 }
 
 async fn fetch(client: &clickhouse::Client) {
@@ -211,11 +211,11 @@ async fn count(client: &clickhouse::Client) -> u64 {
 }
 
 #[test]
-fn the_official_python_client_gets_everything_that_it_asks_for() {
+fn every_checked_feature_of_the_official_python_client_works() {
     let world = world("python_client");
     let venv = root().join(".stack/venv/bin/python");
     let python = std::env::var_os("CLICKTRAIL_OUTSIDER_PYTHON").map_or(venv, Into::into);
-    assert!(python.exists(), "no {}: make it with `make venv`", python.display());
+    assert!(python.exists(), "{} is missing: `make venv` creates it", python.display());
     let mut command = Command::new(python);
     command.arg(root().join("tests/outsider/connect.py"));
     command.env("CLICKHOUSE_URL", &world.backends.clickhouse);
@@ -233,7 +233,7 @@ fn the_official_python_client_gets_everything_that_it_asks_for() {
 }
 
 #[test]
-fn what_clickhouses_documentation_does_by_curl_is_done() {
+fn the_curl_examples_give_the_documented_answers() {
     let world = world("curl");
     let mut table = Table::default();
     let mut cases = 0;
@@ -260,9 +260,10 @@ fn what_clickhouses_documentation_does_by_curl_is_done() {
     table.close();
 }
 
-/// Grafana's plugin reads over HTTP with clickhouse-go: `Native`, packed in blocks, as a reader.
+/// Grafana's plugin reads over HTTP with clickhouse-go: `Native`, in compressed blocks, as the
+/// read-only user.
 #[test]
-fn grafanas_plugin_gets_its_answers_in_the_form_it_reads() {
+fn grafanas_queries_are_answered_in_native_of_its_revision() {
     let world = world("grafana");
     let mut table = Table::default();
     let database = &world.database;
@@ -277,11 +278,16 @@ fn grafanas_plugin_gets_its_answers_in_the_form_it_reads() {
         ("a panel", "SELECT toStartOfInterval(toDateTime(n), INTERVAL 3600 second) AS time, count() FROM t WHERE toDateTime(n) >= toDateTime(0) AND toDateTime(n) <= toDateTime(90000) GROUP BY time ORDER BY time LIMIT 1000".to_owned(), 26),
     ];
     for (name, sql, rows) in asks {
-        for packed in ["0", "1"] {
-            let feature = format!("{name}{}", if packed == "1" { ", packed" } else { "" });
-            table.check("Grafana", &feature, || native(&world, &sql, packed, rows));
+        for compress in ["0", "1"] {
+            let feature = format!("{name}{}", if compress == "1" { ", compressed" } else { "" });
+            table.check("Grafana", &feature, || drop(native(&world, &sql, compress, rows)));
         }
     }
+    table.check("Grafana", "a time with its zone", || {
+        let body = native(&world, "SELECT toDateTime(0, 'Asia/Tokyo') AS time", "0", 1);
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(body.contains("DateTime('Asia/Tokyo')"), "{body:?}");
+    });
     table.check("Grafana", "an error", || {
         let answer = world
             .send(
@@ -296,12 +302,12 @@ fn grafanas_plugin_gets_its_answers_in_the_form_it_reads() {
     table.close();
 }
 
-/// Asks as the plugin does, apart from waiting for the end so that the rows are counted.
-fn native(world: &World, sql: &str, packed: &str, rows: usize) {
+/// Sends a query as the plugin does, and also waits for its end, so that the rows are counted.
+fn native(world: &World, sql: &str, compress: &str, rows: usize) -> Vec<u8> {
     let parameters = [
         ("default_format", "Native"),
         ("client_protocol_version", "54483"),
-        ("compress", packed),
+        ("compress", compress),
         ("wait_end_of_query", "1"),
         ("max_execution_time", "60"),
         ("log_comment", "{\"source\":\"grafana\"}"),
@@ -324,8 +330,9 @@ fn native(world: &World, sql: &str, packed: &str, rows: usize) {
     let seen: usize = summary["result_rows"].as_str().unwrap().parse().unwrap();
     assert!(seen >= rows, "{summary}");
     let body = answer.bytes().unwrap();
-    // A block's own words in the plain form; LZ4's mark after the checksum in the packed one.
-    let begins = if packed == "1" { &body[16..17] } else { &body[..8] };
-    let expected: &[u8] = if packed == "1" { &[0x82] } else { &[1, 0, 2, 255, 255, 255, 255, 0] };
+    // The header of a plain block; LZ4's method byte after the checksum of a compressed one.
+    let begins = if compress == "1" { &body[16..17] } else { &body[..8] };
+    let expected: &[u8] = if compress == "1" { &[0x82] } else { &[1, 0, 2, 255, 255, 255, 255, 0] };
     assert_eq!(begins, expected);
+    body.to_vec()
 }

@@ -1,5 +1,5 @@
-//! The finer points of ClickHouse's HTTP protocol at the stack's ClickHouse: codings, sessions,
-//! names of queries, clients that go away, and an engine that dies.
+//! Details of ClickHouse's HTTP protocol at the stack's ClickHouse: content codings, sessions, query
+//! ids, clients that disconnect, and crashes of the engine.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use reqwest::blocking::{Client, RequestBuilder};
 use stack::Part;
 
 const CODE: &str = "x-clickhouse-exception-code";
-/// A query that only ends when it is told to.
+/// A query that ends only when it is cancelled.
 const ENDLESS: &str = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1";
 
 /// A database with an empty table `t`.
@@ -25,7 +25,7 @@ fn empty(mut world: World) -> World {
     world
 }
 
-/// A request of `user`, to be sent as one likes.
+/// A request of the user that may write, for the caller to complete and send.
 fn raw(world: &World, parameters: &[(&str, &str)]) -> RequestBuilder {
     let base = format!("{}/", world.backends.clickhouse);
     let url = reqwest::Url::parse_with_params(&base, parameters).unwrap();
@@ -42,8 +42,8 @@ fn ask(world: &World, parameters: &[(&str, &str)], body: &str) -> Answer {
     world.send(&world.backends.user, "POST", parameters, body).unwrap()
 }
 
-/// Packs by the tool of that name; `None` where the machine has none.
-fn packed(tool: &str, data: &[u8]) -> Option<Vec<u8>> {
+/// Compresses with the tool of that name; `None` if the machine does not have it.
+fn compressed(tool: &str, data: &[u8]) -> Option<Vec<u8>> {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     let mut command = Command::new(tool);
@@ -54,7 +54,7 @@ fn packed(tool: &str, data: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_session_keeps_its_tables_and_settings_and_serves_one_at_a_time() {
+fn a_session_keeps_its_tables_and_settings_and_runs_one_query_at_a_time() {
     let world = world("session");
     let id = uuid::Uuid::new_v4().to_string();
     let mine = [("session_id", id.as_str())];
@@ -63,14 +63,14 @@ fn a_session_keeps_its_tables_and_settings_and_serves_one_at_a_time() {
     assert_eq!(own("INSERT INTO own VALUES (7)").status, 200);
     assert_eq!(own("SET max_threads = 3").status, 200);
     assert_eq!(own("SELECT n, getSetting('max_threads') FROM own").body, "7\t3\n");
-    // What a request alone asks for does not stay.
+    // The settings of one request do not stay in its session.
     let once = [("session_id", id.as_str()), ("max_threads", "2"), ("max_block_size", "9")];
     let sql = "SELECT getSetting('max_threads'), getSetting('max_block_size')";
     assert_eq!(ask(&world, &once, sql).body, "2\t9\n");
     assert_eq!(own(sql).body.split('\t').next(), Some("3"));
     assert_ne!(own(sql).body, "3\t9\n");
     assert_eq!(own("SELECT currentDatabase()").body, format!("{}\n", world.database));
-    // Another user's session of that name is another one, and reads only, always.
+    // A session of that name of another user is another session; that of the reader only reads.
     let reader = |sql: &str| world.send(&world.backends.reader, "POST", &mine, sql).unwrap();
     assert_eq!(reader("SELECT n FROM own").header(CODE), Some("60"));
     for sql in ["SET readonly = 0", "INSERT INTO t VALUES (1, '')", "DROP TABLE t"] {
@@ -101,7 +101,7 @@ fn a_session_keeps_its_tables_and_settings_and_serves_one_at_a_time() {
 }
 
 #[test]
-fn a_name_is_one_querys_and_a_query_is_killed_by_it() {
+fn a_query_id_is_unique_and_kill_query_finds_it() {
     let world = world("names");
     let id = uuid::Uuid::new_v4().to_string();
     let named = [("query_id", id.as_str())];
@@ -136,12 +136,12 @@ fn running(world: &World, word: &str) -> u64 {
 }
 
 #[test]
-fn a_query_ends_within_a_second_when_its_client_goes_away() {
-    let world = world("gone");
+fn a_query_ends_within_a_second_after_its_client_disconnects() {
+    let world = world("disconnect");
     for (what, sql) in [
-        ("before its answer began", format!("{ENDLESS} AND number != 42001")),
+        ("before its answer has begun", format!("{ENDLESS} AND number != 42001")),
         (
-            "in the middle of its answer",
+            "after its answer has begun",
             "SELECT number, repeat('x', 100) FROM numbers(10000000) WHERE number != 42002"
                 .to_owned(),
         ),
@@ -169,13 +169,13 @@ fn a_query_ends_within_a_second_when_its_client_goes_away() {
 }
 
 #[test]
-fn bodies_and_answers_travel_in_every_coding() {
+fn bodies_and_answers_are_sent_in_every_content_coding() {
     let world = world("codings");
     let lines: String = (0..50_000).map(|n| format!("{n}\tline {n}\n")).collect();
     let insert = [("query", "INSERT INTO t FORMAT TSV")];
     let mut rows = 0;
     for (coding, tool) in [("gzip", "gzip"), ("zstd", "zstd"), ("lz4", "lz4")] {
-        let Some(body) = packed(tool, lines.as_bytes()) else { continue };
+        let Some(body) = compressed(tool, lines.as_bytes()) else { continue };
         let half = body[..body.len() / 2].to_vec();
         let send = |body: Vec<u8>| {
             raw(&world, &insert).header("Content-Encoding", coding).body(body).send().unwrap()
@@ -185,7 +185,7 @@ fn bodies_and_answers_travel_in_every_coding() {
         assert!(send(half).status().is_server_error(), "{coding}");
         assert_eq!(world.number("SELECT count() FROM t"), rows, "{coding}");
     }
-    assert!(rows >= 50_000, "not even gzip is here");
+    assert!(rows >= 50_000, "the machine does not have gzip");
     let odd = raw(&world, &insert).header("Content-Encoding", "br").body("x").send().unwrap();
     assert_eq!(odd.status(), 501);
     let sql = "SELECT number, toString(number) FROM numbers(300000)";
@@ -198,11 +198,11 @@ fn bodies_and_answers_travel_in_every_coding() {
     ] {
         let answer = raw(&world, &[]).header("Accept-Encoding", accepts).body(sql).send().unwrap();
         assert_eq!(answer.headers()["content-encoding"], coding);
-        let packed = answer.bytes().unwrap();
-        assert!(packed.len() < plain.len(), "{coding}: {} bytes", packed.len());
+        let body = answer.bytes().unwrap();
+        assert!(body.len() < plain.len(), "{coding}: {} bytes", body.len());
         // The front reads what it wrote.
         world.query("TRUNCATE TABLE t");
-        let back = raw(&world, &insert).header("Content-Encoding", coding).body(packed);
+        let back = raw(&world, &insert).header("Content-Encoding", coding).body(body);
         assert_eq!(back.send().unwrap().status(), 200, "{coding}");
         assert_eq!(world.query("SELECT count(), sum(n) FROM t"), "300000\t44999850000", "{coding}");
     }
@@ -213,7 +213,7 @@ fn bodies_and_answers_travel_in_every_coding() {
 }
 
 #[test]
-fn an_error_has_its_status_as_long_as_the_answer_is_held() {
+fn an_error_has_its_status_while_the_answer_is_held() {
     let world = world("held");
     let late = "SELECT throwIf(number = 200000) FROM numbers(300000)";
     let many = [("buffer_size", "10000000"), ("max_block_size", "1000")];
@@ -227,7 +227,7 @@ fn an_error_has_its_status_as_long_as_the_answer_is_held() {
 }
 
 #[test]
-fn an_engine_that_dies_is_reported_at_once_and_comes_back_with_its_data() {
+fn after_an_engine_crash_requests_get_503_and_the_data_is_kept() {
     let own = OwnStack::of(&[Part::ClickHouse]);
     let world = empty(World::on(harness::Backends::on(&own), "dying"));
     let mut acknowledged = 0;
@@ -238,7 +238,7 @@ fn an_engine_that_dies_is_reported_at_once_and_comes_back_with_its_data() {
         if round == 0 {
             own.crash_engine().unwrap();
         } else {
-            // A query may do it, too, and then has no answer.
+            // A query can end it, too, and then has no answer.
             world.send(&world.backends.user, "POST", &[], "SYSTEM SHUTDOWN").ok();
         }
         let began = Instant::now();
@@ -249,7 +249,7 @@ fn an_engine_that_dies_is_reported_at_once_and_comes_back_with_its_data() {
             refused += u32::from(answer.as_ref().is_ok_and(|answer| answer.status == 503));
             answer.ok().filter(|answer| answer.status == 200)
         });
-        println!("round {round}: back after {:?}, 503 told {refused} times", began.elapsed());
+        println!("round {round}: back after {:?}, {refused} answers with 503", began.elapsed());
         assert!(began.elapsed() < Duration::from_secs(20));
         assert_eq!(answer.body, format!("{acknowledged}\n"));
     }
@@ -257,7 +257,32 @@ fn an_engine_that_dies_is_reported_at_once_and_comes_back_with_its_data() {
 }
 
 #[test]
-fn a_fault_on_command_is_met_and_one_that_nobody_meets_is_taken_back() {
+fn without_the_database_default_the_server_answers_and_creates_it_again() {
+    let own = OwnStack::of(&[Part::ClickHouse]);
+    let world = empty(World::on(harness::Backends::on(&own), "without_default"));
+    // No header names a database.
+    let query = |sql: &str| {
+        let (user, password) = &world.backends.user;
+        let headers = [("X-ClickHouse-User", user.as_str()), ("X-ClickHouse-Key", password)];
+        let url = format!("{}/", world.backends.clickhouse);
+        let answer = harness::request("POST", &url, &headers, sql).unwrap();
+        (answer.status, answer.body)
+    };
+    let fine = |body: &str| (200, body.to_owned());
+    for create in ["CREATE DATABASE IF NOT EXISTS default", "CREATE DATABASE default"] {
+        assert_eq!(query("CREATE TABLE default.mine (n UInt8) ENGINE = Memory"), fine(""));
+        assert_eq!(query("DROP DATABASE default"), fine(""));
+        assert_eq!(query("SELECT 1"), fine("1\n"));
+        assert_eq!(world.query("SELECT count() FROM t"), "0", "another database");
+        assert_eq!(query(create), fine(""));
+        assert_eq!(query("SELECT count() FROM system.tables WHERE name = 'mine'"), fine("0\n"));
+    }
+    let (status, body) = query("CREATE DATABASE default");
+    assert!(status == 500 && body.starts_with("Code: 82."), "{status} {body}");
+}
+
+#[test]
+fn an_injected_fault_affects_requests_and_is_reset_after_its_timeout() {
     let own = OwnStack::of(&[Part::ClickHouse]);
     let world = empty(World::on(harness::Backends::on(&own), "faults"));
     let insert = [("query", "INSERT INTO t FORMAT TSV")];
@@ -271,7 +296,7 @@ fn a_fault_on_command_is_met_and_one_that_nobody_meets_is_taken_back() {
         });
         assert!(lost.join().unwrap().is_ok(), "{broken}");
     });
-    // What was not answered was applied.
+    // The inserts without an answer were applied.
     let applied = world.number("SELECT count() FROM t");
     assert!(applied >= 2, "{applied}");
     let (own, slow) = (&own, Duration::from_millis(700));
