@@ -8,6 +8,7 @@ SHELL := /bin/bash
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+demo: programs = --bin demo --bin processors --bin producer
 demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its books
 	@$(fetch_while_building)
 	target/debug/demo
@@ -28,6 +29,7 @@ strain: prerequisites ## the stack's ClickHouse under long strain, and starts an
 	@$(fetch_while_building)
 	STRAIN=long cargo test --workspace --test it -- strain lifecycle --nocapture --test-threads=1
 
+chaos soak: programs = --bin chaos --bin processors --bin producer
 chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SECONDS= bound it, ONLY= names one
 	@$(fetch_while_building)
 	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
@@ -81,12 +83,13 @@ build: ## every program, for development
 	cargo build --workspace --bins
 
 # `stack` builds first and fetches while the rest compiles. Selecting the workspace in every
-# command keeps cargo's features the same, so that nothing is built twice.
+# command keeps cargo's features the same, so that nothing is built twice. A target that runs a few
+# programs names them in `programs`.
 define fetch_while_building
 cargo build --workspace --bin stack
 target/debug/stack fetch & fetch=$$!
 trap 'kill $$fetch 2>/dev/null || true' EXIT
-cargo build --workspace --bins
+cargo build --workspace $(or $(programs),--bins)
 wait $$fetch
 trap - EXIT
 target/debug/processors rules fetch --rules .stack/rules

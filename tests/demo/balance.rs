@@ -17,7 +17,7 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// `sent` is the demo's own list; the rest is from the broker and ClickHouse. Latency is
+    /// `sent` is the demo's own list; the broker and ClickHouse report the rest. Latency is
     /// that of redirects since `began`.
     pub fn take(
         sent: Total,
@@ -42,7 +42,7 @@ impl Balance {
         })
     }
 
-    /// Nothing lost, nothing counted twice.
+    /// Whether no click is lost and none is counted twice.
     pub fn balanced(&self) -> bool {
         let sent = self.sent;
         self.log == sent.redirects + sent.imported + sent.resends + self.dead_letters

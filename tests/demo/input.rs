@@ -1,4 +1,4 @@
-//! The access log to import: a real one where it lies beside the clone, else one made up.
+//! The access log to import: a real one if it is beside the clone, else a generated one.
 
 use std::fmt::Write as _;
 use std::io::BufRead as _;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-/// A log and what it is known by.
+/// A log and its identity.
 pub struct Log {
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
-    /// Of its content.
+    /// Hash of its content.
     pub id: String,
     /// Lines in it.
     pub lines: u64,
@@ -28,7 +28,7 @@ const AGENTS: &[&str] = &[
     "curl/8.5.0",
 ];
 
-/// The log of the demo.
+/// The log that the demo imports.
 pub fn log(folder: &Path) -> Result<Log> {
     let top = folder.parent().context("the clone's top folder")?;
     let real = top.join("../shared/data/apache_logs");
@@ -42,7 +42,7 @@ pub fn log(folder: &Path) -> Result<Log> {
     Ok(Log { path, id, lines })
 }
 
-/// The same text every time: busier by day, some paths more liked than others.
+/// The same text on every run: more requests by day, and some paths more popular than others.
 fn made_up(folder: &Path) -> Result<PathBuf> {
     let mut text = String::new();
     let mut random = Random(7);
@@ -67,7 +67,7 @@ fn made_up(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Reproducible and good enough for traffic.
+/// Pseudo-random numbers: reproducible, and good enough to generate traffic.
 pub struct Random(pub u64);
 
 impl Random {
@@ -78,7 +78,7 @@ impl Random {
         (self.0 >> 33) as usize % bound
     }
 
-    /// A number below `bound`, small ones more often.
+    /// A number below `bound`; small numbers are more likely.
     pub fn skewed(&mut self, bound: usize) -> usize {
         self.below(bound).min(self.below(bound))
     }

@@ -1,4 +1,4 @@
-//! Visitors: redirects at a steady rate, whether or not the last one was answered in time.
+//! Visitors: requests at a steady rate (an open loop), even if an earlier one has no response yet.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use reqwest::redirect::Policy;
 use crate::input::Random;
 use crate::steps::Stop;
 
-/// What was sent.
+/// The requests that the demo sent.
 #[derive(Default)]
 pub struct Sent {
-    /// Requests that were answered as a redirect service answers.
+    /// Requests whose response was a redirect.
     pub answered: u64,
-    /// Requests that were not.
+    /// Requests with another response, or none.
     pub failed: u64,
-    /// Why the last of them was not.
+    /// The cause of the last failure.
     pub cause: String,
 }
 

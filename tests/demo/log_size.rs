@@ -1,4 +1,4 @@
-//! How many records a topic holds, asked of the broker.
+//! The number of records in a topic, as the broker reports it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Records between the first and the last offset of every partition of `topic`.
+/// The number of records between the first and the last offset of every partition of `topic`.
 pub fn records(brokers: &str, topic: &str) -> Result<u64> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;

@@ -1,8 +1,8 @@
-//! The main job on real parts, start to finish: redirects and an imported log become rows, a
-//! re-send changes nothing, and the balance is printed.
+//! The whole pipeline on real parts: redirects and an imported log become rows, a second import
+//! changes no count, and the demo prints the balance.
 //!
-//! It runs the services as an operator would, by their commands, and takes every figure of the
-//! balance from another source than the services' own counts.
+//! The demo runs the services by their commands, as an operator does, and takes every figure of
+//! the balance from another source than the services' own counters.
 
 mod balance;
 mod input;
@@ -29,9 +29,9 @@ use tables::Tables;
 
 /// Live redirects a second.
 const RATE: u32 = 50;
-/// How long they are sent.
+/// For how long the demo sends them.
 const LIVE: Duration = Duration::from_secs(20);
-/// How long rows may take to come after the last click.
+/// The longest time between the last click and its row.
 const SETTLE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
@@ -54,7 +54,9 @@ fn demo(once: bool) -> Result<Balance> {
     let folder = folder()?;
     let mut sent_clicks = SentClicks::open(&folder)?;
     if sent_clicks.was_interrupted() {
-        steps.report("the last demo was killed before its counts were final: starting over");
+        steps.report(
+            "the last run was killed before its counts were final: starting with an empty folder",
+        );
         std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
         sent_clicks = SentClicks::open(&folder)?;
     }
@@ -77,7 +79,7 @@ fn demo(once: bool) -> Result<Balance> {
     Ok(balance)
 }
 
-/// What every part of the demo needs.
+/// The state that all steps share.
 struct Demo {
     env: Vec<(&'static str, String)>,
     folder: PathBuf,
@@ -87,12 +89,12 @@ struct Demo {
 }
 
 impl Demo {
-    /// Everything between the stack's start and its end.
+    /// The steps between the start and the stop of the stack.
     fn on_stack(&self, sent_clicks: &mut SentClicks) -> Result<Balance> {
         let Self { env, folder, steps, stop, once } = self;
         let mut services = Services::new(folder, env)?;
         services.setup()?;
-        steps.report("topics, schema and tables are there");
+        steps.report("topics, schema and tables exist");
         let tables = Tables::new(env)?;
         let began = tables.now()?;
         let mut run = sent_clicks.begin()?;
@@ -105,21 +107,21 @@ impl Demo {
         run.imported_lines(&log, services.import(&log.path)?)?;
         steps.report(&format!("imported {} ({} lines)", log.path.display(), log.lines));
         run.imported_lines(&log, services.import(&log.path)?)?;
-        steps.report("imported it again: a re-send, which may not change a number");
+        steps.report("imported the same log again, which must not change any count");
 
         let sent = load::run(services.address(), RATE, LIVE, stop)?;
         run.redirects += sent.answered;
         if sent.failed > 0 {
-            bail!("{} of the redirects were not answered: {}", sent.failed, sent.cause);
+            bail!("{} requests were not redirected: {}", sent.failed, sent.cause);
         }
-        steps.report(&format!("{} live redirects answered at {RATE} a second", sent.answered));
+        steps.report(&format!("served {} live redirects at {RATE} per second", sent.answered));
         sent_clicks.close(run.clone())?;
 
         let balance = settle(sent_clicks, &tables, env, &began)?;
         if balance.balanced() {
-            steps.report("every click is a row");
+            steps.report("every click has its row");
         } else {
-            steps.report("the figures do not balance (if other programs wrote to this log, `rm -rf .demo` starts over)");
+            steps.report("the balance shows a difference (if another program wrote to this log, remove .demo and start again)");
         }
         picture::draw(&tables)?;
         println!("\n{balance}\n");
@@ -128,7 +130,7 @@ impl Demo {
             stop.wait();
             println!("stopping");
         }
-        // Clicks since then belong to the balance of the next run.
+        // The balance of the next run includes later clicks.
         let answered = services.stop()?;
         if answered > run.redirects {
             run.redirects = answered;
@@ -138,7 +140,7 @@ impl Demo {
     }
 }
 
-/// Waits until the rows are there, or the time is over: the balance then shows what is missing.
+/// Waits until all rows exist or the time is over; in that case the balance shows the difference.
 fn settle(
     sent_clicks: &SentClicks,
     tables: &Tables,
@@ -155,10 +157,17 @@ fn settle(
     }
 }
 
-/// The demo's data, in the clone that it was built from.
+/// The top folder of the clone that the demo was built from.
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("finding the clone's top folder")
+}
+
+/// The demo's data.
 fn folder() -> Result<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the clone's top folder")?;
-    let folder = top.join(".demo");
+    let folder = root()?.join(".demo");
     std::fs::create_dir_all(&folder).context("creating .demo")?;
     Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! A small picture of the result in the terminal. Countries are DB-IP's, whose licence wants it said.
+//! Charts of the result in the terminal. Countries are from DB-IP, whose licence requires the credit.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use crate::tables::Tables;
 
 const WIDTH: u64 = 40;
 
-/// Clicks by hour of the day, top links, people against bots, countries and browsers of people.
+/// Clicks by hour of the day, top links, people and bots, countries and browsers of people.
 pub fn draw(tables: &Tables) -> Result<()> {
     bars(
         tables,

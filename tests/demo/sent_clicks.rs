@@ -1,5 +1,5 @@
-//! The clicks that all runs of the demo have sent, by its own count: a file that stays after a run, so
-//! that the balance of a second run covers them all.
+//! The demo's own count of the clicks that all its runs have sent, in a file that stays after a run,
+//! so that the balance of a later run includes them all.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,30 +14,30 @@ pub struct SentClicks {
     runs: Vec<Run>,
 }
 
-/// What one run sent.
+/// The clicks of one run.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Run {
-    /// Redirects that were answered.
+    /// Redirects that the service answered.
     pub redirects: u64,
-    /// Clicks of each imported log, once an import.
+    /// Clicks of each import, by log.
     imports: Vec<(String, u64)>,
-    /// Whether its numbers are final.
+    /// Whether its counts are final.
     closed: bool,
 }
 
-/// What all runs sent.
+/// The clicks of all runs.
 #[derive(Clone, Copy, Default)]
 pub struct Total {
     /// Redirects.
     pub redirects: u64,
     /// Clicks of logs, each log once.
     pub imported: u64,
-    /// Clicks of logs that had been imported before.
+    /// Clicks of repeated imports.
     pub resends: u64,
 }
 
 impl Run {
-    /// A log was imported, for the first time or again.
+    /// Adds an import of a log, the first one or a repeated one.
     pub fn import(&mut self, log: &str, clicks: u64) {
         self.imports.push((log.to_owned(), clicks));
     }
@@ -49,33 +49,34 @@ impl SentClicks {
         fs::create_dir_all(folder)?;
         let path = folder.join("ledger.json");
         let runs = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{}: remove the folder to start over", path.display()))?,
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!("{}: remove the folder and start again", path.display())
+            })?,
             Err(_) => Vec::new(),
         };
         Ok(Self { path, runs })
     }
 
-    /// Whether a run was killed before it knew what it had sent.
+    /// Whether a run was killed before its counts were final.
     pub fn was_interrupted(&self) -> bool {
         self.runs.iter().any(|run| !run.closed)
     }
 
-    /// Records that a run begins to send.
+    /// Records the start of a run.
     pub fn begin(&mut self) -> Result<Run> {
         self.runs.push(Run::default());
         self.write()?;
         Ok(Run::default())
     }
 
-    /// Records what it sent.
+    /// Records the final counts of a run.
     pub fn close(&mut self, run: Run) -> Result<()> {
         self.runs.pop();
         self.runs.push(Run { closed: true, ..run });
         self.write()
     }
 
-    /// All that was sent.
+    /// The sum over all runs.
     pub fn total(&self) -> Total {
         let mut total = Total::default();
         let mut logs: BTreeMap<&str, u64> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Our own programs, run by their commands.
+//! The services of the demo, started by their commands.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -22,16 +22,16 @@ pub struct Services {
     children: Vec<(&'static str, Child)>,
 }
 
-/// What `producer import` says it did.
+/// The summary of `producer import`.
 pub struct Imported {
-    /// Lines read.
+    /// Lines that it read.
     pub lines: u64,
     /// Lines that are clicks.
     pub clicks: u64,
 }
 
 impl Services {
-    /// Nothing runs yet.
+    /// Prepares the services; starts none.
     pub fn new(folder: &Path, stack: &[(&'static str, String)]) -> Result<Self> {
         let logs = folder.join("logs");
         std::fs::create_dir_all(&logs)?;
@@ -43,17 +43,17 @@ impl Services {
         env.push(("CLICKTRAIL_PRODUCER_ADMIN_LISTEN", free(9180)?.to_string()));
         env.push(("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", free(9181)?.to_string()));
         env.push(("CLICKTRAIL_LINKS", links.display().to_string()));
-        env.push(("CLICKTRAIL_RULES", harness::rules::folder().display().to_string()));
+        env.push(("CLICKTRAIL_RULES", crate::root()?.join(".stack/rules").display().to_string()));
         env.push(("CLICKTRAIL_OUTBOX", folder.join("outbox").display().to_string()));
         Ok(Self { env, logs, links, listen, children: Vec::new() })
     }
 
-    /// Where redirects are answered.
+    /// The address that serves redirects.
     pub fn address(&self) -> SocketAddr {
         self.listen
     }
 
-    /// A path there.
+    /// The URL of a path at this address.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.listen)
     }
@@ -83,20 +83,20 @@ impl Services {
             let mut command = self.command(program)?;
             command.arg(subcommand).stdin(Stdio::null());
             command.stdout(log.try_clone()?).stderr(log);
-            // Ctrl-C is for the demo, which then stops them in order.
+            // The demo handles Ctrl-C and then stops the services in order.
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
             self.children.push((program, command.spawn()?));
         }
         Ok(())
     }
 
-    /// Waits for the first 302, which is a click like any other.
+    /// Waits for the first 302. It is recorded as a click.
     pub fn first_redirect(&mut self) -> Result<()> {
         let give_up = Instant::now() + READY;
         loop {
             match answer(self.listen, "/spring") {
                 Ok(line) if line.contains(" 302 ") => return Ok(()),
-                Ok(line) => bail!("instead of a redirect: {line:?}"),
+                Ok(line) => bail!("expected a redirect, got {line:?}"),
                 Err(_) => {}
             }
             for (program, child) in &mut self.children {
@@ -131,15 +131,15 @@ impl Services {
         self.logs.join(format!("{program}.log"))
     }
 
-    /// Ends them in order: what was answered is delivered, what was read is committed. Returns how
-    /// many clicks the producer says it recorded.
+    /// Stops the services in order: the producer delivers its clicks, then the processors commit what
+    /// they read. Returns the number of clicks that the producer reports.
     pub fn stop(&mut self) -> Result<u64> {
         for (program, mut child) in std::mem::take(&mut self.children) {
             let give_up = Instant::now() + STOP;
             terminate(&child);
             loop {
                 if let Some(status) = child.try_wait()? {
-                    // An operator may have stopped it already, as the demo itself proposes.
+                    // The user may have stopped it already, as the demo's own hints propose.
                     if !status.success() {
                         let log = self.log(program);
                         bail!("{program} ended with {status}:\n{}", tail(&log));
@@ -147,7 +147,7 @@ impl Services {
                     break;
                 }
                 if Instant::now() >= give_up {
-                    bail!("{program} does not end");
+                    bail!("{program} did not stop within {} s", STOP.as_secs());
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -157,7 +157,7 @@ impl Services {
         number(last.unwrap_or_default(), "clicks")
     }
 
-    /// Prints where everything is, and what to do with it.
+    /// Prints all addresses and three commands to try.
     pub fn things_to_try(&self, folder: &Path) -> Result<()> {
         let mut file = File::create(folder.join("env"))?;
         for (name, value) in &self.env {
@@ -178,20 +178,20 @@ kafka       {brokers}   registry {registry}
 logs        .demo/logs
 
 Three things to try, in another terminal at the top of the clone, after  . .demo/env
-1. Click, and see the row within a second:
+1. Follow a link and query its row, which appears within a second:
      curl -si {redirects} | head -3
      curl -s \"$CLICKHOUSE_URL/?database=$CLICKHOUSE_DATABASE\" -u \"$CLICKHOUSE_USER:$CLICKHOUSE_PASSWORD\" \\
        -d 'SELECT occurred_at, slug, outcome, country, browser, bot_class FROM clicks ORDER BY occurred_at DESC LIMIT 3'
-2. Replay all of history with Kafka's own tool, and see that no number changes:
-     kill {pid}          # the processors: they finish and commit what they have
+2. Replay the whole log with Kafka's own tool; no count changes:
+     kill {pid}          # the processors: they finish and commit their batch
      java -cp \"$KAFKA_LIBS/*\" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand \\
        --bootstrap-server $KAFKA_BROKERS --group clicktrail-processors --topic clicks.raw.v1 \\
        --reset-offsets --to-earliest --execute
-     target/debug/processors run      # and Ctrl-C after a few seconds, or leave it running
-3. Prove it:
+     target/debug/processors run      # Ctrl-C after a few seconds, or keep it running
+3. Compare the log with the table, click by click:
      target/debug/processors audit
 
-Ctrl-C stops everything. The data stays; `make demo` goes on with it, `rm -rf .demo` removes it.",
+Ctrl-C stops everything. The data is kept: `make demo` continues with it, `rm -rf .demo` removes it.",
             redirects = self.url("/spring"),
             producer = value("CLICKTRAIL_PRODUCER_ADMIN_LISTEN"),
             processors = value("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN"),
@@ -207,7 +207,7 @@ Ctrl-C stops everything. The data stays; `make demo` goes on with it, `rm -rf .d
 }
 
 impl Drop for Services {
-    /// When something failed on the way: nothing is left behind.
+    /// Kills the services after a failure, so that no process stays.
     fn drop(&mut self) {
         for (_, child) in &mut self.children {
             let _gone_already = child.kill();
@@ -230,7 +230,7 @@ fn terminate(child: &Child) {
     }
 }
 
-/// Status line of the answer to `GET path`.
+/// The status line of the response to `GET path`.
 fn answer(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -240,7 +240,7 @@ fn answer(address: SocketAddr, path: &str) -> Result<String> {
     Ok(line)
 }
 
-/// `port` of the loopback address if it is free, else any that is.
+/// `port` on the loopback address if it is free, else any free port.
 fn free(port: u16) -> Result<SocketAddr> {
     let wanted = SocketAddr::from(([127, 0, 0, 1], port));
     let listener = TcpListener::bind(wanted).or_else(|_| TcpListener::bind("127.0.0.1:0"))?;

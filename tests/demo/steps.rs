@@ -1,4 +1,4 @@
-//! Lines with the time since the start, and Ctrl-C.
+//! Progress lines with the time since the start, and the handling of Ctrl-C.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,35 +6,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Reports what was done and when.
+/// Prints finished steps with their times.
 #[derive(Clone)]
 pub struct Steps {
     began: Instant,
 }
 
 impl Steps {
-    /// The clock starts.
+    /// Starts the clock.
     pub fn start() -> Self {
         Self { began: Instant::now() }
     }
 
-    /// One step is done.
+    /// Reports a finished step.
     pub fn report(&self, step: &str) {
         println!("{:7.1} s  {step}", self.began.elapsed().as_secs_f64());
     }
 }
 
-/// Whether the user wants to stop.
+/// The user's request to stop.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Whether a signal came.
+    /// Whether a signal has arrived.
     pub fn raised(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Until one comes.
+    /// Waits for a signal.
     pub fn wait(&self) {
         while !self.raised() {
             std::thread::sleep(Duration::from_millis(100));
@@ -42,7 +42,7 @@ impl Stop {
     }
 }
 
-/// Takes SIGINT and SIGTERM: calls `also`, and raises the returned stop.
+/// Handles SIGINT and SIGTERM: calls `also` and sets the returned stop.
 pub fn on_interrupt(also: impl Fn() + Send + 'static) -> Result<Stop> {
     let stop = Stop::default();
     let raised = stop.clone();

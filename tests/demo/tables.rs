@@ -1,11 +1,11 @@
-//! Questions to ClickHouse over plain HTTP, as any tool would ask them.
+//! Queries to ClickHouse over plain HTTP, as any tool sends them.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::blocking::Client;
 
-/// A read-only user of our database.
+/// A read-only user of the database.
 pub struct Tables {
     client: Client,
     url: String,
@@ -15,7 +15,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// From the stack's variables.
+    /// Reads the address and the user from the stack's variables.
     pub fn new(env: &[(&'static str, String)]) -> Result<Self> {
         let value = |name: &str| {
             let found = env.iter().find(|(known, _)| *known == name);
@@ -53,7 +53,7 @@ impl Tables {
         value.with_context(|| format!("no row: {sql}"))
     }
 
-    /// The server's time.
+    /// The server's current time.
     pub fn now(&self) -> Result<String> {
         self.value("SELECT now64(6, 'UTC')")
     }
