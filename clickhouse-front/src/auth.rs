@@ -1,5 +1,5 @@
-//! The user that a request proves to be, and what that user may do. Pure. The engine knows no users, so the
-//! front checks the password here; it has exactly two users and no way to add one.
+//! Authenticates the user of a request. Pure. The engine has no users, so the front checks the
+//! password; it has two users, and none can be added.
 
 use crate::exception::Exception;
 
@@ -23,7 +23,7 @@ impl std::fmt::Debug for User {
     }
 }
 
-/// What a request says about its sender, by the three ways ClickHouse knows.
+/// The credentials of a request, in each of ClickHouse's three ways.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// `X-ClickHouse-User` and `X-ClickHouse-Key`.
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_of_signing_in_works_alone() {
+    fn each_way_to_sign_in_works_alone() {
         let users = users();
         let headers =
             Credentials { headers: pair("writer", "writer-key"), ..Credentials::default() };
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_user_and_a_wrong_password_are_refused() {
+    fn a_missing_user_and_a_wrong_password_are_refused() {
         let users = users();
         let check = |credentials: Credentials| {
             assert_eq!(authenticate(&users, &credentials).unwrap_err().code, 516);

@@ -50,7 +50,7 @@ impl BlockDecoder {
     ///
     /// # Errors
     /// `CHECKSUM_DOESNT_MATCH` (40), `UNKNOWN_COMPRESSION_METHOD` (89),
-    /// `TOO_LARGE_SIZE_COMPRESSED` (39) or `CANNOT_DECOMPRESS` (271): the stream is lost then.
+    /// `TOO_LARGE_SIZE_COMPRESSED` (39) or `CANNOT_DECOMPRESS` (271): the rest of the stream cannot be decoded then.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Exception> {
         self.pending.extend_from_slice(bytes);
         let mut out = Vec::new();
@@ -63,7 +63,7 @@ impl BlockDecoder {
         Ok(out)
     }
 
-    /// Says whether the stream ended at the end of a block.
+    /// Checks that the stream ended at the end of a block.
     ///
     /// # Errors
     /// `CANNOT_READ_ALL_DATA` (33) if part of a block is missing.
@@ -73,7 +73,7 @@ impl BlockDecoder {
         }
         Err(Exception::new(
             33,
-            "Cannot read all data: a compressed block breaks off",
+            "Cannot read all data: a compressed block is truncated",
             "CANNOT_READ_ALL_DATA",
         ))
     }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_survive_any_cutting() {
+    fn blocks_are_decoded_from_pieces_of_any_size() {
         let data = sample();
         let mut wire = compress(&data);
         wire.extend(compress(b""));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn one_flipped_bit_anywhere_is_noticed() {
+    fn one_flipped_bit_in_any_byte_is_detected() {
         let wire = compress(&sample()[..400]);
         for at in 0..wire.len() {
             let mut bad = wire.clone();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_breaks_off_is_not_the_end() {
+    fn a_truncated_block_is_an_error() {
         let wire = compress(b"abc");
         let mut decoder = BlockDecoder::default();
         assert!(decoder.push(&wire[..wire.len() - 1]).unwrap().is_empty());

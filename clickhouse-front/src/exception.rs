@@ -1,9 +1,9 @@
 //! ClickHouse's exceptions as the HTTP protocol shows them: code, text, status.
-//! Pure. The engine's own wording is kept; nothing here invents an error for it.
+//! Pure. The text of the engine is kept unchanged.
 
 use hyper::StatusCode;
 
-/// One exception of ClickHouse, or of the front in ClickHouse's options.
+/// An exception of ClickHouse, or of the front in ClickHouse's form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Exception {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_ends_the_body_once() {
+    fn the_body_names_the_version_once() {
         let exception = Exception::new(60, "no table", "UNKNOWN_TABLE");
         assert_eq!(
             exception.body("26.7.2.1"),

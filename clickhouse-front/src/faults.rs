@@ -1,4 +1,4 @@
-//! Faults on command: answers to inserts that are lost after they were applied, requests that are
+//! Injected faults: answers to inserts that are lost after they were applied, requests that are
 //! refused or delayed. Each is injected a given number of times.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ pub(crate) struct Faults {
     injected: AtomicU32,
 }
 
-/// The connection is closed, on command.
+/// The connection is closed by a fault.
 #[derive(Debug, thiserror::Error)]
 #[error("an injected fault")]
 pub(crate) struct InjectedFault;
@@ -27,8 +27,8 @@ pub(crate) struct InjectedFault;
 pub(crate) struct AppliedInsert;
 
 impl Faults {
-    /// Takes `lose=2&refuse=0` and the like; what is not named stays as it is. Returns the
-    /// number of requests with an injected fault so far.
+    /// Sets faults from a query string such as `lose=2&refuse=0`; the others are unchanged. Returns
+    /// the number of requests with an injected fault so far.
     pub(crate) fn set(&self, query: &str) -> u32 {
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let Ok(value) = value.parse::<u32>() else { continue };

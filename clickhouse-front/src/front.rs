@@ -22,13 +22,13 @@ pub(crate) struct Front {
     pub(crate) running: RunningQueries,
     /// Connections that stay open between requests.
     pub(crate) sessions: Sessions,
-    /// Faults on command.
+    /// The faults to inject.
     pub(crate) faults: Faults,
     /// The users that may sign in.
     pub(crate) users: Vec<User>,
     /// Folder for results that are not sent yet.
     pub(crate) spill: PathBuf,
-    /// What answers say of the server.
+    /// What answers report about the server.
     pub(crate) info: ServerInfo,
     /// Bounds the queries that run at once.
     pub(crate) slots: Arc<Semaphore>,

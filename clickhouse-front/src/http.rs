@@ -124,7 +124,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Reads from the engine what answers say of it; that it answers is part of its start.
+/// Reads from the engine what answers report about it. The engine has started when it answers.
 fn server_info(engine: &Engine) -> Result<ServerInfo, FrontError> {
     let mut connection = engine.connect()?;
     let sql = b"SELECT version(), serverTimezone(), hostName()";

@@ -1,6 +1,6 @@
-//! How an output format's pieces fit together. Pure. The engine streams a result
-//! as one small document a chunk; for formats that start with a header the front
-//! takes it off every chunk but the first, and the rest are not streamed at all.
+//! How the chunks of an output format are joined. Pure. The engine streams a result as one small
+//! document a chunk. For a format with a header, the front removes the header from every chunk but
+//! the first; a format whose documents cannot be joined is not streamed.
 
 /// How chunks of a format are joined to one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_measured_to_the_byte() {
+    fn the_length_of_a_header_is_exact() {
         assert_eq!(framing("TabSeparatedWithNames").header_len(b"a\tb\n1\t2\n"), 4);
         assert_eq!(framing("CSVWithNamesAndTypes").header_len(b"\"a\nb\"\n\"T\"\n1\n"), 10);
         let header = b"\x02\x06number\x01s\x06UInt64\x06String\x00\x00";
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_not_cut() {
+    fn documents_are_not_streamed() {
         for document in ["JSON", "Pretty", "Parquet", "ArrowStream", "XML", "Values", "Template"] {
             assert_eq!(framing(document), Framing::Document, "{document}");
         }

@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The shortest interval that a client gets.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// How often the request wants the progress; `None` if it does not.
+/// The interval at which the request asks for progress headers; `None` without them.
 pub(crate) fn interval(request: &QueryRequest) -> Option<Duration> {
     let interval = request.setting("http_headers_progress_interval_ms");
     let interval =

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_and_large_come_back_unchanged() {
+    fn small_and_large_results_are_read_back() {
         let path = std::env::temp_dir().join(format!("clicktrail-spool-{}", std::process::id()));
         for size in [0, 10, MEMORY_BYTES_MAX, 3 * MEMORY_BYTES_MAX] {
             let data: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The queries that run, one at a time of each name, and how one is cancelled: by `KILL QUERY`, or
+//! The queries that run, one at a time for each name, and how one is cancelled: by `KILL QUERY`, or
 //! because its client has disconnected. The engine has query ids of its own, so each connection
 //! holds ours in a setting that has no other effect here.
 

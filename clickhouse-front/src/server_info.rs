@@ -1,4 +1,4 @@
-//! What every answer says of the server: version, time zone, host name.
+//! What every answer reports about the server: version, time zone, host name.
 
 use hyper::Response;
 use hyper::header::HeaderValue;

@@ -1,4 +1,4 @@
-//! Sessions (`session_id`): a connection that stays between requests, with its settings,
+//! Sessions (`session_id`): a connection that stays open between requests, with its settings,
 //! its database and its temporary tables, until no request has used it for a while.
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ pub(crate) struct SessionRequest {
     pub(crate) id: String,
     /// `session_timeout` as sent, in seconds.
     pub(crate) timeout: Option<String>,
-    /// `session_check`: the session must be there.
+    /// `session_check`: the session must exist.
     pub(crate) check: bool,
     /// `close_session`: it ends with this request.
     pub(crate) close: bool,

@@ -1,6 +1,5 @@
-//! Just enough of ClickHouse's lexer to find a statement's clauses:
-//! words, quotes, comments and parentheses, never their meaning. Pure. What a
-//! statement *does* is the engine's parser's to say, not this file's.
+//! The part of ClickHouse's lexer that finds the clauses of a statement: words, quotes, comments and
+//! parentheses. Pure. What a statement does is decided by the engine's parser, not here.
 
 /// One lexical token of a statement; comments and blanks are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub(crate) struct Token {
     pub(crate) depth: usize,
 }
 
-/// The kinds of token the front tells apart.
+/// The kinds of token that the front distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     /// A bare word or number.
@@ -57,7 +56,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Length of the quoted token at the start of `rest`; all of it if never closed.
+    /// Length of the quoted token at the start of `rest`; all of it if no quote closes it.
     fn quoted(rest: &[u8], quote: u8) -> usize {
         let mut at = 1;
         while at < rest.len() {

@@ -1,6 +1,6 @@
 //! The positions of the clauses of one statement: the head of an `INSERT` and the data
-//! after it, the `FORMAT` clause of a query, a second statement. Pure; it decides
-//! nothing about rights, which is the engine's and `auth`'s business.
+//! after it, the `FORMAT` clause of a query, a second statement. Pure.
+//! The engine and `query/rights.rs` decide what a statement may do.
 
 use crate::sql::{Lexer, Token, TokenKind, is_word};
 
@@ -19,7 +19,7 @@ pub(crate) struct Statement {
     pub(crate) tail: usize,
     /// More text follows a semicolon.
     pub(crate) second: bool,
-    /// The statement reads or writes a file beside the client (`INFILE`).
+    /// The statement reads a file of the client (`INFILE`).
     pub(crate) infile: bool,
 }
 
@@ -140,7 +140,7 @@ fn read_query(
             continue;
         }
         // `FORMAT name` is a clause only where a name ends the query or SETTINGS follow;
-        // `format` is also a function and a fine name for a column.
+        // `format` is also a function and can name a column.
         if token.depth == 0 && is_word(text, &before, "FORMAT") && ends_query(text, tokens.peek()) {
             found.format = Some(word(text, &token));
             found.tail = before.start;
@@ -222,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn a_second_statement_is_noticed_and_a_last_semicolon_is_not() {
+    fn a_second_statement_is_detected_and_a_last_semicolon_is_allowed() {
         assert!(read(b"SELECT 1; SELECT 2").second);
         assert!(!read(b"SELECT ';' ; -- ;x\n;").second);
         assert!(!read(b"INSERT INTO t VALUES (1); SELECT 2").second);
     }
 
     #[test]
-    fn a_word_is_renamed_where_it_is_one() {
+    fn a_word_is_replaced_outside_quotes_and_comments() {
         let renamed =
             rename(b"KILL QUERY WHERE query_id = 'query_id' -- query_id", "query_id", "x");
         assert_eq!(renamed, b"KILL QUERY WHERE x = 'query_id' -- query_id");

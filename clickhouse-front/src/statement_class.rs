@@ -3,7 +3,7 @@
 /// What a statement would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StatementClass {
-    /// Leaves no trace.
+    /// Changes nothing.
     Read,
     /// Changes something.
     Write,

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn two_at_once_fill_once() {
+    fn parallel_commands_fill_an_entry_once() {
         let cache = cache("twice");
         let fills = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {

@@ -28,7 +28,7 @@ pub(crate) fn prepare(
     std::fs::create_dir_all(&cwd)
         .io_context(|| format!("preparing ClickHouse in {}", folder.display()))?;
     let (data, spill) = (folder.join("data"), folder.join("spill"));
-    // What a killed front left there has no owner.
+    // No process uses what a killed front left there.
     std::fs::remove_dir_all(&spill).ok();
     let arguments = vec![
         "front".into(),

@@ -1,4 +1,4 @@
-//! Faults of ClickHouse on command: sets one, waits until it was injected, and resets it after a
+//! Injects faults into ClickHouse: sets one, waits until it was injected, and resets it after a
 //! timeout. Faults of a whole part are `kill`, `pause`, `resume` and `restart`.
 
 use std::str::FromStr;

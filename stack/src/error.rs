@@ -67,7 +67,7 @@ pub enum StackError {
     #[error("the disk under {0} is still full; raise its limit with `stack disk {0} limit BYTES`")]
     DiskStillFull(Part),
     /// A download failed; the text is from the package client.
-    #[error("fetching {what} failed; `{command}` says:\n{output}")]
+    #[error("fetching {what} failed; `{command}` reports:\n{output}")]
     Fetch {
         /// What was fetched.
         what: &'static str,
@@ -136,7 +136,7 @@ pub enum StackError {
         /// How long this command waited.
         waited: Duration,
     },
-    /// SIGINT or SIGTERM came.
+    /// The program received SIGINT, SIGTERM or SIGHUP.
     #[error("interrupted; what this command had started is stopped")]
     Interrupted,
     /// The `stack` program cannot be found by a test or another program.

@@ -117,7 +117,7 @@ impl Stack {
     /// [`StackError::Unkillable`], [`StackError::Locked`].
     pub fn down(&self) -> Result<Vec<Part>, StackError> {
         let _lock = self.lock()?;
-        // One whose pid file is gone is stopped, too.
+        // A part whose pid file is missing is stopped, too.
         let runs = |part: &Part| self.process(*part).is_present();
         let running: Vec<Part> = Part::ALL.into_iter().filter(runs).collect();
         self.stop_parts(&running)?;

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_brokers_have_ports_of_their_own_and_stay_three() {
+    fn three_brokers_have_their_own_ports_and_stay_three() {
         let three = PortChoice { brokers: Some(Brokers::Three), ..PortChoice::default() };
         let ports = Ports::choose(&three, None).unwrap();
         assert_eq!(ports.bootstrap(), "127.0.0.1:19092,127.0.0.1:19094,127.0.0.1:19096");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_wins_over_the_record_and_the_record_over_free_ports() {
+    fn a_choice_overrides_recorded_ports_and_those_override_free_ones() {
         let before = Ports::from_base(4000);
         let recorded = Some(before);
         let auto = PortChoice { auto: true, ..PortChoice::default() };

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_process_with_our_pid_is_left_alone() {
+    fn a_foreign_process_with_a_recorded_pid_is_not_stopped() {
         let mut sleep = Command::new("sleep").arg("30").spawn().unwrap();
         let (part, folder) = process(&sleep.id().to_string());
         assert!(part.running().is_none());

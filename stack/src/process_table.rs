@@ -8,7 +8,7 @@ use rustix::process::Pid;
 /// Whether the process's command line has `mark`; `None` if it has no command line.
 pub(crate) fn has_mark(pid: Pid, mark: &str) -> Option<bool> {
     let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
-    // There is none for a moment while a process becomes its program, and none for good
+    // There is none for a moment while a process loads its program, and none any more
     // once it is ending.
     for _ in 0..50 {
         let line = std::fs::read(&path).ok()?;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_is_dead_and_a_strange_name_does_not_confuse() {
+    fn a_zombie_is_dead_whatever_its_name() {
         let stat = |name: &str, state: &str, threads: u32| {
             format!("12 ({name}) {state} 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0 0")
         };

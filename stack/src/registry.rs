@@ -1,5 +1,5 @@
 //! Apicurio Registry on Kafka's own storage: its start, and whether it answers the
-//! Confluent protocol. Its schemas live in a topic of the stack's brokers.
+//! Confluent protocol. Its schemas are stored in a topic of the stack's brokers.
 
 use std::path::{Path, PathBuf};
 

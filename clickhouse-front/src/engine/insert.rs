@@ -35,10 +35,10 @@ impl<'c> Insert<'c> {
         exception(unsafe { (self.library.insert_error)(self.raw) })
     }
 
-    /// Sends the engine more data; blocks while it has enough.
+    /// Sends the engine more data; blocks while its queue is full.
     ///
     /// # Errors
-    /// ClickHouse's exception, when the engine has already given up.
+    /// ClickHouse's exception, when the insert has already failed.
     pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
         // SAFETY: the engine copies the bytes before it returns.
         let state =
@@ -47,7 +47,7 @@ impl<'c> Insert<'c> {
             return Ok(());
         }
         Err(self.error().unwrap_or_else(|| {
-            Exception::new(1001, "the engine does not read the data to its end", "STD_EXCEPTION")
+            Exception::new(1001, "the engine has stopped reading the data", "STD_EXCEPTION")
         }))
     }
 

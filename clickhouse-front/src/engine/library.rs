@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use crate::exception::Exception;
 
-/// Text of C, which need not end with a zero byte where its length stands beside it.
+/// A C string; it needs no zero byte at its end where its length is passed with it.
 pub(super) type Text = *const c_char;
 /// A pointer to an object of the engine.
 pub(super) type Handle = *mut c_void;
@@ -76,9 +76,9 @@ pub enum EngineError {
     /// The library is missing or is not the pinned one.
     #[error("cannot load the engine: {0}")]
     Load(#[from] libloading::Error),
-    /// `chdb_connect` gave nothing; it does not say why.
+    /// `chdb_connect` returned null; it reports no cause.
     #[error(
-        "the engine does not open its data folder: another process may hold it, or the working folder holds a config.xml"
+        "the engine cannot open its data folder: another process may have it open, or the working folder has a config.xml"
     )]
     Connect,
     /// The folder's name has a zero byte.

@@ -39,7 +39,7 @@ impl From<Exception> for UploadError {
     }
 }
 
-/// The request's body as it comes.
+/// The request's body as it arrives.
 #[derive(Debug)]
 struct Wire {
     body: Incoming,
@@ -145,7 +145,7 @@ impl Upload {
         }
     }
 
-    /// The next piece of the body; `None` at its proper end.
+    /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
     /// See [`UploadError`].
@@ -185,7 +185,7 @@ impl Upload {
 pub(crate) enum Piece {
     /// Data.
     Data(Bytes),
-    /// The proper end.
+    /// The end of a complete answer.
     End,
 }
 

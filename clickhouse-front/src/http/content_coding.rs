@@ -39,7 +39,7 @@ impl ContentCoding {
         }
     }
 
-    /// The best one that an `Accept-Encoding` header takes.
+    /// The best one that an `Accept-Encoding` header accepts.
     pub(crate) fn accepted(header: &str) -> Option<Self> {
         let takes = |coding: &Self| {
             header.split(',').any(|one| {
@@ -87,7 +87,7 @@ impl ContentCoding {
             Self::Lz4 => (617, "LZ4_DECODER_FAILED"),
             Self::Gzip | Self::Deflate => (354, "ZLIB_INFLATE_FAILED"),
         };
-        let text = format!("The request's body is not {} data or breaks off: {error}", self.name());
+        let text = format!("The request's body is truncated or is not {} data: {error}", self.name());
         Exception::new(code, &text, name)
     }
 }
@@ -95,8 +95,8 @@ impl ContentCoding {
 /// A body without its coding.
 pub(crate) type Decoded = Box<dyn Read + Send>;
 
-/// LZ4 frames, of which the last must have its end mark: the library takes a body that breaks
-/// off between two blocks for a complete one.
+/// LZ4 frames, of which the last must have its end mark: the library accepts a body that is
+/// truncated between two blocks as complete.
 struct Frames<R: Read>(FrameDecoder<Tail<R>>);
 
 /// A source that remembers its last bytes.
@@ -120,7 +120,7 @@ impl<R: Read> Read for Frames<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let len = self.0.read(out)?;
         let last = self.0.get_ref().last;
-        // Four zeros, and the checksum of the content where there is one. Nothing at all is fine.
+        // Four zeros, and the checksum of the content where there is one. An empty body is valid.
         let ended = last[4..] == [0; 4] || last[..4] == [0; 4] || last == [1; 8];
         if len == 0 && !out.is_empty() && !ended {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -129,7 +129,7 @@ impl<R: Read> Read for Frames<R> {
     }
 }
 
-/// zlib, which must come to its own end: flate2's reader takes a part for the complete body.
+/// zlib, whose end must be read: flate2's reader accepts a truncated body as complete.
 struct Inflate<R> {
     source: R,
     state: Decompress,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_coding_gives_back_what_it_got() {
+    fn every_coding_decodes_what_it_encoded() {
         let data: Vec<u8> = (0..300_000_u32).flat_map(|n| (n % 251).to_le_bytes()).collect();
         for coding in ContentCoding::ALL {
             for pieces in [vec![], vec![&data[..]], vec![&data[..7], b"", &data[7..]]] {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_breaks_off_is_not_the_end() {
+    fn a_truncated_body_is_an_error() {
         for coding in ContentCoding::ALL {
             let mut wire = encoded(coding, &[&[b'x'; 1000], b"yz"]);
             wire.truncate(wire.len() - 3);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_chooses_among_what_we_know() {
+    fn the_best_coding_that_both_sides_know_is_chosen() {
         for (header, coding) in [
             ("gzip, deflate, br", Some(ContentCoding::Gzip)),
             ("lz4;q=1, ZSTD;q=0, gzip", Some(ContentCoding::Lz4)),

@@ -14,7 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// The status line of every head that begins early, as hyper writes it, too.
 const STATUS: &[u8] = b"HTTP/1.1 200 OK\r\n";
-/// Bytes that wait for a client that does not read, at most.
+/// Bytes that wait for a client that does not read, at most; more headers are dropped.
 const WAITING_MAX: usize = 64 << 10;
 
 /// A connection whose heads may begin early.
@@ -35,7 +35,7 @@ struct HeadState {
     waiting: Vec<u8>,
     /// A head has begun, and hyper has not continued it.
     begun: bool,
-    /// hyper is in the middle of what it writes.
+    /// hyper has begun to write and has not flushed.
     busy: bool,
 }
 
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_is_never_joined_to_another() {
+    async fn an_early_head_is_not_continued_with_another_status() {
         let (mut socket, _client) = pair().await;
         socket.early().send("a", "1");
         assert!(socket.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await.is_err());

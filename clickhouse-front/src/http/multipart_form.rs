@@ -27,10 +27,10 @@ pub(crate) fn boundary(content_type: &str) -> Option<String> {
 /// Reads the fields of a form.
 ///
 /// # Errors
-/// `BAD_REQUEST_PARAMETER` (408) for a broken form.
+/// `BAD_REQUEST_PARAMETER` (408) for a malformed form.
 pub(crate) fn fields(body: &[u8], boundary: &str) -> Result<Vec<FormField>, Exception> {
     let broken = || {
-        Exception::new(408, "The multipart form of the request is broken", "BAD_REQUEST_PARAMETER")
+        Exception::new(408, "The multipart form of the request is malformed", "BAD_REQUEST_PARAMETER")
     };
     let delimiter = format!("--{boundary}").into_bytes();
     let mut fields = Vec::new();
@@ -52,7 +52,7 @@ pub(crate) fn fields(body: &[u8], boundary: &str) -> Result<Vec<FormField>, Exce
     }
 }
 
-/// What stands before and after the first `mark`.
+/// What is before and after the first `mark`.
 fn split<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     if mark.is_empty() {
         return None;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_gives_its_fields() {
+    fn the_fields_of_a_form_are_read() {
         let marker = boundary("multipart/form-data; boundary=xyz").unwrap();
         let body = b"--xyz\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT\r\n1\r\n--xyz\r\nContent-Disposition: form-data; name=\"t\"; filename=\"t.bin\"\r\n\r\n\xff\0\r\n--xyz--\r\n";
         let field = |name: &str, file, value: &[u8]| FormField {

@@ -20,7 +20,7 @@ use crate::request::QueryRequest;
 /// Answers one request.
 ///
 /// # Errors
-/// A fault on command, which closes the connection.
+/// An injected fault, which closes the connection.
 pub(crate) async fn serve(
     front: Arc<Front>,
     early: EarlyHeaders,

@@ -1,10 +1,10 @@
-//! Why a query does not come to its end.
+//! Why a query did not complete.
 
 use crate::answer::Disconnected;
 use crate::exception::Exception;
 use crate::http::body::UploadError;
 
-/// Why a query does not come to its end.
+/// Why a query did not complete.
 #[derive(Debug)]
 pub(crate) enum QueryFailure {
     /// The client has closed the connection.

@@ -1,4 +1,4 @@
-//! What the user of a query may do beyond what the engine itself refuses. Pure.
+//! The rights of a query: what the front refuses although the engine permits it. Pure.
 
 use crate::auth::User;
 use crate::exception::Exception;
@@ -35,8 +35,8 @@ impl QueryRights {
         if self.read_only() { Err(read_only_refusal()) } else { Ok(()) }
     }
 
-    /// Refuses what the engine permits and ClickHouse's server does not: the engine takes a
-    /// connection for a person at a terminal, who may write files. `in_session` says that the
+    /// Refuses what the engine permits and ClickHouse's server does not: the engine is made
+    /// for the user of a command line, who may write files. `in_session` says that the
     /// connection stays open after the request: it is not read-only for the engine where only the
     /// method of one request is.
     ///

@@ -1,4 +1,4 @@
-//! The text of a query, read from the request as far as it is not an insert's data.
+//! The text of a query, read from the request up to the data of an insert.
 
 use crate::exception::Exception;
 use crate::http::body::{Upload, UploadError};
@@ -10,7 +10,7 @@ const HEAD_BYTES: usize = 64 << 10;
 /// Largest statement without its data.
 const QUERY_BYTES_MAX: usize = 16 << 20;
 
-/// A query's text as far as it had to be read; the rest of the body is an insert's data.
+/// The text of a query as far as it was read; the rest of the body is the data of an insert.
 #[derive(Debug)]
 pub(crate) struct QueryText {
     /// What was read.

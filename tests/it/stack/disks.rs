@@ -1,4 +1,4 @@
-//! A disk that is full under one part and under nothing else.
+//! A disk that is full under one part only.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ const TOPIC: &str = "t.disks";
 const RECORDS: usize = 200;
 const WAIT: Duration = Duration::from_secs(5);
 
-/// A stack of one part on a small disk; none where this process may not mount, which is then
-/// said and leaves nothing.
+/// A stack of one part on a small disk. `None` where this process may not mount; the error then
+/// says so.
 fn on_small_disk(part: Part, bytes: u64) -> Option<OwnStack> {
     match OwnStack::on_small_disks(&[SmallDisk { part, bytes }]) {
         Ok(own) => Some(own),
         Err(error) => {
             assert!(!rustix::process::geteuid().is_root() || !may_mount(), "{error}");
             assert!(error.to_string().contains("run this as root"), "{error}");
-            println!("not here: {error}");
+            println!("not checked here: {error}");
             None
         }
     }
 }
 
-/// Whether root may do here what root may do.
+/// Whether this process has the capability to mount.
 fn may_mount() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or_default();
@@ -42,7 +42,7 @@ fn ask(own: &OwnStack, sql: &str) -> Answer {
 }
 
 #[test]
-fn on_a_full_disk_inserts_are_refused_whole_and_go_on_when_there_is_room() {
+fn on_a_full_disk_inserts_are_refused_and_succeed_again_with_free_space() {
     let Some(own) = on_small_disk(Part::ClickHouse, 256 << 20) else { return };
     let made = ask(&own, "CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n");
     assert_eq!(made.status, 200, "{made:?}");
@@ -54,7 +54,7 @@ fn on_a_full_disk_inserts_are_refused_whole_and_go_on_when_there_is_room() {
     own.fill_disk(Part::ClickHouse).unwrap();
     let refused = insert();
     assert!(refused.status >= 500 && refused.body.contains("Code: 243"), "{refused:?}");
-    assert_eq!(count(), "100000", "it is read all the same");
+    assert_eq!(count(), "100000", "reads still work");
     let usage = own.disk_usage(Part::ClickHouse).unwrap();
     assert_eq!(usage.used, usage.limit);
     let fixes = |own: &OwnStack| -> Vec<_> {
@@ -69,11 +69,11 @@ fn on_a_full_disk_inserts_are_refused_whole_and_go_on_when_there_is_room() {
     assert_eq!(insert().status, 200);
     assert_eq!(count(), "200000");
     assert_eq!(own.disk_usage(Part::ClickHouse).unwrap().limit, 256 << 20);
-    // It may hold more, and no less than it does.
+    // Its limit can be raised, and cannot be lower than what is used.
     own.limit_disk(Part::ClickHouse, 300 << 20).unwrap();
     assert_eq!(own.disk_usage(Part::ClickHouse).unwrap().limit, 300 << 20);
     assert!(own.limit_disk(Part::ClickHouse, 8192).is_err());
-    // What is on it stays when the part stops, and goes with `clean`.
+    // Its data stays when the part stops; `clean` removes it.
     own.restart(Part::ClickHouse).unwrap();
     assert_eq!(count(), "200000");
     assert!(matches!(own.drop_disks(), Err(StackError::InUse(Part::ClickHouse))));
@@ -103,9 +103,9 @@ fn a_broker_whose_disk_was_full_has_every_record_that_it_acknowledged() {
     };
     assert!((0..RECORDS).all(send));
     own.fill_disk(Part::Kafka).unwrap();
-    // Not every write needs a page at once.
+    // Not every write allocates a page.
     let acknowledged = (RECORDS..2 * RECORDS).take_while(|number| send(*number)).count();
-    assert!(acknowledged < RECORDS, "the disk is full and everything is taken");
+    assert!(acknowledged < RECORDS, "the disk is full and every record is acknowledged");
     own.free_disk(Part::Kafka).unwrap();
     own.restart(Part::Kafka).unwrap();
     let begun = RECORDS + acknowledged;

@@ -1,5 +1,5 @@
-//! The stack's ClickHouse answers as ClickHouse does: to its official client, to plain HTTP, and
-//! to whoever may only read.
+//! The stack's ClickHouse answers as ClickHouse does: its official client, plain HTTP requests, and
+//! the read-only user.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ impl Reading {
 /// A database with an empty table `t`.
 fn world(name: &str, columns: &str) -> World {
     let world = World::new(name);
-    // The header that names the world's database would be refused before it is there.
+    // A header that names the world's database would be refused before that is created.
     let (user, password) = &world.backends.user;
     let headers = [("X-ClickHouse-User", user.as_str()), ("X-ClickHouse-Key", password)];
     let create = format!("CREATE DATABASE {}", world.database);
@@ -48,7 +48,7 @@ fn world(name: &str, columns: &str) -> World {
 }
 
 #[test]
-fn half_a_million_typed_rows_go_in_and_come_back_through_the_official_client() {
+fn the_official_client_inserts_and_reads_back_half_a_million_typed_rows() {
     let columns = "id UInt64, at DateTime64(6, 'UTC'), name String, note Nullable(String), hash FixedString(16), fine Bool";
     let world = world("typed", columns);
     let (user, password) = &world.backends.user;
@@ -86,7 +86,7 @@ fn half_a_million_typed_rows_go_in_and_come_back_through_the_official_client() {
 }
 
 #[test]
-fn plain_http_speaks_clickhouses_protocol() {
+fn plain_http_requests_get_clickhouses_answers() {
     let world = world("http", "n UInt64, s String");
     let user = &world.backends.user;
     let ping = get(&format!("{}/ping", world.backends.clickhouse)).unwrap();
@@ -149,7 +149,7 @@ fn plain_http_speaks_clickhouses_protocol() {
 }
 
 #[test]
-fn a_block_that_was_damaged_on_its_way_is_refused_and_nothing_of_it_inserted() {
+fn a_damaged_block_is_refused_and_inserts_no_row() {
     let world = world("damaged", "n UInt64");
     let lines = |from: u64| (from..from + 100_000).map(|n| format!("{n}\n")).collect::<String>();
     let block = |from| clickhouse::_priv::lz4_compress(lines(from).as_bytes()).unwrap().to_vec();
@@ -168,7 +168,7 @@ fn a_block_that_was_damaged_on_its_way_is_refused_and_nothing_of_it_inserted() {
         ("its last byte", changed(good.len() - 1)),
         ("its end missing", good[..good.len() - 5].to_vec()),
         ("the second of two", [block(200_000), changed(40)].concat()),
-        ("not packed at all", lines(0).into_bytes()),
+        ("not compressed", lines(0).into_bytes()),
     ] {
         let answer = send(body);
         assert!(answer.status >= 400 && answer.header(CODE).is_some(), "{what}: {answer:?}");
@@ -177,7 +177,7 @@ fn a_block_that_was_damaged_on_its_way_is_refused_and_nothing_of_it_inserted() {
 }
 
 #[test]
-fn the_reader_can_change_nothing_in_any_way() {
+fn the_read_only_user_can_change_nothing() {
     let world = world("reader", "n UInt64");
     world.query("INSERT INTO t SELECT number FROM numbers(10)");
     let reader = &world.backends.reader;
@@ -221,7 +221,7 @@ fn the_reader_can_change_nothing_in_any_way() {
             assert!(answer.status >= 400, "{setting}={value}: {answer:?}");
         }
     }
-    // GET never writes, not even for who may.
+    // GET never writes, also not for the user that may write.
     let by_get = [("query", "INSERT INTO t SELECT 1")];
     assert!(world.send(&world.backends.user, "GET", &by_get, "").unwrap().status >= 400);
     assert_eq!(world.query("SELECT count(), sum(n) FROM t"), "10\t45");
@@ -230,7 +230,7 @@ fn the_reader_can_change_nothing_in_any_way() {
 }
 
 #[test]
-fn who_does_not_know_the_password_is_told_nothing() {
+fn a_wrong_password_is_refused() {
     let world = world("password", "n UInt64");
     let (user, password) = &world.backends.user;
     let stranger = |name: &str, password: &str| {

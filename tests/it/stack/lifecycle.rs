@@ -1,4 +1,4 @@
-//! Starting and stopping the stack, however rudely: no process, port or file is left.
+//! Starts and stops of the stack, also by signals: no process, port or file is left.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn either<T>(short: T, long: T) -> T {
     if std::env::var("STRAIN").as_deref() == Ok("long") { long } else { short }
 }
 
-/// Processes that name the folder in their command line, the caller's own apart.
+/// Processes that have the folder in their command line or in their cookie.
 fn processes(folder: &Path) -> Vec<String> {
     let name = folder.display().to_string();
     let line = |entry: std::fs::DirEntry| {
@@ -30,14 +30,14 @@ fn processes(folder: &Path) -> Vec<String> {
     std::fs::read_dir("/proc").unwrap().flatten().filter_map(line).collect()
 }
 
-/// Ports that the folder remembers and that somebody holds.
+/// Ports that the folder records and on which a process listens.
 fn held(folder: &Path) -> Vec<u16> {
     let text = std::fs::read_to_string(folder.join("ports")).unwrap_or_default();
     let ports = text.lines().filter_map(|line| line.split_once('=')?.1.parse().ok());
     ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_err()).collect()
 }
 
-/// A `stack run` of its own in `folder`, whose files for a moment go to `temporary`.
+/// Starts `stack run` in `folder`, with `temporary` as the folder of temporary files.
 fn run(folder: &Path, temporary: &Path) -> Child {
     let mut command = Command::new(program("stack"));
     command.arg("--dir").arg(folder).args(["--ports", "auto", "run", "--", "sleep", "300"]);
@@ -64,7 +64,7 @@ fn an_interrupt_or_a_kill_at_any_stage_of_a_start_leaves_nothing_behind() {
             signal(&child, kind);
             let status = child.wait().unwrap();
             let what = format!("{kind:?} after {stage} ms");
-            // Whoever is killed cleans up by its watcher, a moment later.
+            // After a kill the watcher cleans up, a moment later.
             let began = Instant::now();
             until(&what, || processes(&folder).is_empty().then_some(()));
             assert!(began.elapsed() < Duration::from_secs(20), "{what}");
@@ -77,7 +77,7 @@ fn an_interrupt_or_a_kill_at_any_stage_of_a_start_leaves_nothing_behind() {
 }
 
 #[test]
-fn many_starts_and_stops_in_a_row_leave_nothing_and_keep_the_data() {
+fn many_starts_and_stops_leave_no_process_and_no_port() {
     let parts: &[Part] =
         either(&[Part::ClickHouse], &[Part::Kafka, Part::ClickHouse, Part::Registry]);
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn many_starts_and_stops_in_a_row_leave_nothing_and_keep_the_data() {
 }
 
 #[test]
-fn two_stacks_side_by_side_do_not_touch_each_other_and_a_running_one_is_not_cleaned() {
+fn two_stacks_are_independent_and_a_running_one_is_not_cleaned() {
     let (one, two) = (OwnStack::of(&[Part::ClickHouse]), OwnStack::of(&[Part::ClickHouse]));
     assert_ne!(one.ports().unwrap(), two.ports().unwrap());
     assert!(one.clean(false).is_err());

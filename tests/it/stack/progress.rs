@@ -1,4 +1,4 @@
-//! Headers that tell of a query's progress while it runs.
+//! Headers that report a query's progress while it runs.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use harness::World;
 
-/// Two seconds and a row every tenth of one.
+/// Runs for two seconds and reads ten rows a second.
 const SLOW: &str = "SELECT sum(sleepEachRow(0.1)) FROM numbers(20) SETTINGS max_block_size = 1";
-/// As long, and it fails after most of it.
+/// Fails after three quarters of that time.
 const FAILS: &str = "SELECT sum(sleepEachRow(0.1) + throwIf(number = 15)) FROM numbers(20) \
     SETTINGS max_block_size = 1";
 
-/// An answer as it came in: each line of its head, and when.
+/// An answer: each line of its head with the time of its arrival, and the body.
 struct Head {
     lines: Vec<(Duration, String)>,
     body: String,
@@ -101,44 +101,44 @@ fn number(progress: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn headers_tell_of_the_progress_while_a_query_runs() {
+fn headers_report_progress_while_a_query_runs() {
     let world = World::new("progress");
     let mut wire = Wire::to(&world);
     let on = "send_progress_in_http_headers=1";
     wire.send(on, SLOW);
-    // The next request is there before the first is answered.
+    // The next request is sent before the first is answered.
     wire.send("", "SELECT 7");
     let head = wire.read();
     assert_eq!((head.status(), head.body.as_str()), ("HTTP/1.1 200 OK", "0\n"));
-    let told = head.all("x-clickhouse-progress");
-    assert!(told.len() >= 6, "{told:?}");
-    let ((first, early), (last, late)) = (told[1], told[told.len() - 1]);
-    assert!(last - first > Duration::from_secs(1), "{told:?}");
-    assert!(number(early, "read_rows") < number(late, "read_rows"), "{told:?}");
+    let reported = head.all("x-clickhouse-progress");
+    assert!(reported.len() >= 6, "{reported:?}");
+    let ((first, early), (last, late)) = (reported[1], reported[reported.len() - 1]);
+    assert!(last - first > Duration::from_secs(1), "{reported:?}");
+    assert!(number(early, "read_rows") < number(late, "read_rows"), "{reported:?}");
     assert_eq!((number(late, "read_rows"), number(early, "total_rows_to_read")), (20, 20));
     assert!(number(early, "elapsed_ns") < number(late, "elapsed_ns"));
     assert_eq!(head.all("x-clickhouse-summary").len(), 1);
     let next = wire.read();
     assert_eq!((next.status(), next.body.as_str()), ("HTTP/1.1 200 OK", "7\n"));
-    assert!(next.all("x-clickhouse-progress").is_empty(), "nobody asked for it");
+    assert!(next.all("x-clickhouse-progress").is_empty(), "the request does not ask for it");
     // Less often, on the same connection.
     wire.send(&format!("{on}&http_headers_progress_interval_ms=900"), SLOW);
-    let told = wire.read().all("x-clickhouse-progress").len();
-    assert!((2..=4).contains(&told), "{told}");
+    let reported = wire.read().all("x-clickhouse-progress").len();
+    assert!((2..=4).contains(&reported), "{reported}");
 }
 
 #[test]
-fn a_query_that_fails_after_its_progress_was_told_says_so_in_a_header_and_its_body() {
+fn a_query_that_fails_after_progress_headers_reports_it_in_a_header_and_the_body() {
     let world = World::new("progress_fails");
     let mut wire = Wire::to(&world);
     wire.send("send_progress_in_http_headers=1", FAILS);
     let head = wire.read();
-    assert_eq!(head.status(), "HTTP/1.1 200 OK", "it was sent before anybody knew");
+    assert_eq!(head.status(), "HTTP/1.1 200 OK", "the status was sent before the query failed");
     assert!(head.all("x-clickhouse-progress").len() > 3);
     assert_eq!(head.all("x-clickhouse-exception-code").len(), 1);
     assert_eq!(head.all("x-clickhouse-exception-code")[0].1, "395");
     assert!(head.body.starts_with("Code: 395"), "{}", head.body);
-    // One that fails at once has its own status.
+    // A query that fails at once has its own status.
     wire.send("send_progress_in_http_headers=1", "SELECT nothing");
     assert_eq!(wire.read().status(), "HTTP/1.1 404 Not Found");
 }

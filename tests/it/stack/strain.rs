@@ -1,6 +1,5 @@
-//! The stack's ClickHouse under strain: large bodies in bounded memory, many clients, requests
-//! that make no sense, an engine that is killed again and again. The long forms run with
-//! `make strain`.
+//! The stack's ClickHouse under load: large bodies in bounded memory, many clients, malformed
+//! requests, an engine that is killed repeatedly. The long forms run with `make strain`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +10,7 @@ use harness::seeded_random::SeededRandom;
 use harness::{Backends, OwnStack, World, until};
 use stack::Part;
 
-/// What the front and its engine may take at most.
+/// The most memory that the front and its engine may use.
 const MEMORY_MAX_MB: u64 = 3072;
 const PIECE: usize = 1 << 20;
 
@@ -20,7 +19,7 @@ fn either<T>(short: T, long: T) -> T {
     if std::env::var("STRAIN").as_deref() == Ok("long") { long } else { short }
 }
 
-/// A ClickHouse of one's own, with a database and an empty table `t`.
+/// A ClickHouse for one test, with a database and an empty table `t`.
 fn world(name: &str) -> (OwnStack, World) {
     let own = OwnStack::of(&[Part::ClickHouse]);
     let mut world = World::on(Backends::on(&own), name);
@@ -40,7 +39,7 @@ fn address(world: &World) -> SocketAddr {
     world.backends.clickhouse.trim_start_matches("http://").parse().unwrap()
 }
 
-/// Megabytes in memory of a process, at its peak since it started.
+/// The peak of a process's resident memory since its start, in megabytes.
 fn peak_mb(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -103,7 +102,7 @@ fn a_gigabyte_is_read_and_hundreds_of_megabytes_are_written_in_bounded_memory() 
 }
 
 #[test]
-fn two_hundred_clients_at_once_get_each_its_own() {
+fn two_hundred_clients_at_once_each_get_their_own_answers() {
     let (own, world) = world("many");
     let before = engine(&own);
     let world = &world;
@@ -124,7 +123,7 @@ fn two_hundred_clients_at_once_get_each_its_own() {
     assert_eq!(engine(&own), before);
 }
 
-/// Statements that a wild request is made of; none of them ends the engine on purpose.
+/// Statements from which wild requests are made; none of them is meant to end the engine.
 const SEEDS: [&str; 24] = [
     "SELECT 1",
     "SELECT * FROM t LIMIT 10 FORMAT JSON",
@@ -198,7 +197,7 @@ const HEADERS: [&str; 16] = [
     "Transfer-Encoding: chunked",
 ];
 
-/// A request that is likely to make no sense, and whether its client goes away after it.
+/// A request that is probably malformed, and whether its client disconnects after it.
 fn wild(random: &mut SeededRandom, world: &World) -> (Vec<u8>, bool) {
     let (user, password) = &world.backends.user;
     let mut body = random.one(&SEEDS).as_bytes().to_vec();
@@ -247,7 +246,7 @@ fn wild(random: &mut SeededRandom, world: &World) -> (Vec<u8>, bool) {
         text += random.one(&HEADERS);
         text += "\r\n";
     }
-    // A body shorter than it says is a client that goes away.
+    // A body that is shorter than its length stands for a client that disconnects.
     let mut gone = random.once_in(10);
     let said = if gone { body.len() + 10 } else { body.len() };
     text += &format!("Connection: close\r\nContent-Length: {said}\r\n\r\n");
@@ -258,16 +257,16 @@ fn wild(random: &mut SeededRandom, world: &World) -> (Vec<u8>, bool) {
         gone = true;
     }
     request.extend(body);
-    // Who says that chunks come and sends none waits for ever.
+    // A client that announces chunks and sends none would wait without end.
     gone |= request.windows(7).any(|window| window == b"chunked");
     (request, gone)
 }
 
-/// Sends it and reads the answer to its end: its first bytes, or none if the end does not come.
+/// Sends a request and reads its answer. Returns the first bytes, or none if it does not end.
 fn answered(address: SocketAddr, (request, gone): &(Vec<u8>, bool)) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // The front may have refused it before it was sent to its end.
+    // The front may refuse it before it is sent completely.
     stream.write_all(request).ok();
     if *gone {
         stream.shutdown(std::net::Shutdown::Write).ok();
@@ -287,7 +286,7 @@ fn answered(address: SocketAddr, (request, gone): &(Vec<u8>, bool)) -> Option<Ve
 }
 
 #[test]
-fn requests_that_make_no_sense_crash_and_hang_nothing() {
+fn malformed_requests_crash_and_block_nothing() {
     let (own, world) = world("wild");
     let (requests, before) = (either(3_000, 100_000_u64), engine(&own));
     let (next, began) = (AtomicU64::new(0), Instant::now());
@@ -317,22 +316,22 @@ fn requests_that_make_no_sense_crash_and_hang_nothing() {
     });
     let [fine, refused, none] = [0, 1, 2].map(|of| answers[of].load(Ordering::Relaxed));
     println!(
-        "{requests} wild requests in {:?}: {fine} were answered, {refused} refused, {none} had no answer",
+        "{requests} wild requests in {:?}: {fine} answered, {refused} refused, {none} without an answer",
         began.elapsed()
     );
     assert!(fine * 10 > requests && refused * 10 > requests, "{fine} and {refused}");
     assert_eq!(
         engine(&own),
         before,
-        "the engine has died; see {}",
+        "the engine has ended; see {}",
         own.log(Part::ClickHouse).display()
     );
     assert_eq!(world.query("SELECT 1"), "1");
     let wait = "SELECT count() FROM system.processes WHERE query NOT LIKE '%processes%'";
-    until("nothing runs any more", || (world.number(wait) == 0).then_some(()));
+    until("no query runs", || (world.number(wait) == 0).then_some(()));
 }
 
-/// Clients insert until told to stop; the engine is killed meanwhile. Returns batches.
+/// Clients insert while the engine is killed. Returns the number of acknowledged batches, and of kills.
 fn under_kills(name: &str, clients: u64, kills: u32, time: Duration) -> (usize, u32) {
     const BATCH: u64 = 500;
     let (own, world) = world(name);
@@ -352,7 +351,7 @@ fn under_kills(name: &str, clients: u64, kills: u32, time: Duration) -> (usize, 
                     Err(_) => {}
                 }
                 if clients > 1 && batch % 50 == 0 {
-                    // Readers are among them, and may be cut.
+                    // Some clients also read; a kill may cut their answers.
                     world.ask("SELECT count(), sum(n) FROM t", &[]).ok();
                 }
             }
@@ -382,7 +381,7 @@ fn under_kills(name: &str, clients: u64, kills: u32, time: Duration) -> (usize, 
 }
 
 #[test]
-fn an_engine_killed_under_load_loses_nothing_that_it_acknowledged() {
+fn an_engine_killed_under_load_loses_no_acknowledged_insert() {
     let (kills, time) = either((3, 3), (20, 60));
     let (batches, kills) = under_kills("killed", 6, kills, Duration::from_secs(time));
     println!("{batches} batches acknowledged, {kills} kills, none lost");
@@ -390,7 +389,7 @@ fn an_engine_killed_under_load_loses_nothing_that_it_acknowledged() {
 }
 
 #[test]
-fn two_clients_at_once_with_a_kill_in_between_lose_nothing() {
+fn two_clients_lose_no_acknowledged_insert_when_the_engine_is_killed() {
     let time = either(3, 60);
     let (batches, _) = under_kills("two", 2, 1, Duration::from_secs(time));
     println!("{batches} batches acknowledged, none lost");
