@@ -9,7 +9,7 @@ use super::source::{in_code, none, page, product};
 
 /// One call that `clippy.toml` refuses.
 #[derive(Debug)]
-struct Call {
+pub(super) struct Call {
     /// What it reads: the column of ARCHITECTURE.
     kind: String,
     /// What a text has that makes it.
@@ -17,7 +17,7 @@ struct Call {
 }
 
 /// The calls of a `clippy.toml`.
-fn calls(text: &str) -> Vec<Call> {
+pub(super) fn calls(text: &str) -> Vec<Call> {
     let entries = text.lines().filter_map(|line| line.trim().strip_prefix("{ path = \""));
     let call = |entry: &str| {
         let (path, reason) = entry.split_once("\", reason = \"")?;
@@ -37,7 +37,7 @@ fn calls(text: &str) -> Vec<Call> {
 }
 
 /// The kinds of calls that a text makes outside comments.
-fn kinds(calls: &[Call], text: &str) -> BTreeSet<String> {
+pub(super) fn kinds(calls: &[Call], text: &str) -> BTreeSet<String> {
     let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let made = calls.iter().filter(|call| code.iter().any(|line| line.contains(&call.word)));
     made.map(|call| call.kind.clone()).collect()

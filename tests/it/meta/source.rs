@@ -42,7 +42,7 @@ pub(crate) fn none(what: &str, wrong: Vec<String>) {
     assert!(wrong.is_empty(), "{what}:\n  {}", wrong.join("\n  "));
 }
 
-/// The text without the items that stand behind `#[cfg(test)]`; lines keep their numbers.
+/// The text without the items that have `#[cfg(test)]`; lines keep their numbers.
 pub(crate) fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines();
@@ -53,25 +53,26 @@ pub(crate) fn without_tests(text: &str) -> String {
             continue;
         }
         kept.push('\n');
-        let mut item = lines.by_ref().skip_while(|line| line.trim_start().starts_with('#'));
-        let Some(first) = item.next() else { break };
-        kept.push('\n');
-        let one_line = first.ends_with(';')
-            || first.ends_with(',')
-            || first.matches('{').count() == first.matches('}').count();
-        if one_line {
-            continue;
-        }
-        let indent = first.len() - first.trim_start().len();
-        let end = format!("{}}}", " ".repeat(indent));
-        for line in item.by_ref() {
+        // Its other attributes and its comments.
+        let first = lines.by_ref().inspect(|_| kept.push('\n')).find(|line| {
+            let line = line.trim_start();
+            !line.starts_with('#') && !line.starts_with("//")
+        });
+        let Some(first) = first.filter(|first| first.ends_with(['{', '(', '['])) else { continue };
+        let indent = &first[..first.len() - first.trim_start().len()];
+        for line in lines.by_ref() {
             kept.push('\n');
-            if line.starts_with(&end) {
+            if line.strip_prefix(indent).is_some_and(closes) {
                 break;
             }
         }
     }
     kept
+}
+
+/// Whether a line that starts at the indent of an item ends it: `) -> u8 {` and `} else {` do not.
+fn closes(line: &str) -> bool {
+    line.starts_with(['}', ')', ']']) && line.ends_with(['}', ';', ','])
 }
 
 /// Every string literal with the number of its line; comments and characters are skipped.
@@ -128,11 +129,18 @@ pub(crate) fn in_code(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_stands_behind_a_tests_attribute_is_read() {
+fn only_the_items_of_a_tests_attribute_are_skipped() {
     let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod inner {\n    x\n}\nc\n";
     assert_eq!(without_tests(text), "a\n\n\nb\n\n\n\n\nc\n");
     let field = "s {\n    #[cfg(test)]\n    field: u8,\n    other: u8,\n}\n";
     assert_eq!(without_tests(field), "s {\n\n\n    other: u8,\n}\n");
+    let long = "#[cfg(test)]\nfn f(\n    x: u8,\n) -> u8 {\n    x\n}\nconst C: u8 = 1;\n";
+    assert_eq!(without_tests(long), "\n\n\n\n\n\nconst C: u8 = 1;\n");
+    let list = "#[cfg(test)]\nconst L: [u8; 1] = [\n    1,\n];\nconst C: u8 = 1;\n";
+    assert_eq!(without_tests(list), "\n\n\n\nconst C: u8 = 1;\n");
+    let method =
+        "    #[cfg(test)]\n    /// One.\n    #[must_use]\n    fn f() -> u8 { 1 }\n    a\n}\n";
+    assert_eq!(without_tests(method), "\n\n\n\n    a\n}\n");
 }
 
 #[test]
