@@ -1,8 +1,8 @@
 //! Checks of the source tree itself.
 
 pub(crate) mod dependencies;
-pub(crate) mod documents;
 pub(crate) mod document_links;
+pub(crate) mod documents;
 pub(crate) mod folders;
 pub(crate) mod imports;
 pub(crate) mod impure_calls;
