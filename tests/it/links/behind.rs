@@ -1,4 +1,4 @@
-//! A link store that is behind the topic, and one whose database stands still.
+//! A link store that is behind the topic, and one whose database hangs.
 
 use std::time::{Duration, Instant};
 
@@ -32,23 +32,11 @@ fn schema_id(kafka: &Kafka, topic: &str) -> SchemaId {
     unframe(record.value.as_deref().unwrap()).unwrap().0
 }
 
-/// A record that another program writes to the topic, into the partition of the first record.
+/// Writes a record as another program does, into the partition of the topic's first record.
 fn foreign(world: &World, id: &str, version: i64, target: &str) {
     let topic = &world.links_topic;
-    let link = RawLink {
-        id,
-        version,
-        domain: "",
-        slug: id,
-        target,
-        status: 302,
-        disabled: false,
-        expires_at: None,
-        pass_query: false,
-        opt_out: false,
-        deleted: false,
-        changed_at: 0,
-    };
+    let entry = LinkEntry::parse(&format!(r#"{{"slug":"{id}","url":"{target}"}}"#)).unwrap();
+    let link = RawLink { version, ..entry.raw() };
     let mut value = Vec::new();
     let encoder = LinkEncoder::new(schema_id(&world.kafka, topic)).unwrap();
     encoder.encode(&link, &mut value).unwrap();
@@ -68,7 +56,7 @@ fn h11_a_store_restored_from_a_backup_is_reported_and_its_next_change_is_served(
     world.links(&store, &["add", "a", "https://example.com/1"]).expect_code(0);
     let mut host = world.host("host", &set);
     serves(&host, "/a", "https://example.com/1");
-    until("nothing waits", || {
+    until("no change waits", || {
         (metric(&host.admin, "clicktrail_producer_link_outbox_links")? == 0.0).then_some(())
     });
     host.stop().expect_code(0);
@@ -87,11 +75,11 @@ fn h11_a_store_restored_from_a_backup_is_reported_and_its_next_change_is_served(
     std::fs::copy(&backup, &store).unwrap();
 
     let mut host = world.host("host", &set);
-    let told = until("it is reported", || {
-        let told = readyz(&host);
-        told.contains("links_behind").then_some(told)
+    let body = until("it is reported", || {
+        let body = readyz(&host);
+        body.contains("links_behind").then_some(body)
     });
-    assert!(told.starts_with("ready\ndegraded") && told.contains("store 1, topic 3"), "{told}");
+    assert!(body.starts_with("ready\ndegraded") && body.contains("store 1, topic 3"), "{body}");
     assert_eq!(metric(&host.admin, "clicktrail_producer_links_behind"), Some(1.0));
     assert_eq!(location(&host, "/a").1.as_deref(), Some("https://example.com/3"));
     let edit = ["set", "a", "--url", "https://example.com/4"];
@@ -165,7 +153,7 @@ fn h11_on_each_database_a_superseded_change_takes_the_version_after_the_topics()
         let expected = [("a", 8), ("b", 3), ("c", 1), ("d", 1)];
         assert_eq!(log, expected.map(|(id, version)| (id.to_owned(), version)), "{place:?}");
         assert_eq!(store.waiting().unwrap(), 0);
-        // A failure of the broker leaves the change waiting, whatever became of its version.
+        // After a failure of the broker the change still waits, whatever its version.
         table.apply(Link::of(&entry("a", "http://evil/", 20)).unwrap());
         store.change(&edit("a", "http://x/2"), 2).unwrap();
         for _ in 0..2 {
@@ -178,7 +166,7 @@ fn h11_on_each_database_a_superseded_change_takes_the_version_after_the_topics()
             let behind = table.superseding(&link);
             assert_eq!(behind.is_some(), link.id == "c" || link.version == 9, "{link:?}");
         }
-        // A change that knows the topic makes the right version at once.
+        // A change that knows the topic gets the right version at once.
         let changed = store.change_after(&table, &edit("b", "http://x/2"), 3).unwrap();
         assert_eq!(changed.entry().version, 4);
         let refused = store.change_after(&table, &edit("c", "http://x/2"), 3).unwrap_err();
@@ -212,13 +200,13 @@ fn m9_a_postgresql_that_hangs_is_reported_and_does_not_delay_the_stop() {
     std::thread::sleep(Duration::from_secs(1));
     other.signal(Signal::TERM);
     other.end().expect_code(0);
-    println!("SIGTERM was obeyed after {:?}", began.elapsed());
+    println!("the process stopped {:?} after SIGTERM", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(20));
     until("it is reported", || readyz(&host).contains("links_db_away").then_some(()));
     println!("it was reported after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(25));
-    assert_eq!(location(&host, "/a").0, 302, "visitors do not notice");
+    assert_eq!(location(&host, "/a").0, 302, "redirects continue");
     proxy.stall(false);
-    until("it goes on by itself", || (readyz(&host) == "ready\n").then_some(()));
+    until("it continues by itself", || (readyz(&host) == "ready\n").then_some(()));
     host.stop().expect_code(0);
 }

@@ -1,26 +1,29 @@
-//! What a slug means, whatever is changed meanwhile and however it is spelled.
+//! The meaning of slugs in any spelling, also during changes.
 
 use schemas::RawLink;
 
 use super::*;
 
-fn link(slug: &str, version: i64, deleted: bool) -> Link {
-    let target = format!("https://example.com/{version}");
-    Link::new(&RawLink {
-        id: slug,
-        version,
+fn raw<'a>(id: &'a str, slug: &'a str, target: &'a str) -> RawLink<'a> {
+    RawLink {
+        id,
+        version: 1,
         domain: "",
         slug,
-        target: &target,
+        target,
         status: 302,
         disabled: false,
         expires_at: None,
         pass_query: false,
         opt_out: false,
-        deleted,
+        deleted: false,
         changed_at: 0,
-    })
-    .unwrap()
+    }
+}
+
+fn link(slug: &str, version: i64, deleted: bool) -> Link {
+    let target = format!("https://example.com/{version}");
+    Link::new(&RawLink { version, deleted, ..raw(slug, slug, &target) }).unwrap()
 }
 
 #[test]
@@ -43,21 +46,8 @@ fn an_older_version_never_replaces_a_newer_one_deleted_or_not() {
 }
 
 fn on(domain: &str, slug: &str, target: &str) -> Link {
-    let entry = LinkEntry {
-        id: format!("{domain}/{slug}"),
-        version: 1,
-        domain: domain.to_owned(),
-        slug: slug.to_owned(),
-        target: target.to_owned(),
-        status: crate::links::link_entry::Status::Found,
-        disabled: false,
-        expires_at: None,
-        pass_query: false,
-        opt_out: false,
-        deleted: false,
-        changed_at: 0,
-    };
-    Link::of(&entry).unwrap()
+    let id = format!("{domain}/{slug}");
+    Link::new(&RawLink { domain, ..raw(&id, slug, target) }).unwrap()
 }
 
 fn found(links: &LinkTable, domain: &str, slug: &str) -> Option<String> {
@@ -104,7 +94,7 @@ fn f12_x1_x2_x4_each_equivalent_spelling_of_a_slug_finds_its_link_and_no_other_d
     }
     assert!(tried >= 50);
     let own = links.named(Some("own.example"), "%73pring/").unwrap();
-    assert_eq!(own.domain(), "own.example", "the domain's own comes first");
+    assert_eq!(own.domain(), "own.example", "a link of the domain is found first");
     assert_eq!(found(&links, "go.example", "dir%2Fpage"), None, "another path");
     assert_eq!(found(&links, "go.example", "SPRING"), None, "X3: another link");
 }
