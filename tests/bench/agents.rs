@@ -1,18 +1,18 @@
-//! User agents as they are met, the most popular first: a few hundred current browsers, and a long
-//! tail of telephones, apps and old versions.
+//! User agents by popularity: a few hundred current browsers, then a long tail of phones, apps and old
+//! versions.
 
 use harness::seeded_random::SeededRandom;
 
-/// A user agent and what comes with it.
+/// A user agent and its client hints.
 #[derive(Debug)]
 pub struct Agent {
     /// `User-Agent`.
     pub text: String,
-    /// `Sec-CH-UA`, which Chromium sends.
+    /// `Sec-CH-UA`, which browsers based on Chromium send.
     pub brands: Option<String>,
     /// `Sec-CH-UA-Platform`.
     pub platform: Option<&'static str>,
-    /// Neither languages nor fetch metadata are sent.
+    /// Whether it sends neither languages nor fetch metadata.
     pub machine: bool,
 }
 
@@ -63,10 +63,10 @@ const MACHINES: [&str; 14] = [
     "okhttp/4.12.0",
     "Mozilla/5.0 (compatible; YandexBot/3.0; +http://yandex.com/bots)",
 ];
-/// Between two machines in the order of popularity.
+/// Ranks between two bots in the order of popularity.
 const MACHINE_EVERY: usize = 9;
 
-/// `count` of them, the most popular first.
+/// `count` user agents, the most popular first.
 pub fn agents(count: usize, random: &mut SeededRandom) -> Vec<Agent> {
     let mut agents = Vec::with_capacity(count);
     let mut machines = MACHINES.iter();
@@ -79,7 +79,7 @@ pub fn agents(count: usize, random: &mut SeededRandom) -> Vec<Agent> {
             agents.push(Agent { text, brands: None, platform: None, machine: true });
             continue;
         }
-        // The farther down, the older a version may be.
+        // The lower the rank, the older a version may be.
         let age = 1 + agents.len() / 40;
         let agent = person(random, age);
         if known.insert(agent.text.clone()) {

@@ -1,4 +1,4 @@
-//! Every line that needs the backlog: ours and the baselines take turns on the same log.
+//! All lines that need the backlog: our processors and the baselines process the same log in turn.
 
 use anyhow::{Context as _, Result};
 use harness::World;
@@ -9,12 +9,12 @@ use super::report::{faster, line, median, rate, rates};
 use super::round::{Process, Round};
 use super::{bare, kafka_engine, log, ours, size};
 
-/// The baselines of the lines that have a fixed one.
+/// Fixed baselines.
 const CPU_US: f64 = 2.5;
 const BYTES: f64 = 64.0;
 const RSS_MB: f64 = 256.0;
 
-/// One log and all that is done with it.
+/// One log and the rounds on it.
 pub struct Backlog<'r> {
     plan: &'r Plan,
     world: World,
@@ -42,10 +42,10 @@ struct Bare {
 }
 
 impl<'r> Backlog<'r> {
-    /// Writes the log.
+    /// Writes the clicks into the log.
     pub fn write(plan: &'r Plan, world: World, others: [Process; 2]) -> Result<Self> {
         let engine = Engine::of(&world.backends)?;
-        // For the topic; each round has a database of its own.
+        // For the topic; each round uses its own database.
         ours::setup(&world, "unused");
         log::write(&world, plan.clicks)?;
         plan.report(&format!("{} clicks are in the log", plan.clicks));
@@ -53,7 +53,7 @@ impl<'r> Backlog<'r> {
         Ok(Self { plan, world, engine, others, ours, kafka_engine, bare })
     }
 
-    /// Runs all rounds that are wanted, and prints what came of them.
+    /// Runs all selected rounds and prints their results.
     pub fn run(mut self) -> Result<()> {
         let rated = ["backlog_vs_kafka_engine", "backlog_vs_insert_limit", "cpu_us_per_click"];
         let rounds =
@@ -85,7 +85,7 @@ impl<'r> Backlog<'r> {
         Ok(())
     }
 
-    /// Both ways of the Kafka engine at first, then the one that was faster.
+    /// First round: both modes of the Kafka engine; later rounds: the faster mode.
     fn kafka_engine(&mut self, model: &str, number: u64) -> Result<()> {
         let KafkaEngine { together, apart } = &mut self.kafka_engine;
         let best = number > 0 && rate(apart) > rate(together);

@@ -1,5 +1,5 @@
-//! The engine's own limit: the rows that ours has written, inserted again into an empty table as
-//! ready-made Native blocks, one insert after another.
+//! The limit of the engine: the rows that our processors wrote, inserted again into an empty table as
+//! prepared Native blocks, one insert after another.
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use super::round::{Cpu, Process, Round, rate};
 /// Offsets of each partition in a batch: 100,000 rows of all six.
 const OFFSETS: u64 = 100_000 / PARTITIONS;
 
-/// The rows of a table, in the order of the log.
+/// The rows of a table, in log order.
 pub struct Rows {
     columns: String,
     plain: Vec<Batch>,
@@ -18,7 +18,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Takes `all` rows out of a database of ours.
+    /// Reads `all` rows from a database that our processors filled.
     pub fn take(engine: &Engine, database: &str, all: u64) -> Result<Self> {
         let columns = engine.ask(&format!(
             "SELECT arrayStringConcat(groupArray(name), ', ') FROM system.columns \
@@ -48,7 +48,7 @@ impl Rows {
     }
 }
 
-/// Inserts them into a table made like that of `model`, in a database of its own.
+/// Inserts them into its own database, into a table with the definition of the one in `model`.
 pub fn round(
     engine: &Engine,
     others: &[Process],

@@ -1,8 +1,8 @@
-//! The pinned generator: clicks of one day as a redirect service with some thousand links sees
-//! them, in the order of time but for a little jitter. The same clicks in every run.
+//! The pinned generator: one day of clicks of a redirect service with some thousand links, in the
+//! order of time with a small jitter. Every run generates the same clicks.
 //!
-//! Each visitor has an address, a browser, a language and a country; most click once or twice a
-//! day, some again at once. Popularity of links, browsers, referrers and networks is Zipf's.
+//! Each visitor has an address, a browser, a language and a country. Most click once or twice a day,
+//! some click again at once. Links, browsers, referrers and networks are popular by Zipf's law.
 
 use schemas::{ClientIpPolicy, Method, Origin, Outcome, RawClick};
 use uuid::Builder;
@@ -16,28 +16,28 @@ const SEED: u64 = 20_250_604;
 /// 2025-06-04, microseconds since 1970: one day of UTC, one partition of the table.
 const DAY_BEGINS_US: u64 = 1_748_995_200_000_000;
 const HOUR_US: u64 = 3_600_000_000;
-/// Of the flow, for finer steps.
+/// Parts of one unit of the flow, for finer steps.
 const UNIT: u64 = 1_000_000;
-/// How much of the day's flow comes in each hour: least at night, most in the evening.
+/// The flow of each hour: lowest at night, highest in the evening.
 const FLOW: [u64; 24] =
     [5, 4, 3, 3, 3, 4, 6, 8, 9, 10, 10, 10, 11, 10, 10, 10, 10, 11, 12, 12, 13, 12, 10, 7];
-/// Clicks reach the log up to so much later than others of their time.
+/// The largest delay with which a click reaches the log, in microseconds.
 const JITTER_US: u64 = 100_000;
 const LINKS: usize = 5_000;
 const AGENTS: usize = 3_000;
 const REFERRERS: usize = 2_000;
 const NETWORKS: usize = 8_000;
-/// Visitors of the day, of a thousand clicks.
+/// Visitors of the day per thousand clicks.
 const VISITORS: u64 = 600;
-/// Clicks, of a thousand, of a visitor who has just clicked.
+/// Clicks per thousand of a visitor who has just clicked.
 const AGAIN: u64 = 150;
-/// Visitors who have just clicked.
+/// The number of visitors that count as having just clicked.
 const RECENT: usize = 500;
 const NODES: [&str; 4] = ["edge-1", "edge-2", "edge-3", "edge-4"];
 const PROBES: [&str; 6] =
     ["wp-login.php", ".env", "robots.txt", "favicon.ico", "xmlrpc.php", "admin"];
 
-/// Makes one click after another.
+/// Generates the clicks.
 #[derive(Debug)]
 pub struct Clicks {
     random: SeededRandom,
@@ -54,14 +54,14 @@ pub struct Clicks {
     address: [u8; 4],
 }
 
-/// A visitor. All that is known of them follows from their number.
+/// A visitor, whose properties follow from the number alone.
 struct Visitor {
     bits: u64,
     network: usize,
 }
 
 impl Clicks {
-    /// `all` of them make up the day.
+    /// A generator of a day of `all` clicks.
     pub fn new(all: u64) -> Self {
         let mut random = SeededRandom::new(SEED);
         Self {
@@ -80,7 +80,7 @@ impl Clicks {
         }
     }
 
-    /// The next one.
+    /// The next click.
     pub fn next(&mut self) -> RawClick<'_> {
         let jitter = self.random.bits() % JITTER_US;
         let of_day = (time_of_day(self.made, self.all) + jitter).min(24 * HOUR_US - 1);
@@ -103,7 +103,7 @@ impl Clicks {
         self.query.clear();
         match self.random.index(1000) {
             0..100 => self.query = campaign(&mut self.random),
-            // The id that an advertiser's network puts on each click.
+            // The click id that an ad network adds.
             100..120 => self.query = format!("fbclid={}", letters(&mut self.random, 24)),
             _ => {}
         }
@@ -168,10 +168,10 @@ impl Clicks {
     }
 }
 
-/// When click `number` of `all` comes, in microseconds of the day.
+/// The time of click `number` of `all`, in microseconds of the day.
 fn time_of_day(number: u64, all: u64) -> u64 {
     let flow: u64 = FLOW.iter().sum();
-    // What has flowed until then, in parts of a million of one unit.
+    // The flow up to this click, in millionths of one unit.
     let mut flowed = u64::try_from(u128::from(number) * u128::from(flow * UNIT) / u128::from(all))
         .expect("less than the day's flow");
     for (hour, weight) in (0..).zip(FLOW) {
@@ -210,7 +210,10 @@ mod tests {
         let (mut last, mut hours) = (0, HashSet::new());
         for _ in 0..50_000 {
             let click = clicks.next();
-            assert!(click.occurred_at + 100_000 > last, "more than the jitter back");
+            assert!(
+                click.occurred_at + 100_000 > last,
+                "the click is earlier than the jitter allows"
+            );
             last = last.max(click.occurred_at);
             ids.insert(click.event_id);
             visitors.insert(click.visitor_id);

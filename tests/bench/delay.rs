@@ -1,4 +1,4 @@
-//! How soon a click is a row: a few clicks a second, and a reader that polls the view.
+//! The time from a click to its visible row: a few clicks per second, and a reader that polls the view.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,17 +15,17 @@ use super::ours;
 
 /// Clicks a second.
 const RATE: u32 = 50;
-/// Clicks until the counting begins.
+/// Clicks before the measurement.
 const WARM: usize = 200;
 const CLICKS: u32 = 2_200;
-/// Between two looks; a click is seen so much later at most, and the look's own time.
+/// Time between two polls. A measured time is too long by at most this and the time of a poll.
 const POLL: Duration = Duration::from_millis(10);
-/// After the last click.
+/// The longest wait after the last click.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Moments = HashMap<[u8; 16], Instant>;
 
-/// The 99th percentile of the time from a click's sending until a reader sees it, milliseconds.
+/// The 99th percentile of the time from a sent click to its row in the view, in milliseconds.
 pub fn p99_ms(world: &World, engine: &Engine) -> Result<f64> {
     let database = "soon";
     ours::setup(world, database);
@@ -42,14 +42,14 @@ pub fn p99_ms(world: &World, engine: &Engine) -> Result<f64> {
     engine.ask(&format!("DROP DATABASE {database} SYNC"))?;
     let mut delays = Vec::new();
     for (id, at) in sent.into_iter().skip(WARM) {
-        let seen = seen.get(&id).context("a click that was sent is not seen")?;
+        let seen = seen.get(&id).context("a sent click has no row")?;
         delays.push(seen.duration_since(at).as_secs_f64() * 1000.0);
     }
     delays.sort_by(f64::total_cmp);
     Ok(delays[delays.len() * 99 / 100])
 }
 
-/// Sends clicks at a steady rate; who and when.
+/// Sends clicks at a steady rate; returns their ids and times.
 fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
     let producer = producer(world)?;
     let encoder = Encoder::new(world.schema_id());
@@ -71,7 +71,7 @@ fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
     Ok(sent)
 }
 
-/// When each click was seen first.
+/// When the reader first found each click.
 fn poll(engine: &Engine, database: &str) -> Result<Moments> {
     let (mut seen, began) = (Moments::new(), Instant::now());
     let patience = Duration::from_secs(1) / RATE * CLICKS + PATIENCE;

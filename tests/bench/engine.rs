@@ -1,4 +1,4 @@
-//! ClickHouse by plain HTTP: questions, statements, and blocks of rows out and in.
+//! ClickHouse over plain HTTP: queries, statements, and blocks of rows in both directions.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use harness::Backends;
 use processors::clickhouse::insert_settings::PINNED;
 use reqwest::blocking::Client;
 
-/// How long a table must have stood still to be called calm, and how long is waited for that.
+/// How long a table must be without a merge to count as idle, and the longest wait for that.
 const CALM: Duration = Duration::from_secs(2);
 const CALM_WAIT: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A user who may do everything.
+/// A client with all rights.
 pub struct Engine {
     client: Client,
     url: String,
@@ -20,7 +20,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// That of a stack.
+    /// The client for the engine of a stack.
     pub fn of(backends: &Backends) -> Result<Self> {
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(600)).build()?;
         Ok(Self { client, url: format!("{}/", backends.clickhouse), user: backends.user.clone() })
@@ -49,12 +49,12 @@ impl Engine {
         Ok(String::from_utf8(bytes)?.trim_end().to_owned())
     }
 
-    /// The one number of an answer.
+    /// The single number of a result.
     pub fn number(&self, sql: &str) -> Result<u64> {
         self.ask(sql)?.parse().with_context(|| sql.to_owned())
     }
 
-    /// Rows that are on disk in the table of a database, merged or not.
+    /// Rows on disk in the table of a database, all versions included.
     pub fn rows(&self, database: &str) -> Result<u64> {
         self.number(&format!(
             "SELECT sum(rows) FROM system.parts \
@@ -79,7 +79,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Inserts Native blocks of `columns` with the settings of ours; durable when it returns.
+    /// Inserts Native blocks of `columns` with the settings of our processors; durable on return.
     pub fn insert(&self, database: &str, columns: &str, batch: &Batch) -> Result<()> {
         let sql = format!("INSERT INTO click_versions ({columns}) FORMAT Native");
         let mut parameters = vec![("database", database), ("query", &sql)];
@@ -95,7 +95,7 @@ impl Engine {
 
 /// Rows in the format Native.
 pub struct Batch {
-    /// Whether they are packed by LZ4.
+    /// Whether they are compressed with LZ4.
     pub packed: bool,
     /// The bytes.
     pub bytes: Vec<u8>,

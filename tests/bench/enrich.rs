@@ -1,4 +1,4 @@
-//! Enrichment against the naive way, on one core: clicks a second of each, and our stages.
+//! Enrichment against a naive implementation on one core: clicks per second of both, and our stages.
 
 use anyhow::Result;
 use harness::rules;
@@ -8,19 +8,19 @@ use super::plan::Plan;
 use super::report::{line, median};
 use super::stages::{MEASURED, Records, STAGES, Stage, Way, instructions, thread_time};
 
-/// Of a thousand clicks, those with a user agent that no other has; some of the generator's own
-/// are new as well, and the share of all is printed.
+/// Clicks per thousand with a unique user agent. Some of the generator's own agents are new, too; the
+/// program prints the share of all new ones.
 const FRESH: u64 = 50;
 const FRESH_WHEN_HOT: u64 = 5;
-/// Records that the naive way takes, and how many at once.
+/// Records for the naive implementation, and records of one block.
 const NAIVE: usize = 20_000;
 const BLOCK: usize = 10_000;
 
-/// Prints one line.
+/// Measures both and prints the line `name`.
 pub fn compare(plan: &Plan, name: &str) -> Result<()> {
     let fresh = if name.contains("hot") { FRESH_WHEN_HOT } else { FRESH };
     let (records, rules) = (Records::new(fresh)?, rules::pinned());
-    plan.report(&format!("{:.1} % of user agents had never come before", 100.0 * records.unseen));
+    plan.report(&format!("{:.1} % of the clicks have a new user agent", 100.0 * records.unseen));
     let (mut naive, mut stages) = (Vec::new(), STAGES.map(|_| Vec::new()));
     for _ in 0..plan.rounds {
         for (number, (stage, _)) in STAGES.into_iter().enumerate() {
@@ -41,7 +41,7 @@ pub fn compare(plan: &Plan, name: &str) -> Result<()> {
     if plan.profiled {
         match instructions(fresh)? {
             Some(each) => println!("      instructions a click: {}", by_stage(each, 0)),
-            None => println!("      no instructions counted: there is no valgrind"),
+            None => println!("      no instruction counts: valgrind is not installed"),
         }
     }
     println!(

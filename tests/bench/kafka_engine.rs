@@ -1,5 +1,5 @@
-//! ClickHouse's own Kafka engine: it reads the same log into a table with the same keys and
-//! settings, of those columns that it can fill. It enriches nothing.
+//! ClickHouse's own Kafka engine as a baseline: it reads the same log into a table with the same keys
+//! and settings, with the columns that it can fill, and without enrichment.
 
 use anyhow::{Result, ensure};
 use harness::World;
@@ -7,8 +7,8 @@ use harness::World;
 use super::engine::Engine;
 use super::round::{Cpu, Process, Round, rate};
 
-/// Columns that it fills from the record, and how each is declared to it. Plain text, because the
-/// engine makes a block of each record, and a dictionary in each block costs as much as all else.
+/// Columns from the record, with their types in the Kafka table. Plain strings, because the engine
+/// makes a block of each record, and a dictionary per block costs as much as the rest of the work.
 const FROM_RECORD: [(&str, &str); 23] = [
     ("occurred_at", "DateTime64(6, 'UTC')"),
     ("event_id", "FixedString(16)"),
@@ -34,7 +34,7 @@ const FROM_RECORD: [(&str, &str); 23] = [
     ("edge_country", "String"),
     ("latency_us", "UInt32"),
 ];
-/// Columns that it fills from the record's place, and how.
+/// Columns from the record's location, with their expressions.
 const FROM_PLACE: [(&str, &str); 4] = [
     ("kafka_topic", "_topic"),
     ("kafka_partition", "_partition"),
@@ -42,11 +42,11 @@ const FROM_PLACE: [(&str, &str); 4] = [
     ("logged_at", "_timestamp_ms"),
 ];
 
-/// The engine's default; larger ones were slower, for a block is written every half second anyway.
+/// The engine's default. Larger blocks were slower: the engine writes one every half second anyway.
 const BLOCK: u64 = 65_536;
 
-/// One backlog of `all` clicks into a table made after that of `model`; the database stays. Two
-/// consumers write their blocks together or each `apart`: which is faster depends on the machine.
+/// Processes a backlog of `all` clicks into a table like the one in `model`; keeps the database. Two
+/// consumers write their blocks together or each `apart`; the faster mode depends on the machine.
 pub fn round(
     world: &World,
     engine: &Engine,
@@ -71,7 +71,7 @@ pub fn round(
         u8::from(apart),
     ))?;
     let taken = FROM_RECORD.iter().map(|(name, _)| match *name {
-        // The table's form of an address and of a number.
+        // An address and a number in the types of the table.
         "client_ip" => "CAST(toFixedString(if(length(client_ip) = 4, \
              concat(unhex('00000000000000000000ffff'), client_ip), client_ip), 16) AS IPv6) \
              AS client_ip"
@@ -94,7 +94,7 @@ pub fn round(
     Ok(round)
 }
 
-/// Whether what it has written is what ours has written.
+/// Checks that it wrote the same rows as our processors.
 fn same(engine: &Engine, model: &str, database: &str) -> Result<()> {
     let names = FROM_RECORD.iter().chain(&FROM_PLACE).map(|(name, _)| *name);
     let names: Vec<_> = names.collect();
@@ -105,11 +105,11 @@ fn same(engine: &Engine, model: &str, database: &str) -> Result<()> {
         ))
     };
     let (ours, theirs) = (digest(model)?, digest(database)?);
-    ensure!(ours == theirs, "the Kafka engine wrote other rows: {ours}, {theirs}");
+    ensure!(ours == theirs, "the rows of the Kafka engine differ: ours {ours}, its {theirs}");
     Ok(())
 }
 
-/// The table as ours has it, without the columns that stay empty.
+/// The definition of our table, without the columns that stay empty.
 fn table(engine: &Engine, model: &str, database: &str) -> Result<()> {
     engine.ask(&format!("CREATE DATABASE {database}"))?;
     engine.ask(&format!("CREATE TABLE {database}.click_versions AS {model}.click_versions"))?;
@@ -120,7 +120,7 @@ fn table(engine: &Engine, model: &str, database: &str) -> Result<()> {
     ))?;
     let columns: Vec<_> = columns.lines().collect();
     for name in &kept {
-        ensure!(columns.contains(name), "the table has no column {name} any more");
+        ensure!(columns.contains(name), "the table has no column {name}");
     }
     let empty = columns.iter().filter(|name| !kept.contains(name));
     let drops: Vec<_> = empty.map(|name| format!("DROP COLUMN {name}")).collect();

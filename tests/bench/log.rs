@@ -1,4 +1,4 @@
-//! The log of a run: written before its rounds, in the way of the producer, and read by all of them.
+//! The log of a run, written as the producer writes it. All rounds read this log.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use schemas::{Encoder, TraceContext, headers};
 use super::clicks::Clicks;
 use harness::seeded_random::mix;
 
-/// As the log's description says.
+/// Partitions of the log, by its description.
 pub const PARTITIONS: u64 = 6;
-/// Clicks in a row that go to one partition.
+/// Consecutive clicks in one partition.
 const ROW: u64 = 500;
-/// One trace in so many is sampled, by the producer's default.
+/// One trace of this number is sampled, as by the producer's default.
 const SAMPLED: u64 = 100;
 const FLUSH: Duration = Duration::from_secs(120);
 
-/// A producer with the settings of ours.
+/// A Kafka producer with the settings of our producer.
 pub fn producer(world: &World) -> Result<BaseProducer> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &world.backends.kafka);
@@ -30,7 +30,7 @@ pub fn producer(world: &World) -> Result<BaseProducer> {
     config.create().context("a producer")
 }
 
-/// Writes the day's `all` clicks.
+/// Writes a day of `all` clicks.
 pub fn write(world: &World, all: u64) -> Result<()> {
     let producer = producer(world)?;
     let encoder = Encoder::new(world.schema_id());
@@ -53,7 +53,7 @@ pub fn write(world: &World, all: u64) -> Result<()> {
     Ok(())
 }
 
-/// Queues one record, and waits as long as the queue is full.
+/// Queues one record; waits while the queue is full.
 pub fn send(
     producer: &BaseProducer,
     topic: &str,

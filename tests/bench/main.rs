@@ -1,7 +1,7 @@
-//! `make bench`: how fast, how small and how soon, on a stack of its own, each figure against its bar.
+//! `make bench`: throughput, size, memory and delay on its own stack, each figure with its baseline.
 //!
-//! ONLY names the lines that are wanted, CLICKS, ROUNDS, PAIRS and SECONDS bound the run, PERF=1 shows where the
-//! processors spend their time. Ours and the baselines take turns on one broker and one engine.
+//! ONLY selects lines; CLICKS, ROUNDS, PAIRS and SECONDS bound the run; PERF=1 profiles the processors.
+//! Our programs and the baselines take turns on one broker and one engine.
 
 mod agents;
 mod backlog;
@@ -36,7 +36,7 @@ use plan::{BACKLOG, DELAY, ENRICH, Plan, REDIRECTS};
 use report::line;
 use round::Process;
 
-/// What `click_to_row_p99_ms` is held against.
+/// The baseline of `click_to_row_p99_ms`.
 const DELAY_MS: f64 = 1500.0;
 
 fn main() -> ExitCode {
@@ -68,14 +68,14 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     let folder = root().join(".bench");
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {
-        // A run that was killed may have left its parts behind.
+        // The parts of a killed run may still be running.
         Stack::open(&folder, Cache::shared()?, choice)?.down().context("the last run's parts")?;
         std::fs::remove_dir_all(&folder).context("removing the stack of the last run")?;
     }
     let stack = Stack::open(&folder, Cache::shared()?, choice)?;
     let down = Down(&stack);
     stack.up().context("starting the parts")?;
-    plan.report("the parts are up");
+    plan.report("all parts are running");
     let env: BTreeMap<_, _> = stack.env()?.into_iter().collect();
     let world = |name: &str| World::on(Backends::of(|variable| env[variable].clone()), name);
     if plan.wants(DELAY) {
@@ -93,12 +93,12 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The processes of the stack whose CPU time counts.
+/// The processes of the stack whose CPU time is measured.
 fn others(stack: &Stack) -> Result<[Process; 2]> {
     let status = stack.status()?;
     let process = |name, part| {
         let pid = status.iter().find(|status| status.part == part).and_then(|status| status.pid);
-        let pid = pid.with_context(|| format!("{part} does not run"))?;
+        let pid = pid.with_context(|| format!("{part} is not running"))?;
         anyhow::Ok(Process { name, pid: u32::try_from(pid)? })
     };
     Ok([process("engine", Part::ClickHouse)?, process("broker", Part::Kafka)?])

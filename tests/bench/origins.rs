@@ -1,4 +1,4 @@
-//! The origins and targets of clicks: links, referrers, networks.
+//! Links, referrers and networks of the generated clicks.
 
 use super::zipf::Zipf;
 use harness::seeded_random::SeededRandom;
@@ -6,15 +6,15 @@ use harness::seeded_random::SeededRandom;
 /// A link of the service.
 #[derive(Debug)]
 pub struct Link {
-    /// Its host.
+    /// The link's host.
     pub domain: &'static str,
-    /// Its path.
+    /// The link's path.
     pub slug: String,
-    /// As the service names a link that was given no name.
+    /// Its id, as the service derives it for a link without one.
     pub id: String,
-    /// How often it was edited.
+    /// The number of its edits.
     pub version: i64,
-    /// Where it leads.
+    /// Its target.
     pub target: String,
 }
 
@@ -46,7 +46,7 @@ const REFERRERS: [&str; 16] = [
     "https://www.pinterest.com/",
     "https://news.ycombinator.com/",
 ];
-/// Country, and what its people's browsers ask for.
+/// Countries, and the `Accept-Language` of their browsers.
 pub const COUNTRIES: [(&str, &str); 12] = [
     ("US", "en-US,en;q=0.9"),
     ("DE", "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7"),
@@ -111,7 +111,7 @@ pub fn campaign(random: &mut SeededRandom) -> String {
     format!("utm_source={sender}&utm_medium={medium}&utm_campaign={word}-{}", random.index(20))
 }
 
-/// `count` beginnings of IPv4 addresses, the most populous first.
+/// `count` prefixes of IPv4 addresses, the most populous first.
 pub fn networks(count: usize, random: &mut SeededRandom) -> Vec<[u8; 2]> {
     let network = |_| {
         let first = 11 + random.index(210);

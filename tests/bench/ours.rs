@@ -1,4 +1,5 @@
-//! Our rounds: `processors run` with its defaults, from the log's start, into an empty database.
+//! The rounds of our processors: `processors run` with its defaults, from the start of the log, into an
+//! empty database.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +10,7 @@ use super::engine::Engine;
 use super::log::PARTITIONS;
 use super::round::{Cpu, Process, Round, rate};
 
-/// The process whose cost is ours.
+/// The name of the measured process.
 pub const NAME: &str = "processors";
 
 /// `processors setup` for a database and the world's topic.
@@ -20,7 +21,7 @@ pub fn setup(world: &World, database: &str) {
     world.start(command).end().expect_code(0);
 }
 
-/// Starts `processors run` in a group of that name, and waits for nothing.
+/// Starts `processors run` in the given group, without a wait.
 pub fn start(world: &World, database: &str, group: &str) -> (Child, String) {
     let admin = free_port().to_string();
     let mut command = world.command("processors", &[("CLICKHOUSE_DATABASE", database)]);
@@ -29,7 +30,7 @@ pub fn start(world: &World, database: &str, group: &str) -> (Child, String) {
     (world.start(command), format!("http://{admin}"))
 }
 
-/// One backlog of `all` clicks; the database stays.
+/// Processes a backlog of `all` clicks; keeps the database.
 pub fn backlog(
     world: &World,
     engine: &Engine,
@@ -56,17 +57,17 @@ pub fn backlog(
     Ok(round)
 }
 
-/// Samples where a process spends its time.
+/// A CPU profile of a process.
 struct Profile {
     perf: Child,
     data: std::path::PathBuf,
 }
 
 impl Profile {
-    /// None where there is no `perf`.
+    /// None without `perf`.
     fn start(world: &World, process: Process) -> Option<Self> {
         if Command::new("perf").arg("--version").output().is_err() {
-            println!("      no profile: there is no perf");
+            println!("      no profile: perf is not installed");
             return None;
         }
         let data = world.folder().join("perf.data");

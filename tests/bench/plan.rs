@@ -1,10 +1,10 @@
-//! What a run is to do, by its environment.
+//! The plan of a run, from the environment.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The line of how soon a click is a row.
+/// The line of the time from a click to its row.
 pub const DELAY: &str = "click_to_row_p99_ms";
 /// The lines that need a backlog.
 pub const BACKLOG: [&str; 5] = [
@@ -15,39 +15,39 @@ pub const BACKLOG: [&str; 5] = [
     "processor_rss_mb",
 ];
 
-/// The lines of enrichment alone, which need no parts.
+/// The lines of enrichment, which need no running parts.
 pub const ENRICH: [&str; 2] = ["enrich_vs_naive", "enrich_hot_vs_naive"];
 
-/// Ours against nginx, answers a second.
+/// Responses per second, against nginx.
 pub const RATE: &str = "redirects_vs_nginx";
-/// The 99th percentile without a broker against that with one.
+/// The 99th percentile without a broker, against the one with a broker.
 pub const BROKER_DOWN: &str = "redirect_p99_broker_down";
-/// The same with every sync delayed.
+/// The same with delayed disk syncs.
 pub const SLOW_DISK: &str = "redirect_p99_slow_disk";
 /// Resident memory with a million links.
 pub const MEMORY: &str = "producer_rss_mb";
 /// All lines of the redirect.
 pub const REDIRECTS: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
 
-/// What to do.
+/// The plan of a run.
 pub struct Plan {
-    /// Names of the lines that are wanted; none is all.
+    /// Names of the selected lines; empty selects all.
     only: Vec<String>,
     /// Clicks of a round.
     pub clicks: u64,
     /// Rounds of each kind.
     pub rounds: u64,
-    /// Pairs of windows of load, where two states of the redirect are compared.
+    /// Pairs of load windows, one of each state to compare.
     pub pairs: u64,
     /// Time of one such window.
     pub window: Duration,
-    /// Whether the first of our rounds is sampled.
+    /// Whether the first round of our processors is profiled.
     pub profiled: bool,
     began: Instant,
 }
 
 impl Plan {
-    /// ONLY, CLICKS, ROUNDS, PAIRS, SECONDS and PERF say it.
+    /// Reads ONLY, CLICKS, ROUNDS, PAIRS, SECONDS and PERF.
     pub fn of_environment() -> Result<Self> {
         let text = |name: &str| std::env::var(name).unwrap_or_default();
         let number = |name: &str, otherwise| match text(name).as_str() {
@@ -58,7 +58,7 @@ impl Plan {
         let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
         for name in &only {
             let all = [&[DELAY][..], &BACKLOG, &ENRICH, &REDIRECTS].concat();
-            ensure!(all.contains(&name.as_str()), "ONLY={name} is none of {}", all.join(", "));
+            ensure!(all.contains(&name.as_str()), "ONLY={name}: use one of {}", all.join(", "));
         }
         Ok(Self {
             only,
@@ -71,7 +71,7 @@ impl Plan {
         })
     }
 
-    /// Whether that line is wanted.
+    /// Whether the line `name` is selected.
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }

@@ -1,12 +1,13 @@
-//! The redirect: its rate beside nginx, its delay while broker or disk fail, its memory.
+//! The redirect: its rate against nginx, its delay while broker or disk fail, its memory.
 //!
-//! Each delay is measured in pairs that take turns, with and without the fault, and nginx, which
-//! has none, is measured beside both: what it shows is the machine's.
+//! Delays are measured in pairs of windows, with and without the fault, in turn. nginx, which has no
+//! fault, is measured in both: its change is that of the machine.
 //!
-//! Visitors come from elsewhere; the loader sits on the cores of the servers. A server that wakes
-//! preempts it in the middle of its sending, ours with two threads far oftener than nginx with one, and
-//! then has one request to answer instead of many. So for the rate both run as batch jobs, which
-//! wait for a core instead; the ratio with preemption is printed beside it.
+//! In production visitors are on other machines; here the load generator shares the cores with the
+//! servers. A server thread that wakes preempts the generator while it sends, ours (two threads) far
+//! more often than nginx (one), and then finds one request instead of many. For the rate both servers
+//! therefore run under `SCHED_BATCH`, which does not preempt; the bench also prints the ratio with
+//! preemption.
 
 mod nginx;
 mod pairs;
@@ -26,12 +27,12 @@ use super::report::{line, median};
 use nginx::Nginx;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source=mail"}"#;
-/// Share of the rate at which delays are measured, at most.
+/// The largest share of the rate at which delays are measured.
 const LOAD: f64 = 0.3;
-/// A delay that grows by more falls short.
+/// The largest growth of a delay that meets the goal.
 const RATIO_MAX: f64 = 1.05;
 const SYNC_DELAY_US: &str = "500000";
-/// Until everything that waits is delivered.
+/// The longest time to deliver all waiting clicks.
 const DRAIN: Duration = Duration::from_secs(600);
 
 /// A running producer.
@@ -42,7 +43,7 @@ struct Producer {
 }
 
 impl Producer {
-    /// Starts one with these links, and beside its own variables these.
+    /// Starts a producer with these links and these additional variables.
     fn start(world: &World, links: &str, variables: &[(&str, &OsStr)]) -> Result<Self> {
         let (public, admin) = (free_port(), free_port());
         let file = world.folder().join(format!("links-{}.jsonl", public.port()));
@@ -63,7 +64,7 @@ impl Producer {
         Ok(Self { child, host, admin })
     }
 
-    /// Waits until all clicks are delivered; how long it took.
+    /// Waits until all clicks are delivered; returns the time.
     fn drained(&self) -> Result<Duration> {
         let began = Instant::now();
         loop {
@@ -71,13 +72,13 @@ impl Producer {
             if waits("queue_clicks") == Some(0.0) && waits("outbox_clicks") == Some(0.0) {
                 return Ok(began.elapsed());
             }
-            ensure!(began.elapsed() < DRAIN, "clicks still wait after {DRAIN:?}");
+            ensure!(began.elapsed() < DRAIN, "clicks are still undelivered after {DRAIN:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// The lines that are wanted, on the parts of a stack.
+/// Measures the selected lines on the parts of a stack.
 pub fn run(plan: &Plan, stack: &Stack) -> Result<()> {
     if plan.wants(MEMORY) {
         memory(&world(stack, "rss"))?;
@@ -102,7 +103,7 @@ fn world(stack: &Stack, name: &str) -> World {
     World::on(Backends::on(stack), name)
 }
 
-/// What a server does that wakes while another has its core, as `chrt` says it.
+/// The scheduling policy of a server, as the option of `chrt`.
 #[derive(Clone, Copy)]
 enum Waking {
     Preempts,
@@ -124,7 +125,7 @@ impl Waking {
     }
 }
 
-/// Answers a second, a pair each.
+/// Responses per second, by pair.
 #[derive(Default)]
 struct Rates {
     ours: Vec<f64>,
@@ -144,8 +145,8 @@ impl Rates {
     }
 }
 
-/// Answers a second, ours and nginx' by turns; every click must be in the topic in the end. Returns
-/// the lowest.
+/// Responses per second of our producer and of nginx, in turn; at the end every click must be in the
+/// topic. Returns the lowest rate.
 fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
     let mut producer = Producer::start(world, LINKS, &[])?;
     let seconds = plan.window.as_secs_f64();
@@ -196,7 +197,7 @@ struct Delays {
 }
 
 impl Delays {
-    /// Measures with (1) or without (0) the fault.
+    /// Measures one window with (1) or without (0) the fault.
     fn add(&mut self, faulty: bool, hosts: [&str; 2], rate: f64, window: Duration) -> Result<()> {
         let [ours, nginx] = hosts;
         let at = usize::from(faulty);
@@ -220,7 +221,7 @@ impl Delays {
     }
 }
 
-/// The order within a pair turns with each pair.
+/// Each pair reverses the order of the last one.
 fn turns(pair: u64) -> [bool; 2] {
     if pair.is_multiple_of(2) { [false, true] } else { [true, false] }
 }
@@ -256,7 +257,7 @@ fn broker_down(
     Ok(())
 }
 
-/// Two producers alike, but that the syncs of one are late.
+/// Two equal producers, one of them with delayed disk syncs.
 fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()> {
     let library = slow_sync(world)?;
     let mut producers = ["0", SYNC_DELAY_US]
@@ -287,7 +288,7 @@ fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()>
     Ok(())
 }
 
-/// Builds what makes syncs late.
+/// Builds the library that delays syncs.
 fn slow_sync(world: &World) -> Result<PathBuf> {
     let source = root().join("tests/bench/redirects/slow_sync.c");
     let library = world.folder().join("slow_sync.so");
@@ -297,7 +298,7 @@ fn slow_sync(world: &World) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Links of which memory is measured.
+/// The number of links for the measurement of memory.
 const MANY: u64 = 1_000_000;
 
 fn memory(world: &World) -> Result<()> {

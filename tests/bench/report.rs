@@ -1,4 +1,4 @@
-//! Lines of the result: ours, the baseline, and what each process took.
+//! Result lines: our figure, the baseline, and the CPU time of each process.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ pub fn line(name: &str, ours: f64, baseline: f64) -> String {
     format!("bench {name} ours={ours:.digits$} baseline={baseline:.digits$} ratio={ratio:.2}")
 }
 
-/// Rates of both, and their CPU microseconds a click beside them.
+/// The rates of both, with their CPU microseconds per click.
 pub fn rates(name: &str, ours: &[Round], baseline: &[Round]) -> String {
     let mut text = line(name, rate(ours), rate(baseline));
     for (whose, rounds) in [("ours", ours), ("baseline", baseline)] {
@@ -24,7 +24,7 @@ pub fn rates(name: &str, ours: &[Round], baseline: &[Round]) -> String {
     text
 }
 
-/// The one of two kinds of rounds that is faster; the second when the first has none.
+/// The faster of two kinds of rounds; the second if the first has none.
 pub fn faster<'r>(these: &'r [Round], those: &'r [Round]) -> &'r [Round] {
     let slower = these.is_empty() || !those.is_empty() && rate(these) < rate(those);
     if slower { those } else { these }
@@ -35,7 +35,7 @@ pub fn rate(rounds: &[Round]) -> f64 {
     median(rounds.iter().map(|round| round.rate))
 }
 
-/// The middle one; of an even number, the mean of both.
+/// The median: the middle value, or the mean of both middle values.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<_> = values.collect();
     sorted.sort_by(f64::total_cmp);

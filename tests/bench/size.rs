@@ -1,10 +1,10 @@
-//! What a click takes on disk, when all is merged.
+//! Bytes per click on disk after all merges.
 
 use anyhow::Result;
 
 use super::engine::Engine;
 
-/// Merges a database of ours and returns its bytes a click; prints the largest columns.
+/// Merges the table of a database and returns its bytes per click; prints the largest columns.
 pub fn bytes_a_click(engine: &Engine, database: &str) -> Result<f64> {
     engine.ask(&format!("OPTIMIZE TABLE {database}.click_versions FINAL"))?;
     let rows = engine.rows(database)?;

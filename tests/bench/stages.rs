@@ -1,7 +1,7 @@
-//! What each stage from a record to its row costs, by the processor's time and by instructions.
+//! The cost of each stage from a record to its row, in CPU time and in instructions.
 //!
-//! One thread, no broker and no engine: records of the pinned generator, some of whose user agents
-//! nobody has ever seen. A first part of them is not measured, so that memories are as they are later.
+//! One thread, without broker and engine: records of the pinned generator, some of them with a unique
+//! user agent. The first records are not measured: they fill the caches.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -22,36 +22,36 @@ use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 use super::clicks::Clicks;
 use harness::seeded_random::SeededRandom;
 
-/// Says which stage a process of its own is to run, for counting its instructions.
+/// The stage that a separate process runs, to count its instructions.
 pub const VARIABLE: &str = "BENCH_STAGE";
-/// Clicks that come before.
+/// Clicks before the measurement.
 const BEFORE: usize = 60_000;
-/// Clicks that are measured.
+/// Measured clicks.
 pub const MEASURED: usize = 100_000;
-/// Clicks whose instructions are counted, which takes fifty times as long as running them.
+/// Clicks whose instructions are counted, which is fifty times slower than their run.
 const COUNTED: usize = 20_000;
-/// Records that are encoded together.
+/// Records of one block.
 const BLOCK: usize = 10_000;
 const LOGGED_AT_MS: i64 = 1_749_100_000_000;
 
-/// Records, and how they were made.
+/// Records, and the share of new user agents.
 pub struct Records {
-    /// Those that come before.
+    /// Records before the measurement.
     pub before: Vec<Vec<u8>>,
-    /// Those that are measured.
+    /// Measured records.
     pub measured: Vec<Vec<u8>>,
-    /// Share of the measured whose user agent had never come before.
+    /// Share of measured records with a new user agent.
     pub unseen: f64,
 }
 
-/// How far a record goes.
+/// The last stage that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// To a click.
+    /// Decodes the click.
     Decode,
-    /// To a row.
+    /// Enriches the click.
     Enrich,
-    /// To what is inserted.
+    /// Encodes the rows for the insert.
     Encode,
 }
 
@@ -60,7 +60,7 @@ pub const STAGES: [(Stage, &str); 3] =
     [(Stage::Decode, "decode"), (Stage::Enrich, "enrich"), (Stage::Encode, "encode")];
 
 impl Records {
-    /// `fresh` of a thousand clicks come with a user agent that no other has.
+    /// `fresh` of a thousand clicks have a unique user agent.
     pub fn new(fresh: u64) -> Result<Self> {
         let (encoder, mut clicks) = (Encoder::new(SchemaId(1)), Clicks::new(3_000_000));
         let (mut random, mut seen) = (SeededRandom::new(5), HashSet::new());
@@ -82,7 +82,7 @@ impl Records {
     }
 }
 
-/// A telephone as it may come tomorrow.
+/// The agent of a phone model that does not exist yet.
 fn fresh_agent(number: usize) -> String {
     let (build, model) = (number % 9973, number / 7);
     format!(
@@ -93,7 +93,7 @@ fn fresh_agent(number: usize) -> String {
     )
 }
 
-/// Our own way from records to rows.
+/// Our way from records to rows.
 pub struct Way {
     decoder: Decoder,
     enricher: Enricher,
@@ -102,7 +102,7 @@ pub struct Way {
 }
 
 impl Way {
-    /// By these rules, with no memory yet.
+    /// With these rules and empty caches.
     pub fn new(rules: &Arc<RuleSet>) -> Result<Self> {
         let enricher = Enricher::new(Arc::clone(rules));
         let (decoder, buffers, block) =
@@ -110,7 +110,7 @@ impl Way {
         Ok(Self { decoder, enricher, buffers, block })
     }
 
-    /// Takes records as far as `stage`; returns bytes that depend on all of it.
+    /// Processes records up to `stage`; returns a count of bytes that depends on all of the work.
     pub fn take(&mut self, records: &[Vec<u8>], stage: Stage) -> Result<usize> {
         let mut sum = 0;
         for part in records.chunks(BLOCK) {
@@ -149,14 +149,14 @@ pub fn location(offset: i64) -> RecordLocation<'static> {
     RecordLocation { topic, partition: 0, offset, logged_at_ms: LOGGED_AT_MS, trace_id }
 }
 
-/// The processor's time that this thread has taken, which others on the machine do not lengthen.
+/// The CPU time of this thread, which does not include the time of other threads.
 pub fn thread_time() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let ns = text.split_whitespace().next().context("schedstat")?.parse()?;
     Ok(Duration::from_nanos(ns))
 }
 
-/// Instructions that a click takes in each stage; none where there is no `valgrind`.
+/// Instructions per click in each stage; none without `valgrind`.
 pub fn instructions(fresh: u64) -> Result<Option<[f64; 3]>> {
     if Command::new("valgrind").arg("--version").output().is_err() {
         return Ok(None);
@@ -177,7 +177,7 @@ pub fn instructions(fresh: u64) -> Result<Option<[f64; 3]>> {
     Ok(Some([each(0), each(1), each(2)]))
 }
 
-/// Runs nothing but one stage, after everything that all of them need.
+/// Runs one stage only, after the setup that all stages share.
 pub fn alone(what: &str) -> Result<()> {
     let (name, fresh) = what.split_once(' ').context("a stage and a number")?;
     let stage = match name {

@@ -8,7 +8,7 @@ pub struct Zipf {
 }
 
 impl Zipf {
-    /// Of so many ranks.
+    /// A choice among `ranks` ranks.
     pub fn new(ranks: usize) -> Self {
         let weights = (1..=ranks).map(|rank| 1.0 / rank as f64);
         let total: f64 = weights.clone().sum();

@@ -1,8 +1,8 @@
-//! `make chaos`: injects faults for a while, on a stack of its own, and reports the result.
+//! `make chaos`: injects faults into its own stack and reports the result.
 //!
-//! SEED, FAULTS, CLICKS and SECONDS bound it, ONLY names the one kind of fault; without a seed, the
-//! time gives one, and it is printed.
-//! `chaos outage` and `chaos hostile` do one thing instead, at length: see `outage.rs` and
+//! SEED, FAULTS, CLICKS and SECONDS bound the run, ONLY selects one kind of fault. Without SEED the
+//! program derives a seed from the clock and prints it.
+//! `chaos outage` and `chaos hostile` run one long scenario instead: see `outage.rs` and
 //! `harness::hostile`.
 
 mod outage;
@@ -17,7 +17,7 @@ use harness::hostile::{self, HostileBudget};
 use harness::{Backends, root};
 use stack::{Cache, Part, PortChoice, SmallDisk, Stack, StackError};
 
-/// Far more than a run needs; memory is taken only as it is filled.
+/// More than a run needs; the disk takes memory only for the data on it.
 const DISK: SmallDisk = SmallDisk { part: Part::ClickHouse, bytes: 3 << 30 };
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything held.
+/// Injects faults of all kinds; returns whether every invariant held.
 fn chaos() -> Result<bool> {
     let budget = Budget {
         seed: seed()?,
@@ -55,7 +55,7 @@ fn chaos() -> Result<bool> {
     let down = Down(&stack);
     match stack.clone().with_small_disks(&[DISK]).up() {
         Err(error @ StackError::MountDenied(_)) => {
-            println!("chaos: no disk will be full: {error}");
+            println!("chaos: without the fault of a full disk: {error}");
             stack.up()
         }
         up => up,
@@ -69,11 +69,13 @@ fn chaos() -> Result<bool> {
     Ok(report.good() && versions.good())
 }
 
-/// Whether a long outage of the broker cost nothing.
+/// Stops the broker for a long time; returns whether no click was lost.
 fn long_outage() -> Result<bool> {
     let clicks = number("CLICKS")?.unwrap_or(300_000);
     let seconds = number("SECONDS")?.unwrap_or(3600);
-    println!("outage: CLICKS={clicks}, SECONDS={seconds} at most to store them, and to deliver");
+    println!(
+        "outage: CLICKS={clicks}, at most SECONDS={seconds} to store them, and as long to deliver them"
+    );
     let began = Instant::now();
     let report_line = move |line: &str| print_line(began, line);
     let stack = stack(report_line)?;
@@ -85,7 +87,7 @@ fn long_outage() -> Result<bool> {
     Ok(outage.good())
 }
 
-/// Whether hostile input of every kind cost no more than its bounds.
+/// Sends hostile input of every kind; returns whether every bound held.
 fn hostile_input() -> Result<bool> {
     let budget = HostileBudget {
         seed: seed()?,
@@ -104,7 +106,7 @@ fn hostile_input() -> Result<bool> {
     Ok(report.good())
 }
 
-/// The seed that is named, else one of the time.
+/// SEED, else a seed from the clock.
 fn seed() -> Result<u64> {
     Ok(number("SEED")?.unwrap_or_else(|| jiff::Timestamp::now().as_second().unsigned_abs()))
 }
@@ -117,12 +119,12 @@ fn folder() -> PathBuf {
     root().join(".chaos")
 }
 
-/// A stack of its own, of which nothing is left of the last run.
+/// The stack of this program, without data of an earlier run.
 fn stack(report_line: impl Fn(&str) + Send + Sync + 'static) -> Result<Stack> {
     let folder = folder();
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {
-        // A run that was killed may have left its parts behind.
+        // The parts of a killed run may still be running.
         let last = Stack::open(&folder, Cache::shared()?, choice)?;
         last.down().context("the last run's parts")?;
         last.drop_disks().context("the last run's disk")?;
@@ -145,7 +147,7 @@ impl Drop for Down<'_> {
 /// The one fault that `ONLY` names.
 fn only() -> Result<Option<FaultKind>> {
     let name = std::env::var("ONLY").unwrap_or_default();
-    let unknown = || format!("ONLY={name}: there is no fault of that name");
+    let unknown = || format!("ONLY={name}: unknown fault");
     (!name.is_empty()).then(|| FaultKind::named(&name).with_context(unknown)).transpose()
 }
 

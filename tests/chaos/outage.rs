@@ -1,9 +1,9 @@
-//! `chaos outage`: clicks without end while the broker is down, then all of them delivered.
+//! `chaos outage`: load without a broker, then delivery of all clicks.
 //!
-//! CLICKS (300,000) are stored by the real producer under the bench's loader, in an outbox of 430
-//! bytes a click, which is what its default of 4 GiB has for ten million. Then the broker comes
-//! back. It holds when memory stayed flat, the outbox within its bytes, and each click is in the
-//! topic.
+//! The real producer stores CLICKS (300,000) under the load generator of the bench, in an outbox of
+//! 430 bytes per click: the default of 4 GiB has as many for ten million clicks. Then the broker
+//! starts again. The run holds if memory stays flat, the outbox stays within its bytes, and each
+//! click is in the topic.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,21 +16,21 @@ use stack::{Part, Stack};
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source=mail"}"#;
 const BYTES_A_CLICK: u64 = 430;
-/// Of load, and of waiting, between two samples.
+/// Time between two samples, of load or of delivery.
 const WINDOW: Duration = Duration::from_secs(2);
-/// What the memory of a producer may grow by once it has stored a tenth, and what a relay that is
-/// at work may hold beside: 20,000 clicks or 16 MiB on their way, and Kafka's client.
+/// The memory that a producer may add after it has stored a tenth of the clicks, and the memory that
+/// a running relay may add: 20,000 clicks or 16 MiB in flight, and Kafka's client.
 const GROWS_KIB: u64 = 16 << 10;
 const RELAY_KIB: u64 = 96 << 10;
 
-/// One look at a producer.
+/// One sample of a producer.
 struct Sample {
     clicks: u64,
     memory_kib: u64,
     disk: u64,
 }
 
-/// What was seen.
+/// The samples of a run and its counts.
 pub struct Outage {
     stored: Vec<Sample>,
     drained: Vec<Sample>,
@@ -40,7 +40,7 @@ pub struct Outage {
     undelivered: u64,
 }
 
-/// Stores so many clicks while the broker is down, and delivers them; `seconds` at most for each.
+/// Stores `clicks` without a broker, then delivers them; at most `seconds` for each of both.
 pub fn run(stack: &Stack, clicks: u64, seconds: u64, report_line: &dyn Fn(&str)) -> Result<Outage> {
     let world = World::on(Backends::on(stack), "outage");
     world.setup();
@@ -50,7 +50,10 @@ pub fn run(stack: &Stack, clicks: u64, seconds: u64, report_line: &dyn Fn(&str))
     let (host, began) = (server.url.trim_start_matches("http://").to_owned(), Instant::now());
     let (mut answered, mut stored, mut drained) = (0, Vec::new(), Vec::new());
     while answered < clicks {
-        ensure!(began.elapsed().as_secs() < seconds, "{answered} clicks in {seconds} s");
+        ensure!(
+            began.elapsed().as_secs() < seconds,
+            "only {answered} clicks were stored in {seconds} s"
+        );
         answered += loader::closed(&host, WINDOW)?;
         stored.push(sample(&server, &world.outbox(), answered)?);
         report_line(&format!("stored {}", stored[stored.len() - 1]));
@@ -60,13 +63,16 @@ pub fn run(stack: &Stack, clicks: u64, seconds: u64, report_line: &dyn Fn(&str))
     stack.restart(Part::Kafka)?;
     let began = Instant::now();
     loop {
-        let waiting = waiting(&server).context("the producer says what waits")?;
+        let waiting = waiting(&server).context("the producer reports the waiting clicks")?;
         drained.push(sample(&server, &world.outbox(), waiting)?);
         report_line(&format!("waiting {}", drained[drained.len() - 1]));
         if waiting == 0 {
             break;
         }
-        ensure!(began.elapsed().as_secs() < seconds, "{waiting} clicks wait after {seconds} s");
+        ensure!(
+            began.elapsed().as_secs() < seconds,
+            "{waiting} clicks are still undelivered after {seconds} s"
+        );
         std::thread::sleep(WINDOW / 4);
     }
     report_line(&format!("delivered within {:.0} s", began.elapsed().as_secs_f64()));
@@ -82,7 +88,7 @@ pub fn run(stack: &Stack, clicks: u64, seconds: u64, report_line: &dyn Fn(&str))
 }
 
 fn sample(server: &Server, outbox: &Path, clicks: u64) -> Result<Sample> {
-    let memory_kib = server.memory_kib().context("the producer runs")?;
+    let memory_kib = server.memory_kib().context("the producer is running")?;
     Ok(Sample { clicks, memory_kib, disk: bytes(outbox) })
 }
 
@@ -93,7 +99,7 @@ fn waiting(server: &Server) -> Option<u64> {
     Some(all as u64)
 }
 
-/// Of all files below a folder, those left out that go meanwhile.
+/// The size of all files below a folder, without those that disappear during the search.
 fn bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let of = |entry: std::fs::DirEntry| match entry.metadata() {
@@ -112,7 +118,7 @@ impl std::fmt::Display for Sample {
 }
 
 impl Outage {
-    /// What did not hold.
+    /// The bounds that did not hold.
     fn wrong(&self) -> Vec<String> {
         let most = |samples: &[Sample], of: fn(&Sample) -> u64| samples.iter().map(of).max();
         let warm = self.stored.iter().find(|sample| sample.clicks * 10 >= self.answered);
@@ -123,17 +129,17 @@ impl Outage {
         let rules = [
             (stored <= warm + GROWS_KIB, format!("memory grew from {warm} to {stored} KiB")),
             (drained <= warm + RELAY_KIB, format!("memory grew from {warm} to {drained} KiB")),
-            (disk <= Some(self.bound), format!("{disk:?} bytes of {}", self.bound)),
+            (disk <= Some(self.bound), format!("the outbox used {disk:?} of {} bytes", self.bound)),
             (self.undelivered == 0, format!("{} undelivered", self.undelivered)),
             (
                 self.in_topic >= self.answered,
-                format!("{} clicks, {} in the topic", self.answered, self.in_topic),
+                format!("{} clicks were stored, {} are in the topic", self.answered, self.in_topic),
             ),
         ];
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, wrong)| wrong).collect()
     }
 
-    /// Whether all held.
+    /// Whether all bounds held.
     pub fn good(&self) -> bool {
         self.wrong().is_empty()
     }

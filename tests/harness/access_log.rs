@@ -1,26 +1,26 @@
-//! An access log to import: the public one where it lies beside the checkout, else one like it.
+//! An access log to import: the public one if it is beside the checkout, else a similar one.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::backends::root;
 
-/// What is true of the log, whichever it is.
+/// The log and its properties, which both logs share.
 #[derive(Debug)]
 pub struct AccessLog {
-    /// Where it is.
+    /// Its path.
     pub file: PathBuf,
-    /// Lines in it.
+    /// The number of lines.
     pub lines: u64,
-    /// Lines that are clicks.
+    /// The number of lines that are clicks.
     pub clicks: u64,
-    /// Number of the one line that is cut short.
+    /// The number of the single truncated line.
     pub malformed_line: u64,
-    /// A path that many lines ask for, without its slash.
+    /// A path of many lines, without its slash.
     pub slug: &'static str,
 }
 
-/// Ten thousand lines, nineteen of them equal to an earlier one, one cut short.
+/// Ten thousand lines: nineteen are equal to an earlier one, one is truncated.
 ///
 /// # Panics
 /// When the generated log cannot be written into `folder`.
@@ -39,7 +39,7 @@ pub fn access_log(folder: &Path) -> AccessLog {
 fn generated() -> String {
     let mut text = String::new();
     for line in 1..=10_000_u32 {
-        // Lines 101 to 119 say what lines 1 to 19 say.
+        // Lines 101 to 119 repeat lines 1 to 19.
         let n = if (101..120).contains(&line) { line - 100 } else { line };
         let path =
             if n % 20 == 0 { "/reset.css".to_owned() } else { format!("/page/{}?n={n}", n % 97) };

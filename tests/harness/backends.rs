@@ -1,4 +1,4 @@
-//! Where the shared stack and the programs under test are, or how to get them.
+//! The addresses of the shared stack and the paths of the programs under test.
 
 use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -13,15 +13,15 @@ const START: &str = "start the backends and the tests with `make test`, or with 
 /// The stack's addresses and users, as `stack env` prints them.
 #[derive(Debug, Clone)]
 pub struct Backends {
-    /// `host:port` of each broker, a comma between two.
+    /// `host:port` of each broker, comma-separated.
     pub kafka: String,
     /// Base URL of the schema registry.
     pub registry: String,
     /// Base URL of ClickHouse.
     pub clickhouse: String,
-    /// The user that may do everything, and the password.
+    /// The administrator and its password.
     pub user: (String, String),
-    /// The user that may only read, and the password.
+    /// The read-only user and its password.
     pub reader: (String, String),
     /// Folder of Kafka's own tools.
     pub kafka_libs: PathBuf,
@@ -31,7 +31,7 @@ impl Backends {
     /// Reads the environment and connects to each address.
     ///
     /// # Panics
-    /// When one is not named or does not answer, with the command that starts it.
+    /// When an address is not set or does not answer, with the command that starts the stack.
     pub fn find() -> Self {
         let backends = Self::of(|name| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {START}"))
@@ -48,7 +48,7 @@ impl Backends {
         backends
     }
 
-    /// The addresses of a stack of its own.
+    /// The addresses of a test's own stack.
     ///
     /// # Panics
     /// When it has no addresses.
@@ -57,7 +57,7 @@ impl Backends {
         Self::of(|name| env[name].clone())
     }
 
-    /// From the variables that a stack prints.
+    /// Reads the variables that a stack prints.
     pub fn of(read: impl Fn(&str) -> String) -> Self {
         Self {
             kafka: read("KAFKA_BROKERS"),
@@ -72,10 +72,10 @@ impl Backends {
 
 /// The top of the checkout.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the checkout")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is a folder of the checkout")
 }
 
-/// A program of this workspace, from the build that the running test is of.
+/// A program of this workspace, from the same build as the running test.
 ///
 /// # Panics
 /// When it was not built.

@@ -1,4 +1,4 @@
-//! A bounded run with faults in all parts, on a broker and an engine of its own.
+//! A bounded run with faults in all parts, on its own broker and engine.
 //!
 //! ```text
 //! Generator ─▶ log ─▶ ProcessorPool ─▶ ClickHouseProxy ─▶ engine
@@ -6,9 +6,10 @@
 //!     └──────▶ Sampler: every second, is a click shown twice, is a position ahead?
 //! ```
 //!
-//! The seed decides what is written and which faults come in which order; what a fault hits is up
-//! to the machine. A fault counts only when its effect was observed. What a fault destroys in the log
-//! itself is taken out of the expected set by name, and the audit must report exactly that.
+//! The seed decides the written records and the order of faults; the timing, and so the work that a
+//! fault interrupts, depends on the machine. A fault counts only if its effect was observed. Events
+//! that a fault destroys in the log are removed from the expected set one by one, and the audit must
+//! report exactly these.
 
 mod broker;
 mod budget;
@@ -51,11 +52,11 @@ pub use self::versions::{Versions, versions};
 
 const AUDIT: Duration = Duration::from_secs(300);
 
-/// Runs on `stack`, which must be up, and leaves it up. Where its ClickHouse has no small disk,
-/// that is never full.
+/// Runs on `stack`, which must be running, and does not stop it. If its ClickHouse has no small disk,
+/// the fault of a full disk is left out.
 ///
 /// # Panics
-/// When something that should work does not: a process that does not start, a wait without end.
+/// When the run cannot continue: a process does not start, or a wait does not end.
 pub fn run(stack: &Stack, budget: Budget, report_line: LineReporter<'_>) -> Report {
     let mut world = World::on(Backends::on(stack), "chaos");
     world.setup();
@@ -103,7 +104,7 @@ fn on_world(world: &World, stack: &Stack, budget: Budget, report_line: LineRepor
         ..Report::default()
     };
     std::thread::scope(|scope| {
-        // Also after a panic here, the other threads stop.
+        // Stops the other threads, also after a panic here.
         let _over = progress.over_at_the_end();
         let writing = scope.spawn(|| generator.run(&progress));
         let looking = scope.spawn(|| sampler.run(&progress));
@@ -131,7 +132,7 @@ fn on_world(world: &World, stack: &Stack, budget: Budget, report_line: LineRepor
     report
 }
 
-/// Injects one fault after another, until enough were observed or the time is over.
+/// Injects one fault after another until enough were observed or the time is over.
 fn inject_faults(
     scheduler: &mut FaultScheduler<'_>,
     budget: Budget,

@@ -1,4 +1,4 @@
-//! A process under test: its output is kept, it never outlives its test, and its end is awaited.
+//! A process under test: its output is captured, and it ends with its test at the latest.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::{until, until_within};
 
-/// Lines of a log that are shown when a test fails.
+/// Lines of the log that a failed test prints.
 const TAIL: usize = 40;
 
 /// A running program.
@@ -58,12 +58,12 @@ impl Child {
         self.process.id()
     }
 
-    /// What it wrote to standard error so far.
+    /// Its standard error so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap_or_default()).into_owned()
     }
 
-    /// Checks until there is an answer, as long as the program runs.
+    /// Calls `check` until it returns a value, while the program runs.
     ///
     /// # Panics
     /// When the program ends first, or after the patience of [`until`].
@@ -76,13 +76,13 @@ impl Child {
         answer.unwrap_or_else(|()| panic!("{} ended while waiting: {what}", self.name))
     }
 
-    /// SIGKILL, as a crash would be; the program has ended when this returns.
+    /// Sends SIGKILL, as a crash; returns after the program has ended.
     pub fn crash(&mut self) {
         self.process.kill().expect("a child can be killed");
         self.end();
     }
 
-    /// SIGTERM, and how it then ended.
+    /// Sends SIGTERM and waits for the end.
     pub fn stop(&mut self) -> Exit {
         self.signal(Signal::TERM);
         self.end()
@@ -103,7 +103,7 @@ impl Child {
         stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
-    /// The id of its thread of that name, if there is one.
+    /// The id of its thread with this name, if any.
     pub fn thread(&self, name: &str) -> Option<i32> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).ok()?;
         threads.flatten().find_map(|thread| {
@@ -112,12 +112,12 @@ impl Child {
         })
     }
 
-    /// The memory that it holds, in KiB; none when it has ended.
+    /// Its resident memory in KiB; none after its end.
     pub fn memory_kib(&self) -> Option<u64> {
         self.status_kib("VmRSS:")
     }
 
-    /// The most memory that it held so far, in KiB; none when it has ended.
+    /// Its peak resident memory in KiB; none after its end.
     pub fn memory_peak_kib(&self) -> Option<u64> {
         self.status_kib("VmHWM:")
     }
@@ -129,7 +129,7 @@ impl Child {
         line.trim().strip_suffix(" kB")?.parse().ok()
     }
 
-    /// How it ended, if it did: its exit code, none after a signal.
+    /// Its exit code if it has ended; the inner value is none after a signal.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         self.poll().map(|status| status.code())
     }
@@ -141,7 +141,7 @@ impl Child {
         self.exit(status)
     }
 
-    /// As [`Child::end`], for a program that may take longer.
+    /// Like [`Child::end`], for a program that may take longer.
     pub fn end_within(&mut self, patience: Duration) -> Exit {
         let what = format!("the end of {}", self.name);
         let status = until_within(patience, &what, || self.poll());
@@ -179,7 +179,7 @@ impl Drop for Child {
 }
 
 impl Exit {
-    /// The numbers of the output line that begins with `word` and a colon.
+    /// The numbers of the output line that starts with `word` and a colon.
     ///
     /// # Panics
     /// When there is none.
@@ -195,10 +195,10 @@ impl Exit {
         )
     }
 
-    /// Itself, if the code is `code`.
+    /// Returns itself if the exit code is `code`.
     ///
     /// # Panics
-    /// With all its output, if not.
+    /// With the whole output, if the exit code differs.
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self

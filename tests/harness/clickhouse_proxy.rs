@@ -1,5 +1,5 @@
-//! A fault proxy for ClickHouse: it loses the answers to inserts that were applied, holds inserts,
-//! or refuses connections.
+//! A fault proxy for ClickHouse: it drops the responses to applied inserts, holds inserts, or refuses
+//! connections.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A fault proxy for one server, on a port of its own; it ends with the test's process.
+/// A fault proxy for one server, on its own port; it ends with the process of the test.
 #[derive(Debug)]
 pub struct ClickHouseProxy {
     /// Its base URL.
@@ -19,16 +19,16 @@ pub struct ClickHouseProxy {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// Answers to inserts that are still to be lost.
+    /// The number of responses to inserts that it will drop.
     lose: AtomicU32,
     lost: AtomicU32,
-    /// Connections are refused.
+    /// Whether it refuses connections.
     closed: AtomicBool,
-    /// Connections that were closed because of it.
+    /// Connections that it refused.
     refused: AtomicU32,
-    /// Inserts wait.
+    /// Whether it holds inserts.
     held: AtomicBool,
-    /// Inserts that waited.
+    /// Inserts that it held.
     waited: AtomicU32,
 }
 
@@ -56,13 +56,13 @@ impl ClickHouseProxy {
         Self { url, faults }
     }
 
-    /// Loses the answers to the next `count` inserts: the server has applied them, and the
-    /// client sees its connection close.
+    /// Drops the responses to the next `count` inserts: the server has applied them, and the client's
+    /// connection is closed.
     pub fn lose_answers(&self, count: u32) {
         self.faults.lose.store(count, Ordering::SeqCst);
     }
 
-    /// Answers lost so far.
+    /// Responses dropped so far.
     pub fn lost(&self) -> u32 {
         self.faults.lost.load(Ordering::SeqCst)
     }
@@ -72,17 +72,17 @@ impl ClickHouseProxy {
         self.faults.refused.load(Ordering::SeqCst)
     }
 
-    /// Pieces of inserts that waited so far.
+    /// Parts of inserts that it held so far.
     pub fn waited(&self) -> u32 {
         self.faults.waited.load(Ordering::SeqCst)
     }
 
-    /// From now on inserts wait in the proxy (`true`), or continue.
+    /// Holds inserts (`true`) or forwards them again.
     pub fn hold(&self, held: bool) {
         self.faults.held.store(held, Ordering::SeqCst);
     }
 
-    /// From now on new connections are closed at once (`true`), or forwarded again.
+    /// Closes new connections at once (`true`) or forwards them again.
     pub fn close(&self, closed: bool) {
         self.faults.closed.store(closed, Ordering::SeqCst);
     }
@@ -97,7 +97,7 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     std::thread::spawn(move || {
         copy(client_too, server_too, |piece| {
             let insert = piece.windows(6).any(|window| window.eq_ignore_ascii_case(b"insert"));
-            // A head fits into one piece, so a word of it is not cut in two.
+            // A request head fits into one read, so that no word of it is split.
             let insert = seen.fetch_or(insert, Ordering::SeqCst) || insert;
             if insert && held_faults.held.load(Ordering::SeqCst) {
                 held_faults.waited.fetch_add(1, Ordering::SeqCst);
@@ -126,7 +126,7 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     });
 }
 
-/// Copies until an end, or until `pass` refuses a piece; then both sides are closed.
+/// Copies until one side closes or `pass` refuses a part; then closes both sides.
 fn copy(mut from: TcpStream, mut to: TcpStream, mut pass: impl FnMut(&[u8]) -> bool) {
     let mut piece = vec![0; 64 * 1024];
     loop {

@@ -1,11 +1,11 @@
-//! What Grafana and its ClickHouse plugin make of a panel's query before the server sees it.
+//! Expands a panel's query as Grafana and its ClickHouse plugin do before they send it.
 //!
-//! First the page: `$__conditionalAll`, then variables; then the plugin's backend: the macros of
-//! time. Only what our dashboard uses is known; anything else that is left is an error.
+//! First the page expands `$__conditionalAll`, then variables; then the plugin's backend expands the
+//! macros of time. Only the macros of our dashboard are known; any other one is an error.
 
 use std::collections::BTreeMap;
 
-/// What someone who looks at the dashboard has chosen.
+/// The choices of a viewer of the dashboard.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Begin of the range, in seconds since 1970.
@@ -14,21 +14,21 @@ pub struct View {
     pub to: i64,
     /// Seconds of one step of a line.
     pub interval: i64,
-    /// Time zone, as Grafana hands it on.
+    /// Time zone, as Grafana passes it.
     pub zone: &'static str,
-    /// What is chosen of each variable; nothing is "All".
+    /// The chosen values of each variable; none is "All".
     pub chosen: BTreeMap<String, Vec<String>>,
 }
 
 impl View {
-    /// The query as the server gets it.
+    /// The query that the server receives.
     ///
     /// # Panics
-    /// When it holds a macro or a variable that is not known.
+    /// When the query holds an unknown macro or variable.
     pub fn expand(&self, sql: &str) -> String {
         let sql = self.variables(&self.conditions(sql));
         let expanded = self.macros(&sql);
-        assert!(!expanded.contains('$'), "something is left to expand: {expanded}");
+        assert!(!expanded.contains('$'), "not all macros are expanded: {expanded}");
         expanded
     }
 
@@ -84,7 +84,7 @@ impl View {
                     };
                     (text, length)
                 }
-                other => panic!("the plugin's macro {other} is not known here"),
+                other => panic!("unknown macro of the plugin: {other}"),
             };
             expanded += &text;
             expanded += &rest[length..];
@@ -93,7 +93,7 @@ impl View {
     }
 }
 
-/// As Grafana's format `percentencode`: nothing but these bytes is left as it is.
+/// Grafana's format `percentencode`: encodes all bytes but these.
 fn percent_encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
@@ -104,9 +104,9 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// The arguments in the parentheses that `text` begins with, and their length with both.
+/// The arguments in the parentheses at the start of `text`, and the length of both with them.
 fn arguments(text: &str) -> (Vec<String>, usize) {
-    assert!(text.starts_with('('), "a macro without its arguments: {text}");
+    assert!(text.starts_with('('), "a macro without arguments: {text}");
     let (mut arguments, mut depth) = (vec![String::new()], 0);
     for (at, letter) in text.char_indices() {
         match letter {
@@ -121,7 +121,7 @@ fn arguments(text: &str) -> (Vec<String>, usize) {
             _ => arguments.last_mut().into_iter().for_each(|last| last.push(letter)),
         }
     }
-    panic!("a macro without its end: {text}");
+    panic!("a macro without a closing parenthesis: {text}");
 }
 
 #[cfg(test)]
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "is not known here")]
+    #[should_panic(expected = "unknown macro of the plugin")]
     fn an_unknown_macro_is_an_error() {
         let view = View { from: 0, to: 0, interval: 1, zone: "UTC", chosen: BTreeMap::new() };
         view.expand("$__timeShift(a)");

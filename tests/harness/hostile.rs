@@ -1,5 +1,5 @@
-//! A bounded run in which hostile input of every kind reaches a producer and processors, while honest
-//! clicks and visitors go on at a steady rate.
+//! A bounded run that sends hostile input of every kind to a producer and processors, together with
+//! honest clicks and visitors at a steady rate.
 //!
 //! ```text
 //! HonestClicks, ClickVariants ─▶ log ─▶ processors ─▶ table ◀─ LogAccount: is each record accounted for?
@@ -7,7 +7,7 @@
 //! LinkVariants ─▶ topic of links ─▶ producer, processors
 //! ```
 //!
-//! The seed decides what is sent in which order; when it arrives is up to the machine.
+//! The seed decides the input and its order; the timing depends on the machine.
 
 mod batch_variants;
 mod click_variants;
@@ -37,34 +37,33 @@ use crate::world::{Processors, Server, World};
 
 pub use self::hostile_report::HostileReport;
 
-/// Name and source of the producer whose visitors are honest.
+/// Name and source of the producer of the honest visitors.
 const HOST: &str = "host";
 const PARTITIONS: i32 = 3;
 /// Visitors, and the pause of each between two visits.
 const VISITORS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long delivery and processing may take once no hostile input comes any more.
+/// The longest time for delivery and processing after the last hostile input.
 const SETTLE: Duration = Duration::from_secs(60);
 /// How long the services wait for the schemas of links of unknown ids, and some time more.
 const LINKS_WAIT: Duration = Duration::from_secs(15);
 const AUDIT: Duration = Duration::from_secs(300);
 
-/// What a run may use.
+/// The bounds of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct HostileBudget {
-    /// Decides what is sent.
+    /// Decides the input.
     pub seed: u64,
-    /// Seconds after which no round begins.
+    /// Seconds after which no round starts.
     pub seconds: u64,
     /// Whether records of clicks are among it; the processors take ten seconds to decide about the last.
     pub with_records: bool,
 }
 
-/// Runs on a stack that is up.
+/// Runs on a running stack.
 ///
 /// # Panics
-/// When something that should work does not: a process that does not start, a broker that does not
-/// take an honest click.
+/// When the run cannot continue: a process does not start, or the broker refuses an honest click.
 pub fn run(
     backends: Backends,
     budget: HostileBudget,
@@ -111,7 +110,7 @@ fn on_world(
     report
 }
 
-/// Ends the honest clicks, also after a panic.
+/// Stops the honest clicks, also after a panic.
 struct StopAtTheEnd<'h>(&'h HonestClicks);
 
 impl Drop for StopAtTheEnd<'_> {
@@ -120,7 +119,7 @@ impl Drop for StopAtTheEnd<'_> {
     }
 }
 
-/// Both services, as they are shipped, with one link.
+/// Both services with their shipped settings and one link.
 fn services(world: &World) -> (Server, Processors) {
     let store = world.folder().join("links.db").display().to_string();
     world.links(&store, &["add", "a", "https://example.com/"]).expect_code(0);
@@ -135,7 +134,7 @@ fn services(world: &World) -> (Server, Processors) {
     (host, processors)
 }
 
-/// Waits until all is delivered and processed, and both services are ready.
+/// Waits until all clicks are delivered and processed and both services are ready.
 fn settle(
     world: &World,
     host: &mut Server,
@@ -158,7 +157,7 @@ fn settle(
         let ended = (host.ended(), processors.ended());
         if began.elapsed() > SETTLE || ended.0.is_some() || ended.1.is_some() {
             report.findings.push(format!(
-                "not settled: {waiting} clicks wait, ended {ended:?}, {bodies:?}, caught up: {}",
+                "not settled: {waiting} clicks undelivered, exit codes {ended:?}, readyz {bodies:?}, caught up: {}",
                 world.caught_up()
             ));
             return;
@@ -173,7 +172,7 @@ fn compare(world: &World, honest: &HonestClicks, visits: &[Visit], report: &mut 
     let answered: BTreeSet<u64> = visits.iter().map(|visit| visit.number).collect();
     let visited = format!("source = '{HOST}' AND slug = 'a' AND match(query, '^n=[0-9]+$')");
     report.visits = honest_rows(world, &visited, answered.len() as u64);
-    // A connection that breaks ends, and its last visit has no answer.
+    // A broken connection ends, and its last visit has no response.
     report.unanswered = answered.last().map_or(0, |last| last + 1) - answered.len() as u64;
     let longest = visits.iter().map(|visit| visit.took).max().unwrap_or_default();
     report.answer_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
@@ -198,7 +197,7 @@ fn honest_rows(world: &World, condition: &str, sent: u64) -> HonestRows {
     }
 }
 
-/// Compares what the services count with what was sent and what is in the tables.
+/// Compares the counters of the services with the sent input and the tables.
 fn compare_counts(
     world: &World,
     (host, processors): (&Server, &Processors),
@@ -243,7 +242,7 @@ fn count(
     ]
 }
 
-/// The sum of the metrics whose line begins so.
+/// The sum of the metrics whose line starts with `start`.
 fn sum(admin: &str, start: &str) -> u64 {
     let page = get(&format!("{admin}/metrics")).map(|answer| answer.body).unwrap_or_default();
     let lines = page.lines().filter(|line| line.starts_with(start));

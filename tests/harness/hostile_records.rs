@@ -1,7 +1,7 @@
-//! Records that a hostile sender may write to the topic of clicks, by kind, each with what becomes of it.
+//! Records that a hostile sender may write to the topic of clicks, by kind, each with its expected fate.
 //!
-//! A test chooses from them, or takes all ([`corpus`]). What they cost is bounded whatever they hold:
-//! a click among them is visible as soon as without them.
+//! A test uses some of them, or all ([`corpus`]). Their cost is bounded whatever they hold: a click
+//! among them is visible as soon as without them.
 
 use schemas::bounds::DAY_US;
 use schemas::text_limits::QUERY_BYTES_MAX;
@@ -13,10 +13,10 @@ use uuid::Uuid;
 use crate::http_client;
 use crate::kafka::Raw;
 
-/// What becomes of a record.
+/// The fate of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// A row: it is odd, and a click.
+    /// A row: an unusual, valid click.
     Row,
     /// A dead letter with this code.
     DeadLetter(&'static str),
@@ -51,14 +51,14 @@ pub struct ForeignSchema {
     pub kind: &'static str,
     /// Avro JSON.
     pub schema: String,
-    /// A short datum that is long to read.
+    /// A short datum that takes long to decode.
     pub datum: Vec<u8>,
 }
 
 /// 1,000,000,000 in zigzag.
 const BILLION: [u8; 5] = [0x80, 0xa8, 0xd6, 0xb9, 0x07];
 
-/// The schema of clicks behind a field of this type, and data of the field before a click.
+/// The schema of clicks with a first field of this type, and a click with data of this field.
 fn foreign(kind: &'static str, field_type: &str, field: &[u8]) -> ForeignSchema {
     let mut schema: Value = serde_json::from_str(schemas::NEWEST).expect("a schema");
     let field_type: Value = serde_json::from_str(field_type).expect("a type");
@@ -68,7 +68,7 @@ fn foreign(kind: &'static str, field_type: &str, field: &[u8]) -> ForeignSchema 
     ForeignSchema { kind, schema: schema.to_string(), datum }
 }
 
-/// Schemas of other subjects by which a datum of some bytes claims any number of items.
+/// Schemas of other subjects in which a datum of some bytes claims any number of items.
 pub fn foreign_schemas() -> Vec<ForeignSchema> {
     let billion = [&BILLION[..], &[0]].concat();
     let some_billions: Vec<u8> = [&[16][..], &billion.repeat(8), &[0]].concat();
@@ -99,10 +99,10 @@ pub fn foreign_schemas() -> Vec<ForeignSchema> {
     ]
 }
 
-/// Registers foreign schemas under subjects of their own, `{prefix}-{number}-value`.
+/// Registers foreign schemas, each under its own subject `{prefix}-{number}-value`.
 ///
 /// # Panics
-/// The registry does not take one.
+/// The registry refuses one.
 pub fn register(registry: &str, prefix: &str, schemas: &[ForeignSchema]) -> Vec<SchemaId> {
     let ids = schemas.iter().enumerate().map(|(number, foreign)| {
         register_as(registry, &format!("{prefix}-{number}-value"), &foreign.schema)
@@ -113,7 +113,7 @@ pub fn register(registry: &str, prefix: &str, schemas: &[ForeignSchema]) -> Vec<
 /// Registers one schema under `subject`.
 ///
 /// # Panics
-/// The registry does not take it.
+/// The registry refuses it.
 pub fn register_as(registry: &str, subject: &str, schema: &str) -> SchemaId {
     let url = format!("{registry}/subjects/{subject}/versions");
     let body = json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
@@ -139,12 +139,12 @@ fn now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }
 
-/// A click of now.
+/// A click at the current time.
 fn honest() -> RawClick<'static> {
     RawClick::new(Uuid::now_v7(), now_us(), "hostile")
 }
 
-/// The framed click, whatever the lengths of its texts.
+/// The framed click, without a check of the lengths of its texts.
 fn click(id: SchemaId, click: &RawClick<'_>) -> Vec<u8> {
     let mut value = Vec::new();
     Encoder::new(id).encode(click, &mut value).expect("a click with an id");
@@ -172,10 +172,10 @@ pub fn framing() -> Vec<HostileRecord> {
     all
 }
 
-/// Records of ids that no registry has, each of another one.
+/// Records with ids that no registry has, each with another id.
 pub fn unknown_ids(count: u32) -> Vec<HostileRecord> {
     let record = |number: u32| {
-        // Every other one is larger than any that a registry gives.
+        // Every second id is larger than any id of a registry.
         let is_large = number.is_multiple_of(2);
         let id = SchemaId(if is_large { u32::MAX - number } else { 2_000_000_000 + number });
         HostileRecord::dead(format!("unknown id {id}"), "schema_unknown", click(id, &honest()))
@@ -183,10 +183,10 @@ pub fn unknown_ids(count: u32) -> Vec<HostileRecord> {
     (0..count).map(record).collect()
 }
 
-/// Records of the topic's own schema whose bytes do not follow it.
+/// Records with the topic's own schema whose bytes do not match it.
 pub fn datums(id: SchemaId) -> Vec<HostileRecord> {
     let good = click(id, &RawClick { source: "source", ..honest() });
-    // Id, time, origin and the length of the source come first.
+    // The first fields are id, time, origin and the length of the source.
     let origin = 5 + 16 + good[21..].iter().position(|byte| byte & 0x80 == 0).expect("a time") + 1;
     let with = |at: usize, bytes: &[u8]| [&good[..at], bytes, &good[at + 1..]].concat();
     let huge = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01];
@@ -212,7 +212,7 @@ pub fn datums(id: SchemaId) -> Vec<HostileRecord> {
     all
 }
 
-/// Clicks with a text beyond its limit, each another one; some would take long to be looked up.
+/// Clicks with a text beyond its limit, each in another field; some would take long to look up.
 pub fn lengths(id: SchemaId) -> Vec<HostileRecord> {
     let labels = format!("https://{}com/", "a.".repeat(30_000));
     let long = "x".repeat(60_000);
@@ -239,7 +239,7 @@ pub fn lengths(id: SchemaId) -> Vec<HostileRecord> {
     texts.into_iter().map(record).collect()
 }
 
-/// Clicks that break another promise of the schema.
+/// Clicks that violate other rules of the schema.
 pub fn contents(id: SchemaId) -> Vec<HostileRecord> {
     let mut nil = click(id, &honest());
     nil[5..21].fill(0);
@@ -260,7 +260,7 @@ pub fn contents(id: SchemaId) -> Vec<HostileRecord> {
     all
 }
 
-/// `count` clicks of the host `source`, whose clock stands at `occurred_at`.
+/// `count` clicks of the host `source`, whose clock shows `occurred_at`.
 pub fn of_clock(id: SchemaId, source: &str, occurred_at: i64, count: usize) -> Vec<HostileRecord> {
     let record = |_| {
         let wrong = RawClick { source, occurred_at, ..honest() };
@@ -270,7 +270,7 @@ pub fn of_clock(id: SchemaId, source: &str, occurred_at: i64, count: usize) -> V
     (0..count).map(record).collect()
 }
 
-/// Clicks of odd keys and headers.
+/// Clicks with unusual keys and headers.
 pub fn headers(id: SchemaId) -> Vec<HostileRecord> {
     let many: Vec<_> = (0..20_000).map(|_| (String::new(), Some(vec![]))).collect();
     let long = vec![("traceparent".to_owned(), Some(vec![b'0'; 200_000]))];
@@ -286,7 +286,7 @@ pub fn headers(id: SchemaId) -> Vec<HostileRecord> {
     odd.into_iter().map(record).collect()
 }
 
-/// `text` again and again, up to `bytes_max` bytes.
+/// `text`, repeated up to `bytes_max` bytes.
 fn filled(start: &str, piece: &str, bytes_max: usize) -> String {
     let mut text = start.to_owned();
     while text.len() + piece.len() <= bytes_max {
@@ -295,7 +295,7 @@ fn filled(start: &str, piece: &str, bytes_max: usize) -> String {
     text
 }
 
-/// Clicks of which each text is as long as it may be, and takes long to be enriched.
+/// Clicks with texts of the largest length that take long to enrich.
 pub fn costly(id: SchemaId) -> Vec<HostileRecord> {
     let addresses = [
         filled("https://", "a.", 2048),
@@ -351,7 +351,7 @@ pub fn costly(id: SchemaId) -> Vec<HostileRecord> {
     (0..8).map(record).collect()
 }
 
-/// All of them but those by foreign schemas, for a topic whose newest schema has this id.
+/// All of them but those with foreign schemas, for a topic whose newest schema has this id.
 pub fn corpus(id: SchemaId) -> Vec<HostileRecord> {
     let unknown = unknown_ids(12);
     [framing(), unknown, datums(id), lengths(id), contents(id), headers(id), costly(id)].concat()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::blocking::{Client, Response};
 use reqwest::{Method, Url};
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     /// Status code.
@@ -24,14 +24,14 @@ impl Answer {
     }
 }
 
-/// The client of all tests. Made once: each one has a thread.
+/// The client of all tests. One instance, since each has a thread.
 fn client() -> &'static Client {
     static CLIENT: OnceLock<Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
         Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(30))
-            // A test may kill the server at the other end.
+            // A test may kill the server of a kept connection.
             .pool_max_idle_per_host(0)
             .build()
             .expect("a client can be made")
@@ -41,7 +41,7 @@ fn client() -> &'static Client {
 /// Sends a request.
 ///
 /// # Errors
-/// The client's words when no answer came.
+/// The client's error without a response.
 pub fn request(
     method: &str,
     url: &str,
@@ -68,15 +68,15 @@ fn read(response: Response) -> reqwest::Result<Answer> {
     Ok(Answer { status, headers, body })
 }
 
-/// GET, without headers of one's own.
+/// Sends GET without additional headers.
 ///
 /// # Errors
-/// As [`request`].
+/// Like [`request`].
 pub fn get(url: &str) -> Result<Answer, String> {
     request("GET", url, &[], "")
 }
 
-/// The value of a metric without labels, from an admin port.
+/// The value of a metric from an admin port.
 pub fn metric(admin: &str, name: &str) -> Option<f64> {
     let text = get(&format!("{admin}/metrics")).ok()?.body;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())

@@ -1,4 +1,4 @@
-//! The broker by the hand of an outsider: raw records in and out, positions, bounds, admin.
+//! The broker as an independent client sees it: raw records, positions, bounds, administration.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::wait::until;
 
 const WAIT: Duration = Duration::from_secs(20);
 
-/// A record to be written.
+/// A record to write.
 #[derive(Debug, Clone, Default)]
 pub struct Raw {
     /// Its partition.
@@ -31,7 +31,7 @@ pub struct Raw {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// A record as it stands in a topic.
+/// A record of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
     /// Its partition.
@@ -47,7 +47,7 @@ pub struct Logged {
 }
 
 impl Logged {
-    /// The text of the last header of that name.
+    /// The text of the last header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().rev().find(|(own, _)| own == name)?;
         std::str::from_utf8(found.1.as_deref()?).ok()
@@ -57,18 +57,18 @@ impl Logged {
 /// A broker, or a cluster.
 #[derive(Debug, Clone)]
 pub struct Kafka {
-    /// `host:port`, or several with commas.
+    /// `host:port`, comma-separated if there are several.
     pub brokers: String,
 }
 
-/// Where a partition's copies are: numbers of brokers.
+/// The brokers of a partition's copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copies {
-    /// Who leads.
+    /// The leader.
     pub leader: i32,
-    /// Who is to have one.
+    /// All replicas.
     pub all: Vec<i32>,
-    /// Who has all that the leader has.
+    /// The in-sync replicas.
     pub in_sync: Vec<i32>,
 }
 
@@ -113,7 +113,7 @@ impl Kafka {
         records
     }
 
-    /// Hands on every record of a topic; those of a partition in their order.
+    /// Calls `take` for every record of a topic, in the order of each partition.
     pub fn each(&self, topic: &str, mut take: impl FnMut(Logged)) {
         let consumer = self.consumer("clicktrail-tests-reader");
         let mut open: Vec<i32> = Vec::new();
@@ -147,7 +147,7 @@ impl Kafka {
         }
     }
 
-    /// First offset of each partition, and the position after its last.
+    /// The first offset of each partition, and the position after its last record.
     pub fn bounds(&self, topic: &str) -> BTreeMap<i32, (i64, i64)> {
         let consumer = self.consumer("clicktrail-tests-reader");
         let metadata = consumer.fetch_metadata(Some(topic), WAIT).expect("the broker answers");
@@ -159,7 +159,7 @@ impl Kafka {
             .collect()
     }
 
-    /// Where the copies of each partition are.
+    /// The copies of each partition.
     ///
     /// # Errors
     /// No broker answers.
@@ -175,12 +175,12 @@ impl Kafka {
         Ok(copies.collect())
     }
 
-    /// How many records the topic holds.
+    /// The number of records in the topic.
     pub fn records(&self, topic: &str) -> i64 {
         self.bounds(topic).values().map(|(low, high)| high - low).sum()
     }
 
-    /// The committed position of each partition, where there is one.
+    /// The committed position of each partition that has one.
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
         let consumer = self.consumer(group);
         let mut asked = TopicPartitionList::new();
@@ -194,7 +194,7 @@ impl Kafka {
         elements.iter().filter_map(|e| Some((e.partition(), position(e.offset())?))).collect()
     }
 
-    /// Commits positions for a group without members, as an operator might.
+    /// Commits positions for a group without members, as an operator does.
     pub fn commit(&self, group: &str, topic: &str, positions: &[(i32, i64)]) {
         let consumer = self.consumer(group);
         let mut list = TopicPartitionList::new();
@@ -205,8 +205,8 @@ impl Kafka {
         consumer.commit(&list, CommitMode::Sync).expect("a group without members takes a commit");
     }
 
-    /// Commits positions for a group that has members, by the hand of one more: a member that
-    /// reads `elsewhere`, and whom the broker lets commit what others own.
+    /// Commits positions for a group with members, as an additional member that reads `elsewhere`: the
+    /// broker lets a member commit partitions of other members.
     pub fn commit_among_members(
         &self,
         group: &str,
@@ -235,7 +235,7 @@ impl Kafka {
         });
     }
 
-    /// Grows a topic to so many partitions.
+    /// Grows a topic to `partitions` partitions.
     pub fn grow(&self, topic: &str, partitions: usize) {
         let grown = block_on(
             self.admin().create_partitions([&NewPartitions::new(topic, partitions)], &options()),
@@ -243,7 +243,7 @@ impl Kafka {
         grown.expect("the broker answers").remove(0).expect("a topic can grow");
     }
 
-    /// Deletes what stands before a position, as retention would.
+    /// Deletes the records before a position, as retention does.
     pub fn expire(&self, topic: &str, partition: i32, before: i64) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset");
@@ -260,7 +260,7 @@ impl Kafka {
         result.map(drop).map_err(|(_, code)| code.to_string())
     }
 
-    /// Replaces all settings that a topic has of its own.
+    /// Replaces all own settings of a topic.
     pub fn configure(&self, topic: &str, settings: &[(&str, &str)]) {
         let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
         for (key, value) in settings {
@@ -270,7 +270,7 @@ impl Kafka {
         altered.expect("the broker answers").remove(0).expect("a topic can be configured");
     }
 
-    /// The settings that a topic has of its own.
+    /// The own settings of a topic.
     pub fn settings(&self, topic: &str) -> BTreeMap<String, String> {
         let described =
             block_on(self.admin().describe_configs([&ResourceSpecifier::Topic(topic)], &options()));

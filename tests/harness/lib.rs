@@ -1,8 +1,8 @@
-//! What a test needs to put a real producer and real processors to work on real backends.
+//! Runs a real producer and real processors on real backends in tests.
 //!
-//! A [`World`] is one test's own topic, group and database on the shared stack. Every wait
-//! has an end and asks a condition; a child's log is shown when its test fails. A backend
-//! that is not there fails the test with the command that starts it, and is never skipped.
+//! A [`World`] is one test's own topic, group and database on the shared stack. Every wait checks a
+//! condition and has a deadline; a failed test prints the logs of its processes. A missing backend
+//! fails the test, with the command that starts it; no test is skipped.
 
 mod access_log;
 mod backends;

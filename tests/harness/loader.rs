@@ -1,6 +1,7 @@
-//! Load on a redirect service: a closed loop to find a rate, an open one to measure delays at a rate.
+//! A load generator for redirect services: a closed loop finds the rate, an open loop measures delays
+//! at a rate.
 //!
-//! The same for all services. Connections stay open, answers are read to their end.
+//! It treats all services alike, keeps its connections open and reads each response to its end.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,9 +13,9 @@ use tokio::task::JoinSet;
 
 /// Connections of the closed loop.
 const CONNECTIONS: usize = 32;
-/// Connections of the open loop, each with a thread: at most so many visits overlap.
+/// Connections of the open loop, each with a thread: the most visits at a time.
 const THREADS: u32 = 64;
-/// Longest wait for an answer.
+/// The longest wait for a response.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: go.example\r\nUser-Agent: bench\r\n\r\n";
 
@@ -36,7 +37,7 @@ impl Connection {
         Ok(self.stream.write_all(REQUEST)?)
     }
 
-    /// Reads one answer, which must be a redirect.
+    /// Reads one response, which must be a redirect.
     fn receive(&mut self) -> Result<()> {
         let mut piece = [0; 4096];
         loop {
@@ -51,7 +52,7 @@ impl Connection {
     }
 }
 
-/// The length of a complete answer at the start of some bytes.
+/// The length of a complete response at the start of some bytes.
 fn answer_length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end])?;
@@ -62,11 +63,11 @@ fn answer_length(bytes: &[u8]) -> Result<Option<usize>> {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
     });
-    let length = end + 4 + length.context("an answer without its length")??;
+    let length = end + 4 + length.context("a response without its length")??;
     Ok((bytes.len() >= length).then_some(length))
 }
 
-/// Visits one after the other on each connection for a while: how many were answered.
+/// Sends visits one after another on each connection during `window`; returns the number of responses.
 ///
 /// # Errors
 /// An answer that is no redirect, or none.
@@ -76,7 +77,7 @@ fn answer_length(bytes: &[u8]) -> Result<Option<usize>> {
 pub fn closed(host: &str, window: Duration) -> Result<u64> {
     let until = Instant::now() + window;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // On one thread, which never waits for one connection while another has data.
+    // On one thread, which does not wait for a connection while another has data.
     runtime.block_on(async {
         let mut connections = JoinSet::new();
         for _ in 0..CONNECTIONS {
@@ -109,8 +110,8 @@ async fn visits(host: String, until: Instant) -> Result<u64> {
     Ok(answers)
 }
 
-/// Visits at a steady rate for a while, however long an answer takes: the 99th percentile of the
-/// milliseconds from the moment when a visit was due, and how many there were.
+/// Sends visits at a steady rate during a time, even while responses are late; returns the 99th
+/// percentile of the milliseconds since a visit was due, and the number of visits.
 ///
 /// # Errors
 /// An answer that is no redirect, or none.

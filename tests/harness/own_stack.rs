@@ -1,4 +1,4 @@
-//! A stack, or a PostgreSQL, of one test alone, for tests that kill parts or read their files.
+//! One test's own stack or PostgreSQL, for tests that kill parts or read their files.
 
 use std::fmt::Write as _;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use std::process::Command;
 use stack::{Brokers, Cache, Interrupt, Part, PortChoice, Postgres, SmallDisk, Stack, StackError};
 use tempfile::TempDir;
 
-/// A running stack in a folder of its own; dropping it stops the stack and removes the folder.
+/// A running stack in its own folder; its drop stops the stack and removes the folder.
 #[derive(Debug)]
 pub struct OwnStack {
     stack: Stack,
@@ -24,7 +24,7 @@ impl OwnStack {
         Self::of(&Part::ALL)
     }
 
-    /// As [`OwnStack::up`], of some parts only.
+    /// Like [`OwnStack::up`], with some parts only.
     ///
     /// # Panics
     /// When one does not start.
@@ -32,7 +32,7 @@ impl OwnStack {
         Self::by(PortChoice::default(), parts)
     }
 
-    /// As [`OwnStack::up`], with three brokers.
+    /// Like [`OwnStack::up`], with three brokers.
     ///
     /// # Panics
     /// When one does not start.
@@ -41,7 +41,7 @@ impl OwnStack {
         Self::by(choice, &Part::ALL)
     }
 
-    /// Starts some parts on small disks, all of them with their data on one.
+    /// Starts some parts with their data on small disks.
     ///
     /// # Errors
     /// A small disk cannot be mounted: that needs the right to mount.
@@ -61,7 +61,7 @@ impl OwnStack {
     }
 
     fn by(choice: PortChoice, parts: &[Part]) -> Self {
-        // Taken down also when a part does not start.
+        // The drop stops the parts, also if one does not start.
         let own = Self::open(choice, &[]);
         own.stack.up_parts(parts).expect("the parts start");
         own
@@ -89,7 +89,7 @@ impl Drop for OwnStack {
     }
 }
 
-/// A running PostgreSQL in a folder of its own; dropping it stops the server and removes the folder.
+/// A running PostgreSQL in its own folder; its drop stops the server and removes the folder.
 #[derive(Debug)]
 pub struct OwnPostgres {
     server: Postgres,
@@ -110,8 +110,8 @@ impl OwnPostgres {
         own
     }
 
-    /// As [`OwnPostgres::up`], with TLS; its certificate, for the name `localhost`, is its own
-    /// issuer. The second value is the file of the certificate.
+    /// Like [`OwnPostgres::up`], with TLS and a self-signed certificate for `localhost`. The second
+    /// value is the file of the certificate.
     ///
     /// # Panics
     /// When it does not start.
@@ -143,7 +143,7 @@ impl OwnPostgres {
         self.server.url().expect("a server that was started has a port")
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, as a crash does.
     ///
     /// # Panics
     /// When it does not end.

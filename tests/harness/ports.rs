@@ -1,17 +1,17 @@
-//! Free ports for programs that take one by a flag.
+//! Free ports for programs that take their port from a flag.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range from which the system takes ports for outgoing connections: a port of that
-/// range may be taken between our check and the program's start, and sometimes is.
+/// Below the range of ports for outgoing connections: the system may use a port of this range between
+/// the check and the start of the program, and sometimes does.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
-/// A port of loopback that no program listens on, and that no other call returns.
+/// A loopback port on which no program listens, and which no other call returns.
 ///
 /// # Panics
-/// When all are taken.
+/// When all ports are in use.
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT)).unwrap();

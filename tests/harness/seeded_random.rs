@@ -1,4 +1,4 @@
-//! Random choices that a seed decides: the same seed, the same choices, on every machine.
+//! Pseudo-random choices: the same seed makes the same choices on every machine.
 
 /// A stream of random choices (SplitMix64).
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ impl SeededRandom {
         mix(self.0)
     }
 
-    /// From `low` up to `high`, that included.
+    /// A number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.bits() % (high - low + 1)
     }
@@ -46,12 +46,12 @@ impl SeededRandom {
         self.bits().is_multiple_of(n)
     }
 
-    /// True in so many of a thousand times.
+    /// True in `chances` of a thousand cases.
     pub fn in_1000(&mut self, chances: u64) -> bool {
         self.bits() % 1000 < chances
     }
 
-    /// Puts a list into another order.
+    /// Shuffles a list.
     pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for last in (1..list.len()).rev() {
             list.swap(last, self.index(last + 1));
@@ -59,7 +59,7 @@ impl SeededRandom {
     }
 }
 
-/// Makes 64 bits of which each depends on all of `bits`.
+/// Mixes the bits: each bit of the result depends on all of `bits`.
 pub fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,11 +1,11 @@
-//! The simulation: the real driver, block encoder and batch writer with simulated servers, under paused
+//! The simulation: the real driver, block encoder and batch writer with simulated servers under paused
 //! time, with rebalances and faults.
 //!
 //! ```text
 //! FaultInjector ─▶ BrokerState ◀─ SimSource ◀─ driver ─▶ SimSink, SimDeadLetterSink ─▶ BrokerState
 //! ```
 //!
-//! One thread, one seed, no wall clock: a seed that fails, fails again. After every commit, the records
+//! One thread, one seed, no wall clock: a failing seed fails on each run. After every commit, the records
 //! before the position must be durable or dead-lettered; after the faults, all records must be
 //! committed.
 
@@ -22,10 +22,10 @@ use self::broker_state::{BrokerState, SimSize};
 use self::fault_injector::FaultInjector;
 use crate::seeded_random::SeededRandom;
 
-/// Time after the faults within which all records must be committed.
+/// The time after the faults until all records must be committed.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The state, which all parts of a simulation share.
+/// The state that all parts of a simulation share.
 type Shared = Arc<Mutex<BrokerState>>;
 
 fn lock(broker: &Shared) -> MutexGuard<'_, BrokerState> {
@@ -35,18 +35,18 @@ fn lock(broker: &Shared) -> MutexGuard<'_, BrokerState> {
 /// The outcome of a seed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct SimOutcome {
-    /// Violations; empty if there was none.
+    /// Violated invariants.
     pub violations: Vec<String>,
-    /// What happened: a simulation without faults proves little.
+    /// The events: a simulation without faults proves little.
     pub counts: SimCounts,
 }
 
-/// What happened in one simulation, or in many.
+/// The events of one simulation, or of many.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct SimCounts {
     /// Records in the log.
     pub records: u64,
-    /// Records read, again and again included.
+    /// Records read, repeated reads included.
     pub read: u64,
     /// Inserts that were applied.
     pub inserts: u64,
@@ -64,7 +64,7 @@ pub struct SimCounts {
     pub crashes: u64,
     /// Positions reset.
     pub resets: u64,
-    /// Partitions of which retention deleted the begin.
+    /// Partitions whose start retention deleted.
     pub expirations: u64,
 }
 
@@ -97,7 +97,7 @@ pub fn run(seed: u64) -> SimOutcome {
         .expect("a runtime can be made");
     fastrand::seed(seed);
     let outcome = runtime.block_on(simulate(seed));
-    // Tasks that still wait are dropped.
+    // Drops the remaining tasks.
     runtime.shutdown_background();
     outcome
 }

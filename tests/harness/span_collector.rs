@@ -1,4 +1,4 @@
-//! A collector of spans that keeps what it is sent: enough HTTP to take a POST.
+//! A collector of spans that keeps all that it receives: enough HTTP for a POST.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
 
-/// A listening collector; it goes with the test's process.
+/// A listening collector; it ends with the process of the test.
 #[derive(Debug)]
 pub struct SpanCollector {
-    /// What to give as the OTLP endpoint.
+    /// The OTLP endpoint.
     pub endpoint: String,
     bodies: Arc<Mutex<Vec<u8>>>,
 }
@@ -37,17 +37,17 @@ impl SpanCollector {
         Self { endpoint, bodies }
     }
 
-    /// Everything that was sent to `/v1/traces`, one body after another.
+    /// All bodies sent to `/v1/traces`, one after another.
     pub fn received(&self) -> Vec<u8> {
         self.bodies.lock().expect("no test panics in here").clone()
     }
 
-    /// Every span of it.
+    /// All received spans.
     ///
     /// # Panics
-    /// When it is not the protocol's.
+    /// When a body does not follow the protocol.
     pub fn spans(&self) -> Vec<Span> {
-        // Messages of protobuf one after another are one message that holds what all of them hold.
+        // Concatenated protobuf messages are one message with the fields of all.
         let received = self.received();
         let request = ExportTraceServiceRequest::decode(received.as_slice()).expect("OTLP");
         let mut spans = Vec::new();
@@ -69,13 +69,13 @@ impl SpanCollector {
         spans
     }
 
-    /// Whether these bytes stand in what was received.
+    /// Whether the received bodies contain these bytes.
     pub fn holds(&self, needle: &[u8]) -> bool {
         self.received().windows(needle.len()).any(|window| window == needle)
     }
 }
 
-/// One span as it was exported.
+/// An exported span.
 #[derive(Debug, Clone)]
 pub struct Span {
     /// `service.name` of its resource.
@@ -86,11 +86,11 @@ pub struct Span {
     pub trace_id: Vec<u8>,
     /// 8 bytes.
     pub span_id: Vec<u8>,
-    /// Of the span above it; empty where there is none.
+    /// Of its parent span; empty without one.
     pub parent: Vec<u8>,
-    /// Trace and span of each that it links to.
+    /// Trace and span of each of its links.
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The click that it is about.
+    /// The event id of its click.
     pub event_id: Option<String>,
     /// Begin and end, since 1970.
     pub nanos: (u64, u64),

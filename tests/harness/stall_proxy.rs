@@ -1,4 +1,4 @@
-//! A fault proxy for any TCP server: it stops forwarding, and closes nothing.
+//! A fault proxy for any TCP server: it stops forwarding without closing connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A fault proxy for one server, on a port of its own; it ends with the test's process.
+/// A fault proxy for one server, on its own port; it ends with the process of the test.
 #[derive(Debug)]
 pub struct StallProxy {
     /// Its address.
@@ -41,7 +41,7 @@ impl StallProxy {
         Self { address, stalled }
     }
 
-    /// From now on nothing is forwarded (`true`), or all of it again.
+    /// Stops forwarding (`true`) or continues it.
     pub fn stall(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::SeqCst);
     }

@@ -1,7 +1,7 @@
-//! System calls of a process, as `strace` sees them: in the order in which they began and ended.
+//! The system calls of a process as `strace` records them, in the order of their starts and ends.
 //!
-//! A traced thread is stopped until its call has been recorded, so what one thread did before
-//! another was notified of it is before it here too.
+//! `strace` stops a thread until it has recorded the call. A call before a notification to another
+//! thread is therefore before the calls of that thread here, too.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use std::process::Command;
 
 use crate::child::Child;
 
-/// Enough of what is read from a socket to see which statement it is.
+/// Bytes of a read from a socket, enough to recognise the statement.
 const TEXT_MAX: &str = "4096";
 
-/// A trace that is being written.
+/// A running trace.
 #[derive(Debug)]
 pub struct Trace {
     strace: Child,
     file: PathBuf,
 }
 
-/// A system call, when it begins or when it has ended.
+/// The start or the end of a system call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Its name.
     pub name: String,
-    /// Its arguments as far as they are known by then; a descriptor is followed by `<what it is>`.
+    /// Its arguments, as far as known at that time; a descriptor is followed by `<path or socket>`.
     pub text: String,
-    /// None while it runs; then, whether it succeeded.
+    /// Whether it succeeded; none at its start.
     pub ended: Option<bool>,
 }
 
@@ -50,7 +50,7 @@ impl Trace {
         Self { strace, file: file.to_owned() }
     }
 
-    /// Stops tracing; the process goes on.
+    /// Stops the trace; the process continues.
     ///
     /// # Panics
     /// When the trace cannot be read.
@@ -61,14 +61,14 @@ impl Trace {
     }
 }
 
-/// A process that will be killed as one of its threads makes a certain system call.
+/// Kills a process when one of its threads starts a certain system call.
 #[derive(Debug)]
 pub struct Kill {
     _strace: Child,
 }
 
 impl Kill {
-    /// Kills the process of a thread as that begins its `number`th `call` from now on.
+    /// Kills the process of a thread when the thread starts its `number`th `call` from now on.
     ///
     /// # Panics
     /// When that is not possible here.
@@ -99,7 +99,7 @@ fn strace(pid: i32, args: &[&str], file: &Path) -> Child {
 }
 
 impl Call {
-    /// What its first argument, a descriptor, stands for.
+    /// The path or socket of its first argument, a descriptor.
     pub fn of(&self) -> &str {
         let inner = self.text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
         inner.map_or("", |(what, _)| what)
@@ -115,7 +115,7 @@ fn calls(text: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut open: HashMap<&str, (String, String)> = HashMap::new();
     for line in text.lines() {
-        // Of one thread alone its number is not said.
+        // For a single thread strace prints no thread id.
         let (thread, rest) = match line.split_once(char::is_whitespace) {
             Some((thread, rest)) if thread.parse::<u32>().is_ok() => (thread, rest.trim_start()),
             _ => ("", line),

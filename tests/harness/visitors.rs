@@ -1,25 +1,25 @@
-//! Visitors of a redirect service, each of whose requests is unique.
+//! Visitors of a redirect service. Each request is unique.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Long enough for anything but an answer that does not come.
+/// The longest wait for a response.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// One visit that was answered with a redirect.
+/// A visit whose response was a redirect.
 #[derive(Debug, Clone, Copy)]
 pub struct Visit {
-    /// Its number, which no other visit has; the request says it as `?n=`.
+    /// Its unique number, which the request has as `?n=`.
     pub number: u64,
-    /// When the answer had come.
+    /// When the response was complete.
     pub answered: Instant,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Visits that are under way.
+/// The visitors, and the number of the next visit.
 #[derive(Debug, Default)]
 pub struct Visitors {
     next: AtomicU64,
@@ -27,9 +27,9 @@ pub struct Visitors {
 }
 
 impl Visitors {
-    /// Sends visitors to `url` (`http://host:port`, whose link `/a` leads somewhere) over `lines`
-    /// connections, one after the other on each, while `meanwhile` runs. Returns the visits that
-    /// were answered, in no order; a connection that breaks ends.
+    /// Sends visits to the link `/a` of `url` (`http://host:port`) over some connections, one after
+    /// another on each, while `meanwhile` runs. Returns the visits with a response, in no order. A broken
+    /// connection ends.
     pub fn during<T>(
         &self,
         url: &str,
@@ -71,7 +71,7 @@ impl Visitors {
     }
 }
 
-/// Whether a redirect came. It has no body, so its head is all of it.
+/// Reads a response; returns whether it is a redirect, which has no body.
 fn answered(stream: &mut TcpStream, host: &str, number: u64) -> bool {
     let request = format!("GET /a?n={number} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     if stream.write_all(request.as_bytes()).is_err() {

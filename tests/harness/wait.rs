@@ -1,20 +1,20 @@
-//! Waiting for a condition, with an end.
+//! Waits for a condition, with a deadline.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before its test fails. Far above what it takes on two busy cores.
+/// The deadline of a wait. Much longer than any wait takes on two busy cores.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Checks until there is an answer.
+/// Calls `check` until it returns a value.
 ///
 /// # Panics
-/// After [`PATIENCE`], with `what` was waited for.
+/// After [`PATIENCE`], with `what` as the awaited condition.
 pub fn until<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
     until_within(PATIENCE, what, check)
 }
 
-/// As [`until`], for what may take longer.
+/// Like [`until`], with a longer deadline.
 ///
 /// # Panics
 /// After `patience`.
@@ -24,7 +24,10 @@ pub fn until_within<T>(patience: Duration, what: &str, mut check: impl FnMut() -
         if let Some(answer) = check() {
             return answer;
         }
-        assert!(began.elapsed() < patience, "waited {patience:?} in vain: {what}");
+        assert!(
+            began.elapsed() < patience,
+            "the condition did not hold within {patience:?}: {what}"
+        );
         std::thread::sleep(PAUSE);
     }
 }

@@ -1,4 +1,4 @@
-//! One test's own topic, group and database, and the programs that work on them.
+//! One test's own topic, group and database, and the programs that use them.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -21,7 +21,7 @@ use crate::wait::PATIENCE;
 /// Partitions of a world's topic.
 const PARTITIONS: &str = "3";
 
-/// A piece of the stack that nobody else touches.
+/// A part of the stack that no other test uses.
 #[derive(Debug)]
 pub struct World {
     /// The stack.
@@ -48,7 +48,7 @@ pub struct Server {
     pub url: String,
     /// `http://…` of the admin port.
     pub admin: String,
-    /// Its file of links, or its snapshot of them.
+    /// Its file of links, or its snapshot.
     pub links: PathBuf,
 }
 
@@ -61,12 +61,12 @@ pub struct Processors {
 }
 
 impl World {
-    /// A world whose names no other has; makes nothing yet.
+    /// A world with unique names; creates nothing yet.
     pub fn new(name: &str) -> Self {
         Self::on(Backends::find(), name)
     }
 
-    /// As [`World::new`], on a stack of one's own.
+    /// Like [`World::new`], on the test's own stack.
     pub fn on(backends: Backends, name: &str) -> Self {
         let nonce = &Uuid::new_v4().simple().to_string()[..10];
         Self {
@@ -81,17 +81,17 @@ impl World {
         }
     }
 
-    /// A folder that goes when the world goes.
+    /// A folder that the drop of the world removes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The folder of outboxes: `serve` and `import` have one each in it.
+    /// The folder of outboxes: `serve` and `import` each have their own in it.
     pub fn outbox(&self) -> PathBuf {
         self.folder().join("outbox")
     }
 
-    /// Leaves the folder, and the logs in it, for whoever looks for what went wrong.
+    /// Keeps the folder and its logs after the drop, for the analysis of a failure.
     pub fn keep_folder(&mut self) -> &Path {
         self.folder.disable_cleanup(true);
         self.folder.path()
@@ -102,7 +102,7 @@ impl World {
         format!("{}.dlq", self.topic)
     }
 
-    /// A program of ours with this world as its environment, and nothing of the caller's.
+    /// One of our programs with the environment of this world only.
     pub fn command(&self, name: &str, set: &[(&str, &str)]) -> Command {
         let mut command = Command::new(program(name));
         for (variable, _) in std::env::vars_os() {
@@ -140,12 +140,12 @@ impl World {
         self.start(command)
     }
 
-    /// Runs `processors setup` to a good end.
+    /// Runs `processors setup`, which must succeed.
     pub fn setup(&self) -> Exit {
         self.start_setup().end().expect_code(0)
     }
 
-    /// Runs `producer import` over `file` to a good end.
+    /// Runs `producer import` of `file`, which must succeed.
     pub fn import(&self, file: &Path, args: &[&str]) -> (Summary, Exit) {
         let mut command = self.command("producer", &[]);
         command.args(["import", "--format", "combined"]).args(args).arg(file);
@@ -167,7 +167,7 @@ impl World {
         server
     }
 
-    /// Starts `producer serve` as a host of its own that follows the topic of links. Does not wait.
+    /// Starts `producer serve` as a host that follows the topic of links. Does not wait.
     pub fn start_host(&self, host: &str, set: &[(&str, &str)]) -> Server {
         let (public, admin) = (free_port(), free_port());
         let links = self.folder().join(format!("{host}.snapshot"));
@@ -179,7 +179,7 @@ impl World {
         Server { child: self.start(command), url: url(public), admin: url(admin), links }
     }
 
-    /// As [`World::start_host`], and waits until it is ready.
+    /// Like [`World::start_host`], and waits until the host is ready.
     pub fn host(&self, host: &str, set: &[(&str, &str)]) -> Server {
         let mut server = self.start_host(host, set);
         server.until_ready();
@@ -198,20 +198,20 @@ impl World {
         self.processors_of(&self.group, args, set)
     }
 
-    /// As [`World::processors`], of another group.
+    /// Like [`World::processors`], with another group.
     pub fn processors_of(&self, group: &str, args: &[&str], set: &[(&str, &str)]) -> Processors {
         let mut processors = self.start_processors(group, args, set);
         processors.until_ready();
         processors
     }
 
-    /// As [`World::processors_of`], for one that cannot be ready yet.
+    /// Like [`World::processors_of`], without the wait.
     pub fn start_processors(&self, group: &str, args: &[&str], set: &[(&str, &str)]) -> Processors {
         let admin = free_port();
         let mut command = self.command("processors", set);
         command.args(["run", "--group", group, "--admin-listen", &admin.to_string()]);
-        // A member that was killed is missed after seconds, not after most of a minute; where the
-        // broker gives out partitions, that time is the broker's.
+        // The group removes a killed member after seconds instead of most of a minute. With the
+        // `consumer` protocol the broker has this setting.
         if !set.iter().any(|(name, _)| *name == "CLICKTRAIL_GROUP_PROTOCOL") {
             command.args(["--kafka", "session.timeout.ms=6000"]);
             command.args(["--kafka", "heartbeat.interval.ms=1000"]);
@@ -225,7 +225,7 @@ impl World {
         self.audit_within(PATIENCE)
     }
 
-    /// As [`World::audit`], of a log that takes longer to read.
+    /// Like [`World::audit`], for a log that takes longer to read.
     pub fn audit_within(&self, patience: Duration) -> (serde_json::Value, i32) {
         let mut command = self.command("processors", &[]);
         command.args(["audit", "--json", "--wait-seconds", "5"]);
@@ -234,10 +234,10 @@ impl World {
         (report.unwrap_or_else(|error| panic!("{error}: {exit:?}")), exit.code.unwrap_or(-1))
     }
 
-    /// Runs the audit and wants balanced books.
+    /// Runs the audit, which must find no difference.
     ///
     /// # Panics
-    /// With the report when they are not.
+    /// With the report of the differences.
     pub fn balanced(&self) -> serde_json::Value {
         let (report, code) = self.audit();
         assert_eq!(code, 0, "{report:#}");
@@ -247,7 +247,7 @@ impl World {
     /// Sends ClickHouse a request of its protocol, as `user`.
     ///
     /// # Errors
-    /// The client's words when no answer came.
+    /// The client's error without a response.
     pub fn send(
         &self,
         user: &(String, String),
@@ -265,21 +265,21 @@ impl World {
         http_client::request(method, url.as_str(), &headers, body)
     }
 
-    /// Asks ClickHouse; the answer is tab-separated text.
+    /// Queries ClickHouse; returns tab-separated text.
     ///
     /// # Errors
-    /// The server's words.
+    /// The server's error.
     pub fn ask(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String, String> {
         let answer = self.send(&self.backends.user, "POST", settings, sql)?;
         if answer.status == 200 { Ok(answer.body.trim_end().to_owned()) } else { Err(answer.body) }
     }
 
-    /// As [`World::ask`], for a query that cannot fail.
+    /// Like [`World::ask`], for a query that must succeed.
     pub fn query(&self, sql: &str) -> String {
         self.ask(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// The one number that a query answers with.
+    /// The single number that a query returns.
     pub fn number(&self, sql: &str) -> u64 {
         let text = self.query(sql);
         text.parse().unwrap_or_else(|_| panic!("{sql}: {text}"))
@@ -297,8 +297,8 @@ impl World {
         bounds.iter().all(|(p, (_, high))| committed.get(p).copied().unwrap_or(0) == *high)
     }
 
-    /// Moves the group's positions with Kafka's own tool, as an operator would. `of` is a topic, or
-    /// `topic:partition`; `how` says where to, as `--to-earliest` does.
+    /// Moves the group's positions with Kafka's own tool, as an operator does. `of` is a topic, or
+    /// `topic:partition`; `how` is the tool's option for the target, such as `--to-earliest`.
     pub fn kafka_reset(&self, of: &str, how: &[&str]) {
         let mut command = Command::new("java");
         command.arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(self.backends.kafka_libs.join("*"));
@@ -309,7 +309,7 @@ impl World {
         assert!(exit.out.contains(&self.topic), "{exit:?}");
     }
 
-    /// The id under which the registry knows the newest schema.
+    /// The registry's id of the newest schema.
     pub fn schema_id(&self) -> SchemaId {
         let url = format!("{}/subjects/{}-value", self.backends.registry, self.topic);
         let body =
@@ -321,7 +321,7 @@ impl World {
         SchemaId(value["id"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("an id"))
     }
 
-    /// `count` good records for `partition`, of now.
+    /// `count` valid records for `partition`, with the current time.
     pub fn good(&self, partition: i32, count: usize) -> Vec<Raw> {
         let encoder = Encoder::new(self.schema_id());
         let record = |_| {
@@ -337,8 +337,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // As well as it can. The registry's subject stays: its schema is shared with all others.
+        // Ignores failures. The registry's subject stays: all worlds share its schema.
         self.ask(&format!("DROP DATABASE IF EXISTS {}", self.database), &[]).ok();
+        // Without a broker, each deletion would wait until its timeout.
+        let broker = self.kafka.brokers.split(',').next().unwrap_or_default();
+        if std::net::TcpStream::connect(broker).is_err() {
+            return;
+        }
         for topic in [&self.topic, &self.dead_letters(), &self.links_topic] {
             self.kafka.delete_topic(topic).ok();
         }
@@ -361,7 +366,7 @@ impl Processors {
 }
 
 impl Server {
-    /// Waits until it says that it is ready.
+    /// Waits until it reports that it is ready.
     pub fn until_ready(&mut self) {
         let ready = format!("{}/readyz", self.admin);
         self.child.until("the producer is ready", || {

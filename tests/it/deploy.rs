@@ -1,4 +1,4 @@
-//! What is shipped beside the code.
+//! The files that are shipped with the code.
 pub(crate) mod dashboards;
 pub(crate) mod disclosure;
 pub(crate) mod shipped_files;

@@ -1,4 +1,4 @@
-//! The public port, the collector and what a click records about its client.
+//! The public port, the collector, and the client data that a click records.
 pub(crate) mod bad_files;
 pub(crate) mod collector;
 pub(crate) mod connections;

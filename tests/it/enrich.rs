@@ -1,4 +1,4 @@
-//! What the rules make of a click.
+//! Enrichment: the results of the rules.
 pub(crate) mod arrivals;
 pub(crate) mod golden;
 pub(crate) mod people_and_machines;

@@ -1,4 +1,4 @@
-//! Hostile input: every cost is bounded, nothing halts, nothing is lost uncounted.
+//! Hostile input: every cost is bounded, no service stops, every loss is counted.
 pub(crate) mod batches;
 pub(crate) mod costs;
 pub(crate) mod records;

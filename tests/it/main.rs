@@ -1,6 +1,6 @@
-//! The promises, one module each, against the real broker, registry and ClickHouse engine.
+//! Integration tests on the real broker, registry and ClickHouse engine.
 //!
-//! The name of a test is the promise it holds. `arrivals`, `costs`, `golden`, `model`, `seeded`, `sim` and `tidy`
+//! The name of a test is the behaviour that it checks. `arrivals`, `costs`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
 mod delivery;
@@ -13,7 +13,7 @@ mod meta;
 mod proof;
 mod stack;
 
-/// What `model.rs` is about, under the name that it also has when it is compiled alone.
+/// The tracker under the name that `model.rs` uses, also when `model.rs` is compiled alone.
 mod tracker {
     pub(crate) use processors::flow::tracker::{Action, BatchId, Input, Tracker};
 }

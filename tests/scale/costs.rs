@@ -1,17 +1,17 @@
-//! What one click costs, as measured.
+//! The measured costs of one click.
 
 use std::fmt;
 
 use anyhow::{Context as _, Result};
 
-/// Costs of one click, and what a process takes whatever it does.
+/// The costs of one click, and the fixed memory of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Costs {
-    /// CPU microseconds of the producer: a request, its answer, its record.
+    /// CPU microseconds of the producer: request, response and record.
     pub producer_us: f64,
-    /// CPU microseconds of the broker to take a record, at some thousand a second.
+    /// CPU microseconds of the broker to write a record, at some thousand per second.
     pub broker_in_us: f64,
-    /// And to give it to one group.
+    /// CPU microseconds of the broker to send it to one group.
     pub broker_out_us: f64,
     /// CPU microseconds of the processors: decode, enrich, encode.
     pub processors_us: f64,
@@ -26,7 +26,7 @@ pub struct Costs {
 }
 
 impl Default for Costs {
-    /// The figures of `docs/scale.md` (a test holds them together).
+    /// The figures of `docs/scale.md`; a test compares both.
     fn default() -> Self {
         Self {
             producer_us: 32.0,
@@ -42,10 +42,10 @@ impl Default for Costs {
 }
 
 impl Costs {
-    /// As these, but for what the lines of a bench say.
+    /// These costs, with the values of bench lines in place of their own.
     ///
     /// # Errors
-    /// No line of a bench, or one whose figures are none.
+    /// The text has no line of a bench, or a line without valid figures.
     pub fn by(mut self, text: &str) -> Result<Self> {
         let mut read = 0;
         for line in text.lines().filter_map(|line| line.trim().strip_prefix("bench ")) {
@@ -81,7 +81,7 @@ impl Costs {
             }
             read += 1;
         }
-        anyhow::ensure!(read > 0, "no line of it is one that `make bench` prints of costs");
+        anyhow::ensure!(read > 0, "the text has no cost line of `make bench`");
         Ok(self)
     }
 }

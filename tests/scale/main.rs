@@ -1,5 +1,5 @@
-//! `scale`: what so many clicks a day need, by measured costs. Reads lines of `make bench` from the
-//! files it is given; what they do not say is as `docs/scale.md` gives it.
+//! `scale`: the resources for a number of clicks per day, by measured costs. Reads lines of
+//! `make bench` from its files; other costs are those of `docs/scale.md`.
 
 mod costs;
 mod needs;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use costs::Costs;
 use needs::{Needs, Plan};
 
-/// Clicks a day that are worked out without CLICKS.
+/// Clicks per day to calculate without CLICKS.
 const EXAMPLES: [f64; 3] = [1e7, 1e9, 1e11];
 
 fn main() -> Result<()> {

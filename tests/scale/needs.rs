@@ -1,4 +1,4 @@
-//! From costs to machines. The formula stands in `docs/scale.md` in words.
+//! From costs to machines. `docs/scale.md` states the formula in words.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::costs::Costs;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// What an operator decides.
+/// The operator's decisions.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The busiest second against the day's mean.
     pub peak: f64,
-    /// How much of a core is planned for; the rest is for queries, rebalances, catching up.
+    /// The planned use of a core; the rest is for queries, rebalances and the processing of a backlog.
     pub share: f64,
     /// Days that the log keeps.
     pub log_days: f64,
@@ -21,7 +21,7 @@ pub struct Plan {
     pub log_copies: f64,
     /// Copies of the table.
     pub table_copies: f64,
-    /// Disk that merges, indexes and full segments need beyond what is stored.
+    /// Factor for the disk that merges, indexes and full segments need in addition to the data.
     pub room: f64,
 }
 
@@ -39,31 +39,31 @@ impl Default for Plan {
     }
 }
 
-/// What so many clicks a day need.
+/// The resources for a number of clicks per day.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Needs {
-    /// Clicks of a day.
+    /// Clicks per day.
     pub clicks: f64,
-    /// In the busiest second.
+    /// Clicks in the busiest second.
     pub peak_a_second: f64,
     /// Cores of producers, broker, processors and ClickHouse.
     pub cores: [f64; 4],
-    /// Processes of the processors, and so partitions at least.
+    /// Processes of the processors; the topic needs at least as many partitions.
     pub processors: f64,
     /// GiB of their memory.
     pub processors_gib: f64,
     /// TB of the log and of the table, all copies.
     pub disk_tb: [f64; 2],
-    /// Megabits a second into the log at the peak, all copies.
+    /// Megabits per second into the log at the peak, all copies.
     pub network_mbit: f64,
 }
 
 impl Needs {
-    /// Works it out.
+    /// Calculates the resources.
     pub fn of(clicks: f64, costs: &Costs, plan: &Plan) -> Self {
         let peak_a_second = clicks / DAY_SECONDS * plan.peak;
         let cores = |us: f64| peak_a_second * us / 1e6 / plan.share;
-        // Every copy of a record is taken once more by a broker.
+        // A broker writes every copy of a record once.
         let broker_us = costs.broker_in_us * plan.log_copies + costs.broker_out_us;
         let processing = cores(costs.processors_us);
         let processors = processing.ceil().max(1.0);
@@ -72,7 +72,7 @@ impl Needs {
         Self {
             clicks,
             peak_a_second,
-            // Each copy of the table is merged where it stands.
+            // Each server merges its own copy of the table.
             cores: [
                 cores(costs.producer_us),
                 cores(broker_us),
@@ -94,7 +94,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "peak {} x the mean, {} of a core used at it; log {} days x {} copies, table {} days x {} copies, disk x {}",
+            "peak {} x the mean, cores used to {} at the peak; log {} days x {} copies, table {} days x {} copies, disk x {}",
             self.peak,
             self.share,
             self.log_days,

@@ -1,6 +1,7 @@
-//! `make sim`: many simulations, each from a seed, with the real driver under paused time.
+//! `make sim`: runs many simulations, each from its seed, with the real driver under paused time.
 //!
-//! SEEDS says how many, FROM the first; a seed that fails is printed and fails again.
+//! SEEDS is the number of seeds, FROM the first one. The program prints each seed that fails; the same
+//! seed fails again.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -11,9 +12,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use harness::sim::{SimCounts, run};
 
-/// Failures that are shown.
+/// Failed seeds that are printed with their violations.
 const SHOWN: usize = 5;
-/// Simulations between two lines of progress.
+/// Simulations between two progress lines.
 const PRINT_EVERY: u64 = 10_000;
 
 fn main() -> Result<ExitCode> {
@@ -37,7 +38,7 @@ fn main() -> Result<ExitCode> {
                     if !outcome.violations.is_empty() {
                         if totals.1.len() < SHOWN {
                             println!("seed {seed}: {}", outcome.violations.join("\n  "));
-                            println!("  again with: make sim SEEDS=1 FROM={seed}");
+                            println!("  repeat with: make sim SEEDS=1 FROM={seed}");
                         }
                         totals.1.insert(seed);
                     }

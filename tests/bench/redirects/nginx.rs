@@ -1,5 +1,5 @@
-//! nginx as the baseline: one worker, the same 302, and an access log with a buffer, for it writes a line
-//! of each visit, too.
+//! nginx as the baseline: one worker, the same 302, and a buffered access log, so that it records each
+//! visit, too.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one in a folder of its own.
+    /// Starts nginx in its own folder.
     pub fn start(folder: &Path) -> Result<Self> {
         let program = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| {
             Command::new(program).arg("-v").output().is_ok_and(|output| output.status.success())

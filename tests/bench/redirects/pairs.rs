@@ -1,4 +1,4 @@
-//! What pairs of measurements say: the ratio within a pair, and how sure it is.
+//! Statistics of pairs of measurements: the ratio within a pair and its confidence interval.
 
 /// 95 % quantile of Student's t by degrees of freedom, from 1 on.
 const T95: [f64; 30] = [

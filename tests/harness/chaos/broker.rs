@@ -1,5 +1,5 @@
-//! The broker asked by one client that is kept: every question has an end, and a broker that is
-//! away is an answer.
+//! The broker's state through one long-lived client: each request has a deadline, and an unreachable
+//! broker is an error, not a panic.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, HashSet};
@@ -19,11 +19,11 @@ use crate::world::World;
 const WAIT: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_millis(700);
 
-/// Log and group of one world.
+/// The log and the group of one world.
 pub(super) struct Broker {
     config: ClientConfig,
     client: RefCell<BaseConsumer>,
-    /// Which topic of the name, and how many partitions, the client was made for.
+    /// The generation of the topic and its number of partitions when the client was created.
     knows: Cell<(usize, i32)>,
     topic: String,
     expected_clicks: Arc<ExpectedClicks>,
@@ -47,7 +47,7 @@ impl Broker {
         self.expected_clicks.lock().partitions()
     }
 
-    /// A client that has seen a topic otherwise takes minutes to believe what it is now.
+    /// A client with outdated metadata of a topic takes minutes to refresh it.
     fn client(&self) -> Ref<'_, BaseConsumer> {
         let key = key(&self.expected_clicks);
         if self.knows.replace(key) != key {
@@ -57,10 +57,10 @@ impl Broker {
         self.client.borrow()
     }
 
-    /// The committed position of each partition; 0 where there is none.
+    /// The committed position of each partition; 0 without one.
     ///
     /// # Errors
-    /// The broker is away.
+    /// The broker is unreachable.
     pub(super) fn committed(&self) -> KafkaResult<Vec<i64>> {
         let (mut asked, partitions) = (TopicPartitionList::new(), self.partitions());
         for partition in 0..partitions {
@@ -80,7 +80,7 @@ impl Broker {
     /// The position after the last record of each partition.
     ///
     /// # Errors
-    /// The broker is away.
+    /// The broker is unreachable.
     pub(super) fn ends(&self) -> KafkaResult<Vec<i64>> {
         Ok(self.bounds()?.into_values().map(|(_, end)| end).collect())
     }
@@ -88,23 +88,23 @@ impl Broker {
     /// The first offset of each partition, and the position after the last.
     ///
     /// # Errors
-    /// The broker is away.
+    /// The broker is unreachable.
     pub(super) fn bounds(&self) -> KafkaResult<BTreeMap<i32, (i64, i64)>> {
         let bounds = |partition| self.client().fetch_watermarks(&self.topic, partition, WAIT);
         (0..self.partitions()).map(|partition| Ok((partition, bounds(partition)?))).collect()
     }
 
-    /// Records that the group has not committed. A position beyond the end, of a topic that is no
-    /// more, counts too.
+    /// The number of records that the group has not committed. A position beyond the end, from a deleted
+    /// topic, counts, too.
     ///
     /// # Errors
-    /// The broker is away.
+    /// The broker is unreachable.
     pub(super) fn lag(&self) -> KafkaResult<i64> {
         let committed = self.committed()?;
         Ok(self.ends()?.iter().zip(committed).map(|(end, position)| (end - position).abs()).sum())
     }
 
-    /// Whether there is no such topic, now.
+    /// Whether the topic does not exist now.
     pub(super) fn is_topic_gone(&self) -> bool {
         let metadata = self.client().fetch_metadata(None, WAIT);
         metadata.is_ok_and(|all| all.topics().iter().all(|topic| topic.name() != self.topic))
@@ -113,7 +113,7 @@ impl Broker {
     /// Commits positions as a client that is no member.
     ///
     /// # Errors
-    /// The group has members, or the broker is away.
+    /// The group has members, or the broker is unreachable.
     pub(super) fn commit(&self, positions: &[(i32, i64)]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for (partition, position) in positions {
@@ -128,13 +128,13 @@ impl Broker {
     }
 }
 
-/// A reader of the dead letters, who remembers which records they are of.
+/// A reader of the dead letters that remembers their records.
 pub(super) struct DeadLetters {
     client: BaseConsumer,
     topic: String,
     next: Vec<i64>,
     expected_clicks: Arc<ExpectedClicks>,
-    /// Every record that is in the dead letters.
+    /// The locations of all records in the dead letters.
     pub locations: HashSet<LogLocation>,
 }
 
@@ -162,10 +162,10 @@ impl DeadLetters {
         }
     }
 
-    /// Reads on to the end as it is now.
+    /// Reads to the current end.
     ///
     /// # Errors
-    /// The broker is away, or the end was not reached in time.
+    /// The broker is unreachable, or the end was not reached in time.
     pub(super) fn read(&mut self) -> Result<(), String> {
         let mut ends = Vec::new();
         for partition in (0..).take(self.next.len()) {
@@ -187,8 +187,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Where a partition ends. A client may take a topic for unknown long after the broker has come
-    /// back, and has to request it again.
+    /// The end of a partition. A client may report an unknown topic long after a restart of the broker;
+    /// the request is then repeated.
     fn end(&self, partition: i32) -> Result<i64, String> {
         let began = Instant::now();
         loop {
@@ -205,7 +205,7 @@ impl DeadLetters {
     }
 }
 
-/// Where the record stood, and when it was logged.
+/// The location of the record, and its log time.
 fn origin(message: &BorrowedMessage<'_>) -> Option<(i32, i64, i64)> {
     let number = |name: &str| -> Option<i64> {
         let found = message.headers()?.iter().find(|header| header.key == name)?;

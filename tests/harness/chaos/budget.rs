@@ -1,31 +1,31 @@
-//! What a run may use, and how it reports.
+//! The bounds of a run, and its reporter.
 
 use super::fault_kind::FaultKind;
 
 /// Partitions of the log.
 pub(super) const PARTITIONS: i32 = 3;
 
-/// Takes reports of the run, a line at a time.
+/// Receives the progress of a run, line by line.
 pub type LineReporter<'r> = &'r (dyn Fn(&str) + Sync);
 
-/// What a run may use.
+/// The bounds of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Decides what is written and what breaks.
+    /// Decides the records and the faults.
     pub seed: u64,
-    /// Faults to be observed.
+    /// Faults to observe.
     pub faults: u32,
-    /// Clicks to be written.
+    /// Clicks to write.
     pub clicks: u64,
-    /// Seconds after which no fault begins.
+    /// Seconds after which no fault starts.
     pub seconds: u64,
-    /// This fault alone, where one is named.
+    /// The only fault, if any.
     pub only: Option<FaultKind>,
-    /// How long the processors may take to reach the log's end when nothing fails any more.
+    /// The longest time after the faults until the processors reach the end of the log.
     pub settle_seconds: u64,
 }
 
-/// The time of day, by which a line of the logs is found.
+/// The time of day, to find the lines in the logs.
 pub(super) fn clock() -> String {
     jiff::Timestamp::now().strftime("%H:%M:%S").to_string()
 }

@@ -1,8 +1,8 @@
-//! The generator's list: every event it minted, recorded before it is sent, and the location of each
-//! record as the broker acknowledged it.
+//! The list of expected clicks: every event, recorded before the generator sends it, and the location
+//! of each record as the broker acknowledged it.
 //!
-//! A fault that destroys records in the log records beforehand which of them the group has not
-//! committed: these may be missing from the table, and no others.
+//! Before a fault destroys records in the log, the list records which of them the group has not
+//! committed: only these may be missing from the table.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
@@ -10,18 +10,18 @@ use std::sync::{Mutex, MutexGuard};
 /// An event's id.
 pub(super) type Id = [u8; 16];
 
-/// What a record is: the number of an event in the list, or a record that can never be one.
+/// The content of a record: the number of an event in the list, or [`BAD`].
 pub(super) type What = u32;
 
-/// Where a record stands: which topic of that name it was, partition and offset.
+/// The location of a record: generation of the topic, partition and offset.
 pub(super) type LogLocation = (usize, i32, i64);
 
-/// A record that can never be a click.
+/// A record that cannot become a click.
 pub(super) const BAD: What = u32::MAX - 1;
-/// The broker has not acknowledged a record there yet.
+/// No record with this offset is acknowledged yet.
 const UNKNOWN: What = u32::MAX;
 
-/// The list. Shared by the generator, which writes it, and the checks.
+/// The list, which the generator writes and the checks read.
 #[derive(Debug)]
 pub(super) struct ExpectedClicks {
     state: Mutex<ExpectedState>,
@@ -31,33 +31,33 @@ pub(super) struct ExpectedClicks {
 /// Its content.
 #[derive(Debug)]
 pub(super) struct ExpectedState {
-    /// Every event, in the order of minting.
+    /// All events, in the order of their creation.
     pub events: Vec<Id>,
-    /// Records handed to the producer.
+    /// Records passed to the client.
     pub sent: u64,
     /// Records that the broker has acknowledged.
     pub logged: u64,
-    /// Of those sent, copies of an event that was sent before.
+    /// Sent records that are copies of an earlier one.
     pub resends: u64,
-    /// Of those sent, the bad ones.
+    /// Sent bad records.
     pub bad: u64,
-    /// Why a record could not be written.
+    /// The cause of a failed write.
     pub failed: Option<String>,
-    /// When each topic of the name was made, by the broker's clock, milliseconds since 1970.
+    /// When each generation of the topic was created, by the broker's clock, milliseconds since 1970.
     pub made_ms: Vec<i64>,
-    /// Of the topic that is, by partition and offset.
+    /// The records of the current topic, by partition and offset.
     locations: Vec<Vec<What>>,
-    /// By partition: up to here every place is known.
+    /// By partition: the offset below which all locations are known.
     known: Vec<usize>,
-    /// Destroyed before the group had committed them.
+    /// Records that were destroyed before the group committed them.
     destroyed: HashSet<LogLocation>,
-    /// Of topics that are no more: events with a record that was committed.
+    /// Events with a committed record in a deleted topic.
     kept: HashSet<What>,
-    /// Of topics that are no more: bad records.
+    /// Bad records of deleted topics.
     bad_locations: Vec<LogLocation>,
 }
 
-/// What the log holds, as the audit should find it.
+/// The expected content of the log, as the audit must find it.
 #[derive(Debug, Default)]
 pub(super) struct Remains {
     /// Its events.
@@ -87,12 +87,12 @@ impl ExpectedClicks {
         Self { state: Mutex::new(state), write_lock: Mutex::new(()) }
     }
 
-    /// To read and write it.
+    /// Locks the list.
     pub(super) fn lock(&self) -> MutexGuard<'_, ExpectedState> {
         self.state.lock().expect("no thread panics with the lock of the list")
     }
 
-    /// The right to write to the log.
+    /// Locks the log for writers.
     pub(super) fn write_lock(&self) -> MutexGuard<'_, ()> {
         self.write_lock.lock().expect("no thread panics with the right to write")
     }
@@ -104,17 +104,17 @@ impl ExpectedState {
         i32::try_from(self.locations.len()).expect("few partitions")
     }
 
-    /// Which topic of the name it is.
+    /// The generation of the topic.
     pub(super) fn topic(&self) -> usize {
         self.made_ms.len() - 1
     }
 
-    /// Which topic of the name a record was in that was logged then.
+    /// The generation of the topic at a log time.
     pub(super) fn topic_at(&self, logged_at_ms: i64) -> usize {
         self.made_ms.iter().rposition(|made| *made <= logged_at_ms).unwrap_or(0)
     }
 
-    /// Records an event that is about to be sent.
+    /// Records an event before it is sent.
     pub(super) fn mint(&mut self, id: Id) -> What {
         self.events.push(id);
         What::try_from(self.events.len() - 1).expect("fewer than four billion events")
@@ -135,30 +135,30 @@ impl ExpectedState {
         self.logged += 1;
     }
 
-    /// Up to where every place of a partition is known.
+    /// The offset below which all locations of a partition are known.
     pub(super) fn known(&self, partition: i32) -> i64 {
         i64::try_from(self.known[at(partition.into())]).expect("an offset")
     }
 
-    /// What stands in a partition from `from` on, as far as it is known and below `to`.
+    /// The known records of a partition from `from` to `to`.
     pub(super) fn stretch(&self, partition: usize, from: i64, to: i64) -> &[What] {
         let to = at(to).min(self.known[partition]);
         self.locations[partition].get(at(from)..to).unwrap_or_default()
     }
 
-    /// The log has one more partition.
+    /// Adds a partition.
     pub(super) fn grown(&mut self) {
         self.locations.push(Vec::new());
         self.known.push(0);
     }
 
-    /// Records from `committed` up to `to` are about to be destroyed.
+    /// Records that a fault will destroy the records from `committed` up to `to`.
     pub(super) fn destroy(&mut self, partition: i32, committed: i64, to: i64) {
         let topic = self.topic();
         self.destroyed.extend((committed..to).map(|offset| (topic, partition, offset)));
     }
 
-    /// The topic is about to be deleted, and recreated after `now_ms`, with as many partitions.
+    /// Records that a fault will delete the topic and recreate it after `now_ms`, with as many partitions.
     pub(super) fn recreate(&mut self, committed: &[i64], now_ms: i64) {
         for (partition, committed) in (0..).zip(committed) {
             self.destroy(partition, *committed, self.known(partition));
@@ -187,7 +187,7 @@ impl ExpectedState {
         self.owed_events().into_iter().map(|what| self.events[what as usize]).collect()
     }
 
-    /// Whether a record must have been processed, or be processed yet.
+    /// Whether a record must be processed.
     pub(super) fn is_owed(&self, location: &LogLocation) -> bool {
         !self.destroyed.contains(location)
     }
@@ -197,13 +197,13 @@ impl ExpectedState {
         self.destroyed.len() as u64
     }
 
-    /// Every place of a bad record.
+    /// The locations of all bad records.
     pub(super) fn bad_locations(&self) -> Vec<LogLocation> {
         let standing = self.all().filter(|(_, what)| *what == BAD).map(|(location, _)| location);
         self.bad_locations.iter().copied().chain(standing).collect()
     }
 
-    /// What stands in the log whose partitions begin at `lows`.
+    /// The content of the log, whose partitions start at `lows`.
     pub(super) fn remains(&self, lows: &BTreeMap<i32, i64>) -> Remains {
         let mut remains = Remains::default();
         for ((_, partition, offset), what) in self.all() {

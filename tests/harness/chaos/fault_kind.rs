@@ -1,4 +1,4 @@
-//! The kinds of faults, and their order by a seed.
+//! The kinds of faults, and their order, which follows from a seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,25 +12,25 @@ pub enum FaultKind {
     Kill,
     /// SIGTERM to a processor in the middle of work; another replaces it.
     Stop,
-    /// SIGSTOP to a processor for a while, at times past its session's end, then SIGCONT.
+    /// SIGSTOP to a processor for a while, sometimes longer than its session timeout, then SIGCONT.
     Freeze,
     /// One more member joins the group and leaves, by SIGTERM or SIGKILL.
     ExtraMember,
-    /// The answers to some inserts are lost after they were applied.
+    /// The responses to some applied inserts are lost.
     LoseAnswers,
     /// Connections to ClickHouse are refused.
     RefuseConnections,
     /// Inserts are held before ClickHouse for a while.
     HoldInserts,
-    /// SIGKILL to ClickHouse, and a start.
+    /// SIGKILL to ClickHouse, then a restart.
     EngineKill,
     /// ClickHouse is paused.
     EnginePause,
     /// The broker is paused.
     BrokerPause,
-    /// SIGKILL to the broker, and a start.
+    /// SIGKILL to the broker, then a restart.
     BrokerKill,
-    /// SIGKILL to the registry, and a start.
+    /// SIGKILL to the registry, then a restart.
     RegistryKill,
     /// The registry answers 500 or 429 to a processor that starts, for a while.
     RegistryErrors,
@@ -51,7 +51,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// All of them, with how often each comes compared with the others.
+    /// All of them with their relative frequencies.
     pub(super) const ALL: [(Self, usize); 20] = [
         (Self::Kill, 6),
         (Self::Stop, 4),
@@ -75,7 +75,7 @@ impl FaultKind {
         (Self::Move, 1),
     ];
 
-    /// How often it comes in a run at most: what destroys the log is to destroy little of it.
+    /// The largest number in a run: faults that destroy the log must destroy little of it.
     fn most(self) -> u32 {
         match self {
             Self::Grow => 3,
@@ -85,7 +85,7 @@ impl FaultKind {
         }
     }
 
-    /// The one of that name.
+    /// The fault with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().map(|(kind, _)| kind).find(|kind| kind.name() == name)
     }
@@ -123,7 +123,7 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// An order without end: rounds in which each kind has its share, each round shuffled.
+/// An endless order: shuffled rounds in which each kind has its share.
 #[derive(Debug)]
 pub(super) struct FaultOrder {
     random: SeededRandom,

@@ -1,5 +1,5 @@
-//! Injects the faults, one after another, and reports of each whether its effect was observed: that
-//! there was work in flight, and that the expected failure happened.
+//! Injects the faults one after another, and reports for each whether its effect was observed: work
+//! was in flight, and the expected failure happened.
 
 use std::time::{Duration, Instant};
 
@@ -16,18 +16,18 @@ use crate::http_client::{get, metric};
 use crate::seeded_random::SeededRandom;
 use crate::world::World;
 
-/// How long a fault waits for work in flight.
+/// The longest wait of a fault for work in flight.
 pub(super) const WORK: Duration = Duration::from_secs(4);
-/// How long an effect may take to be observed.
+/// The longest wait for the effect of a fault.
 pub(super) const EFFECT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(30);
 /// Inserts that ClickHouse refused because its disk was full.
 const REFUSED: &str = r#"retries_total{stage="insert",code="clickhouse_disk"}"#;
 const ROWS: &str = "rows_inserted_total";
-/// How far positions are moved back at most.
+/// The most records by which positions are moved back.
 const BACK: u64 = 30_000;
 
-/// Everything a fault can reach.
+/// All parts that faults can affect.
 pub(super) struct FaultScheduler<'w> {
     pub world: &'w World,
     pub stack: &'w Stack,
@@ -75,7 +75,7 @@ impl FaultScheduler<'_> {
         observed
     }
 
-    /// Waits until records are in the log that the group has not committed.
+    /// Waits until the log has records that the group has not committed.
     pub(super) fn work(&self) -> bool {
         within(WORK, || self.broker.lag().is_ok_and(|lag| lag > 0))
     }
@@ -99,7 +99,7 @@ impl FaultScheduler<'_> {
             return false;
         }
         self.pool.member(slot).signal(Signal::STOP);
-        // The session ends after six seconds; the others then go on without it.
+        // The session ends after six seconds; then the other members continue without it.
         let long = self.random.once_in(2);
         let pause =
             if long { self.random.between(7000, 9000) } else { self.random.between(300, 4000) };
@@ -219,7 +219,7 @@ impl FaultScheduler<'_> {
         self.pool.stop_all();
         let Ok(committed) = self.broker.committed() else { return false };
         let lower = self.lower(&committed);
-        // A static member that has stopped still counts as one until its session ends.
+        // A stopped static member remains a member until its session ends.
         let done = within(EFFECT, || self.broker.commit(&lower).is_ok());
         let now = self.broker.committed().unwrap_or(committed);
         let holds = lower.iter().all(|(partition, position)| {
@@ -233,7 +233,7 @@ impl FaultScheduler<'_> {
         let some = within(EFFECT, || {
             self.broker.committed().is_ok_and(|all| all.iter().any(|at| *at > 0))
         });
-        // A group that commits at the same time wins, and nothing is moved: its inserts are held until the
+        // If the group commits at the same time, its commit wins and nothing is moved: hold its inserts until the
         // positions are moved.
         let before = self.proxy.waited();
         self.proxy.hold(true);
@@ -254,7 +254,7 @@ impl FaultScheduler<'_> {
         !lower.is_empty()
     }
 
-    /// Positions further back, of one partition or of all.
+    /// Earlier positions, of one partition or of all.
     fn lower(&mut self, committed: &[i64]) -> Vec<(i32, i64)> {
         let mut lower = Vec::new();
         for (partition, position) in (0..).zip(committed).filter(|(_, position)| **position > 0) {
@@ -283,9 +283,9 @@ impl FaultScheduler<'_> {
         asked && work
     }
 
-    /// Inserts are refused while the disk is full, and continue after that. Merges are stopped
-    /// meanwhile: one that runs out of space leaves a part that cannot be read (the engine's own
-    /// fault, seen with 26.7.2.1), for which only a replay helps.
+    /// ClickHouse refuses inserts while the disk is full, and accepts them after that. Merges are stopped
+    /// meanwhile: a merge that runs out of space leaves an unreadable part (a defect of the engine,
+    /// observed with 26.7.2.1), which only a replay repairs.
     fn disk_full(&mut self) -> bool {
         if self.stack.disk_usage(Part::ClickHouse).is_none() {
             return false;
@@ -310,7 +310,7 @@ impl FaultScheduler<'_> {
         full && refused && work && again
     }
 
-    /// One time in three, a processor is killed in the middle of another fault.
+    /// Kills a processor in the middle of another fault, one time in three.
     fn also_kill(&mut self) {
         if self.random.once_in(3) {
             let slot = self.pool.random_slot();
@@ -319,7 +319,7 @@ impl FaultScheduler<'_> {
     }
 
     fn restart(&self, part: Part) {
-        // A port may be in use for a moment after its process was killed.
+        // A port may be in use for a short time after the kill of its process.
         let mut outcome = Ok(());
         let started = within(Duration::from_secs(60), || {
             outcome = self.stack.restart(part);

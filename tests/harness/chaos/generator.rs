@@ -1,6 +1,6 @@
-//! Writes clicks into the log while everything else breaks: some of them twice, and at times
-//! a record that can never be one. What it writes depends on the seed alone; how fast, on how far
-//! the faults have come, so that there is always something under way for them to hit.
+//! Writes clicks into the log during the faults: some of them twice, and sometimes a record that cannot
+//! become a click. The content depends on the seed alone; the rate depends on the progress of the
+//! faults, so that each fault finds work in flight.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use super::progress::Progress;
 use crate::seeded_random::SeededRandom;
 use crate::world::World;
 
-/// One record in so many is written once more.
+/// One record of this number is written twice.
 const RESEND: u64 = 100;
-/// One record in so many is bad: far from what trips the storm breaker.
+/// One record of this number is bad: far below the share that opens the storm breaker.
 const BAD_ONE: u64 = 400;
-/// Clicks happened within so many days.
+/// The days within which the clicks happened.
 const DAYS: u64 = 3;
-/// How far back the copy of a click may lie, in clicks.
+/// The largest distance between a click and its copy, in clicks.
 const MEMORY: usize = 1000;
 const BEAT: Duration = Duration::from_millis(50);
-/// How long the last records may take to be acknowledged.
+/// The longest wait for the acknowledgement of the last records.
 const FLUSH: Duration = Duration::from_secs(120);
 const AGENTS: [&str; 4] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0",
@@ -42,7 +42,7 @@ const AGENTS: [&str; 4] = [
 
 type Producer = ThreadedProducer<Reports>;
 
-/// Writes delivery reports into the ledger.
+/// Writes delivery reports into the list of expected clicks.
 struct Reports(Arc<ExpectedClicks>);
 
 impl ClientContext for Reports {
@@ -72,7 +72,7 @@ pub(super) struct Generator {
     encoder: Encoder,
     brokers: String,
     topic: String,
-    /// Which topic of the name it writes to.
+    /// The generation of the topic that it writes to.
     number: usize,
     now_us: u64,
     random: SeededRandom,
@@ -95,10 +95,10 @@ impl Generator {
         }
     }
 
-    /// Writes until `progress` has no more to write, then waits for the last acknowledgement.
+    /// Writes all clicks that `progress` allows, then waits for the last acknowledgement.
     ///
     /// # Errors
-    /// A record that could not be written: the run is void.
+    /// A record could not be written: the run is invalid.
     pub(super) fn run(mut self, progress: &Progress) -> Result<(), String> {
         let (began, mut minted) = (Instant::now(), 0);
         let mut beats = 0_u32;
@@ -127,7 +127,7 @@ impl Generator {
         }
     }
 
-    /// A client knows a topic by its name alone: a recreated one needs a new client.
+    /// Creates a new client for a recreated topic, since a client knows a topic by its name only.
     fn follow(&mut self) {
         let number = self.expected_clicks.lock().topic();
         if self.number != number {
@@ -155,7 +155,7 @@ impl Generator {
         Ok(())
     }
 
-    /// A click that the ledger knows and the log does not yet.
+    /// Creates a click and records it in the list before it is sent.
     fn minted(&mut self) -> (What, Vec<u8>) {
         let at_us = self.now_us - self.random.bits() % (DAYS * DAY_US.cast_unsigned());
         let mut random = [0; 10];
@@ -179,7 +179,7 @@ impl Generator {
         (self.expected_clicks.lock().mint(event_id.into_bytes()), value)
     }
 
-    /// A record that can never be a click, in one of several ways.
+    /// A record that cannot become a click, of one of several kinds.
     fn bad(&mut self) -> Result<(), String> {
         self.expected_clicks.lock().bad += 1;
         let good = self.recent.back().map(|(_, value)| value.clone()).unwrap_or_default();
@@ -205,7 +205,7 @@ impl Generator {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                // A new partition is not known at once.
+                // The client learns of a new partition with a delay.
                 Err((
                     KafkaError::MessageProduction(
                         RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::UnknownPartition,
@@ -225,7 +225,7 @@ fn producer(brokers: &str, expected_clicks: &Arc<ExpectedClicks>) -> Producer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("topic.metadata.refresh.interval.ms", "1000");
     config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "5");
-    // For ever: an outage of the broker is a fault of the run, not an end of it.
+    // Without a timeout: an outage of the broker is a fault of the run, and does not end it.
     config.set("message.timeout.ms", "0").set("reconnect.backoff.max.ms", "1000");
     let producer = config.create_with_context(Reports(Arc::clone(expected_clicks)));
     producer.expect("a producer can be made")

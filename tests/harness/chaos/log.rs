@@ -1,13 +1,13 @@
-//! Faults of the log itself: it grows by a partition, loses records, or is recreated. What these
-//! destroy before it was committed is written into the ledger first, record by record.
+//! Faults of the log: it gets a partition, loses records, or is recreated. Before a fault destroys
+//! records, it writes those without a commit into the list of expected clicks.
 
 use std::time::Duration;
 
 use super::fault_scheduler::{EFFECT, FaultScheduler, WORK, within};
 
-/// Records that one fault destroys at most.
+/// The most records that one fault destroys.
 const LOSS: u64 = 3_000;
-/// How long the records that were sent may take to be acknowledged.
+/// The longest wait for the acknowledgement of sent records.
 const QUIET: Duration = Duration::from_secs(30);
 /// Clocks tick in milliseconds.
 const TICK: Duration = Duration::from_millis(20);
@@ -88,7 +88,7 @@ impl FaultScheduler<'_> {
         let empty = self.broker.ends().is_ok_and(|ends| ends.iter().all(|end| *end == 0));
         drop(write_lock);
         self.proxy.hold(false);
-        // The members go on with the new one, at its start.
+        // The members continue with the new topic, at its start.
         let read = within(3 * EFFECT, || {
             self.pool.fill();
             let positions = self.broker.committed().ok().zip(self.broker.ends().ok());

@@ -1,5 +1,5 @@
-//! The processors of the run: two slots that are always filled, and at times an extra member. One
-//! that ends by itself is started again, as by a supervisor, and counted in the report.
+//! The processors of the run: two slots, each with a processor, and sometimes an additional member. The
+//! pool restarts a processor that ends by itself, as a supervisor does, and counts it in the report.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use crate::http_client::metric;
 use crate::seeded_random::SeededRandom;
 use crate::world::{Processors, World};
 
-/// Slots that are always filled.
+/// Slots, each with a processor between faults.
 const SLOTS: usize = 2;
-/// What a batch may hold; small, so that faults hit the middle of batches.
+/// The most rows of a batch; small, so that faults interrupt batches.
 const ROWS: [&str; 3] = ["500", "2000", "10000"];
-/// A partition that is added, or a recreated topic, is seen within so many milliseconds.
+/// The longest time, in milliseconds, until a member discovers a new partition or a recreated topic.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms=1000";
-/// Exit codes that a fault may cause: drained, out of drain time, a server is unreachable.
+/// Exit codes that a fault may cause: drained, drain timeout, a server is unreachable.
 const BEARABLE: [i32; 2] = [0, 75];
 
 /// The processors.
@@ -32,9 +32,9 @@ pub(super) struct ProcessorPool<'w> {
     slots: Vec<Option<Processors>>,
     /// Processes started so far.
     pub started: u32,
-    /// Those that ended by themselves, by exit code.
+    /// Processes that ended by themselves, by exit code.
     pub exits: BTreeMap<i32, u32>,
-    /// What is wrong about how some of them ended.
+    /// Unexpected exit codes, as findings.
     pub findings: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ impl<'w> ProcessorPool<'w> {
         member
     }
 
-    /// As [`Fleet::start`], for one that cannot be ready yet.
+    /// Like [`ProcessorPool::start`], without the wait.
     pub(super) fn begin(&mut self, slot: Option<usize>) -> Processors {
         self.started += 1;
         let set = [
@@ -89,7 +89,7 @@ impl<'w> ProcessorPool<'w> {
         self.slots[slot] = Some(member);
     }
 
-    /// Fills the empty slots, and those of processes that ended by themselves.
+    /// Fills all empty slots, including those of processes that ended by themselves.
     pub(super) fn fill(&mut self) {
         for slot in 0..SLOTS {
             let ended = self.slots[slot].as_mut().and_then(|member| member.ended());
@@ -125,7 +125,7 @@ impl<'w> ProcessorPool<'w> {
         self.slots[slot].as_mut().expect("slots are filled between faults")
     }
 
-    /// SIGKILL; the slot stays empty. True if it was a signal that ended it.
+    /// Sends SIGKILL; the slot stays empty. True if the signal ended the process.
     pub(super) fn crash(&mut self, slot: usize) -> bool {
         let Some(mut member) = self.slots[slot].take() else { return false };
         if member.ended().is_some() {
@@ -137,13 +137,13 @@ impl<'w> ProcessorPool<'w> {
         member.ended() == Some(None)
     }
 
-    /// SIGTERM; the slot stays empty. True if it ended well.
+    /// Sends SIGTERM; the slot stays empty. True if the process ended with success.
     pub(super) fn stop(&mut self, slot: usize) -> bool {
         let Some(mut member) = self.slots[slot].take() else { return false };
         self.stopped(&mut member)
     }
 
-    /// SIGTERM to a processor. True if it ended well.
+    /// Sends SIGTERM to a processor. True if it ended with success.
     pub(super) fn stopped(&mut self, member: &mut Processors) -> bool {
         let exit = if member.ended().is_some() { member.end() } else { member.stop() };
         if exit.code != Some(0) {
@@ -152,7 +152,7 @@ impl<'w> ProcessorPool<'w> {
         exit.code == Some(0)
     }
 
-    /// Stops all, together.
+    /// Stops all at the same time.
     pub(super) fn stop_all(&mut self) {
         for member in self.slots.iter_mut().flatten() {
             if member.ended().is_none() {

@@ -1,16 +1,16 @@
-//! How far the run has come: what the faults have done sets how much the generator may write.
+//! The progress of the run: the number of faults decides how much the generator may write.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 
-/// Written at once when the faults are over and clicks are left.
+/// Clicks per step after the last fault.
 const BURST: u64 = 20_000;
-/// So long before the clicks that a fault has been given run out.
+/// The time in which the generator writes the clicks of one fault.
 const SPREAD_MS: u64 = 4_000;
 
-/// Ends the run for everyone when it is dropped, also by a panic.
+/// Ends the run for all threads when it is dropped, also by a panic.
 #[derive(Debug)]
 pub(super) struct Over<'p>(&'p Progress);
 
@@ -20,18 +20,18 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Shared by everyone in the run.
+/// Shared by all threads of the run.
 #[derive(Debug)]
 pub(super) struct Progress {
     budget: Budget,
     ends: Instant,
     observed: AtomicU32,
-    /// Faults that came, observed or not. What may be written goes by these: a fault that found
-    /// nothing under way must not keep the next from finding something.
+    /// Injected faults, observed or not. The amount to write depends on these: a fault without work in
+    /// flight must not take the work from the next one.
     tried: AtomicU32,
-    /// No more faults come; the clicks that are left may all go out.
+    /// The faults are over; the generator may write all remaining clicks.
     calm: AtomicBool,
-    /// Everyone is to stop at once.
+    /// All threads must stop at once.
     over: AtomicBool,
 }
 
@@ -63,29 +63,29 @@ impl Progress {
         self.observed.load(Ordering::SeqCst)
     }
 
-    /// From now on there are no more faults.
+    /// Ends the faults.
     pub(super) fn calm(&self) {
         self.calm.store(true, Ordering::SeqCst);
     }
 
-    /// Whether everyone is to stop.
+    /// Whether all threads must stop.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// Everyone stops when the returned value is dropped.
+    /// Stops all threads when the returned value is dropped.
     pub(super) fn over_at_the_end(&self) -> Over<'_> {
         Over(self)
     }
 
-    /// Everyone stops.
+    /// Stops all threads.
     pub(super) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    /// Clicks to be written in this twentieth of a second when `minted` are out; none when all
-    /// are, or when the time is over: what was not minted is no part of the expected set. While
-    /// faults come there may be more than were wanted, so that each finds something to hit.
+    /// Clicks to write in this twentieth of a second after `minted` of them; none after all of them, or
+    /// when the time is over: events that were not created are not expected. During the faults there may
+    /// be more clicks than CLICKS, so that each fault finds work in flight.
     pub(super) fn due(&self, minted: u64) -> Option<u64> {
         let clicks = self.budget.clicks;
         let calm = self.calm.load(Ordering::SeqCst);

@@ -9,33 +9,33 @@ use super::sampler::SamplerResult;
 /// The comparison of the expected clicks with the table.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Events minted.
+    /// Events created.
     pub minted: u64,
-    /// Of those, events that the view does not show.
+    /// Created events without a row in the view.
     pub lost: u64,
     /// Rows beyond the first of an event.
     pub twice: u64,
-    /// Events that were never minted.
+    /// Rows of events that the generator did not create.
     pub unexpected: u64,
-    /// Bad records written and not destroyed, and those of them that the dead letters hold.
+    /// Bad records that were written and not destroyed, and how many of them are dead-lettered.
     pub bad: (u64, u64),
-    /// Dead letters of records that were good.
+    /// Dead letters of valid records.
     pub good_dead_letters: u64,
-    /// Records that were destroyed in the log before they were committed; events that were in no
-    /// other; events, of these, that the view does not show.
+    /// Records destroyed in the log before their commit; events without another record; those of these
+    /// events without a row.
     pub destroyed: (u64, u64, u64),
 }
 
 /// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Decides what is written and what breaks.
+    /// Decides the records and the faults.
     pub seed: u64,
-    /// Faults that were wanted.
+    /// Requested faults.
     pub faults: u32,
-    /// Clicks that were wanted.
+    /// Requested clicks.
     pub clicks: u64,
-    /// Of each kind: how often it was tried, how often its effect was observed.
+    /// By kind: injected faults, and faults with an observed effect.
     pub kinds: BTreeMap<FaultKind, (u32, u32)>,
     /// Processors killed in the middle of another fault.
     pub also_killed: u32,
@@ -43,19 +43,19 @@ pub struct Report {
     pub started: u32,
     /// Processors that ended by themselves, by exit code.
     pub exits: BTreeMap<i32, u32>,
-    /// Records in the log, and those of them that are copies.
+    /// Records in the log, and how many of them are copies.
     pub log: (u64, u64),
     /// The comparison of the clicks.
     pub outcome: Outcome,
-    /// What was seen while it went on.
+    /// The result of the sampler.
     pub(super) seen: SamplerResult,
     /// The exit code of `processors audit`.
     pub audit: i32,
-    /// Events of the view that the log does not hold any more, as the audit says too.
+    /// Events of the view without a record in the log; the audit reports the same number.
     pub surplus: u64,
     /// Seconds from the first fault to the end of the comparison.
     pub seconds: u64,
-    /// What is wrong, in words.
+    /// Findings, as text.
     pub findings: Vec<String>,
 }
 
@@ -65,12 +65,12 @@ impl Report {
         self.kinds.values().map(|(_, observed)| observed).sum()
     }
 
-    /// Looks at the view while the run went on.
+    /// Samples of the view during the run.
     pub fn samples(&self) -> u64 {
         self.seen.samples
     }
 
-    /// Offsets below a committed position that were looked for while the run went on.
+    /// Offsets below a committed position that the sampler searched during the run.
     pub fn offsets_checked(&self) -> u64 {
         self.seen.offsets
     }
@@ -80,7 +80,7 @@ impl Report {
         self.observed() < self.faults || self.outcome.minted < self.clicks
     }
 
-    /// Whether every promise held.
+    /// Whether every invariant held.
     pub fn good(&self) -> bool {
         let Outcome {
             minted,
@@ -94,7 +94,7 @@ impl Report {
         let complete =
             minted > 0 && lost + twice + unexpected + good_dead_letters == 0 && bad == dead_letters;
         let seen = self.seen.samples > 0 && self.seen.twice + self.seen.ahead == 0;
-        // What the audit reports is a finding where it differs.
+        // A difference to the audit is a finding.
         complete && seen && self.findings.is_empty()
     }
 }
@@ -119,7 +119,7 @@ impl fmt::Display for Report {
             writeln!(f, "chaos: FOUND {finding}")?;
         }
         if self.ended_early() {
-            writeln!(f, "chaos: ended early, by its bound of time (SECONDS)")?;
+            writeln!(f, "chaos: ended early: the time (SECONDS) was over")?;
         }
         write!(
             f,

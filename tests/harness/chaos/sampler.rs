@@ -1,13 +1,14 @@
-//! Looks every second, while everything breaks, whether a reader sees a click twice, and whether
-//! the committed position is ahead of what is durable.
+//! Checks every second during the faults whether the view shows a click twice, and whether a committed
+//! position is ahead of the durable rows.
 //!
-//! Positions are checked by event, not by offset. Committed positions are asked first, rows after:
-//! rows that come in between only help. A record whose event was sent once has rows of its own
-//! offset alone, however often it is replayed and however its versions are merged; one that was
-//! sent twice may be shown under the offset of its twin, so where an offset has no row its event is
-//! looked for. What a fault destroyed in the log before it was committed may be nowhere. A bad record must be in the dead letters. What was found below a position once is
-//! not looked for again: nothing in the product deletes rows, and the end of the run compares
-//! everything. Offsets whose delivery report is still out are left to the next look.
+//! Positions are checked by event, not by offset. The sampler reads committed positions first, then
+//! rows: rows inserted in between cannot hide an error. A record whose event was sent once has rows with
+//! its own offset only, however often it is replayed and however its versions are merged. An event that
+//! was sent twice may have a row with the offset of its copy; so if an offset has no row, the sampler
+//! searches the event. Records that a fault destroyed before their commit may be missing. A bad record
+//! must be in the dead letters. The sampler does not search offsets again that it has found once: the
+//! product deletes no rows, and the end of the run compares everything. Offsets without a delivery report
+//! are left to the next sample.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -20,40 +21,40 @@ use super::progress::Progress;
 use super::table::Table;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Findings that are reported; more of the same add nothing.
+/// The most findings in a report.
 const FINDINGS_MAX: usize = 10;
-/// Offsets of one partition that one look covers.
+/// The most offsets of one partition in one sample.
 const STRETCH: i64 = 100_000;
 
-/// What was seen.
+/// The result of all samples.
 #[derive(Debug, Default)]
 pub(super) struct SamplerResult {
-    /// Looks at the view that were answered.
+    /// Samples of the view with a response.
     pub samples: u64,
-    /// Looks that the engine did not answer.
+    /// Samples without a response of the engine.
     pub unreachable: u64,
-    /// Most rows beyond the first of an event in one look.
+    /// The most rows beyond the first of an event in one sample.
     pub twice: u64,
-    /// Looks at positions that were answered.
+    /// Checks of positions with a response.
     pub looks: u64,
-    /// Offsets below a committed position that were looked for.
+    /// Searched offsets below a committed position.
     pub offsets: u64,
-    /// Of those, offsets whose record was nowhere.
+    /// Searched offsets without a row and without a dead letter.
     pub ahead: u64,
-    /// Each in words.
+    /// Findings, as text.
     pub findings: Vec<String>,
 }
 
-/// Who looks.
+/// The sampler.
 pub(super) struct Sampler<'r> {
     pub table: Table,
     pub broker: Broker,
     pub dead: DeadLetters,
     pub expected_clicks: &'r ExpectedClicks,
     pub report_line: LineReporter<'r>,
-    /// By partition: everything below was found.
+    /// By partition: the offset below which everything was found.
     checked: Vec<i64>,
-    /// Which topic of the name that is of.
+    /// The generation of the topic to which these offsets belong.
     topic: usize,
     seen: SamplerResult,
 }
@@ -70,7 +71,7 @@ impl<'r> Sampler<'r> {
         Self { table, broker, dead, expected_clicks, report_line, checked, topic: 0, seen }
     }
 
-    /// Looks until the run is over, and once more.
+    /// Samples until the run is over, and once more.
     pub(super) fn run(mut self, progress: &Progress) -> SamplerResult {
         loop {
             let (began, last) = (Instant::now(), progress.is_over());
@@ -82,7 +83,7 @@ impl<'r> Sampler<'r> {
             if last {
                 return self.seen;
             }
-            // On two cores the looks must not become the load: they pause as long as they take.
+            // The samples must not become the load of the machine: pause for as long as the last one took.
             std::thread::sleep(
                 EVERY.saturating_sub(began.elapsed()).max(began.elapsed().min(5 * EVERY) / 2),
             );
@@ -121,7 +122,7 @@ impl<'r> Sampler<'r> {
             let from = self.checked[partition];
             let stretch = {
                 let expected_state = self.expected_clicks.lock();
-                // A position of a topic that is no more says nothing; it is put right when it is seen.
+                // A position of a deleted topic is no evidence; the group resets it.
                 let stale = position > ends[partition];
                 let to = if stale { from } else { position.min(from + STRETCH) };
                 expected_state.stretch(partition, from, to).to_vec()
@@ -148,7 +149,7 @@ impl<'r> Sampler<'r> {
         }
     }
 
-    /// Offsets of a stretch that are neither in the table nor in the dead letters.
+    /// Offsets of a range that are neither in the table nor in the dead letters.
     fn nowhere(&self, partition: usize, from: i64, stretch: &[u32]) -> Result<Vec<i64>, String> {
         let to = from + i64::try_from(stretch.len()).expect("a short stretch");
         let made_ms = self.expected_clicks.lock().made_ms[self.topic];

@@ -1,5 +1,5 @@
-//! The engine asked directly, past the door that has faults: every question has an end, and an
-//! engine that is away is an answer.
+//! Queries to the engine itself, without the fault proxy: each query has a deadline, and an unreachable
+//! engine is an error, not a panic.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -40,10 +40,10 @@ impl Table {
         }
     }
 
-    /// The answer's bytes.
+    /// The bytes of a result.
     ///
     /// # Errors
-    /// The server's words, or the client's when no answer came.
+    /// The server's error, or the client's without a response.
     pub(super) fn ask(&self, sql: String) -> Result<Vec<u8>, String> {
         let answer = self
             .client
@@ -62,21 +62,21 @@ impl Table {
         }
     }
 
-    /// The numbers of an answer, row by row.
+    /// The numbers of a result, row by row.
     pub(super) fn numbers(&self, sql: String) -> Result<Vec<u64>, String> {
         let text = String::from_utf8_lossy(&self.ask(sql)?).into_owned();
         let words = text.split_whitespace();
         words.map(|word| word.parse().map_err(|_| format!("no number: {word}"))).collect()
     }
 
-    /// The ids that a query of one `FixedString(16)` column answers with.
+    /// The ids that a query of one `FixedString(16)` column returns.
     pub(super) fn ids(&self, select: &str) -> Result<Vec<Id>, String> {
         let bytes = self.ask(format!("{select} FORMAT RowBinary"))?;
         let (ids, rest) = bytes.as_chunks::<16>();
-        if rest.is_empty() { Ok(ids.to_vec()) } else { Err("an answer cut short".to_owned()) }
+        if rest.is_empty() { Ok(ids.to_vec()) } else { Err("a truncated response".to_owned()) }
     }
 
-    /// Whether the engine answers at all, now.
+    /// Whether the engine answers now.
     pub(super) fn answers(&self) -> bool {
         let knock = || -> std::io::Result<usize> {
             let mut stream = TcpStream::connect_timeout(&self.address, PROBE)?;

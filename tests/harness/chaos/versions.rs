@@ -1,8 +1,7 @@
-//! A short run with merges stopped: how many versions of a click a crash leaves on disk.
+//! A short run without merges: counts the versions of a click on disk after crashes.
 //!
-//! After each kill, before anybody else reads, the rows that stand at or above the committed
-//! position are exactly those that will be written once more. Nothing else may add a version,
-//! save the copies that the sender itself made.
+//! After each kill, before another member reads, the rows at or above the committed position are exactly
+//! those that will be written again. Nothing else may add a version, except the copies of the sender.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,25 +22,25 @@ const KILLS: u32 = 8;
 const BUDGET: Budget =
     Budget { seed: 0, faults: KILLS, clicks: 40_000, seconds: 120, only: None, settle_seconds: 60 };
 const ROWS: [(&str, &str); 1] = [("CLICKTRAIL_BATCH_ROWS", "500")];
-/// Records that are committed between two kills at least.
+/// The least number of records committed between two kills.
 const STEP: i64 = 1000;
-/// What the engine had taken before the kill lands within this time.
+/// The time within which inserts that the engine had received before the kill become rows.
 const LANDS: Duration = Duration::from_secs(1);
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct Versions {
     /// Processors killed.
     pub kills: u32,
     /// Events in the log.
     pub events: u64,
-    /// Copies of them that the sender made.
+    /// Copies that the sender made.
     pub resends: u64,
     /// Rows on disk.
     pub versions: u64,
-    /// Rows that a reader sees.
+    /// Rows of the view.
     pub clicks: u64,
-    /// Rows that were on disk and not committed at the kills.
+    /// Rows on disk without a commit at the times of the kills.
     pub in_flight: u64,
 }
 
@@ -51,7 +50,7 @@ impl Versions {
         self.versions - self.events
     }
 
-    /// Whether they are explained, and unseen.
+    /// Whether all versions are explained and the view shows none of them twice.
     pub fn good(&self) -> bool {
         self.duplicates() <= self.in_flight + self.resends && self.clicks == self.events
     }
@@ -77,10 +76,10 @@ impl fmt::Display for Versions {
     }
 }
 
-/// Kills one processor again and again while clicks arrive and nothing merges.
+/// Kills one processor repeatedly while clicks arrive and merges are stopped.
 ///
 /// # Panics
-/// As [`super::run`].
+/// Like [`super::run`].
 pub fn versions(stack: &Stack, seed: u64, report_line: LineReporter<'_>) -> Versions {
     let world = World::on(Backends::on(stack), "versions");
     world.setup();
@@ -93,7 +92,7 @@ pub fn versions(stack: &Stack, seed: u64, report_line: LineReporter<'_>) -> Vers
     std::thread::scope(|scope| {
         let _over = progress.over_at_the_end();
         let writing = scope.spawn(|| generator.run(&progress));
-        // A static member is let in again at once.
+        // A static member rejoins at once.
         let member = ["--kafka", "group.instance.id=one"];
         for kill in 1..=KILLS {
             let mut processors = world.processors(&member, &ROWS);
@@ -133,7 +132,7 @@ fn position(broker: &Broker) -> Option<i64> {
     Some(broker.committed().ok()?.iter().sum())
 }
 
-/// Rows that stand on disk and will be written again.
+/// Rows on disk that will be written again.
 fn uncommitted(table: &Table, broker: &Broker) -> u64 {
     let committed = until("the committed positions", || broker.committed().ok());
     let above: Vec<_> = committed

@@ -1,5 +1,5 @@
-//! Batches as a seed makes them: every codec, compressed twice, cut, damaged, mislabelled, with wrong
-//! counts, times and attributes, at the bounds of their size, and bombs. Pure.
+//! Batches generated from a seed: all codecs, compressed twice, truncated, damaged, with a wrong codec,
+//! wrong counts, times and attributes, at the bounds of their size, and decompression bombs. Pure.
 
 use std::io::Write as _;
 
@@ -11,15 +11,15 @@ use crate::raw_produce::{BatchRecord, Codec, RawBatch, RawRecords};
 use crate::seeded_random::SeededRandom;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
-/// What a topic takes at most of a batch, and what a consumer decompresses at most.
+/// The largest batch that a topic accepts, and the largest size to which a consumer decompresses one.
 const BATCH_BYTES: usize = 1_048_588;
 const DECOMPRESSED_BYTES: usize = 16 << 20;
-/// The longest literal of Snappy whose length stands in its first byte.
+/// The longest Snappy literal whose length fits into its first byte.
 const LITERAL_MAX: usize = 60;
 /// The largest bomb: 8 KiB of zstd.
 const BOMB_BYTES: usize = 240 << 20;
 
-/// `records` in a batch that may be odd itself.
+/// `records` in a batch that may be unusual, too.
 pub(super) fn batch(random: &mut SeededRandom, records: &[BatchRecord]) -> RawBatch {
     let raw = RawRecords::new(records);
     let codec = random.one(&CODECS);
@@ -52,7 +52,7 @@ pub(super) fn large(random: &mut SeededRandom) -> RawBatch {
             RawBatch::zstd_bomb(bytes, random.once_in(2))
         }
         1 => {
-            // Bytes that no codec makes fewer, so that the topic's bound decides.
+            // Incompressible bytes, so that the topic's bound decides.
             let length = around(random, &[BATCH_BYTES - 90, BATCH_BYTES / 2]);
             let value = (0..length).map(|_| random.bits().to_be_bytes()[0]).collect();
             let record = BatchRecord { value: Some(value), ..BatchRecord::default() };
@@ -60,7 +60,7 @@ pub(super) fn large(random: &mut SeededRandom) -> RawBatch {
         }
         _ => {
             let codec = random.one(&CODECS[1..]);
-            // Many records only where the whole batch cannot be read: else they would be a storm.
+            // Many records only if the whole batch is unreadable: otherwise they would be a storm.
             let (all, count) = match random.index(3) {
                 0 => (DECOMPRESSED_BYTES + (1 << 20), 5_000),
                 _ => (
@@ -75,10 +75,10 @@ pub(super) fn large(random: &mut SeededRandom) -> RawBatch {
     }
 }
 
-/// The bytes in the framing that Kafka's clients expect of a codec.
+/// Compresses the bytes in the framing that Kafka's clients expect.
 ///
 /// # Panics
-/// Memory takes every byte that is written to it, so never.
+/// Never: writes to memory do not fail.
 pub(super) fn compress(codec: Codec, plain: &[u8]) -> Vec<u8> {
     match codec {
         Codec::None => plain.to_vec(),
@@ -114,7 +114,7 @@ fn snappy(plain: &[u8]) -> Vec<u8> {
             _ => rest.iter().take(64).take_while(|byte| **byte == plain[at - 1]).count(),
         };
         if run >= 4 {
-            // A copy of up to 64 bytes, from one byte before.
+            // A copy of up to 64 bytes from the previous byte.
             packed.push(u8::try_from((run - 1) << 2).expect("a length of six bits") | 2);
             packed.extend([1, 0]);
             at += run;

@@ -1,5 +1,5 @@
-//! Records for the topic of clicks as a seed makes them: good clicks that are changed, lengths around
-//! every bound, odd keys and headers, and the records of the corpus. Pure.
+//! Records for the topic of clicks, generated from a seed: changed valid clicks, lengths around all
+//! bounds, unusual keys and headers, and the records of the corpus. Pure.
 
 use schemas::bounds::{AHEAD_MAX_US, OCCURRED_AT_MIN_US};
 use schemas::writer_schema::DATUM_BYTES_MAX;
@@ -10,16 +10,16 @@ use crate::hostile_records::{self, ForeignSchema, HostileRecord};
 use crate::raw_produce::{BatchRecord, RawHeader};
 use crate::seeded_random::SeededRandom;
 
-/// The slug of a click that is not honest.
+/// The slug of hostile clicks.
 pub(super) const SLUG: &str = "hostile";
-/// Bytes from which a record is kept as a stub: of a value, a key and all headers.
+/// Bytes of a value, a key and all headers from which a record becomes a stub.
 const VALUE_BYTES: usize = 1 << 20;
 const KEY_BYTES: usize = 16 << 10;
 const HEADER_BYTES: usize = 32 << 10;
-/// Headers from which a record is kept as a stub.
+/// The number of headers from which a record becomes a stub.
 const HEADERS: usize = 1_000;
 
-/// Makes records.
+/// Generates the records.
 #[derive(Debug)]
 pub(super) struct ClickVariants {
     id: SchemaId,
@@ -27,14 +27,14 @@ pub(super) struct ClickVariants {
 }
 
 impl ClickVariants {
-    /// Of a topic whose newest schema has this id. `foreign`: schemas of other subjects.
+    /// For a topic whose newest schema has this id. `foreign`: schemas of other subjects.
     pub(super) fn new(id: SchemaId, foreign: &[ForeignSchema], ids: &[SchemaId]) -> Self {
         let mut corpus = hostile_records::corpus(id);
         corpus.extend(hostile_records::by_foreign_schemas(foreign, ids));
         Self { id, corpus }
     }
 
-    /// One of them, as of `now_us`.
+    /// A record at the time `now_us`.
     pub(super) fn record(&self, random: &mut SeededRandom, now_us: i64) -> BatchRecord {
         BatchRecord {
             key: key(random),
@@ -65,7 +65,7 @@ impl ClickVariants {
         })
     }
 
-    /// The framed click, whatever it holds.
+    /// The framed click, without a check of its content.
     fn encode(&self, click: &RawClick<'_>) -> Vec<u8> {
         let mut value = Vec::new();
         Encoder::new(self.id).encode(click, &mut value).expect("a click with an id");
@@ -112,12 +112,12 @@ impl ClickVariants {
     }
 }
 
-/// A good click with an id of its own.
+/// A valid click with a unique id.
 fn click(random: &mut SeededRandom, now_us: i64) -> RawClick<'static> {
     RawClick::new(event_id(random, now_us), now_us, SLUG)
 }
 
-/// An event id of its own.
+/// A unique event id.
 pub(super) fn event_id(random: &mut SeededRandom, now_us: i64) -> uuid::Uuid {
     let mut bits = [0; 10];
     bits[..8].copy_from_slice(&random.bits().to_be_bytes());
@@ -126,12 +126,12 @@ pub(super) fn event_id(random: &mut SeededRandom, now_us: i64) -> uuid::Uuid {
     Builder::from_unix_timestamp_millis(now_ms, &bits).into_uuid()
 }
 
-/// At most so many bytes of any value.
+/// Up to `bytes_max` random bytes.
 pub(super) fn bytes(random: &mut SeededRandom, bytes_max: usize) -> Vec<u8> {
     (0..random.index(bytes_max + 1)).map(|_| random.bits().to_be_bytes()[0]).collect()
 }
 
-/// A few bits turned, or a few bytes replaced by those of a long length.
+/// Flips a few bits, or replaces a few bytes by those of a large length.
 pub(super) fn flipped(random: &mut SeededRandom, mut content: Vec<u8>) -> Vec<u8> {
     for _ in 0..random.between(1, 4) {
         let at = random.index(content.len());
@@ -145,7 +145,7 @@ pub(super) fn flipped(random: &mut SeededRandom, mut content: Vec<u8>) -> Vec<u8
     content
 }
 
-/// One of the bounds, or little more or less.
+/// One of the bounds, or slightly more or less.
 pub(super) fn around(random: &mut SeededRandom, bounds: &[usize]) -> usize {
     let bound = random.one(bounds);
     random.one(&[bound - 1, bound, bound + 1, bound + 5, bound / 2])
@@ -169,7 +169,7 @@ fn headers(random: &mut SeededRandom) -> Vec<RawHeader> {
     };
     match random.index(4) {
         0 => {
-            // librdkafka reads 100,000 headers of a record at most.
+            // librdkafka reads at most 100,000 headers of a record.
             let count = around(random, &[HEADERS, 50_000, 100_000]);
             vec![(name(random), None); count]
         }

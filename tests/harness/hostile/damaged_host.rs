@@ -14,7 +14,7 @@ const LINKS: &str = r#"{"slug":"damaged","url":"https://example.com/"}"#;
 const CLICKS: u64 = 200;
 const DELIVERY: Duration = Duration::from_secs(40);
 
-/// What all such producers did.
+/// The counts of all such producers.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct DamagedHosts {
     /// Producers that were started with a damaged outbox.
@@ -23,16 +23,16 @@ pub(super) struct DamagedHosts {
     pub stored: u64,
     /// Clicks that they delivered.
     pub delivered: u64,
-    /// Clicks that they counted as lost.
+    /// Clicks that they report as lost.
     pub counted: u64,
-    /// Clicks that were in an end that was cut off.
+    /// Clicks in a truncated end.
     pub cut: u64,
-    /// The most memory that one held, KiB.
+    /// The highest memory of one, KiB.
     pub peak_kib: u64,
 }
 
 impl DamagedHosts {
-    /// Runs one more. Returns what is wrong.
+    /// Runs one more producer. Returns a finding if there is one.
     pub(super) fn run(&mut self, world: &World, random: &mut SeededRandom) -> Vec<String> {
         let outbox = world.folder().join(format!("damaged-{}", self.hosts));
         self.hosts += 1;

@@ -1,4 +1,4 @@
-//! Honest clicks, written to the log at a steady rate; each has a number of its own.
+//! Honest clicks, written to the log at a steady rate; each has a unique number.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,11 @@ use crate::world::World;
 
 /// The slug of an honest click.
 pub(super) const SLUG: &str = "honest";
-/// Between two batches of each partition, and the clicks of one.
+/// The time between two batches of a partition, and the clicks of a batch.
 const EVERY: Duration = Duration::from_millis(250);
 const CLICKS: u64 = 8;
 
-/// Writes them.
+/// Writes the clicks.
 #[derive(Debug)]
 pub(super) struct HonestClicks {
     brokers: String,
@@ -28,7 +28,7 @@ pub(super) struct HonestClicks {
 }
 
 impl HonestClicks {
-    /// Of a world whose topic has so many partitions.
+    /// For a world whose topic has `partitions` partitions.
     pub(super) fn new(world: &World, id: SchemaId, partitions: i32) -> Self {
         Self {
             brokers: world.backends.kafka.clone(),
@@ -43,9 +43,9 @@ impl HonestClicks {
     /// Writes `count` clicks to a partition.
     ///
     /// # Panics
-    /// The broker does not take them.
+    /// The broker refuses them.
     pub(super) fn send(&self, partition: i32, count: u64) {
-        // Held while they are sent, so that the numbers are those of clicks in the log.
+        // Locked during the write, so that the count is that of clicks in the log.
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let record = |number: u64| {
             let (query, mut value) = (format!("n={number}"), Vec::new());
@@ -75,7 +75,7 @@ impl HonestClicks {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    /// How many are in the log.
+    /// The number of clicks in the log.
     pub(super) fn sent(&self) -> u64 {
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Clients of the public port, each of an address of its own, some of which stall.
+//! Clients of the public port, each with its own address; some of them stall.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use crate::seeded_random::SeededRandom;
 
-/// How long an exchange may take; what the service gives a slow client is less.
+/// The longest exchange; the service's timeouts are shorter.
 const EXCHANGE: Duration = Duration::from_secs(40);
-/// How long a client that stalls writes.
+/// How long a stalling client writes.
 const WRITE: Duration = Duration::from_secs(1);
-/// The most exchanges that are open.
+/// The most open exchanges.
 const OPEN_MAX: usize = 300;
 const CLOSE: &[u8] = b"Connection: close\r\n";
-/// The most connections that are held.
+/// The most held connections.
 const HELD_MAX: usize = 3_000;
 
 /// The clients.
@@ -32,20 +32,20 @@ pub(super) struct HostileClients {
     open: VecDeque<JoinHandle<Result<Vec<u16>, Elapsed>>>,
     /// Requests sent.
     pub requests: u64,
-    /// Connections that stalled.
+    /// Stalled connections.
     pub stalled: u64,
-    /// Answers by status; 0: none came.
+    /// Responses by status; 0 counts requests without one.
     pub statuses: BTreeMap<u16, u64>,
 }
 
-/// A client's address, as the last byte of 127.0.0.0/24, and what it sends.
+/// A client's address, as the last byte of 127.0.0.0/24, and its request.
 pub(super) type HostileRequest = (u8, Vec<u8>);
 
 impl HostileClients {
-    /// Of a port (`http://host:port`).
+    /// For a port (`http://host:port`).
     ///
     /// # Panics
-    /// The URL is none.
+    /// The URL is invalid.
     pub(super) fn new(url: &str) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build();
@@ -60,12 +60,12 @@ impl HostileClients {
         }
     }
 
-    /// An address that is not that of honest visitors.
+    /// An address that honest visitors do not use.
     pub(super) fn address(random: &mut SeededRandom) -> u8 {
         u8::try_from(random.between(2, 60)).expect("below 256")
     }
 
-    /// Sends all at once. Waits only while more than [`OPEN_MAX`] are open.
+    /// Sends all requests at the same time. Waits only while more than [`OPEN_MAX`] exchanges are open.
     pub(super) fn exchange(&mut self, requests: Vec<HostileRequest>) {
         self.requests += requests.len() as u64;
         let host = self.host;
@@ -76,7 +76,7 @@ impl HostileClients {
         self.wait(OPEN_MAX);
     }
 
-    /// Waits until at most so many exchanges are open.
+    /// Waits until at most `open_max` exchanges are open.
     fn wait(&mut self, open_max: usize) {
         while self.open.len() > open_max
             && let Some(exchange) = self.open.pop_front()
@@ -87,7 +87,7 @@ impl HostileClients {
         }
     }
 
-    /// Sends all, reads nothing, and keeps the connections.
+    /// Sends all requests, reads no response, and keeps the connections open.
     pub(super) fn stall(&mut self, requests: Vec<HostileRequest>) {
         let host = self.host;
         self.stalled += requests.len() as u64;
@@ -110,12 +110,12 @@ impl HostileClients {
         self.held.drain(..self.held.len().saturating_sub(HELD_MAX));
     }
 
-    /// Closes the connections that are held.
+    /// Closes the held connections.
     pub(super) fn release(&mut self) {
         self.held.clear();
     }
 
-    /// Closes them and all others. An exchange that is open has no answer.
+    /// Closes the held and all other connections. An open exchange counts as one without a response.
     pub(super) fn finish(&mut self) {
         self.release();
         self.open.iter().filter(|exchange| !exchange.is_finished()).for_each(JoinHandle::abort);
@@ -129,12 +129,12 @@ async fn connect(from: u8, host: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect(host).await
 }
 
-/// The statuses of what comes back.
+/// The statuses of the responses.
 async fn answer(from: u8, host: SocketAddr, request: Vec<u8>) -> Vec<u16> {
     let Ok(mut stream) = connect(from, host).await else { return Vec::new() };
-    // It may be closed before all is written.
+    // The service may close the connection before all is written.
     stream.write_all(&request).await.ok();
-    // A client that closes its half is not answered; one that announces its end is.
+    // The service answers a client that sends `Connection: close`, not one that closes its half.
     if !request.windows(CLOSE.len()).any(|part| part == CLOSE) {
         stream.shutdown().await.ok();
     }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::seeded_random::SeededRandom;
 
-/// One of them.
+/// A kind of hostile input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum HostileKind {
-    /// Records of clicks, in batches of any codec that may be damaged.
+    /// Records of clicks, in batches of any codec, some of them damaged.
     Records,
     /// Batches at the bounds of their size, and bombs.
     Batches,
@@ -33,7 +33,7 @@ impl HostileKind {
         Self::Stalls,
         Self::Outbox,
     ];
-    /// How many kinds a round has.
+    /// The number of kinds in a round.
     const OF_ROUND: usize = 4;
 
     /// The kinds of a round.

@@ -6,20 +6,20 @@ use std::fmt;
 use super::damaged_host::DamagedHosts;
 use super::log_account::Fates;
 
-/// Memory of the shipped files, KiB: `producer serve` and `processors run`.
+/// The memory limits of the shipped files, KiB: `producer serve` and `processors run`.
 pub(super) const PRODUCER_KIB_MAX: u64 = 640 << 10;
 pub(super) const PROCESSORS_KIB_MAX: u64 = 512 << 10;
-/// How long an honest click may take to its row, and a visitor to an answer, milliseconds.
+/// The longest time from an honest click to its row, and from a visit to its response, milliseconds.
 const DELAY_MS_MAX: u64 = 10_000;
 
-/// Honest clicks, or visits, and their rows.
+/// The rows of honest clicks or visits.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct HonestRows {
-    /// Clicks that were sent, or visits that were answered.
+    /// Sent clicks, or visits with a response.
     pub sent: u64,
     /// Rows.
     pub rows: u64,
-    /// Clicks that have at least one row.
+    /// Clicks with at least one row.
     pub distinct: u64,
     /// The longest time from a click to its row, milliseconds.
     pub delay_ms: u64,
@@ -28,46 +28,52 @@ pub(super) struct HonestRows {
 /// The result of a run.
 #[derive(Debug, Default)]
 pub struct HostileReport {
-    /// Decides what was sent.
+    /// Decides the input.
     pub seed: u64,
     /// Rounds.
     pub rounds: u64,
-    /// Honest clicks of the log.
+    /// Honest clicks in the log.
     pub(super) honest: HonestRows,
     /// Honest visits.
     pub(super) visits: HonestRows,
-    /// Visits that were not answered.
+    /// Visits without a response.
     pub unanswered: u64,
-    /// The longest time until a visitor was answered, milliseconds.
+    /// The longest time from a visit to its response, milliseconds.
     pub answer_ms: u64,
-    /// What became of hostile records of clicks.
+    /// The fates of hostile records of clicks.
     pub(super) fates: Fates,
-    /// Hostile records of clicks and links that the broker took.
+    /// Hostile records of clicks and links that the broker accepted.
     pub taken: (u64, u64),
     /// Hostile batches that the broker refused.
     pub refused: u64,
-    /// Requests, stalled connections, and answers by status.
+    /// Requests, stalled connections, and responses by status.
     pub requests: (u64, u64, BTreeMap<u16, u64>),
     /// Producers with a damaged outbox.
     pub(super) damaged: DamagedHosts,
-    /// The most memory of producers and processors, KiB.
+    /// The highest memory of producers and processors, KiB.
     pub peaks_kib: (u64, u64),
     /// The exit code of `processors audit`.
     pub audit: i32,
-    /// What else is wrong.
+    /// Other findings.
     pub findings: Vec<String>,
 }
 
 impl HostileReport {
-    /// What does not hold.
+    /// The bounds that do not hold, and the findings.
     pub fn wrong(&self) -> Vec<String> {
         let (producer, processors) = self.peaks_kib;
         let mut rules = vec![
-            (producer < PRODUCER_KIB_MAX, format!("a producer held {producer} KiB")),
-            (processors < PROCESSORS_KIB_MAX, format!("the processors held {processors} KiB")),
-            (self.unanswered == 0, format!("{} visits were not answered", self.unanswered)),
+            (producer < PRODUCER_KIB_MAX, format!("a producer used {producer} KiB of memory")),
+            (
+                processors < PROCESSORS_KIB_MAX,
+                format!("the processors used {processors} KiB of memory"),
+            ),
+            (self.unanswered == 0, format!("{} visits have no response", self.unanswered)),
             (self.answer_ms <= DELAY_MS_MAX, format!("a visitor waited {} ms", self.answer_ms)),
-            (self.fates.missing.is_empty(), format!("nowhere: {:?}", self.fates.missing)),
+            (
+                self.fates.missing.is_empty(),
+                format!("records without row and dead letter: {:?}", self.fates.missing),
+            ),
             (self.audit == 0, format!("the audit ended with {}", self.audit)),
         ];
         for (name, honest) in [("honest clicks", self.honest), ("visits", self.visits)] {
@@ -79,7 +85,7 @@ impl HostileReport {
         wrong.chain(self.findings.iter().cloned()).collect()
     }
 
-    /// Whether all held.
+    /// Whether all bounds held.
     pub fn good(&self) -> bool {
         self.wrong().is_empty()
     }

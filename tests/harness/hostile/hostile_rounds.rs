@@ -1,4 +1,4 @@
-//! The rounds of a run: each sends some kinds of hostile input, and reports a line.
+//! The rounds of a run. Each sends some kinds of hostile input and reports one line.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,13 @@ use crate::raw_produce::RawRecords;
 use crate::seeded_random::SeededRandom;
 use crate::world::{Processors, Server, World};
 
-/// The most bad records of a batch, and the honest clicks that follow each: so few are no storm.
+/// The most bad records of a batch, and the honest clicks after each batch: too few bad ones for a
+/// storm.
 const RECORDS_MAX: u64 = 9;
 const FOLLOWERS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What was sent so far.
+/// The input sent so far.
 pub(super) struct HostileRounds<'w> {
     world: &'w World,
     honest: &'w HonestClicks,
@@ -39,7 +40,7 @@ pub(super) struct HostileRounds<'w> {
 }
 
 impl<'w> HostileRounds<'w> {
-    /// Of a world in which a producer serves; nothing is sent yet.
+    /// For a world with a running producer; sends nothing yet.
     pub(super) fn new(world: &'w World, host: &Server, honest: &'w HonestClicks) -> Self {
         let registry = &world.backends.registry;
         let foreign = hostile_records::foreign_schemas();
@@ -61,7 +62,7 @@ impl<'w> HostileRounds<'w> {
         }
     }
 
-    /// Sends round after round until the time is over or a service has ended.
+    /// Runs rounds until the time is over or a service has ended.
     pub(super) fn run(
         &mut self,
         budget: HostileBudget,
@@ -179,7 +180,7 @@ impl<'w> HostileRounds<'w> {
         self.clients.finish();
     }
 
-    /// Adds what was sent, and what became of it, once all is processed.
+    /// Adds the sent input and its fates to the report, after all is processed.
     pub(super) fn report(self, report: &mut HostileReport) {
         report.rounds = self.rounds;
         report.fates = self.click_account.fates(self.world);
@@ -192,13 +193,13 @@ impl<'w> HostileRounds<'w> {
     }
 }
 
-/// Raises the peaks to what the services have held.
+/// Updates the peaks with the memory of the services.
 pub(super) fn measure(host: &Server, processors: &Processors, peaks_kib: &mut (u64, u64)) {
     peaks_kib.0 = peaks_kib.0.max(host.memory_peak_kib().unwrap_or(0));
     peaks_kib.1 = peaks_kib.1.max(processors.memory_peak_kib().unwrap_or(0));
 }
 
-/// At most so many requests, each of one of few addresses.
+/// Up to `count_max` requests, each from one of few addresses.
 fn requests(
     random: &mut SeededRandom,
     count_max: u64,

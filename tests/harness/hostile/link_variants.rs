@@ -1,6 +1,7 @@
-//! Records for the topic of links as a seed makes them. Pure.
+//! Records for the topic of links, generated from a seed. Pure.
 //!
-//! None has the id or the slug of an honest link: who may write to the topic may change every link.
+//! None has the id or the slug of an honest link: a client that may write to the topic may change every
+//! link.
 
 use schemas::{LinkEncoder, RawLink, SchemaId};
 
@@ -8,22 +9,22 @@ use super::click_variants::{around, bytes, flipped};
 use crate::raw_produce::BatchRecord;
 use crate::seeded_random::SeededRandom;
 
-/// Bytes of a record from which it is refused.
+/// Bytes from which a record is refused.
 const LINK_BYTES: usize = 16 << 10;
 
-/// Makes records.
+/// Generates the records.
 #[derive(Debug)]
 pub(super) struct LinkVariants {
     encoder: LinkEncoder,
 }
 
 impl LinkVariants {
-    /// Of a topic whose newest schema has this id.
+    /// For a topic whose newest schema has this id.
     pub(super) fn new(id: SchemaId) -> Self {
         Self { encoder: LinkEncoder::new(id).expect("the released schema parses") }
     }
 
-    /// One of them.
+    /// A record.
     pub(super) fn record(&self, random: &mut SeededRandom) -> BatchRecord {
         let id = format!("hostile-{:016x}", random.bits());
         let target = "x".repeat(around(random, &[LINK_BYTES, 2_048, 5]));

@@ -1,5 +1,5 @@
-//! The account of hostile records: what the broker took and refused, and what became of each that it
-//! took.
+//! The account of hostile records: how many the broker accepted and refused, and the fate of each
+//! accepted one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,29 +10,29 @@ use crate::kafka::Logged;
 use crate::raw_produce::RawBatch;
 use crate::world::World;
 
-/// Batches that were sent to one topic.
+/// The batches sent to one topic.
 #[derive(Debug, Default)]
 pub(super) struct LogAccount {
     /// Partition, first offset, records.
     taken: Vec<(i32, i64, i64)>,
-    /// Records that the broker refused, by its code; 1,000: it closed the connection.
+    /// Refused records by the broker's code; 1,000: the broker closed the connection.
     pub refused: BTreeMap<i16, u64>,
 }
 
-/// What became of the records that the broker took.
+/// The fates of the records that the broker accepted.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Fates {
     /// Rows.
     pub rows: u64,
-    /// Dead letters that are whole.
+    /// Complete dead letters.
     pub dead_letters: u64,
-    /// Records of which, or of whose batch, a stub is kept.
+    /// Records with a stub, of their own or of their batch.
     pub stubs: u64,
-    /// Records that are nowhere: partition and offset.
+    /// Records without row and dead letter: partition and offset.
     pub missing: Vec<(i32, i64)>,
 }
 
-/// The broker's code where it gave none.
+/// The code if the broker gave none.
 const NO_ANSWER: i16 = 1_000;
 
 impl LogAccount {
@@ -46,7 +46,7 @@ impl LogAccount {
         }
     }
 
-    /// Records that the broker took.
+    /// Records that the broker accepted.
     pub(super) fn taken(&self) -> u64 {
         self.taken.iter().map(|(_, _, records)| records.unsigned_abs()).sum()
     }
@@ -56,7 +56,7 @@ impl LogAccount {
         self.refused.values().sum()
     }
 
-    /// What became of records of clicks, once all are processed.
+    /// The fates of records of clicks, after all are processed.
     pub(super) fn fates(&self, world: &World) -> Fates {
         let rows = rows(world);
         let (mut whole, mut stubs, mut ranges) = (HashSet::new(), HashSet::new(), Vec::new());
@@ -100,7 +100,7 @@ impl LogAccount {
     }
 }
 
-/// Where the rows of clicks that are not honest stand in the log.
+/// The log locations of the rows of hostile clicks.
 fn rows(world: &World) -> HashSet<(i32, i64)> {
     let honest = honest_clicks::SLUG;
     let text = world.query(&format!(

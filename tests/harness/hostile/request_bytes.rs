@@ -1,16 +1,16 @@
-//! Requests to the public port as a seed makes them: from nearly valid ones to none at all. Pure.
+//! Requests to the public port, generated from a seed: from nearly valid ones to arbitrary bytes. Pure.
 
 use super::batch_variants::compress;
 use super::click_variants::{around, flipped};
 use crate::raw_produce::Codec;
 use crate::seeded_random::SeededRandom;
 
-/// The token of the collector that some of them have.
+/// The token of the collector, which some requests have.
 pub const TOKEN: &str = "a-token-of-this-test";
-/// Bytes of a head from which it is refused.
+/// Bytes from which a head is refused.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// Elements of a body of the collector.
+/// Parts of a collector body.
 const ELEMENTS: &[&str] = &[
     "0",
     "{}",
@@ -23,7 +23,7 @@ const ELEMENTS: &[&str] = &[
     "{\"slug\":[[[[[[[[{}]]]]]]]]}",
 ];
 
-/// What a request may be made of.
+/// Parts of a request.
 const PIECES: &[&str] = &[
     "GET",
     "HEAD",
@@ -88,7 +88,7 @@ const PIECES: &[&str] = &[
     "{\"slug\":\"a\",\"event_id\":\"019aaa00-0000-7000-8000-000000000001\",\"occurred_at\":1}",
 ];
 
-/// Headers that are whole, if odd.
+/// Complete, unusual headers.
 const HEADERS: &[&str] = &[
     "X-Forwarded-For: ,,,",
     "X-Forwarded-For: 1.2.3.4, [::1",
@@ -110,7 +110,7 @@ const HEADERS: &[&str] = &[
     "Content-Encoding: gzip",
 ];
 
-/// Makes requests.
+/// Generates the requests.
 #[derive(Debug)]
 pub struct RequestBytes(pub SeededRandom);
 
@@ -123,7 +123,7 @@ impl RequestBytes {
         self.0.one(PIECES)
     }
 
-    /// A request that is nearly one, or no request at all.
+    /// A nearly valid request, or arbitrary bytes.
     pub fn bytes(&mut self) -> Vec<u8> {
         let mut text = String::new();
         if self.0.once_in(8) {
@@ -168,7 +168,7 @@ impl RequestBytes {
         (0..self.below(30)).map(|_| char::from(self.0.one(LETTERS))).collect()
     }
 
-    /// A request whose head is at a bound of its bytes or of its fields.
+    /// A request with a head at the bound of its bytes or of its fields.
     pub fn head(&mut self) -> Vec<u8> {
         let path = match self.below(3) {
             0 => format!("/{}", "p".repeat(around(&mut self.0, &[8_192, 2_048, HEAD_BYTES]))),
@@ -188,7 +188,7 @@ impl RequestBytes {
         format!("{head}\r\n").into_bytes()
     }
 
-    /// A request to the collector with a body that is at a bound, compressed, cut or no JSON.
+    /// A request to the collector with a body that is at a bound, compressed, truncated or no JSON.
     pub fn collected(&mut self) -> Vec<u8> {
         let element = self.0.one(ELEMENTS);
         let all = around(&mut self.0, &[1 << 20, 1 << 16, 2_000, 20_000]);
@@ -225,7 +225,7 @@ impl RequestBytes {
         [head.into_bytes(), body].concat()
     }
 
-    /// What a client sends that then stalls: a part of a request, or many requests whose answers it
+    /// The bytes of a client that then stalls: a part of a request, or many requests whose responses it
     /// does not read.
     pub fn stalled(&mut self) -> Vec<u8> {
         let whole = match self.below(4) {

@@ -1,18 +1,18 @@
-//! Damage of a segment of an outbox: bits turned, and an end that is cut off. Pure.
+//! Damage to a segment of an outbox: flipped bits and a truncated end. Pure.
 
 use crate::seeded_random::SeededRandom;
 
-/// What was done.
+/// The damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentDamage {
-    /// Bits that were turned.
+    /// The number of flipped bits.
     pub flips: u64,
-    /// Whether the end was cut off.
+    /// Whether the end was truncated.
     pub is_cut: bool,
 }
 
 impl SegmentDamage {
-    /// Does some to a segment that is not empty.
+    /// Damages a segment that is not empty.
     pub(super) fn inflict(random: &mut SeededRandom, content: &mut Vec<u8>) -> Self {
         let is_cut = random.once_in(3);
         if is_cut {

@@ -1,4 +1,4 @@
-//! The state of the simulated broker, table and dead-letter topic, and the checks of it.
+//! The state of the simulated broker, table and dead-letter topic, and its checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use processors::run::source::Notice;
 use super::SimCounts;
 use crate::seeded_random::SeededRandom;
 
-/// How large a simulation is.
+/// The size of a simulation.
 #[derive(Debug, Clone, Copy)]
 pub struct SimSize {
-    /// Partitions at first.
+    /// Partitions at the start.
     pub partitions: u64,
-    /// Records of each at most.
+    /// The most records of a partition.
     pub records: u64,
-    /// Members at most.
+    /// The most members.
     pub members: u64,
-    /// Records of a batch at most.
+    /// The most records of a batch.
     pub batch: u64,
-    /// One fault in so many chances.
+    /// One fault in this number of chances.
     pub calmness: u64,
     /// Faults in one run.
     pub faults: u64,
@@ -42,45 +42,45 @@ impl SimSize {
     }
 }
 
-/// A member, by the order in which they came.
+/// A member's number, in the order of start.
 pub(super) type MemberId = u32;
 
 /// One partition.
 #[derive(Debug, Default)]
 pub(super) struct SimPartition {
-    /// Offsets that hold a record, in order, and whether it is good.
+    /// The offsets with a record, in order, and whether the record is valid.
     pub records: BTreeMap<i64, bool>,
     pub low: i64,
     pub high: i64,
     pub committed: Option<i64>,
     pub owner: Option<MemberId>,
-    /// The member that gets it once the owner has released it.
+    /// The member that gets the partition after the owner has released it.
     pub next: Option<MemberId>,
 }
 
 /// The broker's state of a member, and the notices for it.
 #[derive(Debug, Default)]
 pub(super) struct SimMember {
-    /// It exists as a process.
+    /// Whether its process exists.
     pub alive: bool,
-    /// It leaves the group: partitions are revoked at once.
+    /// Whether it leaves the group: its partitions are revoked at once.
     pub closing: bool,
     pub epoch: u64,
-    /// Of each partition that it believes to own.
+    /// The epoch of each partition that it believes it owns.
     pub epochs: BTreeMap<i32, u64>,
     pub revoked: BTreeSet<i32>,
-    /// Where it reads next.
+    /// The next position to read.
     pub read: BTreeMap<i32, i64>,
-    /// Partitions that are not fetched.
+    /// Paused partitions.
     pub paused: BTreeSet<i32>,
     pub notices: Vec<Notice>,
-    /// A commit is in flight: an assignment ends only after it.
+    /// Whether a commit is in flight: an assignment ends only after it.
     pub committing: bool,
-    /// Revocations that wait for it.
+    /// Revocations that wait for the commit.
     pub revocations: Vec<i32>,
 }
 
-/// All of the state.
+/// The whole state.
 #[derive(Debug)]
 pub(super) struct BrokerState {
     pub partitions: Vec<SimPartition>,
@@ -88,7 +88,7 @@ pub(super) struct BrokerState {
     pub durable: BTreeSet<(i32, i64)>,
     pub dead_letters: BTreeSet<(i32, i64)>,
     pub dice: SeededRandom,
-    /// Nothing fails any more.
+    /// Whether the faults are over.
     pub calm: bool,
     pub calmness: u64,
     pub violations: Vec<String>,
@@ -114,7 +114,7 @@ impl BrokerState {
         broker
     }
 
-    /// One more partition, with some records.
+    /// Adds a partition with some records.
     pub(super) fn add_partition(&mut self, records: u64) {
         self.partitions.push(SimPartition::default());
         let partition = self.partitions.len() - 1;
@@ -122,7 +122,7 @@ impl BrokerState {
         self.append(partition, count);
     }
 
-    /// Writes records; some offsets hold none, some records are bad.
+    /// Writes records; some offsets have none, some records are bad.
     pub(super) fn append(&mut self, partition: usize, count: u64) {
         for _ in 0..count {
             let (gap, good) = (self.dice.once_in(9), !self.dice.once_in(40));
@@ -139,7 +139,7 @@ impl BrokerState {
         !self.calm && self.dice.once_in(self.calmness)
     }
 
-    /// How long an operation takes.
+    /// The duration of an operation.
     pub(super) fn delay(&mut self, most_ms: u64) -> Duration {
         let most_ms = if self.calm { most_ms.min(50) } else { most_ms };
         Duration::from_millis(self.dice.between(0, most_ms + 1))
@@ -160,7 +160,7 @@ impl BrokerState {
         member.begin(number, start, committed);
     }
 
-    /// The owner has released it, or has ended.
+    /// Handles the release of a partition by its owner, or the end of the owner.
     pub(super) fn freed(&mut self, number: i32, id: MemberId) {
         let partition = &mut self.partitions[index(number)];
         if partition.owner == Some(id) {
@@ -171,7 +171,7 @@ impl BrokerState {
         }
     }
 
-    /// A commit arrives. Only the owner's is taken.
+    /// Handles a commit, and applies that of the owner only.
     pub(super) fn commit(&mut self, id: MemberId, number: i32, position: i64) -> bool {
         let partition = &mut self.partitions[index(number)];
         if partition.owner != Some(id) {
@@ -196,7 +196,7 @@ impl BrokerState {
         true
     }
 
-    /// Whether all that is in the log is committed.
+    /// Whether the whole log is committed.
     pub(super) fn is_done(&self) -> bool {
         self.partitions.iter().all(|partition| {
             let last =
@@ -221,7 +221,7 @@ impl BrokerState {
         behind.collect::<Vec<_>>().join("; ")
     }
 
-    /// Every record that is still in the log must be a row or a dead letter.
+    /// Checks that each record in the log has a row or a dead letter.
     pub(super) fn check_balance(&mut self) {
         for (number, partition) in (0..).zip(&self.partitions) {
             for (&offset, &good) in partition.records.range(partition.low..) {
@@ -243,9 +243,9 @@ impl SimMember {
     pub(super) fn begin(&mut self, partition: i32, start: StartPosition, committed: Option<i64>) {
         self.epoch += 1;
         let epoch = self.epoch;
-        // A partition that is assigned is fetched.
+        // An assigned partition is not paused.
         self.paused.remove(&partition);
-        // A revocation of which the member has no notice yet is over too.
+        // A revocation that the member has not noticed is over, too.
         self.revoked.remove(&partition);
         self.revocations.retain(|revoked| *revoked != partition);
         self.epochs.insert(partition, epoch);
@@ -253,13 +253,13 @@ impl SimMember {
         self.notices.push(Notice::Assigned { partition, epoch, start, committed });
     }
 
-    /// As [`SimMember::begin`], where the position was reset.
+    /// Like [`SimMember::begin`], after a reset of the position.
     pub(super) fn reset(&mut self, partition: i32, position: i64, low: i64, high: i64) {
         let start = start_position(Some(position), low, high);
         self.begin(partition, start.after_reset(), Some(position));
     }
 
-    /// An assignment ends for the member, at once or after the reply to its commit.
+    /// Ends an assignment of the member, at once or after the reply to its commit.
     pub(super) fn end(&mut self, partition: i32) -> bool {
         if self.committing {
             self.revocations.push(partition);

@@ -7,7 +7,7 @@ use super::member::{SimProcess, start};
 use super::{Shared, lock};
 use crate::seeded_random::SeededRandom;
 
-/// How long a crashed member keeps its partitions.
+/// The time for which a crashed member keeps its partitions.
 const SESSION_MS: u64 = 6000;
 
 /// Injects faults, drawn from the seed.
@@ -48,7 +48,7 @@ impl FaultInjector {
         }
     }
 
-    /// After the faults: a partition without an owner gets one.
+    /// After the faults: assigns each partition without an owner.
     pub(super) fn settle(&mut self) {
         self.reap();
         if self.processes.is_empty() {
@@ -85,12 +85,12 @@ impl FaultInjector {
         }
     }
 
-    /// A member stops on request.
+    /// Stops a member with a signal.
     async fn leave(&mut self) {
         let Some(process) = self.pick() else { return };
         lock(&self.broker).member(process.id).closing = true;
         process.stop.cancel();
-        // The drain timeout may end it.
+        // It may end by its drain timeout.
         if let Ok(Err(error)) = process.task.await
             && error.code != "drain_timeout"
         {
@@ -99,7 +99,7 @@ impl FaultInjector {
         self.end_session(process.id, Duration::ZERO);
     }
 
-    /// A member crashes; what it had sent may still arrive.
+    /// Crashes a member; its sent requests may still arrive.
     fn crash(&mut self) {
         let Some(process) = self.pick() else { return };
         process.task.abort();
@@ -108,7 +108,7 @@ impl FaultInjector {
         self.end_session(process.id, timeout);
     }
 
-    /// After a while the group notices that a member has ended.
+    /// Removes an ended member from the group after a delay.
     fn end_session(&mut self, id: MemberId, timeout: Duration) {
         let shared = std::sync::Arc::clone(&self.broker);
         tokio::spawn(async move {
@@ -121,7 +121,7 @@ impl FaultInjector {
         });
     }
 
-    /// Partitions are assigned again: an owner first releases its own, as in a cooperative rebalance.
+    /// Reassigns partitions: an owner releases its own first, as in a cooperative rebalance.
     fn rebalance(&mut self) {
         self.reap();
         let ids: Vec<MemberId> = self.processes.iter().map(|process| process.id).collect();
@@ -137,7 +137,7 @@ impl FaultInjector {
             match own.owner {
                 None => broker.assign(partition, to),
                 Some(owner) if owner == to => {}
-                // One rebalance after the other.
+                // One rebalance at a time.
                 Some(_) if own.next.is_some() => {}
                 Some(owner) => {
                     own.next = Some(to);
@@ -155,7 +155,7 @@ impl FaultInjector {
         }
     }
 
-    /// A member loses all partitions, as after a session timeout; it notices that later.
+    /// Takes all partitions from a member, as after a session timeout; the member notices later.
     fn fence(&mut self) {
         let Some(process) = self.processes.get(self.dice.index(self.processes.len().max(1))) else {
             return;
@@ -177,7 +177,7 @@ impl FaultInjector {
             tokio::time::sleep(noticed).await;
             let mut broker = lock(&shared);
             for partition in owned {
-                // It may be its own again by now: then it has an epoch of its own already.
+                // The member may own it again by now, with a new epoch.
                 if broker.partitions[index(partition)].owner != Some(id) {
                     broker.member(id).end(partition);
                 }
@@ -192,7 +192,7 @@ impl FaultInjector {
         broker.append(partition, count);
     }
 
-    /// An operator resets a position, under a live group or not.
+    /// Resets a position, as an operator does, with or without a live group.
     fn reset(&mut self) {
         let mut broker = lock(&self.broker);
         let partition = self.dice.index(broker.partitions.len());
@@ -204,7 +204,7 @@ impl FaultInjector {
         }
     }
 
-    /// Retention deletes the begin of a partition.
+    /// Deletes the start of a partition, as retention does.
     fn expire(&mut self) {
         let mut broker = lock(&self.broker);
         let partition = self.dice.index(broker.partitions.len());
@@ -225,7 +225,7 @@ impl FaultInjector {
         Some(self.processes.remove(index))
     }
 
-    /// A process that has ended by itself is a finding.
+    /// Reports each process that has ended by itself as a violation.
     fn reap(&mut self) {
         let broker = &self.broker;
         self.processes.retain(|process| {

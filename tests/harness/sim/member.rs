@@ -33,7 +33,7 @@ static VALUES: LazyLock<Values> = LazyLock::new(|| {
     Values { good: good.into(), bad: Arc::from(&b"no record of ours"[..]) }
 });
 
-/// Never used: every schema is known.
+/// Not used: every schema is known.
 static REGISTRY: LazyLock<Registry> =
     LazyLock::new(|| Registry::new("http://127.0.0.1:1").expect("a URL"));
 
@@ -45,7 +45,7 @@ pub(super) struct SimProcess {
     pub task: JoinHandle<Result<(), ServerError>>,
 }
 
-/// Starts one.
+/// Starts a process.
 pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
     super::lock(broker).member(id).alive = true;
     let source = SimSource { broker: Arc::clone(broker), id, values: VALUES.clone() };

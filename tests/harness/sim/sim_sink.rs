@@ -1,4 +1,4 @@
-//! The simulated sinks of rows and of dead letters: they take time, fail, and lose replies.
+//! The simulated sinks of rows and dead letters, with delays, failures and lost replies.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use processors::run::sink::{BreakerOverride, DeadLetterSink, Insert, Sink};
 use super::member::TOPIC;
 use super::{Shared, lock};
 
-/// The table: it reads the rows from the bytes that an insert sends.
+/// The table, which decodes the rows from the bytes of an insert.
 #[derive(Debug)]
 pub(super) struct SimSink(pub Shared);
 
@@ -48,7 +48,7 @@ impl Sink for SimSink {
             (broker.delay(3000), broker.fails(), broker.fails())
         };
         let unreachable = ServerError::retryable("clickhouse_unreachable", "simulated");
-        // It arrives even if its sender ends.
+        // The insert arrives even if its sender ends.
         let arrival = tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             if !refused {

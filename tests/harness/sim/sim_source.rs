@@ -1,4 +1,4 @@
-//! The simulated source: the log as one member of the group reads it.
+//! The simulated source: the log as a member of the group reads it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::{Shared, lock};
 
 /// Log time of every record, and when its click happened.
 pub(super) const LOGGED_AT_MS: i64 = 1_700_000_000_000;
-/// Records that may come although a block is full, before partitions are paused again.
+/// Records that may arrive for a full block before its partitions are paused again.
 const OVERRUN: usize = 8;
-/// How long a member waits before it polls for records again.
+/// The time between two polls of a member.
 const POLL: Duration = Duration::from_millis(250);
 
-/// The values of all records: a good one, and one that cannot become a row.
+/// The two values of records: a valid one, and one that cannot become a row.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
     pub good: Arc<[u8]>,
@@ -29,7 +29,7 @@ fn unreachable() -> ServerError {
     ServerError::retryable("kafka_unreachable", "simulated")
 }
 
-/// The log as one member sees it.
+/// The log as a member reads it.
 #[derive(Debug)]
 pub(super) struct SimSource {
     pub broker: Shared,
@@ -38,7 +38,7 @@ pub(super) struct SimSource {
 }
 
 impl SimSource {
-    /// Takes some records, of some partitions.
+    /// Reads some records of some partitions.
     fn take(&self, block: &mut Block, limits: SizeLimits) -> Result<usize, ServerError> {
         let mut broker = lock(&self.broker);
         let most = broker.dice.between(1, 8);
@@ -47,7 +47,9 @@ impl SimSource {
         let fetched = |partition: &i32| !member.paused.contains(partition);
         let mut owned: Vec<i32> = member.epochs.keys().copied().filter(fetched).collect();
         if block.rows() > limits.rows_max + OVERRUN {
-            broker.violations.push(format!("a block of {} grows without end", block.rows()));
+            broker
+                .violations
+                .push(format!("a block of {} records exceeds its bound", block.rows()));
         }
         broker.dice.shuffle(&mut owned);
         let mut taken = 0;
@@ -77,7 +79,7 @@ impl SimSource {
         Ok(taken as usize)
     }
 
-    /// After the reply to a commit, assignments may end that had to wait.
+    /// Ends the assignments that waited for the reply to a commit.
     fn commit_ended(&self) {
         let mut broker = lock(&self.broker);
         let member = broker.member(self.id);
@@ -143,7 +145,7 @@ impl Source for SimSource {
                 }
                 if refused { Err(unreachable()) } else { Ok(()) }
             };
-            // Applied, and the reply is lost.
+            // The commit is applied and its reply is lost.
             let lost = broker.fails();
             let outcome = if lost { Err(unreachable()) } else { outcome };
             broker.counts.failed_commits += u64::from(outcome.is_err());

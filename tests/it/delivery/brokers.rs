@@ -1,4 +1,4 @@
-//! Three brokers instead of one: one of them may go.
+//! Three brokers instead of one: delivery survives the loss of one.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use stack::Part;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 const EACH: Duration = Duration::from_millis(5);
-/// The others miss a broker that is silent for nine seconds, then choose a leader.
+/// The other brokers detect a silent broker after nine seconds, then elect a leader.
 const UNNOTICED: Duration = Duration::from_secs(12);
-/// From the moment of a click until its row, whatever happens to one broker meanwhile.
+/// The longest time from a click to its row, also during the loss of one broker.
 const STANDSTILL_MAX: Duration = Duration::from_secs(40);
-/// Nobody is redirected later than this, broker or not.
+/// The longest redirect, with or without a broker.
 const REDIRECT_MAX: Duration = Duration::from_secs(1);
 const MEMORY_BYTES_MAX: u64 = 2 << 30;
 
@@ -52,12 +52,12 @@ fn killing_the_leader_of_three_brokers_loses_nothing_and_stops_delivery_briefly(
     let mut processors = world.processors(&[], &[]);
     let (visitors, url) = (Visitors::default(), server.url.clone());
     let (visits, victim) = visitors.during(&url, 2, EACH, || {
-        until("clicks are seen", || (world.clicks() > 300).then_some(()));
+        until("clicks are visible", || (world.clicks() > 300).then_some(()));
         let leader = copies(&world)[0].leader;
         let victim = Part::BROKERS[usize::try_from(leader - 1).unwrap()];
         stack.kill(victim).unwrap();
         std::thread::sleep(UNNOTICED);
-        until("another leads", || {
+        until("another broker is the leader", || {
             let partition = copies(&world).remove(0);
             (partition.leader > 0 && partition.leader != leader).then_some(())
         });
@@ -65,8 +65,9 @@ fn killing_the_leader_of_three_brokers_loses_nothing_and_stops_delivery_briefly(
         println!("{victim} killed; in sync {:?} after its restart", until_in_sync(&world));
         victim
     });
-    assert!(stack.status().unwrap().iter().all(|status| status.serves), "{victim} is back");
-    server.until("every click is seen", || (world.clicks() == visits.len() as u64).then_some(()));
+    assert!(stack.status().unwrap().iter().all(|status| status.serves), "{victim} runs again");
+    server
+        .until("every click is visible", || (world.clicks() == visits.len() as u64).then_some(()));
     processors.until_caught_up(&world);
     let latest =
         "SELECT max(dateDiff('millisecond', occurred_at, ingested_at)) FROM click_versions";
@@ -83,8 +84,8 @@ fn killing_the_leader_of_three_brokers_loses_nothing_and_stops_delivery_briefly(
     assert!(slowest < REDIRECT_MAX, "{slowest:?}");
     assert!(memory < MEMORY_BYTES_MAX, "{memory}");
     processors.stop().expect_code(0);
-    let books = server.stop().expect_code(0).summary("serve");
-    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    let summary = server.stop().expect_code(0).summary("serve");
+    assert_eq!((summary.get("waiting"), summary.get("undelivered")), (0, 0));
     world.balanced();
 }
 
@@ -99,7 +100,7 @@ fn a_stack_of_one_broker_refuses_to_start_three_on_the_same_data() {
     };
     assert!(stands(&one));
     one.resume(Part::Kafka).unwrap();
-    until("the broker goes on", || (!stands(&one)).then_some(()));
+    until("the broker continues", || (!stands(&one)).then_some(()));
     one.down().unwrap();
     let choice = stack::PortChoice {
         auto: true,

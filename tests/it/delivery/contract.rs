@@ -1,4 +1,4 @@
-//! What others may rely on: the topic is read by strangers, and `setup` is safe to run.
+//! The public contract: independent consumers can read the topic, and `setup` is safe to repeat.
 
 use harness::{Exit, Raw, World, root};
 use schemas::{SchemaId, TopicSpec};
@@ -95,13 +95,13 @@ fn two_setups_at_once_both_succeed() {
 fn setup_fixes_a_topic_that_drifted_and_keeps_settings_of_the_operator() {
     let world = World::new("drift");
     world.setup();
-    // The broker's call replaces all of them, so what the description asks for is gone.
+    // The broker's call replaces all settings, so those of the description are gone.
     world.kafka.configure(&world.topic, &[("retention.ms", "1000"), ("segment.ms", "3600000")]);
     let mended = world.setup();
     assert!(mended.out.contains("set retention.ms"), "{mended:?}");
     let settings = world.kafka.settings(&world.topic);
     for (name, value) in &TopicSpec::clicks().config {
-        // Where the broker's default is what is wanted, nothing need be set.
+        // A setting that equals the broker's default need not be set.
         let set = settings.get(name);
         assert!(set.is_none_or(|set| set == value), "{name} is {set:?}");
     }
@@ -111,7 +111,7 @@ fn setup_fixes_a_topic_that_drifted_and_keeps_settings_of_the_operator() {
     assert_eq!(world.setup().out.trim(), "setup: nothing to change");
 }
 
-/// Wants a setup that refuses with this code, which says what to do.
+/// Requires that setup fails with this code and names the fix.
 fn refused(world: &World, code: &str) -> Exit {
     let exit = world.start_setup().end().expect_code(78);
     assert!(exit.err.contains(&format!("processors: {code}: ")), "{exit:?}");
@@ -179,7 +179,7 @@ fn an_unknown_setting_is_refused_with_the_nearest_name() {
     }
 }
 
-/// Statements that make the table or the view such that clicks would be lost or counted twice.
+/// Statements after which the table or the view would lose clicks or count them twice.
 const DAMAGES: [&str; 3] = [
     "ALTER TABLE click_versions MODIFY COLUMN ingested_at DEFAULT now()",
     "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions",

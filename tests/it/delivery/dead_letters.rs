@@ -1,4 +1,4 @@
-//! What can never be a click goes to the dead letters, whole and with its reason; nothing else does.
+//! Records that cannot become clicks are dead-lettered, complete and with their reason; no others are.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 const UNKNOWN_ID: u32 = 999_999_999;
 
-/// A good click's record; the address is there for one of the cases to spoil.
+/// The record of a valid click, with an address that one of the cases corrupts.
 fn encoded(id: SchemaId, occurred_at: i64) -> Vec<u8> {
     let mut value = Vec::new();
     let click = RawClick {
@@ -29,7 +29,7 @@ fn spoiled(world: &World) -> Vec<(&'static str, Option<Vec<u8>>)> {
     nil[5..21].fill(0);
     let at = good.windows(5).position(|window| window == [8, 203, 0, 113, 7]).unwrap();
     let three_bytes = [&good[..at], &[6, 203, 0, 113], &good[at + 5..]].concat();
-    // As large as the source topic lets in: the dead letter is larger by its headers.
+    // As large as the source topic accepts: the dead letter is larger by its headers.
     let large = vec![b'x'; 1_048_000];
     vec![
         ("empty_value", None),
@@ -47,8 +47,8 @@ fn spoiled(world: &World) -> Vec<(&'static str, Option<Vec<u8>>)> {
     ]
 }
 
-/// Keys and headers that a careless copy would change: no value, an empty one, two of a name,
-/// bytes that are no text.
+/// Keys and headers that a careless copy would change: no value, an empty one, two headers with one
+/// name, bytes that are no text.
 fn odd(index: usize) -> Raw {
     let key = [None, Some(vec![]), Some(vec![0, 0xff, index as u8])];
     let headers = vec![
@@ -91,7 +91,7 @@ fn a_record_that_cannot_become_a_click_is_dead_lettered_whole_with_its_reason() 
     assert_eq!(report["log_events"], good, "{report:#}");
 }
 
-/// Holds a dead letter against the record that it names, and returns its code.
+/// Compares a dead letter with its record; returns its code.
 fn same(letter: &Logged, originals: &BTreeMap<(i32, i64), Logged>, world: &World) -> String {
     let text = |name| letter.header(name).unwrap_or_else(|| panic!("no {name} in {letter:?}"));
     let place = (
@@ -126,7 +126,7 @@ fn a_position_passes_a_bad_record_only_after_its_dead_letter_is_durable() {
     world.kafka.produce(&world.topic, &[world.good(0, 5), vec![bad], world.good(0, 5)].concat());
     let mut processors = world.processors(&[], &[]);
     let admin = processors.admin.clone();
-    processors.until("the batch is under way", || {
+    processors.until("the batch is in flight", || {
         metric(&admin, "clicktrail_processors_records_read_total").filter(|read| *read >= 11.0)
     });
     let began = Instant::now();

@@ -1,8 +1,8 @@
-//! Every record becomes one click, whatever is killed, repeated, reset or lost on the way.
+//! Every record becomes one click, despite kills, repeats, resets and lost responses.
 
 use harness::{AccessLog, ClickHouseProxy, World, access_log, metric, until};
 
-/// Small, so that a backlog takes a while and there is a middle to do harm in.
+/// Small, so that a backlog takes time and faults can interrupt it.
 const SMALL: &[(&str, &str)] = &[("CLICKTRAIL_BATCH_ROWS", "500")];
 const WAITS: &str =
     r#"clicktrail_processors_retries_total{stage="insert",code="clickhouse_unreachable"}"#;
@@ -18,8 +18,8 @@ fn imported(name: &str) -> (World, AccessLog) {
     (world, log)
 }
 
-/// Waits until some rows are there, and says how many. Fails when it was all of them: the harm
-/// would then be done to nothing.
+/// Waits for some rows and returns their number. Fails if it is the number of all rows: a fault would
+/// then interrupt nothing.
 fn halfway(world: &World, all: u64) -> u64 {
     let rows = until("the first rows", || Some(world.clicks()).filter(|rows| *rows > 0));
     assert!(rows < all, "all {all} rows came at once; make the batches smaller");
@@ -34,16 +34,16 @@ fn no_click_twice(world: &World, all: u64) {
 #[test]
 fn a_log_imported_again_changes_no_count_though_its_links_have_changed() {
     let (world, log) = imported("again");
-    // Ends with 65, for a line is cut short, and has imported all others all the same.
+    // Ends with 65, since one line is truncated; imports all other lines.
     let mut command = world.command("producer", &[]);
     command.args(["import", "--format", "combined", "--strict"]).arg(&log.file);
     let exit = world.start(command).end().expect_code(65);
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
     assert!(exit.err.contains(&format!(":{}:", log.malformed_line)), "{}", exit.err);
-    let books = exit.summary("import");
-    let (lines, clicks) = (books.get("lines"), books.get("clicks"));
-    assert_eq!((lines, clicks, books.get("malformed")), (log.lines, log.clicks, 1));
+    let summary = exit.summary("import");
+    let (lines, clicks) = (summary.get("lines"), summary.get("clicks"));
+    assert_eq!((lines, clicks, summary.get("malformed")), (log.lines, log.clicks, 1));
 
     let links = world.folder().join("links.jsonl");
     let link =
@@ -57,7 +57,7 @@ fn a_log_imported_again_changes_no_count_though_its_links_have_changed() {
     no_click_twice(&world, log.clicks);
     let linked = world.number("SELECT count() FROM clicks WHERE link_id = 'made-later'");
     let of_slug = world.number(&format!("SELECT count() FROM clicks WHERE slug = '{}'", log.slug));
-    assert!(linked > 0 && linked == of_slug, "the last processing wins: {linked} of {of_slug}");
+    assert!(linked > 0 && linked == of_slug, "the last version is visible: {linked} of {of_slug}");
     let report = world.balanced();
     assert_eq!(report["resends"], 2 * log.clicks, "{report:#}");
     assert_eq!(report["log_events"], log.clicks, "{report:#}");
@@ -66,7 +66,7 @@ fn a_log_imported_again_changes_no_count_though_its_links_have_changed() {
 #[test]
 fn processors_killed_repeatedly_lose_nothing_and_count_nothing_twice() {
     let (world, log) = imported("killed");
-    // A static member is let in again at once; a killed one of the other kind is waited for.
+    // A static member rejoins at once; the group waits for a killed dynamic member.
     let member = ["--kafka", "group.instance.id=one"];
     let mut kills = 0;
     for after in [1, 2_000, 4_000, 6_000] {
@@ -76,7 +76,7 @@ fn processors_killed_repeatedly_lose_nothing_and_count_nothing_twice() {
         processors.crash();
         kills += u32::from(rows < log.clicks);
     }
-    assert!(kills >= 2, "most kills came too late to do harm");
+    assert!(kills >= 2, "most kills were after the end of the work");
     let mut processors = world.processors(&member, SMALL);
     processors.until_caught_up(&world);
     no_click_twice(&world, log.clicks);
@@ -102,7 +102,7 @@ fn an_insert_without_acknowledgement_is_repeated_and_counts_once() {
     proxy.lose_answers(3);
     let mut processors = world.processors(&[], &set);
     processors.until_caught_up(&world);
-    assert_eq!(proxy.lost(), 3, "the fault came about");
+    assert_eq!(proxy.lost(), 3, "the fault had its effect");
     no_click_twice(&world, log.clicks);
     world.balanced();
 }
@@ -116,7 +116,7 @@ fn processing_resumes_after_an_outage_of_clickhouse() {
     halfway(&world, log.clicks);
     let admin = processors.admin.clone();
     proxy.close(true);
-    processors.until("the insert was tried three times in vain", || {
+    processors.until("the insert failed three times", || {
         metric(&admin, WAITS).filter(|times| *times >= 3.0)
     });
     assert!(!world.caught_up());
@@ -151,7 +151,7 @@ fn a_reset_by_kafka_tools_replays_every_click_and_changes_no_count_in_any_zone()
     no_click_twice(&world, log.clicks);
     let old =
         format!("SELECT count() FROM clicks WHERE toUnixTimestamp64Micro(ingested_at) <= {newest}");
-    assert_eq!(world.number(&old), 0, "every row is of the last processing");
+    assert_eq!(world.number(&old), 0, "every row is from the last run");
     assert_eq!(world.balanced()["resends"], 0);
 }
 
@@ -167,10 +167,10 @@ fn a_row_does_not_depend_on_the_time_zone_of_the_inserting_process() {
         world.ask(sql, &settings).unwrap();
         no_click_twice(&world, log.clicks);
     }
-    // The day of a time without a zone is the server's, which may be started in another one.
+    // The day of a time without a zone depends on the server's zone.
     let sql = "SELECT concat(table, '.', name) FROM system.columns WHERE database = currentDatabase() \
                AND table LIKE 'click%' AND type LIKE '%DateTime%' AND type NOT LIKE '%\\'UTC\\'%'";
-    assert_eq!(world.query(sql), "", "columns whose type names no zone");
+    assert_eq!(world.query(sql), "", "columns without a time zone in their type");
 }
 
 #[test]
@@ -203,9 +203,9 @@ fn members_that_join_and_leave_under_load_lose_nothing() {
         let owned = metric(&admin, "clicktrail_processors_partitions_assigned");
         owned.filter(|owned| *owned >= least)
     };
-    second.until("the newcomer owns a partition", || owns(1.0));
+    second.until("the new member owns a partition", || owns(1.0));
     first.stop().expect_code(0);
-    second.until("the one that stays takes over", || owns(3.0));
+    second.until("the remaining member takes over", || owns(3.0));
     second.crash();
     let mut third = world.processors(&[], SMALL);
     import.end().expect_code(0);

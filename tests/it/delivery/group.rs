@@ -1,8 +1,8 @@
-//! The two ways to be a member: by the broker's own protocol, and under a name that outlives a process.
+//! Group membership: with the `consumer` protocol of the broker, and as a static member.
 
 use harness::{Processors, World, metric};
 
-/// Partitions that a member owns.
+/// The number of partitions of a member.
 fn owned(member: &Processors) -> f64 {
     metric(&member.admin, "clicktrail_processors_partitions_assigned").unwrap_or(0.0)
 }

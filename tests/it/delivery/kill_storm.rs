@@ -1,6 +1,6 @@
-//! Broker and producer killed at random and together, under the load of visitors and of a sender.
+//! Random kills of broker and producer under the load of visitors and senders.
 //!
-//! The times of the kills follow from a seed (`SEED=`, else the clock's), which is printed.
+//! The times of the kills follow from a seed (`SEED=`, else from the clock), which the test prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ const BEAT: Duration = Duration::from_millis(20);
 /// Records of a request.
 const RECORDS: usize = 10;
 
-/// Everybody looks here whether the storm is over, also when the test fails.
+/// Tells all threads that the kills are over, also after a failure of the test.
 #[derive(Default)]
 struct Over(AtomicBool);
 
@@ -30,7 +30,7 @@ impl Over {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Waits, at most until then.
+    /// Waits for a time, or until the kills are over.
     fn wait(&self, milliseconds: u64) {
         let until = Instant::now() + Duration::from_millis(milliseconds);
         while !self.yet() && Instant::now() < until {
@@ -47,7 +47,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// One life of the producer.
+/// The time between two starts of the producer.
 struct Life {
     visits: Vec<Visit>,
     killed: Instant,
@@ -81,28 +81,33 @@ fn repeated_kills_of_broker_and_producer_lose_no_acknowledged_click() {
             lives.push(Life { visits, killed });
         }
         drop(end);
-        // What was not answered is sent again until it is.
+        // The senders repeat each request until it is acknowledged.
         let mut server = world.serve(LINKS, &[ON]);
         url.lock().unwrap().clone_from(&server.url);
         let promised: Vec<_> = senders.into_iter().flat_map(|it| it.join().unwrap()).collect();
         let downs = broker.join().unwrap();
         until_delivered(&mut server);
-        let books = server.stop().expect_code(0).summary("serve");
-        assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+        let summary = server.stop().expect_code(0).summary("serve");
+        assert_eq!((summary.get("waiting"), summary.get("undelivered")), (0, 0));
         (lives, promised, downs)
     });
     let log = Log::read(&world);
     println!(
-        "{} kills of the producer and {downs} of the broker; {} clicks were promised to senders; \
-         {} records in the log are there again",
+        "{} kills of the producer and {downs} of the broker; {} clicks of senders were acknowledged; \
+         {} records in the log are repeats",
         lives.len(),
         promised.len(),
         log.again
     );
     let missing: Vec<_> = promised.iter().filter(|id| !log.events.contains_key(id)).collect();
-    assert!(missing.is_empty(), "{} of {} promised are missing", missing.len(), promised.len());
+    assert!(
+        missing.is_empty(),
+        "{} of {} acknowledged clicks are missing",
+        missing.len(),
+        promised.len()
+    );
     let own: BTreeSet<_> = promised.iter().copied().collect();
-    assert_eq!(log.collected, own, "and nothing else was collected");
+    assert_eq!(log.collected, own, "the log has other clicks of senders");
     let (mut lost, mut answered, mut earliest) = (0, 0, Duration::ZERO);
     for Life { visits, killed } in lives {
         answered += visits.len();
@@ -114,11 +119,11 @@ fn repeated_kills_of_broker_and_producer_lose_no_acknowledged_click() {
     println!(
         "{answered} visits were answered, {lost} lost, the earliest {earliest:?} before a kill"
     );
-    assert!(earliest < WINDOW, "lost {earliest:?} before the kill");
-    assert!(answered > 500 && promised.len() > 500 && downs > 0, "this was no storm");
+    assert!(earliest < WINDOW, "a click was lost that was answered {earliest:?} before the kill");
+    assert!(answered > 500 && promised.len() > 500 && downs > 0, "too few visits, clicks or kills");
 }
 
-/// Kills the broker and starts it again, in turns; it is up in the end. Says how often.
+/// Kills and restarts the broker repeatedly; it runs at the end. Returns the number of kills.
 fn kill_brokers(stack: &OwnStack, dice: &mut SeededRandom, over: &Over) -> u32 {
     let mut downs = 0;
     loop {
@@ -133,7 +138,7 @@ fn kill_brokers(stack: &OwnStack, dice: &mut SeededRandom, over: &Over) -> u32 {
     }
 }
 
-/// Sends clicks to wherever the producer is, each batch until it is answered 200. Returns the ids.
+/// Sends clicks to the current address of the producer, each batch until it gets 200. Returns the ids.
 fn deliver(url: &Mutex<String>, over: &Over) -> Vec<EventId> {
     let mut promised = Vec::new();
     while !over.yet() {
@@ -156,16 +161,16 @@ fn deliver(url: &Mutex<String>, over: &Over) -> Vec<EventId> {
     promised
 }
 
-/// What the topic holds.
+/// The content of the topic.
 #[derive(Default)]
 struct Log {
-    /// All that is said of each event.
+    /// The datum of each event.
     events: BTreeMap<EventId, Vec<u8>>,
     /// The event of each visit.
     visits: BTreeMap<u64, EventId>,
-    /// Those of senders.
+    /// The events of senders.
     collected: BTreeSet<EventId>,
-    /// Records of an event that was there before.
+    /// Repeated records of an event.
     again: u32,
 }
 
@@ -179,7 +184,7 @@ impl Log {
             let id = click.event_id;
             if let Some(known) = log.events.insert(id, datum.to_vec()) {
                 log.again += 1;
-                assert_eq!(known, datum, "event {id} is there as two things");
+                assert_eq!(known, datum, "event {id} has two different records");
             }
             if click.origin == Origin::Collector {
                 log.collected.insert(id);
@@ -187,7 +192,7 @@ impl Log {
             }
             let number = click.query.unwrap().strip_prefix("n=").unwrap().parse().unwrap();
             let known = log.visits.insert(number, id);
-            assert!(known.is_none_or(|known| known == id), "visit {number} is there as two events");
+            assert!(known.is_none_or(|known| known == id), "visit {number} has two events");
         }
         log
     }

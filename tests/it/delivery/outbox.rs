@@ -1,4 +1,4 @@
-//! Clicks wait on the producer's disk: through outages, kills and a disk that is full.
+//! The producer keeps clicks on disk through outages, kills and a full disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,8 +14,8 @@ use stack::Part;
 
 pub(crate) const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 const WAITING: &str = "clicktrail_producer_outbox_clicks";
-/// What a killed producer may lose is what it answered so shortly before: the pause of a group,
-/// its write, and on a busy machine the time until its thread runs.
+/// A killed producer may lose the clicks of this time before the kill: the pause of a group, its write,
+/// and on a busy machine the delay of its thread.
 pub(crate) const WINDOW: Duration = Duration::from_millis(250);
 pub(crate) const EACH: Duration = Duration::from_millis(1);
 
@@ -27,13 +27,13 @@ fn logged(world: &World) -> BTreeMap<u64, BTreeSet<EventId>> {
     for record in world.kafka.read(&world.topic) {
         let (own, datum) = unframe(record.value.as_deref().unwrap()).unwrap();
         assert_eq!(own, id, "framed with the registry's id");
-        assert!(record.header(schemas::headers::TRACEPARENT).is_some(), "its trace came along");
+        assert!(record.header(schemas::headers::TRACEPARENT).is_some(), "the record has the trace");
         let click = decoder.decode(datum).unwrap();
         let number = click.query.unwrap().strip_prefix("n=").unwrap().parse().unwrap();
         visits.entry(number).or_default().insert(click.event_id);
     }
     for (number, ids) in &visits {
-        assert_eq!(ids.len(), 1, "visit {number} is in the log as two events");
+        assert_eq!(ids.len(), 1, "visit {number} has two events");
     }
     visits
 }
@@ -47,7 +47,7 @@ fn p99(visits: &[Visit]) -> Duration {
 pub(crate) fn until_delivered(server: &mut Server) {
     let admin = server.admin.clone();
     let delivered = || metric(&admin, WAITING).filter(|waiting| *waiting == 0.0);
-    server.until("all that was stored is delivered", delivered);
+    server.until("all stored clicks are delivered", delivered);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_producer_killed_under_load_delivers_every_click_that_it_had_written() {
     for round in 0..6_u64 {
         let mut server = world.serve(LINKS, &[]);
         let url = server.url.clone();
-        // Some moments fall into the first sends after a start, some into a steady stream.
+        // Some kills are during the first sends after a start, some during steady delivery.
         let moment = Duration::from_millis(60 + 173 * round);
         let (visits, killed) = visitors.during(&url, 4, Duration::ZERO, || {
             std::thread::sleep(moment);
@@ -74,12 +74,12 @@ fn a_producer_killed_under_load_delivers_every_click_that_it_had_written() {
     }
     let mut server = world.serve(LINKS, &[]);
     until_delivered(&mut server);
-    let books = server.stop().expect_code(0).summary("serve");
-    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    let summary = server.stop().expect_code(0).summary("serve");
+    assert_eq!((summary.get("waiting"), summary.get("undelivered")), (0, 0));
     let log = logged(&world);
     let missing: Vec<_> = promised.iter().filter(|number| !log.contains_key(number)).collect();
-    assert!(missing.is_empty(), "{missing:?} were answered long before the kill");
-    assert!(promised.len() > 500, "{} promised visits are no load", promised.len());
+    assert!(missing.is_empty(), "{missing:?} were answered long before the kill and are missing");
+    assert!(promised.len() > 500, "{} visits are too few", promised.len());
     let lost = rounds.iter().flat_map(|(killed, visits)| {
         let lost = visits.iter().filter(|visit| !log.contains_key(&visit.number));
         lost.map(|visit| killed.saturating_duration_since(visit.answered))
@@ -103,24 +103,24 @@ fn a_broker_outage_under_load_loses_no_click_and_slows_no_redirect() {
     let pause = || std::thread::sleep(Duration::from_secs(2));
     let (up, ()) = visitors.during(&url, 4, EACH, pause);
     let (mut all, ()) = visitors.during(&url, 4, EACH, || stack.kill(Part::Kafka).unwrap());
-    let degraded = server.until("the outage is told", || {
+    let degraded = server.until("the outage is reported", || {
         let answer = harness::get(&format!("{admin}/readyz")).ok()?;
         answer.body.contains("degraded").then_some(answer)
     });
-    assert_eq!(degraded.status, 200, "redirects go on, so it stays ready");
+    assert_eq!(degraded.status, 200, "redirects continue, so the producer stays ready");
     let (down, ()) = visitors.during(&url, 4, EACH, pause);
-    assert!(metric(&admin, WAITING).unwrap() >= 500.0, "clicks wait on the disk");
+    assert!(metric(&admin, WAITING).unwrap() >= 500.0, "clicks are on the disk");
     println!("p99 of redirects: {:?} with the broker, {:?} without", p99(&up), p99(&down));
     assert!(p99(&down) < 3 * p99(&up) + Duration::from_millis(20));
-    // Killed and started again meanwhile, with nothing there but its own disk.
+    // Killed and restarted during the outage, with its own disk only.
     server.crash();
     let mut server = world.serve(LINKS, &[]);
     let (more, ()) = visitors.during(&server.url.clone(), 4, EACH, pause);
     stack.restart(Part::Kafka).unwrap();
     until_delivered(&mut server);
-    let books = server.stop().expect_code(0).summary("serve");
-    assert!(books.get("recovered") >= 500);
-    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    let summary = server.stop().expect_code(0).summary("serve");
+    assert!(summary.get("recovered") >= 500);
+    assert_eq!((summary.get("waiting"), summary.get("undelivered")), (0, 0));
     all.extend(up.into_iter().chain(down).chain(more));
     let log = logged(&world);
     let missing: Vec<_> = all.iter().filter(|visit| !log.contains_key(&visit.number)).collect();
@@ -139,11 +139,11 @@ fn started_without_a_registry_the_producer_serves_and_delivers_once_it_returns()
     let (visits, ()) =
         visitors.during(&url, 2, EACH, || std::thread::sleep(Duration::from_millis(300)));
     let admin = server.admin.clone();
-    let told = server.until("the outage is told", || {
+    let health = server.until("the outage is reported", || {
         let answer = harness::get(&format!("{admin}/readyz")).ok()?;
         answer.body.contains("schema registry").then_some(answer)
     });
-    assert_eq!(told.status, 200);
+    assert_eq!(health.status, 200);
     assert_eq!(world.kafka.records(&world.topic), 0);
     registry.set(RegistryFault::None);
     until_delivered(&mut server);
@@ -164,7 +164,7 @@ fn a_full_outbox_that_drops_the_oldest_delivers_the_newest_and_counts_each_loss(
             .unwrap_or(0.0)
     };
     let (mut visits, ()) = Visitors::default().during(&url, 4, Duration::ZERO, || {
-        until("clicks are given up", || (lost() > 3_000.0).then_some(()));
+        until("clicks are dropped", || (lost() > 3_000.0).then_some(()));
     });
     until("all is written", || {
         (metric(&admin, "clicktrail_producer_queue_clicks")? == 0.0).then_some(())
@@ -173,19 +173,22 @@ fn a_full_outbox_that_drops_the_oldest_delivers_the_newest_and_counts_each_loss(
     server.crash();
     let mut server = world.serve(LINKS, &small);
     until_delivered(&mut server);
-    let books = server.stop().expect_code(0).summary("serve");
-    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 0));
+    let summary = server.stop().expect_code(0).summary("serve");
+    assert_eq!((summary.get("waiting"), summary.get("undelivered")), (0, 0));
     let log = logged(&world);
     visits.sort_by_key(|visit| visit.answered);
     #[expect(clippy::cast_precision_loss, reason = "a count of a test")]
     let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count() as f64;
-    println!("{} visits, {lost} given up, {missing} missing in the log", visits.len());
+    println!("{} visits, {lost} dropped, {missing} missing in the log", visits.len());
     assert!((missing - lost).abs() < 0.5, "{lost} counted as lost, {missing} are missing");
     let newest = &visits[visits.len() - 500..];
-    assert!(newest.iter().all(|visit| log.contains_key(&visit.number)), "the newest are there");
+    assert!(
+        newest.iter().all(|visit| log.contains_key(&visit.number)),
+        "the newest clicks are in the log"
+    );
 }
 
-/// A file system of its own, in memory; it goes when it goes.
+/// A mounted file system in memory; its drop unmounts it.
 struct Mount<'a>(&'a std::path::Path);
 
 impl<'a> Mount<'a> {
@@ -226,7 +229,7 @@ fn on_a_full_disk_redirects_continue_and_each_lost_click_is_counted() {
     });
     let health = harness::get(&format!("{admin}/readyz")).unwrap();
     assert!(health.status == 200 && health.body.contains("cannot be written"), "{health:?}");
-    // Room comes back by an operator's hand.
+    // An operator enlarges the disk.
     let options = ["-o", "remount,size=64m"];
     let grown = Command::new("mount").args(options).arg(&folder).status().unwrap();
     assert!(grown.success());
@@ -253,7 +256,7 @@ fn on_a_full_disk_redirects_continue_and_each_lost_click_is_counted() {
     #[expect(clippy::cast_precision_loss, reason = "a count of a test")]
     let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count() as f64;
     println!("{all} visits, {lost} counted as lost, {missing} missing in the log");
-    // The kill took nothing: all was written.
+    // The kill lost nothing: all clicks were written.
     assert!((missing - lost).abs() < 0.5, "{lost} counted as lost, {missing} are missing");
     drop(mount);
 }
@@ -280,7 +283,7 @@ fn h12_m11_flipped_bits_in_the_outbox_lose_the_damaged_clicks_only() {
         });
         modes.filter(|(others, _)| *others != 0).map(|(_, path)| path).collect::<Vec<_>>()
     };
-    assert_eq!(modes(), Vec::<std::path::PathBuf>::new(), "other users may not read these");
+    assert_eq!(modes(), Vec::<std::path::PathBuf>::new(), "other users can read these");
     let segment = folder.join("00000000000000000000.clicks");
     let mut content = std::fs::read(&segment).unwrap();
     let middle = content.len() / 2;
@@ -293,8 +296,8 @@ fn h12_m11_flipped_bits_in_the_outbox_lose_the_damaged_clicks_only() {
     until_delivered(&mut server);
     let name = "clicktrail_producer_outbox_damaged_segments";
     assert_eq!(metric(&server.admin, name), Some(1.0));
-    let books = server.stop().expect_code(75).summary("serve");
-    assert_eq!((books.get("waiting"), books.get("undelivered")), (0, 2));
+    let summary = server.stop().expect_code(75).summary("serve");
+    assert_eq!((summary.get("waiting"), summary.get("undelivered")), (0, 2));
     let log = logged(&world);
     let missing = visits.iter().filter(|visit| !log.contains_key(&visit.number)).count();
     assert!(visits.len() > 50 && missing == 2, "{missing} of {} are missing", visits.len());

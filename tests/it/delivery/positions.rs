@@ -1,4 +1,4 @@
-//! The committed position: never ahead of what is durable, and where reading starts.
+//! The committed position is never ahead of durable rows, and decides where reading starts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ fn rows_below(world: &World, positions: &BTreeMap<i32, i64>) -> BTreeMap<i32, i6
     positions.iter().map(count).collect()
 }
 
-/// Holds the committed positions against the rows; returns how many records they pass.
+/// Compares the committed positions with the rows; returns the number of committed records.
 fn committed_and_durable(world: &World) -> i64 {
-    // Positions first: rows that come after they were asked for only help.
+    // Positions first: rows inserted after their query cannot hide an error.
     let committed = world.kafka.committed(&world.group, &world.topic);
-    assert_eq!(rows_below(world, &committed), committed, "every offset below has its row");
+    assert_eq!(rows_below(world, &committed), committed, "every lower offset has its row");
     committed.values().sum()
 }
 
@@ -37,22 +37,22 @@ fn no_position_is_ever_committed_ahead_of_durable_rows() {
     let admin = processors.admin.clone();
     let count = |name: &str| metric(&admin, &format!("clicktrail_processors_{name}_total"));
     for _ in 0..3 {
-        // While the tables stand still a position that runs ahead cannot hide.
+        // Without inserts, a position ahead of the rows stays visible.
         proxy.hold(true);
         processors.until("a batch waits to be inserted", || {
             count("records_read").zip(count("rows_inserted")).filter(|(read, rows)| read > rows)
         });
         let began = Instant::now();
-        processors.until("a second in which no position runs ahead", || {
+        processors.until("no position runs ahead for a second", || {
             committed_and_durable(&world);
             (began.elapsed() > Duration::from_secs(1)).then_some(())
         });
         let held_at = committed_and_durable(&world);
         proxy.hold(false);
-        processors.until("the positions go on", || {
+        processors.until("the positions advance", || {
             (committed_and_durable(&world) > held_at).then_some(())
         });
-        assert!(held_at < all, "all was done before it could be held");
+        assert!(held_at < all, "all was inserted before the inserts were held");
     }
     processors
         .until("the end is committed", || (committed_and_durable(&world) == all).then_some(()));
@@ -71,8 +71,8 @@ fn a_graceful_stop_commits_all_read_records_and_the_next_start_reads_none_twice(
     let committed = world.kafka.committed(&world.group, &world.topic);
     let sum: i64 = committed.values().sum();
     assert!(0 < sum && u64::try_from(sum).unwrap() < log.clicks, "stopped in the middle, at {sum}");
-    assert_eq!(first.get("records"), u64::try_from(sum).unwrap(), "all that was read is committed");
-    assert_eq!(first.get("rows"), world.clicks(), "and nothing else is there");
+    assert_eq!(first.get("records"), u64::try_from(sum).unwrap(), "all read records are committed");
+    assert_eq!(first.get("rows"), world.clicks(), "there are no other rows");
 
     let mut processors = world.processors(&[], &small);
     processors.until_caught_up(&world);
@@ -104,7 +104,7 @@ fn a_partition_that_is_added_later_is_read_from_its_start() {
     processors.until_caught_up(&world);
     assert_eq!(world.clicks(), 10);
     world.kafka.grow(&world.topic, 5);
-    // Written at once: who starts a new partition at its end, as the client's default is, misses
+    // Written at once: a consumer that starts a new partition at its end, the client's default, misses
     // these.
     world.kafka.produce(&world.topic, &[world.good(3, 20), world.good(4, 30)].concat());
     processors.until_caught_up(&world);
@@ -119,7 +119,7 @@ fn positions_outside_the_log_are_reported_and_reading_restarts_at_its_start() {
     world
         .kafka
         .produce(&world.topic, &[world.good(0, 10), world.good(1, 10), world.good(2, 10)].concat());
-    // Beyond the end: the topic was made anew. Below the start: retention was faster.
+    // Beyond the end: the topic was recreated. Below the start: retention deleted the records.
     world.kafka.commit(&world.group, &world.topic, &[(0, 500), (1, 2), (2, 4)]);
     world.kafka.expire(&world.topic, 1, 5);
     let mut processors = world.processors(&[], &[]);
@@ -149,8 +149,8 @@ fn records_that_retention_deletes_under_a_live_group_are_counted() {
     let admin = processors.admin.clone();
     processors.until_caught_up(&world);
     processors.signal(Signal::STOP);
-    // The broker holds back its answer to a fetch for half a second; a record that comes meanwhile
-    // would be in it.
+    // The broker delays its response to a fetch by half a second; it would contain records written
+    // meanwhile.
     std::thread::sleep(Duration::from_secs(1));
     world.kafka.produce(&world.topic, &[world.good(0, 30), world.good(1, 5)].concat());
     world.kafka.expire(&world.topic, 0, 25);
@@ -160,7 +160,7 @@ fn records_that_retention_deletes_under_a_live_group_are_counted() {
     assert_eq!(lost(), Some(15.0), "offsets 10 to 24 of partition 0");
     assert_eq!(world.clicks(), 20 + 15 + 5);
     let sql = "SELECT count() FROM clicks WHERE kafka_partition = 1";
-    assert_eq!(world.number(sql), 15, "the other one is not disturbed");
+    assert_eq!(world.number(sql), 15, "the other partition is not affected");
     assert!(processors.stop().expect_code(0).err.contains("records_expired"));
 }
 
@@ -190,7 +190,7 @@ fn a_position_moved_under_a_live_group_replays_from_it() {
     let all = format!(
         "SELECT count(), countIf(toUnixTimestamp64Micro(ingested_at) > {before}) FROM clicks"
     );
-    assert_eq!(world.query(&all), "40\t20", "and nothing else was");
+    assert_eq!(world.query(&all), "40\t20", "no other record was processed again");
     assert_eq!(jumps(), Some(1.0));
     world.balanced();
     assert!(processors.stop().expect_code(0).err.contains("position_moved"));

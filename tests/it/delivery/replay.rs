@@ -1,20 +1,20 @@
-//! Kafka's own reset tool, in each way to say where to: exactly the records from there on are
-//! processed again, and the books are balanced.
+//! Kafka's own reset tool with each form of target: the processors process exactly the records from
+//! there on again, and the audit finds no difference.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harness::World;
 
-/// Records of each partition before and after the moment that `--to-datetime` names. No two
-/// partitions are alike, so that no position stands for another's.
+/// Records of each partition before and after the time of `--to-datetime`. The partitions have
+/// different counts, so that a position cannot be that of another partition.
 const EARLY: [usize; 3] = [20, 15, 5];
 const LATE: [usize; 3] = [10, 18, 25];
 const SHIFT: i64 = 7;
-/// Far above the broker's clock tick, so that the moment lies between.
+/// Much longer than the broker's clock tick, so that the time is between both.
 const APART: Duration = Duration::from_millis(50);
 
-/// When each record's row was taken in, by partition and offset.
+/// When each record's row was inserted, by partition and offset.
 type Taken = BTreeMap<(i32, i64), u64>;
 
 fn taken(world: &World) -> Taken {
@@ -33,7 +33,7 @@ fn positions(of: [i64; 3]) -> BTreeMap<i32, i64> {
     (0..).zip(of).collect()
 }
 
-/// Resets, processes, and wants exactly what lies at or above `from` to be newer than before.
+/// Resets and processes; requires that exactly the rows at or above `from` are newer than before.
 fn replayed(world: &World, of: &str, how: &[&str], from: [i64; 3]) {
     let before = taken(world);
     world.kafka_reset(of, how);

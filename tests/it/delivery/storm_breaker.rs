@@ -1,4 +1,4 @@
-//! A storm of bad records stops the processors before the first is given up; a trickle does not.
+//! A storm of bad records stops the processors before the first dead letter; a few bad records do not.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use schemas::{Encoder, RawClick, SchemaId};
 use uuid::Uuid;
 
 const STORM: usize = 300;
-/// Another record's schema; none of our records is one by it.
+/// The schema of another record, with which none of our records can be decoded.
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"lines","type":{"type":"array","items":"double"}}]}"#;
-/// Of a registry that keeps schemas of other languages too.
+/// A schema in another language, from a shared registry.
 const PROTOBUF: &str = r#"syntax = "proto3"; message Click { string slug = 1; }"#;
-/// How often the registry was asked in vain, with `code`.
+/// The number of failed requests to the registry with `code`.
 fn registry_retries(admin: &str, code: &str) -> Option<f64> {
     let labels = format!(r#"{{stage="registry",code="{code}"}}"#);
     metric(admin, &format!("clicktrail_processors_retries_total{labels}"))
 }
 
-/// Runs the processors until they give up, and returns what they say.
+/// Runs the processors until they stop; returns their output.
 fn refused(world: &World, set: &[(&str, &str)]) -> String {
     let mut command = world.command("processors", set);
     let admin = harness::free_port().to_string();
@@ -26,7 +26,7 @@ fn refused(world: &World, set: &[(&str, &str)]) -> String {
     world.start(command).end().expect_code(78).err
 }
 
-/// As [`refused`], by the breaker; returns the commands that they propose.
+/// Like [`refused`], by the storm breaker; returns the proposed commands.
 fn stopped(world: &World, code: &str) -> Vec<Vec<String>> {
     let text = refused(world, &[]);
     assert!(text.contains("storm_breaker") && text.contains(code), "{text}");
@@ -37,7 +37,7 @@ fn stopped(world: &World, code: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Nothing has moved: no dead letter, no position past the first bad record.
+/// Requires that there is no dead letter and no position past the first bad record.
 fn nothing_moved(world: &World, first_bad: i64) {
     assert_eq!(world.kafka.records(&world.dead_letters()), 0);
     let committed = world.kafka.committed(&world.group, &world.topic);
@@ -52,8 +52,8 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_override_lets_it_pass() {
     world.kafka.produce(&world.topic, &[world.good(0, 50), vec![bad; STORM]].concat());
     let proposals = stopped(&world, "bad_magic");
     nothing_moved(&world, 50);
-    assert_eq!(world.clicks(), 50, "what is good is a row already");
-    // Started again it stops again.
+    assert_eq!(world.clicks(), 50, "the valid records have rows");
+    // The processors stop again after a restart.
     assert_eq!(stopped(&world, "bad_magic"), proposals);
     nothing_moved(&world, 50);
 
@@ -67,7 +67,7 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_override_lets_it_pass() {
     assert_eq!(world.kafka.records(&world.dead_letters()), i64::try_from(STORM).unwrap());
     assert_eq!(world.balanced()["undecodable"], STORM);
 
-    // The override was for those offsets: more of the kind stop it again.
+    // The override was for those offsets only: more bad records stop the processors again.
     processors.stop().expect_code(0);
     let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &vec![bad; STORM]);
@@ -93,8 +93,8 @@ fn records_of_another_registry_stop_the_processors_and_are_not_dead_lettered() {
     nothing_moved(&world, 0);
 }
 
-/// What is right in the log and wrong in the registry is not given up, and all of it becomes rows
-/// when the registry is mended.
+/// Valid records are not dead-lettered because of a wrong registry, and all become rows after the
+/// registry is fixed.
 #[test]
 fn an_empty_or_wrong_registry_commits_nothing_and_processing_resumes_once_fixed() {
     let world = World::new("wrong_registry");
@@ -111,7 +111,7 @@ fn an_empty_or_wrong_registry_commits_nothing_and_processing_resumes_once_fixed(
         let before = door.injected();
         door.set(fault.clone());
         let text = refused(&world, &set);
-        assert!(door.injected() > before, "{fault:?} was not met");
+        assert!(door.injected() > before, "{fault:?} had no effect");
         assert!(text.contains(word), "{fault:?}: {text}");
         assert!(fault == RegistryFault::Empty || text.contains("storm_breaker"), "{text}");
         nothing_moved(&world, 0);
@@ -137,13 +137,13 @@ fn a_registry_that_fails_or_hangs_is_retried_and_nothing_is_dead_lettered() {
     let faults = [
         (RegistryFault::Status(500), "registry_unreachable"),
         (RegistryFault::Status(429), "registry_unreachable"),
-        // A gateway's "not found" is not the registry's.
+        // A "not found" of a gateway is not one of the registry.
         (RegistryFault::Status(404), "registry_not_found"),
         (RegistryFault::Hang, "registry_unreachable"),
     ];
     let mut expected = 0;
     for (fault, code) in faults {
-        // A new process each time, that has not seen the schema yet.
+        // A new process each time, without the schema in its cache.
         let mut processors = world.processors(&[], &set);
         door.set(fault.clone());
         let committed = world.kafka.committed(&world.group, &world.topic);
@@ -154,7 +154,6 @@ fn a_registry_that_fails_or_hangs_is_retried_and_nothing_is_dead_lettered() {
             let is_again = door.injected() >= before + 2;
             registry_retries(&admin, code).filter(|times| is_again && *times >= 2.0)
         });
-        assert!(door.injected() >= 2, "{fault:?}");
         assert_eq!(world.clicks(), expected, "{fault:?}");
         let now = world.kafka.committed(&world.group, &world.topic);
         assert_eq!(now.get(&0).unwrap_or(&0), committed.get(&0).unwrap_or(&0), "{fault:?}");
@@ -180,13 +179,13 @@ fn one_bad_record_a_minute_does_not_stop_the_processors() {
     world.setup();
     let mut processors = world.processors(&[], &[]);
     let bad = || Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
-    // Alone, as at night.
+    // Without other clicks, as at night.
     for _ in 0..MINUTES {
         world.kafka.produce(&world.topic, &[bad()]);
         std::thread::sleep(MINUTE);
     }
     processors.until_caught_up(&world);
-    // Among one click a second.
+    // With one click per second.
     for _ in 0..MINUTES {
         world.kafka.produce(&world.topic, &[world.good(0, 60), vec![bad()]].concat());
     }

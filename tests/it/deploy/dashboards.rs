@@ -1,5 +1,5 @@
-//! The dashboard, panel by panel and variable by variable, on the real engine: each query runs as
-//! a reader, and returns what its panel can draw.
+//! All panels and variables of the dashboard on the real engine: each query runs as the read-only user
+//! and returns columns that its panel can display.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 const PLUGIN: &str = "grafana-clickhouse-datasource";
 const HOUR: i64 = 3600;
-/// One click each ten minutes of two days.
+/// One click every ten minutes of two days.
 const CLICKS: i64 = 288;
 const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
     Chrome/131.0.0.0 Safari/537.36";
@@ -31,14 +31,14 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no text {name} in {value:#}"))
 }
 
-/// Midnight (UTC) of the day before yesterday, so that the week's panels see the clicks.
+/// Midnight (UTC) of the day before yesterday, so that the panels of a week include the clicks.
 fn begin() -> i64 {
     let day = 24 * HOUR;
     (jiff::Timestamp::now().as_second() / day - 2) * day
 }
 
-/// Every third click is a machine's, every fourth names no link, and so on. No address is recorded;
-/// seven people with three user agents have an id, and every eighth click has none.
+/// Every third click is a bot's, every fourth has no link, and so on. No address is recorded; seven
+/// people with three user agents have an id, and every eighth click has none.
 fn load(world: &World) {
     let encoder = Encoder::new(world.schema_id());
     let agents = [CHROME, IPHONE, "Mozilla/5.0 (compatible; bingbot/2.0)"];
@@ -75,7 +75,7 @@ fn load(world: &World) {
     processors.stop().expect_code(0);
 }
 
-/// What a variable holds of a domain or a slug: visitors choose their bytes, so not those.
+/// The form of a domain or a slug in a variable: not its own bytes, since visitors choose them.
 fn id(value: &str) -> String {
     value.bytes().fold("x".to_owned(), |id, byte| format!("{id}{byte:02X}"))
 }
@@ -95,14 +95,14 @@ fn view(traffic: &str, domain: &[&str], link: &[&str]) -> View {
     }
 }
 
-/// Names, types and rows of an answer.
+/// Names, types and rows of a result.
 #[derive(Debug)]
 struct Table {
     columns: Vec<(String, String)>,
     rows: Vec<Vec<Value>>,
 }
 
-/// Asks as a dashboard does: a user that may only read.
+/// Queries as a dashboard does, as the read-only user.
 fn ask(world: &World, view: &View, sql: &str) -> Table {
     let format = [("default_format", "JSONCompact")];
     let answer = world.send(&world.backends.reader, "POST", &format, view.expand(sql)).unwrap();
@@ -128,13 +128,13 @@ fn is_text(kind: &str) -> bool {
     kind == "String" || kind == "LowCardinality(String)"
 }
 
-/// A count, which comes as a number or, of 64 bits, as text.
+/// A count, which is a number, or text if it has 64 bits.
 fn integer(cell: &Value) -> i64 {
     let text = cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
     text.parse().unwrap_or_else(|_| panic!("no count: {cell}"))
 }
 
-/// What is wrong with an answer, for a panel of that type.
+/// The errors of a result for a panel of a type.
 fn misfit(kind: &str, table: &Table) -> Option<String> {
     let types: Vec<_> = table.columns.iter().map(|(_, kind)| kind.as_str()).collect();
     let fits = match kind {
@@ -157,7 +157,7 @@ fn misfit(kind: &str, table: &Table) -> Option<String> {
         "table" => types.len() > 1,
         other => return Some(format!("no rule for panels of type {other}")),
     };
-    (!fits || table.rows.is_empty()).then(|| format!("{kind} cannot draw {table:?}"))
+    (!fits || table.rows.is_empty()).then(|| format!("{kind} cannot display {table:?}"))
 }
 
 #[test]
@@ -190,11 +190,11 @@ fn every_panel_and_variable_gets_columns_that_it_can_display() {
                 );
                 answers.insert((title, number), table);
             }
-            // A range in which nothing came is an answer, too, and not an error.
+            // A range without clicks returns a result, not an error.
             let before = View { from: 0, to: 10 * HOUR, ..everyone.clone() };
             let empty = ask(&world, &before, text(target, "rawSql"));
             if panel["type"] == "stat" && empty.rows.len() != 1 {
-                wrong.push(format!("{title} says nothing of an empty range"));
+                wrong.push(format!("{title} returns nothing for an empty range"));
             }
         }
     }
@@ -204,7 +204,7 @@ fn every_panel_and_variable_gets_columns_that_it_can_display() {
         }
         let table = ask(&world, &everyone, text(&variable["query"], "rawSql"));
         asked += 1;
-        // What is chosen, and what is shown of it.
+        // The chosen values, and the displayed ones.
         let fits = matches!(&table.columns[..], [(_, a), (_, b)] if is_text(a) && is_text(b))
             && table.rows.iter().all(|row| row[0] == id(row[1].as_str().unwrap()));
         if !fits || table.rows.len() < 2 {
@@ -214,12 +214,12 @@ fn every_panel_and_variable_gets_columns_that_it_can_display() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(asked > 60, "{asked} queries are all");
 
-    // And what they show is true.
+    // The panels show the right numbers.
     let number = |title, view: usize| answers[&(title, view)].rows[0][0].clone();
     let count = |title, view| integer(&number(title, view));
     assert_eq!(count("Clicks", 0), CLICKS);
     assert_eq!(count("Clicks", 1), CLICKS * 2 / 3);
-    // D1: without an address, people are counted by their ids.
+    // D1: without an address, visitors are counted by their ids.
     assert_eq!(count("Visitors per day, summed", 0), 7 * 3);
     assert_eq!(number("Without a visitor id", 0), Value::from(0.125));
     assert_eq!(number("Bots", 1), Value::from(1.0 / 3.0));
@@ -239,7 +239,7 @@ fn every_panel_and_variable_gets_columns_that_it_can_display() {
     let visitors: Vec<_> = answers[&("Links", 0)].rows.iter().map(|row| integer(&row[3])).collect();
     assert!(visitors.iter().all(|visitors| (1..=21).contains(visitors)), "{visitors:?}");
 
-    // Of two clicks, another program enriched one, and another table of referrers both.
+    // Of two clicks, another program version enriched one, and another referrer table both.
     let stale = &answers[&("Stale rows", 0)];
     assert_eq!(stale.rows.len(), 5);
     assert_eq!(stale.rows.iter().map(|row| integer(&row[1])).sum::<i64>(), 0);
@@ -293,7 +293,7 @@ fn m10_no_domain_or_slug_of_a_visitor_is_part_of_a_query() {
     let dashboard = dashboard();
     let mut asked = 0;
     for value in TEXTS {
-        // As it is chosen from the list, and as a forged address of the dashboard has it.
+        // As chosen from the list, and as in a forged URL of the dashboard.
         let mut forged = view("all", &[], &[]);
         for name in ["domain", "link", "traffic"] {
             forged.chosen.insert(name.to_owned(), vec![format!("{value}'")]);
@@ -318,7 +318,7 @@ fn m10_no_domain_or_slug_of_a_visitor_is_part_of_a_query() {
     assert!(asked > 8 * 20, "{asked} queries are all");
 }
 
-/// The families of metrics that an expression names.
+/// The metric families in an expression.
 fn families(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("clicktrail_"))
@@ -330,13 +330,13 @@ fn every_metric_of_the_dashboard_is_exported_by_a_service() {
     world.setup();
     let server = world.serve(r#"{"slug":"a","url":"https://example.com/"}"#, &[]);
     server.get("/a", &[]);
-    // A family without a member is not served; so much that is good follows the bad record that
+    // A family without a member is not served. Enough valid records follow the bad one that
     // the breaker need not wait.
     let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &[vec![bad], world.good(0, 100)].concat());
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
-    // The library tells it on a beat of its own.
+    // The library reports it periodically.
     let page = format!("{}/metrics", processors.admin);
     processors.until("a lag", || {
         get(&page).ok()?.body.contains("clicktrail_processors_lag_records{").then_some(())

@@ -1,4 +1,4 @@
-//! What logs, errors and help texts show of settings that hold secrets: nothing.
+//! Logs, errors and help texts do not show the values of secret settings.
 
 use std::process::Command;
 
@@ -31,7 +31,7 @@ fn l5_help_texts_show_no_value_that_may_be_a_secret() {
     assert!(hidden > 10, "{hidden}");
 }
 
-/// What the program says until it ends by itself.
+/// The output of a program until it ends by itself.
 fn said(mut command: Command) -> String {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();

@@ -1,6 +1,5 @@
-//! What is shipped beside the code agrees with the code: the compose file's variables, ports,
-//! health checks and patience, the image, the data sources; and both services behave as the first
-//! process of a container.
+//! The shipped files agree with the code: variables, ports, health checks and timeouts of the compose
+//! file, the image, the data sources. Both services work as the first process of a container.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -9,7 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use harness::{Signal, World, closed_port, root, until};
 use serde_json::Value;
 
-/// Seconds that a drain may take when nobody says otherwise; held against the flags' defaults.
+/// The default drain timeout in seconds; a test compares it with the defaults of the flags.
 const DRAIN: u64 = 30;
 
 fn page(path: &str) -> String {
@@ -32,7 +31,7 @@ fn service(name: &str) -> Value {
     found.unwrap_or_else(|| panic!("no service {name}")).1
 }
 
-/// Those that run our image.
+/// The services with our image.
 fn ours() -> Vec<(String, Value)> {
     let ours: Vec<_> = services()
         .into_iter()
@@ -55,8 +54,7 @@ fn environment(service: &Value) -> Vec<(String, String)> {
     .collect()
 }
 
-/// The arguments of `words` (program and subcommand first) with each variable as the flag that
-/// reads it.
+/// The arguments of `words` (program and subcommand first), with each variable as its flag.
 fn with_flags(words: &[String], set: &[(String, String)]) -> (Vec<String>, clap::Command) {
     let command = match words[0].as_str() {
         "producer" => producer::config::Cli::command(),
@@ -131,8 +129,8 @@ fn supervisors_wait_longer_than_a_drain_and_probe_the_served_address() {
         let set = environment(&service);
         let listens = set.iter().find(|(name, _)| name.ends_with("ADMIN_LISTEN")).unwrap();
         let port = listens.1.rsplit(':').next().unwrap();
-        // The check reads the same variable, or is told the port.
-        let told: Vec<_> = set
+        // The check reads the same variable, or has the port as an argument.
+        let given: Vec<_> = set
             .iter()
             .filter(|(name, _)| {
                 name == "CLICKTRAIL_PRODUCER_ADMIN_LISTEN" && test[1] == "producer"
@@ -140,8 +138,8 @@ fn supervisors_wait_longer_than_a_drain_and_probe_the_served_address() {
             })
             .cloned()
             .collect();
-        let (all, _) = with_flags(&test[1..], &told);
-        parsed(&test[1..], &told);
+        let (all, _) = with_flags(&test[1..], &given);
+        parsed(&test[1..], &given);
         assert!(all.last().unwrap().ends_with(&format!(":{port}")), "{name} asks {all:?}");
     }
 }
@@ -153,13 +151,13 @@ fn every_service_is_pinned_bounded_and_on_loopback() {
         let image = image.strip_suffix("${CLICKTRAIL_VERSION:-dev}").map_or(image, |_| "ours:0");
         let (_, tag) = image.rsplit_once(':').unwrap_or_else(|| panic!("{name}: {image}"));
         assert!(tag.bytes().any(|b| b.is_ascii_digit()), "{name}: {image}");
-        assert!(service["mem_limit"].is_string(), "{name} may take all memory");
-        assert!(service["logging"].is_object(), "{name} may fill the disk with its log");
+        assert!(service["mem_limit"].is_string(), "{name} has no memory limit");
+        assert!(service["logging"].is_object(), "{name} has no limit of its log");
         let privileges = serde_json::json!(["no-new-privileges:true"]);
         assert_eq!(service["security_opt"], privileges, "{name}");
         assert!(service["networks"].is_array(), "{name} is reachable from every service");
         let one_shot = service["profiles"].is_array();
-        assert!(one_shot || service["restart"].is_string(), "{name} stays down");
+        assert!(one_shot || service["restart"].is_string(), "{name} is not restarted");
         for port in service["ports"].as_array().into_iter().flatten() {
             let port = port.as_str().unwrap();
             assert!(port.starts_with("127.0.0.1:"), "{name} is reachable from outside: {port}");
@@ -167,7 +165,7 @@ fn every_service_is_pinned_bounded_and_on_loopback() {
         for volume in service["volumes"].as_array().into_iter().flatten() {
             let source = volume.as_str().unwrap().split(':').next().unwrap();
             if let Some(path) = source.strip_prefix("./") {
-                assert!(root().join(path).exists(), "{name} mounts {path}, which is not there");
+                assert!(root().join(path).exists(), "{name} mounts {path}, which does not exist");
             }
         }
         for (needed, how) in service["depends_on"].as_object().into_iter().flatten() {
@@ -243,7 +241,7 @@ fn l9_the_units_give_each_service_a_folder_and_no_rights() {
     }
     let producer = page("docs/deploy/systemd/clicktrail-producer.service");
     assert!(producer.contains("WorkingDirectory=%S/clicktrail\n"));
-    // Every path that `serve` writes lies in the state folder.
+    // Every path that `serve` writes is in the state folder.
     for name in ["OUTBOX", "LINKS_DB", "LINKS_SNAPSHOT"] {
         let line = format!("Environment=CLICKTRAIL_{name}=%S/clicktrail/");
         assert!(producer.contains(&line), "{line}");
@@ -295,11 +293,11 @@ fn every_part_has_the_addresses_at_which_the_others_listen() {
             }
         }
     }
-    // Who may do what, and by which password.
+    // The users, their rights and their passwords.
     let users = page("deploy/clickhouse/users.xml");
     let clickhouse = environment(&service("clickhouse"));
     for name in users.split("from_env=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-        assert!(clickhouse.iter().any(|(own, _)| own == name), "ClickHouse is not given {name}");
+        assert!(clickhouse.iter().any(|(own, _)| own == name), "ClickHouse does not get {name}");
     }
     let sources = yaml("dashboards/provisioning/datasources/clicktrail.yaml");
     let source = &sources["datasources"][0];
@@ -337,7 +335,7 @@ fn the_image_is_built_by_the_pinned_compiler_and_runs_without_root() {
             }
         }
     }
-    // All that cargo needs is let through to the build.
+    // The build context has all files that cargo needs.
     let ignored = page(".dockerignore");
     for member in page("Cargo.toml")
         .split("members = [")
@@ -394,13 +392,13 @@ fn a_health_check_reports_the_state_of_the_service() {
     assert!(exit.err.contains("does not answer"), "{exit:?}");
 }
 
-/// The process that `parent` started.
+/// The child process of `parent`.
 fn child_of(parent: u32) -> Option<i32> {
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
     children.ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// Program, arguments and variables; its exit code, and what its log says once it works.
+/// Program, arguments and variables; its exit code, and the log line that shows its readiness.
 type FirstProcess<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
 
 #[test]
@@ -409,7 +407,7 @@ fn the_first_process_of_a_container_ends_on_sigterm() {
     world.setup();
     let links = world.folder().join("links.jsonl");
     std::fs::write(&links, r#"{"slug":"a","url":"https://example.com/"}"#).unwrap();
-    let nobody = closed_port().to_string();
+    let closed_broker = closed_port().to_string();
     let links = links.display().to_string();
     let zero = "127.0.0.1:0";
     let cases: [FirstProcess<'_>; 4] = [
@@ -421,11 +419,11 @@ fn the_first_process_of_a_container_ends_on_sigterm() {
             0,
             "serving",
         ),
-        // Still waiting for what is not there.
+        // Still waiting for a server that does not exist.
         (
             "processors",
             &["setup", "--wait-seconds", "600"],
-            &[("KAFKA_BROKERS", &nobody), ("CLICKTRAIL_LOG", "debug")],
+            &[("KAFKA_BROKERS", &closed_broker), ("CLICKTRAIL_LOG", "debug")],
             143,
             "setup retries",
         ),
@@ -439,7 +437,7 @@ fn the_first_process_of_a_container_ends_on_sigterm() {
     ];
     for (program, args, set, code, sign) in cases {
         let ours = world.command(program, set);
-        // A process namespace of its own, in which the program is process 1.
+        // Its own process namespace, in which the program is process 1.
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--"]);
         command.arg(ours.get_program()).args(args);
@@ -452,7 +450,7 @@ fn the_first_process_of_a_container_ends_on_sigterm() {
         let mut outer = world.start(command);
         let id = outer.id();
         let inner = outer.until("the first process", || child_of(id));
-        until("its work has begun", || outer.log().contains(sign).then_some(()));
+        until("it has started its work", || outer.log().contains(sign).then_some(()));
         let inner = rustix::process::Pid::from_raw(inner).unwrap();
         rustix::process::kill_process(inner, Signal::TERM).unwrap();
         let exit = outer.end();

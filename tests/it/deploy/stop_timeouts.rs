@@ -1,4 +1,4 @@
-//! Supervisors kill the producer later than it can take to stop.
+//! The kill timeouts of supervisors are longer than the longest stop of the producer.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn page(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The longest stop with the settings that are shipped: none of the files sets another.
+/// The longest stop with the shipped settings; no file changes it.
 fn longest() -> u64 {
     let mut command = producer::config::Cli::command();
     command.build();

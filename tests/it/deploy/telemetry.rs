@@ -1,4 +1,4 @@
-//! Traces reach from the visitor to the row, and both services tell how they fare.
+//! Traces from the visit to the row, and the health checks and metrics of both services.
 
 use harness::{Span, SpanCollector, World, get};
 use schemas::TraceContext;
@@ -15,7 +15,7 @@ fn a_sampled_visit_is_traced_from_the_redirect_to_the_row() {
     let world = World::new("spans");
     world.setup();
     let (producers, processings) = (SpanCollector::start(), SpanCollector::start());
-    // What a trusted proxy samples is followed.
+    // The sampling decision of a trusted proxy is respected.
     let set = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", producers.endpoint.as_str()),
         ("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8"),
@@ -27,7 +27,7 @@ fn a_sampled_visit_is_traced_from_the_redirect_to_the_row() {
     server.stop().expect_code(0);
     assert!(producers.holds(followed.as_bytes()), "the redirect's span");
     assert!(producers.holds(b"redirect") && producers.holds(b"clicktrail-producer"));
-    assert!(!producers.holds(ignored.as_bytes()), "nobody asked for this one");
+    assert!(!producers.holds(ignored.as_bytes()), "this visit is not sampled");
 
     let set = [("OTEL_EXPORTER_OTLP_ENDPOINT", processings.endpoint.as_str())];
     let mut processors = world.processors(&[], &set);
@@ -51,8 +51,8 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
     ];
     let mut server = world.serve(LINKS, &set);
     let answer = server.get("/a", &[]);
-    let told = TraceContext::parse(answer.header("traceparent").unwrap()).unwrap();
-    assert!(told.sampled);
+    let returned = TraceContext::parse(answer.header("traceparent").unwrap()).unwrap();
+    assert!(returned.sampled);
     server.get("/a", &[]);
     server.stop().expect_code(0);
     let mut processors = world.processors(&[], &set[..1]);
@@ -65,15 +65,15 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
         assert_eq!(found.len(), 1, "{what}: {spans:#?}");
         found[0].clone()
     };
-    // What the visitor was told is the redirect's own span.
-    let redirect = one("the redirect", &|span| span.span_id == told.span_id);
+    // The response has the redirect's own span.
+    let redirect = one("the redirect", &|span| span.span_id == returned.span_id);
     assert_eq!(
         (redirect.name.as_str(), redirect.service.as_str()),
         ("redirect", "clicktrail-producer")
     );
-    assert_eq!(redirect.trace_id, told.trace_id);
+    assert_eq!(redirect.trace_id, returned.trace_id);
     assert!(redirect.parent.is_empty() || redirect.parent == [0; 8], "it starts here");
-    // The record's headers carried it over to whoever processed the click, in a trace of its own.
+    // The record's headers carry it to the processors, which have their own trace.
     let named = (redirect.trace_id.clone(), redirect.span_id.clone());
     let process = one("its processing", &|span| span.links.contains(&named));
     assert_eq!(
@@ -84,11 +84,11 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
     let insert = one("the insert", &|span| span.name == "insert" && span.parent == process.span_id);
     assert_eq!(insert.trace_id, process.trace_id);
     assert!(redirect.nanos.0 <= process.nanos.0 && process.nanos.0 <= insert.nanos.0);
-    assert!(insert.nanos.1 <= process.nanos.1, "what is processed is durable");
-    // And the row leads back.
+    assert!(insert.nanos.1 <= process.nanos.1, "the processed click is durable");
+    // The row has the trace.
     let row = world.query(&format!(
         "SELECT toUUID(UUIDNumToString(event_id)) FROM clicks WHERE hex(trace_id) = upper('{}')",
-        uuid::Uuid::from_bytes(told.trace_id).simple()
+        uuid::Uuid::from_bytes(returned.trace_id).simple()
     ));
     assert_eq!(Some(row), redirect.event_id);
 }
@@ -108,11 +108,11 @@ fn without_an_endpoint_no_span_is_exported_and_the_parent_trace_is_propagated() 
         world.query("SELECT lower(hex(trace_id)) FROM clicks"),
         followed.simple().to_string()
     );
-    // The default endpoint of the protocol, which an exporter without a setting would try.
+    // The default endpoint of the protocol, which an exporter without a setting would use.
     assert!(!log.contains("4318") && !log.to_lowercase().contains("otlp"), "{log}");
 }
 
-/// Holds a page of metrics against the format, and returns the names of its families.
+/// Checks the format of a page of metrics; returns the names of its families.
 fn families(page: &str) -> Vec<String> {
     let mut families = Vec::new();
     assert!(page.ends_with("# EOF\n"), "{page}");
@@ -157,7 +157,7 @@ fn both_services_serve_their_probes_and_metrics() {
         assert!(page.body.contains("bound") || page.body.contains("_max "), "{}", page.body);
         assert_eq!(get(&format!("{admin}/nothing")).unwrap().status, 404);
     }
-    // What health and metrics say is for operators: the public port has none of it.
+    // Health checks and metrics are for operators: the public port does not serve them.
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_eq!(server.get(path, &[]).status, 404, "{path}");
     }

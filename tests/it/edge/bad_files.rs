@@ -1,4 +1,4 @@
-//! An import of files of which some are bad, and of a log that does not say its host.
+//! An import of files, some of them bad, and of a log without the host of its lines.
 
 use std::io::Write as _;
 
@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use harness::World;
 
-/// A line whose client, path and referrer are these.
+/// A line with this client, path and referrer.
 fn line(client: &str, path: &str, referer: &str) -> String {
     let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
     format!(
@@ -49,7 +49,7 @@ fn i5_i7_i16_a_bad_file_stops_no_other_and_own_host_referrers_are_internal() {
         "is a directory",
         "a.zip.gz: the decompressed file: a zip archive",
         "foreign.gz: line 2: bytes that are neither gzip nor zeros follow",
-        "4 of the files could not be read to their end",
+        "4 files could not be read to their end",
     ] {
         assert!(exit.err.contains(said), "{said}: {}", exit.err);
     }

@@ -1,5 +1,5 @@
-//! Clicks of other redirectors: what is answered 200 is kept whatever is killed, and counts once
-//! however often it is sent.
+//! Clicks of other redirect services: an acknowledged click survives kills, and counts once however
+//! often it is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -22,14 +22,14 @@ pub(crate) fn send(url: &str, kind: &str, body: String) -> Result<Answer, String
     request("POST", &format!("{url}/v1/clicks"), &headers, body)
 }
 
-/// A click with a key of its own.
+/// A click with a unique event id.
 fn record(slug: &str) -> String {
     let at = jiff::Timestamp::now().as_microsecond();
     let id = Uuid::now_v7();
     format!(r#"{{"event_id":"{id}","occurred_at":{at},"slug":"{slug}","status":302}}"#)
 }
 
-/// The ids under which each slug is in the log.
+/// The event ids of each slug in the log.
 fn logged(world: &World) -> BTreeMap<String, BTreeSet<EventId>> {
     let decoder = Decoder::new(NEWEST).unwrap();
     let mut slugs: BTreeMap<String, BTreeSet<EventId>> = BTreeMap::new();
@@ -44,7 +44,7 @@ fn logged(world: &World) -> BTreeMap<String, BTreeSet<EventId>> {
 
 fn until_delivered(server: &mut Server) {
     let admin = server.admin.clone();
-    server.until("all that was stored is delivered", || {
+    server.until("all stored clicks are delivered", || {
         metric(&admin, "clicktrail_producer_outbox_clicks").filter(|waiting| *waiting == 0.0)
     });
 }
@@ -68,8 +68,8 @@ fn a_click_that_is_sent_twice_counts_once() {
     let answer = send(&server.url, "application/x-ndjson", one_bad).unwrap();
     assert_eq!(answer.status, 207, "{answer:?}");
     assert!(answer.body.contains(r#""index":1,"status":"rejected","code":"record_malformed""#));
-    let books = server.stop().expect_code(0).summary("serve");
-    assert_eq!((books.get("clicks"), books.get("delivered")), (151, 151));
+    let summary = server.stop().expect_code(0).summary("serve");
+    assert_eq!((summary.get("clicks"), summary.get("delivered")), (151, 151));
     assert_eq!(world.kafka.records(&world.topic), 151);
     let mut processors = world.processors(&[], &[]);
     processors.until_caught_up(&world);
@@ -116,18 +116,18 @@ fn every_acknowledged_click_is_in_the_log_after_kills_of_the_producer() {
     server.stop().expect_code(0);
     let log = logged(&world);
     let missing: Vec<_> = promised.iter().filter(|slug| !log.contains_key(*slug)).collect();
-    println!("{} clicks were promised, {} are in the log", promised.len(), log.len());
-    assert!(missing.is_empty(), "{missing:?} were answered 200");
-    assert!(promised.len() > 200, "{} promised clicks are no load", promised.len());
-    assert!(log.values().all(|ids| ids.len() == 1), "a click is in the log as two events");
+    println!("{} clicks were acknowledged, {} are in the log", promised.len(), log.len());
+    assert!(missing.is_empty(), "{missing:?} were acknowledged and are missing");
+    assert!(promised.len() > 200, "{} acknowledged clicks are too few", promised.len());
+    assert!(log.values().all(|ids| ids.len() == 1), "a click has two events in the log");
 }
 
 #[test]
 fn without_broker_and_registry_whole_requests_are_stored_until_the_outbox_is_full() {
     let world = World::new("full_collector");
     world.setup();
-    let nobody = closed_port().to_string();
-    let small = [ON, ("KAFKA_BROKERS", &*nobody), ("CLICKTRAIL_OUTBOX_BYTES", "1048576")];
+    let closed_broker = closed_port().to_string();
+    let small = [ON, ("KAFKA_BROKERS", &*closed_broker), ("CLICKTRAIL_OUTBOX_BYTES", "1048576")];
     let mut server = world.serve(LINKS, &small);
     let mut promised = BTreeSet::new();
     let refused = (0..).find_map(|round| {
@@ -143,7 +143,7 @@ fn without_broker_and_registry_whole_requests_are_stored_until_the_outbox_is_ful
     let refused = refused.unwrap();
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.header("retry-after").is_some() && refused.body.contains("outbox_full"));
-    // Visitors are answered all the same.
+    // Redirects continue.
     assert_eq!(server.get("/a", &[]).status, 302);
     server.stop();
     world.serve(LINKS, &[ON]).stop().expect_code(0);
@@ -183,8 +183,8 @@ fn a_compressed_json_log_on_standard_input_imported_again_counts_once() {
     let mut again = world.command("producer", &[]);
     again.args(["import", "--format", "nginx-json"]).arg(&file);
     for command in [shell, again] {
-        let books = world.start(command).end().expect_code(0).summary("import");
-        let counts = ["lines", "clicks", "malformed", "delivered"].map(|name| books.get(name));
+        let summary = world.start(command).end().expect_code(0).summary("import");
+        let counts = ["lines", "clicks", "malformed", "delivered"].map(|name| summary.get(name));
         assert_eq!(counts, [201, 200, 1, 200]);
     }
     let mut processors = world.processors(&[], &[]);

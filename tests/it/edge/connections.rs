@@ -1,4 +1,4 @@
-//! Clients that take every connection keep no visitor out, and take no file from the outbox.
+//! Clients that open many connections do not lock visitors out, and the outbox can still open files.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -13,7 +13,7 @@ const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 const VISIT: &[u8] = b"GET /a HTTP/1.1\r\nHost: go.example\r\n\r\n";
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A connection from one of the loopback addresses, with one answered visit.
+/// A connection from one of the loopback addresses, after one visit.
 async fn visit(from: u8, to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).unwrap();
@@ -54,13 +54,16 @@ fn h9_visitors_are_answered_while_a_few_hosts_take_every_connection() {
     run(async {
         let mut visitor = visit(1, host).await.unwrap();
         let mut others = Vec::new();
-        // Two hosts, each beyond its share; then five, which together are beyond the port's bound.
+        // Two hosts, each above its share; then five, together above the port's bound.
         for (hosts, connections) in [(2, 50), (5, 30)] {
             for number in 0..connections * hosts {
                 let other = visit(2 + number % hosts, host).await;
                 others.push(other.expect("each is answered once"));
                 if number % 10 == 0 {
-                    assert!(visit_again(&mut visitor).await, "a visitor who is active stays");
+                    assert!(
+                        visit_again(&mut visitor).await,
+                        "an active visitor keeps the connection"
+                    );
                 }
             }
         }
@@ -112,19 +115,19 @@ fn h10_connections_reserve_descriptors_for_the_outbox_and_raise_the_soft_limit()
     assert_eq!(bound, Some(200.0), "half of the hard limit");
     run(async {
         let mut held = Vec::new();
-        // More than the descriptors, and from each address more than its share.
+        // More than the descriptors, and more than the share of each address.
         for _ in 0..80 {
             for from in 1..=5 {
                 held.push(visit(from, public).await.expect("each is answered"));
             }
         }
-        // Enough for several segments, each a new file.
+        // Enough clicks for several segments, each a new file.
         for _ in 0..1_500 {
             assert!(visit_again(held.last_mut().unwrap()).await);
         }
         assert!(visit(9, public).await.is_some(), "a new visitor is answered");
     });
     assert!(metric(&page, "clicktrail_producer_outbox_bytes").unwrap() > 200_000.0);
-    let books = server.stop().expect_code(0).summary("serve");
-    assert_eq!((books.get("clicks"), books.get("undelivered")), (1_901, 0));
+    let summary = server.stop().expect_code(0).summary("serve");
+    assert_eq!((summary.get("clicks"), summary.get("undelivered")), (1_901, 0));
 }

@@ -1,4 +1,4 @@
-//! The public port under bytes of any kind.
+//! The public port under arbitrary bytes.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -15,18 +15,18 @@ const THREADS: u64 = 4;
 const CLOSE: &[u8] = b"Connection: close\r\n";
 const TIME: Duration = Duration::from_secs(12);
 
-/// What came of one connection.
+/// The result of one connection.
 struct Exchange {
-    /// The statuses of all answers.
+    /// The statuses of all responses.
     statuses: Vec<u16>,
-    /// Whether the client closed its half, so that its last answer may not have been sent.
+    /// Whether the client closed its half, so that the last response may not have been sent.
     is_half_closed: bool,
 }
 
 fn exchange(host: &str, bytes: &[u8]) -> Exchange {
     let mut stream = TcpStream::connect(host).expect("the port takes connections");
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    // It may be closed before all is written.
+    // The port may close the connection before all is written.
     stream.write_all(bytes).ok();
     // Without the header the port waits for more, until the client closes its half.
     let is_half_closed = !bytes.windows(CLOSE.len()).any(|part| part == CLOSE);
@@ -44,7 +44,7 @@ fn exchange(host: &str, bytes: &[u8]) -> Exchange {
 #[test]
 fn no_request_causes_a_panic_and_the_next_valid_request_is_answered() {
     let world = World::new("fuzz");
-    // What the port does depends on no broker and no registry.
+    // The port works without broker and registry.
     let no_broker = closed_port().to_string();
     let set = [
         ("KAFKA_BROKERS", no_broker.as_str()),
@@ -84,9 +84,9 @@ fn no_request_causes_a_panic_and_the_next_valid_request_is_answered() {
         }
     });
     println!("{sent} connections, seed {SEED:#x}: {statuses:?}");
-    assert!(sent > 1_000, "{sent} connections are few");
+    assert!(sent > 1_000, "{sent} connections are too few");
     for status in [200, 207, 302, 400, 401, 404, 405, 503] {
-        assert!(statuses.contains_key(&status), "{status} is never answered");
+        assert!(statuses.contains_key(&status), "no response has status {status}");
     }
     assert_eq!(server.get("/a", &[]).status, 302);
     let server_errors: u32 = statuses.range(500..).map(|(_, count)| count).sum();
@@ -101,7 +101,7 @@ fn no_request_causes_a_panic_and_the_next_valid_request_is_answered() {
                 )
             })
             .sum();
-    // An answer to a connection that its client half closed is counted, and may not be sent.
+    // A response to a half-closed connection is counted and may not be sent.
     let unsent = counted - f64::from(server_errors);
     assert!(
         (-0.5..f64::from(half_closed) + 0.5).contains(&unsent),

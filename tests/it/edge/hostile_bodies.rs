@@ -1,4 +1,4 @@
-//! Bodies and days that cost as much as they can, against the real producer.
+//! The most expensive bodies and days, against the real producer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::collector::{ON, send};
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// As many copies of an element as a body of the default size holds.
+/// As many copies of an element as fit into a body of the default size.
 fn array(element: &str) -> String {
     format!("[{}]", vec![element; (1 << 20) / (element.len() + 1) - 1].join(","))
 }
@@ -21,7 +21,7 @@ fn day(ago: i32) -> String {
     (Timestamp::now() - DAY * ago).strftime("%Y-%m-%d").to_string()
 }
 
-/// A record of so many days ago, with all that a visitor id needs.
+/// A record of some days ago, with all data for a visitor id.
 fn record(ago: i32) -> String {
     let at = Timestamp::now() - DAY * ago;
     format!(
@@ -68,9 +68,9 @@ fn h8_sixty_four_concurrent_bodies_stay_within_the_memory_of_the_container() {
         statuses
     });
     let peak = server.memory_peak_kib().unwrap();
-    println!("{before} KiB before, {peak} KiB at most, slowest redirect {slowest:?}");
+    println!("{before} KiB before, {peak} KiB peak, slowest redirect {slowest:?}");
     assert!(statuses.iter().all(|status| [400, 413, 503].contains(status)), "{statuses:?}");
-    assert!(peak < before + 200 * 1024, "{before} KiB grew to {peak} KiB");
+    assert!(peak < before + 200 * 1024, "memory grew from {before} KiB to {peak} KiB");
     assert!(slowest < Duration::from_secs(3), "a redirect took {slowest:?}");
     let open = metric(&server.admin, "clicktrail_producer_collector_open");
     assert_eq!(open, Some(0.0));
@@ -103,7 +103,7 @@ fn m15_a_start_deletes_expired_keys_and_stale_temporary_files() {
     assert_eq!(names(), expected);
     let forgotten = metric(&server.admin, "clicktrail_producer_visitor_keys_forgotten_total");
     assert_eq!(forgotten, Some(2.0));
-    // A day without a key gets none; days with one give ids.
+    // A day without a key gets no key; days with one give ids.
     let body: Vec<_> = [0, 1, 2, 29].map(record).into();
     assert_eq!(send(&server.url, "application/x-ndjson", body.join("\n")).unwrap().status, 200);
     let without = metric(&server.admin, "clicktrail_producer_clicks_without_visitor_key_total");

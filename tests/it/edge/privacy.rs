@@ -1,4 +1,4 @@
-//! What a record says of its visitor: an id for a day, and no more than was asked for.
+//! The visitor data in a record: an id for one day, and only what the privacy policy allows.
 
 use harness::{Logged, OwnPostgres, World, metric};
 use schemas::{ClientIpPolicy, Decoder, NEWEST, RawClick, unframe};
@@ -22,7 +22,7 @@ fn a_visitor_keeps_one_id_all_day_until_the_key_is_forgotten() {
     let mut server = world.serve(LINKS, &[]);
     server.get("/a?n=1", &firefox);
     server.get("/a?n=2", &[("User-Agent", "Chrome")]);
-    // Longer than what a click that is no redirect keeps of it.
+    // Longer than the part that a click without a redirect keeps.
     let long = "x".repeat(600);
     server.get("/a?n=5", &[("User-Agent", &long)]);
     server.get("/unknown?n=6", &[("User-Agent", &long)]);
@@ -37,7 +37,7 @@ fn a_visitor_keeps_one_id_all_day_until_the_key_is_forgotten() {
         world.start(command).end().expect_code(code).out
     };
     let days = keys(&["list"], 0);
-    // Today and tomorrow; a third where the test runs over midnight.
+    // Today and tomorrow; a third day if the test runs over midnight.
     assert!((2..=3).contains(&days.lines().count()), "{days}");
     for day in days.lines() {
         assert_eq!(keys(&["forget", day], 0), format!("forgotten {day}\n"));
@@ -88,7 +88,7 @@ fn privacy_signals_follow_the_configured_policy_and_dropped_clicks_are_counted()
         let mut server = world.serve(LINKS, &set);
         for (number, signal) in signals.iter().enumerate() {
             let answer = server.get(&format!("/a?{policy}={number}"), signal);
-            assert_eq!(answer.status, 302, "nobody is turned away");
+            assert_eq!(answer.status, 302, "every visitor is redirected");
         }
         server.get(&format!("/quiet?{policy}=3"), &[]);
         let count = |asked| {
@@ -97,8 +97,8 @@ fn privacy_signals_follow_the_configured_policy_and_dropped_clicks_are_counted()
         };
         let expected = (policy != "ignore").then_some(1.0);
         assert_eq!(["gpc", "dnt", "opt_out"].map(count), [expected; 3], "{policy}");
-        let books = server.stop().expect_code(0).summary("serve");
-        assert_eq!(books.get("clicks"), if dropped { 1 } else { 4 });
+        let summary = server.stop().expect_code(0).summary("serve");
+        assert_eq!(summary.get("clicks"), if dropped { 1 } else { 4 });
     }
     let records = world.kafka.read(&world.topic);
     let decoder = Decoder::new(NEWEST).unwrap();
@@ -117,6 +117,6 @@ fn privacy_signals_follow_the_configured_policy_and_dropped_clicks_are_counted()
             false => (Some(&[127, 0, 0, 0][..]), ClientIpPolicy::Truncated),
         };
         assert_eq!((click.client_ip, click.client_ip_policy), (ip, how), "{policy}{number}");
-        assert_eq!((click.gpc, click.dnt), (number == 1, number == 2), "that they asked is a fact");
+        assert_eq!((click.gpc, click.dnt), (number == 1, number == 2), "the signal is recorded");
     }
 }

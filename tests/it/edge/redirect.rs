@@ -1,4 +1,4 @@
-//! The redirect answers at once whatever is behind it, and each answer is a click in the log.
+//! Redirects do not wait for any server, and each redirect is a click in the log.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn ask(server: &Server, method: &str, path: &str, headers: &[(&str, &str)]) -> h
     request(method, &format!("{}{path}", server.url), headers, "").unwrap()
 }
 
-/// The clicks of the log by their slugs; each slug is asked for once in a test.
+/// The clicks of the log by slug; a test requests each slug once.
 fn click<'a>(
     records: &'a [Logged],
     decoder: &Decoder,
@@ -67,10 +67,13 @@ fn each_redirect_is_one_record_with_the_facts_of_request_and_response() {
             assert_eq!(answer.header("allow"), Some("GET, HEAD"));
         }
     }
-    let books = server.stop().expect_code(0).summary("serve");
-    // 405 is no visit of a link.
-    assert_eq!((books.get("clicks"), books.get("delivered"), books.get("undelivered")), (7, 7, 0));
-    assert_eq!(books.get("redirects"), 2);
+    let summary = server.stop().expect_code(0).summary("serve");
+    // A request with 405 is no visit of a link.
+    assert_eq!(
+        (summary.get("clicks"), summary.get("delivered"), summary.get("undelivered")),
+        (7, 7, 0)
+    );
+    assert_eq!(summary.get("redirects"), 2);
 
     let records = world.kafka.read(&world.topic);
     assert_eq!(records.len(), 7);
@@ -103,7 +106,7 @@ fn each_redirect_is_one_record_with_the_facts_of_request_and_response() {
 fn a_visit_and_its_record_share_one_trace() {
     let world = World::new("trace");
     world.setup();
-    // The flag of anyone but a trusted proxy is not believed.
+    // The sampled flag counts from trusted proxies only.
     let mut server = world.serve(LINKS, &[("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8")]);
     let unsampled = PARENT.replace("-01", "-00");
     let cases = [
@@ -115,7 +118,8 @@ fn a_visit_and_its_record_share_one_trace() {
     let mut answered = Vec::new();
     for (slug, headers, _) in &cases {
         let answer = ask(&server, "GET", &format!("/{slug}"), headers);
-        answered.push(answer.header("traceparent").expect("a traceparent comes back").to_owned());
+        answered
+            .push(answer.header("traceparent").expect("the response has a traceparent").to_owned());
     }
     server.stop().expect_code(0);
     let records = world.kafka.read(&world.topic);
@@ -127,7 +131,7 @@ fn a_visit_and_its_record_share_one_trace() {
         assert_eq!(record.header(headers::CONTENT_TYPE), Some(headers::CONTENT_TYPE_AVRO));
         let trace = TraceContext::parse(answered).unwrap();
         assert_eq!(trace.trace_id == parent.trace_id, taken_up.is_some(), "{slug}");
-        assert_eq!(trace.sampled, *taken_up == Some(true), "{slug}: nobody follows it");
+        assert_eq!(trace.sampled, *taken_up == Some(true), "{slug}: it is not sampled");
         assert_ne!(trace.span_id, parent.span_id, "{slug}");
         let state = (*slug == "sampled").then_some("vendor=1");
         assert_eq!(record.header(headers::TRACESTATE), state, "{slug}");
@@ -139,28 +143,28 @@ fn a_visit_and_its_record_share_one_trace() {
 fn without_a_broker_visitors_are_redirected_and_every_click_is_kept_on_disk() {
     let world = World::new("no_broker");
     world.setup();
-    let nobody = closed_port().to_string();
-    let set = [("KAFKA_BROKERS", nobody.as_str()), ("CLICKTRAIL_FLUSH_SECONDS", "1")];
+    let closed_broker = closed_port().to_string();
+    let set = [("KAFKA_BROKERS", closed_broker.as_str()), ("CLICKTRAIL_FLUSH_SECONDS", "1")];
     let mut server = world.serve(LINKS, &set);
     let began = Instant::now();
     for _ in 0..50 {
         assert_eq!(ask(&server, "GET", "/a", &[]).status, 302);
     }
-    // Each would wait for seconds if it waited for the broker at all.
+    // Each redirect would take seconds if it waited for the broker.
     assert!(began.elapsed() < Duration::from_secs(10), "50 redirects took {:?}", began.elapsed());
     let admin = server.admin.clone();
-    let degraded = server.until("the outage is told", || {
+    let degraded = server.until("the outage is reported", || {
         let answer = harness::get(&format!("{admin}/readyz")).ok()?;
         answer.body.contains("degraded").then_some(answer)
     });
-    assert_eq!(degraded.status, 200, "redirects go on, so it stays ready");
-    let books = server.stop().expect_code(0).summary("serve");
-    let ends = ["clicks", "delivered", "waiting", "undelivered"].map(|name| books.get(name));
+    assert_eq!(degraded.status, 200, "redirects continue, so the producer stays ready");
+    let summary = server.stop().expect_code(0).summary("serve");
+    let ends = ["clicks", "delivered", "waiting", "undelivered"].map(|name| summary.get(name));
     assert_eq!(ends, [50, 0, 50, 0]);
     assert_eq!(world.kafka.records(&world.topic), 0);
-    // With a broker, the next start delivers them before it does anything else.
-    let books = world.serve(LINKS, &[]).stop().expect_code(0).summary("serve");
-    let ends = ["clicks", "recovered", "delivered", "waiting"].map(|name| books.get(name));
+    // With a broker, the next start delivers them.
+    let summary = world.serve(LINKS, &[]).stop().expect_code(0).summary("serve");
+    let ends = ["clicks", "recovered", "delivered", "waiting"].map(|name| summary.get(name));
     assert_eq!(ends, [0, 50, 50, 0]);
     assert_eq!(world.kafka.records(&world.topic), 50);
 }
@@ -169,9 +173,9 @@ fn without_a_broker_visitors_are_redirected_and_every_click_is_kept_on_disk() {
 fn when_the_outbox_is_full_redirects_continue_and_every_lost_click_is_counted() {
     let world = World::new("full_outbox");
     world.setup();
-    let nobody = closed_port().to_string();
+    let closed_broker = closed_port().to_string();
     let set = [
-        ("KAFKA_BROKERS", nobody.as_str()),
+        ("KAFKA_BROKERS", closed_broker.as_str()),
         ("CLICKTRAIL_OUTBOX_BYTES", "1048576"),
         ("CLICKTRAIL_FLUSH_SECONDS", "0"),
     ];
@@ -184,12 +188,12 @@ fn when_the_outbox_is_full_redirects_continue_and_every_lost_click_is_counted() 
     });
     let bytes = harness::metric(&admin, "clicktrail_producer_outbox_bytes").unwrap();
     assert!((1_000_000.0..=1_048_576.0).contains(&bytes), "{bytes} bytes");
-    let books = server.stop().expect_code(75).summary("serve");
+    let summary = server.stop().expect_code(75).summary("serve");
     let all = u64::try_from(visits.len()).unwrap();
-    assert_eq!((books.get("clicks"), books.get("redirects")), (all, all));
-    assert_eq!(books.get("waiting") + books.get("undelivered"), all);
+    assert_eq!((summary.get("clicks"), summary.get("redirects")), (all, all));
+    assert_eq!(summary.get("waiting") + summary.get("undelivered"), all);
     world.serve(LINKS, &[]).stop().expect_code(0);
-    assert_eq!(world.kafka.records(&world.topic), i64::try_from(books.get("waiting")).unwrap());
+    assert_eq!(world.kafka.records(&world.topic), i64::try_from(summary.get("waiting")).unwrap());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where the visitors of a real log came from, told by the rules and printed to be looked at.
+//! The origins of the visitors of a real log by the rules, printed for a reader.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use processors::enrich::Enricher;
 use schemas::RawClick;
 use uuid::Uuid;
 
-/// Host that the public log is of.
+/// The host of the public log.
 const DOMAIN: &str = "semicomplete.com";
 
 fn print(what: &str, counts: &HashMap<String, u64>) {
@@ -51,8 +51,8 @@ fn visitors_of_a_real_log_get_the_channels_of_their_referrers() {
     assert!(lines >= sample.clicks, "{lines}");
     if sample.file.ends_with("apache_logs") {
         let [sources, media, channels, _] = &tables;
-        // Counted in the log itself: by its referrers' hosts, and of the 4,073 lines without one,
-        // 156 name a source in the visited address and 9 are an app's own browser.
+        // Counted in the log: by the hosts of referrers; of the 4,073 lines without one, 156 have a
+        // source in the visited address and 9 have the agent of an in-app browser.
         assert_eq!(media["direct"], 4_073 - 156 - 9);
         assert_eq!(channels["internal"], 3_038 + 2_001);
         assert!(sources["Google"] >= 570, "{}", sources["Google"]);

@@ -1,6 +1,6 @@
-//! Each published example, from its bytes to its row, as the files in `fixtures/rows` say.
+//! Each published example, from its bytes to its row, against the files in `fixtures/rows`.
 //!
-//! `UPDATE_GOLDEN=1` writes them anew; the diff then shows what a changed rule changes.
+//! `UPDATE_GOLDEN=1` rewrites these files; their diff shows the effect of a changed rule.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ fn row(example: &Example, rules: &Arc<RuleSet>) -> String {
     text
 }
 
-/// The fields that differ, a line each.
+/// The fields that differ, one per line.
 fn difference(expected: &str, row: &str) -> String {
     let read = |text| serde_json::from_str::<Value>(text).unwrap_or_default();
     let (expected, row) = (read(expected), read(row));
@@ -68,8 +68,8 @@ fn difference(expected: &str, row: &str) -> String {
         .collect()
 }
 
-/// A complaint, if the rules decide otherwise of the same click and still bear the same versions:
-/// rows of before and after could then not be told apart.
+/// An error if the rules decide differently for the same click with the same versions: old and new rows
+/// could not be distinguished.
 fn decided_anew(expected: &str, row: &str) -> String {
     let read = |text| serde_json::from_str::<Value>(text).unwrap_or_default();
     let (old, new) = (read(expected), read(row));
@@ -92,7 +92,7 @@ fn decided_anew(expected: &str, row: &str) -> String {
     )
 }
 
-/// What a click is, whatever the rules.
+/// The columns of a click that do not depend on rules.
 const FACTS: [&str; 24] = [
     "occurred_at",
     "event_id",
@@ -159,8 +159,8 @@ fn every_published_example_becomes_the_row_of_its_golden_file() {
         }
         expected_files.push(name);
     }
-    assert!(expected_files.len() >= 8, "the examples are gone");
-    assert!(wrong.is_empty(), "rows have changed; UPDATE_GOLDEN=1 takes them over\n{wrong}");
+    assert!(expected_files.len() >= 8, "there are no examples");
+    assert!(wrong.is_empty(), "rows have changed; UPDATE_GOLDEN=1 updates the files\n{wrong}");
     let mut found: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     found.sort();
@@ -168,8 +168,8 @@ fn every_published_example_becomes_the_row_of_its_golden_file() {
     assert_eq!(found, expected_files, "a golden file without its example");
 }
 
-/// What people who know a click would say of it, written by hand and never renewed: fields of the
-/// row by example, in `fixtures/expected.json`.
+/// Columns of each example as a person chose them, in `fixtures/expected.json`, which no program
+/// rewrites.
 #[test]
 fn golden_rows_have_the_columns_that_a_person_chose() {
     let text = std::fs::read_to_string(root().join("tests/fixtures/expected.json")).unwrap();
@@ -181,7 +181,7 @@ fn golden_rows_have_the_columns_that_a_person_chose() {
         let example = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let row: Value = serde_json::from_str(&row(&example, &rules)).unwrap();
         let Some(fields) = expected.get(name) else {
-            wrong += &format!("{name}: nobody has written what is expected\n");
+            wrong += &format!("{name}: `expected.json` has no entry\n");
             continue;
         };
         compared += 1;

@@ -1,7 +1,7 @@
-//! The referrer table, compared with two public lists of other projects; a difference is judged in
-//! `fixtures/referrer_judgements.txt`.
+//! Compares the referrer table with two public lists of other projects; `fixtures/referrer_judgements.txt`
+//! judges each difference.
 //!
-//! Both lists began as that of Snowplow, and each has entries of its own.
+//! Both lists are copies of Snowplow's list with additional entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use schemas::RawClick;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The medium of each host of a list. An entry with a path is left out: browsers send none to another site.
+/// The medium of each host of a list, without entries with a path: browsers send none to another site.
 type Media = BTreeMap<String, String>;
 /// Reads a list's text.
 type Reader = fn(&str) -> Media;
@@ -42,7 +42,8 @@ fn by_medium(text: &str) -> Media {
     hosts
 }
 
-/// Their social networks include videos and messages; what is paid for is an advertisement to us.
+/// Maps their media to ours: their social networks include videos and messages, and paid media are
+/// `display` here.
 fn agree(theirs: &str, ours: &str) -> bool {
     match theirs {
         "social" => ["social", "video", "messaging"].contains(&ours),
@@ -52,7 +53,7 @@ fn agree(theirs: &str, ours: &str) -> bool {
     }
 }
 
-/// One difference and how it was judged.
+/// A difference and its judgement.
 struct Judgement {
     verdict: String,
     difference: String,
@@ -137,5 +138,5 @@ fn every_difference_from_two_public_lists_is_judged() {
     assert!(unjudged.is_empty(), "not judged:\n{}", unjudged.join("\n"));
     let unused = judgements.iter().filter(|own| !used.contains(&(&own.mark, &own.difference)));
     let unused: Vec<_> = unused.map(|own| &own.mark).collect();
-    assert!(unused.is_empty(), "judged, and no difference any more: {unused:?}");
+    assert!(unused.is_empty(), "judgements without a difference: {unused:?}");
 }

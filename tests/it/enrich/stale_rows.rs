@@ -1,4 +1,4 @@
-//! `processors rules list` counts the rows that a replay would enrich by other rules.
+//! `processors rules list` counts the rows that a replay would enrich with other rules.
 
 use harness::World;
 use harness::rules::folder;
@@ -18,7 +18,8 @@ fn rules_list_counts_stale_rows_by_table_and_also_lists_without_clickhouse() {
         String::from_utf8(output.stdout).unwrap()
     };
     let referrers = RuleSet::default().version(RuleTable::Referrers).to_owned();
-    // Five clicks: the newest version of one is of today's program, of two of today's referrers.
+    // Five clicks: the current program enriched the newest version of one, the current referrer table that
+    // of two.
     world.query(&format!(
         "INSERT INTO click_versions (occurred_at, event_id, enrich_version, referrer_rules_version, \
          bot_rules_version, ingested_at) \

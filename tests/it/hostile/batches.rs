@@ -1,4 +1,4 @@
-//! Batches and records that no client of ours writes: they cost little, stop nothing, and are counted.
+//! Batches and records that our clients do not write: they cost little, stop nothing, and are counted.
 
 use std::io::Write as _;
 
@@ -46,14 +46,14 @@ fn h3_unreadable_batches_are_passed_and_each_is_counted_as_a_stub() {
     world.setup();
     let send = |batch: &RawBatch| batch.send(&world.kafka.brokers, &world.topic, 0);
     world.kafka.produce(&world.topic, &world.good(0, 2));
-    // 200 MiB and 17 MiB, with and without a stated size, beside each other.
+    // 200 MiB and 17 MiB, with and without a stated size.
     let sizes = [(200 << 20, false), (200 << 20, true), (17 << 20, true)];
     for (number, (bytes, has_size)) in sizes.into_iter().enumerate() {
         let sent = send(&RawBatch::zstd_bomb(bytes, has_size));
         assert_eq!(sent, (0, 2 + i64::try_from(number).unwrap()));
     }
     world.kafka.produce(&world.topic, &world.good(0, 2));
-    // Many records, so that the batch's end is to be found.
+    // Many records, so that the end of the batch must be searched.
     let many = vec![record(200_000); 100];
     let (code, base) = send(&RawRecords::new(&many).compressed(Codec::Gzip, gzip));
     assert_eq!((code, base), (0, 7));
@@ -137,7 +137,7 @@ fn h2_m2_many_large_records_in_small_batches_stay_within_the_memory_bound() {
     let large = BatchRecord { key: Some(b"k".to_vec()), ..record(900_000) };
     let links = RawRecords::new(std::slice::from_ref(&large)).compressed(Codec::Gzip, gzip);
     for pair in good.chunks(2) {
-        // Few enough bad records that they are no storm.
+        // Too few bad records for a storm.
         let good = pair.iter().map(|value| BatchRecord { value: value.clone(), ..record(0) });
         let records: Vec<_> = std::iter::once(large.clone()).chain(good).collect();
         let clicks = RawRecords::new(&records).compressed(Codec::Gzip, gzip);
@@ -212,7 +212,7 @@ fn h3_a_long_retry_is_reported_with_its_record_and_the_processor_stays_ready() {
     let mut processors = world.processors(&[], &[("CLICKTRAIL_STUCK_SECONDS", "1")]);
     let ready = format!("{}/readyz", processors.admin);
     let named = format!("dead_letter {} 0:5", world.topic);
-    let body = processors.until("the dead letter is named", || {
+    let body = processors.until("the dead letter is reported", || {
         let answer = get(&ready).ok()?;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body.contains(&named).then_some(answer.body)

@@ -1,4 +1,4 @@
-//! What one record costs from its bytes to its row, at worst. Needs no backend.
+//! The worst cost of one record from its bytes to its row. Needs no backend.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use processors::enrich::Enricher;
 use schemas::{Decoder, NEWEST, RawClick, SchemaId, unframe};
 
 const ID: SchemaId = SchemaId(7);
-/// What one record may take here: little optimized, on a machine that others use.
+/// The bound of one record in a test build on a shared machine.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The shortest of three times from a record's value to its dimensions, and what became of it.
+/// The shortest of three times from a record's value to its dimensions, and its fate.
 fn cost(record: &HostileRecord, decoder: &Decoder, enricher: &mut Enricher) -> (Duration, Fate) {
     let value = record.record.value.as_deref().unwrap_or_default();
     let logged_at_ms = jiff::Timestamp::now().as_millisecond();

@@ -1,5 +1,5 @@
-//! Hostile records among honest clicks: the clicks are visible without delay, every other record is a
-//! dead letter, and nothing stops.
+//! Hostile records among honest clicks: the clicks are visible without delay, all other records are
+//! dead-lettered, and nothing stops.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use harness::{Processors, Raw, World, metric};
 use schemas::bounds::DAY_US;
 use schemas::headers;
 
-/// After this time an honest click is visible, whatever stands before it.
+/// The longest time until an honest click is visible, whatever records are before it.
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// Honest clicks behind the last bad record, so that the storm breaker decides at once.
+/// Honest clicks after the last bad record, so that the storm breaker decides at once.
 const FOLLOWERS: usize = 120;
 
-/// Waits until readers see this many clicks, and returns how long that took.
+/// Waits until this number of clicks is visible; returns the time.
 fn until_visible(world: &World, processors: &mut Processors, clicks: u64) -> Duration {
     let began = Instant::now();
     processors.until("every honest click is visible", || (world.clicks() >= clicks).then_some(()));
@@ -22,7 +22,7 @@ fn until_visible(world: &World, processors: &mut Processors, clicks: u64) -> Dur
     began.elapsed()
 }
 
-/// How many dead letters of each code there are.
+/// The number of dead letters by code.
 fn codes(world: &World) -> BTreeMap<String, usize> {
     let mut codes = BTreeMap::new();
     for letter in world.kafka.read(&world.dead_letters()) {
@@ -32,7 +32,7 @@ fn codes(world: &World) -> BTreeMap<String, usize> {
     codes
 }
 
-/// How many there are to be.
+/// The expected number by code.
 fn expected(records: &[HostileRecord]) -> BTreeMap<String, usize> {
     let mut codes = BTreeMap::new();
     for record in records {
@@ -57,7 +57,7 @@ fn h5_h6_h7_l3_hostile_records_delay_no_click_and_are_all_dead_lettered() {
     let mut processors = world.processors(&[], &[]);
     let mut records: Vec<Raw> = Vec::new();
     for (number, record) in hostile.iter().enumerate() {
-        // Fewer bad ones than a storm has.
+        // Too few bad records for a storm.
         records.extend(world.good(i32::try_from(number % 3).unwrap(), 3));
         records.push(record.record.clone());
     }
@@ -86,7 +86,7 @@ fn h5_many_unknown_ids_delay_other_ids_no_longer_than_one() {
     let world = World::new("unknown_ids");
     world.setup();
     let mut processors = world.processors(&[], &[]);
-    // A few at a time, in blocks of their own.
+    // A few at a time, in separate blocks.
     let hostile = hostile_records::unknown_ids(60);
     let (mut clicks, began) = (0, Instant::now());
     for some in hostile.chunks(4) {

@@ -1,14 +1,14 @@
-//! Data of hostile schemas: whatever a schema and its data hold, one record is decided in a bounded time.
+//! Data of hostile schemas: each record is decoded or refused in bounded time, whatever it holds.
 
 use std::time::{Duration, Instant};
 
 use schemas::writer_schema::DATUM_BYTES_MAX;
 use schemas::{DecodeError, Decoder, LinkDecoder, NEWEST};
 
-/// What one record may take here: little optimized, on a machine that others use.
+/// The bound of one record in a test build on a shared machine.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The schema of clicks behind a field `x` of this type (Avro JSON).
+/// The schema of clicks with a first field `x` of this type (Avro JSON).
 fn click_after(kind: &str) -> String {
     let mut schema: serde_json::Value = serde_json::from_str(NEWEST).unwrap();
     let kind: serde_json::Value = serde_json::from_str(kind).unwrap();
@@ -17,7 +17,7 @@ fn click_after(kind: &str) -> String {
     schema.to_string()
 }
 
-/// Types whose data are cheap to write and may be dear to read.
+/// Types whose data are cheap to write and may be expensive to decode.
 fn kinds() -> Vec<String> {
     let wide: Vec<_> =
         (0..500).map(|n| format!(r#"{{"name":"f{n}","type":["null","string"]}}"#)).collect();
@@ -46,7 +46,7 @@ fn kinds() -> Vec<String> {
 
 /// Data that repeat a length and a filler up to the longest datum.
 fn data() -> Vec<Vec<u8>> {
-    // In zigzag: 1, 64, 1,000, 2^62, -1, -2^63, what no length is, 0.
+    // In zigzag: 1, 64, 1,000, 2^62, -1, -2^63, an invalid length, 0.
     let lengths: [&[u8]; 8] = [
         &[2],
         &[0x80, 1],

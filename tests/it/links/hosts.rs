@@ -1,4 +1,4 @@
-//! Links: made on one host, served by every other, whatever is down.
+//! Links that one host changes and all others serve, also during outages.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ fn store(world: &World) -> String {
     world.folder().join("links.db").display().to_string()
 }
 
-/// Versions of each link in the order in which the topic has them.
+/// The versions of each link in the order of the topic.
 pub(crate) fn topic(kafka: &Kafka, topic: &str) -> BTreeMap<String, Vec<i64>> {
     let decoder = LinkDecoder::new(LINKS_NEWEST).unwrap();
     let mut versions: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -47,11 +47,11 @@ fn a_link_changed_on_one_host_is_served_by_the_other_within_a_second() {
     ];
     let mut one = world.host("one", &first);
     let mut other = world.host("other", &[]);
-    assert_eq!(location(&other, "/a").0, 404, "an empty topic that was read is no unknown one");
+    assert_eq!(location(&other, "/a").0, 404, "an empty topic counts as loaded");
 
     let added = world.links(&store, &["add", "a", "https://example.com/1"]).expect_code(0);
     assert!(added.out.contains(r#""id":"a","version":1"#), "{added:?}");
-    until("both serve what the command line made", || {
+    until("both serve the link of the command line", || {
         [&one, &other].iter().all(|host| location(host, "/a").0 == 302).then_some(())
     });
 
@@ -89,14 +89,14 @@ fn a_link_changed_on_one_host_is_served_by_the_other_within_a_second() {
     assert_eq!(answer.header("location"), Some("https://example.com/20?x=1"));
     assert_eq!(answer.header("cache-control"), Some("public, max-age=86400"));
     assert_eq!(request("DELETE", &format!("{api}/a"), &headers, "").unwrap().status, 204);
-    until("both have forgotten it", || {
+    until("both have removed it", || {
         [&one, &other].iter().all(|host| location(host, "/a").0 == 404).then_some(())
     });
     let log = topic(&world.kafka, &world.links_topic);
     assert_eq!(log["a"].last(), Some(&24));
     assert!(log["a"].is_sorted());
     let logged = one.log().matches("the admin API changed a link").count();
-    assert_eq!(logged, 19 + edits.len() + 1, "a line each change");
+    assert_eq!(logged, 19 + edits.len() + 1, "one line per change");
     one.stop().expect_code(0);
     other.stop().expect_code(0);
 }
@@ -111,32 +111,32 @@ fn with_broker_and_store_down_a_host_serves_its_snapshot_or_is_not_ready() {
     until("it is served", || (location(&host, "/a").0 == 302).then_some(()));
     host.stop().expect_code(0);
 
-    let nobody = closed_port().to_string();
-    let registry = format!("http://{nobody}");
+    let closed = closed_port().to_string();
+    let registry = format!("http://{closed}");
     let down = [
-        ("KAFKA_BROKERS", nobody.as_str()),
+        ("KAFKA_BROKERS", closed.as_str()),
         ("SCHEMA_REGISTRY_URL", &registry),
         ("CLICKTRAIL_FLUSH_SECONDS", "0"),
     ];
     let ready = |server: &Server| get(&format!("{}/readyz", server.admin)).ok();
     let host = world.start_host("host", &down);
-    let told = until("it is ready all the same", || ready(&host).filter(|told| told.status == 200));
-    assert!(told.body.contains("links are those of the last snapshot"), "{}", told.body);
+    let answer = until("it is ready", || ready(&host).filter(|answer| answer.status == 200));
+    assert!(answer.body.contains("links are those of the last snapshot"), "{}", answer.body);
     assert_eq!(location(&host, "/a").0, 302);
-    // It may have been made since: nobody is told that there is no such link.
+    // The link may be new: the host does not answer that it does not exist.
     let unknown = host.get("/b", &[]);
     assert_eq!((unknown.status, unknown.header("retry-after")), (503, Some("5")));
 
     let mut bare = world.start_host("bare", &down);
-    let told = until("it says what it waits for", || {
-        ready(&bare).filter(|told| told.body.contains("no broker answers"))
+    let answer = until("it reports what it waits for", || {
+        ready(&bare).filter(|answer| answer.body.contains("no broker answers"))
     });
-    assert_eq!(told.status, 503);
+    assert_eq!(answer.status, 503);
     for (path, status) in [("/a", 503), ("/b", 503), ("/robots.txt", 200), ("/", 200)] {
         assert_eq!(location(&bare, path).0, status, "{path}");
     }
     bare.stop().expect_code(0);
-    assert!(!std::fs::exists(&bare.links).unwrap(), "what is not whole is no snapshot");
+    assert!(!std::fs::exists(&bare.links).unwrap(), "links that are not loaded are no snapshot");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn postgresql_relays_killed_repeatedly_lose_and_revert_no_change() {
     killed_relays(&World::new("pg_relay"), &server.url());
 }
 
-/// Kills a host while links change in `store`, some times over.
+/// Kills a host repeatedly while links change in `store`.
 fn killed_relays(world: &World, store: &str) {
     const LINKS: usize = 300;
     world.setup();
@@ -165,8 +165,8 @@ fn killed_relays(world: &World, store: &str) {
         std::fs::write(&file, lines).unwrap();
         let mut host = world.start_host("host", &[("CLICKTRAIL_LINKS_DB", store)]);
         world.links(store, &["import", file.to_str().unwrap()]).expect_code(0);
-        // Sooner or later in its loop, by the round.
-        until("the relay has begun", || {
+        // Earlier or later in its loop, by the round.
+        until("the relay has started", || {
             let records = world.kafka.records(&world.links_topic);
             (records > 0 || round == 1).then_some(())
         });
@@ -175,7 +175,7 @@ fn killed_relays(world: &World, store: &str) {
     }
     let mut host = world.host("host", &[("CLICKTRAIL_LINKS_DB", store)]);
     let admin = host.admin.clone();
-    host.until("nothing waits", || {
+    host.until("no change waits", || {
         let waiting = metric(&admin, "clicktrail_producer_link_outbox_links")?;
         (waiting == 0.0).then_some(())
     });
@@ -203,14 +203,14 @@ fn an_older_version_that_arrives_late_is_followed_by_the_newest_again() {
     world.links(&store, &["set", "a", "--url", "https://example.com/2"]).expect_code(0);
     let versions = || topic(&world.kafka, &world.links_topic).remove("a").unwrap_or_default();
     until("the change is published", || (versions() == [1, 2]).then_some(()));
-    // As of a relay that gave up while the broker still had its request.
+    // As from a relay that timed out while the broker still had its request.
     let log = world.kafka.read(&world.links_topic);
     let Logged { partition, key, value, .. } = log[0].clone();
     world.kafka.produce(&world.links_topic, &[Raw { partition, key, value, headers: Vec::new() }]);
     until("the topic ends with the newest", || (versions() == [1, 2, 1, 2]).then_some(()));
     assert_eq!(location(&host, "/a"), (302, Some("https://example.com/2".to_owned())));
     host.stop().expect_code(0);
-    // Whoever begins anew has seen the older one come late, and leaves it at that.
+    // A host that starts later reads the late version, too, and does not publish again.
     let mut again = world.host("host", &[("CLICKTRAIL_LINKS_DB", &store)]);
     again.stop().expect_code(0);
     assert_eq!(versions(), [1, 2, 1, 2]);
@@ -218,7 +218,7 @@ fn an_older_version_that_arrives_late_is_followed_by_the_newest_again() {
 
 #[test]
 fn a_host_without_snapshot_loads_all_links_before_it_is_ready() {
-    // `LINKS=1000000` measures a large one; the figures are printed.
+    // `LINKS=1000000` measures a large store; the test prints the figures.
     let count = std::env::var("LINKS").map_or(100_000, |text| text.parse().unwrap());
     let all = f64::from(u32::try_from(count).unwrap());
     let world = World::new("warm");
@@ -246,7 +246,7 @@ fn a_host_without_snapshot_loads_all_links_before_it_is_ready() {
 
     let began = Instant::now();
     let mut second = world.host("second", &[]);
-    println!("a host from nothing was ready with {count} links in {:?}", began.elapsed());
+    println!("a host without snapshot was ready with {count} links in {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(60));
     assert_eq!(metric(&second.admin, "clicktrail_producer_links"), Some(all));
     for number in (0..count).step_by(9_973) {
@@ -287,11 +287,11 @@ fn the_links_view_shows_the_newest_version_of_each_link_after_any_replay() {
     assert_eq!(world.number("SELECT count() FROM clicks JOIN links USING link_id"), 0);
     processors.stop().expect_code(0);
 
-    // Another group reads everything again: the same rows come, and nobody sees them twice.
+    // Another group reads everything again and inserts the same rows; the view shows each once.
     let versions = "SELECT count() FROM link_versions";
     let before = world.number(versions);
     let mut again = world.processors_of(&format!("{}-again", world.group), &[], &[]);
-    until("all is there again", || (world.number(versions) >= before + 2).then_some(()));
+    until("all rows are inserted again", || (world.number(versions) >= before + 2).then_some(()));
     rows(all, "b\t2\t\ttrue\nfirst\t2\thttps://example.com/1\tfalse");
     again.stop().expect_code(0);
     host.stop().expect_code(0);

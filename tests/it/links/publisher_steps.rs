@@ -1,9 +1,9 @@
 //! The relay of links, killed at each system call of its loop.
 //!
-//! Nothing in the program knows of it. One round is watched by `strace`, and then a process is
-//! killed at each call that it was made of: asking the database, handing over to Kafka's client,
-//! deleting what was published, the commit. Between its calls a thread only computes, so no other
-//! moment looks different from outside.
+//! The program has no code for this test. `strace` records one round; then the test kills a process at
+//! each call of the round: the query of the database, the hand-over to Kafka's client, the deletion of
+//! published changes, the commit. Between its calls a thread only computes, so that no other moment
+//! differs from outside.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use producer::links::store_location::StoreLocation;
 use crate::links::hosts::topic;
 
 const LINKS: u32 = 3;
-/// A round takes a tenth of that.
+/// The time of ten rounds.
 const PATIENCE: Duration = Duration::from_secs(2);
 const BEAT: Duration = Duration::from_millis(10);
-/// Calls in which nothing happens but that memory comes, or time goes. What was sent before one of
-/// them and is heard after it is also on its way when the process dies at hearing it.
+/// Calls that only allocate memory or wait. A message that is sent before such a call and received after
+/// it is also in flight when the process dies at the receiving call.
 const NOTHING: [&str; 6] =
     ["epoll_wait", "futex", "madvise", "mprotect", "mmap", "restart_syscall"];
-/// Waiting for the broker, by so many of its 2 ms.
+/// A wait for the broker, of this number of its steps of 2 ms.
 const WAITS: [u32; 4] = [1, 2, 4, 8];
 
 #[test]
@@ -39,13 +39,13 @@ fn a_postgresql_relay_killed_at_each_system_call_loses_and_reverts_no_change() {
     killed_at_each_call(&World::new("pg_steps"), &server.url());
 }
 
-/// What a kill left behind.
+/// The state after a kill.
 #[derive(Debug, Default)]
 struct Left {
     unpublished: u32,
     published_and_waiting: u32,
     done: u32,
-    /// A round that made fewer calls.
+    /// A round with fewer calls.
     none: u32,
 }
 
@@ -72,20 +72,20 @@ fn killed_at_each_call(world: &World, place: &str) {
     let log = topic(&world.kafka, &world.links_topic);
     assert_eq!(log.len(), LINKS as usize);
     for (id, versions) in log {
-        // A version may come again: whoever has it has it already.
+        // A version may be repeated: hosts that have it ignore it.
         assert!(versions.is_sorted(), "{id}: {versions:?}");
         assert_eq!(versions.last(), Some(&store.get(&id).unwrap().unwrap().version), "{id}");
     }
 }
 
-/// A host that has published all that waited.
+/// A host that has published all waiting changes.
 fn started(world: &World, place: &str, store: &mut Store) -> Server {
     let mut host = world.start_host("host", &[("CLICKTRAIL_LINKS_DB", place)]);
     host.until("nothing waits", || (store.waiting().unwrap() == 0).then_some(()));
     host
 }
 
-/// The calls of the relay's thread from a change to when nothing waits, and how many of each.
+/// The calls of the relay's thread from a change until no change waits, with their numbers.
 fn round(world: &World, place: &str, store: &mut Store) -> BTreeMap<String, u32> {
     change(store);
     let mut host = started(world, place, store);
@@ -95,7 +95,7 @@ fn round(world: &World, place: &str, store: &mut Store) -> BTreeMap<String, u32>
     let trace = Trace::of_thread(relay, &world.folder().join("round"));
     host.signal(Signal::CONT);
     host.until("nothing waits", || (store.waiting().unwrap() == 0).then_some(()));
-    // The commit is seen before the last call of its round.
+    // The commit is visible before the last call of its round.
     std::thread::sleep(PATIENCE / 10);
     let mut steps = BTreeMap::new();
     for Call { name, .. } in trace.stop().into_iter().filter(|call| call.ended.is_none()) {
@@ -109,11 +109,11 @@ fn round(world: &World, place: &str, store: &mut Store) -> BTreeMap<String, u32>
 
 fn stopped(host: &Server) {
     host.signal(Signal::STOP);
-    until("it stands still", || host.is_stopped().then_some(()));
+    until("it is stopped", || host.is_stopped().then_some(()));
 }
 
-/// Lets a host publish what waits, changes all links while it stands still, and kills it at a call
-/// of what it does about that.
+/// Waits until a host has published all, changes all links while it is stopped, and kills it at a call
+/// of the round that publishes them.
 fn kill(
     world: &World,
     place: &str,

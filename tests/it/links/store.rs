@@ -1,4 +1,4 @@
-//! The link store's promises, on each database that it can be kept in.
+//! The guarantees of the link store, on each of its databases.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use producer::links::store::error::StoreError;
 use producer::links::store_location::StoreLocation;
 use tempfile::TempDir;
 
-/// A store of a test's own.
+/// A test's own store.
 struct Fixture {
     place: StoreLocation,
     _folder: Option<TempDir>,
@@ -29,7 +29,7 @@ impl Fixture {
         Self { place, _folder: Some(folder), _server: None }
     }
 
-    /// One on each database.
+    /// A store on each database.
     fn both() -> [Self; 2] {
         let server = OwnPostgres::up();
         let place = server.url().parse().unwrap();
@@ -50,14 +50,14 @@ fn turn(id: &str, url: &str) -> Change {
     Change::Edit { id: id.to_owned(), edit }
 }
 
-/// What a topic would hold: versions in the order in which they came.
+/// The versions that a topic would have, in order.
 type Log = Vec<(String, i64, bool)>;
 
 fn append(log: &mut Log, entries: &[LinkEntry]) {
     log.extend(entries.iter().map(|link| (link.id.clone(), link.version, link.deleted)));
 }
 
-/// Every link's versions in order, and the newest of each what the store holds.
+/// Checks that the versions of each link are in order and that the newest is the one in the store.
 fn is_told(store: &mut Store, log: &Log) {
     let mut newest = BTreeMap::new();
     for (id, version, deleted) in log {
@@ -107,7 +107,7 @@ fn each_change_makes_the_next_version_and_queues_the_link_once() {
         let gone = store.change(&Change::Delete { id: "a".to_owned() }, 10).unwrap();
         assert!(gone.entry().deleted && gone.entry().version == 3);
         assert_eq!(store.page("", 10).unwrap(), []);
-        // It comes back under its id, and its versions go on.
+        // It returns with its id, and its versions continue.
         let back = store.change(&Change::Add(entry("a", "http://x/3")), 11).unwrap();
         assert!(matches!(&back, Outcome::Added(link) if link.version == 4 && !link.deleted));
         assert!(Link::of(back.entry()).is_some());
@@ -131,9 +131,9 @@ fn a_refused_change_changes_nothing_and_its_error_names_a_remedy() {
         let bad = Edit { status: Some(307), ..Edit::default() };
         for (change, part) in [
             (Change::Add(named.clone()), "change it with `links set`"),
-            (Change::Add(other.clone()), "that of link \"first\""),
-            (Change::Put(other), "that of link \"first\""),
-            (Change::Put(moved), "that of slug \"a\""),
+            (Change::Add(other.clone()), "belongs to link \"first\""),
+            (Change::Put(other), "belongs to link \"first\""),
+            (Change::Put(moved), "belongs to slug \"a\""),
             (turn("nope", "http://x/"), "`links list`"),
             (turn("first", "javascript:x"), "only http and https"),
             (Change::Edit { id: "first".to_owned(), edit: bad }, "use 302 or 301"),
@@ -142,7 +142,7 @@ fn a_refused_change_changes_nothing_and_its_error_names_a_remedy() {
             assert_eq!(error.code(), "link_refused");
             assert!(error.to_string().contains(part), "{error}");
         }
-        // All or none: the second cannot be.
+        // All or none: the second change is not possible.
         let mut taken = entry("c", "http://x/");
         taken.id = "first".to_owned();
         store.import(&[entry("d", "http://x/"), taken], 3).unwrap_err();
@@ -168,7 +168,7 @@ fn f12_x3_a_slug_that_differs_in_case_only_is_refused_where_case_is_ignored() {
         assert!(folded.import(&both, 3).is_err(), "a file, too");
         assert_eq!(folded.get("new").unwrap(), None, "all or none");
         assert_eq!(exact.import(&both, 3).unwrap().added, 2, "two links without the setting");
-        // The same link may change, and its slug is free for another spelling once it is deleted.
+        // The same link may change; its slug is free for another spelling after it is deleted.
         folded.change(&Change::Put(entry("Spring")), 4).unwrap();
         folded.change(&Change::Delete { id: "Spring".to_owned() }, 5).unwrap();
         folded.change(&Change::Add(entry("spring")), 6).unwrap();
@@ -198,7 +198,7 @@ fn links_imported_again_change_nothing_and_keep_their_versions() {
 #[test]
 fn a_relay_killed_at_any_step_loses_and_reverts_no_change() {
     const LINKS: usize = 5;
-    // A store for each step: a killed relay is gone, and what it held with it.
+    // A store for each step: a killed relay loses its locks.
     for (kill_after, fixture) in (0..=LINKS).flat_map(|at| Fixture::both().map(|own| (at, own))) {
         let mut log = Log::new();
         let mut store = fixture.open();
@@ -210,7 +210,7 @@ fn a_relay_killed_at_any_step_loses_and_reverts_no_change() {
         });
         assert_eq!(killed, Err(StoreError::Unpublished("killed".to_owned())));
         drop(store);
-        // While nobody relays, some change, some twice, and one goes.
+        // Without a relay, some links change, some twice, and one is deleted.
         let mut store = fixture.open();
         store.change(&turn("s1", "http://x/2"), 2).unwrap();
         store.change(&turn("s1", "http://x/3"), 3).unwrap();
@@ -308,7 +308,7 @@ fn a_postgresql_that_restarts_loses_no_change_and_is_used_again() {
     server.again();
     assert_eq!(store.get("a").unwrap().unwrap().version, 1);
     store.change(&turn("a", "http://x/2"), 3).unwrap();
-    // Dies while its links are on their way: they were published, and are once more.
+    // Dies while its links are in flight: they were published, and are published again.
     let lost = store.publish_waiting(10, &mut |entries| {
         append(&mut log, entries);
         server.crash();

@@ -1,4 +1,4 @@
-//! The audit finds each way in which log and table can differ, in little memory, and goes on finding.
+//! The audit finds each kind of difference between log and table, in bounded memory, also continuously.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use schemas::{Encoder, RawClick, SchemaId};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Good clicks on each partition: so many follow the bad record that the breaker need not wait.
+/// Valid clicks on each partition: enough after the bad record, so that the breaker need not wait.
 const GOOD: usize = 50;
 
-/// A world whose processors have done their work on good clicks and one bad record (1:0).
+/// A world whose processors have processed valid clicks and one bad record (1:0).
 fn processed(name: &str) -> (World, Processors) {
     let world = World::new(name);
     world.setup();
@@ -33,7 +33,7 @@ fn report(world: &World, code: i32) -> Value {
     serde_json::from_str(&exit.out).unwrap()
 }
 
-/// Takes one click out of the table.
+/// Deletes one click from the table.
 fn lose(world: &World, partition: i32, offset: i64) {
     let delete = format!(
         "ALTER TABLE click_versions DELETE WHERE kafka_partition = {partition} \
@@ -42,7 +42,7 @@ fn lose(world: &World, partition: i32, offset: i64) {
     world.query(&delete);
 }
 
-/// Shows one click a second time, under another key.
+/// Adds a second row of a click with another key.
 fn double(world: &World, partition: i32, offset: i64) {
     world.query(&format!(
         "INSERT INTO click_versions SELECT * REPLACE \
@@ -99,7 +99,7 @@ fn each_kind_of_difference_between_log_and_table_is_found_and_located() {
     assert_eq!(wrong["surplus_examples"][0], "77777777-7777-7777-7777-777777777777");
     assert!(wrong["missing_examples"][0].as_str().unwrap().ends_with(" 1:4"), "{wrong:#}");
 
-    // What has expired explains the rows of its own offsets and no others.
+    // Expired records explain the rows of their own offsets only.
     world.kafka.expire(&world.topic, 2, 8);
     let expired = report(&world, 1);
     assert_eq!(expired["surplus_expired"], 8, "{expired:#}");
@@ -129,7 +129,7 @@ fn each_id_unknown_to_the_registry_is_requested_once() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// A log of so many clicks, and a table that shows just them, without processors.
+/// A log of `count` clicks and a table with exactly these, without processors.
 fn many(world: &World, count: u64) {
     world.setup();
     let encoder = Encoder::new(world.schema_id());
@@ -157,10 +157,10 @@ fn many(world: &World, count: u64) {
     ));
 }
 
-/// Of these the memory that is granted below holds a seventh at once.
+/// The memory setting below is enough for a seventh of these.
 const MANY: u64 = 400_000;
-/// The program itself and what its client reads ahead take 40 MiB, with a log of any length. The
-/// ids of this one would take 20 more.
+/// The program and the read-ahead of its client use 40 MiB with a log of any length. The ids of this log
+/// would use 20 MiB more.
 const PEAK_MAX_KIB: u64 = 52 * 1024;
 
 #[test]
@@ -176,8 +176,8 @@ fn an_audit_of_any_log_stays_within_its_memory_setting() {
     let exit = audit.end().expect_code(0);
     let report: Value = serde_json::from_str(&exit.out).unwrap();
     assert_eq!((&report["log_events"], &report["clicks"]), (&MANY.into(), &MANY.into()));
-    assert!(peak_kib > 0, "it was never looked at");
-    println!("{MANY} events, 4 MiB for the audit: {peak_kib} KiB at most");
+    assert!(peak_kib > 0, "there was no sample");
+    println!("{MANY} events, 4 MiB for the audit: peak {peak_kib} KiB");
     assert!(peak_kib < PEAK_MAX_KIB, "{peak_kib} KiB");
 }
 
@@ -217,7 +217,7 @@ fn following_the_log_reports_a_lost_click_within_a_period_and_survives_outages()
     follower.until("the other findings", || (findings() == [Some(1.0); 3]).then_some(()));
 
     proxy.close(true);
-    follower.until("an outage is told", || {
+    follower.until("an outage is reported", || {
         let ready = get(&format!("{admin}/readyz")).ok()?;
         (ready.status == 200 && ready.body.contains("clickhouse_unreachable")).then_some(())
     });

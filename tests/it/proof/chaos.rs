@@ -1,9 +1,9 @@
-//! A short run in which everything breaks; the long one is `make chaos`.
+//! A short run with faults in all parts; `make chaos` is the long one.
 
 use harness::OwnStack;
 use harness::chaos::{Budget, run};
 
-/// Enough for several kinds of faults, also where one stop of a member takes fifteen seconds.
+/// Enough for several kinds of faults, also if one stop of a member takes fifteen seconds.
 const SHORT: Budget =
     Budget { seed: 5, faults: 12, clicks: 30_000, seconds: 40, only: None, settle_seconds: 240 };
 

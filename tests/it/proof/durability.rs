@@ -1,7 +1,7 @@
-//! By system-call trace: an insert is acknowledged only when its data files and the directory of
-//! its part are synced.
+//! By system-call trace: an insert is acknowledged only after its data files and the directory of its
+//! part are synced.
 //!
-//! The same is seen to fail on a table that was altered not to sync, one setting at a time.
+//! The test also requires that the check fails on a table without syncs, for each setting.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 const CALLS: &str = "openat,rename,renameat,renameat2,fsync,fdatasync,write,pwrite64,writev,\
                      sendto,sendmsg,recvfrom,recvmsg,read,readv";
-/// Inserts one after another, so that what is done between request and answer is of one insert.
+/// Inserts one after another, so that all calls between request and response are of one insert.
 const INSERTS: usize = 3;
-/// Clicks of as many days, and so as many parts, in each insert.
+/// Clicks of different days, and so the parts, of each insert.
 const PARTS: i64 = 2;
 
-/// What was not synced when an insert was acknowledged.
+/// Files without a sync at the acknowledgement of an insert.
 #[derive(Debug, Default)]
 struct Acknowledged {
     parts: usize,
@@ -27,8 +27,8 @@ struct Acknowledged {
     unsynced_directories: Vec<String>,
 }
 
-/// Where in the trace a file or directory was last changed, and where the last sync began that has
-/// ended since.
+/// The last change of a file or directory in the trace, and the start of the last sync that has ended
+/// since.
 #[derive(Debug, Default)]
 struct Age {
     changed: usize,
@@ -47,7 +47,7 @@ fn acknowledged(calls: &[Call]) -> Vec<Acknowledged> {
     let mut syncs: BTreeMap<&str, usize> = BTreeMap::new();
     // By socket: where its insert came in.
     let mut requests: BTreeMap<&str, usize> = BTreeMap::new();
-    // Where a part got its name, how it was called before, and its name.
+    // Where a part was renamed, its old name and its new name.
     let mut renamed: Vec<(usize, String, String)> = Vec::new();
     let mut inserts = Vec::new();
     for (at, call) in (1..).zip(calls) {
@@ -144,7 +144,7 @@ fn no_insert_is_acknowledged_before_its_files_and_its_directory_are_synced() {
     let status = stack.status().unwrap();
     let engine = status.iter().find(|status| status.part == Part::ClickHouse).unwrap();
     let mut processors = world.processors(&[], &[]);
-    // As set up first; then altered, to see that the trace tells.
+    // First with the settings of setup; then altered, to check that the trace shows it.
     for (files, directory) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
         let settings = format!("fsync_after_insert={files}, fsync_part_directory={directory}");
         if files + directory < 2 {

@@ -16,18 +16,18 @@ use crate::tracker::{Action, BatchId, Input, Tracker};
 
 /// Offsets that hold a record; 2 holds none, as after compaction or a transaction's marker.
 const OFFSETS: [i64; 4] = [0, 1, 3, 4];
-/// The same of the recreated topic.
+/// The offsets with a record of the recreated topic.
 const OFFSETS_RECREATED: [i64; 2] = [0, 2];
-/// Where an operator may move the position to: back, into the middle, past the end.
+/// The positions to which an operator may reset: back, into the middle, past the end.
 const RESETS: [i64; 3] = [0, 2, 5];
-/// Crashes, revocations, lost replies, resets and recreated topics in one history, all together.
+/// The total of crashes, revocations, lost replies, resets and recreated topics in one history.
 const FAULTS: u8 = 3;
 
 /// A batch in flight: its records, and whether they are in the table.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct BatchInFlight {
     batch: BatchId,
-    /// None, when the topic was recreated since.
+    /// None after the topic was recreated.
     records: u8,
     stored: bool,
 }
@@ -53,12 +53,12 @@ struct Member {
     truncated: bool,
     in_flight: Vec<BatchInFlight>,
     commit: Option<Commit>,
-    /// An acknowledgement that comes after its assignment has ended. It may be of a commit that was
-    /// not sent for that reason.
+    /// An acknowledgement after the end of its assignment. It may be of a commit that was not sent for
+    /// that reason.
     late_reply: Option<(u64, i64)>,
-    /// What the broker holds as far as it has replied.
+    /// The broker's position by its last reply.
     believed: Option<i64>,
-    /// And what else it may hold, since a reply was lost.
+    /// Another possible position, since a reply was lost.
     unconfirmed: Option<i64>,
 }
 
@@ -66,7 +66,7 @@ struct Member {
 struct ModelState {
     recreated: bool,
     committed: Option<i64>,
-    /// What is committed is of the topic before it was recreated.
+    /// Whether the committed position is one of the deleted topic.
     outdated: bool,
     /// An operator's position that was neither overwritten nor read from.
     reset: Option<i64>,
@@ -134,7 +134,7 @@ impl ModelState {
             .fold(0, |records, (index, _)| records | 1 << index)
     }
 
-    /// What can happen next; `faults` too, as far as there are any left.
+    /// The possible next steps; with `faults`, also the remaining faults.
     fn steps(&self, faults: bool) -> Vec<Step> {
         let member = &self.member;
         let mut steps = Vec::new();
@@ -186,8 +186,8 @@ impl ModelState {
         if member.commit.is_some() && member.late_reply.is_none() && self.lost_replies < 1 {
             steps.push(Step::LoseReply);
         }
-        // A member that reads from a position of the topic before cannot know it: Kafka deletes such
-        // positions, save one that arrives between the new topic and the truncation.
+        // A member that reads from a position of the deleted topic cannot know it: Kafka deletes such
+        // positions, except one that arrives between the new topic and the truncation.
         if self.outdated {
             return steps;
         }
@@ -265,7 +265,7 @@ impl ModelState {
             }
             Step::RecreateTopic => self.recreate_topic(),
         }
-        // An orphan that would change nothing is dropped, and their order does not matter.
+        // Drops orphans without an effect; the order of the others does not matter.
         let table = self.table;
         self.orphans.retain(|records| records & !table != 0);
         self.orphans.sort_unstable();
@@ -287,7 +287,7 @@ impl ModelState {
     }
 
     fn start_batch(&mut self, count: usize) {
-        // The smaller of two ids that is free, so that states which differ in nothing else are one.
+        // The smallest free id, so that states that differ in ids only are equal.
         let taken = self.member.in_flight.iter().any(|flight| flight.batch == 1);
         let batch: BatchId = if taken { 2 } else { 1 };
         let epoch = self.member.epoch.expect("an epoch");
@@ -315,7 +315,7 @@ impl ModelState {
         assert_eq!(reset, self.member.epoch.is_none(), "whether a reset is reported");
     }
 
-    /// Deleted with what was committed of it, and other records written.
+    /// Deletes the topic with its positions and writes other records.
     fn recreate_topic(&mut self) {
         self.recreated = true;
         (self.committed, self.reset) = (None, None);
@@ -390,7 +390,7 @@ impl ModelState {
         settled && (self.table | self.skipped) == all && self.committed == Some(self.end())
     }
 
-    /// The next step of a run without faults: what makes progress first, then ticks and queries in
+    /// The next step of a run without faults: first steps that make progress, then ticks and queries in
     /// turn.
     fn calm_step(&self, queries: bool) -> Step {
         let steps = self.steps(false);

@@ -1,6 +1,6 @@
-//! The model must find bugs: it must fail with each of these trackers, which are broken on purpose.
+//! The model must find bugs: it must fail with each of these trackers with a seeded bug.
 //!
-//! Tracker and model are `std` only, so that a bare `rustc` builds them in a second.
+//! Tracker and model use `std` only, so that `rustc` alone builds them in a second.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is broken, the right text, and the wrong text.
+/// The bug, the right text and the wrong text.
 const BUGS: &[(&str, &str, &str)] = &[
     (
         "a later acknowledgement passes an earlier failure",
@@ -135,7 +135,7 @@ const BUGS: &[(&str, &str, &str)] = &[
     ("a stop does not wait for a commit's reply", "&& assigned.pending.is_none()", "&& true"),
 ];
 
-/// Bugs that are built and run at the same time.
+/// The number of bugs that are built and run at the same time.
 const AT_ONCE: usize = 2;
 
 #[test]
@@ -143,7 +143,7 @@ fn the_model_catches_every_seeded_bug() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the top of the clone");
     let tracker = fs::read_to_string(top.join("processors/src/flow/tracker.rs")).unwrap();
     let model = fs::read_to_string(top.join("tests/it/proof/model.rs")).unwrap();
-    // With fewer faults: the whole walk of the healthy case is the model's own test.
+    // With fewer faults: the model's own test walks all states of the right tracker.
     let few = model.replace("const FAULTS: u8 = 3;", "const FAULTS: u8 = 1;");
     assert!(few != model && holds(&tracker, &few), "the healthy case");
     let next = AtomicUsize::new(0);

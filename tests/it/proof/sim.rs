@@ -2,7 +2,7 @@
 
 use harness::sim::{SimCounts, run};
 
-/// Simulations; one thread runs one half.
+/// The number of simulations; each of two threads runs one half.
 const SEEDS: u64 = 400;
 
 #[test]
