@@ -1,4 +1,4 @@
-//! One file for each command: it parses its arguments, calls the module that works, and prints.
+//! One file per command: it reads its arguments, calls the module that does the work, and prints.
 
 pub mod import;
 pub mod links;

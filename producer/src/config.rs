@@ -1,7 +1,7 @@
 //! The command line and its environment, parsed once.
 //!
-//! Each setting is a flag with an environment name: connections unprefixed, the
-//! rest `CLICKTRAIL_…`. Values that may be secrets are never shown.
+//! Each setting is a flag with an environment name: those of connections have no prefix, all others
+//! begin with `CLICKTRAIL_`. Help and errors show no value that may be a secret.
 
 pub mod links;
 pub mod public;
@@ -58,13 +58,13 @@ pub enum Command {
     Import(Box<ImportArgs>),
     /// List or delete the day keys of visitor ids.
     VisitorKeys(VisitorKeysArgs),
-    /// Make, change and show links in the link store; every `serve` follows them.
+    /// Create, change and show links in the link store; every `serve` process receives the changes.
     Links(LinksArgs),
     /// Check whether a running `serve` is ready; for images without a shell.
     Healthcheck(HealthcheckArgs),
 }
 
-/// Broker, registry, and the outbox before them.
+/// Settings of brokers, registry and outbox.
 #[derive(Debug, Args)]
 pub struct KafkaArgs {
     #[command(flatten)]
@@ -74,8 +74,8 @@ pub struct KafkaArgs {
     /// Topic of the log; dead-letter topic and registry subject derive from it
     #[arg(long, env = "CLICKTRAIL_TOPIC", default_value = "clicks.raw.v1")]
     pub topic: TopicName,
-    /// Folder on a local disk where clicks wait until the broker has them; each process needs one
-    /// of its own (`serve` and `import` use folders in it)
+    /// Folder on a local disk for the outbox, where clicks wait until the broker acknowledges them.
+    /// Two processes must not share it; `serve` and `import` each use a subfolder
     #[arg(
         long,
         env = "CLICKTRAIL_OUTBOX",
@@ -83,30 +83,29 @@ pub struct KafkaArgs {
         value_name = "FOLDER"
     )]
     pub outbox: PathBuf,
-    /// Most bytes of it. When it is full, the newest clicks of visitors are lost and counted, and an
-    /// import waits
+    /// Most bytes of the outbox on the disk. When it is full, `serve` loses clicks and counts them (see
+    /// --outbox-drop), and `import` waits
     #[arg(long, env = "CLICKTRAIL_OUTBOX_BYTES", default_value_t = 4 << 30, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(BYTES_MIN..=1 << 50))]
     pub outbox_bytes: u64,
-    /// When stored clicks are synced, so that they survive a power loss: each group before the next
-    /// is written, periodically while the writing goes on, or when the operating system does. A
-    /// killed process loses no stored click, whichever it is
+    /// When the outbox syncs written clicks, so that they survive a power loss. A killed process loses
+    /// no written click with any of these policies
     #[arg(long, env = "CLICKTRAIL_OUTBOX_SYNC", default_value = "group")]
     pub outbox_sync: SyncPolicy,
-    /// Milliseconds between two syncs of `group`
+    /// Milliseconds between two syncs with --outbox-sync group
     #[arg(long, env = "CLICKTRAIL_OUTBOX_SYNC_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub outbox_sync_ms: u64,
-    /// Most clicks in memory that wait to be written to the disk; a visitor's click beyond it is lost
-    /// and counted
+    /// Most clicks in memory that wait to be written to the outbox; `serve` loses further clicks and
+    /// counts them
     #[arg(long, env = "CLICKTRAIL_QUEUE_CLICKS", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub queue_clicks: u32,
-    /// Most bytes in memory that wait to be written to the disk
+    /// Most bytes of clicks in memory that wait to be written to the outbox
     #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
     pub queue_bytes: u64,
-    /// How long registry and broker may be unreachable at the start of an import, in seconds
+    /// Seconds that `import` waits at its start for an unreachable registry or broker
     #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     start_seconds: u64,
-    /// How long clicks may take to be delivered at the end, in seconds, before they are left in the
-    /// outbox for the next start; an import counts from the last delivery
+    /// Seconds that the process waits at its end for clicks to be delivered; the others stay in the
+    /// outbox until the next start. `import` counts from the last delivery
     #[arg(long, env = "CLICKTRAIL_FLUSH_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
     flush_seconds: u64,
 }
@@ -128,36 +127,35 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// Links of a file instead of those of the topic, one JSON object a line: slug, url, and
-    /// optionally id, version, domain, status, disabled, expires, pass_query, opt_out
+    /// File of links to serve instead of the links of the topic. Each line is a JSON object: slug, url,
+    /// and optionally id, version, domain, status, disabled, expires, pass_query, opt_out
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
     pub links: Option<PathBuf>,
     #[command(flatten)]
     pub follow: FollowArgs,
-    /// Seconds after which what fails again and again makes `/readyz` report a degraded service
+    /// Seconds after which an operation that keeps failing makes `/readyz` report a degraded service
     #[arg(long, env = "CLICKTRAIL_STUCK_SECONDS", default_value_t = STUCK_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub stuck_seconds: u64,
-    /// Name of this node in each record [default: the host's name]
+    /// Name of this node in each record [default: the host name]
     #[arg(long, env = "CLICKTRAIL_NODE")]
     pub node: Option<String>,
-    /// Share of the visits that are sampled, 0 to 1; of a trace that a trusted proxy names its own
-    /// flag counts (needs --otlp-endpoint)
+    /// Share of visits whose traces are sampled, 0 to 1 (needs --otlp-endpoint). If a trusted proxy
+    /// sends a trace, the sampling flag of that trace decides
     #[arg(long, env = "CLICKTRAIL_TRACE_SAMPLE", default_value = "0.01", value_parser = ratio, value_name = "RATIO")]
     pub trace_sample: f64,
-    /// Most connections at once, within the limit of file descriptors less 256; for one more the
-    /// connection that is idle longest is closed
+    /// Most connections at once, and never more than the limit of file descriptors minus 256. For one
+    /// more, the producer closes the connection that has been idle longest
     #[arg(long, env = "CLICKTRAIL_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Most connections of one client (an IPv4 address, a /64 of IPv6); for one more its connection
-    /// that is idle longest is closed. Trusted proxies have no such limit [default: a quarter of
-    /// --connections, at least 64]
+    /// Most connections of one client (an IPv4 address, or a /64 of IPv6). For one more, the producer
+    /// closes the connection of this client that has been idle longest. Trusted proxies have no such
+    /// limit [default: a quarter of --connections, at least 64]
     #[arg(long, env = "CLICKTRAIL_CONNECTIONS_PER_CLIENT", value_name = "CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_client: Option<u32>,
-    /// Threads that answer visitors; without it, one for each core
+    /// Threads that answer visitors [default: one per core]
     #[arg(long, env = "CLICKTRAIL_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Which clicks are lost when the outbox is full: the newest, or those that wait longest, a
-    /// sixteenth of it at a time. Either way each is counted
+    /// Which clicks are lost when the outbox is full; each lost click is counted
     #[arg(long, env = "CLICKTRAIL_OUTBOX_DROP", default_value = "newest", value_name = "WHICH")]
     pub outbox_drop: DropPolicy,
     #[command(flatten)]
@@ -169,7 +167,7 @@ pub struct ServeArgs {
 /// Settings of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// Address of the admin port whose /readyz is requested
+    /// Address of the admin port that serves /readyz
     #[arg(long, env = ADMIN_LISTEN, default_value = ADMIN_LISTEN_DEFAULT, value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
 }
@@ -177,10 +175,11 @@ pub struct HealthcheckArgs {
 /// Settings of `visitor-keys`.
 #[derive(Debug, Args)]
 pub struct VisitorKeysArgs {
-    /// What to do with them
+    /// What to do with the keys
     #[command(subcommand)]
     pub action: VisitorKeysAction,
-    /// Folder of the outboxes; the keys are beside them unless --visitor-keys names another
+    /// Folder of the outbox; its subfolder visitor-keys holds the keys, unless --visitor-keys names
+    /// another folder
     #[arg(
         long,
         env = "CLICKTRAIL_OUTBOX",
@@ -189,10 +188,10 @@ pub struct VisitorKeysArgs {
         global = true
     )]
     pub outbox: PathBuf,
-    /// Folder of the keys
+    /// Folder of the keys of visitor ids
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER", global = true)]
     pub visitor_keys: Option<PathBuf>,
-    /// Where hosts share them.
+    /// Where hosts share the keys.
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -202,7 +201,7 @@ pub struct VisitorKeysArgs {
 pub enum VisitorKeysAction {
     /// Print the days that have a key
     List,
-    /// Delete the key of a day: that day's visitor ids cannot be computed again
+    /// Delete the key of a day; after that, the visitor ids of this day cannot be computed
     Forget {
         /// UTC day, such as 2026-11-26
         #[arg(value_parser = parse_day)]
@@ -219,12 +218,14 @@ pub struct ImportArgs {
     /// Format of the files
     #[arg(long)]
     pub format: ImportFormat,
-    /// Which server the files are from. Part of each click's id: equal lines of two servers are
-    /// two clicks only under two names, and a file keeps its ids only under one
+    /// Name of the server that wrote the files. It is a part of each click's id: give each server its
+    /// own name, or equal lines of two servers become one click. Import a file again under the same
+    /// name, or its clicks count twice
     #[arg(long, default_value = "access-log", value_name = "NAME", value_parser = source)]
     pub source: String,
-    /// Host of the site that the files are of, for lines that do not say it; may be repeated. Clicks
-    /// from a page of one of these hosts are then `internal`. Part of visitor ids and of no event id
+    /// Host of the site that the files belong to, for lines that name no host; repeatable. Clicks whose
+    /// referrer is a page of one of these hosts are `internal`. The host is a part of visitor ids, not
+    /// of event ids
     #[arg(long, value_name = "HOST")]
     pub domain: Vec<SiteHost>,
     /// Who may name the clients of logged requests.
@@ -235,16 +236,17 @@ pub struct ImportArgs {
     /// Where hosts share the keys of visitor ids.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// How their slugs are compared.
+    /// How slugs are compared.
     #[command(flatten)]
     pub slugs: SlugArgs,
-    /// Links whose slugs are recognised in paths (recorded as payload, never part of an id)
+    /// File of links: a click whose path is the slug of one of them records this link. The link is
+    /// never a part of an event id
     #[arg(long, env = "CLICKTRAIL_LINKS", value_name = "FILE")]
     pub links: Option<PathBuf>,
-    /// Most clicks a second
+    /// Most clicks per second
     #[arg(long, value_name = "CLICKS", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// End with code 65 when a line is malformed (all others are imported all the same)
+    /// Exit with code 65 if a line is malformed; all other lines are imported in any case
     #[arg(long)]
     pub strict: bool,
     /// Access logs, read in this order; gzip is decompressed, - is standard input
@@ -257,15 +259,15 @@ pub struct ImportArgs {
 pub enum ImportFormat {
     /// The combined format of nginx and Apache, also Debian's vhost_combined and nginx' main
     Combined,
-    /// JSON of nginx, an object a line, by the log_format that the README names
+    /// JSON lines of nginx, written with the log_format in docs/producer.md
     NginxJson,
 }
 
 impl KafkaArgs {
-    /// Where `topic` is.
+    /// The endpoint of `topic`: its brokers and its registry.
     ///
     /// # Errors
-    /// Fatal: the registry's setting is not a URL.
+    /// Fatal: the setting of the registry is not a URL.
     pub fn endpoint(&self, topic: &TopicName) -> Result<Endpoint, ServerError> {
         Ok(Endpoint {
             brokers: self.brokers.brokers(),
@@ -274,12 +276,12 @@ impl KafkaArgs {
         })
     }
 
-    /// How long servers may be unreachable at the start.
+    /// How long `import` waits at its start for unreachable servers.
     pub fn start_wait(&self) -> Duration {
         Duration::from_secs(self.start_seconds)
     }
 
-    /// How long clicks may take to be delivered at the end.
+    /// How long the process waits at its end for clicks to be delivered.
     pub fn flush_wait(&self) -> Duration {
         Duration::from_secs(self.flush_seconds)
     }

@@ -1,6 +1,6 @@
-//! How the process ends: a closed set of exit codes, after `sysexits`.
+//! The exit codes of the process: a closed set, after `sysexits`. Only `main` exits with one.
 //!
-//! Only `main` turns one into a process exit. Results and errors are printed here too.
+//! This file also prints results and errors.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -14,12 +14,12 @@ pub enum Exit {
     Usage = 64,
     /// An input has malformed lines and `--strict` was set, or a link is not valid.
     Data = 65,
-    /// A bug of ours.
+    /// A bug of this program.
     Invariant = 70,
     /// Clicks were not delivered, a server was unreachable too long, a port, folder or database is in
-    /// use, or a disk is full or fails: trying again may help.
+    /// use, or a disk is full or fails: another attempt may succeed.
     Unavailable = 75,
-    /// A setting, link file, input file or permission is wrong: trying again does not help.
+    /// A setting, link file, input file or permission is wrong: another attempt fails too.
     Configuration = 78,
 }
 
@@ -29,10 +29,10 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error with the code that the process ends with.
+/// An error, with the exit code for it.
 #[derive(Debug)]
 pub struct Failure {
-    /// The code.
+    /// The exit code.
     pub exit: Exit,
     /// The message for the operator.
     pub cause: anyhow::Error,
@@ -54,7 +54,8 @@ impl Failure {
         Self { exit: Exit::Configuration, cause: cause.into() }
     }
 
-    /// A cause that may have an error of the system in its chain; without one only a change fixes it.
+    /// The failure of a chain of causes: unavailable if it holds an I/O error that may pass, and a
+    /// configuration failure otherwise.
     pub fn of_chain(cause: anyhow::Error) -> Self {
         let passes = cause.chain().find_map(|it| it.downcast_ref()).is_some_and(may_pass);
         let exit = if passes { Exit::Unavailable } else { Exit::Configuration };
@@ -72,8 +73,8 @@ impl Failure {
     }
 }
 
-/// Whether an error of the system may pass without a change of settings, names or permissions: a full
-/// disk, one that fails, no free descriptors.
+/// Whether an I/O error may pass without a change of settings, names or permissions: a disk that is
+/// full or fails, or no free file descriptor.
 pub fn may_pass(error: &io::Error) -> bool {
     let lasts = matches!(
         error.kind(),
@@ -90,12 +91,12 @@ pub fn may_pass(error: &io::Error) -> bool {
     !lasts
 }
 
-/// Writes a line to stdout. A closed pipe is no error of ours.
+/// Writes a line to stdout. A closed pipe is not an error.
 pub fn print_line(line: &str) {
     write(&mut io::stdout().lock(), line);
 }
 
-/// Writes a line to stderr. A closed pipe is no error of ours.
+/// Writes a line to stderr. A closed pipe is not an error.
 pub fn print_error(line: &str) {
     write(&mut io::stderr().lock(), line);
 }

@@ -1,6 +1,6 @@
 //! Every metric of the producer: its name, its help, its handle.
 //!
-//! Names stand here and nowhere else; labels have few values, all from closed sets.
+//! Only this folder names metrics. Labels have few values, all from closed sets.
 
 pub mod labels;
 pub mod link_metrics;
@@ -23,93 +23,93 @@ use service::attempts::Attempts;
 
 /// Requests on the public port, by outcome.
 pub const REQUESTS: &str = "clicktrail_producer_requests_total";
-/// Seconds from request head to answer.
+/// Seconds from the head of a request to its answer.
 pub const REQUEST_SECONDS: &str = "clicktrail_producer_request_seconds";
-/// Requests that a limit of the public port cut short, by limit.
+/// Requests and connections that a limit of the public port ended, by limit.
 pub const LIMITED: &str = "clicktrail_producer_limited_total";
-/// Requests that the HTTP parser refused, by cause; they are no clicks.
+/// Requests that the HTTP parser refused, by cause; they become no clicks.
 pub const REFUSED: &str = "clicktrail_producer_requests_refused_total";
-/// Clicks that a privacy policy stripped or dropped, by request.
+/// Clicks that a privacy policy stripped or dropped, by who requested it.
 pub const CLICKS_PRIVATE: &str = "clicktrail_producer_clicks_private_total";
-/// Keys for visitor ids in memory (2: today's and tomorrow's).
+/// Keys of visitor ids in memory (2: those of today and tomorrow).
 pub const VISITOR_KEYS: &str = "clicktrail_producer_visitor_keys";
-/// Keys that could not be read or made.
+/// Reads of the keys of visitor ids that failed.
 pub const VISITOR_KEY_FAILURES: &str = "clicktrail_producer_visitor_key_failures_total";
-/// Day keys that were deleted because of their age.
+/// Keys of visitor ids that were deleted because of their age.
 pub const VISITOR_KEYS_FORGOTTEN: &str = "clicktrail_producer_visitor_keys_forgotten_total";
-/// Clicks with an address and an agent that have no visitor id, because their day has no key.
+/// Clicks that have no visitor id, though an address and an agent, because no key of their day is known.
 pub const CLICKS_WITHOUT_KEY: &str = "clicktrail_producer_clicks_without_visitor_key_total";
 /// Requests to the collector, by result.
 pub const COLLECTOR_REQUESTS: &str = "clicktrail_producer_collector_requests_total";
 /// Records sent to the collector, by result (`accepted`, `withheld`, or the code of a refusal).
 pub const COLLECTOR_RECORDS: &str = "clicktrail_producer_collector_records_total";
-/// Requests of the collector that are open: read, worked on, or answered and not yet sent.
+/// Open requests of the collector: in reading, in work, or with an answer that is not sent yet.
 pub const COLLECTOR_OPEN: &str = "clicktrail_producer_collector_open";
-/// Most requests of the collector that may be open.
+/// Bound of the collector's open requests.
 pub const COLLECTOR_OPEN_BOUND: &str = "clicktrail_producer_collector_bound_open";
-/// Bytes that the open requests of the collector may hold, by their limits.
+/// Bytes that the collector's open requests may hold, computed from their limits.
 pub const COLLECTOR_BYTES: &str = "clicktrail_producer_collector_bytes";
-/// Most bytes that they may hold.
+/// Bound of the bytes that the collector's open requests may hold.
 pub const COLLECTOR_BYTES_BOUND: &str = "clicktrail_producer_collector_bound_bytes";
 /// Open connections of visitors.
 pub const CONNECTIONS: &str = "clicktrail_producer_connections";
-/// Most connections that may be open; more wait to be accepted.
+/// Bound of the open connections; for one more, the one that has been idle longest is closed.
 pub const CONNECTIONS_BOUND: &str = "clicktrail_producer_connections_bound";
 /// Links in memory.
 pub const LINKS_IN_MEMORY: &str = "clicktrail_producer_links";
 /// Reloads of the links, by result (`ok`, `error`).
 pub const LINK_RELOADS: &str = "clicktrail_producer_link_reloads_total";
-/// Clicks made, whatever became of them.
+/// Clicks that were made, also those that were lost.
 pub const CLICKS_OFFERED: &str = "clicktrail_producer_clicks_offered_total";
-/// Clicks that the broker acknowledged, those of an earlier process among them.
+/// Clicks that the broker acknowledged, including those of an earlier process.
 pub const CLICKS_DELIVERED: &str = "clicktrail_producer_clicks_delivered_total";
-/// Clicks that were lost, by code.
+/// Clicks that were lost, by code of the cause.
 pub const CLICKS_UNDELIVERED: &str = "clicktrail_producer_clicks_undelivered_total";
-/// Seconds from the moment a click was made to its acknowledgement.
+/// Seconds from a click to its acknowledgement by the broker.
 pub const DELIVERY_SECONDS: &str = "clicktrail_producer_delivery_seconds";
 /// Clicks in memory that wait to be written to the outbox.
 pub const QUEUE_CLICKS: &str = "clicktrail_producer_queue_clicks";
-/// Most clicks that may wait in memory.
+/// Bound of the clicks in memory.
 pub const QUEUE_CLICKS_BOUND: &str = "clicktrail_producer_queue_bound_clicks";
 /// Bytes of the clicks that wait in memory.
 pub const QUEUE_BYTES: &str = "clicktrail_producer_queue_bytes";
-/// Most bytes that may wait in memory.
+/// Bound of the bytes of clicks in memory.
 pub const QUEUE_BYTES_BOUND: &str = "clicktrail_producer_queue_bound_bytes";
 /// Clicks in the outbox that are not delivered.
 pub const OUTBOX_CLICKS: &str = "clicktrail_producer_outbox_clicks";
-/// Bytes of the outbox on the disk; delivered ones go a segment at a time.
+/// Bytes of the outbox on the disk; delivered clicks are removed a segment at a time.
 pub const OUTBOX_BYTES: &str = "clicktrail_producer_outbox_bytes";
-/// Most bytes of the outbox.
+/// Bound of the bytes of the outbox.
 pub const OUTBOX_BYTES_BOUND: &str = "clicktrail_producer_outbox_bound_bytes";
-/// When the oldest click in the outbox was made, seconds since 1970 (0: none waits).
+/// Time of the oldest click in the outbox, seconds since 1970 (0: the outbox is empty).
 pub const OUTBOX_OLDEST: &str = "clicktrail_producer_outbox_oldest_timestamp_seconds";
-/// Bytes of partial writes that a crash left.
+/// Bytes of partial writes that a crash left at the end of the outbox.
 pub const OUTBOX_TORN_BYTES: &str = "clicktrail_producer_outbox_torn_bytes_total";
 /// Damaged segments that are kept in the outbox's folder, until an operator removes them and the
 /// producer starts again.
 pub const OUTBOX_DAMAGED_SEGMENTS: &str = "clicktrail_producer_outbox_damaged_segments";
 /// Seconds of one write of a group of clicks.
 pub const OUTBOX_WRITE_SECONDS: &str = "clicktrail_producer_outbox_write_seconds";
-/// Seconds of one sync.
+/// Seconds of one sync of the outbox.
 pub const OUTBOX_SYNC_SECONDS: &str = "clicktrail_producer_outbox_sync_seconds";
-/// Syncs that failed.
+/// Syncs of the outbox that failed.
 pub const OUTBOX_SYNC_FAILURES: &str = "clicktrail_producer_outbox_sync_failures_total";
 /// Clicks in flight to the broker.
 pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
-/// Most clicks in flight.
+/// Bound of the clicks in flight to the broker.
 pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
 /// 1 while the relay is throttled: CPU pressure is high or a burst has just begun, and the outbox
 /// has room.
 pub const RELAY_THROTTLED: &str = "clicktrail_producer_relay_throttled";
-/// Seconds since the first failure of the oldest attempt that is stuck, by stage and code.
+/// Seconds since the first failure of the operation that has failed longest, by stage and code.
 pub const STUCK_SECONDS: &str = "clicktrail_producer_stuck_seconds";
-/// How often the relay started again with a new client, by code.
+/// Restarts of the relay with a new Kafka client, by code of the cause.
 pub const RELAY_RETRIES: &str = "clicktrail_producer_relay_retries_total";
-/// Brokers with an open connection (0: none can be reached).
+/// Brokers with an open connection (0: no broker is connected).
 pub const BROKERS_UP: &str = "clicktrail_producer_brokers_up";
-/// Seconds by which this host's clock is ahead of the broker's, by the last click delivered.
+/// Seconds by which this host's clock is ahead of the broker's, as of the last acknowledged click.
 pub const CLOCK_SKEW_SECONDS: &str = "clicktrail_producer_clock_skew_seconds";
-/// Lines of imported access logs, by result (`click` or the code of what is wrong).
+/// Lines of imported access logs, by result (`click`, or the code of the fault).
 pub const IMPORT_LINES: &str = "clicktrail_producer_import_lines_total";
 
 const REQUEST_BUCKETS: [f64; 11] =
@@ -117,7 +117,7 @@ const REQUEST_BUCKETS: [f64; 11] =
 const DISK_BUCKETS: [f64; 9] = [0.000_01, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25, 1.0, 5.0];
 const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0, 600.0];
 
-/// By far the most requests: counted without a lookup in the family.
+/// The most frequent outcome by far, so its counter needs no lookup in the family.
 const REDIRECTED: &str = Outcome::Redirected.as_str();
 
 /// Handles of all metrics; clones share their values.
@@ -168,7 +168,7 @@ pub struct Metrics {
     pub brokers_up: Gauge,
     pub clock_skew_seconds: Gauge,
     pub import_lines: Family<ResultLabel, Counter>,
-    /// Of the link store and the topic of links.
+    /// The metrics of the link store and the topic of links.
     pub links: LinkMetrics,
     undelivered: Counter,
     redirected: Counter,
@@ -178,7 +178,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let clicks_undelivered = Family::<CodeLabel, Counter>::default();
         for loss in Loss::ALL {
-            // A counter that first appears as 1 has not grown, for Prometheus: show its 0.
+            // Prometheus sees no increase in a counter that first appears as 1, so it starts as 0.
             drop(clicks_undelivered.get_or_create(&CodeLabel { code: loss.code() }));
         }
         let requests = Family::<OutcomeLabel, Counter>::default();
@@ -236,69 +236,114 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry that shows all of them.
+    /// A registry of all metrics.
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::default();
         let r = &mut registry;
-        add(r, REQUESTS, "Requests on the public port", &self.requests);
-        add(r, REQUEST_SECONDS, "Seconds from request head to answer", &self.request_seconds);
-        add(r, LIMITED, "Requests that a limit cut short", &self.limited);
+        add(r, REQUESTS, "Requests on the public port, by outcome", &self.requests);
+        add(
+            r,
+            REQUEST_SECONDS,
+            "Seconds from the head of a request to its answer",
+            &self.request_seconds,
+        );
+        add(r, LIMITED, "Requests and connections that a limit ended", &self.limited);
         add(r, REFUSED, "Requests that the HTTP parser refused", &self.refused);
-        add(r, CLICKS_PRIVATE, "Clicks stripped or dropped", &self.clicks_private);
-        add(r, VISITOR_KEYS, "Keys for visitor ids in memory", &self.visitor_keys);
+        add(
+            r,
+            CLICKS_PRIVATE,
+            "Clicks that a privacy policy stripped or dropped",
+            &self.clicks_private,
+        );
+        add(r, VISITOR_KEYS, "Keys of visitor ids in memory", &self.visitor_keys);
         add(
             r,
             VISITOR_KEY_FAILURES,
-            "Keys that could not be read or made",
+            "Failed reads of the keys of visitor ids",
             &self.visitor_key_failures,
         );
         add(
             r,
             VISITOR_KEYS_FORGOTTEN,
-            "Day keys deleted because of their age",
+            "Keys of visitor ids deleted because of their age",
             &self.visitor_keys_forgotten,
         );
         add(
             r,
             CLICKS_WITHOUT_KEY,
-            "Clicks without a visitor id for want of a day key",
+            "Clicks without a visitor id because their day has no key",
             &self.clicks_without_key,
         );
-        add(r, COLLECTOR_REQUESTS, "Requests to the collector", &self.collector_requests);
-        add(r, COLLECTOR_RECORDS, "Records sent to the collector", &self.collector_records);
-        add(r, COLLECTOR_OPEN, "Open requests of the collector", &self.collector_open);
-        add(r, COLLECTOR_OPEN_BOUND, "Most open requests of it", &self.collector_open_bound);
-        add(r, COLLECTOR_BYTES, "Bytes that its open requests may hold", &self.collector_bytes);
-        add(r, COLLECTOR_BYTES_BOUND, "Most bytes that they may hold", &self.collector_bytes_bound);
         add(r, CONNECTIONS, "Open connections of visitors", &self.connections);
-        add(r, CONNECTIONS_BOUND, "Most connections open at once", &self.connections_bound);
+        add(r, CONNECTIONS_BOUND, "Bound of the open connections", &self.connections_bound);
         add(r, LINKS_IN_MEMORY, "Links in memory", &self.links_in_memory);
-        add(r, LINK_RELOADS, "Reloads of the links", &self.link_reloads);
-        add(r, CLICKS_OFFERED, "Clicks made", &self.clicks_offered);
+        add(r, LINK_RELOADS, "Reloads of the file of links", &self.link_reloads);
+        add(r, CLICKS_OFFERED, "Clicks made, also those that were lost", &self.clicks_offered);
         add(r, CLICKS_DELIVERED, "Clicks that the broker acknowledged", &self.clicks_delivered);
         add(r, CLICKS_UNDELIVERED, "Clicks that were lost", &self.clicks_undelivered);
         add(r, DELIVERY_SECONDS, "Seconds from click to acknowledgement", &self.delivery_seconds);
-        add(r, QUEUE_CLICKS, "Clicks in memory", &self.queue_clicks);
-        add(r, QUEUE_CLICKS_BOUND, "Most clicks in memory", &self.queue_clicks_bound);
-        add(r, QUEUE_BYTES, "Bytes of clicks in memory", &self.queue_bytes);
-        add(r, QUEUE_BYTES_BOUND, "Most bytes of clicks in memory", &self.queue_bytes_bound);
         add(r, IMPORT_LINES, "Lines of imported access logs", &self.import_lines);
+        self.register_collector(r);
+        self.register_queue(r);
         self.register_delivery(r);
         self.links.register(r);
         registry
     }
 
-    /// Those of outbox and relay.
+    /// Registers the metrics of the collector.
+    fn register_collector(&self, r: &mut Registry) {
+        add(r, COLLECTOR_REQUESTS, "Requests to the collector", &self.collector_requests);
+        add(r, COLLECTOR_RECORDS, "Records sent to the collector", &self.collector_records);
+        add(r, COLLECTOR_OPEN, "Open requests of the collector", &self.collector_open);
+        add(
+            r,
+            COLLECTOR_OPEN_BOUND,
+            "Bound of the collector's open requests",
+            &self.collector_open_bound,
+        );
+        add(
+            r,
+            COLLECTOR_BYTES,
+            "Bytes that the collector's open requests may hold",
+            &self.collector_bytes,
+        );
+        add(
+            r,
+            COLLECTOR_BYTES_BOUND,
+            "Bound of the bytes that the collector's open requests may hold",
+            &self.collector_bytes_bound,
+        );
+    }
+
+    /// Registers the metrics of the clicks in memory.
+    fn register_queue(&self, r: &mut Registry) {
+        add(r, QUEUE_CLICKS, "Clicks in memory that wait to be written", &self.queue_clicks);
+        add(r, QUEUE_CLICKS_BOUND, "Bound of the clicks in memory", &self.queue_clicks_bound);
+        add(r, QUEUE_BYTES, "Bytes of clicks in memory that wait to be written", &self.queue_bytes);
+        add(
+            r,
+            QUEUE_BYTES_BOUND,
+            "Bound of the bytes of clicks in memory",
+            &self.queue_bytes_bound,
+        );
+    }
+
+    /// Registers the metrics of outbox and relay.
     fn register_delivery(&self, r: &mut Registry) {
-        add(r, OUTBOX_CLICKS, "Clicks on the disk, not delivered", &self.outbox_clicks);
-        add(r, OUTBOX_BYTES, "Bytes of the outbox", &self.outbox_bytes);
-        add(r, OUTBOX_BYTES_BOUND, "Most bytes of the outbox", &self.outbox_bytes_bound);
-        add(r, OUTBOX_OLDEST, "When the oldest click of the outbox was made", &self.outbox_oldest);
-        add(r, OUTBOX_TORN_BYTES, "Bytes of partial writes", &self.outbox_torn_bytes);
+        add(r, OUTBOX_CLICKS, "Clicks in the outbox that are not delivered", &self.outbox_clicks);
+        add(r, OUTBOX_BYTES, "Bytes of the outbox on the disk", &self.outbox_bytes);
+        add(r, OUTBOX_BYTES_BOUND, "Bound of the bytes of the outbox", &self.outbox_bytes_bound);
+        add(r, OUTBOX_OLDEST, "Time of the oldest click in the outbox", &self.outbox_oldest);
+        add(
+            r,
+            OUTBOX_TORN_BYTES,
+            "Bytes of partial writes that a crash left",
+            &self.outbox_torn_bytes,
+        );
         add(
             r,
             OUTBOX_DAMAGED_SEGMENTS,
-            "Damaged segments that are kept",
+            "Damaged segments that the outbox keeps",
             &self.outbox_damaged_segments,
         );
         add(
@@ -310,10 +355,10 @@ impl Metrics {
         add(r, OUTBOX_SYNC_SECONDS, "Seconds of one sync of the outbox", &self.outbox_sync_seconds);
         add(r, OUTBOX_SYNC_FAILURES, "Syncs of the outbox that failed", &self.outbox_sync_failures);
         add(r, RELAY_CLICKS, "Clicks in flight to the broker", &self.relay_clicks);
-        add(r, RELAY_CLICKS_BOUND, "Most clicks in flight", &self.relay_clicks_bound);
+        add(r, RELAY_CLICKS_BOUND, "Bound of the clicks in flight", &self.relay_clicks_bound);
         add(r, RELAY_THROTTLED, "Whether the relay is throttled", &self.relay_throttled);
         r.register_collector(self.attempts.collector(STUCK_SECONDS));
-        add(r, RELAY_RETRIES, "How often the relay started again", &self.relay_retries);
+        add(r, RELAY_RETRIES, "Restarts of the relay with a new Kafka client", &self.relay_retries);
         add(r, BROKERS_UP, "Brokers with an open connection", &self.brokers_up);
         let help = "Seconds by which this host's clock is ahead of the broker's";
         add(r, CLOCK_SKEW_SECONDS, help, &self.clock_skew_seconds);
@@ -332,7 +377,7 @@ impl Metrics {
         };
     }
 
-    /// Counts one request that a limit cut short.
+    /// Counts one request or connection that a limit ended.
     pub fn limited_by(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
     }
@@ -353,7 +398,7 @@ impl Metrics {
         self.undelivered.inc_by(clicks);
     }
 
-    /// Clicks lost so far, for whatever reason.
+    /// Clicks lost so far, for any reason.
     pub fn undelivered(&self) -> u64 {
         self.undelivered.get()
     }

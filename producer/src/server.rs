@@ -1,7 +1,8 @@
 //! The server of `producer serve`: the order in which its parts start and stop.
 //!
-//! Start: ports, links, outbox, then visitors; it does not wait for broker and registry. Stop: no
-//! new visitors, requests in flight, memory to disk, delivery, and the links beside, until a deadline.
+//! It starts ports, links and outbox, and then accepts visitors; it does not wait for broker and
+//! registry. At a stop it accepts no more visitors, ends the requests in flight, writes the clicks in
+//! memory to the disk and delivers them, until a deadline. The links stop at the same time.
 #![expect(clippy::disallowed_methods, reason = "delivers until a deadline")]
 
 use std::io;
@@ -32,15 +33,15 @@ use crate::redirect::Redirector;
 use crate::request_span::Sampling;
 use crate::stop_deadline::{DRAIN_TIMEOUT, StopDeadline};
 
-/// Connections that the system keeps until they are accepted.
+/// Connections that the system queues until this process accepts them.
 const BACKLOG: u32 = 1024;
-/// Bytes of answers that the system keeps for one connection, so that a client that does not read
-/// is noticed, and costs no more. (The system takes it twice, for its own records.)
+/// Bytes of answers that the system buffers for one connection: it bounds the memory of a client that
+/// does not read, and lets this process notice it. (Linux doubles the value for its own records.)
 const SEND_BUFFER: u32 = 64 * 1024;
-/// Fewest connections that one client may have by default.
+/// Smallest default of the connections of one client.
 const CLIENT_SHARE_MIN: usize = 64;
 
-/// The stages of a run.
+/// The stages of a run of the server.
 #[repr(u8)]
 #[derive(Clone, Copy)]
 enum Stage {
@@ -62,7 +63,7 @@ impl ServerStage {
         const SERVING: u8 = Stage::Serving as u8;
         const STARTING: u8 = Stage::Starting as u8;
         match self.0.load(Ordering::Relaxed) {
-            // Redirects go on without broker and disk, so the service stays ready.
+            // Redirects work without broker and disk, so the service stays ready.
             SERVING => links.with(problems),
             STARTING => Health::NotReady("starting".to_owned()),
             _ => Health::NotReady("stopping".to_owned()),
@@ -70,7 +71,7 @@ impl ServerStage {
     }
 }
 
-/// What a run of the server did with its clicks.
+/// The results of a run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeSummary {
     /// Visitors redirected.
@@ -87,10 +88,10 @@ pub struct ServeSummary {
     pub undelivered: u64,
 }
 
-/// Runs the server until SIGTERM or SIGINT; `exports`: spans are exported.
+/// Runs the server until SIGTERM or SIGINT; `exports` says whether spans are exported.
 ///
 /// # Errors
-/// What keeps it from starting. Once it serves, only the summary reports losses.
+/// The server cannot start. Once it serves, it reports losses in the summary only.
 pub async fn run(
     args: &ServeArgs,
     exports: bool,
@@ -103,7 +104,7 @@ pub async fn run(
     let public = bind(args.listen)?;
     let admin_listen = args.admin.admin_listen;
     let admin = listen(bind(admin_listen)?, admin_listen)?;
-    // Before anything else takes descriptors.
+    // Before other parts open descriptors.
     let descriptors = Descriptors::raise();
     let links = LinkSource::start(args, &metrics).await?;
     let mut delivery = Delivery::open(&args.kafka, "serve", args.outbox_drop, &metrics)?;
@@ -143,14 +144,14 @@ pub async fn run(
             () = stop.cancelled() => break,
             _ = reload.recv() => links.reload(&metrics).await,
             ended = port.join_next() => {
-                let cause = anyhow::anyhow!("the public port ended by itself: {ended:?}");
+                let cause = anyhow::anyhow!("the public port has stopped unexpectedly: {ended:?}");
                 return Err(Failure::invariant(cause));
             }
         }
     }
     stage.set(Stage::Stopping);
     tracing::info!("stopping");
-    // The admin port answers until the end, so that it shows the last losses too.
+    // The admin port answers until the end, so that it shows the last losses.
     let deadline = StopDeadline::after(args.kafka.flush_wait());
     let outbox = Arc::clone(&delivery.outbox);
     let (links_ended, waiting) = tokio::join!(
@@ -165,7 +166,7 @@ pub async fn run(
     Ok(summary)
 }
 
-/// Lets requests in flight end, then delivers what waits; returns how many clicks still wait.
+/// Waits for the requests in flight, then for the delivery of clicks; returns how many still wait.
 async fn finish(
     args: &ServeArgs,
     shutdown: CancellationToken,
@@ -198,7 +199,7 @@ fn summary(outbox: &Outbox, waiting: u64, metrics: &Metrics) -> ServeSummary {
     }
 }
 
-/// Reads the keys for visitor ids before the first visitor comes, and from then on periodically.
+/// Reads the keys of visitor ids before the first visitor, and from then on periodically.
 async fn start_keys(args: &ServeArgs, keys: &Arc<KeyRing>) -> Result<(), Failure> {
     let (outbox, store) = (&args.kafka.outbox, &args.follow.store.links_db);
     let store = args.privacy.key_store(outbox, store).map_err(Failure::of_chain)?;
@@ -219,7 +220,7 @@ fn redirector(
     Ok(Arc::new(redirector.with_client_policy(client_policy)))
 }
 
-/// The collector, where it has a token.
+/// The collector; `None` if no token is set.
 fn collector(
     args: &ServeArgs,
     outbox: &Arc<Outbox>,
@@ -250,12 +251,16 @@ fn collector(
 /// Bounds of the public port's connections, within the descriptors of the process.
 fn connections(args: &ServeArgs, descriptors: Descriptors) -> PortConnections {
     let connections = descriptors.connections(args.connections);
-    tracing::info!(descriptors = descriptors.limit(), connections, "limits of this process");
+    tracing::info!(
+        descriptors = descriptors.limit(),
+        connections,
+        "limits of file descriptors and connections"
+    );
     if connections < args.connections as usize {
         tracing::warn!(
             wanted = args.connections,
             connections,
-            "fewer connections than set: raise the limit of file descriptors"
+            "the limit of file descriptors allows fewer connections than configured: raise it"
         );
     }
     let share =
@@ -267,7 +272,7 @@ fn node(args: &ServeArgs) -> String {
     args.node.clone().unwrap_or_else(host_name)
 }
 
-/// Binds the address now, so that a port in use is an error at once; visitors come later.
+/// Binds the address now, so that a port in use is an error at once; the port accepts visitors later.
 fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),

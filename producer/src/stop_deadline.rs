@@ -1,8 +1,8 @@
-//! The deadline of a stop: it ends in time, whatever disk, broker, database and clients do.
+//! The deadline of a stop: the process ends in time, even if disk, broker, database or clients hang.
 //!
-//! From the signal on, requests in flight have [`DRAIN_TIMEOUT`] to end. Then the outbox writes what is
-//! in memory while its clicks are delivered, and the relay ends. The links end meanwhile. A part that
-//! has not ended at the deadline ends with the process.
+//! After the signal, requests in flight have [`DRAIN_TIMEOUT`] to end. Then the outbox writes the clicks
+//! in memory while the relay delivers them, and then the relay ends. The links stop at the same time. A
+//! part that has not ended at the deadline ends with the process.
 #![expect(clippy::disallowed_methods, reason = "a deadline is a time of the clock")]
 
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use crate::delivery::relay::RELAY_STOP;
 use crate::outbox::CLOSE_TIMEOUT;
 
-/// How long requests in flight may take to end; each is answered from memory.
+/// Time for requests in flight to end; each is answered from memory.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the end waits for blocking calls in flight, such as one to a database; all that must be on
-/// the disk is there before.
+/// Time for blocking calls in flight to end, such as one to a database; all clicks are on the disk by
+/// then.
 pub const RUNTIME_STOP: Duration = Duration::from_secs(1);
 
 /// The deadline of one stop.
@@ -24,12 +24,12 @@ pub const RUNTIME_STOP: Duration = Duration::from_secs(1);
 pub struct StopDeadline(Instant);
 
 impl StopDeadline {
-    /// That of a stop which begins now, and waits at most `flush` for clicks to be delivered.
+    /// The deadline of a stop that begins now and waits at most `flush` for clicks to be delivered.
     pub fn after(flush: Duration) -> Self {
         Self(Instant::now() + parts_timeout(flush))
     }
 
-    /// Waits for a part of the stop; none if it has not ended at the deadline.
+    /// Waits for a part of the stop; returns `None` if it has not ended at the deadline.
     pub async fn within<T>(self, part: &'static str, work: impl Future<Output = T>) -> Option<T> {
         let ended = tokio::time::timeout_at(self.0, work).await.ok();
         if ended.is_none() {
@@ -39,7 +39,8 @@ impl StopDeadline {
     }
 }
 
-/// Longest time from the signal to the end of the process. A supervisor waits longer before it kills.
+/// Longest time from the signal to the end of the process. A supervisor must wait longer before it kills
+/// the process.
 pub fn stop_timeout(flush: Duration) -> Duration {
     parts_timeout(flush) + RUNTIME_STOP + telemetry::STOP_TIMEOUT
 }

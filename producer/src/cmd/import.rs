@@ -1,4 +1,4 @@
-//! `producer import`: imports access logs and prints what became of their lines.
+//! `producer import`: imports access logs and prints how many lines had which result.
 
 use service::shutdown;
 
@@ -9,7 +9,7 @@ use crate::import::{ImportCounts, ImportReport, Importer, MALFORMED_PRINTED_MAX}
 /// Runs the import.
 ///
 /// # Errors
-/// What keeps it from starting, or that a file cannot be read; the others were.
+/// The import cannot start, or a file cannot be read; it imports the others.
 pub async fn run(args: ImportArgs) -> Result<Exit, Failure> {
     let stopped = shutdown::on_signal().map_err(Failure::invariant)?;
     let is_strict = args.strict;
@@ -36,11 +36,11 @@ fn finish(report: ImportReport, is_strict: bool) -> Result<Exit, Failure> {
     ));
     if is_stopped {
         exit::print_error(
-            "stopped before the end; importing again continues without counting twice",
+            "stopped before the end: import the files again, which counts no click twice",
         );
     }
     if unread_files > 0 {
-        let why = anyhow::anyhow!("{unread_files} of the files could not be read to their end");
+        let why = anyhow::anyhow!("{unread_files} files could not be read to their end");
         Err(Failure::configuration(why))
     } else if undelivered > 0 || waiting > 0 || is_stopped {
         Ok(Exit::Unavailable)

@@ -1,7 +1,7 @@
-//! `producer links`: makes, changes and shows links.
+//! `producer links`: creates, changes and shows links.
 //!
-//! It talks to the store itself: that works while nothing else runs, in the same transaction as the
-//! API's, and a process that may open the store needs no token.
+//! It opens the store itself, so it works while no `serve` runs. A change is the same transaction as one
+//! of the admin API, and a process that may open the store needs no token.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const PAGE: u32 = 1000;
 /// Runs one action.
 ///
 /// # Errors
-/// What was wrong with it; nothing has changed then.
+/// The action is refused or fails; nothing has changed then.
 pub fn run(args: &LinksArgs) -> Result<Exit, Failure> {
     let store = Store::open(&args.store.links_db).map_err(Failure::from)?;
     let mut store = store.with_slug_case(args.slugs.slug_case);

@@ -1,13 +1,13 @@
-//! `producer serve`: runs the server and prints what it did.
+//! `producer serve`: runs the server and prints its results.
 
 use crate::config::ServeArgs;
 use crate::exit::{self, Exit, Failure};
 use crate::server::{self, ServeSummary};
 
-/// Runs the server until SIGTERM or SIGINT; `exports`: spans are exported.
+/// Runs the server until SIGTERM or SIGINT; `exports`: whether it exports spans.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// The server cannot start.
 pub async fn run(args: &ServeArgs, exports: bool) -> Result<Exit, Failure> {
     let summary = server::run(args, exports, print).await?;
     Ok(if summary.undelivered > 0 { Exit::Unavailable } else { Exit::Done })

@@ -23,7 +23,7 @@ pub fn run(args: &VisitorKeysArgs) -> Result<Exit, Failure> {
             let name = day_name(day);
             let forgotten = keys.forget_day(day).with_context(|| name.clone());
             if !forgotten.map_err(Failure::of_chain)? {
-                return Err(Failure::configuration(anyhow::anyhow!("no key of {name}")));
+                return Err(Failure::configuration(anyhow::anyhow!("there is no key of {name}")));
             }
             exit::print_line(&format!("forgotten {name}"));
         }

@@ -11,11 +11,11 @@ use crate::bearer_token::{BearerTokens, TOKEN_BYTES_MIN};
 use crate::links::slug_case::SlugCase;
 use crate::links::store_location::StoreLocation;
 
-/// Where links are kept.
+/// Where the link store is.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// The link store: a file (SQLite, one host), postgres://user:password@host/database (several
-    /// hosts), or none (this host only follows the topic of links)
+    /// Location of the link store: a file (SQLite, for one host), postgres://user:password@host/database
+    /// (for several hosts), or none (this host only follows the topic of links)
     #[arg(
         long,
         env = "CLICKTRAIL_LINKS_DB",
@@ -29,13 +29,13 @@ pub struct StoreArgs {
 /// How slugs are compared.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct SlugArgs {
-    /// Whether slugs that differ in case alone are two links; the same on all hosts and in all
-    /// commands
+    /// Whether slugs that differ only in case are two links. All hosts and all commands need the same
+    /// setting
     #[arg(long, env = "CLICKTRAIL_SLUG_CASE", default_value = "sensitive", value_name = "CASE")]
     pub slug_case: SlugCase,
 }
 
-/// How links reach `serve`, where no file names them.
+/// How `serve` gets its links, unless it reads them from a file.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "clap shows each field's comment as its help")]
 pub struct FollowArgs {
@@ -43,10 +43,10 @@ pub struct FollowArgs {
     pub store: StoreArgs,
     #[command(flatten)]
     pub slugs: SlugArgs,
-    /// Topic of links, which every host follows
+    /// Topic of links, which each host follows
     #[arg(long, env = "CLICKTRAIL_LINKS_TOPIC", default_value = "links.v1")]
     pub links_topic: TopicName,
-    /// File of this host with all links, for a start while the broker is down
+    /// File with a snapshot of all links, from which this host starts while the broker is down
     #[arg(
         long,
         env = "CLICKTRAIL_LINKS_SNAPSHOT",
@@ -54,7 +54,7 @@ pub struct FollowArgs {
         value_name = "FILE"
     )]
     pub links_snapshot: PathBuf,
-    /// Address of the admin API of links; it is off without a token
+    /// Address of the admin API of links; without a token the API is off
     #[arg(
         long,
         env = "CLICKTRAIL_LINKS_LISTEN",
@@ -62,25 +62,25 @@ pub struct FollowArgs {
         value_name = "ADDRESS"
     )]
     pub links_listen: SocketAddr,
-    /// Bearer token of the admin API, 16 bytes at least
+    /// Bearer token of the admin API of links, at least 16 bytes
     #[arg(long, env = "CLICKTRAIL_LINKS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     links_token: Option<Secret>,
-    /// File that holds the token instead; white space around it does not count
+    /// File that holds this token instead; white space around the token is ignored
     #[arg(long, env = "CLICKTRAIL_LINKS_TOKEN_FILE", value_name = "FILE")]
     links_token_file: Option<PathBuf>,
 }
 
-/// A text that is never shown.
+/// A text that no debug output shows.
 #[derive(Clone, PartialEq, Eq)]
 struct Secret(String);
 
 impl FollowArgs {
-    /// The token of the admin API, if it is on.
+    /// The token of the admin API; `None` if the API is off.
     ///
     /// # Errors
     /// The file cannot be read, or the token is too short.
     pub fn token(&self) -> anyhow::Result<Option<BearerTokens>> {
-        // An empty variable is how compose files say "none".
+        // A compose file sets a variable without a value to the empty text.
         let own = self.links_token.as_ref().map(|token| token.0.trim().to_owned());
         let token = match (own.filter(|token| !token.is_empty()), &self.links_token_file) {
             (Some(token), _) => token,
@@ -93,7 +93,7 @@ impl FollowArgs {
         let tokens = BearerTokens::one(&token).with_context(|| {
             format!(
                 "the token of the admin API of links is shorter than {TOKEN_BYTES_MIN} bytes: \
-                 make one with `openssl rand -hex 32`"
+                 create one with `openssl rand -hex 32`"
             )
         })?;
         Ok(Some(tokens))
@@ -129,23 +129,23 @@ pub struct LinksArgs {
 /// What to do with links.
 #[derive(Debug, Subcommand)]
 pub enum LinksAction {
-    /// Make a link; prints it
+    /// Create a link, and print it
     Add(AddArgs),
     /// Print links as JSON lines, in the order of their ids
     List(ListArgs),
     /// Print one link
     Show(IdArgs),
-    /// Change a link; prints it
+    /// Change a link, and print it
     Set(SetArgs),
     /// Switch a link off; `set ID --disabled false` switches it on again
     Disable(IdArgs),
-    /// Delete a link; its slug stays taken by its id
+    /// Delete a link. Its slug stays reserved for its id
     Delete(IdArgs),
-    /// Make or change all links of a file, all or none; links that are not in it stay
+    /// Create or change all links of a file, or none of them; links that are not in the file stay
     Import(ImportLinksArgs),
     /// Print all links as JSON lines, which `import` and `serve --links` read
     Export,
-    /// Publish every link again: for a topic that was recreated
+    /// Publish all links again, such as after the topic was recreated
     Republish,
 }
 
@@ -156,22 +156,23 @@ pub struct AddArgs {
     pub slug: String,
     /// Destination
     pub url: String,
-    /// Name of the link in analytics [default: the slug, behind its domain]
+    /// Name of the link in analytics [default: the domain, if there is one, and the slug]
     #[arg(long)]
     pub id: Option<String>,
-    /// Host that it is for [default: any]
+    /// Host of the link [default: any host]
     #[arg(long)]
     pub domain: Option<String>,
-    /// 302, or 301: caches keep that answer for a day, and such visits are not seen
+    /// Status of the answer: 302 or 301. Caches keep a 301 for a day, and visits from a cache are not
+    /// recorded
     #[arg(long)]
     pub status: Option<u16>,
-    /// Time from which on it does not redirect, such as 2027-01-31T12:00:00Z
+    /// Time at which the link stops redirecting, such as 2027-01-31T12:00:00Z
     #[arg(long)]
     pub expires: Option<String>,
-    /// Append the visitor's query to that of the destination
+    /// Append the visitor's query to the query of the destination
     #[arg(long)]
     pub pass_query: bool,
-    /// Record nothing about its visitors, as far as CLICKTRAIL_PRIVACY_OPT_OUT applies it
+    /// Record nothing that identifies the visitors of this link (see CLICKTRAIL_PRIVACY_OPT_OUT)
     #[arg(long)]
     pub opt_out: bool,
 }
@@ -179,17 +180,17 @@ pub struct AddArgs {
 /// One link.
 #[derive(Debug, Args)]
 pub struct IdArgs {
-    /// Its id, as `links list` shows it
+    /// Id of the link, as `links list` shows it
     pub id: String,
 }
 
 /// Which links.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Begin after this id
+    /// Start after this id
     #[arg(long, default_value = "", hide_default_value = true)]
     pub after: String,
-    /// Most links
+    /// Most links to print
     #[arg(long, default_value_t = 100)]
     pub limit: u32,
 }
@@ -197,24 +198,24 @@ pub struct ListArgs {
 /// What to change of a link.
 #[derive(Debug, Args)]
 pub struct SetArgs {
-    /// Its id, as `links list` shows it
+    /// Id of the link, as `links list` shows it
     pub id: String,
     /// Destination
     #[arg(long)]
     pub url: Option<String>,
-    /// 302 or 301
+    /// Status of the answer: 302 or 301
     #[arg(long)]
     pub status: Option<u16>,
-    /// Switched off
+    /// Whether the link is switched off
     #[arg(long, value_name = "BOOL")]
     pub disabled: Option<bool>,
-    /// A time such as 2027-01-31T12:00:00Z, or never
+    /// Time at which the link stops redirecting, such as 2027-01-31T12:00:00Z, or never
     #[arg(long)]
     pub expires: Option<String>,
-    /// Whether the visitor's query is appended to that of the destination
+    /// Whether the visitor's query is appended to the query of the destination
     #[arg(long, value_name = "BOOL")]
     pub pass_query: Option<bool>,
-    /// Whether its clicks record nothing about their visitors
+    /// Whether clicks on this link record nothing that identifies their visitors
     #[arg(long, value_name = "BOOL")]
     pub opt_out: Option<bool>,
 }
@@ -222,6 +223,6 @@ pub struct SetArgs {
 /// A file of links.
 #[derive(Debug, Args)]
 pub struct ImportLinksArgs {
-    /// JSON lines; - is standard input
+    /// File of links as JSON lines; - is standard input
     pub file: PathBuf,
 }

@@ -20,11 +20,10 @@ use crate::links::store_location::StoreLocation;
 use crate::metrics::Metrics;
 use crate::public_port::{PortConnections, PortLimits};
 
-/// What a record holds about its visitor.
+/// What a click records about its visitor.
 #[derive(Debug, Clone, Args)]
 pub struct PrivacyArgs {
-    /// A click whose visitor sends `Sec-GPC: 1` or `DNT: 1` is recorded as any other, without
-    /// address, visitor id, agent and referrer, or only counted
+    /// How to record a click whose visitor sends `Sec-GPC: 1` or `DNT: 1`
     #[arg(
         long,
         env = "CLICKTRAIL_PRIVACY_SIGNALS",
@@ -32,7 +31,7 @@ pub struct PrivacyArgs {
         value_name = "POLICY"
     )]
     privacy_signals: PrivacyPolicy,
-    /// The same of a click on a link with "opt_out": true
+    /// How to record a click on a link with "opt_out": true
     #[arg(
         long,
         env = "CLICKTRAIL_PRIVACY_OPT_OUT",
@@ -40,8 +39,7 @@ pub struct PrivacyArgs {
         value_name = "POLICY"
     )]
     privacy_opt_out: PrivacyPolicy,
-    /// How much of the client's address every other record carries: all, its network (/24, /48), or
-    /// nothing
+    /// How much of the client's address every other click records
     #[arg(
         long,
         env = "CLICKTRAIL_PRIVACY_CLIENT_ADDRESS",
@@ -49,12 +47,12 @@ pub struct PrivacyArgs {
         value_name = "POLICY"
     )]
     privacy_client_address: AddressPolicy,
-    /// Folder of the daily keys for visitor ids [default: in the link store where that is PostgreSQL,
-    /// else visitor-keys in the folder of the outbox]
+    /// Folder of the daily keys of visitor ids [default: the keys are in the link store if that is
+    /// PostgreSQL, and otherwise in the subfolder visitor-keys of the outbox]
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEYS", value_name = "FOLDER")]
     visitor_keys: Option<PathBuf>,
-    /// How many days `serve` keeps a key, that of today among them; it deletes older ones. A click of a
-    /// day without a key has no visitor id. `import` deletes none and uses all that are kept
+    /// Days for which `serve` keeps the keys of visitor ids, today included; it deletes older keys. A
+    /// click of a day without a key has no visitor id. `import` uses all keys and deletes none
     #[arg(long, env = "CLICKTRAIL_VISITOR_KEY_DAYS", default_value_t = 2, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=i64::from(DAYS_MAX)))]
     visitor_key_days: u16,
 }
@@ -69,10 +67,10 @@ impl PrivacyArgs {
         }
     }
 
-    /// Where the day keys of a process with this outbox and this link store are.
+    /// The store of the day keys of a process with this outbox and this link store.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn key_store(
         &self,
         outbox: &Path,
@@ -81,17 +79,17 @@ impl PrivacyArgs {
         key_store(self.visitor_keys.as_deref(), outbox, store)
     }
 
-    /// The day keys in memory; none until they are read.
+    /// The day keys in memory, which are empty until the first read.
     pub fn key_ring(&self, metrics: &Metrics) -> KeyRing {
         KeyRing::new(self.visitor_key_days, metrics.clone())
     }
 }
 
-/// The day keys in the named folder, else in the link store that hosts share, else beside the
-/// outbox.
+/// The day keys in `folder` if it is set, otherwise in a link store on PostgreSQL, otherwise in the
+/// folder of the outbox.
 ///
 /// # Errors
-/// The folder cannot be made.
+/// The folder cannot be created.
 pub fn key_store(
     folder: Option<&Path>,
     outbox: &Path,
@@ -109,7 +107,7 @@ pub fn key_store(
 /// Which proxies may name a client.
 #[derive(Debug, Clone, Args)]
 pub struct ProxyArgs {
-    /// Networks of the proxies that are trusted to name a client's address, comma-separated
+    /// Networks of trusted proxies, whose header names the client's address; comma-separated
     /// [default: none]
     #[arg(
         long,
@@ -119,7 +117,7 @@ pub struct ProxyArgs {
         value_name = "LIST"
     )]
     trusted_proxies: Networks,
-    /// The header in which they name it; any other is ignored
+    /// Header in which trusted proxies name the client; other headers are ignored
     #[arg(
         long,
         env = "CLICKTRAIL_PROXY_HEADER",
@@ -144,24 +142,24 @@ pub struct PublicArgs {
     /// Most bytes of a request's head; a longer one is answered 431
     #[arg(long, env = "CLICKTRAIL_HEADER_BYTES", default_value_t = 16_384, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(8_192..=1_048_576))]
     header_bytes: u32,
-    /// Seconds in which a head must have come, counted from the connection's start or the last
-    /// answer: so long a connection may be idle
+    /// Seconds within which a client must send a request's head, from the start of the connection or
+    /// from the last answer; this also limits how long a connection may be idle
     #[arg(long, env = "CLICKTRAIL_HEADER_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     header_seconds: u32,
-    /// Seconds that a client has to read an answer that cannot be sent on; it has one more for each
-    /// 1,024 bytes that it takes, and then its connection is cut
+    /// Seconds that a client has to read an answer after it stops reading, and one more for each 1,024
+    /// bytes that it reads; then the producer closes the connection
     #[arg(long, env = "CLICKTRAIL_WRITE_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     write_seconds: u32,
-    /// Seconds after which a connection ends with its next answer; it is cut once each answer that is
-    /// due must have come: 30 seconds later, 75 where the collector is on
+    /// Seconds after which the producer closes a connection with its next answer. A connection without
+    /// another request is closed 30 seconds later, or 75 if the collector is on
     #[arg(long, env = "CLICKTRAIL_CONNECTION_SECONDS", default_value_t = 3_600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     connection_seconds: u32,
-    /// Most requests of one client (an IPv4 address, a /64 of IPv6) a minute, and at once, that are
-    /// not redirected (unknown slugs, robots.txt, the base URL, ...); more are answered 429 and are
-    /// no clicks. 0: no limit
+    /// Most requests per minute, and at once, of one client (an IPv4 address, or a /64 of IPv6) that
+    /// are not redirected: unknown slugs, robots.txt, the base URL and so on. Further ones are answered
+    /// 429 and recorded as no click. 0: no limit
     #[arg(long, env = "CLICKTRAIL_UNKNOWN_SLUGS_PER_MINUTE", default_value_t = 600, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     unknown_slugs_per_minute: u32,
-    /// Bearer token of POST /v1/clicks; without one the collector is off
+    /// Bearer token of the collector (POST /v1/clicks); without a token the collector is off
     #[arg(
         long,
         env = "CLICKTRAIL_COLLECTOR_TOKEN",
@@ -170,26 +168,26 @@ pub struct PublicArgs {
         conflicts_with = "collector_token_file"
     )]
     collector_token: Option<BearerTokens>,
-    /// File that holds it; each line is a token that is good
+    /// File of the collector's tokens, one per line; each of them is valid
     #[arg(long, env = "CLICKTRAIL_COLLECTOR_TOKEN_FILE", value_name = "FILE")]
     collector_token_file: Option<PathBuf>,
     /// Most bytes of a request to the collector, compressed and decompressed
     #[arg(long, env = "CLICKTRAIL_BODY_BYTES", default_value_t = 1_048_576, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_024..=67_108_864))]
     body_bytes: u32,
-    /// Seconds in which a body must have come
+    /// Seconds within which a client must send the body of a request to the collector
     #[arg(long, env = "CLICKTRAIL_BODY_SECONDS", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     body_seconds: u32,
-    /// Most records of a request to the collector
+    /// Most records in a request to the collector
     #[arg(long, env = "CLICKTRAIL_BODY_RECORDS", default_value_t = 1_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     body_records: u32,
-    /// How many days ago a click that is sent to the collector may have occurred; an older one is
-    /// rejected, and `import` takes it
+    /// Most days since a click that the collector accepts; it rejects older clicks, which `import`
+    /// accepts
     #[arg(long, env = "CLICKTRAIL_COLLECTOR_DAYS", default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     collector_days: u32,
 }
 
 impl PublicArgs {
-    /// What is known of clients.
+    /// The client policy of these settings.
     pub fn client_policy(&self, privacy: PrivacyPolicies, keys: Arc<KeyRing>) -> ClientPolicy {
         let proxies = self.proxies.proxies();
         let unknown = (self.unknown_slugs_per_minute > 0)
@@ -197,7 +195,7 @@ impl PublicArgs {
         ClientPolicy { proxies, privacy, keys: Some(keys), unknown }
     }
 
-    /// Limits of the public port; without `threads`, one for each core.
+    /// Limits of the public port; without `threads`, it has one thread per core.
     pub fn limits(
         &self,
         connections: PortConnections,
@@ -216,7 +214,7 @@ impl PublicArgs {
         }
     }
 
-    /// Limits of what the collector takes.
+    /// Limits of the collector's requests.
     pub fn collector_limits(&self) -> CollectorLimits {
         CollectorLimits {
             bytes: self.body_bytes as usize,
@@ -226,10 +224,10 @@ impl PublicArgs {
         }
     }
 
-    /// The collector's tokens; none where it is off.
+    /// The collector's tokens; `None` if the collector is off.
     ///
     /// # Errors
-    /// The file cannot be read, or holds something that is no token.
+    /// The file cannot be read, or a line of it is no token.
     pub fn tokens(&self) -> anyhow::Result<Option<BearerTokens>> {
         let Some(file) = &self.collector_token_file else {
             return Ok(self.collector_token.clone());

@@ -13,14 +13,15 @@ pub struct OutcomeLabel {
 /// A label `code`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
-    /// [`Loss::code`], or [`crate::delivery::relay::Fault::code`].
+    /// [`Loss::code`](crate::outbox::offer::Loss::code), or
+    /// [`DeliveryFault::code`](crate::delivery::relay_client::DeliveryFault::code).
     pub code: &'static str,
 }
 
 /// A label `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ResultLabel {
-    /// See the metric.
+    /// One of the results that the metric lists.
     pub result: &'static str,
 }
 
@@ -36,7 +37,7 @@ pub struct PrivacyLabel {
 /// A label `limit`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LimitLabel {
-    /// Which limit.
+    /// The name of the limit.
     pub limit: &'static str,
 }
 
@@ -47,7 +48,7 @@ pub struct CauseLabel {
     pub cause: &'static str,
 }
 
-/// The encoder writes `_total` behind the name of a counter, so it is taken off here.
+/// Registers a metric. The encoder appends `_total` to the name of a counter, so `name` loses it here.
 pub(super) fn add(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
     registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric.clone());
 }

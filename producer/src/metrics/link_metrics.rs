@@ -9,26 +9,26 @@ use crate::metrics::labels::{CodeLabel, ResultLabel, add};
 
 /// Links whose change is not published yet.
 const WAITING: &str = "clicktrail_producer_link_outbox_links";
-/// Links published, each in its current state.
+/// Links published to the topic, each in its current state.
 const PUBLISHED: &str = "clicktrail_producer_links_published_total";
-/// Failures of publisher and follower, by code.
+/// Failures of the publisher and the follower of links, by code.
 const FAILURES: &str = "clicktrail_producer_link_failures_total";
-/// Records of the topic of links, by what became of them (`newer`, `same`, `older`, `differs`,
-/// `refused`, `collides`).
+/// Records of the topic of links, by result (`newer`, `same`, `older`, `differs`, `refused`,
+/// `collides`).
 const RECORDS: &str = "clicktrail_producer_link_records_total";
-/// Links of the store whose version in the topic is later, or the same with other content (1,000 at
-/// most are counted).
+/// Links of the store whose version in the topic is later, or is the same with other content. The
+/// count stops at 1,000.
 const BEHIND: &str = "clicktrail_producer_links_behind";
-/// Changes that took the version after the topic's, because the topic had superseded theirs.
+/// Changes that got the version after the topic's, because the topic had superseded theirs.
 const RAISED: &str = "clicktrail_producer_links_raised_total";
 /// Requests to the admin API of links without a valid token.
 const TOKENS_REFUSED: &str = "clicktrail_producer_link_api_tokens_refused_total";
-/// 1: all links have been read; 0: an unknown slug is answered 503.
+/// 1: all links are loaded; 0: an unknown slug is answered 503.
 const LOADED: &str = "clicktrail_producer_links_loaded";
 /// Snapshots written, by result (`ok`, `error`).
 const SNAPSHOTS: &str = "clicktrail_producer_link_snapshots_total";
 
-/// Handles; clones share their values.
+/// Handles of these metrics; clones share their values.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "each is described at the constant of its name")]
 pub struct LinkMetrics {
@@ -45,19 +45,24 @@ pub struct LinkMetrics {
 
 impl LinkMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        add(registry, WAITING, "Links whose change is not published", &self.waiting);
-        add(registry, PUBLISHED, "Links published", &self.published);
-        add(registry, FAILURES, "Failures of publisher and follower", &self.failures);
+        add(registry, WAITING, "Links with a change that is not published yet", &self.waiting);
+        add(registry, PUBLISHED, "Links published to the topic", &self.published);
+        add(
+            registry,
+            FAILURES,
+            "Failures of the publisher and the follower of links",
+            &self.failures,
+        );
         add(registry, RECORDS, "Records of the topic of links", &self.records);
         add(registry, BEHIND, "Links that are older in the store than in the topic", &self.behind);
-        add(registry, RAISED, "Changes that took the version after the topic's", &self.raised);
+        add(registry, RAISED, "Changes that got the version after the topic's", &self.raised);
         add(
             registry,
             TOKENS_REFUSED,
             "Requests to the admin API of links without a valid token",
             &self.tokens_refused,
         );
-        add(registry, LOADED, "Whether all links have been read", &self.loaded);
+        add(registry, LOADED, "Whether all links are loaded", &self.loaded);
         add(registry, SNAPSHOTS, "Snapshots of the links written", &self.snapshots);
     }
 
