@@ -1,7 +1,7 @@
-//! A link in memory: bytes in a bucket that it shares with others.
+//! A link in memory: bytes in a bucket that it shares with other links.
 //!
-//! Pure. A million of them fit because a bucket is one allocation, and an id that follows from domain
-//! and slug takes no bytes.
+//! Pure. It takes little memory: a bucket is one allocation, and an id that is derived from domain and
+//! slug takes no bytes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use schemas::RawLink;
 use crate::links::link_entry::{ID_BYTES_MAX, LinkEntry, SLUG_BYTES_MAX, Status, named};
 use crate::links::target::TARGET_BYTES_MAX;
 
-/// Version, end, flags, lengths of domain, slug, id and target.
+/// Bytes of version, expiry, flags, and the lengths of domain, slug, id and target.
 const HEAD: usize = 8 + 8 + 1 + 1 + 2 + 2 + 2;
 const DISABLED: u8 = 1;
 const MOVED: u8 = 2;
@@ -20,12 +20,12 @@ const EXPIRES: u8 = 16;
 const OPT_OUT: u8 = 32;
 const DOMAIN_BYTES_MAX: usize = 253;
 
-/// Links of one bucket of the table, one behind the other.
+/// The links of one bucket of the table, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct LinkBucket {
-    /// All that they are.
+    /// The encoded links.
     pub(super) bytes: Box<[u8]>,
-    /// By the hashes of their names, and in that order: where each begins.
+    /// The hash of the name of each link, and where the link begins; ordered by hash.
     pub(super) index: Box<[(u32, u32)]>,
 }
 
@@ -51,8 +51,7 @@ impl PartialEq for Link {
 impl Eq for Link {}
 
 impl Link {
-    /// Encodes a link of the topic; `None` when a text of it is too long for a link, or its version is
-    /// none.
+    /// Encodes a link of the topic; `None` if one of its texts is too long, or its version is invalid.
     pub fn new(raw: &RawLink<'_>) -> Option<Self> {
         let derived = named(raw.domain, raw.slug) == raw.id;
         let id = if derived { "" } else { raw.id };
@@ -86,12 +85,12 @@ impl Link {
         Some(Self::alone(bytes))
     }
 
-    /// The link of an entry, which is checked.
+    /// The link of a checked entry.
     pub fn of(entry: &LinkEntry) -> Option<Self> {
         Self::new(&entry.raw())
     }
 
-    /// What [`Link::as_bytes`] gave, as far as it can be a link.
+    /// The link in bytes of [`Link::as_bytes`]; `None` if they cannot be a link.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let texts = bytes.get(HEAD..)?;
         std::str::from_utf8(texts).ok()?;
@@ -105,12 +104,12 @@ impl Link {
         Self { bucket: Arc::new(bucket), at: 0 }
     }
 
-    /// The link that begins there.
+    /// The link that begins at `at`.
     pub(super) fn on(bucket: &Arc<LinkBucket>, at: u32) -> Self {
         Self { bucket: Arc::clone(bucket), at }
     }
 
-    /// All of it.
+    /// The encoded link.
     pub fn as_bytes(&self) -> &[u8] {
         self.bucket.link(self.at)
     }
@@ -120,7 +119,7 @@ impl Link {
         self.as_bytes().first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
     }
 
-    /// Host that it is for; empty: any.
+    /// Host of the link; empty for any host.
     pub fn domain(&self) -> &str {
         text(self.as_bytes(), HEAD, Ends::of(self.as_bytes()).domain)
     }
@@ -141,13 +140,13 @@ impl Link {
         }
     }
 
-    /// Destination.
+    /// Target of the redirect.
     pub fn target(&self) -> &str {
         let ends = Ends::of(self.as_bytes());
         text(self.as_bytes(), ends.id, ends.target)
     }
 
-    /// How it redirects.
+    /// Status of the redirect.
     pub fn status(&self) -> Status {
         if self.has(MOVED) { Status::Moved } else { Status::Found }
     }
@@ -157,22 +156,22 @@ impl Link {
         self.has(DISABLED)
     }
 
-    /// Whether it is there no more.
+    /// Whether it is deleted.
     pub fn is_deleted(&self) -> bool {
         self.has(DELETED)
     }
 
-    /// Whether the visitor's query is appended to the target's.
+    /// Whether the visitor's query is appended to the query of the target.
     pub fn passes_query(&self) -> bool {
         self.has(PASS_QUERY)
     }
 
-    /// Whether its clicks record nothing about their visitors, as far as the operator's policy follows.
+    /// Whether clicks on it record nothing about their visitors, if the operator's policy applies this.
     pub fn opts_out(&self) -> bool {
         self.has(OPT_OUT)
     }
 
-    /// Microseconds since 1970 from which on it does not redirect.
+    /// Time at which it stops redirecting, microseconds since 1970.
     pub fn expires_at(&self) -> Option<i64> {
         let bytes = self.as_bytes().get(8..)?.first_chunk()?;
         self.has(EXPIRES).then(|| i64::from_le_bytes(*bytes))
@@ -184,21 +183,21 @@ impl Link {
 }
 
 impl LinkBucket {
-    /// The bytes of the link that begins there.
+    /// The bytes of the link that begins at `at`.
     pub(super) fn link(&self, at: u32) -> &[u8] {
         let from = self.bytes.get(at as usize..).unwrap_or_default();
         from.get(..Ends::of(from).target).unwrap_or(from)
     }
 }
 
-/// Whether bytes are the link of this domain and slug.
+/// Whether these bytes are the link of `domain` and `slug`.
 pub(super) fn is(link: &[u8], domain: &str, slug: &str) -> bool {
     let ends = Ends::of(link);
     link.get(ends.domain + 1..ends.slug) == Some(slug.as_bytes())
         && link.get(HEAD..ends.domain) == Some(domain.as_bytes())
 }
 
-/// Where the texts of a link end. Between domain and slug is a slash.
+/// Where the texts of a link end. A slash separates domain and slug.
 struct Ends {
     domain: usize,
     slug: usize,
@@ -260,7 +259,7 @@ mod tests {
         for at in 0..link.as_bytes().len() {
             let mut bytes = link.as_bytes().to_vec();
             bytes[at] ^= 0xff;
-            // Its fields can be read, whatever the bytes are.
+            // The fields of any bytes can be read.
             if let Some(link) = Link::from_bytes(&bytes) {
                 std::hint::black_box((link.id(), link.slug(), link.target(), link.domain()));
             }

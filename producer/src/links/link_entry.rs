@@ -1,6 +1,6 @@
-//! A link entry: a link as the store and its JSON lines hold it, checked.
+//! A link entry: a checked link, as the store and JSON lines hold it.
 //!
-//! Pure: a line of JSON in, an entry or the cause out, and back.
+//! Pure: it reads entries from JSON lines and writes them.
 
 use schemas::{LINK_VERSION_MAX, RawLink};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::links::target::{self, TargetError};
 use crate::route::is_reserved;
 
-/// Longest slug of a link (a request may have a longer one, which no link has).
+/// Longest slug of a link. A request may have a longer one, which no link has.
 pub const SLUG_BYTES_MAX: usize = 256;
 /// Longest id: a domain, a slash, a slug.
 pub const ID_BYTES_MAX: usize = 512;
@@ -17,10 +17,10 @@ pub const ID_BYTES_MAX: usize = 512;
 /// How a link redirects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Status {
-    /// 302: caches do not keep the answer, so every visit is seen.
+    /// 302: caches do not keep the answer, so each visit is recorded.
     #[default]
     Found,
-    /// 301: caches keep the answer for a day, and the visits that they answer are not seen.
+    /// 301: caches keep the answer for a day, and visits that they answer are not recorded.
     Moved,
 }
 
@@ -31,33 +31,35 @@ pub struct LinkEntry {
     pub id: String,
     /// Grows by one with each change.
     pub version: i64,
-    /// Host that it is for; empty: any.
+    /// Host of the link; empty for any host.
     pub domain: String,
     /// Path without the leading slash.
     pub slug: String,
-    /// Destination, checked; empty once deleted.
+    /// Target of the redirect, checked; empty for a deleted link.
     pub target: String,
-    /// How it redirects.
+    /// Status of the redirect.
     pub status: Status,
-    /// Switched off.
+    /// Whether it is switched off.
     pub disabled: bool,
-    /// Microseconds since 1970 from which on it does not redirect.
+    /// Time at which it stops redirecting, microseconds since 1970.
     pub expires_at: Option<i64>,
-    /// Whether the visitor's query is appended to the target's.
+    /// Whether the visitor's query is appended to the query of the target.
     pub pass_query: bool,
-    /// Its clicks record nothing about their visitors, as far as the operator's policy follows.
+    /// Whether clicks on it record nothing about their visitors, if the operator's policy applies this.
     pub opt_out: bool,
-    /// A tombstone: the version is kept, the link is not.
+    /// Whether it is a tombstone, which keeps the version of a deleted link.
     pub deleted: bool,
     /// When this version was made, microseconds since 1970.
     pub changed_at: i64,
 }
 
-/// What is wrong with a link as it was entered.
+/// The fault of a link as it was entered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[expect(missing_docs, reason = "each variant's message says what it is")]
+#[expect(missing_docs, reason = "the message of each variant describes it")]
 pub enum LinkError {
-    #[error("not a link in JSON, such as {{\"slug\":\"a\",\"url\":\"https://example.com/\"}}: {0}")]
+    #[error(
+        "not a JSON object of a link, such as {{\"slug\":\"a\",\"url\":\"https://example.com/\"}}: {0}"
+    )]
     Json(String),
     #[error("slug {0:?}: use 1 to 256 of a-z A-Z 0-9 - _ . ~ and / (no slash at either end)")]
     Slug(String),
@@ -79,7 +81,9 @@ pub enum LinkError {
     Expires(String),
     #[error("line {line} has the same slug")]
     Twice { line: u32 },
-    #[error("line {line} has the same slug but for case, which --slug-case insensitive ignores")]
+    #[error(
+        "line {line} has a slug that differs only in case, which --slug-case insensitive ignores"
+    )]
     TwiceButForCase { line: u32 },
     #[error("cannot be read: {0}")]
     Unreadable(String),
@@ -110,8 +114,8 @@ struct LinkJson {
 }
 
 impl LinkEntry {
-    /// Reads one JSON object. Without an id the link is named by its domain and slug, without a
-    /// version it is the first; `changed_at` is left 0.
+    /// Reads one JSON object. The default of the id is domain and slug, and that of the version is the first
+    /// one; `changed_at` stays 0.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -141,7 +145,7 @@ impl LinkEntry {
         })
     }
 
-    /// As one line of JSON, which [`LinkEntry::parse`] reads.
+    /// The JSON line of the entry, which [`LinkEntry::parse`] reads.
     pub fn line(&self) -> String {
         let own = |text: &String| (!text.is_empty()).then(|| text.clone());
         let written = LinkJson {
@@ -159,7 +163,7 @@ impl LinkEntry {
         serde_json::to_string(&written).unwrap_or_default()
     }
 
-    /// As the topic carries it.
+    /// The record of the entry for the topic.
     pub fn raw(&self) -> RawLink<'_> {
         RawLink {
             id: &self.id,
@@ -177,7 +181,7 @@ impl LinkEntry {
         }
     }
 
-    /// Whether both redirect alike, whatever their versions are.
+    /// Whether both redirect alike, in any versions.
     pub fn redirects_like(&self, other: &Self) -> bool {
         let facts = |entry: &Self| {
             let LinkEntry { status, disabled, expires_at, pass_query, opt_out, deleted, .. } =
@@ -189,7 +193,7 @@ impl LinkEntry {
 }
 
 impl Status {
-    /// 302 or 301.
+    /// The status of 302 or 301.
     ///
     /// # Errors
     /// [`LinkError::Status`] for any other.
@@ -201,7 +205,7 @@ impl Status {
         }
     }
 
-    /// As HTTP has it.
+    /// The status code of HTTP.
     pub fn code(self) -> u16 {
         match self {
             Self::Found => 302,
@@ -210,12 +214,12 @@ impl Status {
     }
 }
 
-/// The version after this one; none where this is the last one.
+/// The version after this one; `None` if this is the last one.
 pub fn next_version(version: i64) -> Option<i64> {
     version.checked_add(1).filter(|next| *next <= LINK_VERSION_MAX)
 }
 
-/// The id of a link that was given none.
+/// The id of a link that was entered without one.
 pub fn named(domain: &str, slug: &str) -> String {
     match domain {
         "" => slug.to_owned(),
@@ -275,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_exported_is_imported_as_it_was() {
+    fn exported_links_are_imported_unchanged() {
         for line in [
             r#"{"slug":"a","url":"https://example.com/x%20y","id":"a","version":1}"#,
             r#"{"slug":"a/b","url":"http://x/","id":"n","version":9,"domain":"go.example","status":301,"disabled":true,"expires":"2027-01-31T12:00:00Z","pass_query":true,"opt_out":true}"#,
@@ -293,7 +297,7 @@ mod tests {
             let error = parse(version).unwrap_err().to_string();
             assert!(error.contains("from 1 to 9007199254740992"), "{error}");
         }
-        // Beyond 64 bits it is no number of ours.
+        // A number of more than 64 bits is refused.
         assert!(matches!(parse("9223372036854775808"), Err(LinkError::Json(_))));
         assert_eq!(parse("9007199254740992").unwrap().version, LINK_VERSION_MAX);
         assert_eq!(next_version(LINK_VERSION_MAX - 1), Some(LINK_VERSION_MAX));
@@ -303,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn x8_an_end_is_a_moment_in_any_zone() {
+    fn x8_an_expiry_is_the_same_moment_in_any_zone() {
         for time in
             ["2027-01-31T12:00:00Z", "2027-01-31T15:00:00+03:00", "2027-01-31T07:00:00-05:00"]
         {

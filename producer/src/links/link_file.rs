@@ -1,7 +1,7 @@
-//! A file of links: JSON lines, used as a whole or not at all.
+//! A file of links: JSON lines, of which either all are used or none.
 //!
-//! Links are read one at a time, so that memory never holds a second copy of a large file. A line
-//! that is not a link is an error that names file, line and cause.
+//! Links are read one at a time, so that memory never holds a second copy of a large file. A line that is
+//! not a link is an error that names file, line and cause.
 
 use std::fs::File;
 use std::hash::BuildHasher as _;
@@ -18,22 +18,22 @@ use crate::links::link_entry::{LinkEntry, LinkError};
 use crate::links::link_table::LinkTable;
 use crate::links::slug_case::SlugCase;
 
-/// Why a file of links cannot be used. None of its links is then.
+/// Why a file of links cannot be used. Then none of its links is used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{file}:{line}: {cause}")]
 pub struct LinkFileError {
-    /// As given.
+    /// Name of the file, as the operator gave it.
     pub file: String,
-    /// Counted from 1.
+    /// Number of the line, counted from 1.
     pub line: u32,
-    /// What is wrong with it.
+    /// The fault of the line.
     pub cause: LinkError,
 }
 
 /// Opens a file of links and reads it with `parse`, which gets its text and its name.
 ///
 /// # Errors
-/// A configuration failure that names the file, and the line where there is one.
+/// A configuration failure that names the file, and the line if one is at fault.
 pub fn read<T>(
     file: &Path,
     parse: impl FnOnce(BufReader<File>, &str) -> Result<T, LinkFileError>,
@@ -50,10 +50,10 @@ pub fn open(file: &Path) -> Result<BufReader<File>, Failure> {
     opened.map(BufReader::new).map_err(Failure::configuration)
 }
 
-/// Reads one JSON object a line; blank lines and lines that begin with `#` are skipped.
+/// Reads one JSON object per line; skips blank lines and lines that begin with `#`.
 ///
 /// # Errors
-/// The first line that is not a link, or else the first whose slug an earlier line has.
+/// The first line that is not a link, or otherwise the first line whose slug an earlier line has.
 pub fn entries(text: impl BufRead, file: &str) -> Result<Vec<LinkEntry>, LinkFileError> {
     let mut entries = Vec::new();
     each(text, file, SlugCase::Sensitive, |entry| entries.push(entry))?;
@@ -61,7 +61,7 @@ pub fn entries(text: impl BufRead, file: &str) -> Result<Vec<LinkEntry>, LinkFil
 }
 
 impl LinkTable {
-    /// A table of the links of a file, and of no others.
+    /// A table of exactly the links of a file.
     ///
     /// # Errors
     /// As [`entries`].
@@ -69,7 +69,7 @@ impl LinkTable {
         Self::parse_with(SlugCase::default(), text, file)
     }
 
-    /// As [`LinkTable::parse`], with slugs that case distinguishes or not.
+    /// As [`LinkTable::parse`], with case-sensitive or case-insensitive slugs.
     ///
     /// # Errors
     /// As [`entries`].
@@ -88,8 +88,8 @@ impl LinkTable {
         Ok(links)
     }
 
-    /// Makes the table that of a file, whatever versions it had: only what differs is held beside
-    /// it. Where there is an error nothing has changed.
+    /// Replaces the links of the table by those of a file, in any versions. Besides the table, memory only
+    /// holds the differences. After an error nothing has changed.
     ///
     /// # Errors
     /// As [`entries`].
@@ -104,7 +104,7 @@ impl LinkTable {
     }
 }
 
-/// Passes each link of a file to `take`; returns the names of all.
+/// Passes each link of a file to `take`; returns the names of all links.
 fn each(
     mut text: impl BufRead,
     file: &str,
@@ -136,13 +136,13 @@ fn each(
     }
 }
 
-/// Which links a file has, 16 bytes each: the hash of a name, and its line.
+/// The names of the links of a file, 16 bytes each: the hash of a name, and its line.
 #[derive(Default)]
 struct Names {
     hasher: RandomState,
     lines: Vec<(u64, u32)>,
     slug_case: SlugCase,
-    /// The same of names in small letters, where case distinguishes none.
+    /// The same for names in small letters, if slugs are case-insensitive.
     folded: Vec<(u64, u32)>,
 }
 
@@ -155,25 +155,24 @@ impl Names {
         }
     }
 
-    /// The first line with the name of an earlier line, behind that earlier line.
+    /// Two lines with the same name: the earlier one, and the first later one.
     fn twice(&mut self) -> Option<(u32, u32)> {
         first_same(&mut self.lines)
     }
 
-    /// The same of names that differ in case alone, where case distinguishes none.
+    /// Two lines whose names differ only in case, if slugs are case-insensitive.
     fn twice_but_for_case(&mut self) -> Option<(u32, u32)> {
         first_same(&mut self.folded)
     }
 
-    /// Once they are in order.
+    /// Whether the file has a link. Call it after the names are sorted.
     fn hold(&self, domain: &str, slug: &str) -> bool {
         let hash = self.hasher.hash_one((domain, slug));
         self.lines.binary_search_by_key(&hash, |(known, _)| *known).is_ok()
     }
 }
 
-/// The first line with the hash of an earlier line, behind that earlier line; leaves the hashes in
-/// order.
+/// Two lines with the same hash: the earlier one, and the first later one. Sorts the hashes.
 fn first_same(lines: &mut [(u64, u32)]) -> Option<(u32, u32)> {
     lines.sort_unstable();
     let same = lines.windows(2).filter(|two| two[0].0 == two[1].0);
@@ -225,7 +224,7 @@ mod tests {
     fn a_line_that_is_no_link_is_named_with_its_cause() {
         let with = |url: &str| format!(r#"{{"slug":"a","url":"{url}"}}"#);
         for (line, part) in [
-            ("{".to_owned(), "not a link in JSON"),
+            ("{".to_owned(), "not a JSON object of a link"),
             (r#"{"slug":"a"}"#.to_owned(), "missing field `url`"),
             (r#"{"slug":"a","url":"http://x/","extra":1}"#.to_owned(), "unknown field `extra`"),
             (r#"{"slug":"a b","url":"http://x/"}"#.to_owned(), "slug \"a b\""),
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slug_that_stands_twice_is_named_with_both_lines() {
+    fn a_repeated_slug_is_reported_with_both_lines() {
         let text = "{\"slug\":\"a\",\"url\":\"http://x/\"}\n".repeat(3);
         let text = format!("{{\"slug\":\"b\",\"url\":\"http://x/\"}}\n{text}");
         let error = LinkTable::parse(text.as_bytes(), "f").unwrap_err();
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn f12_x3_slugs_of_a_file_that_collide_are_named_with_both_lines() {
+    fn f12_x3_slugs_of_a_file_that_collide_are_reported_with_both_lines() {
         let text = r#"{"slug":"b","url":"http://x/"}
 {"slug":"Spring","url":"http://x/"}
 {"slug":"spring","url":"http://x/","domain":"go.example"}
@@ -265,7 +264,7 @@ mod tests {
         assert_eq!(LinkTable::parse(text.as_bytes(), "f").unwrap().count(), 4);
         let links = |text: &str| LinkTable::parse_with(SlugCase::Insensitive, text.as_bytes(), "f");
         let error = links(text).unwrap_err().to_string();
-        assert!(error.starts_with("f:4: line 2 has the same slug but for case"), "{error}");
+        assert!(error.starts_with("f:4: line 2 has a slug that differs only in case"), "{error}");
         let (good, _) = text.rsplit_once('\n').unwrap();
         let table = links(good).unwrap();
         table.reread(text.as_bytes(), "f").unwrap_err();

@@ -1,4 +1,4 @@
-//! Where the links of `serve` come from: a file, or the topic of links.
+//! The source of the links of `serve`: a file, or the topic of links.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::links::link_table::LinkTable;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ResultLabel;
 
-/// The link table of `serve`, and what fills it.
+/// The link table of `serve`, and its source.
 #[derive(Debug)]
 pub struct LinkSource {
     /// The table that answers visitors.
@@ -24,15 +24,15 @@ pub struct LinkSource {
 
 #[derive(Debug)]
 enum Origin {
-    /// Read at the start, and again on request.
+    /// The file is read at the start, and again on request.
     File(PathBuf),
-    /// Followed.
+    /// The host follows the topic.
     Topic(LinkSync),
 }
 
 impl LinkSource {
-    /// Reads the file; without one reads the snapshot and starts to follow the topic. Broker,
-    /// registry and PostgreSQL need not be up.
+    /// Reads the file, or, without a file, reads the snapshot and starts to follow the topic. Broker,
+    /// registry and PostgreSQL may be down.
     ///
     /// # Errors
     /// A configuration failure.
@@ -50,7 +50,7 @@ impl LinkSource {
         Ok(Self { table, origin: Origin::Topic(sync) })
     }
 
-    /// Reads the file again; the topic needs no such request. An error leaves the table as it is.
+    /// Reads the file again; does nothing with the topic. After an error the table has not changed.
     pub async fn reload(&self, metrics: &Metrics) {
         let Origin::File(file) = &self.origin else { return };
         let (file, table) = (file.clone(), Arc::clone(&self.table));
@@ -58,17 +58,20 @@ impl LinkSource {
         let result = match tokio::task::spawn_blocking(reread).await {
             Ok(Ok(())) => {
                 let links = self.table.count();
-                tracing::info!(links, "links read again");
+                tracing::info!(links, "the file of links was read again");
                 metrics.links_in_memory.set(gauge(links));
                 "ok"
             }
             Ok(Err(Failure { cause, .. })) => {
                 let cause = format!("{cause:#}");
-                tracing::error!(cause, "links not read again, the old ones stay");
+                tracing::error!(
+                    cause,
+                    "cannot read the file of links again: the links in memory stay"
+                );
                 "error"
             }
             Err(error) => {
-                tracing::error!(%error, "links not read again, the old ones stay");
+                tracing::error!(%error, "cannot read the file of links again: the links in memory stay");
                 "error"
             }
         };
@@ -87,7 +90,7 @@ impl LinkSource {
     /// Stops following the topic, and writes the last snapshot.
     ///
     /// # Errors
-    /// A thread that cannot be awaited.
+    /// A thread cannot be awaited.
     pub async fn finish(self) -> Result<(), Failure> {
         match self.origin {
             Origin::File(_) => Ok(()),

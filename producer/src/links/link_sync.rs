@@ -1,4 +1,4 @@
-//! What keeps the links of a host current: follower, publisher, admin API and snapshot.
+//! The parts that keep the links of a host current: follower, publisher, admin API and snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,15 +36,15 @@ pub struct LinkSync {
     health: LinkHealth,
 }
 
-/// What the health probe reports of the links.
+/// The health of the links, for the health probe.
 #[derive(Debug, Clone)]
 pub struct LinkHealth {
     table: Arc<LinkTable>,
     follower: Problem,
     publisher: Problem,
-    /// The store is behind the topic.
+    /// Set while the store is behind the topic.
     behind: Problem,
-    /// The table holds links of this host's snapshot.
+    /// Whether the table holds the links of the snapshot.
     from_snapshot: bool,
 }
 
@@ -109,15 +109,15 @@ impl LinkSync {
         Ok(Self { follower, publisher, api, stop, health })
     }
 
-    /// What the health probe reports.
+    /// The health of the links, for the health probe.
     pub fn health(&self) -> LinkHealth {
         self.health.clone()
     }
 
-    /// Ends the threads and tasks, whatever broker and database do, and writes the last snapshot.
+    /// Stops threads and tasks, also if broker or database hang, and writes the last snapshot.
     ///
     /// # Errors
-    /// A thread that cannot be awaited.
+    /// A thread cannot be awaited.
     pub async fn finish(self) -> Result<(), Failure> {
         let Self { follower, publisher, mut api, stop, .. } = self;
         stop.cancel();
@@ -139,43 +139,43 @@ impl LinkHealth {
         }
         let health = match follower {
             Some(cause) if self.from_snapshot => {
-                Health::Degraded(vec![format!("links are those of the last snapshot: {cause}")])
+                Health::Degraded(vec![format!("the links are those of the last snapshot: {cause}")])
             }
             cause => {
-                let cause = cause.unwrap_or_else(|| "the topic is being read".to_owned());
-                Health::NotReady(format!("not all links are known: {cause}"))
+                let cause = cause.unwrap_or_else(|| "the topic of links is being read".to_owned());
+                Health::NotReady(format!("not all links are loaded: {cause}"))
             }
         };
         health.with(of_store.collect())
     }
 }
 
-/// Reads the snapshot into the table; returns whether there was one.
+/// Reads the snapshot into the table; returns whether it was usable.
 fn read_snapshot(table: &LinkTable, path: &Path) -> bool {
     let shown = path.display();
     match snapshot::read(table, path) {
         Ok(links) => {
-            tracing::info!(snapshot = %shown, links, "read the snapshot of links");
+            tracing::info!(snapshot = %shown, links, "loaded links from the snapshot");
             true
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::info!(snapshot = %shown, "no snapshot: visitors wait for the topic of links");
+            tracing::info!(snapshot = %shown, "there is no snapshot of links: unknown slugs are answered 503 until the topic is read");
             false
         }
         Err(error) => {
             let code = "links_snapshot";
-            tracing::error!(code, snapshot = %shown, %error, "cannot use the snapshot of links");
+            tracing::error!(code, snapshot = %shown, %error, "the snapshot of links cannot be read and was ignored");
             false
         }
     }
 }
 
-/// Starts the publisher, where this host has a store.
+/// Starts the publisher, if this host has a store.
 async fn publisher(parts: PublisherParts<LinkProducer>) -> Result<Option<LinkPublisher>, Failure> {
     if parts.location == StoreLocation::None {
         return Ok(None);
     }
-    // A location that cannot be used is an error now; a server may become reachable later.
+    // An unusable location is an error now; an unreachable server may become reachable later.
     let location = parts.location.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&location).map(drop));
     opened.await.map_err(Failure::invariant)?.map_err(Failure::from)?;
@@ -191,7 +191,7 @@ async fn api(
     let token = follow.token().map_err(Failure::configuration)?;
     let (Some(token), address) = (token, follow.links_listen) else { return Ok(tasks) };
     if follow.store.links_db == StoreLocation::None {
-        let cause = "the admin API of links needs a store: set CLICKTRAIL_LINKS_DB, or no token";
+        let cause = "the admin API of links needs a link store: set CLICKTRAIL_LINKS_DB, or remove the token";
         return Err(Failure::configuration(anyhow::anyhow!(cause)));
     }
     let listener = TcpListener::bind(address)

@@ -1,7 +1,7 @@
 //! The link table: all links of a host in memory, found by domain and slug without a lock.
 //!
-//! A hash table of small buckets: a change replaces one bucket by a changed copy, some five KiB among
-//! a million links. A reader keeps the bucket in which it found its link.
+//! It is a hash table of small buckets: a change replaces one bucket by a changed copy, which has about
+//! 5 KiB among a million links. A reader keeps the bucket in which it found its link.
 
 #[cfg(test)]
 mod tests;
@@ -21,31 +21,31 @@ use crate::links::topic_versions::TopicVersions;
 use crate::route::canonical;
 use service::lock::lock;
 
-/// With a million links, some sixty in each.
+/// With a million links, each bucket has about sixty.
 const BUCKETS: usize = 1 << 14;
 
-/// Redirects within one host that a visitor is sent through at most.
+/// Most redirects within one host for one visitor.
 const HOPS_MAX: usize = 10;
 
-/// What a slug means at one moment.
+/// The meaning of a slug at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// Go there.
+    /// It redirects by this link.
     Redirect(Link),
-    /// There is a link, switched off.
+    /// Its link is switched off.
     Disabled(Link),
-    /// There was a link.
+    /// Its link has expired.
     Expired(Link),
-    /// No such link.
+    /// It has no link.
     Unknown,
-    /// Not known yet: the table is not loaded.
+    /// It is unknown whether it has a link: the table is not loaded.
     NotYet,
 }
 
 /// The result of applying a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It is the newest version now.
+    /// It is now the newest version.
     Newer,
     /// The table has this version already.
     Same,
@@ -55,7 +55,7 @@ pub enum Applied {
     Older,
 }
 
-/// All links; tombstones among them, so that an older version never comes back.
+/// All links, with their tombstones, so that an older version never replaces a deleted link.
 #[derive(Debug)]
 pub struct LinkTable {
     buckets: Box<[ArcSwap<LinkBucket>]>,
@@ -64,9 +64,9 @@ pub struct LinkTable {
     /// Links that are not deleted.
     count: AtomicUsize,
     changes: AtomicU64,
-    /// The table holds the topic to its end: what is not here does not exist.
+    /// Whether the table holds the topic to its end, so that no other link exists.
     loaded: AtomicBool,
-    /// One change at a time.
+    /// Held during a change.
     writing: Mutex<()>,
 }
 
@@ -91,12 +91,12 @@ impl LinkTable {
         }
     }
 
-    /// Whether the case of letters distinguishes its slugs.
+    /// Whether its slugs are case-sensitive.
     pub fn slug_case(&self) -> SlugCase {
         self.slug_case
     }
 
-    /// Takes a version of a link, unless it has a newer one.
+    /// Stores a version of a link, unless it has a newer one.
     pub fn apply(&self, link: Link) -> Applied {
         let writing = lock(&self.writing);
         let known = self.known(&link);
@@ -111,14 +111,14 @@ impl LinkTable {
         Applied::Newer
     }
 
-    /// Takes a link, whatever version it had.
+    /// Stores a link, in place of any version of it.
     pub fn put(&self, link: Link) {
         let writing = lock(&self.writing);
         self.change(&link, self.known(&link).as_ref(), true);
         drop(writing);
     }
 
-    /// Forgets each link that `keep` does not want.
+    /// Removes each link for which `keep` returns false.
     pub fn retain(&self, keep: impl Fn(&Link) -> bool) {
         let writing = lock(&self.writing);
         for bucket in &self.buckets {
@@ -140,7 +140,7 @@ impl LinkTable {
         self.newest(link.domain(), link.slug())
     }
 
-    /// The newest version of a link, tombstones too.
+    /// The newest version of a link, also a tombstone.
     fn newest(&self, domain: &str, slug: &str) -> Option<Link> {
         let hash = self.hash(domain, slug);
         find(&self.bucket(hash).load_full(), hash, domain, slug)
@@ -158,7 +158,7 @@ impl LinkTable {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Marks the table as loaded: a slug that is not here does not exist.
+    /// Marks the table as loaded: no other link exists.
     pub fn set_loaded(&self) {
         self.loaded.store(true, Ordering::Release);
     }
@@ -168,8 +168,8 @@ impl LinkTable {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// The link of a requested slug, whatever its state: the domain's own first, then any domain's. A
-    /// spelling that no link has is looked up by its [`canonical`] one.
+    /// The link of a requested slug, in any state: first one of the domain, then one of any domain. If no
+    /// link has the requested spelling, it looks for the [`canonical`] one.
     pub fn named(&self, domain: Option<&str>, slug: &str) -> Option<Link> {
         self.spelled(domain, slug).or_else(|| {
             let canonical = canonical(slug);
@@ -190,8 +190,8 @@ impl LinkTable {
         domain.filter(|domain| !domain.is_empty()).and_then(of).or_else(|| of(""))
     }
 
-    /// Whether another link has the link's slug but for the case of letters, where that distinguishes no
-    /// slugs. Of such links only the exact spellings are found.
+    /// Whether slugs are case-insensitive and the slug of another link differs from this one only in case.
+    /// Only the exact spellings of such slugs are found.
     pub fn collides(&self, link: &Link) -> bool {
         let (domain, slug) = (link.domain(), link.slug());
         let hash = self.hash(domain, slug);
@@ -201,9 +201,9 @@ impl LinkTable {
             && spellings(&bucket, hash, domain, slug).any(|other| other.slug() != slug)
     }
 
-    /// Whether a visitor of `domain` and `port` (none: that of the scheme) who follows the link is on
-    /// this host after [`HOPS_MAX`] redirects still: it leads to itself, or to links that lead to each
-    /// other.
+    /// Whether a visitor of `domain` and `port` (`None` for that of the scheme) who follows the link is
+    /// still on this host after [`HOPS_MAX`] redirects: the link leads to itself, or to links that lead to
+    /// each other.
     pub fn is_ring(&self, link: &Link, domain: &str, port: Option<u16>, now: i64) -> bool {
         let mut next = self.next_on(link, domain, port, now);
         for _ in 1..HOPS_MAX {
@@ -225,9 +225,9 @@ impl LinkTable {
         }
     }
 
-    /// What a slug means at `now` (microseconds since 1970).
+    /// The meaning of a slug at `now`, microseconds since 1970.
     pub fn resolve(&self, domain: Option<&str>, slug: &str, now: i64) -> Resolution {
-        // Read first: a link that came before the table was loaded is then found below.
+        // Read first, so that a link which arrived before the table was loaded is found below.
         let loaded = self.is_loaded();
         match self.named(domain, slug) {
             None if loaded => Resolution::Unknown,
@@ -240,17 +240,18 @@ impl LinkTable {
         }
     }
 
-    /// How many there are.
+    /// Number of links that are not deleted.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// How often something changed in it.
+    /// Number of changes of the table.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Every link, tombstones too; what changes meanwhile is there in its old or its new state.
+    /// Passes each link to `take`, also tombstones. A link that changes meanwhile is passed in its old or its
+    /// new state.
     pub fn for_each<E>(&self, mut take: impl FnMut(&Link) -> Result<(), E>) -> Result<(), E> {
         for bucket in &self.buckets {
             let bucket = bucket.load_full();
@@ -259,7 +260,7 @@ impl LinkTable {
         Ok(())
     }
 
-    /// Of slugs that are the same, the same. No link has a slug that is longer than the buffer.
+    /// The hash of a name; equal slugs have equal hashes. No link has a slug longer than the buffer.
     fn hash(&self, domain: &str, slug: &str) -> u64 {
         match self.slug_case {
             SlugCase::Sensitive => self.hasher.hash_one((domain, slug)),
@@ -279,7 +280,7 @@ impl LinkTable {
         }
     }
 
-    /// By bits that the order within a bucket does not use.
+    /// The bucket of a hash, by other bits than those of the order within a bucket.
     fn bucket(&self, hash: u64) -> &ArcSwap<LinkBucket> {
         #[expect(clippy::expect_used, reason = "an internal invariant")]
         let index = usize::try_from((hash >> 32) % BUCKETS as u64).expect("below BUCKETS");
@@ -299,7 +300,7 @@ impl TopicVersions for LinkTable {
     }
 }
 
-/// The half of a hash by which a bucket is in order.
+/// The half of a hash by which a bucket is sorted.
 #[expect(clippy::expect_used, reason = "an internal invariant")]
 fn low(hash: u64) -> u32 {
     u32::try_from(hash & u64::from(u32::MAX)).expect("the upper half is masked")
@@ -310,14 +311,14 @@ fn find(bucket: &Arc<LinkBucket>, hash: u64, domain: &str, slug: &str) -> Option
     found.next().map(|at| Link::on(bucket, at))
 }
 
-/// Where the links of a hash begin.
+/// Where the links with this hash begin.
 fn of_hash(bucket: &LinkBucket, hash: u64) -> impl Iterator<Item = u32> {
     let from = bucket.index.partition_point(|(known, _)| *known < low(hash));
     let same = bucket.index[from..].iter().take_while(move |(known, _)| *known == low(hash));
     same.map(|(_, at)| *at)
 }
 
-/// The links, not deleted, whose slugs differ from this one in case at most.
+/// The links that are not deleted and whose slugs differ from this one at most in case.
 fn spellings<'a>(
     bucket: &'a Arc<LinkBucket>,
     hash: u64,
@@ -332,13 +333,13 @@ fn spellings<'a>(
     })
 }
 
-/// The one link whose slug differs from this one in case at most; of several, none.
+/// The only link whose slug differs from this one at most in case; `None` if there are several.
 fn only(bucket: &Arc<LinkBucket>, hash: u64, domain: &str, slug: &str) -> Option<Link> {
     let mut links = spellings(bucket, hash, domain, slug);
     links.next().filter(|_| links.next().is_none())
 }
 
-/// A copy of a bucket with the link in it, or without it.
+/// A copy of a bucket, with the link in it or without it.
 fn with(bucket: &LinkBucket, hash: u64, link: &Link, stays: bool) -> LinkBucket {
     let new = (low(hash), link.as_bytes());
     let kept = bucket.index.iter().map(|(known, at)| (*known, bucket.link(*at)));

@@ -1,8 +1,9 @@
-//! From the store's queue to the topic: each link in its current state, repeated until it is there.
+//! The publisher: publishes the links in the store's queue to the topic, each in its current state, until
+//! the topic has them.
 //!
-//! A link leaves the queue only after all replicas have it, so the publisher may die anywhere. While
-//! a link is in flight no other host publishes it: versions reach the topic in their order. A change
-//! that the topic has superseded gets the version after the topic's before it is published.
+//! A link leaves the queue only after all replicas have it, so the publisher may be killed at any time.
+//! While a link is in flight, no other host publishes it, so versions reach the topic in their order. A
+//! change that the topic has superseded first gets the version after the topic's.
 
 #[cfg(test)]
 mod tests;
@@ -24,45 +25,45 @@ use service::number::gauge;
 use service::wakeup::Wakeup;
 use service::worker::{Problem, Worker};
 
-/// The stage of publishing links.
+/// Name of the stage that publishes links.
 const PUBLISH: &str = "links_publish";
-/// Most links published at once.
+/// Most links to publish at once.
 const BATCH: u32 = 1000;
-/// Longest wait for a wakeup: the delay of a change by another process.
+/// Longest wait for a wakeup, and so the delay of a change by another process.
 const TICK: Duration = Duration::from_millis(200);
-/// Wait after a failure.
+/// Wait after the first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Brings links to the topic.
+/// Publishes links to the topic.
 pub trait Publish: Send + 'static {
-    /// Returns once all replicas have every link, or with the cause why that is not certain.
+    /// Returns when all replicas have all links.
     ///
     /// # Errors
-    /// The cause, for people.
+    /// A text for operators; the replicas may or may not have the links.
     fn publish(&mut self, entries: &[LinkEntry]) -> Result<(), String>;
 }
 
-/// What the publisher needs.
+/// The parts of the publisher.
 #[derive(Debug)]
 pub struct PublisherParts<P> {
-    /// Where the store is.
+    /// The location of the store.
     pub location: StoreLocation,
     /// The topic.
     pub publisher: P,
     /// Notified of each change in this process.
     pub wakeup: Arc<Wakeup>,
-    /// What the topic holds, as far as the follower has read it.
+    /// The links of the topic, as far as the follower has read it.
     pub table: Arc<LinkTable>,
-    /// What the follower found in the topic.
+    /// The reports of the follower.
     pub reports: Arc<TopicReports>,
-    /// Its metrics.
+    /// The metrics of the process.
     pub metrics: Metrics,
     /// The current problem, for the health probe.
     pub problem: Problem,
-    /// That the store is behind the topic, for the health probe.
+    /// Set while the store is behind the topic, for the health probe.
     pub behind: Problem,
-    /// Ends the publisher.
+    /// Stops the publisher.
     pub stop: CancellationToken,
 }
 
@@ -71,7 +72,7 @@ pub struct PublisherParts<P> {
 pub struct LinkPublisher(Worker);
 
 impl LinkPublisher {
-    /// Starts it on a thread of its own.
+    /// Starts the publisher on a thread.
     ///
     /// # Errors
     /// The system cannot start a thread.
@@ -87,7 +88,7 @@ impl LinkPublisher {
     }
 }
 
-/// The rounds of the publisher: each compares what was reported, and publishes a batch.
+/// The rounds of the publisher: each one compares the reported links, and publishes a batch.
 struct Rounds<P> {
     parts: PublisherParts<P>,
     store: Option<Store>,
@@ -112,13 +113,17 @@ impl<P: Publish> Rounds<P> {
                     }
                 }
                 Err(error) => {
-                    // A connection that failed once is not trusted again.
+                    // After a failure the connection is not used again.
                     self.store = None;
                     let (code, cause) = (error.code(), error.to_string());
                     self.parts.metrics.links.failed(code);
                     let due = self.parts.metrics.attempts.failed(PUBLISH, "", code);
                     if self.parts.problem.is_new(format!("{code}: {cause}")) || due {
-                        tracing::error!(code, cause, "changes of links wait to be published");
+                        tracing::error!(
+                            code,
+                            cause,
+                            "cannot publish changes of links: they wait in the link store"
+                        );
                     }
                     self.parts.wakeup.wait(pause);
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -127,7 +132,7 @@ impl<P: Publish> Rounds<P> {
         }
     }
 
-    /// One round; returns whether another one has something to do at once.
+    /// Runs one round; returns whether the next one has work at once.
     fn round(&mut self) -> Result<bool, StoreError> {
         let Self { parts, store, check } = self;
         let store = match store {
@@ -157,13 +162,13 @@ impl<P: Publish> Rounds<P> {
                 links,
                 id,
                 version,
-                "changes took the version after the topic's, because the store was behind it"
+                "the link store was behind the topic: changes got the version after the topic's"
             );
         }
         if published.links > 0 {
             parts.metrics.links.published.inc_by(published.links as u64);
         }
-        // Counting them takes longer than publishing a few of many.
+        // Among many waiting links, a count takes longer than to publish a batch.
         if published.links < BATCH as usize {
             let waiting = store.waiting()?;
             parts.metrics.links.waiting.set(gauge(waiting));
@@ -175,7 +180,7 @@ impl<P: Publish> Rounds<P> {
     }
 }
 
-/// Shows which links of the store are behind, and logs it when that changes.
+/// Shows which links of the store are behind, and logs each change of that.
 fn report_behind<P>(parts: &PublisherParts<P>, check: &StoreCheck) {
     parts.metrics.links.behind.set(gauge(check.count()));
     match check.problem() {

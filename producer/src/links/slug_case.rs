@@ -1,14 +1,14 @@
-//! Whether the case of letters distinguishes slugs.
+//! Whether slugs are case-sensitive.
 //!
-//! Pure. A link keeps the spelling that it was made with, and a click that of its request.
+//! Pure. A link keeps the spelling with which it was created, and a click the spelling of its request.
 
-/// Whether slugs that differ in case alone are the same.
+/// Whether slugs that differ only in case are the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SlugCase {
-    /// They are two links
+    /// Slugs that differ only in case are two links
     #[default]
     Sensitive,
-    /// They are one link; a second one is refused
+    /// Slugs that differ only in case are one link; a second one is refused
     Insensitive,
 }
 

@@ -1,7 +1,7 @@
-//! All links in a file of this host, so that it can start while broker and database are down.
+//! The snapshot: a file with all links, from which this host can start while broker and database are down.
 //!
-//! The new one is written beside the old one and renamed. A partial file is not used: its checksum
-//! covers every byte before it.
+//! A new snapshot is written to a temporary file and renamed. A partial file is not used: the checksum at
+//! its end covers all bytes before it.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
@@ -15,10 +15,10 @@ use crate::private_file;
 
 const MAGIC: [u8; 8] = *b"ctlinks1";
 
-/// Writes what the table holds; returns how many links, tombstones too. Blocks.
+/// Writes the links of the table; returns how many, with tombstones. Blocks.
 ///
 /// # Errors
-/// The disk's; the old file stays.
+/// An I/O error; the old file stays.
 pub fn write(links: &LinkTable, path: &Path) -> io::Result<u64> {
     private_file::replace(path, |file| write_links(links, file))
 }
@@ -34,7 +34,7 @@ fn write_links(links: &LinkTable, file: &File) -> io::Result<u64> {
         file.write_all(&length.to_le_bytes())?;
         file.write_all(bytes)
     })?;
-    // No link is empty, so this is the end.
+    // No link has a length of 0, so this marks the end.
     file.write_all(&0_u32.to_le_bytes())?;
     let Summed { mut inner, sum } = file;
     inner.write_all(&sum.finalize().to_le_bytes())?;
@@ -42,15 +42,14 @@ fn write_links(links: &LinkTable, file: &File) -> io::Result<u64> {
     Ok(count)
 }
 
-/// Reads a file into an empty table; returns how many links. Nothing is read of a partial
-/// file. Blocks.
+/// Reads a file into an empty table; returns how many links. Reads no link of a partial file. Blocks.
 ///
 /// # Errors
-/// It does not exist, or is not readable or not complete.
+/// The file does not exist, is not readable, or is not complete.
 pub fn read(links: &LinkTable, path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
     private_file::tighten(path);
-    // Read twice rather than held twice.
+    // It reads the file twice, so that memory never holds the links twice.
     each(&file, drop)?;
     file.rewind()?;
     each(&file, |link| _ = links.apply(link))
@@ -73,7 +72,7 @@ fn each(file: &File, mut take: impl FnMut(Link)) -> io::Result<u64> {
         file.read_exact(&mut bytes)?;
         let link =
             Link::from_bytes(&bytes).ok_or_else(|| broken("holds bytes that are not a link"))?;
-        // An earlier version of this program took any version, and no change could follow it.
+        // An earlier version of this program accepted any version, which no change could follow.
         if (1..=LINK_VERSION_MAX).contains(&link.version()) {
             take(link);
             count += 1;
@@ -90,7 +89,7 @@ fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the file {what}"))
 }
 
-/// Sums what goes through.
+/// Computes the checksum of the bytes that it passes on.
 struct Summed<T> {
     inner: T,
     sum: crc32fast::Hasher,
@@ -133,7 +132,7 @@ mod tests {
         assert_eq!(read(&links, &path).unwrap(), 2);
         assert_eq!(links.named(None, "a").unwrap().version(), 3);
         assert!(links.named(Some("go.example"), "b").is_some());
-        assert!(!links.is_loaded(), "what came since is not in it");
+        assert!(!links.is_loaded(), "later links are not in it");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The link store: one transaction holds a change and the row that queues it for the topic.
+//! The link store: one transaction contains a change and the row that queues it for the topic.
 //!
-//! SQLite on one host, PostgreSQL for several. It blocks: redirects never use it.
+//! It is SQLite on one host, or PostgreSQL for several. Its calls block; redirects never use it.
 
 pub mod backend;
 pub mod change;
@@ -23,14 +23,14 @@ use crate::links::store::sqlite::Sqlite;
 use crate::links::store_location::StoreLocation;
 use crate::links::topic_versions::{TopicVersions, UnknownTopic};
 
-/// How often a change is tried that conflicts with another one.
+/// Most attempts of a change that conflicts with others.
 const TRIES: u32 = 5;
 
-/// One user of the store.
+/// An open link store.
 pub struct Store {
     backend: Box<dyn Backend>,
     slug_case: SlugCase,
-    /// The index of slugs in small letters has been made.
+    /// Whether the index of slugs in small letters exists.
     is_indexed: bool,
 }
 
@@ -40,20 +40,20 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Links that were not there.
+    /// Links that were new.
     pub added: u64,
-    /// Links that redirected otherwise.
+    /// Links that redirected differently before.
     pub changed: u64,
-    /// Links that redirected alike.
+    /// Links that redirected alike before.
     pub same: u64,
 }
 
 impl Store {
-    /// Opens the store and creates missing tables. A PostgreSQL server that is unreachable is tried
-    /// again at each use.
+    /// Opens the store, and creates missing tables. If a PostgreSQL server is unreachable, each later use
+    /// tries again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -70,14 +70,14 @@ impl Store {
         Ok(Self { backend, slug_case: SlugCase::default(), is_indexed: false })
     }
 
-    /// The same, and refuses a link whose slug is another one's but for case, where case distinguishes
-    /// none.
+    /// The same store with this setting. With case-insensitive slugs, it refuses a link whose slug differs
+    /// from another one only in case.
     #[must_use]
     pub fn with_slug_case(self, slug_case: SlugCase) -> Self {
         Self { slug_case, ..self }
     }
 
-    /// Makes one change, and queues the link for the publisher, at `now` (microseconds since 1970).
+    /// Makes one change at `now` (microseconds since 1970), and queues the link for the publisher.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing has changed.
@@ -85,7 +85,7 @@ impl Store {
         self.change_after(&UnknownTopic, change, now)
     }
 
-    /// As [`Store::change`], with a version after that of the topic, so that followers take it.
+    /// As [`Store::change`], with a version after that of the topic, so that followers apply it.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing has changed.
@@ -99,7 +99,7 @@ impl Store {
         self.all(topic, changes, now)?.pop().ok_or(StoreError::Conflict)
     }
 
-    /// Makes or changes every link, all or none.
+    /// Creates or changes all links, or none of them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -147,7 +147,7 @@ impl Store {
         }
     }
 
-    /// A link by its id, tombstones too.
+    /// The link of an id, also a tombstone.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -155,7 +155,7 @@ impl Store {
         self.backend.get(id)
     }
 
-    /// Links by their ids, tombstones too; one that is not there is none.
+    /// The links of these ids, also tombstones, without those that do not exist.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -163,7 +163,7 @@ impl Store {
         self.backend.entries(ids)
     }
 
-    /// As [`Store::page`], tombstones too.
+    /// As [`Store::page`], with tombstones.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -187,7 +187,7 @@ impl Store {
         self.backend.waiting()
     }
 
-    /// Queues every link, tombstones too: for a topic that was recreated.
+    /// Queues all links, also tombstones, such as after the topic was recreated.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -195,7 +195,7 @@ impl Store {
         self.backend.republish()
     }
 
-    /// Queues a link by its id, if it is there.
+    /// Queues the link of an id, if it exists.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -203,8 +203,8 @@ impl Store {
         self.backend.queue(id)
     }
 
-    /// Gives a link its next version with the same content and queues it, unless it has changed since or
-    /// has the last version.
+    /// Gives a link its next version with the same content, and queues it, unless it has changed since or has
+    /// the last possible version.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -220,11 +220,11 @@ impl Store {
         })
     }
 
-    /// Passes at most `limit` waiting links to `publish`, each in its current state, and removes them
-    /// from the queue once it succeeded. No other host publishes them meanwhile. Returns how many.
+    /// Passes at most `limit` waiting links to `publish`, each in its current state, and removes them from
+    /// the queue after it succeeds. No other host publishes them meanwhile. Returns how many.
     ///
     /// # Errors
-    /// [`StoreError`]; whatever it is, the links still wait.
+    /// [`StoreError`]; the links still wait.
     pub fn publish_waiting(
         &mut self,
         limit: u32,
@@ -234,10 +234,10 @@ impl Store {
     }
 
     /// As [`Store::publish_waiting`], but a link that the topic has superseded gets the version after the
-    /// topic's and waits for the next call.
+    /// topic's, and waits for the next call.
     ///
     /// # Errors
-    /// [`StoreError`]; whatever it is, the links still wait.
+    /// [`StoreError`]; the links still wait.
     pub fn publish_newest(
         &mut self,
         limit: u32,
@@ -247,7 +247,7 @@ impl Store {
         self.backend.publish_newest(limit, topic, publish)
     }
 
-    /// The keys of these UTC days (days since 1970), the same for every host, by one statement.
+    /// Reads the keys of these UTC days (days since 1970) in one statement; all hosts have the same keys.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -258,7 +258,7 @@ impl Store {
         self.backend.day_keys(days)
     }
 
-    /// The key of a UTC day, made when it is not there.
+    /// The key of a UTC day, which is created if it does not exist.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -266,10 +266,12 @@ impl Store {
         self.make_day_key(day)?;
         let found = self.day_keys(day..=day)?.pop();
         let key = found.and_then(|(_, secret)| secret.try_into().ok());
-        key.ok_or_else(|| StoreError::Unusable(format!("the key of day {day} has not 32 bytes")))
+        key.ok_or_else(|| {
+            StoreError::Unusable(format!("the key of day {day} does not have 32 bytes"))
+        })
     }
 
-    /// Makes the key of a UTC day, unless a host has made it.
+    /// Creates the key of a UTC day, unless a host has created it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -280,8 +282,8 @@ impl Store {
         self.backend.keep_day_key(day, fresh)
     }
 
-    /// Deletes the keys of days before `day`, and keeps those of the last `days` days by the clock of
-    /// the database; returns how many were deleted.
+    /// Deletes the keys of days before `day`, except those of the last `days` days by the clock of the
+    /// database; returns how many.
     ///
     /// # Errors
     /// [`StoreError`].

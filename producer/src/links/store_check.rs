@@ -1,9 +1,10 @@
-//! Which links of the store are behind the topic: of an older version, or of the same one with other
-//! content.
+//! The check of the store against the topic: finds links that are behind, with an older version, or with
+//! the same version and other content.
 //!
-//! A store that was restored or remade is behind, and one to whose topic another program writes. What
-//! the follower reports is compared, and after a start all links. Nothing is published for being
-//! behind: only a change is, and what a late request has turned back.
+//! A store is behind if it was restored or created again, or if another program writes to the topic. The
+//! check compares the links that the follower reports, and after a start all links. A link that is behind
+//! is not published for that reason: only changes are published, and links whose newest version a late
+//! request has replaced in the topic.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,11 @@ use crate::links::store::error::StoreError;
 use crate::links::topic_reports::Reports;
 use crate::links::topic_versions::TopicVersions as _;
 
-/// Links compared at once.
+/// Links to compare at once.
 const PAGE: u32 = 1000;
-/// Most links that are known by name to be behind.
+/// Most links that are behind and kept by id.
 const BEHIND_MAX: usize = 1000;
-/// Most links of which it is remembered that they were published once more.
+/// Most links that are noted as published once more.
 const REQUEUED_MAX: usize = 10_000;
 
 /// Two versions of one link.
@@ -28,22 +29,22 @@ struct Versions {
     topic: i64,
 }
 
-/// How far the comparison of all links is.
+/// The progress of the comparison of all links.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Scan {
-    /// It begins when the table is loaded.
+    /// It starts when the table is loaded.
     #[default]
     Due,
-    /// It goes on after this id.
+    /// It continues after this id.
     After(String),
     Done,
 }
 
-/// What to do about a superseded version that came last in the topic.
+/// The action for a superseded version that is the last one in the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settlement {
     Nothing,
-    /// Publish the link as it is in the store.
+    /// Publish the link in the version of the store.
     Queue,
     /// Publish it with its next version.
     Raise,
@@ -53,20 +54,20 @@ enum Settlement {
 #[derive(Debug, Default)]
 pub struct StoreCheck {
     behind: BTreeMap<String, Versions>,
-    /// More links are behind than are kept.
+    /// Whether more links are behind than are kept.
     more: bool,
     scan: Scan,
-    /// Versions that were published once more: none is a second time.
+    /// Versions that were published once more; none is published a third time.
     requeued: BTreeMap<String, i64>,
 }
 
 impl StoreCheck {
-    /// Compares all links again: the store may be another one.
+    /// Compares all links again, since the store may be another one.
     pub fn restart(&mut self) {
         self.scan = Scan::Due;
     }
 
-    /// A link that is behind was changed, and has the next version of the topic now.
+    /// Notes that a link is no longer behind: a change has given it the version after the topic's.
     pub fn remove(&mut self, id: &str) {
         self.behind.remove(id);
         if self.more && self.behind.is_empty() {
@@ -74,12 +75,12 @@ impl StoreCheck {
         }
     }
 
-    /// How many links are behind; beyond a thousand the rest is not counted.
+    /// How many links are behind; the count stops at a thousand.
     pub fn count(&self) -> usize {
         self.behind.len()
     }
 
-    /// What the health probe reports.
+    /// The problem for the health probe.
     pub fn problem(&self) -> Option<String> {
         let (id, Versions { store, topic }) = self.behind.first_key_value()?;
         let more = if self.more { " or more" } else { "" };
@@ -90,7 +91,8 @@ impl StoreCheck {
         ))
     }
 
-    /// Compares what the follower reported, and queues what a superseded version has turned back.
+    /// Compares the links that the follower reported, and queues those whose newest version a superseded one
+    /// has replaced in the topic.
     ///
     /// # Errors
     /// [`StoreError`]; the same reports can be settled again.
@@ -127,7 +129,7 @@ impl StoreCheck {
     /// Compares the next page of all links; false when none is left.
     ///
     /// # Errors
-    /// [`StoreError`]; the next call begins with the same page.
+    /// [`StoreError`]; the next call starts with the same page.
     pub fn compare_page(
         &mut self,
         store: &mut Store,
@@ -152,10 +154,11 @@ impl StoreCheck {
         Ok(self.scan != Scan::Done)
     }
 
-    /// A superseded version came last in the topic, which is in `topic` if that supersedes the entry.
+    /// The action after the superseded version `version` came last in the topic. `topic` is the version of
+    /// the topic, if that supersedes the entry.
     fn settlement(&self, version: i64, entry: &LinkEntry, topic: Option<i64>) -> Settlement {
         match (version.cmp(&entry.version), topic) {
-            // A late request: the newest version has to stand behind it.
+            // A late request: the newest version must come after it in the topic.
             (std::cmp::Ordering::Less, None) => {
                 if self.requeued.get(&entry.id) == Some(&entry.version) {
                     Settlement::Raise
@@ -163,8 +166,8 @@ impl StoreCheck {
                     Settlement::Queue
                 }
             }
-            // The version of the store itself: a change that no follower took. It is raised before it is
-            // published.
+            // The version of the store itself: a change that no follower applied. It gets a later version
+            // before it is published.
             (std::cmp::Ordering::Equal, Some(topic)) if next_version(topic).is_some() => {
                 Settlement::Queue
             }

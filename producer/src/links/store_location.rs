@@ -1,9 +1,9 @@
-//! Where the link store is: a file, a server, or none.
+//! The location of the link store: a file, a server, or none.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where the link store is.
+/// The location of the link store.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreLocation {
     /// This process has no store: it only follows the topic.
@@ -20,7 +20,7 @@ impl FromStr for StoreLocation {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once("://") {
             Some(("postgres" | "postgresql", _)) => Ok(Self::Server(text.to_owned())),
-            // The text may hold a password; it is not repeated.
+            // The error does not repeat the text, which may hold a password.
             Some(_) => Err("use a file, postgres://user:password@host/database, or none".into()),
             None if text == "none" || text.is_empty() => Ok(Self::None),
             None => Ok(Self::File(text.into())),
@@ -38,7 +38,7 @@ impl std::fmt::Display for StoreLocation {
     }
 }
 
-/// Host, port and database of a URL; none where a part of them could be one of a user, a password or a
+/// Host, port and database of a URL; `None` if a part of them may belong to a user, a password or a
 /// parameter.
 fn server(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
@@ -50,7 +50,7 @@ fn server(url: &str) -> Option<&str> {
         return None;
     }
     let shown = shown.split('?').next()?;
-    // Without a host, what follows the colon is a password.
+    // Without a host, the text after the colon is a password.
     let hosts = shown.split('/').next()?;
     let is_address = |host: &str| {
         let port = match host.rsplit_once(']') {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn l14_whatever_the_url_of_a_store_is_no_part_of_a_secret_is_shown() {
+    fn l14_no_url_of_a_store_shows_a_part_of_a_secret() {
         for (url, shown) in [
             ("postgres://u:geheim@host:5432/links?sslmode=require", "host:5432/links"),
             ("postgresql://u@host/links?password=geheim", "host/links"),

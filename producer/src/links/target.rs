@@ -1,7 +1,7 @@
-//! The target of a link: checked when it is entered, and again at each redirect. It may not lead to the
-//! link itself, or to a path of its own host that is never a link.
+//! The target of a link, which is checked when it is entered, and again at each redirect. It must not lead
+//! to the link itself, or to a reserved path of the link's own host.
 //!
-//! Pure. What passes is written as the URL standard does and is safe to send in a header.
+//! Pure. A target that passes is in the form of the URL standard, and safe to send in a header.
 
 use hyper::header::HeaderValue;
 use thiserror::Error;
@@ -9,10 +9,10 @@ use url::Url;
 
 use crate::route::{Route, canonical, route};
 
-/// Longest destination, after its escaping.
+/// Longest target, after its escaping.
 pub const TARGET_BYTES_MAX: usize = 2048;
 
-/// Why a destination is none.
+/// Why a target is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("url {url:?}: {why}")]
 pub struct TargetError {
@@ -20,14 +20,14 @@ pub struct TargetError {
     why: &'static str,
 }
 
-/// Checks the destination of the link of `domain` (empty: any) and `slug`, and writes it as the URL
-/// standard does (punycode, escapes).
+/// Checks the target of the link of `domain` (empty for any) and `slug`. Returns it in the form of the URL
+/// standard (punycode, escapes).
 ///
 /// # Errors
 /// [`TargetError`] with the cause.
 pub fn check(given: &str, domain: &str, slug: &str) -> Result<String, TargetError> {
     let error = |why| TargetError { url: given.to_owned(), why };
-    // The URL parser drops line ends silently; a target that has one is not what it seems.
+    // The URL parser silently drops line ends, so the target would differ from the entered text.
     if given.chars().any(char::is_control) {
         return Err(error("has a control character"));
     }
@@ -58,9 +58,9 @@ pub fn check(given: &str, domain: &str, slug: &str) -> Result<String, TargetErro
     Ok(text)
 }
 
-/// The header `Location` for a visitor of `domain`; none when the target must not be followed: it
-/// is neither http nor https, or leads back to a reserved path of the requested host.
-/// `query` is appended to the target's own.
+/// The header `Location` for a visitor of `domain`. `None` if the target must not be followed: it is
+/// neither http nor https, or leads to a reserved path of the requested host. `query` is appended to the
+/// query of the target.
 pub fn location(target: &str, domain: Option<&str>, query: Option<&str>) -> Option<HeaderValue> {
     if !target.starts_with("https://") && !target.starts_with("http://") {
         return None;
@@ -85,8 +85,8 @@ fn appended(target: &str, query: &str) -> String {
     [before, between, query, fragment].concat()
 }
 
-/// The slug that a checked target has on the requested host and port; none where it leads to another
-/// host, to another service on a port of its own, or to a path that is never a link.
+/// The slug of a checked target on the requested host and port. `None` if it leads to another host, to
+/// another port, or to a reserved path.
 pub fn slug_on<'a>(target: &'a str, domain: &str, port: Option<u16>) -> Option<&'a str> {
     let on = on_host(target, domain)?;
     if on.port.is_some() && on.port != port {
@@ -98,7 +98,7 @@ pub fn slug_on<'a>(target: &'a str, domain: &str, port: Option<u16>) -> Option<&
     }
 }
 
-/// Whether a checked target is a path of this host that is never a link.
+/// Whether a checked target is a reserved path of this host.
 fn is_reserved_of(target: &str, domain: &str) -> bool {
     match on_host(target, domain).map(|on| route(on.path)) {
         Some(Route::Robots | Route::Favicon | Route::Reserved) => true,
@@ -106,23 +106,25 @@ fn is_reserved_of(target: &str, domain: &str) -> bool {
     }
 }
 
-/// Where a checked target leads on one host.
+/// The place of a checked target on one host.
 struct OnHost<'a> {
-    /// None is the scheme's own, which a checked target does not write.
+    /// `None` for the port of the scheme, which a checked target does not contain.
     port: Option<u16>,
     path: &'a str,
 }
 
-/// None where the target leads to another host.
+/// `None` if the target leads to another host. A checked target has no user name, and its host is in lower
+/// case, so that one comparison decides for most targets.
 fn on_host<'a>(target: &'a str, domain: &str) -> Option<OnHost<'a>> {
-    let (_, rest) = target.split_once("://")?;
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-        Some(_) | None => (authority, None),
+    let rest = target.strip_prefix("https://").or_else(|| target.strip_prefix("http://"))?;
+    let rest = rest.strip_prefix(domain)?;
+    let (port, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let port = match port.trim_start_matches('.') {
+        "" => None,
+        port => port.strip_prefix(':')?.parse().ok(),
     };
     let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-    (host.trim_end_matches('.') == domain).then_some(OnHost { port, path })
+    Some(OnHost { port, path })
 }
 
 #[cfg(test)]
@@ -138,6 +140,8 @@ mod tests {
             ("https://go.example/a/../metrics", Some("go.example"), false),
             ("https://go.example/other", Some("go.example"), true),
             ("https://go.example/admin", Some("other.example"), true),
+            ("https://go.example.other/admin", Some("go.example"), true),
+            ("https://go.examples/admin", Some("go.example"), true),
             ("https://go.example/admin", None, true),
             ("http://[::1]:80/admin", Some("[::1]"), false),
         ] {
@@ -178,7 +182,7 @@ mod tests {
         }
         assert!(tried >= 50, "{tried}");
         assert!(check("https://own.example/", "own.example", "own").is_ok());
-        // On a port of its own another service may answer; whether it is ours, a request shows.
+        // Another service may answer on another port; only a request shows whether it is this one.
         assert!(check("https://own.example:8443/own", "own.example", "own").is_ok());
     }
 
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn x9_a_target_keeps_its_escapes_and_a_visitors_query_stands_before_its_fragment() {
+    fn x9_a_target_keeps_its_escapes_and_a_visitors_query_is_before_its_fragment() {
         for (given, written) in [
             (
                 "https://x.example/a%2Fb?c=%2520&d=%5B0%5D",

@@ -1,4 +1,4 @@
-//! What the follower reports of the topic to the publisher, which compares it with the store.
+//! The reports of the follower to the publisher: links of the topic to compare with the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use crate::links::link::Link;
 use crate::links::link_table::{Applied, LinkTable};
 use service::lock::lock;
 
-/// Most links of each kind in memory (10 MiB with the longest ids). Beyond it all links of the store are
+/// Most links of each kind in memory (10 MiB with the longest ids). For more, all links of the store are
 /// compared.
 const LINKS_MAX: usize = 10_000;
 
@@ -20,8 +20,8 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Applies a link of the topic to the table, and notes what its store has to be compared with.
-    /// `live`: the record is newer than the start, so the store may lack what it changes.
+    /// Applies a link of the topic to the table, and notes it for the comparison with the store. `live` says
+    /// that the record is newer than the start, so that the store may lack its change.
     pub fn apply(&mut self, table: &LinkTable, link: &Link, live: bool) -> Applied {
         let applied = table.apply(link.clone());
         match applied {
@@ -49,13 +49,13 @@ impl Reports {
         self.newer.iter().chain(self.superseded.keys()).map(String::as_str).collect()
     }
 
-    /// The superseded version that came last in the topic, where that is so of this link. After
-    /// compaction only this version would be left.
+    /// The superseded version of this link, if it came last in the topic. Compaction would keep only this
+    /// version.
     pub fn superseded(&self, id: &str) -> Option<i64> {
         self.superseded.get(id).copied()
     }
 
-    /// Takes later reports behind these.
+    /// Appends later reports.
     pub fn append(&mut self, later: Self) {
         self.all |= later.all;
         later.newer.into_iter().for_each(|id| self.add_newer(id));
@@ -80,22 +80,22 @@ impl Reports {
     }
 }
 
-/// Reports on their way from the follower to the publisher. Neither waits for the other.
+/// The queue of reports from the follower to the publisher. Neither waits for the other.
 #[derive(Debug, Default)]
 pub struct TopicReports(Mutex<Reports>);
 
 impl TopicReports {
-    /// Passes on what the follower has noted, and empties it.
+    /// Passes on the reports of the follower, and leaves them empty.
     pub fn pass(&self, reports: &mut Reports) {
         lock(&self.0).append(std::mem::take(reports));
     }
 
-    /// Takes all that was passed on.
+    /// Takes all reports that were passed on.
     pub fn take(&self) -> Reports {
         std::mem::take(&mut *lock(&self.0))
     }
 
-    /// Puts back what could not be compared, before what came meanwhile.
+    /// Puts reports back before later ones, since they could not be compared.
     pub fn put_back(&self, mut reports: Reports) {
         let mut held = lock(&self.0);
         reports.append(std::mem::take(&mut *held));

@@ -1,15 +1,15 @@
-//! Which version of the topic of links supersedes an entry of the store.
+//! The versions of links in the topic, which may supersede entries of the store.
 
 use crate::links::link_entry::LinkEntry;
 
-/// Knows versions of the topic, as a link table does that follows it.
+/// Knows the versions of the topic, such as a link table that follows it.
 pub trait TopicVersions {
-    /// The version that supersedes an entry: a newer one, or the same one with other content. None where
-    /// followers take the entry, or have it already.
+    /// The version that supersedes an entry: a newer one, or the same one with other content. `None` if
+    /// followers apply the entry, or have it already.
     fn superseding(&self, entry: &LinkEntry) -> Option<i64>;
 }
 
-/// Knows nothing of the topic, as the command line does.
+/// Knows no version of the topic, as in a command.
 #[derive(Debug, Clone, Copy)]
 pub struct UnknownTopic;
 

@@ -27,7 +27,7 @@ impl Publish for Topic {
     }
 }
 
-/// A host with a store of its own: publisher, follower and table.
+/// A host with a store: publisher, follower and table.
 struct Host {
     rounds: Rounds<Topic>,
     topic: Topic,
@@ -79,7 +79,7 @@ impl Host {
     /// Publishes and follows until nothing happens any more, which is soon.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 40, "it goes on without end: {:?}", self.topic.0.lock().unwrap());
+            assert!(round < 40, "it does not end: {:?}", self.topic.0.lock().unwrap());
             let goes_on = self.rounds.round().unwrap();
             let read = self.read;
             self.follow();
@@ -140,7 +140,7 @@ fn h11_a_change_of_a_restored_store_is_served_whatever_version_it_was_restored_a
             let version = host.store().get("a").unwrap().unwrap().version;
             assert_eq!(version, newest + 1, "the store shows what is served");
             let published = host.topic.versions("a").split_off(usize::try_from(newest).unwrap());
-            // Where the topic was not read, the store's own version comes once.
+            // While the topic is not read, the version of the store is published once.
             assert!(
                 published == [newest + 1] || (!followed && published == [store + 1, newest + 1])
             );
@@ -189,7 +189,7 @@ fn h11_a_foreign_record_is_reported_and_the_next_change_comes_after_it() {
     host.settle();
     assert_eq!(host.behind(), None);
     let mut foreign = entry("bank", "evil", 1000);
-    // Also under an id of its own, which has the same slug.
+    // Also for another id with the same slug.
     for id in ["bank", "other"] {
         id.clone_into(&mut foreign.id);
         topic.clone().publish(std::slice::from_ref(&foreign)).unwrap();
@@ -228,7 +228,7 @@ fn h11_a_topic_at_the_last_version_is_reported_and_nothing_is_tried_without_end(
     assert_eq!(topic.versions("a"), [1, LINK_VERSION_MAX, 2], "once, and not again");
     assert!(host.behind().unwrap().contains("links_behind"));
     assert_eq!(host.store().waiting().unwrap(), 0);
-    // Another link goes on.
+    // Another link is still published.
     host.store().change(&Change::Add(entry("b", "1", 1)), 1).unwrap();
     host.settle();
     assert_eq!(host.served("b").as_deref(), Some("http://x/1"));
@@ -250,7 +250,7 @@ fn h11_no_version_is_published_twice_for_being_superseded() {
         let mut own = topic.versions("a");
         own.retain(|version| *version != 1);
         assert_eq!(own.len(), 2 + late, "one for each: {own:?}");
-        assert_eq!(topic.versions("a").last(), own.last(), "the newest stands last");
+        assert_eq!(topic.versions("a").last(), own.last(), "the newest is the last one");
         assert!(own.iter().filter(|version| **version == 2).count() <= 2, "{own:?}");
         assert!(own.iter().filter(|version| **version > 2).collect::<Vec<_>>().is_sorted());
         assert_eq!(host.served("a").as_deref(), Some("http://x/2"));
@@ -258,7 +258,7 @@ fn h11_no_version_is_published_twice_for_being_superseded() {
 }
 
 #[test]
-fn h11_two_stores_of_one_topic_come_to_rest_after_each_change() {
+fn h11_two_stores_of_one_topic_converge_after_each_change() {
     let topic = Topic::default();
     let mut hosts = [Host::on(&topic), Host::on(&topic)];
     for (number, host) in hosts.iter_mut().enumerate() {
@@ -272,7 +272,7 @@ fn h11_two_stores_of_one_topic_come_to_rest_after_each_change() {
         }
         let records = topic.versions("a").len();
         hosts.iter_mut().for_each(Host::settle);
-        assert_eq!(topic.versions("a").len(), records, "it came to rest");
+        assert_eq!(topic.versions("a").len(), records, "nothing more is published");
         assert_eq!(hosts[0].served("a"), hosts[1].served("a"));
         let url = format!("changed/{round}");
         set(&hosts[round % 2], "a", &url);
@@ -284,7 +284,7 @@ fn h11_two_stores_of_one_topic_come_to_rest_after_each_change() {
 }
 
 #[test]
-fn h11_a_store_made_from_a_file_again_is_served_and_late_records_publish_nothing() {
+fn h11_a_recreated_store_is_served_and_late_records_publish_nothing() {
     let topic = Topic::default();
     let all: Vec<_> = (0..1500).map(|n| entry(&format!("s{n}"), "old", 3)).collect();
     topic.clone().publish(&all).unwrap();
@@ -299,7 +299,7 @@ fn h11_a_store_made_from_a_file_again_is_served_and_late_records_publish_nothing
     }
     assert_eq!((host.behind(), host.store().waiting().unwrap()), (None, 0));
 
-    // A store that is behind publishes nothing of its own accord: what it holds is the older content.
+    // A store that is behind publishes nothing by itself, since its content is older.
     let mut host = restored(1, 3);
     host.follow();
     host.topic.clone().publish(&[entry("a", "2", 2)]).unwrap();

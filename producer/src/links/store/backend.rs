@@ -1,4 +1,4 @@
-//! What a database does for the store, and the SQL that both databases understand.
+//! The interface of a database to the store, and the SQL that both databases understand.
 
 use std::ops::RangeInclusive;
 
@@ -11,23 +11,23 @@ use crate::links::topic_versions::TopicVersions;
 /// Work within one transaction.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn LinkTransaction) -> Result<(), StoreError>;
 
-/// One connection to a database; see [`super::Store`] for what each promises.
+/// One connection to a database. [`super::Store`] documents each call.
 pub trait Backend: Send {
-    /// Runs `work` in a transaction, which holds all of it or nothing.
+    /// Runs `work` in a transaction, which makes all of its changes or none.
     fn transaction(&mut self, work: Work<'_>) -> Result<(), StoreError>;
-    /// A link by its id.
+    /// The link of an id.
     fn get(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError>;
-    /// Links by their ids, those that there are.
+    /// The links of these ids, as far as they exist.
     fn entries(&mut self, ids: &[&str]) -> Result<Vec<LinkEntry>, StoreError>;
-    /// Links by the order of their ids.
+    /// Links in the order of their ids.
     fn page(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError>;
-    /// As `page`, tombstones too.
+    /// As `page`, with tombstones.
     fn page_all(&mut self, after: &str, limit: u32) -> Result<Vec<LinkEntry>, StoreError>;
-    /// Links that wait.
+    /// Number of links that wait to be published.
     fn waiting(&mut self) -> Result<u64, StoreError>;
-    /// Queues all.
+    /// Queues all links.
     fn republish(&mut self) -> Result<u64, StoreError>;
-    /// Queues one.
+    /// Queues one link.
     fn queue(&mut self, id: &str) -> Result<(), StoreError>;
     /// Publishes waiting links, and raises the versions of those that the topic has superseded.
     fn publish_newest(
@@ -36,12 +36,12 @@ pub trait Backend: Send {
         topic: &dyn TopicVersions,
         publish: &mut dyn FnMut(&[LinkEntry]) -> Result<(), String>,
     ) -> Result<Published, StoreError>;
-    /// The keys of these days, by one statement.
+    /// The keys of these days, in one statement.
     fn day_keys(&mut self, days: RangeInclusive<i32>) -> Result<Vec<(i32, Vec<u8>)>, StoreError>;
-    /// Makes the key of a day `fresh`, unless there is one.
+    /// Stores `fresh` as the key of a day, unless there is one.
     fn keep_day_key(&mut self, day: i32, fresh: [u8; 32]) -> Result<(), StoreError>;
-    /// Deletes the keys of earlier days than `day`. A database with a clock of its own keeps those of
-    /// the last `days` days by that, whatever `day` is.
+    /// Deletes the keys of days before `day`. A database with its own clock keeps those of the last `days`
+    /// days by that clock, for any `day`.
     fn forget_before(&mut self, day: i32, days: i32) -> Result<u64, StoreError>;
     /// Deletes the key of a day.
     fn forget_day(&mut self, day: i32) -> Result<bool, StoreError>;
@@ -49,7 +49,7 @@ pub trait Backend: Send {
     fn days(&mut self) -> Result<Vec<i32>, StoreError>;
 }
 
-/// Tables, each made when it is not there. A queued link is one row, however often it changed.
+/// The tables, each created if it does not exist. A queued link is one row, even after several changes.
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS links (
     id TEXT PRIMARY KEY,
@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS link_outbox (
 CREATE TABLE IF NOT EXISTS day_keys (day BIGINT PRIMARY KEY, secret BYTEA NOT NULL);
 ";
 
-/// Every column of a link, in the order in which backends read and write them.
+/// The columns of a link, in the order in which backends read and write them.
 macro_rules! columns {
     () => {
         "l.id, l.version, l.domain, l.slug, l.target, l.status, l.disabled, l.expires_at, \
@@ -82,19 +82,19 @@ macro_rules! columns {
 }
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM links l WHERE l.id = $1");
-/// Of PostgreSQL.
+/// For PostgreSQL only.
 pub(super) const BY_IDS: &str =
     concat!("SELECT ", columns!(), " FROM links l WHERE l.id = ANY($1)");
 pub(super) const BY_NAME: &str =
     concat!("SELECT ", columns!(), " FROM links l WHERE l.domain = $1 AND l.slug = $2");
-/// Links whose slugs differ from `$3` in case alone, which is `$2` in small letters.
+/// Links whose slugs differ from `$3` only in case; `$2` is `$3` in small letters.
 pub(super) const BY_FOLDED_NAME: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM links l WHERE l.domain = $1 AND lower(l.slug) = $2 AND l.slug <> $3 AND NOT l.deleted \
      LIMIT 1"
 );
-/// Made only where case distinguishes no slugs.
+/// Created only if slugs are case-insensitive.
 pub(super) const FOLDED_INDEX: &str =
     "CREATE INDEX IF NOT EXISTS links_by_folded_name ON links (domain, lower(slug))";
 pub(super) const PAGE: &str = concat!(
@@ -106,7 +106,7 @@ pub(super) const PAGE_ALL: &str =
     concat!("SELECT ", columns!(), " FROM links l WHERE l.id > $1 ORDER BY l.id LIMIT $2");
 pub(super) const QUEUED: &str =
     concat!("SELECT ", columns!(), " FROM link_outbox o JOIN links l ON l.id = o.link_id LIMIT $1");
-/// Writes nothing where another transaction has made that version meanwhile.
+/// Writes nothing if another transaction has written that version meanwhile.
 pub(super) const WRITE: &str = "
 INSERT INTO links (id, version, domain, slug, target, status, disabled, expires_at, pass_query,
     opt_out, deleted, changed_at)
@@ -122,7 +122,7 @@ pub(super) const QUEUE_ALL: &str = "INSERT INTO link_outbox (link_id, version)
 SELECT id, version FROM links WHERE true ON CONFLICT (link_id) DO NOTHING";
 pub(super) const QUEUE_ONE: &str = "INSERT INTO link_outbox (link_id, version)
 SELECT id, version FROM links WHERE id = $1 ON CONFLICT (link_id) DO NOTHING";
-/// Unless it has changed since it was published.
+/// Removes a link from the queue, unless it has changed since it was published.
 pub(super) const DONE: &str = "DELETE FROM link_outbox WHERE link_id = $1 AND version <= $2";
 pub(super) const WAITING: &str = "SELECT count(*) FROM link_outbox";
 pub(super) const KEEP_KEY: &str =

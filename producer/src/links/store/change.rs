@@ -1,7 +1,7 @@
 //! A change of a link, applied within a transaction.
 //!
-//! Pure but for the transaction. A slug belongs to one id forever, also after the link was deleted:
-//! so the versions of a slug have one order, which the topic keeps by its key.
+//! Pure except for the transaction. A slug belongs to one id forever, also after its link is deleted: so the
+//! versions of a slug have one order, which the topic keeps by its key.
 
 use schemas::LINK_VERSION_MAX;
 use serde::Deserialize;
@@ -16,15 +16,15 @@ use crate::links::topic_versions::TopicVersions;
 /// A change of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Make it; it must not be there.
+    /// Create it; it must not exist.
     Add(LinkEntry),
-    /// Make it, or change it to this.
+    /// Create it, or change it to this.
     Put(LinkEntry),
-    /// Change what the edit names.
+    /// Change the fields that the edit sets.
     Edit {
         /// Which link.
         id: String,
-        /// What.
+        /// The fields to change.
         edit: Edit,
     },
     /// Delete it; its id and its versions stay.
@@ -34,71 +34,71 @@ pub enum Change {
     },
 }
 
-/// What to change of a link; what is not named stays.
+/// The fields of a link to change; others stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// Destination.
+    /// Target of the redirect.
     pub url: Option<String>,
-    /// 302 or 301.
+    /// Status of the redirect: 302 or 301.
     pub status: Option<u16>,
-    /// Switched off.
+    /// Whether it is switched off.
     pub disabled: Option<bool>,
-    /// A time such as `2027-01-31T12:00:00Z`, or `never`.
+    /// Time at which it stops redirecting, such as `2027-01-31T12:00:00Z`, or `never`.
     pub expires: Option<String>,
-    /// Whether the visitor's query is appended to the target's.
+    /// Whether the visitor's query is appended to the query of the target.
     pub pass_query: Option<bool>,
-    /// Whether its clicks record nothing about their visitors.
+    /// Whether clicks on it record nothing about their visitors.
     pub opt_out: Option<bool>,
 }
 
-/// The result of a change: the link as it is now.
+/// The result of a change, with the current link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was not there.
+    /// The link is new.
     Added(LinkEntry),
-    /// It was otherwise.
+    /// The link has changed.
     Changed(LinkEntry),
-    /// It is as it was.
+    /// The link was the same before.
     Same(LinkEntry),
 }
 
-/// One transaction. What is found is held against others until its end.
+/// One transaction. It locks the links that it finds until its end.
 pub trait LinkTransaction {
-    /// The link of an id, tombstones too.
+    /// The link of an id, also a tombstone.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     fn by_id(&mut self, id: &str) -> Result<Option<LinkEntry>, StoreError>;
 
-    /// The link of a domain and slug, tombstones too.
+    /// The link of a domain and slug, also a tombstone.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     fn by_name(&mut self, domain: &str, slug: &str) -> Result<Option<LinkEntry>, StoreError>;
 
-    /// A link that is not deleted and whose slug differs from this one in case alone.
+    /// A link that is not deleted and whose slug differs from this one only in case.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     fn by_folded_name(&mut self, domain: &str, slug: &str)
     -> Result<Option<LinkEntry>, StoreError>;
 
-    /// Makes the index of slugs in small letters, where there is none.
+    /// Creates the index of slugs in small letters, unless it exists.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     fn index_folded(&mut self) -> Result<(), StoreError>;
 
-    /// Writes the link and queues it for the relay.
+    /// Writes the link, and queues it for the publisher.
     ///
     /// # Errors
-    /// The database's.
+    /// An error of the database.
     fn write(&mut self, entry: &LinkEntry) -> Result<(), StoreError>;
 }
 
 impl Outcome {
-    /// The link as it is now.
+    /// The current link.
     pub fn entry(&self) -> &LinkEntry {
         match self {
             Self::Added(entry) | Self::Changed(entry) | Self::Same(entry) => entry,
@@ -107,10 +107,10 @@ impl Outcome {
 }
 
 impl Change {
-    /// Refuses a link whose slug is another one's but for case, where case distinguishes none.
+    /// If slugs are case-insensitive, refuses a link whose slug differs from another one only in case.
     ///
     /// # Errors
-    /// [`ChangeRefused::Case`], or the database's.
+    /// [`ChangeRefused::Case`], or an error of the database.
     pub(super) fn check_case(
         &self,
         transaction: &mut dyn LinkTransaction,
@@ -128,11 +128,11 @@ impl Change {
         }
     }
 
-    /// Makes the change within a transaction, at `now`. Its version comes after that of the store, and
-    /// after that of the topic as far as it is known.
+    /// Makes the change at `now` within a transaction. Its version comes after that of the store, and after
+    /// the known version of the topic.
     ///
     /// # Errors
-    /// It cannot be made, or the database's.
+    /// The change is refused, or an error of the database.
     pub(super) fn apply(
         &self,
         transaction: &mut dyn LinkTransaction,
@@ -164,7 +164,7 @@ impl Change {
             (Self::Add(_), Some(before)) => {
                 return Err(ChangeRefused::Exists(before.id.clone()).into());
             }
-            // What followers do not have is written again.
+            // A link that followers do not have is written again.
             (_, Some(before))
                 if before.redirects_like(&next) && topic.superseding(before).is_none() =>
             {
@@ -173,7 +173,7 @@ impl Change {
             _ => {}
         }
         let added = existing.is_none();
-        // A requested version may skip numbers, never go back.
+        // A requested version may skip numbers, but not go back.
         let least = match &before {
             None => 1,
             Some(before) => after(before, before.version)?,
@@ -213,7 +213,7 @@ impl Edit {
     }
 }
 
-/// The version after `version` for a link, unless that is the last one.
+/// The version of a link after `version`, unless that is the last possible one.
 fn after(link: &LinkEntry, version: i64) -> Result<i64, ChangeRefused> {
     let last = || ChangeRefused::LastVersion { id: link.id.clone(), version };
     next_version(version).ok_or_else(last)
@@ -224,7 +224,7 @@ fn existing(transaction: &mut dyn LinkTransaction, id: &str) -> Result<LinkEntry
     found.ok_or_else(|| ChangeRefused::NoSuch(id.to_owned()).into())
 }
 
-/// The link that has the entry's slug. An entry that names no id of its own takes that link's.
+/// The link with the slug of the entry. An entry without an id gets the id of that link.
 fn known(
     transaction: &mut dyn LinkTransaction,
     entry: &LinkEntry,
@@ -238,7 +238,7 @@ fn known(
     }
     match transaction.by_id(id)? {
         None => Ok(None),
-        // Another transaction made it between the two queries.
+        // Another transaction created it between the two queries.
         Some(found) if found.domain == *domain && found.slug == *slug => Ok(Some(found)),
         Some(found) => Err(ChangeRefused::Id { id: id.clone(), slug: found.slug }.into()),
     }

@@ -1,4 +1,4 @@
-//! Why the link store refused or failed.
+//! Why the link store refuses a change or fails.
 
 use std::io;
 
@@ -9,36 +9,38 @@ use crate::links::link_entry::LinkError;
 
 /// Why a change is refused. The same change may be possible later.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[expect(missing_docs, reason = "each variant's message says what it is")]
+#[expect(missing_docs, reason = "the message of each variant describes it")]
 pub enum ChangeRefused {
     #[error(transparent)]
     Cause(#[from] LinkError),
     #[error("there is no link {0:?}: `links list` shows all ids")]
     NoSuch(String),
-    #[error("link {0:?} is there already: change it with `links set`")]
+    #[error("link {0:?} exists already: change it with `links set`")]
     Exists(String),
-    #[error("slug {slug:?} is, or was, that of link {id:?}: name that id, or use another slug")]
+    #[error(
+        "slug {slug:?} belongs to link {id:?}, which may be deleted: use that id, or another slug"
+    )]
     Name { slug: String, id: String },
     #[error(
-        "link {id:?} has version {version} in store or topic, which is the last one: no change can follow it"
+        "link {id:?} has version {version} in the store or the topic, which is the last possible one: no change can follow it"
     )]
     LastVersion { id: String, version: i64 },
     #[error(
-        "slug {slug:?} is that of link {id:?} ({other:?}) but for case, which --slug-case insensitive ignores: use another slug"
+        "slug {slug:?} differs from that of link {id:?} ({other:?}) only in case, which --slug-case insensitive ignores: use another slug"
     )]
     Case { slug: String, other: String, id: String },
-    #[error("id {id:?} is, or was, that of slug {slug:?}: use another id")]
+    #[error("id {id:?} belongs to slug {slug:?}, whose link may be deleted: use another id")]
     Id { id: String, slug: String },
 }
 
-/// Why the store refused or failed. Nothing has changed then.
+/// Why the store refuses a change or fails. Then nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
-    /// The change is not valid.
+    /// The change is refused.
     #[error(transparent)]
     Refused(#[from] ChangeRefused),
-    /// Another change of the same link came at the same moment, again and again.
-    #[error("other changes of the same link came in between: try again")]
+    /// Each attempt conflicted with another change of the same link.
+    #[error("other changes of the same link conflicted with this one: try again")]
     Conflict,
     /// The database is unreachable, locked or full, or its disk fails; waiting may help.
     #[error("the link database does not answer: {0}")]
@@ -46,13 +48,13 @@ pub enum StoreError {
     /// The database cannot be used.
     #[error("the link database cannot be used: {0}")]
     Unusable(String),
-    /// The broker or the registry did not take the links.
-    #[error("links are not published: {0}")]
+    /// The broker or the registry did not accept the links.
+    #[error("the links cannot be published: {0}")]
     Unpublished(String),
 }
 
 impl StoreError {
-    /// An error of the system, with the name of the file.
+    /// An I/O error, with the name of the file.
     pub fn of_io(file: &str, error: &io::Error) -> Self {
         let cause = format!("{file}: {error}");
         if exit::may_pass(error) { Self::Unreachable(cause) } else { Self::Unusable(cause) }

@@ -1,7 +1,7 @@
-//! The store in PostgreSQL: for several hosts.
+//! The store in PostgreSQL, for several hosts.
 //!
-//! Several publishers share the work: each locks the links that it publishes until all replicas have
-//! them, and skips those that another one has locked. A change of such a link waits as long.
+//! Several publishers share the work: each one locks the links that it publishes until all replicas have
+//! them, and skips those that another one has locked. A change of a locked link waits for the lock.
 
 mod session;
 
@@ -25,25 +25,25 @@ use crate::links::store::queued_links::{Published, QueuedLinks};
 use crate::links::store::tls;
 use crate::links::topic_versions::TopicVersions;
 
-/// After this time without an answer to what was sent, or to a probe, the system gives a connection up.
+/// The system closes a connection after this time without an acknowledgement of sent bytes or of a probe.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection is probed when nothing came for this time, and then as often.
+/// The system probes a connection after this idle time, and then at this interval.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Default of the client where the URL names no time.
+/// Default of the client, if the URL sets no time.
 const KEEPALIVE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// As [`super::backend::DONE`], for all that were published.
+/// As [`super::backend::DONE`], for all published links.
 const ALL_DONE: &str = "DELETE FROM link_outbox o
 USING unnest($1::text[], $2::bigint[]) AS done (id, version)
 WHERE o.link_id = done.id AND o.version <= done.version";
 
-/// As [`super::backend::FORGET_BEFORE`], but never the keys of today and of `$2` days before by the
-/// server's clock: a host whose clock is ahead would delete the keys that the others use.
+/// As [`super::backend::FORGET_BEFORE`], but never the keys of today and of the `$2` days before it by the
+/// clock of the server: a host whose clock is ahead would delete keys that other hosts use.
 const FORGET_BEFORE_NOW: &str = "DELETE FROM day_keys
 WHERE day < $1 AND day < floor(extract(epoch FROM now()) / 86400)::bigint - $2";
 
-/// One client of the server, connected at its first use.
+/// A client of the server, which connects at its first use.
 pub struct Postgres {
     config: Config,
     tls: TlsConnector,
@@ -61,19 +61,19 @@ impl Postgres {
     /// A client of the server at this URL. It does not connect yet.
     ///
     /// # Errors
-    /// It is no URL of a server, it leaves open whether a password may cross a network in clear, or its
+    /// The URL is invalid, it does not decide whether a password may cross a network unencrypted, or its
     /// certificates cannot be read.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         let (url, roots) = tls::split(url);
-        // The error names the parameter and holds no value.
+        // The error names the parameter, but not its value.
         let mut config: Config = url.parse().map_err(|error: Error| error_of(&error))?;
         if roots.is_some() {
             config.ssl_mode(SslMode::Require);
         }
         if config.get_ssl_mode() == SslMode::Prefer && !is_on_this_host(&config) {
-            let cause = "the URL names another host and not whether TLS is used: append \
+            let cause = "the URL names another host, but not whether to use TLS: append \
                          ?sslmode=require (or ?sslrootcert=FILE), or ?sslmode=disable, which sends \
-                         passwords and day keys in clear";
+                         passwords and day keys unencrypted";
             return Err(StoreError::Unusable(cause.to_owned()));
         }
         let tls = tls::connector(roots.as_deref())?;
@@ -105,9 +105,9 @@ impl Postgres {
     }
 }
 
-/// Whether nothing that is sent leaves this host.
+/// Whether all servers of the URL are on this host.
 fn is_on_this_host(config: &Config) -> bool {
-    // An address is used instead of the name beside it.
+    // The client uses an address instead of the host name.
     if !config.get_hostaddrs().is_empty() {
         return config.get_hostaddrs().iter().all(|address| address.to_canonical().is_loopback());
     }
@@ -121,7 +121,7 @@ fn is_on_this_host(config: &Config) -> bool {
     })
 }
 
-/// Limits by which the system notices that the server is gone; those of the URL stay.
+/// Sets the limits by which the system notices a lost server; limits of the URL stay.
 fn bound(config: &mut Config) {
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(Deadlines::default().connect);
@@ -211,7 +211,7 @@ impl Backend for Postgres {
     }
 
     fn forget_before(&mut self, day: i32, days: i32) -> Result<u64, StoreError> {
-        // That of yesterday is needed for clicks around midnight.
+        // Clicks around midnight need the key of yesterday.
         let before = i64::from(days - 1).max(1);
         self.run(FORGET_BEFORE_NOW, &[&i64::from(day), &before])
     }
@@ -243,7 +243,7 @@ fn value<T: for<'a> FromSql<'a>>(row: Option<&Row>) -> Result<T, StoreError> {
 struct Transaction<'a>(&'a Session);
 
 impl Transaction<'_> {
-    /// Locks what it finds, so that versions grow one by one.
+    /// Locks the links that it finds, so that versions grow one by one.
     fn one(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<LinkEntry>, StoreError> {
         let sql = format!("{sql} FOR UPDATE");
         self.0.query_locked(&sql, parameters)?.first().map(entry).transpose()
@@ -303,7 +303,7 @@ fn entry(row: &Row) -> Result<LinkEntry, StoreError> {
             domain: row.try_get(2)?,
             slug: row.try_get(3)?,
             target: row.try_get(4)?,
-            // A status that this program does not know is the default one.
+            // An unknown status becomes the default.
             status: u16::try_from(status)
                 .ok()
                 .and_then(|code| Status::parse(code).ok())
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn l13_what_stays_on_this_host_or_says_how_it_is_sent_is_used() {
+    fn l13_a_url_of_this_host_or_with_a_tls_mode_is_used() {
         for (url, mode) in [
             ("postgres://u@127.0.0.1/links", SslMode::Prefer),
             ("postgres://u@127.9.9.9/links", SslMode::Prefer),

@@ -1,7 +1,7 @@
-//! Queued links, separated by whether the topic has superseded them.
+//! Separates queued links that the topic has superseded from the others.
 //!
-//! Pure. A superseded link is not published as it is: followers would ignore it. It gets the version
-//! after the topic's first, and is published with that.
+//! Pure. A superseded link is not published in its version, which followers would ignore. It first gets the
+//! version after the topic's, and is then published with that one.
 
 use crate::links::link_entry::{LinkEntry, next_version};
 use crate::links::topic_versions::TopicVersions;
@@ -9,24 +9,24 @@ use crate::links::topic_versions::TopicVersions;
 /// Links that wait to be published.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct QueuedLinks {
-    /// To be published now.
+    /// Links to publish now.
     pub(super) ready: Vec<LinkEntry>,
-    /// To be written with the version that they have here, and published after that.
+    /// Links to write with the version that they have here, and to publish after that.
     pub(super) raised: Vec<LinkEntry>,
 }
 
-/// What one call brought to the topic.
+/// The result of one call that publishes links.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Links published.
+    /// Number of published links.
     pub links: usize,
     /// Links that got a later version, because the topic had superseded theirs; they still wait.
     pub raised: Vec<LinkEntry>,
 }
 
 impl QueuedLinks {
-    /// Separates what waits. A link that the topic has in the last version cannot be raised, and is
-    /// published as it is, once.
+    /// Separates waiting links. A link that the topic has in the last possible version gets no later one; it
+    /// is published once, in its version.
     pub(super) fn new(entries: Vec<LinkEntry>, topic: &dyn TopicVersions) -> Self {
         let mut queued = Self::default();
         for entry in entries {

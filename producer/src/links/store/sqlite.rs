@@ -1,7 +1,7 @@
-//! The store in a file, by SQLite: for one host.
+//! The store in an SQLite file, for one host.
 //!
-//! A change that was acknowledged survives a power loss. Several processes may use the file; one of
-//! them publishes at a time: it holds a lock on a file beside it, which ends with the process.
+//! An acknowledged change survives a power loss. Several processes may use the file, and one of them
+//! publishes at a time: it holds a lock on a second file, which ends with the process.
 
 use std::fs::{File, TryLockError};
 use std::ops::RangeInclusive;
@@ -24,11 +24,11 @@ use crate::links::store::queued_links::{Published, QueuedLinks};
 use crate::links::topic_versions::TopicVersions;
 use crate::private_file;
 
-/// How long a change of another process is waited for.
+/// Longest wait for a change by another process.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Processes that create the file at the same time do not wait for each other, which would be a
-/// deadlock: one of them fails at once, and tries again.
+/// Pause before another attempt to create the tables. To avoid a deadlock, SQLite does not let two processes
+/// wait for each other that create the file at the same time: one of them fails at once.
 const CREATE_PAUSE: Duration = Duration::from_millis(20);
 
 /// One connection to the file.
@@ -41,15 +41,15 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, made when it is not there.
+    /// Opens the file, and creates it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be used, or not now.
+    /// The file cannot be used, or not at this time.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::open_within(path, BUSY)
     }
 
-    /// As [`Sqlite::open`]; another process that changes the file is waited for so long.
+    /// As [`Sqlite::open`]; waits for a change by another process at most `wait`.
     fn open_within(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         let named = |error: Error| match error_of(error) {
             StoreError::Unusable(cause) => {
@@ -60,7 +60,7 @@ impl Sqlite {
             | StoreError::Refused(_)
             | StoreError::Unpublished(_)) => other,
         };
-        // SQLite gives the files beside it the permissions of this one.
+        // SQLite creates its other files with the permissions of this one.
         private_file::create_empty(path)
             .map_err(|error| StoreError::of_io(&path.display().to_string(), &error))?;
         let connection = Connection::open(path).map_err(named)?;
@@ -79,7 +79,7 @@ impl Sqlite {
         Ok(Self { connection, lease_path: beside(path, "-relay"), lease: None })
     }
 
-    /// Whether this process is the one that publishes.
+    /// Whether this process is the one that publishes. Takes the lock if it is free.
     fn holds_lease(&mut self) -> Result<bool, StoreError> {
         if self.lease.is_some() {
             return Ok(true);
@@ -96,7 +96,7 @@ impl Sqlite {
         Ok(true)
     }
 
-    /// Writes those of these links that the topic still supersedes with their next versions.
+    /// Writes those of these links that the topic still supersedes, with their next versions.
     fn raise(
         &mut self,
         links: &[LinkEntry],
@@ -162,8 +162,7 @@ impl Backend for Sqlite {
         self.connection.execute(QUEUE_ONE, (id,)).map(drop).map_err(error_of)
     }
 
-    /// The lock keeps other publishers out, so no transaction is open while the broker is
-    /// waited for.
+    /// The lock excludes other publishers, so no transaction is open during the wait for the broker.
     fn publish_newest(
         &mut self,
         limit: u32,
@@ -263,7 +262,7 @@ impl LinkTransaction for Transaction<'_> {
     }
 }
 
-/// The file whose name is that of `path` with `end` behind it.
+/// The file whose name is that of `path`, followed by `end`.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -279,7 +278,7 @@ fn one(
     statement.query_row(parameters, entry).optional().map_err(error_of)
 }
 
-/// WAL: readers do not wait for writers. FULL: what was acknowledged is on the disk.
+/// WAL: readers do not wait for writers. FULL: an acknowledged change is on the disk.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
@@ -294,7 +293,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<LinkEntry> {
         domain: row.get(2)?,
         slug: row.get(3)?,
         target: row.get(4)?,
-        // A status that this program does not know is the default one.
+        // An unknown status becomes the default.
         status: Status::parse(row.get(5)?).unwrap_or_default(),
         disabled: row.get(6)?,
         expires_at: row.get(7)?,

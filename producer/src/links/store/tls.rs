@@ -1,7 +1,7 @@
-//! TLS to PostgreSQL: the certificates of the system, or those of a file.
+//! TLS to PostgreSQL, with the certificates of the system or of a file.
 //!
-//! The URL has the parameters of PostgreSQL's own programs, of which the client knows only
-//! `sslmode`. A named file of certificates means that they are checked.
+//! The URL has the parameters of PostgreSQL's own programs, of which the client library knows only
+//! `sslmode`. If the URL names a file of certificates, the server is checked against them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::links::store::error::StoreError;
 
-/// Takes `sslrootcert=FILE` out of a URL, and replaces `verify-full` by `require`, with which the client
-/// checks certificate and name.
+/// Removes `sslrootcert=FILE` from a URL, and replaces `verify-full` by `require`, with which the client
+/// library checks certificate and name.
 pub(super) fn split(url: &str) -> (String, Option<PathBuf>) {
     let Some((server, query)) = url.split_once('?') else { return (url.to_owned(), None) };
     let (mut kept, mut roots) = (Vec::new(), None);
@@ -29,7 +29,7 @@ pub(super) fn split(url: &str) -> (String, Option<PathBuf>) {
     (server, roots)
 }
 
-/// Checks who the server is, by these certificates and by its name.
+/// A connector that checks the certificate of the server against these roots, and its name.
 pub(super) fn connector(roots: Option<&Path>) -> Result<TlsConnector, StoreError> {
     let broken = |cause: String| StoreError::Unusable(cause);
     let mut builder = TlsConnector::builder();

@@ -1,7 +1,7 @@
-//! A session of PostgreSQL: a connection on a runtime of its own, and a deadline for every call.
+//! A session of PostgreSQL: a connection on a separate runtime, with a deadline for each call.
 //!
-//! The server has the shorter deadlines, so it ends a statement by itself where it works. A session
-//! that missed a deadline is not used again: what the server still does for it is not known.
+//! The deadlines of the server are shorter, so a working server ends a statement itself. A session that
+//! missed a deadline is not used again, since the server may still work for it.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -18,20 +18,20 @@ use tokio_postgres::{Client, Config, Error, NoTls, Row};
 use crate::links::store::backend::TABLES;
 use crate::links::store::error::StoreError;
 
-/// The wait for a locked link has a limit, a statement has one, and a session that holds a lock and
-/// does nothing loses it. Publishing takes a sixth of that last time.
+/// Limits the wait for a locked link and the time of a statement, and closes a session that holds a lock
+/// while it is idle. Publishing takes a sixth of that last limit.
 const SESSION_SETTINGS: &str = "SET lock_timeout = '15s'; SET statement_timeout = '20s'; \
      SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning";
-/// The lock of the process that creates the tables; any number that nothing else uses.
+/// The lock of the process that creates the tables; its number is arbitrary, and not used otherwise.
 const LOCK_TABLES: &str = "SELECT pg_advisory_xact_lock(7236837112)";
 
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// How long calls may take.
+/// Time limits of calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// All of connecting: names, TCP, TLS, login, session settings, tables; as long for each host.
+    /// To connect, for each host: name, TCP, TLS, login, session settings, and tables.
     pub(super) connect: Duration,
     /// A statement that waits for no lock.
     pub(super) statement: Duration,
@@ -40,7 +40,7 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Those of a URL that names so many hosts, which are tried one after the other.
+    /// The limits of a URL with this number of hosts, which are tried one after the other.
     pub(super) fn of(hosts: u32) -> Self {
         let default = Self::default();
         Self { connect: default.connect * hosts.max(1), ..default }
@@ -57,7 +57,7 @@ impl Default for Deadlines {
     }
 }
 
-/// A runtime that never waits for what still runs on it, such as the look-up of a name.
+/// A runtime that does not wait for its tasks when it is dropped, such as for the lookup of a name.
 struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
@@ -66,7 +66,7 @@ impl OwnRuntime {
         runtime.map(|own| Self(Some(own))).map_err(|error| StoreError::Unusable(error.to_string()))
     }
 
-    /// The result of `call`, or none after `limit`. Blocks.
+    /// The result of `call`, or `None` after `limit`. Blocks.
     fn run<T>(&self, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
         let runtime = self.0.as_ref()?;
         runtime.block_on(async { tokio::time::timeout(limit, call).await.ok() })
@@ -84,7 +84,7 @@ impl Drop for OwnRuntime {
 /// An open connection.
 pub(super) struct Session {
     client: Client,
-    /// The task that reads and writes the connection, while a call waits.
+    /// The task that reads and writes the connection during a call.
     _connection: JoinSet<()>,
     runtime: OwnRuntime,
     deadlines: Deadlines,
@@ -137,12 +137,12 @@ impl Session {
         self.call(self.deadlines.locked, self.client.query(sql, parameters))
     }
 
-    /// How many rows a statement changed; it may wait for locked links. Blocks.
+    /// Runs a statement, which may wait for locked links, and returns how many rows it changed. Blocks.
     pub(super) fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, StoreError> {
         self.call(self.deadlines.locked, self.client.execute(sql, parameters))
     }
 
-    /// Runs `work` in a transaction, which holds all of it or nothing. Blocks.
+    /// Runs `work` in a transaction, which makes all of its changes or none. Blocks.
     pub(super) fn transaction<T>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, StoreError>,
@@ -181,7 +181,7 @@ impl Session {
 
 async fn open(config: &Config, tls: &TlsConnector) -> Result<(Client, JoinSet<()>), Error> {
     let mut tasks = JoinSet::new();
-    // Why a connection ended is what the next call reports.
+    // The next call reports why a connection ended.
     let client = if config.get_ssl_mode() == SslMode::Require {
         let (client, connection) = config.connect(MakeTlsConnector::new(tls.clone())).await?;
         tasks.spawn(async move { drop(connection.await) });
@@ -200,12 +200,12 @@ fn late(limit: Duration) -> StoreError {
     StoreError::Unreachable(format!("no answer within {} ms", limit.as_millis()))
 }
 
-/// The text of an error leaves out the message of the server.
+/// The store's error for an error of the client. Its text omits the message of the server.
 pub(super) fn error_of(error: &Error) -> StoreError {
     let cause = std::error::Error::source(error);
     let text = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     let Some(code) = error.code() else {
-        // No answer of the server: the connection is gone, or was never there.
+        // The server did not answer: the connection is lost, or could not be made.
         let has = |part| text.contains(part);
         return if has("certificate verify failed") {
             StoreError::Unusable(format!(
@@ -250,7 +250,7 @@ mod tests {
     /// Silent from the connection on, after the login, after the session's settings.
     const STEPS: [&[&[u8]]; 3] = [&[], &[LOGGED_IN], &[LOGGED_IN, DONE]];
 
-    /// A server that answers so many requests and is silent from then on.
+    /// A server that answers a number of requests, and is silent from then on.
     fn silent_after(answers: &'static [&'static [u8]]) -> Config {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
