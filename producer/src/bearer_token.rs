@@ -1,13 +1,13 @@
-//! Bearer tokens, compared in a time that does not depend on them.
+//! Bearer tokens of all ports, compared in constant time.
 //!
-//! Pure. Only hashes are kept, so that all comparisons are of one length and no log shows a token.
+//! Pure. Keeps only hashes of tokens, so that all comparisons have one length and no log shows a token.
 
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Shortest token: shorter ones can be guessed.
+/// Fewest bytes of a token: a shorter one can be guessed.
 pub const TOKEN_BYTES_MIN: usize = 16;
 
 /// The valid tokens.
@@ -23,7 +23,7 @@ impl std::fmt::Debug for BearerTokens {
 impl FromStr for BearerTokens {
     type Err = String;
 
-    /// A token a line; blank lines are none.
+    /// One token per line; blank lines are skipped.
     fn from_str(text: &str) -> Result<Self, String> {
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let is_token = |line: &&str| {
@@ -38,17 +38,17 @@ impl FromStr for BearerTokens {
 }
 
 impl BearerTokens {
-    /// One token, of any bytes; none if it is shorter than [`TOKEN_BYTES_MIN`].
+    /// One token of any bytes; `None` if it is shorter than [`TOKEN_BYTES_MIN`].
     pub fn one(token: &str) -> Option<Self> {
         (token.len() >= TOKEN_BYTES_MIN).then(|| Self(vec![hash(token.as_bytes())]))
     }
 
-    /// Whether the value of an `Authorization` header holds one of them.
+    /// Whether the value of an `Authorization` header holds a valid token. The scheme has no case.
     pub fn admit(&self, authorization: Option<&[u8]>) -> bool {
         let bearer = authorization.and_then(|value| value.split_at_checked(7));
         let Some((scheme, token)) = bearer else { return false };
         let given = hash(token.trim_ascii());
-        // Compares with all of them, even after a match.
+        // Compares with all tokens, also after a match.
         let matched =
             self.0.iter().map(|valid| valid.ct_eq(&given)).fold(Choice::from(0), |a, b| a | b);
         scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(matched)

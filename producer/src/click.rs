@@ -1,6 +1,7 @@
-//! What all clicks have, whatever they come from: key, client address, and the lengths of texts.
+//! What the clicks of redirects, collector and imports have in common: the key, the client's address,
+//! and the limits of texts.
 //!
-//! Pure: the caller gives time and randomness.
+//! Pure: the caller passes the time and the random bits.
 
 use std::net::IpAddr;
 
@@ -13,12 +14,12 @@ use uuid::Builder;
 
 use crate::host_name::is_host_name;
 
-/// Of texts of a click that is no redirect: slug, query, user agent, referrer.
+/// Most bytes of slug, query, user agent and referrer of a click that is no redirect.
 const UNREDIRECTED: usize = 256;
-/// Of its other headers.
+/// Most bytes of each other header of a click that is no redirect.
 const UNREDIRECTED_HEADER: usize = 64;
 
-/// Id and time of a click, fixed when it is minted.
+/// The id and the time of a click, which never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClickKey {
     /// UUID v7.
@@ -28,10 +29,11 @@ pub struct ClickKey {
 }
 
 impl ClickKey {
-    /// The key of a click that happened at `occurred_at`; `random` makes its id unique.
+    /// The key of a click that occurred at `occurred_at`; `random` makes its id unique.
     ///
     /// # Panics
-    /// The time is before 1970, which no clock here and no checked time is.
+    /// The time is before 1970. The clock of this service never returns such a time, and times of other
+    /// sources are checked.
     #[expect(clippy::expect_used, reason = "an internal invariant: times are checked or our own")]
     pub fn mint(occurred_at: i64, random: &[u8; 16]) -> Self {
         let millis = u64::try_from(occurred_at / 1000).expect("a click happens after 1970");
@@ -42,7 +44,7 @@ impl ClickKey {
     }
 }
 
-/// Octets of an address, as a record carries them.
+/// The octets of an IP address, as a click records them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp {
     octets: [u8; 16],
@@ -51,7 +53,7 @@ pub struct ClientIp {
 }
 
 impl ClientIp {
-    /// An IPv4 address that is mapped to IPv6 is IPv4.
+    /// The octets of `address`; an IPv4 address that is mapped to IPv6 counts as IPv4.
     pub fn new(address: IpAddr) -> Self {
         let mut octets = [0; 16];
         let (length, kept) = match address.to_canonical() {
@@ -74,20 +76,20 @@ impl ClientIp {
         &self.octets[..self.length]
     }
 
-    /// The same of its network (/24, /48).
+    /// The octets of its network (/24 of IPv4, /48 of IPv6).
     pub fn network(&self) -> &[u8] {
         &self.network[..self.length]
     }
 
-    /// The client prefix, which the addresses of one device have in common: an IPv4 address itself,
-    /// the first 64 bits of an IPv6 address.
+    /// The client prefix, which all addresses of one device have in common: the IPv4 address, or the
+    /// first 64 bits of the IPv6 address.
     pub fn prefix(&self) -> &[u8] {
         &self.octets[..self.length.min(8)]
     }
 }
 
-/// Cuts the texts of a click to the lengths that readers accept, at a character's boundary. A domain
-/// that is no host name is left out.
+/// Cuts the texts of a click to the lengths that the schema allows, between two characters. Removes a
+/// domain that is no host name.
 pub fn cut_texts(click: &mut RawClick<'_>) {
     click.domain = click.domain.filter(|domain| is_host_name(domain));
     click.source = cut(click.source, SHORT_BYTES_MAX);
@@ -115,9 +117,9 @@ pub fn cut_texts(click: &mut RawClick<'_>) {
     }
 }
 
-/// Cuts the texts of a click that is no redirect further, to 2 KiB besides its link's id, so that
-/// requests for nothing fill no outbox: 256 bytes of slug, query, user agent and referrer, 64 bytes of each other
-/// header, no client hints.
+/// Cuts the texts of a click that is no redirect further, to 2 KiB without its link's id, so that
+/// requests for unknown slugs do not fill the outbox. It keeps 256 bytes of slug, query, user agent and
+/// referrer each, 64 bytes of each other header, and no client hints.
 pub fn cut_unredirected(click: &mut RawClick<'_>) {
     click.slug = cut(click.slug, UNREDIRECTED);
     for (text, bytes_max) in [

@@ -5,17 +5,17 @@ use std::time::{Duration, SystemTime};
 
 use service::number::{gauge, millis};
 
-/// Microseconds since 1970, UTC; 0 where the system's clock stands before that.
+/// Microseconds since 1970, UTC; 0 if the clock of the system is before 1970.
 pub fn now() -> i64 {
     gauge(since_1970().as_micros())
 }
 
-/// Milliseconds since 1970, UTC, of the same clock.
+/// Milliseconds since 1970, UTC, by the same clock.
 pub fn now_ms() -> u64 {
     millis(since_1970())
 }
 
 fn since_1970() -> Duration {
-    // The clock of a host that starts without the right time may be before 1970.
+    // A host without a battery-backed clock may start before 1970.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! Whether the clock of this host can be right: not before 2024, and near the broker's.
+//! Checks the clock of this host: it must be after 2023, and near the clock of the broker.
 //!
-//! A click has the time that the clock shows, right or wrong, and is delivered: nothing is held back or
-//! lost. The processors dead-letter, and count, clicks from before 2000 or more than a day ahead of the
-//! broker's clock. Pure: both times are arguments.
+//! A click gets the time of this clock even if it is wrong, and is delivered: the producer neither holds
+//! it back nor loses it. The processors dead-letter and count clicks from before 2000 or more than a day
+//! ahead of the broker's clock. Pure: both times are arguments.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,17 +12,17 @@ use service::number::gauge;
 use service::worker::Problem;
 use thiserror::Error;
 
-/// 2024-01-01, milliseconds since 1970: this program is younger.
+/// 2024-01-01 in milliseconds since 1970: this program did not exist before.
 const FLOOR_MS: u64 = 1_704_067_200_000;
-/// How far the clock may be from the broker's, milliseconds. A click is acknowledged within seconds of
-/// its append.
+/// Most milliseconds between this clock and the broker's. A click is acknowledged within seconds after
+/// the broker appends it.
 const SKEW_MAX_MS: u64 = 300_000;
 
 /// What is wrong with the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ClockFault {
-    /// It stands before 2024.
-    #[error("the clock of this host stands before 2024")]
+    /// It is before 2024.
+    #[error("the clock of this host is before 2024")]
     BeforeFloor,
     /// It is behind the broker's.
     #[error("the clock of this host is more than 5 minutes behind the broker's")]
@@ -33,7 +33,7 @@ pub enum ClockFault {
 }
 
 impl ClockFault {
-    /// Judges the clock at `now_ms`, which is ahead of the broker's by `skew_ms`, if that is known.
+    /// The fault of a clock at `now_ms` that is `skew_ms` ahead of the broker's, if that is known.
     pub fn of(now_ms: u64, skew_ms: Option<i64>) -> Option<Self> {
         let skew_ms = skew_ms.filter(|skew_ms| skew_ms.unsigned_abs() > SKEW_MAX_MS);
         match skew_ms {
@@ -53,29 +53,29 @@ impl ClockFault {
     }
 }
 
-/// The clock's fault, if it has one; clones share it.
+/// The current fault of the clock, if it has one; clones share it.
 #[derive(Debug, Clone)]
 pub struct ClockWatch {
-    /// How far the clock is ahead of the broker's, by the last click that was acknowledged.
+    /// How far the clock is ahead of the broker's, as of the last acknowledged click.
     skew_ms: Arc<Mutex<Option<i64>>>,
     skew_seconds: Gauge,
     problem: Problem,
 }
 
 impl ClockWatch {
-    /// A watch that shows the difference to the broker in this gauge.
+    /// A watch that writes the difference to the broker's clock into this gauge.
     pub fn new(skew_seconds: Gauge) -> Self {
         Self { skew_ms: Arc::default(), skew_seconds, problem: Problem::default() }
     }
 
-    /// The broker appended a click at `broker_ms`, which was acknowledged at `now_ms`.
+    /// Notes that the broker appended a click at `broker_ms` and acknowledged it at `now_ms`.
     pub fn compare(&self, now_ms: u64, broker_ms: u64) {
         let skew_ms = gauge(now_ms).saturating_sub(gauge(broker_ms));
         *lock(&self.skew_ms) = Some(skew_ms);
         self.skew_seconds.set(skew_ms / 1000);
     }
 
-    /// The fault at `now_ms`, for the health probe. Its begin and its end are logged.
+    /// The fault at `now_ms`, for the health probe. Logs when a fault begins and ends.
     pub fn check(&self, now_ms: u64) -> Option<String> {
         let skew_ms = *lock(&self.skew_ms);
         let Some(fault) = ClockFault::of(now_ms, skew_ms) else {
@@ -86,8 +86,8 @@ impl ClockWatch {
             return None;
         };
         let text = format!(
-            "{}: {fault}: clicks have its time, and those before 2000 or a day ahead become dead \
-             letters",
+            "{}: {fault}: clicks get its time, and those before 2000 or more than a day ahead become \
+             dead letters",
             fault.code()
         );
         if self.problem.is_new(text.clone()) {
@@ -106,7 +106,7 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     #[test]
-    fn m7_a_clock_is_held_against_2024_and_the_brokers() {
+    fn m7_a_clock_is_compared_with_2024_and_with_the_broker() {
         for (now, broker, code) in [
             (NOW, None, None),
             (NOW, Some(NOW), None),

@@ -1,9 +1,9 @@
-//! `POST /v1/clicks`: clicks of other redirectors, from a request to a durable answer.
+//! `POST /v1/clicks`: stores the clicks of other redirectors, and answers when they are durable.
 //!
-//! A 200 means that every click of the request is on the disk, as far as the sync policy promises. A
-//! refusal of the whole request stores nothing of it. What takes time runs on threads of its own,
-//! not on those of the redirects, and a few requests at a time. The memory that they take follows
-//! from their limits (`collector_limits`), whatever they hold and wherever their senders are.
+//! A 200 means that each accepted click of the request is as durable as the sync policy promises. If the
+//! whole request is refused, none of its clicks is stored. Slow work runs for a few requests at a time,
+//! on other threads than the redirects. The limits of the requests (`collector_limits`) bound their
+//! memory, for any content and any sender.
 
 pub mod answer_body;
 pub mod body;
@@ -52,47 +52,47 @@ use crate::outbox::offer::{Loss, TraceHeaders};
 use crate::random_bits;
 use crate::redirect::request_facts;
 
-/// The path that takes clicks.
+/// The path of the collector.
 pub const PATH: &str = "/v1/clicks";
-/// How long reading the records of a request may take: some tenths of a second for a body of 1 MiB.
+/// Longest time to read the records of a request; a body of 1 MiB takes some tenths of a second.
 const READ_TIME: Duration = Duration::from_secs(10);
-/// How long a disk may take to make clicks durable.
+/// Longest wait for the disk to make clicks durable.
 const DURABLE_WAIT: Duration = Duration::from_secs(10);
 
-/// What a collector uses.
+/// The parts of a collector.
 #[derive(Debug)]
 pub struct CollectorParts {
     /// Tokens of the senders.
     pub tokens: BearerTokens,
     /// Limits of one request.
     pub limits: CollectorLimits,
-    /// Stores the clicks.
+    /// The outbox that stores the clicks.
     pub outbox: Arc<Outbox>,
-    /// What clicks may record of visitors.
+    /// The privacy policies of the clicks.
     pub privacy: PrivacyPolicies,
-    /// Keys for visitor ids.
+    /// Keys of visitor ids.
     pub keys: Arc<KeyRing>,
-    /// The source of a record that names none.
+    /// The source of records that name none.
     pub node: String,
     /// The metrics of the process.
     pub metrics: Metrics,
 }
 
-/// Takes clicks of other redirectors.
+/// Accepts clicks of other redirectors.
 #[derive(Debug)]
 pub struct Collector {
     parts: CollectorParts,
     slots: RequestSlots,
 }
 
-/// The request's trace, for its records.
+/// The trace of a request, for the headers of its records.
 #[derive(Debug, Default)]
 struct RequestTrace {
     parent: Option<String>,
     state: Option<String>,
 }
 
-/// A request whose body is read.
+/// A request whose body has been read.
 #[derive(Debug)]
 struct ReceivedBody {
     bytes: Vec<u8>,
@@ -103,7 +103,7 @@ struct ReceivedBody {
 }
 
 impl Collector {
-    /// A collector of these parts.
+    /// A collector with these parts.
     pub fn new(parts: CollectorParts) -> Self {
         let slots = RequestSlots::new(parts.limits, &parts.metrics);
         Self { parts, slots }
@@ -114,7 +114,7 @@ impl Collector {
         self.parts.limits.time + WORK_WAIT + READ_TIME + DURABLE_WAIT
     }
 
-    /// Answers one request, when its clicks are durable.
+    /// Answers one request when its clicks are durable.
     #[expect(
         clippy::disallowed_methods,
         reason = "the task outlives the connection, not the process"
@@ -128,7 +128,7 @@ impl Collector {
             Ok(received) => received,
             Err(refusal) => return self.done(Err(refusal)),
         };
-        // A task of its own: its clicks are counted, whether or not the sender waits for the answer.
+        // A separate task counts the clicks even if the sender does not wait for the answer.
         let this = Arc::clone(&self);
         let task = async move {
             let taken = this.take(received).await;
@@ -137,7 +137,7 @@ impl Collector {
         tokio::spawn(task).await.unwrap_or_else(|_| self.done(Err(Refusal::Internal)))
     }
 
-    /// Counts a request, and makes its answer.
+    /// Counts a request, and builds its answer.
     fn done(&self, taken: Result<(RecordsAnswer, RequestSlot), Refusal>) -> Response<AnswerBody> {
         let result = match &taken {
             Ok((records, _)) if records.status == StatusCode::OK => "ok",
@@ -151,7 +151,7 @@ impl Collector {
         }
     }
 
-    /// Reads a request's body.
+    /// Reads the body of a request.
     async fn receive<B>(&self, headers: &HeaderMap, body: B) -> Result<ReceivedBody, Refusal>
     where
         B: Body<Data = Bytes> + Send,
@@ -176,7 +176,7 @@ impl Collector {
         let permit = self.slots.work().await?;
         let this = Arc::clone(self);
         let offered = tokio::task::spawn_blocking(move || {
-            // Permit and slot are moved here: they end with the work.
+            // Permit and slot move here: they end with the work.
             let _permit = permit;
             let CollectorLimits { bytes, records, .. } = this.parts.limits;
             let body = if compressed { body::decompress(&body, bytes)? } else { body };
@@ -194,7 +194,7 @@ impl Collector {
         Ok((answer, slot))
     }
 
-    /// Offers the clicks of the valid records, all or none.
+    /// Offers the clicks of all valid records, or none of them.
     fn offer(
         &self,
         records: &[&[u8]],
@@ -212,14 +212,14 @@ impl Collector {
             return Ok((answer, None));
         }
         let ticket = self.parts.outbox.offer_all(&batch).map_err(|loss| {
-            // What exceeds the memory of the outbox never succeeds, however often it is sent.
+            // A request beyond the memory of the outbox would fail again at each attempt.
             if loss == Loss::TooLarge { Refusal::BodyTooLarge } else { Refusal::Outbox(loss) }
         })?;
         self.parts.metrics.clicks_offered.inc_by(batch.len() as u64);
         Ok((answer, Some(ticket)))
     }
 
-    /// Adds the click of a record to the batch; none if a privacy policy withholds it.
+    /// Adds the click of a record to the batch; returns `None` if a privacy policy withholds it.
     fn click(
         &self,
         object: JsonClick,
@@ -244,7 +244,7 @@ impl Collector {
         }
         datum.clear();
         click.write_datum(datum).map_err(|error| RecordFault::Encode(error.to_string()))?;
-        // A trace identifies its visitor: a click without identifiers is in none.
+        // A trace identifies its visitor, so a click without identifiers has no trace.
         let stripped = click.identifiers_stripped;
         let trace = if stripped { TraceHeaders::default() } else { trace.headers() };
         if batch.push(datum, trace) { Ok(Some(key.event_id)) } else { Err(RecordFault::TooLarge) }
@@ -268,7 +268,7 @@ pub fn is_for_collector(head: &request::Parts) -> bool {
     head.method == Method::POST && head.uri.path() == PATH
 }
 
-/// The answer where there is no collector.
+/// The answer if the collector is off.
 pub fn collector_off(metrics: &Metrics) -> Response<AnswerBody> {
     let result = Refusal::Off.code();
     metrics.collector_requests.get_or_create(&ResultLabel { result }).inc();

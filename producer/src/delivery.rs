@@ -1,4 +1,4 @@
-//! The outbox of a command, and the relay that delivers its clicks to the broker.
+//! The outbox of a command, and the relay that delivers the clicks of this outbox to the broker.
 
 pub mod cpu_pressure;
 pub mod in_flight;
@@ -30,13 +30,13 @@ use crate::outbox::outbox_settings::{DropPolicy, OutboxSettings, QueueLimits};
 use crate::outbox::{Outbox, OutboxError};
 use service::wakeup::Wakeup;
 
-/// Time between two checks of how many clicks wait.
+/// Time between two checks for waiting clicks.
 const POLL: Duration = Duration::from_millis(10);
 
-/// An open outbox, and the relay once it runs.
+/// An open outbox, and its relay after the start.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Where clicks are offered.
+    /// The outbox that accepts clicks.
     pub outbox: Arc<Outbox>,
     metrics: Metrics,
     wakeup: Arc<Wakeup>,
@@ -48,7 +48,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Opens the outbox of the command `name`. Neither broker nor registry need be up.
+    /// Opens the outbox of the command `name`. Broker and registry may be down.
     ///
     /// # Errors
     /// A configuration failure, or a disk that may recover.
@@ -93,7 +93,7 @@ impl Delivery {
         self.first.as_ref().map_or(Ok(()), |publisher| publisher.check_topic(wait))
     }
 
-    /// Starts the relay. Call it within a runtime, which must live as long.
+    /// Starts the relay. The caller must be in a runtime that runs as long as the relay.
     ///
     /// # Errors
     /// The system cannot start a thread.
@@ -128,7 +128,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// What the health probe reports.
+    /// The problems that the health probe reports.
     pub fn problems(&self) -> DeliveryProblems {
         DeliveryProblems {
             outbox: Arc::clone(&self.outbox),
@@ -138,9 +138,9 @@ impl Delivery {
         }
     }
 
-    /// Takes no more clicks, waits until all are delivered or `go_on` returns false, and ends the
-    /// relay. Returns how many clicks still wait on the disk. Blocks, for `CLOSE_TIMEOUT` of the outbox
-    /// and [`relay::RELAY_STOP`] at most while `go_on` returns false.
+    /// Closes the outbox, waits until all clicks are delivered or `go_on` returns false, and stops the
+    /// relay. Returns how many clicks still wait on the disk. Blocks; after `go_on` returns false, for at
+    /// most `CLOSE_TIMEOUT` of the outbox and [`relay::RELAY_STOP`].
     pub fn finish(&mut self, mut go_on: impl FnMut() -> bool) -> u64 {
         self.outbox.close();
         while self.outbox.waiting() > 0 && go_on() {
@@ -163,21 +163,21 @@ pub struct DeliveryProblems {
 }
 
 impl DeliveryProblems {
-    /// The current ones.
+    /// The current problems.
     pub fn current(&self) -> Vec<String> {
         let mut all: Vec<_> =
             self.outbox.problem().into_iter().chain(self.relay.current()).collect();
         all.extend(self.clock.check(now_ms()));
         if self.metrics.brokers_up.get() == 0 {
-            all.push(format!("no broker is connected, {} clicks wait", self.outbox.waiting()));
+            all.push(format!("no broker is connected: {} clicks wait", self.outbox.waiting()));
         }
-        // Of the publisher and the follower of links, too.
+        // Including those of the publisher and the follower of links.
         all.extend(self.metrics.attempts.problems());
         all
     }
 }
 
-/// The process before this one may not have ended yet; a disk may be full.
+/// Unavailable if the error may pass: an earlier process may still be ending, or the disk is full.
 fn failure(error: OutboxError) -> Failure {
     let may_pass = match &error {
         OutboxError::InUse(_) => true,
@@ -191,13 +191,13 @@ fn log_recovered(folder: &Path, outbox: &Outbox) {
     let folder = folder.display();
     if found.torn_bytes > 0 {
         let bytes = found.torn_bytes;
-        tracing::warn!(code = "outbox_torn", %folder, bytes, "a partial write is at the end of the outbox");
+        tracing::warn!(code = "outbox_torn", %folder, bytes, "the outbox ends with a partial write, which is ignored");
     }
     if found.damaged_segments > 0 {
         let segments = found.damaged_segments;
-        tracing::warn!(code = "outbox_damaged", %folder, segments, "damaged segments are kept");
+        tracing::warn!(code = "outbox_damaged", %folder, segments, "the outbox holds damaged segments, which are kept");
     }
     if found.clicks > 0 {
-        tracing::info!(%folder, clicks = found.clicks, "the relay delivers clicks of an earlier run first");
+        tracing::info!(%folder, clicks = found.clicks, "the relay first delivers the clicks of an earlier run");
     }
 }

@@ -1,8 +1,8 @@
-//! Host names: which text is one, and the domain that a `Host` names.
+//! Host names: whether a text is one, and the domain that a `Host` names.
 //!
-//! Pure. A visitor sends any bytes as `Host`; what is no host name is recorded as none, so that
-//! no reader of the table has to expect anything else in it. Redirects, the collector and imports
-//! read hosts here and nowhere else, so that one host is one domain.
+//! Pure. A visitor may send any bytes as `Host`. A click records no domain if they are no host name, so
+//! that readers of the table find only host names there. Redirects, the collector and imports all read
+//! hosts with this file, so that one host is one domain.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -11,7 +11,7 @@ use url::Host;
 
 /// Most bytes of a host name (RFC 1035).
 const BYTES_MAX: usize = 253;
-/// Most bytes of a Unicode host name that is converted: a character has four at most.
+/// Most bytes of a Unicode host name to convert: a character has at most four.
 const UNICODE_BYTES_MAX: usize = 4 * BYTES_MAX;
 
 /// Whether a text is a host name in lower case, or an IPv6 address in brackets.
@@ -22,12 +22,12 @@ pub fn is_host_name(text: &str) -> bool {
     let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
     (1..=BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-' | b'_'))
-        // A dash alone stands for no host in access logs.
+        // Access logs write a single dash for a missing host.
         && text.bytes().any(is_letter)
 }
 
-/// The domain of a `Host`: in lower case, without port and without the dot at its end, a Unicode name
-/// as its ASCII form (IDNA); none if it is no host name.
+/// The domain of a `Host`: in lower case, without its port and without the dot at its end; the ASCII
+/// form (IDNA) of a Unicode name. `None` if it is no host name.
 pub fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let end = match (host.rfind(':'), host.rfind(']')) {
         (Some(colon), Some(bracket)) if colon < bracket => host.len(),
@@ -43,7 +43,7 @@ pub fn domain(host: Cow<'_, str>) -> Option<Cow<'_, str>> {
     is_host_name(&domain).then_some(domain)
 }
 
-/// The port of a `Host`; none where it has none.
+/// The port of a `Host`, if it has one.
 pub fn port(host: &str) -> Option<u16> {
     host.rsplit_once(':')?.1.parse().ok()
 }
@@ -54,7 +54,7 @@ fn ascii_form(name: &str) -> Option<String> {
         return None;
     }
     let mut ascii = Host::parse(name).ok()?.to_string();
-    // Unicode has other dots.
+    // Unicode has other dots, which become ASCII dots.
     ascii.truncate(ascii.trim_end_matches('.').len());
     is_host_name(&ascii).then_some(ascii)
 }

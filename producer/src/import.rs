@@ -1,9 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "the rate and the time taken are read here")]
-//! The importer: access logs into the log, line by line, in bounded memory.
+//! The importer: reads access logs line by line in bounded memory, and delivers their clicks.
 //!
-//! Clicks go through an outbox of its own, and it waits while that is full. Every line ends as a
-//! click or as malformed, every click as withheld, delivered, waiting in the outbox, or undelivered.
-//! A file that cannot be read to its end is reported, and does not stop the next.
+//! The clicks go through an outbox of the importer, which waits while that outbox is full. The report
+//! counts each line as a click or as malformed, and each click as withheld, delivered, waiting in the
+//! outbox, or undelivered. A file that cannot be read to its end is reported, and the next one is read.
 
 pub mod access_log_file;
 pub mod access_log_line;
@@ -53,9 +53,9 @@ use crate::metrics::labels::ResultLabel;
 use crate::outbox::offer::{Loss, Offered};
 use crate::outbox::outbox_settings::DropPolicy;
 
-/// Malformed lines that are printed; the others are only counted.
+/// Most malformed lines to print; further ones are only counted.
 pub const MALFORMED_PRINTED_MAX: u64 = 20;
-/// Characters of a malformed line that are printed.
+/// Most characters of a malformed line to print.
 const PRINTED_CHARS_MAX: usize = 160;
 
 /// Lines and clicks so far.
@@ -63,24 +63,24 @@ const PRINTED_CHARS_MAX: usize = 160;
 pub struct ImportCounts {
     /// Lines that were read.
     pub lines: u64,
-    /// Lines that are clicks.
+    /// Lines that became clicks.
     pub clicks: u64,
-    /// Clicks that a privacy policy keeps from being recorded.
+    /// Clicks that a privacy policy withholds.
     pub withheld: u64,
-    /// Lines that are not clicks.
+    /// Lines that are malformed.
     pub malformed: u64,
-    /// Clicks whose line has no address of the client: they have no country and no visitor.
+    /// Clicks whose line has no client address: they have no country and no visitor id.
     pub without_client: u64,
-    /// Clicks without a host, neither of their line nor of `--domain`: no page of theirs is inner.
+    /// Clicks without a host, in the line or by `--domain`: none of them can be `internal`.
     pub without_host: u64,
-    /// Clicks without a user agent: they have no browser, device and visitor.
+    /// Clicks without a user agent: they have no browser, device and visitor id.
     pub without_agent: u64,
     /// Files that could not be read to their end.
     pub unread_files: u64,
 }
 
 impl ImportCounts {
-    /// Counts a click and what its line lacks.
+    /// Counts a click, and the fields that its line lacks.
     fn add_click(&mut self, line: &AccessLogLine<'_>, main_host: Option<&str>) {
         self.clicks += 1;
         self.without_client += u64::from(line.client_ip.is_none());
@@ -89,10 +89,10 @@ impl ImportCounts {
     }
 }
 
-/// How an import ended.
+/// The result of an import.
 #[derive(Debug)]
 pub struct ImportReport {
-    /// What was read.
+    /// Counts of lines, clicks and files.
     pub counts: ImportCounts,
     /// Clicks of this import that the broker has.
     pub delivered: u64,
@@ -100,9 +100,9 @@ pub struct ImportReport {
     pub waiting: u64,
     /// Clicks that were lost.
     pub undelivered: u64,
-    /// The time that it took.
+    /// Time that the import took.
     pub elapsed: Duration,
-    /// It was stopped before the end of the files.
+    /// Whether the import was stopped before the end of the files.
     pub is_stopped: bool,
 }
 
@@ -129,11 +129,11 @@ impl std::fmt::Debug for Importer {
 }
 
 impl Importer {
-    /// Opens files, links, outbox and servers, so that what is wrong is reported before anything is
-    /// read; none if `stopped` comes first. Some of several files may be wrong.
+    /// Opens files, links, outbox and servers, so that faults are reported before the first line is read.
+    /// `None` if `stopped` is cancelled first. If some of several files cannot be opened, the import starts.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// The import cannot start.
     pub async fn open(
         args: ImportArgs,
         stopped: CancellationToken,
@@ -197,7 +197,7 @@ impl Importer {
         }
         let waiting = self.deliver(self.args.kafka.flush_wait());
         self.progress.clear();
-        // What an earlier run left was delivered first.
+        // The clicks of an earlier run were delivered first.
         let earlier = self.delivery.outbox.recovered().clicks;
         ImportReport {
             counts: self.counts,
@@ -269,7 +269,7 @@ impl Importer {
         match click.write_datum(&mut self.datum) {
             Ok(()) => {
                 let go_on = || !self.stopped.is_cancelled();
-                // The outbox counts a loss, and the report holds it.
+                // The outbox counts a loss, which the report shows.
                 let _counted: Offered = self.delivery.outbox.offer_waiting(&self.datum, go_on);
             }
             Err(error) => {
@@ -282,7 +282,7 @@ impl Importer {
         }
     }
 
-    /// Sleeps until the clicks so far are no more than `rate` a second allows.
+    /// Sleeps until `rate` per second allows the clicks so far.
     fn limit_rate(&self, rate: f64) {
         #[expect(clippy::cast_precision_loss, reason = "a rate, not a count")]
         let due = Duration::from_secs_f64(self.counts.clicks as f64 / rate);
@@ -297,7 +297,7 @@ impl Importer {
         }
     }
 
-    /// Waits as long as clicks get delivered, and `timeout` longer; returns how many still wait.
+    /// Waits while clicks are being delivered, until none was for `timeout`. Returns how many still wait.
     fn deliver(&mut self, timeout: Duration) -> u64 {
         let delivered = self.metrics.clicks_delivered.clone();
         let (mut last, mut since) = (delivered.get(), Instant::now());
@@ -306,17 +306,17 @@ impl Importer {
             if delivered.get() != last {
                 (last, since) = (delivered.get(), Instant::now());
             }
-            // A signal that comes during the wait ends it at once.
+            // A signal during the wait ends it at once.
             let stopped_now = stopped.is_cancelled() && !was_stopped;
             !stopped_now && since.elapsed() <= timeout
         })
     }
 }
 
-/// Whether one of the files can be read, by its start.
+/// Checks the starts of the files.
 ///
 /// # Errors
-/// Why the first cannot, if none can.
+/// None of them can be read; the error is that of the first one.
 fn check_files(files: &[PathBuf]) -> anyhow::Result<()> {
     let mut checks = files.iter().map(|file| AccessLogFile::check(file));
     match checks.next() {
@@ -329,7 +329,7 @@ fn server_failure(error: ServerError) -> Failure {
     if error.is_retryable() { Failure::unavailable(error) } else { Failure::configuration(error) }
 }
 
-/// The start of a line without control characters, which a terminal would obey.
+/// The start of a line, without the control characters, which a terminal would execute.
 fn printable(text: &str) -> String {
     let mut printable = String::new();
     for letter in text.chars().take(PRINTED_CHARS_MAX) {

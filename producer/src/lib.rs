@@ -1,6 +1,6 @@
-//! The redirect service: answers at once, and records each answer as a click.
+//! The redirect service: it answers at once, and records each answer as a click.
 //!
-//! In reading order: request, links, click, outbox, redirect, and the commands that run them.
+//! In reading order: links, click, client, outbox, redirect, and the commands that run them.
 
 pub mod bearer_token;
 pub mod clock;

@@ -1,6 +1,6 @@
-//! Files and folders that only their owner may read, made without following a symbolic link.
+//! Files and folders that only their owner may read, created without following a symbolic link.
 //!
-//! The permissions are set when a file is made, not afterwards: no other user can open it in between.
+//! A file is created with its permissions, so that no other user can open it before they are set.
 #![expect(clippy::disallowed_methods, reason = "names of partial files are random")]
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -19,7 +19,7 @@ const FOLDER_MODE: u32 = 0o700;
 /// The permissions of the group and of others.
 const OTHERS: u32 = 0o077;
 
-/// What [`replace`] did, so that a test sees the order.
+/// A step of [`replace`], which tests observe.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -31,17 +31,17 @@ pub(crate) enum Step {
 #[cfg(test)]
 thread_local! {
     pub(crate) static STEPS: std::cell::RefCell<Vec<Step>> = const { std::cell::RefCell::new(Vec::new()) };
-    /// What each hard link of this thread fails with.
+    /// The error of each hard link by this thread.
     pub(crate) static LINK_ERROR: std::cell::Cell<Option<rustix::io::Errno>> = const { std::cell::Cell::new(None) };
-    /// What each rename of this thread that must replace nothing fails with.
+    /// The error of each rename by this thread that must not replace a file.
     pub(crate) static RENAME_ERROR: std::cell::Cell<Option<rustix::io::Errno>> = const { std::cell::Cell::new(None) };
 }
 
-/// Makes a folder and its missing parents, and takes the permissions of other users away from the
-/// folder and from those of its files whose names are `ours`. Parents that exist stay as they are.
+/// Creates a folder and its missing parents. Removes the permissions of other users from the folder, and
+/// from its files whose names are `ours`. Parents that exist do not change.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn create_folder(folder: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     tighten(&folder.canonicalize()?);
@@ -54,18 +54,18 @@ pub fn create_folder(folder: &Path, ours: impl Fn(&str) -> bool) -> io::Result<(
     Ok(())
 }
 
-/// Opens a file for reading and writing, and makes it where it does not exist. Its content stays.
+/// Opens a file for reading and writing, and creates it if it does not exist. Its content stays.
 ///
 /// # Errors
-/// The disk's; the path is a symbolic link, or no regular file.
+/// An I/O error, or the path is a symbolic link or no regular file.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))
 }
 
-/// Makes a file that does not exist, for appending.
+/// Creates a file for appending, which must not exist.
 ///
 /// # Errors
-/// The disk's; the path exists, as a symbolic link too.
+/// An I/O error, or the path exists, also as a symbolic link.
 pub fn create_new(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().append(true).create_new(true))
 }
@@ -73,23 +73,23 @@ pub fn create_new(path: &Path) -> io::Result<File> {
 /// Reads a file.
 ///
 /// # Errors
-/// The disk's; the path is a symbolic link, or no regular file.
+/// An I/O error, or the path is a symbolic link or no regular file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path, OpenOptions::new().read(true))?.read_to_end(&mut content)?;
     Ok(content)
 }
 
-/// Replaces a file by what `write` writes. A crash or a power loss leaves the old file or the new
-/// one, whole.
+/// Replaces a file by a new one with the content that `write` writes. A crash or a power loss leaves the
+/// complete old file, or the complete new one.
 ///
 /// # Errors
-/// The disk's; the old file stays. The temporary file `….new` is a symbolic link.
+/// An I/O error, or the temporary file `….new` is a symbolic link; the old file stays.
 pub fn replace<T>(path: &Path, write: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    // What a crash left.
+    // A crash may have left it.
     if new.symlink_metadata().is_ok_and(|found| found.is_file()) {
         std::fs::remove_file(&new)?;
     }
@@ -109,10 +109,10 @@ pub fn replace<T>(path: &Path, write: impl FnOnce(&File) -> io::Result<T>) -> io
     Ok(written)
 }
 
-/// Makes the names in the folder of a file survive a power loss.
+/// Syncs the folder of a file, so that the names in it survive a power loss.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
@@ -120,11 +120,11 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes an empty file where there is none. No descriptor of the file is closed once it has its
-/// name: that would end the locks that other threads hold on it by `fcntl`.
+/// Creates an empty file, if there is none. Closes no descriptor of the file after it has its name: that
+/// would release the locks that other threads hold on it by `fcntl`.
 ///
 /// # Errors
-/// The disk's; the path is a symbolic link to nothing.
+/// An I/O error, or the path is a symbolic link to nothing.
 pub fn create_empty(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(found) if found.is_symlink() && !path.exists() => return Err(link_error(path)),
@@ -139,7 +139,7 @@ pub fn create_empty(path: &Path) -> io::Result<()> {
     if give_name(&new, path).is_ok() {
         return Ok(());
     }
-    // A file system without both ways. The descriptor stays open as long as the process.
+    // The file system has neither way. The descriptor stays open until the process ends.
     match create_new(path) {
         Ok(file) => {
             let _open = ManuallyDrop::new(file);
@@ -150,11 +150,11 @@ pub fn create_empty(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a complete file its name, unless there is a file of that name: false. `new` is gone
-/// afterwards, also after an error. Where the file system has no hard links the file is renamed.
+/// Gives a complete file its name; returns false if another file has that name. Removes `new` in any case,
+/// also after an error. Without hard links the file is renamed.
 ///
 /// # Errors
-/// The disk's; the file system has no way to name a file without replacing another one.
+/// An I/O error, or the file system has no way to name a file without replacing another one.
 pub fn give_name(new: &Path, path: &Path) -> io::Result<bool> {
     let named = match hard_link(new, path) {
         Err(error) if !is_about_names(&error) => rename_new(new, path),
@@ -179,7 +179,7 @@ fn is_about_names(error: &io::Error) -> bool {
 /// Gives a file a second name.
 ///
 /// # Errors
-/// The file system's: it may have no hard links.
+/// An error of the file system, such as one without hard links.
 pub fn hard_link(path: &Path, second: &Path) -> io::Result<()> {
     #[cfg(test)]
     if let Some(error) = LINK_ERROR.get() {
@@ -196,8 +196,8 @@ fn rename_new(new: &Path, path: &Path) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE)?)
 }
 
-/// Takes the permissions of other users away from a file or folder that this user owns. A symbolic
-/// link stays as it is.
+/// Removes the permissions of other users from a file or folder that this user owns. A symbolic link does
+/// not change.
 pub fn tighten(path: &Path) {
     let tightened = path.symlink_metadata().and_then(|found| {
         let own = found.uid() == geteuid().as_raw() && !found.is_symlink();
@@ -216,7 +216,7 @@ pub fn tighten(path: &Path) {
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // Without NONBLOCK a pipe under this name would block the call.
+    // Without NONBLOCK, a pipe with this name would block the call.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = options.mode(FILE_MODE).custom_flags(flags).open(path);
     let file = opened.map_err(|error| {
@@ -226,7 +226,7 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }
-    let cause = format!("{} is no regular file: remove it", path.display());
+    let cause = format!("{} is not a regular file: remove it", path.display());
     Err(io::Error::new(io::ErrorKind::InvalidInput, cause))
 }
 
@@ -327,7 +327,7 @@ mod tests {
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         for error in [open_or_create(&pipe).unwrap_err(), read(&pipe).unwrap_err()] {
-            assert!(error.to_string().contains("no regular file"), "{error}");
+            assert!(error.to_string().contains("not a regular file"), "{error}");
         }
         // A link under the name of the file is replaced, and its target stays.
         let file = root.path().join("file");

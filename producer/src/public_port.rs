@@ -1,9 +1,9 @@
 //! The public port: accepts connections, reads requests, passes them to redirector and collector.
 //!
-//! A connection stays on one thread: threads that take work from each other spend more on waking
-//! each other than on a redirect. The limits are enforced here: bytes of a head, time to send one
-//! and to read an answer, connections at once, in all and of one client, and their age. It knows HTTP
-//! and sockets, not what an answer is.
+//! A connection stays on one thread: threads that steal work spend more time on waking each other than
+//! on a redirect. This file enforces the limits: the bytes of a head, the time to send a head and to read
+//! an answer, the connections at once, in all and of one client, and their age. It knows HTTP and
+//! sockets, but not the content of an answer.
 
 pub mod refused_request;
 #[cfg(test)]
@@ -51,47 +51,47 @@ use service::number::{gauge, millis};
 /// Bounds of open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortConnections {
-    /// Connections at once; for one more the one that is idle longest is closed.
+    /// Most connections at once; for one more, the one that has been idle longest is closed.
     pub max: usize,
-    /// Those of one client prefix. Trusted proxies are not bounded.
+    /// Most connections of one client prefix. Trusted proxies have no such bound.
     pub per_client: usize,
 }
 
-/// What the port allows.
+/// Limits of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortLimits {
-    /// Threads that serve; a connection stays on one.
+    /// Threads that serve connections; each connection stays on one thread.
     pub threads: usize,
-    /// Its connections.
+    /// Bounds of its connections.
     pub connections: PortConnections,
     /// Most bytes of a request's head, at least 8 KiB; a longer one is answered 431.
     pub header_bytes: usize,
-    /// Time to send a head, and to stay idle between two requests.
+    /// Longest time to send a head, and longest idle time between two requests.
     pub head: Duration,
-    /// Time that a client has to read an answer that cannot be sent on (see [`ReadRate`]).
+    /// Time that a client has to read an answer after it stops reading (see [`ReadRate`]).
     pub write: Duration,
-    /// Age at which a connection ends with its next answer.
+    /// Age from which on a connection ends with its next answer.
     pub age: Duration,
-    /// How long requests in flight may take to end after `shutdown`.
+    /// Time for requests in flight to end after `shutdown`.
     pub drain: Duration,
 }
 
-/// What answers the requests.
+/// The services that answer the requests.
 #[derive(Debug)]
 pub struct Services<S> {
     /// Answers visitors.
     pub redirector: Arc<Redirector<S>>,
-    /// Answers other redirectors, where clicks of theirs are accepted.
+    /// Answers other redirectors; `None` if the collector is off.
     pub collector: Option<Arc<Collector>>,
-    /// What is counted.
+    /// The metrics of the process.
     pub metrics: Metrics,
 }
 
-/// Serves until `shutdown`, then lets requests in flight end. When it returns, no request is
-/// open and none will offer a click.
+/// Serves until `shutdown`, then waits for requests in flight to end. After it returns, no request is
+/// open and none offers a click.
 ///
 /// # Errors
-/// The system has no thread, or one has ended before its time.
+/// The system cannot start a thread, or a thread has ended unexpectedly.
 pub async fn run<S: ClickSink>(
     listener: TcpListener,
     services: Services<S>,
@@ -115,7 +115,7 @@ pub async fn run<S: ClickSink>(
     let parts = parts(listener, &services, limits);
     let accepting = accept::run(parts, shutdown, |accepted| {
         let Accepted { stream, peer, slot } = accepted;
-        // An answer is one small packet; nothing follows that it could wait for.
+        // An answer is one small packet; no more bytes follow that it should wait for.
         let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
         let stream = match stream {
             Ok(stream) => stream,
@@ -140,7 +140,7 @@ pub async fn run<S: ClickSink>(
     Ok(())
 }
 
-/// What the port accepts.
+/// The parts of the accept loop.
 fn parts<S: ClickSink>(
     listener: TcpListener,
     services: &Arc<Services<S>>,
@@ -154,27 +154,27 @@ fn parts<S: ClickSink>(
         grace_ms: millis(age_grace(limits, services.collector.as_ref().map(|it| it.answer_time()))),
     };
     let (redirector, metrics) = (Arc::clone(&services.redirector), services.metrics.clone());
-    // A trusted proxy has the connections of many clients.
+    // A trusted proxy holds the connections of many clients.
     let client = move |peer| (!redirector.trusts(peer)).then(|| ClientPrefix::of(peer));
     let report = move |limit: ConnectionLimit| metrics.limited_by(limit.as_str());
     AcceptParts { listener, port: "public", bounds, client, report }
 }
 
-/// How much later than its age a connection is cut: no answer is cut that a request just before its
-/// age, or the last one after it, has coming. Such a request begins within the time of a head, is worked
-/// on, and is answered to a client that may pause as long as an answer may wait.
+/// How long after its age a connection is closed. The last request may begin just before that age: the
+/// client has the time for a head, the collector its time to answer, and the client the time to read
+/// this answer.
 fn age_grace(limits: PortLimits, work: Option<Duration>) -> Duration {
     limits.head.saturating_add(work.unwrap_or_default()).saturating_add(limits.write)
 }
 
-/// A new connection that its thread does not serve yet.
+/// A new connection that no thread serves yet.
 struct AcceptedConnection {
     stream: std::net::TcpStream,
     peer: IpAddr,
     open: OpenConnection,
 }
 
-/// One thread: serves connections until the sender is dropped, then lets requests in flight end.
+/// Runs one thread: serves connections until the sender is dropped, then waits for requests in flight.
 async fn serve<S: ClickSink>(
     mut accepted_connections: UnboundedReceiver<AcceptedConnection>,
     services: Arc<Services<S>>,
@@ -220,13 +220,13 @@ async fn serve<S: ClickSink>(
     if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "closed connections at the end of the drain"
+            "closed the connections that were still open when the drain timeout passed"
         );
     }
     connections.shutdown().await;
 }
 
-/// The other end of a connection.
+/// The client of a connection.
 struct Client {
     address: IpAddr,
     progress: Progress,
@@ -247,11 +247,11 @@ fn connection<S: ClickSink>(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-/// The body of an answer of the redirector, or of the collector.
+/// The body of an answer, by the redirector or by the collector.
 type PortBody = http_body_util::Either<Full<Bytes>, AnswerBody>;
 type Answered = Result<Response<PortBody>, Infallible>;
 
-/// A redirect is ready at once; only the collector waits.
+/// Answers a request. The answer of the redirector is ready at once; only the collector waits.
 fn answer<S: ClickSink>(
     services: &Services<S>,
     request: Request<Incoming>,
@@ -266,7 +266,7 @@ fn answer<S: ClickSink>(
     } else if let Some(collector) = &services.collector {
         let (collector, progress) = (Arc::clone(collector), client.progress.clone());
         return Either::Right(Box::pin(async move {
-            // The sender waits for the disk, which is no reason to close its connection.
+            // The sender waits for this process, so its connection is not idle.
             let work = progress.work();
             let response = collector.answer(head, body).await.map(PortBody::Right);
             drop(work);
@@ -278,7 +278,7 @@ fn answer<S: ClickSink>(
     Either::Left(ready(Ok(last_if_aged(response, &client.progress))))
 }
 
-/// Ends an aged connection with this answer.
+/// Closes an aged connection after this answer.
 fn last_if_aged(mut response: Response<PortBody>, progress: &Progress) -> Response<PortBody> {
     if progress.is_aged() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -286,15 +286,17 @@ fn last_if_aged(mut response: Response<PortBody>, progress: &Progress) -> Respon
     response
 }
 
-/// The answer to a request of HTTP/1.1 without a host, or to one with two; it is no click.
+/// The answer to a request of HTTP/1.1 without a `Host`, or to one with two; it is recorded as no click.
 fn without_host() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"a request has one Host\n")));
+    let mut response = Response::new(Full::new(Bytes::from_static(
+        b"a request must have exactly one Host header\n",
+    )));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The limit that ended a connection, if one did.
+/// The limit that ended a connection, if a limit did.
 fn limit(error: &hyper::Error) -> Option<&'static str> {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     if error.is_parse_too_large() {
@@ -308,7 +310,7 @@ fn limit(error: &hyper::Error) -> Option<&'static str> {
     }
 }
 
-/// One open connection: its slot, and its share of the gauge.
+/// One open connection: its slot, and its part of the gauge.
 struct OpenConnection {
     gauge: Gauge,
     slot: ConnectionSlot,

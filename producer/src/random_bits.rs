@@ -1,8 +1,8 @@
 //! Random bits of event ids, from the generator of the operating system.
 //!
-//! The ids of traces come from a fast generator whose output each answer shows, so that its next
-//! output can be computed. Event ids must not follow from it. One system call fills a buffer for
-//! 64 ids; each thread has its own.
+//! Trace ids come from a fast generator. Each answer shows its output, from which its next output can be
+//! computed; event ids must not be predictable in this way. One system call fills a buffer for 64 ids;
+//! each thread has its own buffer.
 #![expect(clippy::disallowed_methods, reason = "random bits are read here")]
 
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ thread_local! {
     static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
-/// Random bytes that no id has yet.
+/// Random bytes that are not used yet.
 struct Buffer {
     bytes: [u8; ID_BYTES * IDS_PER_FILL],
     ids_left: usize,
@@ -35,7 +35,7 @@ impl Buffer {
         }
         self.ids_left -= 1;
         let (ids, _) = self.bytes.as_chunks_mut::<ID_BYTES>();
-        // What was given out does not stay in memory.
+        // Bytes that were returned do not stay in memory.
         std::mem::take(&mut ids[self.ids_left])
     }
 }
@@ -46,7 +46,7 @@ pub fn event_bits() -> [u8; ID_BYTES] {
 }
 
 /// # Panics
-/// The operating system has no random bytes, which no supported one ever reports after its start.
+/// The operating system has no random bytes. No supported system reports that after its start.
 #[expect(clippy::expect_used, reason = "an internal invariant: day keys were made the same way")]
 fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system has random bytes");

@@ -1,8 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "a request's latency is read here")]
-//! One request, one answer, one click.
+//! The redirector answers each request once, and records one click for it.
 //!
-//! Everything is in memory and nothing waits: the redirector offers the click to
-//! the outbox, which returns at once, and what becomes of it never changes the answer.
+//! It reads only memory and never waits: it offers the click to the outbox, which returns at once, and
+//! the result of that offer never changes the answer.
 
 pub mod answered_click;
 pub mod request_facts;
@@ -41,7 +41,7 @@ use crate::request_span::{self, RequestParent, Sampling};
 use crate::route::{Route, route};
 use service::number::gauge;
 
-/// No cache may store the answer: a click that a cache answers is never seen.
+/// No cache may store the answer: this host does not see a visit that a cache answers.
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
@@ -50,14 +50,15 @@ const MOVED_SECONDS: i64 = 86_400;
 /// Most bytes of the `tracestate` of a click that is no redirect; a longer one is left out.
 const UNREDIRECTED_TRACESTATE: usize = 256;
 const NOT_FOUND: &str = "not found\n";
-/// Previews of links obey it, so crawlers are allowed; `noindex` keeps links out of their index.
+/// Allows crawlers, since programs that make previews of links obey it; `noindex` keeps links out of
+/// search engines.
 const ROBOTS: &str = "User-agent: *\nAllow: /\n";
 
 thread_local! {
     static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers requests from the links in memory and records each in a sink.
+/// Answers requests by the links in memory, and offers the click of each to a sink.
 #[derive(Debug)]
 pub struct Redirector<S> {
     links: ArcSwap<LinkTable>,
@@ -68,7 +69,7 @@ pub struct Redirector<S> {
     client_policy: ClientPolicy,
 }
 
-/// An answer before it is written: what it is, and what a click records of it.
+/// An answer before it becomes an HTTP response, and what a click records of it.
 struct HttpAnswer<'a> {
     answer: RedirectAnswer<'a>,
     cache: HeaderValue,
@@ -76,18 +77,18 @@ struct HttpAnswer<'a> {
 }
 
 impl<S: ClickSink> Redirector<S> {
-    /// Answers as the node of this name (1 to 256 bytes).
+    /// A redirector whose clicks name the node `node` (1 to 256 bytes).
     pub fn new(sink: S, metrics: Metrics, node: String, sampling: Sampling) -> Self {
         let client_policy = ClientPolicy::default();
         Self { links: ArcSwap::default(), sink, metrics, node, sampling, client_policy }
     }
 
-    /// The same with this policy for clients.
+    /// The same redirector with this client policy.
     pub fn with_client_policy(self, client_policy: ClientPolicy) -> Self {
         Self { client_policy, ..self }
     }
 
-    /// Answers by these links from now on; requests in flight keep the old ones.
+    /// Answers later requests by these links; requests in flight keep the earlier ones.
     pub fn set_links(&self, links: impl Into<Arc<LinkTable>>) {
         let links = links.into();
         self.metrics.links_in_memory.set(gauge(links.count()));
@@ -117,7 +118,7 @@ impl<S: ClickSink> Redirector<S> {
         let HttpAnswer { answer, cache, body } = decide(route, &found, location.as_ref(), now);
         let RedirectAnswer { outcome, status, .. } = answer;
         let redirected = outcome == Outcome::Redirected;
-        // While links are not loaded, visitors of real links are answered 503, however many they are.
+        // While the links are not loaded, visitors of existing links are answered 503 without a limit.
         let is_limited = !redirected && outcome != Outcome::Error;
         if is_limited && !self.client_policy.admits_unredirected(&facts.client_ip, now) {
             self.metrics.limited_by("unknown_slugs");
@@ -132,7 +133,7 @@ impl<S: ClickSink> Redirector<S> {
         let key = ClickKey::mint(now, &random_bits::event_bits());
 
         let latency = started.elapsed();
-        // A host that was suspended meanwhile may have taken longer than 35 minutes.
+        // After a suspension of the host the latency may exceed the 35 minutes of an i32.
         let latency_us = i32::try_from(latency.as_micros()).unwrap_or(i32::MAX);
         let stripped = StrippedTexts::default();
         let mut click = answered_click(key, &self.node, &facts, answer, latency_us);
@@ -142,11 +143,11 @@ impl<S: ClickSink> Redirector<S> {
             stripped: &stripped,
         };
         let is_recorded = self.client_policy.apply(&mut click, client, &self.metrics);
-        // After the visitor id, which is made from the whole user agent of every answer.
+        // After `apply`, which computes the visitor id from the whole user agent.
         if !redirected {
             cut_unredirected(&mut click);
         }
-        // A trace identifies its visitor: a click without identifiers is in none.
+        // A trace identifies its visitor, so a click without identifiers has no trace.
         let is_traced = !click.identifiers_stripped;
         if is_recorded {
             let fits = |state: &&str| redirected || state.len() <= UNREDIRECTED_TRACESTATE;
@@ -177,7 +178,7 @@ impl<S: ClickSink> Redirector<S> {
             record.clear();
             match click.write_datum(record) {
                 Ok(()) => {
-                    // The sink has counted it either way; the answer does not depend on it.
+                    // The sink has counted the result; the answer does not depend on it.
                     let _offered = if click.outcome == Outcome::Redirected {
                         self.sink.offer(record, trace)
                     } else {
@@ -198,8 +199,8 @@ impl<S: ClickSink> Redirector<S> {
     }
 }
 
-/// Writes into a span what the visitor got. The id leads from the trace to the click's row, unless
-/// that has no identifiers.
+/// Describes request and answer in a span. The event id leads from the trace to the row of the click,
+/// unless the click has no identifiers.
 fn describe(span: &Span, head: &Parts, click: &schemas::RawClick<'_>) {
     span.record("http.request.method", click.method.as_str());
     span.record("http.response.status_code", click.status);
@@ -210,14 +211,14 @@ fn describe(span: &Span, head: &Parts, click: &schemas::RawClick<'_>) {
     }
 }
 
-/// The target of the redirect; none also where the target of a link is blocked.
+/// The target of the redirect; `None` also if the target of the link is blocked.
 fn location(found: &Resolution, facts: &RequestFacts<'_>) -> Option<HeaderValue> {
     let Resolution::Redirect(link) = found else { return None };
     let query = facts.query.filter(|_| link.passes_query());
     target::location(link.target(), facts.domain.as_deref(), query)
 }
 
-/// Whether the visitor would be sent to links of the requested host again and again.
+/// Whether the link leads into a ring of links of the requested host.
 fn is_ring(links: &LinkTable, found: &Resolution, facts: &RequestFacts<'_>, now: i64) -> bool {
     match (found, facts.domain.as_deref()) {
         (Resolution::Redirect(link), Some(domain)) => links.is_ring(link, domain, facts.port, now),
@@ -249,7 +250,7 @@ fn decide<'a>(
             (Resolution::Redirect(link), None) => {
                 of_link(Outcome::Blocked, StatusCode::NOT_FOUND, link, NOT_FOUND)
             }
-            // A link may be enabled again, so it is not 410 Gone.
+            // Not 410 Gone: the link may be enabled again.
             (Resolution::Disabled(link), _) => {
                 of_link(Outcome::Disabled, StatusCode::NOT_FOUND, link, NOT_FOUND)
             }
@@ -259,10 +260,10 @@ fn decide<'a>(
             (Resolution::Unknown, _) => {
                 plain(Outcome::NotFound, StatusCode::NOT_FOUND, NO_STORE, NOT_FOUND)
             }
-            // It may be a link; a client or crawler would remember a 404.
+            // Not 404, which clients and crawlers remember: the slug may have a link.
             (Resolution::NotYet, _) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                plain(Outcome::Error, status, NO_STORE, "not ready, try again\n")
+                plain(Outcome::Error, status, NO_STORE, "not ready: try again later\n")
             }
         },
     }
@@ -288,7 +289,7 @@ fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> HttpAn
     HttpAnswer { answer, cache, body: "" }
 }
 
-/// The answer, without the headers that depend on the request.
+/// The response, without the headers that depend on the request.
 fn response(
     status: StatusCode,
     cache: HeaderValue,
@@ -301,7 +302,7 @@ fn response(
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(ROBOTS_TAG, HeaderValue::from_static("noindex"));
-    // For HEAD, too: the length that GET would have.
+    // HEAD has the length of the answer to GET.
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if !body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -313,7 +314,7 @@ fn response(
 }
 
 fn method_not_allowed() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"GET or HEAD\n")));
+    let mut response = Response::new(Full::new(Bytes::from_static(b"use GET or HEAD\n")));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -1,7 +1,6 @@
-//! The span of a sampled redirect, and ids for traces that start here.
+//! The span of a sampled redirect, and the ids of traces that start here.
 //!
-//! A span costs a microsecond and more, so an unsampled request gets none: only
-//! ids for its headers.
+//! A span costs a microsecond or more, so an unsampled request gets no span, only ids for its headers.
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
@@ -15,26 +14,26 @@ use schemas::TraceContext;
 /// Which requests are traced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Whether spans leave the process; if not, no trace starts here, and a parent's goes on
-    /// through the record's headers all the same.
+    /// Whether spans are exported. If not, no trace starts here; the trace of a parent still continues in
+    /// the headers of the record.
     pub exports: bool,
-    /// Share of the requests that are sampled, 0 to 1; where a trusted proxy names a parent, its flag
-    /// counts.
+    /// Share of requests to sample, 0 to 1. If a trusted proxy names a parent, the sampling flag of the
+    /// parent decides.
     pub ratio: f64,
 }
 
 /// The trace that a request is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestParent {
-    /// As the request names it.
+    /// The parent that the request names.
     pub context: TraceContext,
-    /// Whether a trusted proxy sent it. Anyone else decides nothing here: the trace goes on under its
-    /// id, and whether it is sampled is drawn, not derived from an id that the visitor has chosen.
-    /// (W3C Trace Context, 3.2: a service may change the flag; 5.3: it must not trust it.)
+    /// Whether a trusted proxy sent it. The sampling flag of other clients is ignored: the trace continues
+    /// under its id, but this host samples at random, not by an id that the visitor has chosen. (W3C
+    /// Trace Context, 3.2: a service may change the flag; 5.3: it must not trust it.)
     pub is_trusted: bool,
 }
 
-/// The context of one redirect below `parent`, and its span where it is sampled.
+/// The trace context of one redirect below `parent`, and its span if it is sampled.
 pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceContext, Span) {
     let ids = RandomIdGenerator::default();
     let span_id = ids.new_span_id().to_bytes();
@@ -69,7 +68,7 @@ pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceCont
             tracing::debug!(%error, "cannot set the parent of a span");
         }
     }
-    // The exporter draws the ids of its spans itself; the headers must name the same.
+    // The exporter generates the ids of its spans; the headers must have the same ids.
     let exported = span.context().span().span_context().clone();
     if !exported.is_valid() {
         return (context, Span::none());

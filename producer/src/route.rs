@@ -1,11 +1,11 @@
-//! What a path of the public port is: the base, a reserved path, or a slug.
+//! The kinds of paths on the public port: the base, a reserved path, or a slug.
 //!
-//! Pure, and the only list of reserved paths: links may not take them, and
-//! requests for them are recorded as such.
+//! Pure. This file has the only list of reserved paths: no link may have one of them, and a click
+//! records a request for one as such.
 
 use std::borrow::Cow;
 
-/// What a path names.
+/// The kind of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/`
@@ -14,18 +14,18 @@ pub enum Route<'a> {
     Robots,
     /// `/favicon.ico`
     Favicon,
-    /// A path that never is a link.
+    /// A path that no link may have.
     Reserved,
     /// A path that may be a link, without its leading slash.
     Slug(&'a str),
 }
 
-/// First segments that never begin a link's slug: health and metrics live on the admin port, the
-/// rest is reserved for later versions and for what browsers and operators expect of a host.
+/// First segments that no slug of a link may have. Health and metrics are on the admin port; the others
+/// are reserved for later versions, and for paths that browsers and operators expect on a host.
 const RESERVED: &[&str] =
     &[".well-known", "_", "admin", "api", "healthz", "livez", "metrics", "readyz", "static", "v1"];
 
-/// What `path` (as requested, with its leading slash) is.
+/// The kind of `path`, as requested, with its leading slash.
 pub fn route(path: &str) -> Route<'_> {
     match path.strip_prefix('/').unwrap_or(path) {
         "" => Route::Base,
@@ -37,9 +37,8 @@ pub fn route(path: &str) -> Route<'_> {
     }
 }
 
-/// The spelling of a requested slug that a link may have: without escapes of characters that need none
-/// (RFC 3986, 6.2.2.2), and without slashes at its ends, which no link has. Borrowed where there is no
-/// `%`.
+/// The canonical spelling of a requested slug, which a link may have: without escapes of characters that
+/// need none (RFC 3986, 6.2.2.2), and without slashes at either end. Borrowed if there is no `%`.
 pub fn canonical(slug: &str) -> Cow<'_, str> {
     let slug = slug.trim_matches('/');
     let mut pieces = slug.split('%');
@@ -64,14 +63,14 @@ pub fn canonical(slug: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-/// The character that the two hex digits at the start of `escape` stand for, if it needs no escape.
+/// The character that the two hex digits at the start of `escape` encode, if it needs no escape.
 fn unreserved(escape: &str) -> Option<char> {
     let digits = escape.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let character = char::from(u8::from_str_radix(digits, 16).ok()?);
     (character.is_ascii_alphanumeric() || "-._~".contains(character)).then_some(character)
 }
 
-/// Whether no link may have this slug.
+/// Whether this slug is reserved.
 pub fn is_reserved(slug: &str) -> bool {
     let first = slug.split('/').next().unwrap_or(slug);
     matches!(slug, "robots.txt" | "favicon.ico") || RESERVED.contains(&first)

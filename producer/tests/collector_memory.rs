@@ -1,6 +1,6 @@
-//! What a request to the collector allocates, whatever its body holds.
+//! The memory that a request to the collector allocates, for any body.
 //!
-//! A program of its own, so that a counting allocator sees nothing but it.
+//! A separate program, so that its counting allocator counts nothing else.
 
 #[cfg(test)]
 mod tests {
@@ -42,7 +42,7 @@ mod tests {
         }
     }
 
-    // SAFETY: every call goes to the system's allocator as it came.
+    // SAFETY: every call is passed unchanged to the allocator of the system.
     unsafe impl GlobalAlloc for Counting {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             Self::add(layout.size());
@@ -60,7 +60,7 @@ mod tests {
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
 
-    /// A body that comes in parts of so many bytes.
+    /// A body that arrives in parts of this size.
     struct Parts {
         body: Bytes,
         part: usize,
@@ -77,7 +77,7 @@ mod tests {
             if self.body.is_empty() {
                 return Poll::Ready(None);
             }
-            // A copy: a connection passes on memory of its own.
+            // A copy, since a connection passes on its own memory.
             let length = self.part.min(self.body.len());
             let part = Bytes::copy_from_slice(&self.body.split_to(length));
             Poll::Ready(Some(Ok(Frame::data(part))))
@@ -161,7 +161,7 @@ mod tests {
         // What the outbox and the runtime allocate once.
         let warm = Parts { body: "[]".into(), part: BODY };
         cost(&collector, "json", "identity", warm).await;
-        // The queue of the outbox has a bound of its own; a batch may make it grow.
+        // The queue of the outbox has its own bound; a batch may let it grow.
         let queue = 4 << 20;
         let bound = LIMITS.held_bytes(None, true) + LIMITS.work_bytes();
         assert!(bound < 13 << 20, "{bound}");

@@ -1,7 +1,7 @@
-//! The random keys of the days, by which visitors are distinguished.
+//! The random keys of the days, with which visitor ids are computed.
 //!
-//! A store keeps them for some days. A ring holds them in memory, where reading one never waits; a
-//! thread refreshes it from the store (`key_refresher`). No request uses the store.
+//! A store keeps the keys for some days. A ring holds them in memory, where a read never waits; a thread
+//! refreshes the ring from the store (`key_refresher`). No request uses the store.
 
 pub mod folder;
 pub mod key_refresher;
@@ -22,41 +22,41 @@ use crate::clock::{now, now_ms};
 use crate::metrics::Metrics;
 use service::number::gauge;
 
-/// Most days that a host can be set to keep a key.
+/// Most days for which a host can keep a key.
 pub const DAYS_MAX: u16 = 400;
-/// How long keys may not be refreshed before the health probe reports it.
+/// Milliseconds without a refresh after which the health probe reports a problem.
 const UNREFRESHED_MS_MAX: u64 = 300_000;
 
-/// Stores keys. It may wait.
+/// A store of day keys. Its calls may wait.
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// The keys of a window, in one read. Makes those of today and tomorrow where no process has
-    /// made them, and deletes none.
+    /// Reads the keys of a window at once. Creates those of today and tomorrow, unless another process has
+    /// created them. Deletes none.
     ///
     /// # Errors
-    /// The store's.
+    /// An error of the store.
     fn window_keys(&self, window: KeyWindow) -> io::Result<FoundKeys>;
 
-    /// Deletes the keys of earlier days than the window's, and what crashes left of making them;
-    /// fewer where the clock of this process may be ahead. Returns how many keys were deleted.
+    /// Deletes the keys of days before the window, and partial files that a crash left; fewer if the clock
+    /// of this process may be ahead. Returns how many keys it deleted.
     ///
     /// # Errors
-    /// The store's.
+    /// An error of the store.
     fn forget_before(&self, window: KeyWindow) -> io::Result<u64>;
 
-    /// Deletes the key of a day, and what a crash left of making it; false if there was nothing.
+    /// Deletes the key of a day, and partial files that a crash left; false if there was neither.
     ///
     /// # Errors
-    /// The store's.
+    /// An error of the store.
     fn forget_day(&self, day: Day) -> io::Result<bool>;
 
     /// The days that have a key, in order.
     ///
     /// # Errors
-    /// The store's.
+    /// An error of the store.
     fn days(&self) -> io::Result<Vec<Day>>;
 }
 
-/// What a store found.
+/// The keys that a store has found.
 #[derive(Debug, Default)]
 pub struct FoundKeys {
     /// The keys of the window.
@@ -65,9 +65,9 @@ pub struct FoundKeys {
     pub faults: BTreeMap<Day, io::Error>,
 }
 
-/// Keys in memory.
+/// Day keys in memory.
 pub trait DayKeys: Debug + Send + Sync {
-    /// The key of a day if it is in memory. Never waits.
+    /// The key of a day, if it is in memory. Never waits.
     fn key(&self, day: Day) -> Option<VisitorKey>;
 }
 
@@ -76,13 +76,13 @@ pub trait DayKeys: Debug + Send + Sync {
 pub struct KeyRing {
     days: u16,
     keys: ArcSwap<BTreeMap<Day, VisitorKey>>,
-    /// When all keys were read last, milliseconds since 1970.
+    /// Time of the last complete read, milliseconds since 1970.
     refreshed_ms: AtomicU64,
     metrics: Metrics,
 }
 
 impl KeyRing {
-    /// A ring without a key, which keeps those of `days` days.
+    /// A ring without keys, which keeps those of `days` days.
     pub fn new(days: u16, metrics: Metrics) -> Self {
         let refreshed_ms = AtomicU64::new(now_ms());
         Self { days, keys: ArcSwap::default(), refreshed_ms, metrics }
@@ -93,15 +93,15 @@ impl KeyRing {
         KeyWindow::new(today(), self.days)
     }
 
-    /// Takes the keys of the window from a store, and drops those of other days from memory. Waits. A
-    /// key that cannot be read stays as it is in memory. Returns the days whose keys cannot be read;
-    /// none where the store did not answer.
+    /// Reads the keys of the window from a store, and drops those of other days from memory. Waits. If a
+    /// key cannot be read, memory keeps the one that it has. Returns the days whose keys cannot be read;
+    /// `None` if the store did not answer.
     pub fn refresh(&self, store: &dyn KeyStore) -> Option<BTreeSet<Day>> {
         self.refresh_window(self.window(), store)
     }
 
-    /// As [`KeyRing::refresh`], and deletes the keys of earlier days from the store: the keys of
-    /// visitors are those of the hosts that redirect them.
+    /// As [`KeyRing::refresh`], and deletes the keys of earlier days from the store. Only hosts that
+    /// redirect visitors delete keys.
     pub fn refresh_and_forget(&self, store: &dyn KeyStore) -> bool {
         self.refresh_and_forget_window(self.window(), store)
     }
@@ -163,7 +163,7 @@ impl KeyRing {
         }
     }
 
-    /// Replaces the keys by a changed copy: readers never wait.
+    /// Replaces the keys by a changed copy, so that readers never wait.
     fn change(&self, change: impl Fn(&mut BTreeMap<Day, VisitorKey>)) {
         self.keys.rcu(|keys| {
             let mut keys = BTreeMap::clone(keys);
@@ -172,7 +172,7 @@ impl KeyRing {
         });
     }
 
-    /// What is wrong when keys could not be refreshed for five minutes: the store fails or hangs.
+    /// The problem if the keys were not refreshed for five minutes: the store fails or hangs.
     pub fn problem(&self) -> Option<String> {
         self.problem_after(now_ms().saturating_sub(self.refreshed_ms.load(Ordering::Relaxed)))
     }
@@ -180,7 +180,7 @@ impl KeyRing {
     fn problem_after(&self, unrefreshed_ms: u64) -> Option<String> {
         (unrefreshed_ms >= UNREFRESHED_MS_MAX).then(|| {
             let (seconds, keys) = (unrefreshed_ms / 1_000, self.keys.load().len());
-            format!("visitor_key: day keys not read for {seconds} s, {keys} are in memory")
+            format!("visitor_key: the day keys were not read for {seconds} s, and {keys} of them are in memory")
         })
     }
 
@@ -188,7 +188,7 @@ impl KeyRing {
         self.metrics.visitor_key_failures.inc();
         tracing::error!(
             code = "visitor_key", day, %error,
-            "cannot read a day key, so clicks have no visitor id unless it is in memory"
+            "cannot read a day key: clicks of its day have no visitor id unless the key is in memory"
         );
     }
 }
@@ -199,7 +199,7 @@ impl DayKeys for KeyRing {
     }
 }
 
-/// The UTC day that it is.
+/// The current UTC day.
 pub fn today() -> Day {
     visitor_id::day(now())
 }
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_be_read_takes_no_other_with_it() {
+    fn an_unreadable_key_does_not_affect_other_keys() {
         let store = Script { faulty: Some(7), ..Script::default() };
         let ring = KeyRing::new(2, Metrics::default());
         assert!(!refresh(&ring, KeyWindow::new(7, 2), &store));

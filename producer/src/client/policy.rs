@@ -1,7 +1,7 @@
-//! The client policy: who the client of a request is, what a click may record about it, and how
-//! often it may request an unknown slug.
+//! The client policy: who the client of a request is, what a click may record about it, and how often it
+//! may request an unknown slug.
 //!
-//! Never waits: keys come from memory.
+//! It never waits, since it reads keys from memory.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::client::visitor_id::{self, Day, VisitorKey};
 use crate::metrics::Metrics;
 use crate::metrics::labels::PrivacyLabel;
 
-/// What is known of clients and allowed about them. By default no proxy is trusted, everything is
-/// recorded, and no visitor has an id.
+/// The client policy of one operator. By default no proxy is trusted, every field is recorded, and no
+/// visitor has an id.
 #[derive(Debug, Clone, Default)]
 pub struct ClientPolicy {
     /// Which proxies may name the client.
     pub proxies: Proxies,
     /// What clicks may record of visitors.
     pub privacy: PrivacyPolicies,
-    /// Keys for their ids.
+    /// Keys of visitor ids.
     pub keys: Option<Arc<dyn DayKeys>>,
-    /// How often each client prefix may request what is not redirected, such as an unknown slug.
+    /// How often each client prefix may make requests that are not redirected, such as for an unknown slug.
     pub unknown: Option<Arc<RateLimiter>>,
 }
 
@@ -44,13 +44,13 @@ impl ClientPolicy {
         self.proxies.trusted.contain(peer.to_canonical())
     }
 
-    /// Whether a client may make one more request that is not redirected.
+    /// Whether a client may now make one more request that is not redirected.
     pub fn admits_unredirected(&self, client: &ClientIp, now: i64) -> bool {
         self.unknown.as_ref().is_none_or(|limiter| limiter.admit(client, now))
     }
 
-    /// Reduces a click to what may be recorded of it, and adds the visitor's id; false if nothing may
-    /// be recorded. Counts what a policy strips or drops.
+    /// Removes the fields of a click that may not be recorded, and adds the visitor's id; false if the
+    /// click may not be recorded. Counts clicks that a policy strips or drops.
     #[must_use]
     pub fn apply<'a>(
         &self,
@@ -63,18 +63,18 @@ impl ClientPolicy {
     }
 }
 
-/// What a click does not hold and its policies depend on.
+/// What the policies need to know of a click besides its fields.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientContext<'a> {
-    /// The client's address, where it is known.
+    /// The client's address, if it is known.
     pub ip: Option<&'a ClientIp>,
-    /// The author of the link opted out.
+    /// Whether the author of the link has opted out.
     pub link_opts_out: bool,
-    /// Memory for what the click keeps of its texts where it is stripped.
+    /// Memory for the shortened texts of a stripped click.
     pub stripped: &'a StrippedTexts,
 }
 
-/// As [`ClientPolicy::apply`], with keys that may wait for their store.
+/// As [`ClientPolicy::apply`], with a source of keys that may wait for its store.
 #[must_use]
 pub fn apply<'a>(
     privacy: PrivacyPolicies,
@@ -89,7 +89,7 @@ pub fn apply<'a>(
         privacy::strip(click, client.stripped);
         return policy != PrivacyPolicy::Drop;
     }
-    // Without both there is no id, and a key would be read for nothing.
+    // Without both there is no id, so no key is read.
     let known = client.ip.is_some() && click.user_agent.is_some();
     let key = if known { key(visitor_id::day(click.occurred_at)) } else { None };
     if known && key.is_none() {

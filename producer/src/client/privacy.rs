@@ -1,16 +1,16 @@
-//! What a click may record of its visitor: by the operator's policies, the visitor's signals and
-//! the link's opt-out.
+//! What a click may record of its visitor. The operator's policies, the visitor's signals and the
+//! link's opt-out decide it.
 //!
-//! Pure. A stripped click loses what the schema names, and other fields that identify the same
-//! visitor, the parameters of its query and target among them; the time, the link and the campaign of
-//! the link's author stay.
+//! Pure. A stripped click loses the fields that the schema names as identifying, and all others that
+//! identify the same visitor, such as parameters of its query and target; the time, the link and the
+//! campaign of the link's author stay.
 
 use schemas::{AgentKind, ClientIpPolicy, RawClick};
 
 use crate::click::ClientIp;
 use crate::client::stripped_texts::StrippedTexts;
 
-/// What is done with a click when the visitor or the link requests privacy.
+/// How a click is recorded when the visitor or the link requests privacy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum PrivacyPolicy {
     /// Record the click like any other, with the privacy signal
@@ -33,10 +33,10 @@ impl PrivacyPolicy {
     }
 }
 
-/// How much of an address a record carries.
+/// How much of the client's address a click records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AddressPolicy {
-    /// The whole address
+    /// The full address
     #[default]
     Full,
     /// Its network: /24 of IPv4, /48 of IPv6
@@ -45,7 +45,7 @@ pub enum AddressPolicy {
     None,
 }
 
-/// A request for privacy, by who makes it.
+/// Who requests privacy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PrivacyRequest {
     /// The visitor, by `Sec-GPC: 1`.
@@ -74,12 +74,12 @@ pub struct PrivacyPolicies {
     pub signals: PrivacyPolicy,
     /// When the link opts out.
     pub links: PrivacyPolicy,
-    /// Of every other click.
+    /// For every other click.
     pub address: AddressPolicy,
 }
 
 impl PrivacyPolicies {
-    /// The strictest policy that a request for privacy demands of a click, and that request.
+    /// The strictest policy that applies to a click, and who requests it.
     pub fn decide(
         &self,
         click: &RawClick<'_>,
@@ -93,14 +93,14 @@ impl PrivacyPolicies {
         let effective = requests
             .into_iter()
             .filter(|(is_made, policy, _)| *is_made && *policy != PrivacyPolicy::Ignore);
-        // The first of the strictest.
+        // Of equally strict policies the first.
         effective
             .map(|(_, policy, request)| (policy, request))
             .rev()
             .max_by_key(|(policy, _)| *policy)
     }
 
-    /// Gives a click as much of its address as the policy allows.
+    /// Sets the part of the client's address that the policy allows a click to record.
     pub fn set_address<'a>(&self, click: &mut RawClick<'a>, client_ip: Option<&'a ClientIp>) {
         (click.client_ip, click.client_ip_policy) = match self.address {
             AddressPolicy::Full => (client_ip.map(ClientIp::as_bytes), ClientIpPolicy::Full),
@@ -112,7 +112,7 @@ impl PrivacyPolicies {
     }
 }
 
-/// Removes what identifies the visitor of a click; `texts` holds what it keeps of texts.
+/// Removes what identifies the visitor of a click. `texts` is the memory for shortened texts.
 pub fn strip<'a>(click: &mut RawClick<'a>, texts: &'a StrippedTexts) {
     *click = RawClick {
         query: click.query.and_then(|query| texts.query(query)),
@@ -124,7 +124,7 @@ pub fn strip<'a>(click: &mut RawClick<'a>, texts: &'a StrippedTexts) {
         agent_kind: AgentKind::of(click.user_agent),
         user_agent: None,
         referer: None,
-        // They identify the agent and its location, too.
+        // These headers identify the agent and its location, too.
         accept_language: None,
         sec_ch_ua: None,
         sec_ch_ua_mobile: None,
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_carries_as_much_of_an_address_as_the_policy_says() {
+    fn a_click_records_the_part_of_an_address_that_the_policy_allows() {
         let v4 = ClientIp::new("203.0.113.77".parse().unwrap());
         let v6 = ClientIp::new("2001:db8:1:2::3".parse().unwrap());
         for (address, word) in [

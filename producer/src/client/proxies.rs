@@ -1,8 +1,8 @@
-//! Who the client is, when proxies stand between it and us.
+//! The address of the client, if proxies are between it and this host.
 //!
-//! Pure. A header counts only as far as trusted proxies wrote it: it is read from its end, past
-//! the addresses of trusted proxies, to the first address that is none of them. What a client wrote
-//! itself stands further to the front and is never reached.
+//! Pure. Only the part of a header counts that trusted proxies wrote. It is read from its end, past the
+//! addresses of trusted proxies, to the first other address. Addresses that a client wrote itself are
+//! before that one, and are never reached.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use hyper::header::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-/// The header in which trusted proxies name their clients. Any other is ignored.
+/// The header in which trusted proxies name their clients. Other headers are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProxyHeader {
     /// `X-Forwarded-For`: addresses, comma-separated
@@ -27,7 +27,7 @@ pub struct Networks(Vec<IpNet>);
 impl FromStr for Networks {
     type Err = String;
 
-    /// Comma-separated; an address is a network of one.
+    /// Comma-separated networks; an address is a network of one host.
     fn from_str(text: &str) -> Result<Self, String> {
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
         let network = |word: &str| {
@@ -40,24 +40,24 @@ impl FromStr for Networks {
 }
 
 impl Networks {
-    /// Whether an address is in one of them.
+    /// Whether an address is in one of these networks.
     pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-/// Which proxies to trust, and which header of theirs to read.
+/// Which proxies to trust, and which of their headers to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// By default none.
+    /// Networks of trusted proxies; by default there are none.
     pub trusted: Networks,
-    /// The header that counts.
+    /// The header to read.
     pub header: ProxyHeader,
 }
 
 impl Proxies {
-    /// The client of a request that `peer` sent. Where a trusted proxy does not name its
-    /// client, or names it by text that is not an address, the client is the proxy.
+    /// The client of a request that `peer` sent. If a trusted proxy names no client, or names it by a text
+    /// that is no address, the proxy counts as the client.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trusted.contain(peer) {
@@ -67,20 +67,20 @@ impl Proxies {
             ProxyHeader::XForwardedFor => "x-forwarded-for",
             ProxyHeader::Forwarded => "forwarded",
         };
-        // Several headers of one name are one list.
+        // Several headers of one name form one list.
         self.walk(headers.get_all(name).iter().rev().map(HeaderValue::as_bytes), peer)
     }
 
-    /// The same where the text of the header is known, as from an access log.
+    /// As [`Proxies::client`], by the text of the header, such as from an access log.
     pub fn client_by_text(&self, header: &str, peer: IpAddr) -> IpAddr {
         let peer = peer.to_canonical();
         if self.trusted.contain(peer) { self.walk([header.as_bytes()], peer) } else { peer }
     }
 
-    /// The client behind a trusted `proxy`; the last line of the header comes first.
+    /// The client of a trusted `proxy`, by the lines of the header, last line first.
     fn walk<'a>(&self, lines: impl IntoIterator<Item = &'a [u8]>, proxy: IpAddr) -> IpAddr {
         let mut client = proxy;
-        // A comma in quotes parts its item, too: each part then has a quote too few, and is no item.
+        // A comma in quotes splits its item too: each part then lacks a quote, and is no item.
         let items = lines.into_iter().flat_map(|line| line.rsplit(|byte| *byte == b','));
         for item in items.map(<[u8]>::trim_ascii).filter(|item| !item.is_empty()) {
             let Some(address) = std::str::from_utf8(item).ok().and_then(|item| self.address(item))
@@ -192,21 +192,21 @@ mod tests {
             (&["::ffff:203.0.113.9"], "203.0.113.9"),
             (&["::ffff:203.0.113.9:80"], "203.0.113.9"),
             (&["203.0.113.9, ::ffff:10.0.0.2"], "203.0.113.9"),
-            // What a client wrote itself stands before what the proxy saw.
+            // An address that the client wrote is before the one that the proxy saw.
             (&["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
             (&["10.0.0.9, 203.0.113.9"], "203.0.113.9"),
             (&["6.6.6.6", "203.0.113.9"], "203.0.113.9"),
             (&["6.6.6.6", "203.0.113.9", "10.0.0.2"], "203.0.113.9"),
             (&["6.6.6.6, 203.0.113.9", "10.0.0.2, 10.0.0.3"], "203.0.113.9"),
             (&["nonsense, 203.0.113.9"], "203.0.113.9"),
-            // Empty items are none.
+            // Empty items are skipped.
             (&["203.0.113.9, , ,"], "203.0.113.9"),
             (&["203.0.113.9", ""], "203.0.113.9"),
             (&[""], PEER),
             (&[], PEER),
             // Only proxies: the one that is furthest from us.
             (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-            // Garbage ends the walk; who is behind it is not known.
+            // A malformed item ends the walk: the addresses before it cannot be trusted.
             (&["203.0.113.9, unknown"], PEER),
             (&["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
             (&["203.0.113.9, 10.0.0.256"], PEER),
@@ -288,7 +288,7 @@ mod tests {
             } else {
                 (ProxyHeader::XForwardedFor, "x-forwarded-for", "203.0.113.9")
             };
-            // Either way to add to a header: to its last line, or as a line of its own.
+            // A proxy may append to the last line of a header, or add a line.
             let joined = format!("{}, {seen}", written.join(", "));
             prop_assert_eq!(client(header, PEER, &[(name, joined.as_bytes())]), "203.0.113.9");
             let mut lines: Vec<_> = written.iter().map(|line| (name, line.as_bytes())).collect();

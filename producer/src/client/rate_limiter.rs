@@ -1,9 +1,9 @@
-//! How often one client prefix may do something: a bounded table of buckets that refill.
+//! The rate limiter of client prefixes: a table of token buckets with a fixed size.
 //!
-//! The caller gives the time. The seed of the hash is random, so that a client cannot choose whose
-//! bucket it shares. A bucket of the table belongs to the prefix that used it last, so
-//! the table never grows; a prefix that loses its bucket to another begins again with a full one,
-//! which errs on the visitor's side.
+//! The caller passes the time. The seed of the hash is random, so that a client cannot choose whose
+//! bucket it shares. A bucket belongs to the prefix that used it last, so the table never grows. A prefix
+//! that loses its bucket to another one starts again with a full bucket: the limiter may then admit more
+//! requests than the limit, but never fewer.
 #![expect(clippy::disallowed_methods, reason = "the seed of the hash is random")]
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,10 +15,10 @@ use service::lock::lock;
 const BUCKETS: usize = 1 << 16;
 const MINUTE_US: i64 = 60_000_000;
 
-/// Lets each client prefix do something so many times a minute, and as many times at once.
+/// Admits a number of requests per minute of each client prefix, and as many at once.
 #[derive(Debug)]
 pub struct RateLimiter {
-    /// Between two of them, when they come evenly (microseconds).
+    /// Microseconds between two admitted requests at an even rate.
     interval: i64,
     seed: RandomState,
     buckets: Mutex<Box<[Bucket]>>,
@@ -28,19 +28,20 @@ pub struct RateLimiter {
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     owner: u64,
-    /// When its bucket is full again (microseconds since 1970).
+    /// When this bucket is full again, microseconds since 1970.
     full_at: i64,
 }
 
 impl RateLimiter {
-    /// A limiter of so many a minute, at least one.
+    /// A limiter of `per_minute` requests per minute, at least one.
     pub fn new(per_minute: u32) -> Self {
         let buckets = vec![Bucket::default(); BUCKETS].into_boxed_slice();
         let interval = MINUTE_US / i64::from(per_minute.max(1));
         Self { interval, seed: RandomState::new(), buckets: Mutex::new(buckets) }
     }
 
-    /// Whether a client may do it now (microseconds since 1970). Refused tries cost nothing.
+    /// Whether a client is admitted at `now`, microseconds since 1970. A refused request does not empty its
+    /// bucket further.
     pub fn admit(&self, client: &ClientIp, now: i64) -> bool {
         let owner = self.seed.hash_one(client.prefix());
         let mut buckets = lock(&self.buckets);
@@ -52,7 +53,7 @@ impl RateLimiter {
         if bucket.owner != owner {
             *bucket = Bucket { owner, full_at: now };
         }
-        // A clock that was set back empties no bucket for longer than a minute.
+        // If the clock was set back, a bucket is empty for at most a minute.
         let full_at = bucket.full_at.clamp(now, now + MINUTE_US);
         let admitted = full_at + self.interval <= now + MINUTE_US;
         bucket.full_at = if admitted { full_at + self.interval } else { full_at };
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minutes_worth_may_come_at_once_and_then_as_much_as_refills() {
+    fn a_client_may_use_its_minute_at_once_and_then_at_the_refill_rate() {
         let (limiter, client, now) = (RateLimiter::new(60), ip("203.0.113.7"), 1 << 50);
         assert_eq!(admitted(&limiter, &client, 100, now), 60);
         assert_eq!(admitted(&limiter, &client, 100, now + 999_999), 0);

@@ -1,15 +1,14 @@
-//! Query and target of a click that a privacy rule strips: without the parameters that may identify
-//! its visitor.
+//! Query and target of a stripped click, without the parameters that may identify its visitor.
 //!
-//! Pure. What stays is a closed list of campaign parameters, and short words and numbers under names
-//! that say nothing of a visitor; `docs/producer.md` states it.
+//! Pure. A closed list of campaign parameters stays, and short words and numbers under names that do not
+//! refer to a visitor; `docs/producer.md` specifies them.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use percent_encoding::percent_decode_str;
 
-/// Parameters of a campaign: its author chooses them, and they stay.
+/// Campaign parameters, which stay: the author of the campaign chooses them.
 const CAMPAIGN: [&str; 12] = [
     "utm_source",
     "utm_medium",
@@ -24,12 +23,12 @@ const CAMPAIGN: [&str; 12] = [
     "ref",
     "qr",
 ];
-/// Names that identify a visitor, whole.
+/// Names of parameters that identify a visitor.
 const NAMES: [&str; 16] = [
     "name", "tel", "ip", "key", "si", "_ga", "_gl", "_kx", "__s", "fbp", "fbc", "igsh", "epik",
     "dicbo", "gclsrc", "tblci",
 ];
-/// Parts of names that identify a visitor.
+/// Parts of names of parameters that identify a visitor.
 const NAME_PARTS: [&str; 34] = [
     "mail",
     "user",
@@ -66,14 +65,14 @@ const NAME_PARTS: [&str; 34] = [
     "openstat",
     "cjevent",
 ];
-/// Most bytes of the value of another parameter that stays.
+/// Most bytes of the value of any other parameter that stays.
 const VALUE_BYTES_MAX: usize = 8;
-/// Most digits of it.
+/// Most digits of such a value.
 const VALUE_DIGITS_MAX: usize = 4;
-/// Most bytes of its name.
+/// Most bytes of the name of such a parameter.
 const NAME_BYTES_MAX: usize = 24;
 
-/// Memory for the texts of one click; empty until it is stripped.
+/// Memory for the shortened texts of one click; empty until the click is stripped.
 #[derive(Debug, Default)]
 pub struct StrippedTexts {
     query: OnceCell<String>,
@@ -81,7 +80,7 @@ pub struct StrippedTexts {
 }
 
 impl StrippedTexts {
-    /// The parameters of a query that stay; none where no parameter does.
+    /// The parameters of a query that stay; `None` if no parameter stays.
     pub(super) fn query(&self, query: &str) -> Option<&str> {
         let kept = self.query.get_or_init(|| kept_parameters(query));
         Some(kept.as_str()).filter(|query| !query.is_empty())
@@ -101,7 +100,7 @@ impl StrippedTexts {
 }
 
 fn kept_parameters(query: &str) -> String {
-    // Letters write a second `?` for `&`, and feeds write `&amp;`.
+    // E-mails have a second `?` instead of `&`, and feeds have `&amp;`.
     let pairs = query.split(['&', '?']).map(|pair| pair.strip_prefix("amp;").unwrap_or(pair));
     let kept: Vec<_> = pairs.filter(|pair| !pair.is_empty() && stays(pair)).collect();
     kept.join("&")
@@ -111,15 +110,15 @@ fn stays(pair: &str) -> bool {
     let (name, value) = pair.split_once('=').unwrap_or(("", pair));
     let (name, value) = (decoded(name).to_ascii_lowercase(), decoded(value));
     if CAMPAIGN.contains(&&*name) {
-        // An address of e-mail, another parameter, or either of them encoded twice.
+        // An e-mail address, another parameter, or one of these encoded twice.
         return !value.contains(['@', '=', '%']);
     }
     let is_of_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+, ".contains(&byte);
     let has = |is: fn(&u8) -> bool| value.bytes().any(|byte| is(&byte));
-    // Codes mix digits and letters; words and numbers do not.
+    // Codes mix digits and letters, unlike words and numbers.
     let is_code = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
-    // A name without a value is the value of no name.
+    // A parameter without `=` is a value without a name.
     let named = if name.is_empty() { value.to_ascii_lowercase() } else { name };
     value.len() <= VALUE_BYTES_MAX
         && value.bytes().all(is_of_word)
@@ -132,7 +131,7 @@ fn stays(pair: &str) -> bool {
         && !identifies(&named)
 }
 
-/// Whether a word of the value has a capital behind a small letter, as codes have.
+/// Whether a word of the value has a capital letter after a small one, as codes have.
 fn is_mixed(value: &str) -> bool {
     let mut bytes = value.bytes().zip(value.bytes().skip(1));
     bytes.any(|(byte, next)| byte.is_ascii_lowercase() && next.is_ascii_uppercase())

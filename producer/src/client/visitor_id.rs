@@ -1,6 +1,6 @@
-//! The visitor of a click: a keyed hash that is the same all day and unrelated to other days.
+//! The visitor id of a click: a keyed hash that is the same during one day, and unrelated to other days.
 //!
-//! Pure. The recipe never changes: ids of one day made by two recipes do not agree.
+//! Pure. The algorithm never changes: two algorithms would give one visitor two ids on one day.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use schemas::RawClick;
@@ -12,13 +12,13 @@ use crate::click::ClientIp;
 /// The random key of one day.
 pub type DayKey = [u8; 32];
 
-/// A key that is ready to hash with.
+/// The HMAC state of a key.
 #[derive(Debug, Clone)]
 pub struct VisitorKey(Hmac<Sha256>);
 
 impl From<DayKey> for VisitorKey {
     fn from(key: DayKey) -> Self {
-        // As the standard fills up a key that is shorter than a block.
+        // The standard pads a key that is shorter than a block with zeros.
         let mut block = [0; 64];
         block[..key.len()].copy_from_slice(&key);
         Self(Hmac::new(&block.into()))
@@ -33,15 +33,15 @@ pub fn day(occurred_at: i64) -> Day {
     occurred_at.div_euclid(DAY_US)
 }
 
-/// The key of a day that follows from a secret. Without the secret it is as good as a random one.
+/// The key of a day, derived from a secret. Without the secret it is not distinguishable from a random key.
 pub fn derived_key(secret: &DayKey, day: Day) -> DayKey {
     let mut hash = VisitorKey::from(*secret).0;
     hash.update(&day.to_be_bytes());
     hash.finalize().into_bytes().into()
 }
 
-/// The id of a click's visitor: the first 8 bytes of HMAC-SHA-256 over client prefix, agent and
-/// domain, each after its length. Without an address and an agent a visitor has no id.
+/// The visitor id of a click: the first 8 bytes of HMAC-SHA-256 over client prefix, agent and domain, each
+/// after its length. Without an address or an agent there is no id.
 pub fn id(key: &VisitorKey, client_ip: Option<&ClientIp>, click: &RawClick<'_>) -> Option<[u8; 8]> {
     let client_ip = client_ip?;
     let parts = [
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipe_never_changes() {
+    fn the_algorithm_never_changes() {
         let made = of(9, "203.0.113.7", "Mozilla/5.0", Some("go.example")).unwrap();
         assert_eq!(made, RECIPE);
     }

@@ -1,7 +1,7 @@
-//! The body of an answer: it hands out a piece at a time, and holds the slot of its request.
+//! The body of an answer: the connection gets it piece by piece, and it holds the slot of its request.
 //!
-//! The connection copies what it takes into a buffer of its own. An answer in one piece would leave
-//! its slot at once, although a sender that reads nothing keeps it in memory.
+//! The connection copies each piece into its own buffer. An answer in one piece would free its slot at
+//! once, though a sender that reads nothing keeps it in memory.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,14 +12,14 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::collector::request_slot::RequestSlot;
 
-/// Most bytes that a connection takes at once.
+/// Most bytes of a piece.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The body of an answer of the collector.
 #[derive(Debug)]
 pub struct AnswerBody {
     rest: Bytes,
-    /// None of an answer that is as short as a refusal.
+    /// `None` for a short answer, such as a refusal.
     _slot: Option<RequestSlot>,
 }
 

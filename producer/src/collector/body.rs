@@ -1,4 +1,4 @@
-//! The body of a request, read within bounds of bytes and time, decompressed within the same bytes.
+//! The body of a request: read within bounds of bytes and time, and decompressed within the same bytes.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -11,13 +11,12 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 
 use crate::collector::refusal::Refusal;
 
-/// Bytes that are decompressed at once.
+/// Bytes to decompress at once.
 const CHUNK_BYTES: usize = 8 * 1024;
-/// Most members of gzip in a body: an empty one has 20 bytes and costs as much time as one of a
-/// kibibyte.
+/// Most gzip members of a body: an empty one has 20 bytes, and takes as much time as one of a KiB.
 const MEMBERS_MAX: usize = 1_024;
 
-/// A body in one piece of memory, however many parts it comes in.
+/// A body in one buffer, even if it arrives in many parts.
 struct BodyBuffer {
     bytes: Vec<u8>,
     bytes_max: usize,
@@ -28,7 +27,7 @@ impl BodyBuffer {
         Self { bytes: Vec::new(), bytes_max }
     }
 
-    /// Copies a part to the end. The memory is at most doubled, and never larger than the bound.
+    /// Appends a part. The buffer at most doubles, and never exceeds the bound.
     ///
     /// # Errors
     /// [`Refusal::BodyTooLarge`].
@@ -46,7 +45,7 @@ impl BodyBuffer {
     }
 }
 
-/// The bytes that a body is declared to have.
+/// The declared length of a body.
 pub(super) fn declared_bytes(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
@@ -65,7 +64,7 @@ where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // A body with too large a Content-Length is refused before it arrives.
+    // If the declared length is too large, the body is refused before it arrives.
     if declared_bytes(headers).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Refusal::BodyTooLarge);
     }
@@ -73,7 +72,7 @@ where
     let read = async {
         let mut buffer = BodyBuffer::new(bytes_max);
         while let Some(frame) = body.frame().await {
-            // Trailers say nothing.
+            // Trailers are ignored.
             if let Ok(part) = frame.map_err(|_| Refusal::BodyCut)?.into_data() {
                 buffer.push(&part)?;
             }
@@ -86,7 +85,7 @@ where
 /// Whether a body is compressed by gzip.
 ///
 /// # Errors
-/// [`Refusal::Encoding`]: it is compressed otherwise.
+/// [`Refusal::Encoding`]: it has another compression.
 pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Refusal> {
     match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii()) {
         None => Ok(false),

@@ -1,7 +1,7 @@
 //! The click of a JSON object that another redirector sent.
 //!
-//! Pure. A sender that brings an id brings its time: both are the click's key, and a re-send must
-//! not stamp either again.
+//! Pure. A sender that sets the id of a click also sets its time: both are the key of the click, and must
+//! be the same when the sender sends it again.
 
 use std::borrow::Cow;
 
@@ -14,18 +14,18 @@ use crate::click::{ClickKey, cut, cut_texts};
 use crate::collector::record_fault::RecordFault;
 use crate::host_name;
 
-/// When a click that is sent now may have occurred. Each day is a partition of the table, so this
-/// bounds how many of them the requests of an hour write to.
+/// The times at which a click that is sent now may have occurred. Each day is a partition of the table,
+/// so this bounds how many partitions the requests of an hour write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectorWindow {
     /// Microseconds since 1970.
     pub now: i64,
-    /// So many days ago at most.
+    /// Most days ago.
     pub days: u32,
 }
 
 impl CollectorWindow {
-    /// Whether a click may have occurred then.
+    /// Checks the time of a click.
     ///
     /// # Errors
     /// [`RecordFault::OutOfBounds`], [`RecordFault::TooOld`].
@@ -39,10 +39,10 @@ impl CollectorWindow {
     }
 }
 
-/// Id and time of a click, the sender's or ours.
+/// Id and time of a click: those of the sender, or new ones.
 ///
 /// # Errors
-/// What is wrong with them.
+/// The fault of the sender's id or time.
 pub fn collected_key(
     object: &JsonClick,
     window: CollectorWindow,
@@ -65,15 +65,15 @@ pub fn collected_key(
     }
 }
 
-/// The object with host and scheme in the form that clicks of redirects have.
+/// The object, with host and scheme in the same form as in clicks of redirects.
 pub fn normalised(object: JsonClick) -> JsonClick {
     let domain = object.domain.and_then(|host| host_name::domain(host.into()));
     let scheme = object.scheme.map(|scheme| scheme.to_ascii_lowercase());
     JsonClick { domain: domain.map(Cow::into_owned), scheme, ..object }
 }
 
-/// The click that another redirector sent, without its client. Where the sender names no source it
-/// is `node`, which received it.
+/// The click that another redirector sent, without the fields of the client. If the sender names no
+/// source, the source is `node`, the host that received it.
 pub fn collected_click<'a>(
     key: ClickKey,
     node: &'a str,
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_comes_with_its_time_or_not_at_all() {
+    fn an_id_without_its_time_is_rejected() {
         let with = |more: &str| key(&format!(r#"{{"slug":"a"{more}}}"#));
         let (minted, at) = with("").unwrap();
         assert!(at == NOW && minted.starts_with("019ab697-e800-7fff-"));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn m6_a_click_before_the_window_of_days_is_rejected_with_the_way_out() {
+    fn m6_a_click_before_the_window_of_days_is_rejected_with_an_alternative() {
         for (days, ago, expected) in [
             (30, 30 * DAY_US, None),
             (30, 30 * DAY_US + 1, Some("occurred_at_too_old")),

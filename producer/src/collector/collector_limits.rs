@@ -1,32 +1,32 @@
-//! The limits of a request to the collector, and the memory that all requests take by them.
+//! The limits of a request to the collector, and the memory that all requests take within them.
 //!
-//! Pure. A request holds its body until its records are read, then its answer until the sender has
-//! taken it: that is `held`. Reading the records takes more for a moment, and only a few requests do
-//! so at once: that is `work`. Both are upper bounds that follow from the limits of one request and
-//! depend on nothing that a body holds.
+//! Pure. A request holds its body until its records are read, and then its answer until the sender has
+//! received it: that is `held`. Reading the records takes more memory for a short time, and only a few
+//! requests do so at once: that is `work`. Both are upper bounds, computed from the limits of one request
+//! and independent of the content of a body.
 
 use std::time::Duration;
 
 /// Most requests at once.
 pub const OPEN_MAX: usize = 64;
-/// Bytes that all requests hold together, unless one request may take more.
+/// Bytes that all requests may hold together, unless a single request may hold more.
 const HELD_BYTES: usize = 64 << 20;
-/// Bytes for the work on records, unless the work on one request takes more.
+/// Bytes for the work on records, unless the work on a single request may take more.
 const WORK_BYTES: usize = 64 << 20;
-/// Most requests whose records are read at once: redirects need the cores, too.
+/// Most requests whose records are read at once, since redirects need cores too.
 const WORKING_MAX: usize = 4;
 
 /// Most bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of one record in the answer: its number, code and text (`record_results`).
 pub const ANSWER_RECORD_BYTES: usize = 768;
-/// Most bytes that the work takes for each record: three times its frame without texts (a vector
-/// that grows holds its old and its new half), its result, three times its part of the answer.
+/// Most bytes of the work for each record: three times its frame without texts (a growing vector holds
+/// its old and its new memory), its result, and three times its part of the answer.
 const WORK_RECORD_BYTES: usize = 6 * 1024;
-/// Most bytes that the work takes for each byte of a body: it is decompressed into a vector that
-/// grows, and its texts are copied into another one.
+/// Most bytes of the work for each byte of a body: the body is decompressed into a growing vector, and
+/// its texts are copied into another one.
 const WORK_BODY_FACTOR: usize = 5;
-/// Most bytes that the work takes for one record at a time: its texts, and the error that quotes it.
+/// Most bytes of the work for one record at a time: its texts, and an error that quotes it.
 const WORK_ONE_RECORD: usize = 1 << 20;
 
 /// Limits of one request.
@@ -34,19 +34,19 @@ const WORK_ONE_RECORD: usize = 1 << 20;
 pub struct CollectorLimits {
     /// Most bytes, compressed and decompressed.
     pub bytes: usize,
-    /// Time in which the whole body must arrive.
+    /// Longest time for the whole body to arrive.
     pub time: Duration,
     /// Most records.
     pub records: usize,
-    /// Days ago that a click may have occurred at most.
+    /// Most days since a click.
     pub days: u32,
 }
 
 impl CollectorLimits {
-    /// Most bytes that a request holds. `declared`: bytes of its body, where the head names them.
+    /// Most bytes that a request holds. `declared` is the length of its body, if the head declares it.
     pub fn held_bytes(self, declared: Option<usize>, compressed: bool) -> usize {
         let body = declared.map_or(self.bytes, |bytes| bytes.min(self.bytes));
-        // Each record of a plain body takes two bytes of it.
+        // Each record of an uncompressed body takes at least two bytes of it.
         let records = if compressed { self.records } else { self.records.min(body / 2 + 1) };
         body.max(records * ANSWER_RECORD_BYTES)
     }

@@ -1,9 +1,9 @@
-//! The records of a body: where each of them is, and its click.
+//! The records of a body, as slices and as clicks.
 //!
-//! Pure. The records are found first, as slices of the body, by nothing but quotes, brackets and
-//! commas: what else is wrong with a record is its own fault and keeps no other from being read. Then
-//! they are parsed one by one straight to their type. What that type does not hold is skipped or
-//! refused where it begins and never stored, so the memory does not depend on what a body holds.
+//! Pure. The records are first found as slices of the body, only by quotes, brackets and commas; so any
+//! other fault of a record affects no other record. Then they are parsed one by one, directly into their
+//! type. Fields that the type does not have are skipped or refused at their start and never stored, so
+//! the memory does not depend on the content of a body.
 
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use schemas::JsonClick;
@@ -16,12 +16,12 @@ const NOT_AN_OBJECT: &str = "not an object";
 /// The byte-order mark of UTF-8, which some programs write before a text.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a body holds its records.
+/// The format of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFormat {
     /// One object, or an array of objects.
     Json,
-    /// An object a line.
+    /// One object per line.
     JsonLines,
 }
 
@@ -43,8 +43,7 @@ impl BodyFormat {
         }
     }
 
-    /// The records of a body, not parsed yet. Reads no further than to the first record beyond
-    /// `records_max`.
+    /// The records of a body, before they are parsed. Stops at the first record beyond `records_max`.
     ///
     /// # Errors
     /// [`Refusal::BodyMalformed`], [`Refusal::TooManyRecords`].
@@ -66,7 +65,7 @@ pub(super) fn parse(record: &[u8]) -> Result<JsonClick, RecordFault> {
     if record.len() > RECORD_BYTES_MAX {
         return Err(RecordFault::RecordTooLarge(record.len()));
     }
-    // An array would be read as the fields in their order.
+    // serde would read an array as the fields in their order.
     if !record.starts_with(b"{") {
         return Err(RecordFault::Malformed(NOT_AN_OBJECT.to_owned()));
     }
@@ -80,7 +79,7 @@ fn lines(body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
     if lines.len() > records_max { Err(Refusal::TooManyRecords) } else { Ok(lines) }
 }
 
-/// The elements of an array behind its opening bracket.
+/// The elements of an array after its opening bracket.
 fn array(body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
     let (mut elements, mut start) = (Vec::new(), 0);
     let mut scanner = Scanner::default();
@@ -109,7 +108,7 @@ fn array(body: &[u8], records_max: usize) -> Result<Vec<&[u8]>, Refusal> {
     Err(Refusal::BodyMalformed)
 }
 
-/// What ends an element of an array.
+/// The byte that ends an element of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Boundary {
     Comma,
@@ -117,8 +116,8 @@ enum Boundary {
     End,
 }
 
-/// Where in an array the scan is. Either kind of bracket counts alike: an element whose brackets do
-/// not match is malformed, and is found to be so when it is parsed.
+/// The state of the scan of an array. It counts both kinds of brackets alike: the parser later finds an
+/// element whose brackets do not match.
 #[derive(Debug, Default)]
 struct Scanner {
     depth: usize,
@@ -149,7 +148,7 @@ impl Scanner {
     }
 }
 
-/// A text without the white space of JSON around it.
+/// A text without the JSON white space around it.
 fn trim_space(text: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\t' | b'\r');
     let Some(start) = text.iter().position(|byte| !is_space(byte)) else { return &[] };
@@ -157,7 +156,7 @@ fn trim_space(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
-/// A text without space around it, and without byte-order marks before it.
+/// A text without white space around it, and without byte-order marks before it.
 fn without_mark(text: &[u8]) -> &[u8] {
     let mut text = text.trim_ascii();
     while let Some(unmarked) = text.strip_prefix(MARK) {
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn h8_what_is_no_array_to_its_end_is_refused_whole() {
+    fn h8_an_incomplete_array_is_refused_as_a_whole() {
         for body in [
             "[",
             "[1",
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn c2_what_is_no_json_within_its_commas_is_the_fault_of_one_record() {
+    fn c2_invalid_json_between_two_commas_is_the_fault_of_one_record() {
         let good = r#"{"slug":"a"}"#;
         for wrong in [
             &b"1 2"[..],

@@ -11,29 +11,29 @@ use crate::collector::collector_limits::RECORD_BYTES_MAX;
 /// Why a record cannot become a click.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecordFault {
-    /// Not an object of these fields.
+    /// It is no JSON object with the fields of a click.
     #[error("{0}")]
     Malformed(String),
-    /// More bytes than the limit.
+    /// It has more bytes than the limit.
     #[error("the record has {0} bytes, more than {max}", max = RECORD_BYTES_MAX)]
     RecordTooLarge(usize),
-    /// An id of another version.
+    /// Its id has another UUID version.
     #[error("event_id {0} is not a UUID v7")]
     EventId(Uuid),
-    /// An id without its time.
+    /// It has an id, but no time.
     #[error(
-        "a record with an event_id must have occurred_at: both are the key of the click, and a re-send must have the same"
+        "a record with an event_id must have occurred_at too: both are the key of the click, and must be the same when it is sent again"
     )]
     TimeMissing,
-    /// A text that is not a time.
+    /// Its time is malformed.
     #[error("occurred_at {0:?} is not a time such as 2026-11-26T12:00:00Z")]
     Time(String),
-    /// Before 2000, or more than a day ahead.
+    /// Its time is before 2000, or more than a day ahead.
     #[error("occurred_at {0} is before 2000 or more than a day ahead (microseconds since 1970)")]
     OutOfBounds(i64),
-    /// Before the days that the collector accepts.
+    /// Its time is before the days that the collector accepts.
     #[error(
-        "occurred_at {occurred_at} is more than {days} days ago (--collector-days): `producer import` takes clicks of any age since 2000 from access logs"
+        "occurred_at {occurred_at} is more than {days} days ago (--collector-days): `producer import` accepts clicks since 2000 from access logs"
     )]
     TooOld {
         /// Microseconds since 1970.
@@ -41,10 +41,10 @@ pub enum RecordFault {
         /// Days that are accepted.
         days: u32,
     },
-    /// An outcome that the schema does not have.
+    /// Its outcome is not in the schema.
     #[error(transparent)]
     Outcome(#[from] UnknownOutcome),
-    /// Larger than the outbox accepts.
+    /// Its click is larger than the outbox accepts.
     #[error("the click is larger than the outbox accepts")]
     TooLarge,
     /// A bug of this program.
@@ -53,7 +53,7 @@ pub enum RecordFault {
 }
 
 impl RecordFault {
-    /// Stable name: in the answer, metric label, heading in the RUNBOOK.
+    /// Stable name: in the answer, metric label, heading in docs/collector.md.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "record_malformed",

@@ -1,4 +1,4 @@
-//! What the collector did with each record of a request: the body of its answer.
+//! The result of each record of a request, which the body of the answer lists.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::collector::record_fault::RecordFault;
 use crate::metrics::Metrics;
 use crate::metrics::labels::ResultLabel;
 
-/// Most bytes of the text of a fault, which may quote its record.
+/// Most bytes of the text of a fault, which may quote the record.
 const WHY_BYTES_MAX: usize = 320;
 
-/// What the collector did with one record.
+/// The result of one record.
 #[derive(Debug, Serialize)]
 struct RecordResult {
     index: usize,
@@ -29,7 +29,7 @@ struct RecordResult {
     why: Option<String>,
 }
 
-/// What the collector did with the records of a request.
+/// The results of the records of a request.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct RecordResults {
     accepted: usize,
@@ -38,7 +38,7 @@ pub(super) struct RecordResults {
     records: Vec<RecordResult>,
 }
 
-/// The answer that holds the results, as it is sent, and how many records had which result.
+/// The answer with the results, and how many records had which result.
 #[derive(Debug)]
 pub(super) struct RecordsAnswer {
     /// The status of the answer.
@@ -49,7 +49,7 @@ pub(super) struct RecordsAnswer {
 }
 
 impl RecordResults {
-    /// Adds the next record: the id of its click, none if a privacy policy withholds it.
+    /// Adds the result of the next record: the id of its click, or `None` if a privacy policy withholds it.
     pub(super) fn add(&mut self, click: Result<Option<EventId>, RecordFault>) {
         let index = self.records.len();
         let result = |status| RecordResult { index, status, event_id: None, code: None, why: None };
@@ -71,7 +71,7 @@ impl RecordResults {
         debug_assert_eq!(self.records.len(), self.accepted + self.withheld + self.rejected);
     }
 
-    /// The answer: 200 when every record was accepted or withheld, 400 when none was.
+    /// The answer. Its status is 200 if every record was accepted or withheld, and 400 if none was.
     #[expect(clippy::expect_used, reason = "texts, numbers and lists of them are JSON")]
     pub(super) fn finish(self) -> RecordsAnswer {
         let status = if self.rejected == 0 {
@@ -86,7 +86,7 @@ impl RecordResults {
             *counts.entry(record.code.unwrap_or(record.status)).or_default() += 1;
         }
         let mut json = serde_json::to_vec(&self).expect("an answer is JSON");
-        // It stays in memory until the sender has taken it.
+        // It stays in memory until the sender has received it.
         json.shrink_to_fit();
         RecordsAnswer { status, json: json.into(), counts }
     }
@@ -101,7 +101,7 @@ impl RecordsAnswer {
     }
 }
 
-/// The start of a text, without control characters, each of which JSON writes as six bytes.
+/// The start of a text, without control characters, which take six bytes each in JSON.
 fn printable(text: &str) -> String {
     let kept = cut(text, WHY_BYTES_MAX);
     let mut printable: String =

@@ -1,7 +1,7 @@
-//! Why the collector refuses a whole request; nothing of it was stored.
+//! Why the collector refuses a whole request, and stores no click of it.
 //!
-//! Pure. Two refusals are less certain: after `not_durable` and `outbox_disk` some clicks may be
-//! delivered all the same, so a sender that must not count twice sends its own event ids.
+//! Pure. Two refusals are exceptions: after `not_durable` and `outbox_disk` some clicks may still be
+//! delivered, so a sender that must not count twice must send its own event ids.
 
 use hyper::StatusCode;
 use thiserror::Error;
@@ -11,7 +11,7 @@ use crate::outbox::offer::Loss;
 /// Why the collector refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// There is no collector here.
+    /// The collector is off.
     #[error("the collector is off: no token is set")]
     Off,
     /// No token, or a wrong one.
@@ -29,16 +29,16 @@ pub enum Refusal {
     /// More records than the limit.
     #[error("the body has more records than the limit (--body-records)")]
     TooManyRecords,
-    /// It did not arrive in time.
+    /// The body did not arrive in time.
     #[error("the body did not arrive in time (--body-seconds)")]
     BodyTooSlow,
     /// The connection broke.
     #[error("the body is incomplete")]
     BodyCut,
-    /// It cannot be decompressed.
+    /// The body cannot be decompressed.
     #[error("the body is not valid gzip, or has more than 1,024 members")]
     Gzip,
-    /// Not a JSON array.
+    /// The body is not valid JSON.
     #[error("the body is not valid JSON")]
     BodyMalformed,
     /// Too many requests at once.
@@ -56,7 +56,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Stable name: in the answer, metric label, heading in the RUNBOOK.
+    /// Stable name: in the answer, metric label, heading in docs/collector.md.
     pub fn code(self) -> &'static str {
         match self {
             Self::Off => "collector_off",

@@ -1,7 +1,7 @@
-//! The slots of the collector's requests: how many are open, and how many bytes they hold.
+//! The slots of the collector's requests bound how many are open, and how many bytes they hold.
 //!
-//! A slot goes with what it stands for: with the body, into the thread that reads its records, with
-//! the answer until the sender has taken it. It ends there, also when the connection has ended before.
+//! A slot moves with the memory that it bounds: with the body, into the thread that reads the records, and
+//! with the answer until the sender has received it or the connection has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::collector::collector_limits::{CollectorLimits, OPEN_MAX};
 use crate::collector::refusal::Refusal;
 use crate::metrics::Metrics;
 
-/// How long a request waits for others whose records are being read.
+/// Longest wait of a request for others whose records are being read.
 pub(super) const WORK_WAIT: Duration = Duration::from_secs(10);
 /// The unit of the semaphore of bytes.
 const KIB: usize = 1024;
 
-/// Lets requests in, up to the bounds of [`OPEN_MAX`] and of memory.
+/// Admits requests, up to the bounds of [`OPEN_MAX`] and of memory.
 #[derive(Debug)]
 pub(super) struct RequestSlots {
     limits: CollectorLimits,
@@ -54,7 +54,7 @@ impl RequestSlots {
         }
     }
 
-    /// A slot for a request whose body is declared to have so many bytes.
+    /// A slot for a request whose body has this declared length.
     ///
     /// # Errors
     /// [`Refusal::Busy`].
@@ -81,7 +81,7 @@ impl RequestSlots {
         })
     }
 
-    /// The permit to read the records of a request; waits for others at most [`WORK_WAIT`].
+    /// The permit to read the records of a request. Waits for others, at most [`WORK_WAIT`].
     ///
     /// # Errors
     /// [`Refusal::Busy`].

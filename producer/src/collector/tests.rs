@@ -147,7 +147,7 @@ async fn objects_arrays_and_lines_are_accepted_plain_and_compressed() {
             "{answer:?}"
         );
         all += usize::try_from(records).unwrap();
-        assert_eq!(fixture.clicks(|_, _| {}), all, "they are on the disk when the answer comes");
+        assert_eq!(fixture.clicks(|_, _| {}), all, "they are on the disk before the answer");
     }
 }
 

@@ -1,8 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "the time between two samples is measured here")]
-//! CPU pressure: whether threads wait for a core, by the pressure stall information of Linux (PSI).
+//! CPU pressure: whether threads wait for a core, measured by pressure stall information of Linux (PSI).
 //!
-//! Linux counts the time in which a ready thread waited for a core: for the container, else for the
-//! machine. Without PSI the pressure is never high.
+//! Linux counts the time in which a ready thread waits for a core. This file reads the count of the
+//! container, or that of the machine if there is none. Without PSI the pressure is never high.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PSI_FILES: [&str; 2] = ["/sys/fs/cgroup/cpu.pressure", "/proc/pressure/cpu"];
 /// Linux updates the averages every two seconds.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
-/// The pressure is high where threads wait in a larger share of the time.
+/// The pressure is high if threads wait in more than this share of the time.
 const HIGH: f64 = 0.25;
 
 /// Reads PSI periodically.
@@ -30,7 +30,7 @@ impl CpuPressure {
         self.high
     }
 
-    /// Takes a sample: the microseconds waited so far.
+    /// Updates the pressure by a sample: the microseconds that threads have waited so far.
     fn update(&mut self, now: Instant, waited: u64) {
         self.high = self.last.is_some_and(|(at, before)| {
             let waited = Duration::from_micros(waited.saturating_sub(before));
@@ -40,12 +40,12 @@ impl CpuPressure {
     }
 }
 
-/// Microseconds in which a thread waited, since the start of the system.
+/// Microseconds in which a thread waited for a core, since the start of the system.
 fn waited() -> Option<u64> {
     PSI_FILES.iter().find_map(|psi| total(&std::fs::read_to_string(psi).ok()?))
 }
 
-/// The total of the line `some`.
+/// The `total` in the line `some` of a PSI file.
 fn total(psi: &str) -> Option<u64> {
     let some = psi.lines().find(|line| line.starts_with("some "))?;
     some.split_once("total=")?.1.trim().parse().ok()
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_total_of_psi_is_read_and_anything_else_is_none() {
+    fn the_total_of_psi_is_read_and_other_texts_are_ignored() {
         let text = "some avg10=89.05 avg60=90.85 avg300=90.83 total=4314427287\n\
                     full avg10=0.00 avg60=0.00 avg300=0.00 total=1\n";
         assert_eq!(total(text), Some(4_314_427_287));

@@ -1,6 +1,6 @@
-//! Clicks in flight: which are acknowledged, and up to which sequence number all are.
+//! Clicks in flight: which of them are settled, and up to which sequence number all are.
 //!
-//! Pure. Acknowledgements come in any order; the start moves over what has come only.
+//! Pure. Acknowledgements arrive in any order; the start moves only past clicks that are settled.
 
 use std::collections::VecDeque;
 
@@ -23,28 +23,28 @@ struct Click {
     settlement: Option<Settlement>,
 }
 
-/// How a click was settled: it needs nothing more.
+/// How a click was settled: the relay does nothing more for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settlement {
     /// The broker has it.
     Delivered,
-    /// It cannot be delivered; to be counted as lost.
+    /// It cannot be delivered, and is to be counted as lost.
     Lost(Loss),
-    /// It was dropped from the outbox, and counted as lost then.
+    /// The outbox dropped it, and has counted it as lost.
     Dropped,
 }
 
-/// The clicks that the start moved over.
+/// The clicks that the start moved past.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettledClicks {
-    /// How many the broker has.
+    /// How many of them the broker has.
     pub delivered: u64,
-    /// Each click that is lost.
+    /// The cause of each one that is lost.
     pub lost: Vec<Loss>,
 }
 
 impl InFlight {
-    /// Nothing is in flight; the next click has the sequence number `start`.
+    /// A range without a click; the next click has the sequence number `start`.
     pub fn new(start: u64) -> Self {
         Self { start, clicks: VecDeque::new(), bytes: 0, settled: SettledClicks::default() }
     }
@@ -54,17 +54,17 @@ impl InFlight {
         self.start
     }
 
-    /// Clicks from the first that is not settled to the last that was sent.
+    /// Clicks from the first one that is not settled to the last one that was sent.
     pub fn clicks(&self) -> usize {
         self.clicks.len()
     }
 
-    /// Their bytes.
+    /// Bytes of the clicks in flight.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// When the first of them was made, milliseconds since 1970.
+    /// When the first of the clicks in flight was made, milliseconds since 1970.
     pub fn oldest_ms(&self) -> Option<u64> {
         self.clicks.front().map(|click| click.taken_ms)
     }
@@ -75,7 +75,7 @@ impl InFlight {
         self.bytes += bytes;
     }
 
-    /// Settles the click `number`. Returns when it was made; `None` if it was settled already.
+    /// Settles the click `number`. Returns when it was made, or `None` if it was settled before.
     pub fn settle(&mut self, number: u64, settlement: Settlement) -> Option<u64> {
         let index = usize::try_from(number.checked_sub(self.start)?).ok()?;
         let click = self.clicks.get_mut(index)?;
@@ -96,7 +96,7 @@ impl InFlight {
         Some(taken_ms)
     }
 
-    /// Settles the next `clicks` sequence numbers, which cannot be sent.
+    /// Settles the next `clicks` sequence numbers, whose clicks cannot be sent.
     pub fn skip(&mut self, clicks: u64, settlement: Settlement) {
         for _ in 0..clicks {
             let number = self.start + self.clicks.len() as u64;
@@ -105,7 +105,7 @@ impl InFlight {
         }
     }
 
-    /// The clicks that the start moved over since the last call.
+    /// The clicks that the start moved past since the last call.
     pub fn take_settled(&mut self) -> SettledClicks {
         std::mem::take(&mut self.settled)
     }
@@ -118,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_start_never_passes_a_click_that_is_not_done(
+        fn the_start_never_passes_a_click_that_is_not_settled(
             order in Just((0..30_u64).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let mut in_flight = InFlight::new(100);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_passed_over_in_its_place() {
+    fn lost_clicks_are_skipped_in_order() {
         let mut in_flight = InFlight::new(5);
         in_flight.sent(1, 10);
         in_flight.skip(3, Settlement::Lost(Loss::OutboxCorrupt));

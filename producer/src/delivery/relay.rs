@@ -1,8 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "the pause between two clients is measured here")]
-//! From the outbox to the broker: in order, bounded, repeated until the broker acknowledges.
+//! The relay sends clicks from the outbox to the broker: in order, within bounds, and again until the
+//! broker acknowledges them.
 //!
-//! The delivered mark follows acknowledgements only. A fault ends the session of a client; the next
-//! client begins at the mark. So a click may be sent twice, under one event id.
+//! Only acknowledgements move the delivered mark. A fault ends the session of a client; the next client
+//! starts at the mark. So the relay may send a click twice, with the same event id.
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +29,10 @@ use crate::outbox::segment::Fingerprint;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How long a stop waits for the end of the relay and of its client.
+/// Longest time that a stop waits for the relay and its client to end.
 pub const RELAY_STOP: Duration = Duration::from_secs(5);
 
-/// Names the click that is to be delivered next.
+/// The name of the click that is delivered next.
 fn first_click(outbox: &Outbox) -> String {
     format!("click {}", outbox.reader().number())
 }
@@ -39,21 +40,22 @@ fn first_click(outbox: &Outbox) -> String {
 /// What the relay works with.
 #[derive(Debug)]
 pub struct RelayParts<C, I> {
-    /// Where clicks come from.
+    /// The outbox to read from.
     pub outbox: Arc<Outbox>,
     /// Notified by the outbox and by the client.
     pub wakeup: Arc<Wakeup>,
-    /// Its metrics.
+    /// The metrics of the process.
     pub metrics: Metrics,
-    /// Makes a client, or returns why it cannot.
+    /// Creates a client, or returns the cause why it cannot.
     pub connect: C,
-    /// The registry's id of the schema with this fingerprint; waits for it. `None` only when the relay stops.
+    /// Returns the registry's id of the schema with this fingerprint, and waits for it. `None` only when
+    /// the relay stops.
     pub id: I,
     /// The current problem, for the health probe.
     pub problem: Problem,
-    /// Holds this host's clock against the broker's.
+    /// Compares this host's clock with the broker's.
     pub clock: ClockWatch,
-    /// Ends the relay.
+    /// Stops the relay.
     pub stop: CancellationToken,
 }
 
@@ -62,7 +64,7 @@ pub struct RelayParts<C, I> {
 pub struct Relay(Worker);
 
 impl Relay {
-    /// Starts the relay on a thread of its own.
+    /// Starts the relay on a thread.
     ///
     /// # Errors
     /// The system cannot start a thread.
@@ -77,8 +79,8 @@ impl Relay {
         Worker::start("relay", stop, Some(wakeup), move || run(parts)).map(Self)
     }
 
-    /// Ends the relay; what is in flight and not acknowledged stays in the outbox. Blocks, for
-    /// [`RELAY_STOP`] at most.
+    /// Stops the relay; clicks that are not acknowledged stay in the outbox. Blocks for at most
+    /// [`RELAY_STOP`].
     pub fn stop(self) {
         let _reported = Worker::stop_within([self.0], RELAY_STOP);
     }
@@ -103,7 +105,7 @@ where
                 fault
             }
             Err(cause) => {
-                tracing::error!(cause, "cannot make a Kafka client");
+                tracing::error!(cause, "cannot create a Kafka client");
                 Some(DeliveryFault::Client)
             }
         };
@@ -115,7 +117,7 @@ where
         tracing::error!(
             code,
             waiting = parts.outbox.waiting(),
-            "the relay starts again with a new client"
+            "the relay restarts with a new Kafka client"
         );
         let until = Instant::now() + pause;
         while !parts.stop.is_cancelled() && Instant::now() < until {

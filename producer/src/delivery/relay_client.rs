@@ -1,15 +1,15 @@
-//! What the relay needs of a client of the broker: send, and report each result.
+//! The Kafka client as the relay uses it: it sends clicks and reports each result.
 //!
-//! Pure: the client itself is in `kafka`.
+//! Pure: the implementation is in `kafka`.
 
 use crate::outbox::offer::TraceHeaders;
 
-/// A client of the broker, from its start until it fails or the relay stops.
+/// A Kafka client, from its start until it fails or the relay stops.
 pub trait RelayClient {
-    /// Sends a framed click and never waits; a report with its sequence number follows.
+    /// Sends a framed click without waiting; a report with its sequence number follows.
     ///
     /// # Errors
-    /// The client did not take it.
+    /// The client did not accept the click.
     fn send(
         &self,
         number: u64,
@@ -17,7 +17,7 @@ pub trait RelayClient {
         trace: TraceHeaders<'_>,
     ) -> Result<(), DeliveryFault>;
 
-    /// Takes the reports since the last call. The client notifies the wakeup when there are some.
+    /// Returns the reports since the last call. The client notifies the wakeup when it has one.
     fn reports(&self) -> Vec<DeliveryReport>;
 }
 
@@ -26,16 +26,16 @@ pub trait RelayClient {
 pub struct DeliveryReport {
     /// The sequence number of the click.
     pub number: u64,
-    /// Whether all replicas have it.
+    /// Whether all replicas have the click.
     pub delivered: Result<(), DeliveryFault>,
-    /// When the broker appended it by its own clock, milliseconds since 1970, where it says so.
+    /// When the broker appended the click by its own clock, milliseconds since 1970, if it reports that.
     pub logged_at_ms: Option<u64>,
 }
 
-/// Why a click was not delivered. The relay sends it again, whatever the fault was.
+/// Why a click was not delivered. The relay sends it again after every fault but `ClickTooLarge`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryFault {
-    /// The client cannot be made.
+    /// The client cannot be created.
     Client,
     /// The client failed and does not recover.
     ProducerFatal,
@@ -45,11 +45,11 @@ pub enum DeliveryFault {
     NotAuthorized,
     /// The batch is larger than the broker accepts.
     BatchTooLarge,
-    /// Only where the operator set a time limit.
+    /// A time limit of the client passed, though none is set.
     TimedOut,
-    /// The click alone is too large for the client: the one fault that sending again does not fix.
+    /// The client accepts no click of this size: it would refuse the click again.
     ClickTooLarge,
-    /// Any other answer of the broker.
+    /// Any other error of the broker.
     Broker,
     /// The outbox cannot be read.
     Disk,

@@ -1,5 +1,5 @@
 #![expect(clippy::disallowed_methods, reason = "the ticks of throttle and mark are measured here")]
-//! One client of the broker at work: sends from the outbox, and moves the delivered mark.
+//! The session of one Kafka client: it sends clicks from the outbox, and moves the delivered mark.
 
 use std::time::{Duration, Instant};
 
@@ -23,23 +23,23 @@ use crate::outbox::segment::Fingerprint;
 
 /// Most clicks in flight.
 pub(super) const CLICKS_MAX: usize = 20_000;
-/// Most bytes in flight, at most one click more; of a small outbox a quarter, so that most of its
-/// segments can be dropped.
+/// Most bytes in flight, and at most one click more. For a small outbox the bound is a quarter of it, so
+/// that most of its segments can be dropped.
 const BYTES_MAX: usize = 16 << 20;
-/// Time between two moves of the mark while clicks are delivered: what comes in it is sent again
-/// after a crash.
+/// Time between two moves of the mark during delivery. After a crash the relay sends the clicks of this
+/// time again.
 const MARK_EVERY: Duration = Duration::from_millis(50);
-/// Time between two log lines about clicks that cannot be read; the metric counts each click.
+/// Time between two log lines about unreadable clicks; the metric counts each one.
 const LOG_LOST_EVERY: Duration = Duration::from_secs(1);
-/// The stage of delivering clicks.
+/// Name of the stage that delivers clicks.
 pub(super) const DELIVERY: &str = "delivery";
-/// Code of clicks that the brokers do not acknowledge, and the time after which they have it.
+/// Code of clicks that the brokers do not acknowledge in the time below.
 const UNACKNOWLEDGED: &str = "unacknowledged";
 const UNACKNOWLEDGED_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait for a wakeup.
 const TICK: Duration = Duration::from_millis(200);
 
-/// One client at work, from its start until it fails or the relay stops.
+/// The session of one client, from its start until it fails or the relay stops.
 pub(super) struct Session<'a> {
     outbox: &'a Outbox,
     metrics: &'a Metrics,
@@ -54,7 +54,7 @@ pub(super) struct Session<'a> {
     record: Vec<u8>,
     marked: u64,
     marked_at: Instant,
-    /// Clicks that could not be read.
+    /// Unreadable clicks.
     lost: u64,
     lost_logged_at: Option<Instant>,
     /// Clicks that this client delivered.
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sends and takes reports until something fails; `None` when the relay stops.
+    /// Sends clicks and reads reports until a fault; returns `None` when the relay stops.
     pub(super) fn run(
         &mut self,
         client: &impl RelayClient,
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
             self.sample_throttle();
             match self.fill(client, id) {
                 Ok(true) if self.throttle.admits() => wakeup.wait(TICK),
-                // Not for a wakeup: each redirect notifies it.
+                // It sleeps instead of waiting for the wakeup, which each redirect notifies.
                 Ok(true) => {
                     std::thread::sleep(throttle::TICK.saturating_sub(self.sampled_at.elapsed()));
                 }
@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
         fault
     }
 
-    /// Takes acknowledgements. The first fault ends the session.
+    /// Reads the reports of the client. The first fault ends the session.
     fn take_reports(&mut self, client: &impl RelayClient) -> Result<(), DeliveryFault> {
         let (now, mut result) = (now_ms(), Ok(()));
         for DeliveryReport { number, delivered, logged_at_ms } in client.reports() {
@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
         result
     }
 
-    /// Throttles the relay while CPU pressure is high, and ends it afterwards.
+    /// Starts and ends throttling by the CPU pressure.
     fn sample_throttle(&mut self) {
         if self.sampled_at.elapsed() < throttle::TICK {
             return;
@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
         self.metrics.relay_throttled.set(i64::from(self.throttle.is_throttled()));
     }
 
-    /// Sends as much as may be in flight; false when the relay stops.
+    /// Sends clicks up to the bounds of what may be in flight; false when the relay stops.
     fn fill(
         &mut self,
         client: &impl RelayClient,
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
                             number,
                             clicks,
                             lost,
-                            "clicks cannot be read and are lost"
+                            "the outbox holds clicks that cannot be read: they are lost"
                         );
                     }
                     self.in_flight.skip(clicks, Settlement::Lost(Loss::OutboxCorrupt));
@@ -212,7 +212,7 @@ impl<'a> Session<'a> {
                     tracing::error!(
                         code = Loss::TooLarge.code(),
                         number,
-                        "a click is larger than the client takes and is lost"
+                        "a click is larger than the Kafka client accepts: it is lost"
                     );
                     self.in_flight.settle(number, Settlement::Lost(Loss::TooLarge));
                 }
@@ -222,7 +222,7 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
-    /// Moves the delivered mark: at a tick, when nothing is in flight, or `now`.
+    /// Moves the delivered mark at a tick, when no click is in flight, or if `now` is set.
     fn mark(&mut self, now: bool) {
         self.metrics.relay_clicks.set(gauge(self.in_flight.clicks()));
         let oldest = self.in_flight.oldest_ms().map_or(0.0, seconds);
@@ -231,7 +231,7 @@ impl<'a> Session<'a> {
         if start != self.marked {
             self.metrics.attempts.all_ended(DELIVERY);
         } else if self.in_flight.clicks() > 0 && self.marked_at.elapsed() > UNACKNOWLEDGED_AFTER {
-            // Also without a fault: the client waits for a broker without a time limit.
+            // This needs no fault: the client waits for a broker without a time limit.
             self.metrics.attempts.failed(DELIVERY, &format!("click {start}"), UNACKNOWLEDGED);
         }
         let due = self.in_flight.clicks() == 0 || self.marked_at.elapsed() >= MARK_EVERY;

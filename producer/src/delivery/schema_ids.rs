@@ -1,4 +1,4 @@
-//! The registry's ids of the schemas that the outbox holds clicks of.
+//! The registry's ids of the schemas of the clicks in the outbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use service::worker::Problem;
 
 /// Limit of one lookup in the registry; then the problem is logged again.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait after an answer of the registry that another lookup does not change at once.
+/// Pause after an answer of the registry that will not change at once.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(5);
 
-/// Stage and code of the lookup.
+/// Name of the stage of the lookup, and code of its failure.
 const STAGE: &str = "schema_id";
 
-/// The registry's ids of the schemas that the outbox holds clicks of.
+/// The registry's ids of the schemas of the clicks in the outbox.
 #[derive(Debug)]
 pub(crate) struct SchemaIds {
     outbox: Arc<Outbox>,
@@ -33,7 +33,7 @@ pub(crate) struct SchemaIds {
 }
 
 impl SchemaIds {
-    /// Looks up the ids of the schemas in `outbox` at `endpoint`, until `stop`. Call it within a
+    /// Looks up the ids of the schemas in `outbox` at `endpoint`, until `stop`. The caller must be in a
     /// runtime.
     pub(crate) fn new(
         outbox: Arc<Outbox>,
@@ -46,8 +46,8 @@ impl SchemaIds {
         Self { outbox, endpoint, runtime, problem, attempts, stop, last: None }
     }
 
-    /// The id of the schema with this fingerprint; `None` once stopped. Blocks while the registry
-    /// does not answer.
+    /// The id of the schema with this fingerprint; `None` after a stop. Blocks while the registry does not
+    /// answer.
     pub(crate) fn id(&mut self, fingerprint: Fingerprint) -> Option<SchemaId> {
         if let Some((known, id)) = self.last
             && known == fingerprint
@@ -87,7 +87,7 @@ impl SchemaIds {
                     tracing::error!(
                         code = STAGE,
                         cause,
-                        "the relay does not know the schema id: clicks stay in the outbox"
+                        "the relay has no schema id: clicks stay in the outbox"
                     );
                     self.problem.set(Some(cause));
                     if !is_retryable {

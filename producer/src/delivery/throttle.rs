@@ -1,17 +1,17 @@
 //! The throttle: limits the relay while CPU pressure is high.
 //!
-//! Pure. Where threads wait for a core, the relay slows answers down. The throttle then limits it to
-//! a constant rate and the outbox holds the rest, as long as more clicks come than the limit and the
-//! outbox has room. In the first seconds of a burst the pressure is not known yet, and the relay is
-//! throttled in favour of visitors.
+//! Pure. When threads wait for a core, the relay slows answers down. The throttle then limits the relay
+//! to a constant rate, and the outbox holds the other clicks, while clicks arrive faster than that rate
+//! and the outbox has room. In the first seconds of a burst the pressure is not known yet; the throttle
+//! then assumes that it is high.
 
 use std::time::Duration;
 
 /// Time between two samples.
 pub const TICK: Duration = Duration::from_millis(100);
-/// Most clicks of one tick while throttled, 10,000 a second: a lower rate is never throttled.
+/// Most clicks of one tick while throttled, which is 10,000 per second; a lower rate is never throttled.
 const THROTTLED_CLICKS: u64 = 1_000;
-/// Ticks of a burst after which the CPU pressure, updated every two seconds, is known.
+/// Ticks of a burst after which the CPU pressure is known; Linux updates it every two seconds.
 const BURST_TICKS: u32 = 40;
 
 /// The inputs of one tick.
@@ -29,23 +29,23 @@ pub struct ThrottleSample {
 #[derive(Debug)]
 pub struct Throttle {
     redirects: u64,
-    /// Ticks in which more clicks came than the limit, less those in which fewer did.
+    /// Ticks with more clicks than the limit, minus ticks with fewer.
     burst_ticks: u32,
     clicks_left: Option<u64>,
 }
 
 impl Throttle {
-    /// Begins when so many visitors had been redirected.
+    /// A throttle that starts when `redirects` visitors have been redirected.
     pub fn since(redirects: u64) -> Self {
         Self { redirects, burst_ticks: 0, clicks_left: None }
     }
 
-    /// Begins a tick.
+    /// Starts the next tick.
     pub fn sample(&mut self, sample: ThrottleSample) {
         let came = sample.redirects.saturating_sub(self.redirects);
         self.redirects = sample.redirects;
         let many = came > THROTTLED_CLICKS;
-        // A pause does not begin a new burst: its CPU pressure is known already.
+        // After a pause the burst goes on: its CPU pressure is known already.
         self.burst_ticks = if many {
             (self.burst_ticks + 1).min(BURST_TICKS + 1)
         } else {
@@ -122,7 +122,7 @@ mod tests {
                     "{tick} {came} {cpu_pressure} {outbox_has_room}"
                 );
             }
-            // They have gone: what waits is delivered at once.
+            // The burst has ended: waiting clicks are delivered at once.
             throttle.sample(ThrottleSample {
                 redirects: 100 + 99 * came,
                 cpu_pressure,

@@ -1,5 +1,5 @@
-//! An access log line by line, as bytes, in bounded memory; gzip is decompressed, and byte-order
-//! marks are left out.
+//! Reads an access log line by line, as bytes, in bounded memory. It decompresses gzip, and removes
+//! byte-order marks.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::import::file_kind::FileKind;
 use crate::import::gzip_members::GzipMembers;
 
-/// Longest line that is read; servers cap requests far below.
+/// Longest line that is read; servers limit requests to much less.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The name of standard input.
@@ -48,7 +48,7 @@ pub enum LineRead<'a> {
     Line(&'a [u8]),
     /// A line of more than [`LINE_BYTES_MAX`], which was skipped.
     TooLong,
-    /// Nothing follows.
+    /// The end of the file.
     End,
 }
 
@@ -56,7 +56,7 @@ impl AccessLogFile {
     /// Opens a file, or standard input by its name.
     ///
     /// # Errors
-    /// One that names the file: it is not there, may not be read, is a directory, or an archive.
+    /// The file does not exist, may not be read, is a directory, or an archive; the error names the file.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         if file.as_os_str() == STDIN {
             return Self::over(Box::new(io::stdin())).context("standard input");
@@ -64,12 +64,13 @@ impl AccessLogFile {
         let name = || file.display().to_string();
         let open = File::open(file).with_context(name)?;
         if open.metadata().with_context(name)?.is_dir() {
-            anyhow::bail!("{} is a directory; name the files in it", name());
+            anyhow::bail!("{} is a directory: name the files in it", name());
         }
         Self::over(Box::new(open)).with_context(name)
     }
 
-    /// Whether a file can be opened; none where opening it would take what it holds.
+    /// Checks that a file can be opened. Does not open pipes and standard input, since that would consume
+    /// their content.
     ///
     /// # Errors
     /// As [`AccessLogFile::open`].
@@ -101,7 +102,7 @@ impl AccessLogFile {
     /// Reads the next line.
     ///
     /// # Errors
-    /// The disk's, or the decompression's. After the last line: that bytes follow which are not read.
+    /// An I/O error, or an error of the decompression; after the last line, also that unread bytes follow.
     pub fn read_line(&mut self) -> io::Result<LineRead<'_>> {
         self.line.clear();
         let limit = LINE_BYTES_MAX as u64 + 1;
@@ -116,14 +117,14 @@ impl AccessLogFile {
         }
         let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
         let mut line = line.strip_suffix(b"\r").unwrap_or(line);
-        // Files that were joined have a mark each.
+        // Concatenated files have one mark each.
         while let Some(unmarked) = line.strip_prefix(MARK) {
             line = unmarked;
         }
         Ok(LineRead::Line(line))
     }
 
-    /// Bytes of the file that were read from the disk, as they are stored there.
+    /// Bytes of the file that have been read, before decompression.
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
@@ -137,11 +138,11 @@ impl Text {
         }
     }
 
-    /// Whether a file whose lines were all read ends there.
+    /// Checks that the file ends after its last line.
     fn check_end(&self) -> io::Result<()> {
         let (Self::Gzip(reader), kind) = (self, io::ErrorKind::InvalidData) else { return Ok(()) };
         if reader.get_ref().has_foreign_bytes() {
-            let why = "bytes that are neither gzip nor zeros follow; what is before them was read";
+            let why = "bytes that are neither gzip nor zeros follow, and were not read";
             return Err(io::Error::new(kind, why));
         }
         Ok(())
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_without_their_ends_and_the_last_needs_none() {
+    fn lines_are_read_without_their_ends_and_the_last_needs_no_end() {
         assert_eq!(lines("a", b"a\nb\r\n\n\xff"), ["a", "b", "", "\u{fffd}"]);
         assert!(lines("a", b"").is_empty());
     }
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_lines_before_foreign_bytes_are_read_and_then_comes_the_error() {
+    fn i7_lines_before_foreign_bytes_are_read_before_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.gz");
         std::fs::write(&file, [&gzip(b"a\nb")[..], &[0; 9], b"x"].concat()).unwrap();

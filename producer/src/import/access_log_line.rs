@@ -1,4 +1,4 @@
-//! What one line of an access log records, in any format, and why a line is malformed.
+//! The facts that one line of an access log records, in any format, and why a line is malformed.
 //!
 //! Pure.
 
@@ -9,71 +9,71 @@ use schemas::Method;
 use schemas::bounds::{OutOfBounds, check_occurred_at};
 use thiserror::Error;
 
-/// What one line records.
+/// The facts of one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessLogLine<'a> {
     /// Microseconds since 1970, UTC.
     pub occurred_at: i64,
-    /// None when the server logged no address.
+    /// `None` if the server logged no address.
     pub client_ip: Option<IpAddr>,
-    /// OTHER also for what is not HTTP.
+    /// `OTHER` also for a request that is not HTTP.
     pub method: Method,
-    /// Path without the leading slash; empty for what is not HTTP.
+    /// Path without the leading slash; empty for a request that is not HTTP.
     pub slug: Cow<'a, str>,
-    /// What follows the question mark.
+    /// The part after the question mark.
     pub query: Option<Cow<'a, str>>,
     /// Such as `HTTP/1.1`.
     pub http_version: Option<Cow<'a, str>>,
-    /// 0 when not logged.
+    /// 0 if it is not logged.
     pub status: u16,
     /// `Referer`.
     pub referer: Option<Cow<'a, str>>,
     /// `User-Agent`.
     pub user_agent: Option<Cow<'a, str>>,
-    /// Host as requested, in the form of a domain, where it is logged.
+    /// The requested host as a domain, if it is logged.
     pub domain: Option<Cow<'a, str>>,
-    /// `http` or `https`, where it is logged.
+    /// `http` or `https`, if it is logged.
     pub scheme: Option<Cow<'a, str>>,
-    /// `Accept-Language`, where it is logged.
+    /// `Accept-Language`, if it is logged.
     pub accept_language: Option<Cow<'a, str>>,
-    /// `DNT: 1` is logged.
+    /// Whether `DNT: 1` is logged.
     pub dnt: bool,
-    /// `Sec-GPC: 1` is logged.
+    /// Whether `Sec-GPC: 1` is logged.
     pub gpc: bool,
 }
 
-/// Why a line cannot become a click. The same line is malformed at each import, except that a time
-/// ahead becomes valid when it is reached.
+/// Why a line cannot become a click. The same line is malformed at each import, except that a time in the
+/// future becomes valid later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum MalformedLine {
     /// It is empty.
     #[error("the line is empty")]
     Empty,
-    /// Longer than a line may be.
+    /// It is longer than a line may be.
     #[error("the line is too long")]
     TooLong,
-    /// Not an object of JSON with texts.
+    /// It is no JSON object of texts.
     #[error("not a JSON object of texts")]
     Json,
     /// The time is missing or malformed.
     #[error("the time is missing or has another format")]
     Time,
-    /// The request is not there or its quote is not closed.
+    /// The request is missing, or its quote is not closed.
     #[error("the quoted request is missing")]
     Request,
-    /// No three digits after the request.
+    /// There are no three digits after the request.
     #[error("the status is missing")]
     Status,
-    /// The referrer is not there or its quote is not closed.
+    /// The referrer is missing, or its quote is not closed.
     #[error("the quoted referrer is missing")]
     Referer,
-    /// The agent is not there or its quote is not closed.
+    /// The agent is missing, or its quote is not closed.
     #[error("the quoted user agent is missing")]
     UserAgent,
-    /// Before 2000: a clock that was not set.
+    /// The time is before 2000: the clock was not set.
     #[error("the time is before 2000")]
     BeforeClicks,
-    /// More than a day after now.
+    /// The time is more than a day ahead.
     #[error("the time is more than a day ahead")]
     Ahead,
 }
@@ -96,7 +96,7 @@ impl MalformedLine {
     }
 }
 
-/// Whether a click may have happened then; `now` is microseconds since 1970.
+/// Checks the time of a click; `now` is microseconds since 1970.
 ///
 /// # Errors
 /// [`MalformedLine::BeforeClicks`], [`MalformedLine::Ahead`].

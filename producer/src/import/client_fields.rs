@@ -1,7 +1,7 @@
-//! The address of a line's client, by the fields that name it.
+//! The client address of a line, from the fields that name it.
 //!
-//! Pure. The first field of a line is whom the server answered, or the list that a proxy sent. The
-//! header that proxies write stands in a field of its own.
+//! Pure. The first field of a line is the peer of the server, or the list that a proxy sent. A separate
+//! field holds the header that proxies write.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,14 @@ use crate::client::proxies::{Networks, Proxies, node};
 pub struct ClientFields<'a> {
     /// An address, with or without a port, or a comma-separated list of them.
     pub peer: &'a str,
-    /// The header in which proxies name their clients, where it is logged.
+    /// The header in which proxies name their clients, if it is logged.
     pub forwarded: Option<&'a str>,
 }
 
 impl ClientFields<'_> {
-    /// The client. Where proxies are trusted, all is read from its end, past their addresses, as for
-    /// redirects. Else it is the first address of the list, and the header does not count.
+    /// The client. If there are trusted proxies, both fields are read from their ends, past the addresses of
+    /// trusted proxies, as for redirects. Otherwise it is the first address of the list, and the header is
+    /// ignored.
     pub fn client(self, proxies: &Proxies) -> Option<IpAddr> {
         let items = self.peer.split(',').map(str::trim).filter(|item| !item.is_empty());
         if proxies.trusted == Networks::default() {

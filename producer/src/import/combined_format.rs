@@ -1,9 +1,9 @@
 //! One line of an access log in the combined format of nginx and Apache.
 //!
-//! Pure. So are read Debian's `vhost_combined`, which has the virtual host in front, and nginx'
-//! packaged `main`, which has `X-Forwarded-For` behind. A line is malformed when it does not have
-//! the format's fields. A line that has them is a click, even when the client sent no HTTP (`"-"`,
-//! a TLS greeting): the server answered, and the click records that.
+//! Pure. It also reads Debian's `vhost_combined`, which begins with the virtual host, and the `main` format
+//! of nginx' packages, which ends with `X-Forwarded-For`. A line without the fields of the format is
+//! malformed. A line with these fields is a click, even if the client sent no HTTP (`"-"`, or a TLS
+//! handshake): the server answered, and the click records that.
 
 use std::borrow::Cow;
 
@@ -21,11 +21,10 @@ use crate::import::request_target::RequestTarget;
 /// Bytes of a time such as `17/May/2015:10:05:03 +0200`.
 const TIME_BYTES: usize = 26;
 
-/// Reads one line (without its end), whose client these proxies may name; `now` is microseconds
-/// since 1970.
+/// Reads one line, without its end. `proxies` may name its client; `now` is microseconds since 1970.
 ///
 /// # Errors
-/// The first field that does not have the format.
+/// The first malformed field.
 pub fn parse<'a>(
     line: &'a str,
     now: i64,
@@ -41,7 +40,7 @@ pub fn parse<'a>(
     let rest = rest.trim_start_matches(|byte: char| byte.is_ascii_digit() || byte == '-');
     let (referer, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::Referer)?;
     let (agent, rest) = rest.strip_prefix(' ').and_then(quoted).ok_or(MalformedLine::UserAgent)?;
-    // Of the fields that a server appends after the agent only the first may count.
+    // A server may append fields after the agent; only the first one of them is read.
     let forwarded = rest.strip_prefix(' ').and_then(quoted).map(|(text, _)| unescape(text));
     access_log_line::check_time(occurred_at, now)?;
     let request = Request::read(request);
@@ -63,15 +62,15 @@ pub fn parse<'a>(
     })
 }
 
-/// A line at its time.
+/// A line, split at its time.
 struct TimedLine<'a> {
     before: &'a str,
     occurred_at: i64,
     rest: &'a str,
 }
 
-/// The time is the first in brackets, and before a quote if there is one such: the name of a user
-/// may have brackets, too.
+/// Splits a line at the first time in brackets, preferably one that a quote follows: the name of a user may
+/// contain brackets too.
 fn timed(line: &str) -> Option<TimedLine<'_>> {
     let mut first = None;
     for (at, _) in line.match_indices('[') {
@@ -88,7 +87,7 @@ fn timed(line: &str) -> Option<TimedLine<'_>> {
     first
 }
 
-/// Text up to the closing quote, and what follows it. A backslash guards the next byte.
+/// The text up to the closing quote, and the text after it. A backslash escapes the next byte.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let text = text.strip_prefix('"')?;
     let mut guarded = false;
@@ -103,7 +102,7 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// ` 200 `, or ` - ` for an answer that was never given.
+/// The status, such as ` 200 `, or ` - ` if the server sent no answer.
 fn status(text: &str) -> Option<(u16, &str)> {
     let (word, rest) = text.strip_prefix(' ')?.split_once(' ')?;
     match word {
@@ -115,7 +114,7 @@ fn status(text: &str) -> Option<(u16, &str)> {
     }
 }
 
-/// The request line in its parts, still escaped as logged.
+/// The parts of the request line, still escaped as in the log.
 #[derive(Default)]
 struct Request<'a> {
     method: Method,
@@ -124,10 +123,10 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// What is no HTTP has no parts.
+    /// Reads a request line; one that is not HTTP has no parts.
     fn read(line: &'a str) -> Self {
         let Some((method, rest)) = line.split_once(' ') else { return Self::default() };
-        // A target may hold spaces when the client did not escape them; the version is last.
+        // The target may contain spaces that the client did not escape; the version is the last part.
         let (target, http_version) = match rest.rsplit_once(' ') {
             Some((target, version)) if version.starts_with("HTTP/") => (target, Some(version)),
             _ => (rest, None),
@@ -149,8 +148,8 @@ fn present(field: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Undoes `\"`, `\\`, `\xHH`, and Apache's `\b`, `\n`, `\r`, `\t`, `\v`; bytes that are no UTF-8
-/// become the replacement character.
+/// Decodes `\"`, `\\`, `\xHH`, and Apache's `\b`, `\n`, `\r`, `\t`, `\v`. Bytes that are not UTF-8 become
+/// the replacement character.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
@@ -175,7 +174,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The byte that a letter behind a backslash stands for.
+/// The byte that a letter after a backslash encodes.
 fn unescaped(letter: u8) -> Option<u8> {
     match letter {
         b'"' | b'\\' => Some(letter),
@@ -209,7 +208,7 @@ fn micros(text: &str) -> Option<i64> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let month = MONTHS.find(month).filter(|at| at % 3 == 0)? / 3 + 1;
     let small = |text: &str| text.parse::<i8>().ok().filter(|number| *number >= 0);
-    // A leap second has no Unix time of its own.
+    // Unix time has no leap seconds.
     let second = small(second)?.min(59);
     let month = i8::try_from(month).ok()?;
     let year = year.parse().ok()?;
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_line_is_taken_apart_as_far_as_it_is_one() {
+    fn a_request_line_is_split_as_far_as_it_is_valid() {
         for (request, method, slug, query, version) in [
             ("GET / HTTP/1.0", Method::Get, "", None, Some("HTTP/1.0")),
             ("HEAD /x HTTP/1.1", Method::Head, "x", None, Some("HTTP/1.1")),
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_undone_and_dashes_are_nothing() {
+    fn escapes_are_decoded_and_dashes_are_missing_values() {
         let text = line("GET / HTTP/1.1", r#"304 - "a\"b\\" "x\x22y\xff\q""#);
         let read = parse(&text, NOW).unwrap();
         assert_eq!(read.referer.as_deref(), Some(r#"a"b\"#));

@@ -1,6 +1,6 @@
-//! Ids of imported lines, the same at each import of the same file.
+//! The event ids of imported lines, which are the same at each import of the same file.
 //!
-//! Pure. The recipe never changes: with another one, a file that is imported again counts twice.
+//! Pure. The algorithm never changes: with another one, a file that is imported again would count twice.
 
 use std::collections::HashMap;
 
@@ -10,31 +10,31 @@ use sha2::{Digest as _, Sha256};
 use crate::click::ClickKey;
 
 const RECIPE: &[u8] = b"clicktrail import 1";
-/// Distinct lines between two equal ones, at most: what a table of 2^20 entries holds.
+/// Most distinct lines between two equal ones: as many as a table of 2^20 entries holds.
 pub const WINDOW_LINES: usize = 917_504;
 
-/// Makes the ids of one file's lines, in their order.
+/// Computes the ids of the lines of one file, in their order.
 ///
-/// Remembers a hash and a count of the latest [`WINDOW_LINES`] distinct lines at least, and of twice
-/// as many at most: 36 MiB. Equal lines have equal times, so they are as near to each other as a
-/// server writes its lines in the order of their times. Should two hashes meet, an ordinal is higher
-/// than it need be, and is so each time.
+/// It keeps a hash and a count of at least the last [`WINDOW_LINES`] distinct lines, and of at most twice
+/// as many, which take 36 MiB. Equal lines have equal times, and a server writes lines nearly in the
+/// order of their times, so equal lines are near to each other. If two hashes collide, an ordinal is
+/// higher than necessary, and is so at each import.
 #[derive(Debug)]
 pub struct ImportedEventIds {
     recipe: Sha256,
-    /// The ordinals that follow, of the latest lines and of those before them.
+    /// The next ordinals: `young` of the latest lines, `old` of the lines before them.
     young: HashMap<u64, u64>,
     old: HashMap<u64, u64>,
     window: usize,
 }
 
 impl ImportedEventIds {
-    /// Starts a file of the server that `source` names.
+    /// Starts a file of the server with the name `source`.
     pub fn new(source: &str) -> Self {
         Self::with_window(source, WINDOW_LINES)
     }
 
-    /// The same with another number of distinct lines that are remembered.
+    /// As [`ImportedEventIds::new`], with another number of distinct lines to keep.
     fn with_window(source: &str, window: usize) -> Self {
         let mut recipe = Sha256::new_with_prefix(RECIPE);
         recipe.update((source.len() as u64).to_be_bytes());
@@ -42,8 +42,8 @@ impl ImportedEventIds {
         Self { recipe, young: HashMap::new(), old: HashMap::new(), window }
     }
 
-    /// The id of the next line: UUID v7 of its time, whose other 74 bits are a hash of the
-    /// source, the line (without its end) and how many lines like it came before in the file.
+    /// The id of the next line: a UUID v7 of its time, whose other 74 bits are a hash of the source, the line
+    /// (without its end) and the number of equal lines before it in the file.
     pub fn next(&mut self, line: &[u8], occurred_at: i64) -> EventId {
         let text = Sha256::digest(line);
         let ordinal = self.ordinal(first_u64(&text));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipe_never_changes() {
+    fn the_algorithm_never_changes() {
         let made: Vec<_> =
             ids("access-log", &["a", "a", "b"]).iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -109,7 +109,7 @@ mod tests {
         const WINDOW: usize = 100;
         let mut ids = ImportedEventIds::with_window("x", WINDOW);
         let mut all = std::collections::HashSet::new();
-        // Each line comes again after almost as many distinct lines as the window has.
+        // Each line is repeated after almost as many distinct lines as the window has.
         for n in 0..10_000_usize {
             for n in n.checked_sub(WINDOW / 2 - 1).into_iter().chain([n]) {
                 assert!(all.insert(ids.next(n.to_string().as_bytes(), AT)), "{n}");

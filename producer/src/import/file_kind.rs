@@ -1,33 +1,33 @@
-//! What the first bytes of a file say it is: lines, gzip, or something that is not read.
+//! The kind of a file, by its first bytes: lines, gzip, or a kind that cannot be imported.
 //!
-//! Pure. What is not read is named with the way out. Read as text it would become malformed lines,
-//! and of an archive of one file clicks as well.
+//! Pure. The error for such a kind names a program that converts it. Read as text, it would become
+//! malformed lines, and an archive of one file would also become clicks.
 
 use thiserror::Error;
 
-/// How each member of a gzip file begins.
+/// The first bytes of each member of a gzip file.
 const GZIP: &[u8] = b"\x1f\x8b";
-/// Bytes of a tar header, and where its checksum is.
+/// Bytes of a tar header, and the place of its checksum.
 const TAR_HEADER: usize = 512;
 const TAR_CHECKSUM: std::ops::Range<usize> = 148..156;
-/// Digits of a cpio header in text.
+/// Bytes of a cpio header in text form.
 const CPIO_HEADER: usize = 110;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// Lines of text.
     Lines,
     /// Compressed by gzip.
     Gzip,
-    /// Something else.
+    /// A kind that cannot be imported.
     Other(UnreadKind),
 }
 
-/// A file that is not read, and the program that makes lines of it.
+/// A kind of file that cannot be imported, and the program that converts it to lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "{what}, which is not read: pass its lines on, as by `{program} FILE | producer import … -`"
+    "{what} cannot be imported: pipe its lines in, as in `{program} FILE | producer import … -`"
 )]
 pub struct UnreadKind {
     what: &'static str,
@@ -78,10 +78,10 @@ impl FileKind {
         Self::Other(kind)
     }
 
-    /// Whether what begins with these bytes, after it was decompressed, is lines.
+    /// Checks that decompressed text that begins with these bytes is lines.
     ///
     /// # Errors
-    /// What it is.
+    /// The kind that it is.
     pub fn check_decompressed(head: &[u8]) -> Result<(), UnreadKind> {
         match Self::of(head) {
             Self::Lines => Ok(()),
@@ -91,13 +91,13 @@ impl FileKind {
     }
 }
 
-/// `BZh`, the block size, and the mark of a block or of the end.
+/// A bzip2 file begins with `BZh`, the block size, and the mark of a block or of the end.
 fn is_bzip2(head: &[u8]) -> bool {
     let Some([b'1'..=b'9', mark @ ..]) = head.strip_prefix(b"BZh") else { return false };
     mark.starts_with(b"1AY&SY") || mark.starts_with(b"\x17\x72\x45\x38\x50\x90")
 }
 
-/// Every form of tar, the oldest too, has the sum of the header's bytes in it.
+/// Each form of tar, also the oldest one, holds the sum of the bytes of its header.
 fn is_tar(head: &[u8]) -> bool {
     let Some(header) = head.get(..TAR_HEADER) else { return false };
     let digits = header[TAR_CHECKSUM].trim_ascii_start();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn i16_lines_are_lines_whatever_host_or_host_name_they_begin_with() {
+    fn i16_lines_that_begin_with_any_host_are_lines() {
         for head in [
             "",
             "1",

@@ -1,7 +1,7 @@
-//! The members of a gzip file, decompressed one after the other.
+//! Decompresses the members of a gzip file, one after the other.
 //!
-//! Zeros behind a member are padding, as `gzip` takes them. Other bytes end the file: what is before
-//! them is kept, and they are reported.
+//! Zeros after a member are padding, as for `gzip`. Other bytes end the file: the text before them is
+//! read, and the bytes are reported.
 
 use std::io::{self, BufRead, Read};
 
@@ -13,7 +13,7 @@ const MEMBER: u8 = 0x1f;
 /// Reads the members of a gzip file.
 #[derive(Debug)]
 pub struct GzipMembers<R> {
-    /// None at the end.
+    /// `None` at the end.
     member: Option<GzDecoder<R>>,
     has_foreign_bytes: bool,
 }
@@ -24,12 +24,12 @@ impl<R: BufRead> GzipMembers<R> {
         Self { member: Some(GzDecoder::new(source)), has_foreign_bytes: false }
     }
 
-    /// Whether bytes that are neither a member nor padding stand behind the last member.
+    /// Whether bytes that are neither a member nor padding follow the last member.
     pub fn has_foreign_bytes(&self) -> bool {
         self.has_foreign_bytes
     }
 
-    /// The next member, if one follows the member that has ended.
+    /// The next member, if one follows.
     fn next_member(&mut self, mut source: R) -> io::Result<Option<GzDecoder<R>>> {
         loop {
             let bytes = source.fill_buf()?;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_zeros_behind_a_member_are_padding_and_other_bytes_are_reported() {
+    fn i7_zeros_after_a_member_are_padding_and_other_bytes_are_reported() {
         let a = member(b"a\n");
         for (behind, text, foreign) in [
             (vec![], "a\n", false),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_a_member_that_is_cut_is_an_error_behind_what_was_read() {
+    fn i7_a_cut_member_is_an_error_after_the_lines_before_it() {
         let whole = [member(b"a\n"), member(b"b\n")].concat();
         let (result, text, _) = read(&whole[..whole.len() - 4], 64);
         assert!(result.is_err() && text.starts_with(b"a\n"), "{text:?}");

@@ -1,8 +1,8 @@
-//! The keys for visitor ids of an import.
+//! The keys of visitor ids of an import.
 //!
-//! Clicks of the days whose keys the store keeps have the ids of redirects, however many days that are;
-//! an import deletes no key. Those of other days get ids that agree within one import: their keys follow
-//! from a secret of this process, which is never stored, so nothing is left of them to be deleted.
+//! On all days whose keys the store has, imported clicks get the same visitor ids as redirects; an import
+//! deletes no key. On other days the ids are the same within one import only: their keys are derived from
+//! a secret of this process, which is never stored, so that no key is left to be deleted.
 #![expect(clippy::disallowed_methods, reason = "the secret of an import is random")]
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ pub struct ImportKeys {
     ring: KeyRing,
     store: Box<dyn KeyStore>,
     secret: DayKey,
-    /// The last derived key: lines of a file are mostly of one day.
+    /// The last derived key; successive lines are mostly of one day.
     derived: Option<DerivedKey>,
     schedule: RefreshSchedule,
     refreshed: Option<Refreshed>,
@@ -38,12 +38,12 @@ struct DerivedKey {
 #[derive(Debug)]
 struct Refreshed {
     next_ms: u64,
-    /// The days whose keys cannot be read; none where the store did not answer.
+    /// The days whose keys cannot be read; `None` if the store did not answer.
     faulty: Option<BTreeSet<Day>>,
 }
 
 impl ImportKeys {
-    /// Keys of a store, which is not read yet, and of a new secret.
+    /// Keys of a store, which is read later, and of a new secret.
     ///
     /// # Errors
     /// The operating system has no random bytes.
@@ -55,8 +55,8 @@ impl ImportKeys {
         Ok(Self { ring, store, secret, derived: None, schedule, refreshed: None })
     }
 
-    /// The key of a day. None where the store may have it and cannot be read: a visitor with another
-    /// id than at the redirects would count twice. May wait for the store.
+    /// The key of a day. `None` if the store may have the key and cannot be read: with another id than in
+    /// redirects, a visitor would count twice. May wait for the store.
     pub fn key(&mut self, day: Day) -> Option<VisitorKey> {
         self.refresh_when_due();
         if let Some(key) = self.ring.key(day) {
@@ -64,7 +64,7 @@ impl ImportKeys {
         }
         let faulty = self.refreshed.as_ref().and_then(|refreshed| refreshed.faulty.as_ref());
         let is_nowhere = match faulty {
-            // A missing key of a past day is nowhere, once the store was read.
+            // If the store was read and has no key of a past day, that key does not exist.
             Some(faulty) => day < today() && !faulty.contains(&day),
             None => day < self.ring.window().first(),
         };
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_be_read_takes_the_ids_of_its_own_day_only() {
+    fn an_unreadable_key_costs_the_ids_of_its_own_day_only() {
         let folder = tempfile::tempdir().unwrap();
         let today = today();
         // Makes the keys of two days, which are damaged afterwards.

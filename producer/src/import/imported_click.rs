@@ -9,10 +9,10 @@ use crate::import::access_log_line::AccessLogLine;
 use crate::import::site_hosts::SiteHosts;
 use crate::links::link::Link;
 
-/// The click of a line in the access log of the server `source`, without its client.
+/// The click of a line in the access log of the server `source`, without the fields of the client.
 ///
-/// `link` is payload only: the same line imported before its link was made has the same key.
-/// `main_host` is the domain of a line that does not say its host.
+/// `link` is no part of the key: a line that is imported before its link exists has the same key.
+/// `main_host` is the domain of a line that names no host.
 pub fn imported_click<'a>(
     event_id: EventId,
     source: &'a str,
@@ -43,10 +43,10 @@ pub fn imported_click<'a>(
     click
 }
 
-/// Sets the domain of a line that does not say its host to that of its referrer, where that is one of
-/// the site's hosts: such a click is an inner one.
+/// Sets the domain of a line that names no host to the host of its referrer, if that is one of the site's
+/// hosts: such a click is `internal`.
 ///
-/// Comes after the visitor id, so that a visitor has one id on all hosts of the site.
+/// Call it after the visitor id is set, so that a visitor has one id on all hosts of the site.
 pub fn set_inner_host<'a>(
     click: &mut RawClick<'a>,
     line: &AccessLogLine<'_>,

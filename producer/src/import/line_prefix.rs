@@ -1,14 +1,14 @@
-//! What stands before the time of a line: the client, and before it the virtual host in some formats.
+//! The start of a line up to its time: the client, and in some formats the virtual host before it.
 //!
-//! Pure. Text by which a server names its client is an address, a list of them, or a host name; the
-//! names of the user stand behind it and are not read.
+//! Pure. A server names its client by an address, a list of addresses, or a host name. The names of the
+//! user follow, and are not read.
 
 use std::net::IpAddr;
 
 use crate::client::proxies::node;
 use crate::host_name;
 
-/// Virtual host and client of a line, as they are written.
+/// Virtual host and client of a line, as the log has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinePrefix<'a> {
     /// Host with its port, in formats such as `vhost_combined`.
@@ -30,8 +30,8 @@ impl<'a> LinePrefix<'a> {
     }
 }
 
-/// The first word of a text, with the words that commas join to it, or what quotes enclose; and what
-/// follows.
+/// The first word of a text, with the words that commas join to it, or the first quoted text; and the text
+/// after it.
 fn list(text: &str) -> (&str, &str) {
     let text = text.trim_start_matches(' ');
     if let Some((quoted, rest)) = text.strip_prefix('"').and_then(|text| text.split_once('"')) {
@@ -48,12 +48,12 @@ fn list(text: &str) -> (&str, &str) {
     }
 }
 
-/// Whether the first of two texts is the host that was asked, and not the client that asked. The
-/// second field of a line without a virtual host is the name that the client's own host gives its user: `-`.
+/// Whether the first of two texts is the virtual host, and not the client. In a line without a virtual
+/// host the second text is the user name that the client's identd reports: `-`.
 fn is_virtual_host(first: &str, second: &str) -> bool {
     let is_bare = |text: &str| text.parse::<IpAddr>().is_ok();
     if first.split(',').any(|item| node(item.trim()).is_some()) {
-        // A host that is an address is written with its port.
+        // The log has a virtual host that is an address with its port.
         return !first.contains(',') && !is_bare(first) && is_bare(second);
     }
     let has_address = second.split(',').any(|item| node(item.trim()).is_some());

@@ -1,6 +1,6 @@
 //! One line of an access log that nginx writes as JSON.
 //!
-//! Pure. The format to set in nginx; further fields are ignored:
+//! Pure. nginx needs this format; further fields are ignored:
 //!
 //! ```text
 //! log_format clicktrail escape=json '{"msec":"$msec","remote_addr":"$remote_addr",'
@@ -11,8 +11,8 @@
 //!   '"http_sec_gpc":"$http_sec_gpc"}';
 //! ```
 //!
-//! `msec` may be left out where there is a `time_iso8601`, which knows no milliseconds. Behind a
-//! trusted proxy `"http_x_forwarded_for":"$http_x_forwarded_for"` (or `http_forwarded`) names the client.
+//! `time_iso8601`, which has no milliseconds, may replace `msec`. Behind a trusted proxy, add
+//! `"http_x_forwarded_for":"$http_x_forwarded_for"` (or `http_forwarded`), which names the client.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ use crate::import::access_log_line::{self, AccessLogLine, MalformedLine};
 use crate::import::client_fields::ClientFields;
 use crate::import::request_target::RequestTarget;
 
-/// Each variable by its own name. Numbers may stand bare.
+/// The variables of nginx, by their own names. Numbers may be without quotes.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow, default)]
@@ -73,7 +73,7 @@ enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// None where nginx had no value.
+    /// `None` if nginx had no value.
     fn value(self) -> Option<Cow<'a, str>> {
         let text = match self {
             Self::String(text) => text,
@@ -89,7 +89,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The same line for the header that proxies write: whatever stands in its field refuses no line.
+/// The same line, read for the header of proxies only: no content of that field makes the line malformed.
 #[derive(Deserialize)]
 struct LenientFields<'a>(#[serde(borrow)] HashMap<Cow<'a, str>, LenientText<'a>>);
 
@@ -102,7 +102,7 @@ enum LenientText<'a> {
     Other(IgnoredAny),
 }
 
-/// The header in which these proxies name their clients: of several fields the last.
+/// The header in which these proxies name their clients; of several fields the last one.
 fn forwarded<'a>(line: &'a str, proxies: &Proxies) -> Option<Cow<'a, str>> {
     if proxies.trusted == Networks::default() {
         return None;
@@ -118,11 +118,10 @@ fn forwarded<'a>(line: &'a str, proxies: &Proxies) -> Option<Cow<'a, str>> {
     }
 }
 
-/// Reads one line (without its end), whose client these proxies may name; `now` is microseconds
-/// since 1970.
+/// Reads one line, without its end. `proxies` may name its client; `now` is microseconds since 1970.
 ///
 /// # Errors
-/// The first field that does not have the format.
+/// The first malformed field.
 pub fn parse<'a>(
     line: &'a str,
     now: i64,
@@ -130,7 +129,7 @@ pub fn parse<'a>(
 ) -> Result<AccessLogLine<'a>, MalformedLine> {
     match line.trim_ascii_start().as_bytes() {
         [] => return Err(MalformedLine::Empty),
-        // An array would be read as fields in their order.
+        // serde would read an array as the fields in their order.
         [first, ..] if *first != b'{' => return Err(MalformedLine::Json),
         _ => {}
     }
@@ -142,7 +141,7 @@ pub fn parse<'a>(
     };
     let occurred_at = occurred_at.ok_or(MalformedLine::Time)?;
     let status = match fields.status.value() {
-        // An answer that was never given.
+        // The server sent no answer.
         None => 0,
         Some(text) => text.parse().ok().filter(|_| text.len() == 3).ok_or(MalformedLine::Status)?,
     };
@@ -175,7 +174,7 @@ pub fn parse<'a>(
     })
 }
 
-/// The parts of a target, which JSON may have escaped.
+/// The parts of a target, which may be escaped in JSON.
 #[derive(Default)]
 struct Target<'a> {
     host: Option<Cow<'a, str>>,
@@ -184,7 +183,7 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// None for what is not HTTP.
+    /// `None` for a request that is not HTTP.
     fn read(target: Cow<'a, str>) -> Option<Self> {
         match target {
             Cow::Borrowed(target) => {
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn times_come_by_either_variable_and_numbers_may_stand_bare() {
+    fn times_are_read_from_either_variable_and_numbers_without_quotes() {
         for (fields, micros) in [
             (r#""msec":1431857103.004"#, Some(AT)),
             (r#""msec":"1431857103""#, Some(AT - 4_000)),

@@ -1,5 +1,5 @@
 #![expect(clippy::disallowed_methods, reason = "when the last progress was logged is read here")]
-//! The progress of an import: a bar on a terminal, elsewhere a log message periodically.
+//! The progress of an import: a bar on a terminal, and otherwise periodic log messages.
 
 use std::cell::Cell;
 use std::io::IsTerminal as _;
@@ -12,27 +12,27 @@ use service::number::millis;
 
 use crate::import::access_log_file::STDIN;
 
-/// Between two log messages where there is no terminal.
+/// Time between two log messages without a terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Lines of input between two updates.
 const UPDATE_LINES: u64 = 256;
 const BAR: &str = "{bar:32} {percent:>3}% {msg} · {elapsed_precise} · {eta} left";
-/// The length of standard input is unknown.
+/// For standard input, whose length is unknown.
 const SPINNER: &str = "{spinner} {msg} · {elapsed_precise}";
 
-/// ProgressBar over some files, measured in their bytes.
+/// The progress over some files, in bytes.
 #[derive(Debug)]
 pub struct ProgressBar {
     bar: Option<indicatif::ProgressBar>,
     bytes: u64,
-    /// Bytes of the files that are done.
+    /// Bytes of the files that have been read.
     done: Cell<u64>,
     began: Instant,
     logged: Cell<Instant>,
 }
 
 impl ProgressBar {
-    /// Starts the progress over these files.
+    /// Starts the progress of these files.
     pub fn new(files: &[PathBuf]) -> Self {
         let bytes = files.iter().map(|file| size(file)).sum();
         let unbounded = files.iter().any(|file| file.as_os_str() == STDIN);

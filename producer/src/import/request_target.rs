@@ -1,21 +1,21 @@
-//! The target of a logged request in its parts.
+//! The parts of the target of a logged request.
 //!
-//! Pure. The parts are those that a live request would have: of an absolute form the host too, and
-//! never a fragment.
+//! Pure. They are the parts that a live request would have: with the host of an absolute form, and without
+//! a fragment.
 
-/// Host, path and query of a request's target, still escaped as it was logged.
+/// Host, path and query of a target, still escaped as in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestTarget<'a> {
-    /// With its port; only a target in absolute form has one.
+    /// Host and port; only a target in absolute form has one.
     pub host: Option<&'a str>,
     /// Path without the leading slash.
     pub slug: &'a str,
-    /// What follows the question mark.
+    /// The part after the question mark.
     pub query: Option<&'a str>,
 }
 
 impl<'a> RequestTarget<'a> {
-    /// Reads origin form, absolute form, `*`, and `host:port`; none for anything else.
+    /// Reads origin form, absolute form, `*`, and `host:port`; `None` for other texts.
     pub fn read(target: &'a str) -> Option<Self> {
         let target = target.split_once('#').map_or(target, |(target, _)| target);
         if let Some(path) = target.strip_prefix('/') {

@@ -1,13 +1,13 @@
-//! The hosts of the site that a log is of, where its format does not say them.
+//! The hosts of the site that wrote a log, for formats without hosts.
 //!
-//! Pure. A line that says its host keeps it.
+//! Pure. A line that names its host keeps it.
 
 use std::str::FromStr;
 
 use crate::host_name;
 use crate::import::request_target::RequestTarget;
 
-/// One host of a site, in the form of a domain.
+/// One host of a site, as a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteHost(String);
 
@@ -25,7 +25,7 @@ impl FromStr for SiteHost {
 pub struct SiteHosts(Vec<SiteHost>);
 
 impl SiteHosts {
-    /// Hosts in the order in which they were named.
+    /// Hosts, with the main host first.
     pub fn new(hosts: Vec<SiteHost>) -> Self {
         Self(hosts)
     }
@@ -35,7 +35,7 @@ impl SiteHosts {
         self.0.first().map(|host| host.0.as_str())
     }
 
-    /// The host that the page of a referrer is on, if it is one of these, with or without `www.`.
+    /// The host of a referrer's page, if it is one of these hosts, with or without `www.`.
     pub fn of_referer(&self, referer: &str) -> Option<&str> {
         let domain = host_name::domain(RequestTarget::read(referer)?.host?.into())?;
         let hosts = self.0.iter().map(|host| host.0.as_str());

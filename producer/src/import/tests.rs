@@ -1,4 +1,4 @@
-//! What becomes of the lines of access logs, from a file's bytes to ids and facts.
+//! The results of the lines of access logs, from the bytes of a file to ids and facts.
 
 mod combined_lines;
 mod golden_ids;

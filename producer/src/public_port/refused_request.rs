@@ -1,6 +1,6 @@
-//! Why the HTTP parser refused a request, before any code of ours saw it.
+//! Why the HTTP parser refused a request, before the service received it.
 
-/// What was wrong with it. The visitor is answered 400, or 431 where it is too long, and no click is
+/// The fault of the request. The parser answers 400, or 431 if the head is too long, and no click is
 /// recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedRequest {
@@ -19,8 +19,8 @@ pub enum RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// The cause, if the parser refused a request; none where a connection ended otherwise. hyper tells
-    /// most causes apart by their text alone.
+    /// The cause, if the parser refused a request; `None` if the connection ended for another reason. Most
+    /// causes of hyper differ only in their texts.
     pub(super) fn of(error: &hyper::Error) -> Option<Self> {
         if !error.is_parse() {
             return None;

@@ -108,7 +108,7 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Sends raw bytes to a real port; returns what came back and what was recorded.
+/// Sends raw bytes to a real port; returns the answer and the recorded clicks.
 async fn send(sink: Script, bytes: &[u8]) -> (String, Arc<Script>, Metrics) {
     with(sink, ClientPolicy::default(), limits(), async |address| exchange(address, bytes).await)
         .await
@@ -181,7 +181,7 @@ async fn head_has_the_head_of_get_and_no_body() {
 }
 
 #[tokio::test]
-async fn a_parents_trace_goes_on_in_the_answer_and_in_the_record() {
+async fn a_parents_trace_continues_in_the_answer_and_the_record() {
     let more = format!("traceparent: {PARENT}\r\ntracestate: v=1\r\n");
     for (trusted, flag) in [("127.0.0.0/8", "-01"), ("", "-00")] {
         let proxies = Proxies { trusted: trusted.parse().unwrap(), ..Proxies::default() };
@@ -283,7 +283,7 @@ async fn a_client_that_never_reads_the_answers_is_disconnected() {
 }
 
 #[tokio::test]
-async fn too_many_unknown_slugs_are_refused_and_known_ones_go_on() {
+async fn too_many_unknown_slugs_are_refused_and_known_ones_are_answered() {
     let client_policy =
         ClientPolicy { unknown: Some(Arc::new(RateLimiter::new(3))), ..ClientPolicy::default() };
     let (answer, sink, metrics) =

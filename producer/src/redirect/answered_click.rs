@@ -9,20 +9,20 @@ use crate::click::{ClickKey, cut_texts};
 use crate::links::link::Link;
 use crate::redirect::request_facts::RequestFacts;
 
-/// What the visitor got, as a click records it.
+/// The answer to a visitor, as a click records it.
 #[derive(Debug, Clone, Copy)]
 pub struct RedirectAnswer<'a> {
-    /// Kind of answer.
+    /// Kind of the answer.
     pub outcome: Outcome,
     /// HTTP status of the answer.
     pub status: StatusCode,
-    /// The link that the slug named, whatever its state.
+    /// The link of the requested slug, in any state.
     pub link: Option<&'a Link>,
-    /// Where the answer leads.
+    /// Target of the redirect.
     pub target: Option<&'a str>,
 }
 
-/// The click of a request that the node `source` answered, without its client.
+/// The click of a request that the node `source` answered, without the fields of the client.
 pub fn answered_click<'a>(
     key: ClickKey,
     source: &'a str,

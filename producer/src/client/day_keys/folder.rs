@@ -1,8 +1,9 @@
-//! Keys in a folder: a file of 32 random bytes a day, which only its owner may read.
+//! Day keys in a folder: one file of 32 random bytes per day, which only its owner may read.
 //!
-//! Processes may share it: a key is written to a partial file, which gets the key's name unless another
-//! file has it, so all of them read the first one. Deleting a file deletes the key. A crash may leave
-//! the partial file, which holds the same bytes: it is deleted with the key, and at each start.
+//! Several processes may share the folder. A process writes a key to a partial file, and gives it the name
+//! of the key unless another file has that name; so all processes read the first key. Deleting the file
+//! deletes the key. A crash may leave the partial file, which holds the same bytes: it is deleted with
+//! the key, and at each start.
 #![expect(clippy::disallowed_methods, reason = "day keys and names of partial files are random")]
 
 #[cfg(test)]
@@ -25,10 +26,10 @@ use crate::private_file;
 
 const KEY_SUFFIX: &str = ".key";
 const PARTIAL_SUFFIX: &str = ".half";
-/// Bytes of a day in a file name.
+/// Bytes of the day in a file name.
 const DAY_BYTES: usize = "2026-11-26".len();
 const DAY_SECONDS: i64 = 86_400;
-/// How often a key is made again whose partial file another process has deleted meanwhile.
+/// Attempts to create a key if other processes delete its partial file.
 const MAKE_TRIES: u32 = 5;
 
 /// A folder of keys.
@@ -40,12 +41,12 @@ pub struct KeyFolder(PathBuf);
 enum KeyFile {
     /// The key of a day.
     Key(Day),
-    /// What making it wrote first.
+    /// The partial file of the key of a day.
     Partial(Day),
 }
 
 impl KeyFile {
-    /// None of a file that is not ours.
+    /// Reads a name; `None` for the file of another program.
     fn parse(name: &str) -> Option<Self> {
         let (day, rest) = name.split_at_checked(DAY_BYTES)?;
         let day = parse_day(day).ok()?;
@@ -70,11 +71,11 @@ impl KeyFile {
 }
 
 impl KeyFolder {
-    /// Opens a folder, made where it is not there, and deletes the partial files that a crash left.
-    /// What cannot be deleted is logged: redirects do not depend on it.
+    /// Opens a folder, creates it if it does not exist, and deletes partial files that a crash left. Logs a
+    /// file that it cannot delete: redirects do not depend on that.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         private_file::create_folder(folder, |name| KeyFile::parse(name).is_some())?;
         let opened = Self(folder.to_owned());
@@ -100,8 +101,8 @@ impl KeyFolder {
         Ok(files)
     }
 
-    /// Deletes the files that `chosen` names, for good; returns how many were keys, and how many
-    /// files in all.
+    /// Deletes the files that `chosen` selects, and syncs the folder. Returns how many were keys, and how
+    /// many files there were in all.
     fn delete(&self, chosen: impl Fn(KeyFile) -> bool) -> io::Result<Deleted> {
         let mut deleted = Deleted::default();
         for (path, file) in self.files()? {
@@ -117,12 +118,12 @@ impl KeyFolder {
         Ok(deleted)
     }
 
-    /// Makes the key of a day, unless there is one.
+    /// Creates the key of a day, unless it exists.
     fn make(&self, day: Day) -> io::Result<()> {
         let mut tries = 1;
         loop {
             match self.try_make(day) {
-                // Another process has started and has taken the partial file for one of a crash.
+                // Another process has started, and has deleted the partial file as one of a crash.
                 Err(error) if error.kind() == ErrorKind::NotFound && tries < MAKE_TRIES => {
                     tries += 1;
                 }
@@ -141,7 +142,7 @@ impl KeyFolder {
             remove(&partial)?;
             return Err(error);
         }
-        // Or another process was first.
+        // It gets no name if another process was first.
         if private_file::give_name(&partial, &self.path(day))? {
             File::open(&self.0)?.sync_all()?;
         }
@@ -165,7 +166,7 @@ impl KeyFolder {
     }
 }
 
-/// Files that were deleted.
+/// Numbers of deleted files.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Deleted {
     files: u64,
@@ -202,8 +203,8 @@ impl KeyStore for KeyFolder {
         Ok(found)
     }
 
-    /// Each key that is made shows what day the clock then said: by that a clock is noticed that is
-    /// ahead ([`KeyWindow::first_kept`]).
+    /// Each key file shows the day of the clock at which it was created; with that, a clock that is ahead is
+    /// noticed ([`KeyWindow::first_kept`]).
     fn forget_before(&self, window: KeyWindow) -> io::Result<u64> {
         let files = self.files()?;
         if files.iter().all(|(_, file)| window.first() <= file.day()) {
@@ -240,14 +241,14 @@ impl KeyStore for KeyFolder {
 /// A day as text: `2026-11-26`.
 pub fn day_name(day: Day) -> String {
     let start = day.checked_mul(DAY_SECONDS).and_then(|second| Timestamp::from_second(second).ok());
-    // The link store may hold days that no calendar has; no click is of one.
+    // The link store may hold days outside of every calendar, for which there are no clicks.
     start.unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%d").to_string()
 }
 
-/// The day that such a text names.
+/// The day of a text such as `2026-11-26`.
 ///
 /// # Errors
-/// What to write instead.
+/// A text for operators.
 pub fn parse_day(text: &str) -> Result<Day, String> {
     let date = text.parse::<Date>().ok().filter(|date| date.to_string() == text);
     let start = date.and_then(|date| Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok());

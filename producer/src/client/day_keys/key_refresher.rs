@@ -1,7 +1,7 @@
 //! The thread that reads the store of day keys periodically, and deletes old keys from it.
 //!
-//! It owns the store: a store that hangs holds this thread and nothing else. Requests read the keys
-//! from memory, the health probe reports that they are not refreshed.
+//! It owns the store: if the store hangs, only this thread waits. Requests read the keys from memory, and
+//! the health probe reports that the keys are not refreshed.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use crate::client::day_keys::refresh_schedule::RefreshSchedule;
 use crate::client::day_keys::{KeyRing, KeyStore};
 
-/// How long the first read may take before the server starts without keys.
+/// Longest time of the first read, after which the server starts without keys.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
-/// Starts the thread, which ends after the ring, and waits for the first read.
+/// Starts the thread, which ends after `ring` is dropped, and waits for the first read.
 ///
 /// # Errors
 /// The system cannot start a thread.
@@ -27,7 +27,7 @@ pub async fn start(ring: &Arc<KeyRing>, store: Box<dyn KeyStore>) -> io::Result<
     if tokio::time::timeout(FIRST_WAIT, first).await.is_err() {
         tracing::error!(
             code = "visitor_key",
-            "the store of day keys does not answer, so clicks have no visitor id until it does"
+            "the store of day keys does not answer: clicks have no visitor id until it does"
         );
     }
     Ok(())
@@ -39,7 +39,7 @@ fn run(ring: &Weak<KeyRing>, store: &dyn KeyStore, first: oneshot::Sender<()>) {
         let wait = schedule.wait_after(ring.refresh_and_forget(store));
         drop(ring);
         if let Some(first) = first.take() {
-            // The server may have started without.
+            // The server may have started without keys.
             let _received = first.send(());
         }
         std::thread::sleep(wait);

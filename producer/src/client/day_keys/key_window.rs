@@ -4,7 +4,7 @@
 
 use crate::client::visitor_id::Day;
 
-/// Some days up to today, and tomorrow.
+/// A number of days up to today, and tomorrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyWindow {
     first: Day,
@@ -12,10 +12,10 @@ pub struct KeyWindow {
 }
 
 impl KeyWindow {
-    /// `days` days, of which `today` is the last, and tomorrow.
+    /// The window of `days` days, of which `today` is the last, and of tomorrow.
     ///
     /// # Panics
-    /// There is no day.
+    /// `days` is 0.
     pub fn new(today: Day, days: u16) -> Self {
         assert!(days > 0, "the key of today is kept");
         Self { first: today - Day::from(days) + 1, today }
@@ -26,21 +26,21 @@ impl KeyWindow {
         self.first
     }
 
-    /// How many days there are, today the last of them.
+    /// Number of days, without tomorrow.
     pub fn days(self) -> Day {
         self.today - self.first + 1
     }
 
-    /// The first day whose key is not deleted, where keys were made on the day `made` before today
-    /// last, if that is known. If that is longer ago than yesterday, no process has run since, or the
-    /// clock is ahead: the window is then the one of that day. A clock that is ahead so deletes nothing
-    /// before it has passed its next midnight.
+    /// The first day whose key is kept. `made` is the last day before today on which a key was created, if
+    /// that is known. If it is earlier than yesterday, no process has run since then, or the clock is
+    /// ahead; the window of that day then decides. So a clock that is ahead deletes no key before its next
+    /// midnight.
     pub fn first_kept(self, made: Option<Day>) -> Day {
         let last = made.filter(|made| *made < self.today - 1).unwrap_or(self.today);
         last - self.days() + 1
     }
 
-    /// The day that it is.
+    /// The current day.
     pub fn today(self) -> Day {
         self.today
     }
@@ -55,9 +55,9 @@ impl KeyWindow {
         (self.first..=self.last()).contains(&day)
     }
 
-    /// The days whose key is made when there is none: today, and tomorrow so that midnight waits for
-    /// no store. A missing key of an earlier day was deleted, or no process needed it; a new one would
-    /// give visitors of that day another id.
+    /// The days whose missing keys are created: today, and tomorrow, so that no request waits for the store
+    /// at midnight. A missing key of an earlier day was deleted, or no process needed it; a new key would
+    /// give visitors of that day other ids.
     pub fn made(self) -> [Day; 2] {
         [self.today, self.last()]
     }

@@ -1,23 +1,23 @@
-//! When the store of day keys is read again.
+//! When to read the store of day keys again.
 //!
 //! Pure.
 
 use std::time::Duration;
 
-/// Between two reads of the store: so long after a key was deleted it may still be used.
+/// Time between two reads of the store. A deleted key may still be used for this time.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// The wait after a first failure; it doubles with each further one, up to the interval.
+/// The wait after the first failure; it doubles with each further failure, up to the interval.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 
 /// The waits between the reads of one process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RefreshSchedule {
-    /// Failures one after the other.
+    /// Failures in a row.
     failures: u32,
 }
 
 impl RefreshSchedule {
-    /// The wait after a read, which was complete or has failed.
+    /// The wait after a read that was complete or has failed.
     pub fn wait_after(&mut self, is_complete: bool) -> Duration {
         if is_complete {
             self.failures = 0;

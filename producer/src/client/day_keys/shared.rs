@@ -1,4 +1,4 @@
-//! Keys in the link store, where several hosts share one: a visitor has one id on all of them.
+//! Day keys in a link store that several hosts share: a visitor has one id on all of them.
 
 use std::io;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::links::store::error::StoreError;
 use crate::links::store_location::StoreLocation;
 use service::lock::lock;
 
-/// Keys of a link store, over one connection that is kept until an error.
+/// The keys of a link store, over one connection that stays open until an error.
 #[derive(Debug)]
 pub struct SharedKeys {
     location: StoreLocation,
@@ -60,7 +60,7 @@ impl KeyStore for SharedKeys {
                     found.keys.insert(day.into(), key);
                 }
                 Err(_) => {
-                    let error = format!("the key of day {day} has not 32 bytes");
+                    let error = format!("the key of day {day} does not have 32 bytes");
                     found.faults.insert(day.into(), io::Error::other(error));
                 }
             }
@@ -83,7 +83,7 @@ impl KeyStore for SharedKeys {
     }
 }
 
-/// What only a changed setting mends is an invalid input, anything else may pass.
+/// An error that only a changed setting fixes becomes `InvalidInput`; other errors may pass.
 fn io_error(error: StoreError) -> io::Error {
     match error {
         StoreError::Unusable(_) => io::Error::new(io::ErrorKind::InvalidInput, error),
@@ -94,7 +94,7 @@ fn io_error(error: StoreError) -> io::Error {
     }
 }
 
-/// Clicks are of days that fit; others have no key.
+/// The day as the store holds it. Each day of a click fits; other days have no key.
 fn number(day: Day) -> io::Result<i32> {
     i32::try_from(day).map_err(io::Error::other)
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Waker};
 
 use super::*;
 
-/// A body that comes in parts.
+/// A body that arrives in parts.
 struct Parts(std::vec::IntoIter<Bytes>);
 
 impl Body for Parts {
@@ -20,7 +20,7 @@ impl Body for Parts {
 }
 
 impl Fixture {
-    /// Answers a request whose body comes in these parts.
+    /// Answers a request whose body arrives in these parts.
     async fn parts(&self, encoding: &str, parts: Vec<Bytes>) -> Answer {
         let request = hyper::Request::post(PATH)
             .header("authorization", format!("Bearer {TOKEN}"))
@@ -47,7 +47,7 @@ fn compressed(bytes: &[u8]) -> Bytes {
     encoder.finish().unwrap().into()
 }
 
-/// An array of this element, so many times.
+/// An array that repeats this element.
 fn array(element: &str, count: usize) -> String {
     format!("[{}]", vec![element; count].join(","))
 }
@@ -113,13 +113,13 @@ async fn h8_a_hostile_record_costs_its_own_verdict_and_no_other_record() {
 }
 
 #[tokio::test]
-async fn m3_the_slot_of_a_sender_that_has_gone_ends_with_the_work() {
+async fn m3_the_slot_of_a_disconnected_sender_ends_with_the_work() {
     let fixture = Fixture::new(CollectorLimits { bytes: 8 << 20, records: 60_000, ..LIMITS });
     let body = array(r#"{"slug":"a","outcome":"none"}"#, 60_000);
     let mut open_after_it_had_gone = false;
     for milliseconds in [5, 20, 60, 150] {
         let answer = fixture.parts("identity", vec![body.clone().into()]);
-        // The sender goes while its records are read.
+        // The sender disconnects while its records are read.
         if tokio::time::timeout(Duration::from_millis(milliseconds), answer).await.is_err() {
             open_after_it_had_gone |= fixture.open().0 == 1;
         }
@@ -131,7 +131,7 @@ async fn m3_the_slot_of_a_sender_that_has_gone_ends_with_the_work() {
         }
         assert_eq!(fixture.open(), (0, 0), "the slot ends with the work");
     }
-    assert!(open_after_it_had_gone, "the work goes on and is not in the gauge");
+    assert!(open_after_it_had_gone, "the work continues and is not in the gauge");
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn m4_a_body_in_parts_of_a_byte_is_read_as_one_in_one_part() {
         assert_eq!((answer.status, answer.body["accepted"].as_u64()), (200, Some(100)));
     }
     assert_eq!(fixture.clicks(|click, _| assert_eq!(click.slug, "ä")), 200);
-    // The bound counts bytes and not parts, and empty parts are none.
+    // The bound counts bytes, not parts.
     let too_large = vec![Bytes::from_static(b" "); (1 << 20) + 1];
     assert_eq!(fixture.parts("identity", too_large).await.body["code"], "body_too_large");
     let empty = vec![Bytes::new(); 1 << 16];
@@ -192,7 +192,7 @@ async fn a_sender_that_ends_its_connection_after_the_body_has_its_clicks_counted
         request.body(Full::new(Bytes::from(r#"[{"slug":"a"}]"#))).unwrap().into_parts();
     let mut answer = Box::pin(Arc::clone(&fixture.collector).answer(head, body));
     let mut context = Context::from_waker(Waker::noop());
-    assert!(answer.as_mut().poll(&mut context).is_pending(), "it is at work");
+    assert!(answer.as_mut().poll(&mut context).is_pending(), "it is in work");
     drop(answer);
     let counted = async {
         while fixture.records("accepted") == 0 || fixture.open() != (0, 0) {

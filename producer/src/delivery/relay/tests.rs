@@ -19,7 +19,7 @@ const LOGGED_AT_MS: u64 = 1_577_836_800_000;
 /// What the broker has: for each number in a datum, how often.
 type Log = Arc<Mutex<BTreeMap<u64, u32>>>;
 
-/// A client that fails after so many sends, in a way of its own.
+/// A client that fails after a number of sends, in one of several ways.
 struct Script {
     log: Log,
     wakeup: Arc<Wakeup>,
@@ -37,7 +37,7 @@ impl RelayClient for Script {
             Some((after, DeliveryFault::ClickTooLarge)) if sends == after => {
                 return Err(DeliveryFault::ClickTooLarge);
             }
-            // Every third gets through all the same, and so out of order.
+            // Every third click is delivered nevertheless, and so out of order.
             Some((after, fault))
                 if fault != DeliveryFault::ClickTooLarge
                     && sends >= after
@@ -202,7 +202,7 @@ fn m7_clicks_of_a_wrong_clock_are_delivered_and_the_clock_is_named() {
     let problem = fixture.clock.check(crate::clock::now_ms()).unwrap();
     assert!(problem.starts_with("clock_skewed: "), "{problem}");
     assert!(fixture.metrics.clock_skew_seconds.get() > 100_000_000);
-    assert_eq!(fixture.problem.current(), None, "it is none of the delivery");
+    assert_eq!(fixture.problem.current(), None, "it is no problem of the delivery");
 }
 
 #[test]

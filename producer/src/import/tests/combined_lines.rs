@@ -25,7 +25,7 @@ fn client(line: &str, proxies: &Proxies) -> Option<String> {
 }
 
 #[test]
-fn i1_i2_i3_the_client_is_read_whatever_stands_around_it() {
+fn i1_i2_i3_the_client_is_read_with_any_text_around_it() {
     for (before, address, host) in [
         ("8.8.8.8:55220 - -", "8.8.8.8", None),
         ("[2001:db8::8]:443 - -", "2001:db8::8", None),
@@ -43,7 +43,7 @@ fn i1_i2_i3_the_client_is_read_whatever_stands_around_it() {
 }
 
 #[test]
-fn i4_the_header_behind_the_agent_counts_where_its_proxy_is_trusted() {
+fn i4_the_header_after_the_agent_counts_if_its_proxy_is_trusted() {
     let text = line("10.0.0.9 - -", "GET /a HTTP/1.1");
     assert_eq!(client(&text, &Proxies::default()).as_deref(), Some("10.0.0.9"));
     assert_eq!(client(&text, &trusted("10.0.0.0/8")).as_deref(), Some("8.8.8.8"));
@@ -66,7 +66,7 @@ fn i6_a_file_with_a_byte_order_mark_is_read_as_one_without() {
 }
 
 #[test]
-fn i10_users_of_any_form_are_passed_over() {
+fn i10_user_names_of_any_form_are_skipped() {
     for user in [
         "\"\"",
         "user@REALM",
@@ -127,7 +127,7 @@ fn i13_times_around_a_change_of_the_clock_are_moved_to_utc() {
 }
 
 #[test]
-fn i14_escapes_of_nginx_and_of_apache_are_undone() {
+fn i14_escapes_of_nginx_and_of_apache_are_decoded() {
     for (logged, agent) in [
         (r"\x22M\x22", "\"M\""),
         (r#"A\"B\""#, "A\"B\""),
@@ -166,7 +166,7 @@ fn i17_times_of_another_form_are_malformed() {
 
 proptest! {
     #[test]
-    fn f8_client_and_host_are_read_whatever_the_user_is_called(
+    fn f8_client_and_host_are_read_with_any_user_name(
         address: std::net::IpAddr,
         port in proptest::option::of(0..=65_535u16),
         host in proptest::option::of("[a-z]{1,9}\\.[a-z]{2,9}(:[0-9]{1,4})?"),
@@ -208,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn f20_what_apache_escapes_is_undone(agent in "[ -~\t\n\r\u{8}\u{b}]{1,40}") {
+    fn f20_escapes_of_apache_are_decoded(agent in "[ -~\t\n\r\u{8}\u{b}]{1,40}") {
         let escaped: String = agent
             .chars()
             .map(|letter| match letter {

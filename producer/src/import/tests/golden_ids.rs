@@ -48,7 +48,7 @@ fn hash(ids: &[(EventId, u64)]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Id of each click of a file, and how many equal lines came before.
+/// The id of each click of a file, and the number of equal lines before it.
 fn ids(file: &Path, parse: Parse) -> Vec<(EventId, u64)> {
     let mut ids = ImportedEventIds::new("access-log");
     let (mut made, mut seen) = (Vec::new(), HashMap::<Vec<u8>, u64>::new());
@@ -112,7 +112,7 @@ fn lines_in_any_form_keep_their_ids_and_ordinals() {
         br#"{"msec":"1431857103.004","remote_addr":"203.0.113.7","host":"WWW.Example.org:8443","request_uri":"/a?b","status":"302"}"#,
         br#" {"time_iso8601":"2015-05-17T12:05:03+02:00","request_uri":"/a"}"#,
     ];
-    // The one exception: a line behind a byte-order mark has the id that it has without it.
+    // The one exception: a line after a byte-order mark has the id of the same line without it.
     let marked = [&b"\xef\xbb\xbf"[..], combined[0]].concat();
     let first = of(&[&marked], combined_format::parse);
     assert_eq!(first, of(&combined[..1], combined_format::parse));

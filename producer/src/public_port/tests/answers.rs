@@ -44,7 +44,7 @@ async fn u15_a_machine_that_asks_for_privacy_is_recorded_as_one() {
 }
 
 #[tokio::test]
-async fn f5_a_stripped_click_keeps_the_campaign_and_the_visitor_is_sent_on_with_all() {
+async fn f5_a_stripped_click_keeps_the_campaign_and_the_redirect_all_parameters() {
     let bytes = request("GET /pass?utm_source=news&gclid=Cj0K&page=2", "Sec-GPC: 1\r\n");
     visit(strips(), &bytes, |answer, click| {
         let click = click.unwrap();
@@ -56,7 +56,7 @@ async fn f5_a_stripped_click_keeps_the_campaign_and_the_visitor_is_sent_on_with_
 }
 
 #[tokio::test]
-async fn x1_x2_x3_x4_equivalent_spellings_find_the_link_and_are_recorded_as_they_came() {
+async fn x1_x2_x3_x4_equivalent_spellings_find_the_link_and_are_recorded_as_requested() {
     for (path, outcome) in [
         ("a%7Eb", Outcome::Redirected),
         ("a%7eb", Outcome::Redirected),
@@ -214,7 +214,7 @@ async fn x13_a_campaign_at_the_end_of_a_long_query_is_recorded() {
 }
 
 #[tokio::test]
-async fn x14_what_a_picture_in_a_page_requests_is_recorded_with_its_destination() {
+async fn x14_the_request_of_an_image_is_recorded_with_its_destination() {
     let bytes = request("GET /a", "Sec-Fetch-Dest: image\r\n");
     visit(ClientPolicy::default(), &bytes, |_, click| {
         assert_eq!(click.unwrap().sec_fetch_dest, Some("image"));

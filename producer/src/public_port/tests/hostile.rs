@@ -50,7 +50,7 @@ async fn h9_visitors_are_answered_while_another_client_takes_every_connection() 
                 }
                 others.push(other);
             }
-            // Not even a visitor who was idle meanwhile has lost the connection.
+            // Not even an idle visitor has lost the connection.
             assert!(is_redirected(&mut visitor).await);
             for _ in 0..9 {
                 assert!(is_redirected(&mut connect(1, address).await).await);

@@ -83,7 +83,7 @@ fn m15_no_crash_leaves_bytes_of_a_key_that_forgetting_or_a_start_does_not_delete
 }
 
 #[test]
-fn m15_a_start_of_another_process_keeps_no_key_from_being_made() {
+fn m15_the_start_of_another_process_prevents_no_key() {
     let root = tempfile::tempdir().unwrap();
     let folder = KeyFolder::open(root.path()).unwrap();
     std::thread::scope(|scope| {
@@ -163,7 +163,7 @@ fn m15_a_key_that_cannot_be_deleted_is_a_fault_and_others_are_read() {
     assert_eq!(found.keys.keys().copied().collect::<Vec<_>>(), [9, 10]);
     assert!(found.faults.is_empty());
     assert!(reopened.forget_before(KeyWindow::new(9, 1)).is_err());
-    assert!(reopened.forget_day(5).is_err(), "it does not say that the key is gone");
+    assert!(reopened.forget_day(5).is_err(), "it does not report that the key is deleted");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_clock_a_month_or_years_ahead_deletes_no_key_that_a_host_uses() {
         }
         let kept = folder.window_keys(KeyWindow::new(1_001, 2)).unwrap();
         assert_eq!(kept.keys.keys().copied().collect::<Vec<_>>(), [1_000, 1_001, 1_002]);
-        // A host that did not run for so long deletes them on its second day.
+        // A host that was off that long deletes them on its second day.
         wrong.made().into_iter().for_each(|day| set_made(&folder, day, 1_001 + ahead));
         let next = KeyWindow::new(1_002 + ahead, 2);
         folder.window_keys(next).unwrap();
