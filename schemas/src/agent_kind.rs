@@ -20,7 +20,7 @@ const COMPATIBLE: [&str; 10] = [
     "iphone",
     "ipad",
 ];
-/// Texts that name a machine wherever they are.
+/// Texts that identify a machine at any place of an agent.
 const TEXTS: [&str; 8] = [
     "+http://",
     "+https://",
@@ -82,7 +82,7 @@ impl AgentKind {
     }
 }
 
-/// Whether a lowercase agent identifies itself as a machine, whatever it begins with.
+/// Whether a lowercase agent identifies itself as a machine, for any beginning.
 fn declares_a_machine(agent: &str) -> bool {
     let after = |mark: &'static str| {
         agent.match_indices(mark).map(move |(at, found)| &agent[at + found.len()..])

@@ -17,8 +17,8 @@ use crate::text_limits::{
 /// Identity of an event: a UUID v7, generated once.
 pub type EventId = Uuid;
 
-/// Makes the struct, its constructor and its Avro writer from one list of the fields, which stand in
-/// the order of the newest schema.
+/// Makes the struct, its constructor and its Avro writer from one list of the fields, in the order
+/// of the newest schema.
 macro_rules! raw_click {
     (
         $(#[$about:meta])*
@@ -80,7 +80,7 @@ raw_click! {
         /// Version of that link.
         #[serde(default)]
         link_version: Option<i64>,
-        /// What the visitor got.
+        /// The answer to the visitor.
         #[serde(default)]
         outcome: Outcome,
         /// HTTP status of the answer; 0 when unknown.

@@ -137,7 +137,7 @@ json_click! {
 pub struct UnknownOutcome(pub String);
 
 impl JsonClick {
-    /// What the visitor got: as the object has it, or else by the status.
+    /// The answer to the visitor: the outcome of the object, or else that of its status.
     ///
     /// # Errors
     /// It names an outcome that the schema does not have.

@@ -58,7 +58,7 @@ symbols! {
 }
 
 symbols! {
-    /// What the visitor got.
+    /// The answer to the visitor.
     Outcome {
         Unknown = "unknown",
         Redirected = "redirected",
@@ -96,7 +96,7 @@ symbols! {
 }
 
 impl Outcome {
-    /// What the visitor got, by the HTTP status of the answer.
+    /// The answer to the visitor, by its HTTP status.
     pub fn from_status(status: u16) -> Self {
         match status {
             200..=299 | 304 => Self::Served,

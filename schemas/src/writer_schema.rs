@@ -1,8 +1,8 @@
 //! A writer's schema that decodes any datum at a bounded cost.
 //!
 //! Each type of such a schema takes at least one byte of the datum. So a datum of [`DATUM_BYTES_MAX`]
-//! bytes, the longest that it accepts, takes at most `DATUM_BYTES_MAX * (DEPTH_MAX + 1)` steps, whatever
-//! lengths it claims: a sequence cannot have more items than the datum has bytes. A schema with a type
+//! bytes, the longest that it accepts, takes at most `DATUM_BYTES_MAX * (DEPTH_MAX + 1)` steps, for any
+//! lengths that it claims: a sequence cannot have more items than the datum has bytes. A schema with a type
 //! of no bytes (a null outside a union, a `fixed` of size 0, a record without fields) is refused: with
 //! such a type, an array of a billion items has six bytes.
 

@@ -177,7 +177,7 @@ impl ConnectionTable {
         Opened { id, activity, closed }
     }
 
-    /// Removes a connection that has ended; one that was closed for another is not here any more.
+    /// Removes a connection that has ended; one that was closed for another is already removed.
     pub fn remove(&mut self, id: u64) {
         drop(self.take(id));
     }

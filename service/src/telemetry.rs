@@ -81,7 +81,7 @@ pub enum TelemetryError {
     Filter {
         /// As given.
         filter: String,
-        /// What is wrong with it.
+        /// The error in it.
         cause: tracing_subscriber::filter::ParseError,
     },
     /// The exporter cannot be made.
@@ -89,7 +89,7 @@ pub enum TelemetryError {
     Endpoint {
         /// As given, without what may be a secret.
         endpoint: String,
-        /// What is wrong with it.
+        /// The error in it.
         cause: String,
     },
     /// Logging was started before.

@@ -127,7 +127,7 @@ async fn h5_the_ids_of_all_registries_that_answer_count_in_any_order() {
         let expected = Ok(vec!["own", "own", "open"]);
         assert_eq!(answers(&mut lookup, &[7, 9, 11]).await, expected);
     }
-    // An id whose only registry does not answer any more is waited for, not refused.
+    // The lookup waits for an id whose only registry no longer answers, and does not refuse it.
     let mut lookup = lookup(&[&behind, &ahead]);
     assert_eq!(answers(&mut lookup, &[11]).await, Ok(vec!["open"]));
     ahead.set(Has { status: Some(500), ..Has::default() });

@@ -1,4 +1,4 @@
-//! What the dependencies may be: `deny.toml` passes those of today, and refuses others.
+//! The allowed dependencies: `deny.toml` passes the present ones, and refuses others.
 
 use std::process::Command;
 
@@ -54,7 +54,7 @@ fn l16_todays_dependencies_pass_and_one_of_each_wrong_kind_is_refused() {
     package(&mut metadata, "slab", "")["source"] = json!("registry+https://example.com/index");
     let git = "git+https://example.com/memchr?rev=abc#0123456789012345678901234567890123456789";
     package(&mut metadata, "memchr", "")["source"] = json!(git);
-    // Nothing then uses what the workspace declares.
+    // The workspace then declares a crate that no member uses.
     package(&mut metadata, "tempfile", "")["name"] = json!("rustls");
     // Still a second version, but not the one that the list names.
     package(&mut metadata, "syn", "2.")["version"] = json!("1.0.0");

@@ -1,4 +1,4 @@
-//! Documents: each test that ARCHITECTURE or an ADR names exists, and names and pages have lengths that are read.
+//! Documents: each test that ARCHITECTURE or an ADR names exists; names of tests and README are short enough.
 
 use std::collections::BTreeSet;
 

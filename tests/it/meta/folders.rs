@@ -1,4 +1,4 @@
-//! The tables of folders in ARCHITECTURE: they name the whole tree, and what is called pure does no I/O.
+//! The tables of folders in ARCHITECTURE: they name the whole tree, and pure files do no I/O.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ const IO_WORDS: [&str; 9] = [
     ".await",
 ];
 
-/// One row: files and folders, and what they hold.
+/// One row: files and folders, and their content.
 #[derive(Debug)]
 struct Row {
     names: BTreeSet<String>,
@@ -44,7 +44,7 @@ fn rows(architecture: &str, name: &str) -> Vec<Row> {
     section.lines().filter_map(row).collect()
 }
 
-/// What a crate's `src` holds: `name` for a folder, with or without a file of its name, else `name.rs`.
+/// The entries of a crate's `src`: `name` for a folder, with or without a file of its name, else `name.rs`.
 fn entries(name: &str) -> BTreeSet<String> {
     let folder = root().join(name).join("src");
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));

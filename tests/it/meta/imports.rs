@@ -120,7 +120,7 @@ impl Crate {
                 (at, rest) = (child, &rest[1..]);
                 continue;
             }
-            // What a module re-exports is another file's.
+            // A re-exported item belongs to another file.
             let text = self.modules.get(&at)?;
             for leaf in uses(text).into_iter().filter(|(public, _)| *public && depth < 8) {
                 for leaf in leaves(&leaf.1) {

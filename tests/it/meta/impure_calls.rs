@@ -12,7 +12,7 @@ use super::source::{in_code, none, page, product};
 pub(super) struct Call {
     /// What it reads: the column of ARCHITECTURE.
     kind: String,
-    /// What a text has that makes it.
+    /// The word of a text that makes the call.
     word: String,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn calls(text: &str) -> Vec<Call> {
         let segments: Vec<_> = path.split("::").collect();
         let word = match segments[..] {
             [.., "elapsed"] => ".elapsed()".to_owned(),
-            // Whatever else such a crate is asked for is random, too.
+            // All other functions of such a crate are random, too.
             [all, _] if kind == "randomness" => format!("{all}::"),
             [.., of, call] if of.starts_with(char::is_uppercase) => format!("{of}::{call}"),
             [.., of, call] => format!("{of}::{call}("),

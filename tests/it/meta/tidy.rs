@@ -1,4 +1,4 @@
-//! What a reviewer would have to check by hand in every file. Needs no backend.
+//! Checks that a reviewer would otherwise do by hand in every file. Needs no backend.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn words(text: &str, keep: impl Fn(&str) -> bool) -> BTreeSet<String> {
 fn every_file_says_what_it_is_and_is_short_enough_to_read() {
     let mut wrong = Vec::new();
     for (path, text) in rust() {
-        // An attribute of the whole file may stand before its header.
+        // An attribute of the whole file may precede its header.
         let header = text.lines().take(8).any(|line| line.starts_with("//! "));
         if !header {
             wrong.push(format!("{path} has no header"));
@@ -153,7 +153,7 @@ fn every_error_code_is_explained() {
     // The codes of lines that an import refuses are in a table.
     let refused_lines = in_code(&page("docs/producer.md"));
     let explained: BTreeSet<_> = headings.union(&refused_lines).cloned().collect();
-    // A code that nothing gives any more may keep its heading: old dead letters carry it.
+    // A code that no program returns any longer may keep its heading: old dead letters have it.
     none(
         "codes that RUNBOOK.md, docs/collector.md and docs/producer.md do not explain",
         codes.difference(&explained).cloned().collect(),

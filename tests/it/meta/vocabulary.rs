@@ -12,7 +12,7 @@ fn replaced() -> Vec<String> {
     rows.filter_map(last).flatten().collect()
 }
 
-/// Whether `text` has `word` as a word of its own, however it is written.
+/// Whether `text` has `word` as a separate word, in any case.
 fn has(text: &str, word: &str) -> bool {
     let text = text.to_lowercase();
     let apart = |letter: Option<char>| letter.is_none_or(|l| !l.is_alphanumeric() && l != '_');
