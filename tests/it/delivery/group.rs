@@ -45,7 +45,9 @@ fn with_the_consumer_protocol_members_join_and_leave_without_loss() {
 fn a_static_member_returns_to_its_partitions_without_a_rebalance() {
     let world = World::new("named");
     world.setup();
-    let start = |name| world.processors(&[], &[("CLICKTRAIL_GROUP_INSTANCE_ID", name)]);
+    // Longer than a restart on a loaded machine.
+    let args = ["--kafka", "session.timeout.ms=30000"];
+    let start = |name| world.processors(&args, &[("CLICKTRAIL_GROUP_INSTANCE_ID", name)]);
     let mut first = start("first");
     first.until_caught_up(&world);
     let mut second = start("second");
