@@ -46,11 +46,11 @@ impl Brokers {
         self.property(key).and_then(|value| value.trim().parse().ok())
     }
 
-    /// The configuration of a client: the name `client_id` and `defaults`, which the operator's
-    /// properties replace, then those, then `required`.
+    /// The configuration of a client: the name `client_id` and `defaults`, then the operator's
+    /// properties, which replace them, then `required`.
     ///
     /// # Errors
-    /// Fatal: the operator sets a property that is reserved, or one of `required`.
+    /// Fatal: the operator sets a reserved property, or one of `required`.
     pub fn config(
         &self,
         client_id: &str,

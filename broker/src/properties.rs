@@ -1,8 +1,8 @@
 //! librdkafka properties of the operator, as lists of `key=value`: the reserved names, and the names whose
 //! values may be secrets and are never printed.
 
-/// Properties that delivery or processing depends on, or that have a setting of their own. A property
-/// that one service sets itself is refused by both, so that one list of properties serves both.
+/// Properties that delivery or processing depends on, or that have a setting of their own. Both services
+/// refuse a property that one of them sets itself, so that one list of properties works for both.
 pub(crate) const RESERVED: [&str; 22] = [
     "acks",
     "allow.auto.create.topics",
@@ -28,7 +28,7 @@ pub(crate) const RESERVED: [&str; 22] = [
     "transactional.id",
 ];
 
-/// Second names that librdkafka has for properties which are set here, each with the name used here.
+/// Aliases of librdkafka for properties which are set here, each with the name used here.
 pub(crate) const ALIASES: [(&str, &str); 8] = [
     ("auto.commit.enable", "enable.auto.commit"),
     ("compression.codec", "compression.type"),
@@ -49,8 +49,8 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 
-/// The name under which a property is set here. Of two names for one property librdkafka takes the
-/// value that it gets last, and the order of a configuration is random.
+/// The name under which a property is set here. If a configuration has two names of one property,
+/// librdkafka uses the value that it gets last, and the order of a configuration is random.
 pub(crate) fn used_name(key: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| *name)
 }
