@@ -251,7 +251,7 @@ impl SchemaCache {
         refused
     }
 
-    /// Whether the registry has an id, as far as it answers in time.
+    /// Whether the registry has an id, if it answers in time.
     async fn has(&self, id: SchemaId) -> bool {
         let has = async {
             let _permit = self.asking.acquire().await;

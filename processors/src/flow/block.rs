@@ -98,7 +98,8 @@ impl Block {
         self.bytes.len()
     }
 
-    /// Bytes of memory, with what is kept besides a record's own bytes, of which it may have few.
+    /// Bytes of memory: those of the records, and those that the block keeps for each record, which may
+    /// be more.
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity()
             + self.entries.capacity() * size_of::<Entry>()

@@ -107,6 +107,7 @@ mod tests {
         cluster.broker_down(1).unwrap();
         let began = Instant::now();
         assert!(starting_partitions(&consumer, &list, BUDGET).is_err());
-        assert!(began.elapsed() < BUDGET * 4, "{:?}", began.elapsed());
+        // One request for each partition would take 12 s.
+        assert!(began.elapsed() < BUDGET * 10, "{:?}", began.elapsed());
     }
 }

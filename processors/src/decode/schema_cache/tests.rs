@@ -223,7 +223,7 @@ async fn h5_a_registry_that_does_not_answer_holds_no_block_and_known_ids_decode(
     assert_eq!(of_block(&[7, 10]).await, Ok(vec!["decoder", "open"]));
     assert_eq!(lock(&fake.requests).len(), before, "another block does not ask");
     assert_eq!(settled(&cache, &[9], WAIT).await, Err("registry_unreachable"));
-    // Open records ask on, and what they learn serves all blocks.
+    // Open records are looked up again, and all blocks use the result.
     fake.set_subject(&[7, 9]);
     fake.set_schema(9, NEWEST);
     pass(REFRESH_EVERY).await;
