@@ -183,9 +183,7 @@ fn h4_hosts_and_processors_refuse_bad_link_records_and_continue() {
     let processors = world.processors(&[], &[]);
     until("the link is served", || (host.get("/a", &[]).status == 302).then_some(()));
     let refused = "clicktrail_producer_link_records_total{result=\"refused\"}";
-    until("each bad link is counted", || {
-        (metric(&host.admin, refused) == Some(6.0)).then_some(())
-    });
+    until("each bad link is counted", || (metric(&host.admin, refused) == Some(6.0)).then_some(()));
     until("the link is in ClickHouse", || {
         (world.number("SELECT count() FROM link_versions WHERE slug = 'a'") > 0).then_some(())
     });

@@ -172,7 +172,7 @@ async fn h5_without_a_registry_only_records_of_unknown_ids_wait() {
         assert!(state.committed.values().all(|position| *position == 0), "{:?}", state.committed);
     }
     let named = attempts.problems();
-    assert!(named[0].starts_with("registry schemas 2 of t 0:0-0 fails since "), "{named:?}");
+    assert!(named[0].starts_with("registry schemas 2 of t 0:0-0 has failed for "), "{named:?}");
 
     // The registry answers, and the subject has the id.
     encoder.decoders.insert(UNKNOWN, NEWEST);
