@@ -46,8 +46,10 @@ struct AssignmentState {
     revoked: BTreeSet<i32>,
     /// The driver has ended and will release no partition.
     closing: bool,
-    /// The last lag that the library reported.
-    lag: BTreeMap<i32, u64>,
+    /// The position after the last record of each in the log, as last reported.
+    ends: BTreeMap<i32, i64>,
+    /// The position after the last record that was read of each, as last reported.
+    read: BTreeMap<i32, i64>,
     notices: Vec<Notice>,
     failed: Option<ServerError>,
 }
@@ -76,12 +78,17 @@ impl Assignment {
         (!state.revoked.contains(&partition)).then_some(epoch)
     }
 
-    /// Records of each assigned partition that were not read yet.
+    /// Records of each assigned partition that were not read yet: from the position up to which it was read,
+    /// or from which it is read, to the end of the log. The lag that the library reports is that of the
+    /// committed position; it has none before the first commit.
     pub(super) fn lag(&self) -> BTreeMap<i32, u64> {
         let state = lock(&self.state);
-        // The library reports the lag of a new partition after a while.
-        let lag = |partition| state.lag.get(partition).copied().unwrap_or(0);
-        state.epochs.keys().map(|partition| (*partition, lag(partition))).collect()
+        let lag = |(&partition, &start): (&i32, &i64)| {
+            let read = state.read.get(&partition).map_or(start, |read| start.max(*read));
+            let end = state.ends.get(&partition).copied().unwrap_or(start);
+            (partition, u64::try_from(end - read).unwrap_or(0))
+        };
+        state.starts.iter().map(lag).collect()
     }
 
     /// The changes since the last call.
@@ -150,9 +157,10 @@ impl Assignment {
         let mut state = lock(&self.state);
         state.epoch += 1;
         let epoch = state.epoch;
-        for StartingPartition { partition, start, committed } in starting {
+        for StartingPartition { partition, start, committed, end } in starting {
             state.epochs.insert(partition, epoch);
-            state.lag.remove(&partition);
+            state.read.remove(&partition);
+            state.ends.insert(partition, end);
             state.starts.insert(partition, start.position);
             state.notices.push(Notice::Assigned { partition, epoch, start, committed });
         }
@@ -226,8 +234,12 @@ impl ClientContext for Assignment {
         let mut state = lock(&self.state);
         let topics = statistics.topics.into_values();
         for (partition, reported) in topics.flat_map(|topic| topic.partitions) {
-            if let Ok(lag) = u64::try_from(reported.consumer_lag) {
-                state.lag.insert(partition, lag);
+            // Negative values say that the library does not know the offset yet.
+            if reported.hi_offset >= 0 {
+                state.ends.insert(partition, reported.hi_offset);
+            }
+            if reported.app_offset >= 0 {
+                state.read.insert(partition, reported.app_offset);
             }
         }
     }
@@ -269,5 +281,36 @@ fn numbers(partitions: &TopicPartitionList) -> BTreeSet<i32> {
 pub(super) fn assign_none<C: ConsumerContext>(consumer: &impl Consumer<C>) {
     if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
         tracing::debug!(%error, "cannot reply to an assignment");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::start_policy::{StartPosition, StartReason};
+    use rdkafka::statistics::{Partition, Topic};
+
+    #[test]
+    fn the_lag_is_known_from_the_start_and_does_not_wait_for_a_commit() {
+        let assignment = Assignment::default();
+        let start = StartPosition { position: 5, reason: StartReason::FirstRead };
+        assignment.begin([StartingPartition { partition: 1, start, committed: None, end: 100 }]);
+        assert_eq!(assignment.lag(), BTreeMap::from([(1, 95)]));
+        for (end, read, lag) in
+            [(-1001, -1001, 95), (120, -1001, 115), (130, 90, 40), (130, 130, 0)]
+        {
+            let mut reported = Partition { partition: 1, ..Partition::default() };
+            (reported.hi_offset, reported.app_offset) = (end, read);
+            (reported.consumer_lag, reported.committed_offset) = (-1, -1001);
+            let mut topic = Topic::default();
+            topic.partitions.insert(1, reported);
+            let topics = [("clicks".to_owned(), topic)].into();
+            assignment.stats(Statistics { topics, ..Statistics::default() });
+            assert_eq!(assignment.lag(), BTreeMap::from([(1, lag)]), "{end} {read}");
+        }
+        assignment.begin([StartingPartition { partition: 1, start, committed: Some(5), end: 130 }]);
+        assert_eq!(assignment.lag(), BTreeMap::from([(1, 125)]), "read again from the start");
+        assignment.end(&BTreeSet::from([1]));
+        assert_eq!(assignment.lag(), BTreeMap::new());
     }
 }

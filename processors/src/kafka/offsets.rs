@@ -96,7 +96,8 @@ pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<
         let assigned = assigned.and_then(|()| client.consumer.incremental_assign(&list));
         assigned.map_err(|error| server_error(&error))?;
     }
-    assignment.begin([StartingPartition { partition, start, committed: Some(target) }]);
+    let committed = Some(target);
+    assignment.begin([StartingPartition { partition, start, committed, end: high }]);
     Ok(())
 }
 

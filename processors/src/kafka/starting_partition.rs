@@ -16,11 +16,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two attempts while the brokers elect leaders.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// A partition, the position to read it from, and what the broker holds as committed.
+/// A partition, the position to read it from, what the broker holds as committed, and the position after the
+/// last record of the log.
 pub(super) struct StartingPartition {
     pub(super) partition: i32,
     pub(super) start: StartPosition,
     pub(super) committed: Option<i64>,
+    pub(super) end: i64,
 }
 
 /// The position from which each partition is to be read, by the start policy. Blocks; all requests together
@@ -60,7 +62,7 @@ fn query<C: ConsumerContext>(
         let (low, high) = bounds.ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset))?;
         let committed = position(element.offset());
         let start = start_position(committed, low, high);
-        starting.push(StartingPartition { partition, start, committed });
+        starting.push(StartingPartition { partition, start, committed, end: high });
     }
     Ok(starting)
 }
