@@ -254,7 +254,9 @@ impl Outbox {
     /// The problem of the disk, if there is one.
     pub fn problem(&self) -> Option<String> {
         let failing = self.shared.failing.load(Ordering::Relaxed);
-        failing.then(|| format!("outbox {} cannot be written", self.shared.folder.display()))
+        failing.then(|| {
+            format!("outbox {} cannot be written: outbox_disk", self.shared.folder.display())
+        })
     }
 
     /// The schema with this fingerprint.

@@ -154,7 +154,7 @@ impl std::fmt::Display for StuckAttempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { stage, what, code, seconds } = self;
         let space = if what.is_empty() { "" } else { " " };
-        write!(f, "{stage}{space}{what} fails since {seconds} s: {code}")
+        write!(f, "{stage}{space}{what} has failed for {seconds} s: {code}")
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
             attempts.failed("insert", &format!("t 0:{second}-{second}"), "other");
             attempts.ended("insert", &format!("t 0:{second}-{second}"));
             let expected =
-                format!("insert t 3:41-50 fails since {second} s: clickhouse_unreachable");
+                format!("insert t 3:41-50 has failed for {second} s: clickhouse_unreachable");
             let expected = if second < 300 { vec![] } else { vec![expected] };
             assert_eq!(attempts.problems(), expected);
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -220,7 +220,7 @@ mod tests {
             attempts.recurred("read", "", "batch_unreadable");
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert_eq!(attempts.problems(), ["read fails since 10 s: batch_unreadable"]);
+        assert_eq!(attempts.problems(), ["read has failed for 10 s: batch_unreadable"]);
         tokio::time::advance(RECURS_WITHIN).await;
         assert_eq!(attempts.problems(), Vec::<String>::new());
     }
