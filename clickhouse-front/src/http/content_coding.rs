@@ -87,7 +87,8 @@ impl ContentCoding {
             Self::Lz4 => (617, "LZ4_DECODER_FAILED"),
             Self::Gzip | Self::Deflate => (354, "ZLIB_INFLATE_FAILED"),
         };
-        let text = format!("The request's body is truncated or is not {} data: {error}", self.name());
+        let text =
+            format!("The request's body is truncated or is not {} data: {error}", self.name());
         Exception::new(code, &text, name)
     }
 }

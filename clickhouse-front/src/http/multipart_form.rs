@@ -30,7 +30,11 @@ pub(crate) fn boundary(content_type: &str) -> Option<String> {
 /// `BAD_REQUEST_PARAMETER` (408) for a malformed form.
 pub(crate) fn fields(body: &[u8], boundary: &str) -> Result<Vec<FormField>, Exception> {
     let broken = || {
-        Exception::new(408, "The multipart form of the request is malformed", "BAD_REQUEST_PARAMETER")
+        Exception::new(
+            408,
+            "The multipart form of the request is malformed",
+            "BAD_REQUEST_PARAMETER",
+        )
     };
     let delimiter = format!("--{boundary}").into_bytes();
     let mut fields = Vec::new();

@@ -95,7 +95,11 @@ fn damaged_files_count_for_the_bytes_of_the_outbox_up_to_half_of_them() {
         assert_eq!(used(&outbox), all, "a second name takes no bytes");
         outbox.delivered(firsts[2]);
         let second = written.segment(firsts[1]).len() as u64;
-        assert_eq!(used(&outbox), all - second, "the damaged one still counts, the other one does not");
+        assert_eq!(
+            used(&outbox),
+            all - second,
+            "the damaged one still counts, the other one does not"
+        );
         assert_eq!(outbox.shared.metrics.outbox_damaged_segments.get(), 1);
         drop(outbox);
         LINK_ERROR.set(None);
