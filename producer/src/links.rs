@@ -1,4 +1,4 @@
-//! Links: what one is, the table in memory, and the store and the topic that feed it.
+//! Links: the table in memory, and the store and the topic that fill it.
 
 pub mod admin_api;
 pub mod follower;

@@ -42,14 +42,14 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Time between two log lines about records that are no links.
 const REFUSED_LOG_EVERY: Duration = Duration::from_secs(1);
-/// How long reading waits for the registry's answer; mostly it comes within milliseconds.
+/// Longest wait of the reader for an answer of the registry, which mostly takes milliseconds.
 const ASK_MAX: Duration = Duration::from_secs(1);
-/// How long reading does not wait after that, in times of this wait.
+/// Pause before the reader waits again, as a multiple of the last wait.
 const ASK_PAUSE: u32 = 10;
-/// From an answer to the next question.
+/// Time from an answer of the registry to the next request.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How long reading waits, from the start of one such wait to that of the next, where more records have
-/// unknown schema ids than may wait.
+/// How long the reader waits when the queue of records with unknown schema ids is full, and the time from
+/// one such wait to the next.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 const FULL_EVERY: Duration = Duration::from_secs(60);
 /// Most decoders in memory; for one more, all are dropped.
@@ -120,26 +120,26 @@ struct TopicReader {
     /// Reports that are not passed on yet.
     reports: Reports,
     reported: Instant,
-    /// `None` while a task asks.
+    /// `None` while a task asks the registry.
     schemas: Option<SchemaLookup>,
-    /// At most one task.
+    /// The task that asks the registry; at most one.
     asking: JoinSet<Asked>,
     /// `None` for a schema that does not parse.
     decoders: HashMap<SchemaId, Option<LinkDecoder>>,
     open: OpenRecords,
-    /// The registry did not answer the last time.
+    /// Whether the registry did not answer the last request.
     is_failing: bool,
-    /// When the registry is asked again.
+    /// When to ask the registry again.
     ask_at: Option<Instant>,
-    /// When reading may wait for its answer again.
+    /// When the reader may wait for an answer again.
     wait_at: Option<Instant>,
-    /// When reading began to wait because too many records wait.
+    /// When the reader last began to wait because the queue was full.
     full_at: Option<Instant>,
     /// Time of the last log line about a record that is no link; the metric counts each one.
     logged: Option<Instant>,
 }
 
-/// The answer of the registry, with the lookup that asked.
+/// The answer of the registry, and the lookup that asked.
 type Asked = (SchemaLookup, Result<BTreeMap<SchemaId, SchemaAnswer>, ServerError>);
 
 fn lookup(endpoint: &Endpoint) -> SchemaLookup {
@@ -192,7 +192,7 @@ impl TopicReader {
         }
         let began = Instant::now();
         let mut reader = LinkConsumer::open(&self.parts.endpoint, REQUEST_TIMEOUT)?;
-        // All records are read again.
+        // The follower reads all records again.
         (self.open, self.is_failing) = (OpenRecords::default(), false);
         let mut read_before = None;
         while !self.parts.stop.is_cancelled() {
@@ -209,7 +209,7 @@ impl TopicReader {
                     self.parts.metrics.attempts.all_ended(FOLLOW);
                 }
                 self.report();
-                // Of the records that wait, those that were there at the start count.
+                // Only waiting records from before the end at the start delay loading.
                 let read_before = *read_before.get_or_insert(self.open.pushed());
                 if !self.parts.links.is_loaded() && !self.open.has_one_of(read_before) {
                     self.parts.links.set_loaded();
@@ -232,7 +232,7 @@ impl TopicReader {
         }
     }
 
-    /// Applies a record, refuses it, or puts it aside while its schema is not known.
+    /// Applies a record, refuses it, or queues it while its schema is not known.
     fn take(&mut self, record: TopicRecord<'_>) {
         let TopicRecord { key, value } = record;
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
@@ -255,7 +255,7 @@ impl TopicReader {
         }
     }
 
-    /// Applies a record whose schema was asked for, or refuses it.
+    /// Applies a record whose schema lookup has ended, or refuses it.
     fn decode(&mut self, id: SchemaId, key: Option<&[u8]>, value: &[u8]) {
         let Ok((_, datum)) = unframe(value) else { return };
         let decoded = match self.decoders.get(&id).and_then(Option::as_ref) {
@@ -320,8 +320,9 @@ impl TopicReader {
         }
     }
 
-    /// Makes room for a record whose schema is not known: waits for [`FULL_WAIT`] of a minute, and then
-    /// refuses the first of those that wait. None is refused before the registry was asked for it.
+    /// Makes room in the queue for a record whose schema is not known. Waits for [`FULL_WAIT`] of each
+    /// minute, and then refuses the first waiting record, but none before the registry was asked for its
+    /// schema.
     fn make_room(&mut self) {
         while self.open.is_full() && !self.parts.stop.is_cancelled() {
             self.settle();
@@ -338,8 +339,9 @@ impl TopicReader {
         }
     }
 
-    /// Decides about the records that wait, as far as the registry has answered, and asks it for the others.
-    /// Waits for the answer for [`ASK_MAX`] and a tenth of the time at most; later, records are read meanwhile.
+    /// Applies or refuses waiting records for which the registry has answered, and asks it for the others.
+    /// Waits for an answer for at most [`ASK_MAX`] and a tenth of the time; a later answer is read between
+    /// two records.
     fn settle(&mut self) {
         if let Some(asked) = self.asking.try_join_next() {
             self.asked(asked);

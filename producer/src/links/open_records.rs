@@ -1,5 +1,5 @@
-//! Records of the topic of links whose schema is not known yet. They wait here while later records are
-//! read: a link has versions, so the order in which its records are applied does not matter.
+//! The queue of link records whose schema is not known yet. They wait while the follower reads later
+//! records: links have versions, so the order in which their records are applied does not matter.
 //!
 //! Pure: the time is an argument.
 
@@ -8,28 +8,28 @@ use std::time::{Duration, Instant};
 
 use schemas::SchemaId;
 
-/// Most records that wait.
+/// Most waiting records.
 const RECORDS_MAX: usize = 1_000;
-/// Most bytes of their keys and values; the last record may exceed it.
+/// Most bytes of the keys and values of waiting records, except that the last record may exceed it.
 const BYTES_MAX: usize = 4 << 20;
-/// How long the registry is asked for an id that it does not have. It may learn of an id late.
+/// How long the follower asks the registry for an id that it does not have: it may receive an id late.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// One of them.
+/// A waiting record.
 #[derive(Debug)]
 pub(super) struct OpenRecord {
     pub(super) id: SchemaId,
     pub(super) key: Option<Vec<u8>>,
-    /// With its frame.
+    /// The value of the record, with the registry's frame.
     pub(super) value: Vec<u8>,
-    /// The registry has answered that it does not have the id.
+    /// Whether the registry has answered that it does not have the id.
     pub(super) is_asked: bool,
     since: Instant,
     number: u64,
 }
 
 impl OpenRecord {
-    /// Whether the registry had its time.
+    /// Whether the record has waited for its whole time.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= WAIT
     }
@@ -39,7 +39,7 @@ impl OpenRecord {
     }
 }
 
-/// All of them, in the order of reading.
+/// The waiting records, in the order in which they were read.
 #[derive(Debug, Default)]
 pub(super) struct OpenRecords {
     records: VecDeque<OpenRecord>,
@@ -48,7 +48,7 @@ pub(super) struct OpenRecords {
 }
 
 impl OpenRecords {
-    /// Adds one that was just read.
+    /// Adds a record that was just read.
     pub(super) fn push(&mut self, id: SchemaId, key: Option<&[u8]>, value: &[u8], now: Instant) {
         self.pushed += 1;
         let (key, value) = (key.map(<[u8]>::to_vec), value.to_vec());
@@ -56,59 +56,59 @@ impl OpenRecords {
         self.keep(OpenRecord { id, key, value, is_asked, since: now, number });
     }
 
-    /// Keeps one that was taken.
+    /// Puts a record back that was taken.
     pub(super) fn keep(&mut self, record: OpenRecord) {
         self.bytes += record.bytes();
         self.records.push_back(record);
     }
 
-    /// Takes all of them.
+    /// Takes all records.
     pub(super) fn take(&mut self) -> VecDeque<OpenRecord> {
         self.bytes = 0;
         std::mem::take(&mut self.records)
     }
 
-    /// Takes the first of them.
+    /// Takes the first record.
     pub(super) fn take_first(&mut self) -> Option<OpenRecord> {
         let record = self.records.pop_front()?;
         self.bytes -= record.bytes();
         Some(record)
     }
 
-    /// The registry did not answer. After an outage it may not know its ids yet, so each record waits
-    /// again.
+    /// Restarts the time of all records, because the registry did not answer: after an outage it may not have
+    /// its ids yet.
     pub(super) fn restart(&mut self, now: Instant) {
         for record in &mut self.records {
             (record.since, record.is_asked) = (now, false);
         }
     }
 
-    /// Whether the registry was asked for the first of them.
+    /// Whether the registry has answered for the first record.
     pub(super) fn is_first_asked(&self) -> bool {
         self.records.front().is_some_and(|record| record.is_asked)
     }
 
-    /// Their schema ids.
+    /// The schema ids of the waiting records.
     pub(super) fn ids(&self) -> BTreeSet<SchemaId> {
         self.records.iter().map(|record| record.id).collect()
     }
 
-    /// Whether no more may be added.
+    /// Whether the queue is full.
     pub(super) fn is_full(&self) -> bool {
         self.records.len() >= RECORDS_MAX || self.bytes >= BYTES_MAX
     }
 
-    /// Whether there is none.
+    /// Whether no record waits.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// How many were ever added.
+    /// Number of records that were added so far.
     pub(super) fn pushed(&self) -> u64 {
         self.pushed
     }
 
-    /// Whether one of the first `pushed` waits.
+    /// Whether one of the first `pushed` records still waits.
     pub(super) fn has_one_of(&self, pushed: u64) -> bool {
         self.records.iter().any(|record| record.number <= pushed)
     }
