@@ -92,6 +92,8 @@ pub struct SchemaCache {
     decoders: Mutex<Schemas>,
     /// One block asks the registry at a time.
     lookup: tokio::sync::Mutex<SchemaLookup>,
+    /// When the registry began to answer; `None` while it does not answer.
+    answering_since: Mutex<Option<Instant>>,
     /// Until then blocks do not ask the registry.
     paused_until: Mutex<Option<Instant>>,
     /// Held by each request for an id of another subject.
@@ -103,9 +105,18 @@ impl SchemaCache {
     /// An empty cache of the schemas of `subject`.
     pub fn new(registry: Registry, subject: String, metrics: ProcessorMetrics) -> Self {
         let lookup = SchemaLookup::new(registry.clone(), subject).into();
-        let (decoders, paused_until, logged_at) = Default::default();
+        let (decoders, answering_since, paused_until, logged_at) = Default::default();
         let asking = Semaphore::new(ASKED_MAX);
-        Self { registry, metrics, decoders, lookup, paused_until, asking, logged_at }
+        Self {
+            registry,
+            metrics,
+            decoders,
+            lookup,
+            answering_since,
+            paused_until,
+            asking,
+            logged_at,
+        }
     }
 
     /// The schemas of `ids`, for a block that others follow: where the registry does not answer, the ids
@@ -130,7 +141,10 @@ impl SchemaCache {
                     return Ok(found);
                 }
                 Ok(Err(error)) if !error.is_retryable() => return Err(error),
-                Ok(Err(_)) | Err(_) => *lock(&self.paused_until) = Some(Instant::now() + PAUSE),
+                Ok(Err(_)) | Err(_) => {
+                    self.note_answer(false);
+                    *lock(&self.paused_until) = Some(Instant::now() + PAUSE);
+                }
             }
         }
         found.extend(others.into_iter().map(|id| (id, CachedSchema::Open)));
@@ -152,7 +166,9 @@ impl SchemaCache {
         if others.is_empty() {
             return Ok(found);
         }
-        for (id, answer) in lookup.answers(&others).await? {
+        let answers = lookup.answers(&others).await;
+        self.note_answer(answers.is_ok());
+        for (id, answer) in answers? {
             let schema = match answer {
                 SchemaAnswer::Schema(text) => self.insert(id, &text),
                 SchemaAnswer::Refused(refusal) => CachedSchema::Refused(refusal),
@@ -164,30 +180,20 @@ impl SchemaCache {
     }
 
     /// As [`SchemaCache::get`]; asks for the ids that are open until [`WAIT`] after `since`, and then
-    /// refuses them.
+    /// refuses them. The wait begins when the registry begins to answer, also for ids that were not asked
+    /// for: after an outage it may not know its ids yet.
     ///
     /// # Errors
-    /// Retryable: the registry does not answer. The wait begins again: after an outage a registry may
-    /// not know its ids yet.
+    /// Retryable: the registry does not answer.
     pub(crate) async fn settle(
         &self,
         ids: &BTreeSet<SchemaId>,
-        since: &mut Instant,
-    ) -> Result<Schemas, ServerError> {
-        let settled = self.settle_by(ids, *since + WAIT).await;
-        if settled.is_err() {
-            *since = Instant::now();
-        }
-        settled
-    }
-
-    async fn settle_by(
-        &self,
-        ids: &BTreeSet<SchemaId>,
-        deadline: Instant,
+        since: Instant,
     ) -> Result<Schemas, ServerError> {
         loop {
             let mut found = self.get(ids).await?;
+            let answering_since = *lock(&self.answering_since);
+            let deadline = answering_since.unwrap_or_else(Instant::now).max(since) + WAIT;
             let is_open =
                 |(_, schema): &(&SchemaId, &CachedSchema)| matches!(schema, CachedSchema::Open);
             let open: BTreeSet<_> = found.iter().filter(is_open).map(|(id, _)| *id).collect();
@@ -199,6 +205,11 @@ impl SchemaCache {
             self.log(&open, "the registry does not have schema ids; looking them up again");
             tokio::time::sleep_until(deadline.min(now + REFRESH_EVERY)).await;
         }
+    }
+
+    fn note_answer(&self, has_answered: bool) {
+        let mut since = lock(&self.answering_since);
+        *since = has_answered.then(|| since.unwrap_or_else(Instant::now));
     }
 
     /// Puts a schema into the cache, without the registry.

@@ -106,12 +106,12 @@ impl BlockEncoder {
     /// # Errors
     /// Only fatal ones.
     pub(crate) async fn settle(&self, open: OpenRecords) -> Result<EncodedBlock, ServerError> {
-        let OpenRecords { records, signs, mut since } = open;
+        let OpenRecords { records, signs, since } = open;
         let ids = schema_ids(&records);
         let known = until_done!(
             "registry",
             &self.metrics,
-            self.decoders.settle(&ids, &mut since),
+            self.decoders.settle(&ids, since),
             name(&self.topic, &ids, &records)
         );
         self.encode_by(&records, &known, &self.rules(), Some(signs))

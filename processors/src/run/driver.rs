@@ -35,7 +35,7 @@ use service::number::gauge;
 const TICK: Duration = Duration::from_secs(1);
 /// Maximum of batches whose bad records wait for a decision. While the registry does not answer, each
 /// batch that holds a record of an unknown schema id is one of them.
-const WAITING_MAX: usize = 1_000;
+const WAITING_MAX: usize = 500;
 /// The stage of reading a partition.
 const READ: &str = "read";
 /// Code of a partition of which no record is read although the log has some.
