@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use broker::server_error;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -13,7 +14,7 @@ use crate::kafka::log_bounds::{log_bounds, position};
 
 /// Bounds one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two attempts while the brokers elect leaders.
+/// Time between two attempts, for example while the brokers elect leaders.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A partition, the position to read it from, what the broker holds as committed, and the position after the
@@ -26,7 +27,7 @@ pub(super) struct StartingPartition {
 }
 
 /// The position from which each partition is to be read, by the start policy. Blocks; all requests together
-/// take at most `budget`, for any number of partitions. Repeats what fails while the brokers elect leaders.
+/// take at most `budget`, for any number of partitions. Repeats requests that fail with a retryable error.
 pub(super) fn starting_partitions<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
     partitions: &TopicPartitionList,
@@ -36,7 +37,7 @@ pub(super) fn starting_partitions<C: ConsumerContext>(
     let left = || deadline.saturating_duration_since(Instant::now());
     loop {
         match query(consumer, partitions, || left().min(REQUEST_TIMEOUT)) {
-            Err(error) if is_electing(&error) && left() > RETRY_PAUSE => {
+            Err(error) if server_error(&error).is_retryable() && left() > RETRY_PAUSE => {
                 std::thread::sleep(RETRY_PAUSE);
             }
             outcome => return outcome,
@@ -65,21 +66,6 @@ fn query<C: ConsumerContext>(
         starting.push(StartingPartition { partition, start, committed, end: high });
     }
     Ok(starting)
-}
-
-/// Whether the error ends when the brokers have elected a leader.
-fn is_electing(error: &KafkaError) -> bool {
-    const SIGNS: [RDKafkaErrorCode; 7] = [
-        RDKafkaErrorCode::NotLeaderForPartition,
-        RDKafkaErrorCode::LeaderNotAvailable,
-        RDKafkaErrorCode::NotCoordinator,
-        RDKafkaErrorCode::CoordinatorLoadInProgress,
-        RDKafkaErrorCode::OffsetNotAvailable,
-        // The leader has ended, and the library does not know the next one yet.
-        RDKafkaErrorCode::BrokerTransportFailure,
-        RDKafkaErrorCode::OperationTimedOut,
-    ];
-    error.rdkafka_error_code().is_some_and(|code| SIGNS.contains(&code))
 }
 
 #[cfg(test)]
