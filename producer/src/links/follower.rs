@@ -398,6 +398,10 @@ impl TopicReader {
     }
 
     fn ask_failed(&mut self, cause: &str, now: Instant) {
+        // The request is of a reader that ended; nothing would end this failure.
+        if self.open.is_empty() {
+            return;
+        }
         self.is_failing = true;
         self.open.restart(now);
         self.log_problem(cause);
@@ -422,7 +426,9 @@ impl TopicReader {
                 self.decode(record.id, record.key.as_deref(), &record.value);
                 continue;
             }
-            record.is_asked |= open.contains(&record.id);
+            if open.contains(&record.id) {
+                record.note_answer(now);
+            }
             let is_overdue = record.is_asked && record.is_overdue(now);
             if is_overdue || refused.contains(&record.id) {
                 self.refuse_schema(record.id);

@@ -29,6 +29,14 @@ pub(super) struct OpenRecord {
 }
 
 impl OpenRecord {
+    /// The registry has answered that it does not have the id. The time of the record begins with the first
+    /// such answer: a request may take as long as the record waits.
+    pub(super) fn note_answer(&mut self, now: Instant) {
+        if !self.is_asked {
+            (self.is_asked, self.since) = (true, now);
+        }
+    }
+
     /// Whether the record has waited for its whole time.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= WAIT

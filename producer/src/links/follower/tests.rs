@@ -55,7 +55,12 @@ fn h5_links_of_known_ids_are_applied_while_others_wait_for_the_registry() {
         take(&mut reader, KNOWN, &format!("known-{number}"));
     }
     assert_eq!(reader.parts.links.count(), 100);
-    assert!(reader.is_failing && reader.open.has_one_of(1));
+    // The refused connection may take longer than the first wait on a busy machine.
+    while !reader.is_failing {
+        (reader.wait_at, reader.ask_at) = (None, None);
+        reader.settle();
+    }
+    assert!(reader.open.has_one_of(1));
     let problem = reader.parts.problem.current();
     assert!(problem.is_some_and(|problem| problem.starts_with("registry_unreachable")));
     // The registry answers: first that the subject has no such id, then that it has.
@@ -73,8 +78,12 @@ fn h5_an_id_that_the_subject_does_not_get_is_refused_and_stops_no_link() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut reader = reader(&runtime);
     take(&mut reader, UNKNOWN, "waits");
-    let later = Instant::now() + Duration::from_secs(10);
-    reader.decide(BTreeMap::from([(UNKNOWN, SchemaAnswer::Open)]), later);
+    let first = Instant::now();
+    let no = || BTreeMap::from([(UNKNOWN, SchemaAnswer::Open)]);
+    // The time begins with the first answer.
+    reader.decide(no(), first + Duration::from_secs(10));
+    assert!(!reader.open.is_empty());
+    reader.decide(no(), first + Duration::from_secs(16));
     assert!(reader.open.is_empty());
     assert_eq!(reader.parts.links.count(), 0);
 }
