@@ -61,7 +61,7 @@ rehearse: prerequisites ## the image's build without Docker, in a clean folder; 
 	@deploy/rehearse.sh
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
-	cargo test --workspace --test it -- model seeded --nocapture
+	cargo test --workspace --test it -- proof::model proof::seeded --nocapture
 	cargo build --workspace --bin sim
 	SEEDS="$(SEEDS)" FROM="$(FROM)" target/debug/sim
 

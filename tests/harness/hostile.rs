@@ -231,7 +231,7 @@ fn count(
     let of_host = format!("clicks WHERE source = '{HOST}'");
     let links = report.taken.1 + 1;
     [
-        ("rows of the producer", rows(&of_host), offered - undelivered),
+        ("rows of the producer", rows(&of_host), offered.saturating_sub(undelivered)),
         (
             "rows of damaged producers",
             rows("clicks WHERE slug = 'damaged'"),

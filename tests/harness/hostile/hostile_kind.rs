@@ -36,12 +36,14 @@ impl HostileKind {
     /// The number of kinds in a round.
     const OF_ROUND: usize = 4;
 
-    /// The kinds of a round.
+    /// The kinds of a round; without records, all others.
     pub(super) fn of_round(random: &mut SeededRandom, with_records: bool) -> Vec<Self> {
         let mut kinds = Self::ALL.to_vec();
         kinds.retain(|kind| with_records || !matches!(kind, Self::Records | Self::Batches));
         random.shuffle(&mut kinds);
-        kinds.truncate(Self::OF_ROUND);
+        if with_records {
+            kinds.truncate(Self::OF_ROUND);
+        }
         kinds
     }
 }
