@@ -348,7 +348,8 @@ fn the_image_is_built_by_the_pinned_compiler_and_runs_without_root() {
         .skip(1)
         .step_by(2)
     {
-        assert!(ignored.lines().any(|line| line == format!("!{member}")), "{member}");
+        let folder = member.split('/').next().unwrap();
+        assert!(ignored.lines().any(|line| line == format!("!{folder}")), "{member}");
     }
 }
 
