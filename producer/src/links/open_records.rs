@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(overdue(&open, now + WAIT + WAIT / 2), [false, false]);
         assert_eq!(overdue(&open, now + WAIT * 2), [true, true]);
         assert_eq!(open.ids(), BTreeSet::from([SchemaId(1), SchemaId(2)]));
-        // What was read before a moment is told from what came later, also when it is kept again.
+        // The number of a record shows whether the follower read it before a given moment, also after `keep`.
         let mark = open.pushed();
         for record in open.take() {
             open.keep(record);

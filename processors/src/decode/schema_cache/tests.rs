@@ -246,7 +246,7 @@ async fn h5_after_an_outage_the_wait_of_each_id_begins_with_the_first_answer() {
     assert!(settled.is_err(), "refused by the time of its record: {settled:?}");
 }
 
-/// Another block holds the registry's connection: it is asked by one at a time.
+/// Another block holds the lookup: only one block asks the registry at a time.
 #[tokio::test(start_paused = true)]
 async fn h5_a_block_waits_a_second_for_the_registry_and_again_after_twenty() {
     let cache = FakeRegistry::start().cache();
