@@ -220,16 +220,19 @@ fn within(wait: Duration, condition: impl Fn() -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
+    /// A part in a folder of its own: tests run in parallel, and each removes its folder.
     fn process(pid: &str) -> (PartProcess, PathBuf) {
-        let folder =
-            std::env::temp_dir().join(format!("clicktrail-process-{}-{pid}", std::process::id()));
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let (own, number) = (std::process::id(), FOLDERS.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(format!("clicktrail-process-{own}-{number}"));
         std::fs::create_dir_all(&folder).unwrap();
         let pid_file = folder.join("kafka.pid");
         std::fs::write(&pid_file, pid).unwrap();
-        // Tests run in parallel, and each stops all processes with its mark.
+        // Each test stops all processes with its mark.
         let mark = format!("clicktrail.stack=kafka@{}", folder.display());
         (PartProcess { part: Part::Kafka, pid_file, log: folder.join("log"), mark }, folder)
     }
