@@ -7,7 +7,9 @@ use serde::Deserialize;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::click_field::{ClickField, FieldSpec};
 use crate::datum::DatumField as _;
+use crate::field_value::FieldValue;
 use crate::symbols::{AgentKind, ClientIpPolicy, Method, Origin, Outcome};
 use crate::text_limits::{
     ACCEPT_LANGUAGE_BYTES_MAX, BoundedText, LINK_ID_BYTES_MAX, QUERY_BYTES_MAX, REFERER_BYTES_MAX,
@@ -37,6 +39,28 @@ macro_rules! raw_click {
             pub fn new(event_id: EventId, occurred_at: i64, slug: &$a str) -> Self {
                 let unknown = Self { $($field: Default::default(),)* };
                 Self { event_id, occurred_at, slug, ..unknown }
+            }
+
+            /// Its fields.
+            pub(crate) const FIELDS: &'static [FieldSpec] = &[
+                $(FieldSpec {
+                    name: stringify!($field),
+                    form: <$type as ClickField<$a>>::FORM,
+                    is_nullable: <$type as ClickField<$a>>::IS_NULLABLE,
+                },)*
+            ];
+
+            /// The click with these values of its fields.
+            ///
+            /// # Errors
+            /// A field that has no value, or one of another type.
+            pub(crate) fn of_fields(
+                value: impl Fn(&'static str) -> Option<&$a FieldValue>,
+            ) -> Result<Self, &'static str> {
+                $(let $field = value(stringify!($field))
+                    .and_then(ClickField::of_value)
+                    .ok_or(stringify!($field))?;)*
+                Ok(Self { $($field,)* })
             }
 
             /// Appends the Avro datum by the newest schema, without a frame.

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use crate::click_field::{ClickField, FieldForm};
 use crate::datum::DatumField;
+use crate::field_value::FieldValue;
 
 /// An enum whose values have Avro symbols; a reader takes an unknown symbol of a newer writer for the first.
 macro_rules! symbols {
@@ -36,6 +38,14 @@ macro_rules! symbols {
             /// The value with this symbol.
             pub fn from_symbol(symbol: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == symbol)
+            }
+        }
+
+        impl ClickField<'_> for $name {
+            const FORM: FieldForm = FieldForm::Symbol(&[$first_symbol, $($symbol),*]);
+
+            fn of_value(value: &FieldValue) -> Option<Self> {
+                Self::from_symbol(value.text()?)
             }
         }
 

@@ -6,7 +6,10 @@
 //! of no bytes (a null outside a union, a `fixed` of size 0, a record without fields) is refused: with
 //! such a type, an array of a billion items has six bytes.
 
+use std::marker::PhantomData;
+
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::read::SliceRead;
 use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
@@ -31,20 +34,16 @@ impl WriterSchema {
     /// Parses Avro JSON.
     ///
     /// # Errors
-    /// [`DecodeError::Avro`]: it does not parse, is too long, or has a type of no bytes.
+    /// As [`checked`].
     pub(crate) fn parse(text: &str) -> Result<Self, DecodeError> {
-        if text.len() > SCHEMA_BYTES_MAX {
-            let bytes = text.len();
-            return Err(DecodeError::avro(format_args!(
-                "the schema has {bytes} bytes, more than {SCHEMA_BYTES_MAX}"
-            )));
-        }
-        let schema: SchemaMut = text.parse().map_err(DecodeError::avro)?;
-        if let Some(what) = empty_type(&schema) {
-            return Err(DecodeError::avro(format_args!(
-                "the schema has {what}, which takes no byte of a datum"
-            )));
-        }
+        checked(text).and_then(Self::freeze)
+    }
+
+    /// A schema that was [`checked`].
+    ///
+    /// # Errors
+    /// [`DecodeError::Avro`]: it has a type that contains itself without end.
+    pub(crate) fn freeze(schema: SchemaMut) -> Result<Self, DecodeError> {
         schema.freeze().map(Self).map_err(DecodeError::avro)
     }
 
@@ -56,16 +55,47 @@ impl WriterSchema {
         if datum.len() > DATUM_BYTES_MAX {
             return Err(DecodeError::DatumTooLong(datum.len()));
         }
+        let (value, trailing) = self.read_with(datum, PhantomData);
+        match (value?, trailing) {
+            (value, 0) => Ok(value),
+            (_, trailing) => Err(DecodeError::TrailingBytes(trailing)),
+        }
+    }
+
+    /// Reads one datum of at most [`DATUM_BYTES_MAX`] bytes, and returns how many bytes it did not read.
+    pub(crate) fn read_with<'a, S: DeserializeSeed<'a>>(
+        &self,
+        datum: &'a [u8],
+        seed: S,
+    ) -> (Result<S::Value, DecodeError>, usize) {
+        debug_assert!(datum.len() <= DATUM_BYTES_MAX);
         let mut config = DeserializerConfig::new(&self.0);
         config.max_seq_size = ITEMS_MAX;
         config.allowed_depth = DEPTH_MAX;
         let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
-        let value = T::deserialize(state.deserializer()).map_err(DecodeError::avro)?;
-        match remaining(state.into_reader()) {
-            0 => Ok(value),
-            trailing => Err(DecodeError::TrailingBytes(trailing)),
-        }
+        let value = seed.deserialize(state.deserializer()).map_err(DecodeError::avro);
+        (value, remaining(state.into_reader()))
     }
+}
+
+/// Parses Avro JSON.
+///
+/// # Errors
+/// [`DecodeError::Avro`]: it does not parse, is too long, or has a type of no bytes.
+pub(crate) fn checked(text: &str) -> Result<SchemaMut, DecodeError> {
+    if text.len() > SCHEMA_BYTES_MAX {
+        let bytes = text.len();
+        return Err(DecodeError::avro(format_args!(
+            "the schema has {bytes} bytes, more than {SCHEMA_BYTES_MAX}"
+        )));
+    }
+    let schema: SchemaMut = text.parse().map_err(DecodeError::avro)?;
+    if let Some(what) = empty_type(&schema) {
+        return Err(DecodeError::avro(format_args!(
+            "the schema has {what}, which takes no byte of a datum"
+        )));
+    }
+    Ok(schema)
 }
 
 fn remaining(mut reader: SliceRead<'_>) -> usize {
