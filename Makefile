@@ -13,6 +13,7 @@ demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its 
 	@$(fetch_while_building)
 	target/debug/demo
 
+test: needs = test
 test: prerequisites fmt ## everything: format, lints, dependencies, all tests on real parts
 	@$(MAKE) --no-print-directory deny & deny=$$!
 	$(fetch_while_building)
@@ -34,10 +35,14 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	@$(fetch_while_building)
 	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
-soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; SEED= SECONDS= CLICKS=
+soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; ONLY=dead-letters (LETTERS=); SEED= SECONDS= CLICKS=
 	@$(fetch_while_building)
 	if [ "$(ONLY)" = hostile ]; then
 	  SEED="$(SEED)" SECONDS="$(or $(SECONDS),600)" target/debug/chaos hostile
+	  exit
+	fi
+	if [ "$(ONLY)" = dead-letters ]; then
+	  LETTERS="$(LETTERS)" target/debug/chaos dead-letters
 	  exit
 	fi
 	CLICKS="$(or $(CLICKS),10000000)" SECONDS="$(or $(SECONDS),3600)" target/debug/chaos outage
@@ -105,4 +110,4 @@ venv: .stack/venv/ready
 	touch $@
 
 prerequisites:
-	@./prerequisites.sh
+	@./prerequisites.sh $(needs)

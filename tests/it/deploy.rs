@@ -1,4 +1,5 @@
 //! The files that are shipped with the code.
+pub(crate) mod alerts;
 pub(crate) mod dashboards;
 pub(crate) mod disclosure;
 pub(crate) mod shipped_files;

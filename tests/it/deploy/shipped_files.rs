@@ -310,7 +310,11 @@ fn every_part_has_the_addresses_at_which_the_others_listen() {
     let folder = dashboards["providers"][0]["options"]["path"].as_str().unwrap();
     let mounted = words(&service("grafana")["volumes"]);
     assert!(mounted.contains(&format!("./dashboards/clicks.json:{folder}/clicks.json:ro")));
+    // The image reads /etc/prometheus/prometheus.yml, and the paths in it are relative.
+    let mounted = words(&service("prometheus")["volumes"]);
+    assert!(mounted.contains(&"./deploy/prometheus:/etc/prometheus:ro".to_owned()));
     let scraped = yaml("deploy/prometheus/prometheus.yml");
+    assert_eq!(scraped["rule_files"], serde_json::json!(["rules/*.yml"]));
     for job in scraped["scrape_configs"].as_array().unwrap() {
         let place = &job["dns_sd_configs"][0];
         let set = environment(&service(place["names"][0].as_str().unwrap()));
