@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::flow::offset_range::{OffsetRange, OffsetRanges};
+use crate::flow::origin_headers::OriginHeaders;
 use crate::flow::stub::{
     CutBytes, CutHeaders, CutParts, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Stub,
     VALUE_BYTES_MAX,
@@ -70,6 +71,8 @@ struct Entry {
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
     headers: Range<u32>,
+    /// Whether its headers name an origin.
+    names_origin: bool,
     /// The parts of the record that are not kept.
     stub: Option<Box<Stub>>,
 }
@@ -117,7 +120,7 @@ impl Block {
     }
 
     /// Appends a record. Of a value, a key or headers beyond the bounds of [`Stub`], it keeps only
-    /// lengths and a hash.
+    /// lengths and a hash, and of the headers those that name an origin.
     ///
     /// # Panics
     /// If the block exceeds 4 GiB, which limits far below that prevent.
@@ -132,10 +135,19 @@ impl Block {
         let key = key.and_then(|bytes| self.append_within(KEY_BYTES_MAX, bytes, &mut cut.key));
         let value =
             value.and_then(|bytes| self.append_within(VALUE_BYTES_MAX, bytes, &mut cut.value));
-        let headers = self.append_headers(headers, &mut cut.headers);
+        let (headers, names_origin) = self.append_headers(headers, &mut cut.headers);
         let stub = (!cut.is_empty()).then(|| Box::new(Stub::Record(cut)));
         let RecordMetadata { partition, offset, epoch, logged_at_ms } = metadata;
-        self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers, stub });
+        self.entries.push(Entry {
+            partition,
+            offset,
+            logged_at_ms,
+            key,
+            value,
+            headers,
+            names_origin,
+            stub,
+        });
         self.ranges.add(partition, OffsetRange { epoch, first: offset, next: offset + 1 });
     }
 
@@ -163,8 +175,16 @@ impl Block {
         assert!(offset <= last_offset && read_from <= last_offset, "a batch holds a record");
         let stub = Some(Box::new(Stub::Batch { last_offset }));
         let none = index(self.headers.len());
-        let (key, value, headers) = (None, None, none..none);
-        self.entries.push(Entry { partition, offset, logged_at_ms, key, value, headers, stub });
+        self.entries.push(Entry {
+            partition,
+            offset,
+            logged_at_ms,
+            key: None,
+            value: None,
+            headers: none..none,
+            names_origin: false,
+            stub,
+        });
         self.ranges.add(partition, OffsetRange { epoch, first: read_from, next: last_offset + 1 });
     }
 
@@ -177,7 +197,8 @@ impl Block {
         }
     }
 
-    /// A block that holds one record: the stub of `record`, of which all parts are cut.
+    /// A block that holds one record: the stub of `record`, of which all parts are cut but the headers
+    /// that name an origin.
     pub fn stub_of(record: Record<'_>) -> Self {
         let mut parts = match record.stub() {
             Some(Stub::Record(parts)) => parts.clone(),
@@ -188,7 +209,9 @@ impl Block {
         let count = || Some(CutHeaders::Count(record.headers().count()));
         parts.headers = parts.headers.or_else(count);
         let mut block = Self::default();
-        block.push(record.metadata(), None, None, std::iter::empty());
+        let origin = record.origin_headers();
+        let headers = origin.iter().map(|(name, value)| Header { name, value: Some(value) });
+        block.push(record.metadata(), None, None, headers);
         for entry in &mut block.entries {
             entry.stub = match record.stub() {
                 Some(batch @ Stub::Batch { .. }) => Some(Box::new(batch.clone())),
@@ -220,24 +243,33 @@ impl Block {
         &mut self,
         headers: impl Iterator<Item = Header<'h>>,
         cut: &mut Option<CutHeaders>,
-    ) -> Range<u32> {
+    ) -> (Range<u32>, bool) {
         let (first, first_byte) = (self.headers.len(), self.bytes.len());
         let (mut count, mut bytes) = (0, 0);
+        let mut origin = OriginHeaders::default();
         for header in headers {
+            origin.note(header.name.as_bytes(), header.value);
             count += 1;
             bytes += header.name.len() + header.value.map_or(0, <[u8]>::len);
             if count <= HEADERS_MAX && bytes <= HEADER_BYTES_MAX {
-                let name = self.append(header.name.as_bytes());
-                let value = header.value.map(|bytes| self.append(bytes));
-                self.headers.push((name, value));
+                self.append_header(header);
             }
         }
         if count > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
             self.headers.truncate(first);
             self.bytes.truncate(first_byte);
+            for (name, value) in origin.iter() {
+                self.append_header(Header { name, value: Some(value) });
+            }
             *cut = Some(CutHeaders::Count(count));
         }
-        index(first)..index(self.headers.len())
+        (index(first)..index(self.headers.len()), origin.origin().is_some())
+    }
+
+    fn append_header(&mut self, header: Header<'_>) {
+        let name = self.append(header.name.as_bytes());
+        let value = header.value.map(|bytes| self.append(bytes));
+        self.headers.push((name, value));
     }
 
     fn append(&mut self, bytes: &[u8]) -> Range<u32> {
@@ -311,6 +343,20 @@ impl<'a> Record<'a> {
         self.raw_headers().find(|(own, _)| *own == name.as_bytes()).and_then(|(_, value)| value)
     }
 
+    /// Whether its headers name an origin. Reads none of them.
+    pub fn names_origin(self) -> bool {
+        self.entry.names_origin
+    }
+
+    /// The headers that name an origin.
+    pub fn origin_headers(self) -> OriginHeaders<'a> {
+        let mut origin = OriginHeaders::default();
+        if self.names_origin() {
+            self.raw_headers().for_each(|(name, value)| origin.note(name, value));
+        }
+        origin
+    }
+
     fn raw_headers(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
         let Range { start, end } = self.entry.headers;
         self.block.headers[start as usize..end as usize].iter().map(move |(name, value)| {
@@ -322,6 +368,7 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::headers::{DEAD_LETTER_ORIGIN, DEAD_LETTER_REDRIVES};
 
     fn push(block: &mut Block, partition: i32, offset: i64, epoch: u64) {
         let metadata = RecordMetadata { partition, offset, epoch, logged_at_ms: 0 };
@@ -384,6 +431,33 @@ mod tests {
             assert_eq!((parts.value.unwrap(), parts.headers), (CutBytes::of(&value), Some(count)));
             assert_eq!(stub.bytes(), 0);
         }
+    }
+
+    #[test]
+    fn headers_that_name_an_origin_are_kept_when_the_others_are_cut() {
+        let (origin, redrives) = (DEAD_LETTER_ORIGIN, DEAD_LETTER_REDRIVES);
+        let metadata = RecordMetadata { partition: 0, offset: 9, epoch: 1, logged_at_ms: 0 };
+        for others in [0, 1, HEADERS_MAX] {
+            let own = [(redrives, b"2".as_slice()), (origin, b"t:0:1:0".as_slice())];
+            let all = std::iter::repeat_n(("a", b"".as_slice()), others).chain(own);
+            let all = all.map(|(name, value)| Header { name, value: Some(value) });
+            let mut block = Block::default();
+            block.push(metadata, None, Some(b"value"), all);
+            let record = block.records().next().unwrap();
+            assert_eq!(record.stub().is_some(), others == HEADERS_MAX);
+            let mut copies = Block::default();
+            copies.copy(record);
+            for block in [&block, &copies, &Block::stub_of(record)] {
+                let record = block.records().next().unwrap();
+                assert!(record.names_origin());
+                let found = record.origin_headers();
+                assert_eq!((found.origin(), found.redrives()), (Some("t:0:1:0"), Some("2")));
+            }
+        }
+        let mut block = Block::default();
+        let only = Header { name: redrives, value: Some(b"2") };
+        block.push(metadata, None, Some(b"value"), std::iter::once(only));
+        assert!(!block.records().next().unwrap().names_origin());
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl BadRecords {
 pub struct OpenRecords {
     /// The records, unchanged.
     pub records: Block,
-    /// The sign of each record of the block, valid ones included.
+    /// The sign of each record of the block that no redrive sent, valid ones included.
     pub signs: Vec<RecordSign>,
     /// Time of the first look-up at the registry.
     pub since: Instant,

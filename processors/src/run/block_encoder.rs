@@ -8,6 +8,7 @@ use broker::{SchemaRefusal, ServerError};
 use schemas::{SchemaId, TraceContext, headers};
 use tokio::time::Instant;
 
+use crate::dead_letters::origin::redriven;
 use crate::decode::schema_cache::{CachedSchema, SchemaCache, Schemas};
 use crate::decode::{decode, framed};
 use crate::encode::columns::{ClickRow, Columns};
@@ -117,7 +118,8 @@ impl BlockEncoder {
         self.encode_by(&records, &known, &self.rules(), Some(signs))
     }
 
-    /// Encodes a block, or with `signs` the records of a block of these signs that were not rows.
+    /// Encodes a block, or with `signs` the records of a block of these signs that were not rows. Redriven
+    /// records have no sign: the storm breaker does not count what an operator sent.
     fn encode_by(
         &self,
         block: &Block,
@@ -163,12 +165,18 @@ impl BlockEncoder {
         let mut bad = BadBlock { signs: Vec::with_capacity(block.rows()), ..BadBlock::default() };
         let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
         for record in block.records() {
+            let origin = redriven(record);
+            // Every copy is judged by the time of its origin, which no redrive changes.
+            let first_logged_at_ms =
+                origin.as_ref().map_or(record.logged_at_ms(), |(origin, _)| origin.logged_at_ms);
             let click = framed(record).and_then(|(id, datum)| {
                 let known = known.get(&id).unwrap_or(&unknown);
                 bad.is_open |= matches!(known, CachedSchema::Open);
-                decode(known.decoder(id)?, datum, record.logged_at_ms())
+                decode(known.decoder(id)?, datum, first_logged_at_ms)
             });
-            bad.signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));
+            if origin.is_none() {
+                bad.signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));
+            }
             let click = match click {
                 Ok(click) => click,
                 Err(error) => {
@@ -206,7 +214,7 @@ impl BlockEncoder {
 struct BadBlock {
     records: Block,
     errors: Vec<RecordError>,
-    /// The sign of each record of the block, valid ones included.
+    /// The sign of each record of the block that no redrive sent, valid ones included.
     signs: Vec<RecordSign>,
     /// The subject does not have the schema id of some of them yet.
     is_open: bool,
