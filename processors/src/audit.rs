@@ -1,6 +1,7 @@
 //! Compares the log with the table, event by event.
 pub mod balance;
 pub mod continuous_audit;
+pub mod dead_letter_merge;
 pub mod decoded_events;
 pub mod entry;
 pub mod examples;
@@ -8,4 +9,5 @@ pub mod external_sort;
 pub mod follow_args;
 pub mod full_audit;
 pub mod unreadable_batches;
+pub mod unshown_records;
 pub mod window;

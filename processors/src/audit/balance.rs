@@ -4,43 +4,61 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use crate::audit::entry::{AuditEntry, AuditReport, Id, LogPosition, PartitionReport, hex};
+use broker::ServerError;
+
+use crate::audit::dead_letter_merge::{next_if, without_dead_letter};
+use crate::audit::entry::{
+    AuditEntry, AuditReport, DeadLetterRange, Id, LogPosition, PartitionReport, hex,
+};
 use crate::audit::examples::Examples;
+use crate::audit::external_sort::Sorted;
+use crate::audit::unshown_records::UnshownRecords;
 
 /// The streams to compare, each sorted.
 #[derive(Debug)]
-pub struct SortedInputs<L, S, U, D> {
+pub struct SortedInputs<'d, L, S, U> {
     /// Records of the log that can become rows.
     pub log: L,
     /// Rows that the view shows, each with the position in its columns.
     pub shown: S,
     /// Records of the log that cannot become rows.
     pub undecodable: U,
-    /// Positions of the records in the dead-letter topic.
-    pub dead: D,
+    /// The records in the dead-letter topic, as ranges.
+    pub dead: &'d Sorted<20>,
 }
 
 /// Compares the log with the view and the dead letters. `partitions` holds the log's bounds, `records`
-/// and `undecodable`; this function counts the rest.
+/// and `undecodable`; this function counts the rest. `unshown` sorts the records of the events that the
+/// view does not show.
 ///
 /// # Errors
-/// The first error of a stream.
-pub fn balance<E>(
+/// The first error of a stream; the disk is full.
+pub fn balance(
     partitions: BTreeMap<i32, PartitionReport>,
     inputs: SortedInputs<
-        impl Iterator<Item = Result<AuditEntry, E>>,
-        impl Iterator<Item = Result<AuditEntry, E>>,
-        impl Iterator<Item = Result<LogPosition, E>>,
-        impl Iterator<Item = Result<LogPosition, E>>,
+        '_,
+        impl Iterator<Item = Result<AuditEntry, ServerError>>,
+        impl Iterator<Item = Result<AuditEntry, ServerError>>,
+        impl Iterator<Item = Result<LogPosition, ServerError>>,
     >,
-) -> Result<AuditReport, E> {
+    mut unshown: UnshownRecords,
+) -> Result<AuditReport, ServerError> {
     let mut report = AuditReport { partitions, ..AuditReport::default() };
-    events(&mut report, inputs.log, inputs.shown)?;
+    events(&mut report, inputs.log, inputs.shown, |record| unshown.push(record))?;
+    let lacking = unshown.without_dead_letter(inputs.dead)?;
+    missing(&mut report, lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes)))?;
     let mut examples = Examples::default();
-    undecodable_without_dead_letter(inputs.undecodable, inputs.dead, |position| {
-        examples.offer(position);
-        report.partition(position).undecodable_without_dead_letter += 1;
-    })?;
+    let dead = inputs.dead.iter().map(|bytes| bytes.map(DeadLetterRange::from_bytes));
+    without_dead_letter(
+        inputs.undecodable,
+        |position| *position,
+        dead,
+        |position| {
+            examples.offer(position);
+            report.partition(position).undecodable_without_dead_letter += 1;
+            Ok(())
+        },
+    )?;
     report.undecodable_examples = examples.texts(LogPosition::to_string);
     for partition in report.partitions.values() {
         report.log_records += partition.records;
@@ -54,46 +72,17 @@ pub fn balance<E>(
     Ok(report)
 }
 
-/// Calls `take` with each position of `undecodable` that is not in `dead`.
-///
-/// # Errors
-/// The first error of a stream.
-pub fn undecodable_without_dead_letter<E>(
-    undecodable: impl Iterator<Item = Result<LogPosition, E>>,
-    dead: impl Iterator<Item = Result<LogPosition, E>>,
-    mut take: impl FnMut(LogPosition),
-) -> Result<(), E> {
-    let mut dead = dead.peekable();
-    for position in undecodable {
-        let position = position?;
-        let mut is_held = false;
-        while let Some(dead_letter) = next_if(&mut dead, |dead_letter| *dead_letter <= position)? {
-            is_held = dead_letter == position;
-        }
-        if !is_held {
-            take(position);
-        }
-    }
-    Ok(())
-}
-
+/// Calls `unshown` with each record of an event that the view does not show. Such an event counts as
+/// dead-lettered, until [`missing`] finds a record of it without a dead letter.
 fn events<E>(
     report: &mut AuditReport,
     log: impl Iterator<Item = Result<AuditEntry, E>>,
     shown: impl Iterator<Item = Result<AuditEntry, E>>,
+    mut unshown: impl FnMut(AuditEntry) -> Result<(), E>,
 ) -> Result<(), E> {
     let (mut log, mut shown) = (log.peekable(), shown.peekable());
-    let (mut missing, mut twice, mut surplus) =
-        (Examples::default(), Examples::default(), Examples::default());
+    let (mut twice, mut surplus) = (Examples::default(), Examples::default());
     while let Some(id) = least([head(&mut log)?, head(&mut shown)?]) {
-        let mut first = None;
-        while let Some(record) = next_if(&mut log, |entry| entry.id == id)? {
-            match first {
-                None => report.partition(record.position).events += 1,
-                Some(_) => report.partition(record.position).resends += 1,
-            }
-            first.get_or_insert(record.position);
-        }
         let mut rows = 0;
         // Why rows have no record: the worst cause among the rows of the event.
         let mut surplus_cause = SurplusCause::Newer;
@@ -101,22 +90,34 @@ fn events<E>(
             rows += 1;
             surplus_cause = surplus_cause.max(report.surplus_cause(row.position));
         }
-        match (first, rows) {
-            (Some(position), 0) => {
-                report.partition(position).missing += 1;
-                missing.offer((position, id));
+        let mut is_in_log = false;
+        while let Some(record) = next_if(&mut log, |entry| entry.id == id)? {
+            let partition = report.partition(record.position);
+            if is_in_log {
+                partition.resends += 1;
+            } else {
+                partition.events += 1;
+            }
+            is_in_log = true;
+            if rows == 0 {
+                unshown(record)?;
+            }
+        }
+        match (is_in_log, rows) {
+            (true, 0) => {
+                report.dead_lettered += 1;
                 continue;
             }
-            (None, rows) if surplus_cause == SurplusCause::Newer => {
+            (false, rows) if surplus_cause == SurplusCause::Newer => {
                 report.newer += rows;
                 continue;
             }
-            (Some(_), _) => {}
-            (None, _) if surplus_cause == SurplusCause::Expired => {
+            (true, _) => {}
+            (false, _) if surplus_cause == SurplusCause::Expired => {
                 report.surplus += 1;
                 report.surplus_expired += 1;
             }
-            (None, _) => {
+            (false, _) => {
                 report.surplus += 1;
                 surplus.offer(id);
             }
@@ -127,9 +128,27 @@ fn events<E>(
             twice.offer(id);
         }
     }
-    report.missing_examples = missing.texts(|(position, id)| format!("{} {position}", hex(id)));
     report.duplicate_examples = twice.texts(hex);
     report.surplus_examples = surplus.texts(hex);
+    Ok(())
+}
+
+/// Counts the events of `lacking`, the sorted records that have neither a row nor a dead letter.
+fn missing<E>(
+    report: &mut AuditReport,
+    lacking: impl Iterator<Item = Result<AuditEntry, E>>,
+) -> Result<(), E> {
+    let (mut examples, mut last) = (Examples::default(), None);
+    for record in lacking {
+        let AuditEntry { id, position } = record?;
+        if last.replace(id) == Some(id) {
+            continue;
+        }
+        report.dead_lettered -= 1;
+        report.partition(position).missing += 1;
+        examples.offer((position, id));
+    }
+    report.missing_examples = examples.texts(|(position, id)| format!("{} {position}", hex(id)));
     Ok(())
 }
 
@@ -171,23 +190,13 @@ fn head<E>(
     }
 }
 
-/// Takes the next item if `wanted` accepts it; takes an error in any case.
-fn next_if<T, E>(
-    items: &mut Peekable<impl Iterator<Item = Result<T, E>>>,
-    wanted: impl Fn(&T) -> bool,
-) -> Result<Option<T>, E> {
-    items.next_if(|item| item.as_ref().map_or(true, &wanted)).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeSet, HashMap};
-    use std::convert::Infallible;
 
     use super::*;
+    use crate::audit::external_sort::Sorter;
     use proptest::prelude::*;
-
-    type Positions = Vec<(i32, i64)>;
 
     fn position((partition, offset): (i32, i64)) -> LogPosition {
         LogPosition { partition, offset }
@@ -199,14 +208,41 @@ mod tests {
 
     fn sorted<T: Ord>(
         items: impl IntoIterator<Item = T>,
-    ) -> impl Iterator<Item = Result<T, Infallible>> {
+    ) -> impl Iterator<Item = Result<T, ServerError>> {
         let mut items: Vec<T> = items.into_iter().collect();
         items.sort_unstable();
         items.into_iter().map(Ok)
     }
 
+    fn sorter<const N: usize>() -> Sorter<N> {
+        Sorter::new(&std::env::temp_dir(), 1_000)
+    }
+
+    fn unshown() -> UnshownRecords {
+        UnshownRecords { by_position: sorter(), by_event: sorter() }
+    }
+
+    fn letters(dead: &[(i32, i64)]) -> Sorted<20> {
+        let mut letters = sorter();
+        for at in dead {
+            let (first, last_offset) = (position(*at), at.1);
+            letters.push(DeadLetterRange { first, last_offset }.to_bytes()).unwrap();
+        }
+        letters.sorted().unwrap()
+    }
+
     /// Compares a log of partition 0, one event in each record, with rows of these offsets.
     fn compare(bounds: [i64; 3], log: &[(u8, i64)], rows: &[(u8, i64)]) -> AuditReport {
+        compare_with(bounds, log, rows, &[])
+    }
+
+    /// As [`compare`], with dead letters of these offsets.
+    fn compare_with(
+        bounds: [i64; 3],
+        log: &[(u8, i64)],
+        rows: &[(u8, i64)],
+        dead: &[i64],
+    ) -> AuditReport {
         let [low, high, end] = bounds;
         let records = log.len() as u64;
         let partition = PartitionReport { low, high, end, records, ..PartitionReport::default() };
@@ -215,15 +251,10 @@ mod tests {
                 all.iter().map(|(event, offset)| entry(*event, (0, *offset))).collect::<Vec<_>>(),
             )
         };
-        let none = || sorted(Vec::new());
-        let inputs = SortedInputs {
-            log: entries(log),
-            shown: entries(rows),
-            undecodable: none(),
-            dead: none(),
-        };
-        let Ok(report) = balance(BTreeMap::from([(0, partition)]), inputs);
-        report
+        let dead = letters(&dead.iter().map(|offset| (0, *offset)).collect::<Vec<_>>());
+        let (log, shown, undecodable) = (entries(log), entries(rows), sorted(Vec::new()));
+        let inputs = SortedInputs { log, shown, undecodable, dead: &dead };
+        balance(BTreeMap::from([(0, partition)]), inputs, unshown()).unwrap()
     }
 
     #[test]
@@ -248,6 +279,30 @@ mod tests {
     }
 
     #[test]
+    fn an_event_whose_records_are_all_dead_letters_is_not_missing() {
+        let bounds = [0, 4, 4];
+        // Event 1 is at 0 and in a redriven copy at 2, event 2 at 1.
+        let log = [(1, 0), (1, 2), (2, 1)];
+        for (dead, rows, dead_lettered, missing) in [
+            (&[][..], &[][..], 0, 2),
+            (&[0], &[], 0, 2),
+            (&[0, 2], &[], 1, 1),
+            (&[0, 1, 2], &[], 2, 0),
+            (&[0, 1, 2, 3], &[(1, 2)], 1, 0),
+            (&[0, 1], &[(1, 2)], 1, 0),
+            (&[0], &[(1, 2), (2, 1)], 0, 0),
+        ] {
+            let report = compare_with(bounds, &log, rows, dead);
+            let found = (report.dead_lettered, report.missing);
+            assert_eq!(found, (dead_lettered, missing), "{dead:?} {rows:?}");
+            assert_eq!(report.balanced(), missing == 0, "{dead:?} {rows:?}");
+        }
+        let report = compare_with(bounds, &log, &[], &[0, 1]);
+        assert_eq!(report.missing_examples, ["01010101-0101-0101-0101-010101010101 0:2"]);
+        assert!(report.to_string().contains("dead letter 1: "), "{report}");
+    }
+
+    #[test]
     fn a_row_without_a_record_is_valid_only_if_its_record_expired_or_is_newer() {
         let report = compare([5, 8, 10], &[(2, 5)], &[(1, 4), (2, 5), (3, 8), (4, 9)]);
         assert!(report.balanced() && report.log_expired);
@@ -265,25 +320,6 @@ mod tests {
     }
 
     #[test]
-    fn an_undecodable_record_needs_a_dead_letter() {
-        let find = |undecodable: Positions, dead: Positions| {
-            let mut found = Vec::new();
-            let (undecodable, dead) = (undecodable.into_iter(), dead.into_iter());
-            let Ok(()) = undecodable_without_dead_letter(
-                sorted(undecodable.map(position)),
-                sorted(dead.map(position)),
-                |at| {
-                    found.push((at.partition, at.offset));
-                },
-            );
-            found
-        };
-        assert_eq!(find(vec![(0, 7), (1, 2)], vec![]), [(0, 7), (1, 2)]);
-        assert_eq!(find(vec![(0, 7), (1, 2)], vec![(0, 6), (0, 8), (1, 2), (1, 2)]), [(0, 7)]);
-        assert_eq!(find(vec![], vec![(0, 7)]), []);
-    }
-
-    #[test]
     fn encoded_entries_sort_as_entries() {
         let mut entries = Vec::new();
         for (event, partition) in [(0, 0), (0, 1), (1, 0), (1, 300), (255, 0)] {
@@ -297,25 +333,23 @@ mod tests {
 
     #[test]
     fn an_error_of_a_stream_fails_the_audit() {
-        type Stream<'a, T> = &'a [Result<T, ()>];
+        type Stream<'a, T> = &'a [Option<T>];
+        fn stream<T: Copy>(items: Stream<'_, T>) -> impl Iterator<Item = Result<T, ServerError>> {
+            items.iter().map(|item| item.ok_or_else(|| ServerError::fatal("scratch_disk", "full")))
+        }
         let fails = |log: Stream<'_, AuditEntry>,
                      shown: Stream<'_, AuditEntry>,
-                     undecodable: Stream<'_, LogPosition>,
-                     dead: Stream<'_, LogPosition>| {
-            let inputs = SortedInputs {
-                log: log.iter().copied(),
-                shown: shown.iter().copied(),
-                undecodable: undecodable.iter().copied(),
-                dead: dead.iter().copied(),
-            };
-            balance(BTreeMap::new(), inputs).is_err()
+                     undecodable: Stream<'_, LogPosition>| {
+            let (log, shown, undecodable) = (stream(log), stream(shown), stream(undecodable));
+            let dead = letters(&[(0, 1)]);
+            let inputs = SortedInputs { log, shown, undecodable, dead: &dead };
+            balance(BTreeMap::new(), inputs, unshown()).is_err()
         };
-        let (event, at) = (Ok(entry(1, (0, 1))), Ok(position((0, 1))));
-        assert!(!fails(&[event], &[event], &[at], &[at]));
-        assert!(fails(&[event, Err(())], &[event], &[at], &[at]));
-        assert!(fails(&[event], &[event, Err(())], &[at], &[at]));
-        assert!(fails(&[event], &[event], &[at, Err(())], &[at]));
-        assert!(fails(&[event], &[event], &[at], &[Err(()), at]));
+        let (event, at) = (Some(entry(1, (0, 1))), Some(position((0, 1))));
+        assert!(!fails(&[event], &[event], &[at]));
+        assert!(fails(&[event, None], &[event], &[at]));
+        assert!(fails(&[event], &[event, None], &[at]));
+        assert!(fails(&[event], &[event], &[at, None]));
     }
 
     proptest! {
@@ -325,7 +359,7 @@ mod tests {
             log in prop::collection::vec((0_u8..20, 0_i32..3), 0..60),
             rows in prop::collection::vec((0_u8..25, 0_i32..3, 0_i64..8), 0..60),
             bad in prop::collection::btree_set((0_i32..3, 0_i64..20), 0..20),
-            dead in prop::collection::vec((0_i32..3, 0_i64..20), 0..20),
+            dead in prop::collection::vec((0_i32..3, 0_i64..60), 0..60),
         ) {
             let (low, high, end) = (2, 5, 7);
             let bounds = PartitionReport { low, high, end, ..PartitionReport::default() };
@@ -341,12 +375,13 @@ mod tests {
             }
             let shown: Vec<_> =
                 rows.iter().map(|(event, p, offset)| entry(*event, (*p, *offset))).collect();
-            let Ok(report) = balance(partitions, SortedInputs {
+            let held = letters(&dead);
+            let report = balance(partitions, SortedInputs {
                 log: sorted(records.clone()),
                 shown: sorted(shown.clone()),
                 undecodable: sorted(bad.iter().copied().map(position)),
-                dead: sorted(dead.iter().copied().map(position)),
-            });
+                dead: &held,
+            }, unshown()).unwrap();
 
             let events: BTreeSet<Id> = records.iter().map(|record| record.id).collect();
             let mut by_id: HashMap<Id, Vec<i64>> = HashMap::new();
@@ -365,8 +400,13 @@ mod tests {
             prop_assert_eq!(report.clicks, clicks as u64);
             prop_assert_eq!(report.newer, (rows.len() - clicks) as u64);
             prop_assert_eq!(report.duplicates, (clicks - by_id.len()) as u64);
-            let missing = events.iter().filter(|id| !by_id.contains_key(*id)).count();
+            let unshown = events.iter().filter(|id| !by_id.contains_key(*id)).count();
+            let is_dead = |at: LogPosition| dead.contains(&(at.partition, at.offset));
+            let lacking = records.iter().filter(|record| !is_dead(record.position));
+            let lacking: BTreeSet<Id> = lacking.map(|record| record.id).collect();
+            let missing = lacking.iter().filter(|id| !by_id.contains_key(*id)).count();
             prop_assert_eq!(report.missing, missing as u64);
+            prop_assert_eq!(report.dead_lettered, (unshown - missing) as u64);
             prop_assert_eq!(report.surplus, surplus.len() as u64);
             let expired = surplus.iter().filter(|(_, offsets)| expired(offsets)).count();
             prop_assert_eq!(report.surplus_expired, expired as u64);

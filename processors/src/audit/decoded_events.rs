@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::entry::LogPosition;
+use crate::dead_letters::origin::origin_of;
 use crate::decode::decode;
 use crate::decode::schema_cache::CachedSchema;
 use crate::flow::stub::VALUE_BYTES_MAX;
@@ -43,12 +44,23 @@ impl ClickDecoder {
         if !self.known.contains_key(&id) {
             let ids = BTreeSet::from([id]);
             let answer = self.runtime.block_on(self.lookup.answers(&ids))?.remove(&id);
-            let Some(SchemaAnswer::Schema(text)) = answer else { return Ok(None) };
+            let text = match answer {
+                Some(SchemaAnswer::Schema(text)) => text,
+                Some(SchemaAnswer::Failed(error)) => return Err(error),
+                Some(SchemaAnswer::Refused(_) | SchemaAnswer::Open) | None => return Ok(None),
+            };
             self.known.insert(id, CachedSchema::parsed(&text));
         }
         let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
-        Ok(decoder.and_then(|decoder| decode(decoder, datum, record.logged_at_ms()).ok()))
+        Ok(decoder.and_then(|decoder| decode(decoder, datum, first_logged_at_ms(record)).ok()))
     }
+}
+
+/// The log time by which a record is judged: of a redriven copy, that of its origin.
+fn first_logged_at_ms(record: LogRecord<'_>) -> i64 {
+    let logged_at_ms = record.logged_at_ms();
+    let origin = origin_of(record.origin_headers(), logged_at_ms);
+    origin.map_or(logged_at_ms, |(origin, _)| origin.logged_at_ms)
 }
 
 /// Calls `take` with each record and each batch that cannot be read. Returns `false` if `stop` was

@@ -48,6 +48,34 @@ impl std::fmt::Display for LogPosition {
     }
 }
 
+/// The records that one dead letter stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetterRange {
+    /// The first of them.
+    pub first: LogPosition,
+    /// Offset of the last one: another than the first only of a batch that could not be read.
+    pub last_offset: i64,
+}
+
+impl DeadLetterRange {
+    /// Bytes whose order is that of the first positions.
+    pub fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..12].copy_from_slice(&self.first.to_bytes());
+        bytes[12..].copy_from_slice(&self.last_offset.to_be_bytes());
+        bytes
+    }
+
+    /// The range that such bytes encode.
+    pub fn from_bytes(bytes: [u8; 20]) -> Self {
+        let (mut first, mut last_offset) = ([0; 12], [0; 8]);
+        first.copy_from_slice(&bytes[..12]);
+        last_offset.copy_from_slice(&bytes[12..]);
+        let first = LogPosition::from_bytes(first);
+        Self { first, last_offset: i64::from_be_bytes(last_offset) }
+    }
+}
+
 /// An event, and the position of its record, or the position in the columns of its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditEntry {
@@ -95,7 +123,7 @@ pub struct PartitionReport {
     pub undecodable: u64,
     /// Those of them that the dead-letter topic does not hold.
     pub undecodable_without_dead_letter: u64,
-    /// Events whose first record is here and that the view does not show.
+    /// Missing events whose first record without a dead letter is here.
     pub missing: u64,
 }
 
@@ -118,8 +146,11 @@ pub struct AuditReport {
     pub newer: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
-    /// Events of the log that the view does not show.
+    /// Events of the log that the view does not show, and of which a record has no dead letter.
     pub missing: u64,
+    /// Events of the log that the view does not show, and whose records all have dead letters: a redrive
+    /// would make them rows, because what made them dead letters was corrected.
+    pub dead_lettered: u64,
     /// Events of the view that the log does not hold.
     pub surplus: u64,
     /// Those of them whose record has expired, by the offset in the row.
@@ -173,6 +204,14 @@ impl std::fmt::Display for AuditReport {
             newer => format!(", newer than the audit {newer}"),
         };
         writeln!(f, "clicks   shown {}, duplicates {}{newer}", self.clicks, self.duplicates)?;
+        if self.dead_lettered > 0 {
+            writeln!(
+                f,
+                "dead letter {}: in the log, not in clicks, and dead letters hold them; \
+                 `processors dlq redrive` sends them again",
+                self.dead_lettered
+            )?;
+        }
         if self.surplus_expired > 0 {
             writeln!(
                 f,

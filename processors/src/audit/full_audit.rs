@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::{self, SortedInputs};
 use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
-use crate::audit::entry::{AuditEntry, AuditReport, LogPosition, PartitionReport};
+use crate::audit::entry::{AuditEntry, AuditReport, DeadLetterRange, LogPosition, PartitionReport};
 use crate::audit::external_sort::{Sorted, Sorter};
+use crate::audit::unshown_records::UnshownRecords;
 use crate::clickhouse::audit_queries;
 use crate::config::Servers;
 use crate::kafka::log_reader;
@@ -31,9 +32,14 @@ pub(crate) struct SortSpace {
 }
 
 impl SortSpace {
-    /// A sorter that has this many eighths of the memory.
-    pub(crate) fn sorter<const N: usize>(&self, eighths: usize) -> Sorter<N> {
-        Sorter::new(&self.folder, self.memory / 8 * eighths)
+    /// A sorter that has this many sixteenths of the memory.
+    pub(crate) fn sorter<const N: usize>(&self, sixteenths: usize) -> Sorter<N> {
+        Sorter::new(&self.folder, self.memory / 16 * sixteenths)
+    }
+
+    /// The sorters of unshown records; they have two sixteenths of the memory.
+    pub(crate) fn unshown_records(&self) -> UnshownRecords {
+        UnshownRecords { by_position: self.sorter(1), by_event: self.sorter(1) }
     }
 }
 
@@ -72,7 +78,7 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
-    let (mut events, mut undecodable) = (space.sorter(3), space.sorter(1));
+    let (mut events, mut undecodable) = (space.sorter(6), space.sorter(1));
     blocking(move || {
         let log = LogReader::open(&brokers, &topic)?;
         let bounds = log.bounds().iter().map(|(partition, bounds)| {
@@ -115,7 +121,7 @@ async fn compare(
 ) -> Result<AuditReport, ServerError> {
     let stop = CancellationToken::new();
     let dead = dead_letters(servers, space, None, &stop).await?;
-    let mut shown = space.sorter(3);
+    let mut shown = space.sorter(5);
     let server = servers.clickhouse.server()?;
     audit_queries::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes()))
         .await?;
@@ -136,22 +142,22 @@ async fn compare(
         log: log.events.iter().map(|bytes| bytes.map(entry)),
         shown: shown.iter().map(|bytes| bytes.map(entry)),
         undecodable: log.undecodable.iter().map(|bytes| bytes.map(position)),
-        dead: dead.iter().map(|bytes| bytes.map(position)),
+        dead: &dead,
     };
-    balance::balance(partitions, inputs)
+    balance::balance(partitions, inputs, space.unshown_records())
 }
 
-/// Positions of the records in the dead-letter topic: of all dead letters, or of those written since a
-/// time (milliseconds since 1970).
+/// The records in the dead-letter topic, as ranges: of all dead letters, or of those written since a time
+/// (milliseconds since 1970).
 pub(crate) async fn dead_letters(
     servers: &Servers,
     space: &SortSpace,
     since_ms: Option<i64>,
     stop: &CancellationToken,
-) -> Result<Sorted<12>, ServerError> {
+) -> Result<Sorted<20>, ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let dead_letter_topic = servers.kafka.topic.dead_letters();
-    let (mut dead, stop) = (space.sorter(1), stop.clone());
+    let (mut dead, stop) = (space.sorter(2), stop.clone());
     blocking(move || {
         let log = match since_ms {
             None => LogReader::open(&brokers, &dead_letter_topic)?,
@@ -166,7 +172,11 @@ pub(crate) async fn dead_letters(
             let partition = number(headers::CONNECT_PARTITION).and_then(|p| i32::try_from(p).ok());
             match (text(headers::CONNECT_TOPIC), partition, number(headers::CONNECT_OFFSET)) {
                 (Some(of), Some(partition), Some(offset)) if of == topic => {
-                    dead.push(LogPosition { partition, offset }.to_bytes())
+                    let is_batch = text(headers::DEAD_LETTER_STUB) == Some("batch");
+                    let last = is_batch.then(|| number(headers::STUB_LAST_OFFSET)).flatten();
+                    let last_offset = last.unwrap_or(offset).max(offset);
+                    let first = LogPosition { partition, offset };
+                    dead.push(DeadLetterRange { first, last_offset }.to_bytes())
                 }
                 _ => Ok(()),
             }

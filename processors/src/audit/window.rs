@@ -49,8 +49,10 @@ pub struct WindowReport {
     pub within_grace: u64,
     /// Distinct events that were compared.
     pub events: u64,
-    /// Events that the view does not show.
+    /// Events that the view does not show, and of which a record has no dead letter.
     pub missing: u64,
+    /// Events that the view does not show, and whose records all have dead letters.
+    pub dead_lettered: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
     /// Records that cannot become a row and have no dead letter.
@@ -61,23 +63,55 @@ pub struct WindowReport {
 }
 
 impl WindowReport {
-    /// Compares distinct events with how often the view shows each of them.
-    pub fn compare(&mut self, events: &[TimedEntry], shown: &[(Id, u64)]) {
+    /// Compares distinct events with how often the view shows each of them. Calls `unshown` with each
+    /// event that it does not show, which counts as dead-lettered until [`WindowReport::add_missing`].
+    ///
+    /// # Errors
+    /// The first error of `unshown`.
+    pub fn compare<E>(
+        &mut self,
+        events: &[TimedEntry],
+        shown: &[(Id, u64)],
+        mut unshown: impl FnMut(TimedEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
         let shown: HashMap<&Id, u64> = shown.iter().map(|(id, rows)| (id, *rows)).collect();
-        for TimedEntry { entry: AuditEntry { id, position }, .. } in events {
+        for event in events {
             self.events += 1;
-            match shown.get(id).copied().unwrap_or(0) {
+            let id = event.entry.id;
+            match shown.get(&id).copied().unwrap_or(0) {
                 0 => {
-                    self.missing += 1;
-                    self.missing_examples.offer((*position, *id));
+                    self.dead_lettered += 1;
+                    unshown(*event)?;
                 }
                 1 => {}
                 rows => {
                     self.duplicates += rows - 1;
-                    self.duplicate_examples.offer(*id);
+                    self.duplicate_examples.offer(id);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Counts the events of `lacking`, the sorted records that have neither a row nor a dead letter.
+    ///
+    /// # Errors
+    /// The first error of the stream.
+    pub fn add_missing<E>(
+        &mut self,
+        lacking: impl Iterator<Item = Result<AuditEntry, E>>,
+    ) -> Result<(), E> {
+        let mut last = None;
+        for record in lacking {
+            let AuditEntry { id, position } = record?;
+            if last.replace(id) == Some(id) {
+                continue;
+            }
+            self.dead_lettered -= 1;
+            self.missing += 1;
+            self.missing_examples.offer((position, id));
+        }
+        Ok(())
     }
 
     /// Adds a record that cannot become a row and has no dead letter.
@@ -111,14 +145,27 @@ mod tests {
 
     #[test]
     fn each_finding_is_counted_and_has_an_example() {
-        let mut window = WindowReport::default();
-        window
-            .compare(&[timed_entry(1, 1, 0), timed_entry(2, 2, 1)], &[([1; 16], 1), ([2; 16], 1)]);
+        let (mut window, mut unshown) = (WindowReport::default(), Vec::new());
+        let mut compare =
+            |window: &mut WindowReport, events: &[TimedEntry], shown: &[(Id, u64)]| {
+                let push = |event| {
+                    unshown.push(event);
+                    Ok::<_, ()>(())
+                };
+                window.compare(events, shown, push).unwrap();
+            };
+        let shown = [([1; 16], 1), ([2; 16], 1)];
+        compare(&mut window, &[timed_entry(1, 1, 0), timed_entry(2, 2, 1)], &shown);
         assert!(window.balanced());
-        window.compare(&[timed_entry(3, 3, 2), timed_entry(4, 4, 3)], &[([4; 16], 3)]);
+        let events = [timed_entry(3, 3, 2), timed_entry(4, 4, 3), timed_entry(5, 5, 4)];
+        compare(&mut window, &events, &[([4; 16], 3)]);
         window.add_undecodable(LogPosition { partition: 7, offset: 9 });
+        assert_eq!((window.dead_lettered, unshown.len()), (2, 2));
+        // Two records of event 3 have no dead letter; those of event 5 have some.
+        let lacking = [timed_entry(3, 3, 2), timed_entry(3, 3, 8)];
+        window.add_missing(lacking.iter().map(|event| Ok::<_, ()>(event.entry))).unwrap();
         assert!(!window.balanced());
-        assert_eq!((window.events, window.missing), (4, 1));
+        assert_eq!((window.events, window.missing, window.dead_lettered), (5, 1, 1));
         assert_eq!((window.duplicates, window.undecodable_without_dead_letter), (2, 1));
         assert_eq!(
             window.examples(),

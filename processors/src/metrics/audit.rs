@@ -15,6 +15,7 @@ use service::number::gauge;
 #[derive(Debug, Clone, Default)]
 pub struct AuditMetrics {
     missing: Gauge,
+    dead_lettered: Gauge,
     duplicates: Gauge,
     undecodable_without_dead_letter: Gauge,
     records: Gauge,
@@ -32,8 +33,13 @@ impl AuditMetrics {
         let m = Self::default();
         registry.register(
             "missing",
-            "Events of the log that the view clicks does not show",
+            "Events of the log that the view clicks does not show and no dead letters hold",
             m.missing.clone(),
+        );
+        registry.register(
+            "dead_lettered",
+            "Events of the log that the view clicks does not show and dead letters hold",
+            m.dead_lettered.clone(),
         );
         registry.register(
             "duplicates",
@@ -65,6 +71,7 @@ impl AuditMetrics {
     pub fn complete(&self, found: &WindowReport, run_seconds: f64, now_seconds: f64) {
         let set = |metric: &Gauge, value| metric.set(gauge(value));
         set(&self.missing, found.missing);
+        set(&self.dead_lettered, found.dead_lettered);
         set(&self.duplicates, found.duplicates);
         set(&self.undecodable_without_dead_letter, found.undecodable_without_dead_letter);
         set(&self.records, found.records);
