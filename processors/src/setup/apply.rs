@@ -2,22 +2,26 @@
 #![expect(clippy::disallowed_methods, reason = "waits until a deadline for servers that start")]
 
 use broker::{Brokers, ErrorClass, Registry, ServerError};
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
 use crate::clickhouse::migrations::migrate;
+use crate::clickhouse::payload_retention;
 use crate::config::{KafkaArgs, Servers};
 use crate::kafka::log_reader::{LogItem, LogReader};
 use crate::kafka::topics::{TopicLayout, Topics};
 
-/// How topics are created.
+/// How topics are created, and how long tables keep what has a retention.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TopicOptions {
+pub(crate) struct SetupOptions {
     /// Partitions; `None`: the number in the topic's description.
     pub(crate) partitions: Option<i32>,
     /// Replicas of each partition; -1 uses the broker's default.
     pub(crate) replication: i32,
+    /// Days for which ClickHouse keeps the bytes of dead letters.
+    pub(crate) payload_days: NonZeroU16,
 }
 
 /// Pause between attempts while a server does not answer, or another `setup` runs.
@@ -50,16 +54,19 @@ pub(crate) async fn until_deadline<T>(
 /// A server does not answer, or refuses a change.
 pub(crate) async fn apply(
     servers: &Servers,
-    options: TopicOptions,
+    options: SetupOptions,
     report: &mut impl FnMut(String),
 ) -> Result<(), ServerError> {
     topics(servers, options).await?.into_iter().for_each(&mut *report);
     subjects(servers).await?.into_iter().for_each(&mut *report);
-    migrate(&servers.clickhouse.server()?).await?.into_iter().for_each(report);
+    let server = servers.clickhouse.server()?;
+    migrate(&server).await?.into_iter().for_each(&mut *report);
+    let retention = payload_retention::ensure(&server, options.payload_days).await?;
+    retention.into_iter().for_each(report);
     Ok(())
 }
 
-async fn topics(servers: &Servers, options: TopicOptions) -> Result<Vec<String>, ServerError> {
+async fn topics(servers: &Servers, options: SetupOptions) -> Result<Vec<String>, ServerError> {
     let topics = Topics::open(&servers.kafka.brokers())?;
     let mut changes = Vec::new();
     for (name, spec) in &servers.kafka.topics() {

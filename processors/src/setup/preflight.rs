@@ -36,6 +36,10 @@ pub struct TopicFacts {
     pub timestamp_type: String,
     /// `compression.type`.
     pub compression: String,
+    /// `retention.ms`; -1 is without limit; `None`: the broker does not name it.
+    pub retention_ms: Option<i64>,
+    /// `max.message.bytes`; `None`: the broker does not name it.
+    pub message_bytes_max: Option<i64>,
 }
 
 /// A difference from what the delivery guarantee needs.
@@ -192,6 +196,65 @@ pub fn topic(name: &str, facts: &TopicFacts) -> Vec<Finding> {
     }
 }
 
+/// Bytes of a batch that holds one record with the largest value that a dead letter keeps.
+const BATCH_BYTES_MAX: i64 = (1 << 20) + 12;
+/// Bytes that a dead letter adds: key, headers and the reason.
+const DEAD_LETTER_ADDS: i64 = 64 << 10;
+
+/// A log and the topic of its dead letters.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetterTopics<'a> {
+    /// Name of the log.
+    pub source_name: &'a str,
+    /// Facts of the log.
+    pub source: &'a TopicFacts,
+    /// Name of the dead-letter topic.
+    pub name: &'a str,
+    /// Its facts.
+    pub facts: &'a TopicFacts,
+}
+
+/// Judges the dead-letter topic by its source: it must keep a dead letter at least as long as the record,
+/// which a redrive of a stub reads, and take any dead letter that is not cut. Of a value beyond 1 MiB it
+/// takes a stub only, however large the records of the source may be.
+pub fn dead_letters(topics: DeadLetterTopics<'_>) -> Vec<Finding> {
+    let DeadLetterTopics { source_name, source, name, facts } = topics;
+    if !source.exists || !facts.exists {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    let mut refuse = |setting: &str, is: i64, needed: i64, why: &str| {
+        let at_least = if needed < 0 { "-1, no limit".to_owned() } else { needed.to_string() };
+        let wrong = format!("{setting} of topic {name} is {is}; it needs {at_least}: {why}");
+        let fix = format!(
+            "kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config \
+             {setting}={needed}, or {SETUP}, which sets {source_name}, too, to its description"
+        );
+        findings.push(finding(wrong, fix));
+    };
+    if let (Some(kept), Some(is)) = (source.retention_ms, facts.retention_ms)
+        && is >= 0
+        && (kept < 0 || is < kept)
+    {
+        let why = format!(
+            "dead letters would expire before their records, which {source_name} keeps {}",
+            if kept < 0 { "without limit".to_owned() } else { format!("{kept} ms") }
+        );
+        refuse("retention.ms", is, kept.max(-1), &why);
+    }
+    if let (Some(limit), Some(is)) = (source.message_bytes_max, facts.message_bytes_max) {
+        let needed = limit.min(BATCH_BYTES_MAX) + DEAD_LETTER_ADDS;
+        if is < needed {
+            let why = format!(
+                "it could not take every record of {source_name} with its reason (the limit of \
+                 {source_name}, at most 1 MiB, beyond which a dead letter is a stub, and 64 KiB)"
+            );
+            refuse("max.message.bytes", is, needed, &why);
+        }
+    }
+    findings
+}
+
 /// Judges the order of timeouts: an insert must time out before the group removes this member.
 pub fn timeouts(insert_ms: u128, max_poll_interval_ms: u128) -> Vec<Finding> {
     if insert_ms < max_poll_interval_ms {
@@ -205,6 +268,8 @@ pub fn timeouts(insert_ms: u128, max_poll_interval_ms: u128) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use schemas::TopicSpec;
+
     use super::*;
 
     const PINNED: &[(&str, &str)] = &[("async_insert", "0")];
@@ -305,6 +370,7 @@ mod tests {
             exists: true,
             timestamp_type: kind.to_owned(),
             compression: "zstd".to_owned(),
+            ..TopicFacts::default()
         };
         assert_eq!(topic("t", &facts("LogAppendTime")), []);
         assert_eq!(topic("t", &facts("CreateTime")).len(), 1);
@@ -314,11 +380,54 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_topic_that_keeps_less_than_its_source_is_refused() {
+        let facts = |retention: i64, bytes: i64| TopicFacts {
+            exists: true,
+            retention_ms: Some(retention),
+            message_bytes_max: Some(bytes),
+            ..TopicFacts::default()
+        };
+        let described = |spec: &TopicSpec| {
+            let number = |key: &str| spec.config[key].parse().unwrap();
+            facts(number("retention.ms"), number("max.message.bytes"))
+        };
+        let (log, dead) = (described(&TopicSpec::clicks()), described(&TopicSpec::dead_letters()));
+        let wrong = |log: &TopicFacts, dead: &TopicFacts| {
+            let (source_name, name) = ("t", "t.dlq");
+            let topics = DeadLetterTopics { source_name, source: log, name, facts: dead };
+            let findings = dead_letters(topics);
+            assert!(findings.iter().all(|found| !found.tolerable), "{findings:?}");
+            let texts = findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n");
+            ["retention.ms", "max.message.bytes"].map(|key| texts.contains(&format!("{key}=")))
+        };
+        assert_eq!(wrong(&log, &dead), [false, false], "setup fixes what is refused");
+        let raised = facts(log.retention_ms.unwrap(), 10 << 20);
+        assert_eq!(wrong(&raised, &dead), [false, false], "larger records become stubs");
+        for (source, own, expected) in [
+            ((1000, 5000), (1000, 5000 + 65_536), [false, false]),
+            ((1000, 5000), (999, 5000 + 65_535), [true, true]),
+            ((1000, 5000), (-1, 1 << 20), [false, false]),
+            ((-1, 5000), (i64::MAX, 1 << 20), [true, false]),
+            ((-1, 5000), (-1, 1 << 20), [false, false]),
+            ((1000, 10 << 20), (1000, 1_114_124), [false, false]),
+            ((1000, 10 << 20), (1000, 1_114_123), [false, true]),
+        ] {
+            let (source, own) = (facts(source.0, source.1), facts(own.0, own.1));
+            assert_eq!(wrong(&source, &own), expected, "{source:?} {own:?}");
+        }
+        let missing = TopicFacts::default();
+        assert_eq!(wrong(&log, &missing), [false, false], "another finding names it");
+        let unnamed = TopicFacts { exists: true, ..TopicFacts::default() };
+        assert_eq!(wrong(&log, &unnamed), [false, false], "the broker does not name them");
+    }
+
+    #[test]
     fn h2_a_topic_that_keeps_the_codec_of_its_senders_is_refused_with_a_fix() {
         let facts = |compression: &str| TopicFacts {
             exists: true,
             timestamp_type: "LogAppendTime".to_owned(),
             compression: compression.to_owned(),
+            ..TopicFacts::default()
         };
         assert_eq!(compression("t", &facts("zstd")), None);
         for kept in ["producer", "gzip", "snappy", "lz4", "uncompressed", ""] {

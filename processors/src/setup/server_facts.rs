@@ -1,14 +1,17 @@
 //! Facts of the servers that the preflight and `setup --check` judge. Changes nothing.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
 use broker::ServerError;
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
 use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT};
-use crate::clickhouse::{describe_tables, migrations};
+use crate::clickhouse::{describe_tables, migrations, payload_retention};
 use crate::config::Servers;
 use crate::kafka::topics::{TopicSettings, Topics};
-use crate::setup::preflight::{self, Finding, TopicFacts};
+use crate::setup::preflight::{self, DeadLetterTopics, Finding, TopicFacts};
 
 /// Findings that would break the delivery guarantee of `run`.
 ///
@@ -21,13 +24,19 @@ pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerE
     let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
 
     let topics = Topics::open(&servers.kafka.brokers())?;
+    let mut all = BTreeMap::new();
     for (name, _) in servers.kafka.topics() {
-        let facts = topics.settings(&name).await?.map_or_else(TopicFacts::default, topic_facts);
-        findings.extend(preflight::compression(&name, &facts));
-        if name == servers.kafka.topic.as_str() {
-            findings.extend(preflight::topic(&name, &facts));
-        }
+        let own = topics.settings(&name).await?.map_or_else(TopicFacts::default, topic_facts);
+        findings.extend(preflight::compression(&name, &own));
+        all.insert(name, own);
     }
+    let (log, dead) = (servers.kafka.topic.to_string(), servers.kafka.topic.dead_letters());
+    let of = |name: &str| all.get(name).cloned().unwrap_or_default();
+    let (source, facts) = (of(&log), of(&dead));
+    findings.extend(preflight::topic(&log, &source));
+    let topics =
+        DeadLetterTopics { source_name: &log, source: &source, name: &dead, facts: &facts };
+    findings.extend(preflight::dead_letters(topics));
 
     let subject = servers.kafka.topic.subject();
     if servers.registry.registry()?.versions(&subject).await?.is_empty() {
@@ -46,6 +55,8 @@ fn topic_facts(settings: TopicSettings) -> TopicFacts {
         exists: true,
         timestamp_type: held("message.timestamp.type"),
         compression: held("compression.type"),
+        retention_ms: held("retention.ms").parse().ok(),
+        message_bytes_max: held("max.message.bytes").parse().ok(),
     }
 }
 
@@ -53,7 +64,10 @@ fn topic_facts(settings: TopicSettings) -> TopicFacts {
 ///
 /// # Errors
 /// A server does not answer.
-pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
+pub(crate) async fn drift(
+    servers: &Servers,
+    payload_days: NonZeroU16,
+) -> Result<Vec<Finding>, ServerError> {
     let mut findings = preflight(servers).await?;
     let topic = &servers.kafka.topic;
     let topics = Topics::open(&servers.kafka.brokers())?;
@@ -63,8 +77,12 @@ pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
             None => findings.push(missing(format!("there is no topic {name}"))),
             Some(settings) => {
                 let mut drift = settings.drift(&spec.config);
-                // The preflight has named it.
-                drift.remove("compression.type");
+                drift.retain(|key, _| {
+                    let named = format!("{key} of topic {name} ");
+                    // The preflight has named it.
+                    *key != "compression.type"
+                        && findings.iter().all(|found| !found.wrong.starts_with(&named))
+                });
                 findings.extend(drift.iter().map(|(key, now)| {
                     let should = &spec.config[*key];
                     missing(format!("{key} of topic {name} is {now:?}, not {should:?}"))
@@ -86,7 +104,9 @@ pub(crate) async fn drift(servers: &Servers) -> Result<Vec<Finding>, ServerError
             findings.push(missing(format!("the newest schema is not registered as {subject}")));
         }
     }
-    let migrations = migrations::missing(&servers.clickhouse.server()?).await?;
+    let server = servers.clickhouse.server()?;
+    findings.extend(payload_retention::difference(&server, payload_days).await?.map(missing));
+    let migrations = migrations::missing(&server).await?;
     let migrations = migrations.into_iter();
     findings.extend(migrations.map(|name| missing(format!("migration {name} is not applied"))));
     Ok(findings)

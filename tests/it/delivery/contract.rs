@@ -91,6 +91,35 @@ fn two_setups_at_once_both_succeed() {
     assert_eq!(world.clicks(), 3);
 }
 
+/// Runs `processors setup` with these arguments; returns what it prints.
+fn setup_with(world: &World, arguments: &[&str], code: i32) -> String {
+    let mut command = world.command("processors", &[]);
+    command.arg("setup").args(arguments);
+    world.start(command).end().expect_code(code).out
+}
+
+#[test]
+fn setup_keeps_dead_letters_as_long_and_as_large_as_their_records_and_the_setting() {
+    let world = World::new("kept_letters");
+    world.setup();
+    let week = setup_with(&world, &["--dead-letter-payload-days", "7"], 0);
+    assert!(week.contains("set the TTL of dead_letter_payloads to 7 days"), "{week}");
+    world.kafka.configure(&world.dead_letters(), &[("retention.ms", "1000")]);
+    let found = setup_with(&world, &["--check"], 1);
+    for expected in [
+        "the TTL of dead_letter_payloads is stored_at + toIntervalDay(7), not stored_at + \
+         toIntervalDay(90)",
+        "dead letters would expire before their records",
+        "it could not take every record",
+    ] {
+        assert!(found.contains(expected), "no {expected} in {found}");
+    }
+    setup_with(&world, &[], 0);
+    assert_eq!(setup_with(&world, &["--check"], 0).trim(), "check: nothing differs");
+    assert_eq!(world.setup().out.trim(), "setup: nothing to change");
+    setup_with(&world, &["--dead-letter-payload-days", "0"], 64);
+}
+
 #[test]
 fn setup_fixes_a_topic_that_drifted_and_keeps_settings_of_the_operator() {
     let world = World::new("drift");
