@@ -1,9 +1,11 @@
-//! Logs, errors and help texts do not show the values of secret settings.
+//! Logs, errors and help texts do not show the values of secret settings; the dashboards' user does not
+//! read the bytes of dead letters.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use clap::CommandFactory as _;
-use harness::{World, closed_port};
+use harness::{World, closed_port, root};
 
 const SECRET: &str = "geheim";
 /// Parts of the names of variables whose values may hold a secret.
@@ -67,4 +69,31 @@ fn l5_l6_no_error_and_no_log_line_repeats_a_secret() {
         let text = said(command);
         assert!(!text.is_empty() && !text.contains(SECRET), "{name}={value}: {text}");
     }
+}
+
+/// Tables that hold what senders wrote.
+const OF_SENDERS: [&str; 2] = ["dead_letter_payloads", "dead_letter_repairs"];
+
+/// The words of `text` after each `start`, up to a space, a line's end or an angle bracket.
+fn names_after(text: &str, start: &str) -> BTreeSet<String> {
+    let name = |rest: &str| rest.split([' ', '\n', '<']).next().unwrap_or_default().to_owned();
+    text.split(start).skip(1).map(name).collect()
+}
+
+#[test]
+fn the_dashboards_read_every_table_but_those_of_the_bytes_of_dead_letters() {
+    let migrations = std::fs::read_dir(root().join("processors/migrations")).unwrap();
+    let sql = migrations.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let sql = sql.collect::<String>();
+    let tables = names_after(&sql, "CREATE TABLE IF NOT EXISTS ");
+    let views = names_after(&sql, "CREATE OR REPLACE VIEW ");
+    let (mut all, held) = (&tables | &views, OF_SENDERS.map(str::to_owned));
+    for table in &held {
+        assert!(all.remove(table), "there is no table {table}");
+    }
+    let users = std::fs::read_to_string(root().join("deploy/clickhouse/users.xml")).unwrap();
+    let (_, dashboards) = users.split_once("<grafana>").unwrap();
+    let granted = dashboards.matches("GRANT ").count();
+    assert_eq!(names_after(dashboards, "GRANT SELECT ON clicktrail."), all);
+    assert_eq!(granted, all.len(), "another right is granted");
 }
