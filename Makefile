@@ -13,7 +13,7 @@ demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its 
 	@$(fetch_while_building)
 	target/debug/demo
 
-test: needs = test
+test strain: needs = test
 test: prerequisites fmt ## everything: format, lints, dependencies, all tests on real parts
 	@$(MAKE) --no-print-directory deny & deny=$$!
 	$(fetch_while_building)

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use stack::{
     Brokers, Cache, ClickHouseFault, Part, PortChoice, Postgres, RegistryFault, SmallDisk, Stack,
     StackError,
@@ -35,27 +35,27 @@ pub(crate) enum Action {
     Env,
     /// Print the log of a part.
     Logs {
-        /// kafka (kafka-2, kafka-3), registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry, clickhouse, alertmanager or prometheus.
         part: Part,
     },
     /// Kill the process of a part with SIGKILL, as a crash would.
     Kill {
-        /// kafka (kafka-2, kafka-3), registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry, clickhouse, alertmanager or prometheus.
         part: Part,
     },
     /// Stop a part and start it again. This also starts a part that was killed.
     Restart {
-        /// kafka (kafka-2, kafka-3), registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry, clickhouse, alertmanager or prometheus.
         part: Part,
     },
     /// Pause a part with SIGSTOP. Its connections stay open.
     Pause {
-        /// kafka (kafka-2, kafka-3), registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry, clickhouse, alertmanager or prometheus.
         part: Part,
     },
     /// Resume a paused part.
     Resume {
-        /// kafka (kafka-2, kafka-3), registry or clickhouse.
+        /// kafka (kafka-2, kafka-3), registry, clickhouse, alertmanager or prometheus.
         part: Part,
     },
     /// Inject a fault into requests to ClickHouse, and wait until that is done. The exit code is
@@ -150,6 +150,14 @@ pub(crate) enum DiskAction {
     Free,
 }
 
+/// A server that a stack has on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    Postgres,
+    Prometheus,
+    Alertmanager,
+}
+
 /// The stack and its settings.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
@@ -160,8 +168,10 @@ pub(crate) struct Setup {
     #[arg(long, global = true, env = "CLICKTRAIL_CACHE", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
     /// Also start this server, or name it in the output of `env`. `down` and the end of `run` stop it.
-    #[arg(long, global = true, value_name = "SERVER", value_parser = ["postgres"])]
-    pub(crate) with: Option<String>,
+    /// prometheus and alertmanager are Debian's, read the files of deploy/prometheus, and stay in the
+    /// stack until `clean`.
+    #[arg(long, global = true, value_name = "SERVER")]
+    pub(crate) with: Vec<Server>,
     /// Put the data of a part on a small disk of its own, in memory, such as clickhouse=512M. The
     /// disk stays until `clean`. This needs the right to mount.
     #[arg(long, global = true, value_name = "PART=BYTES")]
@@ -173,7 +183,7 @@ pub(crate) struct Setup {
     #[arg(long, global = true, value_name = "NUMBER")]
     brokers: Option<Brokers>,
     /// The first of four ports: kafka, its controller, registry, clickhouse. Two more brokers take
-    /// the next four.
+    /// the next four, alertmanager and prometheus the next two.
     #[arg(long, global = true, env = "STACK_PORT_BASE", value_name = "PORT")]
     port_base: Option<u16>,
     /// Kafka's port; its controller takes the next one, more brokers the next four.
@@ -233,6 +243,8 @@ impl Setup {
             kafka: self.kafka_port.or(default.map(|ports| ports.kafka)),
             registry: self.registry_port.or(default.map(|ports| ports.registry)),
             clickhouse: self.clickhouse_port.or(default.map(|ports| ports.clickhouse)),
+            alertmanager: self.with.contains(&Server::Alertmanager),
+            prometheus: self.with.contains(&Server::Prometheus),
         };
         let own =
             std::env::current_exe().map_err(|source| io("finding the running program", source))?;
@@ -251,5 +263,8 @@ mod tests {
         Cli::command().debug_assert();
         let cli = Cli::try_parse_from(["stack", "clean", "--cache"]).unwrap();
         assert!(matches!(cli.action, Action::Clean { cache: true }));
+        let cli =
+            Cli::try_parse_from(["stack", "up", "--with", "postgres", "--with", "prometheus"]);
+        assert_eq!(cli.unwrap().setup.with, [Server::Postgres, Server::Prometheus]);
     }
 }

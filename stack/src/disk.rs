@@ -45,6 +45,9 @@ pub enum InvalidSmallDisk {
     /// A part without data.
     #[error("the registry keeps its data in Kafka; give the brokers a small disk")]
     Registry,
+    /// A part whose disk no test fills.
+    #[error("only brokers and clickhouse can have a small disk")]
+    Monitor,
 }
 
 impl FromStr for SmallDisk {
@@ -53,8 +56,10 @@ impl FromStr for SmallDisk {
     fn from_str(text: &str) -> Result<Self, InvalidSmallDisk> {
         let (part, bytes) = text.split_once('=').ok_or(InvalidSmallDisk::Format)?;
         let part = part.parse().map_err(|_| InvalidSmallDisk::Format)?;
-        if part == Part::Registry {
-            return Err(InvalidSmallDisk::Registry);
+        match part {
+            Part::Registry => return Err(InvalidSmallDisk::Registry),
+            Part::Alertmanager | Part::Prometheus => return Err(InvalidSmallDisk::Monitor),
+            Part::Kafka | Part::Kafka2 | Part::Kafka3 | Part::ClickHouse => {}
         }
         Ok(Self { part, bytes: parse_bytes(bytes)? })
     }
@@ -237,5 +242,6 @@ mod tests {
         }
         assert_eq!("clickhouse".parse::<SmallDisk>(), Err(InvalidSmallDisk::Format));
         assert_eq!("registry=1G".parse::<SmallDisk>(), Err(InvalidSmallDisk::Registry));
+        assert_eq!("prometheus=1G".parse::<SmallDisk>(), Err(InvalidSmallDisk::Monitor));
     }
 }

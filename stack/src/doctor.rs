@@ -7,9 +7,9 @@ use crate::error::StackError;
 use crate::fetch::Downloads;
 use crate::part::Part;
 use crate::ports::Brokers;
-use crate::prerequisites;
 use crate::process_table::{command_line, processes};
 use crate::stack::Stack;
+use crate::{alertmanager, prerequisites, prometheus};
 
 /// A stack's data, logs and results that are not sent yet, with a margin.
 const DISK_BYTES: u64 = 2 << 30;
@@ -45,7 +45,7 @@ impl Finding {
 
 /// Runs all checks.
 pub fn examine(stack: &Stack) -> Vec<Finding> {
-    let mut findings = prerequisites();
+    let mut findings = prerequisites(stack);
     findings.push(disk(stack.folder(), DISK_BYTES));
     if !Downloads::in_cache(stack.cache()).is_complete() {
         findings.push(disk(&existing(stack.cache().root()), CACHE_BYTES));
@@ -59,7 +59,7 @@ pub fn examine(stack: &Stack) -> Vec<Finding> {
     findings
 }
 
-fn prerequisites() -> Vec<Finding> {
+fn prerequisites(stack: &Stack) -> Vec<Finding> {
     let found = |outcome: Result<String, StackError>| match outcome {
         Ok(version) => Finding::good("program", version),
         Err(StackError::Prerequisite { what, package }) => {
@@ -68,7 +68,11 @@ fn prerequisites() -> Vec<Finding> {
         }
         Err(error) => Finding::bad("program", error.to_string(), "see the observation"),
     };
-    prerequisites::all().into_iter().map(found).collect()
+    let has = |part| stack.ports().is_ok_and(|ports| ports.has(part));
+    let mut programs = prerequisites::all();
+    programs.extend(has(Part::Alertmanager).then(alertmanager::program));
+    programs.extend(has(Part::Prometheus).then(prometheus::program));
+    programs.into_iter().map(found).collect()
 }
 
 fn disk(folder: &Path, needed: u64) -> Finding {

@@ -23,7 +23,7 @@ pub enum StackError {
     Platform(String),
     /// Another program listens on a port.
     #[error(
-        "another program listens on port {port}, which {part} needs; choose others with --port-base N, --{part}-port N or --ports auto"
+        "another program listens on port {port}, which {part} needs; choose others with --port-base N, --ports auto, or --kafka-port, --registry-port, --clickhouse-port N"
     )]
     PortBusy {
         /// Whose port.
@@ -40,9 +40,7 @@ pub enum StackError {
     )]
     BrokersDiffer,
     /// This stack has no such part.
-    #[error(
-        "{0} is no part of this stack, which has one broker; `stack up --brokers 3` starts three"
-    )]
+    #[error("{0} is not in this stack; `stack up {flag}` adds it", flag = .0.flag())]
     NotInStack(Part),
     /// A part does not stop at SIGSTOP.
     #[error("{0} does not pause; it may hang in the kernel")]

@@ -10,6 +10,7 @@
 //!   kafka, registry, java   Java parts, from Maven Central; one broker or three
 //!   clickhouse              `stack front` and libchdb.so, from npm
 //!   postgres                PostgreSQL, on request, from npm
+//!   prometheus, alertmanager    on request, from Debian
 //! status, http_probe        whether the parts answer, and their addresses
 //! crash_commands            kill, pause, resume, crash-engine
 //! clickhouse_fault, registry_proxy, disk_commands, disk    faults
@@ -18,6 +19,7 @@
 //! cache, fetch, package, prerequisites                     downloads
 //! ```
 
+mod alertmanager;
 mod cache;
 mod clickhouse;
 mod clickhouse_fault;
@@ -40,6 +42,7 @@ mod postgres;
 mod prerequisites;
 mod process;
 mod process_table;
+mod prometheus;
 mod registry;
 mod registry_proxy;
 mod stack;

@@ -9,7 +9,7 @@ use crate::fetch::Downloads;
 use crate::part::Part;
 use crate::ports::Ports;
 use crate::stack::Stack;
-use crate::{clickhouse, kafka, registry};
+use crate::{alertmanager, clickhouse, kafka, prometheus, registry};
 
 /// How long a part may take until it answers; ten times what it takes on two idle cores.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -41,7 +41,7 @@ impl Stack {
         let running = self.running();
         let recorded = Ports::recorded(&self.port_file());
         let ports = Ports::choose(self.choice(), recorded)?;
-        if !running.is_empty() && recorded.is_some_and(|recorded| recorded != ports) {
+        if !running.is_empty() && recorded.is_some_and(|recorded| !ports.keeps(&recorded)) {
             return Err(StackError::PortsInUse);
         }
         if recorded.is_some_and(|recorded| recorded.brokers() != ports.brokers())
@@ -99,6 +99,14 @@ impl Stack {
                 clickhouse::prepare(&process, &folder, &downloads.engine, self.program()?, ports)?
             }
             Part::Registry => registry::prepare(&process, &folder, &downloads.registry_jar, ports)?,
+            Part::Alertmanager => {
+                prometheus::list_alertmanagers(self.folder(), ports)?;
+                alertmanager::prepare(&process, &folder, ports)?
+            }
+            Part::Prometheus => {
+                prometheus::list_alertmanagers(self.folder(), ports)?;
+                prometheus::prepare(&process, &folder, ports)?
+            }
         };
         process.start(&launch)?;
         self.report(&format!("{part}: starting on {}", ports.address(part)));
@@ -218,6 +226,8 @@ pub(crate) fn serves(part: Part, ports: &Ports) -> bool {
         Part::Kafka | Part::Kafka2 | Part::Kafka3 => kafka::serves(ports.address(part)),
         Part::ClickHouse => clickhouse::serves(ports),
         Part::Registry => registry::serves(ports),
+        Part::Alertmanager => alertmanager::serves(ports),
+        Part::Prometheus => prometheus::serves(ports),
     }
 }
 
@@ -225,6 +235,6 @@ pub(crate) fn serves(part: Part, ports: &Ports) -> bool {
 fn grace(part: Part) -> Duration {
     match part {
         Part::Kafka | Part::Kafka2 | Part::Kafka3 | Part::ClickHouse => Duration::from_secs(15),
-        Part::Registry => Duration::from_secs(5),
+        Part::Registry | Part::Alertmanager | Part::Prometheus => Duration::from_secs(5),
     }
 }

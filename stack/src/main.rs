@@ -17,7 +17,7 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use stack::{Finding, Postgres, Stack, StackError, Watch, examine, run_command, watch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Action, Cli, DiskAction, EngineArgs, Setup};
+use crate::cli::{Action, Cli, DiskAction, EngineArgs, Server, Setup};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -49,8 +49,10 @@ fn act(action: Action, setup: &Setup) -> anyhow::Result<ExitCode> {
         let mut hangups = signal(SignalKind::hangup())?;
         let stack = setup.open()?.reporting(|line| eprintln!("{line}"));
         let interrupt = stack.interrupt();
-        let servers =
-            Servers { postgres: setup.postgres(&stack)?, with_postgres: setup.with.is_some() };
+        let servers = Servers {
+            postgres: setup.postgres(&stack)?,
+            with_postgres: setup.with.contains(&Server::Postgres),
+        };
         let mut work = tokio::task::spawn_blocking(move || perform(&stack, &servers, action));
         loop {
             tokio::select! {
@@ -152,7 +154,7 @@ fn status(stack: &Stack) -> anyhow::Result<ExitCode> {
             (None, _) => ("down", String::new()),
         };
         all &= status.serves;
-        println!("{:<11} {state:<14} {:<16} {pid}", status.part.name(), status.address);
+        println!("{:<12} {state:<14} {:<16} {pid}", status.part.name(), status.address);
     }
     Ok(ExitCode::from(u8::from(!all)))
 }

@@ -16,12 +16,23 @@ pub enum Part {
     ClickHouse,
     /// Apicurio Registry, speaking the Confluent protocol.
     Registry,
+    /// Alertmanager, on request.
+    Alertmanager,
+    /// Prometheus, on request.
+    Prometheus,
 }
 
 impl Part {
     /// All that a stack can have, in the order they start; they stop in the reverse.
-    pub const ALL: [Self; 5] =
-        [Self::Kafka, Self::Kafka2, Self::Kafka3, Self::ClickHouse, Self::Registry];
+    pub const ALL: [Self; 7] = [
+        Self::Kafka,
+        Self::Kafka2,
+        Self::Kafka3,
+        Self::ClickHouse,
+        Self::Registry,
+        Self::Alertmanager,
+        Self::Prometheus,
+    ];
     /// The brokers there can be. Kafka's node id of each is its position here, from 1 on.
     pub const BROKERS: [Self; 3] = [Self::Kafka, Self::Kafka2, Self::Kafka3];
 
@@ -33,6 +44,19 @@ impl Part {
             Self::Kafka3 => "kafka-3",
             Self::ClickHouse => "clickhouse",
             Self::Registry => "registry",
+            Self::Alertmanager => "alertmanager",
+            Self::Prometheus => "prometheus",
+        }
+    }
+
+    /// The flag that adds it to a stack, for a part that not every stack has.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Self::Alertmanager => "--with alertmanager",
+            Self::Prometheus => "--with prometheus",
+            Self::Kafka | Self::Kafka2 | Self::Kafka3 | Self::ClickHouse | Self::Registry => {
+                "--brokers 3"
+            }
         }
     }
 
@@ -50,7 +74,7 @@ impl fmt::Display for Part {
 /// A text that names no part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such part; the parts are kafka (also kafka-1), kafka-2, kafka-3, registry and clickhouse"
+    "no such part; the parts are kafka (also kafka-1), kafka-2, kafka-3, registry, clickhouse, alertmanager and prometheus"
 )]
 pub struct InvalidPart;
 

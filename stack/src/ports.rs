@@ -48,11 +48,15 @@ pub struct Ports {
     pub registry: u16,
     /// ClickHouse's HTTP.
     pub clickhouse: u16,
+    /// Alertmanager's, if the stack has it.
+    pub alertmanager: Option<u16>,
+    /// Prometheus', if the stack has it.
+    pub prometheus: Option<u16>,
 }
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { kafka: 19092, controller: 19093, others: None, registry: 18081, clickhouse: 18123 }
+        Self::of_four([19092, 19093, 18081, 18123])
     }
 }
 
@@ -62,7 +66,7 @@ pub struct PortChoice {
     /// Take free ports, unless some are recorded already.
     pub auto: bool,
     /// Four ports in a row: kafka, its controller, registry, clickhouse; then those of two
-    /// more brokers and controllers.
+    /// more brokers and controllers, of alertmanager and of prometheus.
     pub base: Option<u16>,
     /// How many brokers; by default as many as there were, or one.
     pub brokers: Option<Brokers>,
@@ -72,6 +76,10 @@ pub struct PortChoice {
     pub registry: Option<u16>,
     /// ClickHouse's.
     pub clickhouse: Option<u16>,
+    /// Whether to add Alertmanager, which then stays in the stack.
+    pub alertmanager: bool,
+    /// Whether to add Prometheus, which then stays in the stack.
+    pub prometheus: bool,
 }
 
 impl Ports {
@@ -81,12 +89,9 @@ impl Ports {
     /// Only for `auto`, if the machine has no free port.
     pub(crate) fn choose(choice: &PortChoice, recorded: Option<Self>) -> Result<Self, StackError> {
         let mut ports = match (choice.base, recorded) {
-            (Some(base), _) => Self::from_base(base),
+            (Some(base), _) => Self::of_four(row(base)),
             (None, Some(ports)) => ports,
-            (None, None) if choice.auto => {
-                let [kafka, controller, registry, clickhouse] = free()?;
-                Self { kafka, controller, others: None, registry, clickhouse }
-            }
+            (None, None) if choice.auto => Self::of_four(free()?),
             (None, None) => Self::default(),
         };
         if let Some(port) = choice.kafka {
@@ -105,12 +110,28 @@ impl Ports {
         };
         ports.registry = choice.registry.unwrap_or(ports.registry);
         ports.clickhouse = choice.clickhouse.unwrap_or(ports.clickhouse);
+        if choice.alertmanager || choice.prometheus {
+            let [alertmanager, prometheus] = match choice.base {
+                Some(base) => [8, 9].map(|n| base.saturating_add(n)),
+                None if choice.auto => free()?,
+                None => MONITORS,
+            };
+            let chosen = |is_chosen: bool, port| is_chosen.then_some(port);
+            ports.alertmanager = ports.alertmanager.or(chosen(choice.alertmanager, alertmanager));
+            ports.prometheus = ports.prometheus.or(chosen(choice.prometheus, prometheus));
+        }
         Ok(ports)
     }
 
-    fn from_base(base: u16) -> Self {
-        let [kafka, controller, registry, clickhouse] = row(base);
-        Self { kafka, controller, others: None, registry, clickhouse }
+    fn of_four([kafka, controller, registry, clickhouse]: [u16; 4]) -> Self {
+        let (others, alertmanager, prometheus) = (None, None, None);
+        Self { kafka, controller, others, registry, clickhouse, alertmanager, prometheus }
+    }
+
+    /// Whether parts that run with `before` keep their ports; a part that is added changes none.
+    pub(crate) fn keeps(&self, before: &Self) -> bool {
+        let fixed = |ports: &Self| Self { alertmanager: None, prometheus: None, ..*ports };
+        fixed(self) == fixed(before)
     }
 
     /// How many brokers there are.
@@ -132,6 +153,8 @@ impl Ports {
             (Part::Kafka2 | Part::Kafka3, None) => Vec::new(),
             (Part::Registry, _) => vec![self.registry],
             (Part::ClickHouse, _) => vec![self.clickhouse],
+            (Part::Alertmanager, _) => self.alertmanager.into_iter().collect(),
+            (Part::Prometheus, _) => self.prometheus.into_iter().collect(),
         }
     }
 
@@ -175,6 +198,8 @@ impl Ports {
             others: others(),
             registry: port("registry")?,
             clickhouse: port("clickhouse")?,
+            alertmanager: port("alertmanager"),
+            prometheus: port("prometheus"),
         })
     }
 
@@ -187,7 +212,9 @@ impl Ports {
             ("clickhouse", self.clickhouse),
         ];
         let others = self.others.into_iter().flat_map(|ports| OTHERS.into_iter().zip(ports));
-        for (name, port) in lines.into_iter().chain(others) {
+        let monitors = [("alertmanager", self.alertmanager), ("prometheus", self.prometheus)];
+        let monitors = monitors.into_iter().filter_map(|(name, port)| Some((name, port?)));
+        for (name, port) in lines.into_iter().chain(others).chain(monitors) {
             // Writing to a string does not fail.
             writeln!(text, "{name}={port}").ok();
         }
@@ -202,19 +229,25 @@ impl Ports {
 /// The names of the ports of more brokers in the file.
 const OTHERS: [&str; 4] = ["kafka-2", "controller-2", "kafka-3", "controller-3"];
 
+/// The ports of Alertmanager and of Prometheus, if none are chosen.
+const MONITORS: [u16; 2] = [19098, 19099];
+
 fn row(first: u16) -> [u16; 4] {
     [0, 1, 2, 3].map(|n| first.saturating_add(n))
 }
 
-fn free() -> Result<[u16; 4], StackError> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let ports = || -> std::io::Result<[u16; 4]> {
-        // All four are held at once so that they differ.
-        let held = [bind()?, bind()?, bind()?, bind()?];
-        let port = |n: usize| held[n].local_addr().map(|address| address.port());
-        Ok([port(0)?, port(1)?, port(2)?, port(3)?])
+fn free<const N: usize>() -> Result<[u16; N], StackError> {
+    let find = || -> std::io::Result<[u16; N]> {
+        // All are held at once so that they differ.
+        let (mut ports, mut held) = ([0; N], Vec::with_capacity(N));
+        for port in &mut ports {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            *port = listener.local_addr()?.port();
+            held.push(listener);
+        }
+        Ok(ports)
     };
-    ports().io_context(|| "looking for free ports".to_owned())
+    find().io_context(|| "looking for free ports".to_owned())
 }
 
 #[cfg(test)]
@@ -238,14 +271,14 @@ mod tests {
 
     #[test]
     fn recorded_ports_are_read_back() {
-        let ports = Ports::from_base(4000);
+        let ports = Ports { prometheus: Some(4009), ..Ports::of_four(row(4000)) };
         assert_eq!(Ports::parse(&ports.render()), Some(ports));
         assert_eq!(Ports::parse("kafka=1\n"), None);
     }
 
     #[test]
     fn a_choice_overrides_recorded_ports_and_those_override_free_ones() {
-        let before = Ports::from_base(4000);
+        let before = Ports::of_four(row(4000));
         let recorded = Some(before);
         let auto = PortChoice { auto: true, ..PortChoice::default() };
         assert_eq!(Ports::choose(&auto, recorded).unwrap(), before);
@@ -253,8 +286,23 @@ mod tests {
         let ports = Ports::choose(&one, recorded).unwrap();
         assert_eq!((ports.kafka, ports.controller, ports.registry), (5000, 5001, 4002));
         let base = PortChoice { base: Some(6000), ..auto };
-        assert_eq!(Ports::choose(&base, recorded).unwrap(), Ports::from_base(6000));
+        assert_eq!(Ports::choose(&base, recorded).unwrap(), Ports::of_four(row(6000)));
         assert_eq!(Ports::choose(&PortChoice::default(), None).unwrap(), Ports::default());
+    }
+
+    #[test]
+    fn a_part_on_request_is_added_to_the_recorded_ones_and_stays() {
+        let plain = Ports::default();
+        assert!(!plain.has(Part::Prometheus) && !plain.has(Part::Alertmanager));
+        let choice = PortChoice { prometheus: true, ..PortChoice::default() };
+        let added = Ports::choose(&choice, Some(plain)).unwrap();
+        assert_eq!((added.of(Part::Prometheus), added.alertmanager), (vec![19099], None));
+        assert!(added.keeps(&plain), "running parts keep their ports");
+        assert!(!added.keeps(&Ports { kafka: 1, ..plain }));
+        assert_eq!(Ports::choose(&PortChoice::default(), Some(added)).unwrap(), added);
+        let both = PortChoice { alertmanager: true, base: Some(6000), ..choice };
+        let both = Ports::choose(&both, None).unwrap();
+        assert_eq!((both.alertmanager, both.prometheus), (Some(6008), Some(6009)));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Stack {
         let registry =
             format!("http://{}{}", ports.address(Part::Registry), registry::CONFLUENT_PATH);
         let libs = Downloads::in_cache(self.cache()).kafka_libs;
-        Ok(vec![
+        let mut variables = vec![
             ("KAFKA_BROKERS", ports.bootstrap()),
             ("SCHEMA_REGISTRY_URL", registry),
             ("CLICKHOUSE_URL", format!("http://{}", ports.address(Part::ClickHouse))),
@@ -57,6 +57,12 @@ impl Stack {
             ("CLICKHOUSE_READONLY_USER", clickhouse::READER.0.to_owned()),
             ("CLICKHOUSE_READONLY_PASSWORD", clickhouse::READER.1.to_owned()),
             ("KAFKA_LIBS", libs.display().to_string()),
-        ])
+        ];
+        let monitors =
+            [("ALERTMANAGER_URL", Part::Alertmanager), ("PROMETHEUS_URL", Part::Prometheus)];
+        let monitors = monitors.into_iter().filter(|(_, part)| ports.has(*part));
+        variables
+            .extend(monitors.map(|(name, part)| (name, format!("http://{}", ports.address(part)))));
+        Ok(variables)
     }
 }

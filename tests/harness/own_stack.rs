@@ -41,6 +41,24 @@ impl OwnStack {
         Self::by(choice, &Part::ALL)
     }
 
+    /// Prometheus and Alertmanager, with these files (path in the folder of the stack, and text) in place of
+    /// the shipped ones.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn with_alerts(files: &[(&str, String)]) -> Self {
+        let choice = PortChoice { alertmanager: true, prometheus: true, ..PortChoice::default() };
+        let own = Self::open(choice, &[]);
+        for (path, text) in files {
+            let path = own.folder().join(path);
+            let folder = path.parent().expect("a file has a folder");
+            std::fs::create_dir_all(folder).expect("a folder can be created");
+            std::fs::write(path, text).expect("a file can be written");
+        }
+        own.stack.up_parts(&[Part::Alertmanager, Part::Prometheus]).expect("the parts start");
+        own
+    }
+
     /// Starts some parts with their data on small disks.
     ///
     /// # Errors

@@ -1,21 +1,18 @@
-//! A collector of spans that keeps all that it receives: enough HTTP for a POST.
-
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+//! A collector of spans that keeps all that it receives.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
 
+use crate::post_receiver::PostReceiver;
+
 /// A listening collector; it ends with the process of the test.
 #[derive(Debug)]
 pub struct SpanCollector {
     /// The OTLP endpoint.
     pub endpoint: String,
-    bodies: Arc<Mutex<Vec<u8>>>,
+    receiver: PostReceiver,
 }
 
 impl SpanCollector {
@@ -24,22 +21,13 @@ impl SpanCollector {
     /// # Panics
     /// When there is no port.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let bodies = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bodies);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let kept = Arc::clone(&kept);
-                std::thread::spawn(move || serve(&stream, &kept));
-            }
-        });
-        Self { endpoint, bodies }
+        let receiver = PostReceiver::start("/v1/traces");
+        Self { endpoint: receiver.url(), receiver }
     }
 
     /// All bodies sent to `/v1/traces`, one after another.
     pub fn received(&self) -> Vec<u8> {
-        self.bodies.lock().expect("no test panics in here").clone()
+        self.receiver.bodies().concat()
     }
 
     /// All received spans.
@@ -101,35 +89,5 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     match value {
         Value::StringValue(text) => Some(text.clone()),
         _ => None,
-    }
-}
-
-fn serve(stream: &TcpStream, kept: &Mutex<Vec<u8>>) -> Option<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        reader.read_line(&mut head).ok().filter(|bytes| *bytes > 0)?;
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
-            let lower = line.to_ascii_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        if head.starts_with("POST /v1/traces ") {
-            kept.lock().ok()?.extend_from_slice(&body);
-        }
-        let mut writer = stream;
-        let answer =
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
-        writer.write_all(answer).ok()?;
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{OwnStack, Signal, program, until};
+use harness::{OwnStack, Signal, get, program, until};
 use rustix::process::{Pid, kill_process};
 use stack::{Cache, Part, PortChoice, Stack, examine};
 
@@ -94,6 +94,29 @@ fn many_starts_and_stops_leave_no_process_and_no_port() {
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.file_name()).collect();
     assert!(left.iter().all(|name| name == "run" || name == ".gitignore"), "{left:?}");
+}
+
+#[test]
+fn prometheus_and_alertmanager_load_the_shipped_files_and_find_each_other() {
+    let own = OwnStack::with_alerts(&[]);
+    own.kill(Part::Prometheus).unwrap();
+    own.restart(Part::Prometheus).unwrap();
+    let env = own.env().unwrap();
+    let url = |name: &str| env.iter().find(|(own, _)| *own == name).unwrap().1.clone();
+    let (prometheus, alertmanager) = (url("PROMETHEUS_URL"), url("ALERTMANAGER_URL"));
+    let api = |path: &str| get(&format!("{prometheus}/api/v1/{path}")).unwrap().body;
+    until("Prometheus lists the Alertmanager", || {
+        api("alertmanagers").contains(&format!("{alertmanager}/api/v2/alerts")).then_some(())
+    });
+    assert!(api("rules").contains("DeadLettersOpen"));
+    assert!(get(&format!("{alertmanager}/api/v2/status")).unwrap().body.contains("group_by"));
+    own.down().unwrap();
+    assert_eq!(processes(own.folder()), [""; 0]);
+    assert_eq!(held(own.folder()), [0; 0]);
+    own.clean(false).unwrap();
+    assert!(
+        !own.folder().join("prometheus").exists() && !own.folder().join("alertmanager").exists()
+    );
 }
 
 #[test]
