@@ -6,6 +6,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
+use crate::dead_letters::headers::kept;
 use crate::flow::block::Record;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::run::sink::DeadLetterSink;
@@ -46,7 +47,8 @@ impl DeadLetterWriter {
 }
 
 impl DeadLetterSink for DeadLetterWriter {
-    /// Sends `record` unchanged, with `reason` added to its headers.
+    /// Sends `record` unchanged, with `reason` added to its headers, from which those of an earlier dead
+    /// letter are removed.
     ///
     /// # Errors
     /// Of class Record: the brokers refuse this dead letter, and will refuse it again. After any other
@@ -58,7 +60,7 @@ impl DeadLetterSink for DeadLetterWriter {
         reason: &[(&'static str, String)],
     ) -> Result<(), ServerError> {
         let mut headers = OwnedHeaders::new();
-        for header in record.headers() {
+        for header in kept(record) {
             headers = headers.insert(Header { key: header.name, value: header.value });
         }
         for (name, value) in reason {
@@ -90,7 +92,8 @@ const REFUSED: [Code; 8] = [
     Code::UnsupportedCompressionType,
 ];
 
-fn send_error(error: &KafkaError) -> ServerError {
+/// The class and code of an error of a producer: of class Record if the brokers refuse the record.
+pub(super) fn send_error(error: &KafkaError) -> ServerError {
     if error.rdkafka_error_code().is_some_and(|code| REFUSED.contains(&code)) {
         let (class, code) = (ErrorClass::Record, "dead_letter_refused");
         return ServerError { class, code, message: error.to_string() };

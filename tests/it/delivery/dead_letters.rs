@@ -1,9 +1,10 @@
 //! Records that cannot become clicks are dead-lettered, complete and with their reason; no others are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use harness::{Logged, Raw, World, metric};
+use processors::dead_letters::headers::is_own;
 use schemas::{Encoder, RawClick, SchemaId, headers};
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ fn spoiled(world: &World) -> Vec<(&'static str, Option<Vec<u8>>)> {
 }
 
 /// Keys and headers that a careless copy would change: no value, an empty one, two headers with one
-/// name, bytes that are no text.
+/// name, bytes that are no text. The last header is one of an earlier dead letter, which is replaced.
 fn odd(index: usize) -> Raw {
     let key = [None, Some(vec![]), Some(vec![0, 0xff, index as u8])];
     let headers = vec![
@@ -102,15 +103,21 @@ fn same(letter: &Logged, originals: &BTreeMap<(i32, i64), Logged>, world: &World
     assert_eq!(text(headers::CONNECT_TOPIC), world.topic);
     assert!(letter.value == original.value, "the value at {place:?} is not the original's");
     assert_eq!(letter.key, original.key, "{place:?}");
-    let (own, added) = letter.headers.split_at(original.headers.len());
-    assert_eq!(own, original.headers, "{place:?}");
-    assert!(added.len() >= 11, "{added:?}");
+    let kept: Vec<_> = original.headers.iter().filter(|(name, _)| !is_own(name)).collect();
+    let (own, added) = letter.headers.split_at(kept.len());
+    assert_eq!(own.iter().collect::<Vec<_>>(), kept, "{place:?}");
+    let names: BTreeSet<_> = added.iter().map(|(name, _)| name).collect();
+    assert!(added.len() >= 12 && names.len() == added.len(), "{added:?}");
+    assert!(names.iter().all(|name| is_own(name)), "{added:?}");
     let code = text(headers::DEAD_LETTER_CODE).to_owned();
     assert_eq!(text(headers::CONNECT_CLASS), format!("clicktrail.{code}"));
     assert!(!text(headers::CONNECT_MESSAGE).is_empty());
     let logged: i64 = text(headers::DEAD_LETTER_LOG_TIME).parse().unwrap();
     let failed: i64 = text(headers::DEAD_LETTER_FIRST_FAILURE).parse().unwrap();
     assert!(logged > 1_600_000_000_000 && failed >= logged, "{logged} {failed}");
+    let origin = format!("{}:{}:{}:{logged}", world.topic, place.0, place.1);
+    assert_eq!(text(headers::DEAD_LETTER_ORIGIN), origin);
+    assert_eq!(text(headers::DEAD_LETTER_REDRIVES), "0");
     if code == "schema_unknown" {
         assert_eq!(text(headers::DEAD_LETTER_SCHEMA_ID), UNKNOWN_ID.to_string());
     }
