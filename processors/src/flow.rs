@@ -3,8 +3,10 @@
 pub mod block;
 pub mod linger;
 pub mod offset_range;
+pub mod origin_headers;
 pub mod record_sign;
 pub mod start_policy;
 pub mod storm_breaker;
 pub mod stub;
+pub mod topic_record;
 pub mod tracker;

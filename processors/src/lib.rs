@@ -14,6 +14,8 @@ pub mod flow;
 pub mod run;
 
 pub mod clickhouse;
+pub mod dead_letter_copy;
+pub mod jobs;
 pub mod kafka;
 pub mod link_dimension;
 pub mod rules;
@@ -23,4 +25,6 @@ pub mod cmd;
 pub mod config;
 pub mod exit;
 pub mod metrics;
+pub mod random_bits;
+pub mod redrive;
 pub mod setup;

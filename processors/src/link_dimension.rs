@@ -1,98 +1,75 @@
-//! The dimension of links: copies the topic of links into ClickHouse, into a table of its own.
+//! The dimension of links: stores the records of the topic of links in ClickHouse, in a table of its own.
 //!
-//! A record may be inserted twice: readers see the newest version of a link. No failure here stops the
-//! processing of clicks.
+//! A record may be inserted twice: readers see the newest version of a link.
 
 use std::collections::HashMap;
 
-use broker::{BATCH_UNREADABLE, Brokers, ErrorClass, Registry, SchemaLookup, ServerError};
-use schemas::{LinkDecoder, SchemaId, TopicName, unframe};
-use tokio_util::sync::CancellationToken;
+use broker::{BATCH_UNREADABLE, Registry, SchemaLookup, ServerError};
+use schemas::{LINK_BYTES_MAX, LinkDecoder, SchemaId, TopicName, unframe};
 
 use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
-use crate::kafka::link_reader::{LinkReader, LinkRecord, LinkSource};
+use crate::flow::topic_record::TopicRecord;
+use crate::kafka::topic_reader::{KeptRecord, TopicRecords};
 use crate::metrics::processor::ProcessorMetrics;
-use crate::run::retry::Retry;
+use crate::run::topic_copy::RecordStore;
 
-/// The task that copies.
+/// The rows of links.
 #[derive(Debug)]
 pub struct LinkDimension {
-    /// The brokers of the topic.
-    pub brokers: Brokers,
-    /// The topic.
-    pub topic: TopicName,
-    /// The group of its readers.
-    pub group: String,
-    /// The registry of its schemas.
-    pub registry: Registry,
-    /// The server of the rows.
-    pub server: Server,
-    /// Its metrics.
-    pub metrics: ProcessorMetrics,
+    topic: TopicName,
+    server: Server,
+    metrics: ProcessorMetrics,
+    schemas: LinkSchemas,
+}
+
+/// A record of the topic of links.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LinkRecord {
+    key: Vec<u8>,
+    /// `None` is a tombstone.
+    value: Option<Vec<u8>>,
+}
+
+impl KeptRecord for LinkRecord {
+    fn keep(record: TopicRecord<'_>) -> Option<Self> {
+        let key = record.key.unwrap_or_default();
+        let bytes = key.len() + record.value.map_or(0, <[u8]>::len);
+        let is_small = bytes <= LINK_BYTES_MAX;
+        is_small.then(|| Self { key: key.to_vec(), value: record.value.map(<[u8]>::to_vec) })
+    }
+
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl RecordStore<LinkRecord> for LinkDimension {
+    async fn store(&mut self, read: &TopicRecords<LinkRecord>) -> Result<(), ServerError> {
+        self.refused("link_too_large", "it is larger than a link", read.too_large);
+        self.refused(BATCH_UNREADABLE, "its batch cannot be read", read.unreadable);
+        let (mut rows, mut bad) = (Vec::with_capacity(read.records.len()), Vec::new());
+        for record in &read.records {
+            match self.schemas.row(record).await? {
+                Ok(row) => rows.push(row),
+                Err(cause) => bad.push(cause),
+            }
+        }
+        self.refused("link_record", bad.first().map_or("", String::as_str), bad.len());
+        insert_links(&self.server, &rows).await
+    }
 }
 
 impl LinkDimension {
-    /// Runs until `stop`. Failed attempts are repeated without end.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut retry = Retry::new("links", &self.metrics);
-        let mut schemas = LinkSchemas::new(self.registry.clone(), self.topic.subject());
-        loop {
-            let copy = async {
-                let reader = LinkReader::join(&self.brokers, &self.group, self.topic.as_str())?;
-                self.copy(reader, &mut retry, &mut schemas).await
-            };
-            let copied = stop.run_until_cancelled(copy).await;
-            let Some(Err(error)) = copied else { return };
-            // A fatal error of links must not stop the clicks: it is logged, and the attempt is
-            // repeated.
-            let error = ServerError { class: ErrorClass::Retryable, ..error };
-            retry.name(|| self.topic.to_string());
-            if stop.run_until_cancelled(retry.after(error)).await.is_none() {
-                return;
-            }
-        }
-    }
-
-    /// Reads and inserts until something fails.
-    async fn copy(
-        &self,
-        mut reader: impl LinkSource,
-        retry: &mut Retry<'_>,
-        schemas: &mut LinkSchemas,
-    ) -> Result<(), ServerError> {
-        loop {
-            let read;
-            (read, reader) = blocking(move || (reader.read(), reader)).await?;
-            let read = read?;
-            if read.is_empty() {
-                // Without a record, only this check ends the failure of an earlier attempt.
-                if retry.has_failed() {
-                    let has_read_all;
-                    (has_read_all, reader) =
-                        blocking(move || (reader.has_read_all(), reader)).await?;
-                    if has_read_all? {
-                        retry.done();
-                    }
-                }
-                continue;
-            }
-            self.refused("link_too_large", "it is larger than a link", read.too_large);
-            self.refused(BATCH_UNREADABLE, "its batch cannot be read", read.unreadable);
-            let (mut rows, mut bad) = (Vec::with_capacity(read.records.len()), Vec::new());
-            for record in &read.records {
-                match schemas.row(record).await? {
-                    Ok(row) => rows.push(row),
-                    Err(cause) => bad.push(cause),
-                }
-            }
-            self.refused("link_record", bad.first().map_or("", String::as_str), bad.len());
-            insert_links(&self.server, &rows).await?;
-            let committed;
-            (committed, reader) = blocking(move || (reader.commit(), reader)).await?;
-            committed?;
-            retry.done();
-        }
+    /// The links of `topic`, by the schemas of `registry`, in the table of `server`.
+    pub fn new(
+        topic: TopicName,
+        registry: Registry,
+        server: Server,
+        metrics: ProcessorMetrics,
+    ) -> Self {
+        let schemas = LinkSchemas::new(registry, topic.subject());
+        Self { topic, server, metrics, schemas }
     }
 
     /// Counts records that are not links; `cause` is that of the first.
@@ -112,6 +89,7 @@ impl LinkDimension {
 }
 
 /// The schemas of links, by id.
+#[derive(Debug)]
 struct LinkSchemas {
     lookup: SchemaLookup,
     /// `None` where the schema does not parse.
@@ -159,70 +137,33 @@ impl LinkSchemas {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ServerError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| ServerError::fatal("task_panicked", error))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::flow::block::SizeLimits;
-    use crate::kafka::link_reader::LinkRecords;
-    use prometheus_client::registry::Registry as MetricRegistry;
 
-    /// A topic of no more records, whose reader fails after some reads.
-    struct Idle {
-        reads: u32,
-        has_read_all: bool,
-    }
-
-    impl LinkSource for Idle {
-        fn read(&mut self) -> Result<LinkRecords, ServerError> {
-            self.reads = self.reads.checked_sub(1).ok_or_else(unreachable)?;
-            Ok(LinkRecords::default())
-        }
-
-        fn has_read_all(&self) -> Result<bool, ServerError> {
-            Ok(self.has_read_all)
-        }
-
-        fn commit(&self) -> Result<(), ServerError> {
-            Ok(())
-        }
-    }
-
-    fn unreachable() -> ServerError {
-        ServerError::retryable("kafka_unreachable", "")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_of_links_ends_when_no_record_is_left_to_read() {
-        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
-        let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
-        metrics.attempts.set_stuck_after(Duration::ZERO);
-        let registry = Registry::new("http://127.0.0.1:1").unwrap();
-        let text = String::new;
-        let links = LinkDimension {
-            brokers: Brokers { servers: text(), properties: Vec::new() },
-            topic: "links.v1".parse().unwrap(),
-            group: text(),
-            registry: registry.clone(),
-            server: Server { url: text(), user: text(), password: text(), database: text() },
-            metrics: metrics.clone(),
-        };
-        let mut schemas = LinkSchemas::new(registry, links.topic.subject());
-        let mut retry = Retry::new("links", &metrics);
-        for (has_read_all, problems) in [(false, 1), (true, 0)] {
-            retry.after(unreachable()).await.unwrap();
-            let idle = Idle { reads: 3, has_read_all };
-            assert!(links.copy(idle, &mut retry, &mut schemas).await.is_err());
-            assert_eq!(metrics.attempts.problems().len(), problems);
-            assert_eq!(retry.has_failed(), !has_read_all);
+    #[test]
+    fn m2_a_record_larger_than_a_link_is_not_kept() {
+        let bytes = vec![1; LINK_BYTES_MAX];
+        for (key, value, is_kept) in [
+            (Some(&bytes[8..]), Some(&bytes[..8]), true),
+            (Some(&bytes[7..]), Some(&bytes[..8]), false),
+            (None, Some(&bytes[..]), true),
+            (Some(&bytes[..]), None, true),
+            (None, None, true),
+        ] {
+            let record = TopicRecord {
+                topic: "links.v1",
+                partition: 0,
+                offset: 0,
+                logged_at_ms: 0,
+                key,
+                value,
+                headers: Vec::new(),
+            };
+            let kept = LinkRecord::keep(record);
+            assert_eq!(kept.is_some(), is_kept);
+            let bytes = key.unwrap_or_default().len() + value.unwrap_or_default().len();
+            assert!(kept.is_none_or(|kept| kept.bytes() == bytes));
         }
     }
 }

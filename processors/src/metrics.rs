@@ -1,6 +1,7 @@
 //! Every metric of the processors and of the audit: names, units and labels.
 
 pub mod audit;
+pub mod dead_letters_held;
 mod labels;
 pub mod processor;
 pub mod rules;

@@ -1,5 +1,7 @@
 //! The ClickHouse server: where it is, its clients, and the translation of its errors.
 
+use std::time::Duration;
+
 use broker::ServerError;
 use clickhouse::Client;
 use clickhouse::error::Error;
@@ -56,6 +58,18 @@ pub fn server_error(error: Error) -> ServerError {
         ),
         other => ServerError::fatal("clickhouse_client", causes(&other)),
     }
+}
+
+/// The answer of a statement; a server that does not answer within `time` counts as one that fails.
+pub(super) async fn within<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, ServerError> {
+    let answer = tokio::time::timeout(time, answer).await.map_err(|_| {
+        let text = format!("the server did not answer within {} s", time.as_secs());
+        ServerError::retryable("clickhouse_timeout", text)
+    })?;
+    answer.map_err(server_error)
 }
 
 /// An error with its causes, which `Display` of a network error does not print.

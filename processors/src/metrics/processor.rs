@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::flow::block::SizeLimits;
+use crate::metrics::dead_letters_held::DeadLettersHeld;
 use crate::metrics::labels::CodeLabel;
 use service::attempts::Attempts;
 use service::number::gauge;
@@ -70,9 +71,12 @@ pub struct ProcessorMetrics {
     pub freshness_seconds: Gauge<f64, AtomicU64>,
     /// Attempts that failed and are repeated.
     pub attempts: Attempts,
+    /// Dead letters in the table.
+    pub dead_letters_held: DeadLettersHeld,
     lag: Family<PartitionLabel, Gauge>,
     dead_letters: Family<CodeLabel, Counter>,
     dead_letter_stubs: Family<CodeLabel, Counter>,
+    dead_letters_refused: Family<CodeLabel, Counter>,
     links_refused: Family<CodeLabel, Counter>,
     retries: Family<RetryLabel, Counter>,
 }
@@ -101,9 +105,11 @@ impl ProcessorMetrics {
             insert_seconds: Histogram::new(buckets),
             freshness_seconds: Gauge::default(),
             attempts: Attempts::default(),
+            dead_letters_held: DeadLettersHeld::default(),
             lag: Family::default(),
             dead_letters: Family::default(),
             dead_letter_stubs: Family::default(),
+            dead_letters_refused: Family::default(),
             links_refused: Family::default(),
             retries: Family::default(),
         };
@@ -133,6 +139,10 @@ impl ProcessorMetrics {
         registry.register("dead_letters", help, m.dead_letters.clone());
         let help = "Dead letters of which only lengths and hashes are kept";
         registry.register("dead_letter_stubs", help, m.dead_letter_stubs.clone());
+        let help = "Batches of the dead-letter topic that cannot be read";
+        registry.register("dead_letters_refused", help, m.dead_letters_refused.clone());
+        let held = m.dead_letters_held.collector("dead_letters_held");
+        registry.register_collector(held);
         let help = "Records of the topic of links that are not links";
         registry.register("links_refused", help, m.links_refused.clone());
         registry.register_collector(m.attempts.collector(STUCK_SECONDS));
@@ -182,6 +192,11 @@ impl ProcessorMetrics {
     /// Only the stub of a record became a dead letter.
     pub fn dead_letter_stub(&self, code: &'static str) {
         self.dead_letter_stubs.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Batches of the dead-letter topic cannot be read.
+    pub fn dead_letters_refused(&self, code: &'static str, batches: u64) {
+        self.dead_letters_refused.get_or_create(&CodeLabel { code }).inc_by(batches);
     }
 
     /// Records of the topic of links are not links.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::server::Server;
 use crate::config::{RulesArgs, RunArgs, Servers};
+use crate::dead_letter_copy::DeadLetterCopy;
 use crate::decode::schema_cache::SchemaCache;
 use crate::kafka::dead_letter_writer::DeadLetterWriter;
 use crate::kafka::group_consumer::GroupConsumer;
@@ -22,10 +23,13 @@ use crate::metrics::rules::RuleMetrics;
 use crate::rules::folder::RulesFolder;
 use crate::run::batch_writer::BatchWriter;
 use crate::run::block_encoder::BlockEncoder;
+use crate::run::dead_letter_gauge;
+use crate::run::dead_letter_resolver;
 use crate::run::driver::Driver;
 use crate::run::driver_settings::DriverSettings;
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
+use crate::run::topic_copy::TopicCopy;
 use crate::setup::server_facts::preflight;
 use service::admin_port::{self, Health};
 use service::attempts::Attempts;
@@ -85,7 +89,7 @@ impl<'a> Processor<'a> {
             () = self.shutdown.cancelled() => return Ok(None),
         };
         let driver = self.driver(table)?;
-        self.tasks.spawn(self.link_dimension(&server)?.run(self.shutdown.clone()));
+        self.spawn_copies(&server)?;
         self.ready.store(true, Ordering::Relaxed);
         let (topic, brokers) = (&self.servers.kafka.topic, self.servers.kafka.brokers());
         tracing::info!(%topic, group = self.args.group, ?server, ?brokers, "running");
@@ -114,16 +118,33 @@ impl<'a> Processor<'a> {
         Ok(Driver::new(consumer, encoder, writer, metrics(), self.settings))
     }
 
-    /// The task that copies links, in its own consumer group.
-    fn link_dimension(&self, server: &Server) -> Result<LinkDimension, ServerError> {
-        Ok(LinkDimension {
-            brokers: self.servers.kafka.brokers(),
-            topic: self.servers.kafka.links_topic.clone(),
-            group: format!("{}-links", self.args.group),
-            registry: self.servers.registry.registry()?,
-            server: server.clone(),
+    /// Starts the tasks that copy the topic of links and the dead-letter topic, each in a consumer group
+    /// of its own, and those of the dead letters in the table.
+    fn spawn_copies(&mut self, server: &Server) -> Result<(), ServerError> {
+        let (kafka, group) = (&self.servers.kafka, &self.args.group);
+        let copy = |stage, topic: &str, group| TopicCopy {
+            stage,
+            brokers: kafka.brokers(),
+            topic: topic.to_owned(),
+            group,
             metrics: self.metrics.clone(),
-        })
+        };
+        let topic = kafka.links_topic.clone();
+        let links = copy("links", topic.as_str(), format!("{group}-links"));
+        let letters = kafka.topic.dead_letters();
+        let letters = copy("dead_letter_copy", &letters, format!("{group}-dead-letters"));
+        let registry = self.servers.registry.registry()?;
+        let (metrics, stop) = (|| self.metrics.clone(), || self.shutdown.clone());
+        let dimension = LinkDimension::new(topic, registry, server.clone(), metrics());
+        let store = DeadLetterCopy { server: server.clone(), metrics: metrics() };
+        let gauge = dead_letter_gauge::run(server.clone(), metrics(), stop());
+        let resolver = dead_letter_resolver::run(server.clone(), metrics(), stop());
+        let (links, letters) = (links.run(dimension, stop()), letters.run(store, stop()));
+        self.tasks.spawn(links);
+        self.tasks.spawn(letters);
+        self.tasks.spawn(gauge);
+        self.tasks.spawn(resolver);
+        Ok(())
     }
 
     /// Waits for the servers without end, and refuses settings with which records could be lost.

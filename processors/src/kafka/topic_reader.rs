@@ -1,44 +1,52 @@
-//! The reader of the topic of links: a member of its own consumer group.
+//! The reader of a whole topic: a member of its own consumer group. Of each record it keeps what its
+//! caller chooses.
+#![expect(clippy::disallowed_methods, reason = "bounds the time of a call by a deadline")]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::{
-    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch, server_error,
+    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch,
+    message_headers, server_error,
 };
 use rdkafka::Offset;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use schemas::LINK_BYTES_MAX;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use service::lock::lock;
 
+use crate::flow::block::Header;
+use crate::flow::topic_record::TopicRecord;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::log_bounds::log_bounds;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 
 /// Records that one call returns.
 const RECORDS_MAX: usize = 10_000;
-/// Bytes of their keys and values, one record more at most.
+/// Bytes that are kept of them, one record more at most.
 const BYTES_MAX: usize = 4 << 20;
+/// Headers of a record that are read.
+const HEADERS_READ_MAX: usize = 100_000;
 /// A call returns when no record has arrived for this time.
 const POLL: Duration = Duration::from_millis(200);
+/// A call returns after this time, also while records arrive one by one.
+const CALL_MAX: Duration = Duration::from_secs(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A member of the group.
-pub struct LinkReader {
-    consumer: BaseConsumer<LinkAssignment>,
+pub struct TopicReader {
+    consumer: BaseConsumer<TopicAssignment>,
     probe: BatchProbe,
     errors: UnreadableErrors,
 }
 
 /// What the rebalance callback notes.
 #[derive(Debug, Default)]
-struct LinkAssignment {
+struct TopicAssignment {
     /// The group has assigned partitions, or none, to this member.
     has_joined: AtomicBool,
     /// Where reading of a partition continues after an unreadable batch, until a record of it is read. A
@@ -47,7 +55,7 @@ struct LinkAssignment {
     passed: Mutex<BTreeMap<i32, i64>>,
 }
 
-impl LinkAssignment {
+impl TopicAssignment {
     fn get(&self, partition: i32) -> Option<i64> {
         lock(&self.passed).get(&partition).copied()
     }
@@ -57,7 +65,7 @@ impl LinkAssignment {
     }
 }
 
-impl ClientContext for LinkAssignment {
+impl ClientContext for TopicAssignment {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         QuietContext.log(level, facility, message);
     }
@@ -67,7 +75,7 @@ impl ClientContext for LinkAssignment {
     }
 }
 
-impl ConsumerContext for LinkAssignment {
+impl ConsumerContext for TopicAssignment {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let has_joined = matches!(rebalance, Rebalance::Assign(_));
         self.has_joined.store(has_joined, Ordering::Relaxed);
@@ -83,39 +91,62 @@ impl ConsumerContext for LinkAssignment {
     }
 }
 
-/// A record of the topic of links.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LinkRecord {
-    /// Its key.
-    pub key: Vec<u8>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
+/// What is kept of a record.
+pub trait KeptRecord: Sized + Send + 'static {
+    /// What is kept of this record; `None`: it is larger than a record of its topic may be.
+    fn keep(record: TopicRecord<'_>) -> Option<Self>;
+
+    /// Bytes that are kept.
+    fn bytes(&self) -> usize;
 }
 
 /// What one call reads.
-#[derive(Debug, Default)]
-pub struct LinkRecords {
-    /// Records within the bounds of a link.
-    pub records: Vec<LinkRecord>,
-    /// Number of records that were larger than a link.
+#[derive(Debug)]
+pub struct TopicRecords<R> {
+    /// What was kept of the records.
+    pub records: Vec<R>,
+    /// Number of records that were too large.
     pub too_large: usize,
     /// Number of batches that could not be read and were passed.
     pub unreadable: usize,
     bytes: usize,
 }
 
-impl LinkRecords {
-    fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
-        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        if bytes > LINK_BYTES_MAX {
-            self.too_large += 1;
-            return;
+impl<R> Default for TopicRecords<R> {
+    fn default() -> Self {
+        Self { records: Vec::new(), too_large: 0, unreadable: 0, bytes: 0 }
+    }
+}
+
+impl<R: KeptRecord> TopicRecords<R> {
+    fn push(&mut self, record: TopicRecord<'_>) {
+        match R::keep(record) {
+            Some(record) => {
+                self.bytes += record.bytes();
+                self.records.push(record);
+            }
+            None => self.too_large += 1,
         }
-        self.bytes += bytes;
-        let key = key.unwrap_or_default().to_vec();
-        self.records.push(LinkRecord { key, value: value.map(<[u8]>::to_vec) });
     }
 
+    fn push_message(&mut self, topic: &str, message: &BorrowedMessage<'_>) {
+        // A record whose headers the library does not read has none.
+        let headers = message_headers(message, HEADERS_READ_MAX).unwrap_or_default();
+        let headers = headers.iter().map(|(name, value)| Header { name, value: *value });
+        self.push(TopicRecord {
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+            // Only a record of Kafka's oldest format has none.
+            logged_at_ms: message.timestamp().to_millis().unwrap_or_default(),
+            key: message.key(),
+            value: message.payload(),
+            headers: headers.collect(),
+        });
+    }
+}
+
+impl<R> TopicRecords<R> {
     fn is_full(&self) -> bool {
         let others = self.too_large + self.unreadable;
         self.records.len() + others >= RECORDS_MAX || self.bytes >= BYTES_MAX
@@ -127,13 +158,13 @@ impl LinkRecords {
     }
 }
 
-/// The topic of links, as a member of the group reads it. Every function blocks.
-pub trait LinkSource: Send + 'static {
+/// A topic, as a member of the group reads it. Every function blocks.
+pub trait TopicSource<R>: Send + 'static {
     /// The records that have arrived; none if no record arrives within a moment.
     ///
     /// # Errors
     /// The topic does not exist, or the group refuses the member.
-    fn read(&mut self) -> Result<LinkRecords, ServerError>;
+    fn read(&mut self) -> Result<TopicRecords<R>, ServerError>;
 
     /// Whether the member has joined its group, and has read all records of its partitions.
     ///
@@ -148,13 +179,13 @@ pub trait LinkSource: Send + 'static {
     fn commit(&self) -> Result<(), ServerError>;
 }
 
-impl std::fmt::Debug for LinkReader {
+impl std::fmt::Debug for TopicReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LinkReader")
+        f.write_str("TopicReader")
     }
 }
 
-impl LinkReader {
+impl TopicReader {
     /// Joins the group.
     ///
     /// # Errors
@@ -170,17 +201,44 @@ impl LinkReader {
                 ("auto.offset.reset", "earliest"),
             ],
         )?;
-        let consumer: BaseConsumer<LinkAssignment> = config
-            .create_with_context(LinkAssignment::default())
+        let consumer: BaseConsumer<TopicAssignment> = config
+            .create_with_context(TopicAssignment::default())
             .map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         Ok(Self { consumer, probe, errors: UnreadableErrors::default() })
     }
 
+    /// Reads a record, or an error about a batch; `false` if there is none within a moment.
+    fn read_next<R: KeptRecord>(
+        &mut self,
+        read: &mut TopicRecords<R>,
+    ) -> Result<bool, ServerError> {
+        match self.consumer.poll(POLL) {
+            None => return Ok(false),
+            Some(Ok(message)) => {
+                read.push_message(self.probe.topic(), &message);
+                self.consumer
+                    .store_offset_from_message(&message)
+                    .map_err(|error| server_error(&error))?;
+                return Ok(true);
+            }
+            Some(Err(error)) => {
+                let error = server_error(&error);
+                if error.code != BATCH_UNREADABLE {
+                    return Err(error);
+                }
+            }
+        }
+        if self.errors.add() {
+            read.unreadable += self.pass_unreadable()?;
+        }
+        Ok(true)
+    }
+
     /// Searches for batches that cannot be read, and passes them. Returns how many.
     fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
-        let found = self.probe.find(&self.positions()?)?;
+        let found = self.probe.find(&self.positions()?)?.batches;
         let topic = self.probe.topic();
         for &UnreadableBatch { partition, first, last, .. } in &found {
             let offset = Offset::Offset(last + 1);
@@ -192,7 +250,14 @@ impl LinkReader {
                 .map_err(|error| server_error(&error))?;
             self.consumer.context().insert(partition, last + 1);
             let code = BATCH_UNREADABLE;
-            tracing::error!(code, topic, partition, first, last, "a batch of links cannot be read");
+            tracing::error!(
+                code,
+                topic,
+                partition,
+                first,
+                last,
+                "a batch of the topic cannot be read and is passed"
+            );
         }
         Ok(found.len())
     }
@@ -222,30 +287,10 @@ impl LinkReader {
     }
 }
 
-impl LinkSource for LinkReader {
-    fn read(&mut self) -> Result<LinkRecords, ServerError> {
-        let mut read = LinkRecords::default();
-        while !read.is_full() {
-            match self.consumer.poll(POLL) {
-                None => break,
-                Some(Ok(message)) => {
-                    read.push(message.key(), message.payload());
-                    self.consumer
-                        .store_offset_from_message(&message)
-                        .map_err(|error| server_error(&error))?;
-                    continue;
-                }
-                Some(Err(error)) => {
-                    let error = server_error(&error);
-                    if error.code != BATCH_UNREADABLE {
-                        return Err(error);
-                    }
-                }
-            }
-            if self.errors.add() {
-                read.unreadable += self.pass_unreadable()?;
-            }
-        }
+impl<R: KeptRecord> TopicSource<R> for TopicReader {
+    fn read(&mut self) -> Result<TopicRecords<R>, ServerError> {
+        let mut read = TopicRecords::default();
+        read_each(&mut read, Instant::now, |read| self.read_next(read))?;
         Ok(read)
     }
 
@@ -275,6 +320,17 @@ impl LinkSource for LinkReader {
     }
 }
 
+/// Calls `next` until it returns `false`, `read` is full, or [`CALL_MAX`] is over.
+fn read_each<R>(
+    read: &mut TopicRecords<R>,
+    now: impl Fn() -> Instant,
+    mut next: impl FnMut(&mut TopicRecords<R>) -> Result<bool, ServerError>,
+) -> Result<(), ServerError> {
+    let until = now() + CALL_MAX;
+    while !read.is_full() && now() < until && next(read)? {}
+    Ok(())
+}
+
 /// Where the library starts to read a partition of these bounds: `auto.offset.reset` is `earliest`.
 fn start(committed: Option<i64>, (low, high): (i64, i64)) -> i64 {
     committed.filter(|position| (low..=high).contains(position)).unwrap_or(low)
@@ -282,6 +338,8 @@ fn start(committed: Option<i64>, (low, high): (i64, i64)) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use rdkafka::TopicPartitionList;
 
     use super::*;
@@ -289,7 +347,7 @@ mod tests {
     #[test]
     fn h3_a_position_past_an_unreadable_batch_is_kept_until_its_partition_rebalances() {
         let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties: Vec::new() };
-        let reader = LinkReader::join(&brokers, "group", "links").unwrap();
+        let reader = TopicReader::join(&brokers, "group", "links").unwrap();
         let passed = reader.consumer.context();
         let mut list = TopicPartitionList::new();
         list.add_partition("links", 1);
@@ -317,25 +375,56 @@ mod tests {
         }
     }
 
+    /// Keeps a record of at most 100,000 bytes.
+    struct Small(usize);
+
+    impl KeptRecord for Small {
+        fn keep(record: TopicRecord<'_>) -> Option<Self> {
+            let bytes = record.value.map_or(0, <[u8]>::len);
+            (bytes <= 100_000).then_some(Self(bytes))
+        }
+
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
     #[test]
-    fn m2_a_call_holds_4_mib_of_links_and_counts_records_larger_than_a_link() {
-        let mut read = LinkRecords::default();
-        let (large, link) = (vec![0xff; 900_000], vec![1; LINK_BYTES_MAX - 8]);
-        for _ in 0..1_200 {
-            read.push(Some(b"k"), Some(&large));
-            read.push(Some(&large), None);
-        }
+    fn m2_a_call_keeps_4_mib_and_counts_records_that_are_too_large() {
+        let record = |value| TopicRecord {
+            topic: "t",
+            partition: 0,
+            offset: 0,
+            logged_at_ms: 0,
+            key: None,
+            value,
+            headers: Vec::new(),
+        };
+        let mut read = TopicRecords::<Small>::default();
+        let bytes = vec![1; 900_000];
+        (0..2_400).for_each(|_| read.push(record(Some(&bytes))));
         assert_eq!((read.too_large, read.bytes, read.records.len()), (2_400, 0, 0));
-        let mut pushed = 0;
         while !read.is_full() {
-            read.push(Some(b"12345678"), Some(&link));
-            pushed += 1;
+            read.push(record(Some(&bytes[..100_000])));
         }
-        assert_eq!((pushed, read.bytes), (BYTES_MAX / LINK_BYTES_MAX, BYTES_MAX));
-        let mut tombstones = LinkRecords::default();
+        assert_eq!((read.records.len(), read.bytes), (42, 4_200_000));
+        let mut tombstones = TopicRecords::<Small>::default();
         while !tombstones.is_full() {
-            tombstones.push(None, None);
+            tombstones.push(record(None));
         }
         assert_eq!(tombstones.records.len(), RECORDS_MAX);
+    }
+
+    #[test]
+    fn records_that_arrive_one_by_one_are_returned_after_a_second() {
+        let (began, elapsed) = (Instant::now(), Cell::new(Duration::ZERO));
+        let mut read = TopicRecords::<Small>::default();
+        let next = |read: &mut TopicRecords<Small>| {
+            elapsed.set(elapsed.get() + Duration::from_millis(100));
+            read.too_large += 1;
+            Ok(true)
+        };
+        read_each(&mut read, || began + elapsed.get(), next).unwrap();
+        assert_eq!(read.too_large, 10);
     }
 }

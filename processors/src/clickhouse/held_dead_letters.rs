@@ -1,0 +1,50 @@
+//! The number of dead letters in each state, by code.
+
+use std::time::Duration;
+
+use broker::ServerError;
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::clickhouse::server::{Server, within};
+
+/// Bounds a query.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Dead letters of one code in one state.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct HeldDeadLetters {
+    /// Error code.
+    pub error_code: String,
+    /// State, as the view names it.
+    pub state_name: String,
+    /// Number of dead letters.
+    pub letters: u64,
+}
+
+/// Rows of both tables that the view reads: when they are the same, so are the counts, unless a merge has
+/// removed as many rows as were inserted. The server knows it without reading the tables.
+///
+/// # Errors
+/// The server's refusal; retryable while it does not answer.
+pub async fn sizes(server: &Server) -> Result<(u64, u64), ServerError> {
+    let client = server.client();
+    let query = client.query(
+        "SELECT assumeNotNull((SELECT count() FROM dead_letter_versions)), \
+         assumeNotNull((SELECT count() FROM dead_letter_events))",
+    );
+    within(TIMEOUT, query.fetch_one()).await
+}
+
+/// Counts the dead letters of the view.
+///
+/// # Errors
+/// The server's refusal; retryable while it does not answer.
+pub async fn held(server: &Server) -> Result<Vec<HeldDeadLetters>, ServerError> {
+    let client = server.client();
+    let query = client.query(
+        "SELECT toString(code) AS error_code, toString(state) AS state_name, count() AS letters \
+         FROM dead_letters GROUP BY error_code, state_name ORDER BY error_code, state_name",
+    );
+    within(TIMEOUT, query.fetch_all()).await
+}

@@ -1,0 +1,107 @@
+//! Dead letters whose redriven copy has become a row: finds them, and adds their events `resolved`.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use broker::ServerError;
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::clickhouse::insert_settings::{PINNED, WAIT};
+use crate::clickhouse::origin_columns::KEY;
+use crate::clickhouse::server::{Server, within};
+
+/// Dead letters that one round looks up.
+const LETTERS_MAX: u32 = 10_000;
+/// Bounds a statement.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pending dead letters, and between which times their clicks occurred (microseconds since 1970).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
+pub struct Pending {
+    /// Number of dead letters.
+    pub letters: u64,
+    /// The earliest time.
+    pub first_us: i64,
+    /// The latest time.
+    pub last_us: i64,
+}
+
+/// Number of events of all dead letters, which only grows. The server knows it without reading the table.
+///
+/// # Errors
+/// The server's refusal; retryable while it does not answer.
+pub async fn events(server: &Server) -> Result<u64, ServerError> {
+    let client = server.client();
+    within(TIMEOUT, client.query_raw("SELECT count() FROM dead_letter_events").fetch_one()).await
+}
+
+/// Counts the pending dead letters.
+///
+/// # Errors
+/// As [`events`].
+pub async fn pending(server: &Server) -> Result<Pending, ServerError> {
+    let text = format!(
+        "SELECT count() AS letters, toUnixTimestamp64Micro(min(occurred_at)) AS first_us, \
+         toUnixTimestamp64Micro(max(occurred_at)) AS last_us FROM ({})",
+        sent_copies()
+    );
+    within(TIMEOUT, server.client().query_raw(&text).fetch_one()).await
+}
+
+/// Adds an event `resolved` to each pending dead letter whose click was inserted since its copy was sent.
+/// The clicks occurred within `times_us`, by which the server finds the rows. Of more than 10,000 pending
+/// dead letters, it looks up other ones for each `round`.
+///
+/// # Errors
+/// As [`events`]. The events may be stored or not; to add one again changes no state.
+pub async fn resolve(
+    server: &Server,
+    times_us: RangeInclusive<i64>,
+    round: u64,
+) -> Result<(), ServerError> {
+    let mut client = server.client();
+    for (name, value) in PINNED.iter().chain([&WAIT]) {
+        client = client.with_setting(*name, *value);
+    }
+    within(TIMEOUT, client.query_raw(&resolve_text(times_us, round)).execute()).await
+}
+
+fn resolve_text(times_us: RangeInclusive<i64>, round: u64) -> String {
+    let time = |us: i64| format!("fromUnixTimestamp64Micro(toInt64({us}), 'UTC')");
+    format!(
+        "INSERT INTO dead_letter_events \
+         ({KEY}, kind, redrive, job, event_id, occurred_at, actor, reason) \
+         WITH sent AS ({copies} ORDER BY cityHash64({KEY}, {round}) LIMIT {LETTERS_MAX}) \
+         SELECT {KEY}, 'resolved', copy, job, event_id, occurred_at, 'processors', '' \
+         FROM sent INNER JOIN \
+         (SELECT occurred_at, event_id, max(ingested_at) AS stored_at FROM click_versions \
+         WHERE occurred_at BETWEEN {first} AND {last} \
+         AND (occurred_at, event_id) IN (SELECT occurred_at, event_id FROM sent) \
+         GROUP BY occurred_at, event_id) AS clicks \
+         USING (occurred_at, event_id) WHERE stored_at >= sent_at",
+        copies = sent_copies(),
+        first = time(*times_us.start()),
+        last = time(*times_us.end()),
+    )
+}
+
+/// The pending dead letters, with the key facts of the copy that was sent last. Those whose key facts are
+/// not known cannot be looked up.
+fn sent_copies() -> String {
+    let newest = |column: &str| format!("argMax(e.{column}, (e.at, e.redrive))");
+    format!(
+        "SELECT letters.*, copies.* EXCEPT ({KEY}) FROM \
+         (SELECT {KEY} FROM dead_letters WHERE state = 'pending' \
+         AND ({KEY}) IN (SELECT {KEY} FROM dead_letter_events WHERE kind = 'pending')) AS letters \
+         INNER JOIN \
+         (SELECT {KEY}, max(e.at) AS sent_at, {copy} AS copy, {job} AS job, \
+         {event_id} AS event_id, {occurred_at} AS occurred_at \
+         FROM dead_letter_events AS e WHERE e.kind = 'pending' GROUP BY {KEY}) AS copies \
+         USING ({KEY}) WHERE event_id != toFixedString('', 16)",
+        copy = newest("redrive"),
+        job = newest("job"),
+        event_id = newest("event_id"),
+        occurred_at = newest("occurred_at"),
+    )
+}

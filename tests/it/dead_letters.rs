@@ -1,0 +1,12 @@
+//! Dead letters: in the table, redriven, and resolved; the jobs that redrive them.
+
+mod alert;
+mod copy;
+mod edit;
+mod held_letters;
+mod jobs;
+mod poison;
+mod redriven;
+mod redrive;
+mod redrives;
+mod shown;
