@@ -1,0 +1,69 @@
+//! The bytes of dead letters that the table of payloads holds.
+
+use std::collections::HashMap;
+
+use broker::ServerError;
+use clickhouse::Row;
+use serde::Deserialize;
+use serde_bytes::ByteBuf;
+
+use crate::clickhouse::origin_columns::{ORIGIN, origin};
+use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::sql_text::quoted;
+use crate::dead_letters::origin::Origin;
+use crate::dead_letters::redrive_decision::SelectedLetter;
+use crate::dead_letters::redriven_copy::RecordBytes;
+
+#[derive(Row, Deserialize)]
+struct PayloadRow {
+    topic_name: String,
+    origin_partition: u32,
+    origin_offset: u64,
+    logged_at_ms: i64,
+    value: Option<ByteBuf>,
+    key: Option<ByteBuf>,
+    own_headers: Vec<(String, Option<ByteBuf>)>,
+}
+
+/// The records that the table of payloads holds completely, of these dead letters.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn payloads(
+    server: &Server,
+    letters: &[&SelectedLetter],
+) -> Result<HashMap<Origin, RecordBytes>, ServerError> {
+    let kept = letters.iter().filter(|letter| letter.stub.is_empty());
+    let wanted = kept.map(|letter| {
+        let Origin { topic, partition, offset, logged_at_ms } = &letter.origin;
+        let topic = quoted(topic);
+        format!("({topic}, {partition}, {offset}, {logged_at_ms}, {})", letter.redrive)
+    });
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let text = format!(
+        "SELECT {ORIGIN}, value, key, \
+         CAST(headers AS Array(Tuple(String, Nullable(String)))) AS own_headers \
+         FROM dead_letter_payloads FINAL WHERE \
+         (origin_topic, origin_partition, origin_offset, toUnixTimestamp64Milli(origin_logged_at), redrive) \
+         IN ({}) AND NOT is_cut",
+        wanted.join(", ")
+    );
+    let client = server.client();
+    let rows = client.query_raw(&text).fetch_all::<PayloadRow>().await.map_err(server_error)?;
+    let record = |row: PayloadRow| {
+        let bytes = |bytes: Option<ByteBuf>| bytes.map(ByteBuf::into_vec);
+        let headers = row.own_headers.into_iter().map(|(name, value)| (name, bytes(value)));
+        let record = RecordBytes {
+            key: bytes(row.key),
+            value: bytes(row.value),
+            headers: headers.collect(),
+        };
+        let origin =
+            origin(row.topic_name, row.origin_partition, row.origin_offset, row.logged_at_ms);
+        (origin, record)
+    };
+    Ok(rows.into_iter().map(record).collect())
+}

@@ -1,0 +1,246 @@
+//! The queries of a redrive: it selects dead letters, and reads them in pages, in the order of their
+//! origins.
+
+use std::collections::{BTreeMap, HashMap};
+
+use broker::ServerError;
+use clap::ValueEnum as _;
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::clickhouse::insert_settings::{PINNED, WAIT};
+use crate::clickhouse::origin_columns::{KEY, ORIGIN, follows, is_one_of, origin};
+use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::sql_text::quoted;
+use crate::dead_letters::origin::Origin;
+use crate::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
+use crate::dead_letters::redrive_plan::RedrivePlan;
+use crate::dead_letters::state::DeadLetterState;
+
+/// Dead letters of a page. A query that names so many origins has less than the 256 KiB that the server
+/// reads.
+pub const PAGE: usize = 500;
+
+/// Selects the dead letters of a plan for a job: adds an event `selected` to each that has none, in one
+/// statement. Returns how many the job has selected.
+///
+/// # Errors
+/// The server's refusal. Repeat it then: what was selected stays so, and counts within the limit.
+pub async fn select(server: &Server, job: &str, plan: &RedrivePlan) -> Result<u64, ServerError> {
+    let selected = selected(server, job).await?;
+    let limit = plan.limit.map(|limit| format!("LIMIT {}", limit.saturating_sub(selected)));
+    let (id, actor, reason) = (quoted(job), quoted(&plan.actor), quoted(&plan.reason));
+    let text = format!(
+        "INSERT INTO dead_letter_events ({KEY}, kind, redrive, job, event_id, occurred_at, actor, reason) \
+         SELECT {KEY}, 'selected', 0, {id}, toFixedString('', 16), \
+         fromUnixTimestamp64Micro(toInt64(0), 'UTC'), {actor}, {reason} \
+         FROM dead_letters WHERE {condition} AND ({KEY}) NOT IN \
+         (SELECT {KEY} FROM dead_letter_events WHERE job = {id} AND kind = 'selected') \
+         ORDER BY {KEY} {limit}",
+        condition = plan.condition,
+        limit = limit.unwrap_or_default(),
+    );
+    let mut client = server.client();
+    for (name, value) in PINNED.iter().chain([&WAIT]) {
+        client = client.with_setting(*name, *value);
+    }
+    client.query_raw(&text).execute().await.map_err(server_error)?;
+    self::selected(server, job).await
+}
+
+async fn selected(server: &Server, job: &str) -> Result<u64, ServerError> {
+    let text = format!(
+        "SELECT uniqExact({KEY}) FROM dead_letter_events WHERE job = {} AND kind = 'selected'",
+        quoted(job)
+    );
+    server.client().query_raw(&text).fetch_one().await.map_err(server_error)
+}
+
+#[derive(Row, Deserialize)]
+struct ItemRow {
+    topic_name: String,
+    origin_partition: u32,
+    origin_offset: u64,
+    logged_at_ms: i64,
+    announced: u32,
+    selected_at_us: i64,
+}
+
+/// Dead letters that follow each other in the order of their origins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The dead letters.
+    pub letters: Vec<SelectedLetter>,
+    /// The last origin of the page; `None`: no dead letter is left.
+    pub last: Option<Origin>,
+}
+
+/// The next dead letters after `after` that a job has selected and neither sent nor skipped.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn page_of_job(
+    server: &Server,
+    job: &str,
+    after: Option<&Origin>,
+) -> Result<Page, ServerError> {
+    let text = format!(
+        "SELECT {ORIGIN}, maxIf(redrive, kind = 'pending') AS announced, \
+         toUnixTimestamp64Micro(minIf(at, kind = 'selected')) AS selected_at_us \
+         FROM dead_letter_events WHERE job = {} AND {} GROUP BY {KEY} \
+         HAVING countIf(kind = 'selected') > 0 AND countIf(kind IN ('sent', 'skipped', 'parked')) = 0 \
+         ORDER BY {KEY} LIMIT {PAGE}",
+        quoted(job),
+        follows(after),
+    );
+    let client = server.client();
+    let rows = client.query_raw(&text).fetch_all::<ItemRow>().await.map_err(server_error)?;
+    let items: BTreeMap<Origin, (u32, i64)> = rows
+        .into_iter()
+        .map(|row| {
+            let ItemRow { topic_name, origin_partition, origin_offset, logged_at_ms, .. } = row;
+            let origin = origin(topic_name, origin_partition, origin_offset, logged_at_ms);
+            (origin, (row.announced, row.selected_at_us))
+        })
+        .collect();
+    let Some((last, _)) = items.last_key_value() else { return Ok(Page::default()) };
+    let last = Some(last.clone());
+    let mut letters = letters(server, &is_one_of(items.keys()), items.len()).await?;
+    for (letter, changed_at_us) in &mut letters {
+        let Some((announced, selected_at_us)) = items.get(&letter.origin) else { continue };
+        letter.announced = Some(*announced).filter(|number| *number > 0);
+        letter.has_changed = *changed_at_us > *selected_at_us;
+    }
+    Ok(Page { letters: letters.into_iter().map(|(letter, _)| letter).collect(), last })
+}
+
+/// The next dead letters after `after` that meet the condition of a plan, without a job.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn page_of_plan(
+    server: &Server,
+    plan: &RedrivePlan,
+    after: Option<&Origin>,
+) -> Result<Page, ServerError> {
+    let condition = format!("{} AND {}", plan.condition, follows(after));
+    let letters = letters(server, &condition, PAGE).await?.into_iter();
+    let letters: Vec<_> = letters.map(|(letter, _)| letter).collect();
+    let last = letters.last().map(|letter| letter.origin.clone());
+    Ok(Page { letters, last })
+}
+
+#[derive(Row, Deserialize)]
+struct LetterRow {
+    topic_name: String,
+    origin_partition: u32,
+    origin_offset: u64,
+    logged_at_ms: i64,
+    state_name: String,
+    error_code: String,
+    redrive: u32,
+    copies: u64,
+    stub_kind: String,
+    letter_topic_name: String,
+    letter_partition: u32,
+    letter_offset: u64,
+    value_bytes: u64,
+    first_failed_at_ms: i64,
+    changed_at_us: i64,
+}
+
+#[derive(Row, Deserialize)]
+struct LastCopyRow {
+    topic_name: String,
+    origin_partition: u32,
+    origin_offset: u64,
+    logged_at_ms: i64,
+    last_copy: u32,
+}
+
+/// Dead letters that meet a condition on the view, in the order of their origins, each with the time of
+/// its last change (microseconds since 1970).
+async fn letters(
+    server: &Server,
+    condition: &str,
+    limit: usize,
+) -> Result<Vec<(SelectedLetter, i64)>, ServerError> {
+    let client = server.client();
+    let text = format!(
+        "SELECT {ORIGIN}, toString(state) AS state_name, toString(code) AS error_code, redrive, \
+         toUInt64(redrives) AS copies, toString(stub) AS stub_kind, \
+         toString(letter_topic) AS letter_topic_name, letter_partition, letter_offset, value_bytes, \
+         toUnixTimestamp64Milli(first_failed_at) AS first_failed_at_ms, \
+         toUnixTimestamp64Micro(changed_at) AS changed_at_us \
+         FROM dead_letters WHERE {condition} ORDER BY {KEY} LIMIT {limit}"
+    );
+    let rows = client.query_raw(&text).fetch_all::<LetterRow>().await.map_err(server_error)?;
+    let rows = rows.into_iter().map(LetterRow::letter);
+    let mut letters = rows.collect::<Result<Vec<_>, ServerError>>()?;
+    if letters.is_empty() {
+        return Ok(letters);
+    }
+    let text = format!(
+        "SELECT {ORIGIN}, max(redrive) AS last_copy FROM dead_letter_events \
+         WHERE kind = 'pending' AND {} GROUP BY {KEY}",
+        is_one_of(letters.iter().map(|(letter, _)| &letter.origin))
+    );
+    let rows = client.query_raw(&text).fetch_all::<LastCopyRow>().await.map_err(server_error)?;
+    let last: HashMap<Origin, u32> = rows
+        .into_iter()
+        .map(|row| {
+            let LastCopyRow {
+                topic_name,
+                origin_partition,
+                origin_offset,
+                logged_at_ms,
+                last_copy,
+            } = row;
+            (origin(topic_name, origin_partition, origin_offset, logged_at_ms), last_copy)
+        })
+        .collect();
+    for (letter, _) in &mut letters {
+        letter.last_copy = last.get(&letter.origin).copied().unwrap_or_default();
+    }
+    Ok(letters)
+}
+
+impl LetterRow {
+    fn letter(self) -> Result<(SelectedLetter, i64), ServerError> {
+        let state = state(&self.state_name)?;
+        let letter = SelectedLetter {
+            origin: origin(
+                self.topic_name,
+                self.origin_partition,
+                self.origin_offset,
+                self.logged_at_ms,
+            ),
+            state,
+            code: self.error_code,
+            redrive: self.redrive,
+            copies: self.copies,
+            last_copy: 0,
+            announced: None,
+            has_changed: false,
+            stub: self.stub_kind,
+            letter: LetterLocation {
+                topic: self.letter_topic_name,
+                partition: self.letter_partition,
+                offset: self.letter_offset,
+            },
+            value_bytes: self.value_bytes,
+            first_failed_at_ms: self.first_failed_at_ms,
+        };
+        Ok((letter, self.changed_at_us))
+    }
+}
+
+/// The state of this name.
+pub(super) fn state(name: &str) -> Result<DeadLetterState, ServerError> {
+    DeadLetterState::from_str(name, false).map_err(|_| {
+        let text = format!(
+            "the view dead_letters has the state {name:?}, which this version does not know"
+        );
+        ServerError::fatal("clickhouse_schema", text)
+    })
+}

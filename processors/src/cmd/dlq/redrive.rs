@@ -1,0 +1,157 @@
+//! `processors dlq redrive`: sends copies of dead letters to the source topic.
+
+use std::time::Duration;
+
+use broker::ServerError;
+use clap::Args;
+use schemas::TopicName;
+
+use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
+use crate::cmd::dlq::actor::ActorArgs;
+use crate::config::Servers;
+use crate::dead_letters::redrive_plan::RedrivePlan;
+use crate::dead_letters::repair::Repair;
+use crate::dead_letters::state::DeadLetterState;
+use crate::redrive::{RedriveRun, Start, redrive as run};
+
+/// Arguments of `dlq redrive`.
+#[derive(Debug, Args)]
+pub(super) struct RedriveArgs {
+    #[command(flatten)]
+    filter: DeadLetterFilter,
+    /// Count what would be sent and what would fail again; send nothing and write nothing.
+    #[arg(long, conflicts_with_all = ["wait", "rate", "reason"])]
+    dry_run: bool,
+    /// Redrive at most this many dead letters.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Send at most this many records a second; `dlq jobs rate` changes it while the job runs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Send the copies to this topic instead; changes the state of no dead letter.
+    #[arg(long, value_name = "TOPIC", conflicts_with = "wait")]
+    to: Option<TopicName>,
+    /// Repair each value where the repair applies, and store the repaired value: trailing_bytes (cut bytes
+    /// after the datum), schema_id=N (replace the schema id), key_facts (set a nil event id, or a time out of
+    /// bounds).
+    #[arg(long, value_name = "REPAIR")]
+    repair: Option<RepairArgument>,
+    /// Send also records that would fail again, and dead letters of which three copies have failed.
+    #[arg(long)]
+    force: bool,
+    /// Resume the job of this id, on any host; its other options are those of its start.
+    #[arg(long, value_name = "ID", conflicts_with_all =
+        ["DeadLetterFilter", "dry_run", "limit", "to", "repair", "force", "reason"])]
+    resume: Option<String>,
+    /// Wait until each copy is in the table or is a dead letter again; exit code 1 unless all are in the
+    /// table.
+    #[arg(long)]
+    wait: bool,
+    /// Seconds to wait.
+    #[arg(long, value_name = "N", default_value_t = 120, requires = "wait")]
+    wait_seconds: u64,
+    /// Reason, stored with the job and with each dead letter.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Print JSON: one line with the job, one with the result.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    actor: ActorArgs,
+}
+
+/// A repair on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RepairArgument(String);
+
+impl std::str::FromStr for RepairArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        text.parse::<Repair>().map(|_| Self(text.to_owned()))
+    }
+}
+
+impl RedriveArgs {
+    /// The plan of a new redrive of the dead letters of `topic`.
+    fn plan(&self, topic: &str) -> RedrivePlan {
+        let states = match self.force {
+            false => &[DeadLetterState::Open, DeadLetterState::FailedAgain][..],
+            true => {
+                &[DeadLetterState::Open, DeadLetterState::FailedAgain, DeadLetterState::Parked][..]
+            }
+        };
+        RedrivePlan {
+            topic: topic.to_owned(),
+            condition: self.filter.clone().with_default_states(states).sql(topic),
+            to: self.to.as_ref().map(TopicName::to_string),
+            repair: self.repair.as_ref().map(|RepairArgument(text)| text.clone()),
+            force: self.force,
+            limit: self.limit,
+            rate: self.rate,
+            actor: self.actor.name().to_owned(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+pub(super) async fn redrive(servers: &Servers, args: RedriveArgs) -> Result<u8, ServerError> {
+    let plan = args.plan(servers.kafka.topic.as_str());
+    let start = match args.resume {
+        Some(id) => Start::Resume(id),
+        None if args.dry_run => Start::DryRun(plan),
+        None => Start::New(plan),
+    };
+    let wait = args.wait.then(|| Duration::from_secs(args.wait_seconds));
+    run(servers, RedriveRun { start, rate: args.rate, wait, json: args.json }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RedriveArgs,
+    }
+
+    fn parsed(args: &[&str]) -> Result<RedriveArgs, clap::Error> {
+        let all = ["redrive"].iter().chain(args);
+        Cli::try_parse_from(all).map(|cli| cli.args)
+    }
+
+    #[test]
+    fn a_redrive_selects_open_and_failed_ones_and_by_force_parked_ones() {
+        let condition = |args: &[&str]| parsed(args).unwrap().plan("t").condition;
+        assert!(condition(&[]).contains("state IN ('open', 'failed_again')"));
+        assert!(condition(&["--force"]).contains("'open', 'failed_again', 'parked'"));
+        assert!(condition(&["--state", "discarded"]).contains("state IN ('discarded')"));
+        assert!(!condition(&["3:41"]).contains("state IN"));
+    }
+
+    #[test]
+    fn options_that_do_not_fit_together_are_refused() {
+        for bad in [
+            &["--resume", "id", "--code", "bad_magic"][..],
+            &["--resume", "id", "3:41"],
+            &["--resume", "id", "--dry-run"],
+            &["--to", "other", "--wait"],
+            &["--dry-run", "--wait"],
+            &["--repair", "hope"],
+            &["--limit", "0"],
+            &["--rate", "0"],
+        ] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
+        for good in [
+            &["--resume", "id", "--rate", "5", "--wait", "--wait-seconds", "9"][..],
+            &["--repair", "schema_id=7", "--limit", "10", "--force"],
+            &["--dry-run", "--to", "other.v1", "--json"],
+        ] {
+            assert!(parsed(good).is_ok(), "{good:?}");
+        }
+    }
+}

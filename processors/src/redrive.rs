@@ -1,0 +1,288 @@
+//! Redrives dead letters: sends copies of their records to the source topic, or to another one, and
+//! reports what became of them.
+//!
+//! A redrive is a job: its selection is fixed by events, an event precedes each copy, and another process
+//! can resume it. A copy that would fail again is not sent unless the operator forces it.
+
+mod judge;
+mod progress_bar;
+mod rate_limit;
+pub(crate) mod record_source;
+mod redrive_job;
+mod redriver;
+pub(crate) mod server_attempts;
+mod tally;
+
+use std::time::Duration;
+
+use broker::ServerError;
+use serde_json::json;
+
+use crate::audit::decoded_events::blocking;
+use crate::clickhouse::dead_letter_queries::count;
+use crate::clickhouse::redrive_counts::outcome;
+use crate::clickhouse::redrive_queries::page_of_plan;
+use crate::clickhouse::server::Server;
+use crate::config::Servers;
+use crate::dead_letters::redrive_decision::Mode;
+use crate::dead_letters::redrive_plan::RedrivePlan;
+use crate::dead_letters::shown_text::json_line;
+use crate::exit::{DIFFERS, DONE, TERMINATED, print_line};
+use crate::jobs::job::JobState;
+use crate::jobs::running_job::RunningJob;
+use crate::kafka::log_reader;
+use crate::kafka::redrive_writer::RedriveWriter;
+use crate::redrive::judge::Judge;
+use crate::redrive::progress_bar::ProgressBar;
+use crate::redrive::record_source::RecordSource;
+use crate::redrive::redrive_job::RedriveJob;
+use crate::redrive::redriver::{Preparation, Sender};
+use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
+use crate::redrive::tally::{Outcome, Tally};
+
+/// Kind of the job.
+const KIND: &str = "redrive";
+/// Dead letters that a dry run reads at once; a batch of a redrive has as many.
+const DRY_BATCH: usize = 100;
+/// Time between two looks at the states of what was sent.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// What to redrive.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Counts what a redrive would do.
+    DryRun(RedrivePlan),
+    /// A new job.
+    New(RedrivePlan),
+    /// The job of this id.
+    Resume(String),
+}
+
+/// How a redrive runs and reports.
+#[derive(Debug)]
+pub(crate) struct RedriveRun {
+    /// What to redrive.
+    pub(crate) start: Start,
+    /// Maximum records a second, instead of that of the plan.
+    pub(crate) rate: Option<u32>,
+    /// How long to wait for what becomes of the copies.
+    pub(crate) wait: Option<Duration>,
+    /// Prints JSON.
+    pub(crate) json: bool,
+}
+
+/// Runs a redrive to its end; returns the exit code.
+///
+/// # Errors
+/// A fatal error, or a server that does not answer when the redrive begins.
+pub(crate) async fn redrive(servers: &Servers, run: RedriveRun) -> Result<u8, ServerError> {
+    let signal = service::shutdown::on_signal()
+        .map_err(|error| ServerError::fatal("signal_handler", error))?;
+    let stop = signal.child_token();
+    let attempts = ServerAttempts::new(stop.clone());
+    let server = servers.clickhouse.server()?;
+    let parts = |plan: &RedrivePlan| {
+        let writer = RedriveWriter::open(&servers.kafka.brokers(), plan.target())?;
+        Ok::<_, ServerError>((preparation(servers, &server, plan, &attempts)?, writer))
+    };
+    let (plan, (mut preparation, writer), job) = match &run.start {
+        Start::DryRun(plan) => {
+            let (mut preparation, _) = parts(plan)?;
+            let ended = dry_run(&server, plan, &mut preparation, &attempts, run.json).await;
+            return interrupted(ended);
+        }
+        Start::New(plan) => {
+            check_topic(servers, plan).await?;
+            let (text, parts) = (plan_text(plan)?, parts(plan)?);
+            let job = RunningJob::plan(&server, KIND, text, &plan.actor).await?;
+            (plan.clone(), parts, job)
+        }
+        Start::Resume(id) => {
+            let job = RunningJob::resume(&server, id).await?;
+            let plan = plan_of(&job)?;
+            let parts = parts(&plan)?;
+            (plan, parts, job)
+        }
+    };
+    let mut job = RedriveJob::new(job, stop, run.rate.or(plan.rate));
+    let id = job.id();
+    print_begin(&id, run.json);
+    let sender =
+        Sender { server: server.clone(), writer, plan, job: id, attempts: attempts.clone() };
+    let ended = job.run(&mut preparation, &sender).await;
+    finish(&mut job, &sender, ended, &run).await
+}
+
+/// Ends the job and prints the result.
+async fn finish(
+    job: &mut RedriveJob,
+    sender: &Sender,
+    ended: Result<(u64, Tally), Interrupt>,
+    run: &RedriveRun,
+) -> Result<u8, ServerError> {
+    let (selected, tally) = match ended {
+        Ok(done) => done,
+        Err(Interrupt::Stopped) => {
+            let message = "stopped by a signal or by an operator";
+            let stored = job.end(JobState::Cancelled, message, None).await;
+            print_early_end("stopped", &sender.job, run.json);
+            return stored.map(|()| TERMINATED);
+        }
+        Err(Interrupt::Failed(error)) => {
+            let stored = job.end(JobState::Failed, &error.to_string(), None).await;
+            print_early_end("failed", &sender.job, run.json);
+            return Err(stored.err().unwrap_or(error));
+        }
+    };
+    let id = sender.job.as_str();
+    job.end(JobState::Done, &tally.to_string(), Some(&tally)).await?;
+    let Some(within) = run.wait else {
+        let text = || tally.to_string();
+        print_end(run.json, text, || json!({ "job": id, "selected": selected, "counts": tally }));
+        return Ok(DONE);
+    };
+    let (outcome, is_stopped) = until_known(sender, within).await?;
+    let text = || outcome.text(&tally);
+    let json = || json!({ "job": id, "selected": selected, "counts": tally, "outcome": outcome });
+    print_end(run.json, text, json);
+    if is_stopped {
+        return Ok(TERMINATED);
+    }
+    let is_success = outcome.is_success() && tally.not_sent() == 0;
+    Ok(if is_success { DONE } else { DIFFERS })
+}
+
+/// Waits until it is known what became of all copies, at most for `within`. Returns what is known, and
+/// whether a signal ended the wait.
+async fn until_known(sender: &Sender, within: Duration) -> Result<(Outcome, bool), ServerError> {
+    let (server, id) = (&sender.server, sender.job.as_str());
+    let mut known = Outcome::default();
+    let wait = async {
+        loop {
+            let look = async || outcome(server, id).await;
+            known = Outcome::of(&sender.attempts.until_ok("outcome", look).await?);
+            if known.pending == 0 {
+                return Ok(());
+            }
+            sender.attempts.pause(POLL_EVERY).await?;
+        }
+    };
+    match tokio::time::timeout(within, wait).await {
+        Ok(Ok(())) | Err(_) => Ok((known, false)),
+        Ok(Err(Interrupt::Stopped)) => Ok((known, true)),
+        Ok(Err(Interrupt::Failed(error))) => Err(error),
+    }
+}
+
+/// Counts what a redrive would do; sends and writes nothing.
+async fn dry_run(
+    server: &Server,
+    plan: &RedrivePlan,
+    preparation: &mut Preparation,
+    attempts: &ServerAttempts,
+    json: bool,
+) -> Result<u8, Interrupt> {
+    let all =
+        attempts.until_ok("dead_letters", async || count(server, &plan.condition).await).await?;
+    let mut left = plan.limit.unwrap_or(all).min(all);
+    let (mut tally, mut selected, mut after) = (Tally::default(), 0_u64, None);
+    let mut progress = ProgressBar::new(left, &tally);
+    while left > 0 {
+        let page = async || page_of_plan(server, plan, after.as_ref()).await;
+        let page = attempts.until_ok("dead_letters", page).await?;
+        let Some(last) = page.last else { break };
+        after = Some(last);
+        let mut letters = page.letters;
+        letters.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let length = letters.len() as u64;
+        (selected, left) = (selected + length, left - length);
+        for batch in letters.chunks(DRY_BATCH) {
+            preparation.prepare(batch).await?.iter().for_each(|own| own.count(&mut tally));
+            progress.add(batch.len());
+        }
+    }
+    progress.clear();
+    let text = || format!("{selected} selected: {}", tally.planned());
+    print_end(json, text, || json!({ "dry_run": true, "selected": selected, "counts": tally }));
+    Ok(DONE)
+}
+
+fn preparation(
+    servers: &Servers,
+    server: &Server,
+    plan: &RedrivePlan,
+    attempts: &ServerAttempts,
+) -> Result<Preparation, ServerError> {
+    let repair = plan.repair.as_deref().map(str::parse).transpose();
+    let repair = repair.map_err(|why| unknown_plan(format_args!("repair: {why}")))?;
+    let registry = servers.registry.registry()?;
+    // A job of another topic is judged by the schemas of that topic.
+    let topic: schemas::TopicName =
+        plan.topic.parse().map_err(|why| unknown_plan(format_args!("{why}")))?;
+    let brokers = servers.kafka.brokers();
+    Ok(Preparation {
+        mode: Mode { force: plan.force, changes_states: plan.changes_states() },
+        source: RecordSource::new(server.clone(), brokers, attempts.clone()),
+        judge: Judge::new(registry, topic.subject(), repair, attempts.clone()),
+    })
+}
+
+fn plan_text(plan: &RedrivePlan) -> Result<String, ServerError> {
+    serde_json::to_string(plan).map_err(|error| ServerError::fatal("task_panicked", error))
+}
+
+fn plan_of(job: &RunningJob) -> Result<RedrivePlan, ServerError> {
+    let job = job.job();
+    if job.kind != KIND {
+        return Err(unknown_plan(format_args!("its kind is {:?}", job.kind)));
+    }
+    serde_json::from_str(&job.plan).map_err(|error| unknown_plan(format_args!("{error}")))
+}
+
+fn unknown_plan(why: std::fmt::Arguments<'_>) -> ServerError {
+    ServerError::fatal("job_plan", format!("this version cannot run the plan of the job: {why}"))
+}
+
+/// Checks that the topic that receives the copies exists.
+async fn check_topic(servers: &Servers, plan: &RedrivePlan) -> Result<(), ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), plan.target().to_owned());
+    blocking(move || log_reader::bounds(&brokers, &topic).map(drop)).await
+}
+
+fn interrupted(ended: Result<u8, Interrupt>) -> Result<u8, ServerError> {
+    match ended {
+        Ok(code) => Ok(code),
+        Err(Interrupt::Stopped) => Ok(TERMINATED),
+        Err(Interrupt::Failed(error)) => Err(error),
+    }
+}
+
+fn resume_command(id: &str) -> String {
+    format!("processors dlq redrive --resume {id}")
+}
+
+/// Printed before the first record is sent.
+fn print_begin(id: &str, json: bool) {
+    let resume = resume_command(id);
+    if json {
+        print_line(json_line(&json!({ "job": id, "resume": resume })));
+    } else {
+        print_line(format_args!("redrive: job {id}"));
+        print_line(format_args!("redrive: resume with: {resume}"));
+    }
+}
+
+/// Printed when a redrive ends before its last record.
+fn print_early_end(how: &str, id: &str, json: bool) {
+    let resume = resume_command(id);
+    let text = || format!("{how}; resume with: {resume}");
+    print_end(json, text, || json!({ "job": id, "ended": how, "resume": resume }));
+}
+
+fn print_end(json: bool, text: impl Fn() -> String, value: impl Fn() -> serde_json::Value) {
+    if json {
+        print_line(json_line(&value()));
+    } else {
+        print_line(format_args!("redrive: {}", text()));
+    }
+}
