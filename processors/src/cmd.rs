@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod breaker;
+pub mod dlq;
 pub mod healthcheck;
 pub mod rules;
 pub mod run;
@@ -38,6 +39,8 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Override the storm breaker for a range of offsets, or list the overrides.
     Breaker(breaker::BreakerArgs),
+    /// Inspect dead letters, and redrive them to the source topic.
+    Dlq(Box<dlq::DlqArgs>),
     /// Fetch or list the rule tables that enrichment uses.
     Rules(rules::RulesCommand),
     /// Check whether a running service is ready; works in images without a shell.
@@ -51,6 +54,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Run(args) => args.servers.to_string(),
         Command::Audit(args) => args.servers.to_string(),
         Command::Breaker(args) => args.servers.to_string(),
+        Command::Dlq(args) => args.servers.to_string(),
         Command::Rules(_) => String::new(),
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
@@ -62,6 +66,8 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Audit(args) if args.follows() => audit::audit(args).await,
         Command::Audit(args) => until_signal(audit::audit(args)).await,
         Command::Breaker(args) => until_signal(breaker::breaker(args)).await,
+        Command::Dlq(args) if args.handles_signals() => dlq::dlq(*args).await,
+        Command::Dlq(args) => until_signal(dlq::dlq(*args)).await,
         Command::Healthcheck(_) => Ok(DONE),
     };
     match outcome {

@@ -1,5 +1,7 @@
 //! Exit codes, and the lines that a command prints.
 
+use std::io::{ErrorKind, Write as _};
+
 /// Success: drained, done, or balanced.
 pub const DONE: u8 = 0;
 /// `audit` or `setup --check` found a difference.
@@ -19,8 +21,12 @@ pub fn print_error(error: impl std::fmt::Display) {
     eprintln!("processors: {error}");
 }
 
-/// Prints a line of a command's result.
-#[expect(clippy::print_stdout, reason = "a command's result")]
+/// Prints a line of a command's result. A reader that closed the pipe, such as `head`, needs no more
+/// lines.
+#[expect(clippy::panic, reason = "as `println!`: a result that is lost must not look like success")]
 pub fn print_line(line: impl std::fmt::Display) {
-    println!("{line}");
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => panic!("stdout: {error}"),
+        Ok(()) | Err(_) => {}
+    }
 }

@@ -1,0 +1,54 @@
+//! A time on the command line: RFC 3339, or how long ago.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a time given as an age is resolved once, when parsed"
+)]
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+
+/// Parses a time such as `2026-02-01T08:00:00Z`, or an age such as `2h`, which is resolved now.
+///
+/// # Errors
+/// It is neither, or lies outside the years that a time may have.
+pub fn filter_time(text: &str) -> Result<Timestamp, String> {
+    time_at(text, Timestamp::now())
+}
+
+fn time_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let invalid = || "not a time such as 2026-02-01T08:00:00Z, or an age such as 90s, 2h or 7d";
+    let age: Span = text.parse().map_err(|_| invalid())?;
+    let age = age.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| invalid())?;
+    if age.is_negative() {
+        return Err("an age is not negative".to_owned());
+    }
+    now.checked_sub(age).map_err(|_| invalid().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_or_an_age_is_read_and_anything_else_is_refused() {
+        let now: Timestamp = "2026-02-01T08:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-01-31T23:59:59.5Z", "2026-01-31T23:59:59.5Z"),
+            ("2026-02-01T08:00:00+01:00", "2026-02-01T07:00:00Z"),
+            ("2h", "2026-02-01T06:00:00Z"),
+            ("90s", "2026-02-01T07:58:30Z"),
+            ("1h 30m", "2026-02-01T06:30:00Z"),
+            ("7d", "2026-01-25T08:00:00Z"),
+            ("0s", "2026-02-01T08:00:00Z"),
+        ] {
+            assert_eq!(time_at(text, now), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for bad in
+            ["", "2", "h", "-2h", "2 moons", "1mo", "2026-02-01", "99999999999999999d", "'; --"]
+        {
+            assert!(time_at(bad, now).is_err(), "{bad}");
+        }
+    }
+}
