@@ -23,6 +23,9 @@ pub const DEAD_LETTER_FIRST_FAILURE: &str = "clicktrail-first-failure";
 pub const DEAD_LETTER_ATTEMPTS: &str = "clicktrail-attempts";
 /// How often an operator sent it back to the source topic.
 pub const DEAD_LETTER_REDRIVES: &str = "clicktrail-redrives";
+/// The record that failed first, `topic:partition:offset:log time`: of a redriven record, and of each
+/// dead letter.
+pub const DEAD_LETTER_ORIGIN: &str = "clicktrail-origin";
 /// The part of the original that a stub leaves out: `record` or `batch`. Only a stub has it.
 pub const DEAD_LETTER_STUB: &str = "clicktrail-stub";
 /// Bytes of the value that a stub leaves out.
