@@ -102,6 +102,11 @@ fn on_world(
     hostile_rounds::measure(&host, &processors, &mut report.peaks_kib);
     compare(world, &honest, &visits, &mut report);
     compare_counts(world, (&host, &processors), &mut report);
+    // The audit panics when it does not end, and the report is lost.
+    for finding in &report.findings {
+        report_line(&format!("finding: {finding}"));
+    }
+    audit(world, &mut report);
     for (name, exit) in [("the producer", host.stop()), ("the processors", processors.stop())] {
         if exit.code != Some(0) || exit.err.contains("panicked") {
             report.findings.push(format!("{name} ended with {:?}: {}", exit.code, exit.err));
@@ -166,7 +171,7 @@ fn settle(
     }
 }
 
-/// Compares honest clicks, visits and hostile records with the table and the dead letters.
+/// Compares honest clicks and visits with the table.
 fn compare(world: &World, honest: &HonestClicks, visits: &[Visit], report: &mut HostileReport) {
     report.honest = honest_rows(world, &format!("slug = '{}'", honest_clicks::SLUG), honest.sent());
     let answered: BTreeSet<u64> = visits.iter().map(|visit| visit.number).collect();
@@ -176,6 +181,10 @@ fn compare(world: &World, honest: &HonestClicks, visits: &[Visit], report: &mut 
     report.unanswered = answered.last().map_or(0, |last| last + 1) - answered.len() as u64;
     let longest = visits.iter().map(|visit| visit.took).max().unwrap_or_default();
     report.answer_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+}
+
+/// Compares log and table.
+fn audit(world: &World, report: &mut HostileReport) {
     let (audit, code) = world.audit_within(AUDIT);
     report.audit = code;
     if code != 0 {
