@@ -2,14 +2,14 @@
 //!
 //! librdkafka repeats the first offset of such a batch and does not report the last one. But a broker
 //! answers a request for any offset of a batch with the whole batch, so that the error names the same
-//! base offset exactly for the offsets of this batch: its end is found by bisection, and no readable
-//! record is passed. A probe first asks about all partitions at once. Those that cannot be read then share
-//! its time, so that a partition full of such batches does not delay the others.
+//! base offset exactly for the offsets of this batch: its end is found by a search (`end_search`), and no
+//! readable record is passed. A probe first asks about all partitions at once. Those that cannot be read
+//! then share its time, so that a partition full of such batches does not delay the others. The next probe
+//! continues a search that had no more time.
 #![expect(clippy::disallowed_methods, reason = "bounds the time of a probe by deadlines")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -18,13 +18,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::client::{Brokers, QuietContext, UNREADABLE, server_error};
+use crate::end_search::{EndSearch, FoundBatch, Reply, UnfinishedSearches, find_from};
 use crate::error::ServerError;
 use crate::native_message::{ConsumeError, Polled, poll};
 
 /// Times that the error is received before the probe starts: an error that does not repeat is not an
 /// error of the batch.
 pub const UNREADABLE_TRIES: u32 = 3;
-/// Longest time of one probe; what it has found by then counts.
+/// Longest time of one probe; what it has found by then counts, and the next probe continues the rest.
 const TIME_MAX: Duration = Duration::from_secs(8);
 /// Longest wait for a reply about one offset.
 const REPLY_MAX: Duration = Duration::from_secs(3);
@@ -59,21 +60,42 @@ pub struct UnreadableBatch {
     pub from: i64,
 }
 
-/// A probe of one topic. Clones share the order of turns.
+/// What one probe found.
+#[derive(Debug, Default)]
+pub struct ProbeFindings {
+    /// Batches that cannot be read.
+    pub batches: Vec<UnreadableBatch>,
+    /// Whether it found a batch, or came closer to the end of one.
+    pub has_progress: bool,
+}
+
+/// A probe of one topic. Clones share its state.
 #[derive(Debug, Clone)]
 pub struct BatchProbe {
     brokers: Brokers,
     client_id: &'static str,
     topic: String,
+    state: Arc<Mutex<ProbeState>>,
+}
+
+/// What one probe leaves to the next one.
+#[derive(Debug)]
+struct ProbeState {
     /// The partition that was first in the last probe.
-    first: Arc<AtomicI32>,
+    first: i32,
+    searches: UnfinishedSearches,
 }
 
 impl BatchProbe {
     /// A probe of `topic`, by clients of this name.
     pub fn new(brokers: &Brokers, client_id: &'static str, topic: &str) -> Self {
         let (brokers, topic) = (brokers.clone(), topic.to_owned());
-        Self { brokers, client_id, topic, first: Arc::new(AtomicI32::new(-1)) }
+        let state = ProbeState { first: -1, searches: UnfinishedSearches::default() };
+        Self { brokers, client_id, topic, state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, ProbeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic.
@@ -86,10 +108,7 @@ impl BatchProbe {
     ///
     /// # Errors
     /// Fatal: a property is refused.
-    pub fn find(
-        &self,
-        positions: &BTreeMap<i32, i64>,
-    ) -> Result<Vec<UnreadableBatch>, ServerError> {
+    pub fn find(&self, positions: &BTreeMap<i32, i64>) -> Result<ProbeFindings, ServerError> {
         let mut config = self.brokers.consumer_config(self.client_id, &[], REQUIRED)?;
         for (name, value) in FETCH_WAITS {
             config.set(name, value);
@@ -97,53 +116,65 @@ impl BatchProbe {
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
         let deadline = Instant::now() + TIME_MAX;
+        self.state().searches.retain(|partition| positions.contains_key(&partition));
         let unreadable = self.unreadable(&consumer, positions)?;
-        let unreadable = in_turn(unreadable, self.first.load(Ordering::Relaxed));
+        let unreadable = in_turn(unreadable, self.state().first);
         if let Some(&(first, _)) = unreadable.first() {
-            self.first.store(first, Ordering::Relaxed);
+            self.state().first = first;
         }
-        let mut found = Vec::new();
-        for (done, &(partition, position)) in unreadable.iter().enumerate() {
+        let mut findings = ProbeFindings::default();
+        for (done, &(partition, search)) in unreadable.iter().enumerate() {
             let now = Instant::now();
             let left = Share {
                 time: deadline.saturating_duration_since(now),
-                batches: BATCHES_MAX.saturating_sub(found.len()),
+                batches: BATCHES_MAX.saturating_sub(findings.batches.len()),
             };
             let Share { time, batches } = left.of_next(unreadable.len() - done);
             let base = |offset| self.base(&consumer, partition, offset, now + time);
-            find_from(position, batches, base, |FoundBatch { first, last, from }| {
-                found.push(UnreadableBatch { partition, first, last, from });
-            })?;
+            let own = find_from(search, batches, base)?;
+            findings.has_progress |= own.replies > 0;
+            if let Some(search) = own.unfinished {
+                self.state().searches.keep(partition, search);
+            }
+            let batch =
+                |FoundBatch { first, last, from }| UnreadableBatch { partition, first, last, from };
+            findings.batches.extend(own.batches.into_iter().map(batch));
         }
-        Ok(found)
+        Ok(findings)
     }
 
-    /// The positions whose batch cannot be read. A partition without a broker's reply is not one of
-    /// them.
+    /// The searches of the partitions whose batch cannot be read. A partition without a broker's reply is
+    /// not one of them.
     fn unreadable(
         &self,
         consumer: &BaseConsumer<QuietContext>,
         positions: &BTreeMap<i32, i64>,
-    ) -> Result<Vec<(i32, i64)>, ServerError> {
+    ) -> Result<Vec<(i32, EndSearch)>, ServerError> {
         let mut list = TopicPartitionList::new();
         for (&partition, &position) in positions {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(position))
+            let offset = self.state().searches.first_offset(partition, position);
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))
                 .map_err(|error| server_error(&error))?;
         }
         consumer.assign(&list).map_err(|error| server_error(&error))?;
         let deadline = Instant::now() + REPLY_MAX;
         let (mut open, mut unreadable) = (positions.clone(), Vec::new());
         while !open.is_empty() && Instant::now() < deadline {
-            match poll(consumer, POLL_MS) {
-                Polled::Record(partition) => drop(open.remove(&partition)),
+            let (partition, reply) = match poll(consumer, POLL_MS) {
+                Polled::Record(partition) => (partition, Reply::Readable),
                 Polled::Failed(error) => {
                     let Some(reply) = reply(&error) else { continue };
-                    let position = open.remove(&error.partition);
-                    if matches!(reply, Reply::Unreadable(_)) {
-                        unreadable.extend(position.map(|position| (error.partition, position)));
-                    }
+                    (error.partition, reply)
                 }
-                Polled::Nothing => {}
+                Polled::Nothing => continue,
+            };
+            let Some(position) = open.remove(&partition) else { continue };
+            let mut state = self.state();
+            if let Reply::Unreadable(base) = reply {
+                let search = state.searches.take(partition, position, base);
+                unreadable.extend(search.map(|search| (partition, search)));
+            } else {
+                state.searches.remove(partition);
             }
         }
         Ok(unreadable)
@@ -181,17 +212,6 @@ impl BatchProbe {
     }
 }
 
-/// The brokers' reply about one offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reply {
-    /// It can be read, or there is none.
-    Readable,
-    /// It is in a batch with this base offset that cannot be read.
-    Unreadable(i64),
-    /// No reply came in time.
-    None,
-}
-
 fn reply(error: &ConsumeError) -> Option<Reply> {
     if UNREADABLE.contains(&error.code) {
         return Some(Reply::Unreadable(error.offset));
@@ -208,105 +228,27 @@ struct Share {
 }
 
 impl Share {
-    /// The share of the next of so many partitions: half of the rest, and all of it for the last one.
+    /// The share of the next of so many partitions: half of the rest, and all of it for the last one. The
+    /// first one has time for a reply at least, so that each partition's search comes forward in its turn.
     fn of_next(self, partitions: usize) -> Self {
         if partitions > 1 {
-            Self { time: self.time / 2, batches: self.batches.div_ceil(2) }
+            let time = (self.time / 2).max(REPLY_MAX).min(self.time);
+            Self { time, batches: self.batches.div_ceil(2) }
         } else {
             self
         }
     }
 }
 
-/// Partitions and positions by number, those after `last` first.
-fn in_turn(mut partitions: Vec<(i32, i64)>, last: i32) -> Vec<(i32, i64)> {
+/// Partitions by number, those after `last` first.
+fn in_turn<T>(mut partitions: Vec<(i32, T)>, last: i32) -> Vec<(i32, T)> {
     partitions.sort_unstable_by_key(|&(partition, _)| (partition <= last, partition));
     partitions
-}
-
-/// An unreadable batch of one partition.
-struct FoundBatch {
-    first: i64,
-    last: i64,
-    from: i64,
-}
-
-/// Calls `take` with each batch, from `position` on, that `reply` reports as unreadable, at most `max` of
-/// them.
-fn find_from<E>(
-    position: i64,
-    max: usize,
-    reply: impl Fn(i64) -> Result<Reply, E>,
-    mut take: impl FnMut(FoundBatch),
-) -> Result<(), E> {
-    let mut position = position;
-    for _ in 0..max {
-        let Reply::Unreadable(base) = reply(position)? else { return Ok(()) };
-        // `last` is an offset of the batch, `beyond` is none.
-        let (mut last, mut step) = (position, 1);
-        let mut beyond = loop {
-            match reply(last + step)? {
-                Reply::Unreadable(of) if of == base => (last, step) = (last + step, step * 2),
-                Reply::Unreadable(_) | Reply::Readable => break last + step,
-                Reply::None => return Ok(()),
-            }
-        };
-        while beyond - last > 1 {
-            let middle = last + (beyond - last) / 2;
-            match reply(middle)? {
-                Reply::Unreadable(of) if of == base => last = middle,
-                Reply::Unreadable(_) | Reply::Readable => beyond = middle,
-                Reply::None => return Ok(()),
-            }
-        }
-        take(FoundBatch { first: base, last, from: position });
-        position = beyond;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::cell::Cell;
-
-    /// Batches as (records, readable), one behind the other from offset 0.
-    fn base(batches: &[(i64, bool)], offset: i64) -> Reply {
-        let mut first = 0;
-        for &(records, readable) in batches {
-            if offset < first + records {
-                return if readable { Reply::Readable } else { Reply::Unreadable(first) };
-            }
-            first += records;
-        }
-        Reply::Readable
-    }
-
-    proptest! {
-        #[test]
-        fn h3_a_probe_passes_each_unreadable_batch_and_no_readable_record(
-            batches in prop::collection::vec((1_i64..3_000, any::<bool>()), 1..12),
-            max in 0_usize..12,
-        ) {
-            let mut expected = Vec::new();
-            let mut first = 0;
-            for &(records, readable) in &batches {
-                if readable || expected.len() == max { break; }
-                expected.push((first, first + records - 1));
-                first += records;
-            }
-            let requests = Cell::new(0);
-            let mut found = Vec::new();
-            let reply = |offset| {
-                requests.set(requests.get() + 1);
-                Ok::<_, ()>(base(&batches, offset))
-            };
-            find_from(0, max, reply, |batch| found.push((batch.first, batch.last))).unwrap();
-            prop_assert_eq!(&found, &expected);
-            prop_assert!(requests.get() <= 1 + 26 * found.len().max(1), "{} requests", requests.get());
-        }
-    }
 
     /// Any number of partitions take their whole share, and any others come and go.
     #[test]
@@ -323,6 +265,9 @@ mod tests {
                 let mut left = Share { time: TIME_MAX, batches: BATCHES_MAX };
                 let first = left.of_next(order.len());
                 assert!(first.time >= TIME_MAX / 2 && first.batches >= BATCHES_MAX / 2);
+                // Also after the longest wait for the replies about all partitions.
+                let late = Share { time: TIME_MAX - REPLY_MAX, ..left };
+                assert!(late.of_next(order.len()).time >= REPLY_MAX);
                 for done in 0..order.len() {
                     let own = left.of_next(order.len() - done);
                     let (time, batches) = (left.time - own.time, left.batches - own.batches);
@@ -333,25 +278,6 @@ mod tests {
             let always = if partitions < 3 { 0 } else { 3 };
             let missing: Vec<_> = (always..partitions).filter(|own| !turns.contains(own)).collect();
             assert_eq!(missing, Vec::<i32>::new(), "{partitions}: {turns:?}");
-        }
-    }
-
-    #[test]
-    fn h3_a_position_inside_a_batch_and_a_batch_of_millions_are_found() {
-        let batches = [(28_000_000, false), (5, true), (1, false)];
-        let mut found = Vec::new();
-        let reply = |offset| Ok::<_, ()>(base(&batches, offset));
-        find_from(17, 9, reply, |batch| found.push((batch.from, batch.first, batch.last))).unwrap();
-        assert_eq!(found, [(17, 0, 27_999_999)]);
-    }
-
-    #[test]
-    fn h3_without_a_reply_nothing_is_passed() {
-        for silent_from in [0, 1, 5] {
-            let reply = |offset| {
-                Ok::<_, ()>(if offset >= silent_from { Reply::None } else { Reply::Unreadable(0) })
-            };
-            find_from(0, 9, reply, |batch| panic!("{}-{}", batch.first, batch.last)).unwrap();
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod backoff;
 pub mod batch_probe;
 pub mod client;
+mod end_search;
 pub mod error;
 pub mod native_message;
 pub mod properties;
@@ -19,7 +20,7 @@ mod unknown_wait;
 
 pub use args::{BrokerArgs, RegistryArgs};
 pub use backoff::Backoff;
-pub use batch_probe::{BatchProbe, UNREADABLE_TRIES, UnreadableBatch};
+pub use batch_probe::{BatchProbe, ProbeFindings, UNREADABLE_TRIES, UnreadableBatch};
 pub use client::{Brokers, QuietContext, property_error, server_error};
 pub use error::{BATCH_UNREADABLE, ErrorClass, MEMBER_FENCED, POSITION_LOST, ServerError};
 pub use native_message::message_headers;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::{
-    BATCH_UNREADABLE, BatchProbe, Brokers, ServerError, UnreadableBatch, message_headers,
-    server_error,
+    BATCH_UNREADABLE, BatchProbe, Brokers, ProbeFindings, ServerError, UnreadableBatch,
+    message_headers, server_error,
 };
 use futures_util::FutureExt as _;
 use rdkafka::Offset;
@@ -39,7 +39,7 @@ struct Probing {
     probe: BatchProbe,
     errors: UnreadableErrors,
     /// At most one probe.
-    running: JoinSet<Result<Vec<UnreadableBatch>, ServerError>>,
+    running: JoinSet<Result<ProbeFindings, ServerError>>,
 }
 
 impl std::fmt::Debug for GroupConsumer {
@@ -147,7 +147,7 @@ impl Source for GroupConsumer {
                     return Ok(());
                 }
                 Some(found) = probing.running.join_next() => {
-                    return self.pass(&found.unwrap_or_else(panicked)?, block);
+                    return self.pass(&found.unwrap_or_else(panicked)?.batches, block);
                 }
                 message = consumer.recv() => break message,
             }

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(500);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Headers of a record that are read.
 const HEADERS_READ_MAX: usize = 100_000;
-/// Searches in a row that find no unreadable batch, after which reading fails.
+/// Searches in a row without progress, after which reading fails.
 const SEARCHES_MAX: u32 = 5;
 /// Bounds of records that are fetched ahead. A small record takes several times its bytes in the
 /// library's memory, so the library's defaults would take a hundred MiB or more.
@@ -102,7 +102,7 @@ pub struct LogReader {
     starts: BTreeMap<i32, i64>,
     probe: BatchProbe,
     errors: UnreadableErrors,
-    /// Searches in a row that found no unreadable batch.
+    /// Searches in a row without progress.
     fruitless: u32,
 }
 
@@ -258,8 +258,8 @@ impl LogReader {
         };
         let positions = self.open.keys().map(|partition| (*partition, position(*partition)));
         let found = self.probe.find(&positions.collect())?;
-        self.fruitless = if found.is_empty() { self.fruitless + 1 } else { 0 };
-        for batch in found {
+        self.fruitless = if found.has_progress { 0 } else { self.fruitless + 1 };
+        for batch in found.batches {
             let UnreadableBatch { partition, first, last, .. } = batch;
             let Some(&high) = self.open.get(&partition) else { continue };
             if first >= high {

@@ -155,7 +155,7 @@ impl LinkConsumer {
             let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
             (partition, read.filter(|offset| *offset >= 0).unwrap_or(start))
         });
-        let found = self.probe.find(&positions.collect())?;
+        let found = self.probe.find(&positions.collect())?.batches;
         for &UnreadableBatch { partition, first, last, .. } in &found {
             let offset = Offset::Offset(last + 1);
             let sought = self.consumer.seek(topic, partition, offset, SEEK_TIMEOUT);
