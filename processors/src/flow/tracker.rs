@@ -161,8 +161,14 @@ impl Tracker {
 
     /// Whether all batches are stored and committed.
     pub fn is_settled(&self) -> bool {
+        self.is_settled_but(|_| false)
+    }
+
+    /// As [`Tracker::is_settled`], but for batches that are `waiting`, and stored ones behind them, which
+    /// cannot be committed before.
+    pub fn is_settled_but(&self, waiting: impl Fn(BatchId) -> bool) -> bool {
         self.assigned.as_ref().is_none_or(|assigned| {
-            assigned.in_flight.is_empty()
+            assigned.in_flight.iter().all(|range| range.stored || waiting(range.batch))
                 && assigned.pending.is_none()
                 && assigned.committed == Some(assigned.stored)
         })
@@ -287,6 +293,7 @@ mod tests {
         let acknowledged = Input::CommitAcknowledged { epoch: 7, position: 10 };
         assert_eq!(tracker.step(acknowledged), [commit(30)]);
         assert!(!tracker.is_settled());
+        assert!(!tracker.is_settled_but(|_| true), "a commit is in flight");
         assert_eq!(tracker.step(Input::CommitAcknowledged { epoch: 7, position: 30 }), []);
         assert!(tracker.is_settled());
     }

@@ -23,7 +23,7 @@ use crate::metrics::processor::ProcessorMetrics;
 use crate::run::batch::{BadRecords, Batch, OpenRecords};
 use crate::run::block_encoder::BlockEncoder;
 use crate::run::dead_letter_log::DeadLetterLog;
-use crate::run::in_flight::HeldBytes;
+use crate::run::in_flight::BatchState;
 use crate::run::retry::{Retry, until_done};
 use crate::run::shared_breaker::SharedBreaker;
 use crate::run::sink::{DeadLetterSink, Insert, Sink};
@@ -50,7 +50,7 @@ pub struct BatchWriter<K, D> {
     breaker: Arc<SharedBreaker>,
     metrics: ProcessorMetrics,
     log: Mutex<DeadLetterLog>,
-    /// Held by the insert of records whose schema ids were unknown.
+    /// Held by an attempt to insert records whose schema ids were unknown.
     late_insert: tokio::sync::Mutex<()>,
 }
 
@@ -63,36 +63,32 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         Self { encoder, topic, sink, dead_letters, breaker, metrics, log, late_insert }
     }
 
-    /// Batches whose rows are durable and whose bad records only wait for a decision.
-    pub fn waiting_for_decision(&self) -> usize {
-        self.breaker.waiting()
-    }
-
-    /// Makes a batch durable. Waits while servers do not answer. Reduces `held` when the rows are durable.
+    /// Makes a batch durable. Waits while servers do not answer. `state` gets fewer bytes when the
+    /// rows are durable, and is waiting during each wait for a decision.
     ///
     /// # Errors
     /// Only fatal ones. Nothing of the batch may then be committed.
     pub async fn store(
         self: Arc<Self>,
         mut batch: Batch,
-        held: HeldBytes,
+        state: BatchState,
     ) -> Result<(), ServerError> {
         let span = tracing::info_span!("process", records = batch.records, bytes = batch.bytes);
         let store = async {
             link(&batch.sampled);
-            self.insert(std::mem::take(&mut batch.rows), &batch).await?;
-            held.set(batch.undecided_bytes());
+            self.insert(std::mem::take(&mut batch.rows), &batch, None).await?;
+            state.set_bytes(batch.undecided_bytes());
             self.note_freshness(batch.newest_ms);
             for bad in &batch.bad_records {
-                self.dead_letter(bad).await?;
+                self.dead_letter(bad, &state).await?;
             }
             // The storm breaker counts all of them before it decides about the first.
             let mut settled = Vec::new();
             for open in std::mem::take(&mut batch.open_records) {
-                settled.extend(self.settle(open, &batch).await?);
+                settled.extend(self.settle(open, &batch, &state).await?);
             }
             for bad in &settled {
-                self.dead_letter(bad).await?;
+                self.dead_letter(bad, &state).await?;
             }
             Ok(())
         };
@@ -105,34 +101,31 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         &self,
         open: OpenRecords,
         batch: &Batch,
+        state: &BatchState,
     ) -> Result<Option<BadRecords>, ServerError> {
-        let settle = async {
-            let settled = self.encoder.settle(open).await?;
-            // One insert at a time: after an outage of the registry many batches come here at the same time.
-            let has_rows = !settled.rows.is_empty();
-            let turn = if has_rows { Some(self.late_insert.lock().await) } else { None };
-            Ok::<_, ServerError>((settled, turn))
-        };
-        let (settled, _turn) = self.breaker.wait_for(settle).await?;
+        let settled = state.wait_for(self.encoder.settle(open)).await?;
         debug_assert!(settled.open_records.is_none(), "no id stays open");
         let mut rows: BTreeMap<i64, Vec<EncodedRows>> = BTreeMap::new();
         for (days, own) in settled.rows {
             rows.entry(days).or_default().push(own);
         }
-        self.insert(rows, batch).await?;
+        self.insert(rows, batch, Some(state)).await?;
         Ok(settled.bad_records)
     }
 
     /// Dead-letters bad records, unless they are a storm.
-    async fn dead_letter(&self, bad: &BadRecords) -> Result<(), ServerError> {
-        self.check_storm(bad).await?;
+    async fn dead_letter(&self, bad: &BadRecords, state: &BatchState) -> Result<(), ServerError> {
+        self.check_storm(bad, state).await?;
         self.write_dead_letters(bad).await
     }
 
+    /// Inserts rows. Rows that are `late` wait for their turn before each attempt: after an outage of the
+    /// registry many batches come here at the same time, and one whose insert fails does not stop the others.
     async fn insert(
         &self,
         rows_by_days: BTreeMap<i64, Vec<EncodedRows>>,
         batch: &Batch,
+        late: Option<&BatchState>,
     ) -> Result<(), ServerError> {
         for rows in rows_by_days.into_values() {
             let count: usize = rows.iter().map(|rows| rows.count).sum();
@@ -144,11 +137,20 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
                 rows: &rows,
                 traceparent: traceparent.as_deref(),
             };
-            let began = Instant::now();
+            let mut began = Instant::now();
             until_done!(
                 "insert",
                 &self.metrics,
-                async { self.sink.insert(&insert).instrument(span.clone()).await },
+                async {
+                    let mut turn = None;
+                    if let Some(state) = late {
+                        turn = Some(state.wait_for(self.late_insert.lock()).await);
+                        began = Instant::now();
+                    }
+                    let inserted = self.sink.insert(&insert).instrument(span.clone()).await;
+                    drop(turn);
+                    inserted
+                },
                 format!("{} {}", self.topic, batch.ranges)
             );
             self.metrics.insert_seconds.observe(began.elapsed().as_secs_f64());
@@ -170,9 +172,9 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     ///
     /// # Errors
     /// Fatal: they are a storm, and no override covers all of them.
-    async fn check_storm(&self, bad: &BadRecords) -> Result<(), ServerError> {
+    async fn check_storm(&self, bad: &BadRecords, state: &BatchState) -> Result<(), ServerError> {
         let Some(pending) = bad.pending else { return Ok(()) };
-        if !self.breaker.is_storm(pending).await {
+        if !state.wait_for(self.breaker.is_storm(pending)).await {
             return Ok(());
         }
         let overrides = until_done!("breaker", &self.metrics, self.sink.overrides(&self.topic));
@@ -315,6 +317,7 @@ mod tests {
     use super::*;
     use crate::decode::schema_cache::SchemaCache;
     use crate::flow::block::{RecordMetadata, SizeLimits};
+    use crate::flow::offset_range::OffsetRange;
     use crate::flow::record_sign::RecordSign;
     use crate::run::sink::BreakerOverride;
     use prometheus_client::registry::Registry;
@@ -409,7 +412,7 @@ mod tests {
         };
         let (open_records, began) = ((0..9).map(|_| open()).collect(), Instant::now());
         let batch = Batch { open_records, ..Batch::default() };
-        writer.store(batch, HeldBytes::default()).await.unwrap();
+        writer.store(batch, BatchState::default()).await.unwrap();
         assert_eq!(rows.0.load(Ordering::Relaxed), 18);
         assert_eq!(*lock(&sent), [(1, 7, true); 9]);
         assert_eq!(metrics.rows.get(), 18);
@@ -432,7 +435,7 @@ mod tests {
         let writer = Arc::new(BatchWriter::new(encoder, Rows::default(), sink));
         let began = Instant::now();
         let batch = Batch { bad_records, ..Batch::default() };
-        writer.store(batch, HeldBytes::default()).await.unwrap();
+        writer.store(batch, BatchState::default()).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
         let mut sent = lock(&sent).clone();
         sent.sort_unstable();
@@ -441,5 +444,42 @@ mod tests {
             [(0, 10, true), (1, 0, true), refused, refused, refused, (2, 0, true), (3, 0, true)];
         assert_eq!(sent, expected);
         assert_eq!(attempts.problems(), Vec::<String>::new(), "nothing is tried any more");
+    }
+
+    /// A table that takes rows of partition 0 alone.
+    #[derive(Debug, Clone, Default)]
+    struct OneTable(Rows);
+
+    impl Sink for OneTable {
+        async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
+            if insert.ranges.iter().any(|(partition, _)| partition != 0) {
+                return Err(ServerError::retryable("clickhouse_unreachable", "refused"));
+            }
+            self.0.insert(insert).await
+        }
+
+        async fn overrides(&self, topic: &str) -> Result<Vec<BreakerOverride>, ServerError> {
+            self.0.overrides(topic).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h5_a_late_insert_that_fails_repeatedly_does_not_stop_the_others() {
+        let (id, mut click) = (SchemaId(9), Vec::new());
+        let raw = RawClick::new(Uuid::from_u128(1), LOGGED_AT_MS * 1000, "a");
+        Encoder::new(id).encode(&raw, &mut click).unwrap();
+        let (table, sink) = (OneTable::default(), Refusing { bytes: 1, sent: Arc::default() });
+        let writer = Arc::new(BatchWriter::new(encoder(id), table.clone(), sink));
+        let store = |partition| {
+            let (records, signs, since) =
+                (block(&[&click]), vec![RecordSign::Schema], Instant::now());
+            let open_records = vec![OpenRecords { records, signs, since }];
+            let mut batch = Batch { open_records, ..Batch::default() };
+            batch.ranges.add(partition, OffsetRange { epoch: 1, first: 0, next: 1 });
+            Arc::clone(&writer).store(batch, BatchState::default())
+        };
+        let all = async { tokio::join!(store(1), store(0)) };
+        assert!(tokio::time::timeout(Duration::from_secs(60), all).await.is_err(), "one fails");
+        assert_eq!(table.0.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -23,7 +23,7 @@ use crate::run::batch_writer::BatchWriter;
 use crate::run::batcher::Batcher;
 use crate::run::block_encoder::BlockEncoder;
 use crate::run::driver_settings::DriverSettings;
-use crate::run::in_flight::{HeldBytes, InFlightBatches};
+use crate::run::in_flight::{BatchState, InFlightBatches};
 use crate::run::offset_requests::{BrokerReply, OffsetRequests};
 use crate::run::revocation::Revocation;
 use crate::run::sink::{DeadLetterSink, Sink};
@@ -156,7 +156,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
     /// count, within the bounds of memory and of [`WAITING_MAX`].
     fn may_start_batch(&self) -> bool {
         let DriverSettings { linger, batches_max, .. } = self.settings;
-        let waiting = self.writer.waiting_for_decision();
+        let waiting = self.in_flight.waiting();
         waiting < WAITING_MAX
             && self.in_flight.len().saturating_sub(waiting) < batches_max
             && self.in_flight.bytes() < batches_max * linger.limits.bytes_max
@@ -205,8 +205,10 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
             self.step_tracker(partition, Input::BatchStarted { batch: id, epoch, first, next });
         }
         self.metrics.records.inc_by(batch.records as u64);
-        let (held, writer) = (HeldBytes::new(batch.bytes), Arc::clone(&self.writer));
-        self.in_flight.start(id, held.clone(), writer.store(batch, held));
+        let (state, writer) = (BatchState::new(batch.bytes), Arc::clone(&self.writer));
+        let epochs = batch.ranges.iter().map(|(partition, range)| (partition, range.epoch));
+        let epochs = epochs.collect();
+        self.in_flight.start(id, epochs, state.clone(), writer.store(batch, state));
         Ok(())
     }
 
@@ -290,6 +292,9 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
 
     fn tick(&mut self) -> Result<(), ServerError> {
         self.take_notices()?;
+        self.in_flight.drop_ended(|partition, epoch| {
+            self.trackers.get(&partition).and_then(Tracker::epoch) == Some(epoch)
+        });
         let lag = self.source.lag();
         self.lag = lag.values().sum();
         self.metrics.set_lag(&lag);
@@ -356,12 +361,19 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         Ok(())
     }
 
-    /// Releases partitions that the group revokes, when all that was read of them is committed or the
-    /// deadline has passed.
+    /// Releases partitions that the group revokes, when all that was read of them is committed or only waits
+    /// for a decision, or the deadline has passed. The next owner reads again what waits, and nothing of it
+    /// is committed here.
     fn release_revoked(&mut self) -> Result<(), ServerError> {
         let Some(revocation) = &self.revocation else { return Ok(()) };
-        let settled = |partition| self.trackers.get(partition).is_none_or(Tracker::is_settled);
-        let done = !self.batcher.is_flushing() && revocation.partitions().iter().all(settled);
+        let in_flight = &self.in_flight;
+        let settled =
+            |tracker: &Tracker| tracker.is_settled_but(|batch| in_flight.is_waiting(batch));
+        let settled = |partition| self.trackers.get(partition).is_none_or(settled);
+        // No batch starts before a decision if all that are in flight wait for one.
+        let only_waits = in_flight.len() == in_flight.waiting() && !self.may_start_batch();
+        let is_flushed = !self.batcher.is_flushing() || only_waits;
+        let done = is_flushed && revocation.partitions().iter().all(settled);
         if !done && !revocation.is_overdue(Instant::now()) {
             return Ok(());
         }

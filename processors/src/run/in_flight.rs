@@ -2,39 +2,64 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use broker::ServerError;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::flow::tracker::BatchId;
 
-/// The bytes that a batch in flight holds; clones share them.
+/// The state of a batch in flight: the bytes that it holds, and whether it only waits for a decision about
+/// its bad records. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct HeldBytes(Arc<AtomicUsize>);
+pub struct BatchState(Arc<SharedState>);
 
-impl HeldBytes {
+#[derive(Debug, Default)]
+struct SharedState {
+    bytes: AtomicUsize,
+    is_waiting: AtomicBool,
+}
+
+impl BatchState {
     /// A batch that holds this many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(bytes)))
+        let state = Self::default();
+        state.set_bytes(bytes);
+        state
     }
 
     /// Sets the bytes that it holds from now on.
-    pub(crate) fn set(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
+    pub(crate) fn set_bytes(&self, bytes: usize) {
+        self.0.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// The bytes that it holds.
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    /// Waits for a decision; the batch counts as waiting meanwhile.
+    pub(crate) async fn wait_for<T>(&self, decision: impl Future<Output = T>) -> T {
+        self.0.is_waiting.store(true, Ordering::Relaxed);
+        let decided = decision.await;
+        self.0.is_waiting.store(false, Ordering::Relaxed);
+        decided
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.0.is_waiting.load(Ordering::Relaxed)
     }
 }
 
-/// Tasks that store batches, and the bytes that they hold.
+/// A batch in flight.
+#[derive(Debug)]
+struct InFlightBatch {
+    state: BatchState,
+    /// Its partitions, with the epochs under which their records were read.
+    epochs: Vec<(i32, u64)>,
+    task: AbortHandle,
+}
+
+/// Tasks that store batches.
 #[derive(Debug, Default)]
 pub(crate) struct InFlightBatches {
     tasks: JoinSet<Result<BatchId, ServerError>>,
-    held: BTreeMap<BatchId, HeldBytes>,
+    batches: BTreeMap<BatchId, InFlightBatch>,
     last: BatchId,
 }
 
@@ -45,40 +70,70 @@ impl InFlightBatches {
         self.last
     }
 
-    /// Starts to store a batch.
+    /// Starts to store a batch with records of these partitions and epochs.
     pub(crate) fn start(
         &mut self,
         id: BatchId,
-        held: HeldBytes,
+        epochs: Vec<(i32, u64)>,
+        state: BatchState,
         store: impl Future<Output = Result<(), ServerError>> + Send + 'static,
     ) {
-        let before = self.held.insert(id, held);
+        let task = self.tasks.spawn(async move { store.await.map(|()| id) });
+        let before = self.batches.insert(id, InFlightBatch { state, epochs, task });
         debug_assert!(before.is_none(), "a batch is started once");
-        self.tasks.spawn(async move { store.await.map(|()| id) });
     }
 
     /// Waits until a batch is stored; `None` if none is in flight. May be dropped at any time.
     pub(crate) async fn join_next(&mut self) -> Option<Result<BatchId, ServerError>> {
-        let joined = self.tasks.join_next().await?;
-        let stored = joined.unwrap_or_else(|error| Err(ServerError::fatal("task_panicked", error)));
-        if let Ok(id) = &stored {
-            self.held.remove(id);
+        loop {
+            let stored = match self.tasks.join_next().await? {
+                Ok(stored) => stored,
+                // Of a batch that was dropped.
+                Err(error) if error.is_cancelled() => continue,
+                Err(error) => Err(ServerError::fatal("task_panicked", error)),
+            };
+            if let Ok(id) = &stored {
+                self.batches.remove(id);
+            }
+            return Some(stored);
         }
-        Some(stored)
+    }
+
+    /// Drops the waiting batches of which `is_current` is true for no partition and epoch: none of their
+    /// records may be committed, and the next owners of their partitions read them again.
+    pub(crate) fn drop_ended(&mut self, is_current: impl Fn(i32, u64) -> bool) {
+        self.batches.retain(|_, batch| {
+            let is_current = batch.epochs.iter().any(|(own, epoch)| is_current(*own, *epoch));
+            let stays = is_current || !batch.state.is_waiting();
+            if !stays {
+                batch.task.abort();
+            }
+            stays
+        });
     }
 
     /// Number of batches.
     pub(crate) fn len(&self) -> usize {
-        self.tasks.len()
+        self.batches.len()
     }
 
     /// Whether no batch is in flight.
     pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.batches.is_empty()
+    }
+
+    /// Batches whose rows are durable and which only wait for a decision about their bad records.
+    pub(crate) fn waiting(&self) -> usize {
+        self.batches.values().filter(|batch| batch.state.is_waiting()).count()
+    }
+
+    /// Whether a batch is one of them.
+    pub(crate) fn is_waiting(&self, id: BatchId) -> bool {
+        self.batches.get(&id).is_some_and(|batch| batch.state.is_waiting())
     }
 
     /// Bytes of all of them.
     pub(crate) fn bytes(&self) -> usize {
-        self.held.values().map(HeldBytes::get).sum()
+        self.batches.values().map(|batch| batch.state.0.bytes.load(Ordering::Relaxed)).sum()
     }
 }

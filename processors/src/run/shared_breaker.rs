@@ -24,7 +24,6 @@ const DECIDE_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct SharedBreaker {
     breaker: Mutex<StormBreaker>,
-    waiting: AtomicUsize,
     /// Valid records of blocks that were counted, since the last block that was not.
     preceding: AtomicUsize,
     began: Instant,
@@ -32,8 +31,8 @@ pub struct SharedBreaker {
 
 impl Default for SharedBreaker {
     fn default() -> Self {
-        let (breaker, waiting, preceding) = Default::default();
-        Self { breaker, waiting, preceding, began: Instant::now() }
+        let (breaker, preceding) = Default::default();
+        Self { breaker, preceding, began: Instant::now() }
     }
 }
 
@@ -66,30 +65,14 @@ impl SharedBreaker {
 
     /// Waits until it is decided whether suspect records are a storm.
     pub(crate) async fn is_storm(&self, pending: PendingRecords) -> bool {
-        self.wait_for(async {
-            loop {
-                match lock(&self.breaker).decide(pending, self.age_ms()) {
-                    StormDecision::Wait => {}
-                    StormDecision::DeadLetter => return false,
-                    StormDecision::Storm => return true,
-                }
-                tokio::time::sleep(DECIDE_EVERY).await;
+        loop {
+            match lock(&self.breaker).decide(pending, self.age_ms()) {
+                StormDecision::Wait => {}
+                StormDecision::DeadLetter => return false,
+                StormDecision::Storm => return true,
             }
-        })
-        .await
-    }
-
-    /// Waits for a decision about bad records; a batch counts as waiting meanwhile.
-    pub(crate) async fn wait_for<T>(&self, decision: impl Future<Output = T>) -> T {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let decided = decision.await;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        decided
-    }
-
-    /// Batches whose rows are durable and which only wait for a decision.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+            tokio::time::sleep(DECIDE_EVERY).await;
+        }
     }
 
     fn age_ms(&self) -> u64 {

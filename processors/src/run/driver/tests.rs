@@ -27,11 +27,16 @@ const UNKNOWN_EVERY: i64 = 15;
 #[derive(Debug, Default)]
 struct State {
     read: i64,
+    /// Records of partitions that were not revoked.
+    pushed: usize,
     next: Option<Instant>,
     rows: usize,
     dead_letters: usize,
     committed: BTreeMap<i32, i64>,
     notices: Vec<Notice>,
+    /// Partitions that the group revokes or has revoked.
+    revoked: Vec<i32>,
+    released: Option<Instant>,
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -58,6 +63,10 @@ impl Source for Log {
         let (partition, offset) = (number % i64::from(PARTITIONS), number / i64::from(PARTITIONS));
         let id = if number % UNKNOWN_EVERY == 0 { UNKNOWN } else { KNOWN };
         let partition = i32::try_from(partition).unwrap();
+        if state.revoked.contains(&partition) {
+            return Ok(());
+        }
+        state.pushed += 1;
         let metadata = RecordMetadata { partition, offset, epoch: 1, logged_at_ms: LOGGED_AT_MS };
         block.push(metadata, None, Some(&value(id)), std::iter::empty());
         Ok(())
@@ -67,7 +76,12 @@ impl Source for Log {
         Ok(std::mem::take(&mut lock(&self.0).notices))
     }
 
-    fn release(&self, _: &[i32]) -> Result<(), ServerError> {
+    fn release(&self, partitions: &[i32]) -> Result<(), ServerError> {
+        let mut state = lock(&self.0);
+        assert_eq!(state.revoked, partitions);
+        state.released = Some(Instant::now());
+        let ended = partitions.iter().map(|partition| Notice::Revoked { partition: *partition });
+        state.notices.extend(ended);
         Ok(())
     }
 
@@ -132,7 +146,7 @@ fn driver(state: &Shared) -> (Driver<Log, Table, Table>, Arc<BlockEncoder>) {
         blocks_max: 2,
         batches_max: 2,
         drain_timeout: Duration::from_secs(30),
-        release_timeout: Duration::from_secs(3),
+        release_timeout: Duration::from_secs(10),
     };
     let assigned = |partition| {
         let start = StartPosition { position: 0, reason: StartReason::FirstRead };
@@ -184,4 +198,59 @@ async fn h5_without_a_registry_only_records_of_unknown_ids_wait() {
     assert_eq!((state.rows, state.dead_letters), (usize::try_from(state.read).unwrap(), 0));
     assert_eq!(state.committed.values().sum::<i64>(), state.read);
     assert_eq!(attempts.problems(), Vec::<String>::new());
+}
+
+/// The group revokes partitions now.
+fn revoke(state: &Shared, partitions: &[i32]) {
+    let mut state = lock(state);
+    state.revoked = partitions.to_vec();
+    state.notices.push(Notice::RevocationRequested { partitions: partitions.to_vec() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn h5_a_revocation_does_not_wait_for_batches_that_wait_for_the_registry() {
+    let state = Shared::default();
+    let (driver, encoder) = driver(&state);
+    let stop = CancellationToken::new();
+    let running = driver.run(stop.clone());
+    tokio::pin!(running);
+    let outage = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
+    assert!(outage.is_err(), "it goes on: {outage:?}");
+
+    // The records of unknown ids are in partition 0; each batch has records of other partitions too.
+    revoke(&state, &[0, 1]);
+    let revoked_at = Instant::now();
+    let outage = tokio::time::timeout(Duration::from_secs(20), &mut running).await;
+    assert!(outage.is_err(), "it goes on: {outage:?}");
+    let released = lock(&state).released.expect("released") - revoked_at;
+    assert!(released < Duration::from_secs(4), "after {released:?}");
+    assert!(encoder.metrics.in_flight_batches.get() > 0, "they hold records of partition 2");
+
+    // The registry answers: what waited is stored, and committed of the remaining partition alone.
+    encoder.decoders.insert(UNKNOWN, NEWEST);
+    let recovery = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
+    assert!(recovery.is_err(), "it goes on: {recovery:?}");
+    stop.cancel();
+    running.await.unwrap();
+    let state = lock(&state);
+    assert_eq!((state.rows, state.dead_letters), (state.pushed, 0));
+    let committed = [0, 1, 2].map(|partition| state.committed[&partition]);
+    assert_eq!(committed, [0, 0, state.read.div_euclid(i64::from(PARTITIONS))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h5_batches_of_ended_assignments_do_not_wait_for_the_registry() {
+    let state = Shared::default();
+    let (driver, encoder) = driver(&state);
+    let running = driver.run(CancellationToken::new());
+    tokio::pin!(running);
+    let outage = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
+    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(encoder.metrics.in_flight_batches.get() > 5);
+    revoke(&state, &[0, 1, 2]);
+    let outage = tokio::time::timeout(Duration::from_secs(20), &mut running).await;
+    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(lock(&state).released.is_some());
+    let metrics = &encoder.metrics;
+    assert_eq!((metrics.in_flight_batches.get(), metrics.in_flight_bytes.get()), (0, 0));
 }
