@@ -25,6 +25,9 @@ pub enum StartReason {
     },
     /// The committed position is beyond the log's end: the topic was recreated.
     BeyondEnd,
+    /// The log's bounds are not known, since the leader does not answer: from the committed position, or
+    /// from the first offset of all.
+    Unchecked,
     /// From the position to which another client reset the group while the partition was assigned.
     Reset,
 }
@@ -34,9 +37,10 @@ impl StartPosition {
     #[must_use]
     pub fn after_reset(self) -> Self {
         let reason = match self.reason {
-            StartReason::Resumed | StartReason::FirstRead | StartReason::Reset => {
-                StartReason::Reset
-            }
+            StartReason::Resumed
+            | StartReason::FirstRead
+            | StartReason::Unchecked
+            | StartReason::Reset => StartReason::Reset,
             loss @ (StartReason::Expired { .. } | StartReason::BeyondEnd) => loss,
         };
         Self { reason, ..self }
@@ -49,6 +53,7 @@ impl StartPosition {
             StartReason::FirstRead
             | StartReason::Resumed
             | StartReason::BeyondEnd
+            | StartReason::Unchecked
             | StartReason::Reset => 0,
         }
     }
@@ -67,6 +72,12 @@ pub fn start_position(committed: Option<i64>, low: i64, high: i64) -> StartPosit
         }
         Some(position) => StartPosition { position, reason: StartReason::Resumed },
     }
+}
+
+/// Decides without the log's bounds. If the position is outside the log, the broker refuses to read from it,
+/// and [`start_position`] decides then.
+pub fn unchecked_start(committed: Option<i64>) -> StartPosition {
+    StartPosition { position: committed.unwrap_or(0), reason: StartReason::Unchecked }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::Notify;
 
+use crate::flow::start_policy::StartReason;
 use crate::kafka::starting_partition::StartingPartition;
 use crate::run::source::Notice;
 use service::lock::lock;
@@ -42,11 +43,14 @@ struct AssignmentState {
     epochs: BTreeMap<i32, u64>,
     /// The position from which each is read.
     starts: BTreeMap<i32, i64>,
+    /// Those of which the group has committed nothing and whose start in the log is not known.
+    unknown_starts: BTreeSet<i32>,
     /// Partitions that the group revokes and that were not released yet.
     revoked: BTreeSet<i32>,
     /// The driver has ended and will release no partition.
     closing: bool,
-    /// The position after the last record of each in the log, as last reported.
+    /// The position after the last record of each in the log, as last reported; none while its leader has
+    /// not answered.
     ends: BTreeMap<i32, i64>,
     /// The position after the last record that was read of each, as last reported.
     read: BTreeMap<i32, i64>,
@@ -70,6 +74,11 @@ impl Assignment {
         lock(&self.state).starts.clone()
     }
 
+    /// Whether a partition is read for the first time, from a position that may not be in the log.
+    pub(super) fn has_unknown_start(&self, partition: i32) -> bool {
+        lock(&self.state).unknown_starts.contains(&partition)
+    }
+
     /// The epoch for a record of a partition; `None` if the group revokes it: the next member reads
     /// the record. A partition that is not assigned has epoch 0, under which nothing is committed.
     pub(super) fn epoch_to_read(&self, partition: i32) -> Option<u64> {
@@ -80,12 +89,13 @@ impl Assignment {
 
     /// Records of each assigned partition that were not read yet: from the position up to which it was read,
     /// or from which it is read, to the end of the log. The lag that the library reports is that of the
-    /// committed position; it has none before the first commit.
+    /// committed position; it has none before the first commit. One record while the end is not known, so
+    /// that the partition is named if none is read.
     pub(super) fn lag(&self) -> BTreeMap<i32, u64> {
         let state = lock(&self.state);
         let lag = |(&partition, &start): (&i32, &i64)| {
             let read = state.read.get(&partition).map_or(start, |read| start.max(*read));
-            let end = state.ends.get(&partition).copied().unwrap_or(start);
+            let end = state.ends.get(&partition).copied().unwrap_or(read + 1);
             (partition, u64::try_from(end - read).unwrap_or(0))
         };
         state.starts.iter().map(lag).collect()
@@ -160,9 +170,17 @@ impl Assignment {
         for StartingPartition { partition, start, committed, end } in starting {
             state.epochs.insert(partition, epoch);
             state.read.remove(&partition);
-            state.ends.insert(partition, end);
+            state.ends.remove(&partition);
+            state.ends.extend(end.map(|end| (partition, end)));
             state.starts.insert(partition, start.position);
-            state.notices.push(Notice::Assigned { partition, epoch, start, committed });
+            state.unknown_starts.remove(&partition);
+            let mut held = committed;
+            if start.reason == StartReason::Unchecked && committed.is_none() {
+                state.unknown_starts.insert(partition);
+                // So that it is not committed: the log may start at a later offset.
+                held = Some(start.position);
+            }
+            state.notices.push(Notice::Assigned { partition, epoch, start, committed: held });
         }
     }
 
@@ -173,6 +191,7 @@ impl Assignment {
         for &partition in partitions {
             state.epochs.remove(&partition);
             state.starts.remove(&partition);
+            state.unknown_starts.remove(&partition);
             state.revoked.remove(&partition);
             state.notices.push(Notice::Revoked { partition });
         }
@@ -287,14 +306,15 @@ pub(super) fn assign_none<C: ConsumerContext>(consumer: &impl Consumer<C>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::start_policy::{StartPosition, StartReason};
+    use crate::flow::start_policy::{StartPosition, unchecked_start};
     use rdkafka::statistics::{Partition, Topic};
 
     #[test]
     fn the_lag_is_known_from_the_start_and_does_not_wait_for_a_commit() {
         let assignment = Assignment::default();
         let start = StartPosition { position: 5, reason: StartReason::FirstRead };
-        assignment.begin([StartingPartition { partition: 1, start, committed: None, end: 100 }]);
+        let (partition, end) = (1, Some(100));
+        assignment.begin([StartingPartition { partition, start, committed: None, end }]);
         assert_eq!(assignment.lag(), BTreeMap::from([(1, 95)]));
         for (end, read, lag) in
             [(-1001, -1001, 95), (120, -1001, 115), (130, 90, 40), (130, 130, 0)]
@@ -308,9 +328,25 @@ mod tests {
             assignment.stats(Statistics { topics, ..Statistics::default() });
             assert_eq!(assignment.lag(), BTreeMap::from([(1, lag)]), "{end} {read}");
         }
-        assignment.begin([StartingPartition { partition: 1, start, committed: Some(5), end: 130 }]);
+        let end = Some(130);
+        assignment.begin([StartingPartition { partition, start, committed: Some(5), end }]);
         assert_eq!(assignment.lag(), BTreeMap::from([(1, 125)]), "read again from the start");
         assignment.end(&BTreeSet::from([1]));
         assert_eq!(assignment.lag(), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_partition_of_unknown_bounds_has_lag_and_no_unread_position_of_it_is_committed() {
+        let assignment = Assignment::default();
+        for (committed, is_unknown, position) in [(None, true, 0), (Some(5), false, 5)] {
+            let (partition, start) = (1, unchecked_start(committed));
+            assignment.begin([StartingPartition { partition, start, committed, end: None }]);
+            assert_eq!(assignment.lag(), BTreeMap::from([(1, 1)]), "it is named if it stalls");
+            assert_eq!(assignment.has_unknown_start(1), is_unknown);
+            let notices = assignment.take_notices().unwrap();
+            let epoch = assignment.epochs()[&1];
+            let committed = Some(position);
+            assert_eq!(notices, [Notice::Assigned { partition, epoch, start, committed }]);
+        }
     }
 }

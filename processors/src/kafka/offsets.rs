@@ -10,15 +10,18 @@ use rdkafka::error::KafkaError;
 
 use crate::flow::start_policy::start_position;
 use crate::kafka::group_client::GroupClient;
-use crate::kafka::log_bounds::{log_bounds, position};
-use crate::kafka::starting_partition::{StartingPartition, starting_partitions};
+use crate::kafka::log_bounds::{known_bounds, position};
+use crate::kafka::starting_partition::{StartBudget, StartingPartition, starting_partitions};
 use crate::run::source::{EpochPosition, Positions};
 
 /// Bounds all requests before an assignment begins, with those that are repeated while the brokers elect
-/// leaders.
-const ASSIGN_TIMEOUT: Duration = Duration::from_secs(30);
+/// leaders. Partitions whose leaders do not answer hold the others for less than ten seconds.
+const ASSIGN_BUDGET: StartBudget =
+    StartBudget { committed: Duration::from_secs(30), bounds: Duration::from_secs(8) };
 /// Bounds a request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds the requests for the bounds of the log. Commits wait meanwhile.
+const BOUNDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bounds a seek that only the threads of the library carry out.
 const PASS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,7 +33,7 @@ pub(super) fn assign(client: &GroupClient) -> Result<(), ServerError> {
     let assignment = client.assignment();
     let Some(requested) = assignment.requested() else { return Ok(()) };
     let list = client.list(requested.into_iter().map(|partition| (partition, Offset::Invalid)))?;
-    let starting = starting_partitions(&client.consumer, &list, ASSIGN_TIMEOUT);
+    let starting = starting_partitions(&client.consumer, &list, ASSIGN_BUDGET);
     let starting = starting.map_err(|error| server_error(&error))?;
     let positions = starting.iter().map(|own| (own.partition, Offset::Offset(own.start.position)));
     let positions = client.list(positions)?;
@@ -78,9 +81,16 @@ pub(super) fn committed(client: &GroupClient) -> Result<Positions, ServerError> 
 /// Reads a partition from `target`, or by the start policy if that is outside the log, under a new
 /// epoch.
 pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<(), ServerError> {
-    let bounds = client.consumer.fetch_watermarks(&client.topic, partition, REQUEST_TIMEOUT);
+    let bounds = client.consumer.fetch_watermarks(&client.topic, partition, BOUNDS_TIMEOUT);
     let (low, high) = bounds.map_err(|error| server_error(&error))?;
     let start = start_position(Some(target), low, high).after_reset();
+    let (committed, end) = (Some(target), Some(high));
+    begin_again(client, StartingPartition { partition, start, committed, end })
+}
+
+/// Reads a partition from another position, under a new epoch.
+fn begin_again(client: &GroupClient, starting: StartingPartition) -> Result<(), ServerError> {
+    let StartingPartition { partition, start, .. } = starting;
     let offset = Offset::Offset(start.position);
     // The assignment may have ended since the request; from here on it cannot end.
     let _reading = client.reading.blocking_lock();
@@ -96,8 +106,7 @@ pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<
         let assigned = assigned.and_then(|()| client.consumer.incremental_assign(&list));
         assigned.map_err(|error| server_error(&error))?;
     }
-    let committed = Some(target);
-    assignment.begin([StartingPartition { partition, start, committed, end: high }]);
+    assignment.begin([starting]);
     Ok(())
 }
 
@@ -136,16 +145,31 @@ pub(super) fn pass(
 }
 
 /// Seeks in every partition whose position is outside the log.
+///
+/// # Errors
+/// Retryable: some leaders do not answer, or a seek failed. The other partitions are read.
 pub(super) fn seek_into_log(client: &GroupClient) -> Result<(), ServerError> {
     let positions = read_positions(client)?;
     let list = client.list(positions.keys().map(|partition| (*partition, Offset::Invalid)))?;
-    let bounds = log_bounds(&client.consumer, &list, || REQUEST_TIMEOUT);
+    let bounds = known_bounds(&client.consumer, &list, BOUNDS_TIMEOUT);
     let bounds = bounds.map_err(|error| server_error(&error))?;
+    let mut failed = Ok(());
     for (partition, EpochPosition { position: next, .. }) in positions {
-        let is_inside = |(low, high): &(i64, i64)| (*low..=*high).contains(&next);
-        if !bounds.get(&partition).is_none_or(is_inside) {
-            seek(client, partition, next)?;
+        let Some(&(low, high)) = bounds.get(&partition) else {
+            let text = format!("the leader of partition {partition} does not answer");
+            failed = Err(ServerError::retryable("kafka_unreachable", text));
+            continue;
+        };
+        if (low..=high).contains(&next) {
+            continue;
         }
+        let (committed, start) = if client.assignment().has_unknown_start(partition) {
+            (None, start_position(None, low, high))
+        } else {
+            (Some(next), start_position(Some(next), low, high).after_reset())
+        };
+        let starting = StartingPartition { partition, start, committed, end: Some(high) };
+        failed = begin_again(client, starting).and(failed);
     }
-    Ok(())
+    failed
 }

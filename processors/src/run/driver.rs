@@ -412,6 +412,11 @@ fn log_start(partition: i32, start: StartPosition) {
         StartReason::FirstRead | StartReason::Resumed | StartReason::Reset => {
             tracing::info!(partition, position, reason = ?start.reason, "a partition is assigned");
         }
+        StartReason::Unchecked => {
+            let code = "kafka_unreachable";
+            let what = "the leader of a partition does not answer; the partition is read from here when it does";
+            tracing::warn!(code, partition, position, "{what}");
+        }
         StartReason::Expired { lost } => {
             let code = "records_expired";
             let what = "retention deleted records before they were read";
