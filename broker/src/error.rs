@@ -28,7 +28,7 @@ pub const BATCH_UNREADABLE: &str = "batch_unreadable";
 pub const MEMBER_FENCED: &str = "kafka_member_fenced";
 
 /// The error of a request to a server.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{code}: {message}")]
 pub struct ServerError {
     /// [`ErrorClass::Record`] only where a server refused the record itself.

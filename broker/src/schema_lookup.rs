@@ -37,6 +37,8 @@ pub enum SchemaAnswer {
     Refused(SchemaRefusal),
     /// The subject has no such id; it may get it soon.
     Open,
+    /// The subject has the id, but no registry that has it answers now: an error to retry.
+    Failed(ServerError),
 }
 
 /// Looks up schemas by id, and holds the refused ids.
@@ -69,7 +71,7 @@ impl SchemaLookup {
     /// The answer of the registry about each of `ids`; waits for no id.
     ///
     /// # Errors
-    /// Retryable: the registry does not answer.
+    /// Retryable: no registry answers, or none that has one of `ids`.
     pub async fn answers(
         &mut self,
         ids: &BTreeSet<SchemaId>,
@@ -82,19 +84,22 @@ impl SchemaLookup {
         } else {
             self.refresh_for_refused(now).await;
         }
-        let mut answers = BTreeMap::new();
+        let (mut answers, mut failed) = (BTreeMap::new(), None);
+        let mut all_failed = true;
         for &id in ids {
-            let answer = match (self.subject.schema(id).await?, refused.get(&id)) {
-                (Some(text), _) => {
+            let answer = match (self.subject.schema(id).await, refused.get(&id)) {
+                (Ok(Some(text)), _) => {
                     self.refused.remove(id);
                     SchemaAnswer::Schema(text)
                 }
-                (None, Some(refusal)) => SchemaAnswer::Refused(*refusal),
-                (None, None) => SchemaAnswer::Open,
+                (Ok(None), Some(refusal)) => SchemaAnswer::Refused(*refusal),
+                (Ok(None), None) => SchemaAnswer::Open,
+                (Err(error), _) => SchemaAnswer::Failed(failed.insert(error).clone()),
             };
+            all_failed &= matches!(answer, SchemaAnswer::Failed(_));
             answers.insert(id, answer);
         }
-        Ok(answers)
+        failed.filter(|_| all_failed).map_or(Ok(answers), Err)
     }
 
     /// Refuses an id for some minutes, or until the subject has it; returns false if it was refused
@@ -113,13 +118,12 @@ impl SchemaLookup {
     /// Retryable: the registry does not answer.
     pub async fn schema(&mut self, id: SchemaId) -> Result<Option<String>, ServerError> {
         loop {
-            match self.answers(&BTreeSet::from([id])).await {
-                Ok(mut answers) => match answers.remove(&id) {
-                    Some(SchemaAnswer::Schema(text)) => return Ok(Some(text)),
-                    Some(SchemaAnswer::Refused(_)) => return Ok(None),
-                    Some(SchemaAnswer::Open) | None => {}
-                },
-                Err(error) => {
+            let answers = self.answers(&BTreeSet::from([id])).await;
+            match answers.map(|mut answers| answers.remove(&id)) {
+                Ok(Some(SchemaAnswer::Schema(text))) => return Ok(Some(text)),
+                Ok(Some(SchemaAnswer::Refused(_))) => return Ok(None),
+                Ok(Some(SchemaAnswer::Open) | None) => {}
+                Ok(Some(SchemaAnswer::Failed(error))) | Err(error) => {
                     self.wait.reset();
                     return Err(error);
                 }

@@ -44,11 +44,17 @@ impl SubjectIds {
     /// The schema of an id of the subject; `None` where no registry has the id, or none its schema.
     ///
     /// # Errors
-    /// Retryable: a registry that had the id does not answer.
+    /// Retryable: a registry that had the id does not answer. During its pause it is not asked, so that
+    /// one registry that hangs does not take the time of the others.
     pub(crate) async fn schema(&self, id: SchemaId) -> Result<Option<String>, ServerError> {
-        let mut failed = None;
+        let (mut failed, now) = (None, Instant::now());
         for (url, replica) in self.registry.urls().iter().zip(&self.replicas) {
             if !replica.ids.values().any(|own| *own == id) {
+                continue;
+            }
+            if replica.pause_until.is_some_and(|until| now < until) {
+                let text = format!("a registry that has the schema {id} does not answer");
+                failed = Some(ServerError::retryable("registry_unreachable", text));
                 continue;
             }
             match self.registry.schema_at(url, id).await {

@@ -112,6 +112,7 @@ async fn answers(
         SchemaAnswer::Schema(_) => "own",
         SchemaAnswer::Refused(_) => "refused",
         SchemaAnswer::Open => "open",
+        SchemaAnswer::Failed(_) => "failed",
     };
     Ok(ids.iter().map(name).collect())
 }
@@ -134,6 +135,9 @@ async fn h5_the_ids_of_all_registries_that_answer_count_in_any_order() {
     forget_answers(&mut lookup);
     assert_eq!(answers(&mut lookup, &[7]).await, Ok(vec!["own"]));
     assert_eq!(answers(&mut lookup, &[9]).await, Err("registry_unreachable"));
+    // It does not take the answers about other ids with it.
+    let expected = Ok(vec!["own", "failed", "open"]);
+    assert_eq!(answers(&mut lookup, &[7, 9, 11]).await, expected);
 }
 
 #[tokio::test]

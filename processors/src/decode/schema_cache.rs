@@ -147,6 +147,8 @@ impl SchemaCache {
                 }
             }
         }
+        // Some may have become known, although the lookup of others failed.
+        let others = self.take_cached(&others, &mut found);
         found.extend(others.into_iter().map(|id| (id, CachedSchema::Open)));
         Ok(found)
     }
@@ -154,7 +156,8 @@ impl SchemaCache {
     /// The schemas of `ids`, each from the cache, else from the registry; waits for no id.
     ///
     /// # Errors
-    /// Retryable: the registry does not answer. This is not cached.
+    /// Retryable: the registry does not answer about one of them. This is not cached; the other schemas
+    /// are.
     pub(crate) async fn get(&self, ids: &BTreeSet<SchemaId>) -> Result<Schemas, ServerError> {
         let mut found = Schemas::new();
         if self.take_cached(ids, &mut found).is_empty() {
@@ -168,15 +171,20 @@ impl SchemaCache {
         }
         let answers = lookup.answers(&others).await;
         self.note_answer(answers.is_ok());
+        let mut failed = None;
         for (id, answer) in answers? {
             let schema = match answer {
                 SchemaAnswer::Schema(text) => self.insert(id, &text),
                 SchemaAnswer::Refused(refusal) => CachedSchema::Refused(refusal),
                 SchemaAnswer::Open => CachedSchema::Open,
+                SchemaAnswer::Failed(error) => {
+                    failed = Some(error);
+                    continue;
+                }
             };
             found.insert(id, schema);
         }
-        Ok(found)
+        failed.map_or(Ok(found), Err)
     }
 
     /// As [`SchemaCache::get`]; asks for the ids that are open until [`WAIT`] after `since`, and then

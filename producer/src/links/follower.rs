@@ -409,6 +409,7 @@ impl TopicReader {
 
     fn decide(&mut self, answers: BTreeMap<SchemaId, SchemaAnswer>, now: Instant) {
         let (mut refused, mut open) = (BTreeSet::new(), BTreeSet::new());
+        let mut failed = BTreeMap::new();
         for (id, answer) in answers {
             match answer {
                 SchemaAnswer::Schema(text) => {
@@ -419,7 +420,12 @@ impl TopicReader {
                 }
                 SchemaAnswer::Refused(_) => drop(refused.insert(id)),
                 SchemaAnswer::Open => drop(open.insert(id)),
+                SchemaAnswer::Failed(error) => drop(failed.insert(id, error)),
             }
+        }
+        if let Some(error) = failed.values().next() {
+            self.is_failing = true;
+            self.log_problem(&error.to_string());
         }
         for mut record in self.open.take() {
             if self.decoders.contains_key(&record.id) {
@@ -428,6 +434,9 @@ impl TopicReader {
             }
             if open.contains(&record.id) {
                 record.note_answer(now);
+            }
+            if failed.contains_key(&record.id) {
+                record.restart(now);
             }
             let is_overdue = record.is_asked && record.is_overdue(now);
             if is_overdue || refused.contains(&record.id) {

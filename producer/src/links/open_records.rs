@@ -37,6 +37,11 @@ impl OpenRecord {
         }
     }
 
+    /// Begins the wait again: the registry that has the id does not answer now.
+    pub(super) fn restart(&mut self, now: Instant) {
+        (self.since, self.is_asked) = (now, false);
+    }
+
     /// Whether the record has waited for its whole time.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= WAIT
@@ -86,9 +91,7 @@ impl OpenRecords {
     /// Restarts the time of all records, because the registry did not answer: after an outage it may not have
     /// its ids yet.
     pub(super) fn restart(&mut self, now: Instant) {
-        for record in &mut self.records {
-            (record.since, record.is_asked) = (now, false);
-        }
+        self.records.iter_mut().for_each(|record| record.restart(now));
     }
 
     /// Whether the registry has answered for the first record.

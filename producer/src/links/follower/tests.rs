@@ -80,7 +80,12 @@ fn h5_an_id_that_the_subject_does_not_get_is_refused_and_stops_no_link() {
     take(&mut reader, UNKNOWN, "waits");
     let first = Instant::now();
     let no = || BTreeMap::from([(UNKNOWN, SchemaAnswer::Open)]);
-    // The time begins with the first answer.
+    // The time begins with the first answer, and again when a registry that has the id fails.
+    reader.decide(no(), first);
+    let error = ServerError::retryable("registry_unreachable", "no answer");
+    let failed = BTreeMap::from([(UNKNOWN, SchemaAnswer::Failed(error))]);
+    reader.decide(failed, first + Duration::from_secs(9));
+    assert!(reader.is_failing);
     reader.decide(no(), first + Duration::from_secs(10));
     assert!(!reader.open.is_empty());
     reader.decide(no(), first + Duration::from_secs(16));
