@@ -1,0 +1,137 @@
+//! A job as commands print it. Pure.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::dead_letters::shown_text::{json_line, shown};
+use crate::jobs::claim_rules::is_silent;
+use crate::jobs::job::{Job, StoredJob};
+
+/// One line.
+pub fn line(StoredJob { job, now_us }: &StoredJob) -> String {
+    let counts: Vec<String> =
+        job.counts.iter().map(|(name, count)| format!(" {name}={count}")).collect();
+    let mut line = format!(
+        "{} {} {} since {} by {}{}",
+        job.id,
+        job.kind,
+        job.state,
+        time(job.created_at_us),
+        shown(&job.actor),
+        counts.concat()
+    );
+    if !job.message.is_empty() {
+        line.push_str(&format!(": {}", shown(&job.message)));
+    }
+    if has_no_process(job, *now_us) {
+        let last = time(job.updated_at_us);
+        line.push_str(&format!(" (process {} last reported at {last})", shown(&job.host)));
+    }
+    line
+}
+
+/// Every fact about a job, a line each.
+pub fn lines(stored: &StoredJob) -> Vec<String> {
+    let StoredJob { job, now_us } = stored;
+    let mut lines = vec![
+        format!("job:      {}", job.id),
+        format!("kind:     {}", job.kind),
+        format!("state:    {}", job.state),
+        format!("planned:  {} by {}", time(job.created_at_us), shown(&job.actor)),
+        format!("reported: {} by process {}", time(job.updated_at_us), shown(&job.host)),
+        format!("plan:     {}", shown(&job.plan)),
+    ];
+    lines.extend(job.counts.iter().map(|(name, count)| format!("{name}: {count}")));
+    if !job.message.is_empty() {
+        lines.push(format!("message:  {}", shown(&job.message)));
+    }
+    if has_no_process(job, *now_us) {
+        lines.push(format!("No process works on it. Resume it: {}", resume_command(job)));
+    }
+    lines
+}
+
+/// One JSON object, as a line.
+pub fn json(stored: &StoredJob) -> String {
+    json_line(&object(stored))
+}
+
+fn object(StoredJob { job, now_us }: &StoredJob) -> Value {
+    let plan = serde_json::from_str(&job.plan).unwrap_or_else(|_| Value::from(job.plan.as_str()));
+    json!({
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state.name(),
+        "has_process": !job.state.has_ended() && !is_silent(job, *now_us),
+        "plan": plan,
+        "counts": job.counts,
+        "actor": job.actor,
+        "host": job.host,
+        "message": job.message,
+        "created_at": time(job.created_at_us),
+        "updated_at": time(job.updated_at_us),
+    })
+}
+
+/// The command that resumes a job.
+pub fn resume_command(job: &Job) -> String {
+    format!("processors dlq {} --resume {}", job.kind, job.id)
+}
+
+fn has_no_process(job: &Job, now_us: i64) -> bool {
+    !job.state.has_ended() && is_silent(job, now_us)
+}
+
+fn time(us: i64) -> String {
+    Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| format!("{time:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::claim_rules::SILENT_AFTER_US;
+    use crate::jobs::job::{JobState, JobVersion};
+
+    fn stored(state: JobState, age_us: i64) -> StoredJob {
+        let job = Job {
+            id: "0198".into(),
+            version: JobVersion::first(1),
+            kind: "redrive".into(),
+            state,
+            plan: r#"{"rate":5}"#.into(),
+            counts: [("sent".to_owned(), 2), ("selected".to_owned(), 3)].into(),
+            actor: "anna\u{1b}[2J".into(),
+            host: "web1:7".into(),
+            message: String::new(),
+            created_at_us: 1_764_000_000_000_000,
+            updated_at_us: 1_764_000_001_000_000,
+        };
+        StoredJob { job, now_us: 1_764_000_001_000_000 + age_us }
+    }
+
+    #[test]
+    fn a_line_has_the_counts_and_names_a_silent_process() {
+        let alive = line(&stored(JobState::Running, 0));
+        let expected =
+            "0198 redrive running since 2025-11-24T16:00:00Z by anna\\u{1b}[2J selected=3 sent=2";
+        assert_eq!(alive, expected);
+        let silent = line(&stored(JobState::Running, SILENT_AFTER_US));
+        assert!(
+            silent.ends_with("(process web1:7 last reported at 2025-11-24T16:00:01Z)"),
+            "{silent}"
+        );
+        assert!(!line(&stored(JobState::Done, SILENT_AFTER_US)).contains("last reported"));
+        let lines = lines(&stored(JobState::Planning, SILENT_AFTER_US));
+        assert!(
+            lines.last().unwrap().ends_with("processors dlq redrive --resume 0198"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn an_object_has_the_plan_as_json_and_whether_a_process_works() {
+        let object = object(&stored(JobState::Running, 0));
+        assert_eq!((&object["plan"]["rate"], &object["has_process"]), (&json!(5), &json!(true)));
+        assert_eq!(object["counts"], json!({ "selected": 3, "sent": 2 }));
+    }
+}
