@@ -1,6 +1,7 @@
 //! Decodes a record into a click, or returns why the record cannot become one. Pure.
 
 pub mod schema_cache;
+pub mod subject_schemas;
 
 use schemas::bounds::check_occurred_at;
 use schemas::{Decoder, RawClick, SchemaId, unframe};
@@ -27,7 +28,7 @@ pub fn framed(record: Record<'_>) -> Result<(SchemaId, &[u8]), RecordError> {
 }
 
 /// Decodes a datum and compares its time with the record's log time, which no sender chooses, so that
-/// every replay decides the same.
+/// every replay decides the same. Of a redriven record, it is the log time of its origin.
 ///
 /// # Errors
 /// The record cannot become a click.

@@ -1,5 +1,6 @@
 //! The ClickHouse server: where it is, its clients, and the translation of its errors.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use broker::ServerError;
@@ -28,10 +29,15 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// What all clients share: connections, and the certificates of the system, which take tens of milliseconds
+/// to read.
+static TRANSPORT: LazyLock<Client> = LazyLock::new(Client::default);
+
 impl Server {
     /// A client that names no database.
     pub(crate) fn bare(&self) -> Client {
-        Client::default()
+        TRANSPORT
+            .clone()
             .with_url(&self.url)
             .with_user(&self.user)
             .with_password(&self.password)
@@ -84,4 +90,28 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Each statement of a redrive makes a client.
+    #[test]
+    fn a_client_is_made_without_reading_the_certificates_again() {
+        let server = Server {
+            url: "https://127.0.0.1:1".to_owned(),
+            user: "default".to_owned(),
+            password: String::new(),
+            database: "clicktrail".to_owned(),
+        };
+        drop(server.client());
+        let began = Instant::now();
+        for _ in 0..300 {
+            drop(server.client());
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
 }

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::flow::origin_headers::OriginHeaders;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 
@@ -80,6 +81,15 @@ impl<'a> LogRecord<'a> {
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
         let headers = message_headers(self.0, HEADERS_READ_MAX)?;
         headers.iter().rev().find(|(own, _)| own == name).and_then(|(_, value)| *value)
+    }
+
+    /// The headers that name an origin, as a block has them.
+    pub fn origin_headers(self) -> OriginHeaders<'a> {
+        let mut origin = OriginHeaders::default();
+        for (name, value) in message_headers(self.0, HEADERS_READ_MAX).into_iter().flatten() {
+            origin.note(name.as_bytes(), value);
+        }
+        origin
     }
 }
 

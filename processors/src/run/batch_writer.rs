@@ -6,6 +6,9 @@
 //! acknowledged in the dead-letter topic, and its offset may be committed.
 #![expect(clippy::disallowed_methods, reason = "stamps dead letters, measures freshness")]
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +19,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::dead_letters::headers as dead_letter_headers;
+use crate::dead_letters::origin::redriven;
 use crate::encode::encoded_rows::EncodedRows;
 use crate::error::RecordError;
 use crate::flow::block::{Block, Record};
@@ -79,18 +83,13 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             self.insert(std::mem::take(&mut batch.rows), &batch, None).await?;
             state.set_bytes(batch.undecided_bytes());
             self.note_freshness(batch.newest_ms);
-            for bad in &batch.bad_records {
-                self.dead_letter(bad, &state).await?;
-            }
+            self.dead_letter(&batch.bad_records, &state).await?;
             // The storm breaker counts all of them before it decides about the first.
             let mut settled = Vec::new();
             for open in std::mem::take(&mut batch.open_records) {
                 settled.extend(self.settle(open, &batch, &state).await?);
             }
-            for bad in &settled {
-                self.dead_letter(bad, &state).await?;
-            }
-            Ok(())
+            self.dead_letter(&settled, &state).await
         };
         store.instrument(span).await
     }
@@ -113,10 +112,26 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         Ok(settled.bad_records)
     }
 
-    /// Dead-letters bad records, unless they are a storm.
-    async fn dead_letter(&self, bad: &BadRecords, state: &BatchState) -> Result<(), ServerError> {
-        self.check_storm(bad, state).await?;
-        self.write_dead_letters(bad).await
+    /// Dead-letters the bad records of blocks, unless they are a storm. The redriven ones do not wait for
+    /// the storm breaker.
+    async fn dead_letter(
+        &self,
+        blocks: &[BadRecords],
+        state: &BatchState,
+    ) -> Result<(), ServerError> {
+        let all = blocks.iter().flat_map(BadRecords::iter);
+        let redriven: Vec<_> = all.filter(is_redriven).collect();
+        self.write_dead_letters(&redriven).await?;
+        for bad in blocks {
+            let others: Vec<_> = bad.iter().filter(|own| !is_redriven(own)).collect();
+            if let Some(pending) = bad.pending
+                && state.wait_for(self.breaker.is_storm(pending)).await
+            {
+                self.check_overrides(&others).await?;
+            }
+            self.write_dead_letters(&others).await?;
+        }
+        Ok(())
     }
 
     /// Inserts rows. Rows that are `late` wait for their turn before each attempt: after an outage of the
@@ -168,15 +183,11 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         }
     }
 
-    /// Waits until it is certain that the bad records are not a storm.
+    /// Checks that overrides cover the bad records of a storm.
     ///
     /// # Errors
-    /// Fatal: they are a storm, and no override covers all of them.
-    async fn check_storm(&self, bad: &BadRecords, state: &BatchState) -> Result<(), ServerError> {
-        let Some(pending) = bad.pending else { return Ok(()) };
-        if !state.wait_for(self.breaker.is_storm(pending)).await {
-            return Ok(());
-        }
+    /// Fatal: they do not cover all of them.
+    async fn check_overrides(&self, bad: &[(Record<'_>, &RecordError)]) -> Result<(), ServerError> {
         let overrides = until_done!("breaker", &self.metrics, self.sink.overrides(&self.topic));
         let is_covered = |record: &Record<'_>| {
             overrides.iter().any(|own| own.covers(record.partition(), record.offset()))
@@ -184,13 +195,15 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         let is_refused = |(record, error): &(Record<'_>, &RecordError)| {
             error.sign().is_suspect() && !is_covered(record)
         };
-        let refused: Vec<_> = bad.iter().filter(is_refused).collect();
+        let refused: Vec<_> = bad.iter().copied().filter(is_refused).collect();
         if refused.is_empty() { Ok(()) } else { Err(storm_error(&self.topic, &refused)) }
     }
 
-    async fn write_dead_letters(&self, bad: &BadRecords) -> Result<(), ServerError> {
-        let all: Vec<_> = bad.iter().collect();
-        let mut rest = &all[..];
+    async fn write_dead_letters(
+        &self,
+        bad: &[(Record<'_>, &RecordError)],
+    ) -> Result<(), ServerError> {
+        let mut rest = bad;
         while !rest.is_empty() {
             let (some, later) = rest.split_at(in_flight(rest));
             let sends = some
@@ -262,6 +275,10 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     }
 }
 
+fn is_redriven((record, _): &(Record<'_>, &RecordError)) -> bool {
+    redriven(*record).is_some()
+}
+
 /// How many records of `rest`, from the first one, may be in flight together.
 fn in_flight(rest: &[(Record<'_>, &RecordError)]) -> usize {
     let bytes = |record: &Record<'_>| {
@@ -295,8 +312,8 @@ fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerErr
     ServerError::fatal(
         "storm_breaker",
         format!(
-            "most of a hundred records of {topic} in a row cannot be decoded ({}); no record was \
-             dead-lettered and no position passed them. Fix the registry or the sender; to \
+            "most of a hundred records of {topic} in a row cannot be decoded ({}); none of them \
+             was dead-lettered and no position passed them. Fix the registry or the sender; to \
              dead-letter the records that are in the log already, run: {}",
             codes.join(", "),
             overrides.join("; ")
@@ -308,178 +325,4 @@ fn now_ms() -> i64 {
     // A clock before 1970 affects only timestamps of dead letters and freshness.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge(since.as_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use crate::decode::schema_cache::SchemaCache;
-    use crate::flow::block::{RecordMetadata, SizeLimits};
-    use crate::flow::offset_range::OffsetRange;
-    use crate::flow::record_sign::RecordSign;
-    use crate::run::sink::BreakerOverride;
-    use prometheus_client::registry::Registry;
-    use schemas::{Encoder, NEWEST, RawClick, SchemaId};
-    use uuid::Uuid;
-
-    /// A dead-letter topic that refuses values of this length or more.
-    #[derive(Debug)]
-    struct Refusing {
-        bytes: usize,
-        /// Offset, bytes of the value, and whether it was taken.
-        sent: Arc<Mutex<Vec<(i64, usize, bool)>>>,
-    }
-
-    impl DeadLetterSink for Refusing {
-        async fn send(
-            &self,
-            record: Record<'_>,
-            reason: &[(&'static str, String)],
-        ) -> Result<(), ServerError> {
-            let bytes = record.value().map_or(0, <[u8]>::len);
-            let is_taken = bytes < self.bytes;
-            lock(&self.sent).push((record.offset(), bytes, is_taken));
-            let is_stub =
-                reason.iter().any(|(name, _)| *name == schemas::headers::DEAD_LETTER_STUB);
-            assert_eq!(is_stub, record.stub().is_some());
-            if is_taken {
-                return Ok(());
-            }
-            let (class, code) = (ErrorClass::Record, "dead_letter_refused");
-            Err(ServerError { class, code, message: String::new() })
-        }
-    }
-
-    /// Counts rows.
-    #[derive(Debug, Clone, Default)]
-    struct Rows(Arc<AtomicUsize>);
-
-    impl Sink for Rows {
-        async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
-            let rows = insert.rows.iter().map(|rows| rows.count).sum();
-            self.0.fetch_add(rows, Ordering::Relaxed);
-            Ok(())
-        }
-
-        async fn overrides(&self, _: &str) -> Result<Vec<BreakerOverride>, ServerError> {
-            Ok(Vec::new())
-        }
-    }
-
-    const LOGGED_AT_MS: i64 = 1_764_000_000_000;
-
-    /// An encoder that knows one schema id, and asks no registry.
-    fn encoder(known: SchemaId) -> Arc<BlockEncoder> {
-        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
-        let metrics = ProcessorMetrics::register(&mut Registry::default(), limits);
-        let registry = broker::Registry::new("http://127.0.0.1:1").unwrap();
-        let cache = SchemaCache::new(registry, "t-value".to_owned(), metrics.clone());
-        cache.insert(known, NEWEST);
-        let breaker = Arc::new(SharedBreaker::default());
-        Arc::new(BlockEncoder::new("t", cache, Arc::default(), breaker, metrics))
-    }
-
-    /// A block of these values, from offset 0.
-    fn block(values: &[&[u8]]) -> Block {
-        let mut block = Block::default();
-        for (offset, value) in (0..).zip(values) {
-            let (partition, epoch, logged_at_ms) = (0, 1, LOGGED_AT_MS);
-            let metadata = RecordMetadata { partition, offset, epoch, logged_at_ms };
-            block.push(metadata, None, Some(value), std::iter::empty());
-        }
-        block
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn h5_records_of_an_id_that_becomes_known_are_rows_and_the_others_dead_letters() {
-        let (id, mut click) = (SchemaId(9), Vec::new());
-        let occurred_at = LOGGED_AT_MS * 1000;
-        let raw = RawClick::new(Uuid::from_u128(1), occurred_at, "a");
-        Encoder::new(id).encode(&raw, &mut click).unwrap();
-        let sent = Arc::<Mutex<Vec<(i64, usize, bool)>>>::default();
-        let sink = Refusing { bytes: 1_000, sent: Arc::clone(&sent) };
-        let (rows, encoder) = (Rows::default(), encoder(id));
-        let metrics = encoder.metrics.clone();
-        let writer = Arc::new(BatchWriter::new(encoder, rows.clone(), sink));
-        // The valid records of the blocks are already rows.
-        let [good, schema] = [RecordSign::Good, RecordSign::Schema];
-        let open = || OpenRecords {
-            records: block(&[&click, b"garbage", &click]),
-            signs: vec![schema, good, schema, good, good, schema],
-            since: Instant::now(),
-        };
-        let (open_records, began) = ((0..9).map(|_| open()).collect(), Instant::now());
-        let batch = Batch { open_records, ..Batch::default() };
-        writer.store(batch, BatchState::default()).await.unwrap();
-        assert_eq!(rows.0.load(Ordering::Relaxed), 18);
-        assert_eq!(*lock(&sent), [(1, 7, true); 9]);
-        assert_eq!(metrics.rows.get(), 18);
-        // The storm breaker decides about all of them within its ten seconds.
-        assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn h1_a_refused_dead_letter_becomes_a_stub_and_the_others_stay_whole() {
-        let encoder = encoder(SchemaId(1));
-        let values = [10, 900_000, 5 << 20, 0].map(|bytes| vec![1; bytes]);
-        let block = block(&values.each_ref().map(Vec::as_slice));
-        let errors = (0..4).map(|_| RecordError::EmptyValue).collect();
-        let pending = encoder.breaker.observe([RecordSign::Schema; 4].into_iter());
-        let bad_records = vec![BadRecords::new(block, errors, pending)];
-        let sent = Arc::<Mutex<Vec<(i64, usize, bool)>>>::default();
-        let sink = Refusing { bytes: 500_000, sent: Arc::clone(&sent) };
-        let attempts = encoder.metrics.attempts.clone();
-        attempts.set_stuck_after(Duration::ZERO);
-        let writer = Arc::new(BatchWriter::new(encoder, Rows::default(), sink));
-        let began = Instant::now();
-        let batch = Batch { bad_records, ..Batch::default() };
-        writer.store(batch, BatchState::default()).await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
-        let mut sent = lock(&sent).clone();
-        sent.sort_unstable();
-        let refused = (1, 900_000, false);
-        let expected =
-            [(0, 10, true), (1, 0, true), refused, refused, refused, (2, 0, true), (3, 0, true)];
-        assert_eq!(sent, expected);
-        assert_eq!(attempts.problems(), Vec::<String>::new(), "nothing is tried any more");
-    }
-
-    /// A table that takes rows of partition 0 alone.
-    #[derive(Debug, Clone, Default)]
-    struct OneTable(Rows);
-
-    impl Sink for OneTable {
-        async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
-            if insert.ranges.iter().any(|(partition, _)| partition != 0) {
-                return Err(ServerError::retryable("clickhouse_unreachable", "refused"));
-            }
-            self.0.insert(insert).await
-        }
-
-        async fn overrides(&self, topic: &str) -> Result<Vec<BreakerOverride>, ServerError> {
-            self.0.overrides(topic).await
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn h5_a_late_insert_that_fails_repeatedly_does_not_stop_the_others() {
-        let (id, mut click) = (SchemaId(9), Vec::new());
-        let raw = RawClick::new(Uuid::from_u128(1), LOGGED_AT_MS * 1000, "a");
-        Encoder::new(id).encode(&raw, &mut click).unwrap();
-        let (table, sink) = (OneTable::default(), Refusing { bytes: 1, sent: Arc::default() });
-        let writer = Arc::new(BatchWriter::new(encoder(id), table.clone(), sink));
-        let store = |partition| {
-            let (records, signs, since) =
-                (block(&[&click]), vec![RecordSign::Schema], Instant::now());
-            let open_records = vec![OpenRecords { records, signs, since }];
-            let mut batch = Batch { open_records, ..Batch::default() };
-            batch.ranges.add(partition, OffsetRange { epoch: 1, first: 0, next: 1 });
-            Arc::clone(&writer).store(batch, BatchState::default())
-        };
-        let all = async { tokio::join!(store(1), store(0)) };
-        assert!(tokio::time::timeout(Duration::from_secs(60), all).await.is_err(), "one fails");
-        assert_eq!(table.0.0.load(Ordering::Relaxed), 1);
-    }
 }
