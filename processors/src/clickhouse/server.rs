@@ -93,6 +93,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test bounds the time of many clients")]
 mod tests {
     use std::time::Instant;
 

@@ -22,7 +22,7 @@ use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 use crate::redrive::tally::Tally;
 
 /// Records of a batch.
-const BATCH_RECORDS: usize = 100;
+const BATCH_RECORDS: usize = 500;
 /// Bytes of their values, unless one record alone is larger.
 const BATCH_BYTES: u64 = 8 << 20;
 /// The count of a job that is set once its selection is complete.
@@ -246,7 +246,7 @@ mod tests {
         };
         let mib = 1 << 20;
         for (bytes, rate, expected) in [
-            (vec![10; 500], None, 100),
+            (vec![10; 700], None, 500),
             (vec![10; 500], Some(30), 30),
             (vec![10; 500], Some(1), 1),
             (vec![10; 7], Some(1000), 7),
