@@ -2,9 +2,10 @@
 //!
 //! SEED, FAULTS, CLICKS and SECONDS bound the run, ONLY selects one kind of fault. Without SEED the
 //! program derives a seed from the clock and prints it.
-//! `chaos outage` and `chaos hostile` run one long scenario instead: see `outage.rs` and
-//! `harness::hostile`.
+//! `chaos outage`, `chaos hostile` and `chaos dead-letters` run one long scenario instead: see `outage.rs`,
+//! `harness::hostile` and `dead_letters.rs`.
 
+mod dead_letters;
 mod outage;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let held = match std::env::args().nth(1).as_deref() {
         Some("outage") => long_outage(),
         Some("hostile") => hostile_input(),
+        Some("dead-letters") => many_dead_letters(),
         _ => chaos(),
     };
     match held {
@@ -104,6 +106,21 @@ fn hostile_input() -> Result<bool> {
     println!("{report}");
     drop(down);
     Ok(report.good())
+}
+
+/// Reads and redrives many dead letters; returns whether every bound held.
+fn many_dead_letters() -> Result<bool> {
+    let letters = number("LETTERS")?.unwrap_or(100_000);
+    println!("dead-letters: LETTERS={letters}");
+    let began = Instant::now();
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    let run = dead_letters::run(&stack, letters, &report_line)?;
+    println!("{run}");
+    drop(down);
+    Ok(run.good())
 }
 
 /// SEED, else a seed from the clock.

@@ -194,7 +194,8 @@ impl Kafka {
         elements.iter().filter_map(|e| Some((e.partition(), position(e.offset())?))).collect()
     }
 
-    /// Commits positions for a group without members, as an operator does.
+    /// Commits positions for a group without members, as an operator does; a static member leaves it by its
+    /// session timeout.
     pub fn commit(&self, group: &str, topic: &str, positions: &[(i32, i64)]) {
         let consumer = self.consumer(group);
         let mut list = TopicPartitionList::new();
@@ -202,7 +203,9 @@ impl Kafka {
             list.add_partition_offset(topic, *partition, Offset::Offset(*position))
                 .expect("an offset");
         }
-        consumer.commit(&list, CommitMode::Sync).expect("a group without members takes a commit");
+        until("a group without members takes a commit", || {
+            consumer.commit(&list, CommitMode::Sync).ok()
+        });
     }
 
     /// Commits positions for a group with members, as an additional member that reads `elsewhere`: the

@@ -28,6 +28,7 @@ mod strace;
 mod visitors;
 mod wait;
 mod world;
+mod written_letters;
 
 pub use access_log::{AccessLog, access_log};
 pub use backends::{Backends, program, root};
@@ -45,5 +46,6 @@ pub use stack::{RegistryFault, RegistryProxy};
 pub use stall_proxy::StallProxy;
 pub use strace::{Call, Kill, Trace};
 pub use visitors::{Visit, Visitors};
-pub use wait::{PATIENCE, until};
+pub use wait::{PATIENCE, until, until_within};
 pub use world::{Processors, Server, World};
+pub use written_letters::FailedRecord;

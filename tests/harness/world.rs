@@ -220,6 +220,28 @@ impl World {
         Processors { child: self.start(command), admin: url(admin) }
     }
 
+    /// Starts `processors dlq`.
+    pub fn dlq(&self, args: &[&str]) -> Child {
+        let mut command = self.command("processors", &[("CLICKTRAIL_ACTOR", "a test")]);
+        command.arg("dlq").args(args);
+        self.start(command)
+    }
+
+    /// Runs `processors dlq` to its end, which must succeed; returns its output.
+    pub fn dlq_output(&self, args: &[&str]) -> String {
+        self.dlq(args).end().expect_code(0).out
+    }
+
+    /// ClickHouse, for code of the product.
+    pub fn clickhouse(&self) -> processors::clickhouse::server::Server {
+        processors::clickhouse::server::Server {
+            url: self.backends.clickhouse.clone(),
+            user: self.backends.user.0.clone(),
+            password: self.backends.user.1.clone(),
+            database: self.database.clone(),
+        }
+    }
+
     /// Runs `processors audit`: its report and its exit code.
     pub fn audit(&self) -> (serde_json::Value, i32) {
         self.audit_within(PATIENCE)
@@ -292,8 +314,22 @@ impl World {
 
     /// Whether the group has committed every position up to the log's end.
     pub fn caught_up(&self) -> bool {
-        let committed = self.kafka.committed(&self.group, &self.topic);
-        let bounds = self.kafka.bounds(&self.topic);
+        self.is_read_by(&self.group, &self.topic)
+    }
+
+    /// The group that copies the dead-letter topic.
+    pub fn letter_group(&self) -> String {
+        format!("{}-dead-letters", self.group)
+    }
+
+    /// Whether the dead-letter topic is copied into the table up to its end.
+    pub fn letters_copied(&self) -> bool {
+        self.is_read_by(&self.letter_group(), &self.dead_letters())
+    }
+
+    fn is_read_by(&self, group: &str, topic: &str) -> bool {
+        let committed = self.kafka.committed(group, topic);
+        let bounds = self.kafka.bounds(topic);
         bounds.iter().all(|(p, (_, high))| committed.get(p).copied().unwrap_or(0) == *high)
     }
 
@@ -362,6 +398,11 @@ impl Processors {
     /// Waits until the group has committed the log's end.
     pub fn until_caught_up(&mut self, world: &World) {
         self.child.until("the log's end is committed", || world.caught_up().then_some(()));
+    }
+
+    /// Waits until the dead-letter topic is copied into the table up to its end.
+    pub fn until_letters_copied(&mut self, world: &World) {
+        self.child.until("the dead letters are copied", || world.letters_copied().then_some(()));
     }
 }
 

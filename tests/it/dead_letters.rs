@@ -6,7 +6,7 @@ mod edit;
 mod held_letters;
 mod jobs;
 mod poison;
-mod redriven;
 mod redrive;
+mod redriven;
 mod redrives;
 mod shown;
