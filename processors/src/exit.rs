@@ -15,10 +15,9 @@ pub const CONFIGURATION: u8 = 78;
 /// A signal ended the command early; the code that a shell reports for SIGTERM.
 pub const TERMINATED: u8 = 143;
 
-/// Prints why a command failed.
-#[expect(clippy::print_stderr, reason = "the last line of a command that failed")]
+/// Prints why a command failed; the exit code states it, too, if stderr is closed.
 pub fn print_error(error: impl std::fmt::Display) {
-    eprintln!("processors: {error}");
+    drop(writeln!(std::io::stderr(), "processors: {error}"));
 }
 
 /// Prints a line of a command's result. A reader that closed the pipe, such as `head`, needs no more

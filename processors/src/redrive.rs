@@ -10,6 +10,7 @@ mod rate_limit;
 pub(crate) mod record_source;
 mod redrive_job;
 mod redriver;
+mod send_limit;
 pub(crate) mod server_attempts;
 mod tally;
 
@@ -20,29 +21,31 @@ use serde_json::json;
 
 use crate::audit::decoded_events::blocking;
 use crate::clickhouse::dead_letter_queries::count;
-use crate::clickhouse::redrive_counts::outcome;
+use crate::clickhouse::job_table;
+use crate::clickhouse::redrive_counts::{counts_of_job, outcome};
 use crate::clickhouse::redrive_queries::page_of_plan;
 use crate::clickhouse::server::Server;
 use crate::config::Servers;
 use crate::dead_letters::redrive_decision::Mode;
 use crate::dead_letters::redrive_plan::RedrivePlan;
-use crate::dead_letters::shown_text::json_line;
+use crate::dead_letters::shown_text::{json_line, shown};
 use crate::exit::{DIFFERS, DONE, TERMINATED, print_line};
-use crate::jobs::job::JobState;
+use crate::jobs::job::{Job, JobState};
 use crate::jobs::running_job::RunningJob;
 use crate::kafka::log_reader;
 use crate::kafka::redrive_writer::RedriveWriter;
 use crate::redrive::judge::Judge;
 use crate::redrive::progress_bar::ProgressBar;
 use crate::redrive::record_source::RecordSource;
-use crate::redrive::redrive_job::RedriveJob;
+use crate::redrive::redrive_job::{RedriveJob, SELECTED, batch_length};
 use crate::redrive::redriver::{Preparation, Sender};
+use crate::redrive::send_limit::SendLimit;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 use crate::redrive::tally::{Outcome, Tally};
 
 /// Kind of the job.
 const KIND: &str = "redrive";
-/// Dead letters that a dry run reads at once; a batch of a redrive has as many.
+/// Dead letters that a dry run reads at once, within the bytes of a batch.
 const DRY_BATCH: usize = 100;
 /// Time between two looks at the states of what was sent.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -98,19 +101,44 @@ pub(crate) async fn redrive(servers: &Servers, run: RedriveRun) -> Result<u8, Se
             (plan.clone(), parts, job)
         }
         Start::Resume(id) => {
+            if let Some(within) = run.wait
+                && let Some(job) = done_job(&server, id).await?
+            {
+                return print_done(&server, &attempts, &job, within, run.json).await;
+            }
             let job = RunningJob::resume(&server, id).await?;
             let plan = plan_of(&job)?;
             let parts = parts(&plan)?;
             (plan, parts, job)
         }
     };
-    let mut job = RedriveJob::new(job, stop, run.rate.or(plan.rate));
+    let limit = SendLimit::new(run.rate.or(plan.rate));
+    let mut job = RedriveJob::new(job, stop, limit.clone());
     let id = job.id();
-    print_begin(&id, run.json);
-    let sender =
-        Sender { server: server.clone(), writer, plan, job: id, attempts: attempts.clone() };
+    print_begin(&id, &run);
+    let sender = Sender { server, writer, plan, job: id, attempts, limit };
     let ended = job.run(&mut preparation, &sender).await;
-    finish(&mut job, &sender, ended, &run).await
+    finish(&mut job, &sender, ended, &run, signal.is_cancelled()).await
+}
+
+/// The redrive of this id, if it is done.
+async fn done_job(server: &Server, id: &str) -> Result<Option<Job>, ServerError> {
+    let job = job_table::job(server, id).await?.job;
+    Ok(Some(job).filter(|job| job.kind == KIND && job.state == JobState::Done))
+}
+
+/// Waits for what becomes of the copies of a job that is done, and prints it; sends nothing.
+async fn print_done(
+    server: &Server,
+    attempts: &ServerAttempts,
+    job: &Job,
+    within: Duration,
+    json: bool,
+) -> Result<u8, ServerError> {
+    let tally = Tally::of_job(&counts_of_job(server, &job.id).await?);
+    let selected = job.counts.get(SELECTED).copied().unwrap_or_default();
+    let sent = SentJob { server, attempts, id: &job.id, selected, tally: &tally };
+    sent.print_outcome(within, json).await
 }
 
 /// Ends the job and prints the result.
@@ -119,58 +147,84 @@ async fn finish(
     sender: &Sender,
     ended: Result<(u64, Tally), Interrupt>,
     run: &RedriveRun,
+    is_signal: bool,
 ) -> Result<u8, ServerError> {
     let (selected, tally) = match ended {
         Ok(done) => done,
         Err(Interrupt::Stopped) => {
-            let message = "stopped by a signal or by an operator";
-            let stored = job.end(JobState::Cancelled, message, None).await;
-            print_early_end("stopped", &sender.job, run.json);
+            let stored = job.end(JobState::Cancelled, stop_cause(is_signal), None).await;
+            print_early_end("stopped", &sender.job, run);
             return stored.map(|()| TERMINATED);
         }
         Err(Interrupt::Failed(error)) => {
             let stored = job.end(JobState::Failed, &error.to_string(), None).await;
-            print_early_end("failed", &sender.job, run.json);
+            print_early_end("failed", &sender.job, run);
             return Err(stored.err().unwrap_or(error));
         }
     };
     let id = sender.job.as_str();
     job.end(JobState::Done, &tally.to_string(), Some(&tally)).await?;
-    let Some(within) = run.wait else {
+    // Copies in another topic change no state, so that nothing is known of them.
+    let Some(within) = run.wait.filter(|_| sender.plan.changes_states()) else {
         let text = || tally.to_string();
         print_end(run.json, text, || json!({ "job": id, "selected": selected, "counts": tally }));
         return Ok(DONE);
     };
-    let (outcome, is_stopped) = until_known(sender, within).await?;
-    let text = || outcome.text(&tally);
-    let json = || json!({ "job": id, "selected": selected, "counts": tally, "outcome": outcome });
-    print_end(run.json, text, json);
-    if is_stopped {
-        return Ok(TERMINATED);
-    }
-    let is_success = outcome.is_success() && tally.not_sent() == 0;
-    Ok(if is_success { DONE } else { DIFFERS })
+    let (server, attempts) = (&sender.server, &sender.attempts);
+    SentJob { server, attempts, id, selected, tally: &tally }.print_outcome(within, run.json).await
 }
 
-/// Waits until it is known what became of all copies, at most for `within`. Returns what is known, and
-/// whether a signal ended the wait.
-async fn until_known(sender: &Sender, within: Duration) -> Result<(Outcome, bool), ServerError> {
-    let (server, id) = (&sender.server, sender.job.as_str());
-    let mut known = Outcome::default();
-    let wait = async {
-        loop {
-            let look = async || outcome(server, id).await;
-            known = Outcome::of(&sender.attempts.until_ok("outcome", look).await?);
-            if known.pending == 0 {
-                return Ok(());
-            }
-            sender.attempts.pause(POLL_EVERY).await?;
+/// The message of a job that was stopped before its last record.
+fn stop_cause(is_signal: bool) -> &'static str {
+    match is_signal {
+        true => "stopped by a signal; it can be resumed",
+        false => "cancelled by an operator; it can be resumed",
+    }
+}
+
+/// A job that has sent all that it sends.
+struct SentJob<'a> {
+    server: &'a Server,
+    attempts: &'a ServerAttempts,
+    id: &'a str,
+    selected: u64,
+    tally: &'a Tally,
+}
+
+impl SentJob<'_> {
+    /// Waits for what becomes of the copies, prints it, and returns the exit code.
+    async fn print_outcome(&self, within: Duration, json: bool) -> Result<u8, ServerError> {
+        let (outcome, is_stopped) = self.until_known(within).await?;
+        let Self { id, selected, tally, .. } = self;
+        let value =
+            || json!({ "job": id, "selected": selected, "counts": tally, "outcome": outcome });
+        print_end(json, || outcome.text(tally), value);
+        if is_stopped {
+            return Ok(TERMINATED);
         }
-    };
-    match tokio::time::timeout(within, wait).await {
-        Ok(Ok(())) | Err(_) => Ok((known, false)),
-        Ok(Err(Interrupt::Stopped)) => Ok((known, true)),
-        Ok(Err(Interrupt::Failed(error))) => Err(error),
+        let is_success = outcome.is_success(tally.sent) && tally.not_sent() == 0;
+        Ok(if is_success { DONE } else { DIFFERS })
+    }
+
+    /// Waits until it is known what became of all copies, at most for `within`. Returns what is known, and
+    /// whether a signal ended the wait.
+    async fn until_known(&self, within: Duration) -> Result<(Outcome, bool), ServerError> {
+        let mut known = Outcome::default();
+        let wait = async {
+            loop {
+                let look = async || outcome(self.server, self.id).await;
+                known = Outcome::of(&self.attempts.until_ok("outcome", look).await?);
+                if known.pending == 0 {
+                    return Ok(());
+                }
+                self.attempts.pause(POLL_EVERY).await?;
+            }
+        };
+        match tokio::time::timeout(within, wait).await {
+            Ok(Ok(())) | Err(_) => Ok((known, false)),
+            Ok(Err(Interrupt::Stopped)) => Ok((known, true)),
+            Ok(Err(Interrupt::Failed(error))) => Err(error),
+        }
     }
 }
 
@@ -196,14 +250,21 @@ async fn dry_run(
         letters.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         let length = letters.len() as u64;
         (selected, left) = (selected + length, left - length);
-        for batch in letters.chunks(DRY_BATCH) {
+        let mut rest = letters.as_slice();
+        while !rest.is_empty() {
+            let (batch, others) = rest.split_at(batch_length(rest, DRY_BATCH));
             preparation.prepare(batch).await?.iter().for_each(|own| own.count(&mut tally));
-            progress.add(batch.len());
+            progress.add(batch.len() as u64);
+            rest = others;
         }
     }
     progress.clear();
     let text = || format!("{selected} selected: {}", tally.planned());
     print_end(json, text, || json!({ "dry_run": true, "selected": selected, "counts": tally }));
+    if let Some(repair) = plan.repair.as_deref().filter(|_| !json) {
+        let lines = tally.unrepaired_lines(repair);
+        lines.iter().for_each(|line| print_line(format_args!("redrive: {}", shown(line))));
+    }
     Ok(DONE)
 }
 
@@ -243,9 +304,14 @@ fn unknown_plan(why: std::fmt::Arguments<'_>) -> ServerError {
     ServerError::fatal("job_plan", format!("this version cannot run the plan of the job: {why}"))
 }
 
-/// Checks that the topic that receives the copies exists.
+/// Checks that the topic that receives the copies exists, and that it may hold clicks.
 async fn check_topic(servers: &Servers, plan: &RedrivePlan) -> Result<(), ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), plan.target().to_owned());
+    let (links, dead_letters) = (&servers.kafka.links_topic, servers.kafka.topic.dead_letters());
+    if topic == links.as_str() || topic == dead_letters {
+        let text = format!("--to {topic}: that topic holds no clicks; name another one");
+        return Err(ServerError::fatal("redrive_topic", text));
+    }
     blocking(move || log_reader::bounds(&brokers, &topic).map(drop)).await
 }
 
@@ -257,14 +323,16 @@ fn interrupted(ended: Result<u8, Interrupt>) -> Result<u8, ServerError> {
     }
 }
 
-fn resume_command(id: &str) -> String {
-    format!("processors dlq redrive --resume {id}")
+/// The command that resumes the job, and waits if this one does.
+fn resume_command(id: &str, is_waiting: bool) -> String {
+    let wait = if is_waiting { " --wait" } else { "" };
+    format!("processors dlq redrive --resume {id}{wait}")
 }
 
 /// Printed before the first record is sent.
-fn print_begin(id: &str, json: bool) {
-    let resume = resume_command(id);
-    if json {
+fn print_begin(id: &str, run: &RedriveRun) {
+    let resume = resume_command(id, run.wait.is_some());
+    if run.json {
         print_line(json_line(&json!({ "job": id, "resume": resume })));
     } else {
         print_line(format_args!("redrive: job {id}"));
@@ -273,10 +341,10 @@ fn print_begin(id: &str, json: bool) {
 }
 
 /// Printed when a redrive ends before its last record.
-fn print_early_end(how: &str, id: &str, json: bool) {
-    let resume = resume_command(id);
+fn print_early_end(how: &str, id: &str, run: &RedriveRun) {
+    let resume = resume_command(id, run.wait.is_some());
     let text = || format!("{how}; resume with: {resume}");
-    print_end(json, text, || json!({ "job": id, "ended": how, "resume": resume }));
+    print_end(run.json, text, || json!({ "job": id, "ended": how, "resume": resume }));
 }
 
 fn print_end(json: bool, text: impl Fn() -> String, value: impl Fn() -> serde_json::Value) {
@@ -284,5 +352,16 @@ fn print_end(json: bool, text: impl Fn() -> String, value: impl Fn() -> serde_js
         print_line(json_line(&value()));
     } else {
         print_line(format_args!("redrive: {}", text()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_resumes_a_job_waits_if_its_start_did() {
+        assert_eq!(resume_command("J", false), "processors dlq redrive --resume J");
+        assert_eq!(resume_command("J", true), "processors dlq redrive --resume J --wait");
     }
 }

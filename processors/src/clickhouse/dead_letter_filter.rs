@@ -61,7 +61,6 @@ impl DeadLetterFilter {
     /// The condition on the columns of the view `dead_letters`, for dead letters of `topic`. It has no
     /// `?`, so that a query may bind values beside it.
     pub fn sql(&self, topic: &str) -> String {
-        // A dead letter that names no origin is its own origin.
         let dead_letters = topic.parse::<TopicName>().ok().map(|topic| topic.dead_letters());
         let texts = |column, texts: &[String]| is_one_of(column, texts.iter().map(String::as_str));
         let time = |sign: &str, time: Option<Timestamp>| {
@@ -70,7 +69,7 @@ impl DeadLetterFilter {
         };
         let origins: Vec<String> = self.origins.iter().map(|origin| origin.sql(topic)).collect();
         let conditions = [
-            is_one_of("origin_topic", [topic].into_iter().chain(dead_letters.as_deref())),
+            Some(of_topics(topic, dead_letters.as_deref())),
             (!origins.is_empty()).then(|| format!("({})", origins.join(" OR "))),
             texts("group_id", &self.group),
             texts("code", &self.code),
@@ -79,13 +78,29 @@ impl DeadLetterFilter {
             time(">=", self.since),
             time("<", self.until),
             self.partition.map(|partition| format!("origin_partition = {partition}")),
-            self.offset.map(|OffsetArgument { first, last }| {
-                format!("origin_offset BETWEEN {first} AND {last}")
-            }),
+            self.offset.map(|OffsetArgument { first, last }| holds_offsets(first, last)),
             self.text.as_ref().map(|text| format!("position(message, {}) > 0", quoted(text))),
         ];
         conditions.into_iter().flatten().collect::<Vec<_>>().join(" AND ")
     }
+}
+
+/// The condition that a dead letter is one of `topic`, or is in its dead-letter topic: that of another
+/// program may name any origin, and one that names none is its own origin.
+fn of_topics(topic: &str, dead_letters: Option<&str>) -> String {
+    let of = format!("origin_topic = {}", quoted(topic));
+    match dead_letters {
+        Some(dead_letters) => format!("({of} OR letter_topic = {})", quoted(dead_letters)),
+        None => of,
+    }
+}
+
+/// The condition that a dead letter holds one of these offsets: the stub of a batch has a range of them.
+fn holds_offsets(first: u64, last: u64) -> String {
+    format!(
+        "(origin_offset BETWEEN {first} AND {last} \
+         OR stub = 'batch' AND origin_offset <= {last} AND last_offset >= {first})"
+    )
 }
 
 /// Offsets on the command line.
@@ -126,20 +141,18 @@ pub enum OriginArgument {
 impl OriginArgument {
     /// The condition on columns named as those of the view `dead_letters`.
     pub fn sql(&self, topic: &str) -> String {
-        let at = |topic: &str, partition: u32, offset: u64| {
-            let topic = quoted(topic);
-            format!(
-                "origin_topic = {topic} AND origin_partition = {partition} AND origin_offset = {offset}"
-            )
+        let of = |topic: &str, partition: u32| {
+            format!("origin_topic = {} AND origin_partition = {partition}", quoted(topic))
         };
         match self {
             Self::Exact(Origin { topic, partition, offset, logged_at_ms }) => format!(
-                "({} AND origin_logged_at = \
+                "({} AND origin_offset = {offset} AND origin_logged_at = \
                  fromUnixTimestamp64Milli(toInt64({logged_at_ms}), 'UTC'))",
-                at(topic, *partition, *offset)
+                of(topic, *partition)
             ),
             Self::Newest { partition, offset } => {
-                let at = at(topic, *partition, *offset);
+                let (of, holds) = (of(topic, *partition), holds_offsets(*offset, *offset));
+                let at = format!("{of} AND {holds}");
                 format!(
                     "({at} AND origin_logged_at = \
                      (SELECT max(origin_logged_at) FROM dead_letter_versions WHERE {at}))"
@@ -207,7 +220,7 @@ mod tests {
         };
         let sql = filter.sql("o'topic");
         for part in [
-            r"origin_topic IN ('o\x27topic') AND ((origin_topic = 't' AND origin_partition = 3",
+            r"origin_topic = 'o\x27topic' AND ((origin_topic = 't' AND origin_partition = 3",
             "origin_offset = 41 AND origin_logged_at = fromUnixTimestamp64Milli(toInt64(1000), 'UTC'))",
             " OR (origin_topic = ",
             "(SELECT max(origin_logged_at) FROM dead_letter_versions WHERE origin_topic",
@@ -218,7 +231,8 @@ mod tests {
             " AND last_failed_at >= fromUnixTimestamp64Milli(toInt64(1500), 'UTC')",
             " AND last_failed_at < fromUnixTimestamp64Milli(toInt64(2500), 'UTC')",
             " AND origin_partition = 3",
-            " AND origin_offset BETWEEN 40 AND 49",
+            " AND (origin_offset BETWEEN 40 AND 49 \
+             OR stub = 'batch' AND origin_offset <= 49 AND last_offset >= 40)",
             r" AND position(message, 'a\x27b\x5Cc \x3F \x7Bd\x7D') > 0",
         ] {
             assert!(sql.contains(part), "{part} is not in {sql}");

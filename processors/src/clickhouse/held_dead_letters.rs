@@ -41,7 +41,8 @@ pub async fn sizes(server: &Server) -> Result<(u64, u64), ServerError> {
 /// # Errors
 /// The server's refusal; retryable while it does not answer.
 pub async fn held(server: &Server) -> Result<Vec<HeldDeadLetters>, ServerError> {
-    let client = server.client();
+    // The server would run the query of a client that no longer waits to its end.
+    let client = server.client().with_setting("max_execution_time", "30");
     let query = client.query(
         "SELECT toString(code) AS error_code, toString(state) AS state_name, count() AS letters \
          FROM dead_letters GROUP BY error_code, state_name ORDER BY error_code, state_name",

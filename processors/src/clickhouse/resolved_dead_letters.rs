@@ -61,7 +61,7 @@ pub async fn resolve(
     round: u64,
 ) -> Result<(), ServerError> {
     let mut client = server.client();
-    for (name, value) in PINNED.iter().chain([&WAIT]) {
+    for (name, value) in PINNED.iter().chain([&WAIT, &("max_execution_time", "60")]) {
         client = client.with_setting(*name, *value);
     }
     within(TIMEOUT, client.query_raw(&resolve_text(times_us, round)).execute()).await

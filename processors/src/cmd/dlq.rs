@@ -9,6 +9,8 @@ mod jobs;
 mod known_schemas;
 mod letter_lines;
 mod ls;
+mod next_command;
+mod no_match;
 mod redrive;
 mod reopen;
 mod show;
@@ -41,7 +43,8 @@ enum DlqAction {
     Jobs(jobs::JobsArgs),
     /// List dead letters, those that failed last first.
     Ls(ls::LsArgs),
-    /// Send copies of dead letters to the source topic, and report what becomes of them.
+    /// Send copies of dead letters to the source topic, and report what becomes of them. Without a filter,
+    /// every open and every failed-again dead letter of the topic is sent again.
     Redrive(Box<redrive::RedriveArgs>),
     /// Revoke that dead letters are discarded, parked or resolved.
     Reopen(reopen::ReopenArgs),

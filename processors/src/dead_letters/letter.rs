@@ -106,8 +106,15 @@ impl<'a> Letter<'a> {
             partition: partition.unsigned_abs(),
             offset: offset.unsigned_abs(),
         };
-        let failed = stated.failed().unwrap_or_else(|| letter.clone());
-        let (origin, redrive) = stated.origin().unwrap_or_else(|| {
+        let named = stated.failed();
+        // A copy that failed in another topic, to which a redrive sent it for a test, is a record of that
+        // topic.
+        let is_here = |(origin, _): &(Origin, u32)| {
+            named.as_ref().is_none_or(|named| origin.topic == named.topic || origin.topic == topic)
+        };
+        let stated_origin = stated.origin().filter(is_here);
+        let failed = named.unwrap_or_else(|| letter.clone());
+        let (origin, redrive) = stated_origin.unwrap_or_else(|| {
             let time = stated.parsed::<i64>(names::DEAD_LETTER_LOG_TIME).filter(is_time);
             let TopicOffset { topic, partition, offset } = failed.clone();
             (Origin { topic, partition, offset, logged_at_ms: time.unwrap_or(logged_at_ms) }, 0)
@@ -307,6 +314,23 @@ mod tests {
             assert_eq!((letter.stub, letter.last_offset), (Some(LetterStub::Batch), 8));
             assert_eq!(letter.origin.to_string(), "t:0:2:0");
         });
+    }
+
+    #[test]
+    fn a_copy_that_failed_in_another_topic_is_a_record_of_that_topic() {
+        for (topic, origin) in [("t", "t:3:41:1000"), ("lane", "lane:0:77:5000")] {
+            let letter = parse(
+                &[
+                    (names::DEAD_LETTER_ORIGIN, b"t:3:41:1000"),
+                    (names::DEAD_LETTER_REDRIVES, b"2"),
+                    (names::CONNECT_TOPIC, topic.as_bytes()),
+                    (names::CONNECT_PARTITION, b"0"),
+                    (names::CONNECT_OFFSET, b"77"),
+                ],
+                None,
+            );
+            assert_eq!(letter.origin.to_string(), origin);
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::flow::block::Record;
 use crate::flow::origin_headers::OriginHeaders;
 
@@ -24,6 +26,16 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not topic:partition:offset:log time, such as clicks.raw.v1:3:41:1764000000000")]
 pub struct InvalidOrigin(String);
+
+impl Origin {
+    /// The bits of the event id that a repair sets: two repairs of one record at any times set the same
+    /// id, so that its copies are one click.
+    pub fn id_bits(&self) -> [u8; 16] {
+        let mut bits = [0; 16];
+        bits.copy_from_slice(&Sha256::digest(self.to_string())[..16]);
+        bits
+    }
+}
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,14 +74,21 @@ pub struct Mode {
 impl SelectedLetter {
     /// Whether to send it.
     pub fn admission(&self, mode: Mode) -> Admission {
-        if let Some(number) = self.announced {
-            let has_arrived = self.redrive >= number || self.state == DeadLetterState::Resolved;
-            return match has_arrived {
-                true => Admission::Arrived(number),
-                false => Admission::Repeat(number),
-            };
+        match (self.announced, self.state) {
+            (Some(number), DeadLetterState::Resolved) => return Admission::Arrived(number),
+            (Some(number), _) if self.redrive >= number => return Admission::Arrived(number),
+            (Some(number), DeadLetterState::Pending) => return Admission::Repeat(number),
+            // Another command discarded it meanwhile, or opened it again, which makes another copy.
+            (Some(_) | None, _) => {}
         }
-        if mode.changes_states && self.has_changed && self.state != DeadLetterState::Open {
+        let is_closed = match self.state {
+            DeadLetterState::Open => false,
+            DeadLetterState::FailedAgain | DeadLetterState::Parked => self.has_changed,
+            DeadLetterState::Pending | DeadLetterState::Resolved | DeadLetterState::Discarded => {
+                self.has_changed || !mode.force
+            }
+        };
+        if mode.changes_states && is_closed {
             return Admission::NotSent(NotSent::Changed(self.state));
         }
         let has_failed_often =
@@ -108,6 +115,8 @@ pub enum NotSent {
         code: String,
         /// Error message.
         message: String,
+        /// Why the repair of the redrive does not apply.
+        unrepaired: Option<String>,
     },
     /// Its bytes exist no longer.
     Lost(String),
@@ -118,9 +127,10 @@ pub enum NotSent {
 }
 
 impl NotSent {
-    /// The record would fail with this error.
-    pub fn would_fail(error: &RecordError) -> Self {
-        Self::WouldFail { code: error.code().to_owned(), message: error.to_string() }
+    /// The record would fail with this error; `unrepaired` is why the repair of the redrive does not apply.
+    pub fn would_fail(error: &RecordError, unrepaired: Option<String>) -> Self {
+        let (code, message) = (error.code().to_owned(), error.to_string());
+        Self::WouldFail { code, message, unrepaired }
     }
 
     /// A stable name, with which the text of the event begins.
@@ -151,11 +161,14 @@ impl fmt::Display for NotSent {
             Self::Parked { copies } => {
                 write!(f, "{copies} copies have failed; --force sends another one")
             }
-            Self::WouldFail { message, .. } | Self::Lost(message) | Self::Refused(message) => {
-                f.write_str(message)
+            Self::WouldFail { message, unrepaired: Some(why), .. } => {
+                write!(f, "{message}; the repair does not apply: {why}")
             }
+            Self::WouldFail { message, unrepaired: None, .. }
+            | Self::Lost(message)
+            | Self::Refused(message) => f.write_str(message),
             Self::Changed(state) => {
-                write!(f, "another command made it {state} after this job had selected it")
+                write!(f, "it is {state} by now; reopen it, or send it with --force")
             }
         }
     }
@@ -206,8 +219,26 @@ pub(crate) mod tests {
         let failed =
             SelectedLetter { redrive: 4, state: DeadLetterState::FailedAgain, ..pending.clone() };
         assert_eq!(failed.admission(MODE), Admission::Arrived(4));
-        let resolved = SelectedLetter { state: DeadLetterState::Resolved, ..pending };
+        let resolved = SelectedLetter { state: DeadLetterState::Resolved, ..pending.clone() };
         assert_eq!(resolved.admission(MODE), Admission::Arrived(4));
+        let discarded = SelectedLetter { state: DeadLetterState::Discarded, ..pending.clone() };
+        let changed = Admission::NotSent(NotSent::Changed(DeadLetterState::Discarded));
+        assert_eq!(discarded.admission(MODE), changed);
+        let reopened = SelectedLetter { state: DeadLetterState::Open, ..pending };
+        assert_eq!(reopened.admission(MODE), Admission::Judge(5), "with an event of its own");
+    }
+
+    #[test]
+    fn a_closed_dead_letter_is_sent_only_if_forced_or_to_another_topic() {
+        for state in
+            [DeadLetterState::Pending, DeadLetterState::Resolved, DeadLetterState::Discarded]
+        {
+            let own = letter(state);
+            assert_eq!(own.admission(MODE), Admission::NotSent(NotSent::Changed(state)));
+            for mode in [Mode { force: true, ..MODE }, Mode { changes_states: false, ..MODE }] {
+                assert_eq!(own.admission(mode), Admission::Judge(1), "{state}");
+            }
+        }
     }
 
     #[test]
@@ -248,7 +279,7 @@ pub(crate) mod tests {
     fn the_text_of_a_record_that_is_not_sent_begins_with_its_cause() {
         for (not_sent, cause) in [
             (NotSent::Parked { copies: 3 }, PARKED),
-            (NotSent::would_fail(&RecordError::EmptyValue), "empty_value"),
+            (NotSent::would_fail(&RecordError::EmptyValue, None), "empty_value"),
             (NotSent::Lost("expired".to_owned()), LOST),
             (NotSent::Refused("too large".to_owned()), REFUSED),
             (NotSent::Changed(DeadLetterState::Discarded), CHANGED),

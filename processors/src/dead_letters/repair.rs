@@ -249,7 +249,9 @@ fn valid_facts<'s>(
         return ValidFacts { event_id: Some(event_id), occurred_at_us: Some(occurred_at_us) };
     }
     let Ok((id, datum)) = unframe(input.value) else { return ValidFacts::default() };
-    let Some(schema) = schema(id) else { return ValidFacts::default() };
+    // A form shows a record of an unknown schema by the newest one.
+    let schema = schema(id).or_else(|| schema(input.newest));
+    let Some(schema) = schema else { return ValidFacts::default() };
     ValidFacts::of(&schema.partial.decode(datum), input.logged_at_ms)
 }
 

@@ -17,7 +17,7 @@ pub fn line(StoredJob { job, now_us }: &StoredJob) -> String {
         job.kind,
         job.state,
         time(job.created_at_us),
-        shown(&job.actor),
+        actor(job),
         counts.concat()
     );
     if !job.message.is_empty() {
@@ -37,7 +37,7 @@ pub fn lines(stored: &StoredJob) -> Vec<String> {
         format!("job:      {}", job.id),
         format!("kind:     {}", job.kind),
         format!("state:    {}", job.state),
-        format!("planned:  {} by {}", time(job.created_at_us), shown(&job.actor)),
+        format!("planned:  {} by {}", time(job.created_at_us), actor(job)),
         format!("reported: {} by process {}", time(job.updated_at_us), shown(&job.host)),
         format!("plan:     {}", shown(&job.plan)),
     ];
@@ -82,6 +82,10 @@ fn has_no_process(job: &Job, now_us: i64) -> bool {
     !job.state.has_ended() && is_silent(job, now_us)
 }
 
+fn actor(job: &Job) -> String {
+    if job.actor.is_empty() { "unknown".to_owned() } else { shown(&job.actor) }
+}
+
 fn time(us: i64) -> String {
     Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| format!("{time:.0}"))
 }
@@ -115,6 +119,9 @@ mod tests {
         let expected =
             "0198 redrive running since 2025-11-24T16:00:00Z by anna\\u{1b}[2J selected=3 sent=2";
         assert_eq!(alive, expected);
+        let mut without_actor = stored(JobState::Running, 0);
+        without_actor.job.actor.clear();
+        assert!(line(&without_actor).contains(" by unknown selected=3"));
         let silent = line(&stored(JobState::Running, SILENT_AFTER_US));
         assert!(
             silent.ends_with("(process web1:7 last reported at 2025-11-24T16:00:01Z)"),

@@ -163,7 +163,9 @@ pub(super) fn seek_into_log(client: &GroupClient) -> Result<(), ServerError> {
         if (low..=high).contains(&next) {
             continue;
         }
-        let (committed, start) = if client.assignment().has_unknown_start(partition) {
+        // Such a partition starts at 0: beyond it, records were read, and a gap is a loss.
+        let is_first_read = next == 0 && client.assignment().has_unknown_start(partition);
+        let (committed, start) = if is_first_read {
             (None, start_position(None, low, high))
         } else {
             (Some(next), start_position(Some(next), low, high).after_reset())

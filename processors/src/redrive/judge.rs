@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::clickhouse::dead_letter_repairs::StoredRepair;
 use crate::dead_letters::origin::Origin;
 use crate::dead_letters::redriven_copy::RecordBytes;
-use crate::dead_letters::repair::{KeyFacts, Repair, RepairError, RepairInput, repair};
+use crate::dead_letters::repair::{KeyFacts, Repair, RepairError, RepairInput, Repaired, repair};
 use crate::dead_letters::verdict::verdict;
 use crate::decode::schema_cache::SchemaCache;
 use crate::decode::subject_schemas::SubjectSchemas;
@@ -22,7 +22,6 @@ use crate::error::RecordError;
 use crate::flow::block::SizeLimits;
 use crate::flow::stub::VALUE_BYTES_MAX;
 use crate::metrics::processor::ProcessorMetrics;
-use crate::random_bits::random_bits;
 use crate::redrive::record_source::SourceRecord;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 
@@ -37,6 +36,14 @@ pub(crate) struct JudgedRecord {
     pub(crate) repair: Option<StoredRepair>,
     /// Why the repair of the plan does not apply.
     pub(crate) unrepaired: Option<String>,
+}
+
+impl JudgedRecord {
+    fn repair_by(&mut self, wanted: Repair, repaired: Repaired) {
+        self.bytes.value = Some(repaired.value.clone());
+        self.verdict = Ok(repaired.key_facts);
+        self.repair = Some(StoredRepair { repair: wanted.name().to_owned(), repaired });
+    }
 }
 
 /// Repairs and decodes records.
@@ -78,39 +85,35 @@ impl Judge {
         &mut self,
         records: Vec<(&Origin, SourceRecord)>,
     ) -> Result<Vec<JudgedRecord>, Interrupt> {
-        let mut judged = Vec::with_capacity(records.len());
-        for (origin, SourceRecord { bytes, is_repaired }) in records {
-            let wanted = self.repair.filter(|_| !is_repaired);
-            let (bytes, repaired) = match wanted {
-                Some(wanted) => self.repaired(wanted, origin, bytes).await?,
-                None => (bytes, Ok(None)),
-            };
-            judged.push((origin, bytes, repaired));
-        }
-        let values = judged.iter().filter_map(|(_, bytes, _)| bytes.value.as_deref());
+        let values = records.iter().filter_map(|(_, record)| record.bytes.value.as_deref());
         let ids: BTreeSet<SchemaId> = values.filter_map(schema_id).collect();
         let (cache, began) = (&self.cache, self.began);
         let settle = self.attempts.until_ok("schemas", async || cache.settle(&ids, began).await);
         let schemas = settle.await?;
-        let judged = judged.into_iter().map(|(origin, bytes, repaired)| {
+        let mut judged = Vec::with_capacity(records.len());
+        for (origin, SourceRecord { bytes, is_repaired }) in records {
             let verdict = verdict(&bytes, origin, &schemas);
-            let (repair, unrepaired) = match repaired {
-                Ok(repair) => (repair, None),
-                Err(error) => (None, Some(error.to_string())),
-            };
-            JudgedRecord { bytes, verdict, repair, unrepaired }
-        });
-        Ok(judged.collect())
+            // A record that would not fail is sent as it is.
+            let wanted = self.repair.filter(|_| !is_repaired && verdict.is_err());
+            let mut record = JudgedRecord { bytes, verdict, repair: None, unrepaired: None };
+            if let (Some(wanted), Some(value)) = (wanted, &record.bytes.value) {
+                match self.repaired(wanted, origin, value).await? {
+                    Ok(repaired) => record.repair_by(wanted, repaired),
+                    Err(error) => record.unrepaired = Some(error.to_string()),
+                }
+            }
+            judged.push(record);
+        }
+        Ok(judged)
     }
 
-    /// The bytes with their value repaired, or unchanged with the reason.
+    /// The repaired value, or why the repair does not apply.
     async fn repaired(
         &mut self,
         wanted: Repair,
         origin: &Origin,
-        mut bytes: RecordBytes,
-    ) -> Result<(RecordBytes, Result<Option<StoredRepair>, RepairError>), Interrupt> {
-        let Some(value) = &bytes.value else { return Ok((bytes, Ok(None))) };
+        value: &[u8],
+    ) -> Result<Result<Repaired, RepairError>, Interrupt> {
         let new_id = match wanted {
             Repair::SchemaId(id) => Some(id),
             Repair::TrailingBytes | Repair::KeyFacts => None,
@@ -127,15 +130,9 @@ impl Judge {
             Ok::<_, ServerError>(())
         });
         load.await?;
-        let random = random_bits();
-        let logged_at_ms = origin.logged_at_ms;
+        let (random, logged_at_ms) = (origin.id_bits(), origin.logged_at_ms);
         let input = RepairInput { value, logged_at_ms, random, newest, fixed: None };
-        let repaired = match repair(wanted, &input, |id| self.subject.get(id)) {
-            Ok(repaired) => repaired,
-            Err(error) => return Ok((bytes, Err(error))),
-        };
-        bytes.value = Some(repaired.value.clone());
-        Ok((bytes, Ok(Some(StoredRepair { repair: wanted.name().to_owned(), repaired }))))
+        Ok(repair(wanted, &input, |id| self.subject.get(id)))
     }
 }
 

@@ -41,18 +41,19 @@ impl ProgressBar {
     }
 
     /// Adds dead letters that are done.
-    pub(crate) fn add(&mut self, letters: usize) {
-        self.done += letters as u64;
+    pub(crate) fn add(&mut self, letters: u64) {
+        self.done += letters;
         let (done, selected) = (self.done, self.selected);
-        let own = done - self.before;
-        let rate = own.saturating_mul(1000) / millis(self.began.elapsed()).max(1);
+        let tenths = tenths_a_second(done - self.before, millis(self.began.elapsed()));
+        let rate = decimal(tenths);
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(format!("{rate}/s"));
         } else if self.logged_at.elapsed() >= LOG_INTERVAL {
             self.logged_at = Instant::now();
-            let seconds_left = selected.saturating_sub(done).checked_div(rate);
-            tracing::info!(done, selected, rate, seconds_left, "progress of the redrive");
+            let left = selected.saturating_sub(done);
+            let seconds_left = left.saturating_mul(10).checked_div(tenths);
+            tracing::info!(done, selected, %rate, seconds_left, "progress of the redrive");
         }
     }
 
@@ -60,6 +61,29 @@ impl ProgressBar {
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// Tenths of a record a second.
+fn tenths_a_second(records: u64, ms: u64) -> u64 {
+    records.saturating_mul(10_000) / ms.max(1)
+}
+
+fn decimal(tenths: u64) -> String {
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_below_one_record_a_second_is_not_shown_as_zero() {
+        for (records, ms, expected) in
+            [(3, 12_000, "0.2"), (500, 1_000, "500.0"), (0, 10, "0.0"), (7, 0, "7000.0")]
+        {
+            assert_eq!(decimal(tenths_a_second(records, ms)), expected, "{records} {ms}");
         }
     }
 }

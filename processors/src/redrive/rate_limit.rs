@@ -6,6 +6,10 @@ use tokio::time::Instant;
 
 /// Time that a redrive may catch up after it was slower than its rate.
 const BURST: Duration = Duration::from_secs(1);
+/// Seconds that the copies of a batch take at most.
+const BATCH_SECONDS: u32 = 10;
+/// Parts of a batch that are sent in a second, where the rate allows several records a second.
+const PARTS_A_SECOND: u32 = 2;
 
 /// A limit that may change at any time.
 #[derive(Debug)]
@@ -26,12 +30,17 @@ impl RateLimit {
         self.per_second = Some(per_second.max(1));
     }
 
-    /// The largest batch, at most `max` records: it takes a second or less.
+    /// The largest batch, at most `max` records: it takes ten seconds or less.
     pub(crate) fn batch_max(&self, max: usize) -> usize {
-        self.per_second.map_or(max, |rate| max.min(rate as usize))
+        self.per_second.map_or(max, |rate| max.min(rate.saturating_mul(BATCH_SECONDS) as usize))
     }
 
-    /// How long the next batch has to wait.
+    /// The largest part of a batch that is sent at once, at most `max` records.
+    pub(crate) fn part_max(&self, max: usize) -> usize {
+        self.per_second.map_or(max, |rate| max.min((rate / PARTS_A_SECOND).max(1) as usize))
+    }
+
+    /// How long the next records have to wait.
     pub(crate) fn delay(&self, now: Instant) -> Duration {
         self.next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
     }
@@ -51,21 +60,21 @@ impl RateLimit {
 mod tests {
     use super::*;
 
-    /// Records sent within a time, in batches that take some time themselves.
-    fn sent(limit: &mut RateLimit, now: &mut Instant, within: Duration, batch: Duration) -> usize {
+    /// Records sent within a time, in parts that take some time themselves.
+    fn sent(limit: &mut RateLimit, now: &mut Instant, within: Duration, part: Duration) -> usize {
         let (end, mut sent) = (*now + within, 0);
         while *now < end {
             *now += limit.delay(*now);
-            let records = limit.batch_max(100);
+            let records = limit.part_max(100);
             limit.take(records, *now);
             sent += records;
-            *now += batch;
+            *now += part;
         }
         sent
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rate_holds_for_any_batch_and_changes_within_a_second() {
+    async fn the_rate_holds_for_any_part_and_changes_within_a_second() {
         let (mut now, ten) = (Instant::now(), Duration::from_secs(10));
         for (rate, took, expected) in
             [(1, 0, 10), (50, 300, 500), (250, 0, 2500), (1000, 60, 10_000), (1000, 200, 5000)]
@@ -93,6 +102,10 @@ mod tests {
         limit.take(10, later);
         limit.take(10, later);
         assert_eq!(limit.delay(later), Duration::from_secs(1));
-        assert_eq!(limit.batch_max(100), 10);
+        assert_eq!((limit.batch_max(500), limit.part_max(500)), (100, 5));
+        limit.set(1);
+        assert_eq!((limit.batch_max(500), limit.part_max(500)), (10, 1));
+        limit.set(u32::MAX);
+        assert_eq!((limit.batch_max(500), limit.part_max(500)), (500, 500));
     }
 }

@@ -153,6 +153,7 @@ fn in_log(letter: &SelectedLetter, read: &mut ReadRecords) -> Result<RecordBytes
         return Err(NotSent::WouldFail {
             code: BATCH_UNREADABLE.to_owned(),
             message: "the library cannot read the batch of the record".to_owned(),
+            unrepaired: None,
         });
     }
     let origin = &letter.origin;

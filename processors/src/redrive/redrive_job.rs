@@ -1,11 +1,10 @@
 //! Runs a redrive as a job: page by page, batch by batch, until everything is sent or the job is stopped.
-#![expect(clippy::disallowed_methods, reason = "the rate limit is by the time of this process")]
 
 use std::pin::pin;
 use std::time::Duration;
 
 use broker::ServerError;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::redrive_counts::counts_of_job;
@@ -16,8 +15,8 @@ use crate::jobs::job::JobState;
 use crate::jobs::job_request::JobRequest;
 use crate::jobs::running_job::RunningJob;
 use crate::redrive::progress_bar::ProgressBar;
-use crate::redrive::rate_limit::RateLimit;
 use crate::redrive::redriver::{Preparation, Sender};
+use crate::redrive::send_limit::SendLimit;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 use crate::redrive::tally::Tally;
 
@@ -26,7 +25,7 @@ const BATCH_RECORDS: usize = 500;
 /// Bytes of their values, unless one record alone is larger.
 const BATCH_BYTES: u64 = 8 << 20;
 /// The count of a job that is set once its selection is complete.
-const SELECTED: &str = "selected";
+pub(super) const SELECTED: &str = "selected";
 
 /// A job that this process runs, with what its operators change meanwhile.
 #[derive(Debug)]
@@ -34,21 +33,17 @@ pub(crate) struct RedriveJob {
     job: RunningJob,
     stop: CancellationToken,
     ticks: Interval,
-    rate: RateLimit,
-    /// ClickHouse has the last report. If it has not, another process may resume the job, and nothing is
-    /// sent.
-    is_reported: bool,
+    limit: SendLimit,
     /// An error of the job itself.
     failed: Option<ServerError>,
 }
 
 impl RedriveJob {
-    /// `stop` stops the redrive; an operator who cancels the job cancels it.
-    pub(crate) fn new(job: RunningJob, stop: CancellationToken, rate: Option<u32>) -> Self {
+    /// `stop` stops the redrive; an operator who cancels the job cancels it. The job sets `limit`.
+    pub(crate) fn new(job: RunningJob, stop: CancellationToken, limit: SendLimit) -> Self {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let rate = RateLimit::new(rate);
-        Self { job, stop, ticks, rate, is_reported: true, failed: None }
+        Self { job, stop, ticks, limit, failed: None }
     }
 
     /// The id.
@@ -118,40 +113,20 @@ impl RedriveJob {
             let Some(last) = page.last else { return Ok(()) };
             let mut rest = page.letters.as_slice();
             while !rest.is_empty() {
-                let (batch, others) = rest.split_at(batch_length(rest, &self.rate));
+                let (batch, others) =
+                    rest.split_at(batch_length(rest, self.limit.batch_max(BATCH_RECORDS)));
                 rest = others;
-                self.until_due(batch.len()).await?;
                 let work = async {
+                    sender.limit.until_reported(&attempts).await?;
                     let prepared = preparation.prepare(batch).await?;
                     sender.send(batch, prepared).await
                 };
-                let tally = self.beside(work).await?;
+                let (tally, ended) = self.beside(work).await?;
                 self.count(&tally);
-                progress.add(batch.len());
+                progress.add(tally.sent + tally.not_sent());
+                ended?;
             }
             after = Some(last);
-        }
-    }
-
-    /// Waits until the rate allows a batch, and ClickHouse has the job.
-    async fn until_due(&mut self, records: usize) -> Result<(), Interrupt> {
-        loop {
-            // The rate may change meanwhile.
-            let delay = self.rate.delay(Instant::now()).min(Duration::from_secs(1));
-            let stop = self.stop.clone();
-            if !delay.is_zero() {
-                self.beside(stop.run_until_cancelled(tokio::time::sleep(delay))).await;
-            } else if !self.is_reported {
-                self.tick().await;
-                let pause = tokio::time::sleep(Duration::from_secs(1));
-                stop.run_until_cancelled(pause).await;
-            } else {
-                self.rate.take(records, Instant::now());
-                return if stop.is_cancelled() { Err(Interrupt::Stopped) } else { Ok(()) };
-            }
-            if stop.is_cancelled() {
-                return Err(Interrupt::Stopped);
-            }
         }
     }
 
@@ -183,17 +158,17 @@ impl RedriveJob {
     async fn tick(&mut self) {
         match self.job.tick().await {
             Ok(request) => {
-                self.is_reported = true;
+                self.limit.set_reported(true);
                 match request {
                     JobRequest::None => {}
                     JobRequest::Cancel => self.stop.cancel(),
                     JobRequest::Rate(rate) => {
                         tracing::info!(rate, "the rate of the redrive was changed");
-                        self.rate.set(rate);
+                        self.limit.set_rate(rate);
                     }
                 }
             }
-            Err(error) if error.is_retryable() => self.is_reported = false,
+            Err(error) if error.is_retryable() => self.limit.set_reported(false),
             Err(error) => {
                 self.failed = Some(error);
                 self.stop.cancel();
@@ -223,13 +198,13 @@ impl RedriveJob {
 }
 
 /// How many of the next records are a batch, at least one.
-fn batch_length(letters: &[SelectedLetter], rate: &RateLimit) -> usize {
+pub(crate) fn batch_length(letters: &[SelectedLetter], records_max: usize) -> usize {
     let mut bytes = 0_u64;
     let within = letters.iter().take_while(|letter| {
         bytes = bytes.saturating_add(letter.value_bytes);
         bytes <= BATCH_BYTES
     });
-    within.count().clamp(1, rate.batch_max(BATCH_RECORDS))
+    within.count().clamp(1, records_max.max(1))
 }
 
 #[cfg(test)]
@@ -247,15 +222,15 @@ mod tests {
         let mib = 1 << 20;
         for (bytes, rate, expected) in [
             (vec![10; 700], None, 500),
-            (vec![10; 500], Some(30), 30),
-            (vec![10; 500], Some(1), 1),
+            (vec![10; 500], Some(30), 300),
+            (vec![10; 500], Some(1), 10),
             (vec![10; 7], Some(1000), 7),
             (vec![mib; 500], None, 8),
             (vec![20 * mib, 1, 1], None, 1),
             (vec![1, 20 * mib, 1], None, 1),
         ] {
-            let rate = RateLimit::new(rate);
-            assert_eq!(batch_length(&letters(&bytes), &rate), expected);
+            let records_max = SendLimit::new(rate).batch_max(BATCH_RECORDS);
+            assert_eq!(batch_length(&letters(&bytes), records_max), expected);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::dead_letters::repair::KeyFacts;
 use crate::kafka::redrive_writer::RedriveWriter;
 use crate::redrive::judge::{Judge, JudgedRecord};
 use crate::redrive::record_source::{RecordSource, SourceRecord};
+use crate::redrive::send_limit::SendLimit;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 use crate::redrive::tally::Tally;
 
@@ -34,10 +35,11 @@ impl Prepared {
     /// Counts what a redrive would do.
     pub(crate) fn count(&self, tally: &mut Tally) {
         match self {
-            Self::Send(PreparedCopy { fails, .. }) => {
+            Self::Send(PreparedCopy { fails, unrepaired, .. }) => {
                 tally.sent += 1;
                 if let Some(code) = fails {
                     *tally.forced.entry(code.clone()).or_default() += 1;
+                    tally.add_unrepaired(unrepaired.as_deref());
                 }
             }
             Self::Arrived(_) => tally.sent += 1,
@@ -58,6 +60,8 @@ pub(crate) struct PreparedCopy {
     repair: Option<StoredRepair>,
     /// Error code with which it would fail again.
     fails: Option<String>,
+    /// Why the repair of the plan does not apply.
+    unrepaired: Option<String>,
 }
 
 /// Decides about selected dead letters and makes their copies; sends and writes nothing.
@@ -132,12 +136,7 @@ fn prepared(letter: &SelectedLetter, record: JudgedRecord, number: Number) -> Pr
         && !force
         && !is_announced
     {
-        let code = error.code().to_owned();
-        let message = match unrepaired {
-            Some(why) => format!("{error}; the repair does not apply: {why}"),
-            None => error.to_string(),
-        };
-        return Prepared::NotSent(NotSent::WouldFail { code, message });
+        return Prepared::NotSent(NotSent::would_fail(error, unrepaired));
     }
     let SelectedLetter { origin, first_failed_at_ms, .. } = letter;
     let facts = CopyFacts { origin, number, first_failed_at_ms: *first_failed_at_ms };
@@ -150,6 +149,7 @@ fn prepared(letter: &SelectedLetter, record: JudgedRecord, number: Number) -> Pr
         key_facts: verdict.ok(),
         repair,
         fails,
+        unrepaired,
     })
 }
 
@@ -161,20 +161,33 @@ pub(crate) struct Sender {
     pub(crate) plan: RedrivePlan,
     pub(crate) job: String,
     pub(crate) attempts: ServerAttempts,
+    pub(crate) limit: SendLimit,
+}
+
+/// What is known of a copy.
+#[derive(Debug, Clone)]
+enum CopyResult {
+    /// The brokers acknowledged it.
+    Acknowledged,
+    /// The brokers refuse it, or it is not sent.
+    NotSent(NotSent),
+    /// The redrive ended before the brokers answered. A job that is resumed sends it again.
+    Unknown,
 }
 
 impl Sender {
-    /// Sends a batch: `pending` events, the copies, and after all acknowledgements the `sent` events.
-    /// Returns what was done with each.
+    /// Sends a batch: `pending` events, the copies at the rate of the job, and after the acknowledgements
+    /// the `sent` events. Returns what was done, and why the batch ended early, if it did: the
+    /// copies that the brokers acknowledged before are done.
     ///
     /// # Errors
     /// The redrive is stopped, or a fatal error of a server. A job that is resumed sends again, under the
-    /// same numbers, what was in flight.
+    /// same numbers, what was announced and is not known to have been sent.
     pub(crate) async fn send(
         &self,
         letters: &[SelectedLetter],
         prepared: Vec<Prepared>,
-    ) -> Result<Tally, Interrupt> {
+    ) -> Result<(Tally, Result<(), Interrupt>), Interrupt> {
         let changes_states = self.plan.changes_states();
         let (server, actor) = (&self.server, self.plan.actor.as_str());
         let (mut repairs, mut pending, mut copies) = (Vec::new(), Vec::new(), Vec::new());
@@ -192,19 +205,32 @@ impl Sender {
         }
         let add = async || add_events(server, &pending).await;
         self.attempts.until_ok("dead_letter_events", add).await?;
-        let mut refused = self.send_all(&copies).await?.into_iter();
+        let (results, ended) = self.send_all(&copies).await;
+        let mut results = results.into_iter();
         let (mut tally, mut events) = (Tally::default(), Vec::new());
         for (letter, own) in letters.iter().zip(&prepared) {
-            let (number, not_sent) = match own {
-                Prepared::Send(copy) => (copy.number, refused.next().flatten()),
-                Prepared::Arrived(number) => (*number, None),
-                Prepared::NotSent(not_sent) => (0, Some(not_sent.clone())),
+            let (number, result) = match own {
+                Prepared::Send(copy) => {
+                    (copy.number, results.next().unwrap_or(CopyResult::Unknown))
+                }
+                Prepared::Arrived(number) => (*number, CopyResult::Acknowledged),
+                Prepared::NotSent(not_sent) => {
+                    // A copy that was announced and is not sent now is not awaited any longer, unless
+                    // another command has decided about it.
+                    let is_decided = matches!(not_sent, NotSent::Changed(_));
+                    let number = letter.announced.filter(|_| !is_decided).unwrap_or_default();
+                    (number, CopyResult::NotSent(not_sent.clone()))
+                }
             };
-            let Some(not_sent) = not_sent else {
-                tally.sent += 1;
-                let number = if changes_states { number } else { 0 };
-                events.push(self.event(letter, EventKind::Sent, number, String::new()));
-                continue;
+            let not_sent = match result {
+                CopyResult::NotSent(not_sent) => not_sent,
+                CopyResult::Acknowledged => {
+                    tally.sent += 1;
+                    let number = if changes_states { number } else { 0 };
+                    events.push(self.event(letter, EventKind::Sent, number, String::new()));
+                    continue;
+                }
+                CopyResult::Unknown => continue,
             };
             tally.add(&not_sent);
             let (kind, text) = (skip_kind(&not_sent), not_sent.to_string());
@@ -216,20 +242,42 @@ impl Sender {
         }
         let add = async || add_events(server, &events).await;
         self.attempts.until_ok("dead_letter_events", add).await?;
-        Ok(tally)
+        Ok((tally, ended))
     }
 
-    /// Sends copies until the brokers have acknowledged or refused each; returns why they refuse it.
-    async fn send_all(&self, copies: &[&RecordBytes]) -> Result<Vec<Option<NotSent>>, Interrupt> {
-        let mut refused: Vec<Option<NotSent>> = vec![None; copies.len()];
+    /// Sends copies at the rate of the job. Returns what is known of each, and why it is not known of all.
+    async fn send_all(&self, copies: &[&RecordBytes]) -> (Vec<CopyResult>, Result<(), Interrupt>) {
+        let mut results = vec![CopyResult::Unknown; copies.len()];
+        let mut done = 0;
+        while done < copies.len() {
+            let permit = self.limit.permit(copies.len() - done, &self.attempts).await;
+            let part = match permit {
+                Ok(records) => done..done + records,
+                Err(interrupt) => return (results, Err(interrupt)),
+            };
+            done = part.end;
+            let ended = self.send_part(&copies[part.clone()], &mut results[part]).await;
+            if ended.is_err() {
+                return (results, ended);
+            }
+        }
+        (results, Ok(()))
+    }
+
+    /// Sends copies until the brokers have acknowledged or refused each.
+    async fn send_part(
+        &self,
+        copies: &[&RecordBytes],
+        results: &mut [CopyResult],
+    ) -> Result<(), Interrupt> {
         let mut open: Vec<usize> = (0..copies.len()).collect();
         let writer = &self.writer;
         let send = async || {
-            let results = join_all(open.iter().map(|at| writer.send(copies[*at]))).await;
+            let answers = join_all(open.iter().map(|at| writer.send(copies[*at]))).await;
             let (mut again, mut suspects, mut failed) = (Vec::new(), Vec::new(), None);
-            for (at, result) in open.iter().copied().zip(results) {
-                match result {
-                    Ok(()) => {}
+            for (at, answer) in open.iter().copied().zip(answers) {
+                match answer {
+                    Ok(()) => results[at] = CopyResult::Acknowledged,
                     Err(error) if error.class == ErrorClass::Record => suspects.push(at),
                     Err(error) => {
                         again.push(at);
@@ -240,9 +288,9 @@ impl Sender {
             // The brokers refuse all records of a batch for one of them.
             for at in suspects {
                 match writer.send(copies[at]).await {
-                    Ok(()) => {}
+                    Ok(()) => results[at] = CopyResult::Acknowledged,
                     Err(error) if error.class == ErrorClass::Record => {
-                        refused[at] = Some(NotSent::Refused(error.message));
+                        results[at] = CopyResult::NotSent(NotSent::Refused(error.message));
                     }
                     Err(error) => {
                         again.push(at);
@@ -253,8 +301,7 @@ impl Sender {
             open = again;
             failed.map_or(Ok(()), Err)
         };
-        self.attempts.until_ok("redrive_writer", send).await?;
-        Ok(refused)
+        self.attempts.until_ok("redrive_writer", send).await
     }
 
     fn pending(&self, letter: &SelectedLetter, copy: &PreparedCopy) -> DeadLetterEvent {

@@ -84,6 +84,14 @@ impl ServerAttempts {
         ended.ok_or(Interrupt::Stopped)
     }
 
+    /// Nothing, unless the redrive is stopped.
+    ///
+    /// # Errors
+    /// The redrive is stopped.
+    pub(crate) fn go_on(&self) -> Result<(), Interrupt> {
+        if self.stop.is_cancelled() { Err(Interrupt::Stopped) } else { Ok(()) }
+    }
+
     async fn within_time<T>(
         &self,
         attempt: impl Future<Output = Result<T, ServerError>>,

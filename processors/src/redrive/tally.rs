@@ -9,6 +9,10 @@ use crate::clickhouse::redrive_counts::{JobCount, OutcomeCount};
 use crate::dead_letters::redrive_decision::{CHANGED, LOST, NotSent, PARKED, REFUSED};
 use crate::dead_letters::state::DeadLetterState;
 
+/// Reasons for which a repair does not apply that are counted apart.
+const REASONS_MAX: usize = 10;
+const OTHER_REASONS: &str = "other reasons";
+
 /// Counts of dead letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
@@ -19,6 +23,9 @@ pub(crate) struct Tally {
     pub(crate) forced: BTreeMap<String, u64>,
     /// Not sent, because they would fail again; by error code.
     pub(crate) would_fail_again: BTreeMap<String, u64>,
+    /// Of a dry run: those that would fail again and to which the repair does not apply, by the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) unrepaired: BTreeMap<String, u64>,
     /// Not sent, because too many copies have failed.
     pub(crate) parked: u64,
     /// Not sent, because their bytes exist no longer.
@@ -33,6 +40,18 @@ impl Tally {
     /// Counts a dead letter that is not sent.
     pub(crate) fn add(&mut self, not_sent: &NotSent) {
         *self.of_cause(not_sent.cause()) += 1;
+        if let NotSent::WouldFail { unrepaired, .. } = not_sent {
+            self.add_unrepaired(unrepaired.as_deref());
+        }
+    }
+
+    /// Counts a dead letter to which the repair does not apply for this reason, if there is one.
+    pub(crate) fn add_unrepaired(&mut self, reason: Option<&str>) {
+        let Some(reason) = reason else { return };
+        let is_new = !self.unrepaired.contains_key(reason);
+        let is_full = self.unrepaired.len() >= REASONS_MAX;
+        let reason = if is_new && is_full { OTHER_REASONS } else { reason };
+        *self.unrepaired.entry(reason.to_owned()).or_default() += 1;
     }
 
     fn of_cause(&mut self, cause: &str) -> &mut u64 {
@@ -100,6 +119,14 @@ impl Tally {
         };
         format!("{} would be sent{forced}{}", self.sent, self.not_sent_text())
     }
+
+    /// Of a dry run: to how many `repair` does not apply, a line for each reason.
+    pub(crate) fn unrepaired_lines(&self, repair: &str) -> Vec<String> {
+        let line = |(reason, count): (&String, &u64)| {
+            format!("repair {repair} does not apply to {count}: {reason}")
+        };
+        self.unrepaired.iter().map(line).collect()
+    }
 }
 
 impl fmt::Display for Tally {
@@ -145,9 +172,10 @@ impl Outcome {
         outcome
     }
 
-    /// Whether every copy is in the table.
-    pub(crate) fn is_success(&self) -> bool {
-        self.failed_again.is_empty() && self.pending == 0 && self.changed == 0
+    /// Whether all of `sent` copies are in the table.
+    pub(crate) fn is_success(&self, sent: u64) -> bool {
+        let is_known = self.failed_again.is_empty() && self.pending == 0 && self.changed == 0;
+        is_known && self.in_table >= sent
     }
 
     /// The result of a redrive that waited for it.
@@ -165,6 +193,12 @@ impl Outcome {
         if self.changed > 0 {
             text += &format!(", {} changed by another command", self.changed);
         }
+        // The server did not answer in time.
+        let unknown =
+            tally.sent.saturating_sub(self.in_table + failed + self.pending + self.changed);
+        if unknown > 0 {
+            text += &format!(", {unknown} unknown");
+        }
         text + &tally.not_sent_text()
     }
 }
@@ -172,6 +206,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::RecordError;
 
     fn count(event: &str, cause: &str, letters: u64) -> JobCount {
         JobCount { event: event.to_owned(), cause: cause.to_owned(), letters }
@@ -205,19 +240,38 @@ mod tests {
     }
 
     #[test]
+    fn a_repair_that_does_not_apply_is_named_with_a_bounded_number_of_reasons() {
+        let mut tally = Tally::default();
+        for _ in 0..40 {
+            let reason = Some("schema 99 is not registered".to_owned());
+            tally.add(&NotSent::would_fail(&RecordError::EmptyValue, reason));
+        }
+        tally.add(&NotSent::would_fail(&RecordError::EmptyValue, None));
+        let expected = ["repair schema_id=99 does not apply to 40: schema 99 is not registered"];
+        assert_eq!(tally.unrepaired_lines("schema_id=99"), expected);
+        for reason in 0..100 {
+            tally.add_unrepaired(Some(&format!("z {reason}")));
+        }
+        assert_eq!(tally.unrepaired.len(), REASONS_MAX + 1);
+        assert_eq!(tally.unrepaired.get(OTHER_REASONS), Some(&91));
+        assert_eq!(tally.unrepaired.values().sum::<u64>(), 140);
+    }
+
+    #[test]
     fn an_outcome_names_the_groups_that_failed_again_and_what_is_pending() {
         let tally = Tally { sent: 412, ..Tally::default() };
         let of =
             |state, group: &str, letters| OutcomeCount { state, group: group.to_owned(), letters };
         let resolved = of(DeadLetterState::Resolved, "3fa94c1b", 412);
         let outcome = Outcome::of(&[resolved]);
-        assert!(outcome.is_success());
+        assert!(outcome.is_success(412) && !Outcome::default().is_success(412));
         assert_eq!(outcome.text(&tally), "412 sent: 412 in the table");
+        assert_eq!(Outcome::default().text(&tally), "412 sent: 0 in the table, 412 unknown");
         let outcome = Outcome::of(&[
             of(DeadLetterState::Resolved, "a", 409),
             of(DeadLetterState::FailedAgain, "3fa94c1b", 3),
         ]);
-        assert!(!outcome.is_success());
+        assert!(!outcome.is_success(412));
         assert_eq!(
             outcome.text(&tally),
             "412 sent: 409 in the table, 3 failed again (group 3fa94c1b)"

@@ -122,15 +122,17 @@ fn states_are_set_and_revoked(world: &World) {
     assert_eq!(events("discarded"), 0);
     run(&["discard", "0:3", "--reason", "it's ?"], 0);
     let again = run(&["discard", "0:3", "--reason", "x"], 0);
-    assert!(again.out.contains("discard: 0 discarded"), "{again:?}");
-    assert!(again.out.contains("unchanged: 1 discarded"), "{again:?}");
+    assert!(again.out.contains("parked); 1 is discarded\n"), "{again:?}");
+    assert!(again.out.contains(":0:3:") && again.out.ends_with(" is discarded\n"), "{again:?}");
+    let unknown = run(&["discard", "--group", "deadbeef", "--reason", "x"], 1);
+    assert!(unknown.out.contains("discard: no dead letter matches"), "{unknown:?}");
     assert_eq!((events("discarded"), states(world).as_str()), (1, "3\tdiscarded\n7\topen"));
     let reason = "SELECT reason FROM dead_letter_events WHERE kind = 'discarded'";
     assert_eq!(world.query(reason).trim(), "it\\'s ?");
     assert!(edit(world, "true", &["0:3"]).expect_code(64).err.contains("dlq reopen"));
 
     run(&["reopen", "--partition", "0"], 0);
-    let again = run(&["reopen", "--partition", "0", "--json"], 0).out;
+    let again = run(&["reopen", "--partition", "0", "--json"], 1).out;
     assert_eq!(again.trim(), r#"{"dry_run":false,"reopened":0,"unchanged":{"open":2}}"#);
     assert_eq!((events("reopened"), states(world).as_str()), (1, "3\topen\n7\topen"));
     run(&all, 0);

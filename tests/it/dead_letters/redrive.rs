@@ -62,8 +62,13 @@ fn copies_reach_the_table_once_the_cause_is_corrected_and_others_are_named() {
     assert!(redriven.contains("redrive --resume "), "{redriven}");
     assert_eq!(redriven.lines().last(), Some("redrive: 3 sent: 3 in the table"));
     assert_eq!(world.clicks(), 8);
-    let again = world.dlq_output(&redrive);
-    assert_eq!(again.lines().last(), Some("redrive: 0 sent: 0 in the table"));
+    let job = redriven.lines().next().unwrap().rsplit(' ').next().unwrap();
+    let resumed = world.dlq_output(&["redrive", "--resume", job, "--wait"]);
+    assert_eq!(resumed, "redrive: 3 sent: 3 in the table\n");
+    let jobs = world.number("SELECT count() FROM jobs");
+    let again = world.dlq(&redrive).end().expect_code(1).out;
+    let none = "redrive: no dead letter matches (states open, failed_again); 3 are resolved\n";
+    assert_eq!((again.as_str(), world.number("SELECT count() FROM jobs")), (none, jobs));
 
     let left = world.dlq(&["redrive", "--wait", "--json"]).end().expect_code(1);
     let left: serde_json::Value = serde_json::from_str(left.out.lines().last().unwrap()).unwrap();

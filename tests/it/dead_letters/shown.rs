@@ -101,7 +101,8 @@ fn listed(world: &World, codes: &[&str]) {
     assert!(exit.out.contains("\n3 more match: raise --limit, or add a filter\n"), "{}", exit.out);
     for args in [["--text", "'; ? {x:String}"], ["--state", "parked,resolved"], ["--until", "1h"]] {
         let exit = run(world, &[&["ls"], &args[..]].concat()).expect_code(0);
-        assert_eq!(exit.out, "no dead letters\n", "{args:?}");
+        let expected = "no dead letter matches the filter; 5 others are in the table\n";
+        assert_eq!(exit.out, expected, "{args:?}");
     }
     run(world, &["ls", "--state", "lost"]).expect_code(64);
 

@@ -2,10 +2,13 @@
 
 use clap::Args;
 
+/// The name of a user that is not known.
+const UNKNOWN: &str = "unknown";
+
 /// Who runs the command.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cmd) struct ActorArgs {
-    /// Name that is stored with the change; by default that of the environment variable USER.
+    /// Name that is stored with the change; by default that of the environment variable USER, or `unknown`.
     #[arg(long, env = "CLICKTRAIL_ACTOR", value_name = "NAME")]
     actor: Option<String>,
     /// Read by clap, since an argument has one environment variable only.
@@ -14,10 +17,11 @@ pub(in crate::cmd) struct ActorArgs {
 }
 
 impl ActorArgs {
-    /// The name; empty where neither variable is set.
+    /// The name; `unknown` where neither variable is set.
     pub(in crate::cmd) fn name(&self) -> &str {
         let named = self.actor.as_deref().filter(|name| !name.is_empty());
-        named.or(self.user.as_deref()).unwrap_or_default()
+        let user = self.user.as_deref().filter(|name| !name.is_empty());
+        named.or(user).unwrap_or(UNKNOWN)
     }
 }
 
@@ -31,7 +35,8 @@ mod tests {
             (Some("anna"), Some("root"), "anna"),
             (Some(""), Some("root"), "root"),
             (None, Some("root"), "root"),
-            (None, None, ""),
+            (None, None, "unknown"),
+            (Some(""), Some(""), "unknown"),
         ] {
             let args = ActorArgs { actor: actor.map(Into::into), user: user.map(Into::into) };
             assert_eq!(args.name(), expected, "{actor:?} {user:?}");

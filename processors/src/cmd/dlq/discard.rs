@@ -35,6 +35,7 @@ pub(super) async fn discard(servers: &Servers, args: DiscardArgs) -> Result<u8, 
         reason: &args.reason,
         other_state: DeadLetterState::Pending,
         remedy: "; --force discards pending ones",
+        reached: &[DeadLetterState::Discarded],
     };
     change(servers, &args.common, spec).await
 }

@@ -26,7 +26,6 @@ use crate::dead_letters::shown_text::{json_line, shown};
 use crate::dead_letters::state::DeadLetterState;
 use crate::decode::subject_schemas::SubjectSchemas;
 use crate::exit::{DIFFERS, DONE, TERMINATED, USAGE, print_error, print_line};
-use crate::random_bits::random_bits;
 use crate::redrive::record_source::RecordSource;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 
@@ -63,7 +62,6 @@ struct Opened {
     stored: Option<StoredRepair>,
     schemas: SubjectSchemas,
     newest: schemas::SchemaId,
-    random: [u8; 16],
 }
 
 pub(super) async fn edit(servers: &Servers, args: EditArgs) -> Result<u8, ServerError> {
@@ -106,7 +104,8 @@ pub(super) async fn edit(servers: &Servers, args: EditArgs) -> Result<u8, Server
             return Ok(USAGE);
         }
     };
-    store(&opened, &args, repaired).await
+    let stored = stop.run_until_cancelled(store(&opened, &args, repaired)).await;
+    stored.unwrap_or(Ok(TERMINATED))
 }
 
 /// Opens it, or prints why it cannot be edited and returns the exit code.
@@ -153,8 +152,7 @@ async fn open(
     if let Ok((id, _)) = unframe(&value) {
         schemas.load(id).await?;
     }
-    let random = random_bits();
-    Ok(Ok(Opened { server, letter, value, stored, schemas, newest, random }))
+    Ok(Ok(Opened { server, letter, value, stored, schemas, newest }))
 }
 
 /// What a redrive needs to read the record.
@@ -184,7 +182,7 @@ impl Opened {
         RepairInput {
             value: &self.value,
             logged_at_ms: self.letter.origin.logged_at_ms,
-            random: self.random,
+            random: self.letter.origin.id_bits(),
             newest: self.newest,
             fixed: self.stored.as_ref().map(|stored| stored.repaired.key_facts),
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
 use crate::clickhouse::dead_letter_queries::{self, LetterGroup};
+use crate::cmd::dlq::no_match::empty_list;
 use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
 use crate::dead_letters::shown_text::{json_line, json_time, shown, shown_time};
@@ -27,7 +28,8 @@ const HEADINGS: [&str; 9] =
 
 pub(super) async fn groups(servers: &Servers, args: GroupsArgs) -> Result<u8, ServerError> {
     let server = servers.clickhouse.server()?;
-    let condition = args.filter.sql(servers.kafka.topic.as_str());
+    let topic = servers.kafka.topic.as_str();
+    let condition = args.filter.sql(topic);
     let groups = dead_letter_queries::groups(&server, &condition).await?;
     if args.json {
         for group in &groups {
@@ -36,7 +38,7 @@ pub(super) async fn groups(servers: &Servers, args: GroupsArgs) -> Result<u8, Se
         return Ok(DONE);
     }
     match groups.first() {
-        None => print_line("no dead letters"),
+        None => print_line(empty_list(&server, &args.filter, topic).await?),
         Some(first) => {
             let rows = groups.iter().map(row).collect();
             Table::new(&HEADINGS).lines(rows).iter().for_each(print_line);
@@ -77,7 +79,7 @@ fn object(group: &LetterGroup) -> Value {
         "count": group.letters,
         "states": states,
         "code": group.error_code,
-        "schema_id": group.schema,
+        "schema_id": (group.schema > 0).then_some(group.schema),
         "first_failed_at": json_time(group.first_ms),
         "last_failed_at": json_time(group.last_ms),
         "sample": group.sample,
@@ -107,5 +109,8 @@ mod tests {
         assert_eq!(row[..5], ["3fa94c1b", "5", "open 3, resolved 2", "bad_magic", "-"]);
         assert_eq!(row[8], "magic \\u{1b}[2J #");
         assert_eq!(object(&group)["states"], json!({ "open": 3, "resolved": 2 }));
+        assert_eq!(object(&group)["schema_id"], Value::Null);
+        let framed = LetterGroup { schema: 7, ..group };
+        assert_eq!(object(&framed)["schema_id"], 7);
     }
 }

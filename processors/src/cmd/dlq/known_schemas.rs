@@ -35,7 +35,7 @@ async fn registered(
     if let Some(id) = frame.filter(|id| !is_known(id))
         && let Some(text) = registry.schema(id).await?
     {
-        let name = "schema of another subject".to_owned();
+        let name = "schema of another subject, or deleted from this one".to_owned();
         known.push(KnownSchema { name, id: Some(id), text });
     }
     Ok(known)

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
 use crate::clickhouse::dead_letter_queries::{self, ListedLetter};
+use crate::cmd::dlq::no_match::empty_list;
 use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
 use crate::dead_letters::shown_text::{json_line, json_time, shown, shown_time};
@@ -30,7 +31,8 @@ const PART_ROWS: usize = 1_000;
 
 pub(super) async fn ls(servers: &Servers, args: LsArgs) -> Result<u8, ServerError> {
     let server = servers.clickhouse.server()?;
-    let condition = args.filter.sql(servers.kafka.topic.as_str());
+    let topic = servers.kafka.topic.as_str();
+    let condition = args.filter.sql(topic);
     let mut listed = 0;
     let mut first = None;
     let mut table = Table::new(&HEADINGS);
@@ -61,7 +63,7 @@ pub(super) async fn ls(servers: &Servers, args: LsArgs) -> Result<u8, ServerErro
     match (args.json, first) {
         // Each line of stdout is a dead letter.
         (true, _) => more.iter().for_each(print_error),
-        (false, None) => print_line("no dead letters"),
+        (false, None) => print_line(empty_list(&server, &args.filter, topic).await?),
         (false, Some(first)) => {
             more.iter().for_each(print_line);
             print_line(format_args!("next: processors dlq show {}", shown(&first)));
@@ -97,7 +99,7 @@ pub(super) fn object(letter: &ListedLetter) -> Value {
         "stage": letter.stage,
         "message": letter.message,
         "pattern": letter.pattern,
-        "schema_id": letter.schema_id,
+        "schema_id": (letter.schema_id > 0).then_some(letter.schema_id),
         "stub": letter.stub,
         "last_offset": letter.last_offset,
         "value_bytes": letter.value_bytes,
@@ -148,6 +150,7 @@ mod tests {
         assert_eq!(row[5], "a\\u{202e}b");
         let object = object(&letter);
         assert_eq!(object["state"], "failed_again");
+        assert_eq!(object["schema_id"], Value::Null);
         assert_eq!(object["logged_at"], "2025-11-24T16:00:00.000Z");
         assert_eq!(json_line(&object["message"]), r#""a\u202eb""#);
     }

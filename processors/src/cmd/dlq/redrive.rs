@@ -5,13 +5,18 @@ use std::time::Duration;
 use broker::ServerError;
 use clap::Args;
 use schemas::TopicName;
+use serde_json::{Map, Value, json};
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
+use crate::clickhouse::dead_letter_queries::count;
 use crate::cmd::dlq::actor::ActorArgs;
+use crate::cmd::dlq::no_match::NoMatch;
 use crate::config::Servers;
 use crate::dead_letters::redrive_plan::RedrivePlan;
 use crate::dead_letters::repair::Repair;
+use crate::dead_letters::shown_text::json_line;
 use crate::dead_letters::state::DeadLetterState;
+use crate::exit::{DIFFERS, print_error, print_line};
 use crate::redrive::{RedriveRun, Start, redrive as run};
 
 /// Arguments of `dlq redrive`.
@@ -39,7 +44,8 @@ pub(super) struct RedriveArgs {
     /// Send also records that would fail again, and dead letters of which three copies have failed.
     #[arg(long)]
     force: bool,
-    /// Resume the job of this id, on any host; its other options are those of its start.
+    /// Resume the job of this id, on any host, with the options of its start; --wait, --wait-seconds, --rate
+    /// and --json may be given again. With --wait, print the outcome of a job that is done.
     #[arg(long, value_name = "ID", conflicts_with_all =
         ["DeadLetterFilter", "dry_run", "limit", "to", "repair", "force", "reason"])]
     resume: Option<String>,
@@ -73,17 +79,22 @@ impl std::str::FromStr for RepairArgument {
 }
 
 impl RedriveArgs {
-    /// The plan of a new redrive of the dead letters of `topic`.
-    fn plan(&self, topic: &str) -> RedrivePlan {
+    /// The filter, which without names of states or dead letters selects those that can be sent.
+    fn filter(&self) -> DeadLetterFilter {
         let states = match self.force {
             false => &[DeadLetterState::Open, DeadLetterState::FailedAgain][..],
             true => {
                 &[DeadLetterState::Open, DeadLetterState::FailedAgain, DeadLetterState::Parked][..]
             }
         };
+        self.filter.clone().with_default_states(states)
+    }
+
+    /// The plan of a new redrive of the dead letters of `topic`.
+    fn plan(&self, topic: &str) -> RedrivePlan {
         RedrivePlan {
             topic: topic.to_owned(),
-            condition: self.filter.clone().with_default_states(states).sql(topic),
+            condition: self.filter().sql(topic),
             to: self.to.as_ref().map(TopicName::to_string),
             repair: self.repair.as_ref().map(|RepairArgument(text)| text.clone()),
             force: self.force,
@@ -96,7 +107,23 @@ impl RedriveArgs {
 }
 
 pub(super) async fn redrive(servers: &Servers, args: RedriveArgs) -> Result<u8, ServerError> {
-    let plan = args.plan(servers.kafka.topic.as_str());
+    let topic = servers.kafka.topic.as_str();
+    let plan = args.plan(topic);
+    if args.resume.is_none() {
+        let server = servers.clickhouse.server()?;
+        if count(&server, &plan.condition).await? == 0 {
+            let filter = args.filter();
+            let none = NoMatch::of(&server, &filter, topic, &filter.state).await?;
+            print_none(&none, &args);
+            return Ok(DIFFERS);
+        }
+        let new_ids = new_ids(&plan);
+        if let Some(condition) = new_ids
+            && count(&server, &condition).await? > 0
+        {
+            print_warning(args.json);
+        }
+    }
     let start = match args.resume {
         Some(id) => Start::Resume(id),
         None if args.dry_run => Start::DryRun(plan),
@@ -104,6 +131,30 @@ pub(super) async fn redrive(servers: &Servers, args: RedriveArgs) -> Result<u8, 
     };
     let wait = args.wait.then(|| Duration::from_secs(args.wait_seconds));
     run(servers, RedriveRun { start, rate: args.rate, wait, json: args.json }).await
+}
+
+/// Prints that nothing is redriven, and why.
+fn print_none(none: &NoMatch, args: &RedriveArgs) {
+    if args.json {
+        let others = none.others.iter().map(|(state, count)| (state.clone(), (*count).into()));
+        let unchanged: Map<String, Value> = others.collect();
+        let object = json!({ "dry_run": args.dry_run, "selected": 0, "unchanged": unchanged });
+        return print_line(json_line(&object));
+    }
+    none.lines().iter().for_each(|line| print_line(format_args!("redrive: {line}")));
+}
+
+/// The condition of those dead letters that a redrive gives new event ids.
+fn new_ids(plan: &RedrivePlan) -> Option<String> {
+    let is_repaired = plan.repair.as_deref() == Some(Repair::KeyFacts.name());
+    is_repaired.then(|| format!("({}) AND code = 'event_id_nil'", plan.condition))
+}
+
+fn print_warning(json: bool) {
+    let text = "warning: a new event id makes a new click: if the sender sent the click again with an id, \
+                it counts twice; see RUNBOOK event_id_nil";
+    // With --json, each line of stdout is an object.
+    if json { print_error(text) } else { print_line(format_args!("redrive: {text}")) }
 }
 
 #[cfg(test)]
@@ -130,6 +181,15 @@ mod tests {
         assert!(condition(&["--force"]).contains("'open', 'failed_again', 'parked'"));
         assert!(condition(&["--state", "discarded"]).contains("state IN ('discarded')"));
         assert!(!condition(&["3:41"]).contains("state IN"));
+    }
+
+    #[test]
+    fn key_facts_of_records_without_an_event_id_are_new_clicks() {
+        let condition = |args: &[&str]| new_ids(&parsed(args).unwrap().plan("t"));
+        let found = condition(&["--repair", "key_facts"]).unwrap();
+        assert!(found.ends_with(") AND code = 'event_id_nil'"), "{found}");
+        assert_eq!(condition(&["--repair", "trailing_bytes"]), None);
+        assert_eq!(condition(&[]), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) async fn reopen(servers: &Servers, args: ReopenArgs) -> Result<u8, Se
         reason: &args.reason,
         other_state: DeadLetterState::Resolved,
         remedy: "; --state resolved reopens resolved ones",
+        reached: &[DeadLetterState::Open, DeadLetterState::FailedAgain],
     };
     change(servers, &args.common, spec).await
 }

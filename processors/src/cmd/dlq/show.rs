@@ -13,13 +13,13 @@ use crate::clickhouse::letter_history::{KeptRecord, LetterHistory, letter_histor
 use crate::cmd::dlq::known_schemas::known_schemas;
 use crate::cmd::dlq::letter_lines::{history, history_lines, letter_lines};
 use crate::cmd::dlq::ls;
+use crate::cmd::dlq::next_command::next_commands;
 use crate::config::Servers;
 use crate::dead_letters::headers::is_own;
 use crate::dead_letters::inspection::{Inspection, inspect};
 use crate::dead_letters::record_report::RecordReport;
 use crate::dead_letters::redriven_copy::RecordBytes;
 use crate::dead_letters::shown_text::{json_line, shown};
-use crate::dead_letters::state::DeadLetterState;
 use crate::exit::{DIFFERS, DONE, print_error, print_line};
 use crate::kafka::offset_reader::{OffsetReader, ReadRecord};
 
@@ -136,19 +136,10 @@ impl ShownLetter {
         lines.extend(history_lines(&self.history));
         lines.extend(self.report(rest_max).iter().flat_map(RecordReport::lines));
         lines.extend(self.notes.iter().map(|note| format!("note: {}", shown(note))));
-        lines.extend(self.next_command().map(|command| format!("next: processors dlq {command}")));
+        let next =
+            next_commands(&self.letter, self.inspection.as_ref(), self.history.repair.is_some());
+        lines.extend(next.iter().map(|command| format!("next: processors dlq {command}")));
         lines
-    }
-
-    /// The command that an operator may want next.
-    fn next_command(&self) -> Option<String> {
-        match self.letter.state {
-            DeadLetterState::Open | DeadLetterState::FailedAgain | DeadLetterState::Parked => {
-                Some(format!("redrive --dry-run {}", shown(&self.letter.origin.to_string())))
-            }
-            DeadLetterState::Pending => Some(format!("jobs show {}", shown(&self.letter.job))),
-            DeadLetterState::Resolved | DeadLetterState::Discarded => None,
-        }
     }
 
     fn object(&self, rest_max: usize) -> Value {

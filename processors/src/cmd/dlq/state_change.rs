@@ -10,10 +10,11 @@ use crate::clickhouse::dead_letter_events::EventKind;
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
 use crate::clickhouse::state_changes::{StateChange, StateCount, change_states, states};
 use crate::cmd::dlq::actor::ActorArgs;
+use crate::cmd::dlq::no_match::NoMatch;
 use crate::config::Servers;
 use crate::dead_letters::shown_text::json_line;
 use crate::dead_letters::state::DeadLetterState;
-use crate::exit::{DONE, USAGE, print_error, print_line};
+use crate::exit::{DIFFERS, DONE, USAGE, print_error, print_line};
 
 /// Arguments of both commands.
 #[derive(Debug, Args)]
@@ -50,6 +51,8 @@ pub(super) struct ChangeSpec<'a> {
     pub(super) other_state: DeadLetterState,
     /// That option.
     pub(super) remedy: &'static str,
+    /// The states of dead letters to which the change was applied before.
+    pub(super) reached: &'a [DeadLetterState],
 }
 
 /// Counts of dead letters that meet a filter.
@@ -77,6 +80,12 @@ impl Selection {
         }
     }
 
+    /// The option that changes some of the others.
+    fn remedy(&self, spec: ChangeSpec<'_>) -> &'static str {
+        let has_remedy = self.others.iter().any(|(state, _)| state == spec.other_state.name());
+        if has_remedy { spec.remedy } else { "" }
+    }
+
     fn print(&self, spec: ChangeSpec<'_>, args: &StateChangeArgs) {
         let Self { selected, others, .. } = self;
         if args.json {
@@ -89,8 +98,7 @@ impl Selection {
         let would = if args.dry_run { "would be " } else { "" };
         print_line(format_args!("{}: {selected} {would}{}", spec.command, spec.done));
         if !others.is_empty() {
-            let has_remedy = others.iter().any(|(state, _)| state == spec.other_state.name());
-            let remedy = if has_remedy { spec.remedy } else { "" };
+            let remedy = self.remedy(spec);
             let others = others.iter().map(|(state, count)| format!("{count} {state}"));
             let others = others.collect::<Vec<_>>().join(", ");
             print_line(format_args!("{}: unchanged: {others}{remedy}", spec.command));
@@ -115,9 +123,19 @@ pub(super) async fn change(
         return Ok(USAGE);
     }
     let server = servers.clickhouse.server()?;
-    let condition = args.filter.sql(servers.kafka.topic.as_str());
+    let topic = servers.kafka.topic.as_str();
+    let condition = args.filter.sql(topic);
     let selection = Selection::new(states(&server, &condition).await?, spec.from);
-    if selection.selected == 0 || args.dry_run {
+    if selection.selected == 0 {
+        let none = NoMatch::of(&server, &args.filter, topic, spec.from).await?;
+        if args.json {
+            selection.print(spec, args);
+        } else {
+            print_none(spec, &none, &selection);
+        }
+        return Ok(if none.is_done(spec.reached) { DONE } else { DIFFERS });
+    }
+    if args.dry_run {
         selection.print(spec, args);
         return Ok(DONE);
     }
@@ -147,6 +165,15 @@ pub(super) async fn change(
     change_states(&server, &condition, &change).await?;
     selection.print(spec, args);
     Ok(DONE)
+}
+
+/// Prints that the change applies to no dead letter.
+fn print_none(spec: ChangeSpec<'_>, none: &NoMatch, selection: &Selection) {
+    let mut lines = none.lines();
+    if let Some(first) = lines.first_mut() {
+        first.push_str(selection.remedy(spec));
+    }
+    lines.iter().for_each(|line| print_line(format_args!("{}: {line}", spec.command)));
 }
 
 #[derive(Debug, PartialEq, Eq)]
