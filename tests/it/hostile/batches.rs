@@ -220,6 +220,6 @@ fn h3_a_long_retry_is_reported_with_its_record_and_the_processor_stays_ready() {
     assert!(stuck.contains("clicktrail_processors_stuck_seconds{stage=\"dead_letter\""), "{stuck}");
     world.setup();
     processors.until_caught_up(&world);
-    let body = get(&ready).unwrap().body;
-    assert!(!body.contains("dead_letter"), "{body}");
+    // The copy of the dead-letter topic into the tables recovers by itself, too.
+    processors.until("no problem is left", || (get(&ready).ok()?.body == "ready\n").then_some(()));
 }
