@@ -195,9 +195,10 @@ mod tests {
     #[test]
     fn a_filter_without_flags_matches_the_topic_and_default_states_apply_to_it_only() {
         let none = DeadLetterFilter::default();
-        assert_eq!(none.sql("t"), "origin_topic IN ('t', 't.dlq')");
+        let of_topic = "(origin_topic = 't' OR letter_topic = 't.dlq')";
+        assert_eq!(none.sql("t"), of_topic);
         let open = none.clone().with_default_states(&[DeadLetterState::Open]);
-        assert_eq!(open.sql("t"), "origin_topic IN ('t', 't.dlq') AND state IN ('open')");
+        assert_eq!(open.sql("t"), format!("{of_topic} AND state IN ('open')"));
         let own = DeadLetterFilter { state: vec![DeadLetterState::Parked], ..none.clone() };
         assert_eq!(own.clone().with_default_states(&[DeadLetterState::Open]), own);
         let named = DeadLetterFilter { origins: vec!["3:41".parse().unwrap()], ..none };
