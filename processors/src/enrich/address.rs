@@ -13,8 +13,10 @@ pub(super) fn parse(address: &str) -> Option<Url> {
     let (_, rest) = address.split_once(':')?;
     // Parsers skip these, and any number of slashes.
     let rest = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
-    let authority = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
-    if authority > AUTHORITY_BYTES_MAX {
+    // Reads no more of a longer one.
+    let mut bytes = rest.bytes().take(AUTHORITY_BYTES_MAX + 1);
+    let ends = bytes.any(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#'));
+    if !ends && rest.len() > AUTHORITY_BYTES_MAX {
         return None;
     }
     Url::parse(address).ok()

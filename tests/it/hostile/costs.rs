@@ -72,6 +72,5 @@ fn h6_a_referrer_of_many_labels_costs_little_more_than_one_of_few() {
     let many = cost(&format!("{}com", "a.".repeat(125)));
     assert!(many < few * 10 + Duration::from_micros(50), "{many:?}, {few:?}");
     let endless = cost(&"a.".repeat(450_000));
-    // No referrer is so long; each look-up of each of its ends would take minutes.
-    assert!(endless < Duration::from_millis(500), "{endless:?}");
+    assert!(endless < Duration::from_millis(50), "{endless:?}");
 }
