@@ -7,8 +7,9 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use schemas::BATCH_UNREADABLE;
 
-use crate::error::{BATCH_UNREADABLE, MEMBER_FENCED, POSITION_LOST, ServerError};
+use crate::error::{MEMBER_FENCED, POSITION_LOST, ServerError};
 use crate::properties::{Property, is_reserved, may_be_secret, used_name};
 
 /// The addresses of the brokers, and the properties of their clients.

@@ -2,26 +2,12 @@
 //!
 //! The code is metric label, log field and RUNBOOK heading.
 
+use schemas::ErrorClass;
 use thiserror::Error;
-
-/// What to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The same request may succeed later: wait and repeat, without end; never a dead letter.
-    Retryable,
-    /// This record can never succeed: it becomes a dead letter.
-    Record,
-    /// The process or its configuration is wrong: stop, commit nothing.
-    Fatal,
-}
 
 /// Code of a position that lies outside the log: retention has deleted it, or the topic was
 /// recreated.
 pub const POSITION_LOST: &str = "log_position_lost";
-
-/// Code of a batch that the library cannot read: it exceeds the bound of a decompressed batch, or its
-/// bytes are damaged.
-pub const BATCH_UNREADABLE: &str = "batch_unreadable";
 
 /// Code of a group member whose instance id another process has taken: this process can read no
 /// further, the other one can.

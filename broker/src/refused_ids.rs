@@ -5,17 +5,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use schemas::SchemaId;
+use schemas::{SchemaId, SchemaRefusal};
 use tokio::time::Instant;
-
-/// Why a schema id is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SchemaRefusal {
-    /// The registry has no such id.
-    Unknown,
-    /// The registry has the id, the topic's subject does not.
-    OtherSubject,
-}
 
 /// Ids of one generation; there are two.
 pub(crate) const GENERATION_MAX: usize = 8_192;

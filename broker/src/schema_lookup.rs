@@ -12,11 +12,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use schemas::SchemaId;
+use schemas::{SchemaId, SchemaRefusal};
 use tokio::time::Instant;
 
 use crate::error::ServerError;
-use crate::refused_ids::{RefusedIds, SchemaRefusal};
+use crate::refused_ids::RefusedIds;
 use crate::registry::Registry;
 use crate::subject_ids::SubjectIds;
 use crate::unknown_wait::UnknownWait;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
+use records::flow::block::SizeLimits;
+use records::flow::linger::Linger;
 use schemas::{TopicName, TopicSpec};
 use service::admin_args::{AdminArgs, listen_at};
 use service::attempts::STUCK_SECONDS;
 use service::shown_url::without_secrets;
 
 use crate::clickhouse::server::Server;
-use crate::flow::block::SizeLimits;
-use crate::flow::linger::Linger;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::run::driver_settings::DriverSettings;
 

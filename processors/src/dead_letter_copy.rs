@@ -3,11 +3,11 @@
 //! A dead letter may be stored twice: of equal keys, readers see the earliest failure.
 
 use broker::{BATCH_UNREADABLE, ServerError};
+use records::dead_letters::letter::Letter;
+use records::flow::topic_record::TopicRecord;
 
 use crate::clickhouse::dead_letter_table::{LetterRow, insert_letters};
 use crate::clickhouse::server::Server;
-use crate::dead_letters::letter::Letter;
-use crate::flow::topic_record::TopicRecord;
 use crate::kafka::topic_reader::{KeptRecord, TopicRecords};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::topic_copy::RecordStore;

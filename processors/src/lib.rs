@@ -1,16 +1,8 @@
 //! Kafka ▸ decode ▸ enrich ▸ ClickHouse ▸ commit.
 //!
-//! In reading order: what a record becomes (`decode`, `enrich`, `encode`, `dead_letters`), the pure core
-//! between log and table (`flow`), the loop (`run`), the servers (`kafka`, `clickhouse`), and the proof
-//! (`audit`).
+//! The crate `records` is the pure core between log and table. In reading order: the loop (`run`), the
+//! servers (`kafka`, `registry`, `clickhouse`), the proof (`audit`), and the commands (`cmd`).
 
-pub mod dead_letters;
-pub mod decode;
-pub mod encode;
-pub mod enrich;
-pub mod error;
-
-pub mod flow;
 pub mod run;
 
 pub mod clickhouse;
@@ -18,6 +10,7 @@ pub mod dead_letter_copy;
 pub mod jobs;
 pub mod kafka;
 pub mod link_dimension;
+pub mod registry;
 pub mod rules;
 
 pub mod audit;

@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use broker::{BATCH_UNREADABLE, Registry, SchemaLookup, ServerError};
+use records::flow::topic_record::TopicRecord;
 use schemas::{LINK_BYTES_MAX, LinkDecoder, SchemaId, TopicName, unframe};
 
 use crate::clickhouse::link_table::{LinkRow, insert_links};
 use crate::clickhouse::server::Server;
-use crate::flow::topic_record::TopicRecord;
 use crate::kafka::topic_reader::{KeptRecord, TopicRecords};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::topic_copy::RecordStore;

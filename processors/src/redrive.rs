@@ -4,6 +4,8 @@
 //! A redrive is a job: its selection is fixed by events, an event precedes each copy, and another process
 //! can resume it. A copy that would fail again is not sent unless the operator forces it.
 
+#[cfg(test)]
+mod example_letter;
 mod judge;
 mod progress_bar;
 mod rate_limit;
@@ -17,6 +19,9 @@ mod tally;
 use std::time::Duration;
 
 use broker::ServerError;
+use records::dead_letters::redrive_decision::Mode;
+use records::dead_letters::redrive_plan::RedrivePlan;
+use records::dead_letters::shown_text::{json_line, shown};
 use serde_json::json;
 
 use crate::audit::decoded_events::blocking;
@@ -26,9 +31,6 @@ use crate::clickhouse::redrive_counts::{counts_of_job, outcome};
 use crate::clickhouse::redrive_queries::page_of_plan;
 use crate::clickhouse::server::Server;
 use crate::config::Servers;
-use crate::dead_letters::redrive_decision::Mode;
-use crate::dead_letters::redrive_plan::RedrivePlan;
-use crate::dead_letters::shown_text::{json_line, shown};
 use crate::exit::{DIFFERS, DONE, TERMINATED, print_line};
 use crate::jobs::job::{Job, JobState};
 use crate::jobs::running_job::RunningJob;

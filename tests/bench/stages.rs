@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::rules;
-use processors::decode::{decode, framed};
-use processors::encode::columns::{ClickRow, Columns};
-use processors::encode::encoded_rows::{EncodeBuffers, EncodedRows};
-use processors::encode::record_location::RecordLocation;
-use processors::enrich::Enricher;
-use processors::enrich::rule_set::RuleSet;
-use processors::flow::block::{Block, RecordMetadata};
+use records::decode::{decode, framed};
+use records::encode::columns::{ClickRow, Columns};
+use records::encode::encoded_rows::{EncodeBuffers, EncodedRows};
+use records::encode::record_location::RecordLocation;
+use records::enrich::Enricher;
+use records::enrich::rule_set::RuleSet;
+use records::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 
 use super::clicks::Clicks;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use processors::enrich::rule_set::{RuleSet, RuleTable, checksum};
+use records::enrich::rule_set::{RuleSet, RuleTable, checksum};
 
 use crate::backends::root;
 

@@ -1,8 +1,8 @@
 //! Dead letters written with the headers of the product, of records that were never in the log.
 
-use processors::dead_letters::headers::{headers, kept};
-use processors::error::RecordError;
-use processors::flow::block::{Block, RecordMetadata};
+use records::dead_letters::headers::{headers, kept};
+use records::error::RecordError;
+use records::flow::block::{Block, RecordMetadata};
 use schemas::{DecodeError, SchemaId};
 
 use crate::kafka::Raw;

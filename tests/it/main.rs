@@ -16,5 +16,5 @@ mod stack;
 
 /// The tracker under the name that `model.rs` uses, also when `model.rs` is compiled alone.
 mod tracker {
-    pub(crate) use processors::flow::tracker::{Action, BatchId, Input, Tracker};
+    pub(crate) use records::flow::tracker::{Action, BatchId, Input, Tracker};
 }

@@ -1,6 +1,10 @@
 //! Decodes records of the log into clicks, by the schemas of the registry.
 
 use broker::{Registry, SchemaAnswer, SchemaLookup, ServerError};
+use records::dead_letters::origin::origin_of;
+use records::decode::cached_schema::CachedSchema;
+use records::decode::decode;
+use records::flow::stub::VALUE_BYTES_MAX;
 use std::collections::{BTreeSet, HashMap};
 
 use schemas::{RawClick, SchemaId, unframe};
@@ -8,10 +12,6 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::entry::LogPosition;
-use crate::dead_letters::origin::origin_of;
-use crate::decode::decode;
-use crate::decode::schema_cache::CachedSchema;
-use crate::flow::stub::VALUE_BYTES_MAX;
 use crate::kafka::log_reader::{LogItem, LogReader, LogRecord};
 
 /// Decodes clicks by the schemas of the topic's subject; it fetches each schema once. A processor waits

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use broker::ServerError;
 use clickhouse::{Client, Compression};
+use records::encode::columns;
+use records::encode::encoded_rows::EncodedRows;
 
 use crate::clickhouse::breaker_overrides;
 use crate::clickhouse::insert_settings::{
@@ -15,8 +17,6 @@ use crate::clickhouse::insert_settings::{
 };
 use crate::clickhouse::query_id;
 use crate::clickhouse::server::{Server, server_error};
-use crate::encode::columns;
-use crate::encode::encoded_rows::EncodedRows;
 use crate::run::sink::{BreakerOverride, Insert, Sink};
 
 /// The table `click_versions`.

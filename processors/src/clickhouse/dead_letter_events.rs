@@ -5,11 +5,11 @@
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::origin::Origin;
 use serde::Serialize;
 
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
 use crate::clickhouse::server::{Server, server_error};
-use crate::dead_letters::origin::Origin;
 
 /// What happened to a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

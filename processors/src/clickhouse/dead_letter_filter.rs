@@ -4,12 +4,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use jiff::Timestamp;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::state::DeadLetterState;
 use schemas::TopicName;
 
 use crate::clickhouse::filter_time::filter_time;
 use crate::clickhouse::sql_text::{is_one_of, quoted};
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::state::DeadLetterState;
 
 /// Which dead letters. Every flag that is given must match; without a flag all dead letters of the topic
 /// do.

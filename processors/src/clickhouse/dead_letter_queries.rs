@@ -3,11 +3,11 @@
 use broker::ServerError;
 use clap::ValueEnum as _;
 use clickhouse::Row;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::state::DeadLetterState;
 use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, server_error};
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::state::DeadLetterState;
 
 /// The columns of [`LetterRow`].
 const COLUMNS: &str = "toString(origin_topic) AS topic, origin_partition, origin_offset, \

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::repair::{KeyFacts, Repaired};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 use uuid::Uuid;
@@ -12,15 +14,13 @@ use uuid::Uuid;
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
 use crate::clickhouse::origin_columns::{ORIGIN, is_one_of, origin};
 use crate::clickhouse::server::{Server, server_error};
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::repair::{KeyFacts, Repaired};
 
 /// A stored repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRepair {
     /// What it changed: `edit`, or the name of a [`Repair`].
     ///
-    /// [`Repair`]: crate::dead_letters::repair::Repair
+    /// [`Repair`]: records::dead_letters::repair::Repair
     pub repair: String,
     /// The value that every later redrive sends, and its key facts.
     pub repaired: Repaired,

@@ -5,14 +5,14 @@
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::letter::{Letter, LetterStub};
+use records::dead_letters::message_pattern::group_id;
+use records::flow::stub::{HEADER_BYTES_MAX, KEY_BYTES_MAX};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT, WAIT};
 use crate::clickhouse::server::{Server, server_error};
-use crate::dead_letters::letter::{Letter, LetterStub};
-use crate::dead_letters::message_pattern::group_id;
-use crate::flow::stub::{HEADER_BYTES_MAX, KEY_BYTES_MAX};
 
 /// Bytes of a value that the table keeps.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -180,8 +180,8 @@ pub async fn insert_letters(server: &Server, rows: &[LetterRow]) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::block::Header;
-    use crate::flow::topic_record::TopicRecord;
+    use records::flow::block::Header;
+    use records::flow::topic_record::TopicRecord;
     use schemas::headers as names;
 
     fn row(failed_at_ms: &str, offset: i64, value: Option<&[u8]>, own: &[Header<'_>]) -> LetterRow {

@@ -2,13 +2,13 @@
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::redriven_copy::RecordBytes;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use crate::clickhouse::dead_letter_filter::OriginArgument;
 use crate::clickhouse::server::{Server, server_error};
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::redriven_copy::RecordBytes;
 
 /// Failures, events and bytes of one dead letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

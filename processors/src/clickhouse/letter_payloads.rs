@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::redrive_decision::SelectedLetter;
+use records::dead_letters::redriven_copy::RecordBytes;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use crate::clickhouse::origin_columns::{ORIGIN, origin};
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::redrive_decision::SelectedLetter;
-use crate::dead_letters::redriven_copy::RecordBytes;
 
 #[derive(Row, Deserialize)]
 struct PayloadRow {

@@ -1,7 +1,8 @@
 //! The columns of an origin in queries. Pure.
 
+use records::dead_letters::origin::Origin;
+
 use crate::clickhouse::sql_text::quoted;
-use crate::dead_letters::origin::Origin;
 
 /// The columns of an origin, in the order of the tables.
 pub(super) const KEY: &str = "origin_topic, origin_partition, origin_offset, origin_logged_at";

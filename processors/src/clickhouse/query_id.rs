@@ -1,9 +1,8 @@
 //! The query id and the comment of an insert, so that `system.query_log` and error messages name its
 //! offsets. Pure.
 
+use records::flow::offset_range::OffsetRanges;
 use serde_json::{Map, Value, json};
-
-use crate::flow::offset_range::OffsetRanges;
 
 /// Partitions that a query id names.
 const IN_ID: usize = 3;
@@ -36,7 +35,7 @@ pub(super) fn log_comment(topic: &str, offsets: &OffsetRanges) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::offset_range::OffsetRange;
+    use records::flow::offset_range::OffsetRange;
 
     #[test]
     fn both_name_partitions_and_offsets() {

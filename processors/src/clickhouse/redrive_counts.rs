@@ -2,13 +2,13 @@
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::state::DeadLetterState;
 use serde::Deserialize;
 
 use crate::clickhouse::origin_columns::KEY;
 use crate::clickhouse::redrive_queries::state;
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
-use crate::dead_letters::state::DeadLetterState;
 
 /// What a job did with the dead letters that it selected.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]

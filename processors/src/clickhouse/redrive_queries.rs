@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, HashMap};
 use broker::ServerError;
 use clap::ValueEnum as _;
 use clickhouse::Row;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
+use records::dead_letters::redrive_plan::RedrivePlan;
+use records::dead_letters::state::DeadLetterState;
 use serde::Deserialize;
 
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
 use crate::clickhouse::origin_columns::{KEY, ORIGIN, follows, is_one_of, origin};
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
-use crate::dead_letters::redrive_plan::RedrivePlan;
-use crate::dead_letters::state::DeadLetterState;
 
 /// Dead letters of a page. A query that names so many origins has less than the 256 KiB that the server
 /// reads.

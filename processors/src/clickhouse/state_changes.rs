@@ -3,6 +3,7 @@
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::dead_letters::state::DeadLetterState;
 use serde::Deserialize;
 
 use crate::clickhouse::dead_letter_events::EventKind;
@@ -10,7 +11,6 @@ use crate::clickhouse::insert_settings::{PINNED, WAIT};
 use crate::clickhouse::origin_columns::KEY;
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
-use crate::dead_letters::state::DeadLetterState;
 
 /// Dead letters of one state.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]

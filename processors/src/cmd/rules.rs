@@ -1,13 +1,13 @@
 //! `processors rules`: fetches or lists the tables of the rules folder.
 
 use broker::ServerError;
+use records::enrich::ENRICH_VERSION;
+use records::enrich::rule_set::RuleTable;
 
 use clap::{Args, Subcommand};
 
 use crate::clickhouse::stale_rows::{RuleVersions, stale_rows};
 use crate::config::{ClickhouseArgs, RulesArgs};
-use crate::enrich::ENRICH_VERSION;
-use crate::enrich::rule_set::RuleTable;
 use crate::exit::{DIFFERS, DONE, print_line};
 use crate::rules::fetch::fetch;
 use crate::rules::listing::TableListing;

@@ -1,9 +1,9 @@
 //! A job as commands print it. Pure.
 
 use jiff::Timestamp;
+use records::dead_letters::shown_text::{json_line, shown};
 use serde_json::{Value, json};
 
-use crate::dead_letters::shown_text::{json_line, shown};
 use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::{Job, StoredJob};
 

@@ -17,9 +17,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
+use records::flow::start_policy::StartReason;
 use tokio::sync::Notify;
 
-use crate::flow::start_policy::StartReason;
 use crate::kafka::starting_partition::StartingPartition;
 use crate::run::source::Notice;
 use service::lock::lock;
@@ -306,8 +306,8 @@ pub(super) fn assign_none<C: ConsumerContext>(consumer: &impl Consumer<C>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::start_policy::{StartPosition, unchecked_start};
     use rdkafka::statistics::{Partition, Topic};
+    use records::flow::start_policy::{StartPosition, unchecked_start};
 
     #[test]
     fn the_lag_is_known_from_the_start_and_does_not_wait_for_a_commit() {

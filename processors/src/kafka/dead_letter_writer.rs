@@ -5,9 +5,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
+use records::dead_letters::headers::kept;
+use records::flow::block::Record;
 
-use crate::dead_letters::headers::kept;
-use crate::flow::block::Record;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::run::sink::DeadLetterSink;
 

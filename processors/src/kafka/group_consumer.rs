@@ -11,9 +11,9 @@ use futures_util::FutureExt as _;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{BorrowedMessage, Message as _};
+use records::flow::block::{Block, Header, RecordMetadata, SizeLimits};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::flow::block::{Block, Header, RecordMetadata, SizeLimits};
 use crate::kafka::assignment::assign_none;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_client::GroupClient;

@@ -13,8 +13,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
+use records::flow::origin_headers::OriginHeaders;
 
-use crate::flow::origin_headers::OriginHeaders;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 

@@ -10,8 +10,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
+use records::dead_letters::redriven_copy::RecordBytes;
 
-use crate::dead_letters::redriven_copy::RecordBytes;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 

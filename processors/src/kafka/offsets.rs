@@ -7,8 +7,8 @@ use broker::{ServerError, server_error};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
+use records::flow::start_policy::start_position;
 
-use crate::flow::start_policy::start_position;
 use crate::kafka::group_client::GroupClient;
 use crate::kafka::log_bounds::{known_bounds, position};
 use crate::kafka::starting_partition::{StartBudget, StartingPartition, starting_partitions};

@@ -4,8 +4,8 @@ use broker::{Brokers, QuietContext, ServerError, server_error};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
+use records::dead_letters::redriven_copy::RecordBytes;
 
-use crate::dead_letters::redriven_copy::RecordBytes;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::dead_letter_writer::send_error;
 

@@ -7,9 +7,9 @@ use broker::server_error;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
+use records::flow::start_policy::{StartPosition, start_position, unchecked_start};
 use tokio::time::Instant;
 
-use crate::flow::start_policy::{StartPosition, start_position, unchecked_start};
 use crate::kafka::log_bounds::{LogBounds, known_bounds, position};
 
 /// Bounds one request.
@@ -110,11 +110,11 @@ fn bounds<C: ConsumerContext>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::start_policy::StartReason;
     use rdkafka::ClientConfig;
     use rdkafka::client::ClientContext;
     use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
     use rdkafka::mocking::MockCluster;
+    use records::flow::start_policy::StartReason;
 
     const PARTITIONS: i32 = 40;
     const BUDGET: Duration = Duration::from_millis(300);

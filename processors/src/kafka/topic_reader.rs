@@ -17,10 +17,10 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use records::flow::block::Header;
+use records::flow::topic_record::TopicRecord;
 use service::lock::lock;
 
-use crate::flow::block::Header;
-use crate::flow::topic_record::TopicRecord;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::log_bounds::log_bounds;
 use crate::kafka::unreadable_errors::UnreadableErrors;

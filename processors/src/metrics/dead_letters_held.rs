@@ -8,8 +8,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use records::dead_letters::state::DeadLetterState;
 
-use crate::dead_letters::state::DeadLetterState;
 use service::lock::lock;
 use service::number::gauge;
 

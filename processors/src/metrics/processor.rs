@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use records::flow::block::SizeLimits;
 
-use crate::flow::block::SizeLimits;
 use crate::metrics::dead_letters_held::DeadLettersHeld;
 use crate::metrics::labels::CodeLabel;
 use service::attempts::Attempts;

@@ -8,22 +8,22 @@ use std::collections::BTreeSet;
 
 use broker::{Registry, ServerError};
 use prometheus_client::registry::Registry as MetricRegistry;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::redriven_copy::RecordBytes;
+use records::dead_letters::repair::{KeyFacts, Repair, RepairError, RepairInput, Repaired, repair};
+use records::dead_letters::verdict::verdict;
+use records::error::RecordError;
+use records::flow::block::SizeLimits;
+use records::flow::stub::VALUE_BYTES_MAX;
 use schemas::{SchemaId, unframe};
 use tokio::time::Instant;
 
 use crate::clickhouse::dead_letter_repairs::StoredRepair;
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::redriven_copy::RecordBytes;
-use crate::dead_letters::repair::{KeyFacts, Repair, RepairError, RepairInput, Repaired, repair};
-use crate::dead_letters::verdict::verdict;
-use crate::decode::schema_cache::SchemaCache;
-use crate::decode::subject_schemas::SubjectSchemas;
-use crate::error::RecordError;
-use crate::flow::block::SizeLimits;
-use crate::flow::stub::VALUE_BYTES_MAX;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::redrive::record_source::SourceRecord;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
+use crate::registry::schema_cache::SchemaCache;
+use crate::registry::subject_schemas::SubjectSchemas;
 
 /// A record that was judged.
 #[derive(Debug)]

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use broker::{BATCH_UNREADABLE, Brokers};
 use futures_util::future::try_join;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::redrive_decision::{LetterLocation, NotSent, SelectedLetter};
+use records::dead_letters::redriven_copy::RecordBytes;
 
 use crate::audit::decoded_events::blocking;
 use crate::clickhouse::dead_letter_repairs::repairs_of;
 use crate::clickhouse::letter_payloads::payloads;
 use crate::clickhouse::server::Server;
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::redrive_decision::{LetterLocation, NotSent, SelectedLetter};
-use crate::dead_letters::redriven_copy::RecordBytes;
 use crate::kafka::offset_reader::{OffsetReader, ReadRecord};
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 
@@ -174,8 +174,8 @@ fn in_log(letter: &SelectedLetter, read: &mut ReadRecords) -> Result<RecordBytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letters::redrive_decision::tests::letter;
-    use crate::dead_letters::state::DeadLetterState;
+    use crate::redrive::example_letter::letter;
+    use records::dead_letters::state::DeadLetterState;
 
     #[test]
     fn only_the_record_of_the_origin_is_taken_from_the_log() {

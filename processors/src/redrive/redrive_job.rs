@@ -4,13 +4,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use broker::ServerError;
+use records::dead_letters::redrive_decision::SelectedLetter;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::redrive_counts::counts_of_job;
 use crate::clickhouse::redrive_queries::{page_of_job, select};
 use crate::clickhouse::server::Server;
-use crate::dead_letters::redrive_decision::SelectedLetter;
 use crate::jobs::job::JobState;
 use crate::jobs::job_request::JobRequest;
 use crate::jobs::running_job::RunningJob;
@@ -210,8 +210,8 @@ pub(crate) fn batch_length(letters: &[SelectedLetter], records_max: usize) -> us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letters::redrive_decision::tests::letter;
-    use crate::dead_letters::state::DeadLetterState;
+    use crate::redrive::example_letter::letter;
+    use records::dead_letters::state::DeadLetterState;
 
     #[test]
     fn a_batch_is_bounded_by_records_bytes_and_rate_and_has_at_least_one() {

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use broker::{ErrorClass, ServerError};
 use futures_util::future::join_all;
+use records::dead_letters::origin::Origin;
+use records::dead_letters::redrive_decision::{Admission, Mode, NotSent, SelectedLetter};
+use records::dead_letters::redrive_plan::RedrivePlan;
+use records::dead_letters::redriven_copy::{CopyFacts, RecordBytes};
+use records::dead_letters::repair::KeyFacts;
 
 use crate::clickhouse::dead_letter_events::{DeadLetterEvent, EventKind, add_events};
 use crate::clickhouse::dead_letter_repairs::{StoredRepair, add_repairs};
 use crate::clickhouse::server::Server;
-use crate::dead_letters::origin::Origin;
-use crate::dead_letters::redrive_decision::{Admission, Mode, NotSent, SelectedLetter};
-use crate::dead_letters::redrive_plan::RedrivePlan;
-use crate::dead_letters::redriven_copy::{CopyFacts, RecordBytes};
-use crate::dead_letters::repair::KeyFacts;
 use crate::kafka::redrive_writer::RedriveWriter;
 use crate::redrive::judge::{Judge, JudgedRecord};
 use crate::redrive::record_source::{RecordSource, SourceRecord};
@@ -358,9 +358,9 @@ fn worst(held: Option<ServerError>, next: ServerError) -> Option<ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letters::redrive_decision::tests::letter;
-    use crate::dead_letters::state::DeadLetterState;
-    use crate::error::RecordError;
+    use crate::redrive::example_letter::letter;
+    use records::dead_letters::state::DeadLetterState;
+    use records::error::RecordError;
 
     fn record(fails: bool) -> JudgedRecord {
         let facts = KeyFacts { event_id: uuid::Uuid::from_u128(7), occurred_at_us: 5 };

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use records::dead_letters::redrive_decision::{CHANGED, LOST, NotSent, PARKED, REFUSED};
+use records::dead_letters::state::DeadLetterState;
 use serde::Serialize;
 
 use crate::clickhouse::redrive_counts::{JobCount, OutcomeCount};
-use crate::dead_letters::redrive_decision::{CHANGED, LOST, NotSent, PARKED, REFUSED};
-use crate::dead_letters::state::DeadLetterState;
 
 /// Reasons for which a repair does not apply that are counted apart.
 const REASONS_MAX: usize = 10;
@@ -206,7 +206,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::RecordError;
+    use records::error::RecordError;
 
     fn count(event: &str, cause: &str, letters: u64) -> JobCount {
         JobCount { event: event.to_owned(), cause: cause.to_owned(), letters }

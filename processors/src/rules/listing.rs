@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::enrich::rule_set::{RuleSet, RuleTable, checksum};
+use records::enrich::rule_set::{RuleSet, RuleTable, checksum};
+
 use crate::rules::packages::PACKAGES;
 
 /// The state of one table, in lines.

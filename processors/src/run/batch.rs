@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use records::encode::encoded_rows::EncodedRows;
+use records::error::RecordError;
+use records::flow::block::{Block, Record};
+use records::flow::offset_range::OffsetRanges;
+use records::flow::record_sign::RecordSign;
+use records::flow::storm_breaker::PendingRecords;
 use schemas::TraceContext;
 use schemas::bounds::DAY_US;
 use tokio::time::Instant;
-
-use crate::encode::encoded_rows::EncodedRows;
-use crate::error::RecordError;
-use crate::flow::block::{Block, Record};
-use crate::flow::offset_range::OffsetRanges;
-use crate::flow::record_sign::RecordSign;
-use crate::flow::storm_breaker::PendingRecords;
 
 /// Maximum of links to requests that one batch keeps: the SDK's bound of links in a span.
 const LINKS_MAX: usize = 128;
@@ -156,7 +155,7 @@ pub fn day_range(occurred_at: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::block::RecordMetadata;
+    use records::flow::block::RecordMetadata;
     use schemas::SchemaId;
 
     #[test]

@@ -15,14 +15,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use broker::{ErrorClass, ServerError};
 use futures_util::future::try_join_all;
+use records::dead_letters::headers as dead_letter_headers;
+use records::dead_letters::origin::redriven;
+use records::encode::encoded_rows::EncodedRows;
+use records::error::RecordError;
+use records::flow::block::{Block, Record};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::dead_letters::headers as dead_letter_headers;
-use crate::dead_letters::origin::redriven;
-use crate::encode::encoded_rows::EncodedRows;
-use crate::error::RecordError;
-use crate::flow::block::{Block, Record};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::batch::{BadRecords, Batch, OpenRecords};
 use crate::run::block_encoder::BlockEncoder;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use broker::ServerError;
+use records::flow::block::{Block, SizeLimits};
+use records::flow::linger::Linger;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::flow::block::{Block, SizeLimits};
-use crate::flow::linger::Linger;
 use crate::run::batch::{Batch, EncodedBlock};
 use crate::run::block_encoder::BlockEncoder;
 

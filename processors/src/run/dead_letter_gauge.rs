@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use broker::{ErrorClass, ServerError};
 use clap::ValueEnum as _;
+use records::dead_letters::state::DeadLetterState;
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::held_dead_letters::{HeldDeadLetters, held, sizes};
 use crate::clickhouse::server::Server;
-use crate::dead_letters::state::DeadLetterState;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::retry::Retry;
 

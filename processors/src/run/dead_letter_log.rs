@@ -4,9 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use records::flow::record_sign::SourceHash;
 use tokio::time::Instant;
-
-use crate::flow::record_sign::SourceHash;
 
 /// Time between two lines of one code and source.
 const LINE_EVERY: Duration = Duration::from_secs(1);

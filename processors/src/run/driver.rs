@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{ErrorClass, MEMBER_FENCED, POSITION_LOST, ServerError};
+use records::flow::start_policy::{StartPosition, StartReason};
+use records::flow::tracker::{Action, BatchId, Input, Tracker};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::flow::start_policy::{StartPosition, StartReason};
-use crate::flow::tracker::{Action, BatchId, Input, Tracker};
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::backpressure::Backpressure;
 use crate::run::batch_writer::BatchWriter;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::flow::linger::Linger;
+use records::flow::linger::Linger;
 
 /// The settings.
 #[derive(Debug, Clone, Copy)]

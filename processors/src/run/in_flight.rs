@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use broker::ServerError;
+use records::flow::tracker::BatchId;
 use tokio::task::{AbortHandle, JoinSet};
-
-use crate::flow::tracker::BatchId;
 
 /// The state of a batch in flight: the bytes that it holds, and whether it only waits for a decision about
 /// its bad records. Clones share it.

@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
-
-use crate::flow::record_sign::RecordSign;
-use crate::flow::storm_breaker::{
+use records::flow::record_sign::RecordSign;
+use records::flow::storm_breaker::{
     BreakerTime, PendingRecords, StormBreaker, StormDecision, WINDOW,
 };
+use tokio::time::Instant;
+
 use service::lock::lock;
 use service::number::{gauge, millis};
 

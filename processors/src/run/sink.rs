@@ -1,11 +1,10 @@
 //! The interfaces that a batch is written to: a sink of rows and a sink of dead letters.
 
 use broker::ServerError;
+use records::encode::encoded_rows::EncodedRows;
+use records::flow::block::Record;
+use records::flow::offset_range::OffsetRanges;
 use serde::{Deserialize, Serialize};
-
-use crate::encode::encoded_rows::EncodedRows;
-use crate::flow::block::Record;
-use crate::flow::offset_range::OffsetRanges;
 
 /// One insert statement: rows, and their offsets in the log.
 #[derive(Debug, Clone, Copy)]

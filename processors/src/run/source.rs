@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::ServerError;
-
-use crate::flow::block::{Block, SizeLimits};
-use crate::flow::start_policy::StartPosition;
+use records::flow::block::{Block, SizeLimits};
+use records::flow::start_policy::StartPosition;
 
 /// A position, and the epoch of the assignment that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -101,9 +101,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::flow::block::SizeLimits;
-    use crate::flow::topic_record::TopicRecord;
     use prometheus_client::registry::Registry;
+    use records::flow::block::SizeLimits;
+    use records::flow::topic_record::TopicRecord;
 
     struct NoRecord;
 

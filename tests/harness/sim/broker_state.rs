@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use processors::flow::start_policy::{StartPosition, start_position};
 use processors::run::source::Notice;
+use records::flow::start_policy::{StartPosition, start_position};
 
 use super::SimCounts;
 use crate::seeded_random::SeededRandom;

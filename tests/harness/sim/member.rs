@@ -4,15 +4,15 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use broker::{Registry, ServerError};
-use processors::decode::schema_cache::SchemaCache;
-use processors::flow::block::SizeLimits;
-use processors::flow::linger::Linger;
 use processors::metrics::processor::ProcessorMetrics;
+use processors::registry::schema_cache::SchemaCache;
 use processors::run::batch_writer::BatchWriter;
 use processors::run::block_encoder::BlockEncoder;
 use processors::run::driver::Driver;
 use processors::run::driver_settings::DriverSettings;
 use processors::run::shared_breaker::SharedBreaker;
+use records::flow::block::SizeLimits;
+use records::flow::linger::Linger;
 use schemas::{Encoder, RawClick, SchemaId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

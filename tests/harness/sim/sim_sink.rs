@@ -6,10 +6,10 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_ipc::reader::StreamReader;
 use broker::ServerError;
-use processors::encode::compressed_block::decompress;
-use processors::encode::encoded_rows::EncodedRows;
-use processors::flow::block::Record;
 use processors::run::sink::{BreakerOverride, DeadLetterSink, Insert, Sink};
+use records::encode::compressed_block::decompress;
+use records::encode::encoded_rows::EncodedRows;
+use records::flow::block::Record;
 
 use super::member::TOPIC;
 use super::{Shared, lock};

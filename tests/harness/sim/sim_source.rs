@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{POSITION_LOST, ServerError};
-use processors::flow::block::{Block, RecordMetadata, SizeLimits};
 use processors::run::source::{EpochPosition, Notice, Positions, Source};
+use records::flow::block::{Block, RecordMetadata, SizeLimits};
 
 use super::broker_state::{MemberId, index};
 use super::{Shared, lock};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use harness::{Logged, Raw, World, metric};
-use processors::dead_letters::headers::is_own;
+use records::dead_letters::headers::is_own;
 use schemas::{Encoder, RawClick, SchemaId, headers};
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use harness::access_log;
-use processors::enrich::Enricher;
+use records::enrich::Enricher;
 use schemas::RawClick;
 use uuid::Uuid;
 

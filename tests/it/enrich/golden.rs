@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use harness::{root, rules};
-use processors::decode::decode;
-use processors::encode::columns::ClickRow;
-use processors::encode::record_location::RecordLocation;
-use processors::enrich::rule_set::RuleSet;
-use processors::enrich::{ENRICH_VERSION, Enricher};
+use records::decode::decode;
+use records::encode::columns::ClickRow;
+use records::encode::record_location::RecordLocation;
+use records::enrich::rule_set::RuleSet;
+use records::enrich::{ENRICH_VERSION, Enricher};
 use schemas::{Decoder, Encoder, Example, NEWEST, SchemaId, unframe};
 use serde_json::Value;
 

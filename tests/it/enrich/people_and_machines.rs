@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use harness::rules::{BROWSERS, CRAWLERS, DEVICES, List, MACHINES, pinned};
-use processors::enrich::Enricher;
-use processors::enrich::bot::bot_class::BotClass;
-use processors::enrich::rule_set::RuleSet;
-use processors::enrich::user_agent::Agent;
+use records::enrich::Enricher;
+use records::enrich::bot::bot_class::BotClass;
+use records::enrich::rule_set::RuleSet;
+use records::enrich::user_agent::Agent;
 use schemas::{Method, RawClick};
 use serde::Deserialize;
 use uuid::Uuid;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harness::root;
 use harness::rules::{List, REFERRERS, SHOP_REFERRERS};
-use processors::enrich::Enricher;
+use records::enrich::Enricher;
 use schemas::RawClick;
 use serde_json::Value;
 use uuid::Uuid;

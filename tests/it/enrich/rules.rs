@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use harness::rules::{folder, pinned, source_of};
 use harness::{World, access_log, metric, root, until};
-use processors::enrich::Enricher;
-use processors::enrich::rule_set::{RuleSet, RuleTable};
-use processors::enrich::user_agent::Agent;
+use records::enrich::Enricher;
+use records::enrich::rule_set::{RuleSet, RuleTable};
+use records::enrich::user_agent::Agent;
 use schemas::{Encoder, Method, RawClick};
 use serde::Deserialize;
 use uuid::Uuid;

@@ -2,8 +2,8 @@
 
 use harness::World;
 use harness::rules::folder;
-use processors::enrich::ENRICH_VERSION;
-use processors::enrich::rule_set::{RuleSet, RuleTable};
+use records::enrich::ENRICH_VERSION;
+use records::enrich::rule_set::{RuleSet, RuleTable};
 
 #[test]
 fn rules_list_counts_stale_rows_by_table_and_also_lists_without_clickhouse() {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use harness::hostile_records::{self, Fate, HostileRecord};
 use harness::rules;
-use processors::decode::decode;
-use processors::enrich::Enricher;
+use records::decode::decode;
+use records::enrich::Enricher;
 use schemas::{Decoder, NEWEST, RawClick, SchemaId, unframe};
 
 const ID: SchemaId = SchemaId(7);

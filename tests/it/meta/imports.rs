@@ -176,8 +176,9 @@ fn without_comments(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-const CRATES: [(&str, &str); 7] = [
+const CRATES: [(&str, &str); 8] = [
     ("schemas", "schemas/src"),
+    ("records", "records/src"),
     ("broker", "broker/src"),
     ("service", "service/src"),
     ("producer", "producer/src"),

@@ -145,7 +145,7 @@ const AT_ONCE: usize = 2;
 #[test]
 fn the_model_catches_every_seeded_bug() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the top of the clone");
-    let tracker = fs::read_to_string(top.join("processors/src/flow/tracker.rs")).unwrap();
+    let tracker = fs::read_to_string(top.join("records/src/flow/tracker.rs")).unwrap();
     let model = fs::read_to_string(top.join("tests/it/proof/model.rs")).unwrap();
     // With fewer faults: the model's own test walks all states of the right tracker.
     let few = model.replace("const FAULTS: u8 = 3;", "const FAULTS: u8 = 1;");

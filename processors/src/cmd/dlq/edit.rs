@@ -6,6 +6,11 @@ use std::path::PathBuf;
 
 use broker::ServerError;
 use clap::Args;
+use records::dead_letters::edit_form::{form, object, with_error};
+use records::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
+use records::dead_letters::repair::{EDIT, RepairInput, Repaired, edited};
+use records::dead_letters::shown_text::{json_line, shown};
+use records::dead_letters::state::DeadLetterState;
 use schemas::{EditableClick, unframe};
 use serde_json::json;
 use service::shutdown::on_signal;
@@ -19,15 +24,10 @@ use crate::clickhouse::server::Server;
 use crate::cmd::dlq::actor::ActorArgs;
 use crate::cmd::dlq::editor::{EditedFile, EditorArgs};
 use crate::config::Servers;
-use crate::dead_letters::edit_form::{form, object, with_error};
-use crate::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
-use crate::dead_letters::repair::{EDIT, RepairInput, Repaired, edited};
-use crate::dead_letters::shown_text::{json_line, shown};
-use crate::dead_letters::state::DeadLetterState;
-use crate::decode::subject_schemas::SubjectSchemas;
 use crate::exit::{DIFFERS, DONE, TERMINATED, USAGE, print_error, print_line};
 use crate::redrive::record_source::RecordSource;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
+use crate::registry::subject_schemas::SubjectSchemas;
 
 /// Arguments of `dlq edit`.
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 use broker::ServerError;
 use clap::Args;
+use records::dead_letters::shown_text::{json_line, json_time, shown, shown_time};
+use records::dead_letters::state::DeadLetterState;
 use serde_json::{Value, json};
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
@@ -9,8 +11,6 @@ use crate::clickhouse::dead_letter_queries::{self, LetterGroup};
 use crate::cmd::dlq::no_match::empty_list;
 use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
-use crate::dead_letters::shown_text::{json_line, json_time, shown, shown_time};
-use crate::dead_letters::state::DeadLetterState;
 use crate::exit::{DONE, print_line};
 
 /// Arguments of `dlq groups`.

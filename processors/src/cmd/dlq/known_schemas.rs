@@ -1,9 +1,8 @@
 //! The schemas with which `processors dlq show` decodes a value.
 
 use broker::{Registry, ServerError};
+use records::dead_letters::inspection::KnownSchema;
 use schemas::{RELEASED, SchemaId};
-
-use crate::dead_letters::inspection::KnownSchema;
 
 /// Every schema of `subject`, and that of the frame; the released schemas and the reason, if the registry
 /// does not answer or has none.

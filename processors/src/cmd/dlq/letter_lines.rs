@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use records::dead_letters::shown_text::{json_time, shown, shown_time};
 use serde_json::{Value, json};
 
 use crate::clickhouse::dead_letter_queries::ListedLetter;
 use crate::clickhouse::letter_history::{LetterEvent, LetterFailure, LetterHistory};
-use crate::dead_letters::shown_text::{json_time, shown, shown_time};
 
 /// Where it is, why it failed, and its state.
 pub(super) fn letter_lines(

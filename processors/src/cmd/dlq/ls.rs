@@ -2,6 +2,7 @@
 
 use broker::ServerError;
 use clap::Args;
+use records::dead_letters::shown_text::{json_line, json_time, shown, shown_time};
 use serde_json::{Value, json};
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
@@ -9,7 +10,6 @@ use crate::clickhouse::dead_letter_queries::{self, ListedLetter};
 use crate::cmd::dlq::no_match::empty_list;
 use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
-use crate::dead_letters::shown_text::{json_line, json_time, shown, shown_time};
 use crate::exit::{DONE, print_error, print_line};
 
 /// Arguments of `dlq ls`.
@@ -116,7 +116,7 @@ pub(super) fn object(letter: &ListedLetter) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letters::state::DeadLetterState;
+    use records::dead_letters::state::DeadLetterState;
 
     #[test]
     fn a_dead_letter_is_a_row_and_an_object_without_hidden_characters() {

@@ -1,9 +1,10 @@
 //! The commands that an operator may want after `dlq show`. Pure.
 
+use records::dead_letters::inspection::{Inspection, Reading};
+use records::dead_letters::shown_text::shown;
+use records::dead_letters::state::DeadLetterState;
+
 use crate::clickhouse::dead_letter_queries::ListedLetter;
-use crate::dead_letters::inspection::{Inspection, Reading};
-use crate::dead_letters::shown_text::shown;
-use crate::dead_letters::state::DeadLetterState;
 
 /// The arguments of `processors dlq`, the most useful command first. A stored repair is sent as it is, so
 /// that no other repair applies to it.
@@ -66,7 +67,7 @@ fn has_trailing_bytes(reading: &Reading) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dead_letters::inspection::{ReadField, Stop};
+    use records::dead_letters::inspection::{ReadField, Stop};
 
     fn letter(state: DeadLetterState, code: &str) -> ListedLetter {
         ListedLetter {

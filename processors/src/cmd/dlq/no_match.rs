@@ -1,13 +1,13 @@
 //! What a command reports whose filter matches no dead letter that it applies to.
 
 use broker::ServerError;
+use records::dead_letters::shown_text::shown;
+use records::dead_letters::state::DeadLetterState;
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
 use crate::clickhouse::dead_letter_queries::{count, list};
 use crate::clickhouse::server::Server;
 use crate::clickhouse::state_changes::{StateCount, states};
-use crate::dead_letters::shown_text::shown;
-use crate::dead_letters::state::DeadLetterState;
 
 /// The dead letters that the other conditions of a filter match, in other states.
 #[derive(Debug, Clone, PartialEq, Eq)]

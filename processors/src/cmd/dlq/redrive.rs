@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use broker::ServerError;
 use clap::Args;
+use records::dead_letters::redrive_plan::RedrivePlan;
+use records::dead_letters::repair::Repair;
+use records::dead_letters::shown_text::json_line;
+use records::dead_letters::state::DeadLetterState;
 use schemas::TopicName;
 use serde_json::{Map, Value, json};
 
@@ -12,10 +16,6 @@ use crate::clickhouse::dead_letter_queries::count;
 use crate::cmd::dlq::actor::ActorArgs;
 use crate::cmd::dlq::no_match::NoMatch;
 use crate::config::Servers;
-use crate::dead_letters::redrive_plan::RedrivePlan;
-use crate::dead_letters::repair::Repair;
-use crate::dead_letters::shown_text::json_line;
-use crate::dead_letters::state::DeadLetterState;
 use crate::exit::{DIFFERS, print_error, print_line};
 use crate::redrive::{RedriveRun, Start, redrive as run};
 

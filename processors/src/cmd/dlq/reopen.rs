@@ -2,11 +2,11 @@
 
 use broker::ServerError;
 use clap::Args;
+use records::dead_letters::state::DeadLetterState;
 
 use crate::clickhouse::dead_letter_events::EventKind;
 use crate::cmd::dlq::state_change::{ChangeSpec, StateChangeArgs, change};
 use crate::config::Servers;
-use crate::dead_letters::state::DeadLetterState;
 
 /// Arguments of `dlq reopen`.
 #[derive(Debug, Args)]

@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use broker::{Brokers, ServerError};
 use clap::Args;
+use records::dead_letters::headers::is_own;
+use records::dead_letters::inspection::{Inspection, inspect};
+use records::dead_letters::record_report::RecordReport;
+use records::dead_letters::redriven_copy::RecordBytes;
+use records::dead_letters::shown_text::{json_line, shown};
 use schemas::{headers as names, unframe};
 use serde_json::{Value, json};
 
@@ -15,11 +20,6 @@ use crate::cmd::dlq::letter_lines::{history, history_lines, letter_lines};
 use crate::cmd::dlq::ls;
 use crate::cmd::dlq::next_command::next_commands;
 use crate::config::Servers;
-use crate::dead_letters::headers::is_own;
-use crate::dead_letters::inspection::{Inspection, inspect};
-use crate::dead_letters::record_report::RecordReport;
-use crate::dead_letters::redriven_copy::RecordBytes;
-use crate::dead_letters::shown_text::{json_line, shown};
 use crate::exit::{DIFFERS, DONE, print_error, print_line};
 use crate::kafka::offset_reader::{OffsetReader, ReadRecord};
 

@@ -4,6 +4,8 @@ use std::io::IsTerminal as _;
 
 use broker::ServerError;
 use clap::{Args, ValueEnum as _};
+use records::dead_letters::shown_text::json_line;
+use records::dead_letters::state::DeadLetterState;
 use serde_json::{Map, Value, json};
 
 use crate::clickhouse::dead_letter_events::EventKind;
@@ -12,8 +14,6 @@ use crate::clickhouse::state_changes::{StateChange, StateCount, change_states, s
 use crate::cmd::dlq::actor::ActorArgs;
 use crate::cmd::dlq::no_match::NoMatch;
 use crate::config::Servers;
-use crate::dead_letters::shown_text::json_line;
-use crate::dead_letters::state::DeadLetterState;
 use crate::exit::{DIFFERS, DONE, USAGE, print_error, print_line};
 
 /// Arguments of both commands.

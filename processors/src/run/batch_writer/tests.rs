@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::decode::schema_cache::SchemaCache;
-use crate::flow::block::{Header, RecordMetadata, SizeLimits};
-use crate::flow::offset_range::OffsetRange;
-use crate::flow::record_sign::RecordSign;
+use crate::registry::schema_cache::SchemaCache;
 use crate::run::sink::BreakerOverride;
 use prometheus_client::registry::Registry;
+use records::flow::block::{Header, RecordMetadata, SizeLimits};
+use records::flow::offset_range::OffsetRange;
+use records::flow::record_sign::RecordSign;
 use schemas::{Encoder, NEWEST, RawClick, SchemaId};
 use uuid::Uuid;
 

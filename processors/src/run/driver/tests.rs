@@ -3,14 +3,14 @@
 use std::sync::Mutex;
 
 use prometheus_client::registry::Registry;
+use records::flow::block::{Block, Record, RecordMetadata, SizeLimits};
+use records::flow::linger::Linger;
 use schemas::{Encoder, NEWEST, RawClick, SchemaId};
 use service::lock::lock;
 use uuid::Uuid;
 
 use super::*;
-use crate::decode::schema_cache::SchemaCache;
-use crate::flow::block::{Block, Record, RecordMetadata, SizeLimits};
-use crate::flow::linger::Linger;
+use crate::registry::schema_cache::SchemaCache;
 use crate::run::shared_breaker::SharedBreaker;
 use crate::run::sink::{BreakerOverride, Insert};
 use crate::run::source::Positions;

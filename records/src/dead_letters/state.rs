@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_names_of_states_are_those_of_the_view_and_of_the_command_line() {
-        let migration = include_str!("../../migrations/0006_dead_letters.sql");
+        let migration = include_str!("../../../processors/migrations/0006_dead_letters.sql");
         for state in DeadLetterState::ALL {
             assert!(migration.contains(&format!("'{state}'")), "{state}");
             assert_eq!(state.to_possible_value().unwrap().get_name(), state.name());

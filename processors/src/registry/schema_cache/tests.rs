@@ -1,13 +1,15 @@
 //! The cache on a registry that answers by a script.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use prometheus_client::registry::Registry as MetricRegistry;
+use records::flow::block::SizeLimits;
 use schemas::NEWEST;
 
 use super::*;
-use crate::flow::block::SizeLimits;
 
 const SUBJECT: &str = "clicks-value";
 const VERSIONS: &str = "/subjects/clicks-value/versions?deleted=true";

@@ -9,12 +9,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use processors::decode::{decode, framed};
-use processors::encode::columns::{ClickRow, Columns};
-use processors::encode::record_location::RecordLocation;
-use processors::enrich::Enricher;
-use processors::enrich::rule_set::{RuleSet, RuleTable};
-use processors::flow::block::{Block, RecordMetadata};
+use records::decode::{decode, framed};
+use records::encode::columns::{ClickRow, Columns};
+use records::encode::record_location::RecordLocation;
+use records::enrich::Enricher;
+use records::enrich::rule_set::{RuleSet, RuleTable};
+use records::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, Example, Method, NEWEST, RawClick, SchemaId};
 
 /// Number of damaged records.

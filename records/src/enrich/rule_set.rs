@@ -1,4 +1,4 @@
-//! All rule tables at one moment. Pure: `crate::rules::folder` reads the files.
+//! All rule tables at one moment. Pure: the processors read the files.
 
 use std::sync::{Arc, LazyLock};
 

@@ -175,10 +175,10 @@ impl fmt::Display for NotSent {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn letter(state: DeadLetterState) -> SelectedLetter {
+    fn letter(state: DeadLetterState) -> SelectedLetter {
         SelectedLetter {
             origin: "t:0:7:1000".parse().unwrap(),
             state,

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker::{Registry, SchemaAnswer, SchemaLookup, ServerError};
+use records::dead_letters::record_schema::RecordSchema;
 use schemas::{NEWEST, SchemaId};
-
-use crate::dead_letters::record_schema::RecordSchema;
 
 /// Schemas by id.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::dead_letters::origin::Origin;
 use crate::dead_letters::redriven_copy::RecordBytes;
 use crate::dead_letters::repair::KeyFacts;
-use crate::decode::schema_cache::Schemas;
+use crate::decode::cached_schema::Schemas;
 use crate::decode::{decode, framed};
 use crate::error::RecordError;
 use crate::flow::block::{Block, Header, RecordMetadata};
@@ -13,7 +13,7 @@ use crate::flow::block::{Block, Header, RecordMetadata};
 ///
 /// # Errors
 /// A processor would dead-letter the copy.
-pub(crate) fn verdict(
+pub fn verdict(
     bytes: &RecordBytes,
     origin: &Origin,
     schemas: &Schemas,
@@ -35,7 +35,7 @@ pub(crate) fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::schema_cache::CachedSchema;
+    use crate::decode::cached_schema::CachedSchema;
     use crate::flow::stub::VALUE_BYTES_MAX;
     use schemas::{Encoder, NEWEST, RawClick, SchemaId};
     use uuid::Uuid;

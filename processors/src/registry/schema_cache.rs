@@ -10,18 +10,18 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use broker::{REFRESH_EVERY, Registry, SchemaAnswer, SchemaLookup, SchemaRefusal, ServerError};
 use futures_util::future::join_all;
-use schemas::{Decoder, SchemaId};
+use records::decode::cached_schema::{CachedSchema, Schemas};
+use schemas::SchemaId;
 use service::lock::lock;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::error::RecordError;
 use crate::metrics::processor::ProcessorMetrics;
 
 /// How long the cache looks up an id that the subject does not have, before it refuses the id. A
@@ -39,50 +39,6 @@ const ASKED_MAX: usize = 32;
 const DECODERS_MAX: usize = 1_000;
 /// How often refused ids are logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-
-/// What the registry has for a schema id.
-#[derive(Debug, Clone)]
-pub enum CachedSchema {
-    /// The decoder of records that were written with it.
-    Decoder(Arc<Decoder>),
-    /// Records with this id are refused.
-    Refused(SchemaRefusal),
-    /// The schema of this id is not one of clicks.
-    Unusable(Arc<str>),
-    /// The subject does not have this id yet, or the registry does not answer.
-    Open,
-}
-
-impl CachedSchema {
-    /// The schema of another record parses, too; its records then fail one by one, with the decoder's
-    /// error.
-    pub(crate) fn parsed(text: &str) -> Self {
-        match Decoder::new(text) {
-            Ok(decoder) => Self::Decoder(Arc::new(decoder)),
-            Err(error) => Self::Unusable(error.to_string().into()),
-        }
-    }
-
-    /// The decoder.
-    ///
-    /// # Errors
-    /// Why a record with this id cannot be decoded.
-    pub fn decoder(&self, id: SchemaId) -> Result<&Decoder, RecordError> {
-        match self {
-            Self::Decoder(decoder) => Ok(decoder),
-            Self::Unusable(why) => Err(RecordError::SchemaUnusable(id, why.to_string())),
-            Self::Refused(SchemaRefusal::OtherSubject) => {
-                Err(RecordError::SchemaOfOtherSubject(id))
-            }
-            Self::Refused(SchemaRefusal::Unknown) | Self::Open => {
-                Err(RecordError::SchemaUnknown(id))
-            }
-        }
-    }
-}
-
-/// Schemas by id.
-pub(crate) type Schemas = HashMap<SchemaId, CachedSchema>;
 
 /// The cache of the process.
 #[derive(Debug)]

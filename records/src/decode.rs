@@ -1,7 +1,6 @@
 //! Decodes a record into a click, or returns why the record cannot become one. Pure.
 
-pub mod schema_cache;
-pub mod subject_schemas;
+pub mod cached_schema;
 
 use schemas::bounds::check_occurred_at;
 use schemas::{Decoder, RawClick, SchemaId, unframe};

@@ -2,9 +2,8 @@
 //!
 //! The code is metric label, log field, dead-letter header and RUNBOOK heading.
 
-use broker::{BATCH_UNREADABLE, ErrorClass};
 use schemas::bounds::OutOfBounds;
-use schemas::{ContractError, DecodeError, FrameError, SchemaId};
+use schemas::{BATCH_UNREADABLE, ContractError, DecodeError, ErrorClass, FrameError, SchemaId};
 use thiserror::Error;
 
 use crate::flow::record_sign::{RecordSign, SourceHash};

@@ -58,7 +58,7 @@ macro_rules! columns {
         }
 
         /// Names of the columns that are inserted, in the order of the table.
-        pub(crate) const COLUMNS: &[&str] = &[$(stringify!($name)),*];
+        pub const COLUMNS: &[&str] = &[$(stringify!($name)),*];
 
         /// A builder for each column.
         #[derive(Debug, Default)]
@@ -259,7 +259,7 @@ mod tests {
 
     /// Columns of the table after all migrations, in order.
     fn migrated() -> Vec<String> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../processors/migrations");
         let mut files: Vec<_> =
             std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();

@@ -186,7 +186,7 @@ fn a_repair_is_named_on_the_command_line_and_in_the_table() {
     for bad in ["", "schema_id", "schema_id=", "schema_id=-1", "key_facts=1", "edit"] {
         assert!(bad.parse::<Repair>().is_err(), "{bad}");
     }
-    let migration = include_str!("../../../migrations/0006_dead_letters.sql");
+    let migration = include_str!("../../../../processors/migrations/0006_dead_letters.sql");
     assert!(migration.contains(&format!("COMMENT '{EDIT}, schema_id, trailing_bytes, key_facts'")));
 }
 

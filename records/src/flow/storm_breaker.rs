@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::flow::record_sign::RecordSign;
 
 /// Records that are judged together.
-pub(crate) const WINDOW: usize = 100;
+pub const WINDOW: usize = 100;
 /// Records older than this are not counted, milliseconds.
 const AGE_MAX_MS: u64 = 5 * 60 * 1000;
 /// How long a bad record waits for others to follow, milliseconds.

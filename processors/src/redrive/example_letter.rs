@@ -1,0 +1,22 @@
+//! A dead letter for tests.
+
+use records::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
+use records::dead_letters::state::DeadLetterState;
+
+/// A dead letter of which no copy was sent.
+pub(crate) fn letter(state: DeadLetterState) -> SelectedLetter {
+    SelectedLetter {
+        origin: "t:0:7:1000".parse().unwrap(),
+        state,
+        code: "bad_magic".to_owned(),
+        redrive: 0,
+        copies: 0,
+        last_copy: 0,
+        announced: None,
+        has_changed: false,
+        stub: String::new(),
+        letter: LetterLocation { topic: "t.dlq".to_owned(), partition: 0, offset: 0 },
+        value_bytes: 10,
+        first_failed_at_ms: 2000,
+    }
+}
