@@ -1,7 +1,7 @@
 //! Decodes records of the log into clicks, by the schemas of the registry.
 
 use broker::{Registry, SchemaAnswer, SchemaLookup, ServerError};
-use records::dead_letters::origin::origin_of;
+use records::dead_letters::origin::{first_logged_at_ms, origin_of};
 use records::decode::cached_schema::CachedSchema;
 use records::decode::decode;
 use records::flow::stub::VALUE_BYTES_MAX;
@@ -52,15 +52,14 @@ impl ClickDecoder {
             self.known.insert(id, CachedSchema::parsed(&text));
         }
         let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
-        Ok(decoder.and_then(|decoder| decode(decoder, datum, first_logged_at_ms(record)).ok()))
+        Ok(decoder.and_then(|decoder| decode(decoder, datum, judged_by_ms(record)).ok()))
     }
 }
 
-/// The log time by which a record is judged: of a redriven copy, that of its origin.
-fn first_logged_at_ms(record: LogRecord<'_>) -> i64 {
-    let logged_at_ms = record.logged_at_ms();
-    let origin = origin_of(record.origin_headers(), logged_at_ms);
-    origin.map_or(logged_at_ms, |(origin, _)| origin.logged_at_ms)
+/// The log time by which a processor judges a record.
+fn judged_by_ms(record: LogRecord<'_>) -> i64 {
+    let origin = origin_of(record.origin_headers()).map(|(origin, _)| origin);
+    first_logged_at_ms(origin.as_ref(), record.logged_at_ms())
 }
 
 /// Calls `take` with each record and each batch that cannot be read. Returns `false` if `stop` was

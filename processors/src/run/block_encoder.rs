@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use broker::{SchemaRefusal, ServerError};
-use records::dead_letters::origin::redriven;
+use records::dead_letters::origin::{first_logged_at_ms, redriven};
 use records::decode::cached_schema::{CachedSchema, Schemas};
 use records::decode::{decode, framed};
 use records::encode::columns::{ClickRow, Columns};
@@ -166,14 +166,12 @@ impl BlockEncoder {
         let mut bad = BadBlock { signs: Vec::with_capacity(block.rows()), ..BadBlock::default() };
         let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
         for record in block.records() {
-            let origin = redriven(record);
-            // Every copy is judged by the time of its origin, which no redrive changes.
-            let first_logged_at_ms =
-                origin.as_ref().map_or(record.logged_at_ms(), |(origin, _)| origin.logged_at_ms);
+            let origin = redriven(record).map(|(origin, _)| origin);
+            let judged_by_ms = first_logged_at_ms(origin.as_ref(), record.logged_at_ms());
             let click = framed(record).and_then(|(id, datum)| {
                 let known = known.get(&id).unwrap_or(&unknown);
                 bad.is_open |= matches!(known, CachedSchema::Open);
-                decode(known.decoder(id)?, datum, first_logged_at_ms)
+                decode(known.decoder(id)?, datum, judged_by_ms)
             });
             if origin.is_none() {
                 bad.signs.push(click.as_ref().map_or_else(RecordError::sign, |_| RecordSign::Good));

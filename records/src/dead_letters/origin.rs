@@ -67,16 +67,20 @@ impl FromStr for Origin {
 /// The origin that a record names, and the number of its redrive; `None` for a record that no redrive
 /// sent. A record that names no origin costs nothing.
 pub fn redriven(record: Record<'_>) -> Option<(Origin, u32)> {
-    let named = record.names_origin().then(|| record.origin_headers())?;
-    origin_of(named, record.logged_at_ms())
+    record.names_origin().then(|| origin_of(record.origin_headers()))?
 }
 
-/// As [`redriven`], for a record with these headers and this log time (milliseconds since 1970). A record
-/// is never older than its origin, so that an origin cannot move the bounds of a click's time forward.
-pub fn origin_of(headers: OriginHeaders<'_>, logged_at_ms: i64) -> Option<(Origin, u32)> {
+/// As [`redriven`], for a record with these headers.
+pub fn origin_of(headers: OriginHeaders<'_>) -> Option<(Origin, u32)> {
     let redrive = headers.redrives()?.parse().ok().filter(|number| *number > 0)?;
-    let origin: Origin = headers.origin()?.parse().ok()?;
-    (origin.logged_at_ms <= logged_at_ms).then_some((origin, redrive))
+    Some((headers.origin()?.parse().ok()?, redrive))
+}
+
+/// The log time by which a record is judged, milliseconds since 1970: of a redriven copy, that of its
+/// origin, unless the copy has an earlier one. The clocks of two brokers differ, and a sender may forge an
+/// origin: neither moves the bounds of a click's time forward.
+pub fn first_logged_at_ms(origin: Option<&Origin>, logged_at_ms: i64) -> i64 {
+    origin.map_or(logged_at_ms, |origin| origin.logged_at_ms.min(logged_at_ms))
 }
 
 #[cfg(test)]
@@ -98,17 +102,18 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_redriven_by_a_valid_origin_that_is_not_newer_than_itself() {
+    fn a_record_is_redriven_by_a_valid_origin_and_judged_by_the_earlier_time() {
         let origin = "t:0:7:1000";
-        for (value, redrive, logged_at_ms, expected) in [
-            (Some(origin), Some("1"), 1000, true),
-            (Some(origin), Some("4294967295"), 5000, true),
-            (Some(origin), Some("0"), 5000, false),
-            (Some(origin), Some("-1"), 5000, false),
-            (Some(origin), None, 5000, false),
-            (None, Some("1"), 5000, false),
-            (Some("t:0:7"), Some("1"), 5000, false),
-            (Some(origin), Some("1"), 999, false),
+        for (value, redrive, logged_at_ms, is_redriven, judged_by) in [
+            (Some(origin), Some("1"), 1000, true, 1000),
+            (Some(origin), Some("4294967295"), 5000, true, 1000),
+            (Some(origin), Some("0"), 5000, false, 5000),
+            (Some(origin), Some("-1"), 5000, false, 5000),
+            (Some(origin), None, 5000, false, 5000),
+            (None, Some("1"), 5000, false, 5000),
+            (Some("t:0:7"), Some("1"), 5000, false, 5000),
+            // The broker of the copy has another clock, or the origin is forged.
+            (Some(origin), Some("1"), 999, true, 999),
         ] {
             let metadata = RecordMetadata { partition: 0, offset: 9, epoch: 1, logged_at_ms };
             let of = |name, value: Option<&'static str>| {
@@ -119,7 +124,9 @@ mod tests {
             let mut block = Block::default();
             block.push(metadata, None, None, headers.into_iter().flatten());
             let found = redriven(block.records().next().unwrap());
-            assert_eq!(found.is_some(), expected, "{value:?} {redrive:?} {logged_at_ms}");
+            assert_eq!(found.is_some(), is_redriven, "{value:?} {redrive:?} {logged_at_ms}");
+            let origin = found.map(|(origin, _)| origin);
+            assert_eq!(first_logged_at_ms(origin.as_ref(), logged_at_ms), judged_by);
         }
     }
 }
