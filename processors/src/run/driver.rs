@@ -56,7 +56,7 @@ pub struct Driver<S, K, D> {
     revocation: Option<Revocation>,
     backpressure: Backpressure,
     lag: u64,
-    /// The position after the last record of each partition that a batch holds.
+    /// The position after the last record of each partition that a batch holds, or its start.
     taken: BTreeMap<i32, i64>,
     /// Those positions at the last tick, of partitions that have more records to read.
     waiting: BTreeMap<i32, i64>,
@@ -340,6 +340,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
                     self.metrics.expired.inc_by(start.lost().unsigned_abs());
                     log_start(partition, start);
                     let position = start.position;
+                    self.taken.insert(partition, position);
                     self.step_tracker(partition, Input::Assigned { epoch, position, committed });
                 }
                 Notice::RevocationRequested { partitions } => {

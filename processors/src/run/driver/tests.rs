@@ -254,3 +254,18 @@ async fn h5_batches_of_ended_assignments_do_not_wait_for_the_registry() {
     let metrics = &encoder.metrics;
     assert_eq!((metrics.in_flight_batches.get(), metrics.in_flight_bytes.get()), (0, 0));
 }
+
+#[tokio::test]
+async fn a_partition_of_which_no_record_was_read_is_named_by_its_start() {
+    let state = Shared::default();
+    let (mut driver, encoder) = driver(&state);
+    let attempts = encoder.metrics.attempts.clone();
+    attempts.set_stuck_after(Duration::ZERO);
+    let start = StartPosition { position: 500, reason: StartReason::Resumed };
+    let committed = Some(500);
+    lock(&state).notices = vec![Notice::Assigned { partition: 0, epoch: 1, start, committed }];
+    driver.take_notices().unwrap();
+    driver.note_waiting(&BTreeMap::from([(0, 3)]));
+    let named = attempts.problems();
+    assert!(named[0].starts_with("read 0:500 has failed for "), "{named:?}");
+}
