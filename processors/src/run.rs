@@ -13,6 +13,7 @@ pub mod driver_settings;
 pub mod in_flight;
 pub mod offset_requests;
 pub mod processor;
+mod query_timer;
 pub mod retry;
 pub mod revocation;
 pub mod shared_breaker;

@@ -9,4 +9,5 @@ mod poison;
 mod redrive;
 mod redriven;
 mod redrives;
+mod resolver;
 mod shown;

@@ -86,22 +86,34 @@ fn resolve_text(times_us: RangeInclusive<i64>, round: u64) -> String {
     )
 }
 
-/// The pending dead letters, with the key facts of the copy that was sent last. Those whose key facts are
-/// not known cannot be looked up.
+/// The pending dead letters, each with the key facts of the copy that its click must be newer than: the
+/// newest one that was sent, or announced within an hour, else the newest. A job that ended between the
+/// announcement and the sending so keeps no dead letter pending whose earlier copy became a row.
+///
+/// Copies announced before the last change of the state, or up to the number that failed, do not count,
+/// and neither do those whose key facts are not known. Of two redrives that announced one number, the
+/// first one sends.
 fn sent_copies() -> String {
-    let newest = |column: &str| format!("argMax(e.{column}, (e.at, e.redrive))");
+    let open = format!(
+        "(SELECT {KEY}, \
+         maxIf(e.at, e.kind IN ('resolved', 'discarded', 'parked', 'reopened')) AS closed_at \
+         FROM dead_letter_events AS e GROUP BY {KEY} \
+         HAVING maxIf(e.at, e.kind = 'pending') > closed_at)"
+    );
     format!(
-        "SELECT letters.*, copies.* EXCEPT ({KEY}) FROM \
-         (SELECT {KEY} FROM dead_letters WHERE state = 'pending' \
-         AND ({KEY}) IN (SELECT {KEY} FROM dead_letter_events WHERE kind = 'pending')) AS letters \
-         INNER JOIN \
-         (SELECT {KEY}, max(e.at) AS sent_at, {copy} AS copy, {job} AS job, \
-         {event_id} AS event_id, {occurred_at} AS occurred_at \
-         FROM dead_letter_events AS e WHERE e.kind = 'pending' GROUP BY {KEY}) AS copies \
-         USING ({KEY}) WHERE event_id != toFixedString('', 16)",
-        copy = newest("redrive"),
-        job = newest("job"),
-        event_id = newest("event_id"),
-        occurred_at = newest("occurred_at"),
+        "SELECT {KEY}, newest.1 AS sent_at, newest.2 AS copy, newest.3 AS job, \
+         newest.4 AS event_id, newest.5 AS occurred_at FROM \
+         (SELECT {KEY}, argMax(facts, (is_counted, number)) AS newest FROM \
+         (SELECT {KEY}, e.redrive AS number, maxIf(e.at, e.kind = 'pending') AS last_at, \
+         argMinIf((e.at, e.redrive, e.job, e.event_id, e.occurred_at), e.at, e.kind = 'pending') \
+         AS facts, \
+         countIf(e.kind = 'sent') > 0 OR last_at > now64(6) - INTERVAL 1 HOUR AS is_counted \
+         FROM dead_letter_events AS e INNER JOIN {open} AS open USING ({KEY}) \
+         WHERE e.kind IN ('pending', 'sent') GROUP BY {KEY}, e.redrive \
+         HAVING countIf(e.kind = 'pending') > 0 AND last_at > any(open.closed_at)) AS copies \
+         INNER JOIN (SELECT {KEY}, redrive AS failed FROM dead_letters \
+         WHERE state = 'pending' AND ({KEY}) IN (SELECT {KEY} FROM {open})) AS letters \
+         USING ({KEY}) \
+         WHERE copies.number > letters.failed AND facts.4 != toFixedString('', 16) GROUP BY {KEY})"
     )
 }

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clickhouse::held_dead_letters::{HeldDeadLetters, held, sizes};
 use crate::clickhouse::server::Server;
 use crate::metrics::processor::ProcessorMetrics;
+use crate::run::query_timer::QueryTimer;
 use crate::run::retry::Retry;
 
-/// Time between two looks at the tables.
+/// Least time between two looks at the tables.
 const EVERY: Duration = Duration::from_secs(15);
 /// Looks after which the dead letters are counted although the tables have the same number of rows.
 const SAME_MAX: u32 = 20;
@@ -24,11 +25,11 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
         DeadLetterCounter { server, metrics: metrics.clone(), counted: None, same: 0 };
     let count = async {
         loop {
-            match counter.count().await {
-                Ok(()) => {
-                    retry.done();
-                    tokio::time::sleep(EVERY).await;
-                }
+            let queries = QueryTimer::begin();
+            let outcome = counter.count().await;
+            let pause = queries.pause(if outcome.is_ok() { EVERY } else { Duration::ZERO });
+            match outcome {
+                Ok(()) => retry.done(),
                 Err(error) => {
                     counter.counted = None;
                     metrics.dead_letters_held.forget();
@@ -39,6 +40,7 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
                     }
                 }
             }
+            tokio::time::sleep(pause).await;
         }
     };
     stop.run_until_cancelled(count).await;

@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clickhouse::resolved_dead_letters::{Pending, events, pending, resolve};
 use crate::clickhouse::server::Server;
 use crate::metrics::processor::ProcessorMetrics;
+use crate::run::query_timer::QueryTimer;
 use crate::run::retry::Retry;
 
-/// Time between two rounds.
+/// Least time between two rounds.
 const EVERY: Duration = Duration::from_secs(5);
 /// Rounds without a new event, five minutes, after which the clicks are looked up once a minute: a copy
 /// that has not become a row by then may never do so.
@@ -25,11 +26,11 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
     let mut resolver = DeadLetterResolver { server, rounds: Rounds::default() };
     let resolve = async {
         loop {
-            match resolver.round().await {
-                Ok(()) => {
-                    retry.done();
-                    tokio::time::sleep(EVERY).await;
-                }
+            let queries = QueryTimer::begin();
+            let outcome = resolver.round().await;
+            let pause = queries.pause(if outcome.is_ok() { EVERY } else { Duration::ZERO });
+            match outcome {
+                Ok(()) => retry.done(),
                 Err(error) => {
                     // A fatal error must not stop the clicks.
                     let error = ServerError { class: ErrorClass::Retryable, ..error };
@@ -38,6 +39,7 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
                     }
                 }
             }
+            tokio::time::sleep(pause).await;
         }
     };
     stop.run_until_cancelled(resolve).await;
