@@ -48,4 +48,4 @@ pub use strace::{Call, Kill, Trace};
 pub use visitors::{Visit, Visitors};
 pub use wait::{PATIENCE, until, until_within};
 pub use world::{Processors, Server, World};
-pub use written_letters::FailedRecord;
+pub use written_letters::{FailedRecord, dead_letter};

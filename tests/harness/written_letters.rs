@@ -2,7 +2,7 @@
 
 use records::dead_letters::headers::{headers, kept};
 use records::error::RecordError;
-use records::flow::block::{Block, RecordMetadata};
+use records::flow::block::{Block, Record, RecordMetadata};
 use schemas::{DecodeError, SchemaId};
 
 use crate::kafka::Raw;
@@ -50,14 +50,20 @@ impl FailedRecord {
         let mut block = Block::default();
         block.push(metadata, None, Some(&self.value), std::iter::empty());
         let record = block.records().next().expect("the record");
-        let own = kept(record).map(|header| (header.name.to_owned(), header.value.map(Into::into)));
-        let added = headers(topic, record, &self.error, self.at_ms);
-        let added = added.into_iter().map(|(name, value)| (name.to_owned(), Some(value.into())));
-        Raw {
-            value: record.value().map(Into::into),
-            headers: own.chain(added).collect(),
-            ..Raw::default()
-        }
+        dead_letter(topic, record, &self.error)
+    }
+}
+
+/// The dead letter of a record of `topic`, which failed at its log time.
+pub fn dead_letter(topic: &str, record: Record<'_>, error: &RecordError) -> Raw {
+    let own = kept(record).map(|header| (header.name.to_owned(), header.value.map(Into::into)));
+    let added = headers(topic, record, error, record.logged_at_ms());
+    let added = added.into_iter().map(|(name, value)| (name.to_owned(), Some(value.into())));
+    Raw {
+        key: record.key().map(Into::into),
+        value: record.value().map(Into::into),
+        headers: own.chain(added).collect(),
+        ..Raw::default()
     }
 }
 
