@@ -11,6 +11,7 @@ pub mod log_reader;
 pub mod offset_reader;
 pub mod offsets;
 pub mod redrive_writer;
+mod renewed_producer;
 mod starting_partition;
 pub mod topic_reader;
 pub mod topics;

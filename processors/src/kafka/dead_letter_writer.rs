@@ -1,19 +1,18 @@
 //! The writer of the dead-letter topic; `Ok` means that the broker has acknowledged.
 
-use broker::{Brokers, ErrorClass, QuietContext, ServerError, server_error};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use broker::{Brokers, ServerError};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::util::Timeout;
+use rdkafka::producer::FutureRecord;
 use records::dead_letters::headers::kept;
 use records::flow::block::Record;
 
 use crate::kafka::client_id::CLIENT_ID;
+use crate::kafka::renewed_producer::RenewedProducer;
 use crate::run::sink::DeadLetterSink;
 
 /// The dead-letter topic of one log.
 pub struct DeadLetterWriter {
-    producer: FutureProducer<QuietContext>,
+    producer: RenewedProducer,
     topic: String,
 }
 
@@ -40,9 +39,7 @@ impl DeadLetterWriter {
                 ("message.max.bytes", "1114124"),
             ],
         )?;
-        let producer =
-            config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
-        Ok(Self { producer, topic: topic.to_owned() })
+        Ok(Self { producer: RenewedProducer::open(config)?, topic: topic.to_owned() })
     }
 }
 
@@ -73,32 +70,8 @@ impl DeadLetterSink for DeadLetterWriter {
         if let Some(value) = record.value() {
             dead_letter = dead_letter.payload(value);
         }
-        match self.producer.send(dead_letter, Timeout::Never).await {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(send_error(&error)),
-        }
+        self.producer.send(dead_letter).await
     }
-}
-
-/// Errors about the record, not about the state of the brokers.
-const REFUSED: [Code; 8] = [
-    Code::InvalidMessage,
-    Code::InvalidMessageSize,
-    Code::MessageSizeTooLarge,
-    Code::MessageBatchTooLarge,
-    Code::InvalidTimestamp,
-    Code::InvalidRecord,
-    Code::UnsupportedForMessageFormat,
-    Code::UnsupportedCompressionType,
-];
-
-/// The class and code of an error of a producer: of class Record if the brokers refuse the record.
-pub(super) fn send_error(error: &KafkaError) -> ServerError {
-    if error.rdkafka_error_code().is_some_and(|code| REFUSED.contains(&code)) {
-        let (class, code) = (ErrorClass::Record, "dead_letter_refused");
-        return ServerError { class, code, message: error.to_string() };
-    }
-    server_error(error)
 }
 
 #[cfg(test)]
@@ -112,18 +85,6 @@ mod tests {
             let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
             let error = DeadLetterWriter::open(&brokers, "dead").unwrap_err();
             assert!(error.message.contains(key), "{error}");
-        }
-    }
-
-    #[test]
-    fn h1_a_refusal_judges_the_record_and_an_outage_does_not() {
-        for code in REFUSED {
-            let error = send_error(&KafkaError::MessageProduction(code));
-            assert_eq!((error.class, error.code), (ErrorClass::Record, "dead_letter_refused"));
-        }
-        for code in [Code::MessageTimedOut, Code::NotEnoughReplicas, Code::AllBrokersDown] {
-            let error = send_error(&KafkaError::MessageProduction(code));
-            assert_eq!(error.class, ErrorClass::Retryable, "{code:?}");
         }
     }
 }

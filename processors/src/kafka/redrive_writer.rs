@@ -1,13 +1,12 @@
 //! The writer of redriven copies; `Ok` means that the brokers have acknowledged.
 
-use broker::{Brokers, QuietContext, ServerError, server_error};
+use broker::{Brokers, ServerError};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::util::Timeout;
+use rdkafka::producer::FutureRecord;
 use records::dead_letters::redriven_copy::RecordBytes;
 
 use crate::kafka::client_id::CLIENT_ID;
-use crate::kafka::dead_letter_writer::send_error;
+use crate::kafka::renewed_producer::RenewedProducer;
 
 /// Bytes of a record that the client accepts: the limit of the topic decides, and no client reads a
 /// larger batch.
@@ -15,7 +14,7 @@ const RECORD_BYTES_MAX: &str = "16777216";
 
 /// A writer to one topic.
 pub struct RedriveWriter {
-    producer: FutureProducer<QuietContext>,
+    producer: RenewedProducer,
     topic: String,
 }
 
@@ -42,9 +41,7 @@ impl RedriveWriter {
                 ("message.max.bytes", RECORD_BYTES_MAX),
             ],
         )?;
-        let producer =
-            config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
-        Ok(Self { producer, topic: topic.to_owned() })
+        Ok(Self { producer: RenewedProducer::open(config)?, topic: topic.to_owned() })
     }
 
     /// Sends a copy.
@@ -64,10 +61,7 @@ impl RedriveWriter {
         if let Some(value) = &copy.value {
             record = record.payload(value);
         }
-        match self.producer.send(record, Timeout::Never).await {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(send_error(&error)),
-        }
+        self.producer.send(record).await
     }
 }
 
