@@ -1,7 +1,9 @@
-//! The columns of an origin in queries. Pure.
+//! The columns of an origin in queries.
 
+use clickhouse::Client;
 use records::dead_letters::origin::Origin;
 
+use crate::clickhouse::server::Server;
 use crate::clickhouse::sql_text::quoted;
 
 /// The columns of an origin, in the order of the tables.
@@ -12,6 +14,15 @@ const KEY_VALUES: &str =
 /// The columns of an origin as values that [`origin`] takes.
 pub(super) const ORIGIN: &str = "toString(origin_topic) AS topic_name, origin_partition, origin_offset, \
      toUnixTimestamp64Milli(origin_logged_at) AS logged_at_ms";
+
+/// Bytes of a query that names the origins of a batch: a thousand, each with a topic of 249 bytes, which may
+/// be escaped to four times as many. The server's default is 256 KiB.
+const QUERY_BYTES_MAX: &str = "2097152";
+
+/// A client whose queries may name the origins of a batch.
+pub(super) fn naming_client(server: &Server) -> Client {
+    server.client().with_setting("max_query_size", QUERY_BYTES_MAX)
+}
 
 /// The values of an origin as text of a query.
 pub(super) fn values(origin: &Origin) -> String {

@@ -6,7 +6,7 @@ use records::dead_letters::shown_text::{json_line, json_time, shown, shown_time}
 use serde_json::{Value, json};
 
 use crate::clickhouse::dead_letter_filter::DeadLetterFilter;
-use crate::clickhouse::dead_letter_queries::{self, ListedLetter};
+use crate::clickhouse::dead_letter_queries::{self, ListedLetter, NEWEST_MAX};
 use crate::cmd::dlq::no_match::empty_list;
 use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
@@ -33,11 +33,16 @@ pub(super) async fn ls(servers: &Servers, args: LsArgs) -> Result<u8, ServerErro
     let server = servers.clickhouse.server()?;
     let topic = servers.kafka.topic.as_str();
     let condition = args.filter.sql(topic);
+    let newest = match args.limit {
+        ..=NEWEST_MAX => Some(dead_letter_queries::newest(&server, &condition, args.limit).await?),
+        _ => None,
+    };
+    let listed_condition = newest.as_ref().map_or(&condition, |newest| &newest.condition);
     let mut listed = 0;
     let mut first = None;
     let mut table = Table::new(&HEADINGS);
     let mut rows = Vec::new();
-    dead_letter_queries::list(&server, &condition, args.limit, |letter| {
+    dead_letter_queries::list(&server, listed_condition, args.limit, |letter| {
         listed += 1;
         first.get_or_insert_with(|| letter.origin.to_string());
         if args.json {
@@ -54,11 +59,12 @@ pub(super) async fn ls(servers: &Servers, args: LsArgs) -> Result<u8, ServerErro
     if !rows.is_empty() {
         table.lines(rows).iter().for_each(print_line);
     }
-    let more = if listed == args.limit {
-        dead_letter_queries::count(&server, &condition).await?.saturating_sub(listed)
-    } else {
-        0
+    let matching = match newest {
+        Some(newest) => newest.matching,
+        None if listed == args.limit => dead_letter_queries::count(&server, &condition).await?,
+        None => listed,
     };
+    let more = matching.saturating_sub(listed);
     let more = (more > 0).then(|| format!("{more} more match: raise --limit, or add a filter"));
     match (args.json, first) {
         // Each line of stdout is a dead letter.
