@@ -6,6 +6,9 @@ use std::time::Duration;
 use broker::ServerError;
 use clickhouse::Client;
 use clickhouse::error::Error;
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use service::shown_url::without_secrets;
 
 use crate::clickhouse::error_codes;
@@ -29,14 +32,33 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// What all clients share: connections, and the certificates of the system, which take tens of milliseconds
-/// to read.
-static TRANSPORT: LazyLock<Client> = LazyLock::new(Client::default);
+/// What all clients with TLS share: connections, and the certificates of the system, which take tens of
+/// milliseconds to read.
+static TLS_TRANSPORT: LazyLock<Client> = LazyLock::new(Client::default);
+
+/// What all clients without TLS share: connections.
+static PLAIN_TRANSPORT: LazyLock<Client> = LazyLock::new(|| {
+    let mut connector = HttpConnector::new();
+    connector.set_keepalive(Some(TCP_KEEPALIVE));
+    let mut builder = HyperClient::builder(TokioExecutor::new());
+    Client::with_http_client(builder.pool_idle_timeout(POOL_IDLE_TIMEOUT).build(connector))
+});
+
+/// As the client's own transport. Servers close a connection that is idle for 3 s or longer.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the clients of a URL share.
+fn transport(url: &str) -> &'static LazyLock<Client> {
+    let is_plain = url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    if is_plain { &PLAIN_TRANSPORT } else { &TLS_TRANSPORT }
+}
 
 impl Server {
     /// A client that names no database.
     pub(crate) fn bare(&self) -> Client {
-        TRANSPORT
+        let transport: &Client = transport(&self.url);
+        transport
             .clone()
             .with_url(&self.url)
             .with_user(&self.user)
@@ -98,6 +120,16 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn a_client_without_tls_reads_no_certificates() {
+        for plain in ["http://127.0.0.1:8123", "HTTP://ch"] {
+            assert!(std::ptr::eq(transport(plain), &PLAIN_TRANSPORT), "{plain}");
+        }
+        for other in ["https://ch:8443", "http:/", ""] {
+            assert!(std::ptr::eq(transport(other), &TLS_TRANSPORT), "{other}");
+        }
+    }
 
     /// Each statement of a redrive makes a client.
     #[test]
