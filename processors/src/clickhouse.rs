@@ -3,6 +3,7 @@
 pub mod audit_queries;
 pub mod breaker_overrides;
 pub mod click_table;
+pub mod clicks_at;
 pub mod dead_letter_events;
 pub mod dead_letter_filter;
 pub mod dead_letter_queries;
@@ -11,6 +12,8 @@ pub mod dead_letter_table;
 pub mod describe_tables;
 pub mod error_codes;
 pub mod filter_time;
+pub mod first_announcements;
+pub mod first_failures;
 pub mod held_dead_letters;
 pub mod insert_settings;
 pub mod job_table;

@@ -6,16 +6,19 @@
 
 #[cfg(test)]
 mod example_letter;
+mod job_selection;
 mod judge;
 mod progress_bar;
 mod rate_limit;
 pub(crate) mod record_source;
+mod redrive_batch;
 mod redrive_job;
 mod redriver;
 mod send_limit;
 pub(crate) mod server_attempts;
 mod tally;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use broker::ServerError;
@@ -39,7 +42,8 @@ use crate::kafka::redrive_writer::RedriveWriter;
 use crate::redrive::judge::Judge;
 use crate::redrive::progress_bar::ProgressBar;
 use crate::redrive::record_source::RecordSource;
-use crate::redrive::redrive_job::{RedriveJob, SELECTED, batch_length};
+use crate::redrive::redrive_batch::RedriveBatch;
+use crate::redrive::redrive_job::{RedriveJob, SELECTED};
 use crate::redrive::redriver::{Preparation, Sender};
 use crate::redrive::send_limit::SendLimit;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
@@ -252,12 +256,11 @@ async fn dry_run(
         letters.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         let length = letters.len() as u64;
         (selected, left) = (selected + length, left - length);
-        let mut rest = letters.as_slice();
+        let mut rest: VecDeque<_> = letters.into();
         while !rest.is_empty() {
-            let (batch, others) = rest.split_at(batch_length(rest, DRY_BATCH));
-            preparation.prepare(batch).await?.iter().for_each(|own| own.count(&mut tally));
+            let RedriveBatch(batch) = preparation.prepare(&mut rest, DRY_BATCH).await?;
+            batch.iter().for_each(|(_, own)| own.count(&mut tally));
             progress.add(batch.len() as u64);
-            rest = others;
         }
     }
     progress.clear();

@@ -12,7 +12,7 @@ use serde_bytes::{ByteBuf, Bytes};
 use uuid::Uuid;
 
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
-use crate::clickhouse::origin_columns::{ORIGIN, is_one_of, origin};
+use crate::clickhouse::origin_columns::{ORIGIN, is_one_of, naming_client, origin};
 use crate::clickhouse::server::{Server, server_error};
 
 /// A stored repair.
@@ -115,7 +115,7 @@ pub async fn repairs_of<'o>(
          FROM dead_letter_repairs FINAL WHERE {}",
         is_one_of(origins)
     );
-    let client = server.client();
+    let client = naming_client(server);
     let rows = client.query_raw(&text).fetch_all::<RepairRow>().await.map_err(server_error)?;
     let entry = |row: RepairRow| {
         let key = origin(row.topic_name, row.origin_partition, row.origin_offset, row.logged_at_ms);

@@ -10,7 +10,8 @@ use records::dead_letters::redriven_copy::RecordBytes;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
-use crate::clickhouse::origin_columns::{ORIGIN, origin};
+use crate::clickhouse::letter_history::KeptRecord;
+use crate::clickhouse::origin_columns::{ORIGIN, naming_client, origin};
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
 
@@ -20,38 +21,36 @@ struct PayloadRow {
     origin_partition: u32,
     origin_offset: u64,
     logged_at_ms: i64,
+    redrive: u32,
+    is_cut: bool,
     value: Option<ByteBuf>,
     key: Option<ByteBuf>,
     own_headers: Vec<(String, Option<ByteBuf>)>,
 }
 
-/// The records that the table of payloads holds completely, of these dead letters.
+/// What the table of payloads holds of these dead letters, by origin and number: of the origin itself (0),
+/// and of the newest copy.
 ///
 /// # Errors
 /// The server's refusal.
 pub async fn payloads(
     server: &Server,
     letters: &[&SelectedLetter],
-) -> Result<HashMap<Origin, RecordBytes>, ServerError> {
-    let kept = letters.iter().filter(|letter| letter.stub.is_empty());
-    let wanted = kept.map(|letter| {
-        let Origin { topic, partition, offset, logged_at_ms } = &letter.origin;
-        let topic = quoted(topic);
-        format!("({topic}, {partition}, {offset}, {logged_at_ms}, {})", letter.redrive)
-    });
-    let wanted: Vec<_> = wanted.collect();
+) -> Result<HashMap<(Origin, u32), KeptRecord>, ServerError> {
+    let kept = letters.iter().filter(|letter| letter.stub != "batch");
+    let wanted: Vec<_> = kept.flat_map(|letter| keys(letter)).collect();
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
     let text = format!(
-        "SELECT {ORIGIN}, value, key, \
+        "SELECT {ORIGIN}, redrive, is_cut, value, key, \
          CAST(headers AS Array(Tuple(String, Nullable(String)))) AS own_headers \
          FROM dead_letter_payloads FINAL WHERE \
          (origin_topic, origin_partition, origin_offset, toUnixTimestamp64Milli(origin_logged_at), redrive) \
-         IN ({}) AND NOT is_cut",
+         IN ({})",
         wanted.join(", ")
     );
-    let client = server.client();
+    let client = naming_client(server);
     let rows = client.query_raw(&text).fetch_all::<PayloadRow>().await.map_err(server_error)?;
     let record = |row: PayloadRow| {
         let bytes = |bytes: Option<ByteBuf>| bytes.map(ByteBuf::into_vec);
@@ -63,7 +62,17 @@ pub async fn payloads(
         };
         let origin =
             origin(row.topic_name, row.origin_partition, row.origin_offset, row.logged_at_ms);
-        (origin, record)
+        ((origin, row.redrive), KeptRecord { bytes: record, is_cut: row.is_cut })
     };
     Ok(rows.into_iter().map(record).collect())
+}
+
+/// The keys of the rows of a dead letter, as text of a query.
+fn keys(letter: &SelectedLetter) -> impl Iterator<Item = String> {
+    let Origin { topic, partition, offset, logged_at_ms } = &letter.origin;
+    let topic = quoted(topic);
+    let copy = Some(letter.redrive).filter(|number| *number > 0);
+    [0].into_iter()
+        .chain(copy)
+        .map(move |number| format!("({topic}, {partition}, {offset}, {logged_at_ms}, {number})"))
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use broker::ServerError;
 use clap::ValueEnum as _;
 use clickhouse::Row;
+use futures_util::future::try_join;
 use records::dead_letters::origin::Origin;
 use records::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
 use records::dead_letters::redrive_plan::RedrivePlan;
@@ -13,13 +14,12 @@ use records::dead_letters::state::DeadLetterState;
 use serde::Deserialize;
 
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
-use crate::clickhouse::origin_columns::{KEY, ORIGIN, follows, is_one_of, origin};
+use crate::clickhouse::origin_columns::{KEY, ORIGIN, follows, is_one_of, naming_client, origin};
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
 
-/// Dead letters of a page. A query that names so many origins has less than the 256 KiB that the server
-/// reads.
-pub const PAGE: usize = 500;
+/// Dead letters of a page.
+const PAGE: usize = 1_000;
 
 /// Selects the dead letters of a plan for a job: adds an event `selected` to each that has none, in one
 /// statement. Returns how many the job has selected.
@@ -75,7 +75,8 @@ pub struct Page {
     pub last: Option<Origin>,
 }
 
-/// The next dead letters after `after` that a job has selected and neither sent nor skipped.
+/// The next dead letters after `after` that a job has selected and neither sent nor skipped, a thousand or
+/// `max` at most.
 ///
 /// # Errors
 /// The server's refusal.
@@ -83,13 +84,15 @@ pub async fn page_of_job(
     server: &Server,
     job: &str,
     after: Option<&Origin>,
+    max: usize,
 ) -> Result<Page, ServerError> {
+    let limit = max.min(PAGE);
     let text = format!(
         "SELECT {ORIGIN}, maxIf(redrive, kind = 'pending') AS announced, \
          toUnixTimestamp64Micro(minIf(at, kind = 'selected')) AS selected_at_us \
          FROM dead_letter_events WHERE job = {} AND {} GROUP BY {KEY} \
          HAVING countIf(kind = 'selected') > 0 AND countIf(kind IN ('sent', 'skipped', 'parked')) = 0 \
-         ORDER BY {KEY} LIMIT {PAGE}",
+         ORDER BY {KEY} LIMIT {limit}",
         quoted(job),
         follows(after),
     );
@@ -105,7 +108,10 @@ pub async fn page_of_job(
         .collect();
     let Some((last, _)) = items.last_key_value() else { return Ok(Page::default()) };
     let last = Some(last.clone());
-    let mut letters = letters(server, &is_one_of(items.keys()), items.len()).await?;
+    let condition = is_one_of(items.keys());
+    let letters = letters(server, &condition, items.len());
+    let (mut letters, copies) = try_join(letters, last_copies(server, &condition)).await?;
+    set_last_copies(&mut letters, &copies);
     for (letter, changed_at_us) in &mut letters {
         let Some((announced, selected_at_us)) = items.get(&letter.origin) else { continue };
         letter.announced = Some(*announced).filter(|number| *number > 0);
@@ -124,8 +130,12 @@ pub async fn page_of_plan(
     after: Option<&Origin>,
 ) -> Result<Page, ServerError> {
     let condition = format!("{} AND {}", plan.condition, follows(after));
-    let letters = letters(server, &condition, PAGE).await?.into_iter();
-    let letters: Vec<_> = letters.map(|(letter, _)| letter).collect();
+    let mut letters = letters(server, &condition, PAGE).await?;
+    if !letters.is_empty() {
+        let named = is_one_of(letters.iter().map(|(letter, _)| &letter.origin));
+        set_last_copies(&mut letters, &last_copies(server, &named).await?);
+    }
+    let letters: Vec<_> = letters.into_iter().map(|(letter, _)| letter).collect();
     let last = letters.last().map(|letter| letter.origin.clone());
     Ok(Page { letters, last })
 }
@@ -165,7 +175,7 @@ async fn letters(
     condition: &str,
     limit: usize,
 ) -> Result<Vec<(SelectedLetter, i64)>, ServerError> {
-    let client = server.client();
+    let client = naming_client(server);
     let text = format!(
         "SELECT {ORIGIN}, toString(state) AS state_name, toString(code) AS error_code, redrive, \
          toUInt64(redrives) AS copies, toString(stub) AS stub_kind, \
@@ -175,34 +185,32 @@ async fn letters(
          FROM dead_letters WHERE {condition} ORDER BY {KEY} LIMIT {limit}"
     );
     let rows = client.query_raw(&text).fetch_all::<LetterRow>().await.map_err(server_error)?;
-    let rows = rows.into_iter().map(LetterRow::letter);
-    let mut letters = rows.collect::<Result<Vec<_>, ServerError>>()?;
-    if letters.is_empty() {
-        return Ok(letters);
-    }
+    rows.into_iter().map(LetterRow::letter).collect()
+}
+
+/// The greatest numbers of the copies of the origins that meet `condition`.
+async fn last_copies(
+    server: &Server,
+    condition: &str,
+) -> Result<HashMap<Origin, u32>, ServerError> {
     let text = format!(
         "SELECT {ORIGIN}, max(redrive) AS last_copy FROM dead_letter_events \
-         WHERE kind = 'pending' AND {} GROUP BY {KEY}",
-        is_one_of(letters.iter().map(|(letter, _)| &letter.origin))
+         WHERE kind = 'pending' AND {condition} GROUP BY {KEY}"
     );
+    let client = naming_client(server);
     let rows = client.query_raw(&text).fetch_all::<LastCopyRow>().await.map_err(server_error)?;
-    let last: HashMap<Origin, u32> = rows
-        .into_iter()
-        .map(|row| {
-            let LastCopyRow {
-                topic_name,
-                origin_partition,
-                origin_offset,
-                logged_at_ms,
-                last_copy,
-            } = row;
-            (origin(topic_name, origin_partition, origin_offset, logged_at_ms), last_copy)
-        })
-        .collect();
-    for (letter, _) in &mut letters {
-        letter.last_copy = last.get(&letter.origin).copied().unwrap_or_default();
+    let entry = |row: LastCopyRow| {
+        let LastCopyRow { topic_name, origin_partition, origin_offset, logged_at_ms, last_copy } =
+            row;
+        (origin(topic_name, origin_partition, origin_offset, logged_at_ms), last_copy)
+    };
+    Ok(rows.into_iter().map(entry).collect())
+}
+
+fn set_last_copies(letters: &mut [(SelectedLetter, i64)], copies: &HashMap<Origin, u32>) {
+    for (letter, _) in letters {
+        letter.last_copy = copies.get(&letter.origin).copied().unwrap_or_default();
     }
-    Ok(letters)
 }
 
 impl LetterRow {

@@ -1,6 +1,7 @@
 //! A dead letter for tests.
 
 use records::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
+use records::dead_letters::redrive_plan::RedrivePlan;
 use records::dead_letters::state::DeadLetterState;
 
 /// A dead letter of which no copy was sent.
@@ -18,5 +19,20 @@ pub(crate) fn letter(state: DeadLetterState) -> SelectedLetter {
         letter: LetterLocation { topic: "t.dlq".to_owned(), partition: 0, offset: 0 },
         value_bytes: 10,
         first_failed_at_ms: 2000,
+    }
+}
+
+/// A plan that changes states.
+pub(crate) fn plan() -> RedrivePlan {
+    RedrivePlan {
+        topic: "t".to_owned(),
+        condition: "true".to_owned(),
+        to: None,
+        repair: None,
+        force: false,
+        limit: None,
+        rate: None,
+        actor: "anna".to_owned(),
+        reason: String::new(),
     }
 }

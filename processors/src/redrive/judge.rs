@@ -30,6 +30,8 @@ use crate::registry::subject_schemas::SubjectSchemas;
 pub(crate) struct JudgedRecord {
     /// Its bytes, repaired.
     pub(crate) bytes: RecordBytes,
+    /// What they lack; empty: nothing.
+    pub(crate) left_out: String,
     /// The key facts of its click, or why a copy would fail.
     pub(crate) verdict: Result<KeyFacts, RecordError>,
     /// The repair, which is stored before the record is sent.
@@ -91,11 +93,12 @@ impl Judge {
         let settle = self.attempts.until_ok("schemas", async || cache.settle(&ids, began).await);
         let schemas = settle.await?;
         let mut judged = Vec::with_capacity(records.len());
-        for (origin, SourceRecord { bytes, is_repaired }) in records {
+        for (origin, SourceRecord { bytes, is_repaired, left_out }) in records {
             let verdict = verdict(&bytes, origin, &schemas);
             // A record that would not fail is sent as it is.
             let wanted = self.repair.filter(|_| !is_repaired && verdict.is_err());
-            let mut record = JudgedRecord { bytes, verdict, repair: None, unrepaired: None };
+            let (repair, unrepaired) = (None, None);
+            let mut record = JudgedRecord { bytes, left_out, verdict, repair, unrepaired };
             if let (Some(wanted), Some(value)) = (wanted, &record.bytes.value) {
                 match self.repaired(wanted, origin, value).await? {
                     Ok(repaired) => record.repair_by(wanted, repaired),

@@ -1,29 +1,26 @@
-//! Runs a redrive as a job: page by page, batch by batch, until everything is sent or the job is stopped.
+//! Runs a redrive as a job: batch by batch, until everything is sent or the job is stopped.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use broker::ServerError;
-use records::dead_letters::redrive_decision::SelectedLetter;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::redrive_counts::counts_of_job;
-use crate::clickhouse::redrive_queries::{page_of_job, select};
+use crate::clickhouse::redrive_queries::select;
 use crate::clickhouse::server::Server;
 use crate::jobs::job::JobState;
 use crate::jobs::job_request::JobRequest;
 use crate::jobs::running_job::RunningJob;
+use crate::redrive::job_selection::JobSelection;
 use crate::redrive::progress_bar::ProgressBar;
+use crate::redrive::redrive_batch::RedriveBatch;
 use crate::redrive::redriver::{Preparation, Sender};
 use crate::redrive::send_limit::SendLimit;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 use crate::redrive::tally::Tally;
 
-/// Records of a batch.
-const BATCH_RECORDS: usize = 500;
-/// Bytes of their values, unless one record alone is larger.
-const BATCH_BYTES: u64 = 8 << 20;
 /// The count of a job that is set once its selection is complete.
 pub(super) const SELECTED: &str = "selected";
 
@@ -76,7 +73,7 @@ impl RedriveJob {
         let before = self.tally(&server, &attempts).await?;
         self.set_counts(&before);
         let mut progress = ProgressBar::new(selected, &before);
-        let sent = self.send_pages(preparation, sender, &mut progress).await;
+        let sent = self.send_batches(preparation, sender, &mut progress).await;
         progress.clear();
         sent?;
         Ok((selected, self.tally(&server, &attempts).await?))
@@ -98,35 +95,38 @@ impl RedriveJob {
         attempts.until_ok("jobs", async || job.running().await).await
     }
 
-    async fn send_pages(
+    /// Announces and sends batch after batch. While the copies of one are sent, the next one is prepared; it
+    /// is announced once those are recorded.
+    async fn send_batches(
         &mut self,
         preparation: &mut Preparation,
         sender: &Sender,
         progress: &mut ProgressBar,
     ) -> Result<(), Interrupt> {
-        let (server, id, attempts): (&Server, _, _) =
-            (&sender.server, self.id(), sender.attempts.clone());
-        let mut after = None;
+        let mut selection = JobSelection::new(self.id());
+        let mut batch = RedriveBatch::default();
         loop {
-            let page = async || page_of_job(server, &id, after.as_ref()).await;
-            let page = self.beside(attempts.until_ok("dead_letters", page)).await?;
-            let Some(last) = page.last else { return Ok(()) };
-            let mut rest = page.letters.as_slice();
-            while !rest.is_empty() {
-                let (batch, others) =
-                    rest.split_at(batch_length(rest, self.limit.batch_max(BATCH_RECORDS)));
-                rest = others;
-                let work = async {
-                    sender.limit.until_reported(&attempts).await?;
-                    let prepared = preparation.prepare(batch).await?;
-                    sender.send(batch, prepared).await
-                };
-                let (tally, ended) = self.beside(work).await?;
-                self.count(&tally);
-                progress.add(tally.sent + tally.not_sent());
-                ended?;
-            }
-            after = Some(last);
+            let mut preparing = pin!(selection.next(preparation, sender));
+            let mut next = None;
+            let sending = async {
+                let mut sending = pin!(sender.send(&batch));
+                loop {
+                    tokio::select! {
+                        sent = &mut sending => return sent,
+                        own = &mut preparing, if next.is_none() => next = Some(own),
+                    }
+                }
+            };
+            let (tally, ended) = self.beside(sending).await?;
+            self.count(&tally);
+            progress.add(tally.sent + tally.not_sent());
+            ended?;
+            let next = match next {
+                Some(next) => next,
+                None => self.beside(preparing).await,
+            };
+            let Some(next) = next? else { return Ok(()) };
+            batch = self.beside(sender.announce(next)).await?;
         }
     }
 
@@ -194,43 +194,5 @@ impl RedriveJob {
             self.set_counts(tally);
         }
         self.job.end(state, message).await
-    }
-}
-
-/// How many of the next records are a batch, at least one.
-pub(crate) fn batch_length(letters: &[SelectedLetter], records_max: usize) -> usize {
-    let mut bytes = 0_u64;
-    let within = letters.iter().take_while(|letter| {
-        bytes = bytes.saturating_add(letter.value_bytes);
-        bytes <= BATCH_BYTES
-    });
-    within.count().clamp(1, records_max.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::redrive::example_letter::letter;
-    use records::dead_letters::state::DeadLetterState;
-
-    #[test]
-    fn a_batch_is_bounded_by_records_bytes_and_rate_and_has_at_least_one() {
-        let letters = |bytes: &[u64]| -> Vec<_> {
-            let of = |value_bytes| SelectedLetter { value_bytes, ..letter(DeadLetterState::Open) };
-            bytes.iter().copied().map(of).collect()
-        };
-        let mib = 1 << 20;
-        for (bytes, rate, expected) in [
-            (vec![10; 700], None, 500),
-            (vec![10; 500], Some(30), 300),
-            (vec![10; 500], Some(1), 10),
-            (vec![10; 7], Some(1000), 7),
-            (vec![mib; 500], None, 8),
-            (vec![20 * mib, 1, 1], None, 1),
-            (vec![1, 20 * mib, 1], None, 1),
-        ] {
-            let records_max = SendLimit::new(rate).batch_max(BATCH_RECORDS);
-            assert_eq!(batch_length(&letters(&bytes), records_max), expected);
-        }
     }
 }

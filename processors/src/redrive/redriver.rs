@@ -1,6 +1,6 @@
 //! Prepares and sends batches of a redrive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use broker::{ErrorClass, ServerError};
 use futures_util::future::join_all;
@@ -8,61 +8,20 @@ use records::dead_letters::origin::Origin;
 use records::dead_letters::redrive_decision::{Admission, Mode, NotSent, SelectedLetter};
 use records::dead_letters::redrive_plan::RedrivePlan;
 use records::dead_letters::redriven_copy::{CopyFacts, RecordBytes};
-use records::dead_letters::repair::KeyFacts;
 
-use crate::clickhouse::dead_letter_events::{DeadLetterEvent, EventKind, add_events};
-use crate::clickhouse::dead_letter_repairs::{StoredRepair, add_repairs};
+use crate::clickhouse::dead_letter_events::add_events;
+use crate::clickhouse::dead_letter_repairs::add_repairs;
+use crate::clickhouse::first_announcements::{SETTLE, first_announcements};
 use crate::clickhouse::server::Server;
 use crate::kafka::redrive_writer::RedriveWriter;
 use crate::redrive::judge::{Judge, JudgedRecord};
 use crate::redrive::record_source::{RecordSource, SourceRecord};
+use crate::redrive::redrive_batch::{
+    CopyResult, EventFacts, Prepared, PreparedCopy, RedriveBatch, batch_length,
+};
 use crate::redrive::send_limit::SendLimit;
 use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
 use crate::redrive::tally::Tally;
-
-/// What a redrive does with a selected dead letter.
-#[derive(Debug)]
-pub(crate) enum Prepared {
-    /// Sends a copy.
-    Send(PreparedCopy),
-    /// The copy of this number is known to have arrived.
-    Arrived(u32),
-    /// Sends none.
-    NotSent(NotSent),
-}
-
-impl Prepared {
-    /// Counts what a redrive would do.
-    pub(crate) fn count(&self, tally: &mut Tally) {
-        match self {
-            Self::Send(PreparedCopy { fails, unrepaired, .. }) => {
-                tally.sent += 1;
-                if let Some(code) = fails {
-                    *tally.forced.entry(code.clone()).or_default() += 1;
-                    tally.add_unrepaired(unrepaired.as_deref());
-                }
-            }
-            Self::Arrived(_) => tally.sent += 1,
-            Self::NotSent(not_sent) => tally.add(not_sent),
-        }
-    }
-}
-
-/// A copy that is to be sent.
-#[derive(Debug)]
-pub(crate) struct PreparedCopy {
-    number: u32,
-    /// The job announced it before.
-    is_announced: bool,
-    bytes: RecordBytes,
-    /// `None`: it would fail again.
-    key_facts: Option<KeyFacts>,
-    repair: Option<StoredRepair>,
-    /// Error code with which it would fail again.
-    fails: Option<String>,
-    /// Why the repair of the plan does not apply.
-    unrepaired: Option<String>,
-}
 
 /// Decides about selected dead letters and makes their copies; sends and writes nothing.
 #[derive(Debug)]
@@ -73,51 +32,61 @@ pub(crate) struct Preparation {
 }
 
 impl Preparation {
-    /// What to do with each of `letters`.
+    /// What to do with each of the first of `letters`, which it removes: as many as the bytes of a batch
+    /// allow, and at least one.
     ///
     /// # Errors
     /// The redrive is stopped, or a fatal error of a server.
     pub(crate) async fn prepare(
         &mut self,
-        letters: &[SelectedLetter],
-    ) -> Result<Vec<Prepared>, Interrupt> {
-        let admissions: Vec<_> = letters.iter().map(|own| own.admission(self.mode)).collect();
+        letters: &mut VecDeque<SelectedLetter>,
+        records_max: usize,
+    ) -> Result<RedriveBatch, Interrupt> {
+        let length = batch_length(letters.iter(), records_max).min(letters.len());
+        let taken: Vec<_> = letters.drain(..length).collect();
+        let admissions: Vec<_> = taken.iter().map(|own| own.admission(self.mode)).collect();
         let is_read = |admission: &Admission| match admission {
             Admission::Judge(_) | Admission::Repeat(_) => true,
             Admission::Arrived(_) | Admission::NotSent(_) => false,
         };
-        let both = letters.iter().zip(&admissions);
+        let both = taken.iter().zip(&admissions);
         let read: Vec<_> = both.filter(|(_, own)| is_read(own)).map(|(own, _)| own).collect();
         let mut lost = HashMap::new();
         let mut found: Vec<(&Origin, SourceRecord)> = Vec::with_capacity(read.len());
-        let mut sources = self.source.read(&read).await?;
-        for letter in &read {
-            match sources.remove(&letter.origin) {
-                Some(Ok(record)) => found.push((&letter.origin, record)),
-                Some(Err(not_sent)) => drop(lost.insert(&letter.origin, not_sent)),
-                None => {}
+        for (letter, source) in read.iter().zip(self.source.read(&read).await?) {
+            match source {
+                Ok(record) => found.push((&letter.origin, record)),
+                Err(not_sent) => drop(lost.insert(&letter.origin, not_sent)),
             }
         }
         let origins: Vec<_> = found.iter().map(|(origin, _)| *origin).collect();
         let judged = self.judge.judge(found).await?;
         let mut judged: HashMap<_, _> = origins.into_iter().zip(judged).collect();
         let force = self.mode.force;
-        let prepared = letters.iter().zip(admissions).map(|(letter, admission)| {
+        let prepared = taken.iter().zip(admissions).map(|(letter, admission)| {
             let (number, is_announced) = match admission {
                 Admission::Judge(number) => (number, false),
                 Admission::Repeat(number) => (number, true),
-                Admission::Arrived(number) => return Prepared::Arrived(number),
-                Admission::NotSent(not_sent) => return Prepared::NotSent(not_sent),
+                Admission::Arrived(number) => return Some(Prepared::Arrived(number)),
+                Admission::NotSent(not_sent) => return Some(Prepared::NotSent(not_sent)),
             };
             if let Some(not_sent) = lost.remove(&letter.origin) {
-                return Prepared::NotSent(not_sent);
+                return Some(Prepared::NotSent(not_sent));
             }
-            match judged.remove(&letter.origin) {
-                Some(record) => prepared(letter, record, Number { number, is_announced, force }),
-                None => Prepared::NotSent(NotSent::Lost("it was not read".to_owned())),
-            }
+            let record = judged.remove(&letter.origin)?;
+            Some(prepared(letter, record, Number { number, is_announced, force }))
         });
-        Ok(prepared.collect())
+        let prepared: Vec<_> = prepared.collect();
+        let (mut batch, mut unread) = (RedriveBatch::default(), Vec::new());
+        for (letter, own) in taken.into_iter().zip(prepared) {
+            match own {
+                Some(own) => batch.0.push((letter, own)),
+                // The bytes of a batch are reached.
+                None => unread.push(letter),
+            }
+        }
+        unread.into_iter().rev().for_each(|letter| letters.push_front(letter));
+        Ok(batch)
     }
 }
 
@@ -131,7 +100,7 @@ struct Number {
 
 fn prepared(letter: &SelectedLetter, record: JudgedRecord, number: Number) -> Prepared {
     let Number { number, is_announced, force } = number;
-    let JudgedRecord { bytes, verdict, repair, unrepaired } = record;
+    let JudgedRecord { bytes, left_out, verdict, repair, unrepaired } = record;
     if let Err(error) = &verdict
         && !force
         && !is_announced
@@ -146,6 +115,7 @@ fn prepared(letter: &SelectedLetter, record: JudgedRecord, number: Number) -> Pr
         number,
         is_announced,
         bytes,
+        left_out,
         key_facts: verdict.ok(),
         repair,
         fails,
@@ -164,83 +134,56 @@ pub(crate) struct Sender {
     pub(crate) limit: SendLimit,
 }
 
-/// What is known of a copy.
-#[derive(Debug, Clone)]
-enum CopyResult {
-    /// The brokers acknowledged it.
-    Acknowledged,
-    /// The brokers refuse it, or it is not sent.
-    NotSent(NotSent),
-    /// The redrive ended before the brokers answered. A job that is resumed sends it again.
-    Unknown,
-}
-
 impl Sender {
-    /// Sends a batch: `pending` events, the copies at the rate of the job, and after the acknowledgements
-    /// the `sent` events. Returns what was done, and why the batch ended early, if it did: the
-    /// copies that the brokers acknowledged before are done.
+    fn facts(&self) -> EventFacts<'_> {
+        EventFacts { job: &self.job, plan: &self.plan }
+    }
+
+    /// Announces the copies of a batch: stores their repairs and `pending` events. Leaves out the copies that
+    /// another job announced first.
+    ///
+    /// # Errors
+    /// The redrive is stopped, or a fatal error of a server. A job that is resumed sends, under the same
+    /// numbers, what was announced.
+    pub(crate) async fn announce(
+        &self,
+        mut batch: RedriveBatch,
+    ) -> Result<RedriveBatch, Interrupt> {
+        self.attempts.go_on()?;
+        let (server, actor) = (&self.server, self.plan.actor.as_str());
+        let repairs = batch.repairs();
+        if !repairs.is_empty() {
+            let add = async || add_repairs(server, &repairs, actor).await;
+            self.attempts.until_ok("dead_letter_repairs", add).await?;
+        }
+        let origins = batch.origins();
+        if !self.plan.changes_states() || origins.is_empty() {
+            return Ok(batch);
+        }
+        let pending = batch.announcements(self.facts());
+        let add = async || add_events(server, &pending).await;
+        let in_time = self.attempts.until_ok_in_time("dead_letter_events", SETTLE, add).await?;
+        self.attempts.pause(SETTLE).await?;
+        let read = async || first_announcements(server, &origins).await;
+        let announced = self.attempts.until_ok("dead_letter_events", read).await?;
+        batch.keep_own(&announced, &self.job, in_time);
+        Ok(batch)
+    }
+
+    /// Sends the copies of a batch that was announced, at the rate of the job, and after the
+    /// acknowledgements stores the `sent` events. Returns what was done, and why the batch ended early, if
+    /// it did: the copies that the brokers acknowledged before are done.
     ///
     /// # Errors
     /// The redrive is stopped, or a fatal error of a server. A job that is resumed sends again, under the
     /// same numbers, what was announced and is not known to have been sent.
     pub(crate) async fn send(
         &self,
-        letters: &[SelectedLetter],
-        prepared: Vec<Prepared>,
+        batch: &RedriveBatch,
     ) -> Result<(Tally, Result<(), Interrupt>), Interrupt> {
-        let changes_states = self.plan.changes_states();
-        let (server, actor) = (&self.server, self.plan.actor.as_str());
-        let (mut repairs, mut pending, mut copies) = (Vec::new(), Vec::new(), Vec::new());
-        for (letter, own) in letters.iter().zip(&prepared) {
-            let Prepared::Send(copy) = own else { continue };
-            repairs.extend(copy.repair.as_ref().map(|repair| (&letter.origin, repair)));
-            if changes_states && !copy.is_announced {
-                pending.push(self.pending(letter, copy));
-            }
-            copies.push(&copy.bytes);
-        }
-        if !repairs.is_empty() {
-            let add = async || add_repairs(server, &repairs, actor).await;
-            self.attempts.until_ok("dead_letter_repairs", add).await?;
-        }
-        let add = async || add_events(server, &pending).await;
-        self.attempts.until_ok("dead_letter_events", add).await?;
-        let (results, ended) = self.send_all(&copies).await;
-        let mut results = results.into_iter();
-        let (mut tally, mut events) = (Tally::default(), Vec::new());
-        for (letter, own) in letters.iter().zip(&prepared) {
-            let (number, result) = match own {
-                Prepared::Send(copy) => {
-                    (copy.number, results.next().unwrap_or(CopyResult::Unknown))
-                }
-                Prepared::Arrived(number) => (*number, CopyResult::Acknowledged),
-                Prepared::NotSent(not_sent) => {
-                    // A copy that was announced and is not sent now is not awaited any longer, unless
-                    // another command has decided about it.
-                    let is_decided = matches!(not_sent, NotSent::Changed(_));
-                    let number = letter.announced.filter(|_| !is_decided).unwrap_or_default();
-                    (number, CopyResult::NotSent(not_sent.clone()))
-                }
-            };
-            let not_sent = match result {
-                CopyResult::NotSent(not_sent) => not_sent,
-                CopyResult::Acknowledged => {
-                    tally.sent += 1;
-                    let number = if changes_states { number } else { 0 };
-                    events.push(self.event(letter, EventKind::Sent, number, String::new()));
-                    continue;
-                }
-                CopyResult::Unknown => continue,
-            };
-            tally.add(&not_sent);
-            let (kind, text) = (skip_kind(&not_sent), not_sent.to_string());
-            // The copy that was announced is not awaited any longer.
-            if number > 0 && changes_states {
-                events.push(self.event(letter, EventKind::Reopened, number, text.clone()));
-            }
-            events.push(self.event(letter, kind, number, text));
-        }
-        let add = async || add_events(server, &events).await;
+        let (results, ended) = self.send_all(&batch.bytes()).await;
+        let (events, tally) = batch.results(results, self.facts());
+        let add = async || add_events(&self.server, &events).await;
         self.attempts.until_ok("dead_letter_events", add).await?;
         Ok((tally, ended))
     }
@@ -303,48 +246,6 @@ impl Sender {
         };
         self.attempts.until_ok("redrive_writer", send).await
     }
-
-    fn pending(&self, letter: &SelectedLetter, copy: &PreparedCopy) -> DeadLetterEvent {
-        let (event_id, occurred_at_us) = copy
-            .key_facts
-            .map_or(([0; 16], 0), |facts| (facts.event_id.into_bytes(), facts.occurred_at_us));
-        let reason = self.plan.reason.clone();
-        DeadLetterEvent {
-            event_id,
-            occurred_at_us,
-            ..self.event(letter, EventKind::Pending, copy.number, reason)
-        }
-    }
-
-    fn event(
-        &self,
-        letter: &SelectedLetter,
-        kind: EventKind,
-        redrive: u32,
-        reason: String,
-    ) -> DeadLetterEvent {
-        DeadLetterEvent {
-            origin: letter.origin.clone(),
-            kind,
-            redrive,
-            job: self.job.clone(),
-            event_id: [0; 16],
-            occurred_at_us: 0,
-            actor: self.plan.actor.clone(),
-            reason,
-        }
-    }
-}
-
-/// The event of a dead letter that is not sent.
-fn skip_kind(not_sent: &NotSent) -> EventKind {
-    match not_sent {
-        NotSent::Parked { .. } => EventKind::Parked,
-        NotSent::WouldFail { .. }
-        | NotSent::Lost(_)
-        | NotSent::Refused(_)
-        | NotSent::Changed(_) => EventKind::Skipped,
-    }
 }
 
 /// A fatal error, if there is one.
@@ -359,6 +260,7 @@ fn worst(held: Option<ServerError>, next: ServerError) -> Option<ServerError> {
 mod tests {
     use super::*;
     use crate::redrive::example_letter::letter;
+    use records::dead_letters::repair::KeyFacts;
     use records::dead_letters::state::DeadLetterState;
     use records::error::RecordError;
 
@@ -366,6 +268,7 @@ mod tests {
         let facts = KeyFacts { event_id: uuid::Uuid::from_u128(7), occurred_at_us: 5 };
         JudgedRecord {
             bytes: RecordBytes::default(),
+            left_out: String::new(),
             verdict: if fails { Err(RecordError::EmptyValue) } else { Ok(facts) },
             repair: None,
             unrepaired: fails.then(|| "nothing to repair".to_owned()),

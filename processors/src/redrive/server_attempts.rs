@@ -84,6 +84,26 @@ impl ServerAttempts {
         ended.ok_or(Interrupt::Stopped)
     }
 
+    /// As [`Self::until_ok`], for a request without a result. Returns whether the first attempt succeeded
+    /// within `time`: an attempt that failed may have an effect later.
+    ///
+    /// # Errors
+    /// As those of [`Self::until_ok`].
+    pub(crate) async fn until_ok_in_time(
+        &self,
+        stage: &'static str,
+        time: Duration,
+        mut attempt: impl AsyncFnMut() -> Result<(), ServerError>,
+    ) -> Result<bool, Interrupt> {
+        let (began, mut tries) = (Instant::now(), 0_u32);
+        let counted = async || {
+            tries += 1;
+            attempt().await
+        };
+        self.until_ok(stage, counted).await?;
+        Ok(tries == 1 && began.elapsed() <= time)
+    }
+
     /// Nothing, unless the redrive is stopped.
     ///
     /// # Errors
@@ -131,6 +151,24 @@ mod tests {
             .until_ok("send", async || Err::<(), _>(ServerError::fatal("kafka_access", "no right")))
             .await;
         assert!(matches!(failed, Err(Interrupt::Failed(error)) if error.code == "kafka_access"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_first_attempt_that_succeeds_soon_is_in_time() {
+        let attempts = ServerAttempts::new(CancellationToken::new());
+        let second = Duration::from_secs(1);
+        for (took, fails, in_time) in [(1, 0, true), (1, 1, false), (2, 0, false)] {
+            let mut failures = 0;
+            let done = attempts.until_ok_in_time("events", second, async || {
+                if failures < fails {
+                    failures += 1;
+                    return Err(down());
+                }
+                tokio::time::sleep(second * took).await;
+                Ok(())
+            });
+            assert!(matches!(done.await, Ok(own) if own == in_time), "{took} {fails}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

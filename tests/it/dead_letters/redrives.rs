@@ -76,7 +76,8 @@ fn a_thousand_bad_records_redriven_by_force_delay_no_click_and_stop_nothing() {
 
 #[test]
 fn a_redrive_killed_at_any_step_and_resumed_sends_every_record_and_none_again() {
-    const LETTERS: i64 = 1000;
+    // Two batches.
+    const LETTERS: i64 = 2000;
     let world = World::new("killed_redrive");
     world.setup();
     write(&world, LETTERS);
@@ -90,7 +91,7 @@ fn a_redrive_killed_at_any_step_and_resumed_sends_every_record_and_none_again() 
     for step in KILLED_AT {
         let before = world.number(step);
         let mut redrive = match &job {
-            None => world.dlq(&["redrive", "--force", "--rate", "300"]),
+            None => world.dlq(&["redrive", "--force", "--rate", "600"]),
             Some(id) => world.dlq(&["redrive", "--resume", id]),
         };
         redrive.until("the step begins", || (world.number(step) > before).then_some(()));
@@ -112,6 +113,26 @@ fn a_redrive_killed_at_any_step_and_resumed_sends_every_record_and_none_again() 
     assert!(copies.values().all(|times| *times <= 1 + KILLED_AT.len()), "{copies:?}");
     let states = states(&world);
     assert!(states.values().all(|state| state == "pending"), "{states:?}");
+}
+
+#[test]
+fn two_redrives_at_once_send_no_copy_twice() {
+    const LETTERS: i64 = 1000;
+    let world = World::new("two_redrives");
+    world.setup();
+    write(&world, LETTERS);
+    let mut processors = world.processors(&[], &[]);
+    processors.until_letters_copied(&world);
+    processors.stop().expect_code(0);
+    let mut redrives = [(); 2].map(|()| world.dlq(&["redrive", "--force"]));
+    for redrive in &mut redrives {
+        let exit = redrive.end();
+        // The second one may find nothing open.
+        assert!(matches!(exit.code, Some(0 | 1)), "{exit:?}");
+    }
+    let copies = copies(&world);
+    assert!(!copies.is_empty() && copies.values().all(|times| *times == 1), "{copies:?}");
+    assert!(copies.keys().all(|(_, number)| number == "1"), "{copies:?}");
 }
 
 /// Requires that no copy was sent again after its acknowledgement.

@@ -139,7 +139,7 @@ async fn open(
     let attempts = ServerAttempts::new(stop.clone());
     let mut source = RecordSource::new(server.clone(), servers.kafka.brokers(), attempts);
     let mut read = source.read(&[&selected(&letter)]).await?;
-    let value = match read.remove(&letter.origin) {
+    let value = match read.pop() {
         Some(Ok(source)) => source.bytes.value.unwrap_or_default(),
         Some(Err(cause)) => {
             print_error(format_args!("the record of {name} cannot be read: {cause}"));
