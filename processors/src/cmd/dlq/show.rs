@@ -12,6 +12,7 @@ use records::dead_letters::shown_text::{json_line, shown};
 use schemas::{headers as names, unframe};
 use serde_json::{Value, json};
 
+use crate::clickhouse::clicks_at::{ClicksAt, clicks_at};
 use crate::clickhouse::dead_letter_filter::OriginArgument;
 use crate::clickhouse::dead_letter_queries::{self, ListedLetter};
 use crate::clickhouse::letter_history::{KeptRecord, LetterHistory, letter_history};
@@ -40,6 +41,9 @@ pub(super) struct ShowArgs {
 
 /// Bytes of the rest of a value that are printed, unless all are wanted.
 const REST_MAX: usize = 4096;
+
+/// Error code of a click without an id.
+const NIL_CODE: &str = "event_id_nil";
 
 /// All that is known of a dead letter.
 #[derive(Debug)]
@@ -114,9 +118,35 @@ async fn read(
         let subject = servers.kafka.topic.subject();
         let (schemas, missing) = known_schemas(&registry, &subject, frame).await;
         notes.extend(missing.map(|why| format!("decoded with the released schemas: {why}")));
-        inspection = Some(inspect(value, &schemas));
+        let found = inspect(value, &schemas);
+        if letter.code == NIL_CODE
+            && let Some(occurred_at_us) = occurred_at_us(&found)
+        {
+            let clicks = clicks_at(&servers.clickhouse.server()?, occurred_at_us).await;
+            notes.extend(note_of_clicks(clicks));
+        }
+        inspection = Some(found);
     }
     Ok(ShownLetter { letter, history, cut_parts, record, inspection, notes })
+}
+
+/// When the click occurred, microseconds since 1970, by the first schema that decodes it.
+fn occurred_at_us(inspection: &Inspection) -> Option<i64> {
+    let whole = inspection.readings.iter().find(|reading| reading.stop.is_none())?;
+    let field = whole.fields.iter().find(|field| field.name == "occurred_at")?;
+    field.value.as_i64()
+}
+
+/// What the table holds of the time of a click without an id: a sender may have sent it again with an id.
+fn note_of_clicks(clicks: Result<ClicksAt, ServerError>) -> Option<String> {
+    match clicks {
+        Ok(ClicksAt { clicks: 0, .. }) => None,
+        Ok(ClicksAt { clicks, example_id }) => Some(format!(
+            "the table holds {clicks} of the same microsecond, such as event id {example_id}: if that is this \
+             click, discard the dead letter; a redrive with a new id counts the click twice"
+        )),
+        Err(error) => Some(format!("the table of clicks was not read: {error}")),
+    }
 }
 
 impl ShownLetter {
@@ -194,6 +224,36 @@ fn parts_left_out(copy: &RecordBytes) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use records::dead_letters::inspection::{ReadField, Reading, Stop};
+
+    #[test]
+    fn a_click_without_an_id_is_compared_by_its_time_with_the_table() {
+        let reading = |stop: Option<Stop>, us: i64| Reading {
+            schema: String::new(),
+            schema_id: None,
+            is_of_frame: false,
+            begins: 5,
+            fields: vec![ReadField {
+                name: "occurred_at".to_owned(),
+                value: us.into(),
+                text: None,
+            }],
+            stop,
+        };
+        let stop = Stop { field: "url".to_owned(), byte: 9, cause: String::new() };
+        let readings = vec![reading(Some(stop), 7), reading(None, 8)];
+        let found = Inspection { frame_schema_id: None, frame_error: None, readings, rest: 0 };
+        assert_eq!(occurred_at_us(&found), Some(8));
+        let of = |clicks| Ok(ClicksAt { clicks, example_id: "0192".to_owned() });
+        assert_eq!(note_of_clicks(of(0)), None);
+        let note = note_of_clicks(of(1)).unwrap();
+        assert!(
+            note.starts_with("the table holds 1 of the same microsecond, such as event id 0192")
+        );
+        assert!(
+            note_of_clicks(Err(ServerError::retryable("clickhouse_unreachable", "down"))).is_some()
+        );
+    }
 
     #[test]
     fn a_stub_states_its_lengths_and_hashes_and_no_header_of_the_record() {
