@@ -13,8 +13,14 @@ use crate::process::{Launch, PartProcess};
 const PROGRAM: &str = "prometheus";
 const CONFIGURATION: &str = include_str!("../../deploy/prometheus/prometheus.yml");
 /// Each file of rules, by its name in the folder of rules.
-const RULES: [(&str, &str); 1] =
-    [("dead_letters.yml", include_str!("../../deploy/prometheus/rules/dead_letters.yml"))];
+const RULES: [(&str, &str); 6] = [
+    ("audit.yml", include_str!("../../deploy/prometheus/rules/audit.yml")),
+    ("dead_letters.yml", include_str!("../../deploy/prometheus/rules/dead_letters.yml")),
+    ("links.yml", include_str!("../../deploy/prometheus/rules/links.yml")),
+    ("processors.yml", include_str!("../../deploy/prometheus/rules/processors.yml")),
+    ("producer.yml", include_str!("../../deploy/prometheus/rules/producer.yml")),
+    ("servers.yml", include_str!("../../deploy/prometheus/rules/servers.yml")),
+];
 
 /// Its version.
 ///

@@ -1,7 +1,10 @@
 //! The files that are shipped with the code.
+pub(crate) mod alert_rules;
+pub(crate) mod alert_table;
 pub(crate) mod alerts;
 pub(crate) mod dashboards;
 pub(crate) mod disclosure;
+pub(crate) mod promql_names;
 pub(crate) mod shipped_files;
 pub(crate) mod stop_timeouts;
 pub(crate) mod telemetry;
