@@ -3,56 +3,39 @@
 //! librdkafka repeats the first offset of such a batch and does not report the last one. But a broker
 //! answers a request for any offset of a batch with the whole batch, so that the error names the same
 //! base offset exactly for the offsets of this batch: its end is found by a search (`end_search`), and no
-//! readable record is passed. A probe first asks about all partitions at once. Those that cannot be read
-//! then share its time, so that a partition full of such batches does not delay the others. The next probe
-//! continues a search that had no more time.
+//! readable record is passed. Where the library drops the rest of a batch without an error (`fetch_log`), the
+//! offset of the batch's first record takes the place of that base offset.
+//!
+//! A probe first asks about all partitions at once. Those that cannot be read then share its time, so that a
+//! partition full of such batches does not delay the others. The next probe continues a search that had no
+//! more time.
 #![expect(clippy::disallowed_methods, reason = "bounds the time of a probe by deadlines")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::client::{Brokers, QuietContext, UNREADABLE, server_error};
-use crate::end_search::{EndSearch, FoundBatch, Reply, UnfinishedSearches, find_from};
+use crate::client::Brokers;
+use crate::end_search::{EndSearch, FoundBatch, UnfinishedSearches, find_from};
 use crate::error::ServerError;
-use crate::native_message::{ConsumeError, Polled, poll};
+use crate::probe_client::{ProbeClients, REPLY_MAX};
 
 /// Times that the error is received before the probe starts: an error that does not repeat is not an
 /// error of the batch.
 pub const UNREADABLE_TRIES: u32 = 3;
 /// Longest time of one probe; what it has found by then counts, and the next probe continues the rest.
 const TIME_MAX: Duration = Duration::from_secs(8);
-/// Longest wait for a reply about one offset.
-const REPLY_MAX: Duration = Duration::from_secs(3);
-/// Longest wait in one poll, milliseconds.
-const POLL_MS: i32 = 50;
 /// Batches that one probe finds at most.
 const BATCHES_MAX: usize = 200;
-
-const REQUIRED: &[(&str, &str)] = &[
-    ("group.id", "clicktrail-batch-probe"),
-    ("allow.auto.create.topics", "false"),
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("enable.partition.eof", "true"),
-    ("auto.offset.reset", "error"),
-    ("isolation.level", "read_committed"),
-];
-/// A probe asks about one offset after another, so it waits less than the operator's consumers.
-const FETCH_WAITS: [(&str, &str); 2] =
-    [("fetch.wait.max.ms", "50"), ("fetch.error.backoff.ms", "20")];
 
 /// A batch that the library cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnreadableBatch {
     /// Partition.
     pub partition: i32,
-    /// First offset.
+    /// First offset; of a batch of which the library reads some records, the first one that it does not.
     pub first: i64,
     /// Last offset.
     pub last: i64,
@@ -109,15 +92,10 @@ impl BatchProbe {
     /// # Errors
     /// Fatal: a property is refused.
     pub fn find(&self, positions: &BTreeMap<i32, i64>) -> Result<ProbeFindings, ServerError> {
-        let mut config = self.brokers.consumer_config(self.client_id, &[], REQUIRED)?;
-        for (name, value) in FETCH_WAITS {
-            config.set(name, value);
-        }
-        let consumer: BaseConsumer<QuietContext> =
-            config.create_with_context(QuietContext).map_err(|error| server_error(&error))?;
+        let mut clients = ProbeClients::new(&self.brokers, self.client_id, &self.topic)?;
         let deadline = Instant::now() + TIME_MAX;
         self.state().searches.retain(|partition| positions.contains_key(&partition));
-        let unreadable = self.unreadable(&consumer, positions)?;
+        let unreadable = self.unreadable(&mut clients, positions)?;
         let unreadable = in_turn(unreadable, self.state().first);
         if let Some(&(first, _)) = unreadable.first() {
             self.state().first = first;
@@ -130,8 +108,8 @@ impl BatchProbe {
                 batches: BATCHES_MAX.saturating_sub(findings.batches.len()),
             };
             let Share { time, batches } = left.of_next(unreadable.len() - done);
-            let base = |offset| self.base(&consumer, partition, offset, now + time);
-            let own = find_from(search, batches, base)?;
+            let reply = |offset| clients.reply(partition, offset, now + time);
+            let own = find_from(search, batches, reply)?;
             findings.has_progress |= own.replies > 0;
             if let Some(search) = own.unfinished {
                 self.state().searches.keep(partition, search);
@@ -147,77 +125,20 @@ impl BatchProbe {
     /// not one of them.
     fn unreadable(
         &self,
-        consumer: &BaseConsumer<QuietContext>,
+        clients: &mut ProbeClients,
         positions: &BTreeMap<i32, i64>,
     ) -> Result<Vec<(i32, EndSearch)>, ServerError> {
-        let mut list = TopicPartitionList::new();
-        for (&partition, &position) in positions {
-            let offset = self.state().searches.first_offset(partition, position);
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))
-                .map_err(|error| server_error(&error))?;
-        }
-        consumer.assign(&list).map_err(|error| server_error(&error))?;
-        let deadline = Instant::now() + REPLY_MAX;
-        let (mut open, mut unreadable) = (positions.clone(), Vec::new());
-        while !open.is_empty() && Instant::now() < deadline {
-            let (partition, reply) = match poll(consumer, POLL_MS) {
-                Polled::Record(partition) => (partition, Reply::Readable),
-                Polled::Failed(error) => {
-                    let Some(reply) = reply(&error) else { continue };
-                    (error.partition, reply)
-                }
-                Polled::Nothing => continue,
-            };
-            let Some(position) = open.remove(&partition) else { continue };
-            let mut state = self.state();
-            if let Reply::Unreadable(base) = reply {
-                let search = state.searches.take(partition, position, base);
-                unreadable.extend(search.map(|search| (partition, search)));
-            } else {
-                state.searches.remove(partition);
-            }
-        }
-        Ok(unreadable)
+        let offset = |(&partition, &position): (&i32, &i64)| {
+            (partition, self.state().searches.first_offset(partition, position))
+        };
+        let replies = clients.replies(&positions.iter().map(offset).collect())?;
+        let mut state = self.state();
+        let search = |(partition, reply)| {
+            let position = *positions.get(&partition)?;
+            Some((partition, state.searches.take(partition, position, reply)?))
+        };
+        Ok(replies.into_iter().filter_map(search).collect())
     }
-
-    /// The base offset of the batch that holds `offset`, if it cannot be read. After `deadline`, or
-    /// without a reply, no batch is unreadable.
-    fn base(
-        &self,
-        consumer: &BaseConsumer<QuietContext>,
-        partition: i32,
-        offset: i64,
-        deadline: Instant,
-    ) -> Result<Reply, ServerError> {
-        let deadline = deadline.min(Instant::now() + REPLY_MAX);
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))
-            .map_err(|error| server_error(&error))?;
-        // Ends the assignment, so that no reply to the last request counts for this one.
-        consumer.unassign().map_err(|error| server_error(&error))?;
-        while poll(consumer, 0) != Polled::Nothing {}
-        consumer.assign(&list).map_err(|error| server_error(&error))?;
-        while Instant::now() < deadline {
-            match poll(consumer, POLL_MS) {
-                Polled::Record(of) if of == partition => return Ok(Reply::Readable),
-                Polled::Failed(error) if error.partition == partition => {
-                    if let Some(reply) = reply(&error) {
-                        return Ok(reply);
-                    }
-                }
-                Polled::Nothing | Polled::Record(_) | Polled::Failed(_) => {}
-            }
-        }
-        Ok(Reply::None)
-    }
-}
-
-fn reply(error: &ConsumeError) -> Option<Reply> {
-    if UNREADABLE.contains(&error.code) {
-        return Some(Reply::Unreadable(error.offset));
-    }
-    let ends = [Code::PartitionEOF, Code::OffsetOutOfRange, Code::AutoOffsetReset];
-    ends.contains(&error.code).then_some(Reply::Readable)
 }
 
 /// The time and the batches that a probe, or one partition of it, may take.

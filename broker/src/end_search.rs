@@ -17,8 +17,28 @@ pub(crate) enum Reply {
     Readable,
     /// It is in a batch with this base offset that cannot be read.
     Unreadable(i64),
+    /// It is in a batch with this base offset of which the library may read records before it, and reads
+    /// none from there on.
+    Silent(i64),
     /// No reply came in time.
     None,
+}
+
+impl Reply {
+    /// The base offset of the batch, if it cannot be read.
+    fn base(self) -> Option<i64> {
+        match self {
+            Self::Unreadable(base) | Self::Silent(base) => Some(base),
+            Self::Readable | Self::None => None,
+        }
+    }
+
+    /// The search for the end of the batch at `position`, if it cannot be read.
+    fn search(self, position: i64) -> Option<EndSearch> {
+        let base = self.base()?;
+        let first = if let Self::Silent(_) = self { base.max(position) } else { base };
+        Some(EndSearch { base, first, from: position, last: position, beyond: None })
+    }
 }
 
 /// An unreadable batch of one partition.
@@ -36,6 +56,8 @@ pub(crate) struct FoundBatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndSearch {
     base: i64,
+    /// The first offset that cannot be read.
+    first: i64,
     from: i64,
     /// The largest offset that is known to be of the batch.
     last: i64,
@@ -44,11 +66,6 @@ pub(crate) struct EndSearch {
 }
 
 impl EndSearch {
-    /// A search of the batch with this base offset, which holds `position`.
-    pub(crate) fn new(base: i64, position: i64) -> Self {
-        Self { base, from: position, last: position, beyond: None }
-    }
-
     /// The offset to ask about next; `None` if the end is known.
     fn next(&self) -> Option<i64> {
         match self.beyond {
@@ -71,7 +88,7 @@ impl EndSearch {
     }
 
     fn found(&self) -> FoundBatch {
-        FoundBatch { first: self.base, last: self.last, from: self.from }
+        FoundBatch { first: self.first, last: self.last, from: self.from }
     }
 }
 
@@ -96,21 +113,18 @@ pub(crate) fn find_from<E>(
     let (mut search, mut findings) = (search, PartitionFindings::default());
     while findings.batches.len() < max {
         while let Some(offset) = search.next() {
-            let base = match reply(offset)? {
-                Reply::Unreadable(base) => Some(base),
-                Reply::Readable => None,
-                Reply::None => {
-                    findings.unfinished = Some(search);
-                    return Ok(findings);
-                }
-            };
-            search.narrow(offset, base);
+            let reply = reply(offset)?;
+            if reply == Reply::None {
+                findings.unfinished = Some(search);
+                return Ok(findings);
+            }
+            search.narrow(offset, reply.base());
             findings.replies += 1;
         }
         findings.batches.push(search.found());
         let position = search.last + 1;
-        let Reply::Unreadable(base) = reply(position)? else { return Ok(findings) };
-        search = EndSearch::new(base, position);
+        let Some(next) = reply(position)?.search(position) else { return Ok(findings) };
+        search = next;
     }
     findings.unfinished = Some(search);
     Ok(findings)
@@ -128,18 +142,23 @@ impl UnfinishedSearches {
         self.0.get(&partition).map_or(position, |search| search.last)
     }
 
-    /// The search after the reply that this offset is in an unreadable batch with this base offset. `None`
-    /// if it is not the batch of the unfinished search, which is dropped.
-    pub(crate) fn take(&mut self, partition: i32, position: i64, base: i64) -> Option<EndSearch> {
-        match self.0.remove(&partition) {
-            None => Some(EndSearch::new(base, position)),
+    /// The search after the reply about the first offset; none if it can be read, or is not in the batch of
+    /// the unfinished search, which is dropped. Without a reply, the search stays for the next probe.
+    pub(crate) fn take(
+        &mut self,
+        partition: i32,
+        position: i64,
+        reply: Reply,
+    ) -> Option<EndSearch> {
+        if reply == Reply::None {
+            return None;
+        }
+        let unfinished = self.0.remove(&partition);
+        let base = reply.base()?;
+        match unfinished {
+            None => reply.search(position),
             Some(search) => (search.base == base).then_some(search),
         }
-    }
-
-    /// Drops the search of a partition that can be read.
-    pub(crate) fn remove(&mut self, partition: i32) {
-        self.0.remove(&partition);
     }
 
     /// Keeps a search for the next probe.
@@ -171,30 +190,49 @@ mod tests {
         Reply::Readable
     }
 
+    /// Batches as (records, records before the first one that cannot be read), one behind the other.
+    fn silent(batches: &[(i64, i64)], offset: i64) -> Reply {
+        let mut first = 0;
+        for &(records, readable) in batches {
+            if offset < first + records {
+                let is_silent = offset >= first + readable;
+                return if is_silent { Reply::Silent(first) } else { Reply::Readable };
+            }
+            first += records;
+        }
+        Reply::Readable
+    }
+
     /// One probe, as the batch probe makes it, of partition 0 with at most `replies` replies after the first
     /// one.
-    fn probe(
+    fn probe_by(
         searches: &mut UnfinishedSearches,
-        batches: &[(i64, bool)],
+        at: impl Fn(i64) -> Reply,
         position: i64,
         (max, replies): (usize, usize),
     ) -> PartitionFindings {
-        let Reply::Unreadable(own) = base(batches, searches.first_offset(0, position)) else {
-            searches.remove(0);
-            return PartitionFindings::default();
-        };
-        let Some(search) = searches.take(0, position, own) else {
+        let first = at(searches.first_offset(0, position));
+        let Some(search) = searches.take(0, position, first) else {
             return PartitionFindings::default();
         };
         let left = Cell::new(replies);
         let reply = |offset| {
             let Some(rest) = left.get().checked_sub(1) else { return Ok::<_, ()>(Reply::None) };
             left.set(rest);
-            Ok(base(batches, offset))
+            Ok(at(offset))
         };
         let findings = find_from(search, max, reply).unwrap();
         findings.unfinished.into_iter().for_each(|search| searches.keep(0, search));
         findings
+    }
+
+    fn probe(
+        searches: &mut UnfinishedSearches,
+        batches: &[(i64, bool)],
+        position: i64,
+        bounds: (usize, usize),
+    ) -> PartitionFindings {
+        probe_by(searches, |offset| base(batches, offset), position, bounds)
     }
 
     /// The unreadable batches from offset 0 to the first readable one, at most `max`, as (first, last).
@@ -239,6 +277,32 @@ mod tests {
                 }
             }
             prop_assert_eq!(found, expected);
+        }
+
+        /// The reader asks for a probe where it stops, and reads what follows the batches that are passed.
+        #[test]
+        fn h3_of_batches_that_end_silently_each_readable_record_is_read_and_no_other_one(
+            batches in prop::collection::vec((1_i64..2_000, 0_i64..2_000), 1..9),
+            replies in prop::collection::vec(1_usize..30, 1..20),
+        ) {
+            let end: i64 = batches.iter().map(|(records, _)| records).sum();
+            let reply = |offset| silent(&batches, offset);
+            let (mut searches, mut position) = Default::default();
+            let mut replies = replies.iter().cycle();
+            while position < end {
+                if reply(position) == Reply::Readable {
+                    position += 1;
+                    continue;
+                }
+                let bounds = (usize::MAX, *replies.next().unwrap());
+                for own in probe_by(&mut searches, reply, position, bounds).batches {
+                    prop_assert_eq!((own.first, own.from), (position, position));
+                    let is_silent = |offset| reply(offset) != Reply::Readable;
+                    prop_assert!((own.first..=own.last).all(is_silent), "{own:?}");
+                    prop_assert!(reply(own.last + 1) != reply(own.last), "{own:?} ends early");
+                    position = own.last + 1;
+                }
+            }
         }
     }
 
@@ -293,6 +357,28 @@ mod tests {
         let bounds = (9, usize::MAX);
         let findings = probe(&mut UnfinishedSearches::default(), &batches, 17, bounds);
         assert_eq!(findings.batches, [FoundBatch { first: 0, last: 27_999_999, from: 17 }]);
+    }
+
+    #[test]
+    fn h3_a_silent_batch_behind_a_gap_starts_at_its_first_record() {
+        // The library continues behind offsets 4 to 9, which hold no record.
+        let at = |offset| if offset < 20 { Reply::Silent(10) } else { Reply::Readable };
+        let bounds = (9, usize::MAX);
+        let findings = probe_by(&mut UnfinishedSearches::default(), at, 4, bounds);
+        assert_eq!(findings.batches, [FoundBatch { first: 10, last: 19, from: 4 }]);
+    }
+
+    #[test]
+    fn h3_a_search_without_a_reply_stays_for_the_next_probe() {
+        let batches = [(5_000, false)];
+        let mut searches = UnfinishedSearches::default();
+        probe(&mut searches, &batches, 0, (9, 8));
+        let reached = searches.first_offset(0, 0);
+        assert!(reached > 0);
+        assert_eq!(searches.take(0, 0, Reply::None), None);
+        assert_eq!(searches.first_offset(0, 0), reached);
+        assert_eq!(searches.take(0, 0, Reply::Readable), None);
+        assert_eq!(searches.first_offset(0, 0), 0);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Reads what the Rust binding of librdkafka does not pass on: the partition and offset of an error, and
-//! headers whose name is not UTF-8, at which the binding panics.
+//! Reads what the Rust binding of librdkafka does not pass on: the partition and offset of an error, the log
+//! lines between two messages, and headers whose name is not UTF-8, at which the binding panics.
 #![expect(unsafe_code, reason = "calls librdkafka's own interface where the binding has none")]
 
 use std::borrow::Cow;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_int};
 
 use rdkafka::bindings as native;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::BorrowedMessage;
@@ -50,6 +51,54 @@ pub(crate) fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, wait_ms: i32)
         return Polled::Record(partition);
     }
     Polled::Failed(ConsumeError { partition, offset, code: code.into() })
+}
+
+/// syslog's level of debug lines, and the one above it.
+const DEBUG: c_int = 7;
+const INFO: c_int = 6;
+
+/// A context that reads the library's debug lines.
+pub(crate) trait DebugLines: ConsumerContext {
+    /// Takes a debug line. Returns whether the library is to queue more of them.
+    fn take_line(&self, line: &str) -> bool;
+}
+
+/// Makes [`poll`] pass the library's log lines to the context of `consumer`, instead of printing them to
+/// standard error.
+pub(crate) fn pass_log_lines<C: DebugLines>(consumer: &BaseConsumer<C>) {
+    // SAFETY: the handle lives as long as `consumer`. Log lines are queued, so only the thread that polls
+    // reads the function.
+    unsafe { native::rd_kafka_set_logger(consumer.client().native_ptr(), Some(log::<C>)) };
+}
+
+/// Whether the library queues debug lines from now on.
+pub(crate) fn set_debug<C: ConsumerContext>(consumer: &BaseConsumer<C>, is_on: bool) {
+    let level = if is_on { DEBUG } else { INFO };
+    // SAFETY: the handle lives as long as `consumer`; the level is a number that the library's threads read
+    // before they queue a line.
+    unsafe { native::rd_kafka_set_log_level(consumer.client().native_ptr(), level) };
+}
+
+/// The library's log function of a client whose context is a `C`.
+unsafe extern "C" fn log<C: DebugLines>(
+    client: *const native::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
+    // SAFETY: the binding sets the context as the client's opaque pointer, and it lives as long as the
+    // client, which calls this function. Both texts end with a zero byte and live until it returns.
+    let (context, facility, line) = unsafe {
+        let context = native::rd_kafka_opaque(client).cast::<C>();
+        (context.as_ref(), CStr::from_ptr(facility), CStr::from_ptr(line))
+    };
+    let (Some(context), line) = (context, line.to_string_lossy()) else { return };
+    if level < DEBUG {
+        context.log(RDKafkaLogLevel::Info, &facility.to_string_lossy(), &line);
+    } else if !context.take_line(&line) {
+        // SAFETY: as in `set_debug`; the client calls this function, so it lives.
+        unsafe { native::rd_kafka_set_log_level(client.cast_mut(), INFO) };
+    }
 }
 
 /// A header: its name, in which bytes that are not UTF-8 are replaced, and its bytes.

@@ -19,6 +19,44 @@ pub struct BatchRecord {
     pub headers: Vec<RawHeader>,
 }
 
+/// A length that a record states, and that is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names state what they are")]
+pub enum WrongLength {
+    OneMore,
+    OneLess,
+    Double,
+    Half,
+    Zero,
+    Negative,
+    BeyondTheBatch,
+}
+
+impl WrongLength {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::OneMore,
+        Self::OneLess,
+        Self::Double,
+        Self::Half,
+        Self::Zero,
+        Self::Negative,
+        Self::BeyondTheBatch,
+    ];
+
+    fn of(self, length: i64) -> i64 {
+        match self {
+            Self::OneMore => length + 1,
+            Self::OneLess => length - 1,
+            Self::Double => length * 2,
+            Self::Half => length / 2,
+            Self::Zero => 0,
+            Self::Negative => -length,
+            Self::BeyondTheBatch => i64::from(i32::MAX),
+        }
+    }
+}
+
 /// The codecs of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are named as Kafka names them")]
@@ -40,6 +78,16 @@ pub struct RawRecords {
 impl RawRecords {
     /// Encodes them.
     pub fn new(records: &[BatchRecord]) -> Self {
+        Self::stating(records, |_, length| length)
+    }
+
+    /// Encodes them; the record of this number states a wrong length.
+    pub fn with_wrong_length(records: &[BatchRecord], number: usize, wrong: WrongLength) -> Self {
+        Self::stating(records, |own, length| if own == number { wrong.of(length) } else { length })
+    }
+
+    /// Encodes them with the lengths that `stated` gives by number and length.
+    fn stating(records: &[BatchRecord], stated: impl Fn(usize, i64) -> i64) -> Self {
         let mut bytes = Vec::new();
         for (number, record) in records.iter().enumerate() {
             let mut body = vec![0, 0];
@@ -51,7 +99,7 @@ impl RawRecords {
                 optional(Some(name), &mut body);
                 optional(value.as_deref(), &mut body);
             }
-            varint(length(&body), &mut bytes);
+            varint(stated(number, length(&body)), &mut bytes);
             bytes.extend(body);
         }
         Self { bytes, count: i32::try_from(records.len()).expect("a few") }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use broker::{QuietContext, ServerError, server_error};
+use broker::{QuietContext, ServerError, SilentPartitions, server_error};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -29,6 +29,8 @@ use service::lock::lock;
 pub(super) struct Assignment {
     /// Wakes the reader when the group assigns partitions.
     request: Notify,
+    /// Wakes the reader when a probe is due for a silent partition.
+    silence: Notify,
     /// Held during a commit and while an assignment ends.
     lasts: Mutex<()>,
     state: Mutex<AssignmentState>,
@@ -54,6 +56,8 @@ struct AssignmentState {
     ends: BTreeMap<i32, i64>,
     /// The position after the last record that was read of each, as last reported.
     read: BTreeMap<i32, i64>,
+    silent: SilentPartitions,
+    is_paused: bool,
     notices: Vec<Notice>,
     failed: Option<ServerError>,
 }
@@ -123,6 +127,18 @@ impl Assignment {
     pub(super) fn revoked_of(&self, partitions: &[i32]) -> BTreeSet<i32> {
         let state = lock(&self.state);
         partitions.iter().copied().filter(|own| state.revoked.contains(own)).collect()
+    }
+
+    /// Notes whether all partitions are paused: those are not silent.
+    pub(super) fn set_paused(&self, is_paused: bool) {
+        let mut state = lock(&self.state);
+        state.is_paused = is_paused;
+        state.silent.clear();
+    }
+
+    /// Waits until a probe is due for a silent partition. May be dropped at any time.
+    pub(super) async fn silence(&self) {
+        self.silence.notified().await;
     }
 
     /// Waits until the group assigns partitions. May be dropped at any time.
@@ -251,6 +267,9 @@ impl ClientContext for Assignment {
 
     fn stats(&self, statistics: Statistics) {
         let mut state = lock(&self.state);
+        if !state.is_paused && state.silent.note(&statistics, |_| true) {
+            self.silence.notify_one();
+        }
         let topics = statistics.topics.into_values();
         for (partition, reported) in topics.flat_map(|topic| topic.partitions) {
             // Negative values say that the library does not know the offset yet.

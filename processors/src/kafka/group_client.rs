@@ -1,6 +1,6 @@
 //! The group's client: joins the group and subscribes to the topic.
 
-use broker::{Brokers, ServerError, server_error};
+use broker::{Brokers, STATISTICS_INTERVAL, ServerError, server_error};
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -38,7 +38,7 @@ impl GroupClient {
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
-            ("statistics.interval.ms", "500"),
+            STATISTICS_INTERVAL,
         ];
         properties.push(match group.protocol {
             GroupProtocol::Classic => ("partition.assignment.strategy", "cooperative-sticky"),

@@ -70,17 +70,16 @@ impl GroupConsumer {
         if error.code != BATCH_UNREADABLE || !probing.errors.add() || !probing.running.is_empty() {
             return error;
         }
-        match offsets::read_positions(&self.client) {
-            Ok(positions) => {
-                // Of all partitions: the library knows no lag of a partition without a committed
-                // position.
-                let positions = positions.iter().map(|(own, at)| (*own, at.position)).collect();
-                let probe = probing.probe.clone();
-                probing.running.spawn_blocking(move || probe.find(&positions));
-                error
-            }
-            Err(failed) => failed,
-        }
+        self.start_probe(probing).err().unwrap_or(error)
+    }
+
+    fn start_probe(&self, probing: &mut Probing) -> Result<(), ServerError> {
+        let positions = offsets::read_positions(&self.client)?;
+        // Of all partitions: the library knows no lag of a partition without a committed position.
+        let positions = positions.iter().map(|(own, at)| (*own, at.position)).collect();
+        let probe = probing.probe.clone();
+        probing.running.spawn_blocking(move || probe.find(&positions));
+        Ok(())
     }
 
     /// Passes batches that cannot be read: a stub of each goes into the block.
@@ -149,6 +148,9 @@ impl Source for GroupConsumer {
                 Some(found) = probing.running.join_next() => {
                     return self.pass(&found.unwrap_or_else(panicked)?.batches, block);
                 }
+                () = assignment.silence(), if probing.running.is_empty() => {
+                    self.start_probe(&mut probing)?;
+                }
                 message = consumer.recv() => break message,
             }
         };
@@ -200,12 +202,14 @@ impl Source for GroupConsumer {
     }
 
     fn pause(&self) -> Result<(), ServerError> {
+        self.client.assignment().set_paused(true);
         let consumer = &self.client.consumer;
         let all = consumer.assignment().map_err(|error| server_error(&error))?;
         consumer.pause(&all).map_err(|error| server_error(&error))
     }
 
     fn resume(&self) -> Result<(), ServerError> {
+        self.client.assignment().set_paused(false);
         let consumer = &self.client.consumer;
         let all = consumer.assignment().map_err(|error| server_error(&error))?;
         consumer.resume(&all).map_err(|error| server_error(&error))

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker::{
-    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch,
-    message_headers, server_error,
+    BATCH_UNREADABLE, BatchProbe, Brokers, STATISTICS_INTERVAL, ServerError, SilenceContext,
+    UnreadableBatch, message_headers, server_error,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -104,7 +104,7 @@ pub enum LogItem<'a> {
 
 /// One topic, up to the end that it had when it was opened.
 pub struct LogReader {
-    consumer: BaseConsumer<QuietContext>,
+    consumer: BaseConsumer<SilenceContext>,
     bounds: BTreeMap<i32, Bounds>,
     open: BTreeMap<i32, i64>,
     silence: Duration,
@@ -175,7 +175,7 @@ impl LogReader {
         brokers: &Brokers,
         topic: &str,
         narrow: impl FnOnce(
-            &BaseConsumer<QuietContext>,
+            &BaseConsumer<SilenceContext>,
             BTreeMap<i32, Bounds>,
         ) -> Result<BTreeMap<i32, Bounds>, ServerError>,
     ) -> Result<Self, ServerError> {
@@ -212,15 +212,17 @@ impl LogReader {
         if self.open.is_empty() {
             return Ok(false);
         }
-        let failed = match self.poll(take)? {
-            None => return Ok(true),
-            Some(failed) => failed,
-        };
+        let failed = self.poll(take)?;
+        if self.consumer.context().take_due() && self.pass_unreadable(take)? {
+            self.silence = Duration::ZERO;
+        }
+        let Some(failed) = failed else { return Ok(true) };
         if failed.code != BATCH_UNREADABLE || self.fruitless >= SEARCHES_MAX {
             return Err(failed);
         }
         if self.errors.add() {
-            self.pass_unreadable(take)?;
+            let has_progress = self.pass_unreadable(take)?;
+            self.fruitless = if has_progress { 0 } else { self.fruitless + 1 };
         }
         Ok(true)
     }
@@ -257,8 +259,9 @@ impl LogReader {
 }
 
 impl LogReader {
-    /// Searches for batches that cannot be read, skips them, and passes them to `take`.
-    fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<(), ServerError> {
+    /// Searches for batches that cannot be read, skips them, and passes them to `take`. Returns whether the
+    /// search found one, or came closer to the end of one.
+    fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<bool, ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
         let topic = self.probe.topic();
         let position = |partition: i32| {
@@ -268,7 +271,6 @@ impl LogReader {
         };
         let positions = self.open.keys().map(|partition| (*partition, position(*partition)));
         let found = self.probe.find(&positions.collect())?;
-        self.fruitless = if found.has_progress { 0 } else { self.fruitless + 1 };
         for batch in found.batches {
             let UnreadableBatch { partition, first, last, .. } = batch;
             let Some(&high) = self.open.get(&partition) else { continue };
@@ -286,11 +288,11 @@ impl LogReader {
             tracing::error!(code, topic, partition, first, last, "a batch cannot be read");
             take(LogItem::Unreadable(batch));
         }
-        Ok(())
+        Ok(found.has_progress)
     }
 }
 
-fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError> {
+fn consumer(brokers: &Brokers) -> Result<BaseConsumer<SilenceContext>, ServerError> {
     let config = brokers.consumer_config(
         CLIENT_ID,
         &FETCH_AHEAD,
@@ -301,13 +303,14 @@ fn consumer(brokers: &Brokers) -> Result<BaseConsumer<QuietContext>, ServerError
             ("enable.partition.eof", "true"),
             ("auto.offset.reset", "earliest"),
             ("isolation.level", "read_committed"),
+            STATISTICS_INTERVAL,
         ],
     )?;
-    config.create_with_context(QuietContext).map_err(|error| server_error(&error))
+    config.create_with_context(SilenceContext::default()).map_err(|error| server_error(&error))
 }
 
 fn fetch_bounds(
-    consumer: &BaseConsumer<QuietContext>,
+    consumer: &BaseConsumer<SilenceContext>,
     topic: &str,
 ) -> Result<BTreeMap<i32, Bounds>, ServerError> {
     let metadata = consumer

@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use broker::{BATCH_UNREADABLE, Brokers, QuietContext, ServerError, message_headers, server_error};
+use broker::{
+    BATCH_UNREADABLE, BatchProbe, Brokers, STATISTICS_INTERVAL, ServerError, SilenceContext,
+    message_headers, server_error,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -48,7 +51,8 @@ pub enum ReadRecord {
 
 /// A reader of any topic.
 pub struct OffsetReader {
-    consumer: BaseConsumer<QuietContext>,
+    brokers: Brokers,
+    consumer: BaseConsumer<SilenceContext>,
 }
 
 impl std::fmt::Debug for OffsetReader {
@@ -73,10 +77,12 @@ impl OffsetReader {
                 ("enable.partition.eof", "true"),
                 ("auto.offset.reset", "earliest"),
                 ("isolation.level", "read_committed"),
+                STATISTICS_INTERVAL,
             ],
         )?;
-        let consumer = config.create_with_context(QuietContext);
-        Ok(Self { consumer: consumer.map_err(|error| server_error(&error))? })
+        let consumer = config.create_with_context(SilenceContext::default());
+        let consumer = consumer.map_err(|error| server_error(&error))?;
+        Ok(Self { brokers: brokers.clone(), consumer })
     }
 
     /// Reads the records of these offsets of a partition; the result has each of them. Blocks.
@@ -96,7 +102,17 @@ impl OffsetReader {
         wanted.retain(|offset| (low..high).contains(offset));
         let (mut next, mut silence, mut errors) =
             (None, Duration::ZERO, UnreadableErrors::default());
+        let probe = BatchProbe::new(&self.brokers, CLIENT_ID, topic);
         while let Some(&first) = wanted.first() {
+            if self.consumer.context().take_due() {
+                let batches = probe.find(&BTreeMap::from([(partition, first)]))?.batches;
+                if let Some(last) = batches.iter().map(|batch| batch.last).max() {
+                    let unreadable = wanted.extract_if(..=last, |_| true);
+                    found.extend(unreadable.map(|offset| (offset, ReadRecord::Unreadable)));
+                    next = None;
+                    continue;
+                }
+            }
             if next.is_none_or(|next| first < next || first - next > GAP_MAX) {
                 self.seek(topic, partition, first)?;
                 next = Some(first);

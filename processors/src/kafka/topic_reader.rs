@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use broker::{
-    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch,
-    message_headers, server_error,
+    BATCH_UNREADABLE, BatchProbe, Brokers, STATISTICS_INTERVAL, ServerError, SilenceContext,
+    UnreadableBatch, message_headers, server_error,
 };
 use rdkafka::Offset;
 use rdkafka::client::ClientContext;
@@ -17,6 +17,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::statistics::Statistics;
 use records::flow::block::Header;
 use records::flow::topic_record::TopicRecord;
 use service::lock::lock;
@@ -53,6 +54,7 @@ struct TopicAssignment {
     /// rebalance removes it: another member may have read further, or a tool have reset the group's
     /// position.
     passed: Mutex<BTreeMap<i32, i64>>,
+    silence: SilenceContext,
 }
 
 impl TopicAssignment {
@@ -67,11 +69,15 @@ impl TopicAssignment {
 
 impl ClientContext for TopicAssignment {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        QuietContext.log(level, facility, message);
+        self.silence.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        QuietContext.error(error, reason);
+        self.silence.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.silence.stats(statistics);
     }
 }
 
@@ -199,6 +205,7 @@ impl TopicReader {
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
                 ("auto.offset.reset", "earliest"),
+                STATISTICS_INTERVAL,
             ],
         )?;
         let consumer: BaseConsumer<TopicAssignment> = config
@@ -214,6 +221,9 @@ impl TopicReader {
         &mut self,
         read: &mut TopicRecords<R>,
     ) -> Result<bool, ServerError> {
+        if self.consumer.context().silence.take_due() {
+            read.unreadable += self.pass_unreadable()?;
+        }
         match self.consumer.poll(POLL) {
             None => return Ok(false),
             Some(Ok(message)) => {

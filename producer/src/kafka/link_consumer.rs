@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker::{
-    BATCH_UNREADABLE, BatchProbe, QuietContext, ServerError, UNREADABLE_TRIES, UnreadableBatch,
-    server_error,
+    BATCH_UNREADABLE, BatchProbe, STATISTICS_INTERVAL, ServerError, SilenceContext,
+    UNREADABLE_TRIES, UnreadableBatch, server_error,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -33,11 +33,12 @@ const REQUIRED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     ("enable.partition.eof", "true"),
     ("auto.offset.reset", "earliest"),
+    STATISTICS_INTERVAL,
 ];
 
 /// Reads every record of a topic, and then waits for more.
 pub struct LinkConsumer {
-    consumer: BaseConsumer<QuietContext>,
+    consumer: BaseConsumer<SilenceContext>,
     /// Partitions that are not read yet up to the end that they had at the start, with that end.
     behind: BTreeMap<i32, i64>,
     /// Where reading of each partition starts, or continues after an unreadable batch.
@@ -74,8 +75,9 @@ impl LinkConsumer {
         let text = |error: ServerError| error.to_string();
         let config = endpoint.brokers.consumer_config(CLIENT_ID, DEFAULTS, REQUIRED);
         let config = config.map_err(text)?;
-        let consumer: BaseConsumer<QuietContext> =
-            config.create_with_context(QuietContext).map_err(|error| text(server_error(&error)))?;
+        let consumer: BaseConsumer<SilenceContext> = config
+            .create_with_context(SilenceContext::default())
+            .map_err(|error| text(server_error(&error)))?;
         let topic = endpoint.topic.as_str();
         let metadata = consumer
             .fetch_metadata(Some(topic), wait)
@@ -113,6 +115,9 @@ impl LinkConsumer {
         wait: Duration,
         take: impl FnOnce(TopicRecord<'_>) -> Result<(), String>,
     ) -> Result<usize, String> {
+        if self.consumer.context().take_due() {
+            return self.pass_unreadable().map_err(|error| error.to_string());
+        }
         match self.consumer.poll(wait) {
             None => return Ok(0),
             Some(Ok(message)) => {

@@ -1,5 +1,5 @@
 //! Batches generated from a seed: all codecs, compressed twice, truncated, damaged, with a wrong codec,
-//! wrong counts, times and attributes, at the bounds of their size, and decompression bombs. Pure.
+//! wrong lengths, counts, times and attributes, at the bounds of their size, and decompression bombs. Pure.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::click_variants::{around, bytes, flipped};
-use crate::raw_produce::{BatchRecord, Codec, RawBatch, RawRecords};
+use crate::raw_produce::{BatchRecord, Codec, RawBatch, RawRecords, WrongLength};
 use crate::seeded_random::SeededRandom;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
@@ -34,6 +34,12 @@ pub(super) fn batch(random: &mut SeededRandom, records: &[BatchRecord]) -> RawBa
         6 => batch.timestamp_ms = Some(random.one(&[-1, 0, 1, i64::MAX, i64::MIN])),
         7 => batch.attributes = random.one(&[0x08, 0x10, 0x20, 0x30, 0x40, 0x80, 5, 7]),
         8 => batch.bytes = [batch.bytes, bytes(random, 100)].concat(),
+        // Brokers do not check the lengths of compressed records.
+        9 | 10 => {
+            let (number, wrong) = (random.index(records.len()), random.one(&WrongLength::ALL));
+            let raw = RawRecords::with_wrong_length(records, number, wrong);
+            batch = raw.compressed(Codec::Zstd, |plain| compress(Codec::Zstd, plain));
+        }
         _ => {}
     }
     batch
