@@ -95,7 +95,7 @@ fn what_is_called_pure_reads_no_clock_and_does_no_io() {
             folders.extend(names.map(|entry| format!("{name}/src/{entry}")));
         }
     }
-    assert!(folders.len() > 4, "only {folders:?} are called pure");
+    assert!(folders.len() > 1, "only {folders:?} are called pure");
     let calls = calls(&page("clippy.toml"));
     let (mut wrong, mut pure) = (Vec::new(), 0);
     for (path, text) in product() {
