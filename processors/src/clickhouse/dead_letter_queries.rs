@@ -278,7 +278,7 @@ mod tests {
         let origins: [Origin; 2] = ["t:3:41:1000", "t:3:42:1000"].map(|text| text.parse().unwrap());
         let text = condition_of("a OR b", &origins);
         assert!(
-            text.ends_with("IN (('t', 3, 41, 1000), ('t', 3, 42, 1000)) AND (a OR b)"),
+            text.ends_with("['t', 't'], [3, 3], [41, 42], [1000, 1000])) AND (a OR b)"),
             "{text}"
         );
     }

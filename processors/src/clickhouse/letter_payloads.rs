@@ -11,9 +11,8 @@ use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use crate::clickhouse::letter_history::KeptRecord;
-use crate::clickhouse::origin_columns::{ORIGIN, naming_client, origin};
+use crate::clickhouse::origin_columns::{ORIGIN, arrays, naming_client, origin};
 use crate::clickhouse::server::{Server, server_error};
-use crate::clickhouse::sql_text::quoted;
 
 #[derive(Row, Deserialize)]
 struct PayloadRow {
@@ -42,13 +41,15 @@ pub async fn payloads(
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
+    let origins = arrays(wanted.iter().map(|(origin, _)| *origin));
+    let numbers: Vec<_> = wanted.iter().map(|(_, number)| number.to_string()).collect();
     let text = format!(
         "SELECT {ORIGIN}, redrive, is_cut, value, key, \
          CAST(headers AS Array(Tuple(String, Nullable(String)))) AS own_headers \
          FROM dead_letter_payloads FINAL WHERE \
          (origin_topic, origin_partition, origin_offset, toUnixTimestamp64Milli(origin_logged_at), redrive) \
-         IN ({})",
-        wanted.join(", ")
+         IN (arrayZip({origins}, [{}]))",
+        numbers.join(", ")
     );
     let client = naming_client(server);
     let rows = client.query_raw(&text).fetch_all::<PayloadRow>().await.map_err(server_error)?;
@@ -67,12 +68,8 @@ pub async fn payloads(
     Ok(rows.into_iter().map(record).collect())
 }
 
-/// The keys of the rows of a dead letter, as text of a query.
-fn keys(letter: &SelectedLetter) -> impl Iterator<Item = String> {
-    let Origin { topic, partition, offset, logged_at_ms } = &letter.origin;
-    let topic = quoted(topic);
+/// The keys of the rows of a dead letter: its origin, and their numbers.
+fn keys(letter: &SelectedLetter) -> impl Iterator<Item = (&Origin, u32)> {
     let copy = Some(letter.redrive).filter(|number| *number > 0);
-    [0].into_iter()
-        .chain(copy)
-        .map(move |number| format!("({topic}, {partition}, {offset}, {logged_at_ms}, {number})"))
+    [0].into_iter().chain(copy).map(move |number| (&letter.origin, number))
 }

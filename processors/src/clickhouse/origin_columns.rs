@@ -30,10 +30,22 @@ pub(super) fn values(origin: &Origin) -> String {
     format!("({}, {partition}, {offset}, {logged_at_ms})", quoted(topic))
 }
 
-/// The condition that a row is of one of `origins`.
+/// The condition that a row is of one of `origins`, of which there is at least one.
 pub(super) fn is_one_of<'o>(origins: impl IntoIterator<Item = &'o Origin>) -> String {
-    let all: Vec<_> = origins.into_iter().map(values).collect();
-    format!("{KEY_VALUES} IN ({})", all.join(", "))
+    format!("{KEY_VALUES} IN (arrayZip({}))", arrays(origins))
+}
+
+/// Arrays of the values of origins, as text of a query. The server parses them in less than half of the time
+/// of as many tuples.
+pub(super) fn arrays<'o>(origins: impl IntoIterator<Item = &'o Origin>) -> String {
+    let (mut topics, mut partitions, mut offsets, mut times) = (vec![], vec![], vec![], vec![]);
+    for Origin { topic, partition, offset, logged_at_ms } in origins {
+        topics.push(quoted(topic));
+        partitions.push(partition.to_string());
+        offsets.push(offset.to_string());
+        times.push(logged_at_ms.to_string());
+    }
+    [topics, partitions, offsets, times].map(|own| format!("[{}]", own.join(", "))).join(", ")
 }
 
 /// The condition that a row follows `after` in the order of origins.
@@ -58,7 +70,7 @@ mod tests {
         assert!(follows(Some(&origin)).ends_with(r") > ('o\x27t', 3, 41, 1000)"));
         let text = is_one_of([&origin, &origin]);
         assert!(
-            text.ends_with(r" IN (('o\x27t', 3, 41, 1000), ('o\x27t', 3, 41, 1000))"),
+            text.ends_with(r" IN (arrayZip(['o\x27t', 'o\x27t'], [3, 3], [41, 41], [1000, 1000]))"),
             "{text}"
         );
     }

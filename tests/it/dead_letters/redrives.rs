@@ -76,8 +76,8 @@ fn a_thousand_bad_records_redriven_by_force_delay_no_click_and_stop_nothing() {
 
 #[test]
 fn a_redrive_killed_at_any_step_and_resumed_sends_every_record_and_none_again() {
-    // Two batches.
-    const LETTERS: i64 = 2000;
+    // Three batches: the second one may be announced as soon as the first one is recorded.
+    const LETTERS: i64 = 3000;
     let world = World::new("killed_redrive");
     world.setup();
     write(&world, LETTERS);
@@ -91,7 +91,7 @@ fn a_redrive_killed_at_any_step_and_resumed_sends_every_record_and_none_again() 
     for step in KILLED_AT {
         let before = world.number(step);
         let mut redrive = match &job {
-            None => world.dlq(&["redrive", "--force", "--rate", "600"]),
+            None => world.dlq(&["redrive", "--force", "--rate", "900"]),
             Some(id) => world.dlq(&["redrive", "--resume", id]),
         };
         redrive.until("the step begins", || (world.number(step) > before).then_some(()));
