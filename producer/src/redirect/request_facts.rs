@@ -142,7 +142,9 @@ fn set_first<'a>(fact: &mut Option<Cow<'a, str>>, value: &'a HeaderValue) {
 
 fn text(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let value = value.as_bytes();
-    (!value.is_empty()).then(|| String::from_utf8_lossy(value))
+    // `from_utf8` reads a word of ASCII at a time, `from_utf8_lossy` each byte.
+    let lossy = |_| String::from_utf8_lossy(value);
+    (!value.is_empty()).then(|| std::str::from_utf8(value).map_or_else(lossy, Cow::Borrowed))
 }
 
 fn version(version: Version) -> Option<&'static str> {
