@@ -1,7 +1,8 @@
 //! What a record of the log becomes, without I/O and clock.
 //!
 //! In reading order: a record becomes a click (`decode`), a row (`enrich`) and a column (`encode`), or a
-//! dead letter (`error`, `dead_letters`); `flow` decides what is inserted and committed together.
+//! dead letter (`error`, `dead_letters`); `flow` decides what is inserted and committed together;
+//! `replay` holds what is read again.
 
 pub mod dead_letters;
 pub mod decode;
@@ -9,3 +10,4 @@ pub mod encode;
 pub mod enrich;
 pub mod error;
 pub mod flow;
+pub mod replay;

@@ -1,0 +1,8 @@
+//! A replay: which ranges of the log are read again, by which rules, and how far they are read. Pure.
+
+pub mod log_range;
+pub mod log_window;
+pub mod pinned_rules;
+pub mod planned_partition;
+pub mod range_progress;
+pub mod replay_plan;

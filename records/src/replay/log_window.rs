@@ -1,0 +1,64 @@
+//! What an operator asks to replay, before it is resolved to offsets. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::replay::log_range::LogRange;
+
+/// The window of a replay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogWindow {
+    /// Records that the brokers appended from one time to another, without the second one. Times are
+    /// resolved once, when the replay is planned.
+    LogTime {
+        /// First log time, milliseconds since 1970.
+        from_ms: i64,
+        /// Log time after the last one; `None`: to the end that the log has when the replay is planned.
+        to_ms: Option<i64>,
+    },
+    /// Offsets by partition.
+    Offsets(BTreeMap<i32, LogRange>),
+}
+
+impl fmt::Display for LogWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |ms: i64| {
+            Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
+        };
+        match self {
+            Self::LogTime { from_ms, to_ms: Some(to_ms) } => {
+                write!(f, "log time from {} to {}", time(*from_ms), time(*to_ms))
+            }
+            Self::LogTime { from_ms, to_ms: None } => {
+                write!(f, "log time from {} to the end of the log", time(*from_ms))
+            }
+            Self::Offsets(ranges) => {
+                let texts: Vec<_> = ranges
+                    .iter()
+                    .map(|(partition, range)| format!("{partition}:{range}"))
+                    .collect();
+                write!(f, "offsets {}", texts.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_printed_with_its_resolved_times_or_its_offsets() {
+        let to_ms = Some(1_764_000_060_500);
+        let times = LogWindow::LogTime { from_ms: 1_764_000_000_000, to_ms };
+        let expected = "log time from 2025-11-24T16:00:00Z to 2025-11-24T16:01:00.5Z";
+        assert_eq!(times.to_string(), expected);
+        let range = LogRange { first: 10, end: 20 };
+        let offsets = LogWindow::Offsets([(1, range), (2, range)].into());
+        assert_eq!(offsets.to_string(), "offsets 1:10-19, 2:10-19");
+    }
+}
