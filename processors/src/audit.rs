@@ -11,3 +11,4 @@ pub mod full_audit;
 pub mod unreadable_batches;
 pub mod unshown_records;
 pub mod window;
+pub mod window_comparison;

@@ -160,6 +160,18 @@ pub struct RunArgs {
     /// The admin port.
     #[command(flatten)]
     pub admin: AdminArgs,
+    /// Batches, and the end of the process.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Seconds of repeated failure after which `/readyz` reports a degraded service.
+    #[arg(long, env = "CLICKTRAIL_STUCK_SECONDS", default_value_t = STUCK_SECONDS,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stuck_seconds: u64,
+}
+
+/// Settings of the pipeline, of every command that processes records.
+#[derive(Debug, Args)]
+pub struct PipelineArgs {
     /// Maximum number of records in one insert.
     #[arg(long, env = "CLICKTRAIL_BATCH_ROWS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
@@ -172,10 +184,6 @@ pub struct RunArgs {
     #[arg(long, env = "CLICKTRAIL_DRAIN_SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub drain_seconds: u64,
-    /// Seconds of repeated failure after which `/readyz` reports a degraded service.
-    #[arg(long, env = "CLICKTRAIL_STUCK_SECONDS", default_value_t = STUCK_SECONDS,
-        value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub stuck_seconds: u64,
 }
 
 /// Two, so that the server inserts one while the other is encoded.
@@ -192,7 +200,9 @@ impl RunArgs {
             instance_id: self.group_instance_id.clone(),
         }
     }
+}
 
+impl PipelineArgs {
     /// The settings of the driver.
     pub fn driver(&self, brokers: &Brokers) -> DriverSettings {
         let limits = SizeLimits {

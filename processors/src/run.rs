@@ -12,6 +12,7 @@ pub mod driver;
 pub mod driver_settings;
 pub mod in_flight;
 pub mod offset_requests;
+pub mod pipeline;
 pub mod processor;
 mod query_timer;
 pub mod retry;

@@ -16,14 +16,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::dead_letter_merge::without_dead_letter;
 use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
-use crate::audit::entry::{AuditEntry, DeadLetterRange, LogPosition};
-use crate::audit::external_sort::Sorted;
+use crate::audit::entry::{AuditEntry, LogPosition};
 use crate::audit::follow_args::FollowArgs;
 use crate::audit::full_audit::{SortSpace, dead_letters};
 use crate::audit::unreadable_batches::UnreadableBatches;
 use crate::audit::window::{TimedEntry, WindowReport};
+use crate::audit::window_comparison::{WindowRecords, compare};
 use crate::clickhouse::audit_queries::rows_of;
 use crate::config::Servers;
 use crate::kafka::log_reader::{LogItem, LogReader};
@@ -33,8 +32,6 @@ use service::number::gauge;
 
 /// Pause after a run that a server error ended; `--every` if that is shorter.
 const RETRY: Duration = Duration::from_secs(5);
-/// Events in one look-up: as many as ClickHouse's default `max_query_size` allows.
-const LOOKUP_EVENTS: usize = 5_000;
 /// How far the clock of a processor may be behind the broker's. The processor stamps dead letters.
 const CLOCK_SKEW: Duration = Duration::from_secs(600);
 
@@ -155,78 +152,17 @@ async fn audit_once(
     let Some(records) = read_window(auditing, times, stop).await? else {
         return Ok(None);
     };
-    let WindowRecords { mut found, events, undecodable } = records;
     let server = servers.clickhouse.server()?;
     let topic = servers.kafka.topic.as_str();
-    let mut all = events.iter().map(|bytes| bytes.map(TimedEntry::from_bytes)).peekable();
-    let mut unshown = space.sorter(2);
-    let mut batch: Vec<TimedEntry> = Vec::with_capacity(LOOKUP_EVENTS);
-    while let Some(event) = all.next().transpose()? {
-        if !batch.last().is_some_and(|last| last.is_same_event(&event)) {
-            batch.push(event);
-        }
-        // Skips resends of the last event of a batch.
-        if batch.len() == LOOKUP_EVENTS || all.peek().is_none() {
-            while all.next_if(|next| next.as_ref().is_ok_and(|n| n.is_same_event(&event))).is_some()
-            {
-            }
-            let ids: Vec<_> = batch.iter().map(|event| event.entry.id).collect();
-            debug_assert!(batch[0].occurred_at_us <= event.occurred_at_us, "events are sorted");
-            let bounds = batch[0].occurred_at_us..=event.occurred_at_us;
-            let shown = rows_of(&server, topic, bounds, &ids).await?;
-            found.compare(&batch, &shown, |event| unshown.push(event.to_bytes()))?;
-            batch.clear();
-        }
-    }
-    let unshown = unshown.sorted()?;
-    if !undecodable.is_empty() || !unshown.is_empty() {
-        let since = times.since_ms.saturating_sub(ms(CLOCK_SKEW));
-        let dead = dead_letters(servers, space, Some(since), stop).await?;
-        let mut records = space.unshown_records();
-        records_of(&unshown, &events, |record| records.push(record))?;
-        let lacking = records.without_dead_letter(&dead)?;
-        found.add_missing(lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes)))?;
-        let position = LogPosition::from_bytes;
-        let undecodable = undecodable.iter().map(|bytes| bytes.map(position));
-        let dead = dead.iter().map(|bytes| bytes.map(DeadLetterRange::from_bytes));
-        without_dead_letter(
-            undecodable,
-            |position| *position,
-            dead,
-            |position| {
-                found.add_undecodable(position);
-                Ok(())
-            },
-        )?;
-    }
+    let since = times.since_ms.saturating_sub(ms(CLOCK_SKEW));
+    let found = compare(
+        records,
+        space,
+        async |times, ids| rows_of(&server, topic, times, ids).await,
+        async || dead_letters(servers, space, Some(since), stop).await,
+    )
+    .await?;
     Ok((!stop.is_cancelled()).then_some(found))
-}
-
-/// Calls `take` with each record among `events` of an event of `unshown`, which holds the first record of
-/// each.
-fn records_of(
-    unshown: &Sorted<36>,
-    events: &Sorted<36>,
-    mut take: impl FnMut(AuditEntry) -> Result<(), ServerError>,
-) -> Result<(), ServerError> {
-    let mut unshown = unshown.iter();
-    let Some(mut next) = unshown.next().transpose()?.map(TimedEntry::from_bytes) else {
-        return Ok(());
-    };
-    let mut current = None;
-    for event in events.iter() {
-        let event = TimedEntry::from_bytes(event?);
-        if event == next {
-            current = Some(event);
-            if let Some(bytes) = unshown.next().transpose()? {
-                next = TimedEntry::from_bytes(bytes);
-            }
-        }
-        if current.is_some_and(|current| current.is_same_event(&event)) {
-            take(event.entry)?;
-        }
-    }
-    Ok(())
 }
 
 /// Log times of a run: it reads the records since `since_ms`, and compares those up to `until_ms`.
@@ -234,13 +170,6 @@ fn records_of(
 struct WindowTimes {
     since_ms: i64,
     until_ms: i64,
-}
-
-/// The records of the window.
-struct WindowRecords {
-    found: WindowReport,
-    events: Sorted<36>,
-    undecodable: Sorted<12>,
 }
 
 /// Reads the window; `None` when `stop` was cancelled.
@@ -324,45 +253,4 @@ fn since_1970() -> Duration {
 
 fn ms(time: Duration) -> i64 {
     gauge(time.as_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::external_sort::Sorter;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn all_records_of_the_unshown_events_are_found(
-            records in prop::collection::vec((0_i64..4, 0_u8..4, 0_i64..6), 0..40),
-            is_shown in prop::collection::vec(any::<bool>(), 16),
-        ) {
-            let sorted = |items: &[TimedEntry]| {
-                let mut sorter = Sorter::<36>::new(&std::env::temp_dir(), 200);
-                items.iter().for_each(|item| sorter.push(item.to_bytes()).unwrap());
-                sorter.sorted().unwrap()
-            };
-            let entry = |(occurred_at_us, id, offset): (i64, u8, i64)| {
-                let position = LogPosition { partition: 0, offset };
-                TimedEntry { occurred_at_us, entry: AuditEntry { id: [id; 16], position } }
-            };
-            let mut all: Vec<_> = records.into_iter().map(entry).collect();
-            all.sort_unstable();
-            let is_unshown = |event: &&TimedEntry| {
-                let index = event.occurred_at_us * 4 + i64::from(event.entry.id[0]);
-                !is_shown[usize::try_from(index).unwrap()]
-            };
-            let mut firsts = all.clone();
-            firsts.dedup_by(|later, first| later.is_same_event(first));
-            let firsts: Vec<_> = firsts.iter().filter(is_unshown).copied().collect();
-            let expected: Vec<_> = all.iter().filter(is_unshown).map(|event| event.entry).collect();
-            let mut found = Vec::new();
-            records_of(&sorted(&firsts), &sorted(&all), |record| {
-                found.push(record);
-                Ok(())
-            }).unwrap();
-            prop_assert_eq!(found, expected);
-        }
-    }
 }

@@ -68,6 +68,22 @@ pub async fn rows_of(
     times_us: RangeInclusive<i64>,
     ids: &[Id],
 ) -> Result<Vec<(Id, u64)>, ServerError> {
+    // All rows were inserted since 1970.
+    rows_since(server, topic, times_us, ids, 0).await
+}
+
+/// As [`rows_of`], of rows that were inserted at a time (microseconds since 1970, by the server's clock) or
+/// later. An event whose row is older has no entry.
+///
+/// # Errors
+/// Likewise.
+pub async fn rows_since(
+    server: &Server,
+    topic: &str,
+    times_us: RangeInclusive<i64>,
+    ids: &[Id],
+    since_us: i64,
+) -> Result<Vec<(Id, u64)>, ServerError> {
     let client = server.client();
     let ids: Vec<String> = ids.iter().map(|id| hex(id).replace('-', "")).collect();
     let query = client
@@ -75,11 +91,13 @@ pub async fn rows_of(
             "SELECT event_id, count() AS rows FROM clicks WHERE kafka_topic = ? \
              AND occurred_at >= fromUnixTimestamp64Micro(toInt64(?)) \
              AND occurred_at <= fromUnixTimestamp64Micro(toInt64(?)) \
+             AND ingested_at >= fromUnixTimestamp64Micro(toInt64(?)) \
              AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
         )
         .bind(topic)
         .bind(*times_us.start())
         .bind(*times_us.end())
+        .bind(since_us)
         .bind(ids);
     let answer = tokio::time::timeout(LOOKUP_TIMEOUT, query.fetch_all::<Count>());
     let rows = answer.await.map_err(|_| {

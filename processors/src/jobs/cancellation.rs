@@ -26,6 +26,10 @@ pub async fn cancel(server: &Server, id: &str, actor: &str) -> Result<Job, Serve
     if job.state.has_ended() {
         return Ok(job);
     }
+    if !job.state.has_process() {
+        let message = format!("cancelled by {actor:?} before it ran");
+        return running_job::cancel_silent(server, id, message).await;
+    }
     if is_silent(&job, now_us) {
         let message = format!("cancelled by {actor:?}: process {} had ended", job.host);
         return running_job::cancel_silent(server, id, message).await;

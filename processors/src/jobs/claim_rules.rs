@@ -43,7 +43,7 @@ pub fn may_resume(job: &Job, now_us: i64) -> Result<(), ServerError> {
             "job_ended",
             format!("job {} is done: plan a new one for what is left", job.id),
         )),
-        JobState::Cancelled | JobState::Failed => Ok(()),
+        JobState::Planned | JobState::Cancelled | JobState::Failed => Ok(()),
         JobState::Planning | JobState::Running if is_silent(job, now_us) => Ok(()),
         JobState::Planning | JobState::Running => Err(running(job, now_us)),
     }
@@ -111,6 +111,7 @@ mod tests {
         for (state, age_us, code) in [
             (JobState::Done, 0, Some("job_ended")),
             (JobState::Done, SILENT_AFTER_US, Some("job_ended")),
+            (JobState::Planned, 0, None),
             (JobState::Cancelled, 0, None),
             (JobState::Failed, 0, None),
             (JobState::Planning, SILENT_AFTER_US - 1, Some("job_running")),

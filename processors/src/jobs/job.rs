@@ -6,6 +6,8 @@ use std::fmt;
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobState {
+    /// It is stored, and no process has run it yet.
+    Planned,
     /// A process prepares it, or prepares to resume it.
     Planning,
     /// A process runs it.
@@ -19,12 +21,13 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [Self; 5] =
-        [Self::Planning, Self::Running, Self::Done, Self::Cancelled, Self::Failed];
+    const ALL: [Self; 6] =
+        [Self::Planned, Self::Planning, Self::Running, Self::Done, Self::Cancelled, Self::Failed];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Planned => "planned",
             Self::Planning => "planning",
             Self::Running => "running",
             Self::Done => "done",
@@ -38,11 +41,19 @@ impl JobState {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Whether no process works on a job of this state.
+    /// Whether the job has ended; one that was cancelled or failed can be resumed.
     pub fn has_ended(self) -> bool {
         match self {
-            Self::Planning | Self::Running => false,
+            Self::Planned | Self::Planning | Self::Running => false,
             Self::Done | Self::Cancelled | Self::Failed => true,
+        }
+    }
+
+    /// Whether a process works on a job of this state, unless that process is silent.
+    pub fn has_process(self) -> bool {
+        match self {
+            Self::Planning | Self::Running => true,
+            Self::Planned | Self::Done | Self::Cancelled | Self::Failed => false,
         }
     }
 }
@@ -83,7 +94,7 @@ pub struct Job {
     pub id: String,
     /// Version of these values.
     pub version: JobVersion,
-    /// What it does: `redrive`.
+    /// What it does: `redrive` or `replay`.
     pub kind: String,
     /// How far it is.
     pub state: JobState,
@@ -119,9 +130,9 @@ mod tests {
 
     #[test]
     fn the_names_of_states_are_those_of_the_migration() {
-        let migration = include_str!("../../migrations/0005_jobs.sql");
+        let migration = include_str!("../../migrations/0007_planned_jobs.sql");
         let names = JobState::ALL.map(JobState::name).join(", ");
-        assert!(migration.contains(&format!("COMMENT '{names}'")), "{names}");
+        assert!(migration.contains(&format!("state '{names}'")), "{names}");
         for state in JobState::ALL {
             assert_eq!(JobState::named(state.name()), Some(state));
         }

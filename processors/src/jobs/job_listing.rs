@@ -56,13 +56,14 @@ pub fn json(stored: &StoredJob) -> String {
     json_line(&object(stored))
 }
 
-fn object(StoredJob { job, now_us }: &StoredJob) -> Value {
+/// Every fact about a job.
+pub fn object(StoredJob { job, now_us }: &StoredJob) -> Value {
     let plan = serde_json::from_str(&job.plan).unwrap_or_else(|_| Value::from(job.plan.as_str()));
     json!({
         "id": job.id,
         "kind": job.kind,
         "state": job.state.name(),
-        "has_process": !job.state.has_ended() && !is_silent(job, *now_us),
+        "has_process": job.state.has_process() && !is_silent(job, *now_us),
         "plan": plan,
         "counts": job.counts,
         "actor": job.actor,
@@ -75,11 +76,14 @@ fn object(StoredJob { job, now_us }: &StoredJob) -> Value {
 
 /// The command that resumes a job.
 pub fn resume_command(job: &Job) -> String {
-    format!("processors dlq {} --resume {}", job.kind, job.id)
+    match job.kind.as_str() {
+        "replay" => format!("processors replay run {}", job.id),
+        kind => format!("processors dlq {kind} --resume {}", job.id),
+    }
 }
 
 fn has_no_process(job: &Job, now_us: i64) -> bool {
-    !job.state.has_ended() && is_silent(job, now_us)
+    job.state.has_process() && is_silent(job, now_us)
 }
 
 fn actor(job: &Job) -> String {
@@ -133,6 +137,10 @@ mod tests {
             lines.last().unwrap().ends_with("processors dlq redrive --resume 0198"),
             "{lines:?}"
         );
+        let mut planned = stored(JobState::Planned, SILENT_AFTER_US);
+        assert!(!line(&planned).contains("last reported"), "it waits for its first process");
+        planned.job.kind = "replay".into();
+        assert_eq!(resume_command(&planned.job), "processors replay run 0198");
     }
 
     #[test]

@@ -66,6 +66,16 @@ impl RunningJob {
         Ok(Self { server, job, owner, written_at, since_us: now_us, requested })
     }
 
+    /// Stores that the job waits for a process, which resumes it.
+    ///
+    /// # Errors
+    /// As [`RunningJob::running`].
+    pub async fn planned(mut self) -> Result<Job, ServerError> {
+        self.job.state = JobState::Planned;
+        self.checked_write().await?;
+        Ok(self.job)
+    }
+
     /// Resumes a job that was cancelled, failed, or whose process has ended. Its state is `planning`; its
     /// counts are those of its last version, at most some seconds older than what it did. Takes about two
     /// seconds.

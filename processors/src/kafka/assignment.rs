@@ -20,6 +20,7 @@ use rdkafka::types::RDKafkaRespErr;
 use records::flow::start_policy::StartReason;
 use tokio::sync::Notify;
 
+use crate::kafka::read_limits::ReadLimits;
 use crate::kafka::starting_partition::StartingPartition;
 use crate::run::source::Notice;
 use service::lock::lock;
@@ -34,6 +35,8 @@ pub(super) struct Assignment {
     /// Held during a commit and while an assignment ends.
     lasts: Mutex<()>,
     state: Mutex<AssignmentState>,
+    /// What the member reads; `None`: everything that the group assigns.
+    limits: Option<ReadLimits>,
 }
 
 #[derive(Default)]
@@ -63,6 +66,21 @@ struct AssignmentState {
 }
 
 impl Assignment {
+    /// An assignment of nothing yet, to a member that reads within `limits`.
+    pub(super) fn within(limits: Option<ReadLimits>) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// What the member reads; `None`: everything that the group assigns.
+    pub(super) fn limits(&self) -> Option<&ReadLimits> {
+        self.limits.as_ref()
+    }
+
+    /// Whether records of a partition are left to read.
+    pub(super) fn reads(&self, partition: i32) -> bool {
+        self.limits.as_ref().is_none_or(|limits| !limits.has_ended(partition))
+    }
+
     /// Keeps all assignments from ending as long as the guard lives.
     pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
         lock(&self.lasts)
@@ -100,7 +118,8 @@ impl Assignment {
         let lag = |(&partition, &start): (&i32, &i64)| {
             let read = state.read.get(&partition).map_or(start, |read| start.max(*read));
             let end = state.ends.get(&partition).copied().unwrap_or(read + 1);
-            (partition, u64::try_from(end - read).unwrap_or(0))
+            let left = self.limits.as_ref().map(|limits| limits.left(partition));
+            (partition, left.unwrap_or_else(|| u64::try_from(end - read).unwrap_or(0)))
         };
         state.starts.iter().map(lag).collect()
     }
@@ -184,6 +203,9 @@ impl Assignment {
         state.epoch += 1;
         let epoch = state.epoch;
         for StartingPartition { partition, start, committed, end } in starting {
+            if let Some(limits) = &self.limits {
+                limits.start(partition, start.position);
+            }
             state.epochs.insert(partition, epoch);
             state.read.remove(&partition);
             state.ends.remove(&partition);
@@ -223,7 +245,7 @@ impl Assignment {
             drop(state);
             return assign_none(consumer);
         }
-        state.requested = Some(numbers(partitions));
+        state.requested = Some(self.own(partitions));
         drop(state);
         self.request.notify_one();
     }
@@ -235,11 +257,11 @@ impl Assignment {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> bool {
+        let partitions = self.own(partitions);
         let mut state = lock(&self.state);
-        if state.closing || consumer.assignment_lost() {
+        if state.closing || consumer.assignment_lost() || partitions.is_empty() {
             return false;
         }
-        let partitions = numbers(partitions);
         state.revoked.extend(&partitions);
         let partitions = partitions.into_iter().collect();
         state.notices.push(Notice::RevocationRequested { partitions });
@@ -251,8 +273,23 @@ impl Assignment {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Result<(), ServerError> {
-        self.end(&numbers(partitions));
-        consumer.incremental_unassign(partitions).map_err(|error| server_error(&error))
+        let own = self.own(partitions);
+        self.end(&own);
+        // The library refuses to take back what was not assigned.
+        let mut assigned = TopicPartitionList::new();
+        for element in partitions.elements() {
+            if own.contains(&element.partition()) {
+                assigned.add_partition(element.topic(), element.partition());
+            }
+        }
+        consumer.incremental_unassign(&assigned).map_err(|error| server_error(&error))
+    }
+
+    /// Those of the partitions that the member reads.
+    fn own(&self, partitions: &TopicPartitionList) -> BTreeSet<i32> {
+        let is_own = |own: &i32| self.limits.as_ref().is_none_or(|limits| limits.covers(*own));
+        let numbers = partitions.elements().into_iter().map(|element| element.partition());
+        numbers.filter(is_own).collect()
     }
 }
 
@@ -267,7 +304,7 @@ impl ClientContext for Assignment {
 
     fn stats(&self, statistics: Statistics) {
         let mut state = lock(&self.state);
-        if !state.is_paused && state.silent.note(&statistics, |_| true) {
+        if !state.is_paused && state.silent.note(&statistics, |partition| self.reads(partition)) {
             self.silence.notify_one();
         }
         let topics = statistics.topics.into_values();
@@ -310,10 +347,6 @@ impl ConsumerContext for Assignment {
     }
 }
 
-fn numbers(partitions: &TopicPartitionList) -> BTreeSet<i32> {
-    partitions.elements().iter().map(|element| element.partition()).collect()
-}
-
 /// Replies to a request of the group with no partition. Without a reply, the library would wait for one,
 /// and the member could not leave the group.
 pub(super) fn assign_none<C: ConsumerContext>(consumer: &impl Consumer<C>) {
@@ -327,6 +360,7 @@ mod tests {
     use super::*;
     use rdkafka::statistics::{Partition, Topic};
     use records::flow::start_policy::{StartPosition, unchecked_start};
+    use records::replay::log_range::LogRange;
 
     #[test]
     fn the_lag_is_known_from_the_start_and_does_not_wait_for_a_commit() {
@@ -352,6 +386,25 @@ mod tests {
         assert_eq!(assignment.lag(), BTreeMap::from([(1, 125)]), "read again from the start");
         assignment.end(&BTreeSet::from([1]));
         assert_eq!(assignment.lag(), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_member_with_limits_gets_their_partitions_only_and_its_lag_ends_with_them() {
+        let range = LogRange { first: 5, end: 20 };
+        let assignment = Assignment::within(Some(ReadLimits::new([(1, range)])));
+        let mut assigned = TopicPartitionList::new();
+        assigned.add_partition_range("clicks", 0, 2);
+        assert_eq!(assignment.own(&assigned), BTreeSet::from([1]));
+        assert_eq!(Assignment::default().own(&assigned), BTreeSet::from([0, 1, 2]));
+        let start = StartPosition { position: 8, reason: StartReason::Resumed };
+        let (partition, committed, end) = (1, Some(8), Some(1_000));
+        assignment.begin([StartingPartition { partition, start, committed, end }]);
+        assert_eq!(assignment.lag(), BTreeMap::from([(1, 12)]));
+        let limits = assignment.limits().unwrap();
+        assert!(limits.take(1, 17) && !limits.take(1, 20) && assignment.reads(1));
+        assert_eq!(limits.end(1), Some(LogRange { first: 18, end: 20 }));
+        assert!(!assignment.reads(1) && !assignment.reads(0));
+        assert_eq!(assignment.lag(), BTreeMap::from([(1, 0)]));
     }
 
     #[test]

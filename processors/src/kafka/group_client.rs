@@ -7,6 +7,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::kafka::assignment::Assignment;
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
+use crate::kafka::read_limits::ReadLimits;
 
 /// Bounds the memory of records that are fetched ahead (one response may exceed it). When it is full,
 /// the library stops fetching for a second by default, in which a backlog does not shrink.
@@ -23,7 +24,7 @@ pub(super) struct GroupClient {
 }
 
 impl GroupClient {
-    /// Joins a group and subscribes to `topic`.
+    /// Joins a group and subscribes to `topic`, of which it reads what is within `limits`.
     ///
     /// # Errors
     /// Fatal for a property that is refused; an unreachable broker is reported while reading.
@@ -31,6 +32,7 @@ impl GroupClient {
         brokers: &Brokers,
         group: &GroupSettings,
         topic: &str,
+        limits: Option<ReadLimits>,
     ) -> Result<Self, ServerError> {
         let mut properties = vec![
             ("group.id", group.id.as_str()),
@@ -44,10 +46,12 @@ impl GroupClient {
             GroupProtocol::Classic => ("partition.assignment.strategy", "cooperative-sticky"),
             GroupProtocol::Consumer => ("group.protocol", "consumer"),
         });
+        // The end of a range may be the end of the log, and hold no record.
+        properties.extend(limits.as_ref().map(|_| ("enable.partition.eof", "true")));
         properties.extend(group.instance_id.as_deref().map(|id| ("group.instance.id", id)));
         let config = brokers.consumer_config(CLIENT_ID, FETCH_AHEAD, &properties)?;
         let consumer: StreamConsumer<Assignment> = config
-            .create_with_context(Assignment::default())
+            .create_with_context(Assignment::within(limits))
             .map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
         Ok(Self { consumer, topic: topic.to_owned(), reading: tokio::sync::Mutex::default() })
@@ -92,7 +96,7 @@ mod tests {
             let properties = vec![format!("{key}=two").parse().unwrap()];
             let brokers = Brokers { servers: "127.0.0.1:1".to_owned(), properties };
             for group in &settings {
-                let error = GroupClient::join(&brokers, group, "log").err().unwrap();
+                let error = GroupClient::join(&brokers, group, "log", None).err().unwrap();
                 assert!(error.message.contains(key), "{error}");
             }
         }

@@ -10,8 +10,11 @@ use broker::{
 use futures_util::FutureExt as _;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use records::flow::block::{Block, Header, RecordMetadata, SizeLimits};
+use records::flow::offset_range::OffsetRange;
+use records::replay::log_range::LogRange;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::kafka::assignment::assign_none;
@@ -19,6 +22,7 @@ use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_client::GroupClient;
 use crate::kafka::group_settings::GroupSettings;
 use crate::kafka::offsets;
+use crate::kafka::read_limits::ReadLimits;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 use crate::run::source::{EpochPosition, Notice, Positions, Source};
 
@@ -58,10 +62,23 @@ impl GroupConsumer {
         group: &GroupSettings,
         topic: &str,
     ) -> Result<Self, ServerError> {
+        Self::join_within(brokers, group, topic, None)
+    }
+
+    /// As [`GroupConsumer::join`], to read what is within `limits`.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn join_within(
+        brokers: &Brokers,
+        group: &GroupSettings,
+        topic: &str,
+        limits: Option<ReadLimits>,
+    ) -> Result<Self, ServerError> {
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (errors, running) = (UnreadableErrors::default(), JoinSet::new());
         let probing = tokio::sync::Mutex::new(Probing { probe, errors, running });
-        let client = Arc::new(GroupClient::join(brokers, group, topic)?);
+        let client = Arc::new(GroupClient::join(brokers, group, topic, limits)?);
         Ok(Self { client, probing, assigning: tokio::sync::Mutex::default() })
     }
 
@@ -101,14 +118,51 @@ impl GroupConsumer {
                 // The log time is in the batch.
                 let metadata = RecordMetadata { partition, offset: first, epoch, logged_at_ms: 0 };
                 block.push_unreadable(metadata, position, last);
+                if let Some(limits) = self.client.assignment().limits() {
+                    limits.pass(partition, last + 1);
+                }
             }
         }
         Ok(())
     }
 
-    fn push(&self, message: &BorrowedMessage<'_>, block: &mut Block) {
+    /// Appends a record, unless it is not to be read. The reading of a partition whose range ends pauses.
+    fn take(&self, message: &BorrowedMessage<'_>, block: &mut Block) -> Result<(), ServerError> {
+        let (partition, assignment) = (message.partition(), self.client.assignment());
+        let Some(epoch) = assignment.epoch_to_read(partition) else { return Ok(()) };
+        let Some(limits) = assignment.limits() else {
+            self.push(message, epoch, block);
+            return Ok(());
+        };
+        if limits.take(partition, message.offset()) {
+            self.push(message, epoch, block);
+            return if limits.has_ended(partition) { self.pause_one(partition) } else { Ok(()) };
+        }
+        // Otherwise the record precedes the range.
+        match limits.is_beyond(partition, message.offset()) {
+            true => self.end(partition, block),
+            false => Ok(()),
+        }
+    }
+
+    /// No record of the range of a partition follows.
+    fn end(&self, partition: i32, block: &mut Block) -> Result<(), ServerError> {
+        let assignment = self.client.assignment();
+        let Some(limits) = assignment.limits() else { return Ok(()) };
+        let Some(epoch) = assignment.epoch_to_read(partition) else { return Ok(()) };
+        if let Some(LogRange { first, end: next }) = limits.end(partition) {
+            block.push_gap(partition, OffsetRange { epoch, first, next });
+        }
+        self.pause_one(partition)
+    }
+
+    fn pause_one(&self, partition: i32) -> Result<(), ServerError> {
+        let list = self.client.list(std::iter::once((partition, Offset::Invalid)))?;
+        self.client.consumer.pause(&list).map_err(|error| server_error(&error))
+    }
+
+    fn push(&self, message: &BorrowedMessage<'_>, epoch: u64, block: &mut Block) {
         let partition = message.partition();
-        let Some(epoch) = self.client.assignment().epoch_to_read(partition) else { return };
         let headers = message_headers(message, HEADERS_READ_MAX);
         let metadata = RecordMetadata {
             partition,
@@ -156,7 +210,8 @@ impl Source for GroupConsumer {
         };
         loop {
             match message {
-                Ok(message) => self.push(&message, block),
+                Ok(message) => self.take(&message, block)?,
+                Err(KafkaError::PartitionEOF(partition)) => self.end(partition, block)?,
                 Err(error) => return Err(self.take_error(server_error(&error), &mut probing)),
             }
             if block.is_full(limits) {
@@ -209,10 +264,14 @@ impl Source for GroupConsumer {
     }
 
     fn resume(&self) -> Result<(), ServerError> {
-        self.client.assignment().set_paused(false);
         let consumer = &self.client.consumer;
         let all = consumer.assignment().map_err(|error| server_error(&error))?;
-        consumer.resume(&all).map_err(|error| server_error(&error))
+        let assignment = self.client.assignment();
+        assignment.set_paused(false);
+        let all = all.elements().into_iter().map(|element| element.partition());
+        let open = all.filter(|partition| assignment.reads(*partition));
+        let open = self.client.list(open.map(|partition| (partition, Offset::Invalid)))?;
+        consumer.resume(&open).map_err(|error| server_error(&error))
     }
 
     fn lag(&self) -> BTreeMap<i32, u64> {

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use records::flow::origin_headers::OriginHeaders;
+use records::replay::log_range::LogRange;
 
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::unreadable_errors::UnreadableErrors;
@@ -171,6 +172,26 @@ impl LogReader {
         })
     }
 
+    /// As [`LogReader::open`], of these ranges only, as far as the log still holds them.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn open_within(
+        brokers: &Brokers,
+        topic: &str,
+        ranges: &BTreeMap<i32, LogRange>,
+    ) -> Result<Self, ServerError> {
+        Self::open_from(brokers, topic, |_, mut bounds| {
+            bounds.retain(|partition, _| ranges.contains_key(partition));
+            for (partition, Bounds { low, high }) in &mut bounds {
+                let range = ranges[partition];
+                *low = (*low).max(range.first);
+                *high = (*high).min(range.end).max(*low);
+            }
+            Ok(bounds)
+        })
+    }
+
     fn open_from(
         brokers: &Brokers,
         topic: &str,
@@ -292,7 +313,7 @@ impl LogReader {
     }
 }
 
-fn consumer(brokers: &Brokers) -> Result<BaseConsumer<SilenceContext>, ServerError> {
+pub(super) fn consumer(brokers: &Brokers) -> Result<BaseConsumer<SilenceContext>, ServerError> {
     let config = brokers.consumer_config(
         CLIENT_ID,
         &FETCH_AHEAD,

@@ -241,7 +241,8 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         let next = lock(&self.log).next(code, source, Instant::now());
         if let Some(not_logged) = next {
             let (partition, offset) = (record.partition(), record.offset());
-            tracing::warn!(code, partition, offset, is_stub, not_logged, %error, "a record is dead-lettered");
+            let sent = D::SENT;
+            tracing::warn!(code, partition, offset, is_stub, not_logged, %error, "{sent}");
         }
     }
 

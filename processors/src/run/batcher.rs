@@ -131,7 +131,7 @@ impl Batcher {
 
     /// Whether every record that was read is in a batch that was taken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.block.is_empty() && self.cut == self.joined && self.batch.records == 0
+        self.block.is_empty() && self.cut == self.joined && self.batch.ranges.is_empty()
     }
 
     /// Notes that records were read into the block.
@@ -247,6 +247,7 @@ impl Batcher {
 #[expect(clippy::disallowed_methods, reason = "a test starts at the time of its runtime")]
 mod tests {
     use super::*;
+    use records::flow::offset_range::OffsetRange;
 
     const LIMITS: SizeLimits = SizeLimits { rows_max: 1_000, bytes_max: 1 << 20 };
 
@@ -286,6 +287,24 @@ mod tests {
             assert_eq!(batches(&rule_sets, &order), expected, "{order:?}");
         }
         assert_eq!(batches(&[1, 2, 1], &[2, 1, 0]), [(1, 10), (2, 10), (1, 10)]);
+    }
+
+    #[test]
+    fn offsets_without_a_record_are_a_batch_whose_end_can_be_committed() {
+        let mut batcher = cut_blocks(0);
+        let gap = OffsetRange { epoch: 1, first: 17, next: 20 };
+        batcher.block.push_gap(3, gap);
+        batcher.note_read(Instant::now());
+        assert!(!batcher.is_empty());
+        let ranges = batcher.block.ranges().clone();
+        assert_eq!(batcher.number_block(), Some(1));
+        batcher.block.clear();
+        batcher.flush = Some(1);
+        batcher.join(Ok(Ok((1, EncodedBlock { ranges, ..EncodedBlock::default() })))).unwrap();
+        assert!(batcher.is_due() && !batcher.is_empty());
+        let batch = batcher.take_batch();
+        assert_eq!((batch.records, batch.ranges.iter().collect()), (0, vec![(3, gap)]));
+        assert!(batcher.is_empty());
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         // under it.
         self.take_notices()?;
         let batch = self.batcher.take_batch();
-        if batch.records == 0 {
+        if batch.ranges.is_empty() {
             return Ok(());
         }
         let id = self.in_flight.next_id();

@@ -19,18 +19,13 @@ use crate::kafka::group_consumer::GroupConsumer;
 use crate::link_dimension::LinkDimension;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::metrics::rules::RuleMetrics;
-use crate::registry::schema_cache::SchemaCache;
 use crate::rules::folder::RulesFolder;
-use crate::run::batch_writer::BatchWriter;
-use crate::run::block_encoder::BlockEncoder;
 use crate::run::dead_letter_gauge;
 use crate::run::dead_letter_resolver;
 use crate::run::driver::Driver;
 use crate::run::driver_settings::DriverSettings;
-use crate::run::retry::until_done;
-use crate::run::shared_breaker::SharedBreaker;
+use crate::run::pipeline::Pipeline;
 use crate::run::topic_copy::TopicCopy;
-use crate::setup::server_facts::preflight;
 use service::admin_port::{self, Health};
 use service::attempts::Attempts;
 
@@ -58,7 +53,7 @@ impl<'a> Processor<'a> {
         rules: &RulesArgs,
         shutdown: CancellationToken,
     ) -> Result<Self, ServerError> {
-        let settings = args.driver(&servers.kafka.brokers());
+        let settings = args.pipeline.driver(&servers.kafka.brokers());
         let mut registry = MetricRegistry::default();
         let metrics = ProcessorMetrics::register(&mut registry, settings.linger.limits);
         metrics.attempts.set_stuck_after(Duration::from_secs(args.stuck_seconds));
@@ -84,8 +79,9 @@ impl<'a> Processor<'a> {
     /// As [`Driver::run`], or what the preflight refuses.
     pub(crate) async fn run(mut self) -> Result<Option<ProcessorMetrics>, ServerError> {
         let server = self.servers.clickhouse.server()?;
+        let pipeline = self.pipeline();
         let table = tokio::select! {
-            table = self.open_table(&server) => table?,
+            table = pipeline.open_table(&server) => table?,
             () = self.shutdown.cancelled() => return Ok(None),
         };
         let driver = self.driver(table)?;
@@ -104,18 +100,18 @@ impl<'a> Processor<'a> {
         table: ClickTable,
     ) -> Result<Driver<GroupConsumer, ClickTable, DeadLetterWriter>, ServerError> {
         let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
-        let metrics = || self.metrics.clone();
-        let breaker = Arc::new(SharedBreaker::default());
-        let registry = self.servers.registry.registry()?;
-        let decoders = SchemaCache::new(registry, topic.subject(), metrics());
         let dead_letters = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
-        let topic = topic.as_str();
-        let rules = self.rules.current();
-        let encoder = BlockEncoder::new(topic, decoders, rules, breaker, metrics());
-        let encoder = Arc::new(encoder);
-        let writer = BatchWriter::new(Arc::clone(&encoder), table, dead_letters);
-        let consumer = GroupConsumer::join(&brokers, &self.args.group(), topic)?;
-        Ok(Driver::new(consumer, encoder, writer, metrics(), self.settings))
+        let consumer = GroupConsumer::join(&brokers, &self.args.group(), topic.as_str())?;
+        self.pipeline().driver(consumer, table, dead_letters)
+    }
+
+    fn pipeline(&self) -> Pipeline<'a> {
+        Pipeline {
+            servers: self.servers,
+            rules: self.rules.current(),
+            metrics: self.metrics.clone(),
+            settings: self.settings,
+        }
     }
 
     /// Starts the tasks that copy the topic of links and the dead-letter topic, each in a consumer group
@@ -145,25 +141,6 @@ impl<'a> Processor<'a> {
         self.tasks.spawn(gauge);
         self.tasks.spawn(resolver);
         Ok(())
-    }
-
-    /// Waits for the servers without end, and refuses settings with which records could be lost.
-    async fn open_table(&self, server: &Server) -> Result<ClickTable, ServerError> {
-        let table = until_done!("open", &self.metrics, ClickTable::open(server));
-        let findings = until_done!("preflight", &self.metrics, preflight(self.servers));
-        let mut refused = Vec::new();
-        for finding in findings {
-            if finding.tolerable {
-                tracing::warn!(code = "preflight", "{finding}");
-            } else {
-                refused.push(finding.to_string());
-            }
-        }
-        if refused.is_empty() {
-            Ok(table)
-        } else {
-            Err(ServerError::fatal("preflight", refused.join(". Also: ")))
-        }
     }
 }
 

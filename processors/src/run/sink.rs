@@ -57,6 +57,9 @@ pub trait Sink: Send + Sync + 'static {
 
 /// The destination of records that cannot become rows.
 pub trait DeadLetterSink: Send + Sync + 'static {
+    /// What the log states of a record that was sent.
+    const SENT: &'static str = "a record is dead-lettered";
+
     /// Sends a record, with `reason` added to its headers; `Ok` means acknowledged.
     fn send(
         &self,

@@ -88,7 +88,7 @@ impl Block {
 
     /// Whether nothing was pushed.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.ranges.is_empty()
     }
 
     /// Records held.
@@ -186,6 +186,11 @@ impl Block {
             stub,
         });
         self.ranges.add(partition, OffsetRange { epoch, first: read_from, next: last_offset + 1 });
+    }
+
+    /// Covers offsets that hold no record, so that the position after them is committed in its turn.
+    pub fn push_gap(&mut self, partition: i32, gap: OffsetRange) {
+        self.ranges.add(partition, gap);
     }
 
     /// Appends a record of another block, without an assignment: its offset is never committed.

@@ -26,7 +26,7 @@ impl OffsetRanges {
     /// earlier records are inserted nevertheless, which is harmless, and their offsets are never
     /// committed.
     pub fn add(&mut self, partition: i32, read: OffsetRange) {
-        debug_assert!(read.first < read.next, "a range covers a record");
+        debug_assert!(read.first < read.next, "a range covers an offset");
         let range = self.0.entry(partition).or_insert(read);
         if range.epoch != read.epoch || read.first < range.next {
             *range = read;
@@ -37,6 +37,11 @@ impl OffsetRanges {
     /// Adds the ranges that were read after these.
     pub fn extend(&mut self, later: &Self) {
         later.iter().for_each(|(partition, range)| self.add(partition, range));
+    }
+
+    /// Whether no offset is covered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// By partition, in order.

@@ -1,0 +1,74 @@
+//! The pipeline: connects a source, the block encoder, the batch writer and the sinks.
+
+use std::sync::Arc;
+
+use broker::ServerError;
+
+use crate::clickhouse::click_table::ClickTable;
+use crate::clickhouse::server::Server;
+use crate::config::Servers;
+use crate::metrics::processor::ProcessorMetrics;
+use crate::registry::schema_cache::SchemaCache;
+use crate::rules::folder::SharedRuleSet;
+use crate::run::batch_writer::BatchWriter;
+use crate::run::block_encoder::BlockEncoder;
+use crate::run::driver::Driver;
+use crate::run::driver_settings::DriverSettings;
+use crate::run::retry::until_done;
+use crate::run::shared_breaker::SharedBreaker;
+use crate::run::sink::{DeadLetterSink, Sink};
+use crate::run::source::Source;
+use crate::setup::server_facts::preflight;
+
+/// What all parts share.
+#[derive(Debug)]
+pub(crate) struct Pipeline<'a> {
+    pub(crate) servers: &'a Servers,
+    pub(crate) rules: SharedRuleSet,
+    pub(crate) metrics: ProcessorMetrics,
+    pub(crate) settings: DriverSettings,
+}
+
+impl Pipeline<'_> {
+    /// Waits for the servers without end, and refuses settings with which records could be lost.
+    ///
+    /// # Errors
+    /// What the preflight refuses.
+    pub(crate) async fn open_table(&self, server: &Server) -> Result<ClickTable, ServerError> {
+        let table = until_done!("open", &self.metrics, ClickTable::open(server));
+        let findings = until_done!("preflight", &self.metrics, preflight(self.servers));
+        let mut refused = Vec::new();
+        for finding in findings {
+            if finding.tolerable {
+                tracing::warn!(code = "preflight", "{finding}");
+            } else {
+                refused.push(finding.to_string());
+            }
+        }
+        if refused.is_empty() {
+            Ok(table)
+        } else {
+            Err(ServerError::fatal("preflight", refused.join(". Also: ")))
+        }
+    }
+
+    /// The driver of records from `source`.
+    ///
+    /// # Errors
+    /// The settings of the registry are refused.
+    pub(crate) fn driver<S: Source, K: Sink, D: DeadLetterSink>(
+        self,
+        source: S,
+        sink: K,
+        dead_letters: D,
+    ) -> Result<Driver<S, K, D>, ServerError> {
+        let Self { servers, rules, metrics, settings } = self;
+        let (breaker, topic) = (Arc::new(SharedBreaker::default()), &servers.kafka.topic);
+        let registry = servers.registry.registry()?;
+        let decoders = SchemaCache::new(registry, topic.subject(), metrics.clone());
+        let encoder = BlockEncoder::new(topic.as_str(), decoders, rules, breaker, metrics.clone());
+        let encoder = Arc::new(encoder);
+        let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
+        Ok(Driver::new(source, encoder, writer, metrics, settings))
+    }
+}
