@@ -8,6 +8,7 @@ pub mod examples;
 pub mod external_sort;
 pub mod follow_args;
 pub mod full_audit;
+pub mod sort_args;
 pub mod unreadable_batches;
 pub mod unshown_records;
 pub mod window;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod breaker;
 pub mod dlq;
 pub mod healthcheck;
+pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod setup;
@@ -41,6 +42,8 @@ pub enum Command {
     Breaker(breaker::BreakerArgs),
     /// Inspect dead letters, and redrive them to the source topic.
     Dlq(Box<dlq::DlqArgs>),
+    /// Read ranges of the log again beside live processing, as a job, and verify the result.
+    Replay(Box<replay::ReplayArgs>),
     /// Fetch or list the rule tables that enrichment uses.
     Rules(rules::RulesCommand),
     /// Check whether a running service is ready; works in images without a shell.
@@ -55,6 +58,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Audit(args) => args.servers.to_string(),
         Command::Breaker(args) => args.servers.to_string(),
         Command::Dlq(args) => args.servers.to_string(),
+        Command::Replay(args) => args.servers.to_string(),
         Command::Rules(_) => String::new(),
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
@@ -68,6 +72,8 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Breaker(args) => until_signal(breaker::breaker(args)).await,
         Command::Dlq(args) if args.handles_signals() => dlq::dlq(*args).await,
         Command::Dlq(args) => until_signal(dlq::dlq(*args)).await,
+        Command::Replay(args) if args.handles_signals() => replay::replay(*args).await,
+        Command::Replay(args) => until_signal(replay::replay(*args)).await,
         Command::Healthcheck(_) => Ok(DONE),
     };
     match outcome {

@@ -20,4 +20,5 @@ pub mod exit;
 pub mod metrics;
 pub mod random_bits;
 pub mod redrive;
+pub mod replay;
 pub mod setup;

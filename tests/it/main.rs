@@ -12,6 +12,7 @@ mod hostile;
 mod links;
 mod meta;
 mod proof;
+mod replay;
 mod stack;
 
 /// The tracker under the name that `model.rs` uses, also when `model.rs` is compiled alone.

@@ -1,14 +1,14 @@
 //! `processors audit`: compares the log with the view `clicks`, once or periodically.
 
 use broker::ServerError;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::audit::continuous_audit;
 use crate::audit::follow_args::FollowArgs;
-use crate::audit::full_audit::{self, SortSpace};
+use crate::audit::full_audit;
+use crate::audit::sort_args::SortArgs;
 use crate::config::Servers;
 use crate::exit::{DIFFERS, DONE, print_line};
 
@@ -23,13 +23,8 @@ pub struct AuditArgs {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// Memory for sorting, in MiB; data beyond it goes to the scratch folder.
-    #[arg(long, env = "CLICKTRAIL_AUDIT_MEMORY_MIB", default_value_t = 256,
-        value_parser = clap::value_parser!(u32).range(4..=65_536))]
-    memory_mib: u32,
-    /// Folder for sorted data that exceeds the memory: 28 bytes for each record and each row.
-    #[arg(long, env = "TMPDIR", default_value = "/tmp")]
-    scratch_dir: PathBuf,
+    #[command(flatten)]
+    sort: SortArgs,
     #[command(flatten)]
     follow: FollowArgs,
 }
@@ -42,8 +37,7 @@ impl AuditArgs {
 }
 
 pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
-    let space =
-        SortSpace { folder: args.scratch_dir, memory: args.memory_mib as usize * 1024 * 1024 };
+    let space = args.sort.space();
     if args.follow.follow {
         let runs = continuous_audit::follow(&args.servers, &space, &args.follow).await?;
         print_line(format_args!("audit: runs={runs}"));

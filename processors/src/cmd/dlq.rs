@@ -15,7 +15,7 @@ mod redrive;
 mod reopen;
 mod show;
 mod state_change;
-mod table;
+pub(in crate::cmd) mod table;
 
 use broker::ServerError;
 use clap::{Args, Subcommand};

@@ -1,4 +1,4 @@
-//! Tables of `processors dlq`: columns of equal width, cut to the terminal where stdout is one.
+//! Tables of `processors dlq` and `processors replay`: columns of equal width, cut to the terminal where stdout is one.
 
 use std::io::IsTerminal as _;
 
@@ -8,7 +8,7 @@ const GAP: &str = "  ";
 
 /// A table that is printed in parts.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::cmd) struct Table {
     /// Columns of the terminal; `None`: nothing is cut.
     terminal: Option<usize>,
     /// Headings that are not printed yet.
@@ -19,7 +19,7 @@ pub(super) struct Table {
 
 impl Table {
     /// A table for stdout.
-    pub(super) fn new(headings: &[&str]) -> Self {
+    pub(in crate::cmd) fn new(headings: &[&str]) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let size = is_terminal.then(|| Term::stdout().size_checked()).flatten();
         Self::within(size.map(|(_, columns)| usize::from(columns)), headings)
@@ -32,7 +32,7 @@ impl Table {
 
     /// The lines of these rows, after the headings where they are the first. Their texts have no
     /// characters that a terminal does not show.
-    pub(super) fn lines(&mut self, rows: Vec<Vec<String>>) -> Vec<String> {
+    pub(in crate::cmd) fn lines(&mut self, rows: Vec<Vec<String>>) -> Vec<String> {
         let rows: Vec<_> = self.headings.take().into_iter().chain(rows).collect();
         for row in &rows {
             self.widths.resize(self.widths.len().max(row.len()), 0);

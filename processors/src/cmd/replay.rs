@@ -1,0 +1,61 @@
+//! `processors replay`: reads ranges of the log again, as a job.
+
+mod cancel;
+mod list;
+mod plan;
+mod position_table;
+mod run;
+mod status;
+
+use broker::ServerError;
+use clap::{Args, Subcommand};
+
+use crate::config::Servers;
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) servers: Servers,
+    #[command(subcommand)]
+    action: ReplayAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ReplayAction {
+    /// Resolve a window to offsets, pin the rules, and store the job; read no record.
+    Plan(plan::PlanArgs),
+    /// Run a planned job to its end as one of its workers, or resume it; exit code 1 if its verdict is not
+    /// balanced.
+    Run(Box<run::RunReplayArgs>),
+    /// Print one job: its plan, counts, positions and verdict.
+    Status(status::StatusArgs),
+    /// List the replays.
+    List(list::ListArgs),
+    /// Stop a job, and print what stays rewritten; exit code 75 when it has not ended within five seconds.
+    Cancel(cancel::CancelArgs),
+}
+
+impl ReplayArgs {
+    /// Whether the command ends by itself on a signal, after it has stored its state.
+    pub(super) fn handles_signals(&self) -> bool {
+        match self.action {
+            ReplayAction::Run(_) => true,
+            ReplayAction::Plan(_)
+            | ReplayAction::Status(_)
+            | ReplayAction::List(_)
+            | ReplayAction::Cancel(_) => false,
+        }
+    }
+}
+
+pub(super) async fn replay(args: ReplayArgs) -> Result<u8, ServerError> {
+    let servers = &args.servers;
+    match args.action {
+        ReplayAction::Plan(args) => plan::plan(servers, args).await,
+        ReplayAction::Run(args) => run::run(servers, *args).await,
+        ReplayAction::Status(args) => status::status(servers, &args).await,
+        ReplayAction::List(args) => list::list(servers, &args).await,
+        ReplayAction::Cancel(args) => cancel::cancel(servers, &args).await,
+    }
+}

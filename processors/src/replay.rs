@@ -1,0 +1,16 @@
+//! Replays: reads ranges of the log again beside live processing, as a job of any number of workers, and
+//! verifies that every click of the ranges was rewritten.
+//!
+//! A replay has a consumer group of its own, so that it moves no position of live processing. Its workers
+//! run the pipeline of `processors run`; correctness never depends on who runs the job, since a record that
+//! is processed again replaces its own row.
+
+pub(crate) mod job_role;
+pub(crate) mod loaded_rules;
+pub(crate) mod planning;
+pub(crate) mod replay_group;
+pub(crate) mod replay_sinks;
+pub(crate) mod replay_verdict;
+pub(crate) mod replay_worker;
+pub(crate) mod stored_plan;
+pub(crate) mod verification;

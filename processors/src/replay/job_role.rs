@@ -1,0 +1,83 @@
+//! What one worker is to the job: one worker leads it (reports it, and verifies it at the end), and the others
+//! only process records.
+
+use broker::ServerError;
+
+use crate::clickhouse::job_table;
+use crate::clickhouse::server::Server;
+use crate::jobs::claim_rules::is_silent;
+use crate::jobs::job::{Job, JobState, StoredJob};
+use crate::jobs::job_request::JobRequest;
+use crate::jobs::running_job::RunningJob;
+
+/// The role.
+#[derive(Debug)]
+pub(crate) enum JobRole {
+    /// This process has the job.
+    Leader(Box<RunningJob>),
+    /// Another process has it.
+    Member,
+}
+
+/// What a worker has to do after a look at its job.
+#[derive(Debug)]
+pub(crate) enum JobNews {
+    /// Continue.
+    None,
+    /// Start, or continue: the job runs.
+    Running,
+    /// Stop: an operator cancelled it.
+    Cancelled,
+    /// Stop: its leader has ended it.
+    Ended(Box<Job>),
+}
+
+impl JobRole {
+    /// Claims the job; a member if another process has it.
+    ///
+    /// # Errors
+    /// The job is unknown or done, or the server's refusal.
+    pub(crate) async fn take(server: &Server, id: &str) -> Result<Self, ServerError> {
+        match RunningJob::resume(server, id).await {
+            Ok(job) => Ok(Self::Leader(Box::new(job))),
+            Err(error) if error.code == "job_running" => Ok(Self::Member),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A leader reports the job; a member reads it, and claims it where its leader is gone.
+    ///
+    /// # Errors
+    /// Retryable: the server does not answer. Otherwise: another process has taken the job over.
+    pub(crate) async fn look(&mut self, server: &Server, id: &str) -> Result<JobNews, ServerError> {
+        match self {
+            Self::Leader(job) => match job.tick().await? {
+                JobRequest::Cancel => Ok(JobNews::Cancelled),
+                JobRequest::None | JobRequest::Rate(_) => Ok(JobNews::None),
+            },
+            Self::Member => {
+                let StoredJob { job, now_us } = job_table::job(server, id).await?;
+                if job.state.has_ended() {
+                    return Ok(JobNews::Ended(Box::new(job)));
+                }
+                if !job.state.has_process() || is_silent(&job, now_us) {
+                    *self = Self::take(server, id).await?;
+                    return self.announce(job.state).await;
+                }
+                let is_running = job.state == JobState::Running;
+                Ok(if is_running { JobNews::Running } else { JobNews::None })
+            }
+        }
+    }
+
+    /// A job that ran before its leader disappeared continues to run.
+    async fn announce(&mut self, before: JobState) -> Result<JobNews, ServerError> {
+        let Self::Leader(job) = self else { return Ok(JobNews::None) };
+        if before != JobState::Running {
+            return Ok(JobNews::None);
+        }
+        tracing::info!(job = job.job().id, "this worker leads the job now");
+        job.running().await?;
+        Ok(JobNews::Running)
+    }
+}

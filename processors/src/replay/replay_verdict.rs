@@ -1,0 +1,133 @@
+//! What a replay did, as an audit of its ranges finds it. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// The verdict. The records of the ranges are explained completely: each is an event that was rewritten,
+/// another record of such an event, or a dead letter; or it is named as missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct ReplayVerdict {
+    /// Records of the ranges.
+    pub(crate) records: u64,
+    /// Distinct events of these records.
+    pub(crate) events: u64,
+    /// Events whose visible row was inserted since the start of the job, by the server's clock.
+    pub(crate) rewritten: u64,
+    /// Further records of an event.
+    pub(crate) resends: u64,
+    /// Events without such a row, whose records all have dead letters.
+    pub(crate) dead_lettered: u64,
+    /// Events without such a row and without a dead letter.
+    pub(crate) missing: u64,
+    /// Records that cannot become rows.
+    pub(crate) undecodable: u64,
+    /// Those of them that have no dead letter.
+    pub(crate) undecodable_without_dead_letter: u64,
+    /// Rows beyond the first of an event.
+    pub(crate) duplicates: u64,
+    /// Offsets of the ranges that retention has deleted since the plan.
+    pub(crate) expired: u64,
+}
+
+impl ReplayVerdict {
+    /// Each count with its name in the table of jobs.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 10] {
+        [
+            ("records", self.records),
+            ("events", self.events),
+            ("rewritten", self.rewritten),
+            ("resends", self.resends),
+            ("dead_lettered", self.dead_lettered),
+            ("missing", self.missing),
+            ("undecodable", self.undecodable),
+            ("undecodable_without_dead_letter", self.undecodable_without_dead_letter),
+            ("duplicates", self.duplicates),
+            ("expired", self.expired),
+        ]
+    }
+
+    /// The verdict that the counts of a job hold; `None` before there is one.
+    pub(crate) fn of_counts(counts: &BTreeMap<String, u64>) -> Option<Self> {
+        let count = |name: &str| counts.get(name).copied();
+        Some(Self {
+            records: count("records")?,
+            events: count("events")?,
+            rewritten: count("rewritten")?,
+            resends: count("resends")?,
+            dead_lettered: count("dead_lettered")?,
+            missing: count("missing")?,
+            undecodable: count("undecodable")?,
+            undecodable_without_dead_letter: count("undecodable_without_dead_letter")?,
+            duplicates: count("duplicates")?,
+            expired: count("expired")?,
+        })
+    }
+
+    /// Whether each record is explained.
+    pub(crate) fn is_balanced(&self) -> bool {
+        self.missing == 0
+            && self.undecodable_without_dead_letter == 0
+            && self.duplicates == 0
+            && self.expired == 0
+    }
+}
+
+impl fmt::Display for ReplayVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, events, rewritten, resends, dead_lettered, .. } = self;
+        let verdict = if self.is_balanced() { "balanced" } else { "NOT balanced" };
+        write!(
+            f,
+            "{verdict}: {records} records, {events} clicks: {rewritten} rewritten, {dead_lettered} \
+             dead-lettered, {} missing; {resends} duplicate sends, {} undecodable ({} without a dead \
+             letter), {} shown twice, {} offsets expired",
+            self.missing,
+            self.undecodable,
+            self.undecodable_without_dead_letter,
+            self.duplicates,
+            self.expired
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_balanced_only_if_nothing_is_unexplained() {
+        let good = ReplayVerdict {
+            records: 9,
+            events: 7,
+            rewritten: 6,
+            resends: 1,
+            dead_lettered: 1,
+            undecodable: 1,
+            ..ReplayVerdict::default()
+        };
+        assert!(
+            good.is_balanced() && good.to_string().starts_with("balanced: 9 records, 7 clicks")
+        );
+        for bad in [
+            ReplayVerdict { missing: 1, ..good },
+            ReplayVerdict { undecodable_without_dead_letter: 1, ..good },
+            ReplayVerdict { duplicates: 1, ..good },
+            ReplayVerdict { expired: 1, ..good },
+        ] {
+            assert!(!bad.is_balanced() && bad.to_string().starts_with("NOT balanced"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_read_from_the_counts_of_its_job() {
+        let verdict = ReplayVerdict { records: 3, missing: 2, ..ReplayVerdict::default() };
+        let mut counts: BTreeMap<String, u64> =
+            verdict.counts().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        counts.insert("offsets".to_owned(), 9);
+        assert_eq!(ReplayVerdict::of_counts(&counts), Some(verdict));
+        counts.remove("missing");
+        assert_eq!(ReplayVerdict::of_counts(&counts), None);
+    }
+}

@@ -1,0 +1,395 @@
+//! One worker of a replay: runs the pipeline within the ranges of the plan until every position is committed
+//! at the end of its range; the worker that leads the job then verifies it.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use broker::ServerError;
+use prometheus_client::registry::Registry as MetricRegistry;
+use records::dead_letters::shown_text::{json_line, shown};
+use records::replay::replay_plan::{ReplayPlan, group};
+use serde_json::json;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::decoded_events::blocking;
+use crate::audit::full_audit::SortSpace;
+use crate::clickhouse::job_table;
+use crate::clickhouse::server::Server;
+use crate::config::{PipelineArgs, RulesArgs, Servers};
+use crate::exit::{DIFFERS, DONE, TERMINATED, print_line};
+use crate::jobs::job::{Job, JobState};
+use crate::jobs::job_listing;
+use crate::jobs::running_job::RunningJob;
+use crate::kafka::group_consumer::GroupConsumer;
+use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
+use crate::kafka::log_reader;
+use crate::kafka::read_limits::ReadLimits;
+use crate::metrics::processor::ProcessorMetrics;
+use crate::replay::job_role::{JobNews, JobRole};
+use crate::replay::loaded_rules;
+use crate::replay::planning::window_error;
+use crate::replay::replay_group::ReplayGroup;
+use crate::replay::replay_sinks::{CountedDeadLetters, ReplayTable};
+use crate::replay::replay_verdict::ReplayVerdict;
+use crate::replay::stored_plan::{plan_of, single_ranges};
+use crate::replay::verification::verify;
+use crate::rules::folder::SharedRuleSet;
+use crate::run::pipeline::Pipeline;
+
+/// The count of a job that holds when it started, microseconds since 1970 by the server's clock.
+const STARTED: &str = "started_at_us";
+/// Interval between two looks at the job and at the positions.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two log lines with the progress.
+const TICKS_PER_LINE: u32 = 10;
+
+/// How a job ends that a signal stops, and its message.
+const STOPPED: (&str, &str) = ("stopped", "stopped by a signal; it can be resumed");
+
+/// How a worker runs and reports.
+#[derive(Debug)]
+pub(crate) struct ReplayRun {
+    /// Job.
+    pub(crate) id: String,
+    /// Its rules, which have to be those of the plan.
+    pub(crate) rules: RulesArgs,
+    /// Batches.
+    pub(crate) pipeline: PipelineArgs,
+    /// For the verdict.
+    pub(crate) space: SortSpace,
+    /// Prints JSON.
+    pub(crate) json: bool,
+}
+
+/// Why a worker stops to process records.
+#[derive(Debug)]
+enum WorkEnd {
+    /// Every position is at the end of its range.
+    Complete,
+    /// An operator cancelled the job.
+    Cancelled,
+    /// A signal.
+    Signal,
+    /// The leader has ended the job.
+    Ended(Box<Job>),
+}
+
+/// A worker.
+struct ReplayWorker<'a> {
+    servers: &'a Servers,
+    run: &'a ReplayRun,
+    server: Server,
+    plan: ReplayPlan,
+    group: ReplayGroup,
+    /// Cancelled by a signal.
+    signal: CancellationToken,
+    role: JobRole,
+    ticks: Interval,
+}
+
+/// Runs one worker to the end of the job; returns the exit code.
+///
+/// # Errors
+/// The worker may not run the job, another process has taken it over, or a server does not answer.
+pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, ServerError> {
+    let signal = service::shutdown::on_signal()
+        .map_err(|error| ServerError::fatal("signal_handler", error))?;
+    let server = servers.clickhouse.server()?;
+    let job = job_table::job(&server, &run.id).await?.job;
+    let plan = plan_of(&job, &servers.kafka.topic)?;
+    let rules = loaded_rules::load(&run.rules).await?;
+    loaded_rules::check(&plan.rules, &rules)?;
+    check_log(servers, &plan).await?;
+    let group = ReplayGroup::open(&servers.kafka.brokers(), &run.id, &plan)?;
+    let role = JobRole::take(&server, &run.id).await?;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut worker = ReplayWorker { servers, run, server, plan, group, signal, role, ticks };
+    match worker.work(rules).await {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            if let JobRole::Leader(job) = &mut worker.role {
+                // The error of the work counts, not that of this report.
+                drop(job.end(JobState::Failed, &error.to_string()).await);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Checks that the log reaches to the end of each range: it does not if the topic was recreated.
+async fn check_log(servers: &Servers, plan: &ReplayPlan) -> Result<(), ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), plan.topic.clone());
+    let bounds = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
+    for (partition, range) in single_ranges(plan)? {
+        let high = bounds.get(&partition).map_or(0, |bounds| bounds.high);
+        if high < range.end {
+            return Err(window_error(format!(
+                "partition {partition} of {} ends at offset {high}, before the end of the planned range \
+                 {range}: the topic was recreated; plan a new replay",
+                plan.topic
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl ReplayWorker<'_> {
+    async fn work(&mut self, rules: SharedRuleSet) -> Result<u8, ServerError> {
+        if let Some(end) = self.begin().await? {
+            return self.finish(end).await;
+        }
+        self.print_begin();
+        let dead_letters = CountedDeadLetters::default();
+        let settings = self.run.pipeline.driver(&self.servers.kafka.brokers());
+        let limits = settings.linger.limits;
+        let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
+        let pipeline =
+            Pipeline { servers: self.servers, rules, metrics: metrics.clone(), settings };
+        let table = tokio::select! {
+            table = pipeline.open_table(&self.server) => table?,
+            () = self.signal.cancelled() => return self.finish(WorkEnd::Signal).await,
+        };
+        let ranges = single_ranges(&self.plan)?;
+        let table = ReplayTable::new(table, ranges.keys().copied());
+        let (id, instance_id) = (group(&self.run.id), None);
+        let member = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };
+        let (brokers, limits) = (self.servers.kafka.brokers(), Some(ReadLimits::new(ranges)));
+        let source = GroupConsumer::join_within(&brokers, &member, &self.plan.topic, limits)?;
+        let driver = pipeline.driver(source, table, dead_letters.clone())?;
+        let halt = CancellationToken::new();
+        let end = {
+            let mut driving = pin!(driver.run(halt.clone()));
+            let end = tokio::select! {
+                ended = &mut driving => {
+                    let early = || ServerError::fatal("task_panicked", "the driver has ended");
+                    return Err(ended.err().unwrap_or_else(early));
+                }
+                end = self.supervise() => end?,
+            };
+            halt.cancel();
+            // What was read is stored and committed; the job is reported meanwhile.
+            self.beside(driving).await?;
+            end
+        };
+        let (records, rows) = (metrics.records.get(), metrics.rows.get());
+        let undecodable = dead_letters.count();
+        tracing::info!(records, rows, undecodable, "the worker has stopped");
+        self.finish(end).await
+    }
+
+    /// Waits until the job runs. The leader commits the starts of the ranges before that.
+    async fn begin(&mut self) -> Result<Option<WorkEnd>, ServerError> {
+        loop {
+            tokio::select! {
+                _ = self.ticks.tick() => {}
+                () = self.signal.cancelled() => return Ok(Some(WorkEnd::Signal)),
+            }
+            let begun = match &mut self.role {
+                JobRole::Leader(job) => start(&self.server, &self.group, &self.plan, job)
+                    .await
+                    .map(|()| JobNews::Running),
+                JobRole::Member => self.role.look(&self.server, &self.run.id).await,
+            };
+            match begun {
+                Ok(JobNews::Running) => return Ok(None),
+                Ok(JobNews::None) => {}
+                Ok(JobNews::Cancelled) => return Ok(Some(WorkEnd::Cancelled)),
+                Ok(JobNews::Ended(job)) => return Ok(Some(WorkEnd::Ended(job))),
+                Err(error) => warn(error)?,
+            }
+        }
+    }
+
+    /// Looks at the job and at the positions each second, until the work is complete or has to stop.
+    async fn supervise(&mut self) -> Result<WorkEnd, ServerError> {
+        let mut ticks_left = 0_u32;
+        loop {
+            tokio::select! {
+                _ = self.ticks.tick() => {}
+                () = self.signal.cancelled() => return Ok(WorkEnd::Signal),
+            }
+            match self.role.look(&self.server, &self.run.id).await {
+                Ok(JobNews::None | JobNews::Running) => {}
+                Ok(JobNews::Cancelled) => return Ok(WorkEnd::Cancelled),
+                Ok(JobNews::Ended(job)) => return Ok(WorkEnd::Ended(job)),
+                Err(error) => warn(error)?,
+            }
+            match self.group.positions().await {
+                Ok(positions) if self.plan.is_done(&positions) => {
+                    self.note_progress(&positions);
+                    return Ok(WorkEnd::Complete);
+                }
+                Ok(positions) => {
+                    self.note_progress(&positions);
+                    if ticks_left == 0 {
+                        ticks_left = TICKS_PER_LINE;
+                        let (done, offsets) = (self.plan.done(&positions), self.plan.offsets());
+                        tracing::info!(done, offsets, "progress of the replay");
+                    }
+                }
+                Err(error) => warn(error)?,
+            }
+            ticks_left = ticks_left.saturating_sub(1);
+        }
+    }
+
+    fn note_progress(&mut self, positions: &BTreeMap<i32, i64>) {
+        if let JobRole::Leader(job) = &mut self.role {
+            job.count("offsets", self.plan.offsets());
+            job.count("offsets_done", self.plan.done(positions));
+        }
+    }
+
+    /// Does `work`, and reports the job each second meanwhile.
+    async fn beside<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, ServerError>>,
+    ) -> Result<T, ServerError> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = self.ticks.tick() => {
+                    if let JobRole::Leader(job) = &mut self.role
+                        && let Err(error) = job.tick().await
+                    {
+                        warn(error)?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn finish(&mut self, end: WorkEnd) -> Result<u8, ServerError> {
+        let (how, message) = match end {
+            WorkEnd::Complete => match self.verify().await? {
+                Some(code) => return Ok(code),
+                None => STOPPED,
+            },
+            WorkEnd::Ended(job) => return Ok(self.print_ended(&job)),
+            WorkEnd::Cancelled => ("cancelled", "cancelled by an operator; it can be resumed"),
+            WorkEnd::Signal => STOPPED,
+        };
+        if let JobRole::Leader(job) = &mut self.role {
+            job.end(JobState::Cancelled, message).await?;
+        }
+        let resume = self.command("run");
+        match self.run.json {
+            true => print_line(json_line(
+                &json!({ "job": self.run.id, "ended": how, "resume": resume }),
+            )),
+            false => print_line(format_args!("replay: {how}; resume with: {resume}")),
+        }
+        Ok(TERMINATED)
+    }
+
+    /// Verifies the ranges as the leader, or waits until the leader has done so. Returns the exit code;
+    /// `None` if a signal came first.
+    async fn verify(&mut self) -> Result<Option<u8>, ServerError> {
+        let started_us = loop {
+            if let JobRole::Leader(job) = &self.role {
+                break started_us(job);
+            }
+            tokio::select! {
+                _ = self.ticks.tick() => {}
+                () = self.signal.cancelled() => return Ok(None),
+            }
+            match self.role.look(&self.server, &self.run.id).await {
+                Ok(JobNews::Ended(job)) => return Ok(Some(self.print_ended(&job))),
+                Ok(JobNews::None | JobNews::Running | JobNews::Cancelled) => {}
+                Err(error) => warn(error)?,
+            }
+        };
+        let (servers, run, plan, signal) =
+            (self.servers, self.run, self.plan.clone(), self.signal.clone());
+        let verifying = verify(servers, &run.space, &plan, started_us, &signal);
+        let Some(found) = self.beside(verifying).await? else { return Ok(None) };
+        let JobRole::Leader(job) = &mut self.role else { return Ok(None) };
+        let mut message = found.verdict.to_string();
+        if !found.verdict.is_balanced() && !found.examples.is_empty() {
+            message.push_str(&format!("; such as {}", found.examples));
+        }
+        for (name, count) in found.verdict.counts() {
+            job.count(name, count);
+        }
+        job.end(JobState::Done, &message).await?;
+        let job = job.job().clone();
+        Ok(Some(self.print_ended(&job)))
+    }
+
+    fn print_begin(&self) {
+        let (id, cancel, run) = (&self.run.id, self.command("cancel"), self.command("run"));
+        if self.run.json {
+            print_line(json_line(&json!({ "job": id, "run": run, "cancel": cancel })));
+        } else {
+            print_line(format_args!("replay: job {id}"));
+            print_line(format_args!("replay: add a worker, or resume, with: {run}"));
+            print_line(format_args!("replay: cancel with: {cancel}"));
+        }
+    }
+
+    fn command(&self, action: &str) -> String {
+        format!("processors replay {action} {}", self.run.id)
+    }
+
+    /// Prints how the job ended; returns the exit code.
+    fn print_ended(&self, job: &Job) -> u8 {
+        let verdict = ReplayVerdict::of_counts(&job.counts).filter(|_| job.state == JobState::Done);
+        let is_balanced = verdict.is_some_and(|verdict| verdict.is_balanced());
+        if self.run.json {
+            let (id, state) = (&job.id, job.state.name());
+            print_line(json_line(&json!({
+                "job": id, "state": state, "balanced": is_balanced, "verdict": verdict,
+                "message": job.message,
+            })));
+        } else {
+            print_line(format_args!("replay: {}: {}", job.state, shown(&job.message)));
+            if job.state != JobState::Done {
+                let resume = job_listing::resume_command(job);
+                print_line(format_args!("replay: resume with: {resume}"));
+            }
+        }
+        match (job.state == JobState::Done, is_balanced) {
+            (true, true) => DONE,
+            (true, false) => DIFFERS,
+            (false, _) => TERMINATED,
+        }
+    }
+}
+
+/// Notes when the job started, commits the starts of its ranges, and stores that it runs.
+async fn start(
+    server: &Server,
+    group: &ReplayGroup,
+    plan: &ReplayPlan,
+    job: &mut RunningJob,
+) -> Result<(), ServerError> {
+    if !job.job().counts.contains_key(STARTED) {
+        job.count(STARTED, job_table::now_us(server).await?.unsigned_abs());
+    }
+    group.commit_starts(plan).await?;
+    job.running().await
+}
+
+/// When the job started. All of its workers insert later.
+fn started_us(job: &RunningJob) -> i64 {
+    let started = job.job().counts.get(STARTED).copied();
+    // Without the count, which `start` stores before the first worker, no row counts as rewritten.
+    started.and_then(|us| i64::try_from(us).ok()).unwrap_or(i64::MAX)
+}
+
+/// Logs an error of an attempt that the next tick repeats.
+///
+/// # Errors
+/// An error that waiting cannot resolve.
+fn warn(error: ServerError) -> Result<(), ServerError> {
+    if !error.is_retryable() {
+        return Err(error);
+    }
+    let code = error.code;
+    tracing::warn!(code, %error, "the replay could not be reported; the attempt is repeated");
+    Ok(())
+}

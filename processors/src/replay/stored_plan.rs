@@ -1,0 +1,94 @@
+//! The plan of a replay in the table of jobs.
+
+use std::collections::BTreeMap;
+
+use broker::ServerError;
+use records::replay::log_range::LogRange;
+use records::replay::replay_plan::ReplayPlan;
+use schemas::TopicName;
+
+use crate::jobs::job::Job;
+
+/// Kind of the job.
+pub(crate) const KIND: &str = "replay";
+
+/// The text of a plan.
+///
+/// # Errors
+/// None in practice.
+pub(crate) fn plan_text(plan: &ReplayPlan) -> Result<String, ServerError> {
+    serde_json::to_string(plan).map_err(|error| ServerError::fatal("task_panicked", error))
+}
+
+/// The plan of a job.
+///
+/// # Errors
+/// The job is no replay, is of another topic, or another version wrote it.
+pub(crate) fn plan_of(job: &Job, topic: &TopicName) -> Result<ReplayPlan, ServerError> {
+    if job.kind != KIND {
+        return Err(unknown_plan(format_args!("its kind is {:?}", job.kind)));
+    }
+    let plan: ReplayPlan =
+        serde_json::from_str(&job.plan).map_err(|error| unknown_plan(format_args!("{error}")))?;
+    single_ranges(&plan)?;
+    if plan.topic != topic.as_str() {
+        return Err(unknown_plan(format_args!(
+            "it is of the topic {}, not {topic}: set CLICKTRAIL_TOPIC",
+            plan.topic
+        )));
+    }
+    Ok(plan)
+}
+
+/// The range of each partition.
+///
+/// # Errors
+/// The plan is of another version.
+pub(crate) fn single_ranges(plan: &ReplayPlan) -> Result<BTreeMap<i32, LogRange>, ServerError> {
+    plan.single_ranges().map_err(|why| unknown_plan(format_args!("{why}")))
+}
+
+fn unknown_plan(why: std::fmt::Arguments<'_>) -> ServerError {
+    ServerError::fatal("job_plan", format!("this command cannot run the plan of the job: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::job::{JobState, JobVersion};
+
+    #[test]
+    fn a_job_that_this_command_cannot_run_is_refused_with_its_reason() {
+        let plan = r#"{"topic":"t.v1","window":{"log_time":{"from_ms":1,"to_ms":2}},
+            "ranges":{"0":[{"first":1,"end":5}]},"rules":{"program":1,"geo":"","user_agents":"",
+            "crawlers":"","referrers":""}}"#;
+        let job = |kind: &str, plan: &str| Job {
+            id: "j".into(),
+            version: JobVersion::first(1),
+            kind: kind.into(),
+            state: JobState::Planned,
+            plan: plan.into(),
+            counts: [].into(),
+            actor: String::new(),
+            host: String::new(),
+            message: String::new(),
+            created_at_us: 0,
+            updated_at_us: 0,
+        };
+        let topic = |name: &str| name.parse::<TopicName>().unwrap();
+        let read = plan_of(&job(KIND, plan), &topic("t.v1")).unwrap();
+        assert_eq!(read.offsets(), 4);
+        assert_eq!(plan_of(&job(KIND, &plan_text(&read).unwrap()), &topic("t.v1")).unwrap(), read);
+        let two = plan.replace(r#"[{"first":1,"end":5}]"#, "[]");
+        for (job, name, why) in [
+            (job("redrive", plan), "t.v1", "its kind is"),
+            (job(KIND, "{}"), "t.v1", "missing field"),
+            (job(KIND, plan), "other.v1", "CLICKTRAIL_TOPIC"),
+            (job(KIND, &two), "t.v1", "partition 0 has 0 ranges"),
+        ] {
+            let refused = plan_of(&job, &topic(name)).unwrap_err();
+            assert_eq!(refused.code, "job_plan");
+            assert!(refused.message.contains(why), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A replay of a part of the log beside live traffic, by two workers of which one is killed between its
+//! insert and its commit.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use harness::{Child, ClickHouseProxy, Exit, Raw, World, root, until};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::Value;
+
+/// Records of a partition in the first and the last stretch of the log.
+const AROUND: usize = 60;
+/// Records of a partition in the stretch that is replayed.
+const MIDDLE: usize = 500;
+/// Small batches, so that both workers have some.
+const SMALL: (&str, &str) = ("CLICKTRAIL_BATCH_ROWS", "20");
+/// Much longer than the broker's clock tick, so that a time is between two stretches.
+const APART: Duration = Duration::from_millis(50);
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A rules folder with this geo data and no other table.
+fn rules(world: &World, geo: &str) -> String {
+    let folder: PathBuf = world.folder().join(geo);
+    std::fs::create_dir_all(&folder).unwrap();
+    let from = root().join("tests/fixtures/geo").join(geo);
+    std::fs::copy(from, folder.join("geo.mmdb")).unwrap();
+    folder.to_str().unwrap().to_owned()
+}
+
+/// Starts `processors replay`.
+fn replay(world: &World, args: &[&str], set: &[(&str, &str)]) -> Child {
+    let mut command = world.command("processors", set);
+    // The group removes a killed member after seconds.
+    command.args(["replay", "--kafka", "session.timeout.ms=6000"]);
+    command.args(["--kafka", "heartbeat.interval.ms=1000"]).args(args);
+    world.start(command)
+}
+
+/// The last line of JSON that a command has printed.
+fn last_object(exit: &Exit) -> Value {
+    let line = exit.out.lines().last().unwrap_or_default();
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {exit:?}"))
+}
+
+/// Ends partitions with offsets that hold no record: two records of a transaction that is aborted, and its
+/// marker.
+fn abort(world: &World, partitions: &[i32]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &world.kafka.brokers);
+    config.set("transactional.id", &world.group);
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(WAIT).unwrap();
+    producer.begin_transaction().unwrap();
+    for partition in partitions.iter().flat_map(|partition| [*partition; 2]) {
+        let record = BaseRecord::<[u8], [u8]>::to(&world.topic).partition(partition);
+        producer.send(record.payload(b"aborted")).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(WAIT).unwrap();
+    let sent = world.kafka.bounds(&world.topic);
+    producer.abort_transaction(WAIT).unwrap();
+    // The coordinator writes the markers after it has answered.
+    until("the markers are written", || {
+        let now = world.kafka.bounds(&world.topic);
+        partitions.iter().all(|own| now[own].1 > sent[own].1).then_some(())
+    });
+}
+
+/// The present time, between two stretches.
+fn moment() -> String {
+    std::thread::sleep(APART);
+    let moment = jiff::Timestamp::now().to_string();
+    std::thread::sleep(APART);
+    moment
+}
+
+/// Sends clicks and samples the view until `stop`; returns the number of samples.
+fn live(world: &World, stop: &AtomicBool) -> u32 {
+    let (mut samples, mut before) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        world.kafka.produce(&world.topic, &[world.good(0, 5), world.good(2, 5)].concat());
+        let text = world.query("SELECT count(), uniqExact(event_id) FROM clicks");
+        let (rows, events) = text.split_once('\t').unwrap();
+        assert_eq!(rows, events, "a click is shown twice");
+        let rows: u64 = rows.parse().unwrap();
+        assert!(rows >= before, "{rows} clicks after {before}");
+        (samples, before) = (samples + 1, rows);
+        std::thread::sleep(APART);
+    }
+    samples
+}
+
+#[test]
+fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
+    let world = World::new("replay_job");
+    world.setup();
+    let (old, new) = (rules(&world, "flat-v4.mmdb"), rules(&world, "nested.mmdb"));
+    let (old, new) = (("CLICKTRAIL_RULES", old.as_str()), ("CLICKTRAIL_RULES", new.as_str()));
+    let mut processors = world.processors(&[], &[old]);
+    let good = |partitions: &[i32], count| {
+        let records: Vec<Raw> = partitions.iter().flat_map(|own| world.good(*own, count)).collect();
+        world.kafka.produce(&world.topic, &records);
+        records
+    };
+    good(&[0, 1, 2], AROUND);
+    let from = moment();
+    let sent = good(&[0, 1, 2], MIDDLE);
+    // A duplicate send, and a record that cannot become a row.
+    let bad = Raw { partition: 0, value: Some(b"no click".to_vec()), ..Raw::default() };
+    world.kafka.produce(&world.topic, &[sent[0].clone(), bad]);
+    // Partition 0 continues after the window, and partition 1 ends with it.
+    abort(&world, &[0, 1]);
+    let to = moment();
+    good(&[0, 2], AROUND);
+    let (around, middle) = (AROUND as u64, MIDDLE as u64);
+    let clicks = 5 * around + 3 * middle;
+    // The positions never reach the end of partition 1, which holds no record.
+    until("every click is a row", || (world.clicks() == clicks).then_some(()));
+    let dead_letters = || world.kafka.records(&world.dead_letters());
+    until("the dead letter is written", || (dead_letters() == 1).then_some(()));
+
+    let window = ["--from", &from, "--to", &to, "--json"];
+    let exit = replay(&world, &[&["plan"], &window[..]].concat(), &[new]).end().expect_code(0);
+    let plan = last_object(&exit);
+    let id = plan["job"].as_str().unwrap().to_owned();
+    let offsets = |own: usize| plan["partitions"][own]["offsets"].as_u64().unwrap();
+    // The records, and three offsets of the aborted transaction.
+    assert_eq!([0, 1, 2].map(offsets), [middle + 2 + 3, middle + 3, middle], "{plan}");
+    let refused = replay(&world, &[&["plan"], &window[..]].concat(), &[new]).end().expect_code(78);
+    assert!(refused.err.contains("replay_overlap"), "{refused:?}");
+    let refused = replay(&world, &["run", &id], &[old]).end().expect_code(78);
+    assert!(refused.err.contains("replay_rules"), "{refused:?}");
+
+    let stop = AtomicBool::new(false);
+    let (exit, samples) = std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| live(&world, &stop));
+        let [slow, lossy] = [(), ()].map(|()| ClickHouseProxy::start(&world.backends.clickhouse));
+        let worker = |proxy: &ClickHouseProxy| {
+            let through = ("CLICKHOUSE_URL", proxy.url.as_str());
+            replay(&world, &["run", &id, "--json"], &[new, SMALL, through])
+        };
+        let assigned = |worker: &Child| {
+            let is_assigned = || worker.log().contains("a partition is assigned").then_some(());
+            until("the worker has a partition", is_assigned);
+        };
+        let mut leader = worker(&slow);
+        assigned(&leader);
+        slow.hold(true);
+        // This worker inserts and gets no answer, so it commits nothing of it.
+        let mut member = worker(&lossy);
+        assigned(&member);
+        lossy.lose_answers(u32::MAX);
+        until("the member has inserted", || (lossy.lost() > 0).then_some(()));
+        member.crash();
+        slow.hold(false);
+        let exit = leader.end();
+        stop.store(true, Ordering::Relaxed);
+        (exit, traffic.join().unwrap())
+    });
+    let exit = exit.expect_code(0);
+    assert!(samples > 20, "{samples} samples");
+    let clicks = clicks + u64::from(samples) * 10;
+    until("every click of the traffic is a row", || (world.clicks() == clicks).then_some(()));
+
+    // Recounted from the log: see what was sent above.
+    let verdict = last_object(&exit);
+    assert_eq!(verdict["balanced"], true, "{verdict}");
+    let expected = BTreeMap::from([
+        ("records", 3 * middle + 2),
+        ("events", 3 * middle),
+        ("rewritten", 3 * middle),
+        ("resends", 1),
+        ("undecodable", 1),
+        ("undecodable_without_dead_letter", 0),
+        ("missing", 0),
+        ("dead_lettered", 0),
+        ("duplicates", 0),
+        ("expired", 0),
+    ]);
+    for (name, count) in expected {
+        assert_eq!(verdict["verdict"][name], count, "{name}: {verdict}");
+    }
+    let window = format!(
+        "kafka_offset >= {around} AND kafka_offset < {around} + {middle} + 2 * (kafka_partition = 0)"
+    );
+    let build = |condition: &str| {
+        let sql = format!("SELECT DISTINCT geo_db_build FROM clicks WHERE {condition}");
+        world.query(&sql)
+    };
+    let (inside, outside) = (build(&window), build(&format!("NOT ({window})")));
+    assert!(inside.lines().count() == 1 && outside.lines().count() == 1, "{inside} {outside}");
+    assert_ne!(inside, outside, "exactly the rows of the window have the new build");
+    let rows = world.number(&format!("SELECT count() FROM clicks WHERE {window}"));
+    assert_eq!(rows, 3 * middle);
+    assert_eq!(dead_letters(), 1, "the replay wrote none");
+    let committed =
+        |id: &str| world.kafka.committed(&format!("clicktrail-replay-{id}-1"), &world.topic);
+    let end = i64::try_from(around + middle).unwrap();
+    assert_eq!(committed(&id), BTreeMap::from([(0, end + 5), (1, end + 3), (2, end)]));
+    let exit = replay(&world, &["status", &id, "--json"], &[]).end().expect_code(0);
+    let status = last_object(&exit);
+    assert_eq!(status["job"]["state"], "done");
+    assert_eq!(status["positions"][1]["position"], end + 3);
+
+    // Offsets of one partition: the worker neither reads nor commits the others.
+    let plan = ["plan", "--offsets", "1:0-9", "--json"];
+    let plan = last_object(&replay(&world, &plan, &[new]).end().expect_code(0));
+    let id = plan["job"].as_str().unwrap();
+    let exit = replay(&world, &["run", id, "--json"], &[new]).end().expect_code(0);
+    assert_eq!(last_object(&exit)["verdict"]["rewritten"], 10, "{exit:?}");
+    assert_eq!(committed(id), BTreeMap::from([(1, 10)]));
+    let rewritten = format!("SELECT count() FROM clicks WHERE geo_db_build = '{inside}'");
+    assert_eq!(world.number(&rewritten), 3 * middle + 10);
+    world.balanced();
+    processors.stop().expect_code(0);
+}
