@@ -45,7 +45,8 @@ pub(super) struct RedriveArgs {
     #[arg(long)]
     force: bool,
     /// Resume the job of this id, on any host, with the options of its start; --wait, --wait-seconds, --rate
-    /// and --json may be given again. With --wait, print the outcome of a job that is done.
+    /// and --json may be given again. Sends again at most the batch that was in flight (1,000 records). With
+    /// --wait, print the outcome of a job that is done.
     #[arg(long, value_name = "ID", conflicts_with_all =
         ["DeadLetterFilter", "dry_run", "limit", "to", "repair", "force", "reason"])]
     resume: Option<String>,
