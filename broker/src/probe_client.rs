@@ -34,7 +34,7 @@ const REQUIRED: &[(&str, &str)] = &[
 ];
 /// A probe asks about one offset after another, so it waits less than the operator's consumers.
 const FETCH_WAITS: [(&str, &str); 2] =
-    [("fetch.wait.max.ms", "50"), ("fetch.error.backoff.ms", "20")];
+    [("fetch.wait.max.ms", "10"), ("fetch.error.backoff.ms", "20")];
 /// The debug lines that report requests and replies; and those with a line for each skipped record, too.
 const REPLY_LINES: &str = "fetch";
 const RECORD_LINES: &str = "fetch,msg";
