@@ -13,6 +13,7 @@ pub mod log_times;
 pub mod offset_reader;
 pub mod offsets;
 pub mod read_limits;
+mod read_position;
 pub mod redrive_writer;
 mod renewed_producer;
 mod starting_partition;

@@ -105,6 +105,29 @@ impl Kafka {
         producer.flush(WAIT).expect("the broker takes the records");
     }
 
+    /// Ends partitions with offsets that hold no record: those of two records of a transaction that is
+    /// aborted, and of its marker.
+    pub fn abort_transaction(&self, topic: &str, id: &str, partitions: &[i32]) {
+        let mut config = self.config();
+        let producer: BaseProducer =
+            config.set("transactional.id", id).create().expect("a producer can be made");
+        producer.init_transactions(WAIT).expect("the broker has a coordinator");
+        producer.begin_transaction().expect("a transaction can begin");
+        for partition in partitions.iter().flat_map(|partition| [*partition; 2]) {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+            let sent = producer.send(record.payload(b"aborted")).map_err(|(error, _)| error);
+            sent.expect("a record can be queued");
+        }
+        producer.flush(WAIT).expect("the broker takes the records");
+        let sent = self.bounds(topic);
+        producer.abort_transaction(WAIT).expect("the transaction can be aborted");
+        // The coordinator writes the markers after it has answered.
+        until("the markers are written", || {
+            let now = self.bounds(topic);
+            partitions.iter().all(|own| now[own].1 > sent[own].1).then_some(())
+        });
+    }
+
     /// Every record of a topic, by partition and offset.
     pub fn read(&self, topic: &str) -> Vec<Logged> {
         let mut records = Vec::new();

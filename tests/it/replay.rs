@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::{Child, ClickHouseProxy, Exit, Raw, World, root, until};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
 /// Records of a partition in the first and the last stretch of the log.
@@ -19,7 +17,6 @@ const MIDDLE: usize = 500;
 const SMALL: (&str, &str) = ("CLICKTRAIL_BATCH_ROWS", "20");
 /// Much longer than the broker's clock tick, so that a time is between two stretches.
 const APART: Duration = Duration::from_millis(50);
-const WAIT: Duration = Duration::from_secs(20);
 
 /// A rules folder with this geo data and no other table.
 fn rules(world: &World, geo: &str) -> String {
@@ -43,29 +40,6 @@ fn replay(world: &World, args: &[&str], set: &[(&str, &str)]) -> Child {
 fn last_object(exit: &Exit) -> Value {
     let line = exit.out.lines().last().unwrap_or_default();
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {exit:?}"))
-}
-
-/// Ends partitions with offsets that hold no record: two records of a transaction that is aborted, and its
-/// marker.
-fn abort(world: &World, partitions: &[i32]) {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &world.kafka.brokers);
-    config.set("transactional.id", &world.group);
-    let producer: BaseProducer = config.create().unwrap();
-    producer.init_transactions(WAIT).unwrap();
-    producer.begin_transaction().unwrap();
-    for partition in partitions.iter().flat_map(|partition| [*partition; 2]) {
-        let record = BaseRecord::<[u8], [u8]>::to(&world.topic).partition(partition);
-        producer.send(record.payload(b"aborted")).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(WAIT).unwrap();
-    let sent = world.kafka.bounds(&world.topic);
-    producer.abort_transaction(WAIT).unwrap();
-    // The coordinator writes the markers after it has answered.
-    until("the markers are written", || {
-        let now = world.kafka.bounds(&world.topic);
-        partitions.iter().all(|own| now[own].1 > sent[own].1).then_some(())
-    });
 }
 
 /// The present time, between two stretches.
@@ -111,7 +85,7 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     let bad = Raw { partition: 0, value: Some(b"no click".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &[sent[0].clone(), bad]);
     // Partition 0 continues after the window, and partition 1 ends with it.
-    abort(&world, &[0, 1]);
+    world.kafka.abort_transaction(&world.topic, &world.group, &[0, 1]);
     let to = moment();
     good(&[0, 2], AROUND);
     let (around, middle) = (AROUND as u64, MIDDLE as u64);

@@ -21,6 +21,7 @@ use records::flow::start_policy::StartReason;
 use tokio::sync::Notify;
 
 use crate::kafka::read_limits::ReadLimits;
+use crate::kafka::read_position::ReadPositions;
 use crate::kafka::starting_partition::StartingPartition;
 use crate::run::source::Notice;
 use service::lock::lock;
@@ -57,8 +58,9 @@ struct AssignmentState {
     /// The position after the last record of each in the log, as last reported; none while its leader has
     /// not answered.
     ends: BTreeMap<i32, i64>,
-    /// The position after the last record that was read of each, as last reported.
+    /// The position up to which each was read, as last reported.
     read: BTreeMap<i32, i64>,
+    reported: ReadPositions,
     silent: SilentPartitions,
     is_paused: bool,
     notices: Vec<Notice>,
@@ -153,6 +155,7 @@ impl Assignment {
         let mut state = lock(&self.state);
         state.is_paused = is_paused;
         state.silent.clear();
+        state.reported.clear();
     }
 
     /// Waits until a probe is due for a silent partition. May be dropped at any time.
@@ -201,6 +204,7 @@ impl Assignment {
     pub(super) fn begin(&self, starting: impl IntoIterator<Item = StartingPartition>) {
         let mut state = lock(&self.state);
         state.epoch += 1;
+        state.reported.clear();
         let epoch = state.epoch;
         for StartingPartition { partition, start, committed, end } in starting {
             if let Some(limits) = &self.limits {
@@ -307,14 +311,18 @@ impl ClientContext for Assignment {
         if !state.is_paused && state.silent.note(&statistics, |partition| self.reads(partition)) {
             self.silence.notify_one();
         }
-        let topics = statistics.topics.into_values();
+        let (now_us, topics) = (statistics.ts, statistics.topics.into_values());
         for (partition, reported) in topics.flat_map(|topic| topic.partitions) {
             // Negative values say that the library does not know the offset yet.
             if reported.hi_offset >= 0 {
                 state.ends.insert(partition, reported.hi_offset);
             }
-            if reported.app_offset >= 0 {
-                state.read.insert(partition, reported.app_offset);
+            // While it is paused, the library keeps what it has fetched.
+            if state.is_paused {
+                state.reported.clear();
+            }
+            if let Some(position) = state.reported.note(now_us, partition, &reported) {
+                state.read.insert(partition, position);
             }
         }
     }

@@ -95,6 +95,21 @@ fn a_graceful_stop_commits_all_read_records_and_the_next_start_reads_none_twice(
 }
 
 #[test]
+fn a_partition_that_ends_with_offsets_without_a_record_has_no_lag() {
+    let world = World::new("markers");
+    world.setup();
+    world.kafka.produce(&world.topic, &world.good(0, 10));
+    world.kafka.abort_transaction(&world.topic, &world.group, &[0, 1]);
+    let mut processors = world.processors(&[], &[]);
+    processors.until("the rows are inserted", || (world.clicks() == 10).then_some(()));
+    let admin = processors.admin.clone();
+    for partition in [0, 1] {
+        let name = format!("clicktrail_processors_lag_records{{partition=\"{partition}\"}}");
+        processors.until("no lag is left", || (metric(&admin, &name)? == 0.0).then_some(()));
+    }
+}
+
+#[test]
 fn a_partition_that_is_added_later_is_read_from_its_start() {
     let world = World::new("grown");
     world.setup();
