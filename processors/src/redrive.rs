@@ -107,15 +107,17 @@ pub(crate) async fn redrive(servers: &Servers, run: RedriveRun) -> Result<u8, Se
             (plan.clone(), parts, job)
         }
         Start::Resume(id) => {
+            let stored = job_table::job(&server, id).await?.job;
             if let Some(within) = run.wait
-                && let Some(job) = done_job(&server, id).await?
+                && stored.kind == KIND
+                && stored.state == JobState::Done
             {
-                return print_done(&server, &attempts, &job, within, run.json).await;
+                return print_done(&server, &attempts, &stored, within, run.json).await;
             }
-            let job = RunningJob::resume(&server, id).await?;
-            let plan = plan_of(&job)?;
+            // Before the claim, which keeps other processes from a job that this one cannot run.
+            let plan = plan_of(&stored)?;
             let parts = parts(&plan)?;
-            (plan, parts, job)
+            (plan, parts, RunningJob::resume(&server, id).await?)
         }
     };
     let limit = SendLimit::new(run.rate.or(plan.rate));
@@ -125,12 +127,6 @@ pub(crate) async fn redrive(servers: &Servers, run: RedriveRun) -> Result<u8, Se
     let sender = Sender { server, writer, plan, job: id, attempts, limit };
     let ended = job.run(&mut preparation, &sender).await;
     finish(&mut job, &sender, ended, &run, signal.is_cancelled()).await
-}
-
-/// The redrive of this id, if it is done.
-async fn done_job(server: &Server, id: &str) -> Result<Option<Job>, ServerError> {
-    let job = job_table::job(server, id).await?.job;
-    Ok(Some(job).filter(|job| job.kind == KIND && job.state == JobState::Done))
 }
 
 /// Waits for what becomes of the copies of a job that is done, and prints it; sends nothing.
@@ -297,8 +293,7 @@ fn plan_text(plan: &RedrivePlan) -> Result<String, ServerError> {
     serde_json::to_string(plan).map_err(|error| ServerError::fatal("task_panicked", error))
 }
 
-fn plan_of(job: &RunningJob) -> Result<RedrivePlan, ServerError> {
-    let job = job.job();
+fn plan_of(job: &Job) -> Result<RedrivePlan, ServerError> {
     if job.kind != KIND {
         return Err(unknown_plan(format_args!("its kind is {:?}", job.kind)));
     }
