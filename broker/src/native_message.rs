@@ -104,12 +104,12 @@ unsafe extern "C" fn log<C: DebugLines>(
 /// A header: its name, in which bytes that are not UTF-8 are replaced, and its bytes.
 pub type NamedHeader<'m> = (Cow<'m, str>, Option<&'m [u8]>);
 
-/// The headers of a record, in order, at most `max` of them. `None`: the library does not read them, for
-/// instance because there are more than 100,000.
-pub fn message_headers<'m>(
-    message: &'m BorrowedMessage<'_>,
-    max: usize,
-) -> Option<Vec<NamedHeader<'m>>> {
+/// Headers of a record that are read; the library reads none of a record with more.
+const HEADERS_READ_MAX: usize = 100_000;
+
+/// The headers of a record, in order. `None`: the library does not read them, for instance because there are
+/// more than 100,000.
+pub fn message_headers<'m>(message: &'m BorrowedMessage<'_>) -> Option<Vec<NamedHeader<'m>>> {
     let mut headers = std::ptr::null_mut();
     // SAFETY: the message is borrowed; the library keeps the list as long as the message.
     let found = unsafe { native::rd_kafka_message_headers(message.ptr(), &raw mut headers) };
@@ -145,5 +145,5 @@ pub fn message_headers<'m>(
         };
         Some((name, value))
     };
-    Some((0..count.min(max)).map_while(header).collect())
+    Some((0..count.min(HEADERS_READ_MAX)).map_while(header).collect())
 }

@@ -26,9 +26,6 @@ use crate::kafka::read_limits::ReadLimits;
 use crate::kafka::unreadable_errors::UnreadableErrors;
 use crate::run::source::{EpochPosition, Notice, Positions, Source};
 
-/// Headers of a record that are read; a record with more has this number of them.
-const HEADERS_READ_MAX: usize = 100_000;
-
 /// A member of the group that reads one topic.
 pub struct GroupConsumer {
     client: Arc<GroupClient>,
@@ -163,7 +160,7 @@ impl GroupConsumer {
 
     fn push(&self, message: &BorrowedMessage<'_>, epoch: u64, block: &mut Block) {
         let partition = message.partition();
-        let headers = message_headers(message, HEADERS_READ_MAX);
+        let headers = message_headers(message);
         let metadata = RecordMetadata {
             partition,
             offset: message.offset(),

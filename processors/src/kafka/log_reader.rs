@@ -23,8 +23,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
 /// Silence after which the broker counts as unreachable.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Headers of a record that are read.
-const HEADERS_READ_MAX: usize = 100_000;
 /// Searches in a row without progress, after which reading fails.
 const SEARCHES_MAX: u32 = 5;
 /// Bounds of records that are fetched ahead. A small record takes several times its bytes in the
@@ -80,14 +78,14 @@ impl<'a> LogRecord<'a> {
 
     /// The last header of that name, because a program that copies a record appends its own headers.
     pub fn header(self, name: &str) -> Option<&'a [u8]> {
-        let headers = message_headers(self.0, HEADERS_READ_MAX)?;
+        let headers = message_headers(self.0)?;
         headers.iter().rev().find(|(own, _)| own == name).and_then(|(_, value)| *value)
     }
 
     /// The headers that name an origin, as a block has them.
     pub fn origin_headers(self) -> OriginHeaders<'a> {
         let mut origin = OriginHeaders::default();
-        for (name, value) in message_headers(self.0, HEADERS_READ_MAX).into_iter().flatten() {
+        for (name, value) in message_headers(self.0).into_iter().flatten() {
             origin.note(name.as_bytes(), value);
         }
         origin

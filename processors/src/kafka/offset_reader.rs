@@ -24,8 +24,6 @@ const POLL: Duration = Duration::from_millis(200);
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Records between two offsets that are read and ignored, rather than sought past.
 const GAP_MAX: i64 = 200;
-/// Headers of a record that are read.
-const HEADERS_READ_MAX: usize = 100_000;
 /// Bound of what is fetched ahead.
 const FETCH_AHEAD: [(&str, &str); 3] = [
     ("queued.min.messages", "200"),
@@ -176,7 +174,7 @@ impl OffsetReader {
 }
 
 fn record(message: &BorrowedMessage<'_>) -> ReadRecord {
-    let Some(headers) = message_headers(message, HEADERS_READ_MAX) else {
+    let Some(headers) = message_headers(message) else {
         return ReadRecord::Unreadable;
     };
     let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);

@@ -30,8 +30,6 @@ use crate::kafka::unreadable_errors::UnreadableErrors;
 const RECORDS_MAX: usize = 10_000;
 /// Bytes that are kept of them, one record more at most.
 const BYTES_MAX: usize = 4 << 20;
-/// Headers of a record that are read.
-const HEADERS_READ_MAX: usize = 100_000;
 /// A call returns when no record has arrived for this time.
 const POLL: Duration = Duration::from_millis(200);
 /// A call returns after this time, also while records arrive one by one.
@@ -137,7 +135,7 @@ impl<R: KeptRecord> TopicRecords<R> {
 
     fn push_message(&mut self, topic: &str, message: &BorrowedMessage<'_>) {
         // A record whose headers the library does not read has none.
-        let headers = message_headers(message, HEADERS_READ_MAX).unwrap_or_default();
+        let headers = message_headers(message).unwrap_or_default();
         let headers = headers.iter().map(|(name, value)| Header { name, value: *value });
         self.push(TopicRecord {
             topic,
