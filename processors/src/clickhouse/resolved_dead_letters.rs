@@ -91,8 +91,9 @@ fn resolve_text(times_us: RangeInclusive<i64>, round: u64) -> String {
 /// announcement and the sending so keeps no dead letter pending whose earlier copy became a row.
 ///
 /// Copies announced before the last change of the state, or up to the number that failed, do not count,
-/// and neither do those whose key facts are not known. Of two redrives that announced one number, the
-/// first one sends.
+/// and neither do those whose key facts are not known. Of several redrives that announced one number, the
+/// copy is that of the one that recorded it as sent, else that of the first one that has not recorded that
+/// the brokers refused it.
 fn sent_copies() -> String {
     let open = format!(
         "(SELECT {KEY}, \
@@ -100,17 +101,25 @@ fn sent_copies() -> String {
          FROM dead_letter_events AS e GROUP BY {KEY} \
          HAVING maxIf(e.at, e.kind = 'pending') > closed_at)"
     );
+    let of_jobs = format!(
+        "(SELECT {KEY}, e.redrive AS number, \
+         argMinIf((e.at, e.redrive, e.job, e.event_id, e.occurred_at), e.at, e.kind = 'pending') \
+         AS job_facts, \
+         maxIf(e.at, e.kind = 'pending') AS announced_at, countIf(e.kind = 'sent') > 0 AS is_sent, \
+         multiIf(is_sent, 0, maxIf(e.at, e.kind = 'reopened') > announced_at, 2, 1) AS job_order, \
+         any(open.closed_at) AS last_closed_at \
+         FROM dead_letter_events AS e INNER JOIN {open} AS open USING ({KEY}) \
+         WHERE e.kind IN ('pending', 'sent', 'reopened') GROUP BY {KEY}, e.redrive, e.job \
+         HAVING countIf(e.kind = 'pending') > 0)"
+    );
     format!(
         "SELECT {KEY}, newest.1 AS sent_at, newest.2 AS copy, newest.3 AS job, \
          newest.4 AS event_id, newest.5 AS occurred_at FROM \
          (SELECT {KEY}, argMax(facts, (is_counted, number)) AS newest FROM \
-         (SELECT {KEY}, e.redrive AS number, maxIf(e.at, e.kind = 'pending') AS last_at, \
-         argMinIf((e.at, e.redrive, e.job, e.event_id, e.occurred_at), e.at, e.kind = 'pending') \
-         AS facts, \
-         countIf(e.kind = 'sent') > 0 OR last_at > now64(6) - INTERVAL 1 HOUR AS is_counted \
-         FROM dead_letter_events AS e INNER JOIN {open} AS open USING ({KEY}) \
-         WHERE e.kind IN ('pending', 'sent') GROUP BY {KEY}, e.redrive \
-         HAVING countIf(e.kind = 'pending') > 0 AND last_at > any(open.closed_at)) AS copies \
+         (SELECT {KEY}, number, max(announced_at) AS last_at, \
+         argMin(job_facts, (job_order, job_facts.1, job_facts.3)) AS facts, \
+         max(is_sent) OR last_at > now64(6) - INTERVAL 1 HOUR AS is_counted \
+         FROM {of_jobs} GROUP BY {KEY}, number HAVING last_at > any(last_closed_at)) AS copies \
          INNER JOIN (SELECT {KEY}, redrive AS failed FROM dead_letters \
          WHERE state = 'pending' AND ({KEY}) IN (SELECT {KEY} FROM {open})) AS letters \
          USING ({KEY}) \

@@ -6,60 +6,75 @@ use harness::World;
 use processors::clickhouse::resolved_dead_letters::{pending, resolve};
 use tokio::runtime::Runtime;
 
-/// What happened to one dead letter, in minutes before now: its events (kind and number of the copy), the
-/// versions of the click of its key facts, and the number of its newest failure.
+/// A redrive that does not know the key facts of its copies.
+const FORCED: &str = "forced";
+/// Unknown key facts.
+const NO_FACTS: &str = "toFixedString('', 16), toDateTime64(0, 6)";
+
+/// What happened to one dead letter, in minutes before now: its events (kind, number of the copy, time, job),
+/// the versions of the click of its key facts, and the number of its newest failure.
 struct Case {
-    events: &'static [(&'static str, u32, u32)],
+    events: &'static [(&'static str, u32, u32, &'static str)],
     rows: &'static [u32],
     failed: u32,
     state: &'static str,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 13] = [
     // The click was inserted after the copy, or before it.
     Case {
-        events: &[("pending", 1, 30), ("sent", 1, 29)],
+        events: &[("pending", 1, 30, "a"), ("sent", 1, 29, "a")],
         rows: &[20],
         failed: 0,
         state: "resolved",
     },
     Case {
-        events: &[("pending", 1, 30), ("sent", 1, 29)],
+        events: &[("pending", 1, 30, "a"), ("sent", 1, 29, "a")],
         rows: &[40],
         failed: 0,
         state: "pending",
     },
     // A second redrive announced another copy, which it may be sending.
     Case {
-        events: &[("pending", 1, 40), ("sent", 1, 39), ("pending", 2, 20)],
+        events: &[("pending", 1, 40, "a"), ("sent", 1, 39, "a"), ("pending", 2, 20, "b")],
         rows: &[30],
         failed: 0,
         state: "pending",
     },
     // It ended before it sent the copy.
     Case {
-        events: &[("pending", 1, 140), ("sent", 1, 139), ("pending", 2, 100)],
+        events: &[("pending", 1, 140, "a"), ("sent", 1, 139, "a"), ("pending", 2, 100, "b")],
         rows: &[130],
         failed: 0,
         state: "resolved",
     },
     // It sent the copy, which is not in the table yet.
     Case {
-        events: &[("pending", 1, 140), ("sent", 1, 139), ("pending", 2, 100), ("sent", 2, 99)],
+        events: &[
+            ("pending", 1, 140, "a"),
+            ("sent", 1, 139, "a"),
+            ("pending", 2, 100, "b"),
+            ("sent", 2, 99, "b"),
+        ],
         rows: &[130],
         failed: 0,
         state: "pending",
     },
     // Two redrives announced one number, and the first one sent the copy.
     Case {
-        events: &[("pending", 1, 40), ("sent", 1, 39), ("pending", 1, 20)],
+        events: &[("pending", 1, 40, "a"), ("sent", 1, 39, "a"), ("pending", 1, 20, "b")],
         rows: &[30],
         failed: 0,
         state: "resolved",
     },
     // Likewise, after the dead letter was resolved.
     Case {
-        events: &[("pending", 1, 40), ("sent", 1, 39), ("resolved", 1, 25), ("pending", 1, 20)],
+        events: &[
+            ("pending", 1, 40, "a"),
+            ("sent", 1, 39, "a"),
+            ("resolved", 1, 25, ""),
+            ("pending", 1, 20, "b"),
+        ],
         rows: &[30],
         failed: 0,
         state: "resolved",
@@ -67,11 +82,11 @@ const CASES: [Case; 9] = [
     // Resolved, opened again, and announced again: the click of before is not that of the copy.
     Case {
         events: &[
-            ("pending", 1, 150),
-            ("sent", 1, 149),
-            ("resolved", 1, 130),
-            ("reopened", 0, 120),
-            ("pending", 2, 100),
+            ("pending", 1, 150, "a"),
+            ("sent", 1, 149, "a"),
+            ("resolved", 1, 130, ""),
+            ("reopened", 0, 120, ""),
+            ("pending", 2, 100, "b"),
         ],
         rows: &[140],
         failed: 0,
@@ -79,10 +94,39 @@ const CASES: [Case; 9] = [
     },
     // The earlier copy failed; its click is of another record.
     Case {
-        events: &[("pending", 1, 150), ("sent", 1, 149), ("pending", 2, 100)],
+        events: &[("pending", 1, 150, "a"), ("sent", 1, 149, "a"), ("pending", 2, 100, "b")],
         rows: &[140],
         failed: 1,
         state: "pending",
+    },
+    // Two redrives announced one number, and the second one sent the copy, because the first one announced it
+    // too late.
+    Case {
+        events: &[("pending", 1, 40, FORCED), ("pending", 1, 39, "b"), ("sent", 1, 38, "b")],
+        rows: &[30],
+        failed: 0,
+        state: "resolved",
+    },
+    // Likewise; the click was inserted before the copy that was sent.
+    Case {
+        events: &[("pending", 1, 40, "a"), ("pending", 1, 20, "b"), ("sent", 1, 19, "b")],
+        rows: &[30],
+        failed: 0,
+        state: "pending",
+    },
+    // The brokers refused the copy of the first one, and that of the second one is not recorded as sent yet.
+    Case {
+        events: &[("pending", 1, 40, FORCED), ("reopened", 1, 39, FORCED), ("pending", 1, 38, "b")],
+        rows: &[30],
+        failed: 0,
+        state: "resolved",
+    },
+    // The first one sent the copy.
+    Case {
+        events: &[("pending", 1, 40, "a"), ("pending", 1, 39, FORCED), ("sent", 1, 38, "a")],
+        rows: &[30],
+        failed: 0,
+        state: "resolved",
     },
 ];
 
@@ -104,15 +148,19 @@ fn write(world: &World) {
         for failed in 0..=case.failed {
             letters.push(format!("({origin}, {failed}, 'avro_mismatch')"));
         }
-        for (kind, number, at) in case.events {
-            let at = minutes_ago(*at);
-            events.push(format!("({origin}, '{kind}', {number}, {facts}, {at})"));
+        for (kind, number, at, job) in case.events {
+            let (at, facts) = (minutes_ago(*at), if *job == FORCED { NO_FACTS } else { &facts });
+            events.push(format!("({origin}, '{kind}', {number}, '{job}', {facts}, {at})"));
         }
         clicks.extend(case.rows.iter().map(|at| format!("({facts}, {})", minutes_ago(*at))));
     }
     for (table, columns, rows) in [
         ("dead_letter_versions", format!("{key}, redrive, code"), letters),
-        ("dead_letter_events", format!("{key}, kind, redrive, event_id, occurred_at, at"), events),
+        (
+            "dead_letter_events",
+            format!("{key}, kind, redrive, job, event_id, occurred_at, at"),
+            events,
+        ),
         ("click_versions", "event_id, occurred_at, ingested_at".to_owned(), clicks),
     ] {
         world.query(&format!("INSERT INTO {table} ({columns}) VALUES {}", rows.join(", ")));
