@@ -64,8 +64,7 @@ pub(super) async fn ls(servers: &Servers, args: LsArgs) -> Result<u8, ServerErro
         None if listed == args.limit => dead_letter_queries::count(&server, &condition).await?,
         None => listed,
     };
-    let more = matching.saturating_sub(listed);
-    let more = (more > 0).then(|| format!("{more} more match: raise --limit, or add a filter"));
+    let more = more_text(matching, args.limit);
     match (args.json, first) {
         // Each line of stdout is a dead letter.
         (true, _) => more.iter().for_each(print_error),
@@ -76,6 +75,13 @@ pub(super) async fn ls(servers: &Servers, args: LsArgs) -> Result<u8, ServerErro
         }
     }
     Ok(DONE)
+}
+
+/// How many dead letters match beyond the limit. One whose state changed after they were counted is not
+/// listed, and does not count as one more.
+fn more_text(matching: u64, limit: u64) -> Option<String> {
+    let more = matching.saturating_sub(limit);
+    (more > 0).then(|| format!("{more} more match: raise --limit, or add a filter"))
 }
 
 fn row(letter: &ListedLetter) -> Vec<String> {
@@ -123,6 +129,14 @@ pub(super) fn object(letter: &ListedLetter) -> Value {
 mod tests {
     use super::*;
     use records::dead_letters::state::DeadLetterState;
+
+    #[test]
+    fn only_dead_letters_beyond_the_limit_are_more() {
+        assert_eq!(more_text(3, 100), None);
+        assert_eq!(more_text(100, 100), None);
+        let text = "1 more match: raise --limit, or add a filter";
+        assert_eq!(more_text(101, 100).as_deref(), Some(text));
+    }
 
     #[test]
     fn a_dead_letter_is_a_row_and_an_object_without_hidden_characters() {
