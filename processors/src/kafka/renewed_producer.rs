@@ -4,12 +4,14 @@
 //! instance after a topic was recreated or a broker was restored from a snapshot. Every later send of that
 //! producer fails, too.
 
+use std::sync::{Arc, Mutex};
+
 use broker::{ErrorClass, QuietContext, ServerError, server_error};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
-use tokio::sync::RwLock;
+use service::lock::lock;
 
 /// Code of a send whose producer failed and was replaced.
 const PRODUCER_FATAL: &str = "producer_fatal";
@@ -19,8 +21,9 @@ type Client = FutureProducer<QuietContext>;
 /// A producer, and what another one is made from.
 pub(super) struct RenewedProducer {
     config: ClientConfig,
-    /// A send holds it for reading, so that a failed producer ends only after its sends.
-    producer: RwLock<Client>,
+    /// A send holds it, so that a failed producer ends only after its sends. It does not delay the sends of
+    /// its successor.
+    producer: Mutex<Arc<Client>>,
 }
 
 impl RenewedProducer {
@@ -29,8 +32,12 @@ impl RenewedProducer {
     /// # Errors
     /// Fatal for a property that is refused.
     pub(super) fn open(config: ClientConfig) -> Result<Self, ServerError> {
-        let producer = open(&config)?.into();
+        let producer = Mutex::new(Arc::new(open(&config)?));
         Ok(Self { config, producer })
+    }
+
+    fn current(&self) -> Arc<Client> {
+        Arc::clone(&lock(&self.producer))
     }
 
     /// Sends a record; `Ok` means that the brokers have acknowledged it.
@@ -43,13 +50,14 @@ impl RenewedProducer {
         record: FutureRecord<'_, [u8], [u8]>,
     ) -> Result<(), ServerError> {
         let topic = record.topic;
-        let producer = self.producer.read().await;
+        let producer = self.current();
         let Err((error, _)) = producer.send(record, Timeout::Never).await else { return Ok(()) };
-        let failed = producer.client().fatal_error();
-        drop(producer);
         let error = send_error(&error);
-        let Some((code, reason)) = failed else { return Err(error) };
-        self.renew(topic, &reason).await?;
+        let Some((code, reason)) = producer.client().fatal_error() else { return Err(error) };
+        let renewed = self.renew(&producer, topic, &reason);
+        // The last send of a failed producer waits for its threads.
+        tokio::task::spawn_blocking(move || drop(producer));
+        renewed?;
         if error.class == ErrorClass::Record {
             return Err(error);
         }
@@ -57,10 +65,10 @@ impl RenewedProducer {
         Err(ServerError::retryable(PRODUCER_FATAL, text))
     }
 
-    /// Replaces the producer, unless another send has done so.
-    async fn renew(&self, topic: &str, reason: &str) -> Result<(), ServerError> {
-        let mut producer = self.producer.write().await;
-        if producer.client().fatal_error().is_none() {
+    /// Replaces the failed producer, unless another send has done so.
+    fn renew(&self, failed: &Arc<Client>, topic: &str, reason: &str) -> Result<(), ServerError> {
+        let mut producer = lock(&self.producer);
+        if !Arc::ptr_eq(&producer, failed) {
             return Ok(());
         }
         tracing::warn!(
@@ -72,9 +80,7 @@ impl RenewedProducer {
         // No thread, no memory: it may be possible later.
         let new = open(&self.config)
             .map_err(|error| ServerError::retryable(PRODUCER_FATAL, error.message))?;
-        let failed = std::mem::replace(&mut *producer, new);
-        // It waits for its threads.
-        tokio::task::spawn_blocking(move || drop(failed));
+        *producer = Arc::new(new);
         Ok(())
     }
 }
@@ -136,6 +142,8 @@ mod tests {
         send().await.unwrap();
         let lost = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         mock.request_errors(RDKafkaApiKey::Produce, &[lost]);
+        // As a send does that no broker answers: it delays no other one.
+        let _in_flight = producer.current();
         let (first, second) = tokio::join!(send(), send());
         let failed: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
         assert!(!failed.is_empty());
@@ -143,6 +151,6 @@ mod tests {
             assert_eq!((error.class, error.code), (ErrorClass::Retryable, PRODUCER_FATAL));
         }
         send().await.unwrap();
-        assert_eq!(producer.producer.read().await.client().fatal_error(), None);
+        assert_eq!(producer.current().client().fatal_error(), None);
     }
 }
