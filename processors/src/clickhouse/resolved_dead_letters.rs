@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use broker::ServerError;
-use clickhouse::Row;
+use clickhouse::{Client, Row};
 use serde::Deserialize;
 
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
@@ -15,6 +15,9 @@ use crate::clickhouse::server::{Server, within};
 const LETTERS_MAX: u32 = 10_000;
 /// Bounds a statement.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Bounds of a statement at the server: time, because it would run the statement of a client that no longer
+/// waits to its end; threads, which inserts need.
+const BOUNDS: [(&str, &str); 2] = [("max_execution_time", "60"), ("max_threads", "1")];
 
 /// The pending dead letters, and between which times their clicks occurred (microseconds since 1970).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
@@ -36,6 +39,10 @@ pub async fn events(server: &Server) -> Result<u64, ServerError> {
     within(TIMEOUT, client.query_raw("SELECT count() FROM dead_letter_events").fetch_one()).await
 }
 
+fn bounded_client(server: &Server) -> Client {
+    BOUNDS.iter().fold(server.client(), |client, (name, value)| client.with_setting(*name, *value))
+}
+
 /// Counts the pending dead letters.
 ///
 /// # Errors
@@ -46,7 +53,7 @@ pub async fn pending(server: &Server) -> Result<Pending, ServerError> {
          toUnixTimestamp64Micro(max(occurred_at)) AS last_us FROM ({})",
         sent_copies()
     );
-    within(TIMEOUT, server.client().query_raw(&text).fetch_one()).await
+    within(TIMEOUT, bounded_client(server).query_raw(&text).fetch_one()).await
 }
 
 /// Adds an event `resolved` to each pending dead letter whose click was inserted since its copy was sent.
@@ -60,8 +67,8 @@ pub async fn resolve(
     times_us: RangeInclusive<i64>,
     round: u64,
 ) -> Result<(), ServerError> {
-    let mut client = server.client();
-    for (name, value) in PINNED.iter().chain([&WAIT, &("max_execution_time", "60")]) {
+    let mut client = bounded_client(server);
+    for (name, value) in PINNED.iter().chain([&WAIT]) {
         client = client.with_setting(*name, *value);
     }
     within(TIMEOUT, client.query_raw(&resolve_text(times_us, round)).execute()).await
@@ -125,4 +132,40 @@ fn sent_copies() -> String {
          USING ({KEY}) \
          WHERE copies.number > letters.failed AND facts.4 != toFixedString('', 16) GROUP BY {KEY})"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The first line of the request that `statement` sends to its server, which does not answer it.
+    async fn request<T>(statement: impl AsyncFnOnce(Server) -> T) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            user: String::new(),
+            password: String::new(),
+            database: String::new(),
+        };
+        let first_line = std::thread::spawn(move || {
+            let (connection, _) = listener.accept().unwrap();
+            BufReader::new(connection).lines().next().unwrap().unwrap()
+        });
+        statement(server).await;
+        first_line.join().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_server_ends_a_statement_whose_client_no_longer_waits() {
+        let pending = request(async |server| pending(&server).await.is_err()).await;
+        let resolve = request(async |server| resolve(&server, 0..=1, 0).await.is_err()).await;
+        for line in [pending, resolve] {
+            for (name, value) in BOUNDS {
+                assert!(line.contains(&format!("{name}={value}")), "{line}");
+            }
+        }
+    }
 }

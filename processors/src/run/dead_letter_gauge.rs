@@ -15,6 +15,9 @@ use crate::run::retry::Retry;
 
 /// Least time between two looks at the tables.
 const EVERY: Duration = Duration::from_secs(15);
+/// Longest pause after a failure, without the delay of [`Retry`]: with both, and the time of the count, the
+/// gauge has no value for five minutes at most.
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(240);
 /// Looks after which the dead letters are counted although the tables have the same number of rows.
 const SAME_MAX: u32 = 20;
 
@@ -27,7 +30,10 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
         loop {
             let queries = QueryTimer::begin();
             let outcome = counter.count().await;
-            let pause = queries.pause(if outcome.is_ok() { EVERY } else { Duration::ZERO });
+            let pause = match outcome {
+                Ok(()) => queries.pause(EVERY),
+                Err(_) => queries.pause_after_failure(FAILED_PAUSE_MAX),
+            };
             match outcome {
                 Ok(()) => retry.done(),
                 Err(error) => {
@@ -73,4 +79,37 @@ impl DeadLetterCounter {
 fn labelled(held: &HeldDeadLetters) -> Option<(&str, DeadLetterState, u64)> {
     let state = DeadLetterState::from_str(&held.state_name, false).ok()?;
     Some((&held.error_code, state, held.letters))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+    use records::flow::block::SizeLimits;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_delays_the_next_count_by_four_minutes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            user: String::new(),
+            password: String::new(),
+            database: String::new(),
+        };
+        let mut registry = Registry::default();
+        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
+        let metrics = ProcessorMetrics::register(&mut registry, limits);
+        // Two timeouts of 30 s, and the pause of 240 s between them.
+        let time = Duration::from_secs(310);
+        let counts = run(server, metrics, CancellationToken::new());
+        assert!(tokio::time::timeout(time, counts).await.is_err());
+        let mut shown = String::new();
+        text::encode(&mut shown, &registry).unwrap();
+        let failures = shown.lines().find(|line| line.contains("_retries_total{"));
+        assert!(failures.is_some_and(|line| line.ends_with(" 2")), "{shown}");
+    }
 }

@@ -14,6 +14,8 @@ use crate::run::retry::Retry;
 
 /// Least time between two rounds.
 const EVERY: Duration = Duration::from_secs(5);
+/// Longest pause after a round that failed, without the delay of [`Retry`].
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Rounds without a new event, five minutes, after which the clicks are looked up once a minute: a copy
 /// that has not become a row by then may never do so.
 const ROUNDS_OFTEN: u32 = 60;
@@ -28,7 +30,10 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
         loop {
             let queries = QueryTimer::begin();
             let outcome = resolver.round().await;
-            let pause = queries.pause(if outcome.is_ok() { EVERY } else { Duration::ZERO });
+            let pause = match outcome {
+                Ok(()) => queries.pause(EVERY),
+                Err(_) => queries.pause_after_failure(FAILED_PAUSE_MAX),
+            };
             match outcome {
                 Ok(()) => retry.done(),
                 Err(error) => {
@@ -95,6 +100,12 @@ impl Rounds {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+    use records::flow::block::SizeLimits;
+
     use super::*;
 
     fn due(rounds: &mut Rounds, events: u64, count: u32) -> usize {
@@ -118,5 +129,27 @@ mod tests {
         assert_eq!(due(&mut rounds, 3, 60), 60);
         assert_eq!(due(&mut rounds, 3, 1_200), 100);
         assert_eq!(due(&mut rounds, 4, 60), 60, "a new event");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_delays_the_next_round_by_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            user: String::new(),
+            password: String::new(),
+            database: String::new(),
+        };
+        let mut registry = Registry::default();
+        let limits = SizeLimits { rows_max: 1, bytes_max: 1 };
+        let metrics = ProcessorMetrics::register(&mut registry, limits);
+        // Two timeouts of 60 s, and the pause of 60 s between them.
+        let time = Duration::from_secs(185);
+        let rounds = run(server, metrics, CancellationToken::new());
+        assert!(tokio::time::timeout(time, rounds).await.is_err());
+        let mut shown = String::new();
+        text::encode(&mut shown, &registry).unwrap();
+        let failures = shown.lines().find(|line| line.contains("_retries_total{"));
+        assert!(failures.is_some_and(|line| line.ends_with(" 2")), "{shown}");
     }
 }
