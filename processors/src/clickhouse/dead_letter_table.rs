@@ -15,7 +15,7 @@ use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEO
 use crate::clickhouse::server::{Server, server_error};
 
 /// Bytes of a value that the table keeps.
-const VALUE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// Both rows of one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
