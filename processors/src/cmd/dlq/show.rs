@@ -122,7 +122,8 @@ async fn read(
         if letter.code == NIL_CODE
             && let Some(occurred_at_us) = occurred_at_us(&found)
         {
-            let clicks = clicks_at(&servers.clickhouse.server()?, occurred_at_us).await;
+            let server = servers.clickhouse.server()?;
+            let clicks = clicks_at(&server, &letter.origin, occurred_at_us).await;
             notes.extend(note_of_clicks(clicks));
         }
         inspection = Some(found);
