@@ -41,7 +41,8 @@ pub(super) struct RedriveArgs {
     /// bounds).
     #[arg(long, value_name = "REPAIR")]
     repair: Option<RepairArgument>,
-    /// Send also records that would fail again, and dead letters of which three copies have failed.
+    /// Send also records that would fail again, and dead letters of which three copies have failed; with
+    /// --state pending, another copy of those that did not arrive.
     #[arg(long)]
     force: bool,
     /// Resume the job of this id, on any host, with the options of its start; --wait, --wait-seconds, --rate
@@ -118,11 +119,10 @@ pub(super) async fn redrive(servers: &Servers, args: RedriveArgs) -> Result<u8, 
             print_none(&none, &args);
             return Ok(DIFFERS);
         }
-        let new_ids = new_ids(&plan);
-        if let Some(condition) = new_ids
-            && count(&server, &condition).await? > 0
-        {
-            print_warning(args.json);
+        for (condition, text) in warnings(&plan) {
+            if count(&server, &condition).await? > 0 {
+                print_warning(text, args.json);
+            }
         }
     }
     let start = match args.resume {
@@ -145,15 +145,24 @@ fn print_none(none: &NoMatch, args: &RedriveArgs) {
     none.lines().iter().for_each(|line| print_line(format_args!("redrive: {line}")));
 }
 
-/// The condition of those dead letters that a redrive gives new event ids.
-fn new_ids(plan: &RedrivePlan) -> Option<String> {
+const NEW_IDS: &str = "warning: a new event id makes a new click: if the sender sent the click again with an \
+     id, it counts twice; see RUNBOOK event_id_nil";
+const IN_FLIGHT: &str = "warning: copies that were announced within an hour may still be in flight; what is sent \
+     twice counts once, and fails twice where it cannot be decoded";
+
+/// The warnings about a redrive, each with the condition of the dead letters that it concerns: those that
+/// it gives new event ids, and those of which an earlier copy may still arrive.
+fn warnings(plan: &RedrivePlan) -> impl Iterator<Item = (String, &'static str)> {
     let is_repaired = plan.repair.as_deref() == Some(Repair::KeyFacts.name());
-    is_repaired.then(|| format!("({}) AND code = 'event_id_nil'", plan.condition))
+    let of = |condition: &str| format!("({}) AND {condition}", plan.condition);
+    let new_ids = is_repaired.then(|| (of("code = 'event_id_nil'"), NEW_IDS));
+    let is_sent_again = plan.force && plan.changes_states();
+    let recent = "state = 'pending' AND changed_at > now64(6) - INTERVAL 1 HOUR";
+    let in_flight = is_sent_again.then(|| (of(recent), IN_FLIGHT));
+    new_ids.into_iter().chain(in_flight)
 }
 
-fn print_warning(json: bool) {
-    let text = "warning: a new event id makes a new click: if the sender sent the click again with an id, \
-                it counts twice; see RUNBOOK event_id_nil";
+fn print_warning(text: &str, json: bool) {
     // With --json, each line of stdout is an object.
     if json { print_error(text) } else { print_line(format_args!("redrive: {text}")) }
 }
@@ -175,6 +184,10 @@ mod tests {
         Cli::try_parse_from(all).map(|cli| cli.args)
     }
 
+    fn warnings_of(args: &[&str]) -> Vec<(String, &'static str)> {
+        warnings(&parsed(args).unwrap().plan("t")).collect()
+    }
+
     #[test]
     fn a_redrive_selects_open_and_failed_ones_and_by_force_parked_ones() {
         let condition = |args: &[&str]| parsed(args).unwrap().plan("t").condition;
@@ -186,11 +199,23 @@ mod tests {
 
     #[test]
     fn key_facts_of_records_without_an_event_id_are_new_clicks() {
-        let condition = |args: &[&str]| new_ids(&parsed(args).unwrap().plan("t"));
-        let found = condition(&["--repair", "key_facts"]).unwrap();
-        assert!(found.ends_with(") AND code = 'event_id_nil'"), "{found}");
-        assert_eq!(condition(&["--repair", "trailing_bytes"]), None);
-        assert_eq!(condition(&[]), None);
+        let found = warnings_of(&["--repair", "key_facts"]);
+        assert!(found[0].0.ends_with(") AND code = 'event_id_nil'"), "{found:?}");
+        assert_eq!((found.len(), found[0].1), (1, NEW_IDS));
+        assert!(warnings_of(&["--repair", "trailing_bytes"]).is_empty());
+        assert!(warnings_of(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_forced_redrive_of_pending_ones_warns_of_copies_that_may_be_in_flight() {
+        let forced = ["--state", "pending", "--force"];
+        let condition = parsed(&forced).unwrap().plan("t").condition;
+        assert!(condition.contains("state IN ('pending')"), "{condition}");
+        let found = warnings_of(&forced);
+        assert!(found[0].0.contains("state = 'pending' AND changed_at > "), "{found:?}");
+        assert_eq!((found.len(), found[0].1), (1, IN_FLIGHT));
+        assert!(warnings_of(&["--state", "pending"]).is_empty());
+        assert!(warnings_of(&["--state", "pending", "--force", "--to", "other.v1"]).is_empty());
     }
 
     #[test]
