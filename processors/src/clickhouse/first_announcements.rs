@@ -4,9 +4,13 @@
 //! A job announces a copy by an event `pending`, waits for [`SETTLE`] after the server acknowledged it, and
 //! reads the events of the copy. It sends the copy if its own event is the first by the server's clock, and
 //! if it was acknowledged within [`SETTLE`] where another job announced the copy, too. A job with a later
-//! event then sees the first one, because it reads later than that was acknowledged.
+//! event then sees the first one, because it reads later than that was acknowledged. A job that is resumed
+//! does not know how long its announcement took, which then counts as a late one.
+//!
+//! A job that has recorded that it does not send the dead letter (`skipped`, `parked`) never sends it, and
+//! its announcement does not count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use broker::ServerError;
@@ -20,22 +24,38 @@ use crate::clickhouse::server::{Server, server_error};
 /// Longest time of an announcement that competes, and how long a job waits after its own.
 pub const SETTLE: Duration = Duration::from_millis(250);
 
-/// Who announced a copy.
+/// That a job announced a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announced {
-    /// The job whose event is the first.
-    pub first_job: String,
-    /// How many jobs did.
-    pub jobs: u64,
+pub struct Announcement {
+    /// The job.
+    pub job: String,
+    /// When, by the server's clock, microseconds since 1970.
+    pub at_us: i64,
+    /// The job has recorded that it sent the copy.
+    pub is_sent: bool,
+    /// The job has recorded that it does not send the dead letter.
+    pub is_skipped: bool,
 }
 
+/// Which jobs announced a copy, one entry for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced(pub Vec<Announcement>);
+
 impl Announced {
-    /// Whether `job` may send the copy. `in_time`: its event was acknowledged within [`SETTLE`].
+    /// Whether `job` may send the copy. `in_time`: its event is known to have been acknowledged within
+    /// [`SETTLE`].
     pub fn may_send(&self, job: &str, in_time: bool) -> bool {
-        self.first_job == job && (in_time || self.jobs == 1)
+        let Some(own) = self.0.iter().find(|announced| announced.job == job) else { return false };
+        let is_first = |other: &Announcement| (own.at_us, &own.job) < (other.at_us, &other.job);
+        self.0
+            .iter()
+            .filter(|other| other.job != job && !other.is_skipped)
+            .all(|other| in_time && !other.is_sent && is_first(other))
     }
 }
 
+/// How many events of each kind a job has of one number of an origin. The number of an event `skipped` is
+/// 0 where the job announced no copy before.
 #[derive(Row, Deserialize)]
 struct AnnouncedRow {
     topic_name: String,
@@ -43,11 +63,14 @@ struct AnnouncedRow {
     origin_offset: u64,
     logged_at_ms: i64,
     redrive: u32,
-    first_job: String,
-    jobs: u64,
+    job: String,
+    at_us: i64,
+    pending: u64,
+    sent: u64,
+    skipped: u64,
 }
 
-/// Who announced the copies of these origins, by origin and number.
+/// Which jobs announced the copies of these origins, by origin and number.
 ///
 /// # Errors
 /// The server's refusal.
@@ -56,22 +79,43 @@ pub async fn first_announcements(
     origins: &[&Origin],
 ) -> Result<HashMap<(Origin, u32), Announced>, ServerError> {
     let text = format!(
-        "SELECT {ORIGIN}, redrive, argMin(job, (at, job)) AS first_job, uniqExact(job) AS jobs \
-         FROM dead_letter_events WHERE kind = 'pending' AND {} GROUP BY {KEY}, redrive",
+        "SELECT {ORIGIN}, redrive, job, \
+         toUnixTimestamp64Micro(minIf(at, kind = 'pending')) AS at_us, \
+         countIf(kind = 'pending') AS pending, countIf(kind = 'sent') AS sent, \
+         countIf(kind IN ('skipped', 'parked')) AS skipped FROM dead_letter_events \
+         WHERE kind IN ('pending', 'sent', 'skipped', 'parked') AND {} GROUP BY {KEY}, redrive, job",
         is_one_of(origins.iter().copied())
     );
     let client = naming_client(server);
     let rows = client.query_raw(&text).fetch_all::<AnnouncedRow>().await.map_err(server_error)?;
-    let entry = |row: AnnouncedRow| {
-        let key = origin(row.topic_name, row.origin_partition, row.origin_offset, row.logged_at_ms);
-        ((key, row.redrive), Announced { first_job: row.first_job, jobs: row.jobs })
+    Ok(announced(&rows))
+}
+
+fn announced(rows: &[AnnouncedRow]) -> HashMap<(Origin, u32), Announced> {
+    let of_job = |row: &AnnouncedRow| {
+        let AnnouncedRow { topic_name, origin_partition, origin_offset, logged_at_ms, .. } = row;
+        let key = origin(topic_name.clone(), *origin_partition, *origin_offset, *logged_at_ms);
+        (key, row.job.clone())
     };
-    Ok(rows.into_iter().map(entry).collect())
+    let skipped: HashSet<_> = rows.iter().filter(|row| row.skipped > 0).map(of_job).collect();
+    let mut announced: HashMap<_, Announced> = HashMap::new();
+    for row in rows.iter().filter(|row| row.pending > 0) {
+        let of_job = of_job(row);
+        let is_skipped = skipped.contains(&of_job);
+        let (origin, job) = of_job;
+        let own = Announcement { job, at_us: row.at_us, is_sent: row.sent > 0, is_skipped };
+        announced.entry((origin, row.redrive)).or_default().0.push(own);
+    }
+    announced
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn announcement(job: &str, at_us: i64) -> Announcement {
+        Announcement { job: job.to_owned(), at_us, is_sent: false, is_skipped: false }
+    }
 
     /// Every order of two announcements of one copy, in tenths of [`SETTLE`]. `at` is the server's time of
     /// the event, which readers see from `stored` on; each job reads [`SETTLE`] after that.
@@ -85,10 +129,8 @@ mod tests {
             let jobs = [("a", 0, delay), ("b", other_at, other_at + other_delay)];
             let sends = |(own, at, stored): (&str, i64, i64)| {
                 let seen = jobs.iter().filter(|(_, _, other)| *other <= stored + SETTLE);
-                let mut seen: Vec<_> = seen.map(|(job, at, _)| (*at, *job)).collect();
-                seen.sort_unstable();
                 let announced =
-                    Announced { first_job: seen[0].1.to_owned(), jobs: seen.len() as u64 };
+                    Announced(seen.map(|(job, at, _)| announcement(job, *at)).collect());
                 announced.may_send(own, stored - at <= SETTLE)
             };
             match jobs.into_iter().filter(|job| sends(*job)).count() {
@@ -104,5 +146,50 @@ mod tests {
             }
         }
         assert!(one > 100 && none > 0, "{one} {none}");
+    }
+
+    /// The first announcement may have been stored after another job read: only a job that knows that its
+    /// own was in time may rely on its being the first.
+    #[test]
+    fn a_resumed_job_sends_only_what_no_other_job_may_have_sent() {
+        let own = announcement("a", 1);
+        let other = announcement("b", 2);
+        let sent = Announcement { is_sent: true, ..other.clone() };
+        let skipped = Announcement { is_skipped: true, ..other.clone() };
+        for (other, when_in_time, when_resumed) in
+            [(other, true, false), (sent, false, false), (skipped, true, true)]
+        {
+            let announced = Announced(vec![own.clone(), other]);
+            assert_eq!(announced.may_send("a", true), when_in_time, "{announced:?}");
+            assert_eq!(announced.may_send("a", false), when_resumed, "{announced:?}");
+            assert!(!announced.may_send("c", true));
+        }
+        assert!(Announced(vec![own]).may_send("a", false));
+    }
+
+    #[test]
+    fn an_announcement_of_a_job_that_skipped_the_dead_letter_does_not_count() {
+        let events = |job: &str, redrive, at_us, pending, skipped| AnnouncedRow {
+            topic_name: "t".to_owned(),
+            origin_partition: 0,
+            origin_offset: 7,
+            logged_at_ms: 1000,
+            redrive,
+            job: job.to_owned(),
+            at_us,
+            pending,
+            sent: 0,
+            skipped,
+        };
+        // The brokers refused the copy of one; the other one skipped it without a number.
+        for ended in
+            [vec![events("a", 1, 5, 1, 1)], vec![events("a", 1, 5, 1, 0), events("a", 0, 0, 0, 1)]]
+        {
+            let all: Vec<_> = ended.into_iter().chain([events("b", 1, 6, 1, 0)]).collect();
+            let found = announced(&all);
+            let copy = &found[&("t:0:7:1000".parse().unwrap(), 1)];
+            assert_eq!(found.len(), 1);
+            assert!(copy.may_send("b", true) && copy.may_send("b", false), "{copy:?}");
+        }
     }
 }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 use broker::ServerError;
 use clap::ValueEnum as _;
 use clickhouse::Row;
-use futures_util::future::try_join;
 use records::dead_letters::origin::Origin;
 use records::dead_letters::redrive_decision::{LetterLocation, SelectedLetter};
 use records::dead_letters::redrive_plan::RedrivePlan;
@@ -109,15 +108,13 @@ pub async fn page_of_job(
     let Some((last, _)) = items.last_key_value() else { return Ok(Page::default()) };
     let last = Some(last.clone());
     let condition = is_one_of(items.keys());
-    let letters = letters(server, &condition, items.len());
-    let (mut letters, copies) = try_join(letters, last_copies(server, &condition)).await?;
-    set_last_copies(&mut letters, &copies);
-    for (letter, changed_at_us) in &mut letters {
+    let mut letters = numbered_letters(server, &condition, items.len()).await?;
+    for letter in &mut letters {
         let Some((announced, selected_at_us)) = items.get(&letter.origin) else { continue };
         letter.announced = Some(*announced).filter(|number| *number > 0);
-        letter.has_changed = *changed_at_us > *selected_at_us;
+        letter.has_changed = letter.changed_at_us > *selected_at_us;
     }
-    Ok(Page { letters: letters.into_iter().map(|(letter, _)| letter).collect(), last })
+    Ok(Page { letters, last })
 }
 
 /// The next dead letters after `after` that meet the condition of a plan, without a job.
@@ -130,12 +127,7 @@ pub async fn page_of_plan(
     after: Option<&Origin>,
 ) -> Result<Page, ServerError> {
     let condition = format!("{} AND {}", plan.condition, follows(after));
-    let mut letters = letters(server, &condition, PAGE).await?;
-    if !letters.is_empty() {
-        let named = is_one_of(letters.iter().map(|(letter, _)| &letter.origin));
-        set_last_copies(&mut letters, &last_copies(server, &named).await?);
-    }
-    let letters: Vec<_> = letters.into_iter().map(|(letter, _)| letter).collect();
+    let letters = numbered_letters(server, &condition, PAGE).await?;
     let last = letters.last().map(|letter| letter.origin.clone());
     Ok(Page { letters, last })
 }
@@ -168,13 +160,33 @@ struct LastCopyRow {
     last_copy: u32,
 }
 
-/// Dead letters that meet a condition on the view, in the order of their origins, each with the time of
-/// its last change (microseconds since 1970).
+/// Dead letters that meet a condition on the view, in the order of their origins, each with the greatest
+/// number of its copies. The numbers are read after the states: the announcement of a copy between both
+/// queries is a newer change than that of the state, by which the dead letter is left out before its copy
+/// is announced.
+async fn numbered_letters(
+    server: &Server,
+    condition: &str,
+    limit: usize,
+) -> Result<Vec<SelectedLetter>, ServerError> {
+    let mut letters = letters(server, condition, limit).await?;
+    if !letters.is_empty() {
+        let named = is_one_of(letters.iter().map(|letter| &letter.origin));
+        let copies = last_copies(server, &named).await?;
+        for letter in &mut letters {
+            letter.last_copy = copies.get(&letter.origin).copied().unwrap_or_default();
+        }
+    }
+    Ok(letters)
+}
+
+/// Dead letters that meet a condition on the view, in the order of their origins, without the numbers of
+/// their copies.
 async fn letters(
     server: &Server,
     condition: &str,
     limit: usize,
-) -> Result<Vec<(SelectedLetter, i64)>, ServerError> {
+) -> Result<Vec<SelectedLetter>, ServerError> {
     let client = naming_client(server);
     let text = format!(
         "SELECT {ORIGIN}, toString(state) AS state_name, toString(code) AS error_code, redrive, \
@@ -207,16 +219,10 @@ async fn last_copies(
     Ok(rows.into_iter().map(entry).collect())
 }
 
-fn set_last_copies(letters: &mut [(SelectedLetter, i64)], copies: &HashMap<Origin, u32>) {
-    for (letter, _) in letters {
-        letter.last_copy = copies.get(&letter.origin).copied().unwrap_or_default();
-    }
-}
-
 impl LetterRow {
-    fn letter(self) -> Result<(SelectedLetter, i64), ServerError> {
+    fn letter(self) -> Result<SelectedLetter, ServerError> {
         let state = state(&self.state_name)?;
-        let letter = SelectedLetter {
+        Ok(SelectedLetter {
             origin: origin(
                 self.topic_name,
                 self.origin_partition,
@@ -230,6 +236,7 @@ impl LetterRow {
             last_copy: 0,
             announced: None,
             has_changed: false,
+            changed_at_us: self.changed_at_us,
             stub: self.stub_kind,
             letter: LetterLocation {
                 topic: self.letter_topic_name,
@@ -238,8 +245,7 @@ impl LetterRow {
             },
             value_bytes: self.value_bytes,
             first_failed_at_ms: self.first_failed_at_ms,
-        };
-        Ok((letter, self.changed_at_us))
+        })
     }
 }
 

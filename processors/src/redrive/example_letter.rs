@@ -15,6 +15,7 @@ pub(crate) fn letter(state: DeadLetterState) -> SelectedLetter {
         last_copy: 0,
         announced: None,
         has_changed: false,
+        changed_at_us: 0,
         stub: String::new(),
         letter: LetterLocation { topic: "t.dlq".to_owned(), partition: 0, offset: 0 },
         value_bytes: 10,

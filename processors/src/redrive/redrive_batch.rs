@@ -13,6 +13,7 @@ use records::dead_letters::state::DeadLetterState;
 use crate::clickhouse::dead_letter_events::{DeadLetterEvent, EventKind};
 use crate::clickhouse::dead_letter_repairs::StoredRepair;
 use crate::clickhouse::first_announcements::Announced;
+use crate::clickhouse::newest_changes::NewestChanges;
 use crate::redrive::tally::Tally;
 
 /// Records of a batch.
@@ -148,8 +149,26 @@ impl RedriveBatch {
         new.map(event).collect()
     }
 
+    /// Leaves out the copies of dead letters whose state another command changed after it was read. A
+    /// copy that was announced before and whose dead letter is resolved has arrived.
+    pub(crate) fn leave_out_changed(&mut self, changes: &HashMap<Origin, NewestChanges>) {
+        for (letter, own) in &mut self.0 {
+            let Prepared::Send(copy) = own else { continue };
+            let changes = changes.get(&letter.origin);
+            let since = changes.and_then(|own| own.since(letter.changed_at_us, copy.is_announced));
+            *own = match since {
+                None => continue,
+                Some(DeadLetterState::Resolved) if copy.is_announced => {
+                    Prepared::Arrived(copy.number)
+                }
+                Some(state) => Prepared::NotSent(NotSent::Changed(state)),
+            };
+        }
+    }
+
     /// Keeps each copy that `job` may send; the others are another job's. `in_time` is whether the
-    /// announcements of this batch were stored in time.
+    /// announcements of this batch were stored in time; of those that the job made before it was resumed,
+    /// that is not known.
     pub(crate) fn keep_own(
         &mut self,
         announced: &HashMap<(Origin, u32), Announced>,
@@ -158,8 +177,9 @@ impl RedriveBatch {
     ) {
         for (letter, own) in &mut self.0 {
             let Prepared::Send(copy) = own else { continue };
-            let first = announced.get(&(letter.origin.clone(), copy.number));
-            if !first.is_some_and(|first| first.may_send(job, in_time || copy.is_announced)) {
+            let announced = announced.get(&(letter.origin.clone(), copy.number));
+            let in_time = in_time && !copy.is_announced;
+            if !announced.is_some_and(|announced| announced.may_send(job, in_time)) {
                 *own = Prepared::NotSent(NotSent::Changed(DeadLetterState::Pending));
             }
         }
@@ -239,6 +259,7 @@ fn skip_kind(not_sent: &NotSent) -> EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clickhouse::first_announcements::Announcement;
     use crate::redrive::example_letter::{letter, plan};
     use crate::redrive::send_limit::SendLimit;
 
@@ -303,17 +324,65 @@ mod tests {
     fn a_copy_that_another_job_announced_first_is_not_sent_and_stays_pending() {
         let plan = plan();
         let facts = EventFacts { job: "own", plan: &plan };
-        let mut batch = batch(vec![copy(1, false), copy(1, false), copy(1, false)]);
+        let copies = [false, false, false, true].map(|is_announced| copy(1, is_announced));
+        let mut batch = batch(copies.into());
         let origins: Vec<Origin> = batch.origins().into_iter().cloned().collect();
-        let of = |job: &str| Announced { first_job: job.to_owned(), jobs: 2 };
-        let announced =
-            [((origins[0].clone(), 1), of("own")), ((origins[1].clone(), 1), of("other"))];
+        let of = |job: &str, at_us| Announcement {
+            job: job.to_owned(),
+            at_us,
+            is_sent: false,
+            is_skipped: false,
+        };
+        let both = |own_at, other_at| Announced(vec![of("own", own_at), of("other", other_at)]);
+        let key = |at: usize| (origins[at].clone(), 1);
+        // The last one was announced before the job was resumed.
+        let announced = [(key(0), both(1, 2)), (key(1), both(2, 1)), (key(3), both(1, 2))];
         batch.keep_own(&announced.into(), "own", true);
         assert_eq!(batch.origins(), [&origins[0]]);
         let (events, tally) = batch.results(vec![CopyResult::Acknowledged], facts);
-        let skipped = EventKind::Skipped;
-        assert_eq!(kinds(&events), [(0, EventKind::Sent, 1), (1, skipped, 0), (2, skipped, 0)]);
-        assert_eq!((tally.sent, tally.changed), (1, 2));
+        let skipped = |offset| (offset, EventKind::Skipped, 0);
+        assert_eq!(kinds(&events), [(0, EventKind::Sent, 1), skipped(1), skipped(2), skipped(3)]);
+        assert_eq!((tally.sent, tally.changed), (1, 3));
+    }
+
+    /// So a decision of an operator is kept that was made after the batch was read, and a copy is left out
+    /// whose number follows an announcement that its state lacks.
+    #[test]
+    fn a_copy_whose_dead_letter_changed_after_it_was_read_is_neither_announced_nor_sent() {
+        let plan = plan();
+        let facts = EventFacts { job: "own", plan: &plan };
+        let copies = [false, false, false, true, true, true].map(|own| copy(1, own));
+        let mut batch = batch(copies.into());
+        batch.0.iter_mut().for_each(|(letter, _)| letter.changed_at_us = 5);
+        let origins: Vec<Origin> = batch.origins().into_iter().cloned().collect();
+        let change = |at: usize, decided, decided_at_us, announced_at_us| {
+            (origins[at].clone(), NewestChanges { decided, decided_at_us, announced_at_us })
+        };
+        let (open, discarded) = (DeadLetterState::Open, DeadLetterState::Discarded);
+        let changes = [
+            change(0, discarded, 5, 0),
+            change(1, discarded, 6, 0),
+            change(2, open, 0, 6),
+            change(3, open, 0, 6),
+            change(4, discarded, 6, 0),
+            change(5, DeadLetterState::Resolved, 6, 0),
+        ];
+        batch.leave_out_changed(&changes.into());
+        assert_eq!(batch.origins(), [&origins[0], &origins[3]]);
+        assert_eq!(kinds(&batch.announcements(facts)), [(0, EventKind::Pending, 1)]);
+        let acknowledged = vec![CopyResult::Acknowledged; 2];
+        let (events, tally) = batch.results(acknowledged, facts);
+        let (sent, skipped) = (EventKind::Sent, EventKind::Skipped);
+        let expected = [
+            (0, sent, 1),
+            (1, skipped, 0),
+            (2, skipped, 0),
+            (3, sent, 1),
+            (4, skipped, 0),
+            (5, sent, 1),
+        ];
+        assert_eq!(kinds(&events), expected);
+        assert_eq!((tally.sent, tally.changed), (3, 3));
     }
 
     #[test]

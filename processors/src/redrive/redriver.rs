@@ -1,6 +1,7 @@
 //! Prepares and sends batches of a redrive.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use broker::{ErrorClass, ServerError};
 use futures_util::future::join_all;
@@ -12,6 +13,7 @@ use records::dead_letters::redriven_copy::{CopyFacts, RecordBytes};
 use crate::clickhouse::dead_letter_events::add_events;
 use crate::clickhouse::dead_letter_repairs::add_repairs;
 use crate::clickhouse::first_announcements::{SETTLE, first_announcements};
+use crate::clickhouse::newest_changes::newest_changes;
 use crate::clickhouse::server::Server;
 use crate::kafka::redrive_writer::RedriveWriter;
 use crate::redrive::judge::{Judge, JudgedRecord};
@@ -20,7 +22,7 @@ use crate::redrive::redrive_batch::{
     CopyResult, EventFacts, Prepared, PreparedCopy, RedriveBatch, batch_length,
 };
 use crate::redrive::send_limit::SendLimit;
-use crate::redrive::server_attempts::{Interrupt, ServerAttempts};
+use crate::redrive::server_attempts::{Interrupt, ServerAttempts, timed};
 use crate::redrive::tally::Tally;
 
 /// Decides about selected dead letters and makes their copies; sends and writes nothing.
@@ -139,8 +141,9 @@ impl Sender {
         EventFacts { job: &self.job, plan: &self.plan }
     }
 
-    /// Announces the copies of a batch: stores their repairs and `pending` events. Leaves out the copies that
-    /// another job announced first.
+    /// Announces the copies of a batch: stores their repairs and `pending` events. Leaves out the copies of
+    /// dead letters that another command changed after the batch was read, and those that another job
+    /// announced first.
     ///
     /// # Errors
     /// The redrive is stopped, or a fatal error of a server. A job that is resumed sends, under the same
@@ -149,25 +152,57 @@ impl Sender {
         &self,
         mut batch: RedriveBatch,
     ) -> Result<RedriveBatch, Interrupt> {
-        self.attempts.go_on()?;
+        self.limit.until_reported(&self.attempts).await?;
         let (server, actor) = (&self.server, self.plan.actor.as_str());
         let repairs = batch.repairs();
         if !repairs.is_empty() {
             let add = async || add_repairs(server, &repairs, actor).await;
             self.attempts.until_ok("dead_letter_repairs", add).await?;
         }
-        let origins = batch.origins();
-        if !self.plan.changes_states() || origins.is_empty() {
+        if !self.plan.changes_states() || batch.origins().is_empty() {
             return Ok(batch);
         }
-        let pending = batch.announcements(self.facts());
-        let add = async || add_events(server, &pending).await;
-        let in_time = self.attempts.until_ok_in_time("dead_letter_events", SETTLE, add).await?;
+        let in_time = self.add_announcements(&mut batch).await?;
+        let origins = batch.origins();
+        if origins.is_empty() {
+            return Ok(batch);
+        }
         self.attempts.pause(SETTLE).await?;
         let read = async || first_announcements(server, &origins).await;
         let announced = self.attempts.until_ok("dead_letter_events", read).await?;
         batch.keep_own(&announced, &self.job, in_time);
         Ok(batch)
+    }
+
+    /// Leaves out the copies of dead letters that another command changed meanwhile, and stores the `pending`
+    /// events of the others. Returns whether the server acknowledged them within [`SETTLE`] at the first
+    /// attempt: one that failed may have an effect later.
+    ///
+    /// Each attempt reads the changes again, and none is made while ClickHouse does not have the last report
+    /// of the job: another process may then have the job, and decisions may be newer.
+    async fn add_announcements(&self, batch: &mut RedriveBatch) -> Result<bool, Interrupt> {
+        let mut tries = 0_u32;
+        loop {
+            self.limit.until_reported(&self.attempts).await?;
+            let added = self.attempts.until_ok("dead_letter_events", async || {
+                if !self.limit.is_reported() {
+                    return Ok(None);
+                }
+                let origins = batch.origins();
+                if origins.is_empty() {
+                    return Ok(Some(Duration::ZERO));
+                }
+                let changes = newest_changes(&self.server, &self.job, &origins).await?;
+                batch.leave_out_changed(&changes);
+                let (server, pending) = (self.server.clone(), batch.announcements(self.facts()));
+                tries += 1;
+                timed(async move { add_events(&server, &pending).await }).await.map(Some)
+            });
+            let took = added.await?;
+            if let Some(took) = took {
+                return Ok(tries == 1 && took <= SETTLE);
+            }
+        }
     }
 
     /// Sends the copies of a batch that was announced, at the rate of the job, and after the

@@ -42,6 +42,11 @@ impl SendLimit {
         lock(&self.0).is_reported = is_reported;
     }
 
+    /// Whether ClickHouse has the last report of the job.
+    pub(crate) fn is_reported(&self) -> bool {
+        lock(&self.0).is_reported
+    }
+
     /// The largest batch, at most `max` records.
     pub(crate) fn batch_max(&self, max: usize) -> usize {
         lock(&self.0).rate.batch_max(max)
@@ -52,7 +57,7 @@ impl SendLimit {
     /// # Errors
     /// The redrive is stopped.
     pub(crate) async fn until_reported(&self, attempts: &ServerAttempts) -> Result<(), Interrupt> {
-        while !lock(&self.0).is_reported {
+        while !self.is_reported() {
             attempts.pause(LOOK_EVERY).await?;
         }
         attempts.go_on()

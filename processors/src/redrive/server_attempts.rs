@@ -84,26 +84,6 @@ impl ServerAttempts {
         ended.ok_or(Interrupt::Stopped)
     }
 
-    /// As [`Self::until_ok`], for a request without a result. Returns whether the first attempt succeeded
-    /// within `time`: an attempt that failed may have an effect later.
-    ///
-    /// # Errors
-    /// As those of [`Self::until_ok`].
-    pub(crate) async fn until_ok_in_time(
-        &self,
-        stage: &'static str,
-        time: Duration,
-        mut attempt: impl AsyncFnMut() -> Result<(), ServerError>,
-    ) -> Result<bool, Interrupt> {
-        let (began, mut tries) = (Instant::now(), 0_u32);
-        let counted = async || {
-            tries += 1;
-            attempt().await
-        };
-        self.until_ok(stage, counted).await?;
-        Ok(tries == 1 && began.elapsed() <= time)
-    }
-
     /// Nothing, unless the redrive is stopped.
     ///
     /// # Errors
@@ -130,8 +110,25 @@ impl ServerAttempts {
     }
 }
 
+/// How long a request took that succeeded. It is a task of its own, because the caller is not polled while
+/// the job reports.
+///
+/// # Errors
+/// Those of the request.
+pub(crate) async fn timed(
+    request: impl Future<Output = Result<(), ServerError>> + Send + 'static,
+) -> Result<Duration, ServerError> {
+    let timed = async move {
+        let began = Instant::now();
+        request.await.map(|()| began.elapsed())
+    };
+    tokio::spawn(timed).await.map_err(|error| ServerError::fatal("task_panicked", error))?
+}
+
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn down() -> ServerError {
@@ -154,24 +151,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_first_attempt_that_succeeds_soon_is_in_time() {
-        let attempts = ServerAttempts::new(CancellationToken::new());
-        let second = Duration::from_secs(1);
-        for (took, fails, in_time) in [(1, 0, true), (1, 1, false), (2, 0, false)] {
-            let mut failures = 0;
-            let done = attempts.until_ok_in_time("events", second, async || {
-                if failures < fails {
-                    failures += 1;
-                    return Err(down());
-                }
-                tokio::time::sleep(second * took).await;
-                Ok(())
-            });
-            assert!(matches!(done.await, Ok(own) if own == in_time), "{took} {fails}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_stop_ends_a_pause_at_once_and_a_request_without_an_answer_in_ten_seconds() {
         let stop = CancellationToken::new();
         let attempts = ServerAttempts::new(stop.clone());
@@ -186,6 +165,25 @@ mod tests {
         assert!(began.elapsed() <= STOP_MAX + Duration::from_secs(1), "{:?}", began.elapsed());
         // The batch in flight ends.
         assert!(matches!(attempts.until_ok("send", async || Ok(1)).await, Ok(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_request_does_not_include_that_of_a_report() {
+        let second = Duration::from_secs(1);
+        let mut request = pin!(timed(async move {
+            tokio::time::sleep(second).await;
+            Ok(())
+        }));
+        tokio::select! {
+            biased;
+            _ = &mut request => panic!("it takes a second"),
+            () = std::future::ready(()) => {}
+        }
+        tokio::time::sleep(9 * second).await;
+        let took = request.await.unwrap();
+        assert!(took >= second && took < 2 * second, "{took:?}");
+        let failed = timed(async { Err(down()) }).await;
+        assert_eq!(failed.map_err(|error| error.code), Err("kafka_unreachable"));
     }
 
     #[tokio::test(start_paused = true)]

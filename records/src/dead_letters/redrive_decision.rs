@@ -28,6 +28,8 @@ pub struct SelectedLetter {
     pub announced: Option<u32>,
     /// Another command changed the state after the selection.
     pub has_changed: bool,
+    /// When the state was changed last, by the server's clock, microseconds since 1970.
+    pub changed_at_us: i64,
     /// `record`, `batch`: only lengths and hashes were kept; empty: the record is complete.
     pub stub: String,
     /// Where its newest dead letter is.
@@ -168,9 +170,24 @@ impl fmt::Display for NotSent {
             | Self::Lost(message)
             | Self::Refused(message) => f.write_str(message),
             Self::Changed(state) => {
-                write!(f, "it is {state} by now; reopen it, or send it with --force")
+                write!(f, "it is {state} by now; {}", remedy(*state))
             }
         }
+    }
+}
+
+/// What an operator can do with a dead letter whose state another command changed to this one.
+fn remedy(state: DeadLetterState) -> &'static str {
+    match state {
+        DeadLetterState::Open | DeadLetterState::FailedAgain => "redrive it again",
+        DeadLetterState::Pending => {
+            "another redrive announced a copy; if none arrives, send it with --state pending --force"
+        }
+        DeadLetterState::Resolved => {
+            "reopen it with --state resolved, or send it with --state resolved --force"
+        }
+        DeadLetterState::Discarded => "reopen it, or send it with --state discarded --force",
+        DeadLetterState::Parked => "reopen it, or send it with --force",
     }
 }
 
@@ -188,6 +205,7 @@ mod tests {
             last_copy: 0,
             announced: None,
             has_changed: false,
+            changed_at_us: 0,
             stub: String::new(),
             letter: LetterLocation { topic: "t.dlq".to_owned(), partition: 0, offset: 0 },
             value_bytes: 10,
@@ -286,6 +304,19 @@ mod tests {
         ] {
             assert_eq!(not_sent.cause(), cause);
             assert!(not_sent.to_string().starts_with(&format!("{cause}: ")), "{not_sent}");
+        }
+    }
+
+    /// `--force` alone selects neither pending, nor resolved, nor discarded ones, and `dlq reopen` takes no
+    /// pending one.
+    #[test]
+    fn the_text_of_a_changed_dead_letter_names_a_command_that_applies_to_its_state() {
+        for state in DeadLetterState::ALL {
+            let text = NotSent::Changed(state).to_string();
+            let named = text.contains(&format!("--state {state} --force"));
+            let is_selected = matches!(state, DeadLetterState::Open | DeadLetterState::FailedAgain);
+            assert_eq!(named, !is_selected && state != DeadLetterState::Parked, "{text}");
+            assert_eq!(text.contains("reopen"), !is_selected && state != DeadLetterState::Pending);
         }
     }
 }

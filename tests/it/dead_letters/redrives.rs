@@ -135,6 +135,35 @@ fn two_redrives_at_once_send_no_copy_twice() {
     assert!(copies.keys().all(|(_, number)| number == "1"), "{copies:?}");
 }
 
+#[test]
+fn a_decision_made_while_earlier_batches_are_sent_is_kept() {
+    // One page, and by their bytes three batches. The third one is announced seconds after the second one.
+    const LETTERS: i64 = 20;
+    const ANNOUNCED: usize = 18;
+    let world = World::new("decided");
+    world.setup();
+    let schema = world.schema_id();
+    let records: Vec<_> =
+        (0..LETTERS).map(|at| FailedRecord::of_kind(0, schema, at, 900_000)).collect();
+    world.write_dead_letters(&records);
+    let mut processors = world.processors(&[], &[]);
+    processors.until_letters_copied(&world);
+    processors.stop().expect_code(0);
+    let mut redrive = world.dlq(&["redrive", "--force", "--rate", "2"]);
+    let pending = "SELECT count() FROM dead_letter_events WHERE kind = 'pending'";
+    redrive.until("two batches are announced", || {
+        (world.number(pending) == ANNOUNCED as u64).then_some(())
+    });
+    let discard = ["discard", "--state", "open", "--reason", "a test", "--yes"];
+    world.dlq(&discard).end().expect_code(0);
+    let id = world.query("SELECT id FROM jobs");
+    world.dlq(&["jobs", "rate", &id, "1000"]).end().expect_code(0);
+    redrive.end().expect_code(0);
+    let states = [("discarded".to_owned(), 2), ("pending".to_owned(), ANNOUNCED)];
+    assert_eq!(count(&world), states.into());
+    assert_eq!(copies(&world).len(), ANNOUNCED);
+}
+
 /// Requires that no copy was sent again after its acknowledgement.
 fn unchanged(acknowledged: &Copies, now: &Copies) {
     for (copy, times) in acknowledged {

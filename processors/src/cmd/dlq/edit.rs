@@ -166,6 +166,7 @@ fn selected(letter: &ListedLetter) -> SelectedLetter {
         last_copy: 0,
         announced: None,
         has_changed: false,
+        changed_at_us: 0,
         stub: letter.stub.clone(),
         letter: LetterLocation {
             topic: letter.letter_topic.clone(),
