@@ -1,6 +1,9 @@
 //! Requests of a redrive to its servers: each is repeated until it succeeds, its error is fatal, or the
 //! redrive is stopped.
-#![expect(clippy::disallowed_methods, reason = "logs a failing request once a minute")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "logs a failing request once a minute, and times one in a task that its caller waits for"
+)]
 
 use std::time::Duration;
 
