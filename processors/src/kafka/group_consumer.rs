@@ -33,7 +33,12 @@ pub struct GroupConsumer {
     probing: tokio::sync::Mutex<Probing>,
     /// Likewise. At most one task, which assigns partitions.
     assigning: tokio::sync::Mutex<JoinSet<Result<(), ServerError>>>,
+    /// Likewise. Queries the ends of the log of partitions that seem to have no more records.
+    ending: tokio::sync::Mutex<JoinSet<LogEnd>>,
 }
+
+/// A partition, and the position after the last record that the log holds of it.
+type LogEnd = (i32, Result<i64, ServerError>);
 
 /// The search for a batch that cannot be read. Records of other partitions are read meanwhile.
 struct Probing {
@@ -76,7 +81,8 @@ impl GroupConsumer {
         let (errors, running) = (UnreadableErrors::default(), JoinSet::new());
         let probing = tokio::sync::Mutex::new(Probing { probe, errors, running });
         let client = Arc::new(GroupClient::join(brokers, group, topic, limits)?);
-        Ok(Self { client, probing, assigning: tokio::sync::Mutex::default() })
+        let (assigning, ending) = Default::default();
+        Ok(Self { client, probing, assigning, ending })
     }
 
     /// Takes an error of the library; starts a probe after several errors of an unreadable batch.
@@ -142,6 +148,56 @@ impl GroupConsumer {
         }
     }
 
+    /// The library reports that a partition has no more records, by the reply of a leader which may have been
+    /// elected just before, and then reports an earlier end. So the range ends only when the library reports
+    /// it again after the log was seen to have all records of the range.
+    fn end_of_log(
+        &self,
+        partition: i32,
+        block: &mut Block,
+        ending: &mut JoinSet<LogEnd>,
+    ) -> Result<(), ServerError> {
+        match self.client.assignment().limits() {
+            Some(limits) if limits.ends_with_log(partition) => self.end(partition, block),
+            Some(_) => {
+                self.query_end(partition, ending);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn query_end(&self, partition: i32, ending: &mut JoinSet<LogEnd>) {
+        let client = Arc::clone(&self.client);
+        ending.spawn_blocking(move || (partition, offsets::log_end(&client, partition)));
+    }
+
+    /// If the log has all records of a range, reads on from the position, so that the library reports the end of
+    /// the partition again.
+    fn confirm_end(
+        &self,
+        (partition, high): LogEnd,
+        ending: &mut JoinSet<LogEnd>,
+    ) -> Result<(), ServerError> {
+        let Some(limits) = self.client.assignment().limits() else { return Ok(()) };
+        let confirmed = high.and_then(|high| {
+            // Otherwise the log has to grow, and the library reports its new end.
+            if !limits.is_within(partition, high) {
+                return Ok(());
+            }
+            let positions = offsets::read_positions(&self.client)?;
+            let Some(next) = positions.get(&partition) else { return Ok(()) };
+            if offsets::pass(&self.client, partition, *next)? {
+                limits.confirm_end(partition);
+            }
+            Ok(())
+        });
+        if confirmed.is_err() {
+            self.query_end(partition, ending);
+        }
+        confirmed
+    }
+
     /// No record of the range of a partition follows.
     fn end(&self, partition: i32, block: &mut Block) -> Result<(), ServerError> {
         let assignment = self.client.assignment();
@@ -182,6 +238,7 @@ impl Source for GroupConsumer {
         let _reading = self.client.reading.lock().await;
         let mut probing = self.probing.lock().await;
         let mut assigning = self.assigning.lock().await;
+        let mut ending = self.ending.lock().await;
         let (consumer, assignment) = (&self.client.consumer, self.client.assignment());
         let mut message = loop {
             tokio::select! {
@@ -199,6 +256,10 @@ impl Source for GroupConsumer {
                 Some(found) = probing.running.join_next() => {
                     return self.pass(&found.unwrap_or_else(panicked)?.batches, block);
                 }
+                Some(end) = ending.join_next() => {
+                    let end = end.map_err(|error| ServerError::fatal("task_panicked", error))?;
+                    return self.confirm_end(end, &mut ending);
+                }
                 () = assignment.silence(), if probing.running.is_empty() => {
                     self.start_probe(&mut probing)?;
                 }
@@ -208,7 +269,9 @@ impl Source for GroupConsumer {
         loop {
             match message {
                 Ok(message) => self.take(&message, block)?,
-                Err(KafkaError::PartitionEOF(partition)) => self.end(partition, block)?,
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    self.end_of_log(partition, block, &mut ending)?;
+                }
                 Err(error) => return Err(self.take_error(server_error(&error), &mut probing)),
             }
             if block.is_full(limits) {
@@ -254,7 +317,11 @@ impl Source for GroupConsumer {
     }
 
     fn pause(&self) -> Result<(), ServerError> {
-        self.client.assignment().set_paused(true);
+        let assignment = self.client.assignment();
+        assignment.set_paused(true);
+        if let Some(limits) = assignment.limits() {
+            limits.set_paused(true);
+        }
         let consumer = &self.client.consumer;
         let all = consumer.assignment().map_err(|error| server_error(&error))?;
         consumer.pause(&all).map_err(|error| server_error(&error))
@@ -265,6 +332,9 @@ impl Source for GroupConsumer {
         let all = consumer.assignment().map_err(|error| server_error(&error))?;
         let assignment = self.client.assignment();
         assignment.set_paused(false);
+        if let Some(limits) = assignment.limits() {
+            limits.set_paused(false);
+        }
         let all = all.elements().into_iter().map(|element| element.partition());
         let open = all.filter(|partition| assignment.reads(*partition));
         let open = self.client.list(open.map(|partition| (partition, Offset::Invalid)))?;

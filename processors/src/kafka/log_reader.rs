@@ -2,7 +2,7 @@
 //!
 //! It joins no group and commits no position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broker::{
@@ -113,6 +113,17 @@ pub struct LogReader {
     errors: UnreadableErrors,
     /// Searches in a row without progress.
     fruitless: u32,
+    /// `None`: a partition ends when the library reports its end. Otherwise only those partitions, of which
+    /// the log was seen to reach the end before the library read on.
+    confirmed: Option<BTreeSet<i32>>,
+}
+
+/// What a poll reached in a partition.
+enum Reached {
+    /// The last record to be read.
+    LastRecord(i32),
+    /// The end of the log, as the library reports it.
+    LogEnd(i32),
 }
 
 impl std::fmt::Debug for LogReader {
@@ -127,7 +138,7 @@ impl LogReader {
     /// # Errors
     /// The topic does not exist, or the broker is unreachable.
     pub fn open(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
-        Self::open_from(brokers, topic, |_, bounds| Ok(bounds))
+        Self::open_from(consumer(brokers)?, brokers, topic, |_, bounds| Ok(bounds))
     }
 
     /// As [`LogReader::open`], from the last offset of each partition.
@@ -135,7 +146,7 @@ impl LogReader {
     /// # Errors
     /// Likewise.
     pub fn open_tail(brokers: &Brokers, topic: &str) -> Result<Self, ServerError> {
-        Self::open_from(brokers, topic, |_, mut bounds| {
+        Self::open_from(consumer(brokers)?, brokers, topic, |_, mut bounds| {
             for Bounds { low, high } in bounds.values_mut() {
                 *low = (*high - 1).max(*low);
             }
@@ -149,7 +160,7 @@ impl LogReader {
     /// # Errors
     /// Likewise.
     pub fn open_since(brokers: &Brokers, topic: &str, since_ms: i64) -> Result<Self, ServerError> {
-        Self::open_from(brokers, topic, |consumer, mut bounds| {
+        Self::open_from(consumer(brokers)?, brokers, topic, |consumer, mut bounds| {
             let mut times = TopicPartitionList::new();
             for partition in bounds.keys() {
                 times
@@ -170,16 +181,18 @@ impl LogReader {
         })
     }
 
-    /// As [`LogReader::open`], of these ranges only, as far as the log still holds them.
+    /// As [`LogReader::open`], of these ranges only, as far as the log still holds them. No record of them is
+    /// passed over without an error.
     ///
     /// # Errors
-    /// Likewise.
+    /// Likewise. While reading: the log no longer holds the position (`POSITION_LOST`).
     pub fn open_within(
         brokers: &Brokers,
         topic: &str,
         ranges: &BTreeMap<i32, LogRange>,
     ) -> Result<Self, ServerError> {
-        Self::open_from(brokers, topic, |_, mut bounds| {
+        let consumer = consumer_that(brokers, "error")?;
+        let log = Self::open_from(consumer, brokers, topic, |_, mut bounds| {
             bounds.retain(|partition, _| ranges.contains_key(partition));
             for (partition, Bounds { low, high }) in &mut bounds {
                 let range = ranges[partition];
@@ -187,10 +200,12 @@ impl LogReader {
                 *high = (*high).min(range.end).max(*low);
             }
             Ok(bounds)
-        })
+        })?;
+        Ok(Self { confirmed: Some(BTreeSet::new()), ..log })
     }
 
     fn open_from(
+        consumer: BaseConsumer<SilenceContext>,
         brokers: &Brokers,
         topic: &str,
         narrow: impl FnOnce(
@@ -198,7 +213,6 @@ impl LogReader {
             BTreeMap<i32, Bounds>,
         ) -> Result<BTreeMap<i32, Bounds>, ServerError>,
     ) -> Result<Self, ServerError> {
-        let consumer = consumer(brokers)?;
         let bounds = fetch_bounds(&consumer, topic)?;
         let bounds = narrow(&consumer, bounds)?;
         let (mut assignment, mut open) = (TopicPartitionList::new(), BTreeMap::new());
@@ -214,7 +228,8 @@ impl LogReader {
         let starts = bounds.iter().map(|(partition, bounds)| (*partition, bounds.low)).collect();
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (silence, errors, fruitless) = (Duration::ZERO, UnreadableErrors::default(), 0);
-        Ok(Self { consumer, bounds, open, silence, starts, probe, errors, fruitless })
+        let confirmed = None;
+        Ok(Self { consumer, bounds, open, silence, starts, probe, errors, fruitless, confirmed })
     }
 
     /// The bounds of the read in each partition.
@@ -251,36 +266,83 @@ impl LogReader {
         &mut self,
         take: &mut dyn FnMut(LogItem<'_>),
     ) -> Result<Option<ServerError>, ServerError> {
+        let reached = match self.poll_once(take)? {
+            Ok(reached) => reached,
+            Err(failed) => return Ok(Some(failed)),
+        };
+        match reached {
+            Some(Reached::LastRecord(partition)) => self.close(partition)?,
+            Some(Reached::LogEnd(partition)) if self.ends_with_log(partition)? => {
+                self.close(partition)?;
+            }
+            Some(Reached::LogEnd(_)) | None => {}
+        }
+        Ok(None)
+    }
+
+    /// As [`LogReader::poll`], without an effect on the partition that the poll reached the end of.
+    fn poll_once(
+        &mut self,
+        take: &mut dyn FnMut(LogItem<'_>),
+    ) -> Result<Result<Option<Reached>, ServerError>, ServerError> {
         let polled = self.consumer.poll(POLL);
         self.silence = if polled.is_some() { Duration::ZERO } else { self.silence + POLL };
         match polled {
             None if self.silence >= SILENCE_MAX => {
                 let text = format!("the broker sent no record for {} s", SILENCE_MAX.as_secs());
-                return Err(ServerError::retryable("kafka_unreachable", text));
+                Err(ServerError::retryable("kafka_unreachable", text))
             }
-            None => {}
+            None => Ok(Ok(None)),
             // The end of a partition is also reported when its last offsets hold no record.
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(self.open.remove(&partition)),
-            Some(Err(error)) => return Ok(Some(server_error(&error))),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                Ok(Ok(Some(Reached::LogEnd(partition))))
+            }
+            Some(Err(error)) => Ok(Err(server_error(&error))),
             Some(Ok(message)) => {
                 let (partition, offset) = (message.partition(), message.offset());
-                let Some(&high) = self.open.get(&partition) else { return Ok(None) };
-                if offset + 1 >= high {
-                    self.open.remove(&partition);
-                }
+                let Some(&high) = self.open.get(&partition) else { return Ok(Ok(None)) };
                 if offset < high {
                     take(LogItem::Record(LogRecord(&message)));
                 }
+                Ok(Ok((offset + 1 >= high).then_some(Reached::LastRecord(partition))))
             }
         }
-        Ok(None)
     }
-}
 
-impl LogReader {
-    /// Searches for batches that cannot be read, skips them, and passes them to `take`. Returns whether the
-    /// search found one, or came closer to the end of one.
-    fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<bool, ServerError> {
+    /// No record of a partition is to be read any more: the library does not fetch the rest of its log.
+    fn close(&mut self, partition: i32) -> Result<(), ServerError> {
+        self.open.remove(&partition);
+        let mut closed = TopicPartitionList::new();
+        closed.add_partition(self.probe.topic(), partition);
+        self.consumer.pause(&closed).map_err(|error| server_error(&error))
+    }
+
+    /// Whether a partition of which the library reports the end has no more record to be read. A leader that
+    /// was just elected may report an earlier end at first. So the end counts where it is reported again
+    /// after the log was seen to reach it.
+    fn ends_with_log(&mut self, partition: i32) -> Result<bool, ServerError> {
+        let Some(&high) = self.open.get(&partition) else { return Ok(true) };
+        let ends = self.confirmed.as_mut().is_none_or(|confirmed| confirmed.remove(&partition));
+        if ends {
+            return Ok(true);
+        }
+        let topic = self.probe.topic();
+        let bounds = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
+        // Otherwise the log has to grow, and the library reports its new end.
+        if bounds.map_err(|error| server_error(&error))?.1 >= high {
+            let next = self.positions()?.get(&partition).copied().unwrap_or_default();
+            let offset = Offset::Offset(next);
+            let sought = self.consumer.seek(topic, partition, offset, REQUEST_TIMEOUT);
+            sought.map_err(|error| server_error(&error))?;
+            // The library knows no position until it passes on the next record.
+            self.starts.insert(partition, next);
+            self.confirmed.get_or_insert_default().insert(partition);
+        }
+        Ok(false)
+    }
+
+    /// The next offset to read of each partition that is left to read.
+    fn positions(&self) -> Result<BTreeMap<i32, i64>, ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
         let topic = self.probe.topic();
         let position = |partition: i32| {
@@ -288,20 +350,30 @@ impl LogReader {
             let start = self.starts.get(&partition).copied().unwrap_or_default();
             read.filter(|offset| *offset >= 0).unwrap_or(start)
         };
-        let positions = self.open.keys().map(|partition| (*partition, position(*partition)));
-        let found = self.probe.find(&positions.collect())?;
+        Ok(self.open.keys().map(|partition| (*partition, position(*partition))).collect())
+    }
+}
+
+impl LogReader {
+    /// Searches for batches that cannot be read, skips them, and passes them to `take`. Returns whether the
+    /// search found one, or came closer to the end of one.
+    fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<bool, ServerError> {
+        let found = self.probe.find(&self.positions()?)?;
+        let topic = self.probe.topic().to_owned();
         for batch in found.batches {
             let UnreadableBatch { partition, first, last, .. } = batch;
             let Some(&high) = self.open.get(&partition) else { continue };
             if first >= high {
+                // The last offsets to be read hold no record.
+                self.close(partition)?;
                 continue;
             }
             let offset = Offset::Offset(last + 1);
-            let sought = self.consumer.seek(topic, partition, offset, REQUEST_TIMEOUT);
+            let sought = self.consumer.seek(&topic, partition, offset, REQUEST_TIMEOUT);
             sought.map_err(|error| server_error(&error))?;
             self.starts.insert(partition, last + 1);
             if last + 1 >= high {
-                self.open.remove(&partition);
+                self.close(partition)?;
             }
             let code = BATCH_UNREADABLE;
             tracing::error!(code, topic, partition, first, last, "a batch cannot be read");
@@ -312,6 +384,14 @@ impl LogReader {
 }
 
 pub(super) fn consumer(brokers: &Brokers) -> Result<BaseConsumer<SilenceContext>, ServerError> {
+    consumer_that(brokers, "earliest")
+}
+
+/// As [`consumer`], with what it does where the log does not hold the position to read.
+fn consumer_that(
+    brokers: &Brokers,
+    offset_reset: &str,
+) -> Result<BaseConsumer<SilenceContext>, ServerError> {
     let config = brokers.consumer_config(
         CLIENT_ID,
         &FETCH_AHEAD,
@@ -320,7 +400,7 @@ pub(super) fn consumer(brokers: &Brokers) -> Result<BaseConsumer<SilenceContext>
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("enable.partition.eof", "true"),
-            ("auto.offset.reset", "earliest"),
+            ("auto.offset.reset", offset_reset),
             ("isolation.level", "read_committed"),
             STATISTICS_INTERVAL,
         ],
@@ -351,4 +431,42 @@ fn fetch_bounds(
         bounds.insert(partition, Bounds { low, high });
     }
     Ok(bounds)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_partition_is_not_read_beyond_its_range() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("log", 1, 1).unwrap();
+        let servers = cluster.bootstrap_servers();
+        let mut config = ClientConfig::new();
+        let producer: BaseProducer = config.set("bootstrap.servers", &servers).create().unwrap();
+        for value in ["a", "b", "c", "d"] {
+            let record = BaseRecord::<str, str>::to("log").partition(0).payload(value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(WAIT).unwrap();
+        let brokers = Brokers { servers, properties: Vec::new() };
+        let range = LogRange { first: 1, end: 3 };
+        let mut log =
+            LogReader::open_within(&brokers, "log", &BTreeMap::from([(0, range)])).unwrap();
+        let mut read = Vec::new();
+        let mut take = |item: LogItem<'_>| {
+            if let LogItem::Record(record) = item {
+                read.push(record.offset());
+            }
+        };
+        while log.next(&mut take).unwrap() {}
+        assert_eq!(read, [1, 2]);
+        assert!(log.consumer.poll(POLL).is_none(), "the library reads on");
+    }
 }

@@ -88,6 +88,12 @@ pub(super) fn seek(client: &GroupClient, partition: i32, target: i64) -> Result<
     begin_again(client, StartingPartition { partition, start, committed, end })
 }
 
+/// The position after the last record that the log holds of a partition.
+pub(super) fn log_end(client: &GroupClient, partition: i32) -> Result<i64, ServerError> {
+    let bounds = client.consumer.fetch_watermarks(&client.topic, partition, BOUNDS_TIMEOUT);
+    bounds.map(|(_, high)| high).map_err(|error| server_error(&error))
+}
+
 /// Reads a partition from another position, under a new epoch.
 fn begin_again(client: &GroupClient, starting: StartingPartition) -> Result<(), ServerError> {
     let StartingPartition { partition, start, .. } = starting;
@@ -107,6 +113,10 @@ fn begin_again(client: &GroupClient, starting: StartingPartition) -> Result<(), 
         assigned.map_err(|error| server_error(&error))?;
     }
     assignment.begin([starting]);
+    if assignment.limits().is_some_and(|limits| limits.has_to_resume(partition)) {
+        let list = client.list(std::iter::once((partition, Offset::Invalid)))?;
+        client.consumer.resume(&list).map_err(|error| server_error(&error))?;
+    }
     Ok(())
 }
 
@@ -149,7 +159,9 @@ pub(super) fn pass(
 /// # Errors
 /// Retryable: some leaders do not answer, or a seek failed. The other partitions are read.
 pub(super) fn seek_into_log(client: &GroupClient) -> Result<(), ServerError> {
-    let positions = read_positions(client)?;
+    let mut positions = read_positions(client)?;
+    // No record of a range that has ended is to be read.
+    positions.retain(|partition, _| client.assignment().reads(*partition));
     let list = client.list(positions.keys().map(|partition| (*partition, Offset::Invalid)))?;
     let bounds = known_bounds(&client.consumer, &list, BOUNDS_TIMEOUT);
     let bounds = bounds.map_err(|error| server_error(&error))?;

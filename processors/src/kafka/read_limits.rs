@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use records::replay::log_range::LogRange;
 use records::replay::range_progress::RangeProgress;
@@ -9,18 +10,22 @@ use service::lock::lock;
 
 /// A range of each partition that is read; the member neither reads nor commits other partitions.
 #[derive(Debug)]
-pub struct ReadLimits(Mutex<BTreeMap<i32, RangeProgress>>);
+pub struct ReadLimits {
+    ranges: Mutex<BTreeMap<i32, RangeProgress>>,
+    is_paused: AtomicBool,
+}
 
 impl ReadLimits {
     /// Limits of these partitions.
     pub fn new(ranges: impl IntoIterator<Item = (i32, LogRange)>) -> Self {
         let progress = |(partition, range)| (partition, RangeProgress::new(range));
-        Self(Mutex::new(ranges.into_iter().map(progress).collect()))
+        let ranges = Mutex::new(ranges.into_iter().map(progress).collect());
+        Self { ranges, is_paused: AtomicBool::new(false) }
     }
 
     /// Whether the partition has a range.
     pub(super) fn covers(&self, partition: i32) -> bool {
-        lock(&self.0).contains_key(&partition)
+        lock(&self.ranges).contains_key(&partition)
     }
 
     /// Reading of a partition starts at a position.
@@ -48,6 +53,32 @@ impl ReadLimits {
         self.change(partition, RangeProgress::end).flatten()
     }
 
+    /// Whether a log whose next offset is `high` has all records of the range.
+    pub(super) fn is_within(&self, partition: i32, high: i64) -> bool {
+        self.change(partition, |progress| progress.is_within(high)).unwrap_or(false)
+    }
+
+    /// Notes that the log has all records of the range, and that the member reads on from its position.
+    pub(super) fn confirm_end(&self, partition: i32) {
+        self.change(partition, RangeProgress::confirm_end);
+    }
+
+    /// Whether the range ends when the partition has no more records.
+    pub(super) fn ends_with_log(&self, partition: i32) -> bool {
+        self.change(partition, |progress| progress.ends_with_log()).unwrap_or(false)
+    }
+
+    /// Notes whether the member has paused all partitions.
+    pub(super) fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// Whether the member has to resume a partition of which it starts to read again: the end of the range
+    /// has paused it.
+    pub(super) fn has_to_resume(&self, partition: i32) -> bool {
+        !self.is_paused.load(Ordering::Relaxed) && !self.has_ended(partition)
+    }
+
     /// Whether no record of the partition is read any more.
     pub(super) fn has_ended(&self, partition: i32) -> bool {
         self.change(partition, |progress| progress.has_ended()).unwrap_or(true)
@@ -59,6 +90,22 @@ impl ReadLimits {
     }
 
     fn change<T>(&self, partition: i32, change: impl FnOnce(&mut RangeProgress) -> T) -> Option<T> {
-        lock(&self.0).get_mut(&partition).map(change)
+        lock(&self.ranges).get_mut(&partition).map(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_whose_range_had_ended_is_resumed_after_a_reset_unless_all_are_paused() {
+        let limits = ReadLimits::new([(1, LogRange { first: 5, end: 9 })]);
+        limits.start(1, 5);
+        assert!(limits.take(1, 8) && !limits.has_to_resume(1), "its range has ended");
+        limits.start(1, 5);
+        assert!(limits.has_to_resume(1) && !limits.has_to_resume(0));
+        limits.set_paused(true);
+        assert!(!limits.has_to_resume(1));
     }
 }

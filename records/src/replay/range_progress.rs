@@ -11,17 +11,19 @@ use crate::replay::log_range::LogRange;
 pub struct RangeProgress {
     range: LogRange,
     position: i64,
+    /// The log reached the end of the range before the reader read on from its position.
+    is_end_confirmed: bool,
 }
 
 impl RangeProgress {
     /// A range of which nothing was read.
     pub fn new(range: LogRange) -> Self {
-        Self { range, position: range.first }
+        Self { range, position: range.first, is_end_confirmed: false }
     }
 
     /// Reading starts, or starts again, at a position.
     pub fn start(&mut self, position: i64) {
-        self.position = position;
+        (self.position, self.is_end_confirmed) = (position, false);
     }
 
     /// Notes that the record of an offset was read. Returns whether it is of the range.
@@ -41,6 +43,22 @@ impl RangeProgress {
     /// Notes that all records before a position were read or passed.
     pub fn pass(&mut self, position: i64) {
         self.position = self.position.max(position);
+    }
+
+    /// Whether a log whose next offset is `high` has all records of the range.
+    pub fn is_within(&self, high: i64) -> bool {
+        high >= self.range.end
+    }
+
+    /// Notes that the log has all records of the range, and that the reader reads on from its position.
+    pub fn confirm_end(&mut self) {
+        self.is_end_confirmed = true;
+    }
+
+    /// Whether the range ends when the partition has no more records. A leader that was just elected may
+    /// report an earlier end of the partition at first, which is not the end of the range.
+    pub fn ends_with_log(&self) -> bool {
+        self.is_end_confirmed || self.has_ended()
     }
 
     /// Notes that all records before the end were read. Returns the offsets since the last record, which
@@ -94,6 +112,19 @@ mod tests {
         let mut passed = RangeProgress::new(RANGE);
         passed.pass(25);
         assert_eq!((passed.end(), passed.has_ended()), (None, true));
+    }
+
+    #[test]
+    fn the_end_of_the_log_ends_a_range_only_if_the_log_was_seen_to_reach_it_before() {
+        let mut progress = RangeProgress::new(RANGE);
+        progress.take(16);
+        assert!(!progress.ends_with_log() && !progress.is_within(19) && progress.is_within(20));
+        progress.confirm_end();
+        assert!(progress.ends_with_log());
+        progress.start(17);
+        assert!(!progress.ends_with_log(), "a new assignment reads again");
+        progress.pass(20);
+        assert!(progress.ends_with_log());
     }
 
     #[test]
