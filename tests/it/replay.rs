@@ -145,6 +145,7 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
         ("records", 3 * middle + 2),
         ("events", 3 * middle),
         ("rewritten", 3 * middle),
+        ("other_rules", 0),
         ("resends", 1),
         ("undecodable", 1),
         ("undecodable_without_dead_letter", 0),

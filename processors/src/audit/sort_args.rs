@@ -13,7 +13,8 @@ pub(crate) struct SortArgs {
     #[arg(long, env = "CLICKTRAIL_AUDIT_MEMORY_MIB", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(4..=65_536))]
     memory_mib: u32,
-    /// Folder for sorted data that exceeds the memory: 28 bytes for each record and each row.
+    /// Folder for sorted data that exceeds the memory: 28 bytes for each record and
+    /// each row; of a replay and of the continuous audit, 36 bytes for each record.
     #[arg(long, env = "TMPDIR", default_value = "/tmp")]
     scratch_dir: PathBuf,
 }

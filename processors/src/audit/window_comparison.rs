@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use broker::ServerError;
 
 use crate::audit::dead_letter_merge::without_dead_letter;
+use crate::audit::decoded_events::blocking;
 use crate::audit::entry::{AuditEntry, DeadLetterRange, Id, LogPosition};
 use crate::audit::external_sort::Sorted;
 use crate::audit::full_audit::SortSpace;
@@ -57,10 +58,15 @@ pub(crate) async fn compare(
             batch.clear();
         }
     }
+    drop(all);
     let unshown = unshown.sorted()?;
-    if !undecodable.is_empty() || !unshown.is_empty() {
-        let dead = dead_letters().await?;
-        let mut records = space.unshown_records();
+    if undecodable.is_empty() && unshown.is_empty() {
+        return Ok(found);
+    }
+    let dead = dead_letters().await?;
+    let mut records = space.unshown_records();
+    // It reads all events again: the caller must be able to report its job meanwhile.
+    blocking(move || {
         records_of(&unshown, &events, |record| records.push(record))?;
         let lacking = records.without_dead_letter(&dead)?;
         found.add_missing(lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes)))?;
@@ -76,8 +82,9 @@ pub(crate) async fn compare(
                 Ok(())
             },
         )?;
-    }
-    Ok(found)
+        Ok(found)
+    })
+    .await
 }
 
 /// Calls `take` with each record among `events` of an event of `unshown`, which holds the first record of

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::ServerError;
 use clickhouse::Row;
+use records::replay::pinned_rules::PinnedRules;
 use serde::Deserialize;
 
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
@@ -68,42 +69,74 @@ pub async fn rows_of(
     times_us: RangeInclusive<i64>,
     ids: &[Id],
 ) -> Result<Vec<(Id, u64)>, ServerError> {
-    // All rows were inserted since 1970.
-    rows_since(server, topic, times_us, ids, 0).await
+    let query = server.client().query(
+        "SELECT event_id, count() AS rows FROM clicks WHERE kafka_topic = ? \
+         AND occurred_at >= fromUnixTimestamp64Micro(toInt64(?)) \
+         AND occurred_at <= fromUnixTimestamp64Micro(toInt64(?)) \
+         AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
+    );
+    let query = query.bind(topic).bind(*times_us.start()).bind(*times_us.end()).bind(texts(ids));
+    let rows = in_time(query.fetch_all::<Count>()).await?;
+    Ok(rows.into_iter().map(|row| (row.event_id, row.rows)).collect())
 }
 
-/// As [`rows_of`], of rows that were inserted at a time (microseconds since 1970, by the server's clock) or
-/// later. An event whose row is older has no entry.
+/// Rows that a replay has to have written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RewrittenRows<'a> {
+    pub(crate) topic: &'a str,
+    /// Start of the replay, microseconds since 1970 by the server's clock.
+    pub(crate) since_us: i64,
+    /// Rules of the replay.
+    pub(crate) rules: &'a PinnedRules,
+}
+
+#[derive(Row, Deserialize)]
+struct RewrittenCount {
+    event_id: [u8; 16],
+    rows: u64,
+    other_rules: u64,
+}
+
+/// As [`rows_of`], of rows that were inserted since a replay started; an event whose row is older has no
+/// entry. Also returns how many of these rows have other rules than the replay.
 ///
 /// # Errors
 /// Likewise.
-pub async fn rows_since(
+pub(crate) async fn rewritten_rows(
     server: &Server,
-    topic: &str,
+    rewritten: RewrittenRows<'_>,
     times_us: RangeInclusive<i64>,
     ids: &[Id],
-    since_us: i64,
-) -> Result<Vec<(Id, u64)>, ServerError> {
-    let client = server.client();
-    let ids: Vec<String> = ids.iter().map(|id| hex(id).replace('-', "")).collect();
-    let query = client
-        .query(
-            "SELECT event_id, count() AS rows FROM clicks WHERE kafka_topic = ? \
-             AND occurred_at >= fromUnixTimestamp64Micro(toInt64(?)) \
-             AND occurred_at <= fromUnixTimestamp64Micro(toInt64(?)) \
-             AND ingested_at >= fromUnixTimestamp64Micro(toInt64(?)) \
-             AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
-        )
-        .bind(topic)
-        .bind(*times_us.start())
-        .bind(*times_us.end())
-        .bind(since_us)
-        .bind(ids);
-    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, query.fetch_all::<Count>());
-    let rows = answer.await.map_err(|_| {
+) -> Result<(Vec<(Id, u64)>, u64), ServerError> {
+    let RewrittenRows { topic, since_us, rules } = rewritten;
+    let query = server.client().query(
+        "SELECT event_id, count() AS rows, countIf(enrich_version != ? OR geo_db_build != ? \
+         OR ua_rules_version != ? OR bot_rules_version != ? OR referrer_rules_version != ?) \
+         AS other_rules FROM clicks WHERE kafka_topic = ? \
+         AND occurred_at >= fromUnixTimestamp64Micro(toInt64(?)) \
+         AND occurred_at <= fromUnixTimestamp64Micro(toInt64(?)) \
+         AND ingested_at >= fromUnixTimestamp64Micro(toInt64(?)) \
+         AND event_id IN (SELECT toFixedString(unhex(arrayJoin(?)), 16)) GROUP BY event_id",
+    );
+    let query = query.bind(rules.program).bind(&rules.geo).bind(&rules.user_agents);
+    let query = query.bind(&rules.crawlers).bind(&rules.referrers).bind(topic);
+    let query = query.bind(*times_us.start()).bind(*times_us.end()).bind(since_us);
+    let rows = in_time(query.bind(texts(ids)).fetch_all::<RewrittenCount>()).await?;
+    let other_rules = rows.iter().map(|row| row.other_rules).sum();
+    Ok((rows.into_iter().map(|row| (row.event_id, row.rows)).collect(), other_rules))
+}
+
+/// As the queries take them.
+fn texts(ids: &[Id]) -> Vec<String> {
+    ids.iter().map(|id| hex(id).replace('-', "")).collect()
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<Vec<T>, clickhouse::error::Error>>,
+) -> Result<Vec<T>, ServerError> {
+    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, answer).await.map_err(|_| {
         let text = format!("the server did not answer within {} s", LOOKUP_TIMEOUT.as_secs());
         ServerError::retryable("clickhouse_timeout", text)
     })?;
-    let rows = rows.map_err(server_error)?;
-    Ok(rows.into_iter().map(|row| (row.event_id, row.rows)).collect())
+    answer.map_err(server_error)
 }

@@ -45,15 +45,20 @@ impl JobRole {
         }
     }
 
-    /// A leader reports the job; a member reads it, and claims it where its leader is gone.
+    /// A leader reports the job, and becomes a member where another process has claimed it; a member reads it,
+    /// and claims it where its leader is gone.
     ///
     /// # Errors
-    /// Retryable: the server does not answer. Otherwise: another process has taken the job over.
+    /// Retryable: the server does not answer. Otherwise its refusal.
     pub(crate) async fn look(&mut self, server: &Server, id: &str) -> Result<JobNews, ServerError> {
         match self {
-            Self::Leader(job) => match job.tick().await? {
-                JobRequest::Cancel => Ok(JobNews::Cancelled),
-                JobRequest::None | JobRequest::Rate(_) => Ok(JobNews::None),
+            Self::Leader(job) => match job.tick().await {
+                Ok(JobRequest::Cancel) => Ok(JobNews::Cancelled),
+                Ok(JobRequest::None | JobRequest::Rate(_)) => Ok(JobNews::None),
+                Err(error) => {
+                    self.follow(error)?;
+                    Ok(JobNews::None)
+                }
             },
             Self::Member => {
                 let StoredJob { job, now_us } = job_table::job(server, id).await?;
@@ -62,12 +67,32 @@ impl JobRole {
                 }
                 if !job.state.has_process() || is_silent(&job, now_us) {
                     *self = Self::take(server, id).await?;
-                    return self.announce(job.state).await;
+                    return match self.announce(job.state).await {
+                        Ok(news) => Ok(news),
+                        Err(error) => {
+                            self.follow(error)?;
+                            Ok(JobNews::None)
+                        }
+                    };
                 }
                 let is_running = job.state == JobState::Running;
                 Ok(if is_running { JobNews::Running } else { JobNews::None })
             }
         }
+    }
+
+    /// Makes this worker a member, if the error of a report is that another process has claimed the job: it
+    /// does so when the leader could not report for 15 s.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub(crate) fn follow(&mut self, error: ServerError) -> Result<(), ServerError> {
+        if error.code != "job_taken" {
+            return Err(error);
+        }
+        tracing::warn!(code = error.code, %error, "this worker no longer leads the job");
+        *self = Self::Member;
+        Ok(())
     }
 
     /// A job that ran before its leader disappeared continues to run.
@@ -79,5 +104,19 @@ impl JobRole {
         tracing::info!(job = job.job().id, "this worker leads the job now");
         job.running().await?;
         Ok(JobNews::Running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_whose_job_was_claimed_by_another_worker_becomes_a_member() {
+        let mut role = JobRole::Member;
+        assert!(role.follow(ServerError::fatal("job_taken", "by another")).is_ok());
+        assert!(matches!(role, JobRole::Member));
+        let other = role.follow(ServerError::retryable("clickhouse_unreachable", "no answer"));
+        assert_eq!(other.unwrap_err().code, "clickhouse_unreachable");
     }
 }

@@ -69,10 +69,13 @@ pub(crate) async fn plan(
     }
     let rules = PinnedRules::of(&loaded_rules::load(rules).await?.load());
     let ReplayRequest { window, force, actor, reason } = request;
-    let plan = ReplayPlan { topic: topic.to_string(), window, ranges, rules, reason };
+    let plan = ReplayPlan { topic: topic.to_string(), window, ranges, rules, reason, force };
     let server = servers.clickhouse.server()?;
     if !force {
-        refuse_overlap(&server, servers, &plan).await?;
+        let found = overlapping(&server, servers, |_, other| plan.overlap(other)).await?;
+        if let Some((other, shared)) = found {
+            return Err(overlap_error(&other, shared, "plan this one with --force"));
+        }
     }
     let job = RunningJob::plan(&server, KIND, plan_text(&plan)?, &actor).await?;
     Ok(PlannedReplay { job: job.planned().await?, plan, partitions })
@@ -109,26 +112,49 @@ fn partitions_of(
     named.into_iter().map(planned).collect()
 }
 
-/// Refuses a plan of which a job that has not ended reads a part: the rules of the last insert would decide.
-async fn refuse_overlap(
+/// Refuses to run the job `id` beside another of which it reads a part, unless an operator planned one of them
+/// although they overlap: the rules of the last insert would decide.
+///
+/// # Errors
+/// Another job that has not ended reads a part of the same offsets, or the server's refusal.
+pub(crate) async fn refuse_conflict(
     server: &Server,
     servers: &Servers,
     plan: &ReplayPlan,
+    id: &str,
 ) -> Result<(), ServerError> {
+    let conflict =
+        |other: &str, found: &ReplayPlan| if other == id { None } else { plan.conflict(found) };
+    match overlapping(server, servers, conflict).await? {
+        Some((other, shared)) => Err(overlap_error(&other, shared, "plan another with --force")),
+        None => Ok(()),
+    }
+}
+
+/// The first job that has not ended and, by its id and plan, has a range of `shared`.
+async fn overlapping(
+    server: &Server,
+    servers: &Servers,
+    shared: impl Fn(&str, &ReplayPlan) -> Option<(i32, LogRange)>,
+) -> Result<Option<(Job, (i32, LogRange))>, ServerError> {
     let jobs = job_table::jobs(server).await?.into_iter().map(|stored| stored.job);
     for job in jobs.filter(|job| job.kind == KIND && !job.state.has_ended()) {
         // A job of another topic, or of another version, is no reason to refuse this one.
         let Ok(other) = plan_of(&job, &servers.kafka.topic) else { continue };
-        if let Some((partition, range)) = plan.overlap(&other) {
-            let text = format!(
-                "job {} is {} and reads offsets of {partition}:{range}, too: wait for its end, cancel it \
-                 with `processors replay cancel {}`, or plan this one with --force",
-                job.id, job.state, job.id
-            );
-            return Err(ServerError::fatal("replay_overlap", text));
+        if let Some(shared) = shared(&job.id, &other) {
+            return Ok(Some((job, shared)));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+fn overlap_error(job: &Job, (partition, range): (i32, LogRange), otherwise: &str) -> ServerError {
+    let text = format!(
+        "job {} is {} and reads offsets of {partition}:{range}, too: wait for its end, cancel it with \
+         `processors replay cancel {}`, or {otherwise}",
+        job.id, job.state, job.id
+    );
+    ServerError::fatal("replay_overlap", text)
 }
 
 /// The error of a window that cannot be replayed.

@@ -15,6 +15,8 @@ pub(crate) struct ReplayVerdict {
     pub(crate) events: u64,
     /// Events whose visible row was inserted since the start of the job, by the server's clock.
     pub(crate) rewritten: u64,
+    /// Those of them whose row has other rules than the plan.
+    pub(crate) other_rules: u64,
     /// Further records of an event.
     pub(crate) resends: u64,
     /// Events without such a row, whose records all have dead letters.
@@ -33,11 +35,12 @@ pub(crate) struct ReplayVerdict {
 
 impl ReplayVerdict {
     /// Each count with its name in the table of jobs.
-    pub(crate) fn counts(&self) -> [(&'static str, u64); 10] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 11] {
         [
             ("records", self.records),
             ("events", self.events),
             ("rewritten", self.rewritten),
+            ("other_rules", self.other_rules),
             ("resends", self.resends),
             ("dead_lettered", self.dead_lettered),
             ("missing", self.missing),
@@ -55,6 +58,7 @@ impl ReplayVerdict {
             records: count("records")?,
             events: count("events")?,
             rewritten: count("rewritten")?,
+            other_rules: count("other_rules")?,
             resends: count("resends")?,
             dead_lettered: count("dead_lettered")?,
             missing: count("missing")?,
@@ -65,9 +69,10 @@ impl ReplayVerdict {
         })
     }
 
-    /// Whether each record is explained.
+    /// Whether each record is explained, and each click has the rules of the plan.
     pub(crate) fn is_balanced(&self) -> bool {
         self.missing == 0
+            && self.other_rules == 0
             && self.undecodable_without_dead_letter == 0
             && self.duplicates == 0
             && self.expired == 0
@@ -80,9 +85,10 @@ impl fmt::Display for ReplayVerdict {
         let verdict = if self.is_balanced() { "balanced" } else { "NOT balanced" };
         write!(
             f,
-            "{verdict}: {records} records, {events} clicks: {rewritten} rewritten, {dead_lettered} \
+            "{verdict}: {records} records, {events} clicks: {rewritten} rewritten ({} by other rules), {dead_lettered} \
              dead-lettered, {} missing; {resends} duplicate sends, {} undecodable ({} without a dead \
              letter), {} shown twice, {} offsets expired",
+            self.other_rules,
             self.missing,
             self.undecodable,
             self.undecodable_without_dead_letter,
@@ -112,6 +118,7 @@ mod tests {
         );
         for bad in [
             ReplayVerdict { missing: 1, ..good },
+            ReplayVerdict { other_rules: 1, ..good },
             ReplayVerdict { undecodable_without_dead_letter: 1, ..good },
             ReplayVerdict { duplicates: 1, ..good },
             ReplayVerdict { expired: 1, ..good },

@@ -29,8 +29,8 @@ use crate::kafka::read_limits::ReadLimits;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::replay::job_role::{JobNews, JobRole};
 use crate::replay::loaded_rules;
-use crate::replay::planning::window_error;
-use crate::replay::replay_group::ReplayGroup;
+use crate::replay::planning::{refuse_conflict, window_error};
+use crate::replay::replay_group::{ReplayGroup, from_leaders};
 use crate::replay::replay_sinks::{CountedDeadLetters, ReplayTable};
 use crate::replay::replay_verdict::ReplayVerdict;
 use crate::replay::stored_plan::{plan_of, single_ranges};
@@ -39,14 +39,11 @@ use crate::rules::folder::SharedRuleSet;
 use crate::run::pipeline::Pipeline;
 
 /// The count of a job that holds when it started, microseconds since 1970 by the server's clock.
-const STARTED: &str = "started_at_us";
+pub(crate) const STARTED: &str = "started_at_us";
 /// Interval between two looks at the job and at the positions.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two log lines with the progress.
 const TICKS_PER_LINE: u32 = 10;
-
-/// How a job ends that a signal stops, and its message.
-const STOPPED: (&str, &str) = ("stopped", "stopped by a signal; it can be resumed");
 
 /// How a worker runs and reports.
 #[derive(Debug)]
@@ -85,6 +82,8 @@ struct ReplayWorker<'a> {
     group: ReplayGroup,
     /// Cancelled by a signal.
     signal: CancellationToken,
+    /// Cancelled by a signal, or by an operator who cancels the job.
+    stop: CancellationToken,
     role: JobRole,
     ticks: Interval,
 }
@@ -102,11 +101,13 @@ pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, Server
     let rules = loaded_rules::load(&run.rules).await?;
     loaded_rules::check(&plan.rules, &rules)?;
     check_log(servers, &plan).await?;
+    refuse_conflict(&server, servers, &plan, &run.id).await?;
     let group = ReplayGroup::open(&servers.kafka.brokers(), &run.id, &plan)?;
     let role = JobRole::take(&server, &run.id).await?;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut worker = ReplayWorker { servers, run, server, plan, group, signal, role, ticks };
+    let stop = signal.child_token();
+    let mut worker = ReplayWorker { servers, run, server, plan, group, signal, stop, role, ticks };
     match worker.work(rules).await {
         Ok(code) => Ok(code),
         Err(error) => {
@@ -148,15 +149,23 @@ impl ReplayWorker<'_> {
         let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
         let pipeline =
             Pipeline { servers: self.servers, rules, metrics: metrics.clone(), settings };
-        let table = tokio::select! {
-            table = pipeline.open_table(&self.server) => table?,
-            () = self.signal.cancelled() => return self.finish(WorkEnd::Signal).await,
+        // It waits until all servers answer.
+        let (server, stop) = (self.server.clone(), self.stop.clone());
+        let opening = async {
+            tokio::select! {
+                table = pipeline.open_table(&server) => table.map(Some),
+                () = stop.cancelled() => Ok(None),
+            }
+        };
+        let Some(table) = self.beside(&CancellationToken::new(), opening).await? else {
+            return self.finish(self.stopped()).await;
         };
         let ranges = single_ranges(&self.plan)?;
         let table = ReplayTable::new(table, ranges.keys().copied());
         let (id, instance_id) = (group(&self.run.id), None);
         let member = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };
-        let (brokers, limits) = (self.servers.kafka.brokers(), Some(ReadLimits::new(ranges)));
+        let brokers = from_leaders(self.servers.kafka.brokers());
+        let limits = Some(ReadLimits::new(ranges));
         let source = GroupConsumer::join_within(&brokers, &member, &self.plan.topic, limits)?;
         let driver = pipeline.driver(source, table, dead_letters.clone())?;
         let halt = CancellationToken::new();
@@ -171,7 +180,7 @@ impl ReplayWorker<'_> {
             };
             halt.cancel();
             // What was read is stored and committed; the job is reported meanwhile.
-            self.beside(driving).await?;
+            self.beside(&CancellationToken::new(), driving).await?;
             end
         };
         let (records, rows) = (metrics.records.get(), metrics.rows.get());
@@ -188,9 +197,12 @@ impl ReplayWorker<'_> {
                 () = self.signal.cancelled() => return Ok(Some(WorkEnd::Signal)),
             }
             let begun = match &mut self.role {
-                JobRole::Leader(job) => start(&self.server, &self.group, &self.plan, job)
-                    .await
-                    .map(|()| JobNews::Running),
+                JobRole::Leader(job) => {
+                    match start(&self.server, &self.group, &self.plan, job).await {
+                        Ok(()) => Ok(JobNews::Running),
+                        Err(error) => self.role.follow(error).map(|()| JobNews::None),
+                    }
+                }
                 JobRole::Member => self.role.look(&self.server, &self.run.id).await,
             };
             match begun {
@@ -209,7 +221,7 @@ impl ReplayWorker<'_> {
         loop {
             tokio::select! {
                 _ = self.ticks.tick() => {}
-                () = self.signal.cancelled() => return Ok(WorkEnd::Signal),
+                () = self.stop.cancelled() => return Ok(self.stopped()),
             }
             match self.role.look(&self.server, &self.run.id).await {
                 Ok(JobNews::None | JobNews::Running) => {}
@@ -243,9 +255,16 @@ impl ReplayWorker<'_> {
         }
     }
 
-    /// Does `work`, and reports the job each second meanwhile.
+    /// Why the worker has stopped before its work was complete.
+    fn stopped(&self) -> WorkEnd {
+        if self.signal.is_cancelled() { WorkEnd::Signal } else { WorkEnd::Cancelled }
+    }
+
+    /// Does `work`. A leader reports the job each second meanwhile, and cancels `leads` when another worker
+    /// has claimed it.
     async fn beside<T>(
         &mut self,
+        leads: &CancellationToken,
         work: impl Future<Output = Result<T, ServerError>>,
     ) -> Result<T, ServerError> {
         let mut work = pin!(work);
@@ -253,28 +272,38 @@ impl ReplayWorker<'_> {
             tokio::select! {
                 done = &mut work => return done,
                 _ = self.ticks.tick() => {
-                    if let JobRole::Leader(job) = &mut self.role
-                        && let Err(error) = job.tick().await
-                    {
-                        warn(error)?;
+                    if matches!(self.role, JobRole::Member) {
+                        leads.cancel();
+                        continue;
+                    }
+                    match self.role.look(&self.server, &self.run.id).await {
+                        Ok(JobNews::Cancelled) => self.stop.cancel(),
+                        Ok(JobNews::None | JobNews::Running | JobNews::Ended(_)) => {}
+                        Err(error) => warn(error)?,
                     }
                 }
             }
         }
     }
 
-    async fn finish(&mut self, end: WorkEnd) -> Result<u8, ServerError> {
-        let (how, message) = match end {
-            WorkEnd::Complete => match self.verify().await? {
+    async fn finish(&mut self, mut end: WorkEnd) -> Result<u8, ServerError> {
+        if matches!(end, WorkEnd::Complete) {
+            match self.verify().await? {
                 Some(code) => return Ok(code),
-                None => STOPPED,
-            },
+                None => end = self.stopped(),
+            }
+        }
+        let (how, message) = match end {
             WorkEnd::Ended(job) => return Ok(self.print_ended(&job)),
             WorkEnd::Cancelled => ("cancelled", "cancelled by an operator; it can be resumed"),
-            WorkEnd::Signal => STOPPED,
+            WorkEnd::Complete | WorkEnd::Signal => {
+                ("stopped", "stopped by a signal; it can be resumed")
+            }
         };
-        if let JobRole::Leader(job) = &mut self.role {
-            job.end(JobState::Cancelled, message).await?;
+        if let JobRole::Leader(job) = &mut self.role
+            && let Err(error) = job.end(JobState::Cancelled, message).await
+        {
+            self.role.follow(error)?;
         }
         let resume = self.command("run");
         match self.run.json {
@@ -287,26 +316,45 @@ impl ReplayWorker<'_> {
     }
 
     /// Verifies the ranges as the leader, or waits until the leader has done so. Returns the exit code;
-    /// `None` if a signal came first.
+    /// `None` if it was stopped first. A server that does not answer is waited for.
     async fn verify(&mut self) -> Result<Option<u8>, ServerError> {
-        let started_us = loop {
-            if let JobRole::Leader(job) = &self.role {
-                break started_us(job);
+        while !self.stop.is_cancelled() {
+            let ended = match &self.role {
+                JobRole::Leader(job) => {
+                    let started_us = started_us(job);
+                    self.verify_as_leader(started_us).await
+                }
+                JobRole::Member => match self.role.look(&self.server, &self.run.id).await {
+                    Ok(JobNews::Ended(job)) => Ok(Some(*job)),
+                    Ok(JobNews::None | JobNews::Running | JobNews::Cancelled) => Ok(None),
+                    Err(error) => Err(error),
+                },
+            };
+            match ended {
+                Ok(Some(job)) => return Ok(Some(self.print_ended(&job))),
+                Ok(None) => {}
+                Err(error) => warn(error)?,
             }
             tokio::select! {
                 _ = self.ticks.tick() => {}
-                () = self.signal.cancelled() => return Ok(None),
+                () = self.stop.cancelled() => {}
             }
-            match self.role.look(&self.server, &self.run.id).await {
-                Ok(JobNews::Ended(job)) => return Ok(Some(self.print_ended(&job))),
-                Ok(JobNews::None | JobNews::Running | JobNews::Cancelled) => {}
-                Err(error) => warn(error)?,
+        }
+        Ok(None)
+    }
+
+    /// Verifies the ranges, and ends the job with the verdict. `None` if it was stopped, or another worker has
+    /// claimed the job.
+    async fn verify_as_leader(&mut self, started_us: i64) -> Result<Option<Job>, ServerError> {
+        let (servers, run, plan) = (self.servers, self.run, self.plan.clone());
+        let leads = self.stop.child_token();
+        let verifying = async {
+            tokio::select! {
+                found = verify(servers, &run.space, &plan, started_us, &leads) => found,
+                () = leads.cancelled() => Ok(None),
             }
         };
-        let (servers, run, plan, signal) =
-            (self.servers, self.run, self.plan.clone(), self.signal.clone());
-        let verifying = verify(servers, &run.space, &plan, started_us, &signal);
-        let Some(found) = self.beside(verifying).await? else { return Ok(None) };
+        let Some(found) = self.beside(&leads, verifying).await? else { return Ok(None) };
         let JobRole::Leader(job) = &mut self.role else { return Ok(None) };
         let mut message = found.verdict.to_string();
         if !found.verdict.is_balanced() && !found.examples.is_empty() {
@@ -315,9 +363,10 @@ impl ReplayWorker<'_> {
         for (name, count) in found.verdict.counts() {
             job.count(name, count);
         }
-        job.end(JobState::Done, &message).await?;
-        let job = job.job().clone();
-        Ok(Some(self.print_ended(&job)))
+        match job.end(JobState::Done, &message).await {
+            Ok(()) => Ok(Some(job.job().clone())),
+            Err(error) => self.role.follow(error).map(|()| None),
+        }
     }
 
     fn print_begin(&self) {
@@ -381,7 +430,7 @@ fn started_us(job: &RunningJob) -> i64 {
     started.and_then(|us| i64::try_from(us).ok()).unwrap_or(i64::MAX)
 }
 
-/// Logs an error of an attempt that the next tick repeats.
+/// Logs an error of an attempt, which the next tick repeats.
 ///
 /// # Errors
 /// An error that waiting cannot resolve.
@@ -390,6 +439,6 @@ fn warn(error: ServerError) -> Result<(), ServerError> {
         return Err(error);
     }
     let code = error.code;
-    tracing::warn!(code, %error, "the replay could not be reported; the attempt is repeated");
+    tracing::warn!(code, %error, "an attempt of the replay failed, and is repeated");
     Ok(())
 }

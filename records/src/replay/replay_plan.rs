@@ -23,6 +23,9 @@ pub struct ReplayPlan {
     /// Why, in the words of the operator.
     #[serde(default)]
     pub reason: String,
+    /// It may run although another replay reads a part of the same offsets.
+    #[serde(default)]
+    pub force: bool,
 }
 
 impl ReplayPlan {
@@ -53,6 +56,12 @@ impl ReplayPlan {
             let is_shared = |own: &&LogRange| others.iter().any(|other| own.overlaps(*other));
             own.iter().find(is_shared).map(|range| (*partition, *range))
         })
+    }
+
+    /// As [`ReplayPlan::overlap`], of two jobs that are to run; none if an operator planned one of them
+    /// although they overlap.
+    pub fn conflict(&self, other: &Self) -> Option<(i32, LogRange)> {
+        if self.force || other.force { None } else { self.overlap(other) }
     }
 
     /// How many offsets of the ranges precede these positions.
@@ -95,6 +104,7 @@ mod tests {
             ranges: all,
             rules: PinnedRules::of(&RuleSet::default()),
             reason: "new geo data".to_owned(),
+            force: false,
         }
     }
 
@@ -131,6 +141,10 @@ mod tests {
         assert_eq!(one.overlap(&plan(&[(0, 9, 12), (1, 1, 3)])), None);
         let shared = Some((2, LogRange { first: 1, end: 3 }));
         assert_eq!(one.overlap(&plan(&[(2, 2, 12)])), shared);
+        assert_eq!(one.conflict(&plan(&[(2, 2, 12)])), shared);
+        let forced = ReplayPlan { force: true, ..one.clone() };
+        assert_eq!((one.conflict(&forced), forced.conflict(&one)), (None, None));
+        assert!(one.overlap(&forced).is_some(), "a new plan has to be forced, too");
         let other = ReplayPlan { topic: "other.v1".to_owned(), ..one.clone() };
         assert_eq!(one.overlap(&other), None);
         assert!(plan(&[(0, 5, 9), (0, 20, 30)]).single_ranges().is_err());

@@ -13,6 +13,7 @@ use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::StoredJob;
 use crate::jobs::job_listing;
 use crate::jobs::job_request::JobRequest;
+use crate::replay;
 
 /// Arguments of `dlq jobs`.
 #[derive(Debug, Args)]
@@ -77,6 +78,10 @@ pub(super) async fn jobs(servers: &Servers, args: JobsArgs) -> Result<u8, Server
                 let text =
                     format!("no process works on job {id}: give the rate when you resume it");
                 return Err(ServerError::fatal("job_ended", text));
+            }
+            if stored.job.kind == replay::stored_plan::KIND {
+                let text = format!("job {id} is a replay, which has no rate");
+                return Err(ServerError::fatal("job_plan", text));
             }
             let request = JobRequest::Rate(rate);
             job_table::add_request(&server, &id, request, actor.name()).await?;

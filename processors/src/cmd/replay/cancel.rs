@@ -33,7 +33,7 @@ pub(super) async fn cancel(servers: &Servers, args: &CancelArgs) -> Result<u8, S
     let plan = plan_of(&job_table::job(&server, &args.id).await?.job, &servers.kafka.topic)?;
     let job = cancellation::cancel(&server, &args.id, args.actor.name()).await?;
     let has_ended = job.state.has_ended();
-    let positions = PositionTable::read(servers, &args.id, &plan).await?;
+    let positions = PositionTable::read(servers, &job, &plan).await?;
     let stored = StoredJob { now_us: job.updated_at_us, job };
     if args.json {
         let object = json!({

@@ -48,6 +48,9 @@ pub(super) struct PlanArgs {
 impl PlanArgs {
     fn window(&self) -> Result<LogWindow, ServerError> {
         if let Some(from) = self.from {
+            if self.to.is_some_and(|to| to <= from) {
+                return Err(window_error("--to is not after --from".to_owned()));
+            }
             let to_ms = self.to.map(Timestamp::as_millisecond);
             return Ok(LogWindow::LogTime { from_ms: from.as_millisecond(), to_ms });
         }
@@ -163,6 +166,8 @@ mod tests {
         assert_eq!(times.to_string(), expected);
         let offsets = window(&["--offsets", "0:1-2", "--offsets", "2:5-5"]).unwrap();
         assert_eq!(offsets.to_string(), "offsets 0:1-2, 2:5-5");
+        let turned = parsed(&["--from", from, "--to", from]).unwrap().window().unwrap_err();
+        assert!(turned.message.contains("--to is not after --from"), "{turned}");
         let twice = window(&["--offsets", "0:1-2", "--offsets", "0:5-6"]).unwrap_err();
         assert_eq!(twice.code, "replay_window");
         for bad in [

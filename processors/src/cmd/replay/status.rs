@@ -26,7 +26,7 @@ pub(super) async fn status(servers: &Servers, args: &StatusArgs) -> Result<u8, S
     let server = servers.clickhouse.server()?;
     let stored = job_table::job(&server, &args.id).await?;
     let plan = plan_of(&stored.job, &servers.kafka.topic)?;
-    let positions = PositionTable::read(servers, &args.id, &plan).await?;
+    let positions = PositionTable::read(servers, &stored.job, &plan).await?;
     if args.json {
         let job = job_listing::object(&stored);
         print_line(json_line(&json!({ "job": job, "positions": positions.json() })));
