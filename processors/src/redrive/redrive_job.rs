@@ -95,8 +95,8 @@ impl RedriveJob {
         attempts.until_ok("jobs", async || job.running().await).await
     }
 
-    /// Announces and sends batch after batch. While the copies of one are sent, the next one is prepared; it
-    /// is announced once those are recorded.
+    /// Announces and sends batch after batch. While the copies of one are sent, the next one is prepared
+    /// and announced.
     async fn send_batches(
         &mut self,
         preparation: &mut Preparation,
@@ -106,7 +106,12 @@ impl RedriveJob {
         let mut selection = JobSelection::new(self.id());
         let mut batch = RedriveBatch::default();
         loop {
-            let mut preparing = pin!(selection.next(preparation, sender));
+            let mut preparing = pin!(async {
+                match selection.next(preparation, sender).await? {
+                    Some(batch) => sender.announce(batch).await.map(Some),
+                    None => Ok(None),
+                }
+            });
             let mut next = None;
             let sending = async {
                 let mut sending = pin!(sender.send(&batch));
@@ -126,7 +131,7 @@ impl RedriveJob {
                 None => self.beside(preparing).await,
             };
             let Some(next) = next? else { return Ok(()) };
-            batch = self.beside(sender.announce(next)).await?;
+            batch = next;
         }
     }
 

@@ -76,8 +76,8 @@ fn a_thousand_bad_records_redriven_by_force_delay_no_click_and_stop_nothing() {
 
 #[test]
 fn a_redrive_killed_at_any_step_and_resumed_sends_every_record_and_none_again() {
-    // Three batches: the second one may be announced as soon as the first one is recorded.
-    const LETTERS: i64 = 3000;
+    // Four batches: each is announced while the one before it is sent.
+    const LETTERS: i64 = 4000;
     let world = World::new("killed_redrive");
     world.setup();
     write(&world, LETTERS);
