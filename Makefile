@@ -1,5 +1,7 @@
 # Two commands do all the work on a fresh machine: `make demo` and `make test`.
 # Both install what Debian's package manager can give; cargo is taken as given.
+# Demo, tests and CI share what they build. A first build takes longer if it is incremental.
+export CARGO_INCREMENTAL ?= 0
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
