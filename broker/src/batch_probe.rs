@@ -50,6 +50,8 @@ pub struct ProbeFindings {
     pub batches: Vec<UnreadableBatch>,
     /// Whether it found a batch, or came closer to the end of one.
     pub has_progress: bool,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A probe of one topic. Clones share its state.
@@ -89,18 +91,29 @@ impl BatchProbe {
     /// The batches at these positions, by partition, that cannot be read, and those that follow each
     /// of them directly. Each partition has half of the time in its turn. Blocks for ten seconds at most.
     ///
-    /// # Errors
-    /// Fatal: a property is refused.
-    pub fn find(&self, positions: &BTreeMap<i32, i64>) -> Result<ProbeFindings, ServerError> {
+    /// A probe without a client, for which there may be no thread or no memory now, finds nothing.
+    pub fn find(&self, positions: &BTreeMap<i32, i64>) -> ProbeFindings {
+        let (began, mut findings) = (Instant::now(), ProbeFindings::default());
+        if let Err(error) = self.find_until(began + TIME_MAX, positions, &mut findings) {
+            let (code, topic) = (error.code, &self.topic);
+            tracing::warn!(code, topic, %error, "a search for unreadable batches failed");
+        }
+        findings.took = began.elapsed();
+        findings
+    }
+
+    fn find_until(
+        &self,
+        deadline: Instant,
+        positions: &BTreeMap<i32, i64>,
+        findings: &mut ProbeFindings,
+    ) -> Result<(), ServerError> {
         let mut clients = ProbeClients::new(&self.brokers, self.client_id, &self.topic)?;
-        let deadline = Instant::now() + TIME_MAX;
-        self.state().searches.retain(|partition| positions.contains_key(&partition));
         let unreadable = self.unreadable(&mut clients, positions)?;
         let unreadable = in_turn(unreadable, self.state().first);
         if let Some(&(first, _)) = unreadable.first() {
             self.state().first = first;
         }
-        let mut findings = ProbeFindings::default();
         for (done, &(partition, search)) in unreadable.iter().enumerate() {
             let now = Instant::now();
             let left = Share {
@@ -108,9 +121,9 @@ impl BatchProbe {
                 batches: BATCHES_MAX.saturating_sub(findings.batches.len()),
             };
             let Share { time, batches } = left.of_next(unreadable.len() - done);
-            let reply = |offset| clients.reply(partition, offset, now + time);
+            let reply = |question| clients.reply(partition, question, now + time);
             let own = find_from(search, batches, reply)?;
-            findings.has_progress |= own.replies > 0;
+            findings.has_progress |= own.replies > 0 || !own.batches.is_empty();
             if let Some(search) = own.unfinished {
                 self.state().searches.keep(partition, search);
             }
@@ -118,7 +131,7 @@ impl BatchProbe {
                 |FoundBatch { first, last, from }| UnreadableBatch { partition, first, last, from };
             findings.batches.extend(own.batches.into_iter().map(batch));
         }
-        Ok(findings)
+        Ok(())
     }
 
     /// The searches of the partitions whose batch cannot be read. A partition without a broker's reply is
@@ -128,10 +141,10 @@ impl BatchProbe {
         clients: &mut ProbeClients,
         positions: &BTreeMap<i32, i64>,
     ) -> Result<Vec<(i32, EndSearch)>, ServerError> {
-        let offset = |(&partition, &position): (&i32, &i64)| {
-            (partition, self.state().searches.first_offset(partition, position))
+        let question = |(&partition, &position): (&i32, &i64)| {
+            (partition, self.state().searches.first_question(partition, position))
         };
-        let replies = clients.replies(&positions.iter().map(offset).collect())?;
+        let replies = clients.replies(&positions.iter().map(question).collect())?;
         let mut state = self.state();
         let search = |(partition, reply)| {
             let position = *positions.get(&partition)?;
@@ -170,6 +183,17 @@ fn in_turn<T>(mut partitions: Vec<(i32, T)>, last: i32) -> Vec<(i32, T)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::Property;
+
+    #[test]
+    fn a_probe_without_a_client_finds_nothing_and_ends_nothing() {
+        let refused = Property { key: "ssl.ca.location".to_owned(), value: "/none".to_owned() };
+        let tls = Property { key: "security.protocol".to_owned(), value: "ssl".to_owned() };
+        let (servers, properties) = ("127.0.0.1:1".to_owned(), vec![tls, refused]);
+        let probe = BatchProbe::new(&Brokers { servers, properties }, "test", "clicks");
+        let findings = probe.find(&BTreeMap::from([(0, 7)]));
+        assert!(findings.batches.is_empty() && !findings.has_progress);
+    }
 
     /// Any number of partitions take their whole share, and any others come and go.
     #[test]

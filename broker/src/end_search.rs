@@ -10,11 +10,23 @@ use std::collections::BTreeMap;
 /// Growth of the part that is known to be of the batch, until an offset beyond it is known.
 const GROWTH: i64 = 8;
 
+/// A question to the brokers about one offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The offset.
+    pub(crate) offset: i64,
+    /// Whether the base offset of its batch is asked for, not whether it can be read. In a batch in which a
+    /// length is wrong, the library may take bytes inside a record for a record of any offset.
+    pub(crate) needs_base: bool,
+}
+
 /// The brokers' reply about one offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// It can be read, or there is none.
     Readable,
+    /// It is in a batch with this base offset; whether that can be read was not asked.
+    In(i64),
     /// It is in a batch with this base offset that cannot be read.
     Unreadable(i64),
     /// It is in a batch with this base offset of which the library may read records before it, and reads
@@ -29,15 +41,21 @@ impl Reply {
     fn base(self) -> Option<i64> {
         match self {
             Self::Unreadable(base) | Self::Silent(base) => Some(base),
-            Self::Readable | Self::None => None,
+            Self::Readable | Self::In(_) | Self::None => None,
         }
+    }
+
+    /// The base offset of the batch, as far as it is known.
+    fn batch(self) -> Option<i64> {
+        if let Self::In(base) = self { Some(base) } else { self.base() }
     }
 
     /// The search for the end of the batch at `position`, if it cannot be read.
     fn search(self, position: i64) -> Option<EndSearch> {
         let base = self.base()?;
-        let first = if let Self::Silent(_) = self { base.max(position) } else { base };
-        Some(EndSearch { base, first, from: position, last: position, beyond: None })
+        let is_silent = matches!(self, Self::Silent(_));
+        let first = if is_silent { base.max(position) } else { base };
+        Some(EndSearch { base, is_silent, first, from: position, last: position, beyond: None })
     }
 }
 
@@ -56,6 +74,8 @@ pub(crate) struct FoundBatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndSearch {
     base: i64,
+    /// Whether the library stops reading the batch without an error.
+    is_silent: bool,
     /// The first offset that cannot be read.
     first: i64,
     from: i64,
@@ -76,10 +96,18 @@ impl EndSearch {
         }
     }
 
-    /// Takes the reply about an offset after the last known one: the base offset of its batch, if that
-    /// batch cannot be read.
-    fn narrow(&mut self, offset: i64, base: Option<i64>) {
-        match base {
+    fn question(&self, offset: i64) -> Question {
+        Question { offset, needs_base: self.is_silent }
+    }
+
+    /// The base offset of the batch that a reply is about, if it may be the searched one.
+    fn base_in(&self, reply: Reply) -> Option<i64> {
+        if self.is_silent { reply.batch() } else { reply.base() }
+    }
+
+    /// Takes the reply about an offset after the last known one.
+    fn narrow(&mut self, offset: i64, reply: Reply) {
+        match self.base_in(reply) {
             Some(base) if base == self.base => self.last = offset,
             // Another batch: the searched one ends before its base.
             Some(base) => self.beyond = Some(base.clamp(self.last + 1, offset)),
@@ -108,22 +136,23 @@ pub(crate) struct PartitionFindings {
 pub(crate) fn find_from<E>(
     search: EndSearch,
     max: usize,
-    mut reply: impl FnMut(i64) -> Result<Reply, E>,
+    mut reply: impl FnMut(Question) -> Result<Reply, E>,
 ) -> Result<PartitionFindings, E> {
     let (mut search, mut findings) = (search, PartitionFindings::default());
     while findings.batches.len() < max {
         while let Some(offset) = search.next() {
-            let reply = reply(offset)?;
+            let reply = reply(search.question(offset))?;
             if reply == Reply::None {
                 findings.unfinished = Some(search);
                 return Ok(findings);
             }
-            search.narrow(offset, reply.base());
+            search.narrow(offset, reply);
             findings.replies += 1;
         }
         findings.batches.push(search.found());
         let position = search.last + 1;
-        let Some(next) = reply(position)?.search(position) else { return Ok(findings) };
+        let question = Question { offset: position, needs_base: false };
+        let Some(next) = reply(question)?.search(position) else { return Ok(findings) };
         search = next;
     }
     findings.unfinished = Some(search);
@@ -135,11 +164,12 @@ pub(crate) fn find_from<E>(
 pub(crate) struct UnfinishedSearches(BTreeMap<i32, EndSearch>);
 
 impl UnfinishedSearches {
-    /// The offset to ask about first: that of an unfinished search from this position, else the position
-    /// itself. Drops the search of another position.
-    pub(crate) fn first_offset(&mut self, partition: i32, position: i64) -> i64 {
+    /// The first question: about an offset of an unfinished search from this position, else about the
+    /// position itself. Drops the search of another position.
+    pub(crate) fn first_question(&mut self, partition: i32, position: i64) -> Question {
         self.0.retain(|own, search| *own != partition || search.from == position);
-        self.0.get(&partition).map_or(position, |search| search.last)
+        let question = Question { offset: position, needs_base: false };
+        self.0.get(&partition).map_or(question, |search| search.question(search.last))
     }
 
     /// The search after the reply about the first offset; none if it can be read, or is not in the batch of
@@ -153,22 +183,15 @@ impl UnfinishedSearches {
         if reply == Reply::None {
             return None;
         }
-        let unfinished = self.0.remove(&partition);
-        let base = reply.base()?;
-        match unfinished {
+        match self.0.remove(&partition) {
             None => reply.search(position),
-            Some(search) => (search.base == base).then_some(search),
+            Some(search) => (search.base_in(reply) == Some(search.base)).then_some(search),
         }
     }
 
     /// Keeps a search for the next probe.
     pub(crate) fn keep(&mut self, partition: i32, search: EndSearch) {
         self.0.insert(partition, search);
-    }
-
-    /// Drops the searches of all other partitions.
-    pub(crate) fn retain(&mut self, is_read: impl Fn(i32) -> bool) {
-        self.0.retain(|partition, _| is_read(*partition));
     }
 }
 
@@ -211,15 +234,15 @@ mod tests {
         position: i64,
         (max, replies): (usize, usize),
     ) -> PartitionFindings {
-        let first = at(searches.first_offset(0, position));
+        let first = at(searches.first_question(0, position).offset);
         let Some(search) = searches.take(0, position, first) else {
             return PartitionFindings::default();
         };
         let left = Cell::new(replies);
-        let reply = |offset| {
+        let reply = |question: Question| {
             let Some(rest) = left.get().checked_sub(1) else { return Ok::<_, ()>(Reply::None) };
             left.set(rest);
-            Ok(at(offset))
+            Ok(at(question.offset))
         };
         let findings = find_from(search, max, reply).unwrap();
         findings.unfinished.into_iter().for_each(|search| searches.keep(0, search));
@@ -327,28 +350,54 @@ mod tests {
         let started = || {
             let mut searches = UnfinishedSearches::default();
             probe(&mut searches, &batches, position, (9, 8));
-            assert!(searches.first_offset(0, position) > position);
+            assert!(searches.first_question(0, position).offset > position);
             searches
         };
         // Another position, and the same position again.
         let mut searches = started();
-        assert_eq!(searches.first_offset(0, 99), 99);
-        assert_eq!(searches.first_offset(0, position), position);
+        assert_eq!(searches.first_question(0, 99).offset, 99);
+        assert_eq!(searches.first_question(0, position).offset, position);
         // Another partition changes nothing.
         let mut searches = started();
-        assert_eq!(searches.first_offset(1, 99), 99);
-        assert!(searches.first_offset(0, position) > position);
+        assert_eq!(searches.first_question(1, 99).offset, 99);
+        assert!(searches.first_question(0, position).offset > position);
         // The topic was recreated: shorter batches, or readable ones.
         for recreated in [&[(100, true), (20, false), (5_000, false)][..], &[(9_000, true)]] {
             let mut searches = started();
             let findings = probe(&mut searches, recreated, position, (9, 99));
             assert!(findings.batches.is_empty(), "{findings:?}");
-            assert_eq!(searches.first_offset(0, position), position);
+            assert_eq!(searches.first_question(0, position).offset, position);
         }
-        // The partition is not read any more.
-        let mut searches = started();
-        searches.retain(|partition| partition != 0);
-        assert_eq!(searches.first_offset(0, position), position);
+    }
+
+    /// The library takes bytes inside record 12 for a record at offset 50,000.
+    #[test]
+    fn h3_a_made_record_in_a_value_does_not_end_its_batch() {
+        let is_own = |offset: i64| (10..90).contains(&offset);
+        let reply = |Question { offset, needs_base }| match offset {
+            12 => Reply::Silent(10),
+            own if is_own(own) && needs_base => Reply::In(10),
+            _ => Reply::Readable,
+        };
+        let mut searches = UnfinishedSearches::default();
+        // Each probe has time for three replies.
+        for _ in 0..9 {
+            let first = reply(searches.first_question(0, 12));
+            let search = searches.take(0, 12, first).expect("it is continued");
+            let left = Cell::new(3_usize);
+            let bounded = |question| {
+                let Some(rest) = left.get().checked_sub(1) else { return Ok::<_, ()>(Reply::None) };
+                left.set(rest);
+                Ok(reply(question))
+            };
+            let findings = find_from(search, 9, bounded).unwrap();
+            if let [found] = findings.batches[..] {
+                assert_eq!(found, FoundBatch { first: 12, last: 89, from: 12 });
+                return;
+            }
+            searches.keep(0, findings.unfinished.unwrap());
+        }
+        panic!("nine probes have not found the batch");
     }
 
     #[test]
@@ -373,12 +422,12 @@ mod tests {
         let batches = [(5_000, false)];
         let mut searches = UnfinishedSearches::default();
         probe(&mut searches, &batches, 0, (9, 8));
-        let reached = searches.first_offset(0, 0);
+        let reached = searches.first_question(0, 0).offset;
         assert!(reached > 0);
         assert_eq!(searches.take(0, 0, Reply::None), None);
-        assert_eq!(searches.first_offset(0, 0), reached);
+        assert_eq!(searches.first_question(0, 0).offset, reached);
         assert_eq!(searches.take(0, 0, Reply::Readable), None);
-        assert_eq!(searches.first_offset(0, 0), 0);
+        assert_eq!(searches.first_question(0, 0).offset, 0);
     }
 
     #[test]

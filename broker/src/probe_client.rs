@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::client::{Brokers, QuietContext, UNREADABLE, server_error};
-use crate::end_search::Reply;
+use crate::end_search::{Question, Reply};
 use crate::error::ServerError;
 use crate::fetch_log::FetchLog;
 use crate::native_message::{ConsumeError, DebugLines, Polled, pass_log_lines, poll, set_debug};
@@ -35,9 +35,21 @@ const REQUIRED: &[(&str, &str)] = &[
 /// A probe asks about one offset after another, so it waits less than the operator's consumers.
 const FETCH_WAITS: [(&str, &str); 2] =
     [("fetch.wait.max.ms", "10"), ("fetch.error.backoff.ms", "20")];
+/// The first record of a partition is enough, so little is fetched ahead. The library waits for the backoff
+/// after that record, also where another offset is asked for meanwhile.
+const FETCH_AHEAD: [(&str, &str); 3] = [
+    ("queued.min.messages", "1"),
+    ("queued.max.messages.kbytes", "1024"),
+    ("fetch.queue.backoff.ms", "5"),
+];
 /// The debug lines that report requests and replies; and those with a line for each skipped record, too.
 const REPLY_LINES: &str = "fetch";
 const RECORD_LINES: &str = "fetch,msg";
+
+/// Silent replies about one partition after which other clients ask. At each response without a record,
+/// librdkafka doubles the size that it asks for, and the partition keeps it; at 1 GiB, after 17 responses, it
+/// may report an error of the offset instead.
+const SILENT_MAX: u32 = 5;
 
 /// The clients of one probe.
 pub(crate) struct ProbeClients {
@@ -46,6 +58,8 @@ pub(crate) struct ProbeClients {
     replies: ProbeClient,
     /// Made when it is needed.
     records: Option<ProbeClient>,
+    /// Silent replies that they have received, by partition.
+    silent: BTreeMap<i32, u32>,
 }
 
 impl ProbeClients {
@@ -59,57 +73,108 @@ impl ProbeClients {
         topic: &str,
     ) -> Result<Self, ServerError> {
         let replies = ProbeClient::new(brokers, client_id, topic, REPLY_LINES)?;
-        Ok(Self { brokers: brokers.clone(), client_id, replies, records: None })
+        Ok(Self {
+            brokers: brokers.clone(),
+            client_id,
+            replies,
+            records: None,
+            silent: BTreeMap::new(),
+        })
     }
 
-    /// The replies about one offset of each partition, as far as they come in time.
+    /// The replies to one question about each partition, as far as they come in time.
     pub(crate) fn replies(
         &mut self,
-        offsets: &BTreeMap<i32, i64>,
+        questions: &BTreeMap<i32, Question>,
     ) -> Result<BTreeMap<i32, Reply>, ServerError> {
-        let mut replies = self.replies.replies(offsets, Instant::now() + REPLY_MAX)?;
+        let offsets = questions.iter().map(|(own, question)| (*own, question.offset)).collect();
+        let mut replies = self.replies.replies(&offsets, Instant::now() + REPLY_MAX)?;
         let deadline = Instant::now() + REPLY_MAX;
-        for (&partition, reply) in &mut replies {
-            *reply = self.with_base(partition, *reply, deadline)?;
+        for (partition, reply) in &mut replies {
+            let Some(&question) = questions.get(partition) else { continue };
+            *reply = self.with_base(*partition, question, *reply, deadline)?;
         }
         Ok(replies)
     }
 
-    /// The reply about one offset, [`Reply::None`] after `deadline`.
+    /// The reply to one question, [`Reply::None`] after `deadline`.
     pub(crate) fn reply(
         &mut self,
         partition: i32,
-        offset: i64,
+        question: Question,
         deadline: Instant,
     ) -> Result<Reply, ServerError> {
+        if self.silent.get(&partition).is_some_and(|silent| *silent >= SILENT_MAX) {
+            *self = Self::new(&self.brokers, self.client_id, &self.replies.topic)?;
+        }
         let deadline = deadline.min(Instant::now() + REPLY_MAX);
-        let replies = self.replies.replies(&BTreeMap::from([(partition, offset)]), deadline)?;
+        if question.needs_base {
+            let first = self.records()?.first_record(partition, question.offset, deadline)?;
+            return Ok(match first {
+                FirstRecord::At(base) => Reply::In(base),
+                FirstRecord::NotBefore => Reply::Readable,
+                FirstRecord::Unknown => Reply::None,
+            });
+        }
+        let offsets = BTreeMap::from([(partition, question.offset)]);
+        let replies = self.replies.replies(&offsets, deadline)?;
         let reply = replies.get(&partition).copied().unwrap_or(Reply::None);
-        self.with_base(partition, reply, deadline)
+        self.with_base(partition, question, reply, deadline)
     }
 
-    /// Replaces the offset of a silent reply by the base offset of its batch.
+    /// Replaces the offset of a silent reply by the base offset of its batch, and adds that of a readable
+    /// one if the question needs it.
     ///
     /// The offset of a batch's first record identifies the batch: Kafka checks that the offsets of the
     /// records of a compressed batch start at its base offset, and that the lengths of all others are right.
     fn with_base(
         &mut self,
         partition: i32,
+        question: Question,
         reply: Reply,
         deadline: Instant,
     ) -> Result<Reply, ServerError> {
-        let Reply::Silent(offset) = reply else { return Ok(reply) };
-        let records = match &self.records {
-            Some(records) => records,
-            None => {
-                let (brokers, topic) = (&self.brokers, &self.replies.topic);
-                let client = ProbeClient::new(brokers, self.client_id, topic, RECORD_LINES)?;
-                &*self.records.insert(client)
+        let offset = match reply {
+            Reply::Silent(offset) => {
+                *self.silent.entry(partition).or_default() += 1;
+                offset
+            }
+            Reply::Readable if question.needs_base => question.offset,
+            Reply::Readable | Reply::In(_) | Reply::Unreadable(_) | Reply::None => {
+                return Ok(reply);
             }
         };
-        let first = records.first_record(partition, offset, deadline)?;
-        Ok(first.map_or(Reply::None, Reply::Silent))
+        Ok(match (reply, self.records()?.first_record(partition, offset, deadline)?) {
+            (Reply::Silent(_), FirstRecord::At(base)) => Reply::Silent(base),
+            (_, FirstRecord::At(base)) => Reply::In(base),
+            // It can be read now, or fails in another way.
+            (Reply::Silent(_), FirstRecord::NotBefore) | (_, FirstRecord::Unknown) => Reply::None,
+            (_, FirstRecord::NotBefore) => Reply::Readable,
+        })
     }
+}
+
+impl ProbeClients {
+    fn records(&mut self) -> Result<&ProbeClient, ServerError> {
+        let client = match self.records.take() {
+            Some(client) => client,
+            None => {
+                let (brokers, topic) = (&self.brokers, &self.replies.topic);
+                ProbeClient::new(brokers, self.client_id, topic, RECORD_LINES)?
+            }
+        };
+        Ok(self.records.insert(client))
+    }
+}
+
+/// The first record of the batch that holds an offset.
+enum FirstRecord {
+    /// It is at this offset.
+    At(i64),
+    /// No record of the batch precedes the offset.
+    NotBefore,
+    /// No reply came in time.
+    Unknown,
 }
 
 struct ProbeClient {
@@ -125,7 +190,7 @@ impl ProbeClient {
         lines: &str,
     ) -> Result<Self, ServerError> {
         let mut config = brokers.consumer_config(client_id, &[], REQUIRED)?;
-        for (name, value) in FETCH_WAITS {
+        for (name, value) in FETCH_WAITS.into_iter().chain(FETCH_AHEAD) {
             config.set(name, value);
         }
         config.set("debug", lines).set_log_level(RDKafkaLogLevel::Debug);
@@ -170,38 +235,44 @@ impl ProbeClient {
         self.ask(offsets)?;
         let mut replies = BTreeMap::new();
         while replies.len() < offsets.len() && Instant::now() < deadline {
-            let next = match poll(&self.consumer, POLL_MS) {
+            let polled = match poll(&self.consumer, POLL_MS) {
                 Polled::Record(partition) => Some((partition, Reply::Readable)),
                 Polled::Failed(error) => reply(&error).map(|reply| (error.partition, reply)),
-                Polled::Nothing => {
-                    let silent = self.log().take_silent();
-                    silent.map(|(partition, offset)| (partition, Reply::Silent(offset)))
-                }
+                Polled::Nothing => None,
             };
-            if let Some((partition, reply)) = next.filter(|(own, _)| offsets.contains_key(own)) {
-                replies.entry(partition).or_insert(reply);
+            // Also while records of other partitions arrive.
+            let silent = self.log().take_silent();
+            let silent = silent.map(|(partition, offset)| (partition, Reply::Silent(offset)));
+            for (partition, reply) in polled.into_iter().chain(silent) {
+                if offsets.contains_key(&partition) {
+                    replies.entry(partition).or_insert(reply);
+                }
             }
         }
         self.stop()?;
         Ok(replies)
     }
 
-    /// The offset of the first record of the batch that the library reads first at `offset`, or `offset` if
-    /// that record does not precede it.
+    /// The first record of the batch that the library reads first at `offset`: at `offset` where it stops
+    /// silently and no record precedes it.
     fn first_record(
         &self,
         partition: i32,
         offset: i64,
         deadline: Instant,
-    ) -> Result<Option<i64>, ServerError> {
+    ) -> Result<FirstRecord, ServerError> {
         self.ask(&BTreeMap::from([(partition, offset)]))?;
-        let mut first = None;
-        while first.is_none() && Instant::now() < deadline {
-            match poll(&self.consumer, POLL_MS) {
-                Polled::Nothing => first = self.log().first_record(partition),
-                // It can be read now, or fails in another way.
-                Polled::Record(_) | Polled::Failed(_) => break,
-            }
+        let mut first = FirstRecord::Unknown;
+        while matches!(first, FirstRecord::Unknown) && Instant::now() < deadline {
+            let polled = poll(&self.consumer, POLL_MS);
+            // The lines about skipped records precede the record that was read.
+            let base = self.log().first_record(partition);
+            first = match (base, polled) {
+                (Some(base), _) => FirstRecord::At(base),
+                (None, Polled::Failed(error)) if reply(&error).is_none() => FirstRecord::Unknown,
+                (None, Polled::Nothing) => FirstRecord::Unknown,
+                (None, Polled::Record(_) | Polled::Failed(_)) => FirstRecord::NotBefore,
+            };
         }
         self.stop()?;
         Ok(first)

@@ -19,6 +19,22 @@ pub struct BatchRecord {
     pub headers: Vec<RawHeader>,
 }
 
+impl BatchRecord {
+    /// Its bytes after the length; `delta` is its offset less the base offset.
+    fn encode(&self, delta: i64) -> Vec<u8> {
+        let mut body = vec![0, 0];
+        varint(delta, &mut body);
+        optional(self.key.as_deref(), &mut body);
+        optional(self.value.as_deref(), &mut body);
+        varint(i64::try_from(self.headers.len()).expect("a few"), &mut body);
+        for (name, value) in &self.headers {
+            optional(Some(name), &mut body);
+            optional(value.as_deref(), &mut body);
+        }
+        body
+    }
+}
+
 /// A length that a record states, and that is not its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "their names state what they are")]
@@ -86,19 +102,25 @@ impl RawRecords {
         Self::stating(records, |own, length| if own == number { wrong.of(length) } else { length })
     }
 
+    /// Encodes them. The value of the record of this number is an encoded record of another offset, so far from
+    /// the base offset, and the length of the record ends before it.
+    pub fn with_record_in_value(records: &[BatchRecord], number: usize, delta: i64) -> Self {
+        let made = BatchRecord { value: Some(b"made".to_vec()), ..BatchRecord::default() };
+        let (body, mut value) = (made.encode(delta), Vec::new());
+        varint(length(&body), &mut value);
+        value.extend(body);
+        // The value, and the number of headers.
+        let behind = length(&value) + 1;
+        let mut records = records.to_vec();
+        records[number] = BatchRecord { value: Some(value), ..BatchRecord::default() };
+        Self::stating(&records, |own, length| if own == number { length - behind } else { length })
+    }
+
     /// Encodes them with the lengths that `stated` gives by number and length.
     fn stating(records: &[BatchRecord], stated: impl Fn(usize, i64) -> i64) -> Self {
         let mut bytes = Vec::new();
         for (number, record) in records.iter().enumerate() {
-            let mut body = vec![0, 0];
-            varint(i64::try_from(number).expect("a few"), &mut body);
-            optional(record.key.as_deref(), &mut body);
-            optional(record.value.as_deref(), &mut body);
-            varint(i64::try_from(record.headers.len()).expect("a few"), &mut body);
-            for (name, value) in &record.headers {
-                optional(Some(name), &mut body);
-                optional(value.as_deref(), &mut body);
-            }
+            let body = record.encode(i64::try_from(number).expect("a few"));
             varint(stated(number, length(&body)), &mut bytes);
             bytes.extend(body);
         }

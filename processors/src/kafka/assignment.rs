@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use broker::{QuietContext, ServerError, SilentPartitions, server_error};
+use broker::{ProbeFindings, QuietContext, ServerError, SilentPartitions, server_error};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -161,6 +161,16 @@ impl Assignment {
     /// Waits until a probe is due for a silent partition. May be dropped at any time.
     pub(super) async fn silence(&self) {
         self.silence.notified().await;
+    }
+
+    /// The partitions for which a probe is due since the last call.
+    pub(super) fn take_due(&self) -> BTreeSet<i32> {
+        lock(&self.state).silent.take_due()
+    }
+
+    /// A probe ended.
+    pub(super) fn probed(&self, findings: &ProbeFindings) {
+        lock(&self.state).silent.probed(findings);
     }
 
     /// Waits until the group assigns partitions. May be dropped at any time.

@@ -45,7 +45,7 @@ struct Probing {
     probe: BatchProbe,
     errors: UnreadableErrors,
     /// At most one probe.
-    running: JoinSet<Result<ProbeFindings, ServerError>>,
+    running: JoinSet<ProbeFindings>,
 }
 
 impl std::fmt::Debug for GroupConsumer {
@@ -90,15 +90,23 @@ impl GroupConsumer {
         if error.code != BATCH_UNREADABLE || !probing.errors.add() || !probing.running.is_empty() {
             return error;
         }
-        self.start_probe(probing).err().unwrap_or(error)
+        // Of all partitions: the error does not state its own.
+        self.start_probe(probing, |_| true).err().unwrap_or(error)
     }
 
-    fn start_probe(&self, probing: &mut Probing) -> Result<(), ServerError> {
-        let positions = offsets::read_positions(&self.client)?;
-        // Of all partitions: the library knows no lag of a partition without a committed position.
-        let positions = positions.iter().map(|(own, at)| (*own, at.position)).collect();
-        let probe = probing.probe.clone();
-        probing.running.spawn_blocking(move || probe.find(&positions));
+    fn start_probe(
+        &self,
+        probing: &mut Probing,
+        is_asked: impl Fn(i32) -> bool,
+    ) -> Result<(), ServerError> {
+        let (positions, assignment) =
+            (offsets::read_positions(&self.client)?, self.client.assignment());
+        let asked = positions.iter().filter(|(own, _)| is_asked(**own) && assignment.reads(**own));
+        let positions: BTreeMap<_, _> = asked.map(|(own, at)| (*own, at.position)).collect();
+        if !positions.is_empty() {
+            let probe = probing.probe.clone();
+            probing.running.spawn_blocking(move || probe.find(&positions));
+        }
         Ok(())
     }
 
@@ -109,8 +117,13 @@ impl GroupConsumer {
             let Some(&EpochPosition { epoch, position }) = positions.get(&partition) else {
                 continue;
             };
-            // Another client may have reset the position meanwhile.
-            if position != from {
+            let assignment = self.client.assignment();
+            // Another client may have reset the position meanwhile, or its range have ended.
+            if position != from || !assignment.reads(partition) {
+                continue;
+            }
+            if assignment.limits().is_some_and(|limits| limits.is_beyond(partition, first)) {
+                self.end(partition, block)?;
                 continue;
             }
             let next = EpochPosition { epoch, position: last + 1 };
@@ -121,7 +134,7 @@ impl GroupConsumer {
                 // The log time is in the batch.
                 let metadata = RecordMetadata { partition, offset: first, epoch, logged_at_ms: 0 };
                 block.push_unreadable(metadata, position, last);
-                if let Some(limits) = self.client.assignment().limits() {
+                if let Some(limits) = assignment.limits() {
                     limits.pass(partition, last + 1);
                 }
             }
@@ -254,14 +267,17 @@ impl Source for GroupConsumer {
                     return Ok(());
                 }
                 Some(found) = probing.running.join_next() => {
-                    return self.pass(&found.unwrap_or_else(panicked)?.batches, block);
+                    let found = found.or_else(panicked)?;
+                    assignment.probed(&found);
+                    return self.pass(&found.batches, block);
                 }
                 Some(end) = ending.join_next() => {
                     let end = end.map_err(|error| ServerError::fatal("task_panicked", error))?;
                     return self.confirm_end(end, &mut ending);
                 }
                 () = assignment.silence(), if probing.running.is_empty() => {
-                    self.start_probe(&mut probing)?;
+                    let due = assignment.take_due();
+                    self.start_probe(&mut probing, |partition| due.contains(&partition))?;
                 }
                 message = consumer.recv() => break message,
             }

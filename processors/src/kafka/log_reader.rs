@@ -247,7 +247,8 @@ impl LogReader {
             return Ok(false);
         }
         let failed = self.poll(take)?;
-        if self.consumer.context().take_due() && self.pass_unreadable(take)? {
+        let due = self.consumer.context().take_due();
+        if !due.is_empty() && self.pass_unreadable(take, |partition| due.contains(&partition))? {
             self.silence = Duration::ZERO;
         }
         let Some(failed) = failed else { return Ok(true) };
@@ -255,7 +256,7 @@ impl LogReader {
             return Err(failed);
         }
         if self.errors.add() {
-            let has_progress = self.pass_unreadable(take)?;
+            let has_progress = self.pass_unreadable(take, |_| true)?;
             self.fruitless = if has_progress { 0 } else { self.fruitless + 1 };
         }
         Ok(true)
@@ -355,11 +356,18 @@ impl LogReader {
 }
 
 impl LogReader {
-    /// Searches for batches that cannot be read, skips them, and passes them to `take`. Returns whether the
-    /// search found one, or came closer to the end of one.
-    fn pass_unreadable(&mut self, take: &mut dyn FnMut(LogItem<'_>)) -> Result<bool, ServerError> {
-        let found = self.probe.find(&self.positions()?)?;
+    /// Searches some partitions for batches that cannot be read, skips them, and passes them to `take`.
+    /// Returns whether the search found one, or came closer to the end of one.
+    fn pass_unreadable(
+        &mut self,
+        take: &mut dyn FnMut(LogItem<'_>),
+        is_asked: impl Fn(i32) -> bool,
+    ) -> Result<bool, ServerError> {
+        let mut positions = self.positions()?;
+        positions.retain(|partition, _| is_asked(*partition));
+        let found = self.probe.find(&positions);
         let topic = self.probe.topic().to_owned();
+        self.consumer.context().probed(&found);
         for batch in found.batches {
             let UnreadableBatch { partition, first, last, .. } = batch;
             let Some(&high) = self.open.get(&partition) else { continue };

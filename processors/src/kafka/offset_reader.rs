@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broker::{
-    BATCH_UNREADABLE, BatchProbe, Brokers, STATISTICS_INTERVAL, ServerError, SilenceContext,
+    BATCH_UNREADABLE, BatchProbe, Brokers, QuietContext, ServerError, UnreadableBatch,
     message_headers, server_error,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -22,6 +22,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
 /// Silence after which the broker counts as unreachable.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Silence after which a probe starts, and again after as long.
+const PROBE_AFTER: Duration = Duration::from_secs(3);
 /// Records between two offsets that are read and ignored, rather than sought past.
 const GAP_MAX: i64 = 200;
 /// Bound of what is fetched ahead.
@@ -50,7 +52,7 @@ pub enum ReadRecord {
 /// A reader of any topic.
 pub struct OffsetReader {
     brokers: Brokers,
-    consumer: BaseConsumer<SilenceContext>,
+    consumer: BaseConsumer<QuietContext>,
 }
 
 impl std::fmt::Debug for OffsetReader {
@@ -75,10 +77,9 @@ impl OffsetReader {
                 ("enable.partition.eof", "true"),
                 ("auto.offset.reset", "earliest"),
                 ("isolation.level", "read_committed"),
-                STATISTICS_INTERVAL,
             ],
         )?;
-        let consumer = config.create_with_context(SilenceContext::default());
+        let consumer = config.create_with_context(QuietContext);
         let consumer = consumer.map_err(|error| server_error(&error))?;
         Ok(Self { brokers: brokers.clone(), consumer })
     }
@@ -100,14 +101,15 @@ impl OffsetReader {
         wanted.retain(|offset| (low..high).contains(offset));
         let (mut next, mut silence, mut errors) =
             (None, Duration::ZERO, UnreadableErrors::default());
+        let mut probe_at = PROBE_AFTER;
         let probe = BatchProbe::new(&self.brokers, CLIENT_ID, topic);
         while let Some(&first) = wanted.first() {
-            if self.consumer.context().take_due() {
-                let batches = probe.find(&BTreeMap::from([(partition, first)]))?.batches;
-                if let Some(last) = batches.iter().map(|batch| batch.last).max() {
-                    let unreadable = wanted.extract_if(..=last, |_| true);
-                    found.extend(unreadable.map(|offset| (offset, ReadRecord::Unreadable)));
-                    next = None;
+            if silence >= probe_at {
+                probe_at = silence + PROBE_AFTER;
+                let batches = probe.find(&BTreeMap::from([(partition, first)])).batches;
+                if !batches.is_empty() {
+                    found.extend(take_unreadable(&mut wanted, &batches));
+                    (next, silence, probe_at) = (None, Duration::ZERO, PROBE_AFTER);
                     continue;
                 }
             }
@@ -117,6 +119,9 @@ impl OffsetReader {
             }
             let polled = self.consumer.poll(POLL);
             silence = if polled.is_some() { Duration::ZERO } else { silence + POLL };
+            if polled.is_some() {
+                probe_at = PROBE_AFTER;
+            }
             match polled {
                 None if silence >= SILENCE_MAX => {
                     let text = format!("the broker sent no record for {} s", SILENCE_MAX.as_secs());
@@ -173,6 +178,22 @@ impl OffsetReader {
     }
 }
 
+/// Takes the offsets up to the last one of `batches`, which begin at the first offset or behind it. Those of
+/// the batches are unreadable; the topic holds none of the others.
+fn take_unreadable(
+    wanted: &mut BTreeSet<i64>,
+    batches: &[UnreadableBatch],
+) -> BTreeMap<i64, ReadRecord> {
+    let mut taken = BTreeMap::new();
+    for &UnreadableBatch { first, last, .. } in batches {
+        let record =
+            |offset| if offset < first { ReadRecord::Gone } else { ReadRecord::Unreadable };
+        let own = wanted.extract_if(..=last, |_| true);
+        taken.extend(own.map(|offset| (offset, record(offset))));
+    }
+    taken
+}
+
 fn record(message: &BorrowedMessage<'_>) -> ReadRecord {
     let Some(headers) = message_headers(message) else {
         return ReadRecord::Unreadable;
@@ -187,5 +208,21 @@ fn record(message: &BorrowedMessage<'_>) -> ReadRecord {
             value: owned(message.payload()),
             headers: headers.collect(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_before_an_unreadable_batch_are_gone_and_those_behind_it_stay_wanted() {
+        let batch = |first, last| UnreadableBatch { partition: 0, first, last, from: 4 };
+        let mut wanted = BTreeSet::from([4, 10, 19, 20, 25, 31]);
+        let taken = take_unreadable(&mut wanted, &[batch(10, 19), batch(20, 29)]);
+        let unreadable = [10, 19, 20, 25].map(|offset| (offset, ReadRecord::Unreadable));
+        let gone = [(4, ReadRecord::Gone)];
+        assert_eq!(taken, gone.into_iter().chain(unreadable).collect());
+        assert_eq!(wanted, BTreeSet::from([31]));
     }
 }

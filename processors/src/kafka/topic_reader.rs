@@ -219,8 +219,16 @@ impl TopicReader {
         &mut self,
         read: &mut TopicRecords<R>,
     ) -> Result<bool, ServerError> {
-        if self.consumer.context().silence.take_due() {
-            read.unreadable += self.pass_unreadable()?;
+        let due = self.consumer.context().silence.take_due();
+        if !due.is_empty() {
+            match self.positions() {
+                Ok(mut positions) => {
+                    positions.retain(|partition, _| due.contains(partition));
+                    read.unreadable += self.pass_unreadable(&positions)?;
+                }
+                // Records may arrive in spite of it.
+                Err(error) => tracing::debug!(%error, "the positions of a search are unknown"),
+            }
         }
         match self.consumer.poll(POLL) {
             None => return Ok(false),
@@ -239,14 +247,16 @@ impl TopicReader {
             }
         }
         if self.errors.add() {
-            read.unreadable += self.pass_unreadable()?;
+            read.unreadable += self.pass_unreadable(&self.positions()?)?;
         }
         Ok(true)
     }
 
-    /// Searches for batches that cannot be read, and passes them. Returns how many.
-    fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
-        let found = self.probe.find(&self.positions()?)?.batches;
+    /// Searches for batches at these positions that cannot be read, and passes them. Returns how many.
+    fn pass_unreadable(&self, positions: &BTreeMap<i32, i64>) -> Result<usize, ServerError> {
+        let found = self.probe.find(positions);
+        self.consumer.context().silence.probed(&found);
+        let found = found.batches;
         let topic = self.probe.topic();
         for &UnreadableBatch { partition, first, last, .. } in &found {
             let offset = Offset::Offset(last + 1);

@@ -115,8 +115,10 @@ impl LinkConsumer {
         wait: Duration,
         take: impl FnOnce(TopicRecord<'_>) -> Result<(), String>,
     ) -> Result<usize, String> {
-        if self.consumer.context().take_due() {
-            return self.pass_unreadable().map_err(|error| error.to_string());
+        let due = self.consumer.context().take_due();
+        if !due.is_empty() {
+            let passed = self.pass_unreadable(|partition| due.contains(&partition));
+            return passed.map_err(|error| error.to_string());
         }
         match self.consumer.poll(wait) {
             None => return Ok(0),
@@ -149,18 +151,21 @@ impl LinkConsumer {
             return Ok(0);
         }
         self.errors = 0;
-        self.pass_unreadable().map_err(|error| error.to_string())
+        self.pass_unreadable(|_| true).map_err(|error| error.to_string())
     }
 
-    /// Searches for unreadable batches, and passes them. Returns how many.
-    fn pass_unreadable(&mut self) -> Result<usize, ServerError> {
+    /// Searches some partitions for unreadable batches, and passes them. Returns how many.
+    fn pass_unreadable(&mut self, is_asked: impl Fn(i32) -> bool) -> Result<usize, ServerError> {
         let read = self.consumer.position().map_err(|error| server_error(&error))?;
         let topic = self.probe.topic();
-        let positions = self.starts.iter().map(|(&partition, &start)| {
+        let asked = self.starts.iter().filter(|(partition, _)| is_asked(**partition));
+        let positions = asked.map(|(&partition, &start)| {
             let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
             (partition, read.filter(|offset| *offset >= 0).unwrap_or(start))
         });
-        let found = self.probe.find(&positions.collect())?.batches;
+        let found = self.probe.find(&positions.collect());
+        self.consumer.context().probed(&found);
+        let found = found.batches;
         for &UnreadableBatch { partition, first, last, .. } in &found {
             let offset = Offset::Offset(last + 1);
             let sought = self.consumer.seek(topic, partition, offset, SEEK_TIMEOUT);

@@ -58,6 +58,14 @@ fn batches(world: &World) -> Vec<(String, RawBatch)> {
             }
         }
     }
+    // The library would take the value for a record among the honest clicks that follow.
+    let delta = i64::try_from(RECORDS + FOLLOWERS / 2).unwrap();
+    for number in [0, 1] {
+        let records: Vec<_> = (0..RECORDS).map(|_| record(world)).collect();
+        let raw = RawRecords::with_record_in_value(&records, number, delta);
+        let name = format!("a made record in the value of record {number}");
+        batches.push((name, raw.compressed(Codec::Zstd, zstd)));
+    }
     batches
 }
 
