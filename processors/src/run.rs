@@ -22,3 +22,5 @@ pub mod sink;
 pub mod source;
 pub mod topic_copy;
 pub mod trace;
+#[cfg(test)]
+mod unanswering_server;

@@ -21,7 +21,8 @@ use serde::Deserialize;
 use crate::clickhouse::origin_columns::{KEY, ORIGIN, is_one_of, naming_client, origin};
 use crate::clickhouse::server::{Server, server_error};
 
-/// Longest time of an announcement that competes, and how long a job waits after its own.
+/// Longest time until the server acknowledges an announcement that counts although another job announced the
+/// copy, too; and how long a job waits after its own.
 pub const SETTLE: Duration = Duration::from_millis(250);
 
 /// That a job announced a copy.

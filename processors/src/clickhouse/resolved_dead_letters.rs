@@ -144,12 +144,7 @@ mod tests {
     /// The first line of the request that `statement` sends to its server, which does not answer it.
     async fn request<T>(statement: impl AsyncFnOnce(Server) -> T) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Server {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            user: String::new(),
-            password: String::new(),
-            database: String::new(),
-        };
+        let server = Server::behind(&listener);
         let first_line = std::thread::spawn(move || {
             let (connection, _) = listener.accept().unwrap();
             BufReader::new(connection).lines().next().unwrap().unwrap()

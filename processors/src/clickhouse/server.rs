@@ -115,6 +115,19 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
+impl Server {
+    /// What a test listens to in place of a server.
+    pub(crate) fn behind(listener: &std::net::TcpListener) -> Self {
+        Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            user: String::new(),
+            password: String::new(),
+            database: String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test bounds the time of many clients")]
 mod tests {
     use std::time::Instant;

@@ -1,15 +1,15 @@
 //! Up to where each partition is read, by the library's statistics. Pure.
 //!
-//! That is the offset after the last record which the library passed on. Offsets behind it may hold no
-//! record: the end of each transaction is one, and those of an aborted one hold none for a reader. The
-//! library fetches behind them and reports the next offset only, so that the partition seems to have records
-//! which nobody reads. They count as read once the library has fetched all and passed on nothing for a while.
+//! That is the offset after the last record that the library returned to the reader. Later offsets may hold
+//! no record for it: the marker at the end of a transaction, and the records of an aborted one. The library
+//! fetches them and returns nothing, so that the partition seems to have unread records. They count as read
+//! once the library has fetched up to the end of the partition and has returned no record for three seconds.
 
 use std::collections::BTreeMap;
 
 use rdkafka::statistics::Partition;
 
-/// Microseconds after which a fetched offset that was not passed on holds no record: a reader that is
+/// Microseconds after which a fetched offset holds no record if the library returned none: a reader that is
 /// throttled takes no record for two seconds.
 const SETTLED_US: i64 = 3_000_000;
 
@@ -19,7 +19,7 @@ pub(super) struct ReadPositions(BTreeMap<i32, Reported>);
 
 #[derive(Debug, Clone, Copy)]
 struct Reported {
-    /// The offset that the library fetches next, and the one after the last record that it passed on.
+    /// The offset that the library fetches next, and the one after the last record that it returned.
     offsets: (i64, i64),
     /// Since when it reports these, by its clock.
     since_us: i64,
@@ -33,17 +33,17 @@ impl ReadPositions {
         partition: i32,
         reported: &Partition,
     ) -> Option<i64> {
-        let offsets @ (next, passed_on) = (reported.next_offset, reported.app_offset);
+        let offsets @ (next, returned) = (reported.next_offset, reported.app_offset);
         let known = self.0.get(&partition).filter(|known| known.offsets == offsets);
         let since_us = known.map_or(now_us, |known| known.since_us);
         self.0.insert(partition, Reported { offsets, since_us });
         let is_at_end = reported.ls_offset >= 0 && next >= reported.ls_offset;
-        let position = if is_at_end && now_us - since_us >= SETTLED_US { next } else { passed_on };
+        let position = if is_at_end && now_us - since_us >= SETTLED_US { next } else { returned };
         // Negative values say that the library does not know the offset yet.
         (position >= 0).then_some(position)
     }
 
-    /// Starts again: the reader has paused or continued, or the partition is assigned anew.
+    /// Starts again: the reader is paused or resumed, or the group has assigned partitions again.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -53,7 +53,7 @@ impl ReadPositions {
 mod tests {
     use super::*;
 
-    /// The positions at each half second, if the library reports (next, passed on, end) so.
+    /// The positions at each half second, if the library reports (next, returned, end) so.
     fn positions(reported: impl IntoIterator<Item = (i64, i64, i64)>) -> Vec<Option<i64>> {
         let mut positions = ReadPositions::default();
         let note = |(half, (next_offset, app_offset, ls_offset)): (i64, (i64, i64, i64))| {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_were_not_passed_on_do_not_count_as_read() {
+    fn records_that_were_not_returned_do_not_count_as_read() {
         // Nothing is fetched, not all is fetched, and the end is not known.
         for (next, end) in [(7, 9), (8, 9), (8, -1001)] {
             assert_eq!(positions([(next, 7, end); 20]), [Some(7); 20], "{next} of {end}");

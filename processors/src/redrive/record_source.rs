@@ -35,7 +35,7 @@ pub(crate) struct SourceRecord {
     pub(crate) bytes: RecordBytes,
     /// A repair replaced the value before.
     pub(crate) is_repaired: bool,
-    /// What the bytes lack, because nothing holds it any longer; empty: nothing.
+    /// What the bytes lack, because no table or topic has it any longer; empty: nothing.
     pub(crate) left_out: String,
 }
 
@@ -123,7 +123,7 @@ impl RecordSource {
     }
 
     /// The record of each of `part`; removes from `kept` what it takes. A newer failure of an origin may be
-    /// forged, so that the bytes of a copy are taken only where nothing holds those of the origin.
+    /// forged, so that the bytes of a copy are taken only where no table or topic has those of the origin.
     async fn found(
         &mut self,
         part: &[&SelectedLetter],
@@ -297,7 +297,7 @@ fn cut(bytes: RecordBytes) -> SourceRecord {
         None => ", and its key if that had more than 16 KiB",
     };
     let left_out =
-        format!("sent without headers that were cut{key}: nothing holds them any longer");
+        format!("sent without headers that were cut{key}: no table or topic has them any longer");
     SourceRecord { bytes, is_repaired: false, left_out }
 }
 
@@ -305,7 +305,8 @@ fn cut(bytes: RecordBytes) -> SourceRecord {
 fn parts_kept(letter: &SelectedLetter, kept: &Kept) -> SourceRecord {
     let of = |number: u32| kept.get(&(letter.origin.clone(), number));
     let Some(KeptRecord { bytes, .. }) = of(0).or_else(|| of(letter.redrive)) else {
-        let left_out = "sent without key and headers: nothing holds them any longer".to_owned();
+        let left_out =
+            "sent without key and headers: no table or topic has them any longer".to_owned();
         return SourceRecord { left_out, ..SourceRecord::default() };
     };
     cut(RecordBytes { value: None, ..bytes.clone() })

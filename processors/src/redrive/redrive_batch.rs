@@ -39,7 +39,7 @@ pub(crate) struct PreparedCopy {
     /// The job announced it before.
     pub(crate) is_announced: bool,
     pub(crate) bytes: RecordBytes,
-    /// What the copy lacks, because nothing holds it any longer; empty: nothing.
+    /// What the copy lacks, because no table or topic has it any longer; empty: nothing.
     pub(crate) left_out: String,
     /// `None`: it would fail again.
     pub(crate) key_facts: Option<KeyFacts>,

@@ -170,7 +170,7 @@ impl fmt::Display for NotSent {
             | Self::Lost(message)
             | Self::Refused(message) => f.write_str(message),
             Self::Changed(state) => {
-                write!(f, "it is {state} by now; {}", remedy(*state))
+                write!(f, "its state is {state}; {}", remedy(*state))
             }
         }
     }
