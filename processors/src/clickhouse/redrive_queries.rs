@@ -1,7 +1,7 @@
 //! The queries of a redrive: it selects dead letters, and reads them in pages, in the order of their
 //! origins.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use broker::ServerError;
 use clap::ValueEnum as _;
@@ -19,6 +19,8 @@ use crate::clickhouse::sql_text::quoted;
 
 /// Dead letters of a page.
 const PAGE: usize = 1_000;
+/// Origins that are read of a job at once.
+pub const ITEMS: usize = 10_000;
 
 /// Selects the dead letters of a plan for a job: adds an event `selected` to each that has none, in one
 /// statement. Returns how many the job has selected.
@@ -74,47 +76,65 @@ pub struct Page {
     pub last: Option<Origin>,
 }
 
-/// The next dead letters after `after` that a job has selected and neither sent nor skipped, a thousand or
-/// `max` at most.
+/// A dead letter that a job has selected and neither sent nor skipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedItem {
+    /// The dead letter.
+    pub origin: Origin,
+    /// The number of the copy that the job announced, if it announced one.
+    pub announced: Option<u32>,
+    /// When the job selected it, microseconds since 1970 by the server's clock.
+    pub selected_at_us: i64,
+}
+
+/// The next dead letters after `after` that a job has selected and neither sent nor skipped, at most
+/// [`ITEMS`], in the order of their origins. The server reads all events of the job for them.
 ///
 /// # Errors
 /// The server's refusal.
-pub async fn page_of_job(
+pub async fn items_of_job(
     server: &Server,
     job: &str,
     after: Option<&Origin>,
-    max: usize,
-) -> Result<Page, ServerError> {
-    let limit = max.min(PAGE);
+) -> Result<Vec<SelectedItem>, ServerError> {
     let text = format!(
         "SELECT {ORIGIN}, maxIf(redrive, kind = 'pending') AS announced, \
          toUnixTimestamp64Micro(minIf(at, kind = 'selected')) AS selected_at_us \
          FROM dead_letter_events WHERE job = {} AND {} GROUP BY {KEY} \
          HAVING countIf(kind = 'selected') > 0 AND countIf(kind IN ('sent', 'skipped', 'parked')) = 0 \
-         ORDER BY {KEY} LIMIT {limit}",
+         ORDER BY {KEY} LIMIT {ITEMS}",
         quoted(job),
         follows(after),
     );
     let client = server.client();
     let rows = client.query_raw(&text).fetch_all::<ItemRow>().await.map_err(server_error)?;
-    let items: BTreeMap<Origin, (u32, i64)> = rows
-        .into_iter()
-        .map(|row| {
-            let ItemRow { topic_name, origin_partition, origin_offset, logged_at_ms, .. } = row;
-            let origin = origin(topic_name, origin_partition, origin_offset, logged_at_ms);
-            (origin, (row.announced, row.selected_at_us))
-        })
-        .collect();
-    let Some((last, _)) = items.last_key_value() else { return Ok(Page::default()) };
-    let last = Some(last.clone());
-    let condition = is_one_of(items.keys());
+    let item = |row: ItemRow| {
+        let ItemRow { topic_name, origin_partition, origin_offset, logged_at_ms, .. } = row;
+        let origin = origin(topic_name, origin_partition, origin_offset, logged_at_ms);
+        let announced = Some(row.announced).filter(|number| *number > 0);
+        SelectedItem { origin, announced, selected_at_us: row.selected_at_us }
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// The dead letters of these items, of which there is at least one, in the order of their origins; none for
+/// an item without a dead letter.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn letters_of(
+    server: &Server,
+    items: &[SelectedItem],
+) -> Result<Vec<SelectedLetter>, ServerError> {
+    let condition = is_one_of(items.iter().map(|item| &item.origin));
     let mut letters = numbered_letters(server, &condition, items.len()).await?;
+    let items: HashMap<_, _> = items.iter().map(|item| (&item.origin, item)).collect();
     for letter in &mut letters {
-        let Some((announced, selected_at_us)) = items.get(&letter.origin) else { continue };
-        letter.announced = Some(*announced).filter(|number| *number > 0);
-        letter.has_changed = letter.changed_at_us > *selected_at_us;
+        let Some(item) = items.get(&letter.origin) else { continue };
+        letter.announced = item.announced;
+        letter.has_changed = letter.changed_at_us > item.selected_at_us;
     }
-    Ok(Page { letters, last })
+    Ok(letters)
 }
 
 /// The next dead letters after `after` that meet the condition of a plan, without a job.

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use broker::ServerError;
+use futures_util::future::try_join;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -95,8 +96,8 @@ impl RedriveJob {
         attempts.until_ok("jobs", async || job.running().await).await
     }
 
-    /// Announces and sends batch after batch. While the copies of one are sent, the next one is prepared
-    /// and announced.
+    /// Prepares, announces and sends batch after batch. While the copies of one are sent, the next one is
+    /// announced, and the one after it is prepared.
     async fn send_batches(
         &mut self,
         preparation: &mut Preparation,
@@ -104,34 +105,43 @@ impl RedriveJob {
         progress: &mut ProgressBar,
     ) -> Result<(), Interrupt> {
         let mut selection = JobSelection::new(self.id());
-        let mut batch = RedriveBatch::default();
+        let (mut announced, mut prepared) = (None, None);
         loop {
-            let mut preparing = pin!(async {
-                match selection.next(preparation, sender).await? {
-                    Some(batch) => sender.announce(batch).await.map(Some),
-                    None => Ok(None),
-                }
-            });
-            let mut next = None;
-            let sending = async {
-                let mut sending = pin!(sender.send(&batch));
-                loop {
-                    tokio::select! {
-                        sent = &mut sending => return sent,
-                        own = &mut preparing, if next.is_none() => next = Some(own),
+            let batch: Option<RedriveBatch> = announced.take();
+            let next: Option<RedriveBatch> = prepared.take();
+            let mut behind = pin!(try_join(
+                async {
+                    match next {
+                        Some(next) => sender.announce(next).await.map(Some),
+                        None => Ok(None),
                     }
-                }
+                },
+                selection.next(preparation, sender),
+            ));
+            let mut done = None;
+            if let Some(batch) = batch {
+                let sending = async {
+                    let mut sending = pin!(sender.send(&batch));
+                    loop {
+                        tokio::select! {
+                            sent = &mut sending => return sent,
+                            own = &mut behind, if done.is_none() => done = Some(own),
+                        }
+                    }
+                };
+                let (tally, ended) = self.beside(sending).await?;
+                self.count(&tally);
+                progress.add(tally.sent + tally.not_sent());
+                ended?;
+            }
+            let done = match done {
+                Some(done) => done,
+                None => self.beside(behind).await,
             };
-            let (tally, ended) = self.beside(sending).await?;
-            self.count(&tally);
-            progress.add(tally.sent + tally.not_sent());
-            ended?;
-            let next = match next {
-                Some(next) => next,
-                None => self.beside(preparing).await,
-            };
-            let Some(next) = next? else { return Ok(()) };
-            batch = next;
+            (announced, prepared) = done?;
+            if announced.is_none() && prepared.is_none() {
+                return Ok(());
+            }
         }
     }
 
