@@ -45,6 +45,9 @@ const VISITORS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest time for delivery and processing after the last hostile input.
 const SETTLE: Duration = Duration::from_secs(60);
+/// How long a service names a failure after its last attempt failed, and some time more. A kind of failure
+/// that recurred for five minutes keeps `/readyz` at `degraded` until then.
+const READY: Duration = Duration::from_secs(120 + 15);
 /// How long the services wait for the schemas of links of unknown ids, and some time more.
 const LINKS_WAIT: Duration = Duration::from_secs(15);
 const AUDIT: Duration = Duration::from_secs(300);
@@ -139,7 +142,7 @@ fn services(world: &World) -> (Server, Processors) {
     (host, processors)
 }
 
-/// Waits until all clicks are delivered and processed and both services are ready.
+/// Waits until all clicks are delivered and processed, and then until both services are ready.
 fn settle(
     world: &World,
     host: &mut Server,
@@ -147,6 +150,7 @@ fn settle(
     report: &mut HostileReport,
 ) {
     let (began, admins) = (Instant::now(), [host.admin.clone(), processors.admin.clone()]);
+    let mut delivered_after = None;
     loop {
         let waiting = sum(&admins[0], "clicktrail_producer_queue_clicks ")
             + sum(&admins[0], "clicktrail_producer_outbox_clicks ");
@@ -156,14 +160,19 @@ fn settle(
                 .as_ref()
                 .is_ok_and(|answer| answer.status == 200 && answer.body.trim() == "ready")
         });
-        if waiting == 0 && is_ready && world.caught_up() {
+        let is_caught_up = waiting == 0 && world.caught_up();
+        if is_caught_up && delivered_after.is_none() {
+            delivered_after = Some(began.elapsed());
+        }
+        if is_caught_up && is_ready {
             return;
         }
+        let limit = if delivered_after.is_some() { READY } else { SETTLE };
         let ended = (host.ended(), processors.ended());
-        if began.elapsed() > SETTLE || ended.0.is_some() || ended.1.is_some() {
+        if began.elapsed() > limit || ended.0.is_some() || ended.1.is_some() {
             report.findings.push(format!(
-                "not settled: {waiting} clicks undelivered, exit codes {ended:?}, readyz {bodies:?}, caught up: {}",
-                world.caught_up()
+                "not settled: {waiting} clicks undelivered, all delivered and processed after {delivered_after:?}, \
+                 exit codes {ended:?}, readyz {bodies:?}, caught up: {is_caught_up}",
             ));
             return;
         }

@@ -1,12 +1,14 @@
 //! Records for the topic of clicks, generated from a seed: changed valid clicks, lengths around all
 //! bounds, unusual keys and headers, and the records of the corpus. Pure.
 
+use std::ops::Range;
+
 use schemas::bounds::{AHEAD_MAX_US, OCCURRED_AT_MIN_US};
 use schemas::writer_schema::DATUM_BYTES_MAX;
 use schemas::{Encoder, RawClick, SchemaId, text_limits};
 use uuid::Builder;
 
-use crate::hostile_records::{self, ForeignSchema, HostileRecord};
+use crate::hostile_records::{self, Fate, ForeignSchema, HostileRecord};
 use crate::raw_produce::{BatchRecord, RawHeader};
 use crate::seeded_random::SeededRandom;
 
@@ -18,6 +20,9 @@ const KEY_BYTES: usize = 16 << 10;
 const HEADER_BYTES: usize = 32 << 10;
 /// The number of headers from which a record becomes a stub.
 const HEADERS: usize = 1_000;
+
+/// Where a framed click has its id.
+const EVENT_ID: Range<usize> = 5..21;
 
 /// Generates the records.
 #[derive(Debug)]
@@ -61,8 +66,19 @@ impl ClickVariants {
                 long.resize(length, if random.once_in(2) { 0 } else { 0xff });
                 long
             }
-            _ => return self.corpus[random.index(self.corpus.len())].record.value.clone(),
+            _ => return self.of_corpus(random, now_us),
         })
+    }
+
+    /// A record of the corpus. A valid click gets an id of its own: of two rows of one event, a merge
+    /// removes one, and the row of that record would be missing.
+    fn of_corpus(&self, random: &mut SeededRandom, now_us: i64) -> Option<Vec<u8>> {
+        let HostileRecord { fate, record, .. } = &self.corpus[random.index(self.corpus.len())];
+        let mut value = record.value.clone()?;
+        if *fate == Fate::Row {
+            value[EVENT_ID].copy_from_slice(event_id(random, now_us).as_bytes());
+        }
+        Some(value)
     }
 
     /// The framed click, without a check of its content.
