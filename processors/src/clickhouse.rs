@@ -4,6 +4,7 @@ pub mod audit_queries;
 pub mod breaker_overrides;
 pub mod click_table;
 pub mod clicks_at;
+pub(crate) mod current_rows;
 pub mod dead_letter_events;
 pub mod dead_letter_filter;
 pub mod dead_letter_queries;

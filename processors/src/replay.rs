@@ -5,12 +5,17 @@
 //! run the pipeline of `processors run`; correctness never depends on who runs the job, since a record that
 //! is processed again replaces its own row.
 
+pub(crate) mod compared_columns;
+pub(crate) mod dry_run_report;
 pub(crate) mod job_role;
 pub(crate) mod loaded_rules;
+pub(crate) mod planned_row;
 pub(crate) mod planning;
+pub(crate) mod range_records;
 pub(crate) mod replay_group;
 pub(crate) mod replay_sinks;
 pub(crate) mod replay_verdict;
 pub(crate) mod replay_worker;
+pub(crate) mod row_comparison;
 pub(crate) mod stored_plan;
 pub(crate) mod verification;

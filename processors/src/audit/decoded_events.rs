@@ -4,6 +4,7 @@ use broker::{Registry, SchemaAnswer, SchemaLookup, ServerError};
 use records::dead_letters::origin::{first_logged_at_ms, origin_of};
 use records::decode::cached_schema::CachedSchema;
 use records::decode::decode;
+use records::error::RecordError;
 use records::flow::stub::VALUE_BYTES_MAX;
 use std::collections::{BTreeSet, HashMap};
 
@@ -39,20 +40,46 @@ impl ClickDecoder {
         &mut self,
         record: LogRecord<'r>,
     ) -> Result<Option<RawClick<'r>>, ServerError> {
-        let value = record.value().filter(|value| value.len() <= VALUE_BYTES_MAX);
-        let Some(Ok((id, datum))) = value.map(unframe) else { return Ok(None) };
+        Ok(self.decoded(record)?.ok())
+    }
+
+    /// As [`ClickDecoder::click`], with why the record cannot become a click.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) fn decoded<'r>(
+        &mut self,
+        record: LogRecord<'r>,
+    ) -> Result<Result<RawClick<'r>, RecordError>, ServerError> {
+        let Some(value) = record.value() else { return Ok(Err(RecordError::EmptyValue)) };
+        if value.len() > VALUE_BYTES_MAX {
+            return Ok(Err(RecordError::TooLarge(value.len())));
+        }
+        let (id, datum) = match unframe(value) {
+            Ok(framed) => framed,
+            Err(error) => return Ok(Err(error.into())),
+        };
         if !self.known.contains_key(&id) {
             let ids = BTreeSet::from([id]);
             let answer = self.runtime.block_on(self.lookup.answers(&ids))?.remove(&id);
-            let text = match answer {
-                Some(SchemaAnswer::Schema(text)) => text,
+            let schema = match answer {
+                Some(SchemaAnswer::Schema(text)) => CachedSchema::parsed(&text),
                 Some(SchemaAnswer::Failed(error)) => return Err(error),
-                Some(SchemaAnswer::Refused(_) | SchemaAnswer::Open) | None => return Ok(None),
+                Some(SchemaAnswer::Refused(refusal)) => {
+                    return Ok(Err(CachedSchema::refusal(refusal, id)));
+                }
+                Some(SchemaAnswer::Open) | None => {
+                    return Ok(Err(RecordError::SchemaUnknown(id)));
+                }
             };
-            self.known.insert(id, CachedSchema::parsed(&text));
+            self.known.insert(id, schema);
         }
-        let decoder = self.known.get(&id).and_then(|known| known.decoder(id).ok());
-        Ok(decoder.and_then(|decoder| decode(decoder, datum, judged_by_ms(record)).ok()))
+        let open = CachedSchema::Open;
+        let decoder = match self.known.get(&id).unwrap_or(&open).decoder(id) {
+            Ok(decoder) => decoder,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(decode(decoder, datum, judged_by_ms(record)))
     }
 }
 

@@ -24,6 +24,16 @@ impl<T: Ord> Examples<T> {
         }
     }
 
+    /// Removes the items that `is_removed` selects.
+    pub fn remove(&mut self, is_removed: impl Fn(&T) -> bool) {
+        self.0.retain(|item| !is_removed(item));
+    }
+
+    /// The items, the smallest one first.
+    pub fn into_items(self) -> impl Iterator<Item = T> {
+        self.0.into_iter()
+    }
+
     /// The texts by which a report names them.
     pub fn texts(&self, text: impl Fn(&T) -> String) -> Vec<String> {
         self.0.iter().map(text).collect()
@@ -40,5 +50,7 @@ mod tests {
         (0..1000).rev().for_each(|n| examples.offer(n));
         let kept: Vec<String> = (0..20).map(|n: i32| n.to_string()).collect();
         assert_eq!(examples.texts(i32::to_string), kept);
+        examples.remove(|n| *n < 18);
+        assert_eq!(examples.into_items().collect::<Vec<_>>(), [18, 19]);
     }
 }

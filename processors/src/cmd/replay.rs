@@ -1,6 +1,7 @@
 //! `processors replay`: reads ranges of the log again, as a job.
 
 mod cancel;
+mod dry_run;
 mod list;
 mod plan;
 mod position_table;
@@ -25,6 +26,8 @@ pub struct ReplayArgs {
 enum ReplayAction {
     /// Resolve a window to offsets, pin the rules, and store the job; read no record.
     Plan(plan::PlanArgs),
+    /// Compare what a planned job would insert with the view, by column; insert and commit nothing.
+    DryRun(dry_run::DryRunArgs),
     /// Run a planned job to its end as one of its workers, or resume it; exit code 1 if its verdict is not
     /// balanced.
     Run(Box<run::RunReplayArgs>),
@@ -42,6 +45,7 @@ impl ReplayArgs {
         match self.action {
             ReplayAction::Run(_) => true,
             ReplayAction::Plan(_)
+            | ReplayAction::DryRun(_)
             | ReplayAction::Status(_)
             | ReplayAction::List(_)
             | ReplayAction::Cancel(_) => false,
@@ -53,6 +57,7 @@ pub(super) async fn replay(args: ReplayArgs) -> Result<u8, ServerError> {
     let servers = &args.servers;
     match args.action {
         ReplayAction::Plan(args) => plan::plan(servers, args).await,
+        ReplayAction::DryRun(args) => dry_run::dry_run(servers, args).await,
         ReplayAction::Run(args) => run::run(servers, *args).await,
         ReplayAction::Status(args) => status::status(servers, &args).await,
         ReplayAction::List(args) => list::list(servers, &args).await,

@@ -38,12 +38,16 @@ impl CachedSchema {
         match self {
             Self::Decoder(decoder) => Ok(decoder),
             Self::Unusable(why) => Err(RecordError::SchemaUnusable(id, why.to_string())),
-            Self::Refused(SchemaRefusal::OtherSubject) => {
-                Err(RecordError::SchemaOfOtherSubject(id))
-            }
-            Self::Refused(SchemaRefusal::Unknown) | Self::Open => {
-                Err(RecordError::SchemaUnknown(id))
-            }
+            Self::Refused(refusal) => Err(Self::refusal(*refusal, id)),
+            Self::Open => Err(RecordError::SchemaUnknown(id)),
+        }
+    }
+
+    /// Why records with a refused id cannot be decoded.
+    pub fn refusal(refusal: SchemaRefusal, id: SchemaId) -> RecordError {
+        match refusal {
+            SchemaRefusal::OtherSubject => RecordError::SchemaOfOtherSubject(id),
+            SchemaRefusal::Unknown => RecordError::SchemaUnknown(id),
         }
     }
 }

@@ -57,6 +57,14 @@ macro_rules! columns {
             }
         }
 
+        impl ClickRow<'_> {
+            /// Passes the text of each column to `take`, in the order of [`COLUMNS`]: as ClickHouse's
+            /// `toString` writes numbers, flags and addresses; bytes are hexadecimal.
+            pub fn each_text(&self, take: &mut dyn FnMut(&str)) {
+                $(columns!(@show $kind self, $name, take);)*
+            }
+        }
+
         /// Names of the columns that are inserted, in the order of the table.
         pub const COLUMNS: &[&str] = &[$(stringify!($name)),*];
 
@@ -101,6 +109,16 @@ macro_rules! columns {
     (@field $life:lifetime millis) => { i64 };
     (@field $life:lifetime flag) => { bool };
     (@field $life:lifetime $integer:ident) => { $integer };
+    (@show text $own:ident, $name:ident, $take:ident) => { $take($own.$name) };
+    (@show derived $own:ident, $name:ident, $take:ident) => { $take($own.$name) };
+    (@show usual $own:ident, $name:ident, $take:ident) => { $take($own.$name) };
+    (@show label $own:ident, $name:ident, $take:ident) => { $take($own.$name) };
+    (@show bytes $own:ident, $name:ident, $take:ident) => {
+        $take(&format!("{:032x}", u128::from_be_bytes($own.$name)))
+    };
+    (@show $kind:ident $own:ident, $name:ident, $take:ident) => {
+        $take(&$own.$name.to_string())
+    };
     (@type text) => { DictionaryColumn };
     (@type label) => { DictionaryColumn };
     (@type derived) => { DictionaryColumn };
@@ -286,6 +304,23 @@ mod tests {
         let columns = migrated();
         let inserted: Vec<_> = columns.iter().filter(|column| *column != "ingested_at").collect();
         assert_eq!(inserted, COLUMNS);
+    }
+
+    #[test]
+    fn each_column_has_a_text() {
+        let click = RawClick::new(uuid::Uuid::from_u128(0xab), 5, "a");
+        let (topic, trace_id) = ("t", [0x0f; 16]);
+        let location = RecordLocation { topic, partition: 3, offset: 4, logged_at_ms: 6, trace_id };
+        let (mut enricher, mut texts) = (crate::enrich::Enricher::default(), Vec::new());
+        let enriched = enricher.enrich(&click);
+        let row = ClickRow::new(&click, &enriched, location);
+        row.each_text(&mut |text| texts.push(text.to_owned()));
+        assert_eq!(texts.len(), COLUMNS.len());
+        let text = |name| &texts[COLUMNS.iter().position(|column| *column == name).unwrap()];
+        assert_eq!((text("occurred_at").as_str(), text("slug").as_str()), ("5", "a"));
+        assert_eq!(text("event_id"), &format!("{:0>32}", "ab"));
+        let flag = text("identifiers_stripped").as_str();
+        assert_eq!((flag, text("client_ip").as_str()), ("false", "::"));
     }
 
     #[test]

@@ -1,0 +1,147 @@
+//! The dry run of a replay: reads its ranges, decodes and enriches their records by the rules of the plan, and
+//! compares the rows that it would insert with those that the view shows. Inserts and commits nothing.
+
+use broker::ServerError;
+use records::encode::columns::ClickRow;
+use records::encode::record_location::RecordLocation;
+use records::enrich::Enricher;
+use schemas::RawClick;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::decoded_events::{ClickDecoder, blocking};
+use crate::audit::external_sort::Sorter;
+use crate::audit::full_audit::SortSpace;
+use crate::clickhouse::current_rows::{LOOKUP_CLICKS, current_rows};
+use crate::clickhouse::job_table;
+use crate::clickhouse::server::Server;
+use crate::config::{RulesArgs, Servers};
+use crate::replay::compared_columns::compared_texts;
+use crate::replay::dry_run_report::{DryRunCounts, DryRunReport};
+use crate::replay::loaded_rules;
+use crate::replay::planned_row::{BYTES, ClickKey, ComparedRow, PlannedRow};
+use crate::replay::range_records::{RangeSource, read_ranges};
+use crate::replay::replay_group::from_leaders;
+use crate::replay::stored_plan::{plan_of, single_ranges};
+
+/// Bytes of texts of one look-up; a click may have some MiB.
+const LOOKUP_BYTES: usize = 8 << 20;
+/// The comparison does not depend on where a record is.
+const NOWHERE: RecordLocation<'static> =
+    RecordLocation { topic: "", partition: 0, offset: 0, logged_at_ms: 0, trace_id: [0; 16] };
+/// Records between two log lines with the progress: a hundredth of the ranges, and at least so many.
+const RECORDS_PER_LINE_MIN: u64 = 50_000;
+
+/// Compares what the job `id` would insert with what the view shows.
+///
+/// # Errors
+/// The job is no replay of this topic, the rules differ from those of its plan, or a server does not answer.
+pub(crate) async fn dry_run(
+    servers: &Servers,
+    rules: &RulesArgs,
+    space: &SortSpace,
+    id: &str,
+) -> Result<DryRunReport, ServerError> {
+    let server = servers.clickhouse.server()?;
+    let plan = plan_of(&job_table::job(&server, id).await?.job, &servers.kafka.topic)?;
+    let rules = loaded_rules::load(rules).await?;
+    loaded_rules::check(&plan.rules, &rules)?;
+    let ranges = single_ranges(&plan)?;
+    let (brokers, topic) = (from_leaders(servers.kafka.brokers()), plan.topic.clone());
+    let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
+    let runtime = Handle::current();
+    let mut decoder = ClickDecoder::new(registry, subject, runtime.clone());
+    let mut comparison = RowComparison {
+        runtime,
+        server,
+        enricher: Enricher::new(rules.load_full()),
+        counts: DryRunCounts::default(),
+        rows: Vec::with_capacity(LOOKUP_CLICKS),
+        bytes: 0,
+        compared: space.sorter(15),
+        progress: Progress::new(plan.offsets()),
+    };
+    blocking(move || {
+        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges };
+        let stop = CancellationToken::new();
+        let held = read_ranges(source, &mut decoder, &stop, |_, click| {
+            comparison.counts.add_record(click.as_ref().err());
+            match click {
+                Ok(click) => comparison.add(&click),
+                Err(_) => Ok(()),
+            }
+        })?;
+        comparison.look_up()?;
+        let RowComparison { counts, compared, .. } = comparison;
+        let compared = compared.sorted()?;
+        let rows = compared.iter().map(|bytes| bytes.map(ComparedRow::from_bytes));
+        counts.report(rows, held.unwrap_or_default().expired)
+    })
+    .await
+}
+
+/// The comparison while the ranges are read.
+struct RowComparison {
+    runtime: Handle,
+    server: Server,
+    enricher: Enricher,
+    counts: DryRunCounts,
+    /// Rows of the next look-up.
+    rows: Vec<PlannedRow>,
+    /// Bytes of their texts.
+    bytes: usize,
+    compared: Sorter<BYTES>,
+    progress: Progress,
+}
+
+impl RowComparison {
+    fn add(&mut self, click: &RawClick<'_>) -> Result<(), ServerError> {
+        let (occurred_at_us, event_id) = (click.occurred_at, click.event_id.into_bytes());
+        let texts = compared_texts(&ClickRow::new(click, &self.enricher.enrich(click), NOWHERE));
+        self.bytes += texts.iter().map(String::len).sum::<usize>();
+        self.rows.push(PlannedRow { key: ClickKey { occurred_at_us, event_id }, texts });
+        if self.rows.len() == LOOKUP_CLICKS || self.bytes >= LOOKUP_BYTES {
+            self.look_up()?;
+        }
+        Ok(())
+    }
+
+    /// Compares the rows that were added since the last look-up.
+    fn look_up(&mut self) -> Result<(), ServerError> {
+        let keys: Vec<_> = self.rows.iter().map(|row| row.key).collect();
+        let current = self.runtime.block_on(current_rows(&self.server, &keys))?;
+        for planned in self.rows.drain(..) {
+            let row = self.counts.compare(&planned, current.get(&planned.key).map(Vec::as_slice));
+            self.compared.push(row.to_bytes())?;
+        }
+        self.bytes = 0;
+        self.progress.note(self.counts.records());
+        Ok(())
+    }
+}
+
+/// Logs how many records were compared.
+struct Progress {
+    offsets: u64,
+    /// Records of the next line.
+    next: u64,
+}
+
+impl Progress {
+    fn new(offsets: u64) -> Self {
+        let mut progress = Self { offsets, next: 0 };
+        progress.next = progress.step();
+        progress
+    }
+
+    fn step(&self) -> u64 {
+        (self.offsets / 100).max(RECORDS_PER_LINE_MIN)
+    }
+
+    fn note(&mut self, records: u64) {
+        if records >= self.next {
+            self.next = records + self.step();
+            tracing::info!(records, offsets = self.offsets, "progress of the dry run");
+        }
+    }
+}
