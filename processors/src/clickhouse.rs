@@ -23,6 +23,7 @@ pub mod letter_payloads;
 pub mod link_table;
 pub mod migrations;
 pub mod newest_changes;
+pub(crate) mod old_rows;
 pub mod origin_columns;
 pub mod payload_retention;
 pub mod query_id;

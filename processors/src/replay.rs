@@ -9,6 +9,7 @@ pub(crate) mod compared_columns;
 pub(crate) mod dry_run_report;
 pub(crate) mod job_role;
 pub(crate) mod loaded_rules;
+pub(crate) mod orphaned_rows;
 pub(crate) mod planned_row;
 pub(crate) mod planning;
 pub(crate) mod range_records;

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::{Child, ClickHouseProxy, Exit, Raw, World, root, until};
+use records::encode::columns::COLUMNS;
+use schemas::{Encoder, RawClick};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// Records of a partition in the first and the last stretch of the log.
 const AROUND: usize = 60;
@@ -66,6 +69,56 @@ fn live(world: &World, stop: &AtomicBool) -> u32 {
     samples
 }
 
+/// Clicks of addresses that the two geo tables locate differently.
+fn located(world: &World, partition: i32, count: usize) -> Vec<Raw> {
+    let encoder = Encoder::new(world.schema_id());
+    let record = |number: usize| {
+        let address = [[81, 2, 69, 7], [89, 160, 20, 7], [8, 8, 8, 8]][number % 3];
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        let click = RawClick {
+            client_ip: Some(&address),
+            ..RawClick::new(Uuid::now_v7(), now_us, "located")
+        };
+        let mut value = Vec::new();
+        encoder.encode(&click, &mut value).unwrap();
+        Raw { partition, value: Some(value), ..Raw::default() }
+    };
+    (0..count).map(record).collect()
+}
+
+/// Two records of one click with different slugs.
+fn differing(world: &World) -> [Raw; 2] {
+    let encoder = Encoder::new(world.schema_id());
+    let (id, now_us) = (Uuid::now_v7(), jiff::Timestamp::now().as_microsecond());
+    ["one", "two"].map(|slug| {
+        let mut value = Vec::new();
+        encoder.encode(&RawClick::new(id, now_us, slug), &mut value).unwrap();
+        Raw { partition: 2, value: Some(value), ..Raw::default() }
+    })
+}
+
+/// By column: how many clicks have another value in `clicks` than in the copy of the view, without the
+/// undecided click.
+fn changes(world: &World) -> BTreeMap<String, u64> {
+    let compared = COLUMNS.iter().filter(|column| {
+        let skipped = ["occurred_at", "event_id", "kafka_topic", "kafka_partition"];
+        let also = ["kafka_offset", "logged_at", "trace_id"];
+        !skipped.contains(column) && !also.contains(column)
+    });
+    let counts: Vec<_> =
+        compared.clone().map(|name| format!("countIf(b.`{name}` != c.`{name}`)")).collect();
+    let sql = format!(
+        "SELECT {} FROM before AS b INNER JOIN clicks AS c \
+         ON b.occurred_at = c.occurred_at AND b.event_id = c.event_id \
+         WHERE b.slug NOT IN ('one', 'two')",
+        counts.join(", ")
+    );
+    let text = world.query(&sql);
+    let counts = text.trim().split('\t').map(|count| count.parse::<u64>().unwrap());
+    let all = compared.map(|name| (*name).to_owned()).zip(counts);
+    all.filter(|(_, count)| *count > 0).collect()
+}
+
 #[test]
 fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     let world = World::new("replay_job");
@@ -80,16 +133,18 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     };
     good(&[0, 1, 2], AROUND);
     let from = moment();
-    let sent = good(&[0, 1, 2], MIDDLE);
+    let sent: Vec<Raw> = (0..3).flat_map(|own| located(&world, own, MIDDLE)).collect();
+    world.kafka.produce(&world.topic, &sent);
     // A duplicate send, and a record that cannot become a row.
     let bad = Raw { partition: 0, value: Some(b"no click".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &[sent[0].clone(), bad]);
+    world.kafka.produce(&world.topic, &differing(&world));
     // Partition 0 continues after the window, and partition 1 ends with it.
     world.kafka.abort_transaction(&world.topic, &world.group, &[0, 1]);
     let to = moment();
     good(&[0, 2], AROUND);
     let (around, middle) = (AROUND as u64, MIDDLE as u64);
-    let clicks = 5 * around + 3 * middle;
+    let clicks = 5 * around + 3 * middle + 1;
     // The positions never reach the end of partition 1, which holds no record.
     until("every click is a row", || (world.clicks() == clicks).then_some(()));
     let dead_letters = || world.kafka.records(&world.dead_letters());
@@ -101,11 +156,31 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     let id = plan["job"].as_str().unwrap().to_owned();
     let offsets = |own: usize| plan["partitions"][own]["offsets"].as_u64().unwrap();
     // The records, and three offsets of the aborted transaction.
-    assert_eq!([0, 1, 2].map(offsets), [middle + 2 + 3, middle + 3, middle], "{plan}");
+    assert_eq!([0, 1, 2].map(offsets), [middle + 2 + 3, middle + 3, middle + 2], "{plan}");
     let refused = replay(&world, &[&["plan"], &window[..]].concat(), &[new]).end().expect_code(78);
     assert!(refused.err.contains("replay_overlap"), "{refused:?}");
     let refused = replay(&world, &["run", &id], &[old]).end().expect_code(78);
     assert!(refused.err.contains("replay_rules"), "{refused:?}");
+
+    world.query("CREATE TABLE before ENGINE = Memory AS SELECT * FROM clicks");
+    let exit = replay(&world, &["dry-run", &id, "--json"], &[new]).end().expect_code(0);
+    let dry = last_object(&exit)["dry_run"].clone();
+    for (name, count) in [
+        ("records", 3 * middle + 4),
+        ("clicks", 3 * middle + 1),
+        ("resends", 2),
+        ("new", 0),
+        // A third of the addresses is in neither table.
+        ("changed", 3 * (middle - middle / 3)),
+        ("equal", 3 * (middle / 3)),
+        ("undecided", 1),
+        ("undecodable", 1),
+        ("expired", 0),
+    ] {
+        assert_eq!(dry[name], count, "{name}: {dry:#}");
+    }
+    assert_eq!(dry["undecodable_by_code"]["bad_magic"], 1, "{dry:#}");
+    assert!(changes(&world).is_empty(), "the dry run inserts nothing");
 
     let stop = AtomicBool::new(false);
     let (exit, samples) = std::thread::scope(|scope| {
@@ -138,27 +213,45 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     let clicks = clicks + u64::from(samples) * 10;
     until("every click of the traffic is a row", || (world.clicks() == clicks).then_some(()));
 
+    // The dry run has counted what the replay then changed.
+    let counted = |kind: &str| {
+        let all = dry[kind].as_array().unwrap().iter();
+        all.map(|own| {
+            let name = own["column"].as_str().unwrap().to_owned();
+            (name, own["changed"].as_u64().unwrap())
+        })
+        .collect::<BTreeMap<_, _>>()
+    };
+    let (mut columns, rules) = (counted("columns"), counted("rules"));
+    assert!(columns["country"] > 0 && columns["region"] > 0, "{dry:#}");
+    columns.extend(rules);
+    assert_eq!(columns, changes(&world), "{dry:#}");
+
     // Recounted from the log: see what was sent above.
     let verdict = last_object(&exit);
     assert_eq!(verdict["balanced"], true, "{verdict}");
     let expected = BTreeMap::from([
-        ("records", 3 * middle + 2),
-        ("events", 3 * middle),
-        ("rewritten", 3 * middle),
+        ("records", 3 * middle + 4),
+        ("events", 3 * middle + 1),
+        ("rewritten", 3 * middle + 1),
         ("other_rules", 0),
-        ("resends", 1),
+        ("resends", 2),
         ("undecodable", 1),
         ("undecodable_without_dead_letter", 0),
         ("missing", 0),
         ("dead_lettered", 0),
         ("duplicates", 0),
         ("expired", 0),
+        ("orphaned_expired", 0),
+        ("orphaned_undecodable", 0),
+        ("orphaned_other_topic", 0),
+        ("orphaned_not_in_log", 0),
     ]);
     for (name, count) in expected {
         assert_eq!(verdict["verdict"][name], count, "{name}: {verdict}");
     }
     let window = format!(
-        "kafka_offset >= {around} AND kafka_offset < {around} + {middle} + 2 * (kafka_partition = 0)"
+        "kafka_offset >= {around} AND kafka_offset < {around} + {middle} + 2 * (kafka_partition != 1)"
     );
     let build = |condition: &str| {
         let sql = format!("SELECT DISTINCT geo_db_build FROM clicks WHERE {condition}");
@@ -168,12 +261,15 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     assert!(inside.lines().count() == 1 && outside.lines().count() == 1, "{inside} {outside}");
     assert_ne!(inside, outside, "exactly the rows of the window have the new build");
     let rows = world.number(&format!("SELECT count() FROM clicks WHERE {window}"));
-    assert_eq!(rows, 3 * middle);
+    assert_eq!(rows, 3 * middle + 1);
+    let replays = "SELECT id, state, verdict, rewritten, orphaned FROM replays";
+    let expected = format!("{id}\tdone\tbalanced\t{}\t0", 3 * middle + 1);
+    assert_eq!(world.query(replays).trim(), expected);
     assert_eq!(dead_letters(), 1, "the replay wrote none");
     let committed =
         |id: &str| world.kafka.committed(&format!("clicktrail-replay-{id}-1"), &world.topic);
     let end = i64::try_from(around + middle).unwrap();
-    assert_eq!(committed(&id), BTreeMap::from([(0, end + 5), (1, end + 3), (2, end)]));
+    assert_eq!(committed(&id), BTreeMap::from([(0, end + 5), (1, end + 3), (2, end + 2)]));
     let exit = replay(&world, &["status", &id, "--json"], &[]).end().expect_code(0);
     let status = last_object(&exit);
     assert_eq!(status["job"]["state"], "done");
@@ -187,7 +283,7 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     assert_eq!(last_object(&exit)["verdict"]["rewritten"], 10, "{exit:?}");
     assert_eq!(committed(id), BTreeMap::from([(1, 10)]));
     let rewritten = format!("SELECT count() FROM clicks WHERE geo_db_build = '{inside}'");
-    assert_eq!(world.number(&rewritten), 3 * middle + 10);
+    assert_eq!(world.number(&rewritten), 3 * middle + 11);
     world.balanced();
     processors.stop().expect_code(0);
 }

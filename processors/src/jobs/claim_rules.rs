@@ -43,7 +43,7 @@ pub fn may_resume(job: &Job, now_us: i64) -> Result<(), ServerError> {
             "job_ended",
             format!("job {} is done: plan a new one for what is left", job.id),
         )),
-        JobState::Planned | JobState::Cancelled | JobState::Failed => Ok(()),
+        JobState::Planned | JobState::Cancelled | JobState::Failed | JobState::Unverified => Ok(()),
         JobState::Planning | JobState::Running if is_silent(job, now_us) => Ok(()),
         JobState::Planning | JobState::Running => Err(running(job, now_us)),
     }
@@ -114,6 +114,7 @@ mod tests {
             (JobState::Planned, 0, None),
             (JobState::Cancelled, 0, None),
             (JobState::Failed, 0, None),
+            (JobState::Unverified, 0, None),
             (JobState::Planning, SILENT_AFTER_US - 1, Some("job_running")),
             (JobState::Running, 0, Some("job_running")),
             (JobState::Running, -5_000_000, Some("job_running")),

@@ -18,11 +18,20 @@ pub enum JobState {
     Cancelled,
     /// An error stopped it; it can be resumed.
     Failed,
+    /// It has done all of its work, and the verification of the result was stopped; it can be resumed.
+    Unverified,
 }
 
 impl JobState {
-    const ALL: [Self; 6] =
-        [Self::Planned, Self::Planning, Self::Running, Self::Done, Self::Cancelled, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::Planned,
+        Self::Planning,
+        Self::Running,
+        Self::Done,
+        Self::Cancelled,
+        Self::Failed,
+        Self::Unverified,
+    ];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
@@ -33,6 +42,7 @@ impl JobState {
             Self::Done => "done",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
+            Self::Unverified => "unverified",
         }
     }
 
@@ -41,11 +51,11 @@ impl JobState {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Whether the job has ended; one that was cancelled or failed can be resumed.
+    /// Whether the job has ended; one that was cancelled, failed or is unverified can be resumed.
     pub fn has_ended(self) -> bool {
         match self {
             Self::Planned | Self::Planning | Self::Running => false,
-            Self::Done | Self::Cancelled | Self::Failed => true,
+            Self::Done | Self::Cancelled | Self::Failed | Self::Unverified => true,
         }
     }
 
@@ -53,7 +63,7 @@ impl JobState {
     pub fn has_process(self) -> bool {
         match self {
             Self::Planning | Self::Running => true,
-            Self::Planned | Self::Done | Self::Cancelled | Self::Failed => false,
+            Self::Planned | Self::Done | Self::Cancelled | Self::Failed | Self::Unverified => false,
         }
     }
 }
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_names_of_states_are_those_of_the_migration() {
-        let migration = include_str!("../../migrations/0007_planned_jobs.sql");
+        let migration = include_str!("../../migrations/0008_replays.sql");
         let names = JobState::ALL.map(JobState::name).join(", ");
         assert!(migration.contains(&format!("state '{names}'")), "{names}");
         for state in JobState::ALL {

@@ -31,11 +31,22 @@ pub(crate) struct ReplayVerdict {
     pub(crate) duplicates: u64,
     /// Offsets of the ranges that retention has deleted since the plan.
     pub(crate) expired: u64,
+    /// Rows of the window that no record of the ranges has replaced: their records have expired.
+    pub(crate) orphaned_expired: u64,
+    /// Likewise: their records cannot become rows now.
+    pub(crate) orphaned_undecodable: u64,
+    /// Likewise: they name records of another topic.
+    pub(crate) orphaned_other_topic: u64,
+    /// Likewise: the log holds other clicks, or none, where they name their records.
+    pub(crate) orphaned_not_in_log: u64,
 }
+
+/// The count of a job that holds whether its verdict is balanced: 1, or 0.
+const BALANCED: &str = "balanced";
 
 impl ReplayVerdict {
     /// Each count with its name in the table of jobs.
-    pub(crate) fn counts(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 16] {
         [
             ("records", self.records),
             ("events", self.events),
@@ -48,6 +59,11 @@ impl ReplayVerdict {
             ("undecodable_without_dead_letter", self.undecodable_without_dead_letter),
             ("duplicates", self.duplicates),
             ("expired", self.expired),
+            ("orphaned_expired", self.orphaned_expired),
+            ("orphaned_undecodable", self.orphaned_undecodable),
+            ("orphaned_other_topic", self.orphaned_other_topic),
+            ("orphaned_not_in_log", self.orphaned_not_in_log),
+            (BALANCED, u64::from(self.is_balanced())),
         ]
     }
 
@@ -66,6 +82,10 @@ impl ReplayVerdict {
             undecodable_without_dead_letter: count("undecodable_without_dead_letter")?,
             duplicates: count("duplicates")?,
             expired: count("expired")?,
+            orphaned_expired: count("orphaned_expired")?,
+            orphaned_undecodable: count("orphaned_undecodable")?,
+            orphaned_other_topic: count("orphaned_other_topic")?,
+            orphaned_not_in_log: count("orphaned_not_in_log")?,
         })
     }
 
@@ -76,6 +96,15 @@ impl ReplayVerdict {
             && self.undecodable_without_dead_letter == 0
             && self.duplicates == 0
             && self.expired == 0
+            && self.orphaned_not_in_log == 0
+    }
+
+    /// Rows of the window that no record of the ranges has replaced.
+    fn orphaned(&self) -> u64 {
+        self.orphaned_expired
+            + self.orphaned_undecodable
+            + self.orphaned_other_topic
+            + self.orphaned_not_in_log
     }
 }
 
@@ -87,14 +116,24 @@ impl fmt::Display for ReplayVerdict {
             f,
             "{verdict}: {records} records, {events} clicks: {rewritten} rewritten ({} by other rules), {dead_lettered} \
              dead-lettered, {} missing; {resends} duplicate sends, {} undecodable ({} without a dead \
-             letter), {} shown twice, {} offsets expired",
+             letter), {} shown twice, {} offsets expired, {} rows orphaned",
             self.other_rules,
             self.missing,
             self.undecodable,
             self.undecodable_without_dead_letter,
             self.duplicates,
-            self.expired
-        )
+            self.expired,
+            self.orphaned()
+        )?;
+        let causes = [
+            ("record expired", self.orphaned_expired),
+            ("record undecodable now", self.orphaned_undecodable),
+            ("record of another topic", self.orphaned_other_topic),
+            ("not in the log", self.orphaned_not_in_log),
+        ];
+        let causes = causes.iter().filter(|(_, count)| *count > 0);
+        let causes: Vec<_> = causes.map(|(cause, count)| format!("{count} {cause}")).collect();
+        if causes.is_empty() { Ok(()) } else { write!(f, " ({})", causes.join(", ")) }
     }
 }
 
@@ -111,8 +150,12 @@ mod tests {
             resends: 1,
             dead_lettered: 1,
             undecodable: 1,
+            orphaned_expired: 3,
+            orphaned_other_topic: 2,
             ..ReplayVerdict::default()
         };
+        let orphaned = "5 rows orphaned (3 record expired, 2 record of another topic)";
+        assert!(good.to_string().ends_with(orphaned), "{good}");
         assert!(
             good.is_balanced() && good.to_string().starts_with("balanced: 9 records, 7 clicks")
         );
@@ -122,6 +165,7 @@ mod tests {
             ReplayVerdict { undecodable_without_dead_letter: 1, ..good },
             ReplayVerdict { duplicates: 1, ..good },
             ReplayVerdict { expired: 1, ..good },
+            ReplayVerdict { orphaned_not_in_log: 1, ..good },
         ] {
             assert!(!bad.is_balanced() && bad.to_string().starts_with("NOT balanced"), "{bad}");
         }

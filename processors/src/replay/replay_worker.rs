@@ -86,6 +86,8 @@ struct ReplayWorker<'a> {
     stop: CancellationToken,
     role: JobRole,
     ticks: Interval,
+    /// Every position is at the end of its range: what is left is the verification.
+    is_processed: bool,
 }
 
 /// Runs one worker to the end of the job; returns the exit code.
@@ -107,13 +109,16 @@ pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, Server
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stop = signal.child_token();
-    let mut worker = ReplayWorker { servers, run, server, plan, group, signal, stop, role, ticks };
+    let is_processed = false;
+    let mut worker =
+        ReplayWorker { servers, run, server, plan, group, signal, stop, role, ticks, is_processed };
     match worker.work(rules).await {
         Ok(code) => Ok(code),
         Err(error) => {
+            let state = worker.early_end(JobState::Failed);
             if let JobRole::Leader(job) = &mut worker.role {
                 // The error of the work counts, not that of this report.
-                drop(job.end(JobState::Failed, &error.to_string()).await);
+                drop(job.end(state, &error.to_string()).await);
             }
             Err(error)
         }
@@ -255,6 +260,11 @@ impl ReplayWorker<'_> {
         }
     }
 
+    /// The state of a job that ends before its verdict: `state`, unless only the verdict is left.
+    fn early_end(&self, state: JobState) -> JobState {
+        if self.is_processed { JobState::Unverified } else { state }
+    }
+
     /// Why the worker has stopped before its work was complete.
     fn stopped(&self) -> WorkEnd {
         if self.signal.is_cancelled() { WorkEnd::Signal } else { WorkEnd::Cancelled }
@@ -288,6 +298,7 @@ impl ReplayWorker<'_> {
 
     async fn finish(&mut self, mut end: WorkEnd) -> Result<u8, ServerError> {
         if matches!(end, WorkEnd::Complete) {
+            self.is_processed = true;
             match self.verify().await? {
                 Some(code) => return Ok(code),
                 None => end = self.stopped(),
@@ -300,8 +311,9 @@ impl ReplayWorker<'_> {
                 ("stopped", "stopped by a signal; it can be resumed")
             }
         };
+        let state = self.early_end(JobState::Cancelled);
         if let JobRole::Leader(job) = &mut self.role
-            && let Err(error) = job.end(JobState::Cancelled, message).await
+            && let Err(error) = job.end(state, message).await
         {
             self.role.follow(error)?;
         }

@@ -1,19 +1,26 @@
 //! Verifies a replay: reads its ranges of the log, and compares their events with the rows that were
-//! inserted since the job started, and with the dead letters.
+//! inserted since the job started, with the dead letters, and with the rows that are older than the job.
 
-use broker::{ServerError, UnreadableBatch};
+use std::collections::BTreeMap;
+
+use broker::ServerError;
+use records::replay::log_range::LogRange;
+use records::replay::log_window::LogWindow;
 use records::replay::replay_plan::ReplayPlan;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
-use crate::audit::entry::{AuditEntry, LogPosition};
+use crate::audit::decoded_events::{ClickDecoder, blocking};
+use crate::audit::entry::AuditEntry;
 use crate::audit::full_audit::{SortSpace, dead_letters};
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
 use crate::clickhouse::audit_queries::{RewrittenRows, rewritten_rows};
+use crate::clickhouse::old_rows::{OldRowFilter, old_rows};
+use crate::clickhouse::server::Server;
 use crate::config::Servers;
-use crate::kafka::log_reader::{LogItem, LogReader};
+use crate::replay::orphaned_rows::{OldRows, OrphanedRows};
+use crate::replay::range_records::{HeldRanges, RangeSource, read_ranges};
 use crate::replay::replay_group::from_leaders;
 use crate::replay::replay_verdict::ReplayVerdict;
 use crate::replay::stored_plan::single_ranges;
@@ -37,9 +44,11 @@ pub(crate) async fn verify(
     started_us: i64,
     stop: &CancellationToken,
 ) -> Result<Option<Verification>, ServerError> {
-    let Some(ranges) = read_ranges(servers, space, plan, stop).await? else { return Ok(None) };
-    let RangeRecords { records, undecodable, expired } = ranges;
-    let (server, topic) = (servers.clickhouse.server()?, plan.topic.as_str());
+    let Some(ranges) = read(servers, space, plan, stop).await? else { return Ok(None) };
+    let server = servers.clickhouse.server()?;
+    let (ranges, orphaned) = orphaned(&server, space, plan, started_us, ranges).await?;
+    let RangeRecords { records, undecodable, held } = ranges;
+    let topic = plan.topic.as_str();
     let rewritten = RewrittenRows { topic, since_us: started_us, rules: &plan.rules };
     let mut other_rules = 0;
     let found = compare(
@@ -65,20 +74,27 @@ pub(crate) async fn verify(
         undecodable,
         undecodable_without_dead_letter: found.undecodable_without_dead_letter,
         duplicates: found.duplicates,
-        expired,
+        expired: held.expired,
+        orphaned_expired: orphaned.expired,
+        orphaned_undecodable: orphaned.undecodable,
+        orphaned_other_topic: orphaned.other_topic,
+        orphaned_not_in_log: orphaned.not_in_log,
     };
-    Ok((!stop.is_cancelled()).then(|| Verification { verdict, examples: found.examples() }))
+    let mut examples = orphaned.examples();
+    examples.extend(Some(found.examples()).filter(|found| !found.is_empty()));
+    let examples = examples.join(", ");
+    Ok((!stop.is_cancelled()).then_some(Verification { verdict, examples }))
 }
 
 /// What the ranges hold.
 struct RangeRecords {
     records: WindowRecords,
     undecodable: u64,
-    expired: u64,
+    held: HeldRanges,
 }
 
 /// Reads the ranges; `None` when `stop` was cancelled.
-async fn read_ranges(
+async fn read(
     servers: &Servers,
     space: &SortSpace,
     plan: &ReplayPlan,
@@ -91,39 +107,87 @@ async fn read_ranges(
     let (mut events, mut undecodable) = (space.sorter(9), space.sorter(1));
     let (mut found, mut bad, ranges) = (WindowReport::default(), 0, single_ranges(plan)?);
     blocking(move || {
-        let log = LogReader::open_within(&brokers, &topic, &ranges)?;
-        // Reading fails where retention deletes records before they are read; it is then repeated.
-        let held: u64 = log.bounds().values().map(|own| (own.high - own.low).unsigned_abs()).sum();
-        let planned: u64 = ranges.values().map(|range| range.offsets()).sum();
-        let complete = read(log, &stop, |item| {
+        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges };
+        let held = read_ranges(source, &mut decoder, &stop, |position, click| {
             found.records += 1;
-            let record = match item {
-                LogItem::Record(record) => record,
-                // Counts as one record, because it has one dead letter.
-                LogItem::Unreadable(UnreadableBatch { partition, first, .. }) => {
-                    bad += 1;
-                    return undecodable.push(LogPosition { partition, offset: first }.to_bytes());
-                }
-            };
-            let position = position(record);
-            match decoder.click(record)? {
-                Some(click) => {
+            match click {
+                Ok(click) => {
                     let entry = AuditEntry { id: click.event_id.into_bytes(), position };
                     let occurred_at_us = click.occurred_at;
                     events.push(TimedEntry { occurred_at_us, entry }.to_bytes())
                 }
-                None => {
+                Err(_) => {
                     bad += 1;
                     undecodable.push(position.to_bytes())
                 }
             }
         })?;
         let (events, undecodable) = (events.sorted()?, undecodable.sorted()?);
-        Ok(complete.then_some(RangeRecords {
-            records: WindowRecords { found, events, undecodable },
-            undecodable: bad,
-            expired: planned.saturating_sub(held),
-        }))
+        let records = WindowRecords { found, events, undecodable };
+        Ok(held.map(|held| RangeRecords { records, undecodable: bad, held }))
     })
     .await
+}
+
+/// Finds the rows of the window that no record of the ranges has replaced.
+async fn orphaned(
+    server: &Server,
+    space: &SortSpace,
+    plan: &ReplayPlan,
+    started_us: i64,
+    ranges: RangeRecords,
+) -> Result<(RangeRecords, OrphanedRows), ServerError> {
+    let filter = old_row_filter(plan, started_us);
+    let sorters = [space.sorter(1), space.sorter(1)];
+    let mut rows = OldRows::new(plan.ranges.clone(), ranges.held.lows.clone(), sorters);
+    old_rows(server, &filter, |row| rows.push(row)).await?;
+    // It may read all events: the caller must be able to report its job meanwhile.
+    blocking(move || {
+        let WindowRecords { events, undecodable, .. } = &ranges.records;
+        let found = rows.orphaned(events, undecodable)?;
+        Ok((ranges, found))
+    })
+    .await
+}
+
+/// The rows of the window: those that name its offsets, also such that retention had deleted when the replay
+/// was planned; of a window of log time that has an end, those of its log times, too.
+fn old_row_filter(plan: &ReplayPlan, since_us: i64) -> OldRowFilter<'_> {
+    let whole = |ranges: &Vec<LogRange>| {
+        Some(LogRange { first: ranges.first()?.first, end: ranges.last()?.end })
+    };
+    let planned = || {
+        let ranges = plan.ranges.iter();
+        ranges.filter_map(|(own, ranges)| Some((*own, whole(ranges)?))).collect::<BTreeMap<_, _>>()
+    };
+    let (offsets, times_ms) = match &plan.window {
+        LogWindow::Offsets(named) => (named.clone(), None),
+        LogWindow::LogTime { from_ms, to_ms } => (planned(), to_ms.map(|to_ms| *from_ms..to_ms)),
+    };
+    OldRowFilter { topic: &plan.topic, since_us, offsets, times_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_window_are_those_of_its_offsets_and_of_its_log_times() {
+        let plan = |window: &str| -> ReplayPlan {
+            let text = format!(
+                r#"{{"topic":"t","window":{window},"ranges":{{"0":[{{"first":4,"end":9}}]}},
+                "rules":{{"program":1,"geo":"","user_agents":"","crawlers":"","referrers":""}}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let filter = |window: &str| {
+            let plan = plan(window);
+            let OldRowFilter { offsets, times_ms, .. } = old_row_filter(&plan, 1);
+            (offsets[&0].first..offsets[&0].end, times_ms)
+        };
+        // Retention had deleted the offsets below 4 when the replay was planned.
+        assert_eq!(filter(r#"{"offsets":{"0":{"first":1,"end":9}}}"#), (1..9, None));
+        assert_eq!(filter(r#"{"log_time":{"from_ms":2,"to_ms":null}}"#), (4..9, None));
+        assert_eq!(filter(r#"{"log_time":{"from_ms":2,"to_ms":6}}"#), (4..9, Some(2..6)));
+    }
 }

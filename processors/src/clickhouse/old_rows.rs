@@ -1,0 +1,102 @@
+//! The rows of the window of a replay that are older than the replay.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use broker::ServerError;
+use clickhouse::Row;
+use records::replay::log_range::LogRange;
+use serde::Deserialize;
+
+use crate::audit::entry::LogPosition;
+use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::sql_text::quoted;
+use crate::replay::orphaned_rows::OldRow;
+
+/// What the rows name.
+#[derive(Debug)]
+pub(crate) struct OldRowFilter<'a> {
+    pub(crate) topic: &'a str,
+    /// Start of the replay, microseconds since 1970 by the server's clock.
+    pub(crate) since_us: i64,
+    /// Offsets of the topic by partition.
+    pub(crate) offsets: BTreeMap<i32, LogRange>,
+    /// Log times, milliseconds since 1970, of any topic.
+    pub(crate) times_ms: Option<Range<i64>>,
+}
+
+#[derive(Row, Deserialize)]
+struct Found {
+    occurred_at_us: i64,
+    event_id: [u8; 16],
+    is_of_topic: u8,
+    kafka_partition: u32,
+    kafka_offset: u64,
+}
+
+/// Calls `take` with each row of the view that matches, as the server sends it: keeps no row. The server reads
+/// five small columns of all rows.
+///
+/// # Errors
+/// The server's refusal, or that of `take`.
+pub(crate) async fn old_rows(
+    server: &Server,
+    filter: &OldRowFilter<'_>,
+    mut take: impl FnMut(OldRow) -> Result<(), ServerError>,
+) -> Result<(), ServerError> {
+    let client = server.client();
+    let mut rows = client.query_raw(&text(filter)).fetch::<Found>().map_err(server_error)?;
+    while let Some(row) = rows.next().await.map_err(server_error)? {
+        // Another program may have inserted a row with an invalid partition or offset.
+        let partition = i32::try_from(row.kafka_partition).unwrap_or(i32::MAX);
+        let offset = i64::try_from(row.kafka_offset).unwrap_or(i64::MAX);
+        take(OldRow {
+            occurred_at_us: row.occurred_at_us,
+            event_id: row.event_id,
+            is_of_topic: row.is_of_topic == 1,
+            position: LogPosition { partition, offset },
+        })?;
+    }
+    Ok(())
+}
+
+fn text(filter: &OldRowFilter<'_>) -> String {
+    let topic = quoted(filter.topic);
+    let of_partition = |(partition, range): (&i32, &LogRange)| {
+        let LogRange { first, end } = range;
+        format!(
+            "kafka_topic = {topic} AND kafka_partition = {partition} AND kafka_offset >= {first} \
+             AND kafka_offset < {end}"
+        )
+    };
+    let mut windows: Vec<String> = filter.offsets.iter().map(of_partition).collect();
+    windows.extend(filter.times_ms.iter().map(|Range { start, end }| {
+        format!(
+            "logged_at >= fromUnixTimestamp64Milli(toInt64({start})) \
+             AND logged_at < fromUnixTimestamp64Milli(toInt64({end}))"
+        )
+    }));
+    format!(
+        "SELECT toUnixTimestamp64Micro(occurred_at) AS occurred_at_us, event_id, \
+         CAST(kafka_topic = {topic}, 'UInt8') AS is_of_topic, kafka_partition, kafka_offset FROM clicks \
+         WHERE ingested_at < fromUnixTimestamp64Micro(toInt64({})) AND ({})",
+        filter.since_us,
+        windows.join(" OR ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_rows_are_those_of_the_offsets_of_the_topic_or_of_the_log_times_of_any() {
+        let offsets = BTreeMap::from([(0, LogRange { first: 5, end: 9 })]);
+        let filter = OldRowFilter { topic: "t'", since_us: 7, offsets, times_ms: Some(1..3) };
+        let text = text(&filter);
+        let window = "(kafka_topic = 't\\x27' AND kafka_partition = 0 AND kafka_offset >= 5 \
+             AND kafka_offset < 9 OR logged_at >= fromUnixTimestamp64Milli(toInt64(1)) \
+             AND logged_at < fromUnixTimestamp64Milli(toInt64(3)))";
+        assert!(text.ends_with(window), "{text}");
+    }
+}
