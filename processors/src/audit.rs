@@ -8,6 +8,8 @@ pub mod examples;
 pub mod external_sort;
 pub mod follow_args;
 pub mod full_audit;
+pub mod pending_offsets;
+pub(crate) mod pending_work;
 pub mod sort_args;
 pub mod unreadable_batches;
 pub mod unshown_records;

@@ -12,6 +12,7 @@ use crate::audit::entry::{
 };
 use crate::audit::examples::Examples;
 use crate::audit::external_sort::Sorted;
+use crate::audit::pending_offsets::{PendingCounts, PendingOffsets};
 use crate::audit::unshown_records::UnshownRecords;
 
 /// The streams to compare, each sorted.
@@ -25,6 +26,8 @@ pub struct SortedInputs<'d, L, S, U> {
     pub undecodable: U,
     /// The records in the dead-letter topic, as ranges.
     pub dead: &'d Sorted<20>,
+    /// The records that need no row yet.
+    pub pending: &'d PendingOffsets,
 }
 
 /// Compares the log with the view and the dead letters. `partitions` holds the log's bounds, `records`
@@ -46,7 +49,9 @@ pub fn balance(
     let mut report = AuditReport { partitions, ..AuditReport::default() };
     events(&mut report, inputs.log, inputs.shown, |record| unshown.push(record))?;
     let lacking = unshown.without_dead_letter(inputs.dead)?;
-    missing(&mut report, lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes)))?;
+    let mut counts = PendingCounts::default();
+    let lacking = lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes));
+    missing(&mut report, (inputs.pending, &mut counts), lacking)?;
     let mut examples = Examples::default();
     let dead = inputs.dead.iter().map(|bytes| bytes.map(DeadLetterRange::from_bytes));
     without_dead_letter(
@@ -54,11 +59,18 @@ pub fn balance(
         |position| *position,
         dead,
         |position| {
-            examples.offer(position);
-            report.partition(position).undecodable_without_dead_letter += 1;
+            match inputs.pending.cause(position) {
+                Some(cause) => counts.add(cause),
+                None => {
+                    examples.offer(position);
+                    report.partition(position).undecodable_without_dead_letter += 1;
+                }
+            }
             Ok(())
         },
     )?;
+    (report.lagging, report.in_job) = (counts.lagging, counts.in_job());
+    report.in_jobs = counts.in_jobs;
     report.undecodable_examples = examples.texts(LogPosition::to_string);
     for partition in report.partitions.values() {
         report.log_records += partition.records;
@@ -136,18 +148,20 @@ fn events<E>(
 /// Counts the events of `lacking`, the sorted records that have neither a row nor a dead letter.
 fn missing<E>(
     report: &mut AuditReport,
+    (pending, counts): (&PendingOffsets, &mut PendingCounts),
     lacking: impl Iterator<Item = Result<AuditEntry, E>>,
 ) -> Result<(), E> {
-    let (mut examples, mut last) = (Examples::default(), None);
-    for record in lacking {
-        let AuditEntry { id, position } = record?;
-        if last.replace(id) == Some(id) {
-            continue;
-        }
+    let mut examples = Examples::default();
+    pending.for_each_event(lacking, |event| {
         report.dead_lettered -= 1;
-        report.partition(position).missing += 1;
-        examples.offer((position, id));
-    }
+        match event.pending {
+            Some(cause) => counts.add(cause),
+            None => {
+                report.partition(event.position).missing += 1;
+                examples.offer((event.position, event.id));
+            }
+        }
+    })?;
     report.missing_examples = examples.texts(|(position, id)| format!("{} {position}", hex(id)));
     Ok(())
 }
@@ -196,7 +210,10 @@ mod tests {
 
     use super::*;
     use crate::audit::external_sort::Sorter;
+    use crate::audit::pending_offsets::ReplayRanges;
+    use crate::jobs::job::JobState;
     use proptest::prelude::*;
+    use records::replay::log_range::LogRange;
 
     fn position((partition, offset): (i32, i64)) -> LogPosition {
         LogPosition { partition, offset }
@@ -243,6 +260,16 @@ mod tests {
         rows: &[(u8, i64)],
         dead: &[i64],
     ) -> AuditReport {
+        compare_pending(bounds, log, rows, (dead, &PendingOffsets::default()))
+    }
+
+    /// As [`compare_with`], with records that need no row yet.
+    fn compare_pending(
+        bounds: [i64; 3],
+        log: &[(u8, i64)],
+        rows: &[(u8, i64)],
+        (dead, pending): (&[i64], &PendingOffsets),
+    ) -> AuditReport {
         let [low, high, end] = bounds;
         let records = log.len() as u64;
         let partition = PartitionReport { low, high, end, records, ..PartitionReport::default() };
@@ -253,7 +280,7 @@ mod tests {
         };
         let dead = letters(&dead.iter().map(|offset| (0, *offset)).collect::<Vec<_>>());
         let (log, shown, undecodable) = (entries(log), entries(rows), sorted(Vec::new()));
-        let inputs = SortedInputs { log, shown, undecodable, dead: &dead };
+        let inputs = SortedInputs { log, shown, undecodable, dead: &dead, pending };
         balance(BTreeMap::from([(0, partition)]), inputs, unshown()).unwrap()
     }
 
@@ -276,6 +303,26 @@ mod tests {
         let report = compare(bounds, &[(1, 0)], &[(1, 0), (9, 2)]);
         assert!(!report.balanced());
         assert_eq!((report.surplus, report.surplus_examples.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_record_that_the_group_or_a_job_has_to_process_is_not_missing() {
+        let replay = ReplayRanges {
+            id: "j".to_owned(),
+            state: JobState::Cancelled,
+            ranges: BTreeMap::from([(0, vec![LogRange { first: 1, end: 2 }])]),
+        };
+        let pending = PendingOffsets::new(BTreeMap::from([(0, 3)]), vec![replay]);
+        let log = [(1, 0), (2, 1), (3, 2), (4, 3)];
+        let report = compare_pending([0, 4, 4], &log, &[(1, 0), (3, 2)], (&[], &pending));
+        assert!(report.balanced() && report.may_still_come());
+        assert_eq!((report.missing, report.lagging, report.in_job), (0, 1, 1));
+        assert_eq!(report.in_jobs, BTreeMap::from([("j".to_owned(), 1)]));
+        let text = report.to_string();
+        assert!(text.ends_with("audit: balanced, except 2 that are lagging or in a job"), "{text}");
+        let report = compare_pending([0, 4, 4], &log, &[(1, 0)], (&[], &pending));
+        assert_eq!((report.missing, report.missing_examples.len(), report.lagging), (1, 1, 1));
+        assert!(!report.balanced());
     }
 
     #[test]
@@ -342,7 +389,8 @@ mod tests {
                      undecodable: Stream<'_, LogPosition>| {
             let (log, shown, undecodable) = (stream(log), stream(shown), stream(undecodable));
             let dead = letters(&[(0, 1)]);
-            let inputs = SortedInputs { log, shown, undecodable, dead: &dead };
+            let pending = PendingOffsets::default();
+            let inputs = SortedInputs { log, shown, undecodable, dead: &dead, pending: &pending };
             balance(BTreeMap::new(), inputs, unshown()).is_err()
         };
         let (event, at) = (Some(entry(1, (0, 1))), Some(position((0, 1))));
@@ -381,6 +429,7 @@ mod tests {
                 shown: sorted(shown.clone()),
                 undecodable: sorted(bad.iter().copied().map(position)),
                 dead: &held,
+                pending: &PendingOffsets::default(),
             }, unshown()).unwrap();
 
             let events: BTreeSet<Id> = records.iter().map(|record| record.id).collect();

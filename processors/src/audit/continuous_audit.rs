@@ -20,6 +20,7 @@ use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
 use crate::audit::entry::{AuditEntry, LogPosition};
 use crate::audit::follow_args::FollowArgs;
 use crate::audit::full_audit::{SortSpace, dead_letters};
+use crate::audit::pending_work::pending_offsets;
 use crate::audit::unreadable_batches::UnreadableBatches;
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
@@ -42,6 +43,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(600);
 pub(crate) async fn follow(
     servers: &Servers,
     space: &SortSpace,
+    group: &str,
     args: &FollowArgs,
 ) -> Result<u64, ServerError> {
     let shutdown = service::shutdown::on_signal()
@@ -53,7 +55,7 @@ pub(crate) async fn follow(
     tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit has started");
     let mut failing = false;
     let unreadable = Arc::<Mutex<UnreadableBatches>>::default();
-    let auditing = Auditing { servers, space, args, unreadable };
+    let auditing = Auditing { servers, space, group, args, unreadable };
     loop {
         let started = Instant::now();
         let found = tokio::select! {
@@ -110,8 +112,10 @@ fn log_result(found: &WindowReport, recovered: bool) {
         dead_lettered,
         duplicates,
         undecodable_without_dead_letter,
+        ref pending,
         ..
     } = *found;
+    let (lagging, in_jobs) = (pending.lagging, pending.jobs());
     if !found.balanced() {
         let (code, examples) = ("out_of_balance", found.examples());
         tracing::warn!(
@@ -120,13 +124,21 @@ fn log_result(found: &WindowReport, recovered: bool) {
             dead_lettered,
             duplicates,
             undecodable_without_dead_letter,
+            lagging,
+            in_jobs,
             examples,
             "the audit is out of balance"
         );
     } else if recovered {
-        tracing::info!(records, within_grace, "an audit run succeeded after an outage");
+        tracing::info!(
+            records,
+            within_grace,
+            lagging,
+            in_jobs,
+            "an audit run succeeded after an outage"
+        );
     } else {
-        tracing::debug!(records, within_grace, "the audit is balanced");
+        tracing::debug!(records, within_grace, lagging, in_jobs, "the audit is balanced");
     }
 }
 
@@ -134,6 +146,8 @@ fn log_result(found: &WindowReport, recovered: bool) {
 struct Auditing<'a> {
     servers: &'a Servers,
     space: &'a SortSpace,
+    /// The group whose position says what is lagging.
+    group: &'a str,
     args: &'a FollowArgs,
     unreadable: Arc<Mutex<UnreadableBatches>>,
 }
@@ -143,21 +157,23 @@ async fn audit_once(
     auditing: &Auditing<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<WindowReport>, ServerError> {
-    let Auditing { servers, space, args, .. } = auditing;
+    let Auditing { servers, space, group, args, .. } = auditing;
     let now = since_1970();
     let times = WindowTimes {
         since_ms: ms(now.saturating_sub(args.window)),
         until_ms: ms(now.saturating_sub(args.grace)),
     };
-    let Some(records) = read_window(auditing, times, stop).await? else {
+    let Some((records, partitions)) = read_window(auditing, times, stop).await? else {
         return Ok(None);
     };
     let server = servers.clickhouse.server()?;
+    let pending = pending_offsets(servers, &server, group, partitions).await?;
     let topic = servers.kafka.topic.as_str();
     let since = times.since_ms.saturating_sub(ms(CLOCK_SKEW));
     let found = compare(
         records,
         space,
+        pending,
         async |times, ids| rows_of(&server, topic, times, ids).await,
         async || dead_letters(servers, space, Some(since), stop).await,
     )
@@ -172,13 +188,13 @@ struct WindowTimes {
     until_ms: i64,
 }
 
-/// Reads the window; `None` when `stop` was cancelled.
+/// Reads the window, and returns the partitions of the log, too; `None` when `stop` was cancelled.
 async fn read_window(
     auditing: &Auditing<'_>,
     times: WindowTimes,
     stop: &CancellationToken,
-) -> Result<Option<WindowRecords>, ServerError> {
-    let Auditing { servers, space, args, unreadable } = auditing;
+) -> Result<Option<(WindowRecords, Vec<i32>)>, ServerError> {
+    let Auditing { servers, space, args, unreadable, .. } = auditing;
     let (grace, unreadable) = (args.grace, Arc::clone(unreadable));
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
@@ -187,6 +203,7 @@ async fn read_window(
     let (mut found, stop) = (WindowReport::default(), stop.clone());
     blocking(move || {
         let log = LogReader::open_since(&brokers, &topic, times.since_ms)?;
+        let partitions = log.bounds().keys().copied().collect();
         lock(&unreadable).begin_run();
         let complete = read(log, &stop, |item| {
             let record = match item {
@@ -220,7 +237,8 @@ async fn read_window(
             lock(&unreadable).end_run();
         }
         let (events, undecodable) = (events.sorted()?, undecodable.sorted()?);
-        Ok(complete.then_some(WindowRecords { found, events, undecodable }))
+        let records = WindowRecords { found, events, undecodable };
+        Ok(complete.then_some((records, partitions)))
     })
     .await
 }

@@ -148,6 +148,13 @@ pub struct AuditReport {
     pub duplicates: u64,
     /// Events of the log that the view does not show, and of which a record has no dead letter.
     pub missing: u64,
+    /// Events of the log that the view does not show, and records that cannot become a row and have no dead
+    /// letter, at or beyond the position of the group: it has still to process them.
+    pub lagging: u64,
+    /// The same, in the ranges of a replay that is not done.
+    pub in_job: u64,
+    /// The same, by job.
+    pub in_jobs: BTreeMap<String, u64>,
     /// Events of the log that the view does not show, and whose records all have dead letters: a redrive
     /// would make them rows, because what made them dead letters was corrected.
     pub dead_lettered: u64,
@@ -180,7 +187,7 @@ impl AuditReport {
 
     /// Whether waiting may balance it: rows or dead letters may not be stored yet.
     pub fn may_still_come(&self) -> bool {
-        self.missing > 0 || self.undecodable_without_dead_letter > 0
+        self.missing > 0 || self.undecodable_without_dead_letter > 0 || self.lagging > 0
     }
 }
 
@@ -212,6 +219,12 @@ impl std::fmt::Display for AuditReport {
                 self.dead_lettered
             )?;
         }
+        if self.lagging > 0 {
+            writeln!(f, "lagging  {}: the group has still to process them", self.lagging)?;
+        }
+        for (id, count) in &self.in_jobs {
+            writeln!(f, "in job   {count}: replay {id} has still to process them")?;
+        }
         if self.surplus_expired > 0 {
             writeln!(
                 f,
@@ -241,6 +254,10 @@ impl std::fmt::Display for AuditReport {
                 writeln!(f, "{name:8} {count}: {what}; first: {}", examples.join(", "))?;
             }
         }
-        write!(f, "audit: {}", if self.balanced() { "balanced" } else { "OUT OF BALANCE" })
+        write!(f, "audit: {}", if self.balanced() { "balanced" } else { "OUT OF BALANCE" })?;
+        match self.lagging + self.in_job {
+            0 => Ok(()),
+            pending => write!(f, ", except {pending} that are lagging or in a job"),
+        }
     }
 }

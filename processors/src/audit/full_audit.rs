@@ -17,6 +17,7 @@ use crate::audit::balance::{self, SortedInputs};
 use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
 use crate::audit::entry::{AuditEntry, AuditReport, DeadLetterRange, LogPosition, PartitionReport};
 use crate::audit::external_sort::{Sorted, Sorter};
+use crate::audit::pending_work::pending_offsets;
 use crate::audit::unshown_records::UnshownRecords;
 use crate::clickhouse::audit_queries;
 use crate::config::Servers;
@@ -46,19 +47,21 @@ impl SortSpace {
 /// Pause between two comparisons while rows may still be inserted.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Audits the whole log; compares again until it is balanced or `wait` is over.
+/// Audits the whole log; compares again until it is balanced or `wait` is over. Records that `group` has not
+/// processed are lagging, and not missing.
 ///
 /// # Errors
 /// A server does not answer, or the disk is full.
 pub(crate) async fn audit(
     servers: &Servers,
     space: &SortSpace,
+    group: &str,
     wait: Duration,
 ) -> Result<AuditReport, ServerError> {
     let deadline = Instant::now() + wait;
     let log = read_log(servers, space).await?;
     loop {
-        let report = compare(servers, space, &log).await?;
+        let report = compare(servers, space, group, &log).await?;
         if !report.may_still_come() || Instant::now() >= deadline {
             return Ok(report);
         }
@@ -117,12 +120,15 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
 async fn compare(
     servers: &Servers,
     space: &SortSpace,
+    group: &str,
     log: &SortedLog,
 ) -> Result<AuditReport, ServerError> {
     let stop = CancellationToken::new();
+    let server = servers.clickhouse.server()?;
+    let partitions = log.partitions.keys().copied().collect();
+    let pending = pending_offsets(servers, &server, group, partitions).await?;
     let dead = dead_letters(servers, space, None, &stop).await?;
     let mut shown = space.sorter(5);
-    let server = servers.clickhouse.server()?;
     audit_queries::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes()))
         .await?;
     let shown = shown.sorted()?;
@@ -143,6 +149,7 @@ async fn compare(
         shown: shown.iter().map(|bytes| bytes.map(entry)),
         undecodable: log.undecodable.iter().map(|bytes| bytes.map(position)),
         dead: &dead,
+        pending: &pending,
     };
     balance::balance(partitions, inputs, space.unshown_records())
 }

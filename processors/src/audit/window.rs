@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::audit::examples::Examples;
+use crate::audit::pending_offsets::{PendingCounts, PendingOffsets};
 
 /// An event of the log with its time, by which the table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +58,8 @@ pub struct WindowReport {
     pub duplicates: u64,
     /// Records that cannot become a row and have no dead letter.
     pub undecodable_without_dead_letter: u64,
+    /// Events without a row, and records that cannot become one, that are not processed yet.
+    pub pending: PendingCounts,
     missing_examples: Examples<(LogPosition, Id)>,
     duplicate_examples: Examples<Id>,
     undecodable_examples: Examples<LogPosition>,
@@ -99,25 +102,30 @@ impl WindowReport {
     /// The first error of the stream.
     pub fn add_missing<E>(
         &mut self,
+        pending: &PendingOffsets,
         lacking: impl Iterator<Item = Result<AuditEntry, E>>,
     ) -> Result<(), E> {
-        let mut last = None;
-        for record in lacking {
-            let AuditEntry { id, position } = record?;
-            if last.replace(id) == Some(id) {
-                continue;
-            }
+        pending.for_each_event(lacking, |event| {
             self.dead_lettered -= 1;
-            self.missing += 1;
-            self.missing_examples.offer((position, id));
-        }
-        Ok(())
+            match event.pending {
+                Some(cause) => self.pending.add(cause),
+                None => {
+                    self.missing += 1;
+                    self.missing_examples.offer((event.position, event.id));
+                }
+            }
+        })
     }
 
     /// Adds a record that cannot become a row and has no dead letter.
-    pub fn add_undecodable(&mut self, position: LogPosition) {
-        self.undecodable_without_dead_letter += 1;
-        self.undecodable_examples.offer(position);
+    pub fn add_undecodable(&mut self, pending: &PendingOffsets, position: LogPosition) {
+        match pending.cause(position) {
+            Some(cause) => self.pending.add(cause),
+            None => {
+                self.undecodable_without_dead_letter += 1;
+                self.undecodable_examples.offer(position);
+            }
+        }
     }
 
     /// Whether no event is lost or counted twice.
@@ -159,13 +167,17 @@ mod tests {
         assert!(window.balanced());
         let events = [timed_entry(3, 3, 2), timed_entry(4, 4, 3), timed_entry(5, 5, 4)];
         compare(&mut window, &events, &[([4; 16], 3)]);
-        window.add_undecodable(LogPosition { partition: 7, offset: 9 });
+        let pending = PendingOffsets::new([(0, 20), (7, 20)].into(), Vec::new());
+        window.add_undecodable(&pending, LogPosition { partition: 7, offset: 9 });
+        window.add_undecodable(&pending, LogPosition { partition: 7, offset: 20 });
         assert_eq!((window.dead_lettered, unshown.len()), (2, 2));
         // Two records of event 3 have no dead letter; those of event 5 have some.
         let lacking = [timed_entry(3, 3, 2), timed_entry(3, 3, 8)];
-        window.add_missing(lacking.iter().map(|event| Ok::<_, ()>(event.entry))).unwrap();
+        let lacking = lacking.iter().map(|event| Ok::<_, ()>(event.entry));
+        window.add_missing(&pending, lacking).unwrap();
         assert!(!window.balanced());
         assert_eq!((window.events, window.missing, window.dead_lettered), (5, 1, 1));
+        assert_eq!(window.pending.lagging, 1);
         assert_eq!((window.duplicates, window.undecodable_without_dead_letter), (2, 1));
         assert_eq!(
             window.examples(),

@@ -9,6 +9,7 @@ use crate::audit::decoded_events::blocking;
 use crate::audit::entry::{AuditEntry, DeadLetterRange, Id, LogPosition};
 use crate::audit::external_sort::Sorted;
 use crate::audit::full_audit::SortSpace;
+use crate::audit::pending_offsets::PendingOffsets;
 use crate::audit::window::{TimedEntry, WindowReport};
 
 /// Events in one look-up: as many as ClickHouse's default `max_query_size` allows.
@@ -27,13 +28,14 @@ pub(crate) struct WindowRecords {
 
 /// Compares the records with the view and the dead letters. `look_up` returns how often the view shows each
 /// of some events, which occurred within the given times (microseconds since 1970); `dead_letters` reads the
-/// dead letters, and is called only where a record has no row.
+/// dead letters, and is called only where a record has no row. A record of `pending` is not missing.
 ///
 /// # Errors
 /// A server does not answer, or the disk is full.
 pub(crate) async fn compare(
     records: WindowRecords,
     space: &SortSpace,
+    pending: PendingOffsets,
     mut look_up: impl AsyncFnMut(RangeInclusive<i64>, &[Id]) -> Result<Vec<(Id, u64)>, ServerError>,
     dead_letters: impl AsyncFnOnce() -> Result<Sorted<20>, ServerError>,
 ) -> Result<WindowReport, ServerError> {
@@ -69,7 +71,8 @@ pub(crate) async fn compare(
     blocking(move || {
         records_of(&unshown, &events, |record| records.push(record))?;
         let lacking = records.without_dead_letter(&dead)?;
-        found.add_missing(lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes)))?;
+        let lacking = lacking.iter().map(|bytes| bytes.map(AuditEntry::from_bytes));
+        found.add_missing(&pending, lacking)?;
         let position = LogPosition::from_bytes;
         let undecodable = undecodable.iter().map(|bytes| bytes.map(position));
         let dead = dead.iter().map(|bytes| bytes.map(DeadLetterRange::from_bytes));
@@ -78,7 +81,7 @@ pub(crate) async fn compare(
             |position| *position,
             dead,
             |position| {
-                found.add_undecodable(position);
+                found.add_undecodable(&pending, position);
                 Ok(())
             },
         )?;

@@ -17,6 +17,9 @@ use crate::exit::{DIFFERS, DONE, print_line};
 pub struct AuditArgs {
     #[command(flatten)]
     pub(super) servers: Servers,
+    /// Name of the consumer group of `run`: what it has not processed yet is lagging, and not missing.
+    #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
+    group: String,
     /// Seconds to wait for rows that are not inserted yet.
     #[arg(long, default_value_t = 0)]
     wait_seconds: u64,
@@ -39,12 +42,13 @@ impl AuditArgs {
 pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
     let space = args.sort.space();
     if args.follow.follow {
-        let runs = continuous_audit::follow(&args.servers, &space, &args.follow).await?;
+        let runs =
+            continuous_audit::follow(&args.servers, &space, &args.group, &args.follow).await?;
         print_line(format_args!("audit: runs={runs}"));
         return Ok(DONE);
     }
     let wait = Duration::from_secs(args.wait_seconds);
-    let report = full_audit::audit(&args.servers, &space, wait).await?;
+    let report = full_audit::audit(&args.servers, &space, &args.group, wait).await?;
     if args.json {
         let json = serde_json::to_string_pretty(&report);
         print_line(json.map_err(|error| ServerError::fatal("task_panicked", error))?);

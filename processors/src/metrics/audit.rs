@@ -18,6 +18,8 @@ pub struct AuditMetrics {
     dead_lettered: Gauge,
     duplicates: Gauge,
     undecodable_without_dead_letter: Gauge,
+    lagging: Gauge,
+    in_job: Gauge,
     records: Gauge,
     within_grace: Gauge,
     runs: Counter,
@@ -52,6 +54,10 @@ impl AuditMetrics {
             help,
             m.undecodable_without_dead_letter.clone(),
         );
+        let help = "Events and undecodable records that the group has still to process";
+        registry.register("lagging", help, m.lagging.clone());
+        let help = "Events and undecodable records that a replay has still to process";
+        registry.register("in_job", help, m.in_job.clone());
         registry.register("records", "Records checked", m.records.clone());
         let help = "Records within the grace period, which were not checked";
         registry.register("records_within_grace", help, m.within_grace.clone());
@@ -74,6 +80,8 @@ impl AuditMetrics {
         set(&self.dead_lettered, found.dead_lettered);
         set(&self.duplicates, found.duplicates);
         set(&self.undecodable_without_dead_letter, found.undecodable_without_dead_letter);
+        set(&self.lagging, found.pending.lagging);
+        set(&self.in_job, found.pending.in_job());
         set(&self.records, found.records);
         set(&self.within_grace, found.within_grace);
         self.run_seconds.set(run_seconds);

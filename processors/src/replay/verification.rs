@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::decoded_events::{ClickDecoder, blocking};
 use crate::audit::entry::AuditEntry;
 use crate::audit::full_audit::{SortSpace, dead_letters};
+use crate::audit::pending_offsets::PendingOffsets;
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
 use crate::clickhouse::audit_queries::{RewrittenRows, rewritten_rows};
@@ -54,6 +55,7 @@ pub(crate) async fn verify(
     let found = compare(
         records,
         space,
+        PendingOffsets::default(),
         async |times, ids| {
             let (rows, others) = rewritten_rows(&server, rewritten, times, ids).await?;
             other_rules += others;

@@ -108,6 +108,17 @@ fn each_kind_of_difference_between_log_and_table_is_found_and_located() {
     for line in ["from 8 to 51", "surplus  1: ", "missing  1: ", "audit: OUT OF BALANCE"] {
         assert!(text.contains(line), "no `{line}` in {text}");
     }
+
+    // The group has still to process some clicks, and a replay another one.
+    processors.stop().expect_code(0);
+    world.kafka.produce(&world.topic, &world.good(1, 3));
+    let mut plan = world.command("processors", &[]);
+    plan.args(["replay", "plan", "--offsets", "1:4-4"]);
+    world.start(plan).end().expect_code(0);
+    let args = ["--json", "--group", &world.group];
+    let exit = start(&world, &args).end().expect_code(1);
+    let pending: Value = serde_json::from_str(&exit.out).unwrap();
+    assert_eq!([&pending["missing"], &pending["lagging"], &pending["in_job"]], [0, 3, 1]);
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! Reads what the group and the replays have still to process.
+
+use broker::ServerError;
+
+use crate::audit::decoded_events::blocking;
+use crate::audit::pending_offsets::{PendingOffsets, ReplayRanges};
+use crate::clickhouse::job_table;
+use crate::clickhouse::server::Server;
+use crate::config::Servers;
+use crate::kafka::group_positions::GroupPositions;
+use crate::replay::stored_plan::{KIND, plan_of};
+
+/// The positions of `group`, and the replays among the newest thousand jobs. Call it before the view is read: a
+/// record before a position has a row or a dead letter.
+///
+/// # Errors
+/// A server does not answer, or refuses to show the group.
+pub(crate) async fn pending_offsets(
+    servers: &Servers,
+    server: &Server,
+    group: &str,
+    partitions: Vec<i32>,
+) -> Result<PendingOffsets, ServerError> {
+    let topic = &servers.kafka.topic;
+    let positions = GroupPositions::open(&servers.kafka.brokers(), group, topic.as_str())?;
+    let positions = blocking(move || positions.committed(partitions)).await?;
+    let jobs = job_table::jobs(server).await?.into_iter().map(|stored| stored.job);
+    let replays = jobs.filter(|job| job.kind == KIND).filter_map(|job| {
+        // A job of another topic, or of another version, names no offset here.
+        let plan = plan_of(&job, topic).ok()?;
+        Some(ReplayRanges { id: job.id, state: job.state, ranges: plan.ranges })
+    });
+    Ok(PendingOffsets::new(positions, replays.collect()))
+}
