@@ -15,6 +15,7 @@ mod log;
 mod naive;
 mod origins;
 mod ours;
+mod pairs;
 mod plan;
 mod redirects;
 mod report;

@@ -10,7 +10,6 @@
 //! preemption.
 
 mod nginx;
-mod pairs;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -22,6 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{Backends, Child, World, free_port, get, loader, metric, root, until};
 use stack::{Part, Stack};
 
+use super::pairs;
 use super::plan::{BROKER_DOWN, MEMORY, Plan, RATE, SLOW_DISK};
 use super::report::{line, median};
 use nginx::Nginx;
