@@ -11,6 +11,7 @@ mod delay;
 mod engine;
 mod enrich;
 mod kafka_engine;
+mod live_delay;
 mod log;
 mod naive;
 mod origins;
@@ -18,6 +19,7 @@ mod ours;
 mod pairs;
 mod plan;
 mod redirects;
+mod replays;
 mod report;
 mod round;
 mod size;
@@ -33,7 +35,7 @@ use stack::{Cache, Part, PortChoice, Stack};
 
 use backlog::Backlog;
 use engine::Engine;
-use plan::{BACKLOG, DELAY, ENRICH, Plan, REDIRECTS};
+use plan::{BACKLOG, BESIDE_REPLAY, DELAY, ENRICH, Plan, REDIRECTS, REPLAY_CPU, REPLAYS};
 use report::line;
 use round::Process;
 
@@ -58,7 +60,7 @@ fn bench() -> Result<()> {
     for name in ENRICH.into_iter().filter(|name| plan.wants(name)) {
         enrich::compare(&plan, name)?;
     }
-    let real = [&[DELAY][..], &BACKLOG, &REDIRECTS].concat();
+    let real = [&[DELAY][..], &BACKLOG, &REDIRECTS, &REPLAYS].concat();
     if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
@@ -89,6 +91,14 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     }
     if BACKLOG.iter().any(|name| plan.wants(name)) {
         Backlog::write(plan, world("backlog"), others(&stack)?)?.run()?;
+    }
+    if plan.wants(REPLAY_CPU) {
+        let world = world("replay_cpu");
+        replays::cpu(plan, &world, &Engine::of(&world.backends)?)?;
+    }
+    if plan.wants(BESIDE_REPLAY) {
+        let world = world("beside_replay");
+        replays::beside(plan, &world, &Engine::of(&world.backends)?)?;
     }
     drop(down);
     Ok(())

@@ -1,4 +1,4 @@
-//! Statistics of pairs of measurements: the ratio within a pair and its confidence interval.
+//! Pairs of measurements: their order, the ratio within a pair, and its confidence interval.
 
 /// 95 % quantile of Student's t by degrees of freedom, from 1 on.
 const T95: [f64; 30] = [
@@ -6,6 +6,11 @@ const T95: [f64; 30] = [
     1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725, 1.721, 1.717, 1.714, 1.711, 1.708, 1.706,
     1.703, 1.701, 1.699, 1.697,
 ];
+
+/// The order of the two states of a pair: each pair reverses the order of the last one.
+pub fn turns(pair: u64) -> [bool; 2] {
+    if pair.is_multiple_of(2) { [false, true] } else { [true, false] }
+}
 
 /// The geometric mean of ratios, and the ends of its 90 % interval.
 pub fn interval(ratios: &[f64]) -> (f64, f64, f64) {

@@ -29,6 +29,13 @@ pub const MEMORY: &str = "producer_rss_mb";
 /// All lines of the redirect.
 pub const REDIRECTS: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
 
+/// CPU microseconds per click of a replay worker, against `processors run`.
+pub const REPLAY_CPU: &str = "replay_worker_cpu";
+/// The time from a live click to its row beside a throttled replay, against the one without a replay.
+pub const BESIDE_REPLAY: &str = "live_p99_beside_replay";
+/// All lines of replays.
+pub const REPLAYS: [&str; 2] = [REPLAY_CPU, BESIDE_REPLAY];
+
 /// The plan of a run.
 pub struct Plan {
     /// Names of the selected lines; empty selects all.
@@ -37,7 +44,7 @@ pub struct Plan {
     pub clicks: u64,
     /// Rounds of each kind.
     pub rounds: u64,
-    /// Pairs of load windows, one of each state to compare.
+    /// Pairs of load windows, or of rounds of a replay: one of each state to compare.
     pub pairs: u64,
     /// Time of one such window.
     pub window: Duration,
@@ -57,7 +64,7 @@ impl Plan {
         let only: Vec<_> = text("ONLY").split([',', ' ']).map(str::to_owned).collect();
         let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
         for name in &only {
-            let all = [&[DELAY][..], &BACKLOG, &ENRICH, &REDIRECTS].concat();
+            let all = [&[DELAY][..], &BACKLOG, &ENRICH, &REDIRECTS, &REPLAYS].concat();
             ensure!(all.contains(&name.as_str()), "ONLY={name}: use one of {}", all.join(", "));
         }
         Ok(Self {

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{Backends, Child, World, free_port, get, loader, metric, root, until};
 use stack::{Part, Stack};
 
-use super::pairs;
+use super::pairs::{self, turns};
 use super::plan::{BROKER_DOWN, MEMORY, Plan, RATE, SLOW_DISK};
 use super::report::{line, median};
 use nginx::Nginx;
@@ -219,11 +219,6 @@ impl Delays {
         write!(text, " pairs={} rate={rate:.0} falls_short={falls_short}", ratios.len()).ok();
         text
     }
-}
-
-/// Each pair reverses the order of the last one.
-fn turns(pair: u64) -> [bool; 2] {
-    if pair.is_multiple_of(2) { [false, true] } else { [true, false] }
 }
 
 fn broker_down(
