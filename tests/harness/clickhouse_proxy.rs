@@ -1,10 +1,10 @@
-//! A fault proxy for ClickHouse: it drops the responses to applied inserts, holds inserts, or refuses
-//! connections.
+//! A fault proxy for ClickHouse: it drops the responses to applied inserts, holds inserts or requests with a
+//! text, or refuses connections.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -28,8 +28,32 @@ struct Faults {
     refused: AtomicU32,
     /// Whether it holds inserts.
     held: AtomicBool,
-    /// Inserts that it held.
+    /// Inserts, or requests with the text, that it held.
     waited: AtomicU32,
+    /// The requests that it holds by their text.
+    text: Mutex<HeldText>,
+}
+
+#[derive(Debug, Default)]
+struct HeldText {
+    /// Empty: holds none.
+    text: String,
+    /// Requests with the text that it forwards first.
+    after: u32,
+}
+
+impl Faults {
+    /// Whether a part of a request has to wait, by its text.
+    fn holds(&self, piece: &[u8]) -> bool {
+        let mut held = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = held.text.as_bytes();
+        if text.is_empty() || !piece.windows(text.len()).any(|window| window == text) {
+            return false;
+        }
+        let left = held.after.checked_cap(1);
+        held.after = left.unwrap_or_default();
+        left.is_none()
+    }
 }
 
 impl ClickHouseProxy {
@@ -72,7 +96,7 @@ impl ClickHouseProxy {
         self.faults.refused.load(Ordering::SeqCst)
     }
 
-    /// Parts of inserts that it held so far.
+    /// Parts of inserts, and requests with the text, that it held so far.
     pub fn waited(&self) -> u32 {
         self.faults.waited.load(Ordering::SeqCst)
     }
@@ -80,6 +104,13 @@ impl ClickHouseProxy {
     /// Holds inserts (`true`) or forwards them again.
     pub fn hold(&self, held: bool) {
         self.faults.held.store(held, Ordering::SeqCst);
+    }
+
+    /// Forwards `after` requests that contain `text`, and then holds such requests; an empty text forwards all
+    /// again. The text is within the first bytes of a request.
+    pub fn hold_text(&self, text: &str, after: u32) {
+        let mut held = self.faults.text.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = HeldText { text: text.to_owned(), after };
     }
 
     /// Closes new connections at once (`true`) or forwards them again.
@@ -104,6 +135,12 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
             }
             while insert && held_faults.held.load(Ordering::SeqCst) {
                 std::thread::sleep(PAUSE);
+            }
+            if held_faults.holds(piece) {
+                held_faults.waited.fetch_add(1, Ordering::SeqCst);
+                while held_faults.holds(piece) {
+                    std::thread::sleep(PAUSE);
+                }
             }
             true
         });

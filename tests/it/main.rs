@@ -13,6 +13,7 @@ mod links;
 mod meta;
 mod proof;
 mod replay;
+mod replay_cases;
 mod stack;
 
 /// The tracker under the name that `model.rs` uses, also when `model.rs` is compiled alone.
