@@ -2,11 +2,12 @@
 //!
 //! SEED, FAULTS, CLICKS and SECONDS bound the run, ONLY selects one kind of fault. Without SEED the
 //! program derives a seed from the clock and prints it.
-//! `chaos outage`, `chaos hostile` and `chaos dead-letters` run one long scenario instead: see `outage.rs`,
-//! `harness::hostile` and `dead_letters.rs`.
+//! `chaos outage`, `chaos hostile`, `chaos dead-letters` and `chaos replay` run one long scenario instead: see
+//! `outage.rs`, `harness::hostile`, `dead_letters.rs` and `replay.rs`.
 
 mod dead_letters;
 mod outage;
+mod replay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Some("outage") => long_outage(),
         Some("hostile") => hostile_input(),
         Some("dead-letters") => many_dead_letters(),
+        Some("replay") => faulty_replays(),
         _ => chaos(),
     };
     match held {
@@ -121,6 +123,21 @@ fn many_dead_letters() -> Result<bool> {
     println!("{run}");
     drop(down);
     Ok(run.good())
+}
+
+/// Replays a window of the log with a fault each time; returns whether every check held.
+fn faulty_replays() -> Result<bool> {
+    let clicks = number("CLICKS")?.unwrap_or(300_000);
+    println!("replay: CLICKS={clicks}");
+    let began = Instant::now();
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    let run = replay::run(&stack, clicks, &report_line)?;
+    println!("{run}");
+    drop(down);
+    Ok(true)
 }
 
 /// SEED, else a seed from the clock.
