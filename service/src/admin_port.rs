@@ -11,12 +11,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::ALLOW;
 use hyper::{Method, Request, Response, StatusCode};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::host_header::AdminHosts;
 use crate::http_server::{self, HttpLimits, reply};
+use crate::process_metrics;
 
 /// Scrapers and probes are few. The port always accepts one more connection: it closes the one that is
 /// idle longest.
@@ -79,10 +81,11 @@ pub async fn run<P>(
 ) where
     P: Fn() -> Health + Send + Sync + 'static,
 {
-    let probe = Arc::new(probe);
+    let (probe, process) = (Arc::new(probe), Arc::new(process_metrics::registry()));
     let answer = move |request: Request<Incoming>| {
         let admitted = hosts.admit(request.headers());
-        let answer = if admitted { answer(&request, &registry, &*probe) } else { misdirected() };
+        let registries = [&*registry, &*process];
+        let answer = if admitted { answer(&request, registries, &*probe) } else { misdirected() };
         std::future::ready(answer)
     };
     http_server::run(listener, "admin", LIMITS, shutdown, answer).await;
@@ -95,7 +98,7 @@ fn misdirected() -> Response<Full<Bytes>> {
 
 fn answer(
     request: &Request<Incoming>,
-    registry: &Registry,
+    registries: [&Registry; 2],
     probe: &dyn Fn() -> Health,
 ) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -109,15 +112,22 @@ fn answer(
             let (status, body) = probe().answer();
             reply(status, PLAIN, body)
         }
-        "/metrics" => {
-            let mut body = String::new();
-            match prometheus_client::encoding::text::encode(&mut body, registry) {
-                Ok(()) => reply(StatusCode::OK, OPEN_METRICS, body),
-                Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
-            }
-        }
+        "/metrics" => match metrics_page(registries) {
+            Ok(page) => reply(StatusCode::OK, OPEN_METRICS, page),
+            Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
+        },
         _ => reply(StatusCode::NOT_FOUND, PLAIN, "/metrics /livez /readyz\n".to_owned()),
     }
+}
+
+/// All metrics as one page of OpenMetrics.
+fn metrics_page(registries: [&Registry; 2]) -> Result<String, std::fmt::Error> {
+    let mut page = String::new();
+    for registry in registries {
+        encode_registry(&mut page, registry)?;
+    }
+    encode_eof(&mut page)?;
+    Ok(page)
 }
 
 #[cfg(test)]
@@ -165,6 +175,12 @@ mod tests {
         assert!(answer.contains("seen_total 1"), "{answer}");
         assert!(answer.contains(OPEN_METRICS), "{answer}");
         assert!(answer.ends_with("# EOF\n"), "{answer}");
+        assert_eq!(answer.matches("# EOF").count(), 1, "{answer}");
+        let started =
+            answer.lines().find_map(|line| line.strip_prefix("process_start_time_seconds "));
+        let started: f64 = started.unwrap().parse().unwrap();
+        // Later than 2024, and not in milliseconds.
+        assert!((1.7e9..1e11).contains(&started), "{started}");
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ pub mod host_header;
 pub mod http_server;
 pub mod lock;
 pub mod number;
+pub mod process_metrics;
 pub mod settings;
 pub mod shown_url;
 pub mod shutdown;

@@ -17,6 +17,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use url::Url;
 
+use crate::process_metrics;
 use crate::shown_url::without_secrets;
 
 /// How long a process that ends waits for the export of the last spans.
@@ -104,11 +105,12 @@ pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Starts logs and, with an endpoint, the export of spans.
+/// Starts logs and, with an endpoint, the export of spans. Notes the start of the process for its metrics.
 ///
 /// # Errors
 /// [`TelemetryError`]: an invalid setting. A collector that is down is no error.
 pub fn start(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
+    process_metrics::note_start();
     let filter = EnvFilter::try_new(settings.filter)
         .map_err(|cause| TelemetryError::Filter { filter: settings.filter.to_owned(), cause })?;
     let ansi = std::io::stderr().is_terminal();

@@ -74,13 +74,20 @@ fn processors_page() -> String {
 pub(crate) struct DeclaredMetric {
     /// `counter`, `gauge` or `histogram`.
     pub(crate) kind: String,
+/// A page with the metrics of every process.
+fn process_page() -> String {
+    let mut page = String::new();
+    encode(&mut page, &service::process_metrics::registry()).unwrap();
+    page
+}
+
     pub(crate) labels: BTreeSet<String>,
 }
 
 /// All metrics that the code declares, by the name without the ending of a histogram's series.
 pub(crate) fn declared_metrics() -> BTreeMap<String, DeclaredMetric> {
     let mut declared = BTreeMap::<String, DeclaredMetric>::new();
-    let page = producer_page() + &processors_page();
+    let page = [producer_page(), processors_page(), process_page()].concat();
     let (mut family, mut kind) = (String::new(), String::new());
     for line in page.lines() {
         if let Some(found) = line.strip_prefix("# TYPE ") {
