@@ -19,6 +19,15 @@ pub(crate) enum JobRole {
     Member,
 }
 
+/// How far this worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkPhase {
+    /// It waits until the job runs.
+    Waits,
+    /// It saw that the job runs, and processes or verifies records.
+    Works,
+}
+
 /// What a worker has to do after a look at its job.
 #[derive(Debug)]
 pub(crate) enum JobNews {
@@ -50,7 +59,12 @@ impl JobRole {
     ///
     /// # Errors
     /// Retryable: the server does not answer. Otherwise its refusal.
-    pub(crate) async fn look(&mut self, server: &Server, id: &str) -> Result<JobNews, ServerError> {
+    pub(crate) async fn look(
+        &mut self,
+        server: &Server,
+        id: &str,
+        phase: WorkPhase,
+    ) -> Result<JobNews, ServerError> {
         match self {
             Self::Leader(job) => match job.tick().await {
                 Ok(JobRequest::Cancel) => Ok(JobNews::Cancelled),
@@ -66,8 +80,15 @@ impl JobRole {
                     return Ok(JobNews::Ended(Box::new(job)));
                 }
                 if !job.state.has_process() || is_silent(&job, now_us) {
-                    *self = Self::take(server, id).await?;
-                    return match self.announce(job.state).await {
+                    *self = match Self::take(server, id).await {
+                        // Its leader has ended it meanwhile: the next look returns that.
+                        Err(error) if error.code == "job_ended" => return Ok(JobNews::None),
+                        taken => taken?,
+                    };
+                    if !continues(job.state, phase) {
+                        return Ok(JobNews::None);
+                    }
+                    return match self.announce().await {
                         Ok(news) => Ok(news),
                         Err(error) => {
                             self.follow(error)?;
@@ -95,21 +116,32 @@ impl JobRole {
         Ok(())
     }
 
-    /// A job that ran before its leader disappeared continues to run.
-    async fn announce(&mut self, before: JobState) -> Result<JobNews, ServerError> {
+    /// Stores that the job continues to run, if this worker leads it.
+    async fn announce(&mut self) -> Result<JobNews, ServerError> {
         let Self::Leader(job) = self else { return Ok(JobNews::None) };
-        if before != JobState::Running {
-            return Ok(JobNews::None);
-        }
         tracing::info!(job = job.job().id, "this worker leads the job now");
         job.running().await?;
         Ok(JobNews::Running)
     }
 }
 
+/// Whether a job runs for its new leader as it did `before`: the starts of its ranges are committed. The state
+/// alone does not state it, since another worker may have claimed the job, and have disappeared before it
+/// stored that the job runs.
+fn continues(before: JobState, phase: WorkPhase) -> bool {
+    before == JobState::Running || phase == WorkPhase::Works
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_leader_that_works_stores_that_the_job_runs_in_any_state_of_it() {
+        assert!(continues(JobState::Running, WorkPhase::Waits));
+        assert!(!continues(JobState::Planning, WorkPhase::Waits), "the starts may be missing");
+        assert!(continues(JobState::Planning, WorkPhase::Works));
+    }
 
     #[test]
     fn a_leader_whose_job_was_claimed_by_another_worker_becomes_a_member() {

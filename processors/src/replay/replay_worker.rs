@@ -27,7 +27,7 @@ use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::kafka::log_reader;
 use crate::kafka::read_limits::ReadLimits;
 use crate::metrics::processor::ProcessorMetrics;
-use crate::replay::job_role::{JobNews, JobRole};
+use crate::replay::job_role::{JobNews, JobRole, WorkPhase};
 use crate::replay::loaded_rules;
 use crate::replay::planning::{refuse_conflict, window_error};
 use crate::replay::replay_group::{ReplayGroup, from_leaders};
@@ -208,7 +208,7 @@ impl ReplayWorker<'_> {
                         Err(error) => self.role.follow(error).map(|()| JobNews::None),
                     }
                 }
-                JobRole::Member => self.role.look(&self.server, &self.run.id).await,
+                JobRole::Member => self.look(WorkPhase::Waits).await,
             };
             match begun {
                 Ok(JobNews::Running) => return Ok(None),
@@ -220,6 +220,10 @@ impl ReplayWorker<'_> {
         }
     }
 
+    async fn look(&mut self, phase: WorkPhase) -> Result<JobNews, ServerError> {
+        self.role.look(&self.server, &self.run.id, phase).await
+    }
+
     /// Looks at the job and at the positions each second, until the work is complete or has to stop.
     async fn supervise(&mut self) -> Result<WorkEnd, ServerError> {
         let mut ticks_left = 0_u32;
@@ -228,7 +232,7 @@ impl ReplayWorker<'_> {
                 _ = self.ticks.tick() => {}
                 () = self.stop.cancelled() => return Ok(self.stopped()),
             }
-            match self.role.look(&self.server, &self.run.id).await {
+            match self.look(WorkPhase::Works).await {
                 Ok(JobNews::None | JobNews::Running) => {}
                 Ok(JobNews::Cancelled) => return Ok(WorkEnd::Cancelled),
                 Ok(JobNews::Ended(job)) => return Ok(WorkEnd::Ended(job)),
@@ -286,7 +290,7 @@ impl ReplayWorker<'_> {
                         leads.cancel();
                         continue;
                     }
-                    match self.role.look(&self.server, &self.run.id).await {
+                    match self.look(WorkPhase::Works).await {
                         Ok(JobNews::Cancelled) => self.stop.cancel(),
                         Ok(JobNews::None | JobNews::Running | JobNews::Ended(_)) => {}
                         Err(error) => warn(error)?,
@@ -336,7 +340,7 @@ impl ReplayWorker<'_> {
                     let started_us = started_us(job);
                     self.verify_as_leader(started_us).await
                 }
-                JobRole::Member => match self.role.look(&self.server, &self.run.id).await {
+                JobRole::Member => match self.look(WorkPhase::Works).await {
                     Ok(JobNews::Ended(job)) => Ok(Some(*job)),
                     Ok(JobNews::None | JobNews::Running | JobNews::Cancelled) => Ok(None),
                     Err(error) => Err(error),
