@@ -64,7 +64,7 @@ scale: ## what CLICKS= a day need, by the lines of a bench (FILE=), else by thos
 	@cargo build --quiet --workspace --bin scale
 	CLICKS="$(CLICKS)" target/debug/scale $(FILE)
 
-deploy-check: ## compose's own loader and BuildKit's own parser read our files; needs Go
+deploy-check: ## compose's, BuildKit's and Kubernetes' own code reads our files; needs Go
 	@command -v go >/dev/null || { echo "missing: go; see deploy/check/go.mod for the version" >&2; exit 69; }
 	cd deploy/check && go run .
 

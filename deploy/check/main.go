@@ -1,5 +1,5 @@
-// Asks compose's own loader and BuildKit's own parser whether our files are theirs.
-// go run . (in deploy/check): prints what was loaded; exit code 1 with the loader's words otherwise.
+// Reads our files by compose's own loader, BuildKit's own parser and Kubernetes' own types.
+// go run . (in deploy/check): prints what was loaded; exit code 1 and the loader's error otherwise.
 package main
 
 import (
@@ -19,6 +19,9 @@ func main() {
 	}
 	if err := dockerfile("../Dockerfile"); err != nil {
 		fail("deploy/Dockerfile", err)
+	}
+	if err := kubernetes("../../docs/deploy/kubernetes.yaml"); err != nil {
+		fail("docs/deploy/kubernetes.yaml", err)
 	}
 }
 

@@ -85,9 +85,15 @@ pub(crate) fn write(file: &Path, text: &str) -> Result<(), StackError> {
         .io_context(|| format!("writing {}", file.display()))
 }
 
+/// A job without a target here: the stack's engine has no endpoint for Prometheus.
+const WITHOUT_TARGET: &str = "names: [clickhouse]";
+
 /// The configuration with this machine in place of the names of containers, at the same ports.
 fn on_loopback(configuration: &str) -> String {
     let rewrite = |line: &str| match line.split_once("dns_sd_configs:") {
+        Some((indent, found)) if found.contains(WITHOUT_TARGET) => {
+            format!("{indent}static_configs: []\n")
+        }
         Some((indent, found)) => {
             let port = found.split_once("port: ").map_or("", |(_, port)| port);
             let port = port.trim_end_matches(['}', ']']);
@@ -109,6 +115,7 @@ mod tests {
             let line = format!("    static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n");
             assert!(text.contains(&line), "{text}");
         }
+        assert!(text.contains("job_name: clickhouse\n    static_configs: []\n"), "{text}");
         assert!(!text.contains("dns_sd"));
         assert_eq!(text.lines().count(), CONFIGURATION.lines().count());
     }

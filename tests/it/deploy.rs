@@ -5,6 +5,7 @@ pub(crate) mod alerts;
 pub(crate) mod dashboards;
 pub(crate) mod declared_metrics;
 pub(crate) mod disclosure;
+pub(crate) mod kubernetes;
 pub(crate) mod metric_names;
 pub(crate) mod promql_names;
 pub(crate) mod shipped_files;

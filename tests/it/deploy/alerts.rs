@@ -28,7 +28,13 @@ fn prometheus_and_alertmanager_accept_the_shipped_configuration() {
     let rules = file_names("rules").len();
     assert!(text.contains(&format!("{rules} rule files found")), "{text}");
     let list = std::fs::read_to_string(root().join("deploy/prometheus/alertmanagers.yml")).unwrap();
-    assert_eq!(list.lines().last(), Some("[]"), "the list is empty as shipped");
+    let port = "9093";
+    let listed = format!("[{{targets: [\"alertmanager:{port}\"]}}]");
+    assert_eq!(list.lines().last(), Some(listed.as_str()), "the compose file's is listed");
+    let compose = page("docker-compose.yml");
+    for line in ["  alertmanager:\n".to_owned(), format!("ports: [\"127.0.0.1:{port}:{port}\"]")] {
+        assert!(compose.contains(&line), "{line}");
+    }
     let text = checked("amtool", &["check-config", "alertmanager.yml"]);
     assert!(text.contains("1 receivers"), "{text}");
 }

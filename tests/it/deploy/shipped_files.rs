@@ -38,7 +38,7 @@ fn ours() -> Vec<(String, Value)> {
         .filter(|(_, it)| it["image"].as_str().unwrap().starts_with("clicktrail:"))
         .collect();
     let names: Vec<_> = ours.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["audit", "processors", "producer", "setup"]);
+    assert_eq!(names, ["audit", "processors", "producer", "setup", "status"]);
     ours
 }
 
@@ -117,7 +117,7 @@ fn supervisors_wait_longer_than_a_drain_and_probe_the_served_address() {
         assert_eq!(argument.get_default_values(), [DRAIN.to_string().as_str()], "{flag}");
     }
     for (name, service) in ours() {
-        if name == "setup" {
+        if ["setup", "status"].contains(&name.as_str()) {
             continue;
         }
         let grace = seconds(service["stop_grace_period"].as_str().unwrap());
@@ -195,7 +195,7 @@ fn networks(name: &str) -> BTreeSet<String> {
 fn l16_only_the_services_that_need_them_reach_broker_and_tables() {
     for (name, _) in services() {
         let own = networks(&name);
-        let ours = ["audit", "processors", "setup"].contains(&&*name);
+        let ours = ["audit", "processors", "setup", "status"].contains(&&*name);
         let log = ours || ["producer", "redpanda"].contains(&&*name);
         let tables = ours || ["clickhouse", "grafana"].contains(&&*name);
         assert_eq!(own.contains("log"), log, "{name}: {own:?}");
@@ -211,7 +211,7 @@ fn l16_only_the_services_that_need_them_reach_broker_and_tables() {
         ("automountServiceAccountToken: false", pods),
         ("readOnlyRootFilesystem: true, allowPrivilegeEscalation: false", pods),
         ("seccompProfile: {type: RuntimeDefault}", pods),
-        ("kind: NetworkPolicy", 2),
+        ("kind: NetworkPolicy", 4),
     ] {
         assert_eq!(kubernetes.matches(line).count(), count, "{line}");
     }
@@ -317,6 +317,15 @@ fn every_part_has_the_addresses_at_which_the_others_listen() {
     assert_eq!(scraped["rule_files"], serde_json::json!(["rules/*.yml"]));
     for job in scraped["scrape_configs"].as_array().unwrap() {
         let place = &job["dns_sd_configs"][0];
+        if job["job_name"] == "clickhouse" {
+            let port = format!(
+                "<prometheus>\n        <endpoint>/metrics</endpoint>\n        <port>{}</port>",
+                place["port"]
+            );
+            assert!(page("deploy/clickhouse/config.xml").contains(&port), "{job}");
+            assert!(!networks("clickhouse").is_disjoint(&networks("prometheus")), "{job}");
+            continue;
+        }
         let set = environment(&service(place["names"][0].as_str().unwrap()));
         let listens = format!("0.0.0.0:{}", place["port"]);
         assert!(set.iter().any(|(_, value)| *value == listens), "{job}");
