@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn a_member_with_limits_gets_their_partitions_only_and_its_lag_ends_with_them() {
         let range = LogRange { first: 5, end: 20 };
-        let assignment = Assignment::within(Some(ReadLimits::new([(1, range)])));
+        let assignment = Assignment::within(Some(ReadLimits::new([(1, vec![range])])));
         let mut assigned = TopicPartitionList::new();
         assigned.add_partition_range("clicks", 0, 2);
         assert_eq!(assignment.own(&assigned), BTreeSet::from([1]));

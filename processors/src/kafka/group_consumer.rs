@@ -22,7 +22,7 @@ use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_client::GroupClient;
 use crate::kafka::group_settings::GroupSettings;
 use crate::kafka::offsets;
-use crate::kafka::read_limits::ReadLimits;
+use crate::kafka::read_limits::{ReadLimits, ReadStep};
 use crate::kafka::unreadable_errors::UnreadableErrors;
 use crate::run::source::{EpochPosition, Notice, Positions, Source};
 
@@ -142,7 +142,8 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Appends a record, unless it is not to be read. The reading of a partition whose range ends pauses.
+    /// Appends a record, unless it is not to be read. At the end of a range, reading continues at the next one;
+    /// it pauses after the last one.
     fn take(&self, message: &BorrowedMessage<'_>, block: &mut Block) -> Result<(), ServerError> {
         let (partition, assignment) = (message.partition(), self.client.assignment());
         let Some(epoch) = assignment.epoch_to_read(partition) else { return Ok(()) };
@@ -152,12 +153,15 @@ impl GroupConsumer {
         };
         if limits.take(partition, message.offset()) {
             self.push(message, epoch, block);
-            return if limits.has_ended(partition) { self.pause_one(partition) } else { Ok(()) };
+        } else if limits.is_beyond(partition, message.offset()) {
+            return self.end(partition, block);
         }
-        // Otherwise the record precedes the range.
-        match limits.is_beyond(partition, message.offset()) {
-            true => self.end(partition, block),
-            false => Ok(()),
+        // The position is before the next range after the last record of a range, and where another client
+        // has reset it. Otherwise the library had fetched the record before it read on elsewhere.
+        match limits.step(partition) {
+            ReadStep::Record => Ok(()),
+            ReadStep::Gap(gap) => self.read_on(partition, epoch, gap, block),
+            ReadStep::Ended => self.pause_one(partition),
         }
     }
 
@@ -200,7 +204,9 @@ impl GroupConsumer {
             }
             let positions = offsets::read_positions(&self.client)?;
             let Some(next) = positions.get(&partition) else { return Ok(()) };
-            if offsets::pass(&self.client, partition, *next)? {
+            // The library may not know yet that reading has continued in the next range.
+            let position = next.position.max(limits.next_offset(partition).unwrap_or_default());
+            if offsets::pass(&self.client, partition, EpochPosition { position, ..*next })? {
                 limits.confirm_end(partition);
             }
             Ok(())
@@ -211,15 +217,37 @@ impl GroupConsumer {
         confirmed
     }
 
-    /// No record of the range of a partition follows.
+    /// No record of the range that is read of a partition follows.
     fn end(&self, partition: i32, block: &mut Block) -> Result<(), ServerError> {
         let assignment = self.client.assignment();
         let Some(limits) = assignment.limits() else { return Ok(()) };
         let Some(epoch) = assignment.epoch_to_read(partition) else { return Ok(()) };
-        if let Some(LogRange { first, end: next }) = limits.end(partition) {
-            block.push_gap(partition, OffsetRange { epoch, first, next });
+        match limits.end(partition) {
+            Some(gap) => self.read_on(partition, epoch, gap, block),
+            None if limits.has_ended(partition) => self.pause_one(partition),
+            None => Ok(()),
         }
-        self.pause_one(partition)
+    }
+
+    /// Passes offsets that are not to be read: they are committed in their turn. Reading continues after them,
+    /// in the next range; it pauses after the last one.
+    fn read_on(
+        &self,
+        partition: i32,
+        epoch: u64,
+        LogRange { first, end: next }: LogRange,
+        block: &mut Block,
+    ) -> Result<(), ServerError> {
+        block.push_gap(partition, OffsetRange { epoch, first, next });
+        let assignment = self.client.assignment();
+        match assignment.limits().and_then(|limits| limits.next_offset(partition)) {
+            // Under epoch 0 the partition is no longer assigned.
+            Some(position) if epoch > 0 => {
+                offsets::pass(&self.client, partition, EpochPosition { epoch, position }).map(drop)
+            }
+            Some(_) => Ok(()),
+            None => self.pause_one(partition),
+        }
     }
 
     fn pause_one(&self, partition: i32) -> Result<(), ServerError> {

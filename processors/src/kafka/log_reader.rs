@@ -2,7 +2,7 @@
 //!
 //! It joins no group and commits no position.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use broker::{
@@ -105,7 +105,12 @@ pub enum LogItem<'a> {
 pub struct LogReader {
     consumer: BaseConsumer<SilenceContext>,
     bounds: BTreeMap<i32, Bounds>,
+    /// Number of the offsets that it reads.
+    offsets: u64,
+    /// The end of the range that is read of each partition that is left to read.
     open: BTreeMap<i32, i64>,
+    /// The ranges of each partition that are read after it.
+    later: BTreeMap<i32, VecDeque<LogRange>>,
     silence: Duration,
     /// Where reading of each partition starts, or continues after an unreadable batch.
     starts: BTreeMap<i32, i64>,
@@ -181,27 +186,36 @@ impl LogReader {
         })
     }
 
-    /// As [`LogReader::open`], of these ranges only, as far as the log still holds them. No record of them is
-    /// passed over without an error.
+    /// As [`LogReader::open`], of these ranges only, as far as the log still holds them; those of a partition are
+    /// in ascending order, without a common offset. No record of them is passed over without an error.
     ///
     /// # Errors
     /// Likewise. While reading: the log no longer holds the position (`POSITION_LOST`).
     pub fn open_within(
         brokers: &Brokers,
         topic: &str,
-        ranges: &BTreeMap<i32, LogRange>,
+        ranges: &BTreeMap<i32, Vec<LogRange>>,
     ) -> Result<Self, ServerError> {
         let consumer = consumer_that(brokers, "error")?;
+        let mut later = BTreeMap::<i32, VecDeque<LogRange>>::new();
         let log = Self::open_from(consumer, brokers, topic, |_, mut bounds| {
             bounds.retain(|partition, _| ranges.contains_key(partition));
-            for (partition, Bounds { low, high }) in &mut bounds {
-                let range = ranges[partition];
-                *low = (*low).max(range.first);
-                *high = (*high).min(range.end).max(*low);
+            for (partition, bounds) in &mut bounds {
+                let Bounds { low, high } = *bounds;
+                let held = ranges[partition].iter().map(|range| LogRange {
+                    first: range.first.max(low),
+                    end: range.end.min(high),
+                });
+                let mut held: VecDeque<_> = held.filter(|range| range.offsets() > 0).collect();
+                let first = held.pop_front().unwrap_or(LogRange { first: low, end: low });
+                *bounds = Bounds { low: first.first, high: first.end };
+                later.insert(*partition, held);
             }
             Ok(bounds)
         })?;
-        Ok(Self { confirmed: Some(BTreeSet::new()), ..log })
+        let offsets = later.values().flatten().map(|range| range.offsets()).sum::<u64>();
+        let (offsets, confirmed) = (log.offsets + offsets, Some(BTreeSet::new()));
+        Ok(Self { later, offsets, confirmed, ..log })
     }
 
     fn open_from(
@@ -228,11 +242,29 @@ impl LogReader {
         let starts = bounds.iter().map(|(partition, bounds)| (*partition, bounds.low)).collect();
         let probe = BatchProbe::new(brokers, CLIENT_ID, topic);
         let (silence, errors, fruitless) = (Duration::ZERO, UnreadableErrors::default(), 0);
-        let confirmed = None;
-        Ok(Self { consumer, bounds, open, silence, starts, probe, errors, fruitless, confirmed })
+        let (confirmed, later) = (None, BTreeMap::new());
+        let offsets = bounds.values().map(|own| (own.high - own.low).unsigned_abs()).sum();
+        Ok(Self {
+            consumer,
+            bounds,
+            offsets,
+            open,
+            later,
+            silence,
+            starts,
+            probe,
+            errors,
+            fruitless,
+            confirmed,
+        })
     }
 
-    /// The bounds of the read in each partition.
+    /// Number of the offsets that it reads, as of when it was opened; some of them may hold no record.
+    pub fn offsets(&self) -> u64 {
+        self.offsets
+    }
+
+    /// The bounds of the read in each partition; where it reads several ranges, those of the first one.
     pub fn bounds(&self) -> &BTreeMap<i32, Bounds> {
         &self.bounds
     }
@@ -272,9 +304,9 @@ impl LogReader {
             Err(failed) => return Ok(Some(failed)),
         };
         match reached {
-            Some(Reached::LastRecord(partition)) => self.close(partition)?,
+            Some(Reached::LastRecord(partition)) => self.close(partition, 0)?,
             Some(Reached::LogEnd(partition)) if self.ends_with_log(partition)? => {
-                self.close(partition)?;
+                self.close(partition, 0)?;
             }
             Some(Reached::LogEnd(_)) | None => {}
         }
@@ -302,7 +334,9 @@ impl LogReader {
             Some(Ok(message)) => {
                 let (partition, offset) = (message.partition(), message.offset());
                 let Some(&high) = self.open.get(&partition) else { return Ok(Ok(None)) };
-                if offset < high {
+                // The library may have fetched a record before it read on elsewhere.
+                let is_left = self.starts.get(&partition).is_none_or(|start| offset >= *start);
+                if offset < high && is_left {
                     take(LogItem::Record(LogRecord(&message)));
                 }
                 Ok(Ok((offset + 1 >= high).then_some(Reached::LastRecord(partition))))
@@ -310,8 +344,24 @@ impl LogReader {
         }
     }
 
-    /// No record of a partition is to be read any more: the library does not fetch the rest of its log.
-    fn close(&mut self, partition: i32) -> Result<(), ServerError> {
+    /// No record of a range of a partition is to be read any more: the library reads on in the next range, at
+    /// `position` or after it. After the last one, it does not fetch the rest of the log.
+    fn close(&mut self, partition: i32, position: i64) -> Result<(), ServerError> {
+        if let Some(confirmed) = &mut self.confirmed {
+            confirmed.remove(&partition);
+        }
+        let later = self.later.get_mut(&partition);
+        let next = later.and_then(|later| {
+            std::iter::from_fn(|| later.pop_front()).find(|range| range.end > position)
+        });
+        if let Some(LogRange { first, end }) = next {
+            let first = first.max(position);
+            self.open.insert(partition, end);
+            self.starts.insert(partition, first);
+            let (topic, offset) = (self.probe.topic(), Offset::Offset(first));
+            let sought = self.consumer.seek(topic, partition, offset, REQUEST_TIMEOUT);
+            return sought.map_err(|error| server_error(&error));
+        }
         self.open.remove(&partition);
         let mut closed = TopicPartitionList::new();
         closed.add_partition(self.probe.topic(), partition);
@@ -349,7 +399,7 @@ impl LogReader {
         let position = |partition: i32| {
             let read = read.find_partition(topic, partition).and_then(|own| own.offset().to_raw());
             let start = self.starts.get(&partition).copied().unwrap_or_default();
-            read.filter(|offset| *offset >= 0).unwrap_or(start)
+            read.map_or(start, |offset| offset.max(start))
         };
         Ok(self.open.keys().map(|partition| (*partition, position(*partition))).collect())
     }
@@ -373,7 +423,7 @@ impl LogReader {
             let Some(&high) = self.open.get(&partition) else { continue };
             if first >= high {
                 // The last offsets to be read hold no record.
-                self.close(partition)?;
+                self.close(partition, high)?;
                 continue;
             }
             let offset = Offset::Offset(last + 1);
@@ -381,7 +431,7 @@ impl LogReader {
             sought.map_err(|error| server_error(&error))?;
             self.starts.insert(partition, last + 1);
             if last + 1 >= high {
-                self.close(partition)?;
+                self.close(partition, last + 1)?;
             }
             let code = BATCH_UNREADABLE;
             tracing::error!(code, topic, partition, first, last, "a batch cannot be read");
@@ -442,39 +492,4 @@ fn fetch_bounds(
 }
 
 #[cfg(test)]
-mod tests {
-    use rdkafka::ClientConfig;
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-
-    use super::*;
-
-    const WAIT: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn a_partition_is_not_read_beyond_its_range() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("log", 1, 1).unwrap();
-        let servers = cluster.bootstrap_servers();
-        let mut config = ClientConfig::new();
-        let producer: BaseProducer = config.set("bootstrap.servers", &servers).create().unwrap();
-        for value in ["a", "b", "c", "d"] {
-            let record = BaseRecord::<str, str>::to("log").partition(0).payload(value);
-            producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        producer.flush(WAIT).unwrap();
-        let brokers = Brokers { servers, properties: Vec::new() };
-        let range = LogRange { first: 1, end: 3 };
-        let mut log =
-            LogReader::open_within(&brokers, "log", &BTreeMap::from([(0, range)])).unwrap();
-        let mut read = Vec::new();
-        let mut take = |item: LogItem<'_>| {
-            if let LogItem::Record(record) = item {
-                read.push(record.offset());
-            }
-        };
-        while log.next(&mut take).unwrap() {}
-        assert_eq!(read, [1, 2]);
-        assert!(log.consumer.poll(POLL).is_none(), "the library reads on");
-    }
-}
+mod tests;

@@ -8,22 +8,33 @@ use records::replay::log_range::LogRange;
 use records::replay::range_progress::RangeProgress;
 use service::lock::lock;
 
-/// A range of each partition that is read; the member neither reads nor commits other partitions.
+/// Ranges of each partition that is read; the member neither reads nor commits other partitions.
 #[derive(Debug)]
 pub struct ReadLimits {
     ranges: Mutex<BTreeMap<i32, RangeProgress>>,
     is_paused: AtomicBool,
 }
 
+/// What follows in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadStep {
+    /// A record of the range that is read.
+    Record,
+    /// Offsets before the next range, which are not to be read.
+    Gap(LogRange),
+    /// No record is left to read.
+    Ended,
+}
+
 impl ReadLimits {
-    /// Limits of these partitions.
-    pub fn new(ranges: impl IntoIterator<Item = (i32, LogRange)>) -> Self {
-        let progress = |(partition, range)| (partition, RangeProgress::new(range));
+    /// Limits of these partitions. The ranges of each are in ascending order, without a common offset.
+    pub fn new(ranges: impl IntoIterator<Item = (i32, Vec<LogRange>)>) -> Self {
+        let progress = |(partition, ranges)| (partition, RangeProgress::new(ranges));
         let ranges = Mutex::new(ranges.into_iter().map(progress).collect());
         Self { ranges, is_paused: AtomicBool::new(false) }
     }
 
-    /// Whether the partition has a range.
+    /// Whether the partition has ranges.
     pub(super) fn covers(&self, partition: i32) -> bool {
         lock(&self.ranges).contains_key(&partition)
     }
@@ -38,7 +49,7 @@ impl ReadLimits {
         self.change(partition, |progress| progress.take(offset)).unwrap_or(false)
     }
 
-    /// Whether the offset is after the range.
+    /// Whether the offset is after the range that is read.
     pub(super) fn is_beyond(&self, partition: i32, offset: i64) -> bool {
         self.change(partition, |progress| progress.is_beyond(offset)).unwrap_or(true)
     }
@@ -48,9 +59,25 @@ impl ReadLimits {
         self.change(partition, |progress| progress.pass(position));
     }
 
-    /// Notes that no record of the range follows. Returns the offsets at its end that hold none.
+    /// Notes that no record of the range that is read follows. Returns the offsets that are passed, up to the
+    /// next range.
     pub(super) fn end(&self, partition: i32) -> Option<LogRange> {
         self.change(partition, RangeProgress::end).flatten()
+    }
+
+    /// What follows in a partition. The offsets of a gap are passed by this call.
+    pub(super) fn step(&self, partition: i32) -> ReadStep {
+        let step = |progress: &mut RangeProgress| match progress.skip() {
+            Some(gap) => ReadStep::Gap(gap),
+            None if progress.has_ended() => ReadStep::Ended,
+            None => ReadStep::Record,
+        };
+        self.change(partition, step).unwrap_or(ReadStep::Ended)
+    }
+
+    /// The next offset to read; `None` when no record is left to read.
+    pub(super) fn next_offset(&self, partition: i32) -> Option<i64> {
+        self.change(partition, |progress| progress.next_offset()).flatten()
     }
 
     /// Whether a log whose next offset is `high` has all records of the range.
@@ -73,7 +100,7 @@ impl ReadLimits {
         self.is_paused.store(is_paused, Ordering::Relaxed);
     }
 
-    /// Whether the member has to resume a partition of which it starts to read again: the end of the range
+    /// Whether the member has to resume a partition of which it starts to read again: the end of its ranges
     /// has paused it.
     pub(super) fn has_to_resume(&self, partition: i32) -> bool {
         !self.is_paused.load(Ordering::Relaxed) && !self.has_ended(partition)
@@ -99,8 +126,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn after_each_range_follows_a_gap_and_after_the_last_one_nothing() {
+        let range = |first, end| LogRange { first, end };
+        let limits = ReadLimits::new([(1, vec![range(5, 9), range(20, 22)])]);
+        limits.start(1, 5);
+        assert!(limits.take(1, 7) && limits.step(1) == ReadStep::Record);
+        assert!(limits.take(1, 8) && limits.step(1) == ReadStep::Gap(range(9, 20)));
+        assert_eq!((limits.step(1), limits.next_offset(1)), (ReadStep::Record, Some(20)));
+        assert!(limits.take(1, 21) && limits.step(1) == ReadStep::Ended);
+        assert_eq!((limits.next_offset(1), limits.step(0)), (None, ReadStep::Ended));
+    }
+
+    #[test]
     fn a_partition_whose_range_had_ended_is_resumed_after_a_reset_unless_all_are_paused() {
-        let limits = ReadLimits::new([(1, LogRange { first: 5, end: 9 })]);
+        let limits = ReadLimits::new([(1, vec![LogRange { first: 5, end: 9 }])]);
         limits.start(1, 5);
         assert!(limits.take(1, 8) && !limits.has_to_resume(1), "its range has ended");
         limits.start(1, 5);

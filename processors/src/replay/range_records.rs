@@ -17,7 +17,7 @@ use crate::kafka::log_reader::{LogItem, LogReader};
 pub(crate) struct RangeSource<'a> {
     pub(crate) brokers: &'a Brokers,
     pub(crate) topic: &'a str,
-    pub(crate) ranges: &'a BTreeMap<i32, LogRange>,
+    pub(crate) ranges: &'a BTreeMap<i32, Vec<LogRange>>,
 }
 
 /// What the log still holds of the ranges.
@@ -44,8 +44,8 @@ pub(crate) fn read_ranges(
     let RangeSource { brokers, topic, ranges } = source;
     let log = LogReader::open_within(brokers, topic, ranges)?;
     // Reading fails where retention deletes records before they are read; it is then repeated.
-    let held: u64 = log.bounds().values().map(|own| (own.high - own.low).unsigned_abs()).sum();
-    let planned: u64 = ranges.values().map(|range| range.offsets()).sum();
+    let held = log.offsets();
+    let planned: u64 = ranges.values().flatten().map(|range| range.offsets()).sum();
     let lows = log.bounds().iter().map(|(partition, own)| (*partition, own.low)).collect();
     let complete = read(log, stop, |item| match item {
         LogItem::Record(record) => take(position(record), decoder.decoded(record)?),

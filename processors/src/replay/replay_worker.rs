@@ -1,5 +1,5 @@
 //! One worker of a replay: runs the pipeline within the ranges of the plan until every position is committed
-//! at the end of its range; the worker that leads the job then verifies it.
+//! at the end of its last range; the worker that leads the job then verifies it.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -33,7 +33,7 @@ use crate::replay::planning::{refuse_conflict, window_error};
 use crate::replay::replay_group::{ReplayGroup, from_leaders};
 use crate::replay::replay_sinks::{CountedDeadLetters, ReplayTable};
 use crate::replay::replay_verdict::ReplayVerdict;
-use crate::replay::stored_plan::{plan_of, single_ranges};
+use crate::replay::stored_plan::plan_of;
 use crate::replay::verification::verify;
 use crate::rules::folder::SharedRuleSet;
 use crate::run::pipeline::Pipeline;
@@ -125,13 +125,13 @@ pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, Server
     }
 }
 
-/// Checks that the log reaches to the end of each range: it does not if the topic was recreated.
+/// Checks that the log reaches to the end of the last range of each partition: it does not if the topic was recreated.
 async fn check_log(servers: &Servers, plan: &ReplayPlan) -> Result<(), ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), plan.topic.clone());
     let bounds = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
-    for (partition, range) in single_ranges(plan)? {
-        let high = bounds.get(&partition).map_or(0, |bounds| bounds.high);
-        if high < range.end {
+    for (partition, ranges) in &plan.ranges {
+        let high = bounds.get(partition).map_or(0, |bounds| bounds.high);
+        if let Some(range) = ranges.last().filter(|range| high < range.end) {
             return Err(window_error(format!(
                 "partition {partition} of {} ends at offset {high}, before the end of the planned range \
                  {range}: the topic was recreated; plan a new replay",
@@ -165,7 +165,7 @@ impl ReplayWorker<'_> {
         let Some(table) = self.beside(&CancellationToken::new(), opening).await? else {
             return self.finish(self.stopped()).await;
         };
-        let ranges = single_ranges(&self.plan)?;
+        let ranges = self.plan.ranges.clone();
         let table = ReplayTable::new(table, ranges.keys().copied());
         let (id, instance_id) = (group(&self.run.id), None);
         let member = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };

@@ -22,7 +22,7 @@ use crate::replay::loaded_rules;
 use crate::replay::planned_row::{BYTES, ClickKey, ComparedRow, PlannedRow};
 use crate::replay::range_records::{RangeSource, read_ranges};
 use crate::replay::replay_group::from_leaders;
-use crate::replay::stored_plan::{plan_of, single_ranges};
+use crate::replay::stored_plan::plan_of;
 
 /// Bytes of texts of one look-up; a click may have some MiB.
 const LOOKUP_BYTES: usize = 8 << 20;
@@ -46,7 +46,7 @@ pub(crate) async fn dry_run(
     let plan = plan_of(&job_table::job(&server, id).await?.job, &servers.kafka.topic)?;
     let rules = loaded_rules::load(rules).await?;
     loaded_rules::check(&plan.rules, &rules)?;
-    let ranges = single_ranges(&plan)?;
+    let ranges = plan.ranges.clone();
     let (brokers, topic) = (from_leaders(servers.kafka.brokers()), plan.topic.clone());
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let runtime = Handle::current();

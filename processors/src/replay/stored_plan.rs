@@ -1,9 +1,6 @@
 //! The plan of a replay in the table of jobs.
 
-use std::collections::BTreeMap;
-
 use broker::ServerError;
-use records::replay::log_range::LogRange;
 use records::replay::replay_plan::ReplayPlan;
 use schemas::TopicName;
 
@@ -20,7 +17,7 @@ pub(crate) fn plan_text(plan: &ReplayPlan) -> Result<String, ServerError> {
     serde_json::to_string(plan).map_err(|error| ServerError::fatal("task_panicked", error))
 }
 
-/// The plan of a job.
+/// The plan of a job, with ranges that can be read.
 ///
 /// # Errors
 /// The job is no replay, is of another topic, or another version wrote it.
@@ -30,7 +27,7 @@ pub(crate) fn plan_of(job: &Job, topic: &TopicName) -> Result<ReplayPlan, Server
     }
     let plan: ReplayPlan =
         serde_json::from_str(&job.plan).map_err(|error| unknown_plan(format_args!("{error}")))?;
-    single_ranges(&plan)?;
+    plan.check_ranges().map_err(|why| unknown_plan(format_args!("{why}")))?;
     if plan.topic != topic.as_str() {
         return Err(unknown_plan(format_args!(
             "it is of the topic {}, not {topic}: set CLICKTRAIL_TOPIC",
@@ -38,14 +35,6 @@ pub(crate) fn plan_of(job: &Job, topic: &TopicName) -> Result<ReplayPlan, Server
         )));
     }
     Ok(plan)
-}
-
-/// The range of each partition.
-///
-/// # Errors
-/// The plan is of another version.
-pub(crate) fn single_ranges(plan: &ReplayPlan) -> Result<BTreeMap<i32, LogRange>, ServerError> {
-    plan.single_ranges().map_err(|why| unknown_plan(format_args!("{why}")))
 }
 
 fn unknown_plan(why: std::fmt::Arguments<'_>) -> ServerError {
@@ -79,12 +68,16 @@ mod tests {
         let read = plan_of(&job(KIND, plan), &topic("t.v1")).unwrap();
         assert_eq!(read.offsets(), 4);
         assert_eq!(plan_of(&job(KIND, &plan_text(&read).unwrap()), &topic("t.v1")).unwrap(), read);
-        let two = plan.replace(r#"[{"first":1,"end":5}]"#, "[]");
+        let several =
+            plan.replace(r#"{"first":1,"end":5}"#, r#"{"first":1,"end":5},{"first":9,"end":11}"#);
+        let several = plan_of(&job(KIND, &several), &topic("t.v1")).unwrap();
+        assert_eq!((several.offsets(), several.range_count()), (6, 2));
+        let none = plan.replace(r#"[{"first":1,"end":5}]"#, "[]");
         for (job, name, why) in [
             (job("redrive", plan), "t.v1", "its kind is"),
             (job(KIND, "{}"), "t.v1", "missing field"),
             (job(KIND, plan), "other.v1", "CLICKTRAIL_TOPIC"),
-            (job(KIND, &two), "t.v1", "partition 0 has 0 ranges"),
+            (job(KIND, &none), "t.v1", "partition 0 has no range"),
         ] {
             let refused = plan_of(&job, &topic(name)).unwrap_err();
             assert_eq!(refused.code, "job_plan");

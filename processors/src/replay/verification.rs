@@ -24,7 +24,6 @@ use crate::replay::orphaned_rows::{OldRows, OrphanedRows};
 use crate::replay::range_records::{HeldRanges, RangeSource, read_ranges};
 use crate::replay::replay_group::from_leaders;
 use crate::replay::replay_verdict::ReplayVerdict;
-use crate::replay::stored_plan::single_ranges;
 
 /// What a verification found: the verdict, and examples of what is not explained.
 #[derive(Debug)]
@@ -107,7 +106,7 @@ async fn read(
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
     let (mut events, mut undecodable) = (space.sorter(9), space.sorter(1));
-    let (mut found, mut bad, ranges) = (WindowReport::default(), 0, single_ranges(plan)?);
+    let (mut found, mut bad, ranges) = (WindowReport::default(), 0, plan.ranges.clone());
     blocking(move || {
         let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges };
         let held = read_ranges(source, &mut decoder, &stop, |position, click| {

@@ -29,16 +29,29 @@ pub struct ReplayPlan {
 }
 
 impl ReplayPlan {
-    /// The one range of each partition.
+    /// Checks what the reader of the ranges relies on.
     ///
     /// # Errors
-    /// The plan has a partition of no or several ranges, or an empty range; no version writes one yet.
-    pub fn single_ranges(&self) -> Result<BTreeMap<i32, LogRange>, String> {
-        let single = |(partition, ranges): (&i32, &Vec<LogRange>)| match ranges.as_slice() {
-            [range] if range.first < range.end => Ok((*partition, *range)),
-            _ => Err(format!("partition {partition} has {} ranges, not one", ranges.len())),
-        };
-        self.ranges.iter().map(single).collect()
+    /// A partition has no range, an empty range, or ranges that are not in ascending order; no version writes
+    /// such a plan.
+    pub fn check_ranges(&self) -> Result<(), String> {
+        for (partition, ranges) in &self.ranges {
+            if ranges.is_empty() {
+                return Err(format!("partition {partition} has no range"));
+            }
+            if let Some(empty) = ranges.iter().find(|range| range.first >= range.end) {
+                return Err(format!("partition {partition} has the empty range {empty}"));
+            }
+            if !ranges.is_sorted_by(|one, next| one.end <= next.first) {
+                return Err(format!("the ranges of partition {partition} are not in order"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of all ranges.
+    pub fn range_count(&self) -> usize {
+        self.ranges.values().map(Vec::len).sum()
     }
 
     /// Number of offsets of all ranges.
@@ -120,7 +133,7 @@ mod tests {
     #[test]
     fn a_plan_is_done_when_the_position_of_each_partition_is_at_its_end() {
         let plan = plan(&[(0, 5, 9), (2, 1, 3)]);
-        assert_eq!((plan.offsets(), plan.single_ranges().unwrap().len()), (6, 2));
+        assert_eq!((plan.offsets(), plan.range_count()), (6, 2));
         for (positions, done, is_done) in [
             (&[][..], 0, false),
             (&[(0, 5), (2, 1)], 0, false),
@@ -147,7 +160,27 @@ mod tests {
         assert!(one.overlap(&forced).is_some(), "a new plan has to be forced, too");
         let other = ReplayPlan { topic: "other.v1".to_owned(), ..one.clone() };
         assert_eq!(one.overlap(&other), None);
-        assert!(plan(&[(0, 5, 9), (0, 20, 30)]).single_ranges().is_err());
-        assert!(plan(&[(0, 5, 5)]).single_ranges().is_err());
+    }
+
+    #[test]
+    fn several_ranges_of_a_partition_are_done_one_after_the_other() {
+        let plan = plan(&[(0, 5, 9), (0, 20, 30), (2, 1, 3)]);
+        assert_eq!((plan.offsets(), plan.range_count()), (16, 3));
+        for (position, done, is_done) in
+            [(5, 2, false), (20, 6, false), (25, 11, false), (30, 16, true)]
+        {
+            let positions = [(0, position), (2, 3)].into();
+            assert_eq!((plan.done(&positions), plan.is_done(&positions)), (done, is_done));
+        }
+    }
+
+    #[test]
+    fn ranges_that_are_empty_or_not_in_ascending_order_are_refused() {
+        for good in [&[(0, 5, 9), (0, 9, 30)][..], &[(0, 5, 9), (1, 0, 3)], &[]] {
+            assert_eq!(plan(good).check_ranges(), Ok(()));
+        }
+        for bad in [&[(0, 5, 5)][..], &[(0, 5, 9), (0, 8, 30)], &[(0, 20, 30), (0, 5, 9)]] {
+            assert!(plan(bad).check_ranges().is_err(), "{bad:?}");
+        }
     }
 }

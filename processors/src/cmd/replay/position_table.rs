@@ -13,14 +13,54 @@ use crate::jobs::job::Job;
 use crate::replay::replay_group::ReplayGroup;
 use crate::replay::replay_worker::STARTED;
 
-/// The committed position of each partition of a plan; that of a range that was not begun is its start. The
-/// brokers delete the positions of a group without members after their `offsets.retention.minutes`.
+/// The committed position of each partition of a plan; that of a partition that was not begun is the start of
+/// its first range. The brokers delete the positions of a group without members after their
+/// `offsets.retention.minutes`.
 #[derive(Debug)]
 pub(super) struct PositionTable {
-    rows: Vec<(i32, LogRange, i64)>,
+    rows: Vec<PositionRow>,
     have_expired: bool,
     done: u64,
     offsets: u64,
+}
+
+/// The ranges of one partition, and its position.
+#[derive(Debug)]
+struct PositionRow {
+    partition: i32,
+    ranges: Vec<LogRange>,
+    first: i64,
+    end: i64,
+    position: i64,
+}
+
+impl PositionRow {
+    fn of(partition: i32, ranges: &[LogRange], position: Option<i64>) -> Option<Self> {
+        let (first, end) = (ranges.first()?.first, ranges.last()?.end);
+        let position = position.unwrap_or(first).clamp(first, end);
+        Some(Self { partition, ranges: ranges.to_vec(), first, end, position })
+    }
+
+    /// Offsets of the ranges that are left to read.
+    fn left(&self) -> u64 {
+        let left = |range: &LogRange| LogRange { first: range.first.max(self.position), ..*range };
+        self.ranges.iter().map(|range| left(range).offsets()).sum()
+    }
+
+    /// What the replay has rewritten; `None` if nothing.
+    fn rewritten(&self) -> Option<String> {
+        let Self { partition, position, first, .. } = self;
+        let begun = self.ranges.iter().filter(|range| range.first < *position);
+        let last = begun.clone().next_back()?;
+        let done = LogRange { first: *first, end: last.end.min(*position) };
+        let ranges = match begun.count() {
+            1 => String::new(),
+            count => format!(" in {count} of {} ranges", self.ranges.len()),
+        };
+        Some(format!(
+            "clicks of {partition}:{done}{ranges} stay rewritten by the rules of the plan"
+        ))
+    }
 }
 
 impl PositionTable {
@@ -46,13 +86,10 @@ impl PositionTable {
         let have_expired = positions.is_empty() && counts.contains_key(STARTED);
         let reported = counts.get("offsets_done").copied().unwrap_or_default();
         let done = if have_expired { reported } else { plan.done(positions) };
-        let ranges =
-            plan.ranges.iter().flat_map(|(own, all)| all.iter().map(move |it| (*own, *it)));
-        let row = |(own, range): (i32, LogRange)| {
-            let position = positions.get(&own).copied().unwrap_or(range.first);
-            (own, range, position.clamp(range.first, range.end))
+        let row = |(own, ranges): (&i32, &Vec<LogRange>)| {
+            PositionRow::of(*own, ranges, positions.get(own).copied())
         };
-        let rows = ranges.map(row).collect();
+        let rows = plan.ranges.iter().filter_map(row).collect();
         Self { rows, have_expired, done, offsets: plan.offsets() }
     }
 
@@ -65,12 +102,13 @@ impl PositionTable {
                  last reported"
             )];
         }
-        let row = |(partition, range, position): &(i32, LogRange, i64)| {
-            let left = LogRange { first: *position, end: range.end }.offsets();
-            let numbers = [range.first, range.end - 1, *position].map(|number| number.to_string());
-            [vec![partition.to_string()], numbers.to_vec(), vec![left.to_string()]].concat()
+        let row = |row: &PositionRow| {
+            let numbers = [row.first, row.end - 1, row.position].map(|number| number.to_string());
+            let (partition, ranges) = (row.partition.to_string(), row.ranges.len().to_string());
+            [vec![partition, ranges], numbers.to_vec(), vec![row.left().to_string()]].concat()
         };
-        let mut table = Table::new(&["PARTITION", "FIRST", "LAST", "POSITION", "LEFT"]);
+        let headings = ["PARTITION", "RANGES", "FIRST", "LAST", "POSITION", "LEFT"];
+        let mut table = Table::new(&headings);
         let mut lines = table.lines(self.rows.iter().map(row).collect());
         lines.push(format!("{} of {} offsets are processed", self.done, self.offsets));
         lines
@@ -78,10 +116,13 @@ impl PositionTable {
 
     /// As JSON; a position that has expired is null.
     pub(super) fn json(&self) -> Value {
-        let row = |(partition, range, position): &(i32, LogRange, i64)| {
-            let (first, end) = (range.first, range.end);
-            let position = (!self.have_expired).then_some(*position);
-            json!({ "partition": partition, "first": first, "end": end, "position": position })
+        let row = |row: &PositionRow| {
+            let PositionRow { partition, ranges, first, end, position } = row;
+            let (ranges, position) = (ranges.len(), (!self.have_expired).then_some(*position));
+            json!({
+                "partition": partition, "ranges": ranges, "first": first, "end": end,
+                "position": position,
+            })
         };
         Value::Array(self.rows.iter().map(row).collect())
     }
@@ -91,13 +132,7 @@ impl PositionTable {
         if self.have_expired {
             return self.lines();
         }
-        let done = self.rows.iter().filter(|(_, range, position)| *position > range.first);
-        let mut lines: Vec<String> = done
-            .map(|(partition, range, position)| {
-                let done = LogRange { first: range.first, end: *position };
-                format!("clicks of {partition}:{done} stay rewritten by the rules of the plan")
-            })
-            .collect();
+        let mut lines: Vec<_> = self.rows.iter().filter_map(PositionRow::rewritten).collect();
         if lines.is_empty() {
             lines.push("no position has moved".to_owned());
         }
@@ -125,9 +160,20 @@ mod tests {
         assert_eq!(rewritten[0], "clicks of 0:5-7 stay rewritten by the rules of the plan");
         assert!(rewritten[1].starts_with("what the workers had read"), "{rewritten:?}");
         let lines = half.lines();
-        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["0", "5", "8", "8", "1"]);
+        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["0", "1", "5", "8", "8", "1"]);
         assert_eq!(lines[3], "3 of 6 offsets are processed");
         assert_eq!(half.json()[0]["position"], 8);
+        let ranges = [(5, 9), (20, 30), (50, 60)].map(|(first, end)| LogRange { first, end });
+        let several = ReplayPlan { ranges: [(0, ranges.to_vec())].into(), ..plan.clone() };
+        let rewritten = |position| {
+            let positions = [(0, position)].into();
+            let table = PositionTable::of(&several, &positions, &counts);
+            (table.rewritten().swap_remove(0), table.rows[0].left())
+        };
+        let expected = "clicks of 0:5-23 in 2 of 3 ranges stay rewritten by the rules of the plan";
+        assert_eq!(rewritten(24), (expected.to_owned(), 16));
+        let expected = "clicks of 0:5-8 stay rewritten by the rules of the plan";
+        assert_eq!(rewritten(20), (expected.to_owned(), 20), "between two ranges");
         let none = PositionTable::of(&plan, &BTreeMap::new(), &BTreeMap::new());
         assert_eq!(none.rewritten()[0], "no position has moved");
         let expired = PositionTable::of(&plan, &BTreeMap::new(), &counts);
