@@ -2,6 +2,7 @@
 
 pub mod log_range;
 pub mod log_window;
+pub mod occurred_window;
 pub mod pinned_rules;
 pub mod planned_partition;
 pub mod range_progress;

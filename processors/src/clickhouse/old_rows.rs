@@ -6,6 +6,7 @@ use std::ops::Range;
 use broker::ServerError;
 use clickhouse::Row;
 use records::replay::log_range::LogRange;
+use records::replay::occurred_window::OccurredWindow;
 use serde::Deserialize;
 
 use crate::audit::entry::LogPosition;
@@ -23,6 +24,8 @@ pub(crate) struct OldRowFilter<'a> {
     pub(crate) offsets: BTreeMap<i32, LogRange>,
     /// Log times, milliseconds since 1970, of any topic.
     pub(crate) times_ms: Option<Range<i64>>,
+    /// When their clicks occurred; `None`: at any time.
+    pub(crate) occurred: Option<OccurredWindow>,
 }
 
 #[derive(Row, Deserialize)]
@@ -79,10 +82,20 @@ fn text(filter: &OldRowFilter<'_>) -> String {
     format!(
         "SELECT toUnixTimestamp64Micro(occurred_at) AS occurred_at_us, event_id, \
          CAST(kafka_topic = {topic}, 'UInt8') AS is_of_topic, kafka_partition, kafka_offset FROM clicks \
-         WHERE ingested_at < fromUnixTimestamp64Micro(toInt64({})) AND ({})",
+         WHERE ingested_at < fromUnixTimestamp64Micro(toInt64({})) AND ({}){}",
         filter.since_us,
-        windows.join(" OR ")
+        windows.join(" OR "),
+        occurred_condition(filter.occurred)
     )
+}
+
+/// The end of a condition: that clicks occurred in the window.
+fn occurred_condition(occurred: Option<OccurredWindow>) -> String {
+    let time = |us: i64| format!("fromUnixTimestamp64Micro(toInt64({us}), 'UTC')");
+    occurred.map_or_else(String::new, |OccurredWindow { from_us, to_us }| {
+        let to = to_us.map(|us| format!(" AND occurred_at < {}", time(us))).unwrap_or_default();
+        format!(" AND occurred_at >= {}{to}", time(from_us))
+    })
 }
 
 #[cfg(test)]
@@ -92,11 +105,17 @@ mod tests {
     #[test]
     fn old_rows_are_those_of_the_offsets_of_the_topic_or_of_the_log_times_of_any() {
         let offsets = BTreeMap::from([(0, LogRange { first: 5, end: 9 })]);
-        let filter = OldRowFilter { topic: "t'", since_us: 7, offsets, times_ms: Some(1..3) };
-        let text = text(&filter);
+        let times_ms = Some(1..3);
+        let filter = OldRowFilter { topic: "t'", since_us: 7, offsets, times_ms, occurred: None };
+        let of_any = text(&filter);
         let window = "(kafka_topic = 't\\x27' AND kafka_partition = 0 AND kafka_offset >= 5 \
              AND kafka_offset < 9 OR logged_at >= fromUnixTimestamp64Milli(toInt64(1)) \
              AND logged_at < fromUnixTimestamp64Milli(toInt64(3)))";
-        assert!(text.ends_with(window), "{text}");
+        assert!(of_any.ends_with(window), "{of_any}");
+        let occurred = Some(OccurredWindow { from_us: 4, to_us: None });
+        let of_window = text(&OldRowFilter { occurred, ..filter });
+        assert!(
+            of_window.ends_with(" AND occurred_at >= fromUnixTimestamp64Micro(toInt64(4), 'UTC')")
+        );
     }
 }

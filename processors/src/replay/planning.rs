@@ -88,18 +88,20 @@ fn partitions_of(
     window: &LogWindow,
 ) -> Result<Vec<PlannedPartition>, ServerError> {
     let bounds = log_reader::bounds(brokers, topic)?;
-    let named: BTreeMap<i32, LogRange> = match window {
+    let logged = |from_ms: i64, to_ms: Option<i64>| {
+        let firsts = offsets_at(brokers, topic, &bounds, from_ms)?;
+        let ends = match to_ms {
+            Some(to_ms) => offsets_at(brokers, topic, &bounds, to_ms)?,
+            None => bounds.iter().map(|(own, bounds)| (*own, bounds.high)).collect(),
+        };
+        let range =
+            |(own, first): (i32, i64)| Some((own, LogRange { first, end: *ends.get(&own)? }));
+        Ok::<BTreeMap<_, _>, ServerError>(firsts.into_iter().filter_map(range).collect())
+    };
+    let named = match window {
         LogWindow::Offsets(ranges) => ranges.clone(),
-        LogWindow::LogTime { from_ms, to_ms } => {
-            let firsts = offsets_at(brokers, topic, &bounds, *from_ms)?;
-            let ends = match to_ms {
-                Some(to_ms) => offsets_at(brokers, topic, &bounds, *to_ms)?,
-                None => bounds.iter().map(|(own, bounds)| (*own, bounds.high)).collect(),
-            };
-            let range =
-                |(own, first): (i32, i64)| Some((own, LogRange { first, end: *ends.get(&own)? }));
-            firsts.into_iter().filter_map(range).collect()
-        }
+        LogWindow::LogTime { from_ms, to_ms } => logged(*from_ms, *to_ms)?,
+        LogWindow::Occurred(window) => logged(window.first_log_ms(), None)?,
     };
     let names_offsets = matches!(window, LogWindow::Offsets(_));
     let planned = |(partition, named): (i32, LogRange)| match bounds.get(&partition) {

@@ -150,10 +150,10 @@ impl ReplayWorker<'_> {
         self.print_begin();
         let dead_letters = CountedDeadLetters::default();
         let settings = self.run.pipeline.driver(&self.servers.kafka.brokers());
-        let limits = settings.linger.limits;
+        let (limits, occurred) = (settings.linger.limits, self.plan.window.occurred());
         let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
         let pipeline =
-            Pipeline { servers: self.servers, rules, metrics: metrics.clone(), settings };
+            Pipeline { servers: self.servers, rules, metrics: metrics.clone(), settings, occurred };
         // It waits until all servers answer.
         let (server, stop) = (self.server.clone(), self.stop.clone());
         let opening = async {

@@ -46,7 +46,7 @@ pub(crate) async fn dry_run(
     let plan = plan_of(&job_table::job(&server, id).await?.job, &servers.kafka.topic)?;
     let rules = loaded_rules::load(rules).await?;
     loaded_rules::check(&plan.rules, &rules)?;
-    let ranges = plan.ranges.clone();
+    let (ranges, occurred) = (plan.ranges.clone(), plan.window.occurred());
     let (brokers, topic) = (from_leaders(servers.kafka.brokers()), plan.topic.clone());
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let runtime = Handle::current();
@@ -62,7 +62,7 @@ pub(crate) async fn dry_run(
         progress: Progress::new(plan.offsets()),
     };
     blocking(move || {
-        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges };
+        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges, occurred };
         let stop = CancellationToken::new();
         let held = read_ranges(source, &mut decoder, &stop, |_, click| {
             comparison.counts.add_record(click.as_ref().err());

@@ -106,9 +106,10 @@ async fn read(
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
     let (mut events, mut undecodable) = (space.sorter(9), space.sorter(1));
+    let occurred = plan.window.occurred();
     let (mut found, mut bad, ranges) = (WindowReport::default(), 0, plan.ranges.clone());
     blocking(move || {
-        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges };
+        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges, occurred };
         let held = read_ranges(source, &mut decoder, &stop, |position, click| {
             found.records += 1;
             match click {
@@ -152,7 +153,8 @@ async fn orphaned(
 }
 
 /// The rows of the window: those that name its offsets, also such that retention had deleted when the replay
-/// was planned; of a window of log time that has an end, those of its log times, too.
+/// was planned; of a window of log time that has an end, those of its log times, too; of a window of occurrence,
+/// those that occurred in it.
 fn old_row_filter(plan: &ReplayPlan, since_us: i64) -> OldRowFilter<'_> {
     let whole = |ranges: &Vec<LogRange>| {
         Some(LogRange { first: ranges.first()?.first, end: ranges.last()?.end })
@@ -164,8 +166,13 @@ fn old_row_filter(plan: &ReplayPlan, since_us: i64) -> OldRowFilter<'_> {
     let (offsets, times_ms) = match &plan.window {
         LogWindow::Offsets(named) => (named.clone(), None),
         LogWindow::LogTime { from_ms, to_ms } => (planned(), to_ms.map(|to_ms| *from_ms..to_ms)),
+        LogWindow::Occurred(_) => {
+            let to_end = |(own, range): (i32, LogRange)| (own, LogRange { first: 0, ..range });
+            (planned().into_iter().map(to_end).collect(), None)
+        }
     };
-    OldRowFilter { topic: &plan.topic, since_us, offsets, times_ms }
+    let occurred = plan.window.occurred();
+    OldRowFilter { topic: &plan.topic, since_us, offsets, times_ms, occurred }
 }
 
 #[cfg(test)]
@@ -190,5 +197,8 @@ mod tests {
         assert_eq!(filter(r#"{"offsets":{"0":{"first":1,"end":9}}}"#), (1..9, None));
         assert_eq!(filter(r#"{"log_time":{"from_ms":2,"to_ms":null}}"#), (4..9, None));
         assert_eq!(filter(r#"{"log_time":{"from_ms":2,"to_ms":6}}"#), (4..9, Some(2..6)));
+        assert_eq!(filter(r#"{"occurred":{"from_us":2,"to_us":6}}"#), (0..9, None));
+        let plan = plan(r#"{"occurred":{"from_us":2,"to_us":6}}"#);
+        assert_eq!(old_row_filter(&plan, 1).occurred, plan.window.occurred());
     }
 }

@@ -16,6 +16,7 @@ use records::enrich::rule_set::RuleSet;
 use records::error::RecordError;
 use records::flow::block::{Block, Record};
 use records::flow::record_sign::RecordSign;
+use records::replay::occurred_window::OccurredWindow;
 use schemas::{SchemaId, TraceContext, headers};
 use tokio::time::Instant;
 
@@ -47,6 +48,8 @@ pub struct BlockEncoder {
     rules: SharedRuleSet,
     pub(crate) breaker: Arc<SharedBreaker>,
     pub(crate) metrics: ProcessorMetrics,
+    /// The clicks that become rows; `None`: all.
+    occurred: Option<OccurredWindow>,
     /// The states that are not in use.
     states: Mutex<Vec<EncoderState>>,
     /// Blocks that were encoded, whose memory is reused.
@@ -68,9 +71,15 @@ impl BlockEncoder {
             rules,
             breaker,
             metrics,
+            occurred: None,
             states: Mutex::default(),
             free_blocks: Mutex::default(),
         }
+    }
+
+    /// As this encoder, for the clicks of a window only: other records become neither rows nor bad records.
+    pub(crate) fn within(self, occurred: Option<OccurredWindow>) -> Self {
+        Self { occurred, ..self }
     }
 
     /// The rule set in use.
@@ -184,6 +193,9 @@ impl BlockEncoder {
                     continue;
                 }
             };
+            if self.occurred.is_some_and(|window| !window.contains(click.occurred_at)) {
+                continue;
+            }
             let sampled = sampled(record);
             encoded.sampled.extend(sampled);
             encoded.newest_ms = encoded.newest_ms.max(Some(record.logged_at_ms()));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use broker::ServerError;
+use records::replay::occurred_window::OccurredWindow;
 
 use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::server::Server;
@@ -27,6 +28,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) rules: SharedRuleSet,
     pub(crate) metrics: ProcessorMetrics,
     pub(crate) settings: DriverSettings,
+    /// The clicks that become rows; `None`: all.
+    pub(crate) occurred: Option<OccurredWindow>,
 }
 
 impl Pipeline<'_> {
@@ -62,12 +65,12 @@ impl Pipeline<'_> {
         sink: K,
         dead_letters: D,
     ) -> Result<Driver<S, K, D>, ServerError> {
-        let Self { servers, rules, metrics, settings } = self;
+        let Self { servers, rules, metrics, settings, occurred } = self;
         let (breaker, topic) = (Arc::new(SharedBreaker::default()), &servers.kafka.topic);
         let registry = servers.registry.registry()?;
         let decoders = SchemaCache::new(registry, topic.subject(), metrics.clone());
         let encoder = BlockEncoder::new(topic.as_str(), decoders, rules, breaker, metrics.clone());
-        let encoder = Arc::new(encoder);
+        let encoder = Arc::new(encoder.within(occurred));
         let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
         Ok(Driver::new(source, encoder, writer, metrics, settings))
     }

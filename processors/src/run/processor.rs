@@ -111,6 +111,7 @@ impl<'a> Processor<'a> {
             rules: self.rules.current(),
             metrics: self.metrics.clone(),
             settings: self.settings,
+            occurred: None,
         }
     }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::replay::log_range::LogRange;
+use crate::replay::occurred_window::{OccurredWindow, time_text};
 
 /// The window of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,13 +23,25 @@ pub enum LogWindow {
     },
     /// Offsets by partition.
     Offsets(BTreeMap<i32, LogRange>),
+    /// Records of clicks that occurred from one time to another. The log is read from a day before the first
+    /// time to the end that it has when the replay is planned, since a click may be appended at any later time;
+    /// records of other clicks are neither inserted nor verified.
+    Occurred(OccurredWindow),
+}
+
+impl LogWindow {
+    /// The clicks that are inserted and verified; `None`: all of those that are read.
+    pub fn occurred(&self) -> Option<OccurredWindow> {
+        match self {
+            Self::Occurred(window) => Some(*window),
+            Self::LogTime { .. } | Self::Offsets(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for LogWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |ms: i64| {
-            Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
-        };
+        let time = |ms: i64| time_text(Timestamp::from_millisecond(ms), ms);
         match self {
             Self::LogTime { from_ms, to_ms: Some(to_ms) } => {
                 write!(f, "log time from {} to {}", time(*from_ms), time(*to_ms))
@@ -43,6 +56,7 @@ impl fmt::Display for LogWindow {
                     .collect();
                 write!(f, "offsets {}", texts.join(", "))
             }
+            Self::Occurred(window) => write!(f, "clicks that occurred {window}"),
         }
     }
 }

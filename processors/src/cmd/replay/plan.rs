@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use broker::ServerError;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use records::dead_letters::shown_text::json_line;
 use records::replay::log_range::PartitionRange;
 use records::replay::log_window::LogWindow;
+use records::replay::occurred_window::OccurredWindow;
 use records::replay::planned_partition::PlannedPartition;
 use serde_json::json;
 
@@ -18,17 +19,27 @@ use crate::config::{RulesArgs, Servers};
 use crate::exit::{DONE, print_line};
 use crate::replay::planning::{self, PlannedReplay, ReplayRequest, window_error};
 
-/// Arguments of `replay plan`.
+/// Arguments of `replay plan`: one kind of window.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("window").required(true).args(["from", "occurred_from", "offsets"])))]
 pub(super) struct PlanArgs {
     /// First log time: RFC 3339, or how long ago (90s, 2h, 7d). Resolved now.
-    #[arg(long, value_name = "TIME", value_parser = filter_time, required_unless_present = "offsets")]
+    #[arg(long, value_name = "TIME", value_parser = filter_time)]
     from: Option<Timestamp>,
     /// Log time after the last one; by default the end that the log has now.
-    #[arg(long, value_name = "TIME", value_parser = filter_time)]
+    #[arg(long, value_name = "TIME", value_parser = filter_time, requires = "from",
+        conflicts_with_all = ["occurred_from", "offsets"])]
     to: Option<Timestamp>,
-    /// Offsets of one partition, such as 0:1000-1999, instead of a time; once for each partition.
-    #[arg(long, value_name = "PARTITION:FIRST-LAST", conflicts_with_all = ["from", "to"])]
+    /// First time at which a click occurred, in the form of `--from`: the log is read from a day before it to
+    /// its end, and only clicks that occurred in the window are inserted and verified.
+    #[arg(long, value_name = "TIME", value_parser = filter_time)]
+    occurred_from: Option<Timestamp>,
+    /// Time of occurrence after the last one; by default there is none.
+    #[arg(long, value_name = "TIME", value_parser = filter_time, requires = "occurred_from",
+        conflicts_with_all = ["from", "offsets"])]
+    occurred_to: Option<Timestamp>,
+    /// Offsets of one partition, such as 0:1000-1999; once for each partition.
+    #[arg(long, value_name = "PARTITION:FIRST-LAST")]
     offsets: Vec<PartitionRange>,
     /// Plan it although a replay that has not ended reads a part of the same offsets.
     #[arg(long)]
@@ -53,6 +64,16 @@ impl PlanArgs {
             }
             let to_ms = self.to.map(Timestamp::as_millisecond);
             return Ok(LogWindow::LogTime { from_ms: from.as_millisecond(), to_ms });
+        }
+        if let Some(from) = self.occurred_from {
+            if self.occurred_to.is_some_and(|to| to <= from) {
+                return Err(window_error("--occurred-to is not after --occurred-from".to_owned()));
+            }
+            let to_us = self.occurred_to.map(Timestamp::as_microsecond);
+            return Ok(LogWindow::Occurred(OccurredWindow {
+                from_us: from.as_microsecond(),
+                to_us,
+            }));
         }
         let mut ranges = BTreeMap::new();
         for PartitionRange { partition, range } in &self.offsets {
@@ -98,6 +119,13 @@ fn lines(planned: &PlannedReplay) -> Vec<String> {
     let rules = &plan.rules;
     lines.push(format!("window: {}", plan.window));
     lines.push(format!("offsets: {}, of which each holds one record or none", plan.offsets()));
+    if plan.window.occurred().is_some() {
+        lines.push(
+            "all of these offsets are read; only clicks that occurred in the window are inserted and \
+             verified"
+                .to_owned(),
+        );
+    }
     lines.push(format!(
         "rules: program {}, geo {:?}, user_agents {:?}, crawlers {:?}, referrers {:?}",
         rules.program, rules.geo, rules.user_agents, rules.crawlers, rules.referrers
@@ -158,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_a_time_or_offsets_of_different_partitions() {
+    fn a_window_is_a_log_time_a_time_of_occurrence_or_offsets_of_different_partitions() {
         let window = |args: &[&str]| parsed(args).unwrap().window();
         let from = "2026-02-01T08:00:00Z";
         let times = window(&["--from", from, "--to", "2026-02-01T09:00:00Z"]).unwrap();
@@ -168,6 +196,13 @@ mod tests {
         assert_eq!(offsets.to_string(), "offsets 0:1-2, 2:5-5");
         let turned = parsed(&["--from", from, "--to", from]).unwrap().window().unwrap_err();
         assert!(turned.message.contains("--to is not after --from"), "{turned}");
+        let to = "2026-02-01T09:00:00Z";
+        let occurred = window(&["--occurred-from", from, "--occurred-to", to]).unwrap();
+        assert_eq!(occurred.to_string(), format!("clicks that occurred from {from} to {to}"));
+        let open = window(&["--occurred-from", from]).unwrap().occurred().unwrap();
+        assert!(open.contains(i64::MAX) && !open.contains(0));
+        let turned = window(&["--occurred-from", to, "--occurred-to", from]).unwrap_err();
+        assert!(turned.message.contains("--occurred-to is not after"), "{turned}");
         let twice = window(&["--offsets", "0:1-2", "--offsets", "0:5-6"]).unwrap_err();
         assert_eq!(twice.code, "replay_window");
         for bad in [
@@ -175,6 +210,9 @@ mod tests {
             &["--to", from],
             &["--from", from, "--offsets", "0:1-2"],
             &["--to", from, "--offsets", "0:1-2"],
+            &["--from", from, "--occurred-from", from],
+            &["--from", from, "--occurred-to", from],
+            &["--occurred-to", from, "--offsets", "0:1-2"],
             &["--offsets", "0:2-1"],
             &["--from", "yesterday"],
         ] {

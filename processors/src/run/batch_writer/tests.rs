@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use records::flow::block::{Header, RecordMetadata, SizeLimits};
 use records::flow::offset_range::OffsetRange;
 use records::flow::record_sign::RecordSign;
+use records::replay::occurred_window::OccurredWindow;
 use schemas::{Encoder, NEWEST, RawClick, SchemaId};
 use uuid::Uuid;
 
@@ -105,6 +106,29 @@ async fn h5_records_of_an_id_that_becomes_known_are_rows_and_the_others_dead_let
     assert_eq!(metrics.rows.get(), 18);
     // The storm breaker decides about all of them within its ten seconds.
     assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn clicks_outside_the_window_of_a_replay_become_neither_rows_nor_dead_letters() {
+    let (id, first) = (SchemaId(9), LOGGED_AT_MS * 1000);
+    let values = [0, 5, 9, 10].map(|later| {
+        let mut value = Vec::new();
+        let raw = RawClick::new(Uuid::from_u128(1), first + later, "a");
+        Encoder::new(id).encode(&raw, &mut value).unwrap();
+        value
+    });
+    let window = OccurredWindow { from_us: first + 5, to_us: Some(first + 10) };
+    let encoder = Arc::into_inner(encoder(id)).unwrap().within(Some(window));
+    let (rows, encoder) = (Rows::default(), Arc::new(encoder));
+    let values = values.each_ref().map(Vec::as_slice);
+    let encoded = Arc::clone(&encoder).encode(block(&values), encoder.rules()).await.unwrap();
+    assert!(encoded.records == 4 && encoded.bad_records.is_none());
+    let mut batch = Batch::default();
+    batch.append(encoded);
+    let sink = Refusing { bytes: 0, sent: Arc::default() };
+    let writer = Arc::new(BatchWriter::new(encoder, rows.clone(), sink));
+    writer.store(batch, BatchState::default()).await.unwrap();
+    assert_eq!(rows.0.load(Ordering::Relaxed), 2);
 }
 
 /// A block of these values in redriven copies of records that are a day and an hour older.
