@@ -7,3 +7,5 @@ pub mod pinned_rules;
 pub mod planned_partition;
 pub mod range_progress;
 pub mod replay_plan;
+pub mod row_selection;
+pub mod selected_offsets;

@@ -1,6 +1,8 @@
 //! A replay of a part of the log beside live traffic, by two workers of which one is killed between its
 //! insert and its commit.
 
+mod selection;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,6 +10,7 @@ use records::replay::occurred_window::OccurredWindow;
 use serde::Deserialize;
 
 use crate::audit::entry::LogPosition;
+use crate::clickhouse::range_rows::occurred_condition;
 use crate::clickhouse::server::{Server, server_error};
 use crate::clickhouse::sql_text::quoted;
 use crate::replay::orphaned_rows::OldRow;
@@ -87,15 +88,6 @@ fn text(filter: &OldRowFilter<'_>) -> String {
         windows.join(" OR "),
         occurred_condition(filter.occurred)
     )
-}
-
-/// The end of a condition: that clicks occurred in the window.
-fn occurred_condition(occurred: Option<OccurredWindow>) -> String {
-    let time = |us: i64| format!("fromUnixTimestamp64Micro(toInt64({us}), 'UTC')");
-    occurred.map_or_else(String::new, |OccurredWindow { from_us, to_us }| {
-        let to = to_us.map(|us| format!(" AND occurred_at < {}", time(us))).unwrap_or_default();
-        format!(" AND occurred_at >= {}{to}", time(from_us))
-    })
 }
 
 #[cfg(test)]

@@ -88,6 +88,11 @@ pub fn server_error(error: Error) -> ServerError {
     }
 }
 
+/// The text with which the server refused a statement; `None` if it did not answer.
+pub(super) fn refusal_text(error: &Error) -> Option<&str> {
+    if let Error::BadResponse(text) = error { Some(text) } else { None }
+}
+
 /// The answer of a statement; a server that does not answer within `time` counts as one that fails.
 pub(super) async fn within<T>(
     time: Duration,

@@ -4,6 +4,7 @@ mod cancel;
 mod dry_run;
 mod list;
 mod plan;
+mod plan_report;
 mod position_table;
 mod run;
 mod status;

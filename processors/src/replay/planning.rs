@@ -2,23 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use broker::{Brokers, ServerError};
+use broker::ServerError;
 use records::replay::log_range::LogRange;
 use records::replay::log_window::LogWindow;
 use records::replay::pinned_rules::PinnedRules;
-use records::replay::planned_partition::{PartitionFacts, PlannedPartition};
+use records::replay::planned_partition::PlannedPartition;
 use records::replay::replay_plan::ReplayPlan;
 
 use crate::audit::decoded_events::blocking;
 use crate::clickhouse::job_table;
+use crate::clickhouse::range_rows::{RangeRows, RowRanges, range_rows};
+use crate::clickhouse::selected_rows::{SelectedRows, condition, selected_rows};
 use crate::clickhouse::server::Server;
+use crate::clickhouse::table_size::table_size;
 use crate::config::{RulesArgs, Servers};
 use crate::jobs::job::Job;
 use crate::jobs::running_job::RunningJob;
-use crate::kafka::log_reader::{self, Bounds};
-use crate::kafka::log_times::offsets_at;
+use crate::kafka::log_reader;
 use crate::replay::loaded_rules;
+use crate::replay::replay_estimate::ReplayEstimate;
 use crate::replay::stored_plan::{KIND, plan_of, plan_text};
+use crate::replay::window_ranges::{held, of_rows, of_window, window_error};
+
+/// What a plan does with the rows that the replay would rewrite. The server reads some columns of all rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowCheck {
+    /// Counts them, and refuses rules that are older than theirs.
+    RefuseOlder,
+    /// Counts them.
+    Count,
+    /// Nothing: the plan must not take long.
+    Omit,
+}
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -27,6 +42,8 @@ pub(crate) struct ReplayRequest {
     pub(crate) window: LogWindow,
     /// Plans it although a job that has not ended reads a part of it.
     pub(crate) force: bool,
+    /// What it does with the rows that the replay would rewrite.
+    pub(crate) rows: RowCheck,
     /// User.
     pub(crate) actor: String,
     /// Why.
@@ -42,76 +59,140 @@ pub(crate) struct PlannedReplay {
     pub(crate) plan: ReplayPlan,
     /// Each partition of the window, those without a record included.
     pub(crate) partitions: Vec<PlannedPartition>,
+    /// The rows that the window selects; `None`: it is a window of the log.
+    pub(crate) selected: Option<SelectedRows>,
+    /// What it will cost.
+    pub(crate) estimate: ReplayEstimate,
 }
 
 /// Plans a replay, and stores it.
 ///
 /// # Errors
-/// The log holds nothing of the window, another job reads a part of it, or a server does not answer.
+/// The log holds nothing of the window, another job reads a part of it, its rules are older than those of its
+/// rows, or a server does not answer.
 pub(crate) async fn plan(
     servers: &Servers,
     rules: &RulesArgs,
     request: ReplayRequest,
 ) -> Result<PlannedReplay, ServerError> {
-    let topic = &servers.kafka.topic;
-    let (brokers, name, window) =
-        (servers.kafka.brokers(), topic.to_string(), request.window.clone());
-    let partitions = blocking(move || partitions_of(&brokers, &name, &window)).await?;
-    let held = partitions.iter().filter(|own| own.range.offsets() > 0);
-    let ranges: BTreeMap<_, _> = held.map(|own| (own.partition, vec![own.range])).collect();
-    if ranges.is_empty() {
-        let deleted: u64 = partitions.iter().map(|own| own.deleted.most()).sum();
-        return Err(window_error(format!(
-            "the log holds no record of the window ({}); retention has deleted at most {deleted} \
-             offsets of it",
-            request.window
-        )));
-    }
+    let ReplayRequest { window, force, rows, actor, reason } = request;
+    let topic = servers.kafka.topic.to_string();
     let rules = PinnedRules::of(&loaded_rules::load(rules).await?.load());
-    let ReplayRequest { window, force, actor, reason } = request;
-    let plan = ReplayPlan { topic: topic.to_string(), window, ranges, rules, reason, force };
     let server = servers.clickhouse.server()?;
+    let (partitions, selected) = resolve(servers, &server, &rules, &window).await?;
+    let some = partitions.iter().filter(|own| !own.ranges.is_empty());
+    let ranges: BTreeMap<_, _> = some.map(|own| (own.partition, own.ranges.clone())).collect();
+    if ranges.is_empty() {
+        return Err(empty_error(&window, &partitions, selected.as_ref()));
+    }
+    let plan = ReplayPlan { topic, window, ranges, rules, reason, force };
     if !force {
         let found = overlapping(&server, servers, |_, other| plan.overlap(other)).await?;
         if let Some((other, shared)) = found {
             return Err(overlap_error(&other, shared, "plan this one with --force"));
         }
     }
+    let rows = rows_of(&server, &plan, rows).await?;
+    let estimate = estimate(&server, &plan, rows.as_ref()).await;
     let job = RunningJob::plan(&server, KIND, plan_text(&plan)?, &actor).await?;
-    Ok(PlannedReplay { job: job.planned().await?, plan, partitions })
+    Ok(PlannedReplay { job: job.planned().await?, plan, partitions, selected, estimate })
 }
 
-/// Resolves a window to offsets. Blocks.
-fn partitions_of(
-    brokers: &Brokers,
-    topic: &str,
+/// The partitions of a window, and the rows that it selects.
+async fn resolve(
+    servers: &Servers,
+    server: &Server,
+    rules: &PinnedRules,
     window: &LogWindow,
-) -> Result<Vec<PlannedPartition>, ServerError> {
-    let bounds = log_reader::bounds(brokers, topic)?;
-    let logged = |from_ms: i64, to_ms: Option<i64>| {
-        let firsts = offsets_at(brokers, topic, &bounds, from_ms)?;
-        let ends = match to_ms {
-            Some(to_ms) => offsets_at(brokers, topic, &bounds, to_ms)?,
-            None => bounds.iter().map(|(own, bounds)| (*own, bounds.high)).collect(),
-        };
-        let range =
-            |(own, first): (i32, i64)| Some((own, LogRange { first, end: *ends.get(&own)? }));
-        Ok::<BTreeMap<_, _>, ServerError>(firsts.into_iter().filter_map(range).collect())
+) -> Result<(Vec<PlannedPartition>, Option<SelectedRows>), ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
+    if let LogWindow::Rows(selection) = window {
+        let condition = condition(selection, rules)?;
+        let name = topic.clone();
+        let bounds = blocking(move || log_reader::bounds(&brokers, &name)).await?;
+        let selected = selected_rows(server, &topic, &condition, &held(&bounds)).await?;
+        return Ok((of_rows(&selected), Some(selected)));
+    }
+    let window = window.clone();
+    let partitions = blocking(move || {
+        of_window(&brokers, &topic, &log_reader::bounds(&brokers, &topic)?, &window)
+    });
+    Ok((partitions.await?, None))
+}
+
+fn empty_error(
+    window: &LogWindow,
+    partitions: &[PlannedPartition],
+    selected: Option<&SelectedRows>,
+) -> ServerError {
+    let deleted: u64 = partitions.iter().map(|own| own.deleted.most()).sum();
+    window_error(match selected {
+        Some(SelectedRows { expired, .. }) => format!(
+            "the log holds no record of the selection ({window}); the records of {expired} selected rows \
+             are no longer in the log"
+        ),
+        None => format!(
+            "the log holds no record of the window ({window}); retention has deleted at most {deleted} \
+             offsets of it"
+        ),
+    })
+}
+
+/// The rows that the replay rewrites; `None` if they are not counted.
+///
+/// # Errors
+/// Only of a check that refuses older rules: some rows have newer rules than the plan, or the server's refusal.
+async fn rows_of(
+    server: &Server,
+    plan: &ReplayPlan,
+    check: RowCheck,
+) -> Result<Option<RangeRows>, ServerError> {
+    let refuses = match check {
+        RowCheck::Omit => return Ok(None),
+        RowCheck::Count => false,
+        RowCheck::RefuseOlder => true,
     };
-    let named = match window {
-        LogWindow::Offsets(ranges) => ranges.clone(),
-        LogWindow::LogTime { from_ms, to_ms } => logged(*from_ms, *to_ms)?,
-        LogWindow::Occurred(window) => logged(window.first_log_ms(), None)?,
-    };
-    let names_offsets = matches!(window, LogWindow::Offsets(_));
-    let planned = |(partition, named): (i32, LogRange)| match bounds.get(&partition) {
-        Some(Bounds { low, high }) => {
-            let held = LogRange { first: *low, end: *high };
-            Ok(PlannedPartition::of(partition, PartitionFacts { held, named, names_offsets }))
+    let ReplayPlan { topic, ranges, window, rules, .. } = plan;
+    let of = RowRanges { topic, ranges, occurred: window.occurred() };
+    match range_rows(server, of).await {
+        Ok(rows) => match downgrade_error(rules, &rows).filter(|_| refuses) {
+            Some(error) => Err(error),
+            None => Ok(Some(rows)),
+        },
+        Err(error) if !refuses => {
+            let code = error.code;
+            tracing::warn!(code, %error, "the rows of the window cannot be counted");
+            Ok(None)
         }
-        None => Err(window_error(format!("the topic {topic} has no partition {partition}"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error of rules that are older than those of rows of the window; `None` if none are.
+fn downgrade_error(rules: &PinnedRules, rows: &RangeRows) -> Option<ServerError> {
+    let older = |(row, count): &(PinnedRules, u64)| {
+        let older = rules.older_than(row);
+        (!older.is_empty()).then(|| (older.join(", "), *count))
     };
-    named.into_iter().map(planned).collect()
+    let found: Vec<_> = rows.versions.iter().filter_map(older).collect();
+    let (example, _) = found.first()?;
+    let count: u64 = found.iter().map(|(_, count)| count).sum();
+    let text = format!(
+        "the rules of this replay are older than those of {count} rows of the window: {example}; use the \
+         newer rules, or plan it with --downgrade"
+    );
+    Some(ServerError::fatal("replay_downgrade", text))
+}
+
+/// What a server does not state is unknown: an estimate prevents no replay.
+async fn estimate(server: &Server, plan: &ReplayPlan, rows: Option<&RangeRows>) -> ReplayEstimate {
+    let (size, jobs) = tokio::join!(table_size(server), job_table::jobs(server));
+    let size = size.inspect_err(
+        |error| tracing::warn!(code = error.code, %error, "the size of the table is not known"),
+    );
+    let jobs = jobs.unwrap_or_default().into_iter().map(|stored| stored.job);
+    let replays: Vec<_> = jobs.filter(|job| job.kind == KIND).collect();
+    ReplayEstimate::of(plan.offsets(), rows, size.ok(), &replays)
 }
 
 /// Refuses to run the job `id` beside another of which it reads a part, unless an operator planned one of them
@@ -159,7 +240,23 @@ fn overlap_error(job: &Job, (partition, range): (i32, LogRange), otherwise: &str
     ServerError::fatal("replay_overlap", text)
 }
 
-/// The error of a window that cannot be replayed.
-pub(crate) fn window_error(text: String) -> ServerError {
-    ServerError::fatal("replay_window", text)
+#[cfg(test)]
+mod tests {
+    use records::enrich::rule_set::RuleSet;
+
+    use super::*;
+
+    #[test]
+    fn rules_older_than_those_of_a_row_are_refused_with_the_number_of_rows() {
+        let rules = PinnedRules::of(&RuleSet::default());
+        let newer = PinnedRules { program: rules.program + 1, ..rules.clone() };
+        let of = |versions| RangeRows { days: [].into(), versions };
+        assert!(downgrade_error(&rules, &of(vec![])).is_none());
+        assert!(downgrade_error(&newer, &of(vec![(rules.clone(), 5)])).is_none());
+        let crawlers = PinnedRules { crawlers: "abc".into(), ..rules.clone() };
+        let rows = of(vec![(rules.clone(), 5), (newer, 2), (crawlers, 1)]);
+        let refused = downgrade_error(&rules, &rows).unwrap();
+        assert_eq!(refused.code, "replay_downgrade");
+        assert!(refused.message.contains("of 3 rows of the window: program"), "{refused}");
+    }
 }

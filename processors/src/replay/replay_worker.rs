@@ -29,17 +29,16 @@ use crate::kafka::read_limits::ReadLimits;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::replay::job_role::{JobNews, JobRole, WorkPhase};
 use crate::replay::loaded_rules;
-use crate::replay::planning::{refuse_conflict, window_error};
+use crate::replay::planning::refuse_conflict;
 use crate::replay::replay_group::{ReplayGroup, from_leaders};
 use crate::replay::replay_sinks::{CountedDeadLetters, ReplayTable};
 use crate::replay::replay_verdict::ReplayVerdict;
-use crate::replay::stored_plan::plan_of;
+use crate::replay::stored_plan::{STARTED, plan_of};
 use crate::replay::verification::verify;
+use crate::replay::window_ranges::window_error;
 use crate::rules::folder::SharedRuleSet;
 use crate::run::pipeline::Pipeline;
 
-/// The count of a job that holds when it started, microseconds since 1970 by the server's clock.
-pub(crate) const STARTED: &str = "started_at_us";
 /// Interval between two looks at the job and at the positions.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two log lines with the progress.

@@ -9,6 +9,9 @@ use crate::jobs::job::Job;
 /// Kind of the job.
 pub(crate) const KIND: &str = "replay";
 
+/// The count of a replay that holds when it started, microseconds since 1970 by the server's clock.
+pub(crate) const STARTED: &str = "started_at_us";
+
 /// The text of a plan.
 ///
 /// # Errors

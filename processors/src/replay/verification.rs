@@ -166,6 +166,7 @@ fn old_row_filter(plan: &ReplayPlan, since_us: i64) -> OldRowFilter<'_> {
     let (offsets, times_ms) = match &plan.window {
         LogWindow::Offsets(named) => (named.clone(), None),
         LogWindow::LogTime { from_ms, to_ms } => (planned(), to_ms.map(|to_ms| *from_ms..to_ms)),
+        LogWindow::Rows(_) => (planned(), None),
         LogWindow::Occurred(_) => {
             let to_end = |(own, range): (i32, LogRange)| (own, LogRange { first: 0, ..range });
             (planned().into_iter().map(to_end).collect(), None)
@@ -197,6 +198,7 @@ mod tests {
         assert_eq!(filter(r#"{"offsets":{"0":{"first":1,"end":9}}}"#), (1..9, None));
         assert_eq!(filter(r#"{"log_time":{"from_ms":2,"to_ms":null}}"#), (4..9, None));
         assert_eq!(filter(r#"{"log_time":{"from_ms":2,"to_ms":6}}"#), (4..9, Some(2..6)));
+        assert_eq!(filter(r#"{"rows":{"where":"1"}}"#), (4..9, None));
         assert_eq!(filter(r#"{"occurred":{"from_us":2,"to_us":6}}"#), (0..9, None));
         let plan = plan(r#"{"occurred":{"from_us":2,"to_us":6}}"#);
         assert_eq!(old_row_filter(&plan, 1).occurred, plan.window.occurred());

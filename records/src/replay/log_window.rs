@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::replay::log_range::LogRange;
 use crate::replay::occurred_window::{OccurredWindow, time_text};
+use crate::replay::row_selection::RowSelection;
 
 /// The window of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub enum LogWindow {
     /// time to the end that it has when the replay is planned, since a click may be appended at any later time;
     /// records of other clicks are neither inserted nor verified.
     Occurred(OccurredWindow),
+    /// Records of rows of the view `clicks`, and those between them where they are close to each other. A record
+    /// without a row is read only where it is between two.
+    Rows(RowSelection),
 }
 
 impl LogWindow {
@@ -34,7 +38,7 @@ impl LogWindow {
     pub fn occurred(&self) -> Option<OccurredWindow> {
         match self {
             Self::Occurred(window) => Some(*window),
-            Self::LogTime { .. } | Self::Offsets(_) => None,
+            Self::LogTime { .. } | Self::Offsets(_) | Self::Rows(_) => None,
         }
     }
 }
@@ -57,6 +61,7 @@ impl fmt::Display for LogWindow {
                 write!(f, "offsets {}", texts.join(", "))
             }
             Self::Occurred(window) => write!(f, "clicks that occurred {window}"),
+            Self::Rows(selection) => write!(f, "{selection}"),
         }
     }
 }

@@ -15,12 +15,12 @@ pub struct PartitionFacts {
 }
 
 /// The plan of one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedPartition {
     /// Partition.
     pub partition: i32,
-    /// What is read; it may have no offset.
-    pub range: LogRange,
+    /// What is read, in ascending order; without a range where nothing is.
+    pub ranges: Vec<LogRange>,
     /// What retention has deleted of the window.
     pub deleted: DeletedOffsets,
 }
@@ -50,7 +50,23 @@ impl PlannedPartition {
             }
             false => DeletedOffsets::Exactly(0),
         };
-        Self { partition, range, deleted }
+        let ranges = if range.offsets() > 0 { vec![range] } else { Vec::new() };
+        Self { partition, ranges, deleted }
+    }
+
+    /// Ranges of offsets that the log holds.
+    pub fn held(partition: i32, ranges: Vec<LogRange>) -> Self {
+        Self { partition, ranges, deleted: DeletedOffsets::Exactly(0) }
+    }
+
+    /// Number of the offsets that are read.
+    pub fn offsets(&self) -> u64 {
+        self.ranges.iter().map(|range| range.offsets()).sum()
+    }
+
+    /// From the first range to the end of the last one; `None` without a range.
+    pub fn bounds(&self) -> Option<LogRange> {
+        Some(LogRange { first: self.ranges.first()?.first, end: self.ranges.last()?.end })
     }
 }
 
@@ -81,11 +97,14 @@ impl std::fmt::Display for DeletedOffsets {
 mod tests {
     use super::*;
 
+    /// The range, zeros without one, and what is deleted.
     fn planned(held: (i64, i64), named: (i64, i64), names_offsets: bool) -> (i64, i64, String) {
         let range = |(first, end)| LogRange { first, end };
         let facts = PartitionFacts { held: range(held), named: range(named), names_offsets };
         let planned = PlannedPartition::of(2, facts);
-        (planned.range.first, planned.range.end, planned.deleted.to_string())
+        let range = planned.bounds().unwrap_or(LogRange { first: 0, end: 0 });
+        assert_eq!(planned.offsets(), range.offsets());
+        (range.first, range.end, planned.deleted.to_string())
     }
 
     #[test]
@@ -94,8 +113,8 @@ mod tests {
             ((0, 100), (10, 20), (10, 20, "0")),
             ((0, 100), (90, 200), (90, 100, "0")),
             ((15, 100), (10, 20), (15, 20, "5")),
-            ((50, 100), (10, 20), (50, 50, "10")),
-            ((0, 5), (10, 20), (10, 10, "0")),
+            ((50, 100), (10, 20), (0, 0, "10")),
+            ((0, 5), (10, 20), (0, 0, "0")),
         ] {
             let (first, end, deleted) = planned(held, named, true);
             assert_eq!((first, end, deleted.as_str()), expected, "{held:?} {named:?}");

@@ -9,26 +9,26 @@ use records::dead_letters::shown_text::json_line;
 use records::replay::log_range::PartitionRange;
 use records::replay::log_window::LogWindow;
 use records::replay::occurred_window::OccurredWindow;
-use records::replay::planned_partition::PlannedPartition;
-use serde_json::json;
+use records::replay::row_selection::{RowSelection, StaleRules};
 
+use super::plan_report::{lines, object};
 use crate::clickhouse::filter_time::filter_time;
 use crate::cmd::dlq::actor::ActorArgs;
-use crate::cmd::dlq::table::Table;
 use crate::config::{RulesArgs, Servers};
 use crate::exit::{DONE, print_line};
-use crate::replay::planning::{self, PlannedReplay, ReplayRequest, window_error};
+use crate::replay::planning::{self, ReplayRequest, RowCheck};
+use crate::replay::window_ranges::window_error;
 
 /// Arguments of `replay plan`: one kind of window.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("window").required(true).args(["from", "occurred_from", "offsets"])))]
+#[command(group(ArgGroup::new("window").required(true).args(["from", "occurred_from", "offsets", "stale", "condition"])))]
 pub(super) struct PlanArgs {
     /// First log time: RFC 3339, or how long ago (90s, 2h, 7d). Resolved now.
     #[arg(long, value_name = "TIME", value_parser = filter_time)]
     from: Option<Timestamp>,
     /// Log time after the last one; by default the end that the log has now.
     #[arg(long, value_name = "TIME", value_parser = filter_time, requires = "from",
-        conflicts_with_all = ["occurred_from", "offsets"])]
+        conflicts_with_all = ["occurred_from", "offsets", "stale", "condition"])]
     to: Option<Timestamp>,
     /// First time at which a click occurred, in the form of `--from`: the log is read from a day before it to
     /// its end, and only clicks that occurred in the window are inserted and verified.
@@ -36,11 +36,21 @@ pub(super) struct PlanArgs {
     occurred_from: Option<Timestamp>,
     /// Time of occurrence after the last one; by default there is none.
     #[arg(long, value_name = "TIME", value_parser = filter_time, requires = "occurred_from",
-        conflicts_with_all = ["from", "offsets"])]
+        conflicts_with_all = ["from", "offsets", "stale", "condition"])]
     occurred_to: Option<Timestamp>,
     /// Offsets of one partition, such as 0:1000-1999; once for each partition.
     #[arg(long, value_name = "PARTITION:FIRST-LAST")]
     offsets: Vec<PartitionRange>,
+    /// Rows of the view `clicks` that other versions of these rules made; several with commas. The ranges of the
+    /// log that hold their records are replayed; ranges that are closer than 10,000 offsets are joined.
+    #[arg(long, value_name = "RULES", value_enum, value_delimiter = ',')]
+    stale: Vec<StaleRules>,
+    /// Likewise, rows of the view `clicks` that meet a condition in ClickHouse's SQL, such as "country = ''".
+    #[arg(long = "where", value_name = "SQL")]
+    condition: Option<String>,
+    /// Plan it although its rules are older than those of rows that it rewrites.
+    #[arg(long)]
+    downgrade: bool,
     /// Plan it although a replay that has not ended reads a part of the same offsets.
     #[arg(long)]
     force: bool,
@@ -75,6 +85,12 @@ impl PlanArgs {
                 to_us,
             }));
         }
+        if let Some(condition) = &self.condition {
+            return Ok(LogWindow::Rows(RowSelection::Where(condition.clone())));
+        }
+        if !self.stale.is_empty() {
+            return Ok(LogWindow::Rows(RowSelection::Stale(self.stale.clone())));
+        }
         let mut ranges = BTreeMap::new();
         for PartitionRange { partition, range } in &self.offsets {
             if ranges.insert(*partition, *range).is_some() {
@@ -89,6 +105,7 @@ pub(super) async fn plan(servers: &Servers, args: PlanArgs) -> Result<u8, Server
     let request = ReplayRequest {
         window: args.window()?,
         force: args.force,
+        rows: if args.downgrade { RowCheck::Count } else { RowCheck::RefuseOlder },
         actor: args.actor.name().to_owned(),
         reason: args.reason.clone(),
     };
@@ -98,75 +115,6 @@ pub(super) async fn plan(servers: &Servers, args: PlanArgs) -> Result<u8, Server
         false => lines(&planned).iter().for_each(print_line),
     }
     Ok(DONE)
-}
-
-fn run_command(planned: &PlannedReplay) -> String {
-    format!("processors replay run {}", planned.job.id)
-}
-
-fn lines(planned: &PlannedReplay) -> Vec<String> {
-    let PlannedReplay { job, plan, partitions } = planned;
-    let headings = ["PARTITION", "FIRST", "LAST", "OFFSETS", "DELETED"];
-    let row = |own: &PlannedPartition| {
-        let (first, last) = match own.range.offsets() {
-            0 => ("-".to_owned(), "-".to_owned()),
-            _ => (own.range.first.to_string(), (own.range.end - 1).to_string()),
-        };
-        let (offsets, deleted) = (own.range.offsets().to_string(), own.deleted.to_string());
-        vec![own.partition.to_string(), first, last, offsets, deleted]
-    };
-    let mut lines = Table::new(&headings).lines(partitions.iter().map(row).collect());
-    let rules = &plan.rules;
-    lines.push(format!("window: {}", plan.window));
-    lines.push(format!("offsets: {}, of which each holds one record or none", plan.offsets()));
-    if plan.window.occurred().is_some() {
-        lines.push(
-            "all of these offsets are read; only clicks that occurred in the window are inserted and \
-             verified"
-                .to_owned(),
-        );
-    }
-    lines.push(format!(
-        "rules: program {}, geo {:?}, user_agents {:?}, crawlers {:?}, referrers {:?}",
-        rules.program, rules.geo, rules.user_agents, rules.crawlers, rules.referrers
-    ));
-    for table in rules.missing() {
-        lines.push(format!(
-            "warning: the rules folder has no table {table}: the columns of the window that it decides \
-             become unknown; cancel the job if that is not meant"
-        ));
-    }
-    if partitions.iter().any(|own| !own.deleted.is_none()) {
-        let deleted: u64 = partitions.iter().map(|own| own.deleted.most()).sum();
-        lines.push(format!(
-            "retention has deleted at most {deleted} offsets of the window: their clicks stay as they are"
-        ));
-    }
-    lines.push(format!("job: {}", job.id));
-    lines.push(format!("run it with: {}", run_command(planned)));
-    lines
-}
-
-fn object(planned: &PlannedReplay) -> serde_json::Value {
-    let PlannedReplay { job, plan, partitions } = planned;
-    let partition = |own: &PlannedPartition| {
-        json!({
-            "partition": own.partition,
-            "first": own.range.first,
-            "end": own.range.end,
-            "offsets": own.range.offsets(),
-            "deleted_at_most": own.deleted.most(),
-        })
-    };
-    json!({
-        "job": job.id,
-        "state": job.state.name(),
-        "window": plan.window,
-        "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
-        "offsets": plan.offsets(),
-        "rules": plan.rules,
-        "run": run_command(planned),
-    })
 }
 
 #[cfg(test)]
@@ -186,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_a_log_time_a_time_of_occurrence_or_offsets_of_different_partitions() {
+    fn a_window_is_of_one_kind_and_has_its_end_after_its_start() {
         let window = |args: &[&str]| parsed(args).unwrap().window();
         let from = "2026-02-01T08:00:00Z";
         let times = window(&["--from", from, "--to", "2026-02-01T09:00:00Z"]).unwrap();
@@ -203,6 +151,10 @@ mod tests {
         assert!(open.contains(i64::MAX) && !open.contains(0));
         let turned = window(&["--occurred-from", to, "--occurred-to", from]).unwrap_err();
         assert!(turned.message.contains("--occurred-to is not after"), "{turned}");
+        let stale = window(&["--stale", "geo,bots", "--stale", "code"]).unwrap();
+        assert_eq!(stale.to_string(), "rows of other versions of geo, bots, code");
+        let own = window(&["--where", "country = ''"]).unwrap();
+        assert_eq!(own.to_string(), "rows where country = ''");
         let twice = window(&["--offsets", "0:1-2", "--offsets", "0:5-6"]).unwrap_err();
         assert_eq!(twice.code, "replay_window");
         for bad in [
@@ -211,6 +163,9 @@ mod tests {
             &["--from", from, "--offsets", "0:1-2"],
             &["--to", from, "--offsets", "0:1-2"],
             &["--from", from, "--occurred-from", from],
+            &["--stale", "geo", "--where", "1"],
+            &["--stale", "colour"],
+            &["--stale", "geo", "--from", from],
             &["--from", from, "--occurred-to", from],
             &["--occurred-to", from, "--offsets", "0:1-2"],
             &["--offsets", "0:2-1"],

@@ -11,7 +11,7 @@ use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
 use crate::jobs::job::Job;
 use crate::replay::replay_group::ReplayGroup;
-use crate::replay::replay_worker::STARTED;
+use crate::replay::stored_plan::STARTED;
 
 /// The committed position of each partition of a plan; that of a partition that was not begun is the start of
 /// its first range. The brokers delete the positions of a group without members after their

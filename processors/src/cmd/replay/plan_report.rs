@@ -1,0 +1,201 @@
+//! What `processors replay plan` prints of a plan.
+
+use records::dead_letters::shown_text::shown;
+use records::replay::planned_partition::PlannedPartition;
+use serde_json::{Value, json};
+
+use crate::cmd::dlq::table::Table;
+use crate::replay::planning::PlannedReplay;
+
+fn run_command(planned: &PlannedReplay) -> String {
+    format!("processors replay run {}", planned.job.id)
+}
+
+/// The first and the last offset of a partition.
+fn ends(own: &PlannedPartition) -> [String; 2] {
+    match own.bounds() {
+        Some(bounds) => [bounds.first.to_string(), (bounds.end - 1).to_string()],
+        None => ["-".to_owned(), "-".to_owned()],
+    }
+}
+
+/// The report as lines.
+pub(super) fn lines(planned: &PlannedReplay) -> Vec<String> {
+    let PlannedReplay { job, plan, partitions, estimate, .. } = planned;
+    let headings = ["PARTITION", "RANGES", "FIRST", "LAST", "OFFSETS", "DELETED"];
+    let row = |own: &PlannedPartition| {
+        let (partition, ranges) = (own.partition.to_string(), own.ranges.len().to_string());
+        let (offsets, deleted) = (own.offsets().to_string(), own.deleted.to_string());
+        [vec![partition, ranges], ends(own).to_vec(), vec![offsets, deleted]].concat()
+    };
+    let mut lines = Table::new(&headings).lines(partitions.iter().map(row).collect());
+    let rules = &plan.rules;
+    lines.push(format!("window: {}", shown(&plan.window.to_string())));
+    lines.push(format!("offsets: {}, of which each holds one record or none", plan.offsets()));
+    lines.extend(selected_lines(planned));
+    lines.extend(estimate.lines());
+    lines.push(format!(
+        "rules: program {}, geo {:?}, user_agents {:?}, crawlers {:?}, referrers {:?}",
+        rules.program, rules.geo, rules.user_agents, rules.crawlers, rules.referrers
+    ));
+    for table in rules.missing() {
+        lines.push(format!(
+            "warning: the rules folder has no table {table}: the columns of the window that it decides \
+             become unknown; cancel the job if that is not meant"
+        ));
+    }
+    if partitions.iter().any(|own| !own.deleted.is_none()) {
+        let deleted: u64 = partitions.iter().map(|own| own.deleted.most()).sum();
+        lines.push(format!(
+            "retention has deleted at most {deleted} offsets of the window: their clicks stay as they are"
+        ));
+    }
+    lines.push(format!("job: {}", job.id));
+    lines.push(format!("run it with: {}", run_command(planned)));
+    lines
+}
+
+/// What is read beyond the clicks that the operator asked for.
+fn selected_lines(planned: &PlannedReplay) -> Vec<String> {
+    let mut lines = Vec::new();
+    if planned.plan.window.occurred().is_some() {
+        lines.push(
+            "all of these offsets are read; only clicks that occurred in the window are inserted and \
+             verified"
+                .to_owned(),
+        );
+    }
+    let Some(selected) = &planned.selected else { return lines };
+    lines.push(format!("rows selected: {}", selected.rows));
+    lines.push(format!("rows rewritten beyond the selection: {}", unknown_or(beyond(planned))));
+    if selected.expired > 0 {
+        lines.push(format!(
+            "the log no longer holds the records of {} more selected rows: they stay as they are",
+            selected.expired
+        ));
+    }
+    lines.push(
+        "records without a row are not selected: a click that the table lacks is replayed by log time or \
+         offsets"
+            .to_owned(),
+    );
+    lines
+}
+
+/// Rows of the ranges that are not selected.
+fn beyond(planned: &PlannedReplay) -> Option<u64> {
+    let selected = planned.selected.as_ref()?;
+    Some(planned.estimate.rows?.saturating_sub(selected.rows))
+}
+
+fn unknown_or(number: Option<u64>) -> String {
+    number.map_or_else(|| "unknown".to_owned(), |number| number.to_string())
+}
+
+/// The report as JSON.
+pub(super) fn object(planned: &PlannedReplay) -> Value {
+    let PlannedReplay { job, plan, partitions, selected, estimate } = planned;
+    let partition = |own: &PlannedPartition| {
+        let bounds = own.bounds();
+        json!({
+            "partition": own.partition,
+            "first": bounds.map(|bounds| bounds.first),
+            "end": bounds.map(|bounds| bounds.end),
+            "ranges": own.ranges,
+            "offsets": own.offsets(),
+            "deleted_at_most": own.deleted.most(),
+        })
+    };
+    let selected = selected.as_ref().map(|selected| {
+        json!({
+            "rows": selected.rows,
+            "rows_beyond": beyond(planned),
+            "rows_expired": selected.expired,
+        })
+    });
+    json!({
+        "job": job.id,
+        "state": job.state.name(),
+        "window": plan.window,
+        "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
+        "offsets": plan.offsets(),
+        "selected": selected,
+        "estimate": estimate.json(),
+        "rules": plan.rules,
+        "run": run_command(planned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use records::enrich::rule_set::RuleSet;
+    use records::replay::log_range::LogRange;
+    use records::replay::log_window::LogWindow;
+    use records::replay::pinned_rules::PinnedRules;
+    use records::replay::replay_plan::ReplayPlan;
+    use records::replay::row_selection::RowSelection;
+
+    use super::*;
+    use crate::clickhouse::selected_rows::SelectedRows;
+    use crate::jobs::job::{Job, JobState, JobVersion};
+    use crate::replay::replay_estimate::ReplayEstimate;
+
+    fn planned() -> PlannedReplay {
+        let ranges = [(5, 9), (20, 30)].map(|(first, end)| LogRange { first, end });
+        let job = Job {
+            id: "j1".into(),
+            version: JobVersion::first(1),
+            kind: "replay".into(),
+            state: JobState::Planned,
+            plan: String::new(),
+            counts: [].into(),
+            actor: String::new(),
+            host: String::new(),
+            message: String::new(),
+            created_at_us: 0,
+            updated_at_us: 0,
+        };
+        let plan = ReplayPlan {
+            topic: "t.v1".into(),
+            window: LogWindow::Rows(RowSelection::Where("a =\u{1b}1".into())),
+            ranges: [(0, ranges.to_vec())].into(),
+            rules: PinnedRules::of(&RuleSet::default()),
+            reason: String::new(),
+            force: false,
+        };
+        PlannedReplay {
+            job,
+            plan,
+            partitions: vec![PlannedPartition::held(0, ranges.to_vec())],
+            selected: Some(SelectedRows { offsets: Vec::new(), rows: 6, expired: 2 }),
+            estimate: ReplayEstimate { rows: Some(13), ..ReplayEstimate::default() },
+        }
+    }
+
+    #[test]
+    fn a_plan_of_rows_names_what_is_rewritten_beyond_them_and_what_stays() {
+        let lines = lines(&planned());
+        let row: Vec<_> = lines[1].split_whitespace().collect();
+        assert_eq!(row, ["0", "2", "5", "29", "14", "0"]);
+        for expected in [
+            "window: rows where a =\\u{1b}1",
+            "rows selected: 6",
+            "rows rewritten beyond the selection: 7",
+            "the log no longer holds the records of 2 more selected rows: they stay as they are",
+            "rows to rewrite: 13",
+            "job: j1",
+        ] {
+            assert!(lines.iter().any(|line| line == expected), "{expected}: {lines:#?}");
+        }
+        let without = lines.iter().find(|line| line.starts_with("records without a row"));
+        assert!(without.is_some(), "{lines:#?}");
+        let object = object(&planned());
+        assert_eq!(object["selected"]["rows_beyond"], 7);
+        assert_eq!(object["partitions"][0]["ranges"][1]["first"], 20);
+        let mut unknown = planned();
+        unknown.estimate.rows = None;
+        let lines = super::lines(&unknown);
+        let beyond = "rows rewritten beyond the selection: unknown";
+        assert!(lines.iter().any(|line| line == beyond), "{lines:#?}");
+    }
+}
