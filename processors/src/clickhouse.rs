@@ -1,5 +1,6 @@
 //! The only folder that uses the client of ClickHouse.
 
+pub mod active_parts;
 pub mod audit_queries;
 pub mod breaker_overrides;
 pub mod click_table;
@@ -36,4 +37,5 @@ pub mod server;
 pub mod sql_text;
 pub mod stale_rows;
 pub mod state_changes;
+pub mod throttle_requests;
 pub mod table_size;

@@ -5,6 +5,7 @@ pub mod client_id;
 pub mod dead_letter_writer;
 pub mod group_client;
 pub mod group_consumer;
+pub mod group_lag;
 pub mod group_positions;
 pub mod group_settings;
 mod log_bounds;

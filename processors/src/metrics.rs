@@ -3,5 +3,7 @@
 pub mod audit;
 pub mod dead_letters_held;
 mod labels;
+pub mod optional_gauge;
 pub mod processor;
+pub mod replay;
 pub mod rules;

@@ -9,7 +9,7 @@ mod example_letter;
 mod job_selection;
 mod judge;
 mod progress_bar;
-mod rate_limit;
+pub(crate) mod rate_limit;
 pub(crate) mod record_source;
 mod redrive_batch;
 mod redrive_job;

@@ -7,6 +7,7 @@
 
 pub(crate) mod compared_columns;
 pub(crate) mod dry_run_report;
+pub(crate) mod job_progress;
 pub(crate) mod job_role;
 pub(crate) mod loaded_rules;
 pub(crate) mod orphaned_rows;
@@ -14,11 +15,17 @@ pub(crate) mod planned_row;
 pub(crate) mod planning;
 pub(crate) mod range_records;
 pub(crate) mod replay_estimate;
+pub(crate) mod replay_admin;
 pub(crate) mod replay_group;
+pub(crate) mod replay_progress;
 pub(crate) mod replay_sinks;
 pub(crate) mod replay_verdict;
 pub(crate) mod replay_worker;
 pub(crate) mod row_comparison;
 pub(crate) mod stored_plan;
+pub(crate) mod throttle_state;
+pub(crate) mod throttle_watch;
+pub(crate) mod throttled_source;
 pub(crate) mod verification;
+pub(crate) mod worker_tasks;
 pub(crate) mod window_ranges;

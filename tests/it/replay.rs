@@ -1,5 +1,5 @@
-//! A replay of a part of the log beside live traffic, by two workers of which one is killed between its
-//! insert and its commit.
+//! A replay of a part of the log beside live traffic, which an operator pauses and tunes, by two workers of which
+//! one is killed between its insert and its commit.
 
 mod selection;
 
@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use harness::{Child, ClickHouseProxy, Exit, Raw, World, root, until};
+use harness::{Child, ClickHouseProxy, Exit, Raw, World, free_port, metric, root, until};
 use records::encode::columns::COLUMNS;
 use schemas::{Encoder, RawClick};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Records of a partition in the first and the last stretch of the log.
@@ -184,23 +184,44 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     assert_eq!(dry["undecodable_by_code"]["bad_magic"], 1, "{dry:#}");
     assert!(changes(&world).is_empty(), "the dry run inserts nothing");
 
+    let status =
+        || last_object(&replay(&world, &["status", &id, "--json"], &[]).end().expect_code(0));
+    let tune = |args: &[&str]| {
+        let args = [&["tune", id.as_str(), "--json"], args].concat();
+        last_object(&replay(&world, &args, &[]).end().expect_code(0))["throttle"].clone()
+    };
+    tune(&["--pause", "--max-lag", "60"]);
+
     let stop = AtomicBool::new(false);
     let (exit, samples) = std::thread::scope(|scope| {
         let traffic = scope.spawn(|| live(&world, &stop));
         let [slow, lossy] = [(), ()].map(|()| ClickHouseProxy::start(&world.backends.clickhouse));
-        let worker = |proxy: &ClickHouseProxy| {
+        let admin = free_port().to_string();
+        let worker = |proxy: &ClickHouseProxy, more: &[&str]| {
             let through = ("CLICKHOUSE_URL", proxy.url.as_str());
-            replay(&world, &["run", &id, "--json"], &[new, SMALL, through])
+            let live = ("CLICKTRAIL_GROUP", world.group.as_str());
+            let args = [&["run", id.as_str(), "--json"], more].concat();
+            replay(&world, &args, &[new, SMALL, live, through])
         };
         let assigned = |worker: &Child| {
             let is_assigned = || worker.log().contains("a partition is assigned").then_some(());
             until("the worker has a partition", is_assigned);
         };
-        let mut leader = worker(&slow);
+        let mut leader = worker(&slow, &["--admin-listen", &admin]);
         assigned(&leader);
+        let shown = |name: &str| metric(&format!("http://{admin}"), name);
+        let paused = "clicktrail_replay_paused{cause=\"operator\"}";
+        until("the worker pauses", || (shown(paused) == Some(1.0)).then_some(()));
+        let is_paused = || status()["progress"]["paused"] == "operator";
+        until("the status names the pause", || is_paused().then_some(()));
+        assert_eq!(shown("clicktrail_replay_records_read_total"), Some(0.0));
         slow.hold(true);
+        let limits = json!({
+            "rate": 2_000, "max_lag_seconds": 60, "max_parts": 300, "paused": false,
+        });
+        assert_eq!(tune(&["--resume", "--rate", "2000"]), limits);
         // This worker inserts and gets no answer, so it commits nothing of it.
-        let mut member = worker(&lossy);
+        let mut member = worker(&lossy, &[]);
         assigned(&member);
         lossy.lose_answers(u32::MAX);
         until("the member has inserted", || (lossy.lost() > 0).then_some(()));
@@ -272,9 +293,9 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
         |id: &str| world.kafka.committed(&format!("clicktrail-replay-{id}-1"), &world.topic);
     let end = i64::try_from(around + middle).unwrap();
     assert_eq!(committed(&id), BTreeMap::from([(0, end + 5), (1, end + 3), (2, end + 2)]));
-    let exit = replay(&world, &["status", &id, "--json"], &[]).end().expect_code(0);
-    let status = last_object(&exit);
+    let status = status();
     assert_eq!(status["job"]["state"], "done");
+    assert_eq!(status["throttle"]["rate"], 2_000);
     assert_eq!(status["positions"][1]["position"], end + 3);
 
     // Offsets of one partition: the worker neither reads nor commits the others.

@@ -141,12 +141,13 @@ pub async fn add_version(server: &Server, job: &Job) -> Result<(), ServerError> 
     .await
 }
 
+/// A request to the process that runs a job.
 #[derive(Row, Serialize)]
-struct RequestRow<'a> {
-    id: &'a str,
-    request: &'a str,
-    value: &'a str,
-    actor: &'a str,
+pub(super) struct RequestRow<'a> {
+    pub(super) id: &'a str,
+    pub(super) request: &'a str,
+    pub(super) value: &'a str,
+    pub(super) actor: &'a str,
 }
 
 /// Adds a request to the process that runs a job. The server sets its time.
@@ -191,12 +192,14 @@ pub async fn requests(server: &Server, id: &str, since_us: i64) -> Result<JobReq
     Ok(job_request::newest(rows.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }
 
-fn durable(server: &Server) -> Client {
+/// A client whose acknowledged inserts are durable and seen by every later read.
+pub(super) fn durable(server: &Server) -> Client {
     let settings = PINNED.iter().chain([&WAIT]);
     settings.fold(server.client(), |client, (name, value)| client.with_setting(*name, *value))
 }
 
-async fn in_time<T>(
+/// The answer to a request, within a bounded time.
+pub(super) async fn in_time<T>(
     request: impl Future<Output = Result<T, clickhouse::error::Error>>,
 ) -> Result<T, ServerError> {
     let answer = tokio::time::timeout(TIMEOUT, request).await.map_err(|_| {

@@ -8,6 +8,7 @@ mod plan_report;
 mod position_table;
 mod run;
 mod status;
+mod tune;
 
 use broker::ServerError;
 use clap::{Args, Subcommand};
@@ -36,6 +37,8 @@ enum ReplayAction {
     Status(status::StatusArgs),
     /// List the replays.
     List(list::ListArgs),
+    /// Change the limits of a job, pause it, or end a pause; takes effect on every worker within two seconds.
+    Tune(tune::TuneArgs),
     /// Stop a job, and print what stays rewritten; exit code 75 when it has not ended within five seconds.
     Cancel(cancel::CancelArgs),
 }
@@ -49,6 +52,7 @@ impl ReplayArgs {
             | ReplayAction::DryRun(_)
             | ReplayAction::Status(_)
             | ReplayAction::List(_)
+            | ReplayAction::Tune(_)
             | ReplayAction::Cancel(_) => false,
         }
     }
@@ -62,6 +66,7 @@ pub(super) async fn replay(args: ReplayArgs) -> Result<u8, ServerError> {
         ReplayAction::Run(args) => run::run(servers, *args).await,
         ReplayAction::Status(args) => status::status(servers, &args).await,
         ReplayAction::List(args) => list::list(servers, &args).await,
+        ReplayAction::Tune(args) => tune::tune(servers, &args).await,
         ReplayAction::Cancel(args) => cancel::cancel(servers, &args).await,
     }
 }

@@ -106,6 +106,11 @@ impl RunningJob {
         self.job.counts.insert(name.to_owned(), count);
     }
 
+    /// Removes a count. The table no longer has it with the next version.
+    pub fn forget(&mut self, name: &str) {
+        self.job.counts.remove(name);
+    }
+
     /// Stores that the job runs, and its counts.
     ///
     /// # Errors

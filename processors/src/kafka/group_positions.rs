@@ -16,8 +16,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client of one group and one topic. Every method blocks.
 pub struct GroupPositions {
-    consumer: BaseConsumer<QuietContext>,
-    topic: String,
+    pub(super) consumer: BaseConsumer<QuietContext>,
+    pub(super) topic: String,
 }
 
 impl std::fmt::Debug for GroupPositions {

@@ -1,7 +1,6 @@
 //! One worker of a replay: runs the pipeline within the ranges of the plan until every position is committed
 //! at the end of its last range; the worker that leads the job then verifies it.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use prometheus_client::registry::Registry as MetricRegistry;
 use records::dead_letters::shown_text::{json_line, shown};
 use records::replay::replay_plan::{ReplayPlan, group};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -27,28 +27,36 @@ use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::kafka::log_reader;
 use crate::kafka::read_limits::ReadLimits;
 use crate::metrics::processor::ProcessorMetrics;
+use crate::replay::job_progress::JobProgress;
 use crate::replay::job_role::{JobNews, JobRole, WorkPhase};
 use crate::replay::loaded_rules;
 use crate::replay::planning::refuse_conflict;
+use crate::replay::replay_admin::ReplayAdmin;
 use crate::replay::replay_group::{ReplayGroup, from_leaders};
+use crate::replay::replay_progress::ReplayProgress;
 use crate::replay::replay_sinks::{CountedDeadLetters, ReplayTable};
 use crate::replay::replay_verdict::ReplayVerdict;
 use crate::replay::stored_plan::{STARTED, plan_of};
+use crate::replay::throttle_state::SharedThrottle;
+use crate::replay::throttled_source::ThrottledSource;
 use crate::replay::verification::verify;
 use crate::replay::window_ranges::window_error;
+use crate::replay::worker_tasks::WorkerTasks;
 use crate::rules::folder::SharedRuleSet;
 use crate::run::pipeline::Pipeline;
 
 /// Interval between two looks at the job and at the positions.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks between two log lines with the progress.
-const TICKS_PER_LINE: u32 = 10;
 
 /// How a worker runs and reports.
 #[derive(Debug)]
 pub(crate) struct ReplayRun {
     /// Job.
     pub(crate) id: String,
+    /// The group of `processors run`.
+    pub(crate) live_group: String,
+    /// The admin port, if there is one.
+    pub(crate) admin: Option<ReplayAdmin>,
     /// Its rules, which have to be those of the plan.
     pub(crate) rules: RulesArgs,
     /// Batches.
@@ -151,6 +159,9 @@ impl ReplayWorker<'_> {
         let settings = self.run.pipeline.driver(&self.servers.kafka.brokers());
         let (limits, occurred) = (settings.linger.limits, self.plan.window.occurred());
         let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
+        // Serves the admin port until the worker ends.
+        let mut tasks = JoinSet::new();
+        let mut progress = self.tasks().start(&metrics, &mut tasks).await?;
         let pipeline =
             Pipeline { servers: self.servers, rules, metrics: metrics.clone(), settings, occurred };
         // It waits until all servers answer.
@@ -164,13 +175,8 @@ impl ReplayWorker<'_> {
         let Some(table) = self.beside(&CancellationToken::new(), opening).await? else {
             return self.finish(self.stopped()).await;
         };
-        let ranges = self.plan.ranges.clone();
-        let table = ReplayTable::new(table, ranges.keys().copied());
-        let (id, instance_id) = (group(&self.run.id), None);
-        let member = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };
-        let brokers = from_leaders(self.servers.kafka.brokers());
-        let limits = Some(ReadLimits::new(ranges));
-        let source = GroupConsumer::join_within(&brokers, &member, &self.plan.topic, limits)?;
+        let table = ReplayTable::new(table, self.plan.ranges.keys().copied());
+        let source = self.source(progress.throttle())?;
         let driver = pipeline.driver(source, table, dead_letters.clone())?;
         let halt = CancellationToken::new();
         let end = {
@@ -180,17 +186,41 @@ impl ReplayWorker<'_> {
                     let early = || ServerError::fatal("task_panicked", "the driver has ended");
                     return Err(ended.err().unwrap_or_else(early));
                 }
-                end = self.supervise() => end?,
+                end = self.supervise(&mut progress) => end?,
             };
             halt.cancel();
             // What was read is stored and committed; the job is reported meanwhile.
             self.beside(&CancellationToken::new(), driving).await?;
             end
         };
+        drop(progress);
         let (records, rows) = (metrics.records.get(), metrics.rows.get());
         let undecodable = dead_letters.count();
         tracing::info!(records, rows, undecodable, "the worker has stopped");
         self.finish(end).await
+    }
+
+    fn tasks(&self) -> WorkerTasks<'_> {
+        WorkerTasks {
+            servers: self.servers,
+            id: &self.run.id,
+            plan: &self.plan,
+            live_group: &self.run.live_group,
+            admin: self.run.admin.as_ref(),
+        }
+    }
+
+    /// A member of the group of the replay, which reads its ranges as the throttle allows.
+    fn source(
+        &self,
+        throttle: &SharedThrottle,
+    ) -> Result<ThrottledSource<GroupConsumer>, ServerError> {
+        let (id, instance_id) = (group(&self.run.id), None);
+        let member = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };
+        let brokers = from_leaders(self.servers.kafka.brokers());
+        let limits = Some(ReadLimits::new(self.plan.ranges.clone()));
+        let source = GroupConsumer::join_within(&brokers, &member, &self.plan.topic, limits)?;
+        Ok(ThrottledSource::new(source, throttle))
     }
 
     /// Waits until the job runs. The leader commits the starts of the ranges before that.
@@ -224,13 +254,12 @@ impl ReplayWorker<'_> {
     }
 
     /// Looks at the job and at the positions each second, until the work is complete or has to stop.
-    async fn supervise(&mut self) -> Result<WorkEnd, ServerError> {
-        let mut ticks_left = 0_u32;
+    async fn supervise(&mut self, progress: &mut ReplayProgress) -> Result<WorkEnd, ServerError> {
         loop {
-            tokio::select! {
-                _ = self.ticks.tick() => {}
+            let now = tokio::select! {
+                now = self.ticks.tick() => now,
                 () = self.stop.cancelled() => return Ok(self.stopped()),
-            }
+            };
             match self.look(WorkPhase::Works).await {
                 Ok(JobNews::None | JobNews::Running) => {}
                 Ok(JobNews::Cancelled) => return Ok(WorkEnd::Cancelled),
@@ -238,28 +267,25 @@ impl ReplayWorker<'_> {
                 Err(error) => warn(error)?,
             }
             match self.group.positions().await {
-                Ok(positions) if self.plan.is_done(&positions) => {
-                    self.note_progress(&positions);
-                    return Ok(WorkEnd::Complete);
-                }
                 Ok(positions) => {
-                    self.note_progress(&positions);
-                    if ticks_left == 0 {
-                        ticks_left = TICKS_PER_LINE;
-                        let (done, offsets) = (self.plan.done(&positions), self.plan.offsets());
-                        tracing::info!(done, offsets, "progress of the replay");
+                    let noted = progress.note(&self.plan, &positions, now);
+                    self.note_progress(&noted);
+                    if self.plan.is_done(&positions) {
+                        return Ok(WorkEnd::Complete);
                     }
                 }
                 Err(error) => warn(error)?,
             }
-            ticks_left = ticks_left.saturating_sub(1);
         }
     }
 
-    fn note_progress(&mut self, positions: &BTreeMap<i32, i64>) {
-        if let JobRole::Leader(job) = &mut self.role {
-            job.count("offsets", self.plan.offsets());
-            job.count("offsets_done", self.plan.done(positions));
+    fn note_progress(&mut self, progress: &JobProgress) {
+        let JobRole::Leader(job) = &mut self.role else { return };
+        for (name, count) in progress.counts() {
+            match count {
+                Some(count) => job.count(&name, count),
+                None => job.forget(&name),
+            }
         }
     }
 

@@ -298,7 +298,9 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         let lag = self.source.lag();
         self.lag = lag.values().sum();
         self.metrics.set_lag(&lag);
-        self.note_waiting(&lag);
+        // Records that a limit delays are no problem.
+        let waiting = if self.source.is_throttled() { BTreeMap::new() } else { lag };
+        self.note_waiting(&waiting);
         self.step_all_trackers(Input::Tick);
         Ok(())
     }

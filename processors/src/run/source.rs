@@ -94,4 +94,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// Records of each assigned partition that were not read yet, as of a moment ago.
     fn lag(&self) -> BTreeMap<i32, u64>;
+
+    /// Whether records are read later than the log has them because of a limit that an operator has set.
+    fn is_throttled(&self) -> bool {
+        false
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use processors::metrics::audit::AuditMetrics;
 use processors::metrics::processor::ProcessorMetrics;
+use processors::metrics::replay::ReplayMetrics;
 use processors::metrics::rules::RuleMetrics;
 use producer::metrics::Metrics;
 use producer::metrics::labels::{CodeLabel, PrivacyLabel, ResultLabel};
@@ -60,6 +61,9 @@ fn processors_page() -> String {
     metrics.retry("stage", "code");
     metrics.dead_letters_held.set([("code", DeadLetterState::Open, 1)].into_iter());
     fill_attempts(&metrics.attempts);
+    let replay = ReplayMetrics::register(&mut registry, &metrics);
+    replay.live_lag.set(Some(1));
+    replay.active_parts.set(Some(1));
     let rules = RuleMetrics::register(&mut registry);
     rules.loaded(RuleTable::Geo, "1".to_owned(), 1);
     rules.refused(RuleTable::Geo);

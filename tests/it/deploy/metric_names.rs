@@ -99,7 +99,12 @@ fn every_metric_label_and_value_of_a_rule_or_a_panel_is_in_the_code() {
 /// The words of a text that begin as a metric of ours, without a shortened name such as `clicktrail_audit_…`.
 fn metric_words(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let services = ["clicktrail_producer_", "clicktrail_processors_", "clicktrail_audit_"];
+    let services = [
+        "clicktrail_producer_",
+        "clicktrail_processors_",
+        "clicktrail_audit_",
+        "clicktrail_replay_",
+    ];
     words.filter(move |word| {
         services.iter().any(|service| word.starts_with(service)) && !word.ends_with('_')
     })

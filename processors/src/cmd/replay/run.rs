@@ -1,10 +1,14 @@
 //! `processors replay run`.
 
+use std::net::SocketAddr;
+
 use broker::ServerError;
 use clap::Args;
+use service::host_header::AdminHosts;
 
 use crate::audit::sort_args::SortArgs;
 use crate::config::{PipelineArgs, RulesArgs, Servers};
+use crate::replay::replay_admin::ReplayAdmin;
 use crate::replay::replay_worker::{self, ReplayRun};
 
 /// Arguments of `replay run`.
@@ -15,6 +19,21 @@ pub(super) struct RunReplayArgs {
     /// Print JSON: one line when the worker starts, one with the verdict.
     #[arg(long)]
     json: bool,
+    /// Consumer group of `processors run`; the replay pauses while it is late.
+    #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
+    group: String,
+    /// Address of an admin port of this worker: /metrics /livez /readyz. By default there is none.
+    #[arg(long, env = "CLICKTRAIL_REPLAY_ADMIN_LISTEN", value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// Further host names that the admin port answers to, comma-separated.
+    #[arg(
+        long,
+        env = "CLICKTRAIL_ADMIN_HOSTS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMES"
+    )]
+    admin_hosts: AdminHosts,
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]
@@ -24,7 +43,9 @@ pub(super) struct RunReplayArgs {
 }
 
 pub(super) async fn run(servers: &Servers, args: RunReplayArgs) -> Result<u8, ServerError> {
-    let RunReplayArgs { id, json, pipeline, sort, rules } = args;
-    let run = ReplayRun { id, rules, pipeline, space: sort.space(), json };
+    let RunReplayArgs { id, json, group, admin_listen, admin_hosts, pipeline, sort, rules } = args;
+    let admin = admin_listen.map(|address| ReplayAdmin { address, hosts: admin_hosts });
+    let space = sort.space();
+    let run = ReplayRun { id, live_group: group, admin, rules, pipeline, space, json };
     replay_worker::run(servers, &run).await
 }
