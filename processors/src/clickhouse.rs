@@ -18,6 +18,7 @@ pub mod first_announcements;
 pub mod first_failures;
 pub mod held_dead_letters;
 pub mod insert_settings;
+pub mod job_counts;
 pub mod job_table;
 pub mod letter_history;
 pub mod letter_payloads;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod dead_letters_held;
+pub mod held_jobs;
 mod labels;
 pub mod optional_gauge;
 pub mod processor;

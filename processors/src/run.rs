@@ -11,6 +11,7 @@ mod dead_letter_resolver;
 pub mod driver;
 pub mod driver_settings;
 pub mod in_flight;
+mod job_gauge;
 pub mod offset_requests;
 pub mod pipeline;
 pub mod processor;

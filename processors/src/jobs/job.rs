@@ -23,7 +23,8 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [Self; 7] = [
+    /// Every state.
+    pub const ALL: [Self; 7] = [
         Self::Planned,
         Self::Planning,
         Self::Running,

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use records::flow::block::SizeLimits;
 
 use crate::metrics::dead_letters_held::DeadLettersHeld;
+use crate::metrics::held_jobs::HeldJobs;
 use crate::metrics::labels::CodeLabel;
 use service::attempts::Attempts;
 use service::number::gauge;
@@ -73,6 +74,8 @@ pub struct ProcessorMetrics {
     pub attempts: Attempts,
     /// Dead letters in the table.
     pub dead_letters_held: DeadLettersHeld,
+    /// Jobs in the table.
+    pub jobs: HeldJobs,
     lag: Family<PartitionLabel, Gauge>,
     dead_letters: Family<CodeLabel, Counter>,
     dead_letter_stubs: Family<CodeLabel, Counter>,
@@ -106,6 +109,7 @@ impl ProcessorMetrics {
             freshness_seconds: Gauge::default(),
             attempts: Attempts::default(),
             dead_letters_held: DeadLettersHeld::default(),
+            jobs: HeldJobs::default(),
             lag: Family::default(),
             dead_letters: Family::default(),
             dead_letter_stubs: Family::default(),
@@ -143,6 +147,7 @@ impl ProcessorMetrics {
         registry.register("dead_letters_refused", help, m.dead_letters_refused.clone());
         let held = m.dead_letters_held.collector("dead_letters_held");
         registry.register_collector(held);
+        registry.register_collector(m.jobs.collector("jobs"));
         let help = "Records of the topic of links that are not links";
         registry.register("links_refused", help, m.links_refused.clone());
         registry.register_collector(m.attempts.collector(STUCK_SECONDS));

@@ -24,6 +24,7 @@ use crate::run::dead_letter_gauge;
 use crate::run::dead_letter_resolver;
 use crate::run::driver::Driver;
 use crate::run::driver_settings::DriverSettings;
+use crate::run::job_gauge;
 use crate::run::pipeline::Pipeline;
 use crate::run::topic_copy::TopicCopy;
 use service::admin_port::{self, Health};
@@ -140,6 +141,7 @@ impl<'a> Processor<'a> {
         self.tasks.spawn(links);
         self.tasks.spawn(letters);
         self.tasks.spawn(gauge);
+        self.tasks.spawn(job_gauge::run(server.clone(), metrics(), stop()));
         self.tasks.spawn(resolver);
         Ok(())
     }

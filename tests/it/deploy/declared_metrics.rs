@@ -60,6 +60,7 @@ fn processors_page() -> String {
     metrics.links_refused("code", 1);
     metrics.retry("stage", "code");
     metrics.dead_letters_held.set([("code", DeadLetterState::Open, 1)].into_iter());
+    metrics.jobs.set(Some(BTreeMap::new()));
     fill_attempts(&metrics.attempts);
     let replay = ReplayMetrics::register(&mut registry, &metrics);
     replay.live_lag.set(Some(1));
