@@ -1,6 +1,7 @@
 //! The outbox of a command, and the relay that delivers the clicks of this outbox to the broker.
 
 pub mod cpu_pressure;
+mod delivery_spans;
 pub mod in_flight;
 pub mod relay;
 pub mod relay_client;

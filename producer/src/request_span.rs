@@ -61,12 +61,10 @@ pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceCont
         clicktrail.outcome = tracing::field::Empty,
         clicktrail.event_id = tracing::field::Empty,
     );
-    if let Some(parent) = parent {
-        let remote = remote(parent.context);
-        let remote = opentelemetry::Context::new().with_remote_span_context(remote);
-        if let Err(error) = span.set_parent(remote) {
-            tracing::debug!(%error, "cannot set the parent of a span");
-        }
+    if let Some(parent) = parent
+        && let Err(error) = span.set_parent(remote_context(parent.context))
+    {
+        tracing::debug!(%error, "cannot set the parent of a span");
     }
     // The exporter generates the ids of its spans; the headers must have the same ids.
     let exported = span.context().span().span_context().clone();
@@ -78,14 +76,15 @@ pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceCont
     (TraceContext { trace_id, span_id, sampled: true }, span)
 }
 
-fn remote(parent: TraceContext) -> SpanContext {
-    SpanContext::new(
+/// The context of a sampled span of another process, as the parent of a span of this one.
+pub(crate) fn remote_context(parent: TraceContext) -> opentelemetry::Context {
+    opentelemetry::Context::new().with_remote_span_context(SpanContext::new(
         TraceId::from_bytes(parent.trace_id),
         SpanId::from_bytes(parent.span_id),
         TraceFlags::SAMPLED,
         true,
         TraceState::NONE,
-    )
+    ))
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ struct Faults {
     waited: AtomicU32,
     /// The requests that it holds by their text.
     text: Mutex<HeldText>,
+    /// The heads of requests that insert.
+    heads: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +52,7 @@ impl Faults {
         if text.is_empty() || !piece.windows(text.len()).any(|window| window == text) {
             return false;
         }
-        let left = held.after.checked_cap(1);
+        let left = held.after.checked_sub(1);
         held.after = left.unwrap_or_default();
         left.is_none()
     }
@@ -101,6 +103,14 @@ impl ClickHouseProxy {
         self.faults.waited.load(Ordering::SeqCst)
     }
 
+    /// The heads of the requests so far that insert.
+    ///
+    /// # Panics
+    /// When another thread has panicked while it held them.
+    pub fn heads(&self) -> Vec<String> {
+        self.faults.heads.lock().expect("no thread panics in here").clone()
+    }
+
     /// Holds inserts (`true`) or forwards them again.
     pub fn hold(&self, held: bool) {
         self.faults.held.store(held, Ordering::SeqCst);
@@ -129,6 +139,11 @@ fn join(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
         copy(client_too, server_too, |piece| {
             let insert = piece.windows(6).any(|window| window.eq_ignore_ascii_case(b"insert"));
             // A request head fits into one read, so that no word of it is split.
+            if insert && piece.starts_with(b"POST ") {
+                let head = String::from_utf8_lossy(piece);
+                let head = head.split("\r\n\r\n").next().unwrap_or_default().to_owned();
+                held_faults.heads.lock().expect("no thread panics in here").push(head);
+            }
             let insert = seen.fetch_or(insert, Ordering::SeqCst) || insert;
             if insert && held_faults.held.load(Ordering::SeqCst) {
                 held_faults.waited.fetch_add(1, Ordering::SeqCst);

@@ -51,6 +51,8 @@ impl SpanCollector {
                 parent: span.parent_span_id,
                 links: span.links.into_iter().map(|link| (link.trace_id, link.span_id)).collect(),
                 event_id: text(&span.attributes, "clicktrail.event_id"),
+                query_id: text(&span.attributes, "clickhouse.query_id"),
+                offset: number(&span.attributes, "messaging.kafka.offset"),
                 nanos: (span.start_time_unix_nano, span.end_time_unix_nano),
             }));
         }
@@ -80,14 +82,28 @@ pub struct Span {
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// The event id of its click.
     pub event_id: Option<String>,
+    /// The id of its query.
+    pub query_id: Option<String>,
+    /// The offset of its click.
+    pub offset: Option<i64>,
     /// Begin and end, since 1970.
     pub nanos: (u64, u64),
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
-    let value = attributes.iter().find(|it| it.key == key)?.value.as_ref()?.value.as_ref()?;
-    match value {
+    match value(attributes, key)? {
         Value::StringValue(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+fn number(attributes: &[KeyValue], key: &str) -> Option<i64> {
+    match value(attributes, key)? {
+        Value::IntValue(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    attributes.iter().find(|it| it.key == key)?.value.as_ref()?.value.as_ref()
 }

@@ -18,6 +18,7 @@ use crate::clickhouse::insert_settings::{
 use crate::clickhouse::query_id;
 use crate::clickhouse::server::{Server, server_error};
 use crate::run::sink::{BreakerOverride, Insert, Sink};
+use crate::run::trace::note_query_id;
 
 /// The table `click_versions`.
 pub struct ClickTable {
@@ -84,19 +85,23 @@ impl Sink for ClickTable {
         let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
         let attempt = uuid::Uuid::new_v4().simple().to_string();
         let mut client = self.client.clone();
+        let query_id = query_id::query_id(topic, ranges, &attempt);
         if let Some(value) = traceparent {
             client = client.with_header("traceparent", value);
         }
         let mut request = client
             .insert_formatted_with(INSERT.as_str())
             .with_setting("decompress", "1")
-            .with_setting("query_id", query_id::query_id(topic, ranges, &attempt))
-            .with_setting("log_comment", query_id::log_comment(topic, ranges))
+            .with_setting("query_id", query_id.clone())
+            .with_setting("log_comment", query_id::log_comment(topic, ranges, traceparent))
             .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
         for piece in stream {
             request.send(piece).await.map_err(server_error)?;
         }
-        request.end().await.map_err(server_error)
+        request.end().await.map_err(server_error)?;
+        // Of an attempt that succeeded only: others are in the log lines.
+        note_query_id(&query_id);
+        Ok(())
     }
 
     async fn overrides(&self, topic: &str) -> Result<Vec<BreakerOverride>, ServerError> {

@@ -79,7 +79,7 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     ) -> Result<(), ServerError> {
         let span = tracing::info_span!("process", records = batch.records, bytes = batch.bytes);
         let store = async {
-            link(&batch.sampled);
+            let _click_spans = link(&batch.sampled);
             self.insert(std::mem::take(&mut batch.rows), &batch, None).await?;
             state.set_bytes(batch.undecided_bytes());
             self.note_freshness(batch.newest_ms);

@@ -30,6 +30,17 @@ pub struct DeliveryReport {
     pub delivered: Result<(), DeliveryFault>,
     /// When the broker appended the click by its own clock, milliseconds since 1970, if it reports that.
     pub logged_at_ms: Option<u64>,
+    /// Where the log holds the click; none if it was not delivered.
+    pub location: Option<ClickLocation>,
+}
+
+/// Where the log holds a click.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClickLocation {
+    /// Partition of the topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
 }
 
 /// Why a click was not delivered. The relay sends it again after every fault but `ClickTooLarge`.

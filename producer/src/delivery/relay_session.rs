@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::clock_watch::ClockWatch;
 use crate::delivery::cpu_pressure::CpuPressure;
+use crate::delivery::delivery_spans::DeliverySpans;
 use crate::delivery::in_flight::{InFlight, SettledClicks, Settlement};
 use crate::delivery::relay_client::{DeliveryFault, DeliveryReport, RelayClient};
 use crate::delivery::throttle::{self, Throttle, ThrottleSample};
@@ -47,6 +48,7 @@ pub(super) struct Session<'a> {
     clock: &'a ClockWatch,
     reader: Reader,
     in_flight: InFlight,
+    spans: DeliverySpans,
     cpu_pressure: CpuPressure,
     throttle: Throttle,
     sampled_at: Instant,
@@ -77,6 +79,7 @@ impl<'a> Session<'a> {
             clock,
             reader,
             in_flight: InFlight::new(start),
+            spans: DeliverySpans::default(),
             cpu_pressure: CpuPressure::default(),
             throttle: Throttle::since(metrics.redirects()),
             sampled_at: Instant::now(),
@@ -120,6 +123,9 @@ impl<'a> Session<'a> {
             }
         };
         self.mark(true);
+        if let Some(fault) = fault {
+            self.spans.failed(fault.code());
+        }
         self.metrics.relay_clicks.set(0);
         self.metrics.relay_throttled.set(0);
         fault
@@ -128,12 +134,13 @@ impl<'a> Session<'a> {
     /// Reads the reports of the client. The first fault ends the session.
     fn take_reports(&mut self, client: &impl RelayClient) -> Result<(), DeliveryFault> {
         let (now, mut result) = (now_ms(), Ok(()));
-        for DeliveryReport { number, delivered, logged_at_ms } in client.reports() {
+        for DeliveryReport { number, delivered, logged_at_ms, location } in client.reports() {
             if let Some(logged_at_ms) = logged_at_ms {
                 self.clock.compare(now, logged_at_ms);
             }
             match delivered {
                 Ok(()) => {
+                    self.spans.acknowledged(number, location);
                     if let Some(taken_ms) = self.in_flight.settle(number, Settlement::Delivered) {
                         let age = Duration::from_millis(now.saturating_sub(taken_ms));
                         self.metrics.delivery_seconds.observe(age.as_secs_f64());
@@ -207,7 +214,7 @@ impl<'a> Session<'a> {
             self.in_flight.sent(stored.taken_ms, self.record.len());
             self.throttle.sent();
             match client.send(number, &self.record, stored.trace) {
-                Ok(()) => {}
+                Ok(()) => self.spans.sent(number, stored.trace),
                 Err(DeliveryFault::ClickTooLarge) => {
                     tracing::error!(
                         code = Loss::TooLarge.code(),

@@ -18,7 +18,7 @@ use rdkafka::producer::{
 };
 use rdkafka::statistics::Statistics;
 
-use crate::delivery::relay_client::{DeliveryFault, DeliveryReport, RelayClient};
+use crate::delivery::relay_client::{ClickLocation, DeliveryFault, DeliveryReport, RelayClient};
 use crate::kafka::endpoint::Endpoint;
 use crate::kafka::producer_config::{producer_config, record_headers};
 use crate::metrics::Metrics;
@@ -128,11 +128,15 @@ impl ProducerContext for ReportQueue {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
-        let (delivered, logged_at_ms) = match result {
-            Ok(message) => (Ok(()), logged_at_ms(message.timestamp())),
-            Err((error, _)) => (Err(fault(error)), None),
-        };
-        let report = DeliveryReport { number: number as u64, delivered, logged_at_ms };
+        let (number, delivered) = (number as u64, result.as_ref().map(|_| ()));
+        let delivered = delivered.map_err(|(error, _)| fault(error));
+        let message = result.as_ref().ok();
+        let logged_at_ms = message.and_then(|message| logged_at_ms(message.timestamp()));
+        let location = message.map(|message| ClickLocation {
+            partition: message.partition(),
+            offset: message.offset(),
+        });
+        let report = DeliveryReport { number, delivered, logged_at_ms, location };
         lock(&self.list).push(report);
         self.wakeup.notify();
     }

@@ -1,7 +1,9 @@
 //! Traces from the visit to the row, and the health checks and metrics of both services.
 
-use harness::{Span, SpanCollector, World, get};
+use harness::{ClickHouseProxy, Span, SpanCollector, World, get};
 use schemas::TraceContext;
+
+use crate::meta::source::page;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 
@@ -55,7 +57,8 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
     assert!(returned.sampled);
     server.get("/a", &[]);
     server.stop().expect_code(0);
-    let mut processors = world.processors(&[], &set[..1]);
+    let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
+    let mut processors = world.processors(&[], &[set[0], ("CLICKHOUSE_URL", &proxy.url)]);
     processors.until_caught_up(&world);
     processors.stop().expect_code(0);
 
@@ -85,12 +88,60 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
     assert_eq!(insert.trace_id, process.trace_id);
     assert!(redirect.nanos.0 <= process.nanos.0 && process.nanos.0 <= insert.nanos.0);
     assert!(insert.nanos.1 <= process.nanos.1, "the processed click is durable");
-    // The row has the trace.
-    let row = world.query(&format!(
-        "SELECT toUUID(UUIDNumToString(event_id)) FROM clicks WHERE hex(trace_id) = upper('{}')",
-        uuid::Uuid::from_bytes(returned.trace_id).simple()
+    // In its own trace: its delivery, and its processing, which is linked to that of the batch.
+    let of_click =
+        |name: &str| one(name, &|span| span.name == name && span.parent == redirect.span_id);
+    let (deliver, store) = (of_click("deliver"), of_click("store"));
+    for span in [&deliver, &store] {
+        assert_eq!(span.trace_id, redirect.trace_id, "{span:?}");
+    }
+    assert!(redirect.nanos.0 <= deliver.nanos.0 && deliver.nanos.1 <= store.nanos.1);
+    assert_eq!(deliver.service, "clicktrail-producer");
+    assert_eq!(store.links, [(process.trace_id.clone(), process.span_id.clone())]);
+
+    // What a server logs of the insert. The stack's engine has no such table, so the test makes it.
+    let process_trace = uuid::Uuid::from_slice(&process.trace_id).unwrap().simple().to_string();
+    let [query_id, comment] = logged(&proxy, insert.query_id.as_deref().unwrap(), &process_trace);
+    world.query(
+        "CREATE TABLE query_log (type String, query_kind String, event_date Date, \
+        event_time DateTime, query_id String, query_duration_ms UInt64, written_rows UInt64, \
+        log_comment String) ENGINE = Memory",
+    );
+    world.query(&format!(
+        "INSERT INTO query_log SELECT 'QueryFinish', 'Insert', today(), now(), '{query_id}', 1, 2, \
+        '{comment}'"
     ));
-    assert_eq!(Some(row), redirect.event_id);
+    // The statements of the page of traces: the row by the trace id, and the insert of the row.
+    let trace_id = uuid::Uuid::from_bytes(returned.trace_id).simple().to_string();
+    let traces = page("docs/traces.md");
+    let sql = traces.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let sql =
+        sql.map(|sql| sql.replace("TRACE_ID", &trace_id).replace("system.query_log", "query_log"));
+    let [row, query] = <[String; 2]>::try_from(sql.collect::<Vec<_>>()).unwrap();
+    let row = world.query(&row);
+    let row: Vec<_> = row.split('\t').collect();
+    assert_eq!(Some(row[0]), redirect.event_id.as_deref());
+    assert_eq!(row[3].parse().ok(), deliver.offset, "{row:?}");
+    let query = world.query(&query);
+    let query: Vec<_> = query.split('\t').collect();
+    assert_eq!(query[..2], [query_id.as_str(), process_trace.as_str()], "{query:?}");
+}
+
+/// Query id and comment of the insert with this id, as the server gets them, which must have the trace, too.
+fn logged(proxy: &ClickHouseProxy, query_id: &str, trace_id: &str) -> [String; 2] {
+    for head in proxy.heads() {
+        let target = head.split(' ').nth(1).unwrap();
+        let target = reqwest::Url::parse(&format!("http://x{target}")).unwrap();
+        let of = |name: &str| {
+            let found = target.query_pairs().find(|(own, _)| own == name);
+            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+        };
+        if of("query_id") == query_id {
+            assert!(head.contains(&format!("traceparent: 00-{trace_id}-")), "{head}");
+            return [of("query_id"), of("log_comment")];
+        }
+    }
+    panic!("no insert has the id {query_id}: {:#?}", proxy.heads());
 }
 
 #[test]

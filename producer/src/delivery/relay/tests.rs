@@ -55,6 +55,7 @@ impl RelayClient for Script {
             number,
             delivered,
             logged_at_ms: Some(LOGGED_AT_MS),
+            location: None,
         });
         self.wakeup.notify();
         Ok(())
