@@ -35,6 +35,7 @@ pub mod redrive_queries;
 pub mod resolved_dead_letters;
 pub mod selected_rows;
 pub mod server;
+pub mod server_state;
 pub mod sql_text;
 pub mod stale_rows;
 pub mod state_changes;

@@ -8,6 +8,7 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod setup;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ pub enum Command {
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
     Audit(audit::AuditArgs),
+    /// Print the state of the whole pipeline; exit code 1 when something is wrong, 75 when a part does not
+    /// answer.
+    Status(Box<status::StatusCommand>),
     /// Override the storm breaker for a range of offsets, or list the overrides.
     Breaker(breaker::BreakerArgs),
     /// Inspect dead letters, and redrive them to the source topic.
@@ -56,6 +60,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Setup(args) => args.servers.to_string(),
         Command::Run(args) => args.servers.to_string(),
         Command::Audit(args) => args.servers.to_string(),
+        Command::Status(args) => args.servers.to_string(),
         Command::Breaker(args) => args.servers.to_string(),
         Command::Dlq(args) => args.servers.to_string(),
         Command::Replay(args) => args.servers.to_string(),
@@ -69,6 +74,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         // Runs until a signal, and then prints its result.
         Command::Audit(args) if args.follows() => audit::audit(args).await,
         Command::Audit(args) => until_signal(audit::audit(args)).await,
+        Command::Status(args) => until_signal(status::status(*args)).await,
         Command::Breaker(args) => until_signal(breaker::breaker(args)).await,
         Command::Dlq(args) if args.handles_signals() => dlq::dlq(*args).await,
         Command::Dlq(args) => until_signal(dlq::dlq(*args)).await,

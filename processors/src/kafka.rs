@@ -10,6 +10,7 @@ pub mod group_positions;
 pub mod group_settings;
 mod log_bounds;
 pub mod log_reader;
+pub mod log_status;
 pub mod log_times;
 pub mod offset_reader;
 pub mod offsets;

@@ -22,3 +22,4 @@ pub mod random_bits;
 pub mod redrive;
 pub mod replay;
 pub mod setup;
+pub mod status;

@@ -9,5 +9,6 @@ pub(crate) mod kubernetes;
 pub(crate) mod metric_names;
 pub(crate) mod promql_names;
 pub(crate) mod shipped_files;
+pub(crate) mod status_conditions;
 pub(crate) mod stop_timeouts;
 pub(crate) mod telemetry;

@@ -11,10 +11,9 @@ use crate::clickhouse::server::{Server, within};
 /// Bounds a query.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds of the count at the server: time, because it would run the query of a client that no longer
-/// waits to its end; threads, which inserts need; memory, 1 GiB (a million dead letters take 400 MiB).
-const BOUNDS: [(&str, &str); 3] =
-    [("max_execution_time", "30"), ("max_threads", "1"), ("max_memory_usage", "1073741824")];
+/// Bounds of the count at the server: threads, which inserts need; memory, 1 GiB (a million dead letters
+/// take 400 MiB).
+const BOUNDS: [(&str, &str); 2] = [("max_threads", "1"), ("max_memory_usage", "1073741824")];
 
 /// Dead letters of one code in one state.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
@@ -46,7 +45,19 @@ pub async fn sizes(server: &Server) -> Result<(u64, u64), ServerError> {
 /// # Errors
 /// The server's refusal; retryable while it does not answer.
 pub async fn held(server: &Server) -> Result<Vec<HeldDeadLetters>, ServerError> {
-    let mut client = server.client();
+    held_within(server, TIMEOUT).await
+}
+
+/// As [`held`], within `time`.
+///
+/// # Errors
+/// As [`held`].
+pub async fn held_within(
+    server: &Server,
+    time: Duration,
+) -> Result<Vec<HeldDeadLetters>, ServerError> {
+    // The server would run the query of a client that no longer waits to its end.
+    let mut client = server.client().with_setting("max_execution_time", time.as_secs().to_string());
     for (name, value) in BOUNDS {
         client = client.with_setting(name, value);
     }
@@ -54,5 +65,5 @@ pub async fn held(server: &Server) -> Result<Vec<HeldDeadLetters>, ServerError> 
         "SELECT toString(code) AS error_code, toString(state) AS state_name, count() AS letters \
          FROM dead_letters GROUP BY error_code, state_name ORDER BY error_code, state_name",
     );
-    within(TIMEOUT, query.fetch_all()).await
+    within(time, query.fetch_all()).await
 }

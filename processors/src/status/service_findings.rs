@@ -1,0 +1,308 @@
+//! What is wrong with the processes, by what their admin ports answer. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::status::alert_condition::AlertCondition;
+use crate::status::facts::{Readiness, ServiceAnswer, ServiceFacts, ServiceFailure};
+use crate::status::gauge_checks::GAUGE_CHECKS;
+use crate::status::metric_samples::MetricSamples;
+use crate::status::status_finding::StatusFinding;
+
+/// The heading of what has no code.
+const SYMPTOMS: &str = "page-2-symptoms";
+
+/// Findings on all processes. `lag` is that of the live group, where it is known.
+pub(super) fn of_services(
+    services: &[ServiceFacts],
+    now_s: f64,
+    lag: Option<i64>,
+) -> Vec<StatusFinding> {
+    let mut findings = Vec::new();
+    for ServiceFacts { address, answer } in services {
+        match answer {
+            Ok(answer) => findings.extend(of_answer(address, answer, now_s, lag)),
+            Err(failure) => findings.push(of_failure(address, failure)),
+        }
+    }
+    findings.extend(differing_rules(services));
+    findings
+}
+
+fn of_failure(address: &str, failure: &ServiceFailure) -> StatusFinding {
+    match failure {
+        ServiceFailure::Refused => StatusFinding::of_heading(
+            "a-process-does-not-start",
+            format!("{address}: no process listens on this admin port"),
+            "systemctl list-units --all 'clicktrail-*', or docker compose ps -a".to_owned(),
+        ),
+        ServiceFailure::Silent(seconds) => StatusFinding::of_heading(
+            SYMPTOMS,
+            format!("{address}: the admin port did not answer within {seconds} s"),
+            "ps -o pid,stat,args -C producer,processors".to_owned(),
+        )
+        .unknown(),
+        ServiceFailure::Failed(cause) => StatusFinding::of_heading(
+            SYMPTOMS,
+            format!("{address}: {cause}"),
+            format!("curl -sSi -m 5 http://{address}/readyz"),
+        )
+        .unknown(),
+    }
+}
+
+fn of_answer(
+    address: &str,
+    answer: &ServiceAnswer,
+    now_s: f64,
+    lag: Option<i64>,
+) -> Vec<StatusFinding> {
+    let ServiceAnswer { kind, readiness, first, last } = answer;
+    let mut findings: Vec<_> =
+        GAUGE_CHECKS.iter().flat_map(|check| check.findings(address, last, now_s)).collect();
+    findings.extend(losses(address, first, last));
+    findings.extend(failing_redirects(address, first, last));
+    findings.extend(of_audit(address, last, lag));
+    let process = format!("{address} ({})", kind.name());
+    let problem = |heading: &str, text: String| {
+        let next = format!("curl -sS -m 5 http://{address}/readyz");
+        StatusFinding::of_heading(heading, text, next)
+    };
+    match readiness {
+        Readiness::NotReady(reason) => {
+            let text = format!("{process} is not ready: {reason}");
+            findings.insert(0, problem(code_of(reason).unwrap_or(SYMPTOMS), text));
+        }
+        Readiness::Ready(problems) => {
+            for text in problems {
+                // The same problem as a metric shows it is one finding.
+                if let Some(heading) = code_of(text)
+                    && findings.iter().all(|found| found.heading != heading)
+                {
+                    findings.push(problem(heading, format!("{process} is degraded: {text}")));
+                }
+            }
+            // A problem without a code may be one that a finding describes.
+            if findings.is_empty() && !problems.is_empty() {
+                let text = format!("{process} is degraded: {}", problems.join("; "));
+                findings.push(problem(SYMPTOMS, text));
+            }
+        }
+    }
+    findings
+}
+
+/// The code of a problem of `/readyz`, which is at its end or in front of it.
+fn code_of(problem: &str) -> Option<&str> {
+    let is_code = |word: &&str| {
+        word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let last = problem.rsplit_once(": ").map(|(_, last)| last);
+    let first = problem.split_once(": ").map(|(first, _)| first);
+    last.filter(is_code).or(first.filter(is_code))
+}
+
+/// By how much the series of a counter have grown, by the value of a label.
+fn growth<'a>(
+    first: &'a MetricSamples,
+    last: &'a MetricSamples,
+    (name, label): (&'a str, &'a str),
+) -> Vec<(&'a str, f64)> {
+    let before = |labels: &str| {
+        let same = first.all(name).find(|sample| sample.labels == labels);
+        same.map_or(0.0, |sample| sample.value)
+    };
+    let grown = last.all(name).map(|now| (now.label(label), now.value - before(&now.labels)));
+    grown.filter(|(_, growth)| *growth > 0.0).collect()
+}
+
+fn losses(address: &str, first: &MetricSamples, last: &MetricSamples) -> Vec<StatusFinding> {
+    let counter = "clicktrail_producer_clicks_undelivered_total";
+    let lost = growth(first, last, (counter, "code")).into_iter();
+    let finding = |(code, clicks): (&str, f64)| {
+        let text = format!("{address}: clicks are lost ({code}): {clicks} within a second");
+        let next = format!("curl -sS http://{address}/metrics | grep {counter}");
+        let heading = code.to_owned();
+        StatusFinding { heading, ..StatusFinding::alert(AlertCondition::ClicksLost, text, next) }
+    };
+    lost.map(finding).collect()
+}
+
+fn failing_redirects(
+    address: &str,
+    first: &MetricSamples,
+    last: &MetricSamples,
+) -> Option<StatusFinding> {
+    let counter = "clicktrail_producer_requests_total";
+    let grown = growth(first, last, (counter, "outcome"));
+    let (_, failed) = grown.into_iter().find(|(outcome, _)| *outcome == "error")?;
+    let text = format!("{address}: visitors are answered 503: {failed} within a second");
+    let next = format!("curl -sS http://{address}/readyz");
+    Some(StatusFinding::alert(AlertCondition::RedirectsFail, text, next))
+}
+
+/// What the continuous audit found in its last complete run.
+fn of_audit(address: &str, page: &MetricSamples, lag: Option<i64>) -> Vec<StatusFinding> {
+    let value = |name: &str| page.value(&format!("clicktrail_audit_{name}")).unwrap_or(0.0);
+    let next = || "processors audit --wait-seconds 60".to_owned();
+    let mut findings = Vec::new();
+    // Records that the group has still to read are missing, too: as in the alert, not with a large lag.
+    let is_comparable = lag.is_some_and(|lag| !AlertCondition::LagGrows.is_met(lag as f64));
+    if is_comparable && AlertCondition::ClicksMissing.is_met(value("missing")) {
+        let text =
+            format!("{address}: clicks of the log that are not in the table: {}", value("missing"));
+        findings.push(StatusFinding::alert(AlertCondition::ClicksMissing, text, next()));
+    }
+    let undecodable = value("undecodable_without_dead_letter");
+    if AlertCondition::AuditOutOfBalance.is_met(undecodable) {
+        let text =
+            format!("{address}: records that are neither row nor dead letter: {undecodable}");
+        findings.push(StatusFinding::alert(AlertCondition::AuditOutOfBalance, text, next()));
+    }
+    let (records, young) = (value("records"), value("records_within_grace"));
+    if AlertCondition::AuditJudgesNothing.is_met(records) && records == young {
+        let text = format!(
+            "{address}: the audit compares none of {records} records: all are within its grace"
+        );
+        let next = format!("curl -sS http://{address}/readyz");
+        findings.push(StatusFinding::alert(AlertCondition::AuditJudgesNothing, text, next));
+    }
+    findings
+}
+
+/// Rule tables of which processes use different versions.
+fn differing_rules(services: &[ServiceFacts]) -> Vec<StatusFinding> {
+    let metric = "clicktrail_processors_rules_loaded_timestamp_seconds";
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for answer in services.iter().filter_map(|service| service.answer.as_ref().ok()) {
+        for sample in answer.last.all(metric) {
+            versions.entry(sample.label("table")).or_default().insert(sample.label("version"));
+        }
+    }
+    let differ = AlertCondition::RuleVersionsDiffer;
+    let differing = versions.into_iter().filter(|(_, used)| differ.is_met(used.len() as f64));
+    let finding = |(table, used): (&str, BTreeSet<&str>)| {
+        let used = used.into_iter().collect::<Vec<_>>().join(", ");
+        let text = format!("processes enrich by different versions of {table}: {used}");
+        StatusFinding::alert(differ, text, "processors rules list".to_owned())
+    };
+    differing.map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::facts::ServiceKind;
+    use crate::status::status_finding::FindingLevel;
+
+    const ADDRESS: &str = "h:1";
+
+    fn answer(kind: ServiceKind, readiness: Readiness, first: &str, last: &str) -> ServiceFacts {
+        let [first, last] = [first, last].map(MetricSamples::read);
+        let answer = Ok(ServiceAnswer { kind, readiness, first, last });
+        ServiceFacts { address: ADDRESS.to_owned(), answer }
+    }
+
+    fn ready() -> Readiness {
+        Readiness::Ready(vec![])
+    }
+
+    /// Names and headings of the findings on one process.
+    fn found(service: ServiceFacts, lag: Option<i64>) -> Vec<(String, String)> {
+        let findings = of_services(&[service], 1_764_000_000.0, lag);
+        assert!(findings.iter().all(|it| it.text.starts_with(ADDRESS)), "{findings:?}");
+        findings.into_iter().map(|it| (it.name, it.heading)).collect()
+    }
+
+    fn pair(name: &str, heading: &str) -> (String, String) {
+        (name.to_owned(), heading.to_owned())
+    }
+
+    #[test]
+    fn a_port_that_is_closed_is_wrong_and_one_that_is_silent_is_unknown() {
+        for (failure, level, heading) in [
+            (ServiceFailure::Refused, FindingLevel::Wrong, "a-process-does-not-start"),
+            (ServiceFailure::Silent(2), FindingLevel::Unknown, SYMPTOMS),
+            (ServiceFailure::Failed("x".to_owned()), FindingLevel::Unknown, SYMPTOMS),
+        ] {
+            let finding = of_failure(ADDRESS, &failure);
+            assert_eq!((finding.level, finding.heading.as_str()), (level, heading));
+        }
+        let silent = of_failure(ADDRESS, &ServiceFailure::Silent(2)).text;
+        assert_eq!(silent, "h:1: the admin port did not answer within 2 s");
+    }
+
+    #[test]
+    fn a_problem_of_readyz_leads_to_its_code_unless_a_metric_shows_it() {
+        let problems = [
+            "no broker is connected: 1204 clicks wait; delivery click 5 has failed: unacknowledged",
+            "clock_skewed: the clock is 400 s ahead",
+            "something else",
+        ];
+        let degraded = |problems: &[&str]| {
+            Readiness::Ready(problems.iter().map(|it| (*it).to_owned()).collect())
+        };
+        let page = "clicktrail_producer_brokers_up 1";
+        let own = found(answer(ServiceKind::Producer, degraded(&problems), page, page), None);
+        let expected = ["unacknowledged", "clock_skewed"];
+        assert_eq!(own, expected.map(|code| pair(code, code)));
+        let own = found(answer(ServiceKind::Producer, degraded(&problems[2..]), page, page), None);
+        assert_eq!(own, [pair(SYMPTOMS, SYMPTOMS)]);
+        let page = "clicktrail_producer_brokers_up 0";
+        let own = found(answer(ServiceKind::Producer, degraded(&problems), page, page), None);
+        let expected =
+            [("BrokersDisconnected", "unacknowledged"), ("clock_skewed", "clock_skewed")];
+        assert_eq!(own, expected.map(|(name, heading)| pair(name, heading)));
+        let starting = Readiness::NotReady("starting".to_owned());
+        let own = found(answer(ServiceKind::Processors, starting, "", ""), None);
+        assert_eq!(own, [pair(SYMPTOMS, SYMPTOMS)]);
+    }
+
+    #[test]
+    fn clicks_are_lost_and_redirects_fail_only_while_their_counters_grow() {
+        let counter = |name: &str, label: &str, count: u32| format!("{name}{{{label}}} {count}\n");
+        let lost = |count| {
+            counter("clicktrail_producer_clicks_undelivered_total", "code=\"outbox_disk\"", count)
+        };
+        let failed =
+            |count| counter("clicktrail_producer_requests_total", "outcome=\"error\"", count);
+        let own = |first: &str, last: &str| {
+            found(answer(ServiceKind::Producer, ready(), first, last), None)
+        };
+        assert_eq!(own(&lost(5), &lost(5)), []);
+        assert_eq!(own(&lost(5), &lost(6)), [pair("ClicksLost", "outbox_disk")]);
+        assert_eq!(own("", &lost(1)), [pair("ClicksLost", "outbox_disk")]);
+        assert_eq!(own(&failed(5), &failed(5)), []);
+        assert_eq!(own(&failed(5), &failed(9)), [pair("RedirectsFail", "redirects-fail")]);
+    }
+
+    #[test]
+    fn what_the_audit_misses_counts_only_where_the_lag_is_known_and_small() {
+        let own = |page: &str, lag| found(answer(ServiceKind::Audit, ready(), page, page), lag);
+        let missing = "clicktrail_audit_missing 3\nclicktrail_audit_records 9\n";
+        let expected = [pair("ClicksMissing", "out_of_balance")];
+        assert_eq!(own(missing, Some(10_000)), expected);
+        assert_eq!(own(missing, Some(10_001)), []);
+        assert_eq!(own(missing, None), []);
+        let undecodable = "clicktrail_audit_undecodable_without_dead_letter 1\n";
+        assert_eq!(own(undecodable, None), [pair("AuditOutOfBalance", "out_of_balance")]);
+        let young = "clicktrail_audit_records 9\nclicktrail_audit_records_within_grace 9\n";
+        assert_eq!(own(young, None), [pair("AuditJudgesNothing", "clock_skewed")]);
+        let empty = "clicktrail_audit_records 0\nclicktrail_audit_records_within_grace 0\n";
+        assert_eq!(own(empty, None), []);
+    }
+
+    #[test]
+    fn two_versions_of_one_rule_table_are_found_across_processes() {
+        let page = |table: &str, version: &str| {
+            let metric = "clicktrail_processors_rules_loaded_timestamp_seconds";
+            format!("{metric}{{table=\"{table}\",version=\"{version}\"}} 1763999999\n")
+        };
+        let process = |page: String| answer(ServiceKind::Processors, ready(), &page, &page);
+        let pages = [page("geo", "1") + &page("bots", "1"), page("geo", "1"), page("geo", "2")];
+        let services = pages.map(process);
+        assert_eq!(of_services(&services[..2], 1_764_000_000.0, None), []);
+        let findings = of_services(&services, 1_764_000_000.0, None);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].text, "processes enrich by different versions of geo: 1, 2");
+    }
+}
