@@ -146,12 +146,16 @@ fn a_cancelled_replay_is_resumed_beside_a_second_one_of_its_window() {
     let done = || world.kafka.committed(&group, &world.topic).into_values().sum::<i64>();
     worker.until("a part is committed", || (done() > 0).then_some(()));
     let mut cancel = world.replay(&["cancel", &id], &[]);
+    let requests = format!("SELECT count() FROM job_requests WHERE id = '{id}'");
+    until("the request is stored", || (world.number(&requests) > 0).then_some(()));
     // The worker looks at its job each second.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_millis(1500));
     proxy.hold_text("", 0);
-    let cancelled = cancel.end().expect_code(0);
-    assert!(cancelled.out.contains("stay rewritten by the rules of the plan"), "{cancelled:?}");
     assert_eq!(worker.end().expect_code(143).last_object()["ended"], "cancelled");
+    // It waits for the end of the job for five seconds only.
+    cancel.end();
+    let cancelled = world.replay(&["cancel", &id], &[]).end().expect_code(0);
+    assert!(cancelled.out.contains("stay rewritten by the rules of the plan"), "{cancelled:?}");
     // All that it has read is rewritten and committed, which is a small part.
     let rewritten = u64::try_from(done()).unwrap();
     assert_eq!(builds(&world), [rewritten, 3_000 - rewritten]);
