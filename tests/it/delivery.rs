@@ -8,4 +8,5 @@ pub(crate) mod kill_storm;
 pub(crate) mod outbox;
 pub(crate) mod positions;
 pub(crate) mod replay;
+pub(crate) mod status;
 pub(crate) mod storm_breaker;
