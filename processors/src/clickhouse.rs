@@ -32,6 +32,7 @@ pub mod query_id;
 pub mod range_rows;
 pub mod redrive_counts;
 pub mod redrive_queries;
+pub mod reset_table;
 pub mod resolved_dead_letters;
 pub mod selected_rows;
 pub mod server;

@@ -4,7 +4,9 @@ pub mod audit;
 pub mod breaker;
 pub mod dlq;
 pub mod healthcheck;
+pub mod offsets;
 pub mod replay;
+mod reset_args;
 pub mod rules;
 pub mod run;
 pub mod setup;
@@ -48,6 +50,8 @@ pub enum Command {
     Dlq(Box<dlq::DlqArgs>),
     /// Read ranges of the log again beside live processing, as a job, and verify the result.
     Replay(Box<replay::ReplayArgs>),
+    /// Move the committed positions of the consumer group, also while it has members.
+    Offsets(Box<offsets::OffsetsArgs>),
     /// Fetch or list the rule tables that enrichment uses.
     Rules(rules::RulesCommand),
     /// Check whether a running service is ready; works in images without a shell.
@@ -64,6 +68,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Breaker(args) => args.servers.to_string(),
         Command::Dlq(args) => args.servers.to_string(),
         Command::Replay(args) => args.servers.to_string(),
+        Command::Offsets(args) => args.servers.to_string(),
         Command::Rules(_) => String::new(),
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
@@ -80,6 +85,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Dlq(args) => until_signal(dlq::dlq(*args)).await,
         Command::Replay(args) if args.handles_signals() => replay::replay(*args).await,
         Command::Replay(args) => until_signal(replay::replay(*args)).await,
+        Command::Offsets(args) => until_signal(offsets::offsets(*args)).await,
         Command::Healthcheck(_) => Ok(DONE),
     };
     match outcome {

@@ -21,5 +21,6 @@ pub mod metrics;
 pub mod random_bits;
 pub mod redrive;
 pub mod replay;
+pub mod resets;
 pub mod setup;
 pub mod status;

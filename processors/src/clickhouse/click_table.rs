@@ -20,7 +20,8 @@ use crate::clickhouse::server::{Server, server_error};
 use crate::run::sink::{BreakerOverride, Insert, Sink};
 use crate::run::trace::note_query_id;
 
-/// The table `click_versions`.
+/// The table `click_versions`; clones share its connections.
+#[derive(Clone)]
 pub struct ClickTable {
     client: Client,
     server: Server,

@@ -7,6 +7,7 @@ mod plan;
 mod plan_report;
 mod position_table;
 mod run;
+mod skip;
 mod status;
 mod tune;
 
@@ -39,6 +40,8 @@ enum ReplayAction {
     List(list::ListArgs),
     /// Change the limits of a job, pause it, or end a pause; takes effect on every worker within two seconds.
     Tune(tune::TuneArgs),
+    /// Move the live group forwards, and first plan the replay of the offsets that it skips.
+    Skip(Box<skip::SkipArgs>),
     /// Stop a job, and print what stays rewritten; exit code 75 when it has not ended within five seconds.
     Cancel(cancel::CancelArgs),
 }
@@ -52,6 +55,7 @@ impl ReplayArgs {
             | ReplayAction::DryRun(_)
             | ReplayAction::Status(_)
             | ReplayAction::List(_)
+            | ReplayAction::Skip(_)
             | ReplayAction::Tune(_)
             | ReplayAction::Cancel(_) => false,
         }
@@ -65,6 +69,7 @@ pub(super) async fn replay(args: ReplayArgs) -> Result<u8, ServerError> {
         ReplayAction::DryRun(args) => dry_run::dry_run(servers, args).await,
         ReplayAction::Run(args) => run::run(servers, *args).await,
         ReplayAction::Status(args) => status::status(servers, &args).await,
+        ReplayAction::Skip(args) => skip::skip(servers, &args).await,
         ReplayAction::List(args) => list::list(servers, &args).await,
         ReplayAction::Tune(args) => tune::tune(servers, &args).await,
         ReplayAction::Cancel(args) => cancel::cancel(servers, &args).await,

@@ -203,7 +203,7 @@ pub(super) async fn cancel_silent(
 }
 
 /// A UUID v7 of the server's time.
-fn new_id(now_us: i64) -> String {
+pub(crate) fn new_id(now_us: i64) -> String {
     let ms = now_us.unsigned_abs() / 1000;
     // The bytes of version and variant are not random.
     let [a, b, c, d, e, f, _, g, _, h, i, j, ..] = random_bits();
@@ -211,13 +211,14 @@ fn new_id(now_us: i64) -> String {
     Builder::from_unix_timestamp_millis(ms, &random).into_uuid().to_string()
 }
 
-fn random_owner() -> u32 {
+/// A random number that names this process.
+pub(crate) fn random_owner() -> u32 {
     let [a, b, c, d, ..] = random_bits();
     u32::from_be_bytes([a, b, c, d])
 }
 
 /// Host and process.
-fn host() -> String {
+pub(crate) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = if name.trim().is_empty() { "unknown" } else { name.trim() };
     format!("{name}:{}", std::process::id())

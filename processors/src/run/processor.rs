@@ -1,7 +1,6 @@
 //! The processor: connects the parts of `processors run`, and runs them until shutdown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::ServerError;
@@ -25,7 +24,10 @@ use crate::run::dead_letter_resolver;
 use crate::run::driver::Driver;
 use crate::run::driver_settings::DriverSettings;
 use crate::run::job_gauge;
+use crate::run::membership::Membership;
 use crate::run::pipeline::Pipeline;
+use crate::run::readiness::Readiness;
+use crate::run::reset_watch::ResetWatch;
 use crate::run::topic_copy::TopicCopy;
 use service::admin_port::{self, Health};
 use service::attempts::Attempts;
@@ -37,7 +39,7 @@ pub(crate) struct Processor<'a> {
     settings: DriverSettings,
     metrics: ProcessorMetrics,
     rules: Arc<RulesFolder>,
-    ready: Arc<AtomicBool>,
+    readiness: Readiness,
     /// Tasks that run beside the driver.
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
@@ -63,14 +65,14 @@ impl<'a> Processor<'a> {
         let rules =
             tokio::task::spawn_blocking(move || RulesFolder::open(&folder, rule_metrics)).await;
         let rules = Arc::new(rules.map_err(|error| ServerError::fatal("task_panicked", error))?);
-        let ready = Arc::new(AtomicBool::new(false));
-        let probe = probe(Arc::clone(&ready), Arc::clone(&rules), metrics.attempts.clone());
+        let readiness = Readiness::default();
+        let probe = probe(readiness.clone(), Arc::clone(&rules), metrics.attempts.clone());
         let listener = listen(args).await?;
         let mut tasks = JoinSet::new();
         let (registry, hosts) = (Arc::new(registry), args.admin.admin_hosts.clone());
         tasks.spawn(admin_port::run(listener, registry, probe, hosts, shutdown.clone()));
         tasks.spawn(Arc::clone(&rules).watch(shutdown.clone()));
-        Ok(Self { servers, args, settings, metrics, rules, ready, tasks, shutdown })
+        Ok(Self { servers, args, settings, metrics, rules, readiness, tasks, shutdown })
     }
 
     /// Waits for the servers, then processes clicks until shutdown; returns what was counted, or `None`
@@ -85,15 +87,29 @@ impl<'a> Processor<'a> {
             table = pipeline.open_table(&server) => table?,
             () = self.shutdown.cancelled() => return Ok(None),
         };
-        let driver = self.driver(table)?;
+        let membership = self.membership(&server).await;
         self.spawn_copies(&server)?;
-        self.ready.store(true, Ordering::Relaxed);
         let (topic, brokers) = (&self.servers.kafka.topic, self.servers.kafka.brokers());
         tracing::info!(%topic, group = self.args.group, ?server, ?brokers, "running");
-        let outcome = driver.run(self.shutdown.clone()).await;
+        let join = || Ok(self.driver(table.clone())?.run(self.shutdown.clone()));
+        let outcome = membership.run(join).await;
         self.shutdown.cancel();
         drop(self.tasks);
         outcome.map(|()| Some(self.metrics))
+    }
+
+    /// The membership, with the resets of the group as they are now.
+    async fn membership(&mut self, server: &Server) -> Membership {
+        let (group, metrics) = (self.args.group.clone(), self.metrics.clone());
+        let (mut watch, resets) = ResetWatch::new(server.clone(), group, metrics);
+        watch.look().await;
+        self.tasks.spawn(watch.run(self.shutdown.clone()));
+        Membership {
+            readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
+            resets,
+            stop: self.shutdown.clone(),
+        }
     }
 
     fn driver(
@@ -150,16 +166,11 @@ impl<'a> Processor<'a> {
 /// Readiness: whether the processor reads, what is wrong with the rules, and which attempts have failed
 /// for long.
 fn probe(
-    ready: Arc<AtomicBool>,
+    readiness: Readiness,
     rules: Arc<RulesFolder>,
     attempts: Attempts,
 ) -> impl Fn() -> Health + Send + Sync {
-    move || {
-        if !ready.load(Ordering::Relaxed) {
-            return Health::NotReady("waiting for ClickHouse, broker or registry".to_owned());
-        }
-        Health::Ready.with(attempts.problems()).with(rules.problems())
-    }
+    move || readiness.health().with(attempts.problems()).with(rules.problems())
 }
 
 async fn listen(args: &RunArgs) -> Result<TcpListener, ServerError> {
