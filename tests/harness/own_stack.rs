@@ -46,7 +46,7 @@ impl OwnStack {
     ///
     /// # Panics
     /// When one does not start.
-    pub fn with_alerts(files: &[(&str, String)]) -> Self {
+    pub fn with_alerts(files: &[(String, String)]) -> Self {
         let choice = PortChoice { alertmanager: true, prometheus: true, ..PortChoice::default() };
         let own = Self::open(choice, &[]);
         for (path, text) in files {

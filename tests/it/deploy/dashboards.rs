@@ -3,12 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{Raw, View, World, free_port, get, metric, root};
+use harness::{Raw, View, World, root};
 use schemas::{Encoder, Method, Outcome, RawClick};
 use serde_json::Value;
 use uuid::Uuid;
-
-use crate::deploy::metric_names::{family, named_by_rules};
 
 const PLUGIN: &str = "grafana-clickhouse-datasource";
 const HOUR: i64 = 3600;
@@ -318,84 +316,6 @@ fn m10_no_domain_or_slug_of_a_visitor_is_part_of_a_query() {
         }
     }
     assert!(asked > 8 * 20, "{asked} queries are all");
-}
-
-/// Metrics of rules that need not be served after some clicks: their label appears with the first event.
-const OF_RARE_EVENTS: [&str; 11] = [
-    // An attempt that fails for five minutes, or is repeated.
-    "clicktrail_producer_stuck_seconds",
-    "clicktrail_processors_stuck_seconds",
-    "clicktrail_processors_retries_total",
-    "clicktrail_audit_failures_total",
-    // A limit that ends a connection; a request to the collector.
-    "clicktrail_producer_limited_total",
-    "clicktrail_producer_collector_requests_total",
-    // A link store, which this producer does not have, or another read of its file.
-    "clicktrail_producer_link_records_total",
-    "clicktrail_producer_link_snapshots_total",
-    "clicktrail_producer_link_reloads_total",
-    "clicktrail_processors_links_refused_total",
-    // Absent until the number is known, after 15 seconds.
-    "clicktrail_processors_dead_letters_held",
-];
-
-/// The metric families in an expression.
-fn families(expression: &str) -> impl Iterator<Item = &str> {
-    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("clicktrail_"))
-}
-
-#[test]
-fn every_metric_of_the_dashboard_is_exported_by_a_service() {
-    let world = World::new("dashboard_metrics");
-    world.setup();
-    let server = world.serve(r#"{"slug":"a","url":"https://example.com/"}"#, &[]);
-    server.get("/a", &[]);
-    // A family without a member is not served. Enough valid records follow the bad one that
-    // the breaker need not wait.
-    let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
-    world.kafka.produce(&world.topic, &[vec![bad], world.good(0, 100)].concat());
-    let mut processors = world.processors(&[], &[]);
-    processors.until_caught_up(&world);
-    // The library reports it periodically.
-    let page = format!("{}/metrics", processors.admin);
-    processors.until("a lag", || {
-        get(&page).ok()?.body.contains("clicktrail_processors_lag_records{").then_some(())
-    });
-    let audit_port = free_port();
-    let mut command = world.command("processors", &[]);
-    command.args(["audit", "--follow", "--every", "1s", "--admin-listen", &audit_port.to_string()]);
-    let mut audit = world.start(command);
-    let audit_admin = format!("http://{audit_port}");
-    audit.until("a run of the audit", || metric(&audit_admin, "clicktrail_audit_runs_total"));
-    let pages = [&server.admin, &processors.admin, &audit_admin]
-        .map(|admin| get(&format!("{admin}/metrics")).unwrap().body)
-        .concat();
-    let served: BTreeSet<_> = pages
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| match kind {
-            "counter" => format!("{name}_total"),
-            _ => name.to_owned(),
-        })
-        .collect();
-    let dashboard = dashboard();
-    let mut named = 0;
-    for panel in panels(&dashboard) {
-        for target in panel["targets"].as_array().unwrap() {
-            let expression = target["expr"].as_str().unwrap_or_default();
-            for family in families(expression) {
-                named += 1;
-                assert!(served.contains(family), "{}: {family} of {served:?}", panel["title"]);
-            }
-        }
-    }
-    assert!(named >= 8, "{named} metrics are all");
-    let of_rules = named_by_rules();
-    let absent = of_rules.iter().filter(|name| !served.contains(family(name)));
-    let absent: Vec<_> = absent.filter(|name| !OF_RARE_EVENTS.contains(&name.as_str())).collect();
-    assert!(absent.is_empty(), "{absent:?} of the rules, of {served:?}");
-    audit.stop().expect_code(0);
 }
 
 #[test]

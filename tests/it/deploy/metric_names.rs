@@ -51,11 +51,16 @@ fn declaration<'d>(
     declared.get(name).filter(|metric| metric.kind != "histogram").or(histogram)
 }
 
-/// The metrics of ours that all rules name.
-pub(crate) fn named_by_rules() -> BTreeSet<String> {
+/// Whether a service exports a metric of this name; a recording rule has colons in its name.
+fn is_ours(name: &str) -> bool {
+    !name.contains(':') && !FOREIGN.contains(&name)
+}
+
+/// The metrics of ours that rules and panels name.
+pub(crate) fn named_metrics() -> BTreeSet<String> {
     let names =
-        alert_rules().into_iter().flat_map(|rule| PromqlNames::of(&rule.expression).metrics);
-    names.map(|metric| metric.name).filter(|name| name.starts_with("clicktrail_")).collect()
+        expressions().into_iter().flat_map(|(_, expression)| PromqlNames::of(&expression).metrics);
+    names.map(|metric| metric.name).filter(|name| is_ours(name)).collect()
 }
 
 #[test]
