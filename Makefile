@@ -51,6 +51,10 @@ soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile
 	  CLICKS="$(CLICKS)" target/debug/chaos replay
 	  exit
 	fi
+	if [ "$(ONLY)" = skip ]; then
+	  CLICKS="$(CLICKS)" target/debug/chaos skip
+	  exit
+	fi
 	CLICKS="$(or $(CLICKS),10000000)" SECONDS="$(or $(SECONDS),3600)" target/debug/chaos outage
 	SEED="$(SEED)" FAULTS=1000000 CLICKS=10000000000 SECONDS="$(or $(SECONDS),3600)" target/debug/chaos
 

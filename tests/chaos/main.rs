@@ -2,12 +2,13 @@
 //!
 //! SEED, FAULTS, CLICKS and SECONDS bound the run, ONLY selects one kind of fault. Without SEED the
 //! program derives a seed from the clock and prints it.
-//! `chaos outage`, `chaos hostile`, `chaos dead-letters` and `chaos replay` run one long scenario instead: see
-//! `outage.rs`, `harness::hostile`, `dead_letters.rs` and `replay.rs`.
+//! `chaos outage`, `chaos hostile`, `chaos dead-letters`, `chaos alerts`, `chaos replay` and `chaos skip` run one
+//! long scenario instead: see `outage.rs`, `harness::hostile`, and the file of the scenario's name.
 
 mod dead_letters;
 mod outage;
 mod replay;
+mod skip;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some("outage") => long_outage(),
         Some("hostile") => hostile_input(),
         Some("dead-letters") => many_dead_letters(),
+        Some("skip") => live_skip(),
         Some("replay") => faulty_replays(),
         _ => chaos(),
     };
@@ -138,6 +140,21 @@ fn faulty_replays() -> Result<bool> {
     println!("{run}");
     drop(down);
     Ok(true)
+}
+
+/// Skips a live group with a backlog; returns whether every bound held.
+fn live_skip() -> Result<bool> {
+    let clicks = number("CLICKS")?.unwrap_or(2_000_000);
+    println!("skip: CLICKS={clicks}");
+    let began = Instant::now();
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    let run = skip::run(&stack, clicks, &report_line)?;
+    println!("{run}");
+    drop(down);
+    Ok(run.good())
 }
 
 /// SEED, else a seed from the clock.
