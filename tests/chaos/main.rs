@@ -5,6 +5,7 @@
 //! `chaos outage`, `chaos hostile`, `chaos dead-letters`, `chaos alerts`, `chaos replay` and `chaos skip` run one
 //! long scenario instead: see `outage.rs`, `harness::hostile`, and the file of the scenario's name.
 
+mod alerts;
 mod dead_letters;
 mod outage;
 mod replay;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Some("outage") => long_outage(),
         Some("hostile") => hostile_input(),
         Some("dead-letters") => many_dead_letters(),
+        Some("alerts") => paged_alerts(),
         Some("skip") => live_skip(),
         Some("replay") => faulty_replays(),
         _ => chaos(),
@@ -125,6 +127,19 @@ fn many_dead_letters() -> Result<bool> {
     println!("{run}");
     drop(down);
     Ok(run.good())
+}
+
+/// Breaks parts until their alerts page; returns whether each alert fired and ended.
+fn paged_alerts() -> Result<bool> {
+    let began = Instant::now();
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
+    let down = Down(&stack);
+    stack.up().context("starting the parts")?;
+    alerts::run(&stack, &report_line)?;
+    println!("alerts: held");
+    drop(down);
+    Ok(true)
 }
 
 /// Replays a window of the log with a fault each time; returns whether every check held.
