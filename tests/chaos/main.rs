@@ -29,9 +29,9 @@ fn main() -> ExitCode {
         Some("outage") => long_outage(),
         Some("hostile") => hostile_input(),
         Some("dead-letters") => many_dead_letters(),
-        Some("alerts") => paged_alerts(),
         Some("skip") => live_skip(),
         Some("replay") => faulty_replays(),
+        Some("alerts") => paged_alerts(),
         _ => chaos(),
     };
     match held {

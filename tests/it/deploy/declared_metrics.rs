@@ -74,11 +74,6 @@ fn processors_page() -> String {
     page
 }
 
-/// A declared metric.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeclaredMetric {
-    /// `counter`, `gauge` or `histogram`.
-    pub(crate) kind: String,
 /// A page with the metrics of every process.
 fn process_page() -> String {
     let mut page = String::new();
@@ -86,6 +81,11 @@ fn process_page() -> String {
     page
 }
 
+/// A declared metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeclaredMetric {
+    /// `counter`, `gauge` or `histogram`.
+    pub(crate) kind: String,
     pub(crate) labels: BTreeSet<String>,
 }
 
