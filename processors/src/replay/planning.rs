@@ -44,6 +44,8 @@ pub(crate) struct ReplayRequest {
     pub(crate) force: bool,
     /// What it does with the rows that the replay would rewrite.
     pub(crate) rows: RowCheck,
+    /// The replay writes the dead letters of its records.
+    pub(crate) writes_dead_letters: bool,
     /// User.
     pub(crate) actor: String,
     /// Why.
@@ -75,7 +77,7 @@ pub(crate) async fn plan(
     rules: &RulesArgs,
     request: ReplayRequest,
 ) -> Result<PlannedReplay, ServerError> {
-    let ReplayRequest { window, force, rows, actor, reason } = request;
+    let ReplayRequest { window, force, rows, writes_dead_letters, actor, reason } = request;
     let topic = servers.kafka.topic.to_string();
     let rules = PinnedRules::of(&loaded_rules::load(rules).await?.load());
     let server = servers.clickhouse.server()?;
@@ -85,7 +87,7 @@ pub(crate) async fn plan(
     if ranges.is_empty() {
         return Err(empty_error(&window, &partitions, selected.as_ref()));
     }
-    let plan = ReplayPlan { topic, window, ranges, rules, reason, force };
+    let plan = ReplayPlan { topic, window, ranges, rules, reason, force, writes_dead_letters };
     if !force {
         let found = overlapping(&server, servers, |_, other| plan.overlap(other)).await?;
         if let Some((other, shared)) = found {

@@ -1,7 +1,8 @@
-//! Where a replay writes: rows into the table of clicks, and no dead letters.
+//! Where a replay writes: rows into the table of clicks, and dead letters only of records that live
+//! processing has skipped.
 //!
-//! A record of the log that cannot become a row has a dead letter already, or live processing has yet to
-//! write it. The verdict names a record that has none.
+//! Any other record of the log that cannot become a row has a dead letter already, or live processing has
+//! yet to write it. The verdict names a record that has none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,21 +11,28 @@ use broker::ServerError;
 use records::flow::block::Record;
 
 use crate::clickhouse::click_table::ClickTable;
+use crate::kafka::dead_letter_writer::DeadLetterWriter;
 use crate::run::sink::{BreakerOverride, DeadLetterSink, Insert, Sink};
 
-/// The table of clicks, without the storm breaker: that protects the dead-letter topic, to which a replay
-/// does not write.
+/// The table of clicks. The storm breaker, which protects the dead-letter topic, holds only for a replay that
+/// writes to that topic.
 #[derive(Debug)]
 pub(crate) struct ReplayTable {
     table: ClickTable,
-    partitions: Vec<u32>,
+    /// Without the storm breaker in these partitions.
+    unguarded: Option<Vec<u32>>,
 }
 
 impl ReplayTable {
-    /// The table, for records of these partitions.
+    /// The table without the storm breaker, for records of these partitions.
     pub(crate) fn new(table: ClickTable, partitions: impl IntoIterator<Item = i32>) -> Self {
         let partitions = partitions.into_iter().filter_map(|own| u32::try_from(own).ok());
-        Self { table, partitions: partitions.collect() }
+        Self { table, unguarded: Some(partitions.collect()) }
+    }
+
+    /// The table with the storm breaker.
+    pub(crate) fn guarded(table: ClickTable) -> Self {
+        Self { table, unguarded: None }
     }
 }
 
@@ -34,7 +42,10 @@ impl Sink for ReplayTable {
     }
 
     async fn overrides(&self, topic: &str) -> Result<Vec<BreakerOverride>, ServerError> {
-        Ok(everything(topic, &self.partitions))
+        match &self.unguarded {
+            Some(partitions) => Ok(everything(topic, partitions)),
+            None => self.table.overrides(topic).await,
+        }
     }
 }
 
@@ -50,23 +61,42 @@ fn everything(topic: &str, partitions: &[u32]) -> Vec<BreakerOverride> {
     partitions.iter().map(all).collect()
 }
 
-/// Counts the records that cannot become rows. Clones share the count.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CountedDeadLetters(Arc<AtomicU64>);
+/// Counts the records that cannot become rows, and writes their dead letters if the replay does.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplayDeadLetters {
+    count: Arc<AtomicU64>,
+    writer: Option<Arc<DeadLetterWriter>>,
+}
 
-impl CountedDeadLetters {
+impl ReplayDeadLetters {
+    /// Counts them only.
+    pub(crate) fn counted() -> Self {
+        Self { count: Arc::default(), writer: None }
+    }
+
+    /// Writes them.
+    pub(crate) fn written(writer: DeadLetterWriter) -> Self {
+        Self { count: Arc::default(), writer: Some(Arc::new(writer)) }
+    }
+
     /// Their number; a record that was read again counts again.
     pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 
-impl DeadLetterSink for CountedDeadLetters {
-    const SENT: &'static str =
-        "a record of the replay cannot become a row; the replay writes no dead letter of it";
+impl DeadLetterSink for ReplayDeadLetters {
+    const SENT: &'static str = "a record of the replay cannot become a row";
 
-    async fn send(&self, _: Record<'_>, _: &[(&'static str, String)]) -> Result<(), ServerError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    async fn send(
+        &self,
+        record: Record<'_>,
+        reason: &[(&'static str, String)],
+    ) -> Result<(), ServerError> {
+        if let Some(writer) = &self.writer {
+            writer.send(record, reason).await?;
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ use crate::exit::{DIFFERS, DONE, TERMINATED, print_line};
 use crate::jobs::job::{Job, JobState};
 use crate::jobs::job_listing;
 use crate::jobs::running_job::RunningJob;
+use crate::kafka::dead_letter_writer::DeadLetterWriter;
 use crate::kafka::group_consumer::GroupConsumer;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::kafka::log_reader;
@@ -34,7 +35,7 @@ use crate::replay::planning::refuse_conflict;
 use crate::replay::replay_admin::ReplayAdmin;
 use crate::replay::replay_group::{ReplayGroup, from_leaders};
 use crate::replay::replay_progress::ReplayProgress;
-use crate::replay::replay_sinks::{CountedDeadLetters, ReplayTable};
+use crate::replay::replay_sinks::{ReplayDeadLetters, ReplayTable};
 use crate::replay::replay_verdict::ReplayVerdict;
 use crate::replay::stored_plan::{STARTED, plan_of};
 use crate::replay::throttle_state::SharedThrottle;
@@ -155,7 +156,7 @@ impl ReplayWorker<'_> {
             return self.finish(end).await;
         }
         self.print_begin();
-        let dead_letters = CountedDeadLetters::default();
+        let dead_letters = self.dead_letters()?;
         let settings = self.run.pipeline.driver(&self.servers.kafka.brokers());
         let (limits, occurred) = (settings.linger.limits, self.plan.window.occurred());
         let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
@@ -175,7 +176,10 @@ impl ReplayWorker<'_> {
         let Some(table) = self.beside(&CancellationToken::new(), opening).await? else {
             return self.finish(self.stopped()).await;
         };
-        let table = ReplayTable::new(table, self.plan.ranges.keys().copied());
+        let table = match self.plan.writes_dead_letters {
+            true => ReplayTable::guarded(table),
+            false => ReplayTable::new(table, self.plan.ranges.keys().copied()),
+        };
         let source = self.source(progress.throttle())?;
         let driver = pipeline.driver(source, table, dead_letters.clone())?;
         let halt = CancellationToken::new();
@@ -221,6 +225,15 @@ impl ReplayWorker<'_> {
         let limits = Some(ReadLimits::new(self.plan.ranges.clone()));
         let source = GroupConsumer::join_within(&brokers, &member, &self.plan.topic, limits)?;
         Ok(ThrottledSource::new(source, throttle))
+    }
+
+    fn dead_letters(&self) -> Result<ReplayDeadLetters, ServerError> {
+        if !self.plan.writes_dead_letters {
+            return Ok(ReplayDeadLetters::counted());
+        }
+        let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
+        let writer = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
+        Ok(ReplayDeadLetters::written(writer))
     }
 
     /// Waits until the job runs. The leader commits the starts of the ranges before that.

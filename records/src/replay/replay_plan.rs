@@ -26,6 +26,9 @@ pub struct ReplayPlan {
     /// It may run although another replay reads a part of the same offsets.
     #[serde(default)]
     pub force: bool,
+    /// It writes the dead letters of its records: live processing has skipped them.
+    #[serde(default)]
+    pub writes_dead_letters: bool,
 }
 
 impl ReplayPlan {
@@ -118,6 +121,7 @@ mod tests {
             rules: PinnedRules::of(&RuleSet::default()),
             reason: "new geo data".to_owned(),
             force: false,
+            writes_dead_letters: false,
         }
     }
 

@@ -106,6 +106,7 @@ pub(super) async fn plan(servers: &Servers, args: PlanArgs) -> Result<u8, Server
         window: args.window()?,
         force: args.force,
         rows: if args.downgrade { RowCheck::Count } else { RowCheck::RefuseOlder },
+        writes_dead_letters: false,
         actor: args.actor.name().to_owned(),
         reason: args.reason.clone(),
     };

@@ -162,6 +162,7 @@ mod tests {
             rules: PinnedRules::of(&RuleSet::default()),
             reason: String::new(),
             force: false,
+            writes_dead_letters: false,
         };
         PlannedReplay {
             job,
