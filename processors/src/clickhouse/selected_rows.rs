@@ -63,10 +63,13 @@ pub(crate) async fn selected_rows(
 ) -> Result<SelectedRows, ServerError> {
     let text = query_text(topic, condition, held);
     let rows = reading(server).query_raw(&text).fetch_all::<CellRow>().await;
-    let rows = rows.map_err(|error| match refusal_text(&error) {
-        Some(text) => selection_error(format!("ClickHouse refuses the selection: {}", text.trim())),
-        None => server_error(error),
-    })?;
+    let rows =
+        rows.map_err(|error| match refusal_text(&error).filter(|text| is_lasting(text)) {
+            Some(text) => {
+                selection_error(format!("ClickHouse refuses the selection: {}", text.trim()))
+            }
+            None => server_error(error),
+        })?;
     let mut selected = SelectedRows::default();
     for CellRow { partition_number, is_held, first_offset, last_offset, row_count } in rows {
         let offset = |offset: u64| i64::try_from(offset).ok();
@@ -140,11 +143,31 @@ fn selection_error(text: String) -> ServerError {
     ServerError::fatal("replay_selection", text)
 }
 
+/// Whether a refusal is one of the condition: not one of a proxy, of a server without memory (241) or with too
+/// many queries (202), or of the user (516).
+fn is_lasting(text: &str) -> bool {
+    let is_other = |code: &&str| text.contains(*code);
+    text.contains("Code: ") && !["Code: 241.", "Code: 202.", "Code: 516."].iter().any(is_other)
+}
+
 #[cfg(test)]
 mod tests {
     use records::enrich::rule_set::RuleSet;
 
     use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_condition_is_the_operators() {
+        for (text, is_own) in [
+            ("Code: 47. DB::Exception: Unknown identifier `slugs`", true),
+            ("Code: 241. DB::Exception: Memory limit exceeded", false),
+            ("Code: 202. DB::Exception: Too many simultaneous queries", false),
+            ("Code: 516. DB::Exception: Authentication failed", false),
+            ("<html>503 Service Unavailable</html>", false),
+        ] {
+            assert_eq!(is_lasting(text), is_own, "{text}");
+        }
+    }
 
     #[test]
     fn a_condition_cannot_select_rows_of_another_topic() {

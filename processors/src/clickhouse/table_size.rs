@@ -1,11 +1,16 @@
 //! How large the table of clicks is, and how much room its disks have.
 
+use std::time::Duration;
+
 use broker::ServerError;
 use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::clickhouse::selected_rows::reading;
-use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::server::{Server, within};
+
+/// Longest time for the answer.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Sizes of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
@@ -39,7 +44,7 @@ pub(crate) async fn table_size(server: &Server) -> Result<TableSize, ServerError
          ifNull((SELECT sum(unreserved_space) FROM system.disks \
          WHERE name IN (SELECT disk_name {parts})), 0) AS free_bytes"
     );
-    reading(server).query_raw(&text).fetch_one().await.map_err(server_error)
+    within(TIMEOUT, reading(server).query_raw(&text).fetch_one()).await
 }
 
 #[cfg(test)]

@@ -337,6 +337,10 @@ impl LogReader {
                 // The library may have fetched a record before it read on elsewhere.
                 let is_left = self.starts.get(&partition).is_none_or(|start| offset >= *start);
                 if offset < high && is_left {
+                    // The end that was confirmed was one of a former leader.
+                    if let Some(confirmed) = &mut self.confirmed {
+                        confirmed.remove(&partition);
+                    }
                     take(LogItem::Record(LogRecord(&message)));
                 }
                 Ok(Ok((offset + 1 >= high).then_some(Reached::LastRecord(partition))))

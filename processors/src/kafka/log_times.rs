@@ -26,7 +26,7 @@ pub fn offsets_at(
     let mut times = TopicPartitionList::new();
     for partition in bounds.keys() {
         times
-            .add_partition_offset(topic, *partition, Offset::Offset(time_ms))
+            .add_partition_offset(topic, *partition, Offset::Offset(time_ms.max(0)))
             .map_err(|error| server_error(&error))?;
     }
     let found = consumer.offsets_for_times(times, REQUEST_TIMEOUT);

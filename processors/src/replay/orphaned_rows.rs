@@ -85,13 +85,16 @@ impl OldRows {
             self.found.other_topic += 1;
             return Ok(());
         }
-        // A partition without a range held no record of the window when the replay was planned.
+        let ranges = self.ranges.get(&partition).map(Vec::as_slice).unwrap_or_default();
+        let next = ranges.partition_point(|range| range.end <= offset);
+        let is_own = ranges.get(next).is_some_and(|range| range.contains(offset));
+        // A partition without a range, and the log before the first one, held no record of the window when
+        // the replay was planned. Between two ranges, no row was selected.
         if self.lows.get(&partition).is_none_or(|low| offset < *low) {
-            self.found.expired += 1;
+            self.found.expired += u64::from(is_own || next == 0);
             return Ok(());
         }
-        let ranges = self.ranges.get(&partition).map(Vec::as_slice).unwrap_or_default();
-        if ranges.iter().any(|range| range.contains(offset)) {
+        if is_own {
             self.is_explained = false;
             return self.by_position.push(position_first(row));
         }
@@ -218,5 +221,21 @@ mod tests {
         assert_eq!((found.expired, found.other_topic), (2, 1));
         assert_eq!((found.undecodable, found.not_in_log), (1, 2));
         assert_eq!(found.examples()[0], "07070707-0707-0707-0707-070707070707");
+    }
+    #[test]
+    fn a_row_between_two_ranges_is_no_orphan_though_retention_has_passed_it() {
+        let range = |first, end| LogRange { first, end };
+        let ranges = BTreeMap::from([(0, vec![range(100, 120), range(20_000, 20_020)])]);
+        let mut rows = OldRows::new(ranges, BTreeMap::from([(0, 20_000)]), [sorter(), sorter()]);
+        for (event, offset) in [(1, 50), (2, 119), (3, 120), (4, 19_999)] {
+            let row = OldRow {
+                occurred_at_us: 1,
+                event_id: [event; 16],
+                is_of_topic: true,
+                position: LogPosition { partition: 0, offset },
+            };
+            rows.push(row).unwrap();
+        }
+        assert_eq!(rows.found.expired, 2);
     }
 }

@@ -49,11 +49,15 @@ impl<S: Source> ThrottledSource<S> {
     /// Pauses or resumes the partitions; pauses also those that were assigned during a pause.
     fn set_paused(&self, is_paused: bool) -> Result<(), ServerError> {
         let mut paused = lock(&self.paused);
-        let before = std::mem::replace(&mut paused.throttle, is_paused);
         if is_paused {
+            paused.throttle = true;
             return self.source.pause();
         }
-        if before && !paused.driver { self.source.resume() } else { Ok(()) }
+        if paused.throttle && !paused.driver {
+            self.source.resume()?;
+        }
+        paused.throttle = false;
+        Ok(())
     }
 
     /// How long the next records have to wait, and how many may be read then.

@@ -18,7 +18,8 @@ pub struct LivePartition {
 pub struct LiveLag {
     /// Offsets.
     pub records: u64,
-    /// Those of them that are late.
+    /// The late ones of the partition that has most of them: the last offsets of each may hold no record, and
+    /// no position passes those.
     pub late: u64,
     /// The group has a position. A group without any does not process this log, and is not late.
     pub has_positions: bool,
@@ -36,7 +37,7 @@ impl LiveLag {
         };
         Self {
             records: partitions.iter().map(|own| left(own, own.held.end)).sum(),
-            late: partitions.iter().map(|own| left(own, own.late_end)).sum(),
+            late: partitions.iter().map(|own| left(own, own.late_end)).max().unwrap_or_default(),
             has_positions: true,
         }
     }

@@ -43,6 +43,8 @@ impl RangeProgress {
         let is_own = self.current().is_some_and(|range| range.contains(offset));
         let is_own = is_own && offset >= self.position;
         if is_own {
+            // The end was one of a former leader.
+            self.is_end_confirmed = false;
             self.pass(offset + 1);
         }
         is_own
