@@ -40,5 +40,5 @@ pub mod server_state;
 pub mod sql_text;
 pub mod stale_rows;
 pub mod state_changes;
-pub mod throttle_requests;
 pub mod table_size;
+pub mod throttle_requests;

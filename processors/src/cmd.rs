@@ -41,7 +41,7 @@ pub enum Command {
     Run(run::RunCommand),
     /// Compare the log with the table, event by event; exit code 1 when they differ.
     Audit(audit::AuditArgs),
-    /// Print the state of the whole pipeline; exit code 1 when something is wrong, 75 when a part does not
+    /// Print the state of all parts of the pipeline; exit code 1 when something is wrong, 75 when a part does not
     /// answer.
     Status(Box<status::StatusCommand>),
     /// Override the storm breaker for a range of offsets, or list the overrides.

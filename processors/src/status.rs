@@ -1,4 +1,4 @@
-//! The state of the whole pipeline: facts of its parts, and what is wrong with them.
+//! The state of the pipeline: facts of its parts, and what is wrong with them.
 //!
 //! `questions` asks the parts; everything else here is pure.
 

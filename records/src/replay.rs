@@ -10,6 +10,6 @@ pub mod progress_rate;
 pub mod range_progress;
 pub mod replay_plan;
 pub mod replay_throttle;
-pub mod throttle_limits;
 pub mod row_selection;
 pub mod selected_offsets;
+pub mod throttle_limits;

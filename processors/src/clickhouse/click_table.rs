@@ -85,8 +85,8 @@ impl Sink for ClickTable {
         let stream = EncodedRows::stream(rows.iter());
         let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
         let attempt = uuid::Uuid::new_v4().simple().to_string();
-        let mut client = self.client.clone();
         let query_id = query_id::query_id(topic, ranges, &attempt);
+        let mut client = self.client.clone();
         if let Some(value) = traceparent {
             client = client.with_header("traceparent", value);
         }

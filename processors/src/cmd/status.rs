@@ -1,4 +1,4 @@
-//! `processors status`: the state of the whole pipeline.
+//! `processors status`: the state of all parts of the pipeline.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
