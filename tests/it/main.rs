@@ -14,6 +14,7 @@ mod meta;
 mod proof;
 mod replay;
 mod replay_cases;
+mod skip;
 mod stack;
 
 /// The tracker under the name that `model.rs` uses, also when `model.rs` is compiled alone.
