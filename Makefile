@@ -37,7 +37,7 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	@$(fetch_while_building)
 	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
-soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; ONLY=dead-letters (LETTERS=); ONLY=alerts; ONLY=replay (CLICKS=); SEED= SECONDS= CLICKS=
+soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; ONLY=dead-letters (LETTERS=); ONLY=alerts; ONLY=replay (CLICKS=); ONLY=skip (CLICKS=); SEED= SECONDS= CLICKS=
 	@$(fetch_while_building)
 	if [ "$(ONLY)" = hostile ]; then
 	  SEED="$(SEED)" SECONDS="$(or $(SECONDS),600)" target/debug/chaos hostile
