@@ -80,7 +80,8 @@ pub(super) async fn jobs(servers: &Servers, args: JobsArgs) -> Result<u8, Server
                 return Err(ServerError::fatal("job_ended", text));
             }
             if stored.job.kind == replay::stored_plan::KIND {
-                let text = format!("job {id} is a replay: use `processors replay tune {id} --rate N`");
+                let text =
+                    format!("job {id} is a replay: use `processors replay tune {id} --rate N`");
                 return Err(ServerError::fatal("job_plan", text));
             }
             let request = JobRequest::Rate(rate);
