@@ -68,6 +68,8 @@ fn killed_at_each_call(world: &World, place: &str) {
     assert!(left.unpublished > 3 && left.published_and_waiting > 3 && left.done > 0, "{left:?}");
 
     let mut host = started(world, place, &mut store);
+    // Where nothing waits, it may not handle signals yet.
+    host.until_ready();
     host.stop().expect_code(0);
     let log = topic(&world.kafka, &world.links_topic);
     assert_eq!(log.len(), LINKS as usize);
