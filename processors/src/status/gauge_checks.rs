@@ -100,7 +100,7 @@ pub const GAUGE_CHECKS: [GaugeCheck; 17] = [
     ),
     check(
         RuleTableOld,
-        "age of the rule table",
+        "time since the rule table was loaded",
         Age("clicktrail_processors_rules_loaded_timestamp_seconds"),
     ),
     check(AuditOutOfBalance, "clicks counted twice", Number("clicktrail_audit_duplicates")),

@@ -98,7 +98,8 @@ fn code_of(problem: &str) -> Option<&str> {
     };
     let last = problem.rsplit_once(": ").map(|(_, last)| last);
     let first = problem.split_once(": ").map(|(first, _)| first);
-    last.filter(is_code).or(first.filter(is_code))
+    // A message behind the code may end in one word, too.
+    first.filter(is_code).or(last.filter(is_code))
 }
 
 /// By how much the series of a counter have grown, by the value of a label.
@@ -229,6 +230,20 @@ mod tests {
         }
         let silent = of_failure(ADDRESS, &ServiceFailure::Silent(2)).text;
         assert_eq!(silent, "h:1: the admin port did not answer within 2 s");
+    }
+
+    #[test]
+    fn the_code_is_in_front_of_a_message_that_ends_in_one_word() {
+        for (problem, code) in [
+            (
+                "clickhouse_unreachable: connecting to h:8123: closed",
+                Some("clickhouse_unreachable"),
+            ),
+            ("read has failed for 462 s: batch_unreadable", Some("batch_unreadable")),
+            ("the folder cannot be read: Permission denied", None),
+        ] {
+            assert_eq!(code_of(problem), code, "{problem}");
+        }
     }
 
     #[test]
