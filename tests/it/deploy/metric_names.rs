@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::deploy::alert_rules::alert_rules;
+use crate::deploy::dashboards::{DASHBOARDS, dashboard};
 use crate::deploy::declared_metrics::{DeclaredMetric, declared_metrics};
 use crate::deploy::promql_names::{PromqlNames, SelectedMetric};
 use crate::meta::source::{files, literals, none, page, product};
 
 /// Metrics of others.
-const FOREIGN: [&str; 4] = [
-    // Prometheus makes it for each target.
+const FOREIGN: [&str; 5] = [
+    // Prometheus makes them for each target, and for each alert that fires or waits.
     "up",
+    ALERTS,
     // Prometheus' node exporter.
     "node_filesystem_avail_bytes",
     "node_filesystem_size_bytes",
@@ -20,20 +22,30 @@ const FOREIGN: [&str; 4] = [
     "ClickHouseAsyncMetrics_MaxPartCountForPartition",
 ];
 
+/// The series of alerts, and its labels that are not those of an alert's expression.
+const ALERTS: &str = "ALERTS";
+const OF_ALERTS: [&str; 3] = ["alertname", "alertstate", "severity"];
+
 /// Labels that Prometheus gives each series, and that of a histogram's buckets.
 const OF_EVERY_SERIES: [&str; 3] = ["job", "instance", "le"];
 
 /// The expressions of all rules and panels, by where they are.
 fn expressions() -> Vec<(String, String)> {
     let rules = alert_rules().into_iter().map(|rule| (rule.name, rule.expression));
-    let dashboard: Value = serde_json::from_str(&page("dashboards/clicks.json")).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap().iter();
-    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let of_panels = targets.filter_map(|target| target["expr"].as_str());
-    let all = rules.chain(of_panels.map(|text| ("a panel".to_owned(), text.to_owned())));
-    let all: Vec<_> = all.collect();
+    let of_panels = DASHBOARDS.into_iter().flat_map(|name| {
+        let texts = expressions_of(&dashboard(name)).into_iter();
+        texts.map(move |text| (format!("a panel of {name}"), text))
+    });
+    let all: Vec<_> = rules.chain(of_panels).collect();
     assert!(all.len() > 50, "{} expressions are all", all.len());
     all
+}
+
+/// The PromQL expressions of a dashboard's panels.
+pub(crate) fn expressions_of(dashboard: &Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets.filter_map(|target| target["expr"].as_str().map(str::to_owned)).collect()
 }
 
 /// The name without the ending of a histogram's series.
@@ -78,6 +90,11 @@ fn every_metric_label_and_value_of_a_rule_or_a_panel_is_in_the_code() {
         let names = PromqlNames::of(&expression);
         let mut labels: BTreeSet<&str> = OF_EVERY_SERIES.into();
         for SelectedMetric { name, labels: selected } in &names.metrics {
+            if name == ALERTS {
+                labels.extend(OF_ALERTS);
+                let unknown = selected.iter().filter(|(label, _)| !labels.contains(label.as_str()));
+                wrong.extend(unknown.map(|(label, _)| format!("{place}: {name} has no {label}")));
+            }
             if FOREIGN.contains(&name.as_str()) {
                 continue;
             }

@@ -11,8 +11,9 @@ use harness::{
 use serde_json::Value;
 
 use crate::deploy::alert_rules::file_names;
+use crate::deploy::dashboards::dashboard;
 use crate::deploy::declared_metrics::declared_metrics;
-use crate::deploy::metric_names::named_metrics;
+use crate::deploy::metric_names::{expressions_of, named_metrics};
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 /// Services of which the test runs one each, or none.
@@ -142,7 +143,9 @@ fn prometheus_gets_each_named_metric_a_burst_adds_no_series_and_a_stop_pages() {
     // the breaker need not wait.
     let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &[vec![bad], world.good(0, 100)].concat());
-    let mut processors = world.processors(&[], &[("CLICKHOUSE_URL", &proxy.url)]);
+    let rules = world.geo_rules("nested.mmdb");
+    let set = [("CLICKHOUSE_URL", proxy.url.as_str()), ("CLICKTRAIL_RULES", &rules)];
+    let mut processors = world.processors(&[], &set);
     processors.until_caught_up(&world);
     let audit_port = free_port();
     let mut command = world.command("processors", &[]);
@@ -192,6 +195,11 @@ fn prometheus_gets_each_named_metric_a_burst_adds_no_series_and_a_stop_pages() {
     let visitors = Visitors::default();
     let page = visitors.during(&server.url, 1, Duration::from_millis(20), || {
         let page = alerts.call("NoRowsInserted", "firing");
+        for expression in expressions_of(&dashboard("alerts")) {
+            let found = alerts.api("query", &[("query", &expression)]);
+            let shown = elements(&found["result"]).iter().any(|series| series["value"][1] != "0");
+            assert!(shown || expression.contains("ticket"), "{expression}: {found:#}");
+        }
         proxy.hold(false);
         alerts.call("NoRowsInserted", "resolved");
         page

@@ -8,6 +8,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use harness::{Signal, World, closed_port, root, until};
 use serde_json::Value;
 
+use crate::deploy::dashboards::DASHBOARDS;
+
 /// The default drain timeout in seconds; a test compares it with the defaults of the flags.
 const DRAIN: u64 = 30;
 
@@ -309,7 +311,28 @@ fn every_part_has_the_addresses_at_which_the_others_listen() {
     let dashboards = yaml("dashboards/provisioning/dashboards/clicktrail.yaml");
     let folder = dashboards["providers"][0]["options"]["path"].as_str().unwrap();
     let mounted = words(&service("grafana")["volumes"]);
-    assert!(mounted.contains(&format!("./dashboards/clicks.json:{folder}/clicks.json:ro")));
+    for name in DASHBOARDS {
+        let mount = format!("./dashboards/{name}.json:{folder}/{name}.json:ro");
+        assert!(mounted.contains(&mount), "{mount}");
+    }
+    for source in sources["datasources"].as_array().unwrap() {
+        let Some(url) = source["url"].as_str() else { continue };
+        let (name, port) = url.strip_prefix("http://").unwrap().split_once(':').unwrap();
+        let published = words(&service(name)["ports"]);
+        assert!(published.contains(&format!("127.0.0.1:{port}:{port}")), "{url}: {published:?}");
+        assert!(!networks(name).is_disjoint(&networks("grafana")), "Grafana does not reach {url}");
+    }
+    // Prometheus' alerts are shown with the Alertmanager that sends them.
+    let of_type = |kind: &str| {
+        let mut all = sources["datasources"].as_array().unwrap().iter();
+        all.find(|source| source["type"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+    };
+    let [prometheus, alertmanager] = ["prometheus", "alertmanager"].map(of_type);
+    assert_eq!(prometheus["jsonData"]["manageAlerts"], true);
+    assert_eq!(prometheus["jsonData"]["alertmanagerUid"], alertmanager["uid"]);
+    assert_eq!(alertmanager["jsonData"]["implementation"], "prometheus");
+    let sends_to = yaml("deploy/prometheus/alertmanagers.yml")[0]["targets"][0].clone();
+    assert_eq!(alertmanager["url"], format!("http://{}", sends_to.as_str().unwrap()));
     // The image reads /etc/prometheus/prometheus.yml, and the paths in it are relative.
     let mounted = words(&service("prometheus")["volumes"]);
     assert!(mounted.contains(&"./deploy/prometheus:/etc/prometheus:ro".to_owned()));
