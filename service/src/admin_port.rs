@@ -62,6 +62,7 @@ impl Health {
         match self {
             Self::Ready => (StatusCode::OK, "ready\n".to_owned()),
             Self::Degraded(causes) => {
+                let causes: Vec<_> = causes.iter().map(|cause| one_problem(cause)).collect();
                 (StatusCode::OK, format!("ready\ndegraded: {}\n", causes.join("; ")))
             }
             Self::NotReady(cause) => {
@@ -69,6 +70,11 @@ impl Health {
             }
         }
     }
+}
+
+/// The text of one problem, which a reader finds between `; ` on one line.
+fn one_problem(cause: &str) -> String {
+    cause.replace("; ", ", ").replace(['\n', '\r'], " ")
 }
 
 /// Serves until `shutdown`, then drops open connections: the loss of a scrape in flight does no harm.
@@ -165,6 +171,11 @@ mod tests {
         let answer = request(degraded, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         assert!(answer.ends_with("ready\ndegraded: no broker\n"), "{answer}");
+        let problems = ["rules_refused: line 3\nis bad; the old rules stay", "no broker"];
+        let degraded = Health::Degraded(problems.map(str::to_owned).into());
+        let answer = request(degraded, "GET /readyz").await;
+        let expected = "degraded: rules_refused: line 3 is bad, the old rules stay; no broker\n";
+        assert!(answer.ends_with(expected), "{answer}");
         let answer = request(Health::NotReady("no links".to_owned()), "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     }

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use records::enrich::rule_set::RuleTable;
+use records::enrich::rule_set::{RuleSet, RuleTable};
 
 use service::lock::lock;
 
@@ -27,6 +27,7 @@ struct VersionLabel {
 pub struct RuleMetrics {
     file_good: Family<TableLabel, Gauge>,
     since: Family<VersionLabel, Gauge>,
+    built: Family<TableLabel, Gauge>,
     refused: Family<TableLabel, Counter>,
     versions: Mutex<[String; RuleTable::ALL.len()]>,
 }
@@ -44,15 +45,22 @@ impl RuleMetrics {
         registry.register("file_good", help, metrics.file_good.clone());
         let help = "Load time of the table in use, seconds since 1970";
         registry.register("loaded_timestamp_seconds", help, metrics.since.clone());
+        let help = "Build time that the table in use states, seconds since 1970";
+        registry.register("built_timestamp_seconds", help, metrics.built.clone());
         let help = "Files that could not be used";
         registry.register("refused", help, metrics.refused.clone());
         metrics
     }
 
-    /// A table was loaded and is in use.
-    pub fn loaded(&self, table: RuleTable, version: String, now_seconds: i64) {
-        let label = label(table);
+    /// A table of `rules` was loaded and is in use.
+    pub fn loaded(&self, table: RuleTable, rules: &RuleSet, now_seconds: i64) {
+        let (label, version) = (label(table), rules.version(table).to_owned());
         self.file_good.get_or_create(&label).set(1);
+        if let Some(built) = rules.built_at(table) {
+            self.built.get_or_create(&label).set(built);
+        } else {
+            self.built.remove(&label);
+        }
         let table_label = label.table;
         let mut versions = lock(&self.versions);
         let old = std::mem::replace(&mut versions[table as usize], version.clone());

@@ -80,7 +80,7 @@ impl RulesFolder {
         Arc::clone(&self.current)
     }
 
-    /// Why tables in use are not those of their files, one line for each.
+    /// Why tables in use are not those of their files, one line for each, which begins with its code.
     pub fn problems(&self) -> Vec<String> {
         let states = lock(&self.states);
         states
@@ -135,9 +135,9 @@ impl RulesFolder {
         let new = read(path, stamp).and_then(|bytes| old.with(table, bytes));
         let problem = match new {
             Ok(new) => {
-                let version = new.version(table).to_owned();
+                let version = new.version(table);
                 tracing::info!(table = table.as_str(), version, "the rule table is loaded");
-                self.metrics.loaded(table, version, seconds());
+                self.metrics.loaded(table, &new, seconds());
                 self.current.store(Arc::new(new));
                 String::new()
             }
@@ -147,7 +147,7 @@ impl RulesFolder {
                 let kept = kept(&old, table);
                 tracing::error!(code, table = table.as_str(), %path, error, "the rule file is refused; {kept}");
                 self.metrics.refused(table);
-                format!("{path}: {error}; {kept}")
+                format!("{code}: {path}: {error}; {kept}")
             }
         };
         self.update(table, |state| {
@@ -158,9 +158,9 @@ impl RulesFolder {
 
     fn built_in(&self, table: RuleTable) {
         let new = self.current.load().without(table);
-        let version = new.version(table).to_owned();
+        let version = new.version(table);
         tracing::info!(table = table.as_str(), version, "the built-in rules are in use");
-        self.metrics.loaded(table, version, seconds());
+        self.metrics.loaded(table, &new, seconds());
         self.current.store(Arc::new(new));
         self.update(table, |state| {
             state.read = None;
@@ -174,7 +174,7 @@ impl RulesFolder {
         let code = "rules_missing";
         tracing::error!(code, table = table.as_str(), %path, "the rule file is missing; {kept}; run `processors rules fetch`");
         self.metrics.missing(table);
-        let problem = format!("{path} is missing; {kept}");
+        let problem = format!("{code}: {path} is missing; {kept}");
         self.update(table, |state| {
             state.read = None;
             state.problem = problem;
@@ -255,12 +255,14 @@ mod tests {
         assert_eq!(version(&rules_folder), second);
         let problem = rules_folder.problems().join("\n");
         assert!(problem.contains("br(oken") && problem.contains("in use"), "{problem}");
+        assert!(problem.contains("rules_refused: /"), "{problem}");
         let (seen, refused) = (1, rules_folder.metrics.refusals(RuleTable::Crawlers));
         assert_eq!(refused, seen, "one file is refused once");
 
         std::fs::remove_file(&file).unwrap();
         rules_folder.check(RuleTable::Crawlers, false);
         assert_eq!(version(&rules_folder), second, "what is in use stays");
-        assert!(rules_folder.problems().join("\n").contains("is missing"));
+        let problems = rules_folder.problems();
+        assert!(problems.iter().all(|it| it.starts_with("rules_missing: /")), "{problems:?}");
     }
 }

@@ -60,7 +60,7 @@ pub enum AlertCondition {
     RedirectsFail,
     /// Records wait long for their rows.
     RowsLate,
-    /// A rule table is old.
+    /// A rule table was built long ago.
     RuleTableOld,
     /// A rule table is missing or refused.
     RuleTableUnusable,

@@ -100,8 +100,8 @@ pub const GAUGE_CHECKS: [GaugeCheck; 17] = [
     ),
     check(
         RuleTableOld,
-        "time since the rule table was loaded",
-        Age("clicktrail_processors_rules_loaded_timestamp_seconds"),
+        "time since the rule table was built",
+        Age("clicktrail_processors_rules_built_timestamp_seconds"),
     ),
     check(AuditOutOfBalance, "clicks counted twice", Number("clicktrail_audit_duplicates")),
     check(

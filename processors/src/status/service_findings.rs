@@ -73,6 +73,12 @@ fn of_answer(
             findings.insert(0, problem(code_of(reason).unwrap_or(SYMPTOMS), text));
         }
         Readiness::Ready(problems) => {
+            let unusable = unusable_tables(&process, problems, &problem);
+            if !unusable.is_empty() {
+                let alert = AlertCondition::RuleTableUnusable.to_string();
+                findings.retain(|finding| finding.name != alert);
+                findings.extend(unusable);
+            }
             for text in problems {
                 // The same problem as a metric shows it is one finding.
                 if let Some(heading) = code_of(text)
@@ -89,6 +95,21 @@ fn of_answer(
         }
     }
     findings
+}
+
+/// The findings on rule tables: a problem has the code and the file, which the gauge of the alert lacks.
+fn unusable_tables(
+    process: &str,
+    problems: &[String],
+    problem: &impl Fn(&str, String) -> StatusFinding,
+) -> Vec<StatusFinding> {
+    let is_of_rules = |code: &&str| ["rules_missing", "rules_refused"].contains(code);
+    let finding = |text: &String| {
+        let code = code_of(text).filter(is_of_rules)?;
+        let name = AlertCondition::RuleTableUnusable.to_string();
+        Some(StatusFinding { name, ..problem(code, format!("{process} is degraded: {text}")) })
+    };
+    problems.iter().filter_map(finding).collect()
 }
 
 /// The code of a problem of `/readyz`, which is at its end or in front of it.
@@ -270,6 +291,25 @@ mod tests {
         let starting = Readiness::NotReady("starting".to_owned());
         let own = found(answer(ServiceKind::Processors, starting, "", ""), None);
         assert_eq!(own, [pair(SYMPTOMS, SYMPTOMS)]);
+    }
+
+    #[test]
+    fn an_unusable_rule_table_has_the_name_of_its_alert_and_the_heading_of_its_code() {
+        let problems = [
+            "rules_refused: /rules/referrers.txt: line 3, the built-in table stays in use",
+            "rules_missing: /rules/geo.mmdb is missing, the loaded table stays in use",
+        ];
+        let page = "clicktrail_processors_rules_file_good{table=\"geo\"} 0\n\
+                    clicktrail_processors_rules_file_good{table=\"referrers\"} 0\n";
+        let degraded = |problems: &[&str]| {
+            Readiness::Ready(problems.iter().map(|it| (*it).to_owned()).collect())
+        };
+        let own = found(answer(ServiceKind::Processors, degraded(&problems), page, page), None);
+        let expected = ["rules_refused", "rules_missing"];
+        assert_eq!(own, expected.map(|code| pair("RuleTableUnusable", code)));
+        // The file may be in use again between the two requests.
+        let own = found(answer(ServiceKind::Processors, ready(), page, page), None);
+        assert_eq!(own, vec![pair("RuleTableUnusable", "rules_missing"); 2]);
     }
 
     #[test]

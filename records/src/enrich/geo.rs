@@ -104,6 +104,11 @@ impl Geo {
         &self.build
     }
 
+    /// When it was built, seconds since 1970; `None` if the file states no such time.
+    pub(super) fn built_at(&self) -> Option<i64> {
+        i64::try_from(self.reader.metadata().build_epoch).ok().filter(|seconds| *seconds > 0)
+    }
+
     /// The file's record of an address: the same number for every address of it.
     fn record(&self, address: IpAddr) -> Option<usize> {
         self.reader.lookup(address).ok()?.offset()

@@ -79,6 +79,15 @@ impl RuleSet {
         }
     }
 
+    /// When a table was built, seconds since 1970, if its file states it. The time of the file does not: a copy of old
+    /// data has a new one.
+    pub fn built_at(&self, table: RuleTable) -> Option<i64> {
+        match table {
+            RuleTable::Geo => self.geo.as_ref()?.built_at(),
+            RuleTable::UserAgents | RuleTable::Crawlers | RuleTable::Referrers => None,
+        }
+    }
+
     /// The origins of visitors.
     pub(super) fn referrers(&self) -> &ReferrerTable {
         self.referrers.as_deref().unwrap_or_else(|| ReferrerTable::built_in())

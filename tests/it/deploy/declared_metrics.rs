@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use harness::root;
 use processors::metrics::audit::AuditMetrics;
 use processors::metrics::processor::ProcessorMetrics;
 use processors::metrics::replay::ReplayMetrics;
@@ -12,7 +13,7 @@ use producer::metrics::labels::{CodeLabel, PrivacyLabel, ResultLabel};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use records::dead_letters::state::DeadLetterState;
-use records::enrich::rule_set::RuleTable;
+use records::enrich::rule_set::{RuleSet, RuleTable};
 use records::flow::block::SizeLimits;
 use service::attempts::Attempts;
 
@@ -66,7 +67,8 @@ fn processors_page() -> String {
     replay.live_lag.set(Some(1));
     replay.active_parts.set(Some(1));
     let rules = RuleMetrics::register(&mut registry);
-    rules.loaded(RuleTable::Geo, "1".to_owned(), 1);
+    let geo = std::fs::read(root().join("tests/fixtures/geo/nested.mmdb")).unwrap();
+    rules.loaded(RuleTable::Geo, &RuleSet::default().with(RuleTable::Geo, geo).unwrap(), 1);
     rules.refused(RuleTable::Geo);
     AuditMetrics::register(&mut registry).failure("code");
     let mut page = String::new();

@@ -214,15 +214,16 @@ fn rule_tables_are_replaced_under_load_and_every_batch_uses_one_rule_set() {
     let (mut sent, mut longest) = (0, Duration::ZERO);
     let began = Instant::now();
     let (mut moved, mut rows) = (Instant::now(), 0);
-    let mut change_at = Duration::from_secs(2);
-    while began.elapsed() < Duration::from_secs(16) {
+    let mut change_at = Duration::from_secs(1);
+    while began.elapsed() < Duration::from_secs(13) {
         world.kafka.produce(&world.topic, &clicks(&world, 2_000));
         sent += 2_000;
         if began.elapsed() >= change_at
             && let Some((table, bytes)) = changes.next()
         {
             put(&bytes, table, &rules);
-            change_at += Duration::from_secs(4);
+            // A file is read within two seconds.
+            change_at += Duration::from_secs(3);
         }
         let now = world.clicks();
         if now > rows {
@@ -254,12 +255,18 @@ fn rule_tables_are_replaced_under_load_and_every_batch_uses_one_rule_set() {
     let refused = "clicktrail_processors_rules_refused_total{table=\"geo\"}";
     assert_eq!(metric(&processors.admin, refused), Some(1.0));
     let body = health(&processors);
-    assert!(body.contains("degraded") && body.contains("geo.mmdb"), "{body}");
+    let problem = format!("degraded: rules_refused: {}: ", rules.join("geo.mmdb").display());
+    assert!(body.contains(&problem), "{body}");
     assert!(longest < Duration::from_secs(5), "a pause of {longest:?}");
 
     // A fixed file takes effect without a restart, too.
     put(&read(RuleTable::Geo), RuleTable::Geo, &rules);
     until("the fixed file is used", || (health(&processors) == "ready\n").then_some(()));
+    // Its copy is of today, and its data is not.
+    let built = "clicktrail_processors_rules_built_timestamp_seconds{table=\"geo\"}";
+    let stated = pinned().built_at(RuleTable::Geo).map(|seconds| seconds as f64);
+    assert!(stated.is_some_and(|seconds| seconds > 1.7e9), "{stated:?}");
+    assert_eq!(metric(&processors.admin, built), stated);
 }
 
 #[test]
