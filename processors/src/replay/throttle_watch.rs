@@ -1,5 +1,6 @@
 //! Watches what the throttle of a worker depends on: the requests of operators, the lag of live processing and
 //! the parts of the table; and decides each second whether the worker may read.
+#![expect(clippy::disallowed_methods, reason = "a value counts from the time of its answer")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +23,8 @@ use crate::replay::throttle_state::{SharedThrottle, ThrottleState};
 
 /// Interval between two decisions, and between two measurements.
 const EVERY: Duration = Duration::from_secs(1);
-/// Age from which on a measurement no longer counts.
+/// A measurement counts for this long after its answer. Counted from its question, a value of a server that takes
+/// longer than this to answer would never count, although the server reports it.
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// The watch of one worker.
@@ -42,11 +44,14 @@ pub(crate) struct ThrottleWatch {
     pub(crate) metrics: ReplayMetrics,
 }
 
-/// The last measurements, and when each began.
+/// A value, and when it arrived.
+type Answer<T> = Option<(Instant, T)>;
+
+/// The last measurements.
 #[derive(Debug, Default)]
 struct Measured {
-    live_lag: Option<(Instant, LiveLag)>,
-    parts: Option<(Instant, u64)>,
+    live_lag: Answer<LiveLag>,
+    parts: Answer<u64>,
 }
 
 /// Decides by the time since the watch began.
@@ -57,7 +62,7 @@ struct Decisions {
 }
 
 /// A measurement that still counts.
-fn known<T: Copy>(measured: Option<(Instant, T)>, now: Instant) -> Option<T> {
+fn known<T: Copy>(measured: Answer<T>, now: Instant) -> Option<T> {
     let recent = measured.filter(|(at, _)| now.saturating_duration_since(*at) < KNOWN_FOR);
     recent.map(|(_, value)| value)
 }
@@ -66,6 +71,21 @@ fn ticks() -> Interval {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+/// Asks each second, without end, and notes each answer with the time of its arrival. A tick of the interval is
+/// no such time: after a slow answer it returns when it was due.
+async fn measure<T, F: Future<Output = Option<T>>>(
+    ask: impl Fn() -> F,
+    mut note: impl FnMut((Instant, T)),
+) {
+    let mut ticks = ticks();
+    loop {
+        ticks.tick().await;
+        if let Some(value) = ask().await {
+            note((Instant::now(), value));
+        }
+    }
 }
 
 impl ThrottleWatch {
@@ -80,36 +100,28 @@ impl ThrottleWatch {
     }
 
     async fn measure_lag(&self, measured: &Mutex<Measured>) {
-        let (mut ticks, mut is_noted) = (ticks(), false);
-        loop {
-            let at = ticks.tick().await;
+        let ask = || async {
             let seconds = self.throttle.state().limits.max_lag_seconds.0.unwrap_or_default();
             let (live, max_age) = (Arc::clone(&self.live), Duration::from_secs(seconds.into()));
-            match blocking(move || live.read(max_age)).await {
-                Ok(lag) => {
-                    lock(measured).live_lag = Some((at, lag));
-                    if !lag.has_positions && !is_noted {
-                        is_noted = true;
-                        tracing::warn!(
-                            "the group of live processing has no committed position: the replay does not \
-                             wait for it; name the group of `processors run` with --group"
-                        );
-                    }
-                }
-                Err(error) => self.warn("live_lag", error),
+            self.answer("live_lag", blocking(move || live.read(max_age)).await)
+        };
+        let mut is_noted = false;
+        let note = |lag: (Instant, LiveLag)| {
+            lock(measured).live_lag = Some(lag);
+            if !lag.1.has_positions && !is_noted {
+                is_noted = true;
+                tracing::warn!(
+                    "the group of live processing has no committed position: the replay does not \
+                     wait for it; name the group of `processors run` with --group"
+                );
             }
-        }
+        };
+        measure(ask, note).await;
     }
 
     async fn measure_parts(&self, measured: &Mutex<Measured>) {
-        let mut ticks = ticks();
-        loop {
-            let at = ticks.tick().await;
-            match most_active_parts(&self.server).await {
-                Ok(parts) => lock(measured).parts = Some((at, parts)),
-                Err(error) => self.warn("parts", error),
-            }
-        }
+        let ask = || async { self.answer("parts", most_active_parts(&self.server).await) };
+        measure(ask, |parts| lock(measured).parts = Some(parts)).await;
     }
 
     async fn decide(&self, measured: &Mutex<Measured>) {
@@ -118,16 +130,12 @@ impl ThrottleWatch {
             Decisions { throttle: ReplayThrottle::default(), began: ticks.tick().await };
         loop {
             // The first decision waits for the first measurements.
-            let now = ticks.tick().await;
-            match limits(&self.server, &self.id).await {
-                Ok(limits) => self.apply(limits, measured, &mut decisions, now),
-                Err(error) => {
-                    self.warn("throttle", error);
-                    let state = self.throttle.state();
-                    if state.may_read || state.cause.is_some() {
-                        self.apply(state.limits, measured, &mut decisions, now);
-                    }
-                }
+            ticks.tick().await;
+            let answer = self.answer("throttle", limits(&self.server, &self.id).await);
+            let state = self.throttle.state();
+            let is_decided = state.may_read || state.cause.is_some();
+            if let Some(limits) = answer.or_else(|| is_decided.then_some(state.limits)) {
+                self.apply(limits, measured, &mut decisions, Instant::now());
             }
         }
     }
@@ -174,17 +182,48 @@ impl ThrottleWatch {
         }
     }
 
-    fn warn(&self, stage: &'static str, error: ServerError) {
-        let code = error.code;
-        if self.worker.failed(stage, code) {
-            tracing::warn!(stage, code, %error, "a value of the throttle could not be read");
-        }
+    /// An answer, if it is one. Counts and logs a failure.
+    fn answer<T>(&self, stage: &'static str, answer: Result<T, ServerError>) -> Option<T> {
+        let warn = |error: &ServerError| {
+            let code = error.code;
+            if self.worker.failed(stage, code) {
+                tracing::warn!(stage, code, %error, "a value of the throttle could not be read");
+            }
+        };
+        answer.inspect_err(warn).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_is_known_between_two_slow_answers_and_not_during_an_outage() {
+        let (measured, began) = (Mutex::<Answer<u32>>::default(), Instant::now());
+        let seconds = || began.elapsed().as_secs();
+        // Each answer takes nine seconds; between 100 s and 130 s there is none.
+        let ask = || async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            (!(100..130).contains(&seconds())).then_some(5)
+        };
+        let watching = async {
+            let mut unknown = Vec::new();
+            for _ in 0..200 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if known(*lock(&measured), Instant::now()).is_none() {
+                    unknown.push(seconds());
+                }
+            }
+            unknown
+        };
+        let unknown = tokio::select! {
+            () = measure(ask, |value| *lock(&measured) = Some(value)) => Vec::new(),
+            unknown = watching => unknown,
+        };
+        assert!(unknown.iter().all(|at| *at < 10 || (100..140).contains(at)), "{unknown:?}");
+        assert!(unknown.contains(&120), "{unknown:?}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_measurement_counts_for_ten_seconds() {
