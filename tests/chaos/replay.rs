@@ -1,6 +1,6 @@
 //! `chaos replay`: a window of the log is replayed three times beside live traffic, each time with another
 //! fault: ClickHouse is unreachable for a minute, the topic gains a partition, and the leader of the job is
-//! killed while it verifies.
+//! killed while it verifies. Beside it, a job by days loses its leader between two days: see `replay_passes`.
 //!
 //! The run holds if every job ends with a balanced verdict that counts each click of the window, exactly the
 //! rows of the window have the rules of the last job, and no sample of the view, one a second, shows a click
@@ -8,15 +8,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    Backends, Child, ClickHouseProxy, Exit, Processors, Raw, World, job_id, until, until_within,
+    Backends, Child, ClickHouseProxy, Exit, Processors, Raw, StopFlag, World, job_id, until,
+    until_within,
 };
 use serde_json::Value;
 use stack::Stack;
+
+use crate::replay_passes::boundary;
 
 /// Partitions of the world's topic, before it grows.
 const PARTITIONS: i32 = 3;
@@ -77,11 +79,10 @@ pub fn run(stack: &Stack, clicks: u64, report_line: &dyn Fn(&str)) -> Result<Rep
     rows(&world, &mut processors, all)?;
     report_line(&format!("{all} clicks are rows"));
 
-    let stop = AtomicBool::new(false);
+    let stop = StopFlag::default();
     let (seconds, samples) = std::thread::scope(|scope| {
         let traffic = scope.spawn(|| live(&world, &stop));
-        // Also if a case fails.
-        let _stopped = Stop(&stop);
+        let guard = stop.guard();
         let window = [from.as_str(), to.as_str()];
         let case = |rules, other_rules| {
             let world = &world;
@@ -98,7 +99,8 @@ pub fn run(stack: &Stack, clicks: u64, report_line: &dyn Fn(&str)) -> Result<Rep
         timed("outage", &|| case(new.as_str(), old.as_str()).outage())?;
         timed("growth", &|| case(old.as_str(), new.as_str()).growth())?;
         timed("takeover", &|| case(new.as_str(), old.as_str()).takeover())?;
-        stop.store(true, Ordering::Relaxed);
+        timed("boundary", &|| boundary(stack))?;
+        drop(guard);
         let samples = traffic.join().map_err(|_| anyhow::anyhow!("a sample is wrong"))?;
         anyhow::Ok((seconds, samples))
     })?;
@@ -120,15 +122,6 @@ impl fmt::Display for ReplayRun {
         write!(f, "replay: clicks={}", self.clicks)?;
         self.seconds.iter().try_for_each(|(name, took)| write!(f, " {name}_s={took:.0}"))?;
         write!(f, " samples={}: held", self.samples)
-    }
-}
-
-/// Ends the traffic when it is dropped.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -159,9 +152,9 @@ fn rows(world: &World, processors: &mut Processors, all: u64) -> Result<()> {
 }
 
 /// Adds clicks and samples the view each second until `stop`; returns the number of samples.
-fn live(world: &World, stop: &AtomicBool) -> u64 {
+fn live(world: &World, stop: &StopFlag) -> u64 {
     let (mut samples, mut before) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_set() {
         let records: Vec<Raw> = (0..PARTITIONS).flat_map(|own| world.good(own, LIVE)).collect();
         world.kafka.produce(&world.topic, &records);
         let text = world.query("SELECT count(), uniqExact(event_id) FROM clicks");

@@ -4,11 +4,10 @@
 //! click twice, the replay of the gap is balanced, and table and log balance at the end.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Backends, World, until_within};
+use harness::{Backends, StopFlag, World, until_within};
 use serde_json::Value;
 use stack::Stack;
 
@@ -47,11 +46,12 @@ pub fn run(stack: &Stack, clicks: u64, report_line: &dyn Fn(&str)) -> Result<Ski
     report_line(&format!("{} records are in the log", PARTITIONS * own));
     let mut members = [(), ()].map(|()| world.processors(&[], &[]));
     let began = Instant::now();
-    let stop = AtomicBool::new(false);
+    let stop = StopFlag::default();
     let (outcome, samples, twice) = std::thread::scope(|scope| {
         let sampling = scope.spawn(|| sample(&world, &stop));
+        let guard = stop.guard();
         let outcome = skip_and_fill(&world, own, began, report_line);
-        stop.store(true, Ordering::Relaxed);
+        drop(guard);
         let (samples, twice) = sampling.join().unwrap_or_default();
         (outcome, samples, twice)
     });
@@ -104,9 +104,9 @@ fn object(world: &World, args: &[&str]) -> Result<Value> {
 }
 
 /// Samples the view until `stop`; returns the number of samples, and of those that show a click twice.
-fn sample(world: &World, stop: &AtomicBool) -> (u32, u32) {
+fn sample(world: &World, stop: &StopFlag) -> (u32, u32) {
     let (mut samples, mut twice) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_set() {
         let text = world.query("SELECT count(), uniqExact(event_id) FROM clicks");
         let is_twice = text.split_once('\t').is_none_or(|(rows, events)| rows != events);
         (samples, twice) = (samples + 1, twice + u32::from(is_twice));

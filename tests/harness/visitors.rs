@@ -2,8 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::stop_flag::StopFlag;
 
 /// The longest wait for a response.
 const WAIT: Duration = Duration::from_secs(10);
@@ -23,7 +25,6 @@ pub struct Visit {
 #[derive(Debug, Default)]
 pub struct Visitors {
     next: AtomicU64,
-    stop: AtomicBool,
 }
 
 impl Visitors {
@@ -37,14 +38,14 @@ impl Visitors {
         pause: Duration,
         meanwhile: impl FnOnce() -> T,
     ) -> (Vec<Visit>, T) {
-        self.stop.store(false, Ordering::SeqCst);
-        let host = url.trim_start_matches("http://").to_owned();
+        let (stop, host) = (StopFlag::default(), url.trim_start_matches("http://").to_owned());
         std::thread::scope(|scope| {
-            let host = host.as_str();
-            let connection = |_| scope.spawn(move || self.connection(host, pause));
+            let (stop, host) = (&stop, host.as_str());
+            let guard = stop.guard();
+            let connection = |_| scope.spawn(move || self.connection(host, pause, stop));
             let connections: Vec<_> = (0..connections).map(connection).collect();
             let result = meanwhile();
-            self.stop.store(true, Ordering::SeqCst);
+            drop(guard);
             let visits = connections
                 .into_iter()
                 .flat_map(|connection| connection.join().expect("a visitor"));
@@ -52,12 +53,12 @@ impl Visitors {
         })
     }
 
-    fn connection(&self, host: &str, pause: Duration) -> Vec<Visit> {
+    fn connection(&self, host: &str, pause: Duration, stop: &StopFlag) -> Vec<Visit> {
         let mut visits = Vec::new();
         let Ok(mut stream) = TcpStream::connect(host) else { return visits };
         stream.set_nodelay(true).expect("a socket takes it");
         stream.set_read_timeout(Some(WAIT)).expect("a socket takes it");
-        while !self.stop.load(Ordering::SeqCst) {
+        while !stop.is_set() {
             let number = self.next.fetch_add(1, Ordering::SeqCst);
             let began = Instant::now();
             if !answered(&mut stream, host, number) {

@@ -1,11 +1,10 @@
 //! Redrives: beside live clicks, and killed at any step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::seeded_random::SeededRandom;
-use harness::{FailedRecord, World};
+use harness::{FailedRecord, StopFlag, World};
 use schemas::headers;
 
 use super::held_letters::{count, states};
@@ -51,14 +50,13 @@ fn a_thousand_bad_records_redriven_by_force_delay_no_click_and_stop_nothing() {
     write(&world, LETTERS);
     let mut processors = world.processors(&[], &[]);
     processors.until_letters_copied(&world);
-    let (ended, mut clicks) = (AtomicBool::new(false), 0);
+    let (ended, mut clicks) = (StopFlag::default(), 0);
     let exit = std::thread::scope(|scope| {
         let redrive = scope.spawn(|| {
-            let exit = world.dlq(&["redrive", "--force", "--wait"]).end();
-            ended.store(true, Ordering::Relaxed);
-            exit
+            let _ended = ended.guard();
+            world.dlq(&["redrive", "--force", "--wait"]).end()
         });
-        while !ended.load(Ordering::Relaxed) {
+        while !ended.is_set() {
             clicks += 10;
             world.kafka.produce(&world.topic, &world.good(0, 10));
             std::thread::sleep(Duration::from_millis(100));

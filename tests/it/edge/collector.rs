@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use harness::{Answer, Server, World, closed_port, metric, request};
+use harness::{Answer, Server, StopFlag, World, closed_port, metric, request};
 use schemas::{Decoder, EventId, NEWEST, Origin, unframe};
 use uuid::Uuid;
 
@@ -87,11 +87,12 @@ fn every_acknowledged_click_is_in_the_log_after_kills_of_the_producer() {
     let mut promised = BTreeSet::new();
     for round in 0..5_u64 {
         let mut server = world.serve(LINKS, &[ON]);
-        let (url, stop) = (server.url.clone(), AtomicBool::new(false));
+        let (url, stop) = (server.url.clone(), StopFlag::default());
         let kept: Vec<_> = std::thread::scope(|scope| {
+            let guard = stop.guard();
             let line = || {
                 let mut kept = Vec::new();
-                while !stop.load(Ordering::SeqCst) {
+                while !stop.is_set() {
                     let first = next.fetch_add(RECORDS, Ordering::SeqCst);
                     let slugs: Vec<_> = (first..first + RECORDS).map(|n| format!("s{n}")).collect();
                     let body: Vec<_> = slugs.iter().map(|slug| record(slug)).collect();
@@ -106,7 +107,7 @@ fn every_acknowledged_click_is_in_the_log_after_kills_of_the_producer() {
             let lines: Vec<_> = (0..4).map(|_| scope.spawn(line)).collect();
             std::thread::sleep(Duration::from_millis(250 + 170 * round));
             server.crash();
-            stop.store(true, Ordering::SeqCst);
+            drop(guard);
             lines.into_iter().flat_map(|line| line.join().unwrap()).collect()
         });
         promised.extend(kept);

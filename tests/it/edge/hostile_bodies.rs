@@ -1,9 +1,8 @@
 //! The most expensive bodies and days, against the real producer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::{OwnPostgres, World, metric};
+use harness::{OwnPostgres, StopFlag, World, metric};
 use jiff::{SignedDuration, Timestamp};
 use schemas::{Decoder, NEWEST, unframe};
 
@@ -38,8 +37,9 @@ fn h8_sixty_four_concurrent_bodies_stay_within_the_memory_of_the_container() {
     let before = server.memory_peak_kib().unwrap();
     let bodies: Vec<_> =
         ["0", "{}", "[]", r#"{"":0}"#, r#"{"slug":"a"}"#, "\"\""].map(array).into();
-    let (url, done, mut slowest) = (server.url.clone(), AtomicBool::new(false), Duration::ZERO);
+    let (url, done, mut slowest) = (server.url.clone(), StopFlag::default(), Duration::ZERO);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let guard = done.guard();
         let send_all = |thread: usize| {
             let bodies = bodies.iter().cycle().skip(thread).take(3);
             let kind =
@@ -54,7 +54,7 @@ fn h8_sixty_four_concurrent_bodies_stay_within_the_memory_of_the_container() {
         let senders: Vec<_> = (0..64).map(|n| scope.spawn(move || send_all(n))).collect();
         let visitor = scope.spawn(|| {
             let mut slowest = Duration::ZERO;
-            while !done.load(Ordering::SeqCst) {
+            while !done.is_set() {
                 let since = Instant::now();
                 assert_eq!(harness::get(&format!("{url}/a?visitor")).unwrap().status, 302);
                 slowest = slowest.max(since.elapsed());
@@ -63,7 +63,7 @@ fn h8_sixty_four_concurrent_bodies_stay_within_the_memory_of_the_container() {
             slowest
         });
         let statuses = senders.into_iter().flat_map(|it| it.join().unwrap()).collect();
-        done.store(true, Ordering::SeqCst);
+        drop(guard);
         slowest = visitor.join().unwrap();
         statuses
     });

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{OwnPostgres, until};
+use harness::{OwnPostgres, StopFlag, until};
 use producer::links::link::Link;
 use producer::links::link_entry::LinkEntry;
 use producer::links::slug_case::SlugCase;
@@ -69,15 +69,6 @@ fn is_told(store: &mut Store, log: &Log) {
         assert_eq!((link.version, link.deleted), (version, deleted), "{id}");
     }
     assert_eq!(store.waiting().unwrap(), 0);
-}
-
-/// Ends the relays, also when the test fails.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn drain(store: &mut Store, log: &mut Log) {
@@ -248,14 +239,14 @@ fn a_change_made_while_its_link_is_in_flight_is_published_too() {
 fn concurrent_relays_and_writers_publish_versions_in_order() {
     for fixture in Fixture::both() {
         let log = Mutex::new(Log::new());
-        let done = AtomicBool::new(false);
+        let done = StopFlag::default();
         std::thread::scope(|scope| {
-            let end = End(&done);
+            let end = done.guard();
             let relays: Vec<_> = (0..3)
                 .map(|_| {
                     scope.spawn(|| {
                         let mut store = fixture.open();
-                        while !done.load(Ordering::Relaxed) {
+                        while !done.is_set() {
                             let handed = store.publish_waiting(2, &mut |entries| {
                                 append(&mut log.lock().unwrap(), entries);
                                 Ok(())

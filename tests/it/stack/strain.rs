@@ -3,11 +3,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::seeded_random::SeededRandom;
-use harness::{Backends, OwnStack, World, until};
+use harness::{Backends, OwnStack, StopFlag, World, until};
 use stack::Part;
 
 /// The most memory that the front and its engine may use.
@@ -335,12 +335,13 @@ fn malformed_requests_crash_and_block_nothing() {
 fn under_kills(name: &str, clients: u64, kills: u32, time: Duration) -> (usize, u32) {
     const BATCH: u64 = 500;
     let (own, world) = world(name);
-    let (over, next) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (over, next) = (StopFlag::default(), AtomicU64::new(0));
     let (over, next, world) = (&over, &next, &world);
     let acknowledged: Vec<u64> = std::thread::scope(|scope| {
+        let guard = over.guard();
         let insert = move || {
             let mut acknowledged = Vec::new();
-            while !over.load(Ordering::Relaxed) {
+            while !over.is_set() {
                 let batch = next.fetch_add(1, Ordering::Relaxed);
                 let lines: String =
                     (batch * BATCH..(batch + 1) * BATCH).map(|n| format!("{n}\tx\n")).collect();
@@ -367,7 +368,7 @@ fn under_kills(name: &str, clients: u64, kills: u32, time: Duration) -> (usize, 
             });
         }
         std::thread::sleep(time / (kills + 1));
-        over.store(true, Ordering::Relaxed);
+        drop(guard);
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     });
     let whole = world.query(&format!(
