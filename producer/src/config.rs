@@ -101,6 +101,10 @@ pub struct KafkaArgs {
     /// Most bytes of clicks in memory that wait to be written to the outbox
     #[arg(long, env = "CLICKTRAIL_QUEUE_BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(65_536..=1 << 40))]
     pub queue_bytes: u64,
+    /// Milliseconds that a click in the outbox waits at most for others of the same Produce request. The
+    /// first click after a pause does not wait, and a stop ends the wait
+    #[arg(long, env = "CLICKTRAIL_RELAY_LINGER_MS", default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=1_000))]
+    relay_linger_ms: u64,
     /// Seconds that `import` waits at its start for an unreachable registry or broker
     #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     start_seconds: u64,
@@ -276,6 +280,11 @@ impl KafkaArgs {
         })
     }
 
+    /// How long a click in the outbox waits for others.
+    pub fn relay_linger(&self) -> Duration {
+        Duration::from_millis(self.relay_linger_ms)
+    }
+
     /// How long `import` waits at its start for unreachable servers.
     pub fn start_wait(&self) -> Duration {
         Duration::from_secs(self.start_seconds)
@@ -307,15 +316,20 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn waits_of_more_than_a_day_are_refused_with_their_bounds() {
-        for flag in ["--flush-seconds", "--start-seconds"] {
-            for (seconds, is_good) in
-                [("0", true), ("86400", true), ("86401", false), ("18446744073709551615", false)]
+    fn waits_beyond_their_bounds_are_refused_and_the_bounds_are_named() {
+        for (flag, most, more) in [
+            ("--flush-seconds", "86400", "86401"),
+            ("--start-seconds", "86400", "86401"),
+            ("--relay-linger-ms", "1000", "1001"),
+        ] {
+            let too_large = u64::MAX.to_string();
+            for (wait, is_good) in
+                [("0", true), (most, true), (more, false), (too_large.as_str(), false)]
             {
-                let parsed = Cli::try_parse_from(["producer", "serve", flag, seconds]);
+                let parsed = Cli::try_parse_from(["producer", "serve", flag, wait]);
                 let error = parsed.err().map(|error| error.to_string());
-                assert_eq!(error.is_none(), is_good, "{flag} {seconds} {error:?}");
-                assert!(error.is_none_or(|it| it.contains(flag) && it.contains("86400")), "{flag}");
+                assert_eq!(error.is_none(), is_good, "{flag} {wait} {error:?}");
+                assert!(error.is_none_or(|it| it.contains(flag) && it.contains(most)), "{flag}");
             }
         }
     }

@@ -44,6 +44,7 @@ pub struct Delivery {
     problem: Problem,
     clock: ClockWatch,
     endpoint: Endpoint,
+    linger: Duration,
     first: Option<ClickProducer>,
     relay: Option<Relay>,
 }
@@ -81,6 +82,7 @@ impl Delivery {
             problem: Problem::default(),
             clock: ClockWatch::new(metrics.clock_skew_seconds.clone()),
             endpoint,
+            linger: args.relay_linger(),
             first: Some(first),
             relay: None,
         })
@@ -123,6 +125,7 @@ impl Delivery {
             id: move |fingerprint| ids.id(fingerprint),
             problem: self.problem.clone(),
             clock: self.clock.clone(),
+            linger: self.linger,
             stop,
         };
         self.relay = Some(Relay::start(parts).map_err(Failure::invariant)?);

@@ -98,8 +98,9 @@ pub const OUTBOX_SYNC_FAILURES: &str = "clicktrail_producer_outbox_sync_failures
 pub const RELAY_CLICKS: &str = "clicktrail_producer_relay_clicks";
 /// Bound of the clicks in flight to the broker.
 pub const RELAY_CLICKS_BOUND: &str = "clicktrail_producer_relay_bound_clicks";
-/// 1 while the relay is throttled: CPU pressure is high or a burst has just begun, and the outbox
-/// has room.
+/// Produce requests to the brokers, as of the last two seconds.
+pub const RELAY_REQUESTS: &str = "clicktrail_producer_relay_requests_total";
+/// 1 while the relay is throttled: CPU pressure is high, and the outbox has room.
 pub const RELAY_THROTTLED: &str = "clicktrail_producer_relay_throttled";
 /// Seconds since the first failure of the operation that has failed longest, by stage and code.
 pub const STUCK_SECONDS: &str = "clicktrail_producer_stuck_seconds";
@@ -162,6 +163,7 @@ pub struct Metrics {
     pub outbox_sync_failures: Counter,
     pub relay_clicks: Gauge,
     pub relay_clicks_bound: Gauge,
+    pub relay_requests: Counter,
     pub relay_throttled: Gauge,
     pub attempts: Attempts,
     pub relay_retries: Family<CodeLabel, Counter>,
@@ -222,6 +224,7 @@ impl Default for Metrics {
             outbox_sync_failures: Counter::default(),
             relay_clicks: Gauge::default(),
             relay_clicks_bound: Gauge::default(),
+            relay_requests: Counter::default(),
             relay_throttled: Gauge::default(),
             attempts: Attempts::default(),
             relay_retries: Family::default(),
@@ -356,6 +359,7 @@ impl Metrics {
         add(r, OUTBOX_SYNC_FAILURES, "Syncs of the outbox that failed", &self.outbox_sync_failures);
         add(r, RELAY_CLICKS, "Clicks in flight to the broker", &self.relay_clicks);
         add(r, RELAY_CLICKS_BOUND, "Bound of the clicks in flight", &self.relay_clicks_bound);
+        add(r, RELAY_REQUESTS, "Produce requests to the brokers", &self.relay_requests);
         add(r, RELAY_THROTTLED, "Whether the relay is throttled", &self.relay_throttled);
         r.register_collector(self.attempts.collector(STUCK_SECONDS));
         add(r, RELAY_RETRIES, "Restarts of the relay with a new Kafka client", &self.relay_retries);

@@ -96,7 +96,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Opens a folder, creates it if it does not exist, and continues where delivery stopped. New clicks
-    /// have the schema `schema`; the outbox notifies `wakeup` when there are clicks to read.
+    /// have the schema `schema`; the outbox notifies `wakeup` as [`Outbox::has_unread`] states.
     ///
     /// # Errors
     /// [`OutboxError`].
@@ -180,6 +180,16 @@ impl Outbox {
                 }
             }
         })
+    }
+
+    /// Whether `bytes` or more were written since a reader last found no click, or fewer and no more will
+    /// be. If not, the outbox notifies the wakeup once when it is so.
+    pub fn has_unread(&self, bytes: u64) -> bool {
+        let mut disk = lock(&self.shared.disk);
+        let bytes = if disk.closed { 1 } else { bytes };
+        let has = disk.unread >= bytes;
+        disk.wake_at = (!has).then_some(bytes);
+        has
     }
 
     /// A reader that starts at the first click that is not delivered.

@@ -5,6 +5,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod exactly_once;
 pub(crate) mod group;
 pub(crate) mod kill_storm;
+pub(crate) mod linger;
 pub(crate) mod outbox;
 pub(crate) mod positions;
 pub(crate) mod replay;

@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "the pause between two clients is measured here")]
-//! The relay sends clicks from the outbox to the broker: in order, within bounds, and again until the
-//! broker acknowledges them.
+//! The relay sends clicks from the outbox to the broker: in order, in groups, within bounds, and again
+//! until the broker acknowledges them.
 //!
 //! Only acknowledgements move the delivered mark. A fault ends the session of a client; the next client
 //! starts at the mark. So the relay may send a click twice, with the same event id.
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock_watch::ClockWatch;
 use crate::delivery::relay_client::{DeliveryFault, RelayClient};
-use crate::delivery::relay_session::{CLICKS_MAX, DELIVERY, Session};
+use crate::delivery::relay_session::{CLICKS_MAX, DELIVERY, Session, SessionParts};
 use crate::metrics::Metrics;
 use crate::metrics::labels::CodeLabel;
 use crate::outbox::Outbox;
@@ -55,6 +55,8 @@ pub struct RelayParts<C, I> {
     pub problem: Problem,
     /// Compares this host's clock with the broker's.
     pub clock: ClockWatch,
+    /// How long a click waits for others, so that one request takes several clicks.
+    pub linger: Duration,
     /// Stops the relay.
     pub stop: CancellationToken,
 }
@@ -96,8 +98,13 @@ where
     while !parts.stop.is_cancelled() {
         let fault = match (parts.connect)() {
             Ok(client) => {
-                let mut session =
-                    Session::new(&parts.outbox, &parts.metrics, &parts.problem, &parts.clock);
+                let mut session = Session::new(SessionParts {
+                    outbox: &parts.outbox,
+                    metrics: &parts.metrics,
+                    problem: &parts.problem,
+                    clock: &parts.clock,
+                    linger: parts.linger,
+                });
                 let fault = session.run(&client, &parts.wakeup, &mut parts.id, &parts.stop);
                 if session.delivered > 0 {
                     pause = PAUSE_MIN;

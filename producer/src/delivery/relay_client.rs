@@ -17,7 +17,8 @@ pub trait RelayClient {
         trace: TraceHeaders<'_>,
     ) -> Result<(), DeliveryFault>;
 
-    /// Returns the reports since the last call. The client notifies the wakeup when it has one.
+    /// Returns the reports since the last call. The client notifies the wakeup when every click in flight has
+    /// one, when there are many, and when a click failed.
     fn reports(&self) -> Vec<DeliveryReport>;
 }
 

@@ -1,5 +1,10 @@
 #![expect(clippy::disallowed_methods, reason = "the ticks of throttle and mark are measured here")]
-//! The session of one Kafka client: it sends clicks from the outbox, and moves the delivered mark.
+//! The session of one Kafka client: it sends clicks from the outbox, group by group, and moves the delivered
+//! mark.
+//!
+//! A group holds the clicks that the outbox received during the linger, or as many as fill a batch. The
+//! first click after a pause is sent at once. The relay sleeps between two groups, and takes the reports of
+//! a group together.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +32,11 @@ pub(super) const CLICKS_MAX: usize = 20_000;
 /// Most bytes in flight, and at most one click more. For a small outbox the bound is a quarter of it, so
 /// that most of its segments can be dropped.
 const BYTES_MAX: usize = 16 << 20;
+/// Bytes of stored clicks that fill a batch of the client: its `batch.size` is 1,000,000. They are sent before
+/// the linger ends.
+const GROUP_BYTES: usize = 1 << 20;
+/// Longest wait for a report while no more clicks may be sent.
+const REPORTS_WAIT: Duration = Duration::from_millis(50);
 /// Time between two moves of the mark during delivery. After a crash the relay sends the clicks of this
 /// time again.
 const MARK_EVERY: Duration = Duration::from_millis(50);
@@ -37,8 +47,17 @@ pub(super) const DELIVERY: &str = "delivery";
 /// Code of clicks that the brokers do not acknowledge in the time below.
 const UNACKNOWLEDGED: &str = "unacknowledged";
 const UNACKNOWLEDGED_AFTER: Duration = Duration::from_secs(1);
-/// Longest wait for a wakeup.
-const TICK: Duration = Duration::from_millis(200);
+
+/// What a session works with.
+#[derive(Clone, Copy)]
+pub(super) struct SessionParts<'a> {
+    pub(super) outbox: &'a Outbox,
+    pub(super) metrics: &'a Metrics,
+    pub(super) problem: &'a Problem,
+    pub(super) clock: &'a ClockWatch,
+    /// How long a click waits for others.
+    pub(super) linger: Duration,
+}
 
 /// The session of one client, from its start until it fails or the relay stops.
 pub(super) struct Session<'a> {
@@ -46,7 +65,12 @@ pub(super) struct Session<'a> {
     metrics: &'a Metrics,
     problem: &'a Problem,
     clock: &'a ClockWatch,
+    linger: Duration,
     reader: Reader,
+    /// When the last group was begun.
+    group_at: Option<Instant>,
+    /// Whether that group ended with the last written click.
+    at_end: bool,
     in_flight: InFlight,
     spans: DeliverySpans,
     cpu_pressure: CpuPressure,
@@ -55,6 +79,7 @@ pub(super) struct Session<'a> {
     bytes_max: usize,
     record: Vec<u8>,
     marked: u64,
+    /// When the mark moved, or the first click after a pause was sent.
     marked_at: Instant,
     /// Unreadable clicks.
     lost: u64,
@@ -64,12 +89,8 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
-        outbox: &'a Outbox,
-        metrics: &'a Metrics,
-        problem: &'a Problem,
-        clock: &'a ClockWatch,
-    ) -> Self {
+    pub(super) fn new(parts: SessionParts<'a>) -> Self {
+        let SessionParts { outbox, metrics, problem, clock, linger } = parts;
         let reader = outbox.reader();
         let start = reader.number();
         Self {
@@ -77,7 +98,10 @@ impl<'a> Session<'a> {
             metrics,
             problem,
             clock,
+            linger,
             reader,
+            group_at: None,
+            at_end: false,
             in_flight: InFlight::new(start),
             spans: DeliverySpans::default(),
             cpu_pressure: CpuPressure::default(),
@@ -112,12 +136,16 @@ impl<'a> Session<'a> {
                 break fault;
             }
             self.sample_throttle();
+            let left = self.linger_left();
+            if !self.group_is_due(left) {
+                let tick = throttle::TICK;
+                wakeup.wait(if left.is_zero() { tick } else { left.min(tick) });
+                continue;
+            }
             match self.fill(client, id) {
-                Ok(true) if self.throttle.admits() => wakeup.wait(TICK),
-                // It sleeps instead of waiting for the wakeup, which each redirect notifies.
-                Ok(true) => {
-                    std::thread::sleep(throttle::TICK.saturating_sub(self.sampled_at.elapsed()));
-                }
+                Ok(true) if self.at_end => {}
+                Ok(true) if self.throttle.admits() => wakeup.wait(REPORTS_WAIT),
+                Ok(true) => wakeup.wait(throttle::TICK.saturating_sub(self.sampled_at.elapsed())),
                 Ok(false) => break None,
                 Err(fault) => break Some(fault),
             }
@@ -129,6 +157,18 @@ impl<'a> Session<'a> {
         self.metrics.relay_clicks.set(0);
         self.metrics.relay_throttled.set(0);
         fault
+    }
+
+    /// How long the clicks in the outbox still wait for others.
+    fn linger_left(&self) -> Duration {
+        self.group_at.map_or(Duration::ZERO, |at| self.linger.saturating_sub(at.elapsed()))
+    }
+
+    /// Whether clicks are to be read: the last group left some, a batch is full, or the linger has ended and
+    /// a click waits. If not, the outbox notifies the wakeup when there are enough.
+    fn group_is_due(&self, linger_left: Duration) -> bool {
+        let enough = if linger_left.is_zero() { 1 } else { self.bytes_max.min(GROUP_BYTES) as u64 };
+        !self.at_end || self.outbox.has_unread(enough)
     }
 
     /// Reads the reports of the client. The first fault ends the session.
@@ -167,12 +207,15 @@ impl<'a> Session<'a> {
         self.metrics.relay_throttled.set(i64::from(self.throttle.is_throttled()));
     }
 
-    /// Sends clicks up to the bounds of what may be in flight; false when the relay stops.
+    /// Sends a group: the clicks of the outbox, up to the bounds of what may be in flight. False when the
+    /// relay stops.
     fn fill(
         &mut self,
         client: &impl RelayClient,
         id: &mut impl FnMut(Fingerprint) -> Option<SchemaId>,
     ) -> Result<bool, DeliveryFault> {
+        let began = Instant::now();
+        self.at_end = false;
         while self.throttle.admits()
             && self.in_flight.clicks() < CLICKS_MAX
             && self.in_flight.bytes() < self.bytes_max
@@ -182,7 +225,10 @@ impl<'a> Session<'a> {
                 DeliveryFault::Disk
             })?;
             let (number, fingerprint, stored) = match found {
-                Found::Nothing => break,
+                Found::Nothing => {
+                    self.at_end = true;
+                    break;
+                }
                 Found::Click { number, fingerprint, stored } => (number, fingerprint, stored),
                 Found::Lost { number, clicks } => {
                     self.lost += clicks;
@@ -207,12 +253,14 @@ impl<'a> Session<'a> {
             };
             if self.in_flight.clicks() == 0 {
                 self.metrics.outbox_oldest.set(seconds(stored.taken_ms));
+                self.marked_at = Instant::now();
             }
             let Some(id) = id(fingerprint) else { return Ok(false) };
             frame(id, &mut self.record);
             self.record.extend_from_slice(stored.datum);
             self.in_flight.sent(stored.taken_ms, self.record.len());
             self.throttle.sent();
+            self.group_at = Some(began);
             match client.send(number, &self.record, stored.trace) {
                 Ok(()) => self.spans.sent(number, stored.trace),
                 Err(DeliveryFault::ClickTooLarge) => {

@@ -2,8 +2,7 @@
 //!
 //! Pure. When threads wait for a core, the relay slows answers down. The throttle then limits the relay
 //! to a constant rate, and the outbox holds the other clicks, while clicks arrive faster than that rate
-//! and the outbox has room. In the first seconds of a burst the pressure is not known yet; the throttle
-//! then assumes that it is high.
+//! and the outbox has room.
 
 use std::time::Duration;
 
@@ -11,8 +10,6 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(100);
 /// Most clicks of one tick while throttled, which is 10,000 per second; a lower rate is never throttled.
 const THROTTLED_CLICKS: u64 = 1_000;
-/// Ticks of a burst after which the CPU pressure is known; Linux updates it every two seconds.
-const BURST_TICKS: u32 = 40;
 
 /// The inputs of one tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,31 +26,21 @@ pub struct ThrottleSample {
 #[derive(Debug)]
 pub struct Throttle {
     redirects: u64,
-    /// Ticks with more clicks than the limit, minus ticks with fewer.
-    burst_ticks: u32,
     clicks_left: Option<u64>,
 }
 
 impl Throttle {
     /// A throttle that starts when `redirects` visitors have been redirected.
     pub fn since(redirects: u64) -> Self {
-        Self { redirects, burst_ticks: 0, clicks_left: None }
+        Self { redirects, clicks_left: None }
     }
 
     /// Starts the next tick.
     pub fn sample(&mut self, sample: ThrottleSample) {
         let came = sample.redirects.saturating_sub(self.redirects);
         self.redirects = sample.redirects;
-        let many = came > THROTTLED_CLICKS;
-        // After a pause the burst goes on: its CPU pressure is known already.
-        self.burst_ticks = if many {
-            (self.burst_ticks + 1).min(BURST_TICKS + 1)
-        } else {
-            self.burst_ticks.saturating_sub(1)
-        };
-        let cpu_pressure = sample.cpu_pressure || self.burst_ticks <= BURST_TICKS;
-        self.clicks_left =
-            (many && cpu_pressure && sample.outbox_has_room).then_some(THROTTLED_CLICKS);
+        let throttles = came > THROTTLED_CLICKS && sample.cpu_pressure && sample.outbox_has_room;
+        self.clicks_left = throttles.then_some(THROTTLED_CLICKS);
     }
 
     /// Whether the relay is throttled.
@@ -87,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_is_throttled_in_a_burst_under_cpu_pressure_if_the_outbox_has_room() {
+    fn a_relay_is_throttled_under_cpu_pressure_if_many_clicks_come_and_there_is_room() {
         for (came, cpu_pressure, outbox_has_room, expected) in [
             (9_000, true, true, THROTTLED_CLICKS),
             (9_000, false, true, 5_000),
@@ -106,15 +93,12 @@ mod tests {
                 5_000,
                 "those of an earlier relay are none of this one's"
             );
-            for tick in 1..=99 {
+            for tick in 1..=9 {
                 throttle.sample(ThrottleSample {
                     redirects: 100 + tick * came,
                     cpu_pressure,
                     outbox_has_room,
                 });
-                let in_burst =
-                    tick <= u64::from(BURST_TICKS) && came > THROTTLED_CLICKS && outbox_has_room;
-                let expected = if in_burst { THROTTLED_CLICKS } else { expected };
                 assert_eq!(throttle.is_throttled(), expected == THROTTLED_CLICKS);
                 assert_eq!(
                     sent_in_a_tick(&mut throttle),
@@ -122,35 +106,13 @@ mod tests {
                     "{tick} {came} {cpu_pressure} {outbox_has_room}"
                 );
             }
-            // The burst has ended: waiting clicks are delivered at once.
+            // No more clicks come: waiting clicks are delivered at once.
             throttle.sample(ThrottleSample {
-                redirects: 100 + 99 * came,
+                redirects: 100 + 9 * came,
                 cpu_pressure,
                 outbox_has_room,
             });
             assert_eq!(sent_in_a_tick(&mut throttle), 5_000);
         }
-    }
-
-    #[test]
-    fn a_burst_that_pauses_is_not_a_new_one_and_one_after_a_long_pause_is() {
-        let (mut throttle, mut redirects) = (Throttle::since(0), 0);
-        let mut throttled_ticks = |ticks: usize, came: u64| {
-            let samples = (0..ticks).filter(|_| {
-                redirects += came;
-                throttle.sample(ThrottleSample {
-                    redirects,
-                    cpu_pressure: false,
-                    outbox_has_room: true,
-                });
-                throttle.is_throttled()
-            });
-            samples.count()
-        };
-        assert_eq!(throttled_ticks(100, 9_000), 40);
-        for _ in 0..100 {
-            assert_eq!((throttled_ticks(1, 0), throttled_ticks(39, 9_000)), (0, 0));
-        }
-        assert_eq!((throttled_ticks(100, 0), throttled_ticks(100, 9_000)), (0, 40));
     }
 }

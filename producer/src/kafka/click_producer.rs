@@ -4,7 +4,7 @@
 //! limit; the relay bounds how many.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,8 +27,12 @@ use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
 
-/// How long a click waits for others of its batch.
-const LINGER_MS: &str = "10";
+/// How long a click waits for others of its batch. The relay sends a group of clicks at once, so that this is
+/// the time to hand over a group. Clicks have no key: for twice this time the library assigns them to one
+/// partition, so that a group is one batch.
+const LINGER_MS: &str = "5";
+/// Reports after which the relay is woken although other clicks are in flight.
+const REPORTS: usize = 1_000;
 
 /// A producer of clicks.
 pub struct ClickProducer {
@@ -52,8 +56,14 @@ impl ClickProducer {
         metrics: Metrics,
         wakeup: Arc<Wakeup>,
     ) -> Result<Self, ServerError> {
-        let reports =
-            ReportQueue { metrics, wakeup, list: Mutex::default(), down: AtomicBool::new(false) };
+        let reports = ReportQueue {
+            metrics,
+            wakeup,
+            list: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            down: AtomicBool::new(false),
+        };
         let config = producer_config(&endpoint.brokers, LINGER_MS)?;
         let producer = ThreadedProducer::from_config_and_context(&config, reports)
             .map_err(|error| server_error(&error))?;
@@ -89,7 +99,10 @@ impl RelayClient for ClickProducer {
         let message = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, number)
             .payload(record)
             .headers(record_headers(trace));
+        let in_flight = &self.producer.context().in_flight;
+        in_flight.fetch_add(1, Ordering::Relaxed);
         self.producer.send(message).map_err(|(error, _)| {
+            in_flight.fetch_sub(1, Ordering::Relaxed);
             let fault = fault(&error);
             // The client refused the click before it sent anything.
             if fault == DeliveryFault::BatchTooLarge { DeliveryFault::ClickTooLarge } else { fault }
@@ -107,6 +120,10 @@ struct ReportQueue {
     metrics: Metrics,
     wakeup: Arc<Wakeup>,
     list: Mutex<Vec<DeliveryReport>>,
+    /// Clicks without a report.
+    in_flight: AtomicUsize,
+    /// Produce requests of this client so far.
+    requests: AtomicU64,
     down: AtomicBool,
 }
 
@@ -137,8 +154,15 @@ impl ProducerContext for ReportQueue {
             offset: message.offset(),
         });
         let report = DeliveryReport { number, delivered, logged_at_ms, location };
-        lock(&self.list).push(report);
-        self.wakeup.notify();
+        let mut list = lock(&self.list);
+        list.push(report);
+        let many = list.len().is_multiple_of(REPORTS);
+        drop(list);
+        // The broker acknowledges a batch at once, so the relay is not woken for each click.
+        let is_last = self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last || many || delivered.is_err() {
+            self.wakeup.notify();
+        }
     }
 }
 
@@ -166,6 +190,10 @@ impl ClientContext for ReportQueue {
             .map(|broker| &broker.nodename)
             .collect();
         self.brokers_up(gauge(up.len()));
+        let requests = statistics.brokers.values().filter_map(|broker| broker.req.get("Produce"));
+        let requests = requests.filter_map(|requests| u64::try_from(*requests).ok()).sum();
+        let before = self.requests.swap(requests, Ordering::Relaxed);
+        self.metrics.relay_requests.inc_by(requests.saturating_sub(before));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

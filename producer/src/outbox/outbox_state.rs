@@ -42,7 +42,7 @@ pub(super) struct OutboxState {
     pub(super) changed: Condvar,
     /// The same as `changed`, for async tasks.
     pub(super) changed_async: Notify,
-    /// Notified when a reader finds new clicks.
+    /// Notified when as many bytes are unread as [`DiskState::wake_at`] states, and when the writer ends.
     pub(super) wakeup: Arc<Wakeup>,
     /// Bytes of all segments and of damaged files, as far as these count.
     pub(super) used: AtomicU64,
@@ -82,6 +82,10 @@ pub(super) struct DiskState {
     pub(super) synced: u64,
     /// All clicks before this number are delivered, or counted as lost.
     pub(super) delivered: u64,
+    /// Bytes written since a reader last found no click.
+    pub(super) unread: u64,
+    /// The unread bytes at which the wakeup is notified, once; none: the reader does not wait for clicks.
+    pub(super) wake_at: Option<u64>,
     /// The first click of the last segment that a reader has begun. Clicks of it and of earlier ones
     /// may be in flight.
     pub(super) begun: Option<u64>,
@@ -258,6 +262,12 @@ impl DiskState {
     pub(super) fn waiting(&self) -> u64 {
         let numbers = self.delivered..self.written;
         self.written - self.delivered - self.dropped.count(&numbers)
+    }
+
+    /// Counts written bytes. Returns whether the reader that waits for them is to be woken.
+    pub(super) fn add_unread(&mut self, bytes: u64) -> bool {
+        self.unread += bytes;
+        self.wake_at.take_if(|bytes| self.unread >= *bytes).is_some()
     }
 
     /// Drops the oldest segment that no reader has begun and the writer does not write to. Returns

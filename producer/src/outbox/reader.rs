@@ -177,10 +177,11 @@ impl Reader {
         if let Some((segment, _)) = holding {
             disk.begun = disk.begun.max(Some(segment.first));
         }
-        drop(disk);
         if self.number >= written {
+            disk.unread = 0;
             return Ok(NextClick::Nothing);
         }
+        drop(disk);
         let Some((segment, next)) = holding else {
             self.open = None;
             return Ok(NextClick::Written);

@@ -108,6 +108,8 @@ pub(super) fn recover(
         written,
         synced: written,
         delivered,
+        unread: 0,
+        wake_at: None,
         begun: None,
         dropped,
         damaged,

@@ -157,12 +157,15 @@ impl Writer {
         if self.shared.syncs() && !disk.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, file)) {
             disk.dirty.push(Arc::clone(file));
         }
+        let wakes = disk.add_unread(bytes);
         drop(disk);
         let metrics = &self.shared.metrics;
         metrics.outbox_clicks.inc_by(gauge(clicks));
         metrics.outbox_bytes.inc_by(gauge(bytes));
         self.shared.changed.notify_all();
-        self.shared.wakeup.notify();
+        if wakes {
+            self.shared.wakeup.notify();
+        }
     }
 
     /// Counts the last `clicks` of a group of `group` as lost.

@@ -1,6 +1,7 @@
 //! The relay on a scripted client: what it acknowledges, loses, and fails with.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,7 +49,7 @@ impl RelayClient for Script {
             _ => Ok(()),
         };
         if delivered.is_ok() {
-            let inside = u64::from_le_bytes(datum.try_into().unwrap());
+            let inside = u64::from_le_bytes(datum[..8].try_into().unwrap());
             *self.log.lock().unwrap().entry(inside).or_insert(0) += 1;
         }
         self.reports.lock().unwrap().push(DeliveryReport {
@@ -68,6 +69,14 @@ impl RelayClient for Script {
     }
 }
 
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 struct Fixture {
     outbox: Arc<Outbox>,
     metrics: Metrics,
@@ -75,6 +84,7 @@ struct Fixture {
     problem: Problem,
     clock: ClockWatch,
     wakeup: Arc<Wakeup>,
+    linger: Duration,
     folder: TempDir,
 }
 
@@ -82,10 +92,7 @@ impl Fixture {
     /// An outbox with `clicks` in it.
     fn new(clicks: u64) -> Self {
         let fixture = Self::open(tempfile::tempdir().unwrap());
-        for number in 0..clicks {
-            let offered = fixture.outbox.offer(&number.to_le_bytes(), TraceHeaders::default());
-            assert_eq!(offered, Offered::Queued);
-        }
+        fixture.offer(0..clicks, 8);
         fixture
     }
 
@@ -99,11 +106,33 @@ impl Fixture {
                 .unwrap();
         let (log, problem) = (Log::default(), Problem::default());
         let clock = ClockWatch::new(metrics.clock_skew_seconds.clone());
-        Self { outbox: Arc::new(outbox), metrics, log, problem, clock, wakeup, folder }
+        let linger = Duration::from_millis(5);
+        Self { outbox: Arc::new(outbox), metrics, log, problem, clock, wakeup, linger, folder }
+    }
+
+    /// Offers clicks of these numbers, each of `bytes`.
+    fn offer(&self, numbers: Range<u64>, bytes: usize) {
+        for number in numbers {
+            let mut datum = number.to_le_bytes().to_vec();
+            datum.resize(bytes, 0);
+            assert_eq!(self.outbox.offer(&datum, TraceHeaders::default()), Offered::Queued);
+        }
+    }
+
+    /// Waits until the broker has this many clicks.
+    fn until_logged(&self, clicks: u64) {
+        until("clicks are in the log", || self.log.lock().unwrap().len() as u64 >= clicks);
     }
 
     /// Runs the relay until nothing waits; its clients fail by `faults`, one after the other.
     fn run(&self, faults: Vec<Option<(u64, DeliveryFault)>>) {
+        let relay = self.start(faults);
+        self.outbox.close();
+        until("the relay delivers all clicks", || self.outbox.waiting() == 0);
+        relay.stop();
+    }
+
+    fn start(&self, faults: Vec<Option<(u64, DeliveryFault)>>) -> Relay {
         let (log, wakeup) = (Arc::clone(&self.log), Arc::clone(&self.wakeup));
         let mut faults = faults.into_iter();
         let connect = move || {
@@ -119,7 +148,7 @@ impl Fixture {
                 }),
             }
         };
-        let relay = Relay::start(RelayParts {
+        let parts = RelayParts {
             outbox: Arc::clone(&self.outbox),
             wakeup: Arc::clone(&self.wakeup),
             metrics: self.metrics.clone(),
@@ -127,18 +156,10 @@ impl Fixture {
             id: |_| Some(SchemaId(7)),
             problem: self.problem.clone(),
             clock: self.clock.clone(),
+            linger: self.linger,
             stop: CancellationToken::new(),
-        });
-        let began = Instant::now();
-        self.outbox.close();
-        while self.outbox.waiting() > 0 {
-            assert!(
-                began.elapsed() < Duration::from_secs(30),
-                "the relay does not deliver all clicks"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        relay.unwrap().stop();
+        };
+        Relay::start(parts).unwrap()
     }
 
     fn retries(&self, fault: DeliveryFault) -> u64 {
@@ -154,6 +175,48 @@ fn every_click_is_delivered_once_when_nothing_fails() {
     assert!(log.len() == 3_000 && log.values().all(|times| *times == 1));
     assert_eq!(fixture.metrics.clicks_delivered.get(), 3_000);
     assert_eq!((fixture.problem.current(), fixture.metrics.outbox_clicks.get()), (None, 0));
+}
+
+#[test]
+fn the_first_click_after_a_pause_is_sent_at_once_and_the_next_ones_after_the_linger() {
+    let linger = Duration::from_millis(300);
+    let fixture = Fixture { linger, ..Fixture::new(0) };
+    let relay = fixture.start(vec![]);
+    for first in [0, 10, 20] {
+        let offered = Instant::now();
+        fixture.offer(first..first + 1, 8);
+        fixture.until_logged(first + 1);
+        assert!(offered.elapsed() < linger, "{:?}", offered.elapsed());
+        for number in first + 1..first + 10 {
+            std::thread::sleep(Duration::from_millis(5));
+            fixture.offer(number..number + 1, 8);
+        }
+        fixture.until_logged(first + 2);
+        assert!(offered.elapsed() >= linger, "{:?}", offered.elapsed());
+        fixture.until_logged(first + 10);
+        assert!(offered.elapsed() < 2 * linger, "{:?}", offered.elapsed());
+        std::thread::sleep(linger);
+    }
+    relay.stop();
+}
+
+#[test]
+fn a_full_batch_a_close_and_a_stop_end_the_linger() {
+    let fixture = Fixture { linger: Duration::from_secs(3_600), ..Fixture::new(1) };
+    let relay = fixture.start(vec![]);
+    fixture.until_logged(1);
+    // A quarter of the smallest outbox, which bounds the bytes in flight.
+    fixture.offer(1..300, 1_000);
+    fixture.until_logged(250);
+    std::thread::sleep(Duration::from_millis(200));
+    fixture.offer(300..310, 8);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(fixture.outbox.waiting() >= 10, "the last clicks wait for others");
+    fixture.outbox.close();
+    until("the relay delivers all clicks", || fixture.outbox.waiting() == 0);
+    let began = Instant::now();
+    relay.stop();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]
