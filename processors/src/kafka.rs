@@ -14,6 +14,7 @@ pub mod log_status;
 pub mod log_times;
 pub mod offset_reader;
 pub mod offsets;
+mod read_epoch;
 pub mod read_limits;
 mod read_position;
 pub mod redrive_writer;

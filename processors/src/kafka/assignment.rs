@@ -7,6 +7,7 @@
 //! the same lock, so that one waits for the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use broker::{ProbeFindings, QuietContext, ServerError, SilentPartitions, server_error};
@@ -36,6 +37,8 @@ pub(super) struct Assignment {
     /// Held during a commit and while an assignment ends.
     lasts: Mutex<()>,
     state: Mutex<AssignmentState>,
+    /// Counts the changes of epochs and of revoked partitions.
+    changes: AtomicU64,
     /// What the member reads; `None`: everything that the group assigns.
     limits: Option<ReadLimits>,
 }
@@ -109,6 +112,18 @@ impl Assignment {
         let state = lock(&self.state);
         let epoch = state.epochs.get(&partition).copied().unwrap_or_default();
         (!state.revoked.contains(&partition)).then_some(epoch)
+    }
+
+    /// Number of the changes of what [`Assignment::epoch_to_read`] returns.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The state, to change epochs or revoked partitions.
+    fn changing(&self) -> MutexGuard<'_, AssignmentState> {
+        let state = lock(&self.state);
+        self.changes.fetch_add(1, Ordering::Release);
+        state
     }
 
     /// Records of each assigned partition that were not read yet: from the position up to which it was read,
@@ -212,7 +227,7 @@ impl Assignment {
 
     /// Begins assignments under a new epoch.
     pub(super) fn begin(&self, starting: impl IntoIterator<Item = StartingPartition>) {
-        let mut state = lock(&self.state);
+        let mut state = self.changing();
         state.epoch += 1;
         state.reported.clear();
         let epoch = state.epoch;
@@ -239,7 +254,7 @@ impl Assignment {
     /// Ends assignments, after a commit that is in flight.
     pub(super) fn end(&self, partitions: &BTreeSet<i32>) {
         let lasts = self.hold();
-        let mut state = lock(&self.state);
+        let mut state = self.changing();
         for &partition in partitions {
             state.epochs.remove(&partition);
             state.starts.remove(&partition);
@@ -264,16 +279,11 @@ impl Assignment {
         self.request.notify_one();
     }
 
-    /// Lets the driver finish what was read of partitions that the group revokes, unless they are
-    /// already lost. Returns whether the driver is to release them.
-    fn request_revocation(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> bool {
-        let partitions = self.own(partitions);
-        let mut state = lock(&self.state);
-        if state.closing || consumer.assignment_lost() || partitions.is_empty() {
+    /// Lets the driver finish what was read of partitions that the group revokes. Returns whether the driver
+    /// is to release them: not if the member is leaving.
+    pub(super) fn request_revocation(&self, partitions: BTreeSet<i32>) -> bool {
+        let mut state = self.changing();
+        if state.closing || partitions.is_empty() {
             return false;
         }
         state.revoked.extend(&partitions);
@@ -352,7 +362,7 @@ impl ConsumerContext for Assignment {
                 Ok(())
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
-                if self.request_revocation(consumer, partitions) =>
+                if !consumer.assignment_lost() && self.request_revocation(self.own(partitions)) =>
             {
                 Ok(())
             }
@@ -376,6 +386,7 @@ pub(super) fn assign_none<C: ConsumerContext>(consumer: &impl Consumer<C>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::read_epoch::ReadEpoch;
     use rdkafka::statistics::{Partition, Topic};
     use records::flow::start_policy::{StartPosition, unchecked_start};
     use records::replay::log_range::LogRange;
@@ -407,6 +418,16 @@ mod tests {
     }
 
     #[test]
+    fn the_epoch_of_consecutive_records_is_looked_up_once() {
+        let (assignment, mut epoch) = (Assignment::default(), ReadEpoch::default());
+        assert_eq!(epoch.to_read(1, &assignment), Some(0));
+        // A look-up would wait for this lock without end.
+        let held = lock(&assignment.state);
+        assert_eq!(epoch.to_read(1, &assignment), Some(0));
+        drop(held);
+    }
+
+    #[test]
     fn a_member_with_limits_gets_their_partitions_only_and_its_lag_ends_with_them() {
         let range = LogRange { first: 5, end: 20 };
         let assignment = Assignment::within(Some(ReadLimits::new([(1, vec![range])])));
@@ -419,7 +440,8 @@ mod tests {
         assignment.begin([StartingPartition { partition, start, committed, end }]);
         assert_eq!(assignment.lag(), BTreeMap::from([(1, 12)]));
         let limits = assignment.limits().unwrap();
-        assert!(limits.take(1, 17) && !limits.take(1, 20) && assignment.reads(1));
+        assert!(limits.read(1, 17).is_some_and(|(is_own, _)| is_own) && assignment.reads(1));
+        assert_eq!(limits.read(1, 20), None);
         assert_eq!(limits.end(1), Some(LogRange { first: 18, end: 20 }));
         assert!(!assignment.reads(1) && !assignment.reads(0));
         assert_eq!(assignment.lag(), BTreeMap::from([(1, 0)]));

@@ -7,7 +7,7 @@ use broker::{
     BATCH_UNREADABLE, BatchProbe, Brokers, ProbeFindings, ServerError, UnreadableBatch,
     message_headers, server_error,
 };
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -22,6 +22,7 @@ use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_client::GroupClient;
 use crate::kafka::group_settings::GroupSettings;
 use crate::kafka::offsets;
+use crate::kafka::read_epoch::ReadEpoch;
 use crate::kafka::read_limits::{ReadLimits, ReadStep};
 use crate::kafka::unreadable_errors::UnreadableErrors;
 use crate::run::source::{EpochPosition, Notice, Positions, Source};
@@ -144,21 +145,27 @@ impl GroupConsumer {
 
     /// Appends a record, unless it is not to be read. At the end of a range, reading continues at the next one;
     /// it pauses after the last one.
-    fn take(&self, message: &BorrowedMessage<'_>, block: &mut Block) -> Result<(), ServerError> {
+    fn take(
+        &self,
+        message: &BorrowedMessage<'_>,
+        epoch: &mut ReadEpoch,
+        block: &mut Block,
+    ) -> Result<(), ServerError> {
         let (partition, assignment) = (message.partition(), self.client.assignment());
-        let Some(epoch) = assignment.epoch_to_read(partition) else { return Ok(()) };
+        let Some(epoch) = epoch.to_read(partition, assignment) else { return Ok(()) };
         let Some(limits) = assignment.limits() else {
             self.push(message, epoch, block);
             return Ok(());
         };
-        if limits.take(partition, message.offset()) {
-            self.push(message, epoch, block);
-        } else if limits.is_beyond(partition, message.offset()) {
+        let Some((is_own, next)) = limits.read(partition, message.offset()) else {
             return self.end(partition, block);
+        };
+        if is_own {
+            self.push(message, epoch, block);
         }
         // The position is before the next range after the last record of a range, and where another client
         // has reset it. Otherwise the library had fetched the record before it read on elsewhere.
-        match limits.step(partition) {
+        match next {
             ReadStep::Record => Ok(()),
             ReadStep::Gap(gap) => self.read_on(partition, epoch, gap, block),
             ReadStep::Ended => self.pause_one(partition),
@@ -280,7 +287,9 @@ impl Source for GroupConsumer {
         let mut probing = self.probing.lock().await;
         let mut assigning = self.assigning.lock().await;
         let mut ending = self.ending.lock().await;
-        let (consumer, assignment) = (&self.client.consumer, self.client.assignment());
+        let (assignment, mut epoch) = (self.client.assignment(), ReadEpoch::default());
+        // `recv` would make such a stream, which takes a lock, for each record.
+        let mut messages = self.client.consumer.stream();
         let mut message = loop {
             tokio::select! {
                 biased;
@@ -307,12 +316,12 @@ impl Source for GroupConsumer {
                     let due = assignment.take_due();
                     self.start_probe(&mut probing, |partition| due.contains(&partition))?;
                 }
-                message = consumer.recv() => break message,
+                Some(message) = messages.next() => break message,
             }
         };
         loop {
             match message {
-                Ok(message) => self.take(&message, block)?,
+                Ok(message) => self.take(&message, &mut epoch, block)?,
                 Err(KafkaError::PartitionEOF(partition)) => {
                     self.end_of_log(partition, block, &mut ending)?;
                 }
@@ -321,7 +330,7 @@ impl Source for GroupConsumer {
             if block.is_full(limits) {
                 return Ok(());
             }
-            match consumer.recv().now_or_never() {
+            match messages.next().now_or_never().flatten() {
                 Some(next) => message = next,
                 None => return Ok(()),
             }

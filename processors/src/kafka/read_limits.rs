@@ -26,6 +26,17 @@ pub(super) enum ReadStep {
     Ended,
 }
 
+impl ReadStep {
+    /// What follows at the position.
+    fn of(progress: &mut RangeProgress) -> Self {
+        match progress.skip() {
+            Some(gap) => Self::Gap(gap),
+            None if progress.has_ended() => Self::Ended,
+            None => Self::Record,
+        }
+    }
+}
+
 impl ReadLimits {
     /// Limits of these partitions. The ranges of each are in ascending order, without a common offset.
     pub fn new(ranges: impl IntoIterator<Item = (i32, Vec<LogRange>)>) -> Self {
@@ -44,9 +55,14 @@ impl ReadLimits {
         self.change(partition, |progress| progress.start(position));
     }
 
-    /// Notes that a record was read; `false` if it is not to be processed.
-    pub(super) fn take(&self, partition: i32, offset: i64) -> bool {
-        self.change(partition, |progress| progress.take(offset)).unwrap_or(false)
+    /// Notes that a record was read. Returns whether it is to be processed, and what follows it; `None`: it is
+    /// after the range that is read. The offsets of a gap are passed by this call.
+    pub(super) fn read(&self, partition: i32, offset: i64) -> Option<(bool, ReadStep)> {
+        let read = |progress: &mut RangeProgress| {
+            let is_own = progress.take(offset);
+            (is_own || !progress.is_beyond(offset)).then(|| (is_own, ReadStep::of(progress)))
+        };
+        self.change(partition, read).flatten()
     }
 
     /// Whether the offset is after the range that is read.
@@ -63,16 +79,6 @@ impl ReadLimits {
     /// next range.
     pub(super) fn end(&self, partition: i32) -> Option<LogRange> {
         self.change(partition, RangeProgress::end).flatten()
-    }
-
-    /// What follows in a partition. The offsets of a gap are passed by this call.
-    pub(super) fn step(&self, partition: i32) -> ReadStep {
-        let step = |progress: &mut RangeProgress| match progress.skip() {
-            Some(gap) => ReadStep::Gap(gap),
-            None if progress.has_ended() => ReadStep::Ended,
-            None => ReadStep::Record,
-        };
-        self.change(partition, step).unwrap_or(ReadStep::Ended)
     }
 
     /// The next offset to read; `None` when no record is left to read.
@@ -130,18 +136,25 @@ mod tests {
         let range = |first, end| LogRange { first, end };
         let limits = ReadLimits::new([(1, vec![range(5, 9), range(20, 22)])]);
         limits.start(1, 5);
-        assert!(limits.take(1, 7) && limits.step(1) == ReadStep::Record);
-        assert!(limits.take(1, 8) && limits.step(1) == ReadStep::Gap(range(9, 20)));
-        assert_eq!((limits.step(1), limits.next_offset(1)), (ReadStep::Record, Some(20)));
-        assert!(limits.take(1, 21) && limits.step(1) == ReadStep::Ended);
-        assert_eq!((limits.next_offset(1), limits.step(0)), (None, ReadStep::Ended));
+        assert_eq!(limits.read(1, 7), Some((true, ReadStep::Record)));
+        assert_eq!(limits.read(1, 8), Some((true, ReadStep::Gap(range(9, 20)))));
+        assert_eq!(
+            (limits.read(1, 9), limits.next_offset(1)),
+            (Some((false, ReadStep::Record)), Some(20))
+        );
+        assert_eq!(limits.read(1, 21), Some((true, ReadStep::Ended)));
+        assert_eq!(
+            (limits.next_offset(1), limits.read(1, 22), limits.read(0, 5)),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn a_partition_whose_range_had_ended_is_resumed_after_a_reset_unless_all_are_paused() {
         let limits = ReadLimits::new([(1, vec![LogRange { first: 5, end: 9 }])]);
         limits.start(1, 5);
-        assert!(limits.take(1, 8) && !limits.has_to_resume(1), "its range has ended");
+        assert_eq!(limits.read(1, 8), Some((true, ReadStep::Ended)));
+        assert!(!limits.has_to_resume(1), "its range has ended");
         limits.start(1, 5);
         assert!(limits.has_to_resume(1) && !limits.has_to_resume(0));
         limits.set_paused(true);
