@@ -62,10 +62,10 @@ soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile
 	CLICKS="$(or $(CLICKS),10000000)" SECONDS="$(or $(SECONDS),3600)" target/debug/chaos outage
 	SEED="$(SEED)" FAULTS=1000000 CLICKS=10000000000 SECONDS="$(or $(SECONDS),3600)" target/debug/chaos
 
-bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PAIRS= SECONDS= PERF=1
+bench: prerequisites ## rates, sizes and delays against their bars; ONLY= CLICKS= ROUNDS= PAIRS= SECONDS= BEFORE= PERF=1
 	@cargo build --release --workspace --bin bench --bin processors --bin producer --bin stack
 	target/release/processors rules fetch --rules .stack/rules
-	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PAIRS="$(PAIRS)" SECONDS="$(SECONDS)" PERF="$(PERF)" \
+	ONLY="$(ONLY)" CLICKS="$(CLICKS)" ROUNDS="$(ROUNDS)" PAIRS="$(PAIRS)" SECONDS="$(SECONDS)" BEFORE="$(BEFORE)" PERF="$(PERF)" \
 	  target/release/bench
 
 scale: ## what CLICKS= a day need, by the lines of a bench (FILE=), else by those of docs/scale.md

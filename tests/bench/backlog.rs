@@ -1,22 +1,27 @@
-//! All lines that need the backlog: our processors and the baselines process the same log in turn.
+//! All lines that need the backlog of one profile: our processors and the baselines process the same log in
+//! turn.
 
 use anyhow::{Context as _, Result};
 use harness::World;
 
+use super::clicks::Clicks;
 use super::engine::Engine;
-use super::plan::Plan;
+use super::plan::{BACKLOG, BACKLOG_WIDE, Plan};
+use super::profile::Profile;
 use super::report::{faster, line, median, rate, rates};
 use super::round::{Process, Round};
 use super::{bare, kafka_engine, log, ours, size};
 
-/// Fixed baselines.
+/// Fixed baselines; those of CPU time and bytes hold for both profiles.
 const CPU_US: f64 = 2.5;
 const BYTES: f64 = 64.0;
 const RSS_MB: f64 = 256.0;
+const RSS_MB_WIDE: f64 = 384.0;
 
 /// One log and the rounds on it.
 pub struct Backlog<'r> {
     plan: &'r Plan,
+    profile: &'static Profile,
     world: World,
     engine: Engine,
     /// Engine and broker.
@@ -42,34 +47,48 @@ struct Bare {
 }
 
 impl<'r> Backlog<'r> {
-    /// Writes the clicks into the log.
-    pub fn write(plan: &'r Plan, world: World, others: [Process; 2]) -> Result<Self> {
+    /// Writes the clicks of a profile into the log.
+    pub fn write(
+        plan: &'r Plan,
+        profile: &'static Profile,
+        world: World,
+        others: [Process; 2],
+    ) -> Result<Self> {
         let engine = Engine::of(&world.backends)?;
         // For the topic; each round uses its own database.
         ours::setup(&world, "unused");
-        log::write(&world, plan.clicks)?;
+        log::write_clicks(&world, Clicks::of(profile, plan.clicks), plan.clicks)?;
         plan.report(&format!("{} clicks are in the log", plan.clicks));
         let (ours, kafka_engine, bare) = (Vec::new(), KafkaEngine::default(), Bare::default());
-        Ok(Self { plan, world, engine, others, ours, kafka_engine, bare })
+        Ok(Self { plan, profile, world, engine, others, ours, kafka_engine, bare })
+    }
+
+    /// The name of a line for this profile, if there is one and it is selected.
+    fn wants(&self, line: &str) -> Option<String> {
+        let name = format!("{line}{}", self.profile.suffix);
+        let exists = [&BACKLOG[..], &BACKLOG_WIDE].concat().contains(&name.as_str());
+        (exists && self.plan.wants(&name)).then_some(name)
     }
 
     /// Runs all selected rounds and prints their results.
     pub fn run(mut self) -> Result<()> {
         let rated = ["backlog_vs_kafka_engine", "backlog_vs_insert_limit", "cpu_us_per_click"];
         let rounds =
-            if rated.iter().any(|name| self.plan.wants(name)) { self.plan.rounds } else { 1 };
+            if rated.iter().any(|name| self.wants(name).is_some()) { self.plan.rounds } else { 1 };
         for number in 0..rounds {
             let database = format!("ours_{number}");
             self.ours(&database, number == 0)?;
-            if self.plan.wants("backlog_vs_kafka_engine") {
+            if self.wants("backlog_vs_kafka_engine").is_some() {
                 self.kafka_engine(&database, number)?;
             }
-            if self.plan.wants("backlog_vs_insert_limit") {
+            if self.wants("backlog_vs_insert_limit").is_some() {
                 self.bare(&database)?;
             }
-            if number == 0 && self.plan.wants("bytes_per_click") {
+            if number == 0
+                && let Some(name) = self.wants("bytes_per_click")
+            {
                 let bytes = size::bytes_a_click(&self.engine, &database)?;
-                println!("{}", line("bytes_per_click", bytes, BYTES));
+                println!("{}", line(&name, bytes, BYTES));
             }
             self.forget(&database)?;
         }
@@ -126,25 +145,26 @@ impl<'r> Backlog<'r> {
     }
 
     fn print(&self) {
-        let (plan, ours) = (self.plan, self.ours.as_slice());
-        if plan.wants("backlog_vs_kafka_engine") {
+        let ours = self.ours.as_slice();
+        if let Some(name) = self.wants("backlog_vs_kafka_engine") {
             let best = faster(&self.kafka_engine.apart, &self.kafka_engine.together);
-            println!("{}", rates("backlog_vs_kafka_engine", ours, best));
+            println!("{}", rates(&name, ours, best));
         }
-        if plan.wants("backlog_vs_insert_limit") {
+        if let Some(name) = self.wants("backlog_vs_insert_limit") {
             let best = faster(&self.bare.compressed, &self.bare.plain);
-            println!("{}", rates("backlog_vs_insert_limit", ours, best));
+            println!("{}", rates(&name, ours, best));
         }
-        if plan.wants("cpu_us_per_click") {
+        if let Some(name) = self.wants("cpu_us_per_click") {
             let processors = |round: &Round| {
                 round.cpu.iter().find(|cpu| cpu.0 == ours::NAME).map_or(f64::NAN, |cpu| cpu.1)
             };
             let us = median(ours.iter().map(processors));
-            println!("{}", line("cpu_us_per_click", us, CPU_US));
+            println!("{}", line(&name, us, CPU_US));
         }
-        if plan.wants("processor_rss_mb") {
+        if let Some(name) = self.wants("processor_rss_mb") {
             let peak = ours.iter().map(|round| round.peak_mib).fold(0.0, f64::max);
-            println!("{}", line("processor_rss_mb", peak, RSS_MB));
+            let bar = if self.profile.suffix.is_empty() { RSS_MB } else { RSS_MB_WIDE };
+            println!("{}", line(&name, peak, bar));
         }
     }
 }

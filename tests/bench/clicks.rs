@@ -1,5 +1,5 @@
-//! The pinned generator: one day of clicks of a redirect service with some thousand links, in the
-//! order of time with a small jitter. Every run generates the same clicks.
+//! The pinned generator: one day of clicks of a redirect service, in the order of time with a small jitter.
+//! Every run generates the same clicks of a profile.
 //!
 //! Each visitor has an address, a browser, a language and a country. Most click once or twice a day,
 //! some click again at once. Links, browsers, referrers and networks are popular by Zipf's law.
@@ -9,6 +9,7 @@ use uuid::Builder;
 
 use super::agents::{Agent, agents};
 use super::origins::{COUNTRIES, Link, campaign, letters, links, networks, referrers};
+use super::profile::{NARROW, Profile};
 use super::zipf::Zipf;
 use harness::seeded_random::{SeededRandom, mix};
 
@@ -23,10 +24,9 @@ const FLOW: [u64; 24] =
     [5, 4, 3, 3, 3, 4, 6, 8, 9, 10, 10, 10, 11, 10, 10, 10, 10, 11, 12, 12, 13, 12, 10, 7];
 /// The largest delay with which a click reaches the log, in microseconds.
 const JITTER_US: u64 = 100_000;
-const LINKS: usize = 5_000;
-const AGENTS: usize = 3_000;
-const REFERRERS: usize = 2_000;
 const NETWORKS: usize = 8_000;
+/// Clicks per thousand with campaign parameters.
+const CAMPAIGNS: usize = 100;
 /// Visitors of the day per thousand clicks.
 const VISITORS: u64 = 600;
 /// Clicks per thousand of a visitor who has just clicked.
@@ -40,6 +40,7 @@ const PROBES: [&str; 6] =
 /// Generates the clicks.
 #[derive(Debug)]
 pub struct Clicks {
+    profile: &'static Profile,
     random: SeededRandom,
     all: u64,
     made: u64,
@@ -49,6 +50,8 @@ pub struct Clicks {
     networks: (Vec<[u8; 2]>, Zipf),
     countries: Zipf,
     recent: [u64; RECENT],
+    /// How many visitors of [`Profile::new_visitors`] have clicked.
+    visitors: u64,
     query: String,
     probe: String,
     address: [u8; 4],
@@ -63,13 +66,21 @@ struct Visitor {
 impl Clicks {
     /// A generator of a day of `all` clicks.
     pub fn new(all: u64) -> Self {
+        Self::of(NARROW, all)
+    }
+
+    /// The same with the clicks of a profile.
+    pub fn of(profile: &'static Profile, all: u64) -> Self {
         let mut random = SeededRandom::new(SEED);
+        let Profile { agents: agent_count, referrers: referrer_count, .. } = *profile;
         Self {
+            profile,
             all,
             made: 0,
-            links: (links(LINKS, &mut random), Zipf::new(LINKS)),
-            agents: (agents(AGENTS, &mut random), Zipf::new(AGENTS)),
-            referrers: (referrers(REFERRERS, &mut random), Zipf::new(REFERRERS)),
+            visitors: 0,
+            links: (links(profile, &mut random), Zipf::new(profile.links)),
+            agents: (agents(agent_count, &mut random), Zipf::new(agent_count)),
+            referrers: (referrers(profile, &mut random), Zipf::new(referrer_count)),
             networks: (networks(NETWORKS, &mut random), Zipf::new(NETWORKS)),
             countries: Zipf::new(COUNTRIES.len()),
             recent: [0; RECENT],
@@ -78,6 +89,11 @@ impl Clicks {
             address: [0; 4],
             random,
         }
+    }
+
+    /// The links, the most popular first.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.0.iter()
     }
 
     /// The next click.
@@ -102,9 +118,13 @@ impl Clicks {
             .then(|| self.referrers.0[self.referrers.1.rank(self.random.bits())].as_str());
         self.query.clear();
         match self.random.index(1000) {
-            0..100 => self.query = campaign(&mut self.random),
+            0..CAMPAIGNS => self.query = campaign(&mut self.random),
             // The click id that an ad network adds.
-            100..120 => self.query = format!("fbclid={}", letters(&mut self.random, 24)),
+            chance if chance < CAMPAIGNS + self.profile.click_ids => {
+                let (least, most) = self.profile.click_id_length;
+                let more = if most > least { self.random.index(most - least + 1) } else { 0 };
+                self.query = format!("fbclid={}", letters(&mut self.random, least + more));
+            }
             _ => {}
         }
         let latency_us = 30 + (1 << self.random.index(9)) + self.random.index(60) as i32;
@@ -158,13 +178,29 @@ impl Clicks {
     }
 
     fn visitor(&mut self) -> Visitor {
+        let number = match self.profile.new_visitors {
+            Some(new) => self.new_or_known(new),
+            None => self.recent_or_any(),
+        };
+        let bits = mix(number);
+        Visitor { bits, network: self.networks.1.rank(mix(bits ^ 5)) }
+    }
+
+    fn new_or_known(&mut self, new: u64) -> u64 {
+        if self.visitors == 0 || self.random.in_1000(new) {
+            self.visitors += 1;
+            return self.visitors;
+        }
+        1 + self.random.bits() % self.visitors
+    }
+
+    fn recent_or_any(&mut self) -> u64 {
         let slot = self.random.index(RECENT);
         if !self.random.in_1000(AGAIN) || self.recent[slot] == 0 {
             let visitors = (self.all * VISITORS / 1000).max(1);
             self.recent[slot] = 1 + self.random.bits() % visitors;
         }
-        let bits = mix(self.recent[slot]);
-        Visitor { bits, network: self.networks.1.rank(mix(bits ^ 5)) }
+        self.recent[slot]
     }
 }
 
@@ -191,6 +227,7 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::profile::WIDE;
 
     #[test]
     fn every_run_on_every_machine_generates_the_same_clicks() {
@@ -201,6 +238,28 @@ mod tests {
             digest.update(&value);
         }
         assert_eq!(digest.finalize()[..4], [103, 165, 156, 17]);
+    }
+
+    #[test]
+    fn clicks_of_the_wide_profile_have_new_visitors_and_long_click_ids() {
+        const CLICKS: usize = 20_000;
+        const SMALL: &Profile =
+            &Profile { links: 10_000, agents: 5_000, referrers: 5_000, ..*WIDE };
+        let mut clicks = Clicks::of(SMALL, CLICKS as u64);
+        let (mut visitors, mut ids, mut short_referrers) = (HashSet::new(), 0, HashSet::new());
+        for _ in 0..CLICKS {
+            let click = clicks.next();
+            visitors.insert(click.visitor_id);
+            let id = click.query.and_then(|query| query.strip_prefix("fbclid="));
+            ids += usize::from(id.is_some_and(|id| (60..=90).contains(&id.len())));
+            let short = click.referer.filter(|referrer| referrer.split('/').count() < 5);
+            short_referrers.extend(short.map(str::to_owned));
+        }
+        let share = |count: usize| count as f64 / CLICKS as f64;
+        assert!((0.65..0.69).contains(&share(visitors.len())), "{} visitors", visitors.len());
+        assert!((0.14..0.16).contains(&share(ids)), "{ids} click ids");
+        // Those of search engines and social networks name no page.
+        assert_eq!(short_referrers.len(), 16, "{short_referrers:?}");
     }
 
     #[test]

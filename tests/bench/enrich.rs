@@ -7,19 +7,16 @@ use super::naive;
 use super::plan::Plan;
 use super::report::{line, median};
 use super::stages::{MEASURED, Records, STAGES, Stage, Way, instructions, thread_time};
+use super::workload::Workload;
 
-/// Clicks per thousand with a unique user agent. Some of the generator's own agents are new, too; the
-/// program prints the share of all new ones.
-const FRESH: u64 = 50;
-const FRESH_WHEN_HOT: u64 = 5;
 /// Records for the naive implementation, and records of one block.
 const NAIVE: usize = 20_000;
 const BLOCK: usize = 10_000;
 
-/// Measures both and prints the line `name`.
-pub fn compare(plan: &Plan, name: &str) -> Result<()> {
-    let fresh = if name.contains("hot") { FRESH_WHEN_HOT } else { FRESH };
-    let (records, rules) = (Records::new(fresh)?, rules::pinned());
+/// Measures both and prints the line of `workload`.
+pub fn compare(plan: &Plan, workload: Workload) -> Result<()> {
+    let name = workload.line();
+    let (records, rules) = (Records::new(workload)?, rules::pinned());
     plan.report(&format!("{:.1} % of the clicks have a new user agent", 100.0 * records.unseen));
     let (mut naive, mut stages) = (Vec::new(), STAGES.map(|_| Vec::new()));
     for _ in 0..plan.rounds {
@@ -39,7 +36,7 @@ pub fn compare(plan: &Plan, name: &str) -> Result<()> {
     let each = [upto[0], upto[1] - upto[0], upto[2] - upto[1]].map(|seconds| seconds * 1e6);
     println!("      microseconds a click: {}", by_stage(each, 2));
     if plan.profiled {
-        match instructions(fresh)? {
+        match instructions(workload)? {
             Some(each) => println!("      instructions a click: {}", by_stage(each, 0)),
             None => println!("      no instruction counts: valgrind is not installed"),
         }

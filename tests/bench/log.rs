@@ -32,9 +32,13 @@ pub fn producer(world: &World) -> Result<BaseProducer> {
 
 /// Writes a day of `all` clicks.
 pub fn write(world: &World, all: u64) -> Result<()> {
+    write_clicks(world, Clicks::new(all), all)
+}
+
+/// Writes the first `all` clicks of a generator.
+pub fn write_clicks(world: &World, mut clicks: Clicks, all: u64) -> Result<()> {
     let producer = producer(world)?;
     let encoder = Encoder::new(world.schema_id());
-    let mut clicks = Clicks::new(all);
     let mut value = Vec::new();
     for number in 0..all {
         encoder.encode(&clicks.next(), &mut value)?;

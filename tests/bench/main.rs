@@ -1,11 +1,13 @@
 //! `make bench`: throughput, size, memory and delay on its own stack, each figure with its baseline.
 //!
-//! ONLY selects lines; CLICKS, ROUNDS, PAIRS and SECONDS bound the run; PERF=1 profiles the processors.
+//! ONLY selects lines; CLICKS, ROUNDS, PAIRS and SECONDS bound the run; PERF=1 profiles the processors;
+//! BEFORE is a folder with the programs of an earlier commit, to compare the cost of a click.
 //! Our programs and the baselines take turns on one broker and one engine.
 
 mod agents;
 mod backlog;
 mod bare;
+mod click_cost;
 mod clicks;
 mod delay;
 mod engine;
@@ -13,17 +15,24 @@ mod enrich;
 mod kafka_engine;
 mod live_delay;
 mod log;
+mod log_segments;
 mod naive;
+mod nginx;
 mod origins;
 mod ours;
 mod pairs;
 mod plan;
+mod producer;
+mod profile;
 mod redirects;
 mod replays;
 mod report;
 mod round;
 mod size;
 mod stages;
+mod usage;
+mod visits;
+mod workload;
 mod zipf;
 
 use std::collections::BTreeMap;
@@ -35,9 +44,13 @@ use stack::{Cache, Part, PortChoice, Stack};
 
 use backlog::Backlog;
 use engine::Engine;
-use plan::{BACKLOG, BESIDE_REPLAY, DELAY, ENRICH, Plan, REDIRECTS, REPLAY_CPU, REPLAYS};
+use plan::{
+    BACKLOG, BACKLOG_WIDE, BESIDE_REPLAY, COSTS, DELAY, Plan, REDIRECTS, REPLAY_CPU, REPLAYS,
+};
+use profile::{NARROW, WIDE};
 use report::line;
 use round::Process;
+use workload::Workload;
 
 /// The baseline of `click_to_row_p99_ms`.
 const DELAY_MS: f64 = 1500.0;
@@ -57,10 +70,10 @@ fn bench() -> Result<()> {
         return stages::alone(&stage.to_string_lossy());
     }
     let plan = Plan::of_environment()?;
-    for name in ENRICH.into_iter().filter(|name| plan.wants(name)) {
-        enrich::compare(&plan, name)?;
+    for workload in Workload::ALL.into_iter().filter(|workload| plan.wants(workload.line())) {
+        enrich::compare(&plan, workload)?;
     }
-    let real = [&[DELAY][..], &BACKLOG, &REDIRECTS, &REPLAYS].concat();
+    let real = [&[DELAY][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
     if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
@@ -89,8 +102,16 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     if REDIRECTS.iter().any(|name| plan.wants(name)) {
         redirects::run(plan, &stack)?;
     }
+    if COSTS.iter().any(|name| plan.wants(name)) {
+        let mut others = others(&stack)?.to_vec();
+        others.push(process(&stack, "registry", Part::Registry)?);
+        click_cost::run(plan, &stack, Engine::of(&Backends::on(&stack))?, others)?;
+    }
     if BACKLOG.iter().any(|name| plan.wants(name)) {
-        Backlog::write(plan, world("backlog"), others(&stack)?)?.run()?;
+        Backlog::write(plan, NARROW, world("backlog"), others(&stack)?)?.run()?;
+    }
+    if BACKLOG_WIDE.iter().any(|name| plan.wants(name)) {
+        Backlog::write(plan, WIDE, world("backlog_wide"), others(&stack)?)?.run()?;
     }
     if plan.wants(REPLAY_CPU) {
         let world = world("replay_cpu");
@@ -106,13 +127,14 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
 
 /// The processes of the stack whose CPU time is measured.
 fn others(stack: &Stack) -> Result<[Process; 2]> {
+    Ok([process(stack, "engine", Part::ClickHouse)?, process(stack, "broker", Part::Kafka)?])
+}
+
+fn process(stack: &Stack, name: &'static str, part: Part) -> Result<Process> {
     let status = stack.status()?;
-    let process = |name, part| {
-        let pid = status.iter().find(|status| status.part == part).and_then(|status| status.pid);
-        let pid = pid.with_context(|| format!("{part} is not running"))?;
-        anyhow::Ok(Process { name, pid: u32::try_from(pid)? })
-    };
-    Ok([process("engine", Part::ClickHouse)?, process("broker", Part::Kafka)?])
+    let pid = status.iter().find(|status| status.part == part).and_then(|status| status.pid);
+    let pid = pid.with_context(|| format!("{part} is not running"))?;
+    Ok(Process { name, pid: u32::try_from(pid)? })
 }
 
 /// Takes the stack down, also when the run fails.

@@ -1,7 +1,8 @@
 //! nginx as the baseline: one worker, the same 302, and a buffered access log, so that it records each
 //! visit, too.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -13,6 +14,7 @@ pub struct Nginx {
     pub host: String,
     /// The process.
     pub child: Child,
+    log: PathBuf,
 }
 
 impl Nginx {
@@ -46,6 +48,11 @@ impl Nginx {
         let child = Child::start(command, folder.join("nginx"));
         let host = address.to_string();
         until("nginx answers", || std::net::TcpStream::connect(&host).ok());
-        Ok(Self { host, child })
+        Ok(Self { host, child, log: folder.join("access.log") })
+    }
+
+    /// Empties the access log, which nginx appends to.
+    pub fn empty_log(&self) -> Result<()> {
+        File::create(&self.log).context("the access log of nginx").map(drop)
     }
 }

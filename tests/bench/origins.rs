@@ -1,5 +1,6 @@
 //! Links, referrers and networks of the generated clicks.
 
+use super::profile::Profile;
 use super::zipf::Zipf;
 use harness::seeded_random::SeededRandom;
 
@@ -67,14 +68,15 @@ pub fn letters(random: &mut SeededRandom, length: usize) -> String {
     (0..length).map(|_| char::from(random.one(LETTERS))).collect()
 }
 
-/// `count` links, the most popular first.
-pub fn links(count: usize, random: &mut SeededRandom) -> Vec<Link> {
+/// The links of a profile, the most popular first.
+pub fn links(profile: &Profile, random: &mut SeededRandom) -> Vec<Link> {
+    let count = profile.links;
     let shops = hosts(count / 12, random);
     let shop_ranks = Zipf::new(shops.len());
     let link = |_| {
         let domain = DOMAINS[Zipf::new(DOMAINS.len()).rank(random.bits())];
         let slug = match random.in_1000(250) {
-            true => format!("{}-{}", random.one(&WORDS), random.index(500)),
+            true => format!("{}-{}", random.one(&WORDS), random.index(profile.slug_numbers)),
             false => letters(random, 7),
         };
         let shop = &shops[shop_ranks.rank(random.bits())];
@@ -89,15 +91,21 @@ pub fn links(count: usize, random: &mut SeededRandom) -> Vec<Link> {
     (0..count).map(link).collect()
 }
 
-/// `count` referrers, the most popular first.
-pub fn referrers(count: usize, random: &mut SeededRandom) -> Vec<String> {
+/// The referrers of a profile, the most popular first.
+pub fn referrers(profile: &Profile, random: &mut SeededRandom) -> Vec<String> {
+    let count = profile.referrers;
     let pages = hosts(count / 5, random);
     let page = |rank: usize| match REFERRERS.get(rank) {
         Some(known) => (*known).to_owned(),
         None => {
             let (host, word) = (&pages[random.index(pages.len())], random.one(&WORDS));
-            match random.in_1000(500) {
-                true => format!("https://{host}/"),
+            match profile.full_referrers {
+                true => format!(
+                    "https://{host}/{word}/{}-{}",
+                    letters(random, 8),
+                    random.index(1_000_000)
+                ),
+                false if random.in_1000(500) => format!("https://{host}/"),
                 false => format!("https://{host}/{word}/{}", random.index(1000)),
             }
         }

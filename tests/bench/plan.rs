@@ -1,8 +1,11 @@
 //! The plan of a run, from the environment.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+
+use super::workload::Workload;
 
 /// The line of the time from a click to its row.
 pub const DELAY: &str = "click_to_row_p99_ms";
@@ -15,8 +18,12 @@ pub const BACKLOG: [&str; 5] = [
     "processor_rss_mb",
 ];
 
+/// The lines of the backlog with the clicks of the wide profile.
+pub const BACKLOG_WIDE: [&str; 3] =
+    ["cpu_us_per_click_wide", "bytes_per_click_wide", "processor_rss_mb_wide"];
+
 /// The lines of enrichment, which need no running parts.
-pub const ENRICH: [&str; 2] = ["enrich_vs_naive", "enrich_hot_vs_naive"];
+pub const ENRICH: [&str; 3] = [Workload::Usual.line(), Workload::Hot.line(), Workload::Wide.line()];
 
 /// Responses per second, against nginx.
 pub const RATE: &str = "redirects_vs_nginx";
@@ -28,6 +35,15 @@ pub const SLOW_DISK: &str = "redirect_p99_slow_disk";
 pub const MEMORY: &str = "producer_rss_mb";
 /// All lines of the redirect.
 pub const REDIRECTS: [&str; 4] = [RATE, BROKER_DOWN, SLOW_DISK, MEMORY];
+
+/// CPU microseconds of a click from the request to the merged row, against nginx, at 5,000 a second.
+pub const COST_5K: &str = "click_cost_5k";
+/// The same at 12,000 a second.
+pub const COST_12K: &str = "click_cost_12k";
+/// Bytes of a click in the log, at 5,000 a second.
+pub const LOG_BYTES: &str = "log_bytes_per_click";
+/// All lines of the cost of a click.
+pub const COSTS: [&str; 3] = [COST_5K, COST_12K, LOG_BYTES];
 
 /// CPU microseconds per click of a replay worker, against `processors run`.
 pub const REPLAY_CPU: &str = "replay_worker_cpu";
@@ -48,13 +64,19 @@ pub struct Plan {
     pub pairs: u64,
     /// Time of one such window.
     pub window: Duration,
+    /// Pairs of turns that measure the cost of a click.
+    pub cost_pairs: u64,
+    /// Time of one such turn.
+    pub cost_window: Duration,
+    /// The folder with the programs of an earlier commit, to compare the cost of a click.
+    pub before: Option<PathBuf>,
     /// Whether the first round of our processors is profiled.
     pub profiled: bool,
     began: Instant,
 }
 
 impl Plan {
-    /// Reads ONLY, CLICKS, ROUNDS, PAIRS, SECONDS and PERF.
+    /// Reads ONLY, CLICKS, ROUNDS, PAIRS, SECONDS, BEFORE and PERF.
     pub fn of_environment() -> Result<Self> {
         let text = |name: &str| std::env::var(name).unwrap_or_default();
         let number = |name: &str, otherwise| match text(name).as_str() {
@@ -63,8 +85,18 @@ impl Plan {
         };
         let only: Vec<_> = text("ONLY").split([',', ' ']).map(str::to_owned).collect();
         let only: Vec<_> = only.into_iter().filter(|name| !name.is_empty()).collect();
+        let before = Some(text("BEFORE")).filter(|text| !text.is_empty()).map(PathBuf::from);
+        if let Some(folder) = &before {
+            let shown = folder.display();
+            ensure!(
+                folder.is_dir(),
+                "BEFORE={shown}: no such folder; use one with `producer` and `processors` of an earlier commit"
+            );
+        }
         for name in &only {
-            let all = [&[DELAY][..], &BACKLOG, &ENRICH, &REDIRECTS, &REPLAYS].concat();
+            let all =
+                [&[DELAY][..], &BACKLOG, &BACKLOG_WIDE, &ENRICH, &REDIRECTS, &COSTS, &REPLAYS]
+                    .concat();
             ensure!(all.contains(&name.as_str()), "ONLY={name}: use one of {}", all.join(", "));
         }
         Ok(Self {
@@ -73,6 +105,9 @@ impl Plan {
             rounds: number("ROUNDS", 3)?.max(1),
             pairs: number("PAIRS", 9)?.max(1),
             window: Duration::from_secs(number("SECONDS", 5)?.max(1)),
+            cost_pairs: number("PAIRS", 5)?.max(1),
+            cost_window: Duration::from_secs(number("SECONDS", 60)?.max(1)),
+            before,
             profiled: text("PERF") == "1",
             began: Instant::now(),
         })

@@ -9,22 +9,20 @@
 //! therefore run under `SCHED_BATCH`, which does not preempt; the bench also prints the ratio with
 //! preemption.
 
-mod nginx;
-
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::{Backends, Child, World, free_port, get, loader, metric, root, until};
+use harness::{Backends, Child, World, loader, metric, root};
 use stack::{Part, Stack};
 
+use super::nginx::Nginx;
 use super::pairs::{self, turns};
 use super::plan::{BROKER_DOWN, MEMORY, Plan, RATE, SLOW_DISK};
+use super::producer::Producer;
 use super::report::{line, median};
-use nginx::Nginx;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/landing?utm_source=mail"}"#;
 /// The largest share of the rate at which delays are measured.
@@ -32,51 +30,6 @@ const LOAD: f64 = 0.3;
 /// The largest growth of a delay that meets the goal.
 const RATIO_MAX: f64 = 1.05;
 const SYNC_DELAY_US: &str = "500000";
-/// The longest time to deliver all waiting clicks.
-const DRAIN: Duration = Duration::from_secs(600);
-
-/// A running producer.
-struct Producer {
-    child: Child,
-    host: String,
-    admin: String,
-}
-
-impl Producer {
-    /// Starts a producer with these links and these additional variables.
-    fn start(world: &World, links: &str, variables: &[(&str, &OsStr)]) -> Result<Self> {
-        let (public, admin) = (free_port(), free_port());
-        let file = world.folder().join(format!("links-{}.jsonl", public.port()));
-        std::fs::write(&file, links)?;
-        let mut command = world.command("producer", &[]);
-        command.envs(variables.iter().copied());
-        let outbox = world.folder().join(format!("outbox-{}", public.port()));
-        command
-            .args(["serve", "--node", "bench", "--links"])
-            .arg(&file)
-            .arg("--outbox")
-            .arg(outbox);
-        command.args(["--listen", &public.to_string(), "--admin-listen", &admin.to_string()]);
-        let child = world.start(command);
-        let (host, admin) = (public.to_string(), format!("http://{admin}"));
-        let ready = format!("{admin}/readyz");
-        until("the producer is ready", || get(&ready).ok().filter(|answer| answer.status == 200));
-        Ok(Self { child, host, admin })
-    }
-
-    /// Waits until all clicks are delivered; returns the time.
-    fn drained(&self) -> Result<Duration> {
-        let began = Instant::now();
-        loop {
-            let waits = |name: &str| metric(&self.admin, &format!("clicktrail_producer_{name}"));
-            if waits("queue_clicks") == Some(0.0) && waits("outbox_clicks") == Some(0.0) {
-                return Ok(began.elapsed());
-            }
-            ensure!(began.elapsed() < DRAIN, "clicks are still undelivered after {DRAIN:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
 
 /// Measures the selected lines on the parts of a stack.
 pub fn run(plan: &Plan, stack: &Stack) -> Result<()> {
@@ -148,7 +101,7 @@ impl Rates {
 /// Responses per second of our producer and of nginx, in turn; at the end every click must be in the
 /// topic. Returns the lowest rate.
 fn rate(plan: &Plan, world: &World, nginx: &Nginx) -> Result<f64> {
-    let mut producer = Producer::start(world, LINKS, &[])?;
+    let mut producer = Producer::start(world, world.command("producer", &[]), LINKS)?;
     let seconds = plan.window.as_secs_f64();
     loader::closed(&producer.host, plan.window / 4)?;
     loader::closed(&nginx.host, plan.window / 4)?;
@@ -227,7 +180,7 @@ fn broker_down(
     nginx: &Nginx,
     rate: f64,
 ) -> Result<()> {
-    let mut producer = Producer::start(world, LINKS, &[])?;
+    let mut producer = Producer::start(world, world.command("producer", &[]), LINKS)?;
     let mut delays = Delays::default();
     let mut down = false;
     for pair in 0..plan.pairs {
@@ -257,9 +210,9 @@ fn slow_disk(plan: &Plan, world: &World, nginx: &Nginx, rate: f64) -> Result<()>
     let library = slow_sync(world)?;
     let mut producers = ["0", SYNC_DELAY_US]
         .map(|late| {
-            let variables =
-                [("LD_PRELOAD", library.as_os_str()), ("SLOW_SYNC_US", OsStr::new(late))];
-            Producer::start(world, LINKS, &variables)
+            let mut command = world.command("producer", &[("SLOW_SYNC_US", late)]);
+            command.env("LD_PRELOAD", &library);
+            Producer::start(world, command, LINKS)
         })
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
@@ -306,7 +259,7 @@ fn memory(world: &World) -> Result<()> {
         bytes += slug.len() + target.len();
         writeln!(text, r#"{{"slug":"{slug}","url":"{target}"}}"#)?;
     }
-    let mut producer = Producer::start(world, &text, &[])?;
+    let mut producer = Producer::start(world, world.command("producer", &[]), &text)?;
     drop(text);
     let kib = producer.child.memory_kib().context("VmRSS")? as f64;
     let peak = producer.child.memory_peak_kib().context("VmHWM")? as f64;

@@ -8,7 +8,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// The longest time without a new row.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Linux counts CPU time in ticks of this length.
-const TICK_US: f64 = 10_000.0;
+pub const TICK_US: f64 = 10_000.0;
 
 /// A process whose CPU time is measured.
 #[derive(Debug, Clone, Copy)]

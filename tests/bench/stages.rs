@@ -20,6 +20,7 @@ use records::flow::block::{Block, RecordMetadata};
 use schemas::{Decoder, Encoder, NEWEST, RawClick, SchemaId};
 
 use super::clicks::Clicks;
+use super::workload::Workload;
 use harness::seeded_random::SeededRandom;
 
 /// The stage that a separate process runs, to count its instructions.
@@ -60,15 +61,16 @@ pub const STAGES: [(Stage, &str); 3] =
     [(Stage::Decode, "decode"), (Stage::Enrich, "enrich"), (Stage::Encode, "encode")];
 
 impl Records {
-    /// `fresh` of a thousand clicks have a unique user agent.
-    pub fn new(fresh: u64) -> Result<Self> {
-        let (encoder, mut clicks) = (Encoder::new(SchemaId(1)), Clicks::new(3_000_000));
+    /// Those of a workload.
+    pub fn new(workload: Workload) -> Result<Self> {
+        let encoder = Encoder::new(SchemaId(1));
+        let mut clicks = Clicks::of(workload.profile(), 3_000_000);
         let (mut random, mut seen) = (SeededRandom::new(5), HashSet::new());
         let (mut records, mut unseen) = (Vec::with_capacity(BEFORE + MEASURED), 0);
         for number in 0..BEFORE + MEASURED {
             let mut click: RawClick<'_> = clicks.next();
             let agent = fresh_agent(number);
-            if random.in_1000(fresh) {
+            if random.in_1000(workload.fresh()) {
                 click.user_agent = Some(&agent);
             }
             let is_new = seen.insert(click.user_agent.map(str::to_owned));
@@ -157,7 +159,7 @@ pub fn thread_time() -> Result<Duration> {
 }
 
 /// Instructions per click in each stage; none without `valgrind`.
-pub fn instructions(fresh: u64) -> Result<Option<[f64; 3]>> {
+pub fn instructions(workload: Workload) -> Result<Option<[f64; 3]>> {
     if Command::new("valgrind").arg("--version").output().is_err() {
         return Ok(None);
     }
@@ -165,7 +167,7 @@ pub fn instructions(fresh: u64) -> Result<Option<[f64; 3]>> {
     for (_, name) in [(Stage::Decode, "none")].iter().chain(&STAGES) {
         let mut command = Command::new("valgrind");
         command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-        command.arg(std::env::current_exe()?).env(VARIABLE, format!("{name} {fresh}"));
+        command.arg(std::env::current_exe()?).env(VARIABLE, format!("{name} {}", workload.line()));
         let output = command.output().context("valgrind")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "valgrind: {said}");
@@ -179,7 +181,9 @@ pub fn instructions(fresh: u64) -> Result<Option<[f64; 3]>> {
 
 /// Runs one stage only, after the setup that all stages share.
 pub fn alone(what: &str) -> Result<()> {
-    let (name, fresh) = what.split_once(' ').context("a stage and a number")?;
+    let (name, line) = what.split_once(' ').context("a stage and a line")?;
+    let workload = Workload::ALL.into_iter().find(|workload| workload.line() == line);
+    let workload = workload.with_context(|| format!("{line} is no line of enrichment"))?;
     let stage = match name {
         "none" => None,
         _ => match STAGES.iter().find(|(_, own)| *own == name) {
@@ -187,7 +191,7 @@ pub fn alone(what: &str) -> Result<()> {
             None => bail!("{name} is no stage"),
         },
     };
-    let records = Records::new(fresh.parse()?)?;
+    let records = Records::new(workload)?;
     let mut way = Way::new(&rules::pinned())?;
     way.take(&records.before, Stage::Encode)?;
     if let Some(stage) = stage {

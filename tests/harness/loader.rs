@@ -15,6 +15,10 @@ use tokio::task::JoinSet;
 const CONNECTIONS: usize = 32;
 /// Connections of the open loop, each with a thread: the most visits at a time.
 const THREADS: u32 = 64;
+/// Time to open the connections of the open loop, before its first visit is due.
+const LEAD: Duration = Duration::from_millis(100);
+/// A visit that is sent later than this after it was due is late.
+pub const ON_TIME: Duration = Duration::from_millis(10);
 /// The longest wait for a response.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: go.example\r\nUser-Agent: bench\r\n\r\n";
@@ -33,8 +37,8 @@ impl Connection {
         Ok(Self { stream, bytes: Vec::new() })
     }
 
-    fn send(&mut self) -> Result<()> {
-        Ok(self.stream.write_all(REQUEST)?)
+    fn send(&mut self, head: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(head)?)
     }
 
     /// Reads one response, which must be a redirect.
@@ -115,32 +119,122 @@ async fn visits(host: String, until: Instant) -> Result<u64> {
 ///
 /// # Errors
 /// An answer that is no redirect, or none.
-///
-/// # Panics
-/// Never.
 pub fn open(host: &str, rate: f64, window: Duration) -> Result<(f64, u64)> {
-    let began = Instant::now() + Duration::from_millis(20);
-    let between = Duration::from_secs_f64(f64::from(THREADS) / rate);
-    let one = |number: u32| -> Result<Vec<Duration>> {
-        let mut connection = Connection::open(host)?;
-        let (mut took, mut due) = (Vec::new(), began + between * number / THREADS);
-        while due < began + window {
+    let mut heads = Heads::default();
+    heads.push(REQUEST);
+    let visits =
+        OpenLoop { host, connections: THREADS, rate, window, heads: &heads, first: 0 }.run()?;
+    Ok((visits.p99_ms, visits.count))
+}
+
+/// Request heads, which an open loop sends one after another and then from the first one again.
+#[derive(Debug, Default)]
+pub struct Heads {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Heads {
+    /// Adds a complete head.
+    pub fn push(&mut self, head: &[u8]) {
+        self.bytes.extend_from_slice(head);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The head of visit `number`.
+    fn get(&self, number: usize) -> &[u8] {
+        let at = number % self.ends.len();
+        let from = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.bytes[from..self.ends[at]]
+    }
+}
+
+/// Visits at a steady rate. Each has its time and its connection; only a response that comes later than
+/// the next visit of its connection is due delays that visit.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenLoop<'l> {
+    /// `host:port`.
+    pub host: &'l str,
+    /// Connections, each with a thread.
+    pub connections: u32,
+    /// Visits a second.
+    pub rate: f64,
+    /// How long visits are due.
+    pub window: Duration,
+    /// What is sent; not empty.
+    pub heads: &'l Heads,
+    /// The number of the first head.
+    pub first: usize,
+}
+
+/// The visits of an open loop.
+#[derive(Debug, Clone, Copy)]
+pub struct Visits {
+    /// Their number; each was answered.
+    pub count: u64,
+    /// The 99th percentile of the milliseconds from when a visit was due to its response.
+    pub p99_ms: f64,
+    /// The share that was sent at most [`ON_TIME`] after it was due.
+    pub on_time: f64,
+}
+
+impl OpenLoop<'_> {
+    /// Sends all visits.
+    ///
+    /// # Errors
+    /// An answer that is no redirect, or none.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn run(&self) -> Result<Visits> {
+        let began = Instant::now() + LEAD;
+        let took = std::thread::scope(|scope| {
+            let one = |number| scope.spawn(move || self.connection(number, began));
+            let threads: Vec<_> = (0..self.connections).map(one).collect();
+            let ended = threads.into_iter().map(|it| it.join().expect("a loader does not panic"));
+            ended.collect::<Result<Vec<_>>>()
+        })?;
+        let late: u64 = took.iter().map(|(_, late)| late).sum();
+        let mut took: Vec<_> = took.into_iter().flat_map(|(took, _)| took).collect();
+        took.sort_unstable();
+        let p99 = took.get(took.len() * 99 / 100).context("no visit was due")?;
+        let count = took.len() as u64;
+        let on_time = 1.0 - late as f64 / count as f64;
+        Ok(Visits { count, p99_ms: p99.as_secs_f64() * 1000.0, on_time })
+    }
+
+    /// The visits of connection `number`: the time of each from when it was due, and how many were sent
+    /// late.
+    fn connection(&self, number: u32, began: Instant) -> Result<(Vec<Duration>, u64)> {
+        let between = Duration::from_secs_f64(f64::from(self.connections) / self.rate);
+        let mut connection = Connection::open(self.host)?;
+        let mut due = began + between * number / self.connections;
+        let (mut took, mut late, mut head) = (Vec::new(), 0, self.first + number as usize);
+        while due < began + self.window {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            connection.send()?;
+            late += u64::from(due.elapsed() > ON_TIME);
+            connection.send(self.heads.get(head))?;
             connection.receive()?;
             took.push(due.elapsed());
             due += between;
+            head += self.connections as usize;
         }
-        Ok(took)
-    };
-    let took = std::thread::scope(|scope| {
-        let one = &one;
-        let threads: Vec<_> = (0..THREADS).map(|number| scope.spawn(move || one(number))).collect();
-        let ended = threads.into_iter().map(|it| it.join().expect("a loader does not panic"));
-        ended.collect::<Result<Vec<_>>>()
-    })?;
-    let mut took = took.concat();
-    took.sort_unstable();
-    let p99 = took.get(took.len() * 99 / 100).context("no visit was due")?;
-    Ok((p99.as_secs_f64() * 1000.0, took.len() as u64))
+        Ok((took, late))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_sent_in_order_and_from_the_first_again() {
+        let mut heads = Heads::default();
+        heads.push(b"one");
+        heads.push(b"three");
+        assert_eq!(
+            [0, 1, 2, 5].map(|number| heads.get(number)),
+            [&b"one"[..], b"three", b"one", b"three"]
+        );
+    }
 }

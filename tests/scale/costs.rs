@@ -61,21 +61,30 @@ impl Costs {
                 "cpu_us_per_click" => set(&mut self.processors_us, figure("ours")?),
                 "bytes_per_click" => set(&mut self.table_bytes, figure("ours")?),
                 "processor_rss_mb" => set(&mut self.processors_mib, figure("ours")?),
+                "log_bytes_per_click" => set(&mut self.log_bytes, figure("ours")?),
                 "backlog_vs_kafka_engine" => {
-                    let mut words = figures.split(' ');
-                    let cpu = words.find_map(|word| word.strip_prefix("ours_cpu_us="));
-                    for (process, us) in cpu
-                        .into_iter()
-                        .flat_map(|list| list.split(','))
-                        .filter_map(|one| one.split_once(':'))
-                    {
-                        let us = us.parse().with_context(|| format!("bench {line}"))?;
+                    for (process, us) in parts(figures).with_context(|| format!("bench {line}"))? {
                         match process {
                             "engine" => self.engine_us = us,
                             "broker" => self.broker_out_us = us,
                             _ => {}
                         }
                     }
+                }
+                // At the higher rate: a plan is made for the peak.
+                "click_cost_12k" => {
+                    let parts = parts(figures).with_context(|| format!("bench {line}"))?;
+                    anyhow::ensure!(!parts.is_empty(), "bench {line}: no ours_cpu_us=");
+                    let of = |names: &[&str]| {
+                        parts
+                            .iter()
+                            .filter(|(name, _)| names.contains(name))
+                            .map(|(_, us)| us)
+                            .sum::<f64>()
+                    };
+                    self.producer_us = of(&["http", "outbox", "delivery"]);
+                    // With what it sends, which is little and counted again.
+                    self.broker_in_us = of(&["broker"]);
                 }
                 _ => continue,
             }
@@ -84,6 +93,16 @@ impl Costs {
         anyhow::ensure!(read > 0, "the text has no cost line of `make bench`");
         Ok(self)
     }
+}
+
+/// The CPU time of each part in `ours_cpu_us=`.
+fn parts(figures: &str) -> Result<Vec<(&str, f64)>> {
+    let list = figures.split(' ').find_map(|word| word.strip_prefix("ours_cpu_us="));
+    let parts = list.into_iter().flat_map(|list| list.split(','));
+    parts
+        .filter_map(|part| part.split_once(':'))
+        .map(|(name, us)| Ok((name, us.parse()?)))
+        .collect()
 }
 
 fn set(cost: &mut f64, figure: Option<f64>) {
@@ -127,6 +146,14 @@ mod tests {
             ..Costs::default()
         };
         assert_eq!(costs, expected);
+        let text = "bench log_bytes_per_click ours=40.10 baseline=42.00 ratio=0.95\n\
+            bench click_cost_12k ours=90.00 baseline=24.00 ratio=3.75 \
+            ours_cpu_us=http:35.00,outbox:2.50,delivery:6.00,engine:9.00,broker:7.25,processors:8.00\n";
+        let costs = Costs::default().by(text).unwrap();
+        let expected =
+            Costs { producer_us: 43.5, broker_in_us: 7.25, log_bytes: 40.1, ..Costs::default() };
+        assert_eq!(costs, expected);
+        assert!(Costs::default().by("bench click_cost_12k ours_cpu_us=http:x").is_err());
         assert!(Costs::default().by("nothing").is_err());
         assert!(Costs::default().by("bench cpu_us_per_click ours=x").is_err());
     }
