@@ -9,6 +9,7 @@ mod alerts;
 mod dead_letters;
 mod outage;
 mod replay;
+mod replay_passes;
 mod skip;
 
 use std::path::PathBuf;

@@ -88,6 +88,29 @@ impl Kafka {
 
     /// Writes records and waits for the broker's acknowledgement.
     pub fn produce(&self, topic: &str, records: &[Raw]) {
+        self.send(topic, records, None);
+    }
+
+    /// Writes records with a log time, milliseconds since 1970, as if the broker had appended them then.
+    pub fn produce_at(&self, topic: &str, records: &[Raw], logged_at_ms: i64) {
+        const KIND: &str = "message.timestamp.type";
+        let own = self.settings(topic);
+        let with = |kind: &str| {
+            let mut settings = own.clone();
+            settings.insert(KIND.to_owned(), kind.to_owned());
+            let settings: Vec<_> =
+                settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            self.configure(topic, &settings);
+            until("the topic is configured", || {
+                (self.settings(topic).get(KIND).map(String::as_str) == Some(kind)).then_some(())
+            });
+        };
+        with("CreateTime");
+        self.send(topic, records, Some(logged_at_ms));
+        with("LogAppendTime");
+    }
+
+    fn send(&self, topic: &str, records: &[Raw], logged_at_ms: Option<i64>) {
         let mut config = self.config();
         config.set("message.max.bytes", "2000000").set("linger.ms", "0");
         let producer: BaseProducer = config.create().expect("a producer can be made");
@@ -100,6 +123,7 @@ impl Kafka {
                 BaseRecord::<[u8], [u8]>::to(topic).partition(raw.partition).headers(headers);
             record.key = raw.key.as_deref();
             record.payload = raw.value.as_deref();
+            record.timestamp = logged_at_ms;
             producer.send(record).map_err(|(error, _)| error).expect("a record can be queued");
         }
         producer.flush(WAIT).expect("the broker takes the records");

@@ -1,14 +1,15 @@
 //! A replay of a part of the log beside live traffic, which an operator pauses and tunes, by two workers of which
 //! one is killed between its insert and its commit.
 
+mod imported;
+mod passes;
 mod selection;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use harness::{Child, ClickHouseProxy, Exit, Raw, World, free_port, metric, root, until};
+use harness::{Child, ClickHouseProxy, Exit, Raw, StopFlag, World, free_port, metric, root, until};
 use records::encode::columns::COLUMNS;
 use schemas::{Encoder, RawClick};
 use serde_json::{Value, json};
@@ -56,9 +57,9 @@ fn moment() -> String {
 }
 
 /// Sends clicks and samples the view until `stop`; returns the number of samples.
-fn live(world: &World, stop: &AtomicBool) -> u32 {
+fn live(world: &World, stop: &StopFlag) -> u32 {
     let (mut samples, mut before) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_set() {
         world.kafka.produce(&world.topic, &[world.good(0, 5), world.good(2, 5)].concat());
         let text = world.query("SELECT count(), uniqExact(event_id) FROM clicks");
         let (rows, events) = text.split_once('\t').unwrap();
@@ -164,6 +165,14 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     let refused = replay(&world, &["run", &id], &[old]).end().expect_code(78);
     assert!(refused.err.contains("replay_rules"), "{refused:?}");
 
+    let status =
+        || last_object(&replay(&world, &["status", &id, "--json"], &[]).end().expect_code(0));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let refused = replay(&world, &["run", &id, "--admin-listen", &taken], &[new]).end();
+    assert!(refused.expect_code(78).err.contains("admin_listen"));
+    assert_eq!(status()["job"]["state"], "planned", "a worker that cannot serve changes no job");
+
     world.query("CREATE TABLE before ENGINE = Memory AS SELECT * FROM clicks");
     let exit = replay(&world, &["dry-run", &id, "--json"], &[new]).end().expect_code(0);
     let dry = last_object(&exit)["dry_run"].clone();
@@ -184,17 +193,21 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
     assert_eq!(dry["undecodable_by_code"]["bad_magic"], 1, "{dry:#}");
     assert!(changes(&world).is_empty(), "the dry run inserts nothing");
 
-    let status =
-        || last_object(&replay(&world, &["status", &id, "--json"], &[]).end().expect_code(0));
     let tune = |args: &[&str]| {
         let args = [&["tune", id.as_str(), "--json"], args].concat();
         last_object(&replay(&world, &args, &[]).end().expect_code(0))["throttle"].clone()
     };
+    // The server's clock was an hour ahead when an operator paused the job: the later request still holds.
+    world.query(&format!(
+        "INSERT INTO job_requests (id, request, number, at) SELECT '{id}', 'pause', 1, now64(6) + 3600"
+    ));
+    assert_eq!(tune(&["--resume"])["paused"], false);
     tune(&["--pause", "--max-lag", "60"]);
 
-    let stop = AtomicBool::new(false);
+    let stop = StopFlag::default();
     let (exit, samples) = std::thread::scope(|scope| {
         let traffic = scope.spawn(|| live(&world, &stop));
+        let guard = stop.guard();
         let [slow, lossy] = [(), ()].map(|()| ClickHouseProxy::start(&world.backends.clickhouse));
         let admin = free_port().to_string();
         let worker = |proxy: &ClickHouseProxy, more: &[&str]| {
@@ -227,7 +240,7 @@ fn a_window_is_replayed_by_two_workers_beside_live_traffic_and_verified() {
         member.crash();
         slow.hold(false);
         let exit = leader.end();
-        stop.store(true, Ordering::Relaxed);
+        drop(guard);
         (exit, traffic.join().unwrap())
     });
     let exit = exit.expect_code(0);

@@ -23,6 +23,10 @@ pub struct ReplayMetrics {
     pub offsets: Gauge,
     /// Those of them that all workers have processed.
     pub offsets_done: Gauge,
+    /// Passes of the job.
+    pub passes: Gauge,
+    /// Those of them of which all offsets are processed.
+    pub passes_done: Gauge,
     /// Offsets that live processing has not committed.
     pub live_lag: OptionalGauge,
     /// The most active parts of a partition of the table of clicks.
@@ -50,6 +54,9 @@ impl ReplayMetrics {
         registry.register("offsets", "Offsets of the job", m.offsets.clone());
         let help = "Offsets of the job that all workers have processed";
         registry.register("offsets_done", help, m.offsets_done.clone());
+        registry.register("passes", "Passes of the job", m.passes.clone());
+        let help = "Passes of the job of which all offsets are processed";
+        registry.register("passes_done", help, m.passes_done.clone());
         let help = "1 while the worker pauses for this cause";
         registry.register("paused", help, m.paused.clone());
         let help = "Offsets that live processing has not committed; absent while unknown";

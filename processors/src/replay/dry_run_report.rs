@@ -82,11 +82,6 @@ impl DryRunCounts {
         }
     }
 
-    /// Records so far.
-    pub(crate) fn records(&self) -> u64 {
-        self.report.records
-    }
-
     /// Compares the row of a record with the one that the view shows, and keeps examples.
     pub(crate) fn compare(
         &mut self,

@@ -8,6 +8,10 @@ use records::replay::replay_throttle::PauseCause;
 use records::replay::throttle_limits::ThrottleLimits;
 use serde_json::{Value, json};
 
+use crate::replay::stored_plan::pass_number;
+
+/// The count of a replay that holds the number of its passes.
+pub(crate) const PASSES: &str = "passes";
 const OFFSETS: &str = "offsets";
 const OFFSETS_DONE: &str = "offsets_done";
 const PER_SECOND: &str = "offsets_per_second";
@@ -16,8 +20,11 @@ const PARTS: &str = "active_parts";
 const PAUSED: &str = "paused_";
 
 /// The progress of a replay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct JobProgress {
+    /// The number of the pass that is read.
+    pub(crate) pass: usize,
+    pub(crate) passes: usize,
     pub(crate) offsets: u64,
     pub(crate) done: u64,
     /// Offsets a second.
@@ -35,7 +42,10 @@ impl JobProgress {
     pub(crate) fn of_counts(counts: &BTreeMap<String, u64>) -> Self {
         let count = |name: &str| counts.get(name).copied();
         let is_paused = |cause: &PauseCause| count(&paused(*cause)) == Some(1);
+        let passes = count(PASSES).and_then(|passes| usize::try_from(passes).ok());
         Self {
+            pass: pass_number(counts),
+            passes: passes.unwrap_or(1),
             offsets: count(OFFSETS).unwrap_or_default(),
             done: count(OFFSETS_DONE).unwrap_or_default(),
             per_second: count(PER_SECOND).unwrap_or_default(),
@@ -45,7 +55,7 @@ impl JobProgress {
         }
     }
 
-    /// The counts that a job stores, and those that it no longer has.
+    /// The counts that a job stores, and those that it no longer has. The leader stores the pass when it begins.
     pub(crate) fn counts(&self) -> Vec<(String, Option<u64>)> {
         let own = [
             (OFFSETS, Some(self.offsets)),
@@ -72,6 +82,8 @@ impl JobProgress {
     /// As JSON.
     pub(crate) fn json(&self) -> Value {
         json!({
+            "pass": self.pass,
+            "passes": self.passes,
             "offsets": self.offsets,
             "offsets_done": self.done,
             "offsets_per_second": self.per_second,
@@ -88,6 +100,9 @@ impl fmt::Display for JobProgress {
         let known =
             |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
         let left = self.seconds_left().map_or_else(|| "unknown".to_owned(), shown_time);
+        if self.passes > 1 {
+            write!(f, "pass {}/{}, ", self.pass, self.passes)?;
+        }
         write!(
             f,
             "{}/{} offsets, {}/s, time left {left}, live lag {}, active parts {}, {}",
@@ -124,10 +139,11 @@ pub(crate) fn limits_json(limits: &ThrottleLimits) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::stored_plan::PASS;
 
     #[test]
     fn a_progress_is_read_as_it_was_stored_and_an_unknown_value_is_not_stored() {
-        let mut counts = BTreeMap::new();
+        let mut counts = BTreeMap::from([(PASS.to_owned(), 2), (PASSES.to_owned(), 5)]);
         let mut store = |progress: JobProgress| {
             for (name, count) in progress.counts() {
                 match count {
@@ -138,6 +154,8 @@ mod tests {
             (JobProgress::of_counts(&counts), counts.len())
         };
         let paused = JobProgress {
+            pass: 2,
+            passes: 5,
             offsets: 9_000,
             done: 1_000,
             per_second: 2,
@@ -145,17 +163,18 @@ mod tests {
             parts: Some(7),
             cause: Some(PauseCause::LiveLag),
         };
-        assert_eq!(store(paused), (paused, 6));
-        let expected = "1000/9000 offsets, 2/s, time left 1:06:40, live lag 50, active parts 7, \
+        assert_eq!(store(paused), (paused, 8));
+        let expected = "pass 2/5, 1000/9000 offsets, 2/s, time left 1:06:40, live lag 50, active parts 7, \
                         paused: live_lag";
         assert_eq!(paused.to_string(), expected);
         assert_eq!(paused.json()["paused"], "live_lag");
         let reading =
             JobProgress { per_second: 0, live_lag: None, parts: None, cause: None, ..paused };
-        assert_eq!(store(reading), (reading, 3));
+        assert_eq!(store(reading), (reading, 5));
+        let single = JobProgress { pass: 1, passes: 1, ..reading };
         let expected = "1000/9000 offsets, 0/s, time left unknown, live lag unknown, \
                         active parts unknown, reading";
-        assert_eq!(reading.to_string(), expected);
+        assert_eq!(single.to_string(), expected);
         assert_eq!(reading.json()["seconds_left"], Value::Null);
     }
 }

@@ -9,6 +9,7 @@ use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::{Job, JobState, StoredJob};
 use crate::jobs::job_request::JobRequest;
 use crate::jobs::running_job::RunningJob;
+use crate::replay::stored_plan::pass_number;
 
 /// The role.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(crate) enum JobRole {
 /// How far this worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WorkPhase {
-    /// It waits until the job runs.
+    /// It waits until the job runs, or until its next pass is to be read.
     Waits,
     /// It saw that the job runs, and processes or verifies records.
     Works,
@@ -33,8 +34,8 @@ pub(crate) enum WorkPhase {
 pub(crate) enum JobNews {
     /// Continue.
     None,
-    /// Start, or continue: the job runs.
-    Running,
+    /// Start, or continue: the job runs, and its workers read the pass of this number.
+    Running(usize),
     /// Stop: an operator cancelled it.
     Cancelled,
     /// Stop: its leader has ended it.
@@ -75,7 +76,7 @@ impl JobRole {
                 }
             },
             Self::Member => {
-                let StoredJob { job, now_us } = job_table::job(server, id).await?;
+                let StoredJob { job, now_us } = job_table::report(server, id).await?;
                 if job.state.has_ended() {
                     return Ok(JobNews::Ended(Box::new(job)));
                 }
@@ -97,7 +98,7 @@ impl JobRole {
                     };
                 }
                 let is_running = job.state == JobState::Running;
-                Ok(if is_running { JobNews::Running } else { JobNews::None })
+                Ok(if is_running { running(&job) } else { JobNews::None })
             }
         }
     }
@@ -121,8 +122,13 @@ impl JobRole {
         let Self::Leader(job) = self else { return Ok(JobNews::None) };
         tracing::info!(job = job.job().id, "this worker leads the job now");
         job.running().await?;
-        Ok(JobNews::Running)
+        Ok(running(job.job()))
     }
+}
+
+/// The news that a job runs.
+fn running(job: &Job) -> JobNews {
+    JobNews::Running(pass_number(&job.counts))
 }
 
 /// Whether a job runs for its new leader as it did `before`: the starts of its ranges are committed. The state

@@ -1,12 +1,11 @@
 //! Plans a replay: resolves its window to offsets, pins the rules, and stores the job.
 
-use std::collections::BTreeMap;
-
 use broker::ServerError;
 use records::replay::log_range::LogRange;
 use records::replay::log_window::LogWindow;
 use records::replay::pinned_rules::PinnedRules;
 use records::replay::planned_partition::PlannedPartition;
+use records::replay::replay_pass::PartitionRanges;
 use records::replay::replay_plan::ReplayPlan;
 
 use crate::audit::decoded_events::blocking;
@@ -20,7 +19,9 @@ use crate::jobs::job::Job;
 use crate::jobs::running_job::RunningJob;
 use crate::kafka::log_reader;
 use crate::replay::loaded_rules;
+use crate::replay::pass_days::of_days;
 use crate::replay::replay_estimate::ReplayEstimate;
+use crate::jobs::skipped_gap::GAP;
 use crate::replay::stored_plan::{KIND, plan_of, plan_text};
 use crate::replay::window_ranges::{held, of_rows, of_window, window_error};
 
@@ -40,6 +41,8 @@ pub(crate) enum RowCheck {
 pub(crate) struct ReplayRequest {
     /// What to replay.
     pub(crate) window: LogWindow,
+    /// By a pass for each day of log time, the newest one first.
+    pub(crate) newest_first: bool,
     /// Plans it although a job that has not ended reads a part of it.
     pub(crate) force: bool,
     /// What it does with the rows that the replay would rewrite.
@@ -77,17 +80,23 @@ pub(crate) async fn plan(
     rules: &RulesArgs,
     request: ReplayRequest,
 ) -> Result<PlannedReplay, ServerError> {
-    let ReplayRequest { window, force, rows, writes_dead_letters, actor, reason } = request;
+    let ReplayRequest { window, newest_first, force, rows, writes_dead_letters, actor, reason } =
+        request;
     let topic = servers.kafka.topic.to_string();
     let rules = PinnedRules::of(&loaded_rules::load(rules).await?.load());
     let server = servers.clickhouse.server()?;
     let (partitions, selected) = resolve(servers, &server, &rules, &window).await?;
     let some = partitions.iter().filter(|own| !own.ranges.is_empty());
-    let ranges: BTreeMap<_, _> = some.map(|own| (own.partition, own.ranges.clone())).collect();
+    let ranges: PartitionRanges = some.map(|own| (own.partition, own.ranges.clone())).collect();
     if ranges.is_empty() {
         return Err(empty_error(&window, &partitions, selected.as_ref()));
     }
-    let plan = ReplayPlan { topic, window, ranges, rules, reason, force, writes_dead_letters };
+    let passes = match newest_first {
+        true => of_days(servers, &ranges).await?,
+        false => Vec::new(),
+    };
+    let plan =
+        ReplayPlan { topic, window, ranges, passes, rules, reason, force, writes_dead_letters };
     if !force {
         let found = overlapping(&server, servers, |_, other| plan.overlap(other)).await?;
         if let Some((other, shared)) = found {
@@ -96,7 +105,10 @@ pub(crate) async fn plan(
     }
     let rows = rows_of(&server, &plan, rows).await?;
     let estimate = estimate(&server, &plan, rows.as_ref()).await;
-    let job = RunningJob::plan(&server, KIND, plan_text(&plan)?, &actor).await?;
+    let mut job = RunningJob::plan(&server, KIND, plan_text(&plan)?, &actor).await?;
+    if writes_dead_letters {
+        job.count(GAP, plan.offsets());
+    }
     Ok(PlannedReplay { job: job.planned().await?, plan, partitions, selected, estimate })
 }
 

@@ -1,10 +1,11 @@
-//! The consumer group of a replay, as its workers see it from outside.
+//! The consumer group of a pass of a replay, as its workers see it from outside.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::{Brokers, ServerError};
-use records::replay::replay_plan::{ReplayPlan, group};
+use records::replay::replay_pass::{ReplayPass, group};
+use records::replay::replay_plan::ReplayPlan;
 
 use crate::audit::decoded_events::blocking;
 use crate::kafka::group_positions::GroupPositions;
@@ -16,15 +17,20 @@ pub(crate) fn from_leaders(mut brokers: Brokers) -> Brokers {
     brokers
 }
 
-/// The group of one job.
+/// The group of one pass.
 #[derive(Debug)]
 pub(crate) struct ReplayGroup {
     positions: Arc<GroupPositions>,
-    partitions: Vec<i32>,
+    /// Its name.
+    pub(crate) name: String,
+    /// The number of the pass.
+    pub(crate) number: usize,
+    /// What it reads.
+    pub(crate) pass: ReplayPass,
 }
 
 impl ReplayGroup {
-    /// The group of the job `id`. Sends no request.
+    /// The group of a pass of the job `id`; of the last pass for a larger number. Sends no request.
     ///
     /// # Errors
     /// A property that is refused.
@@ -32,30 +38,34 @@ impl ReplayGroup {
         brokers: &Brokers,
         id: &str,
         plan: &ReplayPlan,
+        number: usize,
     ) -> Result<Self, ServerError> {
-        let positions = Arc::new(GroupPositions::open(brokers, &group(id), &plan.topic)?);
-        Ok(Self { positions, partitions: plan.ranges.keys().copied().collect() })
+        let number = number.clamp(1, plan.pass_count());
+        let name = group(id, number);
+        let positions = Arc::new(GroupPositions::open(brokers, &name, &plan.topic)?);
+        Ok(Self { positions, name, number, pass: plan.pass(number) })
     }
 
-    /// The committed position of each partition of the plan that has one.
+    /// The committed position of each partition of the pass that has one.
     ///
     /// # Errors
     /// The coordinator of the group does not answer.
     pub(crate) async fn positions(&self) -> Result<BTreeMap<i32, i64>, ServerError> {
-        let (positions, partitions) = (Arc::clone(&self.positions), self.partitions.clone());
+        let positions = Arc::clone(&self.positions);
+        let partitions: Vec<_> = self.pass.ranges.keys().copied().collect();
         blocking(move || positions.committed(partitions)).await
     }
 
-    /// Commits the start of each range of which nothing is committed. Without a position, the first worker
-    /// would read the partition from the start of the log.
+    /// Commits the start of the ranges of each partition of which nothing is committed. Without a position, the
+    /// first worker would read the partition from the start of the log.
     ///
     /// # Errors
     /// The coordinator of the group does not answer.
-    pub(crate) async fn commit_starts(&self, plan: &ReplayPlan) -> Result<(), ServerError> {
+    pub(crate) async fn commit_starts(&self) -> Result<(), ServerError> {
         let committed = self.positions().await?;
-        let starts = plan.ranges.iter().filter(|(own, _)| !committed.contains_key(own));
-        let starts = starts.filter_map(|(own, ranges)| Some((*own, ranges.first()?.first)));
-        let (starts, positions) = (starts.collect(), Arc::clone(&self.positions));
+        let mut starts = self.pass.starts();
+        starts.retain(|partition, _| !committed.contains_key(partition));
+        let positions = Arc::clone(&self.positions);
         blocking(move || positions.commit(&starts)).await
     }
 }

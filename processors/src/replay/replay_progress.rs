@@ -2,11 +2,9 @@
 //! seconds.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use records::replay::log_range::LogRange;
+use indicatif::ProgressBar;
 use records::replay::progress_rate::ProgressRate;
 use records::replay::replay_plan::ReplayPlan;
 use records::replay::replay_throttle::PauseCause;
@@ -16,11 +14,12 @@ use tokio::time::Instant;
 
 use crate::metrics::replay::ReplayMetrics;
 use crate::replay::job_progress::JobProgress;
+use crate::replay::replay_bar::replay_bar;
+use crate::replay::replay_group::ReplayGroup;
 use crate::replay::throttle_state::SharedThrottle;
 
 /// Time between two log messages without a terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-const BAR: &str = "{bar:32} {msg}";
 
 /// The progress of one job.
 #[derive(Debug)]
@@ -43,12 +42,7 @@ impl ReplayProgress {
         metrics: ReplayMetrics,
         watch: JoinSet<()>,
     ) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let (target, offsets) = (ProgressDrawTarget::stderr(), Some(plan.offsets()));
-            let style = ProgressStyle::with_template(BAR);
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::with_draw_target(offsets, target).with_style(style)
-        });
+        let bar = replay_bar(plan.offsets(), "{msg}");
         let (rate, began, logged_at) = (ProgressRate::default(), None, None);
         Self { throttle, metrics, _watch: watch, rate, bar, began, logged_at }
     }
@@ -58,19 +52,29 @@ impl ReplayProgress {
         &self.throttle
     }
 
-    /// Notes the committed positions, and shows the progress.
+    /// A pass begins.
+    pub(crate) fn begin(&self, group: &ReplayGroup) {
+        self.throttle.set_open_partitions(group.pass.ranges.len());
+        self.metrics.passes_done.set(gauge(group.number.saturating_sub(1)));
+    }
+
+    /// Notes the committed positions of a pass, and shows the progress.
     pub(crate) fn note(
         &mut self,
         plan: &ReplayPlan,
+        ReplayGroup { number, pass, .. }: &ReplayGroup,
         positions: &BTreeMap<i32, i64>,
         now: Instant,
     ) -> JobProgress {
-        let (offsets, done) = (plan.offsets(), plan.done(positions));
+        let (offsets, passes) = (plan.offsets(), plan.pass_count());
+        let done = plan.offsets_before(*number) + pass.done(positions);
         let began = *self.began.get_or_insert(now);
         self.rate.note(now.saturating_duration_since(began), done);
-        self.throttle.set_open_partitions(open_partitions(plan, positions));
+        self.throttle.set_open_partitions(pass.open_partitions(positions));
         let state = self.throttle.state();
         let progress = JobProgress {
+            pass: *number,
+            passes,
             offsets,
             done,
             per_second: self.rate.per_second(),
@@ -80,6 +84,8 @@ impl ReplayProgress {
         };
         self.metrics.offsets.set(gauge(offsets));
         self.metrics.offsets_done.set(gauge(done));
+        let passes_done = if pass.is_done(positions) { *number } else { number.saturating_sub(1) };
+        self.metrics.passes_done.set(gauge(passes_done));
         self.show(&progress, now);
         progress
     }
@@ -93,9 +99,12 @@ impl ReplayProgress {
         let is_due = |at: Instant| now.saturating_duration_since(at) >= LOG_INTERVAL;
         if self.logged_at.is_none_or(is_due) {
             self.logged_at = Some(now);
-            let JobProgress { offsets, done, per_second, live_lag, parts, cause } = *progress;
+            let JobProgress { pass, passes, offsets, done, per_second, .. } = *progress;
+            let JobProgress { live_lag, parts, cause, .. } = *progress;
             let (seconds_left, paused) = (progress.seconds_left(), cause.map(PauseCause::name));
             tracing::info!(
+                pass,
+                passes,
                 done,
                 offsets,
                 per_second,
@@ -115,35 +124,6 @@ impl Drop for ReplayProgress {
         self.metrics.set_paused(None);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-        }
-    }
-}
-
-/// Partitions that have offsets left.
-fn open_partitions(plan: &ReplayPlan, positions: &BTreeMap<i32, i64>) -> usize {
-    let is_open = |(partition, ranges): &(&i32, &Vec<LogRange>)| {
-        ranges.iter().map(|range| range.end).max() > positions.get(partition).copied()
-    };
-    plan.ranges.iter().filter(is_open).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_is_open_until_its_position_is_at_its_end() {
-        let plan: ReplayPlan = serde_json::from_value(serde_json::json!({
-            "topic": "t", "window": { "log_time": { "from_ms": 0, "to_ms": null } },
-            "ranges": { "0": [{ "first": 5, "end": 9 }], "2": [{ "first": 1, "end": 3 }] },
-            "rules": { "program": 1, "geo": "", "user_agents": "", "crawlers": "", "referrers": "" },
-        }))
-        .unwrap();
-        for (positions, expected) in
-            [(&[][..], 2), (&[(0, 5), (2, 1)], 2), (&[(0, 9), (2, 2)], 1), (&[(0, 9), (2, 3)], 0)]
-        {
-            let positions = positions.iter().copied().collect();
-            assert_eq!(open_partitions(&plan, &positions), expected, "{positions:?}");
         }
     }
 }

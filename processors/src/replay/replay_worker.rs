@@ -1,50 +1,38 @@
-//! One worker of a replay: runs the pipeline within the ranges of the plan until every position is committed
-//! at the end of its last range; the worker that leads the job then verifies it.
+//! One worker of a replay: runs the pipeline within the ranges of one pass after the other, each until every
+//! position is committed at the end of its last range; the worker that leads the job then verifies it.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use broker::ServerError;
 use prometheus_client::registry::Registry as MetricRegistry;
-use records::dead_letters::shown_text::{json_line, shown};
-use records::replay::replay_plan::{ReplayPlan, group};
-use serde_json::json;
+use records::replay::replay_plan::ReplayPlan;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::decoded_events::blocking;
 use crate::audit::full_audit::SortSpace;
+use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
 use crate::config::{PipelineArgs, RulesArgs, Servers};
-use crate::exit::{DIFFERS, DONE, TERMINATED, print_line};
 use crate::jobs::job::{Job, JobState};
-use crate::jobs::job_listing;
 use crate::jobs::running_job::RunningJob;
-use crate::kafka::dead_letter_writer::DeadLetterWriter;
-use crate::kafka::group_consumer::GroupConsumer;
-use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
-use crate::kafka::log_reader;
-use crate::kafka::read_limits::ReadLimits;
 use crate::metrics::processor::ProcessorMetrics;
-use crate::replay::job_progress::JobProgress;
+use crate::replay::job_progress::{JobProgress, PASSES};
 use crate::replay::job_role::{JobNews, JobRole, WorkPhase};
 use crate::replay::loaded_rules;
+use crate::replay::pass_pipeline::{PassPipeline, dead_letters};
 use crate::replay::planning::refuse_conflict;
 use crate::replay::replay_admin::ReplayAdmin;
-use crate::replay::replay_group::{ReplayGroup, from_leaders};
+use crate::replay::replay_group::ReplayGroup;
 use crate::replay::replay_progress::ReplayProgress;
-use crate::replay::replay_sinks::{ReplayDeadLetters, ReplayTable};
-use crate::replay::replay_verdict::ReplayVerdict;
-use crate::replay::stored_plan::{STARTED, plan_of};
-use crate::replay::throttle_state::SharedThrottle;
-use crate::replay::throttled_source::ThrottledSource;
+use crate::replay::stored_plan::{PASS, STARTED, pass_number, plan_of};
 use crate::replay::verification::verify;
-use crate::replay::window_ranges::window_error;
+use crate::replay::window_ranges::check_log;
+use crate::replay::worker_output::WorkerOutput;
 use crate::replay::worker_tasks::WorkerTasks;
 use crate::rules::folder::SharedRuleSet;
-use crate::run::pipeline::Pipeline;
 
 /// Interval between two looks at the job and at the positions.
 const TICK: Duration = Duration::from_secs(1);
@@ -56,8 +44,6 @@ pub(crate) struct ReplayRun {
     pub(crate) id: String,
     /// The group of `processors run`.
     pub(crate) live_group: String,
-    /// The admin port, if there is one.
-    pub(crate) admin: Option<ReplayAdmin>,
     /// Its rules, which have to be those of the plan.
     pub(crate) rules: RulesArgs,
     /// Batches.
@@ -71,7 +57,7 @@ pub(crate) struct ReplayRun {
 /// Why a worker stops to process records.
 #[derive(Debug)]
 enum WorkEnd {
-    /// Every position is at the end of its range.
+    /// Every position of the pass is at the end of its range.
     Complete,
     /// An operator cancelled the job.
     Cancelled,
@@ -86,7 +72,8 @@ struct ReplayWorker<'a> {
     servers: &'a Servers,
     run: &'a ReplayRun,
     server: Server,
-    plan: ReplayPlan,
+    plan: &'a ReplayPlan,
+    /// The group of the pass that it reads.
     group: ReplayGroup,
     /// Cancelled by a signal.
     signal: CancellationToken,
@@ -94,7 +81,7 @@ struct ReplayWorker<'a> {
     stop: CancellationToken,
     role: JobRole,
     ticks: Interval,
-    /// Every position is at the end of its range: what is left is the verification.
+    /// Every pass is complete: what is left is the verification.
     is_processed: bool,
 }
 
@@ -102,17 +89,21 @@ struct ReplayWorker<'a> {
 ///
 /// # Errors
 /// The worker may not run the job, another process has taken it over, or a server does not answer.
-pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, ServerError> {
+pub(crate) async fn run(
+    servers: &Servers,
+    run: &ReplayRun,
+    admin: Option<ReplayAdmin>,
+) -> Result<u8, ServerError> {
     let signal = service::shutdown::on_signal()
         .map_err(|error| ServerError::fatal("signal_handler", error))?;
     let server = servers.clickhouse.server()?;
     let job = job_table::job(&server, &run.id).await?.job;
-    let plan = plan_of(&job, &servers.kafka.topic)?;
+    let plan = &plan_of(&job, &servers.kafka.topic)?;
     let rules = loaded_rules::load(&run.rules).await?;
     loaded_rules::check(&plan.rules, &rules)?;
-    check_log(servers, &plan).await?;
-    refuse_conflict(&server, servers, &plan, &run.id).await?;
-    let group = ReplayGroup::open(&servers.kafka.brokers(), &run.id, &plan)?;
+    check_log(servers, plan).await?;
+    refuse_conflict(&server, servers, plan, &run.id).await?;
+    let group = ReplayGroup::open(&servers.kafka.brokers(), &run.id, plan, 1)?;
     let role = JobRole::take(&server, &run.id).await?;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,7 +111,7 @@ pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, Server
     let is_processed = false;
     let mut worker =
         ReplayWorker { servers, run, server, plan, group, signal, stop, role, ticks, is_processed };
-    match worker.work(rules).await {
+    match worker.work(rules, admin).await {
         Ok(code) => Ok(code),
         Err(error) => {
             let state = worker.early_end(JobState::Failed);
@@ -133,38 +124,39 @@ pub(crate) async fn run(servers: &Servers, run: &ReplayRun) -> Result<u8, Server
     }
 }
 
-/// Checks that the log reaches to the end of the last range of each partition: it does not if the topic was recreated.
-async fn check_log(servers: &Servers, plan: &ReplayPlan) -> Result<(), ServerError> {
-    let (brokers, topic) = (servers.kafka.brokers(), plan.topic.clone());
-    let bounds = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
-    for (partition, ranges) in &plan.ranges {
-        let high = bounds.get(partition).map_or(0, |bounds| bounds.high);
-        if let Some(range) = ranges.last().filter(|range| high < range.end) {
-            return Err(window_error(format!(
-                "partition {partition} of {} ends at offset {high}, before the end of the planned range \
-                 {range}: the topic was recreated; plan a new replay",
-                plan.topic
-            )));
-        }
-    }
-    Ok(())
-}
-
 impl ReplayWorker<'_> {
-    async fn work(&mut self, rules: SharedRuleSet) -> Result<u8, ServerError> {
-        if let Some(end) = self.begin().await? {
+    async fn work(
+        &mut self,
+        rules: SharedRuleSet,
+        admin: Option<ReplayAdmin>,
+    ) -> Result<u8, ServerError> {
+        if let Some(end) = self.enter(1).await? {
             return self.finish(end).await;
         }
-        self.print_begin();
-        let dead_letters = self.dead_letters()?;
-        let settings = self.run.pipeline.driver(&self.servers.kafka.brokers());
-        let (limits, occurred) = (settings.linger.limits, self.plan.window.occurred());
+        self.output().begin();
+        let (servers, plan) = (self.servers, self.plan);
+        let settings = self.run.pipeline.driver(&servers.kafka.brokers());
+        let limits = settings.linger.limits;
         let metrics = ProcessorMetrics::register(&mut MetricRegistry::default(), limits);
+        let dead_letters = dead_letters(servers, plan)?;
+        let pipeline = PassPipeline { servers, plan, rules, settings, metrics, dead_letters };
         // Serves the admin port until the worker ends.
         let mut tasks = JoinSet::new();
-        let mut progress = self.tasks().start(&metrics, &mut tasks).await?;
-        let pipeline =
-            Pipeline { servers: self.servers, rules, metrics: metrics.clone(), settings, occurred };
+        let mut progress = self.tasks().start(admin, &pipeline.metrics, &mut tasks)?;
+        let end = self.read(&pipeline, &mut progress).await?;
+        drop(progress);
+        let (records, rows) = (pipeline.metrics.records.get(), pipeline.metrics.rows.get());
+        let undecodable = pipeline.dead_letters.count();
+        tracing::info!(records, rows, undecodable, "the worker has stopped");
+        self.finish(end).await
+    }
+
+    /// Reads the passes from that of the group on.
+    async fn read(
+        &mut self,
+        pipeline: &PassPipeline<'_>,
+        progress: &mut ReplayProgress,
+    ) -> Result<WorkEnd, ServerError> {
         // It waits until all servers answer.
         let (server, stop) = (self.server.clone(), self.stop.clone());
         let opening = async {
@@ -174,91 +166,98 @@ impl ReplayWorker<'_> {
             }
         };
         let Some(table) = self.beside(&CancellationToken::new(), opening).await? else {
-            return self.finish(self.stopped()).await;
+            return Ok(self.stopped());
         };
-        let table = match self.plan.writes_dead_letters {
-            true => ReplayTable::guarded(table),
-            false => ReplayTable::new(table, self.plan.ranges.keys().copied()),
-        };
-        let source = self.source(progress.throttle())?;
-        let driver = pipeline.driver(source, table, dead_letters.clone())?;
+        loop {
+            progress.begin(&self.group);
+            let end = self.read_pass(pipeline, table.clone(), progress).await?;
+            let pass = self.group.number;
+            if !matches!(end, WorkEnd::Complete) || pass >= self.plan.pass_count() {
+                return Ok(end);
+            }
+            tracing::info!(pass, "all records of the pass are processed");
+            if let Some(end) = self.enter(pass + 1).await? {
+                return Ok(end);
+            }
+        }
+    }
+
+    async fn read_pass(
+        &mut self,
+        pipeline: &PassPipeline<'_>,
+        table: ClickTable,
+        progress: &mut ReplayProgress,
+    ) -> Result<WorkEnd, ServerError> {
+        let driver = pipeline.driver(table, &self.group, progress.throttle())?;
         let halt = CancellationToken::new();
-        let end = {
-            let mut driving = pin!(driver.run(halt.clone()));
-            let end = tokio::select! {
-                ended = &mut driving => {
-                    let early = || ServerError::fatal("task_panicked", "the driver has ended");
-                    return Err(ended.err().unwrap_or_else(early));
-                }
-                end = self.supervise(&mut progress) => end?,
-            };
-            halt.cancel();
-            // What was read is stored and committed; the job is reported meanwhile.
-            self.beside(&CancellationToken::new(), driving).await?;
-            end
+        let mut driving = pin!(driver.run(halt.clone()));
+        let end = tokio::select! {
+            ended = &mut driving => {
+                let early = || ServerError::fatal("task_panicked", "the driver has ended");
+                return Err(ended.err().unwrap_or_else(early));
+            }
+            end = self.supervise(progress) => end?,
         };
-        drop(progress);
-        let (records, rows) = (metrics.records.get(), metrics.rows.get());
-        let undecodable = dead_letters.count();
-        tracing::info!(records, rows, undecodable, "the worker has stopped");
-        self.finish(end).await
+        halt.cancel();
+        // What was read is stored and committed; the job is reported meanwhile.
+        self.beside(&CancellationToken::new(), driving).await?;
+        pipeline.metrics.assigned.set(0);
+        Ok(end)
     }
 
     fn tasks(&self) -> WorkerTasks<'_> {
         WorkerTasks {
             servers: self.servers,
             id: &self.run.id,
-            plan: &self.plan,
+            plan: self.plan,
             live_group: &self.run.live_group,
-            admin: self.run.admin.as_ref(),
         }
     }
 
-    /// A member of the group of the replay, which reads its ranges as the throttle allows.
-    fn source(
-        &self,
-        throttle: &SharedThrottle,
-    ) -> Result<ThrottledSource<GroupConsumer>, ServerError> {
-        let (id, instance_id) = (group(&self.run.id), None);
-        let member = GroupSettings { id, protocol: GroupProtocol::Classic, instance_id };
-        let brokers = from_leaders(self.servers.kafka.brokers());
-        let limits = Some(ReadLimits::new(self.plan.ranges.clone()));
-        let source = GroupConsumer::join_within(&brokers, &member, &self.plan.topic, limits)?;
-        Ok(ThrottledSource::new(source, throttle))
+    fn output(&self) -> WorkerOutput<'_> {
+        WorkerOutput { id: &self.run.id, json: self.run.json }
     }
 
-    fn dead_letters(&self) -> Result<ReplayDeadLetters, ServerError> {
-        if !self.plan.writes_dead_letters {
-            return Ok(ReplayDeadLetters::counted());
-        }
-        let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
-        let writer = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
-        Ok(ReplayDeadLetters::written(writer))
-    }
-
-    /// Waits until the job runs. The leader commits the starts of the ranges before that.
-    async fn begin(&mut self) -> Result<Option<WorkEnd>, ServerError> {
+    /// Waits until the pass of a number, or a later one, is to be read, and makes its group the one of this
+    /// worker. The leader commits the starts of its ranges before that.
+    async fn enter(&mut self, number: usize) -> Result<Option<WorkEnd>, ServerError> {
         loop {
             tokio::select! {
                 _ = self.ticks.tick() => {}
-                () = self.signal.cancelled() => return Ok(Some(WorkEnd::Signal)),
+                () = self.stop.cancelled() => return Ok(Some(self.stopped())),
             }
-            let begun = match &mut self.role {
-                JobRole::Leader(job) => {
-                    match start(&self.server, &self.group, &self.plan, job).await {
-                        Ok(()) => Ok(JobNews::Running),
-                        Err(error) => self.role.follow(error).map(|()| JobNews::None),
-                    }
-                }
-                JobRole::Member => self.look(WorkPhase::Waits).await,
-            };
-            match begun {
-                Ok(JobNews::Running) => return Ok(None),
-                Ok(JobNews::None) => {}
+            let group = match self.look(WorkPhase::Waits).await {
                 Ok(JobNews::Cancelled) => return Ok(Some(WorkEnd::Cancelled)),
                 Ok(JobNews::Ended(job)) => return Ok(Some(WorkEnd::Ended(job))),
+                Ok(news) => self.group_from(number, &news).await,
+                Err(error) => Err(error),
+            };
+            match group {
+                Ok(Some(group)) => {
+                    self.group = group;
+                    return Ok(None);
+                }
+                Ok(None) => {}
                 Err(error) => warn(error)?,
             }
+        }
+    }
+
+    /// The group of the pass of a number, or of a later one; `None`: the leader has yet to begin it.
+    async fn group_from(
+        &mut self,
+        number: usize,
+        news: &JobNews,
+    ) -> Result<Option<ReplayGroup>, ServerError> {
+        let (brokers, id, plan) = (self.servers.kafka.brokers(), &self.run.id, self.plan);
+        let open = |number| ReplayGroup::open(&brokers, id, plan, number);
+        match (&mut self.role, news) {
+            (JobRole::Leader(job), _) => match start(&self.server, plan, job, number, open).await {
+                Ok(group) => Ok(Some(group)),
+                Err(error) => self.role.follow(error).map(|()| None),
+            },
+            (JobRole::Member, JobNews::Running(pass)) if *pass >= number => open(*pass).map(Some),
+            (JobRole::Member, _) => Ok(None),
         }
     }
 
@@ -266,7 +265,7 @@ impl ReplayWorker<'_> {
         self.role.look(&self.server, &self.run.id, phase).await
     }
 
-    /// Looks at the job and at the positions each second, until the work is complete or has to stop.
+    /// Looks at the job and at the positions each second, until the pass is complete or the work has to stop.
     async fn supervise(&mut self, progress: &mut ReplayProgress) -> Result<WorkEnd, ServerError> {
         loop {
             let now = tokio::select! {
@@ -274,16 +273,20 @@ impl ReplayWorker<'_> {
                 () = self.stop.cancelled() => return Ok(self.stopped()),
             };
             match self.look(WorkPhase::Works).await {
-                Ok(JobNews::None | JobNews::Running) => {}
+                // This worker could not read the positions meanwhile.
+                Ok(JobNews::Running(pass)) if pass > self.group.number => {
+                    return Ok(WorkEnd::Complete);
+                }
+                Ok(JobNews::None | JobNews::Running(_)) => {}
                 Ok(JobNews::Cancelled) => return Ok(WorkEnd::Cancelled),
                 Ok(JobNews::Ended(job)) => return Ok(WorkEnd::Ended(job)),
                 Err(error) => warn(error)?,
             }
             match self.group.positions().await {
                 Ok(positions) => {
-                    let noted = progress.note(&self.plan, &positions, now);
+                    let noted = progress.note(self.plan, &self.group, &positions, now);
                     self.note_progress(&noted);
-                    if self.plan.is_done(&positions) {
+                    if self.group.pass.is_done(&positions) {
                         return Ok(WorkEnd::Complete);
                     }
                 }
@@ -330,7 +333,7 @@ impl ReplayWorker<'_> {
                     }
                     match self.look(WorkPhase::Works).await {
                         Ok(JobNews::Cancelled) => self.stop.cancel(),
-                        Ok(JobNews::None | JobNews::Running | JobNews::Ended(_)) => {}
+                        Ok(JobNews::None | JobNews::Running(_) | JobNews::Ended(_)) => {}
                         Err(error) => warn(error)?,
                     }
                 }
@@ -347,7 +350,7 @@ impl ReplayWorker<'_> {
             }
         }
         let (how, message) = match end {
-            WorkEnd::Ended(job) => return Ok(self.print_ended(&job)),
+            WorkEnd::Ended(job) => return Ok(self.output().ended(&job)),
             WorkEnd::Cancelled => ("cancelled", "cancelled by an operator; it can be resumed"),
             WorkEnd::Complete | WorkEnd::Signal => {
                 ("stopped", "stopped by a signal; it can be resumed")
@@ -359,14 +362,7 @@ impl ReplayWorker<'_> {
         {
             self.role.follow(error)?;
         }
-        let resume = self.command("run");
-        match self.run.json {
-            true => print_line(json_line(
-                &json!({ "job": self.run.id, "ended": how, "resume": resume }),
-            )),
-            false => print_line(format_args!("replay: {how}; resume with: {resume}")),
-        }
-        Ok(TERMINATED)
+        Ok(self.output().stopped(how))
     }
 
     /// Verifies the ranges as the leader, or waits until the leader has done so. Returns the exit code;
@@ -380,12 +376,12 @@ impl ReplayWorker<'_> {
                 }
                 JobRole::Member => match self.look(WorkPhase::Works).await {
                     Ok(JobNews::Ended(job)) => Ok(Some(*job)),
-                    Ok(JobNews::None | JobNews::Running | JobNews::Cancelled) => Ok(None),
+                    Ok(JobNews::None | JobNews::Running(_) | JobNews::Cancelled) => Ok(None),
                     Err(error) => Err(error),
                 },
             };
             match ended {
-                Ok(Some(job)) => return Ok(Some(self.print_ended(&job))),
+                Ok(Some(job)) => return Ok(Some(self.output().ended(&job))),
                 Ok(None) => {}
                 Err(error) => warn(error)?,
             }
@@ -400,11 +396,11 @@ impl ReplayWorker<'_> {
     /// Verifies the ranges, and ends the job with the verdict. `None` if it was stopped, or another worker has
     /// claimed the job.
     async fn verify_as_leader(&mut self, started_us: i64) -> Result<Option<Job>, ServerError> {
-        let (servers, run, plan) = (self.servers, self.run, self.plan.clone());
+        let (servers, run, plan) = (self.servers, self.run, self.plan);
         let leads = self.stop.child_token();
         let verifying = async {
             tokio::select! {
-                found = verify(servers, &run.space, &plan, started_us, &leads) => found,
+                found = verify(servers, &run.space, plan, started_us, &leads) => found,
                 () = leads.cancelled() => Ok(None),
             }
         };
@@ -422,59 +418,34 @@ impl ReplayWorker<'_> {
             Err(error) => self.role.follow(error).map(|()| None),
         }
     }
-
-    fn print_begin(&self) {
-        let (id, cancel, run) = (&self.run.id, self.command("cancel"), self.command("run"));
-        if self.run.json {
-            print_line(json_line(&json!({ "job": id, "run": run, "cancel": cancel })));
-        } else {
-            print_line(format_args!("replay: job {id}"));
-            print_line(format_args!("replay: add a worker, or resume, with: {run}"));
-            print_line(format_args!("replay: cancel with: {cancel}"));
-        }
-    }
-
-    fn command(&self, action: &str) -> String {
-        format!("processors replay {action} {}", self.run.id)
-    }
-
-    /// Prints how the job ended; returns the exit code.
-    fn print_ended(&self, job: &Job) -> u8 {
-        let verdict = ReplayVerdict::of_counts(&job.counts).filter(|_| job.state == JobState::Done);
-        let is_balanced = verdict.is_some_and(|verdict| verdict.is_balanced());
-        if self.run.json {
-            let (id, state) = (&job.id, job.state.name());
-            print_line(json_line(&json!({
-                "job": id, "state": state, "balanced": is_balanced, "verdict": verdict,
-                "message": job.message,
-            })));
-        } else {
-            print_line(format_args!("replay: {}: {}", job.state, shown(&job.message)));
-            if job.state != JobState::Done {
-                let resume = job_listing::resume_command(job);
-                print_line(format_args!("replay: resume with: {resume}"));
-            }
-        }
-        match (job.state == JobState::Done, is_balanced) {
-            (true, true) => DONE,
-            (true, false) => DIFFERS,
-            (false, _) => TERMINATED,
-        }
-    }
 }
 
-/// Notes when the job started, commits the starts of its ranges, and stores that it runs.
+/// Notes when the job started, commits the starts of the first pass from `number` on that is not complete, and
+/// stores that the job runs. Returns the group of that pass.
 async fn start(
     server: &Server,
-    group: &ReplayGroup,
     plan: &ReplayPlan,
     job: &mut RunningJob,
-) -> Result<(), ServerError> {
+    number: usize,
+    open: impl Fn(usize) -> Result<ReplayGroup, ServerError>,
+) -> Result<ReplayGroup, ServerError> {
     if !job.job().counts.contains_key(STARTED) {
         job.count(STARTED, job_table::now_us(server).await?.unsigned_abs());
     }
-    group.commit_starts(plan).await?;
-    job.running().await
+    let mut number = pass_number(&job.job().counts).max(number);
+    let group = loop {
+        let group = open(number)?;
+        group.commit_starts().await?;
+        // The leader may have been killed when a pass was complete, before it stored that the next one is read.
+        if number >= plan.pass_count() || !group.pass.is_done(&group.positions().await?) {
+            break group;
+        }
+        number += 1;
+    };
+    job.count(PASS, group.number as u64);
+    job.count(PASSES, plan.pass_count() as u64);
+    job.running().await?;
+    Ok(group)
 }
 
 /// When the job started. All of its workers insert later.

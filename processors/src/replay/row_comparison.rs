@@ -2,6 +2,7 @@
 //! compares the rows that it would insert with those that the view shows. Inserts and commits nothing.
 
 use broker::ServerError;
+use indicatif::ProgressBar;
 use records::encode::columns::ClickRow;
 use records::encode::record_location::RecordLocation;
 use records::enrich::Enricher;
@@ -21,6 +22,7 @@ use crate::replay::dry_run_report::{DryRunCounts, DryRunReport};
 use crate::replay::loaded_rules;
 use crate::replay::planned_row::{BYTES, ClickKey, ComparedRow, PlannedRow};
 use crate::replay::range_records::{RangeSource, read_ranges};
+use crate::replay::replay_bar::replay_bar;
 use crate::replay::replay_group::from_leaders;
 use crate::replay::stored_plan::plan_of;
 
@@ -31,6 +33,8 @@ const NOWHERE: RecordLocation<'static> =
     RecordLocation { topic: "", partition: 0, offset: 0, logged_at_ms: 0, trace_id: [0; 16] };
 /// Records between two log lines with the progress: a hundredth of the ranges, and at least so many.
 const RECORDS_PER_LINE_MIN: u64 = 50_000;
+/// What the bar shows beside itself, as that of a worker.
+const BAR_TEXT: &str = "{pos}/{len} offsets, {per_sec}, time left {eta}";
 
 /// Compares what the job `id` would insert with what the view shows.
 ///
@@ -62,13 +66,21 @@ pub(crate) async fn dry_run(
         progress: Progress::new(plan.offsets()),
     };
     blocking(move || {
-        let source = RangeSource { brokers: &brokers, topic: &topic, ranges: &ranges, occurred };
+        // Clicks outside the window are of no count but the progress.
+        let is_outside = |click: &RawClick<'_>| {
+            occurred.is_some_and(|window| !window.contains(click.occurred_at))
+        };
+        let (brokers, topic, ranges) = (&brokers, topic.as_str(), &ranges);
+        let source = RangeSource { brokers, topic, ranges, occurred: None };
         let stop = CancellationToken::new();
         let held = read_ranges(source, &mut decoder, &stop, |_, click| {
-            comparison.counts.add_record(click.as_ref().err());
+            comparison.progress.add_record();
             match click {
-                Ok(click) => comparison.add(&click),
-                Err(_) => Ok(()),
+                Ok(click) if is_outside(&click) => Ok(()),
+                click => {
+                    comparison.counts.add_record(click.as_ref().err());
+                    click.map_or(Ok(()), |click| comparison.add(&click))
+                }
             }
         })?;
         comparison.look_up()?;
@@ -115,21 +127,23 @@ impl RowComparison {
             self.compared.push(row.to_bytes())?;
         }
         self.bytes = 0;
-        self.progress.note(self.counts.records());
         Ok(())
     }
 }
 
-/// Logs how many records were compared.
+/// Shows how many records were read: by a bar on a terminal, and otherwise by log messages.
 struct Progress {
     offsets: u64,
+    records: u64,
     /// Records of the next line.
     next: u64,
+    bar: Option<ProgressBar>,
 }
 
 impl Progress {
     fn new(offsets: u64) -> Self {
-        let mut progress = Self { offsets, next: 0 };
+        let bar = replay_bar(offsets, BAR_TEXT);
+        let mut progress = Self { offsets, records: 0, next: 0, bar };
         progress.next = progress.step();
         progress
     }
@@ -138,10 +152,23 @@ impl Progress {
         (self.offsets / 100).max(RECORDS_PER_LINE_MIN)
     }
 
-    fn note(&mut self, records: u64) {
-        if records >= self.next {
+    fn add_record(&mut self) {
+        self.records += 1;
+        let Self { records, offsets, .. } = *self;
+        if let Some(bar) = &self.bar {
+            bar.set_position(records);
+        } else if records >= self.next {
             self.next = records + self.step();
-            tracing::info!(records, offsets = self.offsets, "progress of the dry run");
+            tracing::info!(records, offsets, "progress of the dry run");
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// Removes the bar.
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

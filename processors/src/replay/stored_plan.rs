@@ -1,4 +1,6 @@
-//! The plan of a replay in the table of jobs.
+//! The plan of a replay in the table of jobs, and the counts that state where it is.
+
+use std::collections::BTreeMap;
 
 use broker::ServerError;
 use records::replay::replay_plan::ReplayPlan;
@@ -11,6 +13,16 @@ pub(crate) const KIND: &str = "replay";
 
 /// The count of a replay that holds when it started, microseconds since 1970 by the server's clock.
 pub(crate) const STARTED: &str = "started_at_us";
+
+/// The count of a replay that holds the number of the pass that its workers read. The leader stores it when it has
+/// committed the starts of that pass.
+pub(crate) const PASS: &str = "pass";
+
+/// The number of the pass that a replay with these counts reads. A job that was not started, and one that a
+/// version without passes has stored, has no such count.
+pub(crate) fn pass_number(counts: &BTreeMap<String, u64>) -> usize {
+    counts.get(PASS).and_then(|number| usize::try_from(*number).ok()).unwrap_or(1)
+}
 
 /// The text of a plan.
 ///
@@ -47,26 +59,14 @@ fn unknown_plan(why: std::fmt::Arguments<'_>) -> ServerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::job::{JobState, JobVersion};
+    use crate::jobs::job::JobState;
 
     #[test]
     fn a_job_that_this_command_cannot_run_is_refused_with_its_reason() {
         let plan = r#"{"topic":"t.v1","window":{"log_time":{"from_ms":1,"to_ms":2}},
             "ranges":{"0":[{"first":1,"end":5}]},"rules":{"program":1,"geo":"","user_agents":"",
             "crawlers":"","referrers":""}}"#;
-        let job = |kind: &str, plan: &str| Job {
-            id: "j".into(),
-            version: JobVersion::first(1),
-            kind: kind.into(),
-            state: JobState::Planned,
-            plan: plan.into(),
-            counts: [].into(),
-            actor: String::new(),
-            host: String::new(),
-            message: String::new(),
-            created_at_us: 0,
-            updated_at_us: 0,
-        };
+        let job = |kind: &str, plan: &str| Job::example(kind, JobState::Planned, plan);
         let topic = |name: &str| name.parse::<TopicName>().unwrap();
         let read = plan_of(&job(KIND, plan), &topic("t.v1")).unwrap();
         assert_eq!(read.offsets(), 4);
@@ -75,6 +75,13 @@ mod tests {
             plan.replace(r#"{"first":1,"end":5}"#, r#"{"first":1,"end":5},{"first":9,"end":11}"#);
         let several = plan_of(&job(KIND, &several), &topic("t.v1")).unwrap();
         assert_eq!((several.offsets(), several.range_count()), (6, 2));
+        let passes = plan.replace(
+            r#""ranges":{"0":[{"first":1,"end":5}]}"#,
+            r#""passes":[{"day":"2026-11-28","ranges":{"0":[{"first":3,"end":5}]}},
+                {"day":"2026-11-27","ranges":{"0":[{"first":1,"end":3}]}}]"#,
+        );
+        let passes = plan_of(&job(KIND, &passes), &topic("t.v1")).unwrap();
+        assert_eq!((passes.pass_count(), &passes.ranges), (2, &read.ranges));
         let none = plan.replace(r#"[{"first":1,"end":5}]"#, "[]");
         for (job, name, why) in [
             (job("redrive", plan), "t.v1", "its kind is"),
@@ -86,5 +93,14 @@ mod tests {
             assert_eq!(refused.code, "job_plan");
             assert!(refused.message.contains(why), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_job_of_a_version_without_passes_reads_its_only_pass() {
+        let counts = |all: &[(&str, u64)]| {
+            all.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+        };
+        assert_eq!(pass_number(&counts(&[(STARTED, 9), ("offsets_done", 3)])), 1);
+        assert_eq!(pass_number(&counts(&[(PASS, 3)])), 3);
     }
 }

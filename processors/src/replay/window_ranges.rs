@@ -6,11 +6,14 @@ use broker::{Brokers, ServerError};
 use records::replay::log_range::LogRange;
 use records::replay::log_window::LogWindow;
 use records::replay::planned_partition::{PartitionFacts, PlannedPartition};
+use records::replay::replay_plan::ReplayPlan;
 use records::replay::selected_offsets::joined;
 
+use crate::audit::decoded_events::blocking;
 use crate::clickhouse::selected_rows::SelectedRows;
-use crate::kafka::log_reader::Bounds;
-use crate::kafka::log_times::offsets_at;
+use crate::config::Servers;
+use crate::kafka::log_reader::{self, Bounds};
+use crate::kafka::log_times::LogTimes;
 
 /// What the log holds of each partition.
 pub(crate) fn held(bounds: &BTreeMap<i32, Bounds>) -> BTreeMap<i32, LogRange> {
@@ -30,10 +33,10 @@ pub(crate) fn of_window(
     window: &LogWindow,
 ) -> Result<Vec<PlannedPartition>, ServerError> {
     let logged = |from_ms: i64, to_ms: Option<i64>| {
-        let at = |time_ms| offsets_at(brokers, topic, bounds, time_ms);
-        let firsts = at(from_ms)?;
+        let times = LogTimes::open(brokers, topic, bounds)?;
+        let firsts = times.offsets_at(from_ms)?;
         let ends = match to_ms {
-            Some(to_ms) => at(to_ms)?,
+            Some(to_ms) => times.offsets_at(to_ms)?,
             None => bounds.iter().map(|(own, bounds)| (*own, bounds.high)).collect(),
         };
         let range =
@@ -67,4 +70,24 @@ pub(crate) fn window_error(text: String) -> ServerError {
 pub(crate) fn of_rows(selected: &SelectedRows) -> Vec<PlannedPartition> {
     let ranges = joined(selected.offsets.clone()).into_iter();
     ranges.map(|(partition, ranges)| PlannedPartition::held(partition, ranges)).collect()
+}
+
+/// Checks that the log reaches to the end of the last range of each partition: it does not if the topic was recreated.
+///
+/// # Errors
+/// It does not, or the brokers do not answer.
+pub(crate) async fn check_log(servers: &Servers, plan: &ReplayPlan) -> Result<(), ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), plan.topic.clone());
+    let bounds = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
+    for (partition, ranges) in &plan.ranges {
+        let high = bounds.get(partition).map_or(0, |bounds| bounds.high);
+        if let Some(range) = ranges.last().filter(|range| high < range.end) {
+            return Err(window_error(format!(
+                "partition {partition} of {} ends at offset {high}, before the end of the planned range \
+                 {range}: the topic was recreated; plan a new replay",
+                plan.topic
+            )));
+        }
+    }
+    Ok(())
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use broker::ServerError;
 use prometheus_client::registry::Registry as MetricRegistry;
 use records::replay::replay_plan::ReplayPlan;
+use service::number::gauge;
 use tokio::task::JoinSet;
 
 use crate::config::Servers;
 use crate::kafka::group_lag::GroupLag;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::metrics::replay::ReplayMetrics;
-use crate::replay::replay_admin::{self, ReplayAdmin};
+use crate::replay::replay_admin::ReplayAdmin;
 use crate::replay::replay_progress::ReplayProgress;
 use crate::replay::throttle_state::SharedThrottle;
 use crate::replay::throttle_watch::ThrottleWatch;
@@ -25,27 +26,27 @@ pub(crate) struct WorkerTasks<'a> {
     pub(crate) plan: &'a ReplayPlan,
     /// The group of `processors run`.
     pub(crate) live_group: &'a str,
-    /// The admin port, if there is one.
-    pub(crate) admin: Option<&'a ReplayAdmin>,
 }
 
 impl WorkerTasks<'_> {
-    /// Starts the admin port as a task of `tasks`, and the watch of the throttle, which ends with the progress
+    /// Serves the admin port by a task of `tasks`, and starts the watch of the throttle, which ends with the progress
     /// that this returns. `metrics` are those of the pipeline.
     ///
     /// # Errors
-    /// The address of the admin port cannot be used, or a setting is refused.
-    pub(crate) async fn start(
+    /// A setting is refused.
+    pub(crate) fn start(
         self,
+        admin: Option<ReplayAdmin>,
         metrics: &ProcessorMetrics,
         tasks: &mut JoinSet<()>,
     ) -> Result<ReplayProgress, ServerError> {
         let mut registry = MetricRegistry::default();
         let shown = ReplayMetrics::register(&mut registry, metrics);
-        if let Some(admin) = self.admin {
-            replay_admin::serve(admin, registry, metrics.attempts.clone(), tasks).await?;
+        if let Some(admin) = admin {
+            admin.serve(registry, metrics.attempts.clone(), tasks);
         }
         let throttle = SharedThrottle::new(self.plan.ranges.len());
+        shown.passes.set(gauge(self.plan.pass_count()));
         let brokers = self.servers.kafka.brokers();
         let watch = ThrottleWatch {
             server: self.servers.clickhouse.server()?,

@@ -14,7 +14,7 @@ use crate::audit::decoded_events::blocking;
 use crate::config::Servers;
 use crate::kafka::group_positions::{CommitAnswer, GroupMember, GroupPositions};
 use crate::kafka::log_reader::{self, Bounds};
-use crate::kafka::log_times::offsets_at;
+use crate::kafka::log_times::LogTimes;
 use crate::resets::held_reset::{HeldReset, WantedReset};
 use crate::resets::reset_target::{Facts, PartitionFacts, ResetTarget};
 
@@ -38,6 +38,8 @@ pub(crate) struct GroupReset<'a> {
     pub(crate) group: String,
     /// What the brokers hold.
     pub(crate) facts: Facts,
+    /// The static names of its members: such a member leaves the group only when its session times out.
+    pub(crate) static_names: Vec<String>,
     /// The position to be committed, by partition.
     pub(crate) targets: BTreeMap<i32, i64>,
 }
@@ -77,14 +79,17 @@ impl<'a> GroupReset<'a> {
         }
         let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
         let (name, time_ms) = (group.to_owned(), target.time_ms());
-        let (positions, facts) = blocking(move || {
+        let (positions, static_names, facts) = blocking(move || {
             let positions = GroupPositions::open(&brokers, &name, &topic)?;
+            let members = positions.members()?;
+            let static_names = members.iter().filter_map(GroupMember::static_name);
+            let static_names = static_names.map(str::to_owned).collect();
             let partitions = log_reader::bounds(&brokers, &topic)?.into_keys();
             let committed = positions.committed(partitions)?;
             // Read later than the positions, which members advance: none of those is beyond its log.
             let bounds = log_reader::bounds(&brokers, &topic)?;
             let at_time = match time_ms {
-                Some(time_ms) => offsets_at(&brokers, &topic, &bounds, time_ms)?,
+                Some(time_ms) => LogTimes::open(&brokers, &topic, &bounds)?.offsets_at(time_ms)?,
                 None => BTreeMap::new(),
             };
             let facts = |(own, Bounds { low, high }): (i32, Bounds)| {
@@ -92,13 +97,13 @@ impl<'a> GroupReset<'a> {
                     (committed.get(&own).copied(), at_time.get(&own).copied());
                 (own, PartitionFacts { committed, low, high, at_time })
             };
-            Ok((positions, bounds.into_iter().map(facts).collect::<Facts>()))
+            Ok((positions, static_names, bounds.into_iter().map(facts).collect::<Facts>()))
         })
         .await?;
         let targets =
             target.positions(&facts).map_err(|why| ServerError::fatal("reset_target", why))?;
         let (positions, group) = (Arc::new(positions), group.to_owned());
-        Ok(Self { servers, positions, group, facts, targets })
+        Ok(Self { servers, positions, group, facts, static_names, targets })
     }
 
     /// Checks that no position was moved backwards since the facts were read: the offsets up to those of the
@@ -324,13 +329,13 @@ pub(crate) fn default_wait(servers: &Servers) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use records::replay::replay_plan::group;
+    use records::replay::replay_pass::group;
 
     use super::*;
 
     #[test]
     fn the_groups_of_replays_are_recognised_by_their_names() {
-        assert!(group("0198-j").starts_with(REPLAY_GROUPS));
+        assert!(group("0198-j", 1).starts_with(REPLAY_GROUPS));
         assert!(!"clicktrail-processors".starts_with(REPLAY_GROUPS));
     }
 }

@@ -54,6 +54,7 @@ impl<'a> PlannedSkip<'a> {
         let mut held = reset.claim(request.members, &request.actor).await?;
         let replay = ReplayRequest {
             window: LogWindow::Offsets(skipped(&reset.facts, &reset.targets)),
+            newest_first: false,
             force: request.force,
             // The claim of the group lasts for seconds only.
             rows: RowCheck::Omit,
@@ -94,7 +95,7 @@ impl<'a> PlannedSkip<'a> {
             return Err(ServerError { message, ..error });
         }
         let server = servers.clickhouse.server()?;
-        if let Err(cancel) = cancellation::cancel(&server, &replay.job.id, &request.actor).await {
+        if let Err(cancel) = cancellation::close_gap(&server, &replay.job.id, &request.actor).await {
             let (job, code) = (&replay.job.id, cancel.code);
             tracing::warn!(job, code, error = %cancel, "the replay of a failed skip could not be cancelled");
         }

@@ -1,55 +1,97 @@
 //! What a replay does, as the table of jobs stores it. Pure.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::replay::log_range::LogRange;
 use crate::replay::log_window::LogWindow;
 use crate::replay::pinned_rules::PinnedRules;
+use crate::replay::replay_pass::{PartitionRanges, ReplayPass, joined};
 
 /// The plan. Every worker reads it from the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredPlan", into = "StoredPlan")]
 pub struct ReplayPlan {
     /// The log.
     pub topic: String,
     /// What the operator asked for, with its times resolved.
     pub window: LogWindow,
-    /// What is read of each partition: ranges in ascending order, without a common offset. A partition
+    /// What all passes read of each partition: ranges in ascending order, without a common offset. A partition
     /// without a range is not in the plan.
-    pub ranges: BTreeMap<i32, Vec<LogRange>>,
+    pub ranges: PartitionRanges,
+    /// The passes in their order; empty: there is one, of all ranges.
+    pub passes: Vec<ReplayPass>,
     /// The rules of every worker.
     pub rules: PinnedRules,
     /// Why, in the words of the operator.
-    #[serde(default)]
     pub reason: String,
     /// It may run although another replay reads a part of the same offsets.
-    #[serde(default)]
     pub force: bool,
     /// It writes the dead letters of its records: live processing has skipped them.
-    #[serde(default)]
     pub writes_dead_letters: bool,
+}
+
+/// As stored: with the ranges, or with the passes, so that a version that knows no passes refuses the plan.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredPlan {
+    topic: String,
+    window: LogWindow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ranges: Option<PartitionRanges>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    passes: Vec<ReplayPass>,
+    rules: PinnedRules,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    writes_dead_letters: bool,
+}
+
+impl TryFrom<StoredPlan> for ReplayPlan {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredPlan) -> Result<Self, &'static str> {
+        let StoredPlan { topic, window, ranges, passes, rules, reason, force, writes_dead_letters } =
+            stored;
+        let ranges = match (ranges, passes.as_slice()) {
+            (Some(ranges), []) => ranges,
+            (None, []) => return Err("it has neither ranges nor passes"),
+            (None, passes) => joined(passes),
+            (Some(_), _) => return Err("it has ranges and passes"),
+        };
+        Ok(Self { topic, window, ranges, passes, rules, reason, force, writes_dead_letters })
+    }
+}
+
+impl From<ReplayPlan> for StoredPlan {
+    fn from(plan: ReplayPlan) -> Self {
+        let ReplayPlan { topic, window, ranges, passes, rules, reason, force, writes_dead_letters } =
+            plan;
+        let ranges = passes.is_empty().then_some(ranges);
+        Self { topic, window, ranges, passes, rules, reason, force, writes_dead_letters }
+    }
 }
 
 impl ReplayPlan {
     /// Checks what the reader of the ranges relies on.
     ///
     /// # Errors
-    /// A partition has no range, an empty range, or ranges that are not in ascending order; no version writes
-    /// such a plan.
+    /// A pass or all passes together have ranges that cannot be read, which no version writes.
     pub fn check_ranges(&self) -> Result<(), String> {
-        for (partition, ranges) in &self.ranges {
-            if ranges.is_empty() {
-                return Err(format!("partition {partition} has no range"));
-            }
-            if let Some(empty) = ranges.iter().find(|range| range.first >= range.end) {
-                return Err(format!("partition {partition} has the empty range {empty}"));
-            }
-            if !ranges.is_sorted_by(|one, next| one.end <= next.first) {
-                return Err(format!("the ranges of partition {partition} are not in order"));
-            }
-        }
-        Ok(())
+        let all = ReplayPass { day: None, ranges: self.ranges.clone() };
+        self.passes.iter().chain([&all]).try_for_each(ReplayPass::check_ranges)
+    }
+
+    /// Number of its passes.
+    pub fn pass_count(&self) -> usize {
+        self.passes.len().max(1)
+    }
+
+    /// The pass of a number, which begins at 1; the last one for a larger number.
+    pub fn pass(&self, number: usize) -> ReplayPass {
+        let pass = self.passes.get(number.clamp(1, self.pass_count()) - 1).cloned();
+        pass.unwrap_or_else(|| ReplayPass { day: None, ranges: self.ranges.clone() })
     }
 
     /// Number of all ranges.
@@ -60,6 +102,11 @@ impl ReplayPlan {
     /// Number of offsets of all ranges.
     pub fn offsets(&self) -> u64 {
         self.ranges.values().flatten().map(|range| range.offsets()).sum()
+    }
+
+    /// Number of offsets of the passes before the one of a number.
+    pub fn offsets_before(&self, number: usize) -> u64 {
+        self.passes.iter().take(number.saturating_sub(1)).map(ReplayPass::offsets).sum()
     }
 
     /// The first range that both plans read, by partition.
@@ -79,45 +126,28 @@ impl ReplayPlan {
     pub fn conflict(&self, other: &Self) -> Option<(i32, LogRange)> {
         if self.force || other.force { None } else { self.overlap(other) }
     }
-
-    /// How many offsets of the ranges precede these positions.
-    pub fn done(&self, positions: &BTreeMap<i32, i64>) -> u64 {
-        let done = |(partition, range): (&i32, &LogRange)| {
-            let position = positions.get(partition).copied().unwrap_or(range.first);
-            LogRange { end: position.min(range.end), ..*range }.offsets()
-        };
-        let ranges = self.ranges.iter().flat_map(|(own, all)| all.iter().map(move |it| (own, it)));
-        ranges.map(done).sum()
-    }
-
-    /// Whether each range ends at or before the position of its partition.
-    pub fn is_done(&self, positions: &BTreeMap<i32, i64>) -> bool {
-        self.ranges.iter().all(|(partition, ranges)| {
-            let position = positions.get(partition);
-            ranges.last().is_none_or(|last| position.is_some_and(|it| *it >= last.end))
-        })
-    }
-}
-
-/// The consumer group of a job's only pass. It is not the group of `processors run`.
-pub fn group(job: &str) -> String {
-    format!("clicktrail-replay-{job}-1")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::enrich::rule_set::RuleSet;
+    use crate::replay::log_day::LogDay;
 
-    fn plan(ranges: &[(i32, i64, i64)]) -> ReplayPlan {
-        let mut all: BTreeMap<i32, Vec<LogRange>> = BTreeMap::new();
-        for &(partition, first, end) in ranges {
-            all.entry(partition).or_default().push(LogRange { first, end });
+    fn ranges(all: &[(i32, i64, i64)]) -> PartitionRanges {
+        let mut ranges = PartitionRanges::new();
+        for &(partition, first, end) in all {
+            ranges.entry(partition).or_default().push(LogRange { first, end });
         }
+        ranges
+    }
+
+    fn plan(all: &[(i32, i64, i64)]) -> ReplayPlan {
         ReplayPlan {
             topic: "clicks.raw.v1".to_owned(),
             window: LogWindow::LogTime { from_ms: 1, to_ms: None },
-            ranges: all,
+            ranges: ranges(all),
+            passes: Vec::new(),
             rules: PinnedRules::of(&RuleSet::default()),
             reason: "new geo data".to_owned(),
             force: false,
@@ -125,31 +155,49 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_plan_is_read_as_it_was_stored_also_with_fields_of_a_newer_version() {
-        let plan = plan(&[(0, 5, 9), (2, 1, 2)]);
-        let json = serde_json::to_string(&plan).unwrap();
-        assert_eq!(serde_json::from_str::<ReplayPlan>(&json).unwrap(), plan);
-        let newer = json.replacen('{', "{\"other\":1,", 1);
-        assert_eq!(serde_json::from_str::<ReplayPlan>(&newer).unwrap(), plan);
+    fn of_days() -> ReplayPlan {
+        let pass = |day, all| ReplayPass { day: Some(LogDay(day)), ranges: ranges(all) };
+        let passes = vec![pass(6, &[(0, 9, 12), (2, 1, 3)]), pass(5, &[(0, 5, 9)])];
+        ReplayPlan { passes, ..plan(&[(0, 5, 12), (2, 1, 3)]) }
     }
 
     #[test]
-    fn a_plan_is_done_when_the_position_of_each_partition_is_at_its_end() {
-        let plan = plan(&[(0, 5, 9), (2, 1, 3)]);
-        assert_eq!((plan.offsets(), plan.range_count()), (6, 2));
-        for (positions, done, is_done) in [
-            (&[][..], 0, false),
-            (&[(0, 5), (2, 1)], 0, false),
-            (&[(0, 9)], 4, false),
-            (&[(0, 8), (2, 3)], 5, false),
-            (&[(0, 9), (2, 3)], 6, true),
-            (&[(0, 2), (2, 40)], 2, false),
-            (&[(0, 12), (2, 40)], 6, true),
-        ] {
-            let positions = positions.iter().copied().collect();
-            assert_eq!((plan.done(&positions), plan.is_done(&positions)), (done, is_done));
+    fn a_plan_is_read_as_it_was_stored_also_with_fields_of_a_newer_version() {
+        for plan in [plan(&[(0, 5, 9), (2, 1, 2)]), of_days()] {
+            let json = serde_json::to_string(&plan).unwrap();
+            assert_eq!(serde_json::from_str::<ReplayPlan>(&json).unwrap(), plan);
+            let newer = json.replacen('{', "{\"other\":1,", 1);
+            assert_eq!(serde_json::from_str::<ReplayPlan>(&newer).unwrap(), plan);
         }
+    }
+
+    #[test]
+    fn a_version_without_passes_finds_no_ranges_in_a_plan_that_has_them() {
+        let stored = serde_json::to_value(of_days()).unwrap();
+        assert_eq!(stored["passes"][0]["day"], "1970-01-07");
+        assert!(stored.get("ranges").is_none(), "{stored}");
+        let mut both = stored.clone();
+        both["ranges"] = serde_json::json!({});
+        let mut neither = stored;
+        neither["passes"] = serde_json::json!([]);
+        for bad in [both, neither] {
+            assert!(serde_json::from_value::<ReplayPlan>(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_plan_has_its_passes_in_order_or_one_of_all_ranges() {
+        let single = plan(&[(0, 5, 9)]);
+        assert_eq!((single.pass_count(), single.pass(1).ranges), (1, single.ranges));
+        let plan = of_days();
+        assert_eq!((plan.pass_count(), plan.pass(2).ranges), (2, ranges(&[(0, 5, 9)])));
+        assert_eq!((plan.offsets(), plan.offsets_before(1), plan.offsets_before(2)), (9, 0, 5));
+        assert_eq!(plan.pass(9), plan.pass(2));
+        assert_eq!(plan.check_ranges(), Ok(()));
+        let mut shared = plan.passes.clone();
+        shared[1].ranges = ranges(&[(0, 5, 10)]);
+        let shared = ReplayPlan { ranges: joined(&shared), passes: shared, ..plan };
+        assert!(shared.check_ranges().is_err(), "two passes have an offset in common");
     }
 
     #[test]
@@ -164,27 +212,5 @@ mod tests {
         assert!(one.overlap(&forced).is_some(), "a new plan has to be forced, too");
         let other = ReplayPlan { topic: "other.v1".to_owned(), ..one.clone() };
         assert_eq!(one.overlap(&other), None);
-    }
-
-    #[test]
-    fn several_ranges_of_a_partition_are_done_one_after_the_other() {
-        let plan = plan(&[(0, 5, 9), (0, 20, 30), (2, 1, 3)]);
-        assert_eq!((plan.offsets(), plan.range_count()), (16, 3));
-        for (position, done, is_done) in
-            [(5, 2, false), (20, 6, false), (25, 11, false), (30, 16, true)]
-        {
-            let positions = [(0, position), (2, 3)].into();
-            assert_eq!((plan.done(&positions), plan.is_done(&positions)), (done, is_done));
-        }
-    }
-
-    #[test]
-    fn ranges_that_are_empty_or_not_in_ascending_order_are_refused() {
-        for good in [&[(0, 5, 9), (0, 9, 30)][..], &[(0, 5, 9), (1, 0, 3)], &[]] {
-            assert_eq!(plan(good).check_ranges(), Ok(()));
-        }
-        for bad in [&[(0, 5, 5)][..], &[(0, 5, 9), (0, 8, 30)], &[(0, 20, 30), (0, 5, 9)]] {
-            assert!(plan(bad).check_ranges().is_err(), "{bad:?}");
-        }
     }
 }

@@ -11,8 +11,9 @@ use crate::cmd::dlq::actor::ActorArgs;
 use crate::config::Servers;
 use crate::exit::{DONE, TEMPORARY, print_line};
 use crate::jobs::cancellation;
-use crate::jobs::job::StoredJob;
+use crate::jobs::job::{Job, JobState, StoredJob};
 use crate::jobs::job_listing;
+use crate::jobs::skipped_gap;
 use crate::replay::stored_plan::plan_of;
 
 /// Arguments of `replay cancel`.
@@ -20,6 +21,10 @@ use crate::replay::stored_plan::plan_of;
 pub(super) struct CancelArgs {
     /// Job.
     id: String,
+    /// Of the job of a skip: close its gap, since the live group or another replay reads these offsets. The audit then
+    /// counts a click of them that has no row as missing, and the alert of the gap ends.
+    #[arg(long)]
+    close_gap: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -30,22 +35,79 @@ pub(super) struct CancelArgs {
 pub(super) async fn cancel(servers: &Servers, args: &CancelArgs) -> Result<u8, ServerError> {
     let server = servers.clickhouse.server()?;
     // Refuses a job of another kind.
-    let plan = plan_of(&job_table::job(&server, &args.id).await?.job, &servers.kafka.topic)?;
-    let job = cancellation::cancel(&server, &args.id, args.actor.name()).await?;
+    let job = job_table::job(&server, &args.id).await?.job;
+    let plan = plan_of(&job, &servers.kafka.topic)?;
+    check(&job, args.close_gap)?;
+    let job = match args.close_gap {
+        true => cancellation::close_gap(&server, &args.id, args.actor.name()).await?,
+        false => cancellation::cancel(&server, &args.id, args.actor.name()).await?,
+    };
     let has_ended = job.state.has_ended();
     let positions = PositionTable::read(servers, &job, &plan).await?;
     let stored = StoredJob { now_us: job.updated_at_us, job };
     if args.json {
         let object = json!({
-            "job": job_listing::object(&stored), "positions": positions.json(),
+            "job": job_listing::object(&stored), "pass": positions.pass_json(),
+            "positions": positions.json(),
         });
         print_line(json_line(&object));
     } else {
         print_line(job_listing::line(&stored));
         positions.rewritten().iter().for_each(print_line);
         if !has_ended {
-            print_line("not ended within 5 s: if its process is gone, repeat this in 15 s");
+            print_line(format_args!(
+                "not ended within 5 s: `processors replay status {}` prints its end; if its process is gone, \
+                 repeat this in 15 s",
+                args.id
+            ));
+        }
+        if skipped_gap::is_open(&stored.job) {
+            print_line(format_args!(
+                "the skipped offsets have no rows until the job is done; run it with: processors replay run {}",
+                args.id
+            ));
         }
     }
     Ok(if has_ended { DONE } else { TEMPORARY })
+}
+
+/// Refuses to cancel a job that has ended, and to close a gap that is not open.
+fn check(job: &Job, closes_gap: bool) -> Result<(), ServerError> {
+    let Job { id, state, .. } = job;
+    let text = match (state, closes_gap) {
+        (JobState::Done, _) => format!("job {id} is done: there is nothing to cancel"),
+        (_, true) if !skipped_gap::is_open(job) => {
+            format!("job {id} has no open gap: it is not that of a skip, or its gap was closed")
+        }
+        (JobState::Cancelled | JobState::Failed | JobState::Unverified, false) => format!(
+            "job {id} is {state} already: `processors replay status {id}` prints what it has rewritten, \
+             `processors replay run {id}` resumes it"
+        ),
+        (_, true) | (JobState::Planned | JobState::Planning | JobState::Running, false) => {
+            return Ok(());
+        }
+    };
+    Err(ServerError::fatal("job_ended", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_has_ended_is_not_cancelled_and_only_an_open_gap_is_closed() {
+        let refused = |state, has_gap: bool, closes_gap| {
+            let counts = has_gap.then(|| (skipped_gap::GAP.to_owned(), 5)).into_iter().collect();
+            let job = Job { counts, ..Job::example("replay", state, "{}") };
+            check(&job, closes_gap).err().map(|error| error.code)
+        };
+        for state in JobState::ALL {
+            let ended = state.has_ended().then_some("job_ended");
+            assert_eq!(refused(state, false, false), ended, "{state}");
+            assert_eq!(refused(state, true, false), ended, "{state}");
+            assert_eq!(refused(state, false, true), Some("job_ended"), "{state}");
+            let done = (state == JobState::Done).then_some("job_ended");
+            assert_eq!(refused(state, true, true), done, "{state}");
+        }
+    }
 }

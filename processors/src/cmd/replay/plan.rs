@@ -48,6 +48,10 @@ pub(super) struct PlanArgs {
     /// Likewise, rows of the view `clicks` that meet a condition in ClickHouse's SQL, such as "country = ''".
     #[arg(long = "where", value_name = "SQL")]
     condition: Option<String>,
+    /// Replay the newest day first: a pass for each UTC day of log time, each with a consumer group of its own.
+    /// Of any window; at most 400 days.
+    #[arg(long)]
+    newest_first: bool,
     /// Plan it although its rules are older than those of rows that it rewrites.
     #[arg(long)]
     downgrade: bool,
@@ -104,6 +108,7 @@ impl PlanArgs {
 pub(super) async fn plan(servers: &Servers, args: PlanArgs) -> Result<u8, ServerError> {
     let request = ReplayRequest {
         window: args.window()?,
+        newest_first: args.newest_first,
         force: args.force,
         rows: if args.downgrade { RowCheck::Count } else { RowCheck::RefuseOlder },
         writes_dead_letters: false,

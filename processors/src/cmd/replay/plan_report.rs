@@ -2,6 +2,7 @@
 
 use records::dead_letters::shown_text::shown;
 use records::replay::planned_partition::PlannedPartition;
+use records::replay::replay_pass::ReplayPass;
 use serde_json::{Value, json};
 
 use crate::cmd::dlq::table::Table;
@@ -32,6 +33,7 @@ pub(super) fn lines(planned: &PlannedReplay) -> Vec<String> {
     let rules = &plan.rules;
     lines.push(format!("window: {}", shown(&plan.window.to_string())));
     lines.push(format!("offsets: {}, of which each holds one record or none", plan.offsets()));
+    lines.extend(pass_lines(&plan.passes));
     lines.extend(selected_lines(planned));
     lines.extend(estimate.lines());
     lines.push(format!(
@@ -52,6 +54,23 @@ pub(super) fn lines(planned: &PlannedReplay) -> Vec<String> {
     }
     lines.push(format!("job: {}", job.id));
     lines.push(format!("run it with: {}", run_command(planned)));
+    lines
+}
+
+/// The passes in their order, if the plan has several.
+fn pass_lines(passes: &[ReplayPass]) -> Vec<String> {
+    if passes.is_empty() {
+        return Vec::new();
+    }
+    let row = |(number, pass): (usize, &ReplayPass)| {
+        let [partitions, ranges] = [pass.ranges.len(), pass.range_count()];
+        let day = pass.day.map_or_else(String::new, |day| day.to_string());
+        let numbers = [partitions, ranges].map(|number| number.to_string());
+        [vec![number.to_string(), day], numbers.to_vec(), vec![pass.offsets().to_string()]].concat()
+    };
+    let mut lines = vec!["passes by the UTC day of log time, the first one first:".to_owned()];
+    let headings = ["PASS", "DAY", "PARTITIONS", "RANGES", "OFFSETS"];
+    lines.extend(Table::new(&headings).lines((1..).zip(passes).map(row).collect()));
     lines
 }
 
@@ -106,6 +125,11 @@ pub(super) fn object(planned: &PlannedReplay) -> Value {
             "deleted_at_most": own.deleted.most(),
         })
     };
+    let pass = |(number, pass): (usize, &ReplayPass)| {
+        json!({
+            "pass": number, "day": pass.day, "ranges": pass.ranges, "offsets": pass.offsets(),
+        })
+    };
     let selected = selected.as_ref().map(|selected| {
         json!({
             "rows": selected.rows,
@@ -118,6 +142,7 @@ pub(super) fn object(planned: &PlannedReplay) -> Value {
         "state": job.state.name(),
         "window": plan.window,
         "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
+        "passes": (1..).zip(&plan.passes).map(pass).collect::<Vec<_>>(),
         "offsets": plan.offsets(),
         "selected": selected,
         "estimate": estimate.json(),
@@ -129,6 +154,7 @@ pub(super) fn object(planned: &PlannedReplay) -> Value {
 #[cfg(test)]
 mod tests {
     use records::enrich::rule_set::RuleSet;
+    use records::replay::log_day::LogDay;
     use records::replay::log_range::LogRange;
     use records::replay::log_window::LogWindow;
     use records::replay::pinned_rules::PinnedRules;
@@ -137,28 +163,17 @@ mod tests {
 
     use super::*;
     use crate::clickhouse::selected_rows::SelectedRows;
-    use crate::jobs::job::{Job, JobState, JobVersion};
+    use crate::jobs::job::{Job, JobState};
     use crate::replay::replay_estimate::ReplayEstimate;
 
     fn planned() -> PlannedReplay {
         let ranges = [(5, 9), (20, 30)].map(|(first, end)| LogRange { first, end });
-        let job = Job {
-            id: "j1".into(),
-            version: JobVersion::first(1),
-            kind: "replay".into(),
-            state: JobState::Planned,
-            plan: String::new(),
-            counts: [].into(),
-            actor: String::new(),
-            host: String::new(),
-            message: String::new(),
-            created_at_us: 0,
-            updated_at_us: 0,
-        };
+        let job = Job { id: "j1".into(), ..Job::example("replay", JobState::Planned, "") };
         let plan = ReplayPlan {
             topic: "t.v1".into(),
             window: LogWindow::Rows(RowSelection::Where("a =\u{1b}1".into())),
             ranges: [(0, ranges.to_vec())].into(),
+            passes: Vec::new(),
             rules: PinnedRules::of(&RuleSet::default()),
             reason: String::new(),
             force: false,
@@ -198,5 +213,27 @@ mod tests {
         let lines = super::lines(&unknown);
         let beyond = "rows rewritten beyond the selection: unknown";
         assert!(lines.iter().any(|line| line == beyond), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_plan_by_days_names_each_pass_with_its_day_and_offsets() {
+        assert_eq!(pass_lines(&planned().plan.passes), [""; 0]);
+        let mut by_days = planned();
+        let pass = |day, first, end| ReplayPass {
+            day: Some(LogDay(day)),
+            ranges: [(0, vec![LogRange { first, end }])].into(),
+        };
+        by_days.plan.passes = vec![pass(20_785, 20, 30), pass(20_784, 5, 9)];
+        let lines = lines(&by_days);
+        let at = lines.iter().position(|line| line.starts_with("passes by")).unwrap();
+        let row = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(row(&lines[at + 2]), ["1", "2026-11-28", "1", "1", "10"]);
+        assert_eq!(row(&lines[at + 3]), ["2", "2026-11-27", "1", "1", "4"]);
+        let object = object(&by_days);
+        assert_eq!(
+            (&object["passes"][1]["day"], &object["passes"][1]["offsets"]),
+            (&json!("2026-11-27"), &json!(4))
+        );
+        assert_eq!(object["passes"][0]["ranges"]["0"][0]["first"], 20);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use broker::ServerError;
+use records::replay::log_day::LogDay;
 use records::replay::log_range::LogRange;
 use records::replay::replay_plan::ReplayPlan;
 use serde_json::{Value, json};
@@ -11,17 +12,61 @@ use crate::cmd::dlq::table::Table;
 use crate::config::Servers;
 use crate::jobs::job::Job;
 use crate::replay::replay_group::ReplayGroup;
-use crate::replay::stored_plan::STARTED;
+use crate::replay::stored_plan::{STARTED, pass_number};
 
-/// The committed position of each partition of a plan; that of a partition that was not begun is the start of
-/// its first range. The brokers delete the positions of a group without members after their
+/// The committed position of each partition of the pass that a job reads; that of a partition that was not begun is
+/// the start of its first range. The brokers delete the positions of a group without members after their
 /// `offsets.retention.minutes`.
 #[derive(Debug)]
 pub(super) struct PositionTable {
     rows: Vec<PositionRow>,
+    /// Of a job of several passes: the pass that it reads.
+    pass: Option<PassRow>,
     have_expired: bool,
+    /// Whether a process has run the job.
+    has_started: bool,
     done: u64,
     offsets: u64,
+}
+
+/// A pass among several.
+#[derive(Debug)]
+struct PassRow {
+    number: usize,
+    passes: usize,
+    day: Option<LogDay>,
+    /// The days of the passes before it, the first and the last one.
+    before: Option<[LogDay; 2]>,
+}
+
+impl PassRow {
+    fn of(plan: &ReplayPlan, number: usize) -> Option<Self> {
+        let passes = plan.passes.len();
+        let day = plan.pass(number).day;
+        let mut before = plan.passes.iter().take(number - 1).filter_map(|pass| pass.day);
+        let before = before.next().map(|first| [first, before.next_back().unwrap_or(first)]);
+        (passes > 0).then_some(Self { number, passes, day, before })
+    }
+
+    fn line(&self) -> String {
+        let day = self.day.map(|day| format!(", log day {day}")).unwrap_or_default();
+        format!("pass {} of {}{day}", self.number, self.passes)
+    }
+
+    /// What the passes before it have rewritten.
+    fn rewritten(&self) -> Option<String> {
+        let [first, last] = self.before?;
+        let days = if first == last { first.to_string() } else { format!("{last} to {first}") };
+        let count = self.number - 1;
+        Some(format!(
+            "all clicks of the log days {days} ({count} of {} passes) stay rewritten by the rules of the plan",
+            self.passes
+        ))
+    }
+
+    fn json(&self) -> Value {
+        json!({ "number": self.number, "passes": self.passes, "day": self.day })
+    }
 }
 
 /// The ranges of one partition, and its position.
@@ -64,7 +109,7 @@ impl PositionRow {
 }
 
 impl PositionTable {
-    /// Reads the positions of the group of a job.
+    /// Reads the positions of the group of the pass that a job reads.
     ///
     /// # Errors
     /// The brokers do not answer.
@@ -73,7 +118,8 @@ impl PositionTable {
         job: &Job,
         plan: &ReplayPlan,
     ) -> Result<Self, ServerError> {
-        let group = ReplayGroup::open(&servers.kafka.brokers(), &job.id, plan)?;
+        let (brokers, number) = (servers.kafka.brokers(), pass_number(&job.counts));
+        let group = ReplayGroup::open(&brokers, &job.id, plan, number)?;
         Ok(Self::of(plan, &group.positions().await?, &job.counts))
     }
 
@@ -82,15 +128,20 @@ impl PositionTable {
         positions: &BTreeMap<i32, i64>,
         counts: &BTreeMap<String, u64>,
     ) -> Self {
-        // The start of the job commits a position of each range.
-        let have_expired = positions.is_empty() && counts.contains_key(STARTED);
+        let number = pass_number(counts).clamp(1, plan.pass_count());
+        let pass = plan.pass(number);
+        // The start of the pass commits a position of each partition.
+        let has_started = counts.contains_key(STARTED);
+        let have_expired = positions.is_empty() && has_started;
         let reported = counts.get("offsets_done").copied().unwrap_or_default();
-        let done = if have_expired { reported } else { plan.done(positions) };
+        let read = plan.offsets_before(number) + pass.done(positions);
+        let done = if have_expired { reported } else { read };
         let row = |(own, ranges): (&i32, &Vec<LogRange>)| {
             PositionRow::of(*own, ranges, positions.get(own).copied())
         };
-        let rows = plan.ranges.iter().filter_map(row).collect();
-        Self { rows, have_expired, done, offsets: plan.offsets() }
+        let rows = pass.ranges.iter().filter_map(row).collect();
+        let pass = PassRow::of(plan, number);
+        Self { rows, pass, have_expired, has_started, done, offsets: plan.offsets() }
     }
 
     /// As a table.
@@ -108,10 +159,15 @@ impl PositionTable {
             [vec![partition, ranges], numbers.to_vec(), vec![row.left().to_string()]].concat()
         };
         let headings = ["PARTITION", "RANGES", "FIRST", "LAST", "POSITION", "LEFT"];
-        let mut table = Table::new(&headings);
-        let mut lines = table.lines(self.rows.iter().map(row).collect());
+        let mut lines: Vec<_> = self.pass.iter().map(PassRow::line).collect();
+        lines.extend(Table::new(&headings).lines(self.rows.iter().map(row).collect()));
         lines.push(format!("{} of {} offsets are processed", self.done, self.offsets));
         lines
+    }
+
+    /// The pass that the job reads, as JSON; null: it has one pass.
+    pub(super) fn pass_json(&self) -> Value {
+        self.pass.as_ref().map_or(Value::Null, PassRow::json)
     }
 
     /// As JSON; a position that has expired is null.
@@ -132,7 +188,11 @@ impl PositionTable {
         if self.have_expired {
             return self.lines();
         }
-        let mut lines: Vec<_> = self.rows.iter().filter_map(PositionRow::rewritten).collect();
+        if !self.has_started {
+            return vec!["it never ran; no row has changed".to_owned()];
+        }
+        let mut lines: Vec<_> = self.pass.iter().filter_map(PassRow::rewritten).collect();
+        lines.extend(self.rows.iter().filter_map(PositionRow::rewritten));
         if lines.is_empty() {
             lines.push("no position has moved".to_owned());
         }
@@ -145,6 +205,7 @@ impl PositionTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::stored_plan::PASS;
 
     #[test]
     fn a_stopped_job_names_the_offsets_whose_clicks_stay_rewritten() {
@@ -175,12 +236,43 @@ mod tests {
         let expected = "clicks of 0:5-8 stay rewritten by the rules of the plan";
         assert_eq!(rewritten(20), (expected.to_owned(), 20), "between two ranges");
         let none = PositionTable::of(&plan, &BTreeMap::new(), &BTreeMap::new());
-        assert_eq!(none.rewritten()[0], "no position has moved");
+        assert_eq!(none.rewritten(), ["it never ran; no row has changed"]);
+        let started = PositionTable::of(&plan, &BTreeMap::from([(0, 5), (2, 1)]), &counts);
+        assert_eq!(started.rewritten()[0], "no position has moved");
         let expired = PositionTable::of(&plan, &BTreeMap::new(), &counts);
         assert!(expired.lines()[0].contains("have expired; 4 of 6 offsets"));
         assert_eq!(
             (expired.rewritten(), &expired.json()[0]["position"]),
             (expired.lines(), &Value::Null)
         );
+    }
+
+    #[test]
+    fn a_stopped_job_of_several_passes_names_the_days_that_stay_rewritten() {
+        let pass = |day: &str, first: i64, end: i64| json!({ "day": day, "ranges": { "0": [{ "first": first, "end": end }] } });
+        let plan: ReplayPlan = serde_json::from_value(json!({
+            "topic": "t", "window": { "log_time": { "from_ms": 0, "to_ms": null } },
+            "passes": [pass("2026-11-28", 20, 30), pass("2026-11-27", 9, 20), pass("2026-11-26", 5, 9)],
+            "rules": { "program": 1, "geo": "", "user_agents": "", "crawlers": "", "referrers": "" },
+        }))
+        .unwrap();
+        let of = |number: u64, position| {
+            let counts = [(STARTED.to_owned(), 1), (PASS.to_owned(), number)].into();
+            PositionTable::of(&plan, &BTreeMap::from([(0, position)]), &counts)
+        };
+        let first = of(1, 25);
+        assert_eq!(first.lines()[0], "pass 1 of 3, log day 2026-11-28");
+        assert_eq!(first.lines().last().unwrap(), "5 of 25 offsets are processed");
+        assert!(first.rewritten()[0].starts_with("clicks of 0:20-24 stay"), "{first:?}");
+        let third = of(3, 7);
+        assert_eq!(third.lines().last().unwrap(), "23 of 25 offsets are processed");
+        let rewritten = third.rewritten();
+        let expected = "all clicks of the log days 2026-11-27 to 2026-11-28 (2 of 3 passes) stay rewritten by the \
+                        rules of the plan";
+        assert_eq!(rewritten[0], expected);
+        assert!(rewritten[1].starts_with("clicks of 0:5-6 stay"), "{rewritten:?}");
+        let object = json!({ "number": 3, "passes": 3, "day": "2026-11-26" });
+        assert_eq!((third.pass_json(), &third.json()[0]["position"]), (object, &json!(7)));
+        assert!(of(2, 9).rewritten()[0].contains("log days 2026-11-28 (1 of 3"), "one day");
     }
 }

@@ -69,7 +69,7 @@ async fn print_all(
         let progress = progress(&stored).map(|progress| progress.json());
         print_line(json_line(&json!({
             "job": job, "throttle": limits_json(&limits), "progress": progress,
-            "positions": positions.json(),
+            "pass": positions.pass_json(), "positions": positions.json(),
         })));
     } else {
         job_listing::lines(&stored).iter().for_each(print_line);
