@@ -219,6 +219,23 @@ fn done(name: &str, path: &Path, started: Instant) -> String {
 mod tests {
     use super::*;
 
+    const COMPOSE: &str = include_str!("../../docker-compose.yml");
+
+    #[test]
+    fn the_compose_file_runs_the_release_of_the_pinned_engine() {
+        let (_, version) = ENGINE_PACKAGE.rsplit_once('@').unwrap();
+        let release: Vec<_> = version.split('.').take(2).collect();
+        let image = format!("image: clickhouse/clickhouse-server:{}\n", release.join("."));
+        assert!(COMPOSE.contains(&image), "docker-compose.yml has no {image}");
+    }
+
+    #[test]
+    fn the_pom_names_the_version_of_the_folder() {
+        let (_, version) = KAFKA.split_once('-').unwrap();
+        assert_eq!(KAFKA_POM.matches(&format!("<version>{version}</version>")).count(), 2);
+        assert!(KAFKA_JARS.contains(&format!("  kafka_2.13-{version}.jar\n")));
+    }
+
     #[test]
     fn every_jar_of_the_manifest_has_a_checksum() {
         for line in KAFKA_JARS.lines() {
