@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::package::{check, extract, fetch, sha256};
 use crate::prerequisites;
 
-const KAFKA: &str = "kafka-4.1.0";
+const KAFKA: &str = "kafka-4.4.0";
 const KAFKA_POM: &str = include_str!("../kafka/pom.xml");
 /// `sha256sum`'s lines for every jar that the pom resolves to.
 const KAFKA_JARS: &str = include_str!("../kafka/jars.sha256");
@@ -136,7 +136,7 @@ fn fetch_kafka(
 ) -> Result<(), StackError> {
     let fill = |folder: &Path| {
         let started = Instant::now();
-        report("kafka: fetching 93 jars, 56 MB (Maven)");
+        report("kafka: fetching 92 jars, 56 MB (Maven)");
         let mut maven = maven(folder)?;
         maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
         maven.arg(output_folder(folder));
