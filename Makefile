@@ -23,7 +23,7 @@ test: prerequisites fmt ## everything: format, lints, dependencies, all tests on
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	code=0
 	target/debug/stack --dir .stack/test --ports auto run -- \
-	  cargo test --workspace --lib --bins --tests --no-fail-fast 2>&1 | tee .stack/test.log || code=$$?
+	  cargo test --workspace --tests --no-fail-fast 2>&1 | tee .stack/test.log || code=$$?
 	awk '/^test result:/ { passed += $$4; failed += $$6 }
 	  END { printf "%d passed, %d failed\n", passed, failed }' .stack/test.log
 	exit $$code
