@@ -16,6 +16,8 @@ demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its 
 	target/debug/demo
 
 test strain: needs = test
+# Tests on real parts wait for a third of their time: half more of them than cores run at once.
+test: export RUST_TEST_THREADS := $(or $(RUST_TEST_THREADS),$(shell echo $$(( ($$(nproc) * 3 + 1) / 2 ))))
 test: prerequisites fmt ## everything: format, lints, dependencies, all tests on real parts
 	@$(MAKE) --no-print-directory deny & deny=$$!
 	$(fetch_while_building)
