@@ -121,7 +121,7 @@ pub async fn run(
             stage.health(links(), problems.collect())
         }
     };
-    let (registry, hosts) = (Arc::new(metrics.registry()), args.admin.admin_hosts.clone());
+    let (registry, hosts) = (Arc::new(metrics.registry()), args.admin.hosts.admin_hosts.clone());
     admin_port.spawn(admin_port::run(admin, registry, probe, hosts, shutdown.clone()));
 
     start_keys(args, &keys).await?;

@@ -6,15 +6,9 @@ use clap::{Arg, Args};
 
 use crate::host_header::AdminHosts;
 
-/// The address of the admin port, and the host names that it answers to.
-///
-/// Each service has an address of its own: a struct that flattens this one declares it with
-/// `#[command(mut_arg("admin_listen", |it| listen_at(it, NAME, DEFAULT)))]`.
+/// The host names that an admin port answers to.
 #[derive(Debug, Args)]
-pub struct AdminArgs {
-    /// Address of the admin port: /metrics /livez /readyz
-    #[arg(long, value_name = "ADDRESS")]
-    pub admin_listen: SocketAddr,
+pub struct AdminHostsArgs {
     /// Further host names that the admin port answers to, comma-separated; it always answers to IP
     /// addresses, localhost, names without a dot and private names
     #[arg(
@@ -25,6 +19,20 @@ pub struct AdminArgs {
         value_name = "NAMES"
     )]
     pub admin_hosts: AdminHosts,
+}
+
+/// The address of the admin port of a service, and its host names.
+///
+/// Each service has an address of its own: a struct that flattens this one declares it with
+/// `#[command(mut_arg("admin_listen", |it| listen_at(it, NAME, DEFAULT)))]`.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// Address of the admin port: /metrics /livez /readyz
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: SocketAddr,
+    /// The host names.
+    #[command(flatten)]
+    pub hosts: AdminHostsArgs,
 }
 
 /// Gives `--admin-listen` the environment name and the default of one service.

@@ -260,7 +260,7 @@ async fn serve_admin(
     let health = Arc::clone(health);
     let probe = move || lock(&health).clone();
     let mut admin = JoinSet::new();
-    let (registry, hosts) = (Arc::new(registry), args.admin.admin_hosts.clone());
+    let (registry, hosts) = (Arc::new(registry), args.admin.hosts.admin_hosts.clone());
     admin.spawn(admin_port::run(listener, registry, probe, hosts, shutdown));
     Ok(admin)
 }

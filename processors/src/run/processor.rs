@@ -69,7 +69,7 @@ impl<'a> Processor<'a> {
         let probe = probe(readiness.clone(), Arc::clone(&rules), metrics.attempts.clone());
         let listener = listen(args).await?;
         let mut tasks = JoinSet::new();
-        let (registry, hosts) = (Arc::new(registry), args.admin.admin_hosts.clone());
+        let (registry, hosts) = (Arc::new(registry), args.admin.hosts.admin_hosts.clone());
         tasks.spawn(admin_port::run(listener, registry, probe, hosts, shutdown.clone()));
         tasks.spawn(Arc::clone(&rules).watch(shutdown.clone()));
         Ok(Self { servers, args, settings, metrics, rules, readiness, tasks, shutdown })

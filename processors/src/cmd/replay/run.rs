@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use broker::ServerError;
 use clap::Args;
-use service::host_header::AdminHosts;
+use service::admin_args::AdminHostsArgs;
 
 use crate::audit::sort_args::SortArgs;
 use crate::config::{PipelineArgs, RulesArgs, Servers};
@@ -25,15 +25,8 @@ pub(super) struct RunReplayArgs {
     /// Address of an admin port of this worker: /metrics /livez /readyz. By default there is none.
     #[arg(long, env = "CLICKTRAIL_REPLAY_ADMIN_LISTEN", value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
-    /// Further host names that the admin port answers to, comma-separated.
-    #[arg(
-        long,
-        env = "CLICKTRAIL_ADMIN_HOSTS",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAMES"
-    )]
-    admin_hosts: AdminHosts,
+    #[command(flatten)]
+    hosts: AdminHostsArgs,
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]
@@ -43,9 +36,12 @@ pub(super) struct RunReplayArgs {
 }
 
 pub(super) async fn run(servers: &Servers, args: RunReplayArgs) -> Result<u8, ServerError> {
-    let RunReplayArgs { id, json, group, admin_listen, admin_hosts, pipeline, sort, rules } = args;
-    let admin = admin_listen.map(|address| ReplayAdmin { address, hosts: admin_hosts });
+    let RunReplayArgs { id, json, group, admin_listen, hosts, pipeline, sort, rules } = args;
+    let admin = match admin_listen {
+        Some(address) => Some(ReplayAdmin::listen(address, hosts.admin_hosts).await?),
+        None => None,
+    };
     let space = sort.space();
-    let run = ReplayRun { id, live_group: group, admin, rules, pipeline, space, json };
-    replay_worker::run(servers, &run).await
+    let run = ReplayRun { id, live_group: group, rules, pipeline, space, json };
+    replay_worker::run(servers, &run, admin).await
 }
