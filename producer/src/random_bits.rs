@@ -1,8 +1,8 @@
 //! Random bits of event ids, from the generator of the operating system.
 //!
-//! Trace ids come from a fast generator. Each answer shows its output, from which its next output can be
-//! computed; event ids must not be predictable in this way. One system call fills a buffer for 64 ids;
-//! each thread has its own buffer.
+//! Span ids come from a fast generator. Each answer shows its output, from which its next output can be
+//! computed; event ids, which are also trace ids, must not be predictable in this way. One system call fills
+//! a buffer for 64 ids; each thread has its own buffer.
 #![expect(clippy::disallowed_methods, reason = "random bits are read here")]
 
 use std::cell::RefCell;

@@ -125,11 +125,6 @@ impl<S: ClickSink> Redirector<S> {
             self.count("rate_limited", started);
             return too_many_requests();
         }
-        let (context, tracestate) = request_facts::parent(&head.headers).unzip();
-        let is_trusted = self.client_policy.trusts(peer);
-        let parent = context.map(|context| RequestParent { context, is_trusted });
-        let (context, span) = request_span::redirect(self.sampling, parent);
-        let traceparent = context.traceparent();
         let key = ClickKey::mint(now, &random_bits::event_bits());
 
         let latency = started.elapsed();
@@ -149,11 +144,19 @@ impl<S: ClickSink> Redirector<S> {
         }
         // A trace identifies its visitor, so a click without identifiers has no trace.
         let is_traced = !click.identifiers_stripped;
+        let (parent, tracestate) = request_facts::parent(&head.headers).unzip();
+        let is_trusted = self.client_policy.trusts(peer);
+        let parent = parent.map(|context| RequestParent { context, is_trusted });
+        let event_id = is_traced.then_some(key.event_id);
+        let (context, span) = request_span::redirect(self.sampling, parent, event_id);
+        let traceparent = context.traceparent();
         if is_recorded {
             let fits = |state: &&str| redirected || state.len() <= UNREDIRECTED_TRACESTATE;
             let tracestate = tracestate.flatten().filter(fits);
             let trace = TraceHeaders { traceparent: Some(traceparent.as_str()), tracestate };
-            self.record(&click, if is_traced { trace } else { TraceHeaders::default() });
+            // The event id names a trace that starts here; of one that is not sampled, no span has a parent.
+            let is_in_headers = is_traced && (parent.is_some() || context.sampled);
+            self.record(&click, if is_in_headers { trace } else { TraceHeaders::default() });
         }
         if !span.is_none() {
             describe(&span, head, &click);

@@ -1,6 +1,6 @@
-//! The span of a sampled redirect, and the ids of traces that start here.
+//! The trace of a redirect, and its span if it is sampled.
 //!
-//! A span costs a microsecond or more, so an unsampled request gets no span, only ids for its headers.
+//! A span costs a microsecond or more, so an unsampled request gets no span, only ids for the answer.
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
@@ -9,13 +9,14 @@ use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use schemas::TraceContext;
+use schemas::{EventId, TraceContext};
+use service::trace_ids::with_trace_id;
 
 /// Which requests are traced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Whether spans are exported. If not, no trace starts here; the trace of a parent still continues in
-    /// the headers of the record.
+    /// Whether spans are exported. If not, no trace that starts here is sampled; the trace of a parent still
+    /// continues in the headers of the record.
     pub exports: bool,
     /// Share of requests to sample, 0 to 1. If a trusted proxy names a parent, the sampling flag of the
     /// parent decides.
@@ -33,24 +34,34 @@ pub struct RequestParent {
     pub is_trusted: bool,
 }
 
-/// The trace context of one redirect below `parent`, and its span if it is sampled.
-pub fn redirect(sampling: Sampling, parent: Option<RequestParent>) -> (TraceContext, Span) {
+/// The trace context of one redirect below `parent`, and its span if it is sampled. A trace that starts here
+/// has the event id of the click as its id, so that it leads to the row: a UUID v7 ends in 56 random bits, as W3C
+/// Trace Context asks of a trace id. Without identifiers the click has no `event_id` here, and the id is random.
+pub fn redirect(
+    sampling: Sampling,
+    parent: Option<RequestParent>,
+    event_id: Option<EventId>,
+) -> (TraceContext, Span) {
     let ids = RandomIdGenerator::default();
     let span_id = ids.new_span_id().to_bytes();
-    let root = || {
-        let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
-        TraceContext::root(ids.new_trace_id().to_bytes(), span_id, ratio)
-    };
+    let own_id = event_id.map_or_else(|| ids.new_trace_id().to_bytes(), EventId::into_bytes);
+    let ratio = if sampling.exports { sampling.ratio } else { 0.0 };
+    let root = TraceContext::root(own_id, span_id, ratio);
     let context = match parent {
         Some(RequestParent { context, is_trusted: true }) => context.child(span_id),
         Some(RequestParent { context, is_trusted: false }) => {
-            TraceContext { sampled: root().sampled, ..context.child(span_id) }
+            TraceContext { sampled: root.sampled, ..context.child(span_id) }
         }
-        None => root(),
+        None => root,
     };
     if !(context.sampled && sampling.exports) {
         return (context, Span::none());
     }
+    with_trace_id(own_id, || exported(context, parent))
+}
+
+/// The span of a sampled redirect, which is exported, and its context.
+fn exported(context: TraceContext, parent: Option<RequestParent>) -> (TraceContext, Span) {
     let span = tracing::info_span!(
         target: "producer",
         "redirect",
@@ -99,12 +110,33 @@ mod tests {
                 let context = TraceContext { trace_id, span_id: [1; 8], sampled: true };
                 let of = |is_trusted| {
                     let parent = RequestParent { context, is_trusted };
-                    redirect(Sampling { exports, ratio }, Some(parent)).0
+                    redirect(Sampling { exports, ratio }, Some(parent), None).0
                 };
                 let (visitors, proxys) = (of(false), of(true));
                 assert!(!visitors.sampled, "{exports} {ratio} {trace_id:?}");
                 assert_eq!((visitors.trace_id, proxys.trace_id), (trace_id, trace_id));
                 assert!(proxys.sampled || exports);
+            }
+        }
+    }
+
+    #[test]
+    fn a_trace_that_starts_here_has_the_event_id_unless_the_click_has_no_identifiers() {
+        let id = EventId::from_u128(0x0196_0000_0000_7000_8000_0000_0000_0001);
+        let context = TraceContext { trace_id: [7; 16], span_id: [1; 8], sampled: true };
+        let parent = Some(RequestParent { context, is_trusted: true });
+        for (parent, event_id, trace_id) in [
+            (None, Some(id), Some(id.into_bytes())),
+            (parent, Some(id), Some([7; 16])),
+            (parent, None, Some([7; 16])),
+            (None, None, None),
+        ] {
+            let of = || redirect(Sampling { exports: false, ratio: 1.0 }, parent, event_id).0;
+            let (one, other) = (of(), of());
+            assert_ne!(one.span_id, other.span_id);
+            match trace_id {
+                Some(trace_id) => assert_eq!([one.trace_id, other.trace_id], [trace_id; 2]),
+                None => assert_ne!(one.trace_id, other.trace_id),
             }
         }
     }

@@ -1,15 +1,10 @@
 //! Names of the record headers that writers and readers agree on.
 
-/// W3C trace context of the request, 55 bytes.
+/// W3C trace context of the request, 55 bytes, of a trace that is sampled or that the request named. A record
+/// without it is in the trace whose id is its event id.
 pub const TRACEPARENT: &str = "traceparent";
 /// Vendor part of the trace context, where the client sent one.
 pub const TRACESTATE: &str = "tracestate";
-/// Always [`CONTENT_TYPE_AVRO`].
-pub const CONTENT_TYPE: &str = "content-type";
-/// Value of [`CONTENT_TYPE`].
-pub const CONTENT_TYPE_AVRO: &str = "application/vnd.confluent.avro";
-/// Version of the program that wrote the record.
-pub const PRODUCER_VERSION: &str = "clicktrail-producer";
 
 /// Stable snake_case code of the error that made a dead letter.
 pub const DEAD_LETTER_CODE: &str = "clicktrail-error-code";

@@ -21,5 +21,6 @@ pub mod settings;
 pub mod shown_url;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trace_ids;
 pub mod wakeup;
 pub mod worker;

@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::process_metrics;
 use crate::shown_url::without_secrets;
+use crate::trace_ids::TraceIds;
 
 /// How long a process that ends waits for the export of the last spans.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -178,6 +179,7 @@ fn provider(endpoint: &str, settings: &Settings<'_>) -> Result<SdkTracerProvider
     Ok(SdkTracerProvider::builder()
         // Unsampled work makes no span at all, so every span is exported.
         .with_sampler(Sampler::AlwaysOn)
+        .with_id_generator(TraceIds::default())
         .with_resource(resource)
         .with_batch_exporter(exporter)
         .build())

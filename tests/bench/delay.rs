@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use harness::{World, get, until};
 use rdkafka::producer::Producer as _;
-use schemas::{Encoder, TraceContext};
+use schemas::Encoder;
 
 use super::clicks::Clicks;
 use super::engine::Engine;
@@ -55,7 +55,6 @@ fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
     let encoder = Encoder::new(world.schema_id());
     let mut clicks = Clicks::new(CLICKS.into());
     let (mut value, mut sent) = (Vec::new(), Vec::new());
-    let trace = TraceContext { trace_id: [1; 16], span_id: [1; 8], sampled: false };
     let began = Instant::now();
     for number in 0..CLICKS {
         std::thread::sleep(
@@ -65,7 +64,7 @@ fn trickle(world: &World) -> Result<Vec<([u8; 16], Instant)>> {
         encoder.encode(&click, &mut value)?;
         sent.push((click.event_id.into_bytes(), Instant::now()));
         let partition = i32::try_from(u64::from(number) % PARTITIONS)?;
-        send(&producer, &world.topic, partition, &value, &trace)?;
+        send(&producer, &world.topic, partition, &value, None)?;
     }
     producer.flush(PATIENCE).context("the last clicks")?;
     Ok(sent)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use harness::World;
 use rdkafka::producer::Producer as _;
-use schemas::{Encoder, RawClick, TraceContext};
+use schemas::{Encoder, RawClick};
 use uuid::Uuid;
 
 use super::clicks::Clicks;
@@ -61,7 +61,6 @@ fn write(world: &World, rate: u32, sent: &Mutex<Vec<Sent>>, all: usize) -> Resul
     let producer = producer(world)?;
     let encoder = Encoder::new(world.schema_id());
     let (mut clicks, mut value) = (Clicks::new(all as u64), Vec::new());
-    let trace = TraceContext { trace_id: [1; 16], span_id: [1; 8], sampled: false };
     let began = Instant::now();
     for number in 0..u32::try_from(all)? {
         let due = Duration::from_secs(1) * number / rate;
@@ -73,7 +72,7 @@ fn write(world: &World, rate: u32, sent: &Mutex<Vec<Sent>>, all: usize) -> Resul
         let own = Sent { id, occurred_us: occurred_at, at: Instant::now() };
         sent.lock().unwrap_or_else(PoisonError::into_inner).push(own);
         let partition = i32::try_from(u64::from(number) % PARTITIONS)?;
-        send(&producer, &world.topic, partition, &value, &trace)?;
+        send(&producer, &world.topic, partition, &value, None)?;
     }
     producer.flush(PATIENCE).context("the last clicks")
 }

@@ -41,14 +41,15 @@ pub fn write_clicks(world: &World, mut clicks: Clicks, all: u64) -> Result<()> {
     let encoder = Encoder::new(world.schema_id());
     let mut value = Vec::new();
     for number in 0..all {
-        encoder.encode(&clicks.next(), &mut value)?;
+        let click = clicks.next();
+        encoder.encode(&click, &mut value)?;
         let partition = i32::try_from(number / ROW % PARTITIONS)?;
-        let trace = TraceContext {
-            trace_id: u128::from(mix(number)).to_be_bytes(),
+        let trace = number.is_multiple_of(SAMPLED).then(|| TraceContext {
+            trace_id: click.event_id.into_bytes(),
             span_id: mix(number).to_be_bytes(),
-            sampled: number.is_multiple_of(SAMPLED),
-        };
-        send(&producer, &world.topic, partition, &value, &trace)?;
+            sampled: true,
+        });
+        send(&producer, &world.topic, partition, &value, trace)?;
     }
     producer.flush(FLUSH).context("the last clicks")?;
     let bounds = world.kafka.bounds(&world.topic);
@@ -57,21 +58,20 @@ pub fn write_clicks(world: &World, mut clicks: Clicks, all: u64) -> Result<()> {
     Ok(())
 }
 
-/// Queues one record; waits while the queue is full.
+/// Queues one record, with a header if its trace is sampled; waits while the queue is full.
 pub fn send(
     producer: &BaseProducer,
     topic: &str,
     partition: i32,
     value: &[u8],
-    trace: &TraceContext,
+    trace: Option<TraceContext>,
 ) -> Result<()> {
-    let trace = trace.traceparent();
-    let kept = OwnedHeaders::new_with_capacity(3)
-        .insert(Header { key: headers::CONTENT_TYPE, value: Some(headers::CONTENT_TYPE_AVRO) })
-        .insert(Header { key: headers::PRODUCER_VERSION, value: Some(env!("CARGO_PKG_VERSION")) })
-        .insert(Header { key: headers::TRACEPARENT, value: Some(trace.as_str()) });
-    let mut record =
-        BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(value).headers(kept);
+    let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(value);
+    if let Some(trace) = trace {
+        let (key, trace) = (headers::TRACEPARENT, trace.traceparent());
+        let value = Some(trace.as_str());
+        record = record.headers(OwnedHeaders::new_with_capacity(1).insert(Header { key, value }));
+    }
     loop {
         match producer.send(record) {
             Ok(()) => break,

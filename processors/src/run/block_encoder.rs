@@ -196,15 +196,15 @@ impl BlockEncoder {
             if self.occurred.is_some_and(|window| !window.contains(click.occurred_at)) {
                 continue;
             }
-            let sampled = sampled(record);
-            encoded.sampled.extend(sampled);
+            let trace = trace(record);
+            encoded.sampled.extend(trace.filter(|trace| trace.sampled));
             encoded.newest_ms = encoded.newest_ms.max(Some(record.logged_at_ms()));
             let location = RecordLocation {
                 topic: &self.topic,
                 partition: record.partition(),
                 offset: record.offset(),
                 logged_at_ms: record.logged_at_ms(),
-                trace_id: sampled.map_or([0; 16], |trace| trace.trace_id),
+                trace_id: trace.map_or([0; 16], |trace| trace.trace_id),
             };
             // Most blocks have one range of days.
             let rows = if columns_by_days.is_empty() { block.rows() } else { 0 };
@@ -259,14 +259,10 @@ fn merged(signs: Vec<RecordSign>, again: &[RecordSign]) -> Vec<RecordSign> {
     signs.into_iter().map(sign).collect()
 }
 
-/// The request's trace, if it was sampled.
-fn sampled(record: Record<'_>) -> Option<TraceContext> {
+/// The trace that the record's headers name. Most records have no headers.
+fn trace(record: Record<'_>) -> Option<TraceContext> {
     let header = record.header(headers::TRACEPARENT)?;
-    // Most requests are not sampled, by the flags at the end.
-    if header.ends_with(b"-00") {
-        return None;
-    }
-    TraceContext::parse(std::str::from_utf8(header).ok()?).filter(|trace| trace.sampled)
+    TraceContext::parse(std::str::from_utf8(header).ok()?)
 }
 
 fn client_error(error: impl std::fmt::Display) -> ServerError {

@@ -147,18 +147,24 @@ fn columns(facts: &TableFacts) -> Vec<Finding> {
     findings
 }
 
+/// The statement of the newest migration that creates the view.
+const VIEW: &str = "CREATE OR REPLACE VIEW clicks AS SELECT * REPLACE(if(trace_id = toFixedString('', 16) \
+                    AND NOT identifiers_stripped, event_id, trace_id) AS trace_id) FROM click_versions FINAL";
+
 fn view(facts: &TableFacts) -> Option<Finding> {
-    let fix = "CREATE OR REPLACE VIEW clicks AS SELECT * FROM click_versions FINAL";
     if !facts.view_select.ends_with("click_versions FINAL") {
         let wrong = "the view clicks does not select FINAL, so it may show a click more than once";
-        return Some(finding(wrong, fix));
+        return Some(finding(wrong, VIEW));
     }
     let names: Vec<&String> = facts.columns.iter().map(|(name, ..)| name).collect();
-    let differs = names != facts.view_columns.iter().collect::<Vec<_>>();
-    differs.then(|| Finding {
-        tolerable: true,
-        ..finding("the view clicks shows other columns than click_versions has", fix)
-    })
+    let wrong = if names != facts.view_columns.iter().collect::<Vec<_>>() {
+        "the view clicks shows other columns than click_versions has"
+    } else if !facts.view_select.contains("AS trace_id") {
+        "the view clicks shows no trace id of a click whose trace started at its redirect"
+    } else {
+        return None;
+    };
+    Some(Finding { tolerable: true, ..finding(wrong, VIEW) })
 }
 
 /// Judges the compression of a topic that a service reads. The library bounds the decompressed size of
@@ -289,7 +295,7 @@ mod tests {
                 column("ingested_at", "DateTime64(6, 'UTC')", "now64(6)"),
             ],
             view_columns: ["occurred_at", "event_id", "ingested_at"].map(str::to_owned).to_vec(),
-            view_select: "SELECT * FROM clicktrail.click_versions FINAL".to_owned(),
+            view_select: VIEW.to_owned(),
             ahead_of_the_clock: false,
             settings: vec![("async_insert".to_owned(), "0".to_owned())],
         }
@@ -355,13 +361,23 @@ mod tests {
     fn a_clock_that_was_ahead_and_a_view_without_a_column_are_tolerated() {
         let mut narrow = good();
         narrow.view_columns.pop();
-        for facts in [TableFacts { ahead_of_the_clock: true, ..good() }, narrow] {
+        let view_select = "SELECT * FROM clicktrail.click_versions FINAL".to_owned();
+        let without_trace_ids = TableFacts { view_select, ..good() };
+        let ahead = TableFacts { ahead_of_the_clock: true, ..good() };
+        for facts in [ahead, narrow, without_trace_ids] {
             let findings = table(&facts, PINNED);
             assert!(
                 matches!(findings.as_slice(), [Finding { tolerable: true, .. }]),
                 "{findings:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_view_of_the_fix_is_that_of_the_newest_migration() {
+        let all = crate::clickhouse::migrations::sql("clicktrail");
+        let views = all.split(";\n").filter(|statement| statement.contains("VIEW clicks AS"));
+        assert!(views.last().unwrap().ends_with(VIEW));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use broker::{ServerError, server_error};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message as _, Timestamp};
+use rdkafka::message::{Header, Message as _, OwnedHeaders, Timestamp};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -20,9 +20,10 @@ use rdkafka::statistics::Statistics;
 
 use crate::delivery::relay_client::{ClickLocation, DeliveryFault, DeliveryReport, RelayClient};
 use crate::kafka::endpoint::Endpoint;
-use crate::kafka::producer_config::{producer_config, record_headers};
+use crate::kafka::producer_config::producer_config;
 use crate::metrics::Metrics;
 use crate::outbox::offer::TraceHeaders;
+use schemas::headers;
 use service::lock::lock;
 use service::number::gauge;
 use service::wakeup::Wakeup;
@@ -96,9 +97,9 @@ impl RelayClient for ClickProducer {
         trace: TraceHeaders<'_>,
     ) -> Result<(), DeliveryFault> {
         let number = usize::try_from(number).map_err(|_| DeliveryFault::Client)?;
-        let message = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, number)
-            .payload(record)
-            .headers(record_headers(trace));
+        let mut message =
+            BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, number).payload(record);
+        message.headers = record_headers(trace);
         let in_flight = &self.producer.context().in_flight;
         in_flight.fetch_add(1, Ordering::Relaxed);
         self.producer.send(message).map_err(|(error, _)| {
@@ -208,6 +209,20 @@ impl ClientContext for ReportQueue {
             Some(_) | None => tracing::debug!(%error, reason, "Kafka client"),
         }
     }
+}
+
+/// The headers of a record with this trace; most records have none.
+fn record_headers(trace: TraceHeaders<'_>) -> Option<OwnedHeaders> {
+    let mut list = None;
+    for (key, value) in
+        [(headers::TRACEPARENT, trace.traceparent), (headers::TRACESTATE, trace.tracestate)]
+    {
+        if value.is_some() {
+            let headers: OwnedHeaders = list.unwrap_or_default();
+            list = Some(headers.insert(Header { key, value }));
+        }
+    }
+    list
 }
 
 /// The time of the broker, if the topic records it.

@@ -14,10 +14,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::endpoint::Endpoint;
-use crate::kafka::producer_config::{producer_config, record_headers};
+use crate::kafka::producer_config::producer_config;
 use crate::links::link_entry::LinkEntry;
 use crate::links::publisher::Publish;
-use crate::outbox::offer::TraceHeaders;
 use service::lock::lock;
 
 /// Time limit of a link, during which PostgreSQL holds a lock on it.
@@ -97,7 +96,6 @@ impl Publish for LinkProducer {
         for entry in entries {
             encoder.encode(&entry.raw(), &mut value).map_err(|error| error.to_string())?;
             let record = BaseRecord::to(&topic).key(entry.id.as_bytes()).payload(&value);
-            let record = record.headers(record_headers(TraceHeaders::default()));
             client.send(record).map_err(|(error, _)| error.to_string())?;
         }
         // `flush` of the library polls only every 100 ms.

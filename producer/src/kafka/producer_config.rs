@@ -1,13 +1,9 @@
-//! The configuration and the record headers that every Kafka producer of this service has.
+//! The configuration that every Kafka producer of this service has.
 
 use broker::{Brokers, ServerError};
 use rdkafka::config::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use schemas::headers;
 
 use crate::kafka::CLIENT_ID;
-use crate::outbox::offer::TraceHeaders;
-
 /// What the operator may change.
 const DEFAULTS: [(&str, &str); 3] = [
     ("compression.type", "zstd"),
@@ -40,19 +36,4 @@ pub(crate) fn producer_config(
 ) -> Result<ClientConfig, ServerError> {
     let defaults = [&DEFAULTS[..], &[("linger.ms", linger_ms)]].concat();
     brokers.config(CLIENT_ID, &defaults, REQUIRED)
-}
-
-/// The headers of a record with this trace.
-pub(crate) fn record_headers(trace: TraceHeaders<'_>) -> OwnedHeaders {
-    let mut list = OwnedHeaders::new_with_capacity(4)
-        .insert(Header { key: headers::CONTENT_TYPE, value: Some(headers::CONTENT_TYPE_AVRO) })
-        .insert(Header { key: headers::PRODUCER_VERSION, value: Some(env!("CARGO_PKG_VERSION")) });
-    for (key, value) in
-        [(headers::TRACEPARENT, trace.traceparent), (headers::TRACESTATE, trace.tracestate)]
-    {
-        if value.is_some() {
-            list = list.insert(Header { key, value });
-        }
-    }
-    list
 }

@@ -201,13 +201,18 @@ async fn a_parents_trace_continues_in_the_answer_and_the_record() {
 }
 
 #[tokio::test]
-async fn without_a_parent_a_trace_is_minted() {
+async fn without_a_parent_a_trace_starts_that_its_record_does_not_name() {
     let more = "traceparent: nonsense\r\ntracestate: v=1\r\n";
     let (answer, sink, _) = send(Script::default(), &request("GET /a", more)).await;
     let records = sink.records.lock().unwrap();
-    let (_, traceparent, tracestate) = &records[0];
-    assert!(schemas::TraceContext::parse(traceparent).is_some_and(|it| !it.sampled));
-    assert!(answer.contains(traceparent.as_str()) && tracestate.is_empty());
+    let (datum, traceparent, tracestate) = &records[0];
+    let (_, answered) = answer.split_once("traceparent: ").unwrap();
+    let answered = schemas::TraceContext::parse(answered.lines().next().unwrap()).unwrap();
+    assert!(!answered.sampled);
+    assert_eq!([traceparent.as_str(), tracestate.as_str()], ["", ""]);
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let event_id = decoder.decode(datum).unwrap().event_id;
+    assert_eq!(answered.trace_id, event_id.into_bytes());
 }
 
 #[tokio::test]

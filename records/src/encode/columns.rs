@@ -229,7 +229,7 @@ columns! {
     kafka_partition: u32 = record.unsigned_partition(),
     kafka_offset: u64 = record.unsigned_offset(),
     logged_at: millis = record.logged_at_ms,
-    trace_id: bytes = record.trace_id,
+    trace_id: bytes = record.other_trace_id(click.event_id),
     enrich_version: u32 = ENRICH_VERSION,
     geo_db_build: text = enriched.versions.geo,
     ua_rules_version: text = enriched.versions.user_agents,
@@ -289,7 +289,9 @@ mod tests {
             .filter_map(|line| line.split_whitespace().next())
             .map(str::to_owned)
             .collect();
-        for line in texts.iter().flat_map(|text| text.lines()) {
+        let statements = texts.iter().flat_map(|text| text.split(";\n"));
+        let own = statements.filter(|text| text.contains("ALTER TABLE click_versions"));
+        for line in own.flat_map(str::lines) {
             let Some((_, added)) = line.split_once("ADD COLUMN IF NOT EXISTS ") else { continue };
             let after = added.rsplit_once(" AFTER ").map(|(_, it)| it.trim_end_matches([',', ';']));
             let index = columns.iter().position(|column| Some(column.as_str()) == after);
@@ -319,8 +321,23 @@ mod tests {
         let text = |name| &texts[COLUMNS.iter().position(|column| *column == name).unwrap()];
         assert_eq!((text("occurred_at").as_str(), text("slug").as_str()), ("5", "a"));
         assert_eq!(text("event_id"), &format!("{:0>32}", "ab"));
+        assert_eq!(text("trace_id"), &"0f".repeat(16));
         let flag = text("identifiers_stripped").as_str();
         assert_eq!((flag, text("client_ip").as_str()), ("false", "::"));
+    }
+
+    #[test]
+    fn a_trace_id_is_stored_unless_it_is_the_event_id() {
+        let click = RawClick::new(uuid::Uuid::from_u128(0xab), 5, "a");
+        let mut enricher = crate::enrich::Enricher::default();
+        let enriched = enricher.enrich(&click);
+        for (trace_id, stored) in
+            [([0; 16], [0; 16]), (click.event_id.into_bytes(), [0; 16]), ([7; 16], [7; 16])]
+        {
+            let location =
+                RecordLocation { topic: "t", partition: 0, offset: 0, logged_at_ms: 0, trace_id };
+            assert_eq!(ClickRow::new(&click, &enriched, location).trace_id, stored);
+        }
     }
 
     #[test]

@@ -1,35 +1,112 @@
 //! Traces from the visit to the row, and the health checks and metrics of both services.
 
-use harness::{ClickHouseProxy, Span, SpanCollector, World, get};
-use schemas::TraceContext;
+use std::collections::BTreeMap;
+
+use harness::{ClickHouseProxy, Logged, Server, Span, SpanCollector, World, get};
+use schemas::{Decoder, NEWEST, TraceContext, headers, unframe};
 
 use crate::meta::source::page;
 
 const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
+const TRACE_HEADERS: [&str; 2] = [headers::TRACEPARENT, headers::TRACESTATE];
+/// The trace id of a click without a trace.
+const ZEROS: &str = "00000000000000000000000000000000";
 
 fn trace(sampled: bool) -> (String, uuid::Uuid) {
     let id = uuid::Uuid::new_v4();
     (format!("00-{}-00f067aa0ba902b7-0{}", id.simple(), u8::from(sampled)), id)
 }
 
+/// The trace ids of visits by their slug, of which each has one. Zeros: none.
+type TraceIds = BTreeMap<String, String>;
+
+/// Visits a slug without a link; returns the trace of the response.
+fn visit(server: &Server, slug: &str, headers: &[(&str, &str)]) -> Option<TraceContext> {
+    let answer = server.get(&format!("/{slug}"), headers);
+    assert_eq!(answer.status, 404);
+    answer.header("traceparent").map(|header| TraceContext::parse(header).unwrap())
+}
+
+fn hex(trace_id: [u8; 16]) -> String {
+    uuid::Uuid::from_bytes(trace_id).simple().to_string()
+}
+
+/// Slug, event id, and names of the headers, of each click of the log.
+fn logged_clicks(world: &World) -> BTreeMap<String, (String, Vec<String>)> {
+    let decoder = Decoder::new(NEWEST).unwrap();
+    let records = world.kafka.read(&world.topic);
+    let click = |record: &Logged| {
+        let (_, datum) = unframe(record.value.as_deref().unwrap()).unwrap();
+        let click = decoder.decode(datum).unwrap();
+        let names = record.headers.iter().map(|(name, _)| name.clone()).collect();
+        let event_id = click.event_id.simple().to_string();
+        (click.slug.to_owned(), (event_id, names))
+    };
+    records.iter().map(click).collect()
+}
+
 #[test]
-fn a_sampled_visit_is_traced_from_the_redirect_to_the_row() {
+fn each_response_leads_to_its_row_and_a_record_names_only_traces_that_need_it() {
     let world = World::new("spans");
     world.setup();
     let (producers, processings) = (SpanCollector::start(), SpanCollector::start());
     // The sampling decision of a trusted proxy is respected.
-    let set = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", producers.endpoint.as_str()),
-        ("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8"),
+    let serve = |ratio: &str| {
+        let set = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", producers.endpoint.as_str()),
+            ("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8"),
+            ("CLICKTRAIL_TRACE_SAMPLE", ratio),
+        ];
+        world.serve(LINKS, &set)
+    };
+    let ((sampled, followed), (unsampled, other)) = (trace(true), trace(false));
+    let mut server = serve("0");
+    let vendor = [("traceparent", sampled.as_str()), ("tracestate", "vendor=1")];
+    let mut answered = vec![
+        ("own", visit(&server, "own", &[]), &[][..]),
+        ("proxy_sampled", visit(&server, "proxy_sampled", &vendor), &TRACE_HEADERS[..]),
+        (
+            "proxy_unsampled",
+            visit(&server, "proxy_unsampled", &[("traceparent", &unsampled)]),
+            &TRACE_HEADERS[..1],
+        ),
+        ("stripped", visit(&server, "stripped", &[("DNT", "1"), vendor[0], vendor[1]]), &[]),
+        ("stripped_own", visit(&server, "stripped_own", &[("DNT", "1")]), &[]),
     ];
-    let mut server = world.serve(LINKS, &set);
-    let ((sampled, followed), (unsampled, ignored)) = (trace(true), trace(false));
-    assert_eq!(server.get("/a", &[("traceparent", &sampled)]).status, 302);
-    assert_eq!(server.get("/a", &[("traceparent", &unsampled)]).status, 302);
+    server.stop().expect_code(0);
+    let mut server = serve("1");
+    answered.push(("own_sampled", visit(&server, "own_sampled", &[]), &TRACE_HEADERS[..1]));
     server.stop().expect_code(0);
     assert!(producers.holds(followed.as_bytes()), "the redirect's span");
     assert!(producers.holds(b"redirect") && producers.holds(b"clicktrail-producer"));
-    assert!(!producers.holds(ignored.as_bytes()), "this visit is not sampled");
+    assert!(!producers.holds(other.as_bytes()), "this visit is not sampled");
+
+    let logged = logged_clicks(&world);
+    let mut expected = TraceIds::new();
+    for (slug, trace, headers) in &answered {
+        let (event_id, names) = &logged[*slug];
+        assert_eq!(names, headers, "{slug}");
+        let trace_id = trace.map(|trace| hex(trace.trace_id));
+        assert_eq!(trace_id.is_none(), slug.starts_with("stripped"), "{slug}");
+        if slug.starts_with("own") {
+            assert_eq!(trace_id.as_ref(), Some(event_id), "{slug}");
+        }
+        assert_eq!(trace.is_some_and(|trace| trace.sampled), slug.ends_with("_sampled"), "{slug}");
+        expected.insert((*slug).to_owned(), trace_id.unwrap_or_else(|| ZEROS.to_owned()));
+    }
+    assert_eq!(expected["proxy_sampled"], hex(followed.into_bytes()));
+    assert_eq!(expected["proxy_unsampled"], hex(other.into_bytes()));
+    // A record of an earlier version of the producer, which sent these headers with each click.
+    let (before, earlier) = trace(false);
+    let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
+    let mut record = world.good(0, 1);
+    record[0].headers = vec![
+        header("content-type", "application/vnd.confluent.avro"),
+        header("clicktrail-producer", "0.1.0"),
+        header("traceparent", &before),
+    ];
+    world.kafka.produce(&world.topic, &record);
+    expected.insert("good".to_owned(), hex(earlier.into_bytes()));
 
     let set = [("OTEL_EXPORTER_OTLP_ENDPOINT", processings.endpoint.as_str())];
     let mut processors = world.processors(&[], &set);
@@ -37,9 +114,18 @@ fn a_sampled_visit_is_traced_from_the_redirect_to_the_row() {
     processors.stop().expect_code(0);
     assert!(processings.holds(followed.as_bytes()), "a link of the span that processed it");
     assert!(processings.holds(b"process") && processings.holds(b"insert"));
-    assert!(!processings.holds(ignored.as_bytes()));
-    let rows = world.query("SELECT lower(hex(trace_id)) FROM clicks ORDER BY ALL");
-    assert_eq!(rows, format!("{}\n{}", "0".repeat(32), followed.simple()));
+    assert!(!processings.holds(other.as_bytes()) && !processings.holds(earlier.as_bytes()));
+    let rows = |from: &str, of: &str| -> TraceIds {
+        let rows = world.query(&format!("SELECT slug, lower(hex({of})) FROM {from}"));
+        let row = |row: &str| row.split_once('\t').map(|(a, b)| (a.to_owned(), b.to_owned()));
+        rows.split('\n').filter_map(row).collect()
+    };
+    assert_eq!(rows("clicks", "trace_id"), expected);
+    // The table stores only what the event id does not tell.
+    for (slug, stored) in rows("click_versions", "trace_id") {
+        let is_other = slug == "good" || slug.starts_with("proxy");
+        assert_eq!(stored, if is_other { &expected[&slug] } else { ZEROS }, "{slug}");
+    }
 }
 
 #[test]
@@ -75,6 +161,8 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
         ("redirect", "clicktrail-producer")
     );
     assert_eq!(redirect.trace_id, returned.trace_id);
+    let event_id = uuid::Uuid::parse_str(redirect.event_id.as_deref().unwrap()).unwrap();
+    assert_eq!(redirect.trace_id, event_id.as_bytes(), "the trace has the id of the event");
     assert!(redirect.parent.is_empty() || redirect.parent == [0; 8], "it starts here");
     // The record's headers carry it to the processors, which have their own trace.
     let named = (redirect.trace_id.clone(), redirect.span_id.clone());
@@ -111,14 +199,15 @@ fn one_click_is_traced_from_the_response_to_the_insert() {
         "INSERT INTO query_log SELECT 'QueryFinish', 'Insert', today(), now(), '{query_id}', 1, 2, \
         '{comment}'"
     ));
-    // The statements of the page of traces: the row by the trace id, and the insert of the row.
+    // The statements of the page of traces: the row by each id, and the insert of the row.
     let trace_id = uuid::Uuid::from_bytes(returned.trace_id).simple().to_string();
     let traces = page("docs/traces.md");
     let sql = traces.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let sql =
         sql.map(|sql| sql.replace("TRACE_ID", &trace_id).replace("system.query_log", "query_log"));
-    let [row, query] = <[String; 2]>::try_from(sql.collect::<Vec<_>>()).unwrap();
-    let row = world.query(&row);
+    let [by_event, by_trace, query] = <[String; 3]>::try_from(sql.collect::<Vec<_>>()).unwrap();
+    let row = world.query(&by_event);
+    assert_eq!(world.query(&by_trace), row);
     let row: Vec<_> = row.split('\t').collect();
     assert_eq!(Some(row[0]), redirect.event_id.as_deref());
     assert_eq!(row[3].parse().ok(), deliver.offset, "{row:?}");
