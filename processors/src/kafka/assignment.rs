@@ -420,10 +420,10 @@ mod tests {
     #[test]
     fn the_epoch_of_consecutive_records_is_looked_up_once() {
         let (assignment, mut epoch) = (Assignment::default(), ReadEpoch::default());
-        assert_eq!(epoch.to_read(1, &assignment), Some(0));
+        assert_eq!(epoch.of(1, &assignment), Some(0));
         // A look-up would wait for this lock without end.
         let held = lock(&assignment.state);
-        assert_eq!(epoch.to_read(1, &assignment), Some(0));
+        assert_eq!(epoch.of(1, &assignment), Some(0));
         drop(held);
     }
 

@@ -152,7 +152,7 @@ impl GroupConsumer {
         block: &mut Block,
     ) -> Result<(), ServerError> {
         let (partition, assignment) = (message.partition(), self.client.assignment());
-        let Some(epoch) = epoch.to_read(partition, assignment) else { return Ok(()) };
+        let Some(epoch) = epoch.of(partition, assignment) else { return Ok(()) };
         let Some(limits) = assignment.limits() else {
             self.push(message, epoch, block);
             return Ok(());

@@ -13,7 +13,7 @@ pub(super) struct ReadEpoch {
 
 impl ReadEpoch {
     /// As [`Assignment::epoch_to_read`], which takes a lock.
-    pub(super) fn to_read(&mut self, partition: i32, assignment: &Assignment) -> Option<u64> {
+    pub(super) fn of(&mut self, partition: i32, assignment: &Assignment) -> Option<u64> {
         // Counted before the look-up, so that a change during it causes another one.
         let asked_for = Some((partition, assignment.changes()));
         if self.found_for != asked_for {
@@ -46,7 +46,7 @@ mod tests {
     fn the_epoch_follows_each_change_of_the_assignment() {
         let (assignment, mut epoch) = (Assignment::default(), ReadEpoch::default());
         let mut both = |assignment: &Assignment| {
-            let found = [1, 1, 2, 1].map(|partition| epoch.to_read(partition, assignment));
+            let found = [1, 1, 2, 1].map(|partition| epoch.of(partition, assignment));
             assert_eq!(found, [1, 1, 2, 1].map(|partition| assignment.epoch_to_read(partition)));
             found[1..3].to_vec()
         };
