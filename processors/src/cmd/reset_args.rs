@@ -80,6 +80,14 @@ impl<'a> ShownReset<'a> {
         let mut lines = Table::new(&headings).lines(rows);
         lines.push(format!("group: {}, topic: {}", self.reset.group, self.topic));
         let EquivalentCommands { kafka, rpk } = &self.equivalent;
+        let names = &self.reset.static_names;
+        if !names.is_empty() {
+            lines.push(format!(
+                "static members, which leave the group only when their sessions time out: {}; give \
+                 --wait-seconds more than their session.timeout.ms, or stop them first",
+                names.join(", ")
+            ));
+        }
         lines.push("the same by other tools, once the group has no members:".to_owned());
         lines.extend(kafka.iter().chain([rpk]).map(|command| format!("  {command}")));
         lines
@@ -101,6 +109,7 @@ impl<'a> ShownReset<'a> {
         json!({
             "group": self.reset.group,
             "topic": self.topic,
+            "static_members": self.reset.static_names,
             "positions": self.reset.targets.iter().filter_map(row).collect::<Vec<_>>(),
             "kafka": kafka,
             "rpk": rpk,

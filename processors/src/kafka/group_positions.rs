@@ -15,6 +15,8 @@ use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::log_bounds::position;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of its text with hyphens.
+const UUID_LENGTH: usize = 36;
 
 /// A client of one group and one topic. Every method blocks.
 pub struct GroupPositions {
@@ -43,9 +45,25 @@ pub struct GroupMember {
     pub id: String,
 }
 
+impl GroupMember {
+    /// Its static name (`group.instance.id`), if it has one. The library's request does not return it, but the
+    /// coordinator gives such a member an id of its name, and any other member one of its client's name, each with a
+    /// UUID.
+    pub fn static_name(&self) -> Option<&str> {
+        let (name, uuid) = self.id.split_at_checked(self.id.len().checked_sub(UUID_LENGTH)?)?;
+        let name = name.strip_suffix('-').filter(|name| *name != self.client)?;
+        uuid::Uuid::try_parse(uuid).is_ok().then_some(name)
+    }
+}
+
 impl fmt::Display for GroupMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {} on host {} (member {})", self.client, self.host, self.id)
+        let Self { client, host, id } = self;
+        write!(f, "client {client} on host {host} (")?;
+        if let Some(name) = self.static_name() {
+            write!(f, "static name {name}, ")?;
+        }
+        write!(f, "member {id})")
     }
 }
 
@@ -180,5 +198,22 @@ mod tests {
         let (client, host, id) = ("clicktrail-processors".into(), "/10.0.0.7".into(), "m-1".into());
         let shown = GroupMember { client, host, id }.to_string();
         assert_eq!(shown, "client clicktrail-processors on host /10.0.0.7 (member m-1)");
+    }
+
+    #[test]
+    fn a_static_member_is_recognised_by_the_id_that_the_coordinator_gave_it() {
+        let uuid = "0b6c2a0e-6a0f-4c57-9d0c-0d3f5f6f7a10";
+        for (id, name) in [
+            (format!("rdkafka-{uuid}"), None),
+            (format!("web1-0-{uuid}"), Some("web1-0")),
+            ("web1-0-without-a-uuid-of-thirty-six-characters".to_owned(), None),
+            ("m-1".to_owned(), None),
+            (uuid.to_owned(), None),
+        ] {
+            let member = GroupMember { client: "rdkafka".into(), host: "h".into(), id };
+            assert_eq!(member.static_name(), name, "{member}");
+            let shown = member.to_string();
+            assert_eq!(shown.contains("(static name web1-0, member"), name.is_some(), "{shown}");
+        }
     }
 }
