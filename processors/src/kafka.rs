@@ -1,8 +1,10 @@
 //! The only folder of the processors that uses rdkafka.
 
 pub mod assignment;
+mod bounded_drop;
 pub mod client_id;
 pub mod dead_letter_writer;
+pub mod group_backlog;
 pub mod group_client;
 pub mod group_consumer;
 pub mod group_lag;

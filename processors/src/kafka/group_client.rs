@@ -5,6 +5,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::kafka::assignment::Assignment;
+use crate::kafka::bounded_drop::{BoundedDrop, DROP_MAX};
 use crate::kafka::client_id::CLIENT_ID;
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::kafka::read_limits::ReadLimits;
@@ -16,7 +17,8 @@ const FETCH_AHEAD: &[(&str, &str)] =
 
 /// A member of the group.
 pub(super) struct GroupClient {
-    pub(super) consumer: StreamConsumer<Assignment>,
+    /// Leaves the group when it is dropped.
+    pub(super) consumer: BoundedDrop<StreamConsumer<Assignment>>,
     pub(super) topic: String,
     /// Held while records are read, and during a seek: no record of the new position may get the old
     /// epoch, and no earlier record the new one.
@@ -54,6 +56,7 @@ impl GroupClient {
             .create_with_context(Assignment::within(limits))
             .map_err(|error| server_error(&error))?;
         consumer.subscribe(&[topic]).map_err(|error| server_error(&error))?;
+        let consumer = BoundedDrop::new(consumer, DROP_MAX);
         Ok(Self { consumer, topic: topic.to_owned(), reading: tokio::sync::Mutex::default() })
     }
 

@@ -405,7 +405,7 @@ impl Drop for GroupConsumer {
         let assignment = self.client.assignment();
         let revoked = assignment.close();
         if assignment.withdraw_request() {
-            assign_none(&self.client.consumer);
+            assign_none(&*self.client.consumer);
         }
         if let Err(error) = self.release(&revoked) {
             tracing::debug!(%error, "cannot release partitions while leaving the group");

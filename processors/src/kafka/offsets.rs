@@ -33,7 +33,7 @@ pub(super) fn assign(client: &GroupClient) -> Result<(), ServerError> {
     let assignment = client.assignment();
     let Some(requested) = assignment.requested() else { return Ok(()) };
     let list = client.list(requested.into_iter().map(|partition| (partition, Offset::Invalid)))?;
-    let starting = starting_partitions(&client.consumer, &list, ASSIGN_BUDGET);
+    let starting = starting_partitions(&*client.consumer, &list, ASSIGN_BUDGET);
     let starting = starting.map_err(|error| server_error(&error))?;
     let positions = starting.iter().map(|own| (own.partition, Offset::Offset(own.start.position)));
     let positions = client.list(positions)?;
@@ -163,7 +163,7 @@ pub(super) fn seek_into_log(client: &GroupClient) -> Result<(), ServerError> {
     // No record of a range that has ended is to be read.
     positions.retain(|partition, _| client.assignment().reads(*partition));
     let list = client.list(positions.keys().map(|partition| (*partition, Offset::Invalid)))?;
-    let bounds = known_bounds(&client.consumer, &list, BOUNDS_TIMEOUT);
+    let bounds = known_bounds(&*client.consumer, &list, BOUNDS_TIMEOUT);
     let bounds = bounds.map_err(|error| server_error(&error))?;
     let mut failed = Ok(());
     for (partition, EpochPosition { position: next, .. }) in positions {

@@ -65,7 +65,7 @@ impl Membership {
             "a reset of the group is open: the processor leaves the group until it ends"
         );
         self.readiness.set(Activity::Outside(reset));
-        // The client waits for the coordinator when it leaves.
+        // The client waits for the coordinator when it leaves, for ten seconds at most.
         let left = tokio::task::spawn_blocking(move || drop(work));
         tokio::select! {
             left = left => {
