@@ -21,8 +21,8 @@ pub(crate) struct OldRowFilter<'a> {
     pub(crate) topic: &'a str,
     /// Start of the replay, microseconds since 1970 by the server's clock.
     pub(crate) since_us: i64,
-    /// Offsets of the topic by partition.
-    pub(crate) offsets: BTreeMap<i32, LogRange>,
+    /// Offsets of the topic by partition, in ascending order.
+    pub(crate) offsets: BTreeMap<i32, Vec<LogRange>>,
     /// Log times, milliseconds since 1970, of any topic.
     pub(crate) times_ms: Option<Range<i64>>,
     /// When their clicks occurred; `None`: at any time.
@@ -66,14 +66,11 @@ pub(crate) async fn old_rows(
 
 fn text(filter: &OldRowFilter<'_>) -> String {
     let topic = quoted(filter.topic);
-    let of_partition = |(partition, range): (&i32, &LogRange)| {
-        let LogRange { first, end } = range;
-        format!(
-            "kafka_topic = {topic} AND kafka_partition = {partition} AND kafka_offset >= {first} \
-             AND kafka_offset < {end}"
-        )
+    let of_partition = |(partition, ranges): (&i32, &Vec<LogRange>)| {
+        let offsets = offsets_condition(ranges)?;
+        Some(format!("kafka_topic = {topic} AND kafka_partition = {partition} AND {offsets}"))
     };
-    let mut windows: Vec<String> = filter.offsets.iter().map(of_partition).collect();
+    let mut windows: Vec<String> = filter.offsets.iter().filter_map(of_partition).collect();
     windows.extend(filter.times_ms.iter().map(|Range { start, end }| {
         format!(
             "logged_at >= fromUnixTimestamp64Milli(toInt64({start})) \
@@ -90,13 +87,51 @@ fn text(filter: &OldRowFilter<'_>) -> String {
     )
 }
 
+/// That an offset is in one of the ranges; `None` if there are none. A plan may have 1,000 ranges: the server searches
+/// the start of the range that may hold an offset, and compares the offset with the end of that range.
+fn offsets_condition(ranges: &[LogRange]) -> Option<String> {
+    let first = ranges.first()?.first;
+    let [LogRange { end, .. }] = ranges else {
+        let list = |bound: fn(&LogRange) -> i64| {
+            let bounds: Vec<_> = ranges.iter().map(|range| bound(range).to_string()).collect();
+            format!("CAST([{}], 'Array(UInt64)')", bounds.join(", "))
+        };
+        let (firsts, ends) = (list(|range| range.first), list(|range| range.end));
+        return Some(format!(
+            "kafka_offset >= {first} AND kafka_offset < transform(roundDown(kafka_offset, {firsts}), \
+             {firsts}, {ends}, toUInt64(0))"
+        ));
+    };
+    Some(format!("kafka_offset >= {first} AND kafka_offset < {end}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn of_a_sparse_plan_only_the_rows_of_its_ranges_are_read() {
+        let range = |first, end| LogRange { first, end };
+        assert_eq!(offsets_condition(&[]), None);
+        let one = "kafka_offset >= 5 AND kafka_offset < 9";
+        assert_eq!(offsets_condition(&[range(5, 9)]).unwrap(), one);
+        let two = offsets_condition(&[range(5, 9), range(70, 80)]).unwrap();
+        let firsts = "CAST([5, 70], 'Array(UInt64)')";
+        let expected = format!(
+            "kafka_offset >= 5 AND kafka_offset < transform(roundDown(kafka_offset, {firsts}), {firsts}, \
+             CAST([9, 80], 'Array(UInt64)'), toUInt64(0))"
+        );
+        assert_eq!(two, expected);
+        // The bound of a query's text is 256 KiB by default.
+        let last = 100_000_000_000;
+        let thousand: Vec<_> =
+            (0..1_000).map(|number| range(last + number, last + number + 1)).collect();
+        assert!(offsets_condition(&thousand).unwrap().len() < 64 << 10);
+    }
+
+    #[test]
     fn old_rows_are_those_of_the_offsets_of_the_topic_or_of_the_log_times_of_any() {
-        let offsets = BTreeMap::from([(0, LogRange { first: 5, end: 9 })]);
+        let offsets = BTreeMap::from([(0, vec![LogRange { first: 5, end: 9 }])]);
         let times_ms = Some(1..3);
         let filter = OldRowFilter { topic: "t'", since_us: 7, offsets, times_ms, occurred: None };
         let of_any = text(&filter);

@@ -1,8 +1,6 @@
 //! Verifies a replay: reads its ranges of the log, and compares their events with the rows that were
 //! inserted since the job started, with the dead letters, and with the rows that are older than the job.
 
-use std::collections::BTreeMap;
-
 use broker::ServerError;
 use records::replay::log_range::LogRange;
 use records::replay::log_window::LogWindow;
@@ -142,7 +140,13 @@ async fn orphaned(
     let filter = old_row_filter(plan, started_us);
     let sorters = [space.sorter(1), space.sorter(1)];
     let mut rows = OldRows::new(plan.ranges.clone(), ranges.held.lows.clone(), sorters);
-    old_rows(server, &filter, |row| rows.push(row)).await?;
+    let mut compared = 0_u64;
+    let take = |row| {
+        compared += 1;
+        rows.push(row)
+    };
+    old_rows(server, &filter, take).await?;
+    tracing::info!(compared, "rows that are older than the replay were compared with the log");
     // It may read all events: the caller must be able to report its job meanwhile.
     blocking(move || {
         let WindowRecords { events, undecodable, .. } = &ranges.records;
@@ -156,20 +160,19 @@ async fn orphaned(
 /// was planned; of a window of log time that has an end, those of its log times, too; of a window of occurrence,
 /// those that occurred in it.
 fn old_row_filter(plan: &ReplayPlan, since_us: i64) -> OldRowFilter<'_> {
-    let whole = |ranges: &Vec<LogRange>| {
-        Some(LogRange { first: ranges.first()?.first, end: ranges.last()?.end })
-    };
-    let planned = || {
-        let ranges = plan.ranges.iter();
-        ranges.filter_map(|(own, ranges)| Some((*own, whole(ranges)?))).collect::<BTreeMap<_, _>>()
-    };
     let (offsets, times_ms) = match &plan.window {
-        LogWindow::Offsets(named) => (named.clone(), None),
-        LogWindow::LogTime { from_ms, to_ms } => (planned(), to_ms.map(|to_ms| *from_ms..to_ms)),
-        LogWindow::Rows(_) => (planned(), None),
+        LogWindow::Offsets(named) => {
+            (named.iter().map(|(own, range)| (*own, vec![*range])).collect(), None)
+        }
+        LogWindow::LogTime { from_ms, to_ms } => {
+            (plan.ranges.clone(), to_ms.map(|to_ms| *from_ms..to_ms))
+        }
+        LogWindow::Rows(_) => (plan.ranges.clone(), None),
         LogWindow::Occurred(_) => {
-            let to_end = |(own, range): (i32, LogRange)| (own, LogRange { first: 0, ..range });
-            (planned().into_iter().map(to_end).collect(), None)
+            let to_end = |(own, ranges): (&i32, &Vec<LogRange>)| {
+                Some((*own, vec![LogRange { first: 0, end: ranges.last()?.end }]))
+            };
+            (plan.ranges.iter().filter_map(to_end).collect(), None)
         }
     };
     let occurred = plan.window.occurred();
@@ -192,7 +195,8 @@ mod tests {
         let filter = |window: &str| {
             let plan = plan(window);
             let OldRowFilter { offsets, times_ms, .. } = old_row_filter(&plan, 1);
-            (offsets[&0].first..offsets[&0].end, times_ms)
+            let [range] = offsets[&0][..] else { panic!("{offsets:?}") };
+            (range.first..range.end, times_ms)
         };
         // Retention had deleted the offsets below 4 when the replay was planned.
         assert_eq!(filter(r#"{"offsets":{"0":{"first":1,"end":9}}}"#), (1..9, None));
