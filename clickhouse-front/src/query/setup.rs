@@ -79,6 +79,9 @@ pub(crate) fn steps<'r>(
     read_only: bool,
 ) -> Result<Vec<Step<'r>>, Exception> {
     let sets = request.set_statements()?;
+    // A server checks all settings of a request before one of them holds.
+    let rights = request.settings.iter().map(|(name, _)| name == "readonly");
+    let (rights, others): (Vec<_>, Vec<_>) = rights.zip(&sets).partition(|(is_right, _)| *is_right);
     let mut steps = Vec::new();
     if !request.external_tables.is_empty() {
         // The settings of the request say how the tables' data is read. A connection that may only
@@ -93,7 +96,8 @@ pub(crate) fn steps<'r>(
     if read_only {
         steps.push(Step::Run(READ_ONLY.to_owned()));
     }
-    steps.extend(sets.into_iter().chain(request.use_statement()).map(Step::Run));
+    let ordered = others.into_iter().chain(rights).map(|(_, set)| set.clone());
+    steps.extend(ordered.chain(request.use_statement()).map(Step::Run));
     Ok(steps)
 }
 
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn external_tables_are_read_with_the_settings_of_their_request() {
         let mut request =
-            QueryRequest::from_url_query("input_format_allow_errors_num=1&readonly=1&database=d");
+            QueryRequest::from_url_query("readonly=1&input_format_allow_errors_num=1&database=d");
         let run = |text: &str| Step::Run(text.to_owned());
         let rest = [
             run("SET chdb_client_name = 'q'"),

@@ -10,7 +10,8 @@ use records::replay::row_selection::{RowSelection, StaleRules};
 use records::replay::selected_offsets::{CELL_OFFSETS, SelectedOffsets};
 use serde::Deserialize;
 
-use crate::clickhouse::server::{Server, refusal_text, server_error};
+use crate::clickhouse::row_condition::{check, refused, selection_error};
+use crate::clickhouse::server::Server;
 use crate::clickhouse::sql_text::quoted;
 
 /// Longest time of a query that reads a column of all rows.
@@ -38,10 +39,11 @@ struct CellRow {
     row_count: u64,
 }
 
-/// A client whose statements change nothing, and end in bounded time with a bounded answer.
+/// A client whose statements change nothing, call no table function that reads from elsewhere, and end in bounded time
+/// with a bounded answer.
 pub(super) fn reading(server: &Server) -> Client {
     let settings = [
-        ("readonly", "2"),
+        ("readonly", "1"),
         ("max_execution_time", SECONDS_MAX),
         ("max_result_rows", ROWS_MAX),
         ("result_overflow_mode", "throw"),
@@ -61,15 +63,10 @@ pub(crate) async fn selected_rows(
     condition: &str,
     held: &BTreeMap<i32, LogRange>,
 ) -> Result<SelectedRows, ServerError> {
+    let client = reading(server);
+    check(&client, condition).await?;
     let text = query_text(topic, condition, held);
-    let rows = reading(server).query_raw(&text).fetch_all::<CellRow>().await;
-    let rows =
-        rows.map_err(|error| match refusal_text(&error).filter(|text| is_lasting(text)) {
-            Some(text) => {
-                selection_error(format!("ClickHouse refuses the selection: {}", text.trim()))
-            }
-            None => server_error(error),
-        })?;
+    let rows = client.query_raw(&text).fetch_all::<CellRow>().await.map_err(refused)?;
     let mut selected = SelectedRows::default();
     for CellRow { partition_number, is_held, first_offset, last_offset, row_count } in rows {
         let offset = |offset: u64| i64::try_from(offset).ok();
@@ -139,35 +136,11 @@ pub(crate) fn condition(
     Ok(stale.iter().map(differs).collect::<Result<Vec<_>, _>>()?.join(" OR "))
 }
 
-fn selection_error(text: String) -> ServerError {
-    ServerError::fatal("replay_selection", text)
-}
-
-/// Whether a refusal is one of the condition: not one of a proxy, of a server without memory (241) or with too
-/// many queries (202), or of the user (516).
-fn is_lasting(text: &str) -> bool {
-    let is_other = |code: &&str| text.contains(*code);
-    text.contains("Code: ") && !["Code: 241.", "Code: 202.", "Code: 516."].iter().any(is_other)
-}
-
 #[cfg(test)]
 mod tests {
     use records::enrich::rule_set::RuleSet;
 
     use super::*;
-
-    #[test]
-    fn only_a_refusal_of_the_condition_is_the_operators() {
-        for (text, is_own) in [
-            ("Code: 47. DB::Exception: Unknown identifier `slugs`", true),
-            ("Code: 241. DB::Exception: Memory limit exceeded", false),
-            ("Code: 202. DB::Exception: Too many simultaneous queries", false),
-            ("Code: 516. DB::Exception: Authentication failed", false),
-            ("<html>503 Service Unavailable</html>", false),
-        ] {
-            assert_eq!(is_lasting(text), is_own, "{text}");
-        }
-    }
 
     #[test]
     fn a_condition_cannot_select_rows_of_another_topic() {

@@ -53,6 +53,8 @@ fn selected_rows_are_replayed_in_ranges_and_clicks_by_their_time_of_occurrence()
         let exit = replay(&world, &["run", id, "--json"], &[new]).end().expect_code(0);
         let ended = last_object(&exit);
         assert_eq!(ended["balanced"], true, "{ended}");
+        // Of the rows of the window; those between two ranges are not read.
+        assert!(exit.err.contains("\"compared\":0") || exit.err.contains("compared=0"), "{exit:?}");
         ended["verdict"].clone()
     };
     let new_rows = |condition: &str| {
@@ -91,7 +93,24 @@ fn selected_rows_are_replayed_in_ranges_and_clicks_by_their_time_of_occurrence()
         let exit = replay(&world, &[&["plan"], args].concat(), &[set]).end().expect_code(78);
         assert!(exit.err.contains(code), "{code}: {exit:?}");
     };
-    refused(&["--where", "no_such_column = 1"], new, "replay_selection");
+    for condition in [
+        "no_such_column = 1",
+        "1 SETTINGS max_execution_time = 0",
+        "slug IN (SELECT slug FROM clicks SETTINGS max_execution_time = 0)",
+        "1) OR (1",
+        "1)) SETTINGS max_execution_time = 0 --",
+        "1], [1",
+        "1 /*",
+        "1 FORMAT Null",
+        "1 UNION ALL SELECT 1",
+        "slug IN (SELECT * FROM url('http://127.0.0.1:1/', TSV, 's String'))",
+        "slug IN url('http://127.0.0.1:1/', TSV, 's String')",
+        "slug IN (SELECT * FROM file('x.tsv', TSV, 's String'))",
+        "slug IN (SELECT slug FROM remote('127.0.0.1', 'x.clicks'))",
+    ] {
+        refused(&["--where", condition], new, "replay_selection");
+    }
+    plan(&["--where", "slug IN (SELECT 'late') -- a comment and a subquery"], new);
     refused(&["--where", "1 = 0"], new, "replay_window");
     let empty = world.folder().join("no_rules");
     std::fs::create_dir_all(&empty).unwrap();
