@@ -120,10 +120,16 @@ fn an_old_plan_reads_its_own_offsets_by_its_own_rules_and_counts_expired_ones() 
     let plan = world.plan_replay(&offsets, &[rules(&new)]);
     assert_eq!(plan["partitions"][0]["deleted_at_most"], 10, "{plan}");
     let id = job_id(&plan);
+    // As an earlier version of the program stored a job: its versions hold the plan.
+    world.query("INSERT INTO job_versions SELECT * REPLACE (version + 1 AS version) FROM jobs");
+    world.query("TRUNCATE TABLE job_plans");
     let exit = world.run_replay(&id, &[rules(&new)]).expect_code(0);
     assert_eq!(exit.last_object()["verdict"]["records"], 30, "{exit:?}");
     let committed = world.kafka.committed(&format!("clicktrail-replay-{id}-1"), &world.topic);
     assert_eq!(committed, BTreeMap::from([(0, 40), (1, 43)]));
+    world.query("OPTIMIZE TABLE job_versions FINAL");
+    assert_eq!(world.number("SELECT countIf(plan != '') FROM jobs"), 2);
+    assert_eq!(world.number("SELECT countIf(plan = '') FROM job_versions"), 1, "{id}");
     processors.stop().expect_code(0);
 }
 
@@ -137,6 +143,13 @@ fn a_cancelled_replay_is_resumed_beside_a_second_one_of_its_window() {
     until("every click is a row", || (world.clicks() == 3_000).then_some(()));
     let id = job_id(&world.plan_replay(&["--from", "1h"], &[rules(&new)]));
     let proxy = ClickHouseProxy::start(&world.backends.clickhouse);
+    // The server's clock is set back by an hour after the worker has claimed the job.
+    let ahead = |hours: u32| {
+        let default = format!("DEFAULT now64(6) + toIntervalHour({hours})");
+        let column = format!("updated_at DateTime64(6, 'UTC') {default}");
+        world.query(&format!("ALTER TABLE job_versions MODIFY COLUMN {column}"));
+    };
+    ahead(1);
     // The worker then waits with its next inserts into this table.
     proxy.hold_text("INSERT+INTO+click_versions", 3);
     let through = ("CLICKHOUSE_URL", proxy.url.as_str());
@@ -152,9 +165,10 @@ fn a_cancelled_replay_is_resumed_beside_a_second_one_of_its_window() {
     std::thread::sleep(Duration::from_millis(1500));
     proxy.hold_text("", 0);
     assert_eq!(worker.end().expect_code(143).last_object()["ended"], "cancelled");
+    ahead(0);
     // It waits for the end of the job for five seconds only.
     cancel.end();
-    let cancelled = world.replay(&["cancel", &id], &[]).end().expect_code(0);
+    let cancelled = world.replay(&["status", &id], &[]).end().expect_code(0);
     assert!(cancelled.out.contains("stay rewritten by the rules of the plan"), "{cancelled:?}");
     // All that it has read is rewritten and committed, which is a small part.
     let rewritten = u64::try_from(done()).unwrap();

@@ -10,7 +10,7 @@ use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
-use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::server::{Server, within};
 use crate::jobs::job::{Job, JobState, JobVersion, StoredJob};
 use crate::jobs::job_request::{self, JobRequest};
 
@@ -35,19 +35,20 @@ struct JobRow {
     now_us: i64,
 }
 
-const COLUMNS: &str = "id, version, kind, state, plan, counts, actor, host, message, \
-    toUnixTimestamp64Micro(created_at) AS created_at_us, \
-    toUnixTimestamp64Micro(updated_at) AS updated_at_us, \
-    toUnixTimestamp64Micro(now64(6)) AS now_us";
+/// The columns of a job, of which `plan` is an expression.
+fn columns(plan: &str) -> String {
+    format!(
+        "id, version, kind, state, {plan} AS plan, counts, actor, host, message, \
+         toUnixTimestamp64Micro(created_at) AS created_at_us, \
+         toUnixTimestamp64Micro(updated_at) AS updated_at_us, \
+         toUnixTimestamp64Micro(now64(6)) AS now_us"
+    )
+}
 
 impl JobRow {
     fn stored(self) -> Result<StoredJob, ServerError> {
         let Some(state) = JobState::named(&self.state) else {
-            let text = format!(
-                "job {} is {:?}, a state that this version does not know: use a newer version",
-                self.id, self.state
-            );
-            return Err(ServerError::fatal("clickhouse_schema", text));
+            return Err(unknown_state("job", &self.id, &self.state));
         };
         let job = Job {
             id: self.id,
@@ -66,16 +67,36 @@ impl JobRow {
     }
 }
 
+/// The error of a state of a later version of this program, in a table of `what`.
+pub(super) fn unknown_state(what: &str, id: &str, state: &str) -> ServerError {
+    let text = format!(
+        "{what} {id} is {state:?}, a state that this version does not know: use a newer version"
+    );
+    ServerError::fatal("clickhouse_schema", text)
+}
+
 /// The newest version of a job.
 ///
 /// # Errors
 /// No job has the id (`job_unknown`), or the server's refusal.
 pub async fn job(server: &Server, id: &str) -> Result<StoredJob, ServerError> {
+    one(server, id, "plan", "jobs").await
+}
+
+/// The newest version of a job, with an empty plan: what a process reads each second. A plan may have 1,000 ranges.
+///
+/// # Errors
+/// As [`job`].
+pub async fn report(server: &Server, id: &str) -> Result<StoredJob, ServerError> {
+    one(server, id, "''", "job_versions FINAL").await
+}
+
+async fn one(server: &Server, id: &str, plan: &str, of: &str) -> Result<StoredJob, ServerError> {
     let client = server.client();
-    let query = client.query(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?")).bind(id);
-    let row = in_time(query.fetch_optional::<JobRow>()).await?;
+    let sql = format!("SELECT {} FROM {of} WHERE id = ?", columns(plan));
+    let row = within(TIMEOUT, client.query(&sql).bind(id).fetch_optional::<JobRow>()).await?;
     let unknown = || {
-        let text = format!("no job has the id {id:?}: `processors dlq jobs` lists the jobs");
+        let text = format!("no job has the id {id:?}: `processors replay list` lists the replays, `processors dlq jobs` all jobs");
         ServerError::fatal("job_unknown", text)
     };
     row.ok_or_else(unknown)?.stored()
@@ -88,8 +109,8 @@ pub async fn job(server: &Server, id: &str) -> Result<StoredJob, ServerError> {
 pub async fn jobs(server: &Server) -> Result<Vec<StoredJob>, ServerError> {
     let client = server.client();
     let order = "ORDER BY created_at DESC, id DESC";
-    let query = client.query(&format!("SELECT {COLUMNS} FROM jobs {order} LIMIT {LISTED_MAX}"));
-    let rows = in_time(query.fetch_all::<JobRow>()).await?;
+    let sql = format!("SELECT {} FROM jobs {order} LIMIT {LISTED_MAX}", columns("plan"));
+    let rows = within(TIMEOUT, client.query(&sql).fetch_all::<JobRow>()).await?;
     rows.into_iter().map(JobRow::stored).collect()
 }
 
@@ -99,7 +120,8 @@ pub async fn jobs(server: &Server) -> Result<Vec<StoredJob>, ServerError> {
 /// The server's refusal.
 pub async fn now_us(server: &Server) -> Result<i64, ServerError> {
     let client = server.client();
-    in_time(client.query("SELECT toUnixTimestamp64Micro(now64(6))").fetch_one::<i64>()).await
+    let query = client.query("SELECT toUnixTimestamp64Micro(now64(6))");
+    within(TIMEOUT, query.fetch_one::<i64>()).await
 }
 
 #[derive(Row, Serialize)]
@@ -108,7 +130,6 @@ struct VersionRow<'a> {
     version: u64,
     kind: &'a str,
     state: &'a str,
-    plan: &'a str,
     counts: &'a BTreeMap<String, u64>,
     actor: &'a str,
     host: &'a str,
@@ -116,7 +137,37 @@ struct VersionRow<'a> {
     created_at: i64,
 }
 
-/// Adds a version of a job. The server sets its time.
+#[derive(Row, Serialize)]
+struct PlanRow<'a> {
+    id: &'a str,
+    plan: &'a str,
+}
+
+/// Stores the plan of a new job, before its first version.
+///
+/// # Errors
+/// The server's refusal; the plan may be stored or not.
+pub async fn add_plan(server: &Server, id: &str, plan: &str) -> Result<(), ServerError> {
+    within(TIMEOUT, async {
+        let mut insert = durable(server).insert::<PlanRow<'_>>("job_plans").await?;
+        insert.write(&PlanRow { id, plan }).await?;
+        insert.end().await
+    })
+    .await
+}
+
+/// Stores the plan of a job whose versions hold it, as an earlier version of this program wrote them. A later
+/// version of the job, which holds none, replaces them.
+///
+/// # Errors
+/// The server's refusal; the plan may be stored or not.
+pub async fn keep_plan(server: &Server, id: &str) -> Result<(), ServerError> {
+    let sql = "INSERT INTO job_plans SELECT id, plan FROM job_versions FINAL \
+               WHERE id = ? AND plan != ''";
+    within(TIMEOUT, durable(server).query(sql).bind(id).execute()).await
+}
+
+/// Adds a version of a job, without its plan. The server sets its time.
 ///
 /// # Errors
 /// The server's refusal; the version may be stored or not.
@@ -126,14 +177,13 @@ pub async fn add_version(server: &Server, job: &Job) -> Result<(), ServerError> 
         version: job.version.0,
         kind: &job.kind,
         state: job.state.name(),
-        plan: &job.plan,
         counts: &job.counts,
         actor: &job.actor,
         host: &job.host,
         message: &job.message,
         created_at: job.created_at_us,
     };
-    in_time(async {
+    within(TIMEOUT, async {
         let mut insert = durable(server).insert::<VersionRow<'_>>("job_versions").await?;
         insert.write(&row).await?;
         insert.end().await
@@ -143,14 +193,15 @@ pub async fn add_version(server: &Server, job: &Job) -> Result<(), ServerError> 
 
 /// A request to the process that runs a job.
 #[derive(Row, Serialize)]
-pub(super) struct RequestRow<'a> {
-    pub(super) id: &'a str,
-    pub(super) request: &'a str,
-    pub(super) value: &'a str,
-    pub(super) actor: &'a str,
+struct RequestRow<'a> {
+    id: &'a str,
+    number: u64,
+    request: &'a str,
+    value: &'a str,
+    actor: &'a str,
 }
 
-/// Adds a request to the process that runs a job. The server sets its time.
+/// Adds a request to the process that runs a job, after all others.
 ///
 /// # Errors
 /// The server's refusal; the request may be stored or not.
@@ -160,51 +211,75 @@ pub async fn add_request(
     request: JobRequest,
     actor: &str,
 ) -> Result<(), ServerError> {
-    let (request, value) = match request {
+    let request = match request {
         JobRequest::None => return Ok(()),
         JobRequest::Cancel => (job_request::CANCEL, String::new()),
         JobRequest::Rate(rate) => (job_request::RATE, rate.to_string()),
     };
-    let row = RequestRow { id, request, value: &value, actor };
-    in_time(async {
+    add_requests(server, id, &[request], actor).await
+}
+
+/// Adds requests (names and values) after all others of the job. Requests are ordered by their numbers, since the
+/// server's clock may be set back; two that are added at once may have the same number, and then their times decide.
+///
+/// # Errors
+/// The server's refusal; the requests may be stored or not.
+pub(super) async fn add_requests(
+    server: &Server,
+    id: &str,
+    requests: &[(&str, String)],
+    actor: &str,
+) -> Result<(), ServerError> {
+    let number = last_request(server, id).await? + 1;
+    within(TIMEOUT, async {
         let mut insert = durable(server).insert::<RequestRow<'_>>("job_requests").await?;
-        insert.write(&row).await?;
+        for (request, value) in requests {
+            insert.write(&RequestRow { id, number, request, value, actor }).await?;
+        }
         insert.end().await
     })
     .await
 }
 
-/// The request that holds for a job, of those since a time. All are read each time: a request that becomes
+/// The number of the newest request to a job; 0 if there is none.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn last_request(server: &Server, id: &str) -> Result<u64, ServerError> {
+    let client = server.client();
+    let query = client.query("SELECT max(number) FROM job_requests WHERE id = ?").bind(id);
+    within(TIMEOUT, query.fetch_one::<u64>()).await
+}
+
+/// The request that holds for a job, of those from a number on. All are read each time: a request that becomes
 /// visible after a later one is not missed.
 ///
 /// # Errors
 /// The server's refusal.
-pub async fn requests(server: &Server, id: &str, since_us: i64) -> Result<JobRequest, ServerError> {
-    let client = server.client();
-    let query = client
-        .query(
-            "SELECT request, value FROM job_requests WHERE id = ? \
-             AND at >= fromUnixTimestamp64Micro(toInt64(?)) ORDER BY at",
-        )
-        .bind(id)
-        .bind(since_us);
-    let rows = in_time(query.fetch_all::<(String, String)>()).await?;
+pub async fn requests(server: &Server, id: &str, first: u64) -> Result<JobRequest, ServerError> {
+    let rows = requests_from(server, id, first).await?;
     Ok(job_request::newest(rows.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+}
+
+/// Names and values of the requests to a job from a number on, in their order. Requests of earlier versions of this
+/// program have the number 0.
+///
+/// # Errors
+/// The server's refusal.
+pub(super) async fn requests_from(
+    server: &Server,
+    id: &str,
+    first: u64,
+) -> Result<Vec<(String, String)>, ServerError> {
+    let client = server.client();
+    let sql = "SELECT request, value FROM job_requests WHERE id = ? AND number >= ? \
+               ORDER BY number, at";
+    let query = client.query(sql).bind(id).bind(first);
+    within(TIMEOUT, query.fetch_all::<(String, String)>()).await
 }
 
 /// A client whose acknowledged inserts are durable and seen by every later read.
 pub(super) fn durable(server: &Server) -> Client {
     let settings = PINNED.iter().chain([&WAIT]);
     settings.fold(server.client(), |client, (name, value)| client.with_setting(*name, *value))
-}
-
-/// The answer to a request, within a bounded time.
-pub(super) async fn in_time<T>(
-    request: impl Future<Output = Result<T, clickhouse::error::Error>>,
-) -> Result<T, ServerError> {
-    let answer = tokio::time::timeout(TIMEOUT, request).await.map_err(|_| {
-        let text = format!("the server did not answer within {} s", TIMEOUT.as_secs());
-        ServerError::retryable("clickhouse_timeout", text)
-    })?;
-    answer.map_err(server_error)
 }

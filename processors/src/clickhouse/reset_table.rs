@@ -9,7 +9,7 @@ use broker::ServerError;
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
-use crate::clickhouse::job_table::durable;
+use crate::clickhouse::job_table::{durable, unknown_state};
 use crate::clickhouse::server::{Server, within};
 use crate::jobs::job::JobVersion;
 use crate::resets::reset::{Reset, ResetState, StoredReset, left};
@@ -55,11 +55,7 @@ pub(crate) async fn newest(
         return Ok(None);
     };
     let Some(state) = ResetState::named(&row.state) else {
-        let text = format!(
-            "reset {} is {:?}, a state that this version does not know: use a newer version",
-            row.id, row.state
-        );
-        return Err(ServerError::fatal("clickhouse_schema", text));
+        return Err(unknown_state("reset", &row.id, &row.state));
     };
     let reset = Reset {
         group: row.group_id,

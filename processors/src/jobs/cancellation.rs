@@ -37,7 +37,7 @@ pub async fn cancel(server: &Server, id: &str, actor: &str) -> Result<Job, Serve
     job_table::add_request(server, id, JobRequest::Cancel, actor).await?;
     let ended = async {
         loop {
-            let StoredJob { job, .. } = job_table::job(server, id).await?;
+            let StoredJob { job, .. } = job_table::report(server, id).await?;
             if job.state.has_ended() {
                 return Ok(job);
             }

@@ -18,9 +18,11 @@ pub(super) struct Claim {
     pub state: JobState,
     /// Why, where the state is an end.
     pub message: String,
+    /// A count that the job then no longer has.
+    pub forget: Option<&'static str>,
 }
 
-/// Claims a job, and returns it as stored. Takes [`SETTLE`] longer than three requests to the server.
+/// Claims a job, and returns it as stored. Takes [`SETTLE`] longer than four requests to the server.
 ///
 /// # Errors
 /// No job has the id (`job_unknown`), it is done (`job_ended`), another process works on it or claims it
@@ -28,6 +30,7 @@ pub(super) struct Claim {
 pub(super) async fn claim(server: &Server, id: &str, claim: Claim) -> Result<Job, ServerError> {
     let StoredJob { job, now_us: read_us } = job_table::job(server, id).await?;
     claim_rules::may_resume(&job, read_us)?;
+    job_table::keep_plan(server, id).await?;
     let mut claimed = job;
     claimed.version = claimed.version.next(claim.owner);
     claimed.host = claim.host;

@@ -87,22 +87,9 @@ pub fn still_owns(newest: &Job, owner: u32) -> Result<(), ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::job::JobVersion;
 
     fn job(state: JobState, updated_at_us: i64) -> Job {
-        Job {
-            id: "j".into(),
-            version: JobVersion::first(1),
-            kind: "redrive".into(),
-            state,
-            plan: "{}".into(),
-            counts: [].into(),
-            actor: String::new(),
-            host: "h:1".into(),
-            message: String::new(),
-            created_at_us: 0,
-            updated_at_us,
-        }
+        Job { updated_at_us, ..Job::example("redrive", state, "{}") }
     }
 
     #[test]

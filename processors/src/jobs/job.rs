@@ -126,6 +126,26 @@ pub struct Job {
     pub updated_at_us: i64,
 }
 
+#[cfg(test)]
+impl Job {
+    /// A job of a test: `j`, at the start of time.
+    pub(crate) fn example(kind: &str, state: JobState, plan: &str) -> Self {
+        Self {
+            id: "j".to_owned(),
+            version: JobVersion::first(1),
+            kind: kind.to_owned(),
+            state,
+            plan: plan.to_owned(),
+            counts: [].into(),
+            actor: String::new(),
+            host: "h:1".to_owned(),
+            message: String::new(),
+            created_at_us: 0,
+            updated_at_us: 0,
+        }
+    }
+}
+
 /// A job, and the server's time of the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredJob {

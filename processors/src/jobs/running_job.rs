@@ -28,8 +28,8 @@ pub struct RunningJob {
     owner: u32,
     /// Before the last version that the server acknowledged was sent.
     written_at: Instant,
-    /// Server's time from which on requests are for this process.
-    since_us: i64,
+    /// The number of the first request that is for this process.
+    first_request: u64,
     requested: JobRequest,
 }
 
@@ -59,11 +59,12 @@ impl RunningJob {
             created_at_us: now_us,
             updated_at_us: now_us,
         };
+        job_table::add_plan(server, &job.id, &job.plan).await?;
         let written_at = Instant::now();
         job_table::add_version(server, &job).await?;
         let server = server.clone();
         let requested = JobRequest::None;
-        Ok(Self { server, job, owner, written_at, since_us: now_us, requested })
+        Ok(Self { server, job, owner, written_at, first_request: 1, requested })
     }
 
     /// Stores that the job waits for a process, which resumes it.
@@ -86,14 +87,15 @@ impl RunningJob {
     pub async fn resume(server: &Server, id: &str) -> Result<Self, ServerError> {
         let owner = random_owner();
         let state = JobState::Planning;
+        // Earlier requests were for the process before.
+        let first_request = job_table::last_request(server, id).await? + 1;
         // The claim is sent later.
         let written_at = Instant::now();
-        let claim_of = Claim { owner, host: host(), state, message: String::new() };
+        let claim_of = Claim { owner, host: host(), state, message: String::new(), forget: None };
         let job = claim(server, id, claim_of).await?;
-        let since_us = job.updated_at_us;
         let server = server.clone();
         let requested = JobRequest::None;
-        Ok(Self { server, job, owner, written_at, since_us, requested })
+        Ok(Self { server, job, owner, written_at, first_request, requested })
     }
 
     /// The job, with the counts of this process.
@@ -166,7 +168,7 @@ impl RunningJob {
         if self.written_at.elapsed() >= WRITE_EVERY {
             self.write().await?;
         }
-        job_table::requests(&self.server, &self.job.id, self.since_us).await
+        job_table::requests(&self.server, &self.job.id, self.first_request).await
     }
 
     async fn checked_write(&mut self) -> Result<(), ServerError> {
@@ -175,7 +177,7 @@ impl RunningJob {
     }
 
     async fn check(&self) -> Result<(), ServerError> {
-        let StoredJob { job: newest, .. } = job_table::job(&self.server, &self.job.id).await?;
+        let StoredJob { job: newest, .. } = job_table::report(&self.server, &self.job.id).await?;
         claim_rules::still_owns(&newest, self.owner)
     }
 

@@ -155,21 +155,12 @@ mod tests {
     use records::replay::pinned_rules::PinnedRules;
 
     use super::*;
-    use crate::jobs::job::JobVersion;
 
     fn job(state: JobState, offsets: u64, seconds: i64) -> Job {
         Job {
-            id: "j".into(),
-            version: JobVersion::first(1),
-            kind: "replay".into(),
-            state,
-            plan: String::new(),
             counts: [("offsets".to_owned(), offsets), (STARTED.to_owned(), 1_000_000)].into(),
-            actor: String::new(),
-            host: String::new(),
-            message: String::new(),
-            created_at_us: 0,
             updated_at_us: 1_000_000 + seconds * 1_000_000,
+            ..Job::example("replay", state, "")
         }
     }
 
