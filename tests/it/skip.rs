@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{ClickHouseProxy, Exit, Processors, Signal, World, until};
+use harness::{ClickHouseProxy, Exit, Processors, Signal, World, metric, until};
 use serde_json::Value;
 
 /// Records of a partition in the backlog.
@@ -65,7 +65,20 @@ fn a_skip_shows_fresh_clicks_its_job_fills_the_gap_and_a_frozen_member_is_named(
     assert!(world.clicks() < 3 * BACKLOG as u64, "the backlog was processed and not skipped");
     members.iter_mut().for_each(Processors::until_ready);
 
+    // Cancelled, the job keeps its gap, and the audit names it.
     let job = skipped["job"].as_str().unwrap();
+    let cancelled = run(&world, &["replay", "cancel", job]).expect_code(0);
+    assert!(cancelled.out.contains("the skipped offsets have no rows"), "{cancelled:?}");
+    until("fresh clicks are committed", || world.caught_up().then_some(()));
+    let audit = run(&world, &["audit", "--json"]).expect_code(1);
+    let report: Value = serde_json::from_str(&audit.out).unwrap();
+    assert_eq!(
+        (&report["missing"], &report["ended_jobs"][0]),
+        (&0.into(), &job.into()),
+        "{report}"
+    );
+    assert!(report["in_jobs"][job].as_u64() > Some(0), "{report}");
+
     let exit = run(&world, &["replay", "run", job, "--json"]).expect_code(0);
     assert_eq!(object(&exit)["balanced"], true, "{exit:?}");
     let clicks = 3 * BACKLOG as u64 + 15;
@@ -94,4 +107,27 @@ fn a_skip_shows_fresh_clicks_its_job_fills_the_gap_and_a_frozen_member_is_named(
     let committed = world.kafka.committed(&world.group, &world.topic);
     assert!(committed.values().all(|position| *position == end - 5), "{committed:?}");
     world.balanced();
+
+    // A member counts the jobs when it starts. The gap of the second skip, which moved nothing, is closed.
+    world.query(&format!(
+        "INSERT INTO job_versions SELECT * REPLACE (version + 1 AS version, 'cancelled' AS state) \
+         FROM job_versions FINAL WHERE id = '{job}'"
+    ));
+
+    // A static member stays in the group until its session times out.
+    let group = format!("{}-static", world.group);
+    let set = [PROTOCOL, ("CLICKTRAIL_GROUP_INSTANCE_ID", "web1-0")];
+    let mut member = world.start_processors(&group, &SESSION, &set);
+    member.until_ready();
+    let args = ["offsets", "reset", "--group", &group, "--to-latest", "--dry-run"];
+    until("the static member is named", || {
+        run(&world, &args).expect_code(0).out.contains("sessions time out: web1-0").then_some(())
+    });
+    let jobs = |state: &str| {
+        let name = format!("clicktrail_processors_jobs{{kind=\"replay\",state=\"{state}\"}}");
+        metric(&member.admin, &name)
+    };
+    until("it has counted the jobs", || jobs("open_gap").map(|_| ()));
+    assert_eq!(["open_gap", "cancelled"].map(jobs), [Some(1.0); 2]);
+    member.crash();
 }

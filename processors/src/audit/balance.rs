@@ -70,7 +70,7 @@ pub fn balance(
         },
     )?;
     (report.lagging, report.in_job) = (counts.lagging, counts.in_job());
-    report.in_jobs = counts.in_jobs;
+    (report.in_jobs, report.ended_jobs) = (counts.in_jobs, counts.ended_jobs);
     report.undecodable_examples = examples.texts(LogPosition::to_string);
     for partition in report.partitions.values() {
         report.log_records += partition.records;
@@ -307,12 +307,14 @@ mod tests {
 
     #[test]
     fn a_record_that_the_group_or_a_job_has_to_process_is_not_missing() {
-        let replay = ReplayRanges {
+        let skip = |state| ReplayRanges {
             id: "j".to_owned(),
-            state: JobState::Cancelled,
+            state,
+            has_gap: true,
             ranges: BTreeMap::from([(0, vec![LogRange { first: 1, end: 2 }])]),
         };
-        let pending = PendingOffsets::new(BTreeMap::from([(0, 3)]), vec![replay]);
+        let pending = |state| PendingOffsets::new(BTreeMap::from([(0, 3)]), vec![skip(state)]);
+        let (pending, ended) = (pending(JobState::Planned), pending(JobState::Cancelled));
         let log = [(1, 0), (2, 1), (3, 2), (4, 3)];
         let report = compare_pending([0, 4, 4], &log, &[(1, 0), (3, 2)], (&[], &pending));
         assert!(report.balanced() && report.may_still_come());
@@ -320,6 +322,18 @@ mod tests {
         assert_eq!(report.in_jobs, BTreeMap::from([("j".to_owned(), 1)]));
         let text = report.to_string();
         assert!(text.ends_with("audit: balanced, except 2 that are lagging or in a job"), "{text}");
+        assert!(text.contains("in job   1: skipped; replay j is to process them"), "{text}");
+        let left = compare_pending([0, 4, 4], &log, &[(1, 0), (3, 2)], (&[], &ended));
+        assert_eq!(
+            (left.balanced(), left.missing, left.in_job),
+            (false, 0, 1),
+            "its job has ended"
+        );
+        let text = left.to_string();
+        assert!(
+            text.contains("has ended without them; run it with: processors replay run j"),
+            "{text}"
+        );
         let report = compare_pending([0, 4, 4], &log, &[(1, 0)], (&[], &pending));
         assert_eq!((report.missing, report.missing_examples.len(), report.lagging), (1, 1, 1));
         assert!(!report.balanced());

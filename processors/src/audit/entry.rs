@@ -3,7 +3,7 @@
 //! The comparison counts by `event_id`, because an offset does not name an event: a resend has another
 //! offset, and a replayed row a newer one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -151,10 +151,12 @@ pub struct AuditReport {
     /// Events of the log that the view does not show, and records that cannot become a row and have no dead
     /// letter, at or beyond the position of the group: it has still to process them.
     pub lagging: u64,
-    /// The same, in the ranges of a replay that is not done.
+    /// The same, in the gap of a skip whose job is not done.
     pub in_job: u64,
     /// The same, by job.
     pub in_jobs: BTreeMap<String, u64>,
+    /// Those of these jobs that have ended without being done: nothing processes their gaps.
+    pub ended_jobs: BTreeSet<String>,
     /// Events of the log that the view does not show, and whose records all have dead letters: a redrive
     /// would make them rows, because what made them dead letters was corrected.
     pub dead_lettered: u64,
@@ -177,9 +179,10 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    /// Whether no event is lost or counted twice.
+    /// Whether no event is lost or counted twice. What a job is to process is not lost, unless the job has ended.
     pub fn balanced(&self) -> bool {
         self.missing == 0
+            && self.ended_jobs.is_empty()
             && self.duplicates == 0
             && self.undecodable_without_dead_letter == 0
             && self.surplus == self.surplus_expired
@@ -188,6 +191,23 @@ impl AuditReport {
     /// Whether waiting may balance it: rows or dead letters may not be stored yet.
     pub fn may_still_come(&self) -> bool {
         self.missing > 0 || self.undecodable_without_dead_letter > 0 || self.lagging > 0
+    }
+
+    fn write_pending(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.lagging > 0 {
+            writeln!(f, "lagging  {}: the group has still to process them", self.lagging)?;
+        }
+        for (id, count) in &self.in_jobs {
+            match self.ended_jobs.contains(id) {
+                false => writeln!(f, "in job   {count}: skipped; replay {id} is to process them")?,
+                true => writeln!(
+                    f,
+                    "in job   {count}: skipped, and replay {id} has ended without them; run it with: \
+                     processors replay run {id}"
+                )?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -219,12 +239,7 @@ impl std::fmt::Display for AuditReport {
                 self.dead_lettered
             )?;
         }
-        if self.lagging > 0 {
-            writeln!(f, "lagging  {}: the group has still to process them", self.lagging)?;
-        }
-        for (id, count) in &self.in_jobs {
-            writeln!(f, "in job   {count}: replay {id} has still to process them")?;
-        }
+        self.write_pending(f)?;
         if self.surplus_expired > 0 {
             writeln!(
                 f,

@@ -1,6 +1,6 @@
-//! The records of the log that need no row yet: the group has not processed them, or a replay has to. Pure.
+//! The records of the log that need no row yet: the group has not processed them, or the job of a skip has to. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use records::replay::log_range::LogRange;
 
@@ -12,8 +12,10 @@ use crate::jobs::job::JobState;
 pub enum PendingCause {
     /// Its offset is at or beyond the position of the group.
     Lagging,
-    /// Its offset is in a range of this replay, which is not done.
+    /// The group has skipped its offset, and this job is to process it.
     InJob(String),
+    /// Likewise, and the job has ended without being done: nothing processes it until the job is resumed.
+    InEndedJob(String),
 }
 
 /// A replay, as the audit reads it.
@@ -23,6 +25,8 @@ pub struct ReplayRanges {
     pub id: String,
     /// How far it is.
     pub state: JobState,
+    /// It is the job of a skip, and its gap is open.
+    pub has_gap: bool,
     /// What it reads, by partition.
     pub ranges: BTreeMap<i32, Vec<LogRange>>,
 }
@@ -34,7 +38,7 @@ impl ReplayRanges {
     }
 }
 
-/// What the group and the replays have still to process.
+/// What the group and the jobs of skips have still to process.
 #[derive(Debug, Clone, Default)]
 pub struct PendingOffsets {
     positions: BTreeMap<i32, i64>,
@@ -56,10 +60,15 @@ impl PendingOffsets {
             return Some(PendingCause::Lagging);
         }
         let has = |replay: &&ReplayRanges| replay.has(position);
-        let running = self.replays.iter().filter(|replay| !replay.state.has_ended()).find(has);
-        // A job that ended early keeps its ranges until a newer one has processed them.
-        let newest = || self.replays.iter().find(has).filter(|it| it.state != JobState::Done);
-        running.or_else(newest).map(|replay| PendingCause::InJob(replay.id.clone()))
+        let mut gaps = self.replays.iter().filter(|replay| replay.has_gap);
+        if let Some(replay) = gaps.find(|replay| !replay.state.has_ended() && has(replay)) {
+            return Some(PendingCause::InJob(replay.id.clone()));
+        }
+        // A gap whose job ended early is open until a newer replay has processed it.
+        let mut deciding =
+            self.replays.iter().filter(|replay| replay.has_gap || replay.state == JobState::Done);
+        let newest = deciding.find(has).filter(|replay| replay.has_gap)?;
+        Some(PendingCause::InEndedJob(newest.id.clone()))
     }
 
     /// Calls `take` with each event of `lacking`, the sorted records that have neither a row nor a dead letter.
@@ -112,8 +121,10 @@ impl LackingEvent {
 pub struct PendingCounts {
     /// Those that the group has not processed.
     pub lagging: u64,
-    /// Those that a replay has to process, by job.
+    /// Those that the job of a skip has to process, by job.
     pub in_jobs: BTreeMap<String, u64>,
+    /// The jobs among them that have ended without being done.
+    pub ended_jobs: BTreeSet<String>,
 }
 
 impl PendingCounts {
@@ -122,6 +133,10 @@ impl PendingCounts {
         match cause {
             PendingCause::Lagging => self.lagging += 1,
             PendingCause::InJob(id) => *self.in_jobs.entry(id).or_default() += 1,
+            PendingCause::InEndedJob(id) => {
+                *self.in_jobs.entry(id.clone()).or_default() += 1;
+                self.ended_jobs.insert(id);
+            }
         }
     }
 
@@ -148,7 +163,15 @@ mod tests {
 
     fn replay(id: &str, state: JobState, first: i64, end: i64) -> ReplayRanges {
         let ranges = BTreeMap::from([(0, vec![LogRange { first, end }])]);
-        ReplayRanges { id: id.to_owned(), state, ranges }
+        ReplayRanges { id: id.to_owned(), state, has_gap: false, ranges }
+    }
+
+    fn skip(id: &str, state: JobState, first: i64, end: i64) -> ReplayRanges {
+        ReplayRanges { has_gap: true, ..replay(id, state, first, end) }
+    }
+
+    fn in_ended(id: &str) -> Option<PendingCause> {
+        Some(PendingCause::InEndedJob(id.to_owned()))
     }
 
     fn in_job(id: &str) -> Option<PendingCause> {
@@ -165,26 +188,37 @@ mod tests {
     }
 
     #[test]
-    fn a_job_names_its_ranges_until_it_or_a_newer_one_is_done() {
+    fn the_job_of_a_skip_names_its_gap_until_it_or_a_newer_replay_is_done() {
         let cause = |replays: &[ReplayRanges]| {
             PendingOffsets::new(BTreeMap::from([(0, 100)]), replays.to_vec()).cause(at(0, 5))
         };
-        for state in [JobState::Planned, JobState::Running, JobState::Cancelled, JobState::Failed] {
-            assert_eq!(cause(&[replay("a", state, 5, 6)]), in_job("a"), "{state}");
+        for state in JobState::ALL {
+            assert_eq!(
+                cause(&[replay("a", state, 5, 6)]),
+                None,
+                "live processing has read it: {state}"
+            );
         }
-        assert_eq!(cause(&[replay("a", JobState::Running, 6, 9)]), None);
-        assert_eq!(cause(&[replay("a", JobState::Done, 0, 9)]), None);
-        let failed = replay("old", JobState::Failed, 0, 9);
+        for state in [JobState::Planned, JobState::Planning, JobState::Running] {
+            assert_eq!(cause(&[skip("a", state, 5, 6)]), in_job("a"), "{state}");
+        }
+        for state in [JobState::Cancelled, JobState::Failed, JobState::Unverified] {
+            assert_eq!(cause(&[skip("a", state, 5, 6)]), in_ended("a"), "{state}");
+        }
+        assert_eq!(cause(&[skip("a", JobState::Running, 6, 9)]), None);
+        let failed = skip("old", JobState::Failed, 0, 9);
         assert_eq!(cause(&[replay("new", JobState::Done, 0, 9), failed.clone()]), None);
-        assert_eq!(cause(&[replay("new", JobState::Done, 7, 9), failed.clone()]), in_job("old"));
-        assert_eq!(cause(&[replay("new", JobState::Failed, 0, 9), failed]), in_job("new"));
-        let running = replay("old", JobState::Running, 0, 9);
+        assert_eq!(cause(&[replay("new", JobState::Done, 7, 9), failed.clone()]), in_ended("old"));
+        let other = replay("new", JobState::Cancelled, 0, 9);
+        assert_eq!(cause(&[other, failed.clone()]), in_ended("old"), "it read nothing to its end");
+        assert_eq!(cause(&[skip("new", JobState::Failed, 0, 9), failed]), in_ended("new"));
+        let running = skip("old", JobState::Running, 0, 9);
         assert_eq!(cause(&[replay("new", JobState::Done, 0, 9), running]), in_job("old"));
     }
 
     #[test]
     fn an_event_is_pending_only_if_each_of_its_records_is() {
-        let job = replay("a", JobState::Running, 0, 3);
+        let job = skip("a", JobState::Running, 0, 3);
         let pending = PendingOffsets::new(BTreeMap::from([(0, 10)]), vec![job]);
         let found = |offsets: &[(u8, i64)]| {
             let records = offsets.iter().map(|(event, offset)| {
@@ -199,10 +233,11 @@ mod tests {
         assert_eq!(found(&[(1, 12), (2, 1), (2, 15)]), [(12, lagging()), (1, in_job("a"))]);
         assert_eq!(found(&[(1, 1), (1, 5), (1, 15)]), [(5, None)]);
         let mut counts = PendingCounts::default();
-        [lagging(), in_job("a"), in_job("b"), in_job("b")]
+        [lagging(), in_job("a"), in_ended("b"), in_ended("b")]
             .into_iter()
             .flatten()
             .for_each(|it| counts.add(it));
         assert_eq!((counts.lagging, counts.in_job(), counts.jobs().as_str()), (1, 3, "a: 1, b: 2"));
+        assert_eq!(counts.ended_jobs, BTreeSet::from(["b".to_owned()]));
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what the group and the replays have still to process.
+//! Reads what the group and the jobs of skips have still to process.
 
 use broker::ServerError;
 
@@ -7,6 +7,7 @@ use crate::audit::pending_offsets::{PendingOffsets, ReplayRanges};
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
 use crate::config::Servers;
+use crate::jobs::skipped_gap;
 use crate::kafka::group_positions::GroupPositions;
 use crate::replay::stored_plan::{KIND, plan_of};
 
@@ -32,7 +33,8 @@ pub(crate) async fn pending_offsets(
         if plan.window.occurred().is_some() {
             return None;
         }
-        Some(ReplayRanges { id: job.id, state: job.state, ranges: plan.ranges })
+        let has_gap = skipped_gap::is_open(&job);
+        Some(ReplayRanges { id: job.id, state: job.state, has_gap, ranges: plan.ranges })
     });
     Ok(PendingOffsets::new(positions, replays.collect()))
 }

@@ -10,6 +10,7 @@ use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::{Job, StoredJob};
 use crate::jobs::job_request::JobRequest;
 use crate::jobs::running_job;
+use crate::jobs::skipped_gap::GAP;
 
 /// How long a cancellation waits for the process.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -28,11 +29,11 @@ pub async fn cancel(server: &Server, id: &str, actor: &str) -> Result<Job, Serve
     }
     if !job.state.has_process() {
         let message = format!("cancelled by {actor:?} before it ran");
-        return running_job::cancel_silent(server, id, message).await;
+        return running_job::cancel_silent(server, id, message, None).await;
     }
     if is_silent(&job, now_us) {
         let message = format!("cancelled by {actor:?}: process {} had ended", job.host);
-        return running_job::cancel_silent(server, id, message).await;
+        return running_job::cancel_silent(server, id, message, None).await;
     }
     job_table::add_request(server, id, JobRequest::Cancel, actor).await?;
     let ended = async {
@@ -48,4 +49,14 @@ pub async fn cancel(server: &Server, id: &str, actor: &str) -> Result<Job, Serve
         Ok(ended) => ended,
         Err(_) => Ok(job_table::job(server, id).await?.job),
     }
+}
+
+/// Marks the job of a skip cancelled, and its gap closed: live processing, or another replay, reads the offsets.
+///
+/// # Errors
+/// No job has the id (`job_unknown`), it is done (`job_ended`), a process works on it (`job_running`), or the
+/// server's refusal.
+pub(crate) async fn close_gap(server: &Server, id: &str, actor: &str) -> Result<Job, ServerError> {
+    let message = format!("cancelled by {actor:?}, and its gap is closed");
+    running_job::cancel_silent(server, id, message, Some(GAP)).await
 }

@@ -36,6 +36,9 @@ pub(super) async fn claim(server: &Server, id: &str, claim: Claim) -> Result<Job
     claimed.host = claim.host;
     claimed.state = claim.state;
     claimed.message = claim.message;
+    if let Some(name) = claim.forget {
+        claimed.counts.remove(name);
+    }
     job_table::add_version(server, &claimed).await?;
     let stored_us = job_table::now_us(server).await?;
     if !claim_rules::was_in_time(read_us, stored_us) {

@@ -39,14 +39,17 @@ pub fn is_silent(job: &Job, now_us: i64) -> bool {
 /// The job is done, or another process works on it.
 pub fn may_resume(job: &Job, now_us: i64) -> Result<(), ServerError> {
     match job.state {
-        JobState::Done => Err(ServerError::fatal(
-            "job_ended",
-            format!("job {} is done: plan a new one for what is left", job.id),
-        )),
+        JobState::Done => Err(done(job)),
         JobState::Planned | JobState::Cancelled | JobState::Failed | JobState::Unverified => Ok(()),
         JobState::Planning | JobState::Running if is_silent(job, now_us) => Ok(()),
         JobState::Planning | JobState::Running => Err(running(job, now_us)),
     }
+}
+
+/// The error of a job that is done.
+pub fn done(job: &Job) -> ServerError {
+    let text = format!("job {} is done: plan a new one for what is left", job.id);
+    ServerError::fatal("job_ended", text)
 }
 
 /// The error of a job that another process works on.

@@ -8,11 +8,16 @@ use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::{Job, StoredJob};
 
 /// One line.
-pub fn line(StoredJob { job, now_us }: &StoredJob) -> String {
+pub fn line(stored: &StoredJob) -> String {
+    let job = &stored.job;
     let counts: Vec<String> =
         job.counts.iter().map(|(name, count)| format!(" {name}={count}")).collect();
+    let ended = match job.state.has_ended() {
+        true => format!(", {} at {}", job.state, time(job.updated_at_us)),
+        false => String::new(),
+    };
     let mut line = format!(
-        "{} {} {} since {} by {}{}",
+        "{} {} {}: planned at {} by {}{ended}{}",
         job.id,
         job.kind,
         job.state,
@@ -23,7 +28,7 @@ pub fn line(StoredJob { job, now_us }: &StoredJob) -> String {
     if !job.message.is_empty() {
         line.push_str(&format!(": {}", shown(&job.message)));
     }
-    if has_no_process(job, *now_us) {
+    if is_abandoned(stored) {
         let last = time(job.updated_at_us);
         line.push_str(&format!(" (process {} last reported at {last})", shown(&job.host)));
     }
@@ -32,7 +37,7 @@ pub fn line(StoredJob { job, now_us }: &StoredJob) -> String {
 
 /// Every fact about a job, a line each.
 pub fn lines(stored: &StoredJob) -> Vec<String> {
-    let StoredJob { job, now_us } = stored;
+    let job = &stored.job;
     let mut lines = vec![
         format!("job:      {}", job.id),
         format!("kind:     {}", job.kind),
@@ -45,7 +50,7 @@ pub fn lines(stored: &StoredJob) -> Vec<String> {
     if !job.message.is_empty() {
         lines.push(format!("message:  {}", shown(&job.message)));
     }
-    if has_no_process(job, *now_us) {
+    if is_abandoned(stored) {
         lines.push(format!("No process works on it. Resume it: {}", resume_command(job)));
     }
     lines
@@ -82,15 +87,18 @@ pub fn resume_command(job: &Job) -> String {
     }
 }
 
-fn has_no_process(job: &Job, now_us: i64) -> bool {
-    job.state.has_process() && is_silent(job, now_us)
+/// Whether a process should work on a job and none does.
+pub fn is_abandoned(StoredJob { job, now_us }: &StoredJob) -> bool {
+    job.state.has_process() && is_silent(job, *now_us)
 }
 
-fn actor(job: &Job) -> String {
+/// The user that started it.
+pub fn actor(job: &Job) -> String {
     if job.actor.is_empty() { "unknown".to_owned() } else { shown(&job.actor) }
 }
 
-fn time(us: i64) -> String {
+/// A time, in whole seconds.
+pub fn time(us: i64) -> String {
     Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| format!("{time:.0}"))
 }
 
@@ -98,21 +106,17 @@ fn time(us: i64) -> String {
 mod tests {
     use super::*;
     use crate::jobs::claim_rules::SILENT_AFTER_US;
-    use crate::jobs::job::{JobState, JobVersion};
+    use crate::jobs::job::JobState;
 
     fn stored(state: JobState, age_us: i64) -> StoredJob {
         let job = Job {
             id: "0198".into(),
-            version: JobVersion::first(1),
-            kind: "redrive".into(),
-            state,
-            plan: r#"{"rate":5}"#.into(),
             counts: [("sent".to_owned(), 2), ("selected".to_owned(), 3)].into(),
             actor: "anna\u{1b}[2J".into(),
             host: "web1:7".into(),
-            message: String::new(),
             created_at_us: 1_764_000_000_000_000,
             updated_at_us: 1_764_000_001_000_000,
+            ..Job::example("redrive", state, r#"{"rate":5}"#)
         };
         StoredJob { job, now_us: 1_764_000_001_000_000 + age_us }
     }
@@ -120,12 +124,16 @@ mod tests {
     #[test]
     fn a_line_has_the_counts_and_names_a_silent_process() {
         let alive = line(&stored(JobState::Running, 0));
-        let expected =
-            "0198 redrive running since 2025-11-24T16:00:00Z by anna\\u{1b}[2J selected=3 sent=2";
+        let expected = "0198 redrive running: planned at 2025-11-24T16:00:00Z by anna\\u{1b}[2J selected=3 sent=2";
         assert_eq!(alive, expected);
         let mut without_actor = stored(JobState::Running, 0);
         without_actor.job.actor.clear();
         assert!(line(&without_actor).contains(" by unknown selected=3"));
+        let cancelled = line(&stored(JobState::Cancelled, 0));
+        assert!(
+            cancelled.contains(", cancelled at 2025-11-24T16:00:01Z selected=3"),
+            "{cancelled}"
+        );
         let silent = line(&stored(JobState::Running, SILENT_AFTER_US));
         assert!(
             silent.ends_with("(process web1:7 last reported at 2025-11-24T16:00:01Z)"),

@@ -191,7 +191,7 @@ impl RunningJob {
     }
 }
 
-/// Marks a job cancelled on which no process works.
+/// Marks a job cancelled on which no process works, and removes the count `forget`.
 ///
 /// # Errors
 /// As [`RunningJob::resume`].
@@ -199,9 +199,10 @@ pub(super) async fn cancel_silent(
     server: &Server,
     id: &str,
     message: String,
+    forget: Option<&'static str>,
 ) -> Result<Job, ServerError> {
     let state = JobState::Cancelled;
-    claim(server, id, Claim { owner: random_owner(), host: host(), state, message }).await
+    claim(server, id, Claim { owner: random_owner(), host: host(), state, message, forget }).await
 }
 
 /// A UUID v7 of the server's time.

@@ -56,7 +56,7 @@ impl AuditMetrics {
         );
         let help = "Events and undecodable records that the group has still to process";
         registry.register("lagging", help, m.lagging.clone());
-        let help = "Events and undecodable records that a replay has still to process";
+        let help = "Events and undecodable records that a skip left to its job, which is not done";
         registry.register("in_job", help, m.in_job.clone());
         registry.register("records", "Records checked", m.records.clone());
         let help = "Records within the grace period, which were not checked";

@@ -17,6 +17,9 @@ const KINDS: [&str; 2] = ["redrive", "replay"];
 /// The state of a job that a process should work on, and none does.
 pub const SILENT: &str = "silent";
 
+/// The state of the job of a skip that was cancelled or has failed: its offsets have no rows.
+pub const OPEN_GAP: &str = "open_gap";
+
 /// The number of jobs by kind and state.
 pub type JobCounts = BTreeMap<(String, String), u64>;
 
@@ -48,7 +51,7 @@ impl Collector for JobGauge {
         let help = "Jobs in the table, by kind and state; absent while the number is unknown";
         let mut family = encoder.encode_descriptor(self.name, help, None, MetricType::Gauge)?;
         let Some(counts) = held.as_ref() else { return Ok(()) };
-        let states = || JobState::ALL.into_iter().map(JobState::name).chain([SILENT]);
+        let states = || JobState::ALL.into_iter().map(JobState::name).chain([SILENT, OPEN_GAP]);
         for (kind, state) in KINDS.iter().flat_map(|kind| states().map(move |it| (*kind, it))) {
             let jobs = counts.get(&(kind.to_owned(), state.to_owned()));
             let labels = [("kind", kind), ("state", state)];
@@ -79,7 +82,7 @@ mod tests {
         let silent = ("replay".to_owned(), SILENT.to_owned());
         let other = ("newer".to_owned(), "running".to_owned());
         held.set(Some(BTreeMap::from([(silent, 2), (other, 5)])));
-        assert_eq!(shown().len(), 2 * (JobState::ALL.len() + 1));
+        assert_eq!(shown().len(), 2 * (JobState::ALL.len() + 2));
         let found: Vec<_> = shown().into_iter().filter(|line| !line.ends_with(" 0")).collect();
         assert_eq!(found, ["jobs{kind=\"replay\",state=\"silent\"} 2"]);
         held.set(None);

@@ -17,11 +17,11 @@ use crate::clickhouse::table_size::table_size;
 use crate::config::{RulesArgs, Servers};
 use crate::jobs::job::Job;
 use crate::jobs::running_job::RunningJob;
+use crate::jobs::skipped_gap::GAP;
 use crate::kafka::log_reader;
 use crate::replay::loaded_rules;
 use crate::replay::pass_days::of_days;
 use crate::replay::replay_estimate::ReplayEstimate;
-use crate::jobs::skipped_gap::GAP;
 use crate::replay::stored_plan::{KIND, plan_of, plan_text};
 use crate::replay::window_ranges::{held, of_rows, of_window, window_error};
 
@@ -140,12 +140,17 @@ fn empty_error(
     selected: Option<&SelectedRows>,
 ) -> ServerError {
     let deleted: u64 = partitions.iter().map(|own| own.deleted.most()).sum();
-    window_error(match selected {
-        Some(SelectedRows { expired, .. }) => format!(
+    window_error(match (selected, window) {
+        (Some(SelectedRows { expired: expired @ 1.., .. }), _) => format!(
             "the log holds no record of the selection ({window}); the records of {expired} selected rows \
              are no longer in the log"
         ),
-        None => format!(
+        (Some(_), LogWindow::Rows(selection)) => {
+            format!("no row is selected: {}; there is nothing to replay", selection.none())
+        }
+        (Some(_), _) => format!("no row is selected ({window}); there is nothing to replay"),
+        (None, _) if deleted == 0 => format!("the log holds no record of the window ({window})"),
+        (None, _) => format!(
             "the log holds no record of the window ({window}); retention has deleted at most {deleted} \
              offsets of it"
         ),
@@ -257,8 +262,27 @@ fn overlap_error(job: &Job, (partition, range): (i32, LogRange), otherwise: &str
 #[cfg(test)]
 mod tests {
     use records::enrich::rule_set::RuleSet;
+    use records::replay::row_selection::{RowSelection, StaleRules};
 
     use super::*;
+
+    #[test]
+    fn a_window_without_records_names_what_it_lacks() {
+        let stale = LogWindow::Rows(RowSelection::Stale(vec![StaleRules::Bots]));
+        let selected = |expired| Some(SelectedRows { offsets: Vec::new(), rows: 0, expired });
+        let text = |window, selected: Option<SelectedRows>| {
+            let error = empty_error(window, &[], selected.as_ref());
+            assert_eq!(error.code, "replay_window");
+            error.message
+        };
+        let expected =
+            "no row is selected: none has another version of bots; there is nothing to replay";
+        assert_eq!(text(&stale, selected(0)), expected);
+        assert!(text(&stale, selected(2)).ends_with("2 selected rows are no longer in the log"));
+        let times = LogWindow::LogTime { from_ms: 0, to_ms: None };
+        let expected = "the log holds no record of the window (log time from 1970-01-01T00:00:00Z to the end of the log)";
+        assert_eq!(text(&times, None), expected);
+    }
 
     #[test]
     fn rules_older_than_those_of_a_row_are_refused_with_the_number_of_rows() {

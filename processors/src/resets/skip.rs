@@ -51,7 +51,11 @@ impl<'a> PlannedSkip<'a> {
         reset: GroupReset<'a>,
         request: SkipRequest,
     ) -> Result<Self, ServerError> {
-        let mut held = reset.claim(request.members, &request.actor).await?;
+        let held = reset.claim(request.members, &request.actor).await;
+        let mut held = held.map_err(|error| {
+            let message = format!("{}; nothing was planned or moved", error.message);
+            ServerError { message, ..error }
+        })?;
         let replay = ReplayRequest {
             window: LogWindow::Offsets(skipped(&reset.facts, &reset.targets)),
             newest_first: false,
@@ -95,7 +99,8 @@ impl<'a> PlannedSkip<'a> {
             return Err(ServerError { message, ..error });
         }
         let server = servers.clickhouse.server()?;
-        if let Err(cancel) = cancellation::close_gap(&server, &replay.job.id, &request.actor).await {
+        if let Err(cancel) = cancellation::close_gap(&server, &replay.job.id, &request.actor).await
+        {
             let (job, code) = (&replay.job.id, cancel.code);
             tracing::warn!(job, code, error = %cancel, "the replay of a failed skip could not be cancelled");
         }

@@ -17,12 +17,15 @@ pub enum StaleRules {
     /// The geo database.
     Geo,
     /// The rules for user agents.
+    #[value(alias = "user_agents")]
     Agents,
     /// The list of crawlers.
+    #[value(alias = "crawlers")]
     Bots,
     /// The referrer table.
     Referrers,
     /// The rules of the program.
+    #[value(alias = "program")]
     Code,
 }
 
@@ -60,13 +63,25 @@ pub enum RowSelection {
     Where(String),
 }
 
+impl RowSelection {
+    /// Why no row is selected.
+    pub fn none(&self) -> String {
+        match self {
+            Self::Stale(rules) => format!("none has another version of {}", names(rules)),
+            Self::Where(condition) => format!("none meets the condition {condition}"),
+        }
+    }
+}
+
+fn names(rules: &[StaleRules]) -> String {
+    let names: Vec<_> = rules.iter().map(|own| own.name()).collect();
+    names.join(", ")
+}
+
 impl fmt::Display for RowSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stale(rules) => {
-                let names: Vec<_> = rules.iter().map(|own| own.name()).collect();
-                write!(f, "rows of other versions of {}", names.join(", "))
-            }
+            Self::Stale(rules) => write!(f, "rows of other versions of {}", names(rules)),
             Self::Where(condition) => write!(f, "rows where {condition}"),
         }
     }
@@ -86,6 +101,11 @@ mod tests {
         let tables: Vec<_> =
             StaleRules::value_variants().iter().filter_map(|own| own.table()).collect();
         assert_eq!(tables, RuleTable::ALL);
+        // The names that `rules list` prints.
+        for rules in StaleRules::value_variants() {
+            let listed = rules.table().map_or("program", RuleTable::as_str);
+            assert_eq!(StaleRules::from_str(listed, false), Ok(*rules));
+        }
     }
 
     #[test]

@@ -109,16 +109,29 @@ fn each_kind_of_difference_between_log_and_table_is_found_and_located() {
         assert!(text.contains(line), "no `{line}` in {text}");
     }
 
-    // The group has still to process some clicks, and a replay another one.
+    // The group has still to process some clicks; a replay that never runs explains no missing one, planned or
+    // cancelled.
     processors.stop().expect_code(0);
     world.kafka.produce(&world.topic, &world.good(1, 3));
     let mut plan = world.command("processors", &[]);
-    plan.args(["replay", "plan", "--offsets", "1:4-4"]);
-    world.start(plan).end().expect_code(0);
+    plan.args(["replay", "plan", "--json", "--offsets", "1:4-4"]);
+    let planned: Value = serde_json::from_str(&world.start(plan).end().expect_code(0).out).unwrap();
     let args = ["--json", "--group", &world.group];
-    let exit = start(&world, &args).end().expect_code(1);
-    let pending: Value = serde_json::from_str(&exit.out).unwrap();
-    assert_eq!([&pending["missing"], &pending["lagging"], &pending["in_job"]], [0, 3, 1]);
+    let pending = || {
+        let exit = start(&world, &args).end().expect_code(1);
+        let report: Value = serde_json::from_str(&exit.out).unwrap();
+        ["missing", "lagging", "in_job"].map(|name| report[name].as_u64().unwrap())
+    };
+    assert_eq!(pending(), [1, 3, 0]);
+    let cancel = || {
+        let mut cancel = world.command("processors", &[]);
+        cancel.args(["replay", "cancel", planned["job"].as_str().unwrap()]);
+        world.start(cancel).end()
+    };
+    let cancelled = cancel().expect_code(0);
+    assert!(cancelled.out.contains("it never ran; no row has changed"), "{cancelled:?}");
+    assert!(cancel().expect_code(78).err.contains("job_ended"));
+    assert_eq!(pending(), [1, 3, 0]);
 }
 
 #[test]
