@@ -16,6 +16,7 @@ use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
 use crate::config::{PipelineArgs, RulesArgs, Servers};
+use crate::jobs::claim_rules;
 use crate::jobs::job::{Job, JobState};
 use crate::jobs::running_job::RunningJob;
 use crate::metrics::processor::ProcessorMetrics;
@@ -99,6 +100,9 @@ pub(crate) async fn run(
     let server = servers.clickhouse.server()?;
     let job = job_table::job(&server, &run.id).await?.job;
     let plan = &plan_of(&job, &servers.kafka.topic)?;
+    if job.state == JobState::Done {
+        return Err(claim_rules::done(&job));
+    }
     let rules = loaded_rules::load(&run.rules).await?;
     loaded_rules::check(&plan.rules, &rules)?;
     check_log(servers, plan).await?;

@@ -6,8 +6,10 @@ use records::dead_letters::shown_text::{json_line, shown};
 use serde_json::json;
 
 use crate::audit::sort_args::SortArgs;
+use crate::clickhouse::job_table;
 use crate::config::{RulesArgs, Servers};
 use crate::exit::{DONE, print_line};
+use crate::jobs::job::JobState;
 use crate::replay::dry_run_report::{ColumnChange, DryRunReport};
 use crate::replay::row_comparison;
 
@@ -28,14 +30,15 @@ pub(super) struct DryRunArgs {
 pub(super) async fn dry_run(servers: &Servers, args: DryRunArgs) -> Result<u8, ServerError> {
     let DryRunArgs { id, json, sort, rules } = args;
     let report = row_comparison::dry_run(servers, &rules, &sort.space(), &id).await?;
+    let state = job_table::report(&servers.clickhouse.server()?, &id).await?.job.state;
     match json {
         true => print_line(json_line(&json!({ "job": id, "dry_run": report }))),
-        false => lines(&id, &report).iter().for_each(print_line),
+        false => lines(&id, state, &report).iter().for_each(print_line),
     }
     Ok(DONE)
 }
 
-fn lines(id: &str, report: &DryRunReport) -> Vec<String> {
+fn lines(id: &str, state: JobState, report: &DryRunReport) -> Vec<String> {
     let DryRunReport { records, clicks, resends, new, equal, changed, undecided, .. } = report;
     let mut lines = vec![
         format!(
@@ -67,7 +70,12 @@ fn lines(id: &str, report: &DryRunReport) -> Vec<String> {
             report.expired
         ));
     }
-    lines.push(format!("nothing was inserted; run it with: processors replay run {id}"));
+    let next = if state == JobState::Done {
+        format!("job {id} is done: plan a new one to replay again")
+    } else {
+        format!("run it with: processors replay run {id}")
+    };
+    lines.push(format!("nothing was inserted; {next}"));
     lines
 }
 
@@ -99,12 +107,13 @@ mod tests {
             expired: 7,
             ..DryRunReport::default()
         };
-        let lines = lines("j", &report);
+        let lines = lines("j", JobState::Planned, &report);
         assert_eq!(lines[2..4], ["column country: 2 clicks", "  \"\" would become \"SE\": 0198"]);
         assert_eq!(lines[4], "1 records cannot become rows: bad_magic");
         assert!(lines[5].starts_with("retention has deleted 7 offsets"), "{lines:?}");
         assert!(lines[6].ends_with("processors replay run j"), "{lines:?}");
-        let none = super::lines("j", &DryRunReport::default());
+        let none = super::lines("j", JobState::Done, &DryRunReport::default());
         assert_eq!(none[2], "no column would change");
+        assert!(none[3].contains("job j is done"), "{none:?}");
     }
 }

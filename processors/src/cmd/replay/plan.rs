@@ -12,7 +12,7 @@ use records::replay::occurred_window::OccurredWindow;
 use records::replay::row_selection::{RowSelection, StaleRules};
 
 use super::plan_report::{lines, object};
-use crate::clickhouse::filter_time::filter_time;
+use crate::clickhouse::filter_time::{filter_time, window_start};
 use crate::cmd::dlq::actor::ActorArgs;
 use crate::config::{RulesArgs, Servers};
 use crate::exit::{DONE, print_line};
@@ -24,7 +24,7 @@ use crate::replay::window_ranges::window_error;
 #[command(group(ArgGroup::new("window").required(true).args(["from", "occurred_from", "offsets", "stale", "condition"])))]
 pub(super) struct PlanArgs {
     /// First log time: RFC 3339, or how long ago (90s, 2h, 7d). Resolved now.
-    #[arg(long, value_name = "TIME", value_parser = filter_time)]
+    #[arg(long, value_name = "TIME", value_parser = window_start)]
     from: Option<Timestamp>,
     /// Log time after the last one; by default the end that the log has now.
     #[arg(long, value_name = "TIME", value_parser = filter_time, requires = "from",
@@ -41,7 +41,8 @@ pub(super) struct PlanArgs {
     /// Offsets of one partition, such as 0:1000-1999; once for each partition.
     #[arg(long, value_name = "PARTITION:FIRST-LAST")]
     offsets: Vec<PartitionRange>,
-    /// Rows of the view `clicks` that other versions of these rules made; several with commas. The ranges of the
+    /// Rows of the view `clicks` that other versions of these rules made; several with commas; also by the names of
+    /// `rules list` (`user_agents`, `crawlers`, `program`). The ranges of the
     /// log that hold their records are replayed; ranges that are closer than 10,000 offsets are joined.
     #[arg(long, value_name = "RULES", value_enum, value_delimiter = ',')]
     stale: Vec<StaleRules>,

@@ -5,6 +5,7 @@ use records::replay::planned_partition::PlannedPartition;
 use records::replay::replay_pass::ReplayPass;
 use serde_json::{Value, json};
 
+use super::rules_text::rules_text;
 use crate::cmd::dlq::table::Table;
 use crate::replay::planning::PlannedReplay;
 
@@ -36,10 +37,8 @@ pub(super) fn lines(planned: &PlannedReplay) -> Vec<String> {
     lines.extend(pass_lines(&plan.passes));
     lines.extend(selected_lines(planned));
     lines.extend(estimate.lines());
-    lines.push(format!(
-        "rules: program {}, geo {:?}, user_agents {:?}, crawlers {:?}, referrers {:?}",
-        rules.program, rules.geo, rules.user_agents, rules.crawlers, rules.referrers
-    ));
+    lines.extend(new_rows_line(planned));
+    lines.push(format!("rules: {}", rules_text(rules)));
     for table in rules.missing() {
         lines.push(format!(
             "warning: the rules folder has no table {table}: the columns of the window that it decides \
@@ -55,6 +54,17 @@ pub(super) fn lines(planned: &PlannedReplay) -> Vec<String> {
     lines.push(format!("job: {}", job.id));
     lines.push(format!("run it with: {}", run_command(planned)));
     lines
+}
+
+/// The offsets of a window of the log that may become rows beyond those that the cost counts.
+fn new_rows_line(planned: &PlannedReplay) -> Option<String> {
+    let without = planned.plan.offsets().saturating_sub(planned.estimate.rows?);
+    (planned.selected.is_none() && without > 0).then(|| {
+        format!(
+            "offsets without such a row: {without}; missing clicks among them are inserted, and are not in the rows, \
+             days and bytes above"
+        )
+    })
 }
 
 /// The passes in their order, if the plan has several.
@@ -208,6 +218,9 @@ mod tests {
         let object = object(&planned());
         assert_eq!(object["selected"]["rows_beyond"], 7);
         assert_eq!(object["partitions"][0]["ranges"][1]["first"], 20);
+        assert_eq!(new_rows_line(&planned()), None);
+        let log = PlannedReplay { selected: None, ..planned() };
+        assert!(new_rows_line(&log).unwrap().starts_with("offsets without such a row: 1;"));
         let mut unknown = planned();
         unknown.estimate.rows = None;
         let lines = super::lines(&unknown);

@@ -33,13 +33,13 @@ pub(super) struct TuneArgs {
 #[group(required = true, multiple = true)]
 struct ChangeArgs {
     /// Maximum number of records a second that all workers together read, or `none`.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rate: Option<ThrottleLimit>,
     /// Pause while live processing is later by more seconds than this, or `none`.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     max_lag: Option<ThrottleLimit>,
     /// Pause while a partition of the table of clicks has more active parts than this, or `none`.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_parts: Option<ThrottleLimit>,
     /// Pause until --resume.
     #[arg(long, conflicts_with = "resume")]
