@@ -2,10 +2,12 @@
 
 use broker::ServerError;
 use clap::{Args, Subcommand};
+use records::replay::log_range::LogRange;
 
 use crate::clickhouse::breaker_overrides::{add_override, overrides};
 use crate::config::Servers;
 use crate::exit::{DONE, print_line};
+use crate::kafka::group_backlog::group_backlog;
 use crate::run::sink::BreakerOverride;
 
 /// Arguments of `breaker`.
@@ -22,11 +24,21 @@ enum BreakerAction {
     /// Dead-letter the undecodable records of these offsets in spite of the storm breaker.
     Override {
         /// Partition of the log.
-        #[arg(long)]
-        partition: u32,
+        #[arg(long, required_unless_present = "backlog", requires = "offsets")]
+        partition: Option<u32>,
         /// First and last offset, such as 100-199, or one offset.
-        #[arg(long, value_parser = offsets)]
-        offsets: (u64, u64),
+        #[arg(long, value_parser = offsets, requires = "partition")]
+        offsets: Option<(u64, u64)>,
+        /// Override what the group has not committed yet: of each partition, from the committed position to the
+        /// present end of the log.
+        #[arg(long, conflicts_with_all = ["partition", "offsets"])]
+        backlog: bool,
+        /// Name of the consumer group of `processors run`.
+        #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
+        group: String,
+        /// Print the overrides and add none.
+        #[arg(long)]
+        dry_run: bool,
         /// Reason, stored with the override.
         #[arg(long, default_value = "")]
         reason: String,
@@ -39,16 +51,33 @@ pub(super) async fn breaker(args: BreakerArgs) -> Result<u8, ServerError> {
     let server = args.servers.clickhouse.server()?;
     let topic = args.servers.kafka.topic.as_str();
     match args.action {
-        BreakerAction::Override { partition, offsets: (first, last), reason } => {
-            let added = BreakerOverride {
-                kafka_topic: topic.to_owned(),
-                kafka_partition: partition,
-                first_offset: first,
-                last_offset: last,
-                reason,
+        BreakerAction::Override { partition, offsets, backlog: _, group, dry_run, reason } => {
+            let ranges = match partition.zip(offsets) {
+                Some(range) => vec![range],
+                None => backlog(&args.servers, &group).await?,
             };
-            add_override(&server, &added).await?;
-            print_line(format_args!("breaker: override for {topic} {partition}:{first}-{last}"));
+            if ranges.is_empty() {
+                print_line(format_args!("breaker: group {group} has committed all of {topic}"));
+            }
+            for (partition, (first, last)) in ranges {
+                if dry_run {
+                    print_line(format_args!(
+                        "dry run: override for {topic} {partition}:{first}-{last}"
+                    ));
+                    continue;
+                }
+                let added = BreakerOverride {
+                    kafka_topic: topic.to_owned(),
+                    kafka_partition: partition,
+                    first_offset: first,
+                    last_offset: last,
+                    reason: reason.clone(),
+                };
+                add_override(&server, &added).await?;
+                print_line(format_args!(
+                    "breaker: override for {topic} {partition}:{first}-{last}"
+                ));
+            }
         }
         BreakerAction::List => {
             for own in overrides(&server, topic).await? {
@@ -61,6 +90,24 @@ pub(super) async fn breaker(args: BreakerArgs) -> Result<u8, ServerError> {
         }
     }
     Ok(DONE)
+}
+
+/// A partition, and its first and last offset.
+type Range = (u32, (u64, u64));
+
+/// What the group has not committed of each partition.
+async fn backlog(servers: &Servers, group: &str) -> Result<Vec<Range>, ServerError> {
+    let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
+    let group = group.to_owned();
+    let asked = tokio::task::spawn_blocking(move || group_backlog(&brokers, &group, &topic));
+    let ranges = asked.await.map_err(|error| ServerError::fatal("task_panicked", error))??;
+    // Partitions and offsets of the log are not negative.
+    let range = |(partition, range): (i32, LogRange)| {
+        let partition = u32::try_from(partition).ok()?;
+        let (first, last) = (u64::try_from(range.first), u64::try_from(range.end - 1));
+        Some((partition, (first.ok()?, last.ok()?)))
+    };
+    Ok(ranges.into_iter().filter_map(range).collect())
 }
 
 fn offsets(text: &str) -> Result<(u64, u64), String> {

@@ -293,7 +293,7 @@ fn in_flight(rest: &[(Record<'_>, &RecordError)]) -> usize {
     within.count().max(1)
 }
 
-/// The error for the operator: the cause to fix, and the commands that override the breaker.
+/// The error for the operator: the cause to fix, what was read, and the command that overrides the breaker.
 fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerError {
     let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
@@ -304,20 +304,19 @@ fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerErr
         *range = (range.0.min(offset), range.1.max(offset));
     }
     let codes: Vec<_> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
-    let overrides: Vec<_> = ranges
+    let read: Vec<_> = ranges
         .iter()
-        .map(|(partition, (first, last))| {
-            format!("processors breaker override --partition {partition} --offsets {first}-{last}")
-        })
+        .map(|(partition, (first, last))| format!("partition {partition} offsets {first}-{last}"))
         .collect();
     ServerError::fatal(
         "storm_breaker",
         format!(
             "most of a hundred records of {topic} in a row cannot be decoded ({}); none of them \
-             was dead-lettered and no position passed them. Fix the registry or the sender; to \
-             dead-letter the records that are in the log already, run: {}",
+             was dead-lettered and no position passed them: {}. Fix the registry or the sender; to \
+             dead-letter the records that the log holds already, stop the sender and run: processors \
+             breaker override --backlog --reason TEXT",
             codes.join(", "),
-            overrides.join("; ")
+            read.join(", ")
         ),
     )
 }
