@@ -86,7 +86,8 @@ impl Registry {
         if i32::try_from(id.0).is_err() {
             return Ok(None);
         }
-        found(api::get_schema_by_id(id.0, &self.settings).await.map(|schema| schema.schema))
+        let answer = api::get_schema_by_id(id.0, &self.settings).await;
+        self.found(answer.map(|schema| schema.schema))
     }
 
     /// The id of `schema` under `subject`, or `None` when it is not registered there. Registers
@@ -102,7 +103,8 @@ impl Registry {
         let body = json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
         // Despite its name this is `POST /subjects/{subject}`: a look-up that registers nothing.
         let call = SrCall::PostForVersion(subject, &body);
-        let id = found(api::perform_sr_call(&self.settings, call).await.map(|raw| raw.id))?;
+        let answer = api::perform_sr_call(&self.settings, call).await;
+        let id = self.found(answer.map(|raw| raw.id))?;
         match id {
             Some(Some(id)) => Ok(Some(SchemaId(id))),
             Some(None) => {
@@ -154,9 +156,9 @@ impl Registry {
     pub async fn versions(&self, subject: &str) -> Result<Vec<String>, ServerError> {
         let versions = api::get_all_versions(&self.settings, subject.to_owned()).await;
         let mut schemas = Vec::new();
-        for version in found(versions)?.unwrap_or_default() {
+        for version in self.found(versions)?.unwrap_or_default() {
             let call = SrCall::GetBySubjectAndVersion(subject, version);
-            let schema = found(api::perform_sr_call(&self.settings, call).await)?;
+            let schema = self.found(api::perform_sr_call(&self.settings, call).await)?;
             schemas.extend(schema.and_then(|raw| raw.schema));
         }
         Ok(schemas)
@@ -270,7 +272,7 @@ impl Registry {
             Some(raw) if raw.error_code / 100 == 409 || raw.error_code == 409 => {
                 ServerError::fatal("schema_incompatible", &raw.message)
             }
-            _ => server_error(&error),
+            _ => self.server_error(&error),
         })
     }
 
@@ -299,6 +301,22 @@ impl Registry {
         Ok(())
     }
 
+    fn found<T>(&self, answer: Result<T, SRCError>) -> Result<Option<T>, ServerError> {
+        match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if raw(&error).is_some_and(|raw| NOT_FOUND.contains(&raw.error_code)) => {
+                Ok(None)
+            }
+            Err(error) => Err(self.server_error(&error)),
+        }
+    }
+
+    /// The client's text about a status does not name the URL.
+    fn server_error(&self, error: &SRCError) -> ServerError {
+        let text = format!("{}: {}", without_secrets(&self.urls), causes(error));
+        ServerError::retryable(code(status(error)), text)
+    }
+
     fn config_url(&self, subject: &str) -> String {
         format!("{}/config/{subject}", self.url)
     }
@@ -312,18 +330,15 @@ fn raw(error: &SRCError) -> Option<&RawError> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-fn found<T>(answer: Result<T, SRCError>) -> Result<Option<T>, ServerError> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if raw(&error).is_some_and(|raw| NOT_FOUND.contains(&raw.error_code)) => {
-            Ok(None)
-        }
-        Err(error) => Err(server_error(&error)),
-    }
-}
-
-fn server_error(error: &SRCError) -> ServerError {
-    ServerError::retryable(code(status(error)), causes(error))
+/// The URLs without users, passwords and queries.
+fn without_secrets(urls: &[String]) -> String {
+    let shown = |url: &String| {
+        let mut url = reqwest::Url::parse(url).ok()?;
+        url.set_query(None);
+        url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    };
+    urls.iter().filter_map(shown).collect::<Vec<_>>().join(",")
 }
 
 /// The code of an error other than the registry's own "not found".
@@ -365,6 +380,13 @@ fn unreachable(error: reqwest::Error) -> ServerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_urls_of_an_error_hold_no_secret() {
+        let urls = ["http://u:geheim@one:8081", "https://two/apis/ccompat/v7?key=geheim"];
+        let shown = without_secrets(&urls.map(str::to_owned));
+        assert_eq!(shown, "http://one:8081,https://two/apis/ccompat/v7");
+    }
 
     #[tokio::test]
     async fn h5_an_id_larger_than_any_registry_gives_is_unknown_without_a_request() {

@@ -116,6 +116,22 @@ pub struct Servers {
     pub clickhouse: ClickhouseArgs,
 }
 
+impl Servers {
+    /// An error of brokers or ClickHouse with the address in front of the message, which may not name it.
+    /// Those of a registry name its URL.
+    pub(crate) fn with_address(&self, error: ServerError) -> ServerError {
+        let address = match error.code.split('_').next() {
+            Some("kafka") => self.kafka.brokers.kafka_brokers.clone(),
+            Some("clickhouse") => without_secrets(&self.clickhouse.clickhouse_url),
+            Some(_) | None => return error,
+        };
+        if error.message.contains(&address) {
+            return error;
+        }
+        ServerError { message: format!("{address}: {}", error.message), ..error }
+    }
+}
+
 impl std::fmt::Display for Servers {
     /// The address of each, with the name of its setting.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -18,7 +18,7 @@ pub mod offset_requests;
 pub mod pipeline;
 pub mod processor;
 mod query_timer;
-mod readiness;
+pub(crate) mod readiness;
 mod reset_watch;
 pub mod retry;
 pub mod revocation;

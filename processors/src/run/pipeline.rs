@@ -38,8 +38,27 @@ impl Pipeline<'_> {
     /// # Errors
     /// What the preflight refuses.
     pub(crate) async fn open_table(&self, server: &Server) -> Result<ClickTable, ServerError> {
-        let table = until_done!("open", &self.metrics, ClickTable::open(server));
-        let findings = until_done!("preflight", &self.metrics, preflight(self.servers));
+        self.open_table_noting(server, &|_| {}).await
+    }
+
+    /// As [`Pipeline::open_table`]; `note` gets each error of a server.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) async fn open_table_noting(
+        &self,
+        server: &Server,
+        note: &(dyn Fn(&ServerError) + Sync),
+    ) -> Result<ClickTable, ServerError> {
+        let named = |error| {
+            let error = self.servers.with_address(error);
+            note(&error);
+            error
+        };
+        let open = async || ClickTable::open(server).await.map_err(named);
+        let table = until_done!("open", &self.metrics, open());
+        let check = async || preflight(self.servers).await.map_err(named);
+        let findings = until_done!("preflight", &self.metrics, check());
         let mut refused = Vec::new();
         for finding in findings {
             if finding.tolerable {

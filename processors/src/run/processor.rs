@@ -26,7 +26,7 @@ use crate::run::driver_settings::DriverSettings;
 use crate::run::job_gauge;
 use crate::run::membership::Membership;
 use crate::run::pipeline::Pipeline;
-use crate::run::readiness::Readiness;
+use crate::run::readiness::{Activity, Readiness};
 use crate::run::reset_watch::ResetWatch;
 use crate::run::topic_copy::TopicCopy;
 use service::admin_port::{self, Health};
@@ -83,8 +83,11 @@ impl<'a> Processor<'a> {
     pub(crate) async fn run(mut self) -> Result<Option<ProcessorMetrics>, ServerError> {
         let server = self.servers.clickhouse.server()?;
         let pipeline = self.pipeline();
+        let waits = |error: &ServerError| {
+            self.readiness.set(Activity::Waiting(error.to_string()));
+        };
         let table = tokio::select! {
-            table = pipeline.open_table(&server) => table?,
+            table = pipeline.open_table_noting(&server, &waits) => table?,
             () = self.shutdown.cancelled() => return Ok(None),
         };
         let membership = self.membership(&server).await;
