@@ -81,6 +81,8 @@ pub const OUTBOX_CLICKS: &str = "clicktrail_producer_outbox_clicks";
 pub const OUTBOX_BYTES: &str = "clicktrail_producer_outbox_bytes";
 /// Bound of the bytes of the outbox.
 pub const OUTBOX_BYTES_BOUND: &str = "clicktrail_producer_outbox_bound_bytes";
+/// Free bytes on the file system of the outbox, read every ten seconds.
+pub const OUTBOX_DISK_FREE_BYTES: &str = "clicktrail_producer_outbox_disk_free_bytes";
 /// Time of the oldest click in the outbox, seconds since 1970 (0: the outbox is empty).
 pub const OUTBOX_OLDEST: &str = "clicktrail_producer_outbox_oldest_timestamp_seconds";
 /// Bytes of partial writes that a crash left at the end of the outbox.
@@ -155,6 +157,7 @@ pub struct Metrics {
     pub outbox_clicks: Gauge,
     pub outbox_bytes: Gauge,
     pub outbox_bytes_bound: Gauge,
+    pub outbox_disk_free_bytes: Gauge,
     pub outbox_oldest: Gauge<f64, AtomicU64>,
     pub outbox_torn_bytes: Counter,
     pub outbox_damaged_segments: Gauge,
@@ -216,6 +219,7 @@ impl Default for Metrics {
             outbox_clicks: Gauge::default(),
             outbox_bytes: Gauge::default(),
             outbox_bytes_bound: Gauge::default(),
+            outbox_disk_free_bytes: Gauge::default(),
             outbox_oldest: Gauge::default(),
             outbox_torn_bytes: Counter::default(),
             outbox_damaged_segments: Gauge::default(),
@@ -336,6 +340,12 @@ impl Metrics {
         add(r, OUTBOX_CLICKS, "Clicks in the outbox that are not delivered", &self.outbox_clicks);
         add(r, OUTBOX_BYTES, "Bytes of the outbox on the disk", &self.outbox_bytes);
         add(r, OUTBOX_BYTES_BOUND, "Bound of the bytes of the outbox", &self.outbox_bytes_bound);
+        add(
+            r,
+            OUTBOX_DISK_FREE_BYTES,
+            "Free bytes on the file system of the outbox",
+            &self.outbox_disk_free_bytes,
+        );
         add(r, OUTBOX_OLDEST, "Time of the oldest click in the outbox", &self.outbox_oldest);
         add(
             r,

@@ -13,6 +13,7 @@
 
 pub mod damaged_segment;
 pub mod delivered_mark;
+mod disk_watch;
 pub mod dropped_segments;
 pub mod durable_batch;
 pub mod frame;
@@ -151,6 +152,7 @@ impl Outbox {
             damaged_bytes: damaged_bytes.into(),
             failing: false.into(),
         });
+        disk_watch::start(&shared).map_err(disk_error)?;
         let writer = Writer::new(Arc::clone(&shared));
         let mut threads = vec![thread("outbox-write", move || writer.run()).map_err(disk_error)?];
         if settings.sync == SyncPolicy::Group {
