@@ -139,7 +139,7 @@ fn reported(world: &World) {
     assert_eq!(shown(world, 0, &[])["record"]["value"]["is_null"], true);
     let text = run(world, &["show", "1:1"]).expect_code(0).out;
     assert!(text.contains("a\\u{1b}[2J\\u{202e}b: 0xff"), "{text}");
-    assert!(text.contains("|a.[2J") && text.contains("next: processors dlq redrive --dry-run"));
+    assert!(text.contains("|a.[2J") && text.contains("next: processors dlq discard --group"));
 
     let exit = run(world, &["show", "1:99"]);
     assert_eq!((exit.code, exit.err.contains("no dead letter 1:99")), (Some(1), true), "{exit:?}");

@@ -29,11 +29,20 @@ pub(super) fn next_commands(
             let mut commands: Vec<String> =
                 edit.into_iter().chain(repairs.iter().map(redrive)).collect();
             if commands.is_empty() {
-                commands.push(format!("redrive --dry-run {origin}"));
+                commands.push(match !has_repair && inspection.is_some_and(decodes_nowhere) {
+                    // A redrive would fail again.
+                    true => format!("discard --group {} --reason TEXT", shown(&letter.group_id)),
+                    false => format!("redrive --dry-run {origin}"),
+                });
             }
             commands
         }
     }
+}
+
+/// No schema decodes the value.
+fn decodes_nowhere(inspection: &Inspection) -> bool {
+    inspection.readings.iter().all(|reading| reading.stop.is_some())
 }
 
 const KEY_FACTS: &str = "key_facts";
@@ -149,6 +158,12 @@ mod tests {
             let own = letter(DeadLetterState::Open, code);
             assert_eq!(next_commands(&own, None, true), plain);
         }
+        let stopped = || vec![reading(Some(5), false, Some("x"))];
+        let discard = ["discard --group 3fa94c1b --reason TEXT"];
+        assert_eq!(commands("avro_mismatch", stopped()), discard);
+        assert_eq!(commands("bad_magic", vec![]), discard);
+        let own = letter(DeadLetterState::Open, "avro_mismatch");
+        assert_eq!(next_commands(&own, Some(&inspection(stopped())), true), plain);
         let no_frame = Inspection { frame_schema_id: None, ..inspection(Vec::from(others())) };
         let own = letter(DeadLetterState::Open, "bad_magic");
         assert_eq!(next_commands(&own, Some(&no_frame), false), plain);
