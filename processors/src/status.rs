@@ -5,6 +5,7 @@
 mod admin_client;
 pub mod alert_condition;
 pub mod facts;
+pub mod finding_level;
 pub mod findings;
 pub mod gauge_checks;
 #[cfg(test)]

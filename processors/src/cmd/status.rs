@@ -59,7 +59,7 @@ pub(super) async fn status(args: StatusCommand) -> Result<u8, ServerError> {
         lines.iter().for_each(print_line);
         if !args.watch {
             return Ok(match StatusVerdict::of(&findings) {
-                StatusVerdict::Healthy => DONE,
+                StatusVerdict::Healthy | StatusVerdict::Ticket => DONE,
                 StatusVerdict::Wrong => DIFFERS,
                 StatusVerdict::Unknown => TEMPORARY,
             });

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::status::finding_level::FindingLevel;
 use crate::status::limit::Limit;
 use crate::status::limit::Limit::{Above, Below, Equal};
 
@@ -46,6 +47,8 @@ pub enum AlertCondition {
     LinksUnpublished,
     /// Damaged segments are in an outbox.
     OutboxDamaged,
+    /// The disk of an outbox has less room than the bound of the outbox.
+    OutboxDiskFilling,
     /// An outbox is filling.
     OutboxFilling,
     /// A partition of a table has many parts.
@@ -72,7 +75,7 @@ pub enum AlertCondition {
 
 impl AlertCondition {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AuditJudgesNothing,
         Self::AuditOutOfBalance,
         Self::AuditSilent,
@@ -90,6 +93,7 @@ impl AlertCondition {
         Self::LinksNotLoaded,
         Self::LinksUnpublished,
         Self::OutboxDamaged,
+        Self::OutboxDiskFilling,
         Self::OutboxFilling,
         Self::PartsNearLimit,
         Self::ProcessorsStuck,
@@ -113,6 +117,7 @@ impl AlertCondition {
             Self::ConnectionsNearBound => Above(0.9),
             Self::OutboxFilling | Self::QueueFilling => Above(0.5),
             Self::DiskFilling => Below(0.1),
+            Self::OutboxDiskFilling => Below(1.0),
             Self::LagGrows => Above(10_000.0),
             Self::PartsNearLimit => Above(500.0),
             Self::RuleVersionsDiffer => Above(1.0),
@@ -146,7 +151,7 @@ impl AlertCondition {
             Self::ConnectionsNearBound | Self::RedirectsFail => "redirects-fail",
             Self::DeadLettersOpen => "dead-letters-come",
             Self::DeadLettersPending => "redrive-dead-letters",
-            Self::DiskFilling => "disk-full",
+            Self::DiskFilling | Self::OutboxDiskFilling => "disk-full",
             Self::LagGrows | Self::RowsLate => "lag-grows",
             Self::LinksBehind => "links_behind",
             Self::LinksNotLoaded => "links_follow",
@@ -160,6 +165,47 @@ impl AlertCondition {
             Self::RuleTableUnusable => "rules_missing",
             Self::VisitorKeysMissing => "visitor_key",
         })
+    }
+
+    /// Whether its alert pages.
+    pub fn level(self) -> FindingLevel {
+        match self {
+            Self::AuditJudgesNothing
+            | Self::AuditSilent
+            | Self::ConnectionsNearBound
+            | Self::DeadLettersPending
+            | Self::LinksBehind
+            | Self::LinksUnpublished
+            | Self::OutboxDamaged
+            | Self::OutboxDiskFilling
+            | Self::PartsNearLimit
+            | Self::RuleTableOld
+            | Self::RuleTableUnusable
+            | Self::RuleVersionsDiffer
+            | Self::VisitorKeysMissing => FindingLevel::Ticket,
+            Self::AuditOutOfBalance
+            | Self::BrokersDisconnected
+            | Self::ClicksLost
+            | Self::ClicksMissing
+            | Self::ClicksWait
+            | Self::ClockSkewed
+            | Self::DeadLettersOpen
+            | Self::DiskFilling
+            | Self::LagGrows
+            | Self::LinksNotLoaded
+            | Self::OutboxFilling
+            | Self::ProcessorsStuck
+            | Self::ProducerStuck
+            | Self::QueueFilling
+            | Self::RedirectsFail
+            | Self::RowsLate => FindingLevel::Wrong,
+        }
+    }
+
+    /// The level of a problem that has this heading: a ticket if all alerts with the heading are tickets.
+    pub(super) fn level_of(heading: &str) -> FindingLevel {
+        let own = Self::ALL.into_iter().filter(|it| it.heading() == Some(heading));
+        own.map(Self::level).min().unwrap_or(FindingLevel::Wrong)
     }
 
     /// Whether a value is wrong.

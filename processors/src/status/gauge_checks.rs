@@ -18,6 +18,8 @@ enum GaugeReading {
     Age(&'static str),
     /// Bytes, as a share of their bound.
     ShareOfBytes(&'static str, &'static str),
+    /// Free bytes, as a share of what used bytes leave of their bound.
+    Room { free: &'static str, used: &'static str, bound: &'static str },
     /// A number, as a share of its bound.
     Share(&'static str, &'static str),
 }
@@ -32,14 +34,14 @@ pub struct GaugeCheck {
     what: &'static str,
 }
 
-use GaugeReading::{Age, Distance, Number, Seconds, Share, ShareOfBytes};
+use GaugeReading::{Age, Distance, Number, Room, Seconds, Share, ShareOfBytes};
 
 const fn check(condition: AlertCondition, what: &'static str, reading: GaugeReading) -> GaugeCheck {
     GaugeCheck { condition, reading, what }
 }
 
 /// All of them.
-pub const GAUGE_CHECKS: [GaugeCheck; 17] = [
+pub const GAUGE_CHECKS: [GaugeCheck; 18] = [
     check(LinksNotLoaded, "links loaded (0: not all)", Number("clicktrail_producer_links_loaded")),
     check(
         ConnectionsNearBound,
@@ -50,6 +52,15 @@ pub const GAUGE_CHECKS: [GaugeCheck; 17] = [
         OutboxFilling,
         "the outbox",
         ShareOfBytes("clicktrail_producer_outbox_bytes", "clicktrail_producer_outbox_bound_bytes"),
+    ),
+    check(
+        OutboxDiskFilling,
+        "free on the disk of the outbox",
+        Room {
+            free: "clicktrail_producer_outbox_disk_free_bytes",
+            used: "clicktrail_producer_outbox_bytes",
+            bound: "clicktrail_producer_outbox_bound_bytes",
+        },
     ),
     check(
         ClicksWait,
@@ -117,6 +128,7 @@ impl GaugeCheck {
         match self.reading {
             Number(name) | Seconds(name) | Distance(name) | Age(name) => vec![name],
             ShareOfBytes(name, bound) | Share(name, bound) => vec![name, bound],
+            Room { free, used, bound } => vec![free, used, bound],
         }
     }
 
@@ -160,6 +172,12 @@ impl GaugeCheck {
                 let share = share(bound)?;
                 (share, format!("{value}, {} of their bound", percent(share)))
             }
+            Room { used, bound, .. } => {
+                let left = samples.value(bound)? - samples.value(used)?;
+                let shown = format!("{}, and its bound allows {} more", bytes(value), bytes(left));
+                // A full outbox needs no room.
+                (if left > 0.0 { value / left } else { f64::INFINITY }, shown)
+            }
             ShareOfBytes(_, bound) => {
                 let share = share(bound)?;
                 (share, format!("{}, {} of the bound", bytes(value), percent(share)))
@@ -194,6 +212,7 @@ mod tests {
             Distance(_) => vec![-value],
             Age(_) => vec![NOW - value],
             Share(..) | ShareOfBytes(..) => vec![value * 1e6, 1e6],
+            Room { .. } => vec![value * 1e6, 1e6, 2e6],
         })
     }
 
@@ -219,6 +238,13 @@ mod tests {
                 assert_eq!(found(check, &[0.0]), [], "{check:?}");
             }
         }
+        let disk = &GAUGE_CHECKS[3];
+        let text = &found(disk, &[0.0, 1_048_576.0, 2_097_152.0])[0].text;
+        assert_eq!(
+            text,
+            "h:1: free on the disk of the outbox: 0 B, and its bound allows 1.0 MiB more"
+        );
+        assert_eq!(found(disk, &[0.0, 1e6, 1e6]), [], "a full outbox");
         let outbox = &GAUGE_CHECKS[2];
         let text = &found(outbox, &[1_073_741_824.0, 1_610_612_736.0])[0].text;
         assert_eq!(text, "h:1: the outbox: 1.0 GiB, 67 % of the bound");

@@ -107,8 +107,18 @@ fn ask_brokers(status: &LogStatus, topics: &[String; 3]) -> Result<KafkaFacts, S
     let deadline = Instant::now() + BROKERS_DEADLINE;
     let left = || deadline.saturating_duration_since(Instant::now());
     let (brokers, topics) = status.topics(topics, &left).map_err(silent)?;
+    some_brokers(brokers)?;
     let group = status.group(APART, &left).map_err(silent);
     Ok(KafkaFacts { brokers, topics, group })
+}
+
+/// Refuses an answer that names no broker: what it states of topics is not their state.
+fn some_brokers(count: usize) -> Result<(), ServerError> {
+    if count > 0 {
+        return Ok(());
+    }
+    let text = "the answer names no broker: the brokers start, or were suspended until now";
+    Err(ServerError::retryable("kafka_unreachable", text))
 }
 
 async fn registries(servers: &Servers) -> Vec<RegistryFacts> {
@@ -180,5 +190,17 @@ fn open_job(StoredJob { job, now_us }: StoredJob) -> OpenJob {
         is_abandoned: job.state.has_process() && is_silent(&job, now_us),
         id: job.id,
         kind: job.kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::some_brokers;
+
+    #[test]
+    fn an_answer_without_brokers_is_one_error() {
+        assert_eq!(some_brokers(1), Ok(()));
+        let error = some_brokers(0).unwrap_err();
+        assert!(error.code == "kafka_unreachable" && error.is_retryable(), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use crate::status::alert_condition::AlertCondition;
 use crate::status::facts::{
     ClickHouseFacts, GroupState, KafkaFacts, OpenJob, RegistryFacts, StatusFacts, TopicState,
 };
+use crate::status::finding_level::FindingLevel;
 use crate::status::shown_values::{bytes, duration, percent};
 use crate::status::status_finding::StatusFinding;
 
@@ -18,7 +19,10 @@ pub(super) fn of_servers(facts: &StatusFacts) -> Vec<StatusFinding> {
     let mut findings = match &facts.kafka {
         Ok(kafka) => of_kafka(kafka, &facts.brokers, facts.at_ms),
         Err(error) => {
-            let next = format!("kafka-broker-api-versions.sh --bootstrap-server {}", facts.brokers);
+            let brokers = &facts.brokers;
+            let next = format!(
+                "processors setup --check, or kcat -b {brokers} -L, or kafka-broker-api-versions.sh --bootstrap-server {brokers}"
+            );
             let part = format!("brokers {}", facts.brokers);
             vec![StatusFinding::of_error(&part, error, next)]
         }
@@ -36,7 +40,9 @@ fn of_kafka(kafka: &KafkaFacts, brokers: &str, now_ms: i64) -> Vec<StatusFinding
         // Without the topic the group has nothing to read.
         Err(error) if error.code == "kafka_topic_missing" && !findings.is_empty() => {}
         Err(error) => {
-            let next = format!("kafka-consumer-groups.sh --bootstrap-server {brokers} --list");
+            let next = format!(
+                "processors status, or kafka-consumer-groups.sh --bootstrap-server {brokers} --list"
+            );
             findings.push(StatusFinding::of_error("the live group", error, next));
         }
     }
@@ -51,7 +57,9 @@ fn of_topic(topic: &TopicState, brokers: &str) -> Vec<StatusFinding> {
         return vec![StatusFinding::of_heading("kafka_topic_missing", text, next)];
     }
     let describe = |which: &str| {
-        format!("kafka-topics.sh --bootstrap-server {brokers} --describe --topic {name} --{which}")
+        format!(
+            "kcat -b {brokers} -L -t {name}, or kafka-topics.sh --bootstrap-server {brokers} --describe --topic {name} --{which}"
+        )
     };
     let mut findings = Vec::new();
     if *leaderless > 0 {
@@ -72,8 +80,9 @@ fn of_topic(topic: &TopicState, brokers: &str) -> Vec<StatusFinding> {
 fn of_group(group: &GroupState, brokers: &str, now_ms: i64) -> Vec<StatusFinding> {
     let GroupState { name, members, lag_records, .. } = group;
     let mut findings = Vec::new();
-    let describe =
-        format!("kafka-consumer-groups.sh --bootstrap-server {brokers} --describe --group {name}");
+    let describe = format!(
+        "processors status --watch, or kafka-consumer-groups.sh --bootstrap-server {brokers} --describe --group {name}"
+    );
     if *members == Some(0) {
         let text = format!("group {name} has no member: no process reads the log");
         let next = "systemctl status 'clicktrail-processors@*', or docker compose ps -a".to_owned();
@@ -153,7 +162,9 @@ fn of_clickhouse(facts: &ClickHouseFacts, url: &str) -> Vec<StatusFinding> {
     }
     findings.extend(jobs.iter().filter(|job| job.is_abandoned).map(|job| {
         let text = format!("no process works on job {} ({}, {})", job.id, job.kind, job.state);
-        StatusFinding::of_heading("job_running", text, job.resume.clone())
+        // Its alert, JobUnfinished, opens a ticket.
+        let finding = StatusFinding::of_heading("job_running", text, job.resume.clone());
+        StatusFinding { level: FindingLevel::Ticket, ..finding }
     }));
     findings
 }
@@ -236,8 +247,8 @@ fn of_dead_letters(held: &[HeldDeadLetters], jobs: &[OpenJob]) -> Vec<StatusFind
 mod tests {
     use super::*;
     use crate::status::facts::{GroupRates, ReplicaState};
+    use crate::status::finding_level::FindingLevel::{Ticket, Unknown, Wrong};
     use crate::status::healthy_facts::{NOW_MS, healthy};
-    use crate::status::status_finding::FindingLevel::{self, Unknown, Wrong};
 
     /// Name, heading and level of the only finding after a change of healthy facts.
     fn only(change: impl FnOnce(&mut StatusFacts)) -> (String, String, FindingLevel) {
@@ -399,7 +410,7 @@ mod tests {
             assert_eq!(own, expect("DeadLettersOpen", "dead-letters-come", Wrong));
         }
         let own = only(|it| it.clickhouse.dead_letters = Ok(held("pending")));
-        assert_eq!(own, expect("DeadLettersPending", "redrive-dead-letters", Wrong));
+        assert_eq!(own, expect("DeadLettersPending", "redrive-dead-letters", Ticket));
         let mut sent = healthy();
         sent.clickhouse.dead_letters = Ok(held("pending"));
         sent.clickhouse.jobs = Ok(vec![open_job(false)]);
@@ -409,12 +420,12 @@ mod tests {
     }
 
     #[test]
-    fn a_job_without_a_process_is_wrong_and_its_line_has_the_command_that_resumes_it() {
+    fn a_job_without_a_process_is_a_ticket_and_its_line_has_the_command_that_resumes_it() {
         let mut facts = healthy();
         facts.clickhouse.jobs = Ok(vec![open_job(true), open_job(false)]);
         let findings = of_servers(&facts);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].next, "processors dlq redrive --resume 0198");
-        assert_eq!(findings[0].heading, "job_running");
+        assert_eq!((findings[0].heading.as_str(), findings[0].level), ("job_running", Ticket));
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::run::readiness::WAITING;
 use crate::status::alert_condition::AlertCondition;
 use crate::status::facts::{Readiness, ServiceAnswer, ServiceFacts, ServiceFailure};
+use crate::status::finding_level::FindingLevel;
 use crate::status::gauge_checks::GAUGE_CHECKS;
 use crate::status::metric_samples::MetricSamples;
 use crate::status::status_finding::StatusFinding;
@@ -32,13 +34,15 @@ fn of_failure(address: &str, failure: &ServiceFailure) -> StatusFinding {
     match failure {
         ServiceFailure::Refused => StatusFinding::of_heading(
             "a-process-does-not-start",
-            format!("{address}: no process listens on this admin port"),
+            format!(
+                "{address}: no process listens on this admin port (a start takes some seconds)"
+            ),
             "systemctl list-units --all 'clicktrail-*', or docker compose ps -a".to_owned(),
         ),
         ServiceFailure::Silent(seconds) => StatusFinding::of_heading(
             SYMPTOMS,
             format!("{address}: the admin port did not answer within {seconds} s"),
-            "ps -o pid,stat,args -C producer,processors".to_owned(),
+            state_of_process(address),
         )
         .unknown(),
         ServiceFailure::Failed(cause) => StatusFinding::of_heading(
@@ -48,6 +52,12 @@ fn of_failure(address: &str, failure: &ServiceFailure) -> StatusFinding {
         )
         .unknown(),
     }
+}
+
+/// The commands that print the process of a port, and its state.
+fn state_of_process(address: &str) -> String {
+    let port = address.rsplit(':').next().unwrap_or_default();
+    format!("ss -ltnp 'sport = :{port}', then ps -o pid,stat,etime,args -p PID")
 }
 
 fn of_answer(
@@ -65,12 +75,14 @@ fn of_answer(
     let process = format!("{address} ({})", kind.name());
     let problem = |heading: &str, text: String| {
         let next = format!("curl -sS -m 5 http://{address}/readyz");
-        StatusFinding::of_heading(heading, text, next)
+        StatusFinding::of_problem(heading, text, next)
     };
     match readiness {
         Readiness::NotReady(reason) => {
             let text = format!("{process} is not ready: {reason}");
-            findings.insert(0, problem(code_of(reason).unwrap_or(SYMPTOMS), text));
+            let code = code_of(reason.strip_prefix(WAITING).unwrap_or(reason));
+            let finding = problem(code.unwrap_or(SYMPTOMS), text);
+            findings.insert(0, StatusFinding { level: FindingLevel::Wrong, ..finding });
         }
         Readiness::Ready(problems) => {
             let unusable = unusable_tables(&process, problems, &problem);
@@ -106,8 +118,13 @@ fn unusable_tables(
     let is_of_rules = |code: &&str| ["rules_missing", "rules_refused"].contains(code);
     let finding = |text: &String| {
         let code = code_of(text).filter(is_of_rules)?;
-        let name = AlertCondition::RuleTableUnusable.to_string();
-        Some(StatusFinding { name, ..problem(code, format!("{process} is degraded: {text}")) })
+        let condition = AlertCondition::RuleTableUnusable;
+        let (level, name) = (condition.level(), condition.to_string());
+        Some(StatusFinding {
+            level,
+            name,
+            ..problem(code, format!("{process} is degraded: {text}"))
+        })
     };
     problems.iter().filter_map(finding).collect()
 }
@@ -214,7 +231,6 @@ fn differing_rules(services: &[ServiceFacts]) -> Vec<StatusFinding> {
 mod tests {
     use super::*;
     use crate::status::facts::ServiceKind;
-    use crate::status::status_finding::FindingLevel;
 
     const ADDRESS: &str = "h:1";
 
@@ -249,8 +265,9 @@ mod tests {
             let finding = of_failure(ADDRESS, &failure);
             assert_eq!((finding.level, finding.heading.as_str()), (level, heading));
         }
-        let silent = of_failure(ADDRESS, &ServiceFailure::Silent(2)).text;
-        assert_eq!(silent, "h:1: the admin port did not answer within 2 s");
+        let silent = of_failure(ADDRESS, &ServiceFailure::Silent(2));
+        assert_eq!(silent.text, "h:1: the admin port did not answer within 2 s");
+        assert_eq!(silent.next, "ss -ltnp 'sport = :1', then ps -o pid,stat,etime,args -p PID");
     }
 
     #[test]
@@ -291,6 +308,25 @@ mod tests {
         let starting = Readiness::NotReady("starting".to_owned());
         let own = found(answer(ServiceKind::Processors, starting, "", ""), None);
         assert_eq!(own, [pair(SYMPTOMS, SYMPTOMS)]);
+        let text = "waiting: registry_unreachable: http://r:8081: failed with status 500: down";
+        let waiting = Readiness::NotReady(text.to_owned());
+        let own = found(answer(ServiceKind::Processors, waiting, "", ""), None);
+        assert_eq!(own, [pair("registry_unreachable", "registry_unreachable")]);
+    }
+
+    #[test]
+    fn a_problem_is_a_ticket_where_its_alerts_are_tickets() {
+        for (problem, level) in [
+            ("visitor_key: the folder of keys", FindingLevel::Ticket),
+            ("rules_refused: /rules/geo.mmdb: damaged", FindingLevel::Ticket),
+            ("no broker is connected: unacknowledged", FindingLevel::Wrong),
+            ("the outbox cannot be written: outbox_disk", FindingLevel::Wrong),
+        ] {
+            let degraded = Readiness::Ready(vec![problem.to_owned()]);
+            let service = answer(ServiceKind::Producer, degraded, "", "");
+            let found = of_services(&[service], 1_764_000_000.0, None);
+            assert_eq!(found[0].level, level, "{problem}");
+        }
     }
 
     #[test]

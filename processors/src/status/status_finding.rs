@@ -7,30 +7,12 @@ use records::dead_letters::shown_text::shown;
 use serde_json::{Value, json};
 
 use crate::status::alert_condition::AlertCondition;
-
-/// Whether it is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FindingLevel {
-    /// It is.
-    Wrong,
-    /// A part did not answer, so that it is not known.
-    Unknown,
-}
-
-impl FindingLevel {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Wrong => "wrong",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+use crate::status::finding_level::FindingLevel;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusFinding {
-    /// Whether it is wrong.
+    /// How urgent it is.
     pub level: FindingLevel,
     /// Name of the alert, code of an error, or a heading.
     pub name: String,
@@ -46,14 +28,20 @@ impl StatusFinding {
     /// A condition that an alert has, too.
     pub(super) fn alert(condition: AlertCondition, text: String, next: String) -> Self {
         let heading = condition.heading().unwrap_or("page-2-symptoms").to_owned();
-        let name = condition.to_string();
-        Self { level: FindingLevel::Wrong, name, heading, text, next }
+        let (level, name) = (condition.level(), condition.to_string());
+        Self { level, name, heading, text, next }
     }
 
     /// What a heading describes.
     pub(super) fn of_heading(heading: &str, text: String, next: String) -> Self {
         let name = heading.to_owned();
         Self { level: FindingLevel::Wrong, heading: name.clone(), name, text, next }
+    }
+
+    /// A problem of `/readyz`: as urgent as the alerts that have its heading.
+    pub(super) fn of_problem(heading: &str, text: String, next: String) -> Self {
+        let level = AlertCondition::level_of(heading);
+        Self { level, ..Self::of_heading(heading, text, next) }
     }
 
     /// The same, of a part that did not answer.
@@ -64,7 +52,9 @@ impl StatusFinding {
     /// What a part answered in place of its facts. It is wrong if no wait can end it; else the part did not
     /// answer, or not now.
     pub(super) fn of_error(part: &str, error: &ServerError, next: String) -> Self {
-        let text = format!("{part}: {}", error.message);
+        let address = part.rsplit(' ').next().unwrap_or_default();
+        let message = error.message.strip_prefix(address).and_then(|rest| rest.strip_prefix(": "));
+        let text = format!("{part}: {}", message.unwrap_or(&error.message));
         let finding = Self::of_heading(error.code, text, next);
         let is_refused = matches!(error.code, "registry_access" | "registry_not_found");
         if error.is_retryable() && !is_refused { finding.unknown() } else { finding }

@@ -38,13 +38,22 @@ pub fn lines(facts: &StatusFacts, findings: &[StatusFinding]) -> Vec<String> {
         part(name, text);
     }
     lines.extend(findings.iter().map(StatusFinding::to_string));
-    lines.push(match StatusVerdict::of(findings) {
-        StatusVerdict::Healthy => "status: healthy".to_owned(),
-        verdict @ (StatusVerdict::Wrong | StatusVerdict::Unknown) => {
-            format!("status: {} ({} findings)", verdict.name(), findings.len())
-        }
-    });
+    lines.push(verdict_line(findings));
     lines
+}
+
+fn verdict_line(findings: &[StatusFinding]) -> String {
+    let count = |noun: &str| match findings.len() {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    };
+    match StatusVerdict::of(findings) {
+        StatusVerdict::Healthy => "status: healthy".to_owned(),
+        StatusVerdict::Ticket => format!("status: {}, nothing to page", count("ticket")),
+        verdict @ (StatusVerdict::Wrong | StatusVerdict::Unknown) => {
+            format!("status: {} ({})", verdict.name(), count("finding"))
+        }
+    }
 }
 
 /// A fact, or that it is not known.
@@ -66,6 +75,8 @@ fn group_line(group: &GroupState, now_ms: i64) -> String {
     let oldest = match (group.lag_records, group.oldest_unread_ms) {
         (0, _) => String::new(),
         (_, Some(then)) => format!(", the oldest {} old", since(then, now_ms)),
+        // The group commits as many within a second.
+        (lag, None) if group.rates.is_some_and(|rates| rates.committed >= lag) => String::new(),
         (_, None) => format!(", the oldest of {UNKNOWN} age"),
     };
     let partial = match group.unknown_partitions {
@@ -172,12 +183,13 @@ fn figures(answer: &ServiceAnswer, now_ms: i64) -> String {
         ServiceKind::Producer => {
             let size = |name| number(last, name).map_or_else(|| UNKNOWN.to_owned(), bytes);
             format!(
-                "{} clicks/s made, {} delivered; outbox {} clicks, {} of {}; {} lost since its start",
+                "{} clicks/s made, {} delivered; outbox {} clicks, {} of {}, {} free on its disk; {} lost since its start",
                 rate("clicks_offered_total"),
                 rate("clicks_delivered_total"),
                 now("outbox_clicks"),
                 size("outbox_bytes"),
                 size("outbox_bound_bytes"),
+                size("outbox_disk_free_bytes"),
                 now("clicks_undelivered_total"),
             )
         }
@@ -211,6 +223,7 @@ fn figures(answer: &ServiceAnswer, now_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::alert_condition::AlertCondition;
     use crate::status::findings::findings;
     use crate::status::healthy_facts::healthy;
 
@@ -229,7 +242,7 @@ mod tests {
             "dead letters open 0, pending 0, failed_again 0, resolved 0, discarded 0, parked 0",
             "jobs         none that has not ended",
             "links        newest change 2 h ago",
-            "producer     p:9180 ready; 0 clicks/s made, unknown delivered; outbox unknown clicks, unknown of unknown; unknown lost since its start",
+            "producer     p:9180 ready; 0 clicks/s made, unknown delivered; outbox unknown clicks, unknown of unknown, unknown free on its disk; unknown lost since its start",
             "status: healthy",
         ];
         assert_eq!(lines, expected);
@@ -261,9 +274,25 @@ mod tests {
         assert!(!digits.contains(|letter: char| letter.is_ascii_digit()), "{lines:?}");
         assert_eq!(lines[11..].len(), 5, "{lines:?}");
         let expected = "unknown: x_unreachable: brokers b:9092: no answer within 2 s \
-                        (RUNBOOK.md#x_unreachable; next: kafka-broker-api-versions.sh --bootstrap-server b:9092)";
+                        (RUNBOOK.md#x_unreachable; next: processors setup --check, or kcat -b b:9092 -L, \
+                        or kafka-broker-api-versions.sh --bootstrap-server b:9092)";
         assert_eq!(lines[11], expected);
         assert_eq!(lines.last().unwrap(), "status: unknown (4 findings)");
+    }
+
+    #[test]
+    fn the_verdict_counts_its_findings() {
+        let finding = |condition| StatusFinding::alert(condition, String::new(), String::new());
+        let old = finding(AlertCondition::RuleTableOld);
+        let full = finding(AlertCondition::DiskFilling);
+        for (findings, line) in [
+            (vec![old.clone()], "status: 1 ticket, nothing to page"),
+            (vec![old.clone(), old.clone()], "status: 2 tickets, nothing to page"),
+            (vec![full.clone()], "status: wrong (1 finding)"),
+            (vec![full, old], "status: wrong (2 findings)"),
+        ] {
+            assert_eq!(verdict_line(&findings), line);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use processors::status::alert_condition::AlertCondition;
+use processors::status::finding_level::FindingLevel;
 use processors::status::gauge_checks::GAUGE_CHECKS;
 
 use crate::deploy::alert_rules::{AlertRule, alert_rules};
@@ -28,6 +29,13 @@ fn each_condition_of_status_has_the_limit_and_the_heading_of_its_alert() {
         if !behind.any(|rest| !rest.starts_with(|next: char| next.is_ascii_digit() || next == '.'))
         {
             wrong.push(format!("{name} compares with {limit:?} here, and: {}", rule.expression));
+        }
+        let severity = match condition.level() {
+            FindingLevel::Ticket => "ticket",
+            FindingLevel::Wrong | FindingLevel::Unknown => "page",
+        };
+        if rule.severity != severity {
+            wrong.push(format!("{name} is a {severity} here and a {} there", rule.severity));
         }
         let heading = condition.heading().unwrap_or("{{ $labels.code }}");
         if rule.annotations["runbook_url"] != format!("RUNBOOK.md#{heading}") {
