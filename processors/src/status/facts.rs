@@ -102,7 +102,7 @@ pub struct ClickHouseFacts {
     pub newest_click_ms: Result<Option<i64>, ServerError>,
     /// Dead letters, by state and code.
     pub dead_letters: Result<Vec<HeldDeadLetters>, ServerError>,
-    /// Jobs that have not ended.
+    /// Jobs that have not ended, and those that have left the gap of a skip open.
     pub jobs: Result<Vec<OpenJob>, ServerError>,
     /// The newest change of a link, milliseconds since 1970; `None`: there is no link.
     pub newest_link_ms: Result<Option<i64>, ServerError>,
@@ -143,7 +143,7 @@ pub struct ReplicaState {
     pub delay_seconds: u64,
 }
 
-/// A job that has not ended.
+/// A job that has not ended, or has left the gap of a skip open.
 #[derive(Debug, Clone, Serialize)]
 pub struct OpenJob {
     /// Its id.
@@ -156,6 +156,8 @@ pub struct OpenJob {
     pub age_seconds: i64,
     /// Whether it has begun and no process works on it.
     pub is_abandoned: bool,
+    /// Whether it has ended, and the offsets that a skip left to it have no rows.
+    pub has_left_gap: bool,
     /// The command that resumes it.
     pub resume: String,
 }

@@ -20,6 +20,7 @@ use crate::config::{KafkaArgs, Servers};
 use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::StoredJob;
 use crate::jobs::job_listing::resume_command;
+use crate::jobs::skipped_gap;
 use crate::kafka::log_status::LogStatus;
 use crate::status::admin_client;
 use crate::status::facts::{ClickHouseFacts, KafkaFacts, OpenJob, RegistryFacts, StatusFacts};
@@ -178,7 +179,9 @@ async fn clickhouse(server: &Server) -> ClickHouseFacts {
 
 async fn open_jobs(server: &Server) -> Result<Vec<OpenJob>, ServerError> {
     let jobs = job_table::jobs(server).await?;
-    let open = jobs.into_iter().filter(|stored| !stored.job.state.has_ended());
+    let open = jobs
+        .into_iter()
+        .filter(|stored| !stored.job.state.has_ended() || skipped_gap::is_left(&stored.job));
     Ok(open.map(open_job).collect())
 }
 
@@ -188,6 +191,7 @@ fn open_job(StoredJob { job, now_us }: StoredJob) -> OpenJob {
         state: job.state.name(),
         age_seconds: now_us.saturating_sub(job.created_at_us) / 1_000_000,
         is_abandoned: job.state.has_process() && is_silent(&job, now_us),
+        has_left_gap: skipped_gap::is_left(&job),
         id: job.id,
         kind: job.kind,
     }

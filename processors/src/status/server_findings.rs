@@ -160,8 +160,10 @@ fn of_clickhouse(facts: &ClickHouseFacts, url: &str) -> Vec<StatusFinding> {
     if let Ok(held) = &facts.dead_letters {
         findings.extend(of_dead_letters(held, jobs));
     }
-    findings.extend(jobs.iter().filter(|job| job.is_abandoned).map(|job| {
-        let text = format!("no process works on job {} ({}, {})", job.id, job.kind, job.state);
+    findings.extend(jobs.iter().filter(|job| job.is_abandoned || job.has_left_gap).map(|job| {
+        let OpenJob { id, kind, state, has_left_gap, .. } = job;
+        let gap = if *has_left_gap { ", and the offsets of its skip have no rows" } else { "" };
+        let text = format!("no process works on job {id} ({kind}, {state}){gap}");
         // Its alert, JobUnfinished, opens a ticket.
         let finding = StatusFinding::of_heading("job_running", text, job.resume.clone());
         StatusFinding { level: FindingLevel::Ticket, ..finding }
@@ -394,6 +396,7 @@ mod tests {
             state: "running",
             age_seconds: 7,
             is_abandoned,
+            has_left_gap: false,
             resume: "processors dlq redrive --resume 0198".to_owned(),
         }
     }
@@ -422,9 +425,11 @@ mod tests {
     #[test]
     fn a_job_without_a_process_is_a_ticket_and_its_line_has_the_command_that_resumes_it() {
         let mut facts = healthy();
-        facts.clickhouse.jobs = Ok(vec![open_job(true), open_job(false)]);
+        let left = OpenJob { has_left_gap: true, ..open_job(false) };
+        facts.clickhouse.jobs = Ok(vec![open_job(true), open_job(false), left]);
         let findings = of_servers(&facts);
-        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings.len(), 2, "{findings:?}");
+        assert!(findings[1].text.ends_with("the offsets of its skip have no rows"), "{findings:?}");
         assert_eq!(findings[0].next, "processors dlq redrive --resume 0198");
         assert_eq!((findings[0].heading.as_str(), findings[0].level), ("job_running", Ticket));
     }
