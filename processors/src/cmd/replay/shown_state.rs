@@ -1,7 +1,7 @@
 //! The state of a replay as a text.
 
 use crate::jobs::job::{JobState, StoredJob};
-use crate::jobs::job_listing;
+use crate::jobs::{job_listing, skipped_gap};
 use crate::replay::job_progress::JobProgress;
 use crate::replay::replay_verdict::ReplayVerdict;
 
@@ -23,11 +23,10 @@ pub(super) fn shown_state(stored: &StoredJob, verdict: Option<&ReplayVerdict>) -
                 |cause| format!("{}, paused: {}", job.state, cause.name()),
             );
         }
-        JobState::Planned
-        | JobState::Planning
-        | JobState::Cancelled
-        | JobState::Failed
-        | JobState::Unverified => None,
+        JobState::Cancelled | JobState::Failed | JobState::Unverified => {
+            skipped_gap::is_left(job).then_some("open gap")
+        }
+        JobState::Planned | JobState::Planning => None,
     };
     note.map_or_else(|| job.state.to_string(), |note| format!("{}: {note}", job.state))
 }

@@ -156,7 +156,7 @@ mod tests {
         let stored = StoredJob { job, now_us: 0 };
         let lines = lines(&stored, &plan);
         for expected in [
-            "state:    cancelled",
+            "state:    cancelled: open gap",
             "window:   rows where a = 1",
             "rules:    program 1, geo none, user_agents none, crawlers none, referrers none",
             "planned:  1970-01-01T00:00:00Z by unknown",
