@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::delivery::outbox::{EACH, LINKS, WINDOW, until_delivered};
 use crate::edge::collector::{ON, send};
 
-const STORM: Duration = Duration::from_secs(20);
+const STORM: Duration = Duration::from_secs(12);
 const BEAT: Duration = Duration::from_millis(20);
 /// Records of a request.
 const RECORDS: usize = 10;

@@ -13,7 +13,7 @@ const LINKS: &str = r#"{"slug":"a","url":"https://example.com/"}"#;
 const SEED: u64 = 0x00c1_1c4b_0a7e_5eed;
 const THREADS: u64 = 4;
 const CLOSE: &[u8] = b"Connection: close\r\n";
-const TIME: Duration = Duration::from_secs(12);
+const TIME: Duration = Duration::from_secs(6);
 
 /// The result of one connection.
 struct Exchange {
