@@ -8,3 +8,4 @@ pub mod job;
 pub mod job_listing;
 pub mod job_request;
 pub mod running_job;
+pub(crate) mod skipped_gap;
