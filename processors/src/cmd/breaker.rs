@@ -1,7 +1,7 @@
 //! `processors breaker`: overrides of the storm breaker, for records that are already in the log.
 
 use broker::ServerError;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use records::replay::log_range::LogRange;
 
 use crate::clickhouse::breaker_overrides::{add_override, overrides};
@@ -22,9 +22,10 @@ pub struct BreakerArgs {
 #[derive(Debug, Subcommand)]
 enum BreakerAction {
     /// Dead-letter the undecodable records of these offsets in spite of the storm breaker.
+    #[command(group(ArgGroup::new("ranges").args(["partition", "backlog"]).required(true)))]
     Override {
         /// Partition of the log.
-        #[arg(long, required_unless_present = "backlog", requires = "offsets")]
+        #[arg(long, requires = "offsets")]
         partition: Option<u32>,
         /// First and last offset, such as 100-199, or one offset.
         #[arg(long, value_parser = offsets, requires = "partition")]

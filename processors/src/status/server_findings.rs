@@ -21,7 +21,7 @@ pub(super) fn of_servers(facts: &StatusFacts) -> Vec<StatusFinding> {
         Err(error) => {
             let brokers = &facts.brokers;
             let next = format!(
-                "processors setup --check, or kcat -b {brokers} -L, or kafka-broker-api-versions.sh --bootstrap-server {brokers}"
+                "kcat -b {brokers} -L, or kafka-broker-api-versions.sh --bootstrap-server {brokers}"
             );
             let part = format!("brokers {}", facts.brokers);
             vec![StatusFinding::of_error(&part, error, next)]

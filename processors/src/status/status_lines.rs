@@ -274,7 +274,7 @@ mod tests {
         assert!(!digits.contains(|letter: char| letter.is_ascii_digit()), "{lines:?}");
         assert_eq!(lines[11..].len(), 5, "{lines:?}");
         let expected = "unknown: x_unreachable: brokers b:9092: no answer within 2 s \
-                        (RUNBOOK.md#x_unreachable; next: processors setup --check, or kcat -b b:9092 -L, \
+                        (RUNBOOK.md#x_unreachable; next: kcat -b b:9092 -L, \
                         or kafka-broker-api-versions.sh --bootstrap-server b:9092)";
         assert_eq!(lines[11], expected);
         assert_eq!(lines.last().unwrap(), "status: unknown (4 findings)");
