@@ -96,10 +96,10 @@ pub fn run(stack: &Stack, clicks: u64, report_line: &dyn Fn(&str)) -> Result<Rep
             report_line(&format!("{name}: the job is done and balanced"));
             Ok(())
         };
+        timed("boundary", &|| boundary(stack))?;
         timed("outage", &|| case(new.as_str(), old.as_str()).outage())?;
         timed("growth", &|| case(old.as_str(), new.as_str()).growth())?;
         timed("takeover", &|| case(new.as_str(), old.as_str()).takeover())?;
-        timed("boundary", &|| boundary(stack))?;
         drop(guard);
         let samples = traffic.join().map_err(|_| anyhow::anyhow!("a sample is wrong"))?;
         anyhow::Ok((seconds, samples))
