@@ -96,7 +96,9 @@ async fn one(server: &Server, id: &str, plan: &str, of: &str) -> Result<StoredJo
     let sql = format!("SELECT {} FROM {of} WHERE id = ?", columns(plan));
     let row = within(TIMEOUT, client.query(&sql).bind(id).fetch_optional::<JobRow>()).await?;
     let unknown = || {
-        let text = format!("no job has the id {id:?}: `processors replay list` lists the replays, `processors dlq jobs` all jobs");
+        let text = format!(
+            "no job has the id {id:?}: `processors replay list` lists the replays, `processors dlq jobs` all jobs"
+        );
         ServerError::fatal("job_unknown", text)
     };
     row.ok_or_else(unknown)?.stored()
