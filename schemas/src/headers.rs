@@ -1,7 +1,7 @@
 //! Names of the record headers that writers and readers agree on.
 
 /// W3C trace context of the request, 55 bytes, of a trace that is sampled or that the request named. A record
-/// without it is in the trace whose id is its event id.
+/// without it is in the trace whose id is its event id, or in none if its identifiers are stripped.
 pub const TRACEPARENT: &str = "traceparent";
 /// Vendor part of the trace context, where the client sent one.
 pub const TRACESTATE: &str = "tracestate";

@@ -78,7 +78,8 @@ pub fn tracestate_is_plain(state: &str) -> bool {
         && state.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// As OpenTelemetry's sampler by trace id: the lower half against the ratio.
+/// As OpenTelemetry's sampler by trace id, but by the last four bytes: those of a UUID v7 are random, and its ninth
+/// byte, with which that sampler begins, is not.
 fn chosen(trace_id: [u8; 16], ratio: f64) -> bool {
     let [.., a, b, c, d] = trace_id;
     f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * (f64::from(u32::MAX) + 1.0)

@@ -27,6 +27,8 @@ pub trait RelayClient {
 pub struct DeliveryReport {
     /// The sequence number of the click.
     pub number: u64,
+    /// When the client received the report, milliseconds since 1970.
+    pub at_ms: u64,
     /// Whether all replicas have the click.
     pub delivered: Result<(), DeliveryFault>,
     /// When the broker appended the click by its own clock, milliseconds since 1970, if it reports that.

@@ -37,8 +37,8 @@ const BYTES_MAX: usize = 16 << 20;
 const GROUP_BYTES: usize = 1 << 20;
 /// Longest wait for a report while no more clicks may be sent.
 const REPORTS_WAIT: Duration = Duration::from_millis(50);
-/// Time between two moves of the mark during delivery. After a crash the relay sends the clicks of this
-/// time again.
+/// Time between two moves of the mark during delivery. After a crash the relay sends again the clicks of this
+/// time, and those of which it had not read the reports: it reads them at least every [`throttle::TICK`].
 const MARK_EVERY: Duration = Duration::from_millis(50);
 /// Time between two log lines about unreadable clicks; the metric counts each one.
 const LOG_LOST_EVERY: Duration = Duration::from_secs(1);
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
             self.sample_throttle();
             let left = self.linger_left();
             if !self.group_is_due(left) {
-                let tick = throttle::TICK;
+                let tick = throttle::TICK.saturating_sub(self.sampled_at.elapsed());
                 wakeup.wait(if left.is_zero() { tick } else { left.min(tick) });
                 continue;
             }
@@ -173,23 +173,24 @@ impl<'a> Session<'a> {
 
     /// Reads the reports of the client. The first fault ends the session.
     fn take_reports(&mut self, client: &impl RelayClient) -> Result<(), DeliveryFault> {
-        let (now, mut result) = (now_ms(), Ok(()));
-        for DeliveryReport { number, delivered, logged_at_ms, location } in client.reports() {
+        let mut result = Ok(());
+        for report in client.reports() {
+            let DeliveryReport { number, at_ms, delivered, logged_at_ms, location } = report;
             if let Some(logged_at_ms) = logged_at_ms {
-                self.clock.compare(now, logged_at_ms);
+                self.clock.compare(at_ms, logged_at_ms);
             }
             match delivered {
                 Ok(()) => {
                     self.spans.acknowledged(number, location);
                     if let Some(taken_ms) = self.in_flight.settle(number, Settlement::Delivered) {
-                        let age = Duration::from_millis(now.saturating_sub(taken_ms));
+                        let age = Duration::from_millis(at_ms.saturating_sub(taken_ms));
                         self.metrics.delivery_seconds.observe(age.as_secs_f64());
                     }
                 }
                 Err(fault) => result = result.and(Err(fault)),
             }
         }
-        self.clock.check(now);
+        self.clock.check(now_ms());
         result
     }
 

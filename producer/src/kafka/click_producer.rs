@@ -18,6 +18,7 @@ use rdkafka::producer::{
 };
 use rdkafka::statistics::Statistics;
 
+use crate::clock::now_ms;
 use crate::delivery::relay_client::{ClickLocation, DeliveryFault, DeliveryReport, RelayClient};
 use crate::kafka::endpoint::Endpoint;
 use crate::kafka::producer_config::producer_config;
@@ -154,7 +155,7 @@ impl ProducerContext for ReportQueue {
             partition: message.partition(),
             offset: message.offset(),
         });
-        let report = DeliveryReport { number, delivered, logged_at_ms, location };
+        let report = DeliveryReport { number, at_ms: now_ms(), delivered, logged_at_ms, location };
         let mut list = lock(&self.list);
         list.push(report);
         let many = list.len().is_multiple_of(REPORTS);

@@ -5,10 +5,12 @@ use rdkafka::config::ClientConfig;
 
 use crate::kafka::CLIENT_ID;
 /// What the operator may change.
-const DEFAULTS: [(&str, &str); 3] = [
+const DEFAULTS: [(&str, &str); 4] = [
     ("compression.type", "zstd"),
     ("reconnect.backoff.max.ms", "2000"),
     ("log.connection.close", "false"),
+    // Clicks of this time are in one batch. The library's default, twice `linger.ms`, is none for a linger of 0.
+    ("sticky.partitioning.linger.ms", "10"),
 ];
 
 const REQUIRED: &[(&str, &str)] = &[

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::now_ms;
 use crate::delivery::relay_client::DeliveryReport;
 use crate::outbox::damaged_segment;
 use crate::outbox::offer::{ClickSink as _, Offered, TraceHeaders};
@@ -54,6 +55,7 @@ impl RelayClient for Script {
         }
         self.reports.lock().unwrap().push(DeliveryReport {
             number,
+            at_ms: now_ms(),
             delivered,
             logged_at_ms: Some(LOGGED_AT_MS),
             location: None,
