@@ -63,7 +63,9 @@ pub(crate) async fn selected_rows(
     condition: &str,
     held: &BTreeMap<i32, LogRange>,
 ) -> Result<SelectedRows, ServerError> {
-    let client = reading(server);
+    // Without the setting, a name that the condition gives to an expression would replace the column of that name in
+    // the whole statement.
+    let client = reading(server).with_setting("prefer_column_name_to_alias", "1");
     check(&client, condition).await?;
     let text = query_text(topic, condition, held);
     let rows = client.query_raw(&text).fetch_all::<CellRow>().await.map_err(refused)?;

@@ -103,6 +103,8 @@ fn selected_rows_are_replayed_in_ranges_and_clicks_by_their_time_of_occurrence()
         "1 /*",
         "1 FORMAT Null",
         "1 UNION ALL SELECT 1",
+        "arrayJoin([1, 1]) = 1",
+        "unnest([1, 1]) = 1",
         "slug IN (SELECT * FROM url('http://127.0.0.1:1/', TSV, 's String'))",
         "slug IN url('http://127.0.0.1:1/', TSV, 's String')",
         "slug IN (SELECT * FROM file('x.tsv', TSV, 's String'))",
@@ -118,5 +120,8 @@ fn selected_rows_are_replayed_in_ranges_and_clicks_by_their_time_of_occurrence()
     refused(&["--stale", "geo"], none, "replay_selection");
     refused(&["--offsets", "0:0-9"], none, "replay_downgrade");
     plan(&["--offsets", "0:0-9", "--downgrade"], none);
+    let names = "('other' AS kafka_topic) != '' AND (toUInt64(7) AS kafka_offset) = 7";
+    let planned = plan(&["--where", names, "--force"], new);
+    assert_eq!(planned["selected"]["rows"], all, "a name of the condition replaces no column");
     processors.stop().expect_code(0);
 }
