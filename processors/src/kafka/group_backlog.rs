@@ -13,7 +13,8 @@ use crate::kafka::log_reader::{Bounds, bounds};
 /// the group has read to its end. Blocks.
 ///
 /// # Errors
-/// The topic does not exist, or the brokers do not answer.
+/// The topic does not exist, the group has no committed position in it (`group_unknown`), or the brokers do not
+/// answer.
 pub fn group_backlog(
     brokers: &Brokers,
     group: &str,
@@ -21,7 +22,26 @@ pub fn group_backlog(
 ) -> Result<BTreeMap<i32, LogRange>, ServerError> {
     let bounds = bounds(brokers, topic)?;
     let positions = GroupPositions::open(brokers, group, topic)?;
-    Ok(backlog(&bounds, &positions.committed(bounds.keys().copied())?))
+    let committed = positions.committed(bounds.keys().copied())?;
+    let backlog = backlog(&bounds, &committed);
+    if committed.is_empty() && !backlog.is_empty() {
+        return Err(unknown(group, topic, &backlog));
+    }
+    Ok(backlog)
+}
+
+/// The backlog of such a group would be the whole log.
+fn unknown(group: &str, topic: &str, log: &BTreeMap<i32, LogRange>) -> ServerError {
+    let range = |(partition, LogRange { first, end }): (&i32, &LogRange)| {
+        format!("--partition {partition} --offsets {first}-{}", end - 1)
+    };
+    let ranges: Vec<_> = log.iter().map(range).collect();
+    let text = format!(
+        "group {group} has no committed position in {topic}: name the group of `processors run` with --group. If that \
+         group has committed nothing yet, give an override for each partition in place of --backlog: {}",
+        ranges.join(", ")
+    );
+    ServerError::fatal("group_unknown", text)
 }
 
 fn backlog(
@@ -48,5 +68,13 @@ mod tests {
         let expected =
             BTreeMap::from([(1, range(15)), (2, range(10)), (3, range(10)), (4, range(10))]);
         assert_eq!(backlog(&bounds, &committed), expected);
+    }
+
+    #[test]
+    fn a_group_without_positions_is_refused_with_the_offsets_of_the_log() {
+        let error = unknown("typo", "log", &BTreeMap::from([(3, LogRange { first: 5, end: 9 })]));
+        assert_eq!(error.code, "group_unknown");
+        assert!(error.message.contains("group typo has no committed position in log"), "{error}");
+        assert!(error.message.ends_with("of --backlog: --partition 3 --offsets 5-8"), "{error}");
     }
 }

@@ -59,6 +59,8 @@ impl<'a> PassPipeline<'a> {
             metrics: self.metrics.clone(),
             settings: self.settings,
             occurred: self.plan.window.occurred(),
+            // Live processing has passed these records: they are in no backlog.
+            override_args: "--partition PARTITION --offsets FIRST-LAST".to_owned(),
         }
     }
 

@@ -49,6 +49,8 @@ pub struct BatchWriter<K, D> {
     /// Encodes records again.
     encoder: Arc<BlockEncoder>,
     topic: String,
+    /// Arguments of the command that overrides the storm breaker.
+    override_args: String,
     sink: K,
     dead_letters: D,
     breaker: Arc<SharedBreaker>,
@@ -63,8 +65,24 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     pub fn new(encoder: Arc<BlockEncoder>, sink: K, dead_letters: D) -> Self {
         let (topic, metrics) = (encoder.topic.clone(), encoder.metrics.clone());
         let (breaker, log) = (Arc::clone(&encoder.breaker), Mutex::default());
-        let late_insert = tokio::sync::Mutex::default();
-        Self { encoder, topic, sink, dead_letters, breaker, metrics, log, late_insert }
+        let (late_insert, override_args) = (tokio::sync::Mutex::default(), "--backlog".to_owned());
+        Self {
+            encoder,
+            topic,
+            override_args,
+            sink,
+            dead_letters,
+            breaker,
+            metrics,
+            log,
+            late_insert,
+        }
+    }
+
+    /// The writer, whose error of a storm names these arguments of `processors breaker override`.
+    #[must_use]
+    pub(crate) fn with_override_args(self, override_args: String) -> Self {
+        Self { override_args, ..self }
     }
 
     /// Makes a batch durable. Waits while servers do not answer. `state` gets fewer bytes when the
@@ -196,7 +214,38 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             error.sign().is_suspect() && !is_covered(record)
         };
         let refused: Vec<_> = bad.iter().copied().filter(is_refused).collect();
-        if refused.is_empty() { Ok(()) } else { Err(storm_error(&self.topic, &refused)) }
+        if refused.is_empty() { Ok(()) } else { Err(self.storm_error(&refused)) }
+    }
+
+    /// The error for the operator: the cause to fix, what was read, and the command that overrides the breaker.
+    fn storm_error(&self, refused: &[(Record<'_>, &RecordError)]) -> ServerError {
+        let Self { topic, override_args, .. } = self;
+        let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+        for (record, error) in refused {
+            *codes.entry(error.code()).or_default() += 1;
+            let offset = record.offset();
+            let range = ranges.entry(record.partition()).or_insert((offset, offset));
+            *range = (range.0.min(offset), range.1.max(offset));
+        }
+        let codes: Vec<_> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
+        let read: Vec<_> = ranges
+            .iter()
+            .map(|(partition, (first, last))| {
+                format!("partition {partition} offsets {first}-{last}")
+            })
+            .collect();
+        ServerError::fatal(
+            "storm_breaker",
+            format!(
+                "most of a hundred records of {topic} in a row cannot be decoded ({}); none of them \
+                 was dead-lettered and no position passed them: {}. Fix the registry or the sender; to \
+                 dead-letter the records that the log holds already, stop the sender and run: processors \
+                 breaker override {override_args} --reason TEXT",
+                codes.join(", "),
+                read.join(", ")
+            ),
+        )
     }
 
     async fn write_dead_letters(
@@ -291,34 +340,6 @@ fn in_flight(rest: &[(Record<'_>, &RecordError)]) -> usize {
         held <= DEAD_LETTER_BYTES_MAX
     });
     within.count().max(1)
-}
-
-/// The error for the operator: the cause to fix, what was read, and the command that overrides the breaker.
-fn storm_error(topic: &str, refused: &[(Record<'_>, &RecordError)]) -> ServerError {
-    let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut ranges: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
-    for (record, error) in refused {
-        *codes.entry(error.code()).or_default() += 1;
-        let offset = record.offset();
-        let range = ranges.entry(record.partition()).or_insert((offset, offset));
-        *range = (range.0.min(offset), range.1.max(offset));
-    }
-    let codes: Vec<_> = codes.iter().map(|(code, count)| format!("{count} {code}")).collect();
-    let read: Vec<_> = ranges
-        .iter()
-        .map(|(partition, (first, last))| format!("partition {partition} offsets {first}-{last}"))
-        .collect();
-    ServerError::fatal(
-        "storm_breaker",
-        format!(
-            "most of a hundred records of {topic} in a row cannot be decoded ({}); none of them \
-             was dead-lettered and no position passed them: {}. Fix the registry or the sender; to \
-             dead-letter the records that the log holds already, stop the sender and run: processors \
-             breaker override --backlog --reason TEXT",
-            codes.join(", "),
-            read.join(", ")
-        ),
-    )
 }
 
 fn now_ms() -> i64 {

@@ -30,6 +30,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) settings: DriverSettings,
     /// The clicks that become rows; `None`: all.
     pub(crate) occurred: Option<OccurredWindow>,
+    /// Arguments of `processors breaker override` that dead-letter the records of a storm.
+    pub(crate) override_args: String,
 }
 
 impl Pipeline<'_> {
@@ -84,13 +86,14 @@ impl Pipeline<'_> {
         sink: K,
         dead_letters: D,
     ) -> Result<Driver<S, K, D>, ServerError> {
-        let Self { servers, rules, metrics, settings, occurred } = self;
+        let Self { servers, rules, metrics, settings, occurred, override_args } = self;
         let (breaker, topic) = (Arc::new(SharedBreaker::default()), &servers.kafka.topic);
         let registry = servers.registry.registry()?;
         let decoders = SchemaCache::new(registry, topic.subject(), metrics.clone());
         let encoder = BlockEncoder::new(topic.as_str(), decoders, rules, breaker, metrics.clone());
         let encoder = Arc::new(encoder.within(occurred));
-        let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
+        let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters)
+            .with_override_args(override_args);
         Ok(Driver::new(source, encoder, writer, metrics, settings))
     }
 }

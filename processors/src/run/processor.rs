@@ -132,6 +132,7 @@ impl<'a> Processor<'a> {
             metrics: self.metrics.clone(),
             settings: self.settings,
             occurred: None,
+            override_args: format!("--backlog --group {}", self.args.group),
         }
     }
 

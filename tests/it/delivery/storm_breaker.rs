@@ -30,7 +30,8 @@ fn refused(world: &World, set: &[(&str, &str)]) -> String {
 fn stopped(world: &World, code: &str) {
     let text = refused(world, &[]);
     assert!(text.contains("storm_breaker") && text.contains(code), "{text}");
-    assert!(text.contains("processors breaker override --backlog --reason TEXT"), "{text}");
+    let command = format!("breaker override --backlog --group {} --reason TEXT", world.group);
+    assert!(text.contains(&command), "{text}");
 }
 
 /// Overrides the backlog; returns what the command printed.
@@ -54,6 +55,8 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_override_lets_it_pass() {
     world.setup();
     let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
     world.kafka.produce(&world.topic, &[world.good(0, 50), vec![bad; STORM]].concat());
+    // As a group that has read before: one that has committed nothing has no backlog.
+    world.kafka.commit(&world.group, &world.topic, &[(0, 0)]);
     stopped(&world, "bad_magic");
     nothing_moved(&world, 50);
     assert_eq!(world.clicks(), 50, "the valid records have rows");
@@ -61,6 +64,10 @@ fn a_storm_stops_before_the_first_dead_letter_and_an_override_lets_it_pass() {
     stopped(&world, "bad_magic");
     nothing_moved(&world, 50);
 
+    let mut command = world.command("processors", &[]);
+    command.args(["breaker", "override", "--backlog", "--group", "of-no-processors"]);
+    let unknown = world.start(command).end().expect_code(78).err;
+    assert!(unknown.contains("group_unknown"), "{unknown}");
     let planned = override_backlog(&world, &["--dry-run"]);
     assert!(planned.starts_with("dry run: ") && planned.ends_with("-349\n"), "{planned}");
     assert_eq!(override_backlog(&world, &[]), planned.replace("dry run", "breaker"));
