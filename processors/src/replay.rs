@@ -31,5 +31,6 @@ pub(crate) mod throttle_watch;
 pub(crate) mod throttled_source;
 pub(crate) mod verification;
 pub(crate) mod window_ranges;
+pub(crate) mod work_end;
 pub(crate) mod worker_output;
 pub(crate) mod worker_tasks;

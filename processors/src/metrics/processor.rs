@@ -180,6 +180,25 @@ impl ProcessorMetrics {
         registry.register("batch_bytes_max", "Bound of batch_bytes", bound);
     }
 
+    /// The member has left its group: nothing is read, in memory or repeated any longer.
+    pub(crate) fn left_group(&self) {
+        self.set_lag(&BTreeMap::new());
+        for gauge in [
+            &self.assigned,
+            &self.batch_rows,
+            &self.batch_bytes,
+            &self.waiting_blocks,
+            &self.waiting_bytes,
+            &self.in_flight_batches,
+            &self.in_flight_bytes,
+        ] {
+            gauge.set(0);
+        }
+        for stage in ["read", "commit", "query", "seek"] {
+            self.attempts.all_ended(stage);
+        }
+    }
+
     /// Sets the lag of the assigned partitions, and drops that of all others.
     pub fn set_lag(&self, lag: &BTreeMap<i32, u64>) {
         self.lag.clear();

@@ -31,6 +31,7 @@ use crate::replay::replay_progress::ReplayProgress;
 use crate::replay::stored_plan::{PASS, STARTED, pass_number, plan_of};
 use crate::replay::verification::verify;
 use crate::replay::window_ranges::check_log;
+use crate::replay::work_end::WorkEnd;
 use crate::replay::worker_output::WorkerOutput;
 use crate::replay::worker_tasks::WorkerTasks;
 use crate::rules::folder::SharedRuleSet;
@@ -53,19 +54,6 @@ pub(crate) struct ReplayRun {
     pub(crate) space: SortSpace,
     /// Prints JSON.
     pub(crate) json: bool,
-}
-
-/// Why a worker stops to process records.
-#[derive(Debug)]
-enum WorkEnd {
-    /// Every position of the pass is at the end of its range.
-    Complete,
-    /// An operator cancelled the job.
-    Cancelled,
-    /// A signal.
-    Signal,
-    /// The leader has ended the job.
-    Ended(Box<Job>),
 }
 
 /// A worker.
@@ -176,36 +164,46 @@ impl ReplayWorker<'_> {
             progress.begin(&self.group);
             let end = self.read_pass(pipeline, table.clone(), progress).await?;
             let pass = self.group.number;
-            if !matches!(end, WorkEnd::Complete) || pass >= self.plan.pass_count() {
-                return Ok(end);
-            }
-            tracing::info!(pass, "all records of the pass are processed");
-            if let Some(end) = self.enter(pass + 1).await? {
+            let next = match end {
+                None => pass,
+                Some(WorkEnd::Complete) if pass < self.plan.pass_count() => {
+                    tracing::info!(pass, "all records of the pass are processed");
+                    pass + 1
+                }
+                Some(end) => return Ok(end),
+            };
+            if let Some(end) = self.enter(next).await? {
                 return Ok(end);
             }
         }
     }
 
+    /// Reads one pass as a member of its group. `None`: the member could not read on, as when its partitions
+    /// could not be assigned in an outage; another member reads again what it has not committed.
     async fn read_pass(
         &mut self,
         pipeline: &PassPipeline<'_>,
         table: ClickTable,
         progress: &mut ReplayProgress,
-    ) -> Result<WorkEnd, ServerError> {
+    ) -> Result<Option<WorkEnd>, ServerError> {
         let driver = pipeline.driver(table, &self.group, progress.throttle())?;
         let halt = CancellationToken::new();
         let mut driving = pin!(driver.run(halt.clone()));
         let end = tokio::select! {
             ended = &mut driving => {
                 let early = || ServerError::fatal("task_panicked", "the driver has ended");
-                return Err(ended.err().unwrap_or_else(early));
+                warn(ended.err().unwrap_or_else(early))?;
+                None
             }
-            end = self.supervise(progress) => end?,
+            end = self.supervise(progress) => Some(end?),
         };
-        halt.cancel();
-        // What was read is stored and committed; the job is reported meanwhile.
-        self.beside(&CancellationToken::new(), driving).await?;
-        pipeline.metrics.assigned.set(0);
+        if let Some(end) = &end {
+            halt.cancel();
+            // What was read is stored and committed; the job is reported meanwhile.
+            let drained = self.beside(&CancellationToken::new(), driving).await;
+            drained.or_else(|error| end.after_drain(error))?;
+        }
+        pipeline.metrics.left_group();
         Ok(end)
     }
 

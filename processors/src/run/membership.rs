@@ -75,27 +75,7 @@ impl Membership {
             }
             () = self.stop.cancelled() => {}
         }
-        self.forget();
-    }
-
-    /// Nothing is read, in memory or repeated any longer.
-    fn forget(&self) {
-        let metrics = &self.metrics;
-        metrics.set_lag(&[].into());
-        for gauge in [
-            &metrics.assigned,
-            &metrics.batch_rows,
-            &metrics.batch_bytes,
-            &metrics.waiting_blocks,
-            &metrics.waiting_bytes,
-            &metrics.in_flight_batches,
-            &metrics.in_flight_bytes,
-        ] {
-            gauge.set(0);
-        }
-        for stage in ["read", "commit", "query", "seek"] {
-            metrics.attempts.all_ended(stage);
-        }
+        self.metrics.left_group();
     }
 }
 
