@@ -78,7 +78,9 @@ fn pass_lines(passes: &[ReplayPass]) -> Vec<String> {
         let numbers = [partitions, ranges].map(|number| number.to_string());
         [vec![number.to_string(), day], numbers.to_vec(), vec![pass.offsets().to_string()]].concat()
     };
-    let mut lines = vec!["passes by the UTC day of log time, the first one first:".to_owned()];
+    let what = "passes by the UTC day of log time, the first one first; of copies of a click that differ, that of \
+                the oldest day is shown:";
+    let mut lines = vec![what.to_owned()];
     let headings = ["PASS", "DAY", "PARTITIONS", "RANGES", "OFFSETS"];
     lines.extend(Table::new(&headings).lines((1..).zip(passes).map(row).collect()));
     lines
