@@ -45,7 +45,8 @@ impl<T: Send + 'static> Drop for BoundedDrop<T> {
             tracing::error!(
                 code = "leave_timeout",
                 seconds = self.max.as_secs(),
-                "the member has not left its group in this time: the coordinator removes it after its session timeout"
+                "the member has not left its group in this time: the coordinator removes it after its session timeout, \
+                 if it sends no heartbeat"
             );
         }
     }
