@@ -262,10 +262,10 @@ fn a_click_too_large_for_any_client_is_lost_counted_and_passed() {
 #[test]
 fn m7_clicks_of_a_wrong_clock_are_delivered_and_the_clock_is_named() {
     let fixture = Fixture::new(100);
-    assert_eq!(fixture.clock.check(crate::clock::now_ms()), None);
+    assert_eq!(fixture.clock.check(now_ms()), None);
     fixture.run(vec![]);
     assert_eq!(fixture.metrics.clicks_delivered.get(), 100);
-    let problem = fixture.clock.check(crate::clock::now_ms()).unwrap();
+    let problem = fixture.clock.check(now_ms()).unwrap();
     assert!(problem.starts_with("clock_skewed: "), "{problem}");
     assert!(fixture.metrics.clock_skew_seconds.get() > 100_000_000);
     assert_eq!(fixture.problem.current(), None, "it is no problem of the delivery");
