@@ -232,7 +232,7 @@ pub(super) async fn add_requests(
     requests: &[(&str, String)],
     actor: &str,
 ) -> Result<(), ServerError> {
-    let number = last_request(server, id).await? + 1;
+    let number = next_request(server, id).await?.number;
     within(TIMEOUT, async {
         let mut insert = durable(server).insert::<RequestRow<'_>>("job_requests").await?;
         for (request, value) in requests {
@@ -243,40 +243,55 @@ pub(super) async fn add_requests(
     .await
 }
 
-/// The number of the newest request to a job; 0 if there is none.
+/// Which requests to a job are for a process: those from a number on. Requests of earlier versions of this program have
+/// the number 0; of them, those from a time on. The default is all requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FirstRequest {
+    number: u64,
+    at_us: i64,
+}
+
+/// The request after all others of a job.
 ///
 /// # Errors
 /// The server's refusal.
-pub async fn last_request(server: &Server, id: &str) -> Result<u64, ServerError> {
+pub async fn next_request(server: &Server, id: &str) -> Result<FirstRequest, ServerError> {
     let client = server.client();
-    let query = client.query("SELECT max(number) FROM job_requests WHERE id = ?").bind(id);
-    within(TIMEOUT, query.fetch_one::<u64>()).await
+    let sql =
+        "SELECT max(number) + 1, toUnixTimestamp64Micro(now64(6)) FROM job_requests WHERE id = ?";
+    let query = client.query(sql).bind(id);
+    let (number, at_us) = within(TIMEOUT, query.fetch_one::<(u64, i64)>()).await?;
+    Ok(FirstRequest { number, at_us })
 }
 
-/// The request that holds for a job, of those from a number on. All are read each time: a request that becomes
+/// The request that holds for a job, of those from `first` on. All are read each time: a request that becomes
 /// visible after a later one is not missed.
 ///
 /// # Errors
 /// The server's refusal.
-pub async fn requests(server: &Server, id: &str, first: u64) -> Result<JobRequest, ServerError> {
+pub async fn requests(
+    server: &Server,
+    id: &str,
+    first: FirstRequest,
+) -> Result<JobRequest, ServerError> {
     let rows = requests_from(server, id, first).await?;
     Ok(job_request::newest(rows.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }
 
-/// Names and values of the requests to a job from a number on, in their order. Requests of earlier versions of this
-/// program have the number 0.
+/// Names and values of the requests to a job from `first` on, in their order: those of earlier versions of this
+/// program come before all others.
 ///
 /// # Errors
 /// The server's refusal.
 pub(super) async fn requests_from(
     server: &Server,
     id: &str,
-    first: u64,
+    first: FirstRequest,
 ) -> Result<Vec<(String, String)>, ServerError> {
     let client = server.client();
-    let sql = "SELECT request, value FROM job_requests WHERE id = ? AND number >= ? \
-               ORDER BY number, at";
-    let query = client.query(sql).bind(id).bind(first);
+    let sql = "SELECT request, value FROM job_requests WHERE id = ? AND \
+               (number >= ? OR number = 0 AND toUnixTimestamp64Micro(at) >= ?) ORDER BY number, at";
+    let query = client.query(sql).bind(id).bind(first.number).bind(first.at_us);
     within(TIMEOUT, query.fetch_all::<(String, String)>()).await
 }
 

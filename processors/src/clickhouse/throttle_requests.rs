@@ -4,7 +4,7 @@
 use broker::ServerError;
 use records::replay::throttle_limits::{LimitChange, ThrottleLimits};
 
-use crate::clickhouse::job_table::{add_requests, requests_from};
+use crate::clickhouse::job_table::{FirstRequest, add_requests, requests_from};
 use crate::clickhouse::server::Server;
 
 /// Adds requests, after all others of the job.
@@ -26,6 +26,6 @@ pub(crate) async fn add_changes(
 /// # Errors
 /// The server's refusal.
 pub(crate) async fn limits(server: &Server, id: &str) -> Result<ThrottleLimits, ServerError> {
-    let rows = requests_from(server, id, 0).await?;
+    let rows = requests_from(server, id, FirstRequest::default()).await?;
     Ok(ThrottleLimits::after(rows.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }

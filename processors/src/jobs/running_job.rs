@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use broker::ServerError;
 use uuid::Builder;
 
-use crate::clickhouse::job_table;
+use crate::clickhouse::job_table::{self, FirstRequest};
 use crate::clickhouse::server::Server;
 use crate::jobs::claim::{Claim, claim};
 use crate::jobs::claim_rules::{self, LEASE, WRITE_EVERY};
@@ -28,8 +28,8 @@ pub struct RunningJob {
     owner: u32,
     /// Before the last version that the server acknowledged was sent.
     written_at: Instant,
-    /// The number of the first request that is for this process.
-    first_request: u64,
+    /// The first request that is for this process.
+    first_request: FirstRequest,
     requested: JobRequest,
 }
 
@@ -63,8 +63,8 @@ impl RunningJob {
         let written_at = Instant::now();
         job_table::add_version(server, &job).await?;
         let server = server.clone();
-        let requested = JobRequest::None;
-        Ok(Self { server, job, owner, written_at, first_request: 1, requested })
+        let (first_request, requested) = (FirstRequest::default(), JobRequest::None);
+        Ok(Self { server, job, owner, written_at, first_request, requested })
     }
 
     /// Stores that the job waits for a process, which resumes it.
@@ -88,7 +88,7 @@ impl RunningJob {
         let owner = random_owner();
         let state = JobState::Planning;
         // Earlier requests were for the process before.
-        let first_request = job_table::last_request(server, id).await? + 1;
+        let first_request = job_table::next_request(server, id).await?;
         // The claim is sent later.
         let written_at = Instant::now();
         let claim_of = Claim { owner, host: host(), state, message: String::new(), forget: None };

@@ -65,10 +65,19 @@ fn one_process_has_a_job_and_others_tune_cancel_and_resume_it() {
     assert_eq!(runtime.block_on(job.tick()).unwrap(), JobRequest::None, "once");
     runtime.block_on(job.end(JobState::Failed, "a test")).unwrap();
 
+    // Programs before the numbers of requests store none: such a request is for the process of its time.
+    let unnumbered = |rate: u32| {
+        let columns = "job_requests (id, request, value)";
+        world.query(&format!("INSERT INTO {columns} VALUES ('{id}', 'rate', '{rate}')"));
+    };
+    unnumbered(9);
     let mut job = resumed(&id);
     assert_eq!((job.job().state, job.job().counts["selected"]), (JobState::Planning, 3));
     assert_eq!(job.job().plan, r#"{"rate":5}"#);
     runtime.block_on(job.running()).unwrap();
+    assert_eq!(runtime.block_on(job.tick()).unwrap(), JobRequest::None);
+    unnumbered(11);
+    assert_eq!(runtime.block_on(job.tick()).unwrap(), JobRequest::Rate(11));
     let mut cancel = world.dlq(&["jobs", "cancel", &id]);
     let asked = cancel.until("the job is asked to stop", || {
         runtime
