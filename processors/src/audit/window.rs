@@ -128,9 +128,12 @@ impl WindowReport {
         }
     }
 
-    /// Whether no event is lost or counted twice.
+    /// Whether no event is lost or counted twice. What a job is to process is not lost, unless the job has ended.
     pub fn balanced(&self) -> bool {
-        self.missing == 0 && self.duplicates == 0 && self.undecodable_without_dead_letter == 0
+        self.missing == 0
+            && self.pending.ended_jobs.is_empty()
+            && self.duplicates == 0
+            && self.undecodable_without_dead_letter == 0
     }
 
     /// The first examples of each finding, for a log line.
@@ -144,7 +147,11 @@ impl WindowReport {
 
 #[cfg(test)]
 mod tests {
+    use records::replay::log_range::LogRange;
+
     use super::*;
+    use crate::audit::pending_offsets::ReplayRanges;
+    use crate::jobs::job::JobState;
 
     fn timed_entry(occurred_at_us: i64, event: u8, offset: i64) -> TimedEntry {
         let entry = AuditEntry { id: [event; 16], position: LogPosition { partition: 0, offset } };
@@ -183,6 +190,20 @@ mod tests {
             window.examples(),
             "03030303-0303-0303-0303-030303030303 0:2, 04040404-0404-0404-0404-040404040404, 7:9"
         );
+    }
+
+    #[test]
+    fn records_of_an_ended_job_are_out_of_balance_and_those_of_an_open_job_are_not() {
+        let window = |state| {
+            let ranges = [(0, vec![LogRange { first: 1, end: 2 }])].into();
+            let job = ReplayRanges { id: "j".to_owned(), state, has_gap: true, ranges };
+            let mut window = WindowReport::default();
+            let pending = PendingOffsets::new([(0, 20)].into(), vec![job]);
+            window.add_undecodable(&pending, LogPosition { partition: 0, offset: 1 });
+            (window.balanced(), window.pending.in_job())
+        };
+        assert_eq!(window(JobState::Planned), (true, 1));
+        assert_eq!(window(JobState::Failed), (false, 1));
     }
 
     #[test]
