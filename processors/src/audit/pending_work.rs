@@ -1,12 +1,14 @@
 //! Reads what the group and the jobs of skips have still to process.
 
 use broker::ServerError;
+use records::replay::replay_plan::ReplayPlan;
 
 use crate::audit::decoded_events::blocking;
 use crate::audit::pending_offsets::{PendingOffsets, ReplayRanges};
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
 use crate::config::Servers;
+use crate::jobs::job::Job;
 use crate::jobs::skipped_gap;
 use crate::kafka::group_positions::GroupPositions;
 use crate::replay::stored_plan::{KIND, plan_of};
@@ -33,8 +35,14 @@ pub(crate) async fn pending_offsets(
         if plan.window.occurred().is_some() {
             return None;
         }
-        let has_gap = skipped_gap::is_open(&job);
+        let has_gap = skipped_gap::is_open(&job) || is_uncounted(&job, &plan);
         Some(ReplayRanges { id: job.id, state: job.state, has_gap, ranges: plan.ranges })
     });
     Ok(PendingOffsets::new(positions, replays.collect()))
+}
+
+/// Whether a job has a gap without its count: an earlier version of this program planned the skip. Of an ended job
+/// it is not known whether its gap was closed.
+fn is_uncounted(job: &Job, plan: &ReplayPlan) -> bool {
+    plan.writes_dead_letters && !job.state.has_ended()
 }
