@@ -17,7 +17,8 @@ const KINDS: [&str; 2] = ["redrive", "replay"];
 /// The state of a job that a process should work on, and none does.
 pub const SILENT: &str = "silent";
 
-/// The state of the job of a skip that was cancelled or has failed: its offsets have no rows.
+/// The state of the job of a skip that was cancelled, has failed, or was not started for an hour: its offsets have no
+/// rows.
 pub const OPEN_GAP: &str = "open_gap";
 
 /// The number of jobs by kind and state.

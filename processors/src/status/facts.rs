@@ -156,7 +156,7 @@ pub struct OpenJob {
     pub age_seconds: i64,
     /// Whether it has begun and no process works on it.
     pub is_abandoned: bool,
-    /// Whether it has ended, and the offsets that a skip left to it have no rows.
+    /// Whether it has ended or was not started for an hour, and the offsets that a skip left to it have no rows.
     pub has_left_gap: bool,
     /// The command that resumes it.
     pub resume: String,

@@ -181,17 +181,19 @@ async fn open_jobs(server: &Server) -> Result<Vec<OpenJob>, ServerError> {
     let jobs = job_table::jobs(server).await?;
     let open = jobs
         .into_iter()
-        .filter(|stored| !stored.job.state.has_ended() || skipped_gap::is_left(&stored.job));
+        .filter(|stored| !stored.job.state.has_ended() || skipped_gap::is_left(stored));
     Ok(open.map(open_job).collect())
 }
 
-fn open_job(StoredJob { job, now_us }: StoredJob) -> OpenJob {
+fn open_job(stored: StoredJob) -> OpenJob {
+    let has_left_gap = skipped_gap::is_left(&stored);
+    let StoredJob { job, now_us } = stored;
     OpenJob {
         resume: resume_command(&job),
         state: job.state.name(),
         age_seconds: now_us.saturating_sub(job.created_at_us) / 1_000_000,
         is_abandoned: job.state.has_process() && is_silent(&job, now_us),
-        has_left_gap: skipped_gap::is_left(&job),
+        has_left_gap,
         id: job.id,
         kind: job.kind,
     }

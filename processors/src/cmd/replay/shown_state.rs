@@ -23,10 +23,10 @@ pub(super) fn shown_state(stored: &StoredJob, verdict: Option<&ReplayVerdict>) -
                 |cause| format!("{}, paused: {}", job.state, cause.name()),
             );
         }
-        JobState::Cancelled | JobState::Failed | JobState::Unverified => {
-            skipped_gap::is_left(job).then_some("open gap")
+        JobState::Planned | JobState::Cancelled | JobState::Failed | JobState::Unverified => {
+            skipped_gap::is_left(stored).then_some("open gap")
         }
-        JobState::Planned | JobState::Planning => None,
+        JobState::Planning => None,
     };
     note.map_or_else(|| job.state.to_string(), |note| format!("{}: {note}", job.state))
 }

@@ -116,7 +116,7 @@ fn lines(stored: &StoredJob, plan: &ReplayPlan) -> Vec<String> {
         let resume = job_listing::resume_command(job);
         lines.push(format!("No process works on it. Resume it: {resume}"));
     }
-    if skipped_gap::is_left(job) {
+    if skipped_gap::is_left(stored) {
         let resume = job_listing::resume_command(job);
         lines.push(format!(
             "The skipped offsets have no rows until the job is done. Run it: {resume}"
