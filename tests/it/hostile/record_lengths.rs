@@ -98,7 +98,9 @@ fn h3_batches_of_wrong_lengths_are_passed_and_delay_no_click_for_ten_seconds() {
         println!("{} accepted, {refused} refused, {:?}", accepted.len(), began.elapsed());
         assert!(began.elapsed() < DELAY_MAX, "{:?}", began.elapsed());
     }
-    assert!(accepted.len() > 3 * WrongLength::ALL.len(), "zstd is accepted: {accepted:?}");
+    // Kafka 4.4 refuses a negative length and one beyond the batch, 4.1 does not.
+    let within = WrongLength::ALL.len() - 2;
+    assert!(accepted.len() > 3 * within, "zstd is accepted: {accepted:?}");
     processors.until_caught_up(&world);
     assert_eq!(honest_rows(), honest);
     // No stub covers a record of another batch.
@@ -120,7 +122,7 @@ fn h3_batches_of_wrong_lengths_are_passed_and_delay_no_click_for_ten_seconds() {
         stubs += usize::from(last > offset);
     }
     println!("{stubs} stubs");
-    assert!(stubs > WrongLength::ALL.len(), "{stubs}");
+    assert!(stubs > within, "{stubs}");
     world.balanced();
 }
 
