@@ -92,8 +92,18 @@ fn a_skip_shows_fresh_clicks_its_job_fills_the_gap_and_a_frozen_member_is_named(
     let exit = run(&world, &["replay", "skip", "--wait-seconds", "3"]).expect_code(75);
     assert!(exit.err.contains("group_not_empty"), "{exit:?}");
     assert!(exit.err.contains("client clicktrail-processors on host"), "{exit:?}");
+
+    // A signal stops a skip that waits for its members, and its gap is closed.
+    let mut command = world.command("processors", &[("CLICKTRAIL_GROUP", &world.group)]);
+    command.args(["replay", "skip"]);
+    let mut stopped = world.start(command);
+    let open = "SELECT argMax(state, version) = 'open' FROM reset_versions";
+    stopped.until("the members are to leave", || (world.number(open) == 1).then_some(()));
+    stopped.signal(Signal::INT);
+    let exit = stopped.end().expect_code(75);
+    assert!(exit.err.contains("a signal stopped this command"), "{exit:?}");
     let jobs = world.query("SELECT state FROM jobs WHERE kind = 'replay' ORDER BY created_at");
-    assert_eq!(jobs, "done\ncancelled");
+    assert_eq!(jobs, "done\ncancelled\ncancelled");
     assert!(!world.caught_up(), "positions have moved");
     members[0].until_ready();
     members[1].signal(Signal::CONT);
@@ -108,10 +118,15 @@ fn a_skip_shows_fresh_clicks_its_job_fills_the_gap_and_a_frozen_member_is_named(
     assert!(committed.values().all(|position| *position == end - 5), "{committed:?}");
     world.balanced();
 
-    // A member counts the jobs when it starts. The gap of the second skip, which moved nothing, is closed.
+    // A member counts the jobs when it starts. The gaps of the skips that moved nothing are closed.
     world.query(&format!(
         "INSERT INTO job_versions SELECT * REPLACE (version + 1 AS version, 'cancelled' AS state) \
          FROM job_versions FINAL WHERE id = '{job}'"
+    ));
+    world.query(&format!(
+        "INSERT INTO job_versions SELECT * REPLACE ('unstarted' AS id, 'planned' AS state, \
+         now64(6) - INTERVAL 2 HOUR AS updated_at) \
+         FROM (SELECT * FROM job_versions FINAL WHERE id = '{job}')"
     ));
 
     // A static member stays in the group until its session times out.
@@ -128,6 +143,7 @@ fn a_skip_shows_fresh_clicks_its_job_fills_the_gap_and_a_frozen_member_is_named(
         metric(&member.admin, &name)
     };
     until("it has counted the jobs", || jobs("open_gap").map(|_| ()));
-    assert_eq!(["open_gap", "cancelled"].map(jobs), [Some(1.0); 2]);
+    let counts = ["open_gap", "cancelled", "planned"].map(jobs);
+    assert_eq!(counts, [Some(2.0), Some(2.0), Some(0.0)]);
     member.crash();
 }

@@ -52,12 +52,11 @@ impl ReplayArgs {
     /// Whether the command ends by itself on a signal, after it has stored its state.
     pub(super) fn handles_signals(&self) -> bool {
         match self.action {
-            ReplayAction::Run(_) => true,
+            ReplayAction::Run(_) | ReplayAction::Skip(_) => true,
             ReplayAction::Plan(_)
             | ReplayAction::DryRun(_)
             | ReplayAction::Status(_)
             | ReplayAction::List(_)
-            | ReplayAction::Skip(_)
             | ReplayAction::Tune(_)
             | ReplayAction::Cancel(_) => false,
         }

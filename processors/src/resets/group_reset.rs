@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use broker::ServerError;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::decoded_events::blocking;
 use crate::config::Servers;
@@ -152,7 +153,8 @@ impl<'a> GroupReset<'a> {
         HeldReset::claim(&self.servers.clickhouse.server()?, wanted).await
     }
 
-    /// Commits the targets, reads them back, and ends the reset.
+    /// Commits the targets, reads them back, and ends the reset. `stop` ends the wait for the members, as its timeout
+    /// does.
     ///
     /// # Errors
     /// The group has members (`group_not_empty`), the reset has expired, or a server does not answer. Unless a
@@ -161,9 +163,10 @@ impl<'a> GroupReset<'a> {
         &self,
         mut held: HeldReset,
         members: Members,
+        stop: &CancellationToken,
     ) -> Result<(), FailedReset> {
         let mut is_unanswered = false;
-        match self.commit_once_empty(&mut held, members, &mut is_unanswered).await {
+        match self.commit_once_empty(&mut held, members, stop, &mut is_unanswered).await {
             Ok(()) => {
                 held.ended_or_expires().await;
                 Ok(())
@@ -184,6 +187,7 @@ impl<'a> GroupReset<'a> {
         &self,
         held: &mut HeldReset,
         members: Members,
+        stop: &CancellationToken,
         is_unanswered: &mut bool,
     ) -> Result<(), ServerError> {
         let wait = match members {
@@ -211,16 +215,18 @@ impl<'a> GroupReset<'a> {
                     return Err(error);
                 }
             };
-            if Instant::now() >= until {
+            let is_over = Instant::now() >= until;
+            let pause = tokio::time::sleep(ATTEMPT_EVERY);
+            if is_over || stop.run_until_cancelled(pause).await.is_none() {
                 if *is_unanswered && self.are_committed().await {
                     return Ok(());
                 }
                 return Err(match failed {
                     Some(error) => error,
-                    None => self.has_members(members, *is_unanswered).await?,
+                    None if is_over => self.has_members(members, *is_unanswered).await?,
+                    None => self.stopped(*is_unanswered),
                 });
             }
-            tokio::time::sleep(ATTEMPT_EVERY).await;
         }
     }
 
@@ -289,10 +295,19 @@ impl<'a> GroupReset<'a> {
 
     fn stays(&self, members: &[GroupMember], wait: Duration, is_unanswered: bool) -> ServerError {
         let (group, seconds, named) = (&self.group, wait.as_secs(), self.named(members));
-        let nothing = if is_unanswered { "" } else { " and has committed nothing" };
+        let nothing = nothing_committed(is_unanswered);
         let text = format!(
             "after {seconds} s the group {group} still has members: {named}. The reset is \
              withdrawn{nothing}; end that process and repeat this command"
+        );
+        ServerError::retryable("group_not_empty", text)
+    }
+
+    fn stopped(&self, is_unanswered: bool) -> ServerError {
+        let (group, nothing) = (&self.group, nothing_committed(is_unanswered));
+        let text = format!(
+            "a signal stopped this command before the group {group} was empty. The reset is withdrawn{nothing}; \
+             repeat this command"
         );
         ServerError::retryable("group_not_empty", text)
     }
@@ -310,6 +325,10 @@ impl<'a> GroupReset<'a> {
         let named: Vec<_> = members.iter().map(ToString::to_string).collect();
         named.join(", ")
     }
+}
+
+fn nothing_committed(is_unanswered: bool) -> &'static str {
+    if is_unanswered { "" } else { " and has committed nothing" }
 }
 
 /// The error of a reset that may have committed the targets.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::ServerError;
 use records::replay::log_window::LogWindow;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{RulesArgs, Servers};
 use crate::jobs::cancellation;
@@ -87,14 +88,16 @@ impl<'a> PlannedSkip<'a> {
     ///
     /// # Errors
     /// As [`GroupReset::commit`].
-    pub(crate) async fn commit(self) -> Result<(), ServerError> {
+    pub(crate) async fn commit(self, stop: &CancellationToken) -> Result<(), ServerError> {
         let Self { servers, reset, held, request, replay } = self;
-        let Err(failed) = reset.commit(held, request.members).await else { return Ok(()) };
+        let Err(failed) = reset.commit(held, request.members, stop).await else { return Ok(()) };
         let FailedReset { error, is_unanswered } = failed;
         if is_unanswered {
             let message = format!(
-                "{}; job {} stays planned: run it if they have moved, cancel it otherwise",
-                error.message, replay.job.id
+                "{}; job {id} stays planned: `processors replay run {id}` if they have moved, otherwise \
+                 `processors replay cancel --close-gap {id}`",
+                error.message,
+                id = replay.job.id
             );
             return Err(ServerError { message, ..error });
         }

@@ -7,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use records::dead_letters::shown_text::json_line;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::filter_time::filter_time;
 use crate::cmd::reset_args::{ResetArgs, ShownReset};
@@ -92,7 +93,8 @@ pub(super) async fn reset(servers: &Servers, args: &ResetOffsetsArgs) -> Result<
                 "reset {id}: the members leave the group and join it again at its end"
             ));
         }
-        reset.commit(held, members).await.map_err(|failed| failed.error)?;
+        let stop = CancellationToken::new();
+        reset.commit(held, members, &stop).await.map_err(|failed| failed.error)?;
         "the positions are committed"
     };
     if common.json {

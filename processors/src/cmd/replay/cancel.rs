@@ -79,10 +79,18 @@ fn check(job: &Job, closes_gap: bool) -> Result<(), ServerError> {
         (_, true) if !skipped_gap::is_open(job) => {
             format!("job {id} has no open gap: it is not that of a skip, or its gap was closed")
         }
-        (JobState::Cancelled | JobState::Failed | JobState::Unverified, false) => format!(
-            "job {id} is {state} already: `processors replay status {id}` prints what it has rewritten, \
-             `processors replay run {id}` resumes it"
-        ),
+        (JobState::Cancelled | JobState::Failed | JobState::Unverified, false) => {
+            let close = match skipped_gap::is_open(job) {
+                true => {
+                    format!(", `processors replay cancel --close-gap {id}` closes its gap unread")
+                }
+                false => String::new(),
+            };
+            format!(
+                "job {id} is {state} already: `processors replay status {id}` prints what it has rewritten, \
+                 `processors replay run {id}` resumes it{close}"
+            )
+        }
         (_, true) | (JobState::Planned | JobState::Planning | JobState::Running, false) => {
             return Ok(());
         }
@@ -99,7 +107,11 @@ mod tests {
         let refused = |state, has_gap: bool, closes_gap| {
             let counts = has_gap.then(|| (skipped_gap::GAP.to_owned(), 5)).into_iter().collect();
             let job = Job { counts, ..Job::example("replay", state, "{}") };
-            check(&job, closes_gap).err().map(|error| error.code)
+            let refused = check(&job, closes_gap).err();
+            let names_way_out = refused.as_ref().map(|it| it.message.contains("--close-gap j`"));
+            let has_way_out = has_gap && state != JobState::Done;
+            assert_eq!(names_way_out.unwrap_or(has_way_out), has_way_out, "{state}");
+            refused.map(|error| error.code)
         };
         for state in JobState::ALL {
             let ended = state.has_ended().then_some("job_ended");

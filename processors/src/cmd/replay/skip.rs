@@ -5,11 +5,12 @@ use clap::Args;
 use jiff::Timestamp;
 use records::dead_letters::shown_text::json_line;
 use serde_json::json;
+use service::shutdown::on_signal;
 
 use crate::clickhouse::filter_time::filter_time;
 use crate::cmd::reset_args::{ResetArgs, ShownReset};
 use crate::config::{RulesArgs, Servers};
-use crate::exit::{DONE, print_line};
+use crate::exit::{DONE, TERMINATED, print_line};
 use crate::resets::group_reset::GroupReset;
 use crate::resets::reset_target::{ResetTarget, skipped};
 use crate::resets::skip::{PlannedSkip, SkipRequest};
@@ -37,7 +38,10 @@ pub(super) async fn skip(servers: &Servers, args: &SkipArgs) -> Result<u8, Serve
     let SkipArgs { to_time, force, reason, common, rules } = args;
     let target = to_time.map(|time| ResetTarget::Time(time.as_millisecond()));
     let target = target.unwrap_or(ResetTarget::Latest);
-    let mut reset = GroupReset::prepare(servers, &common.group, &target).await?;
+    let stop = on_signal().map_err(|error| ServerError::fatal("signal_handler", error))?;
+    let prepared = GroupReset::prepare(servers, &common.group, &target);
+    let Some(prepared) = stop.run_until_cancelled(prepared).await else { return Ok(TERMINATED) };
+    let mut reset = prepared?;
     // A skip moves no partition backwards.
     let gaps = skipped(&reset.facts, &reset.targets);
     reset.targets.retain(|own, _| gaps.contains_key(own));
@@ -66,14 +70,16 @@ pub(super) async fn skip(servers: &Servers, args: &SkipArgs) -> Result<u8, Serve
         actor: common.actor().to_owned(),
         reason: reason.clone(),
     };
-    let planned = PlannedSkip::plan(servers, rules, reset, request).await?;
+    let planned = PlannedSkip::plan(servers, rules, reset, request);
+    let Some(planned) = stop.run_until_cancelled(planned).await else { return Ok(TERMINATED) };
+    let planned = planned?;
     let job = planned.replay.job.id.clone();
     let run = format!("processors replay run {job}");
     if !common.json {
         print_line(format_args!("job: {job}"));
         print_line("the members leave the group and join it again at the targets");
     }
-    planned.commit().await?;
+    planned.commit(&stop).await?;
     if common.json {
         object["job"] = json!(job);
         object["run"] = json!(run);
