@@ -8,7 +8,8 @@ use super::impure_calls::{calls, kinds};
 use super::source::{in_code, none, page, product};
 
 /// The crates whose `src` has a table.
-const CRATES: [&str; 6] = ["schemas", "records", "broker", "service", "producer", "processors"];
+const CRATES: [&str; 7] =
+    ["schemas", "records", "broker", "service", "producer", "processors", "dashboards"];
 /// Words that pure code does not have.
 const IO_WORDS: [&str; 9] = [
     "std::fs",

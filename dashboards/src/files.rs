@@ -1,0 +1,7 @@
+//! The dashboards of this folder, as they are committed.
+
+/// The name of each file, which is also the end of its `uid`, and its text.
+#[must_use]
+pub fn files() -> Vec<(&'static str, &'static str)> {
+    vec![("alerts", include_str!("../alerts.json")), ("clicks", include_str!("../clicks.json"))]
+}
