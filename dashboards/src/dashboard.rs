@@ -57,6 +57,9 @@ pub struct Panel {
     pub description: String,
     /// Where it is.
     pub grid_pos: Cell,
+    /// Where its queries go that state no other place.
+    #[serde(default)]
+    pub datasource: Option<Source>,
     /// Its queries.
     #[serde(default)]
     pub targets: Vec<Target>,

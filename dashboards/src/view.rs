@@ -118,7 +118,11 @@ impl View {
         Ok(Some(match name {
             "__from" => moment(self.from, name, format)?,
             "__to" => moment(self.to, name, format)?,
-            "__timezone" => self.zone.clone(),
+            "__timezone" => {
+                let format =
+                    format.map_or(Ok(Format::Raw), |format| Format::named(format, name))?;
+                format.write(name, std::slice::from_ref(&self.zone))
+            }
             "__interval" => in_largest_unit(self.interval.max(1)),
             "__interval_ms" => (self.interval.max(1) * 1_000).to_string(),
             "__range" => format!("{range}s"),
