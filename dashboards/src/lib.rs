@@ -6,6 +6,7 @@
 mod dashboard;
 mod expand_error;
 mod files;
+mod generate;
 mod hostile;
 mod interval;
 mod lint;
@@ -23,6 +24,7 @@ pub use dashboard::{
 };
 pub use expand_error::ExpandError;
 pub use files::files;
+pub use generate::generated;
 pub use hostile::HOSTILE;
 pub use interval::interval_ms;
 pub use lint::lint;

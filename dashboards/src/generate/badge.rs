@@ -1,0 +1,121 @@
+//! The badge of every dashboard: how fresh its figures are, and until when log and table are known to balance.
+
+use serde_json::{Value, json};
+
+use crate::generate::column::Column;
+use crate::generate::look::{self, Colour, Unit};
+use crate::generate::panel::Panel;
+use crate::generate::stat::stat;
+
+/// Both panels, each of this width.
+pub(crate) fn badge(width: u32) -> [Panel; 2] {
+    [newest_click().size(width, 4), balance().size(width, 4)]
+}
+
+/// A text whose start names its colour.
+fn state(title: &str, description: &str, colours: &[(&str, Colour)]) -> Panel {
+    let mapping = |(number, (start, colour)): (usize, &(&str, Colour))| {
+        let result = json!({ "color": colour.name(), "index": number });
+        json!({ "type": "regex", "options": { "pattern": format!("/{start}/"), "result": result } })
+    };
+    let mappings: Vec<Value> = colours.iter().enumerate().map(mapping).collect();
+    stat(title, description)
+        .unit(Unit::Text)
+        .default("mappings", json!(mappings))
+        .default("color", json!({ "mode": "thresholds" }))
+        .default("thresholds", look::thresholds(Colour::Unknown, &[]))
+        .option(
+            "reduceOptions",
+            json!({ "calcs": ["lastNotNull"], "fields": "/.*/", "values": false }),
+        )
+        .option("textMode", json!("value"))
+}
+
+/// The age of the newest click that the table has. The newest verdict of the audit tells a log without newer clicks from
+/// one whose clicks are not processed.
+fn newest_click() -> Panel {
+    let description = "Age of the newest click in the table, by the time at which the log took it. \"no newer click in the \
+        log\": nobody clicked since, as far as the audit has read. \"clicks wait in the log\": the processors are behind. \
+        \"cause unknown\": no audit has compared that time. Clicks that wait in a producer are on the dashboard Pipeline.";
+    let colours = [
+        ("in the log$", Colour::Unknown),
+        ("wait in the log$", Colour::Bad),
+        ("cause unknown$", Colour::Warning),
+        (" ago$", Colour::Good),
+    ];
+    let sql = "\
+WITH
+  (SELECT count() FROM clicks AS c WHERE c.occurred_at > now() - toIntervalMinute(10)) > 0 AS is_recent,
+  (SELECT (argMax(b.state, b.judged_at), argMax(b.code, b.judged_at), argMax(b.lagging, b.judged_at)) FROM audit_balance AS b) AS audit
+SELECT
+  multiIf(
+    clicks = 0, 'No click in seven days',
+    age <= 60, concat(toString(age), ' s ago'),
+    audit.3 > 0 OR audit.2 = 'group_behind', concat(passed, ' ago, clicks wait in the log'),
+    audit.1 IN ('balanced', 'out_of_balance'), concat(passed, ' ago, no newer click in the log'),
+    concat(passed, ' ago, cause unknown')) AS newest
+FROM
+(
+  SELECT
+    count() AS clicks,
+    greatest(0, dateDiff('second', max(c.logged_at), now64(3))) AS age,
+    multiIf(
+      age < 7200, concat(toString(intDiv(age, 60)), ' min'),
+      age < 172800, concat(toString(intDiv(age, 3600)), ' h'),
+      concat(toString(intDiv(age, 86400)), ' days')) AS passed
+  FROM clicks AS c
+  WHERE c.occurred_at > now() - toIntervalSecond(if(is_recent, 600, 604800))
+)";
+    state("Newest click", description, &colours)
+        .column(&Column::text("newest", "Newest click"))
+        .no_value("No click in seven days")
+        .sql(sql)
+}
+
+/// Until when the audit has found log and table to balance.
+fn balance() -> Panel {
+    let description = "Until when, by the time of the log, each click of the log is known to count exactly once in these \
+        dashboards. \"except\": clicks that a replay has still to process. \"Unknown\": no audit has compared the time since, \
+        with the reason; a code has a heading in RUNBOOK.md. The dashboard Pipeline has all verdicts.";
+    let colours =
+        [("^until", Colour::Good), ("^Not balanced", Colour::Bad), ("^Unknown", Colour::Warning)];
+    let sql = "\
+WITH
+  decodeURLComponent('${__timezone:percentencode}') AS viewer_zone,
+  if(viewer_zone = 'utc', 'UTC', viewer_zone) AS zone,
+  assumeNotNull(b.balanced_until) AS known,
+  formatDateTime(known, if(toDate(known, zone) = toDate(now(), zone), '%H:%i', '%e %b %H:%i'), zone) AS moment,
+  arraySum(mapValues(b.in_jobs)) AS in_jobs
+SELECT
+  multiIf(
+    b.state = 'balanced' AND in_jobs = 0, concat('until ', moment),
+    b.state = 'balanced', concat('until ', moment, ', except ', toString(in_jobs), ' clicks of ', toString(length(b.in_jobs)), ' open jobs'),
+    b.state = 'out_of_balance' AND notEmpty(b.ended_jobs) AND b.missing + b.undecodable + b.duplicates = 0,
+      concat('Not balanced: ', toString(in_jobs), ' clicks of ', toString(length(b.ended_jobs)), ' ended jobs'),
+    b.state = 'out_of_balance',
+      concat('Not balanced: ', toString(b.missing + b.undecodable), ' missing, ', toString(b.duplicates), ' counted twice'),
+    concat('Unknown', if(isNull(b.balanced_until), '', concat(' since ', moment)), ': ',
+      transform(b.code, ['no_verdict', 'group_behind'], ['the audit is silent', 'clicks wait in the log'], b.code))) AS balance
+FROM audit_balance AS b
+ORDER BY b.judged_at > now() - toIntervalHour(1) DESC, indexOf(['out_of_balance', 'unknown', 'balanced'], b.state), b.judged_at DESC
+LIMIT 1";
+    state("Log and table balance", description, &colours)
+        .column(&Column::text("balance", "Log and table balance"))
+        .no_value("Unknown: no audit has stored a verdict")
+        .sql(sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_a_colour_of_its_own() {
+        for panel in badge(6) {
+            let json = panel.json(1, 0, 0);
+            let mappings = json["fieldConfig"]["defaults"]["mappings"].as_array().unwrap();
+            assert!(mappings.len() >= 3, "{json:#}");
+            assert!(!json["fieldConfig"]["defaults"]["noValue"].as_str().unwrap().is_empty());
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The panels of clicks that *Overview* and *Link* share. Each takes the name of its dashboard, to which its links lead
+//! back with a filter more.
+
+use serde_json::json;
+
+use crate::generate::click_query::{BarList, TRAFFIC, filters, from_clicks, with_ranges};
+use crate::generate::clock;
+use crate::generate::column::Column;
+use crate::generate::comparison::{
+    IN_BEFORE, IN_BOTH, IN_RANGE, SECONDS_FORWARD, calendar_forward,
+};
+use crate::generate::data_link::DataLink;
+use crate::generate::filter::Filter;
+use crate::generate::geomap;
+use crate::generate::heat_map::heat_map;
+use crate::generate::look::{Colour, Unit};
+use crate::generate::panel::Panel;
+use crate::generate::stat::compared_stat;
+use crate::generate::table::{bar_list, table};
+use crate::generate::time_series::time_series;
+
+/// The column of a filter's values, each with a link that sets the filter.
+pub(crate) fn values(dashboard: &str, filter: Filter) -> Column {
+    let link = DataLink::filter(
+        &format!("Filter by this {}", filter.title().to_lowercase()),
+        dashboard,
+        &[(filter, filter.variable())],
+    );
+    Column::text(filter.variable(), filter.title()).link(&link)
+}
+
+/// The list of a filter's values.
+fn list(dashboard: &str, title: &str, description: &str, filter: Filter) -> Panel {
+    let description = format!("{description} Share is of all clicks that match the filters.");
+    bar_list(title, &description, &[values(dashboard, filter)])
+        .sql(&BarList::of(&[filter], 10).sql())
+}
+
+/// Clicks, visitors and shares with their changes: one query for all of them.
+pub(crate) fn totals(dashboard: &str) -> Panel {
+    let description = "Of the time range and the filters, each with its change against the range chosen in \"Compare with\". \
+        Clicks: requests of short links. Visitors: distinct visitors of each day (UTC), summed over the days, because an id \
+        is of one day; clicks without an id are not in it. Links clicked: distinct links. Unknown slugs: share of clicks on \
+        paths that are no link. QR: share of clicks by a QR code. Bots: share of all traffic that machines sent, with any \
+        choice of \"Traffic\".";
+    let row = |begin: &str, range: &str, wrap: &dyn Fn(&str) -> String| {
+        let clicks = format!("countIf({range} AND wanted)");
+        let share = |of: &str, among: &str| {
+            format!("countIf({range} AND {of}) / countIf({range} AND {among})")
+        };
+        let figures = [
+            clicks,
+            format!("uniqIf(c.visitor_id, {range} AND wanted AND c.visitor_id != 0)"),
+            format!("uniqIf((c.domain, c.slug), {range} AND wanted AND c.link_id != '')"),
+            share("wanted AND c.outcome = 'not_found'", "wanted"),
+            share("wanted AND c.trigger = 'qr'", "wanted"),
+            share("c.is_bot", "1"),
+        ];
+        let figures = figures.map(|sql| format!("      {}", wrap(&sql)));
+        format!("tuple({begin},\n{})", figures.join(",\n"))
+    };
+    // A first row of NaN shows no change. An earlier count of 0 has none, too.
+    let before =
+        row("before_begin", IN_BEFORE, &|sql| format!("if({sql} > 0, toFloat64({sql}), nan)"));
+    let now = row("begin", IN_RANGE, &|sql| format!("if(isNaN({sql}), 0, toFloat64({sql}))"));
+    let sql = format!(
+        "{with},\n  {TRAFFIC} AS wanted\n\
+        SELECT toTimeZone(figures.1, 'UTC') AS time, figures.2 AS clicks, figures.3 AS visitors, figures.4 AS links, \
+        figures.5 AS unknown, figures.6 AS qr, figures.7 AS bots\nFROM\n(\n  SELECT arrayJoin([\n    {before},\n    {now}]) AS figures\n  \
+        FROM clicks AS c\n  WHERE {IN_BOTH}{}\n)",
+        filters(),
+        with = with_ranges().trim_end(),
+    );
+    let share = |name: &str, title: &str| {
+        Column::new(name, title, Unit::Share).property("decimals", json!(1))
+    };
+    compared_stat("Totals", description)
+        .column(&Column::new("clicks", "Clicks", Unit::Short))
+        .column(&Column::new("visitors", "Visitors (by day, summed)", Unit::Short))
+        .column(&Column::new("links", "Links clicked", Unit::Short))
+        .column(&share("unknown", "Unknown slugs"))
+        .column(&share("qr", "QR"))
+        .column(&share("bots", "Bots").colour(Colour::Bots))
+        .sql(&sql)
+        .size(24, 4)
+        .header_link(&DataLink::without_filters("Remove all filters", dashboard))
+}
+
+/// People against bots, and the earlier range moved onto this one.
+pub(crate) fn clicks_over_time() -> Panel {
+    let description = "Clicks of people and of bots, with any choice of \"Traffic\". The dashed line is the traffic chosen \
+        above in the range chosen in \"Compare with\", moved onto this one. Days begin at midnight of your time zone; the \
+        first and the last step may be cut by the time range.";
+    let seconds = clock::slot("toUnixTimestamp(c.occurred_at)");
+    let earlier = clock::slot(SECONDS_FORWARD);
+    let moved = calendar_forward("toDateTime(slot, zone)");
+    let moment = clock::bucket("moment");
+    let every = clock::EVERY_BUCKET;
+    let step = clock::STEP;
+    let filters = filters();
+    let sql = format!(
+        "{with},\n  {step}\n\
+        SELECT {moment} AS time,\n  sum(of_people) AS people,\n  sum(of_bots) AS bots,\n  \
+        if(compared, sum(of_before), NULL) AS before\nFROM\n(\n  \
+        SELECT toDateTime(slot, zone) AS moment, of_people, of_bots, 0 AS of_before\n  FROM\n  (\n    \
+        SELECT {seconds} AS slot, countIf(NOT c.is_bot) AS of_people, countIf(c.is_bot) AS of_bots\n    \
+        FROM clicks AS c\n    WHERE {IN_RANGE}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        SELECT {moved}, 0, 0, clicks\n  FROM\n  (\n    \
+        SELECT {earlier} AS slot, count() AS clicks\n    \
+        FROM clicks AS c\n    WHERE {IN_BEFORE} AND {TRAFFIC}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        SELECT toDateTime({every}, zone), 0, 0, 0\n)\nGROUP BY time\nORDER BY time",
+        with = with_ranges().trim_end(),
+    );
+    time_series("Clicks over time", description)
+        .column(&Column::new("people", "People", Unit::Short).colour(Colour::People))
+        .column(&Column::new("bots", "Bots", Unit::Short).colour(Colour::Bots))
+        .column(
+            &Column::new("before", "Compared with", Unit::Short)
+                .colour(Colour::Before)
+                .property("custom.lineStyle", json!({ "fill": "dash", "dash": [6, 6] }))
+                .property("custom.fillOpacity", json!(0)),
+        )
+        .custom("lineWidth", json!(2))
+        .custom("fillOpacity", json!(12))
+        // Thirty days are days, a day is hours.
+        .property("maxDataPoints", json!(28))
+        .series(&sql)
+        .size(24, 9)
+}
+
+/// Clicks by hour and day of the week.
+pub(crate) fn hour_of_week() -> Panel {
+    let description = "Clicks by hour and weekday of your time zone. The number below a cell's left edge is its hour. \
+        Choose whole weeks to compare weekdays.";
+    let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    let numbered = (1..).zip(days);
+    let columns: Vec<_> = numbered
+        .map(|(number, day)| format!("  sumIf(clicks, weekday = {number}) AS {day}"))
+        .collect();
+    let sql = format!(
+        "WITH\n{range},\n  900 AS step\nSELECT hour + 1 AS hour_end,\n{columns}\nFROM\n(\n  \
+        SELECT toHour(toDateTime(slot, zone)) AS hour, toDayOfWeek(toDateTime(slot, zone)) AS weekday, clicks\n  FROM\n  (\n    \
+        SELECT {slot} AS slot, count() AS clicks\n    {from}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        SELECT number, 1, 0 FROM numbers(24)\n)\nGROUP BY hour\nORDER BY hour",
+        range = clock::RANGE,
+        columns = columns.join(",\n"),
+        slot = clock::slot("toUnixTimestamp(c.occurred_at)"),
+        from = from_clicks(IN_RANGE),
+    );
+    heat_map("Hours of the week", description).sql(&sql).size(24, 8)
+}
+
+/// The links with the most clicks; each leads to its own dashboard.
+pub(crate) fn top_links(dashboard: &str) -> Panel {
+    let fields = [(Filter::Domain, "domain"), (Filter::Link, "link")];
+    let open = DataLink::filter("Show this link", "link", &fields);
+    let filter = DataLink::filter("Filter by this link", dashboard, &fields);
+    let description = "The links with the most clicks. Click a link to see its own dashboard. Visitors: distinct visitors of \
+        each day, summed; clicks without a visitor id are not in it. Share is of all clicks on links.";
+    let sql = BarList::of(&[Filter::Domain, Filter::Link], 20)
+        .only("c.link_id != ''")
+        .more("visitors", &format!("uniqIf(c.visitor_id, {IN_RANGE} AND c.visitor_id != 0)"))
+        .sql();
+    let link = Column::text("link", "Link").link(&open).link(&filter);
+    bar_list("Top links", description, &[values(dashboard, Filter::Domain), link])
+        .column(&Column::count("visitors", "Visitors"))
+        .sql(&sql)
+        .size(14, 10)
+}
+
+/// Paths that are no link.
+pub(crate) fn unknown_slugs(dashboard: &str) -> Panel {
+    let description = "Paths that visitors requested and that are no link: mistyped, deleted, or never made. Share is of all \
+        clicks on such paths.";
+    let sql =
+        BarList::of(&[Filter::Domain, Filter::Link], 20).only("c.outcome = 'not_found'").sql();
+    let columns = [values(dashboard, Filter::Domain), values(dashboard, Filter::Link)];
+    bar_list("Unknown slugs", description, &columns)
+        .no_value("No visitor requested an unknown path in this time range")
+        .sql(&sql)
+        .size(10, 10)
+}
+
+/// The names of origins.
+pub(crate) fn sources(dashboard: &str) -> Panel {
+    let description = "Where visitors came from, by name: what the link's author declares, else the referring page, a click \
+        id, or the app.";
+    list(dashboard, "Sources", description, Filter::Source)
+}
+
+/// The channels.
+pub(crate) fn channels(dashboard: &str) -> Panel {
+    let description =
+        "How visitors were won, in the terms of marketing, such as paid_search or organic_social.";
+    list(dashboard, "Channels", description, Filter::Channel)
+}
+
+/// The hosts of referring pages.
+pub(crate) fn referrers(dashboard: &str) -> Panel {
+    let description =
+        "The hosts of the pages that held the link. Many browsers and apps state none.";
+    list(dashboard, "Referrers", description, Filter::Referrer)
+}
+
+/// The countries on a map.
+pub(crate) fn country_map(dashboard: &str) -> Panel {
+    let link =
+        DataLink::filter("Filter by this country", dashboard, &[(Filter::Country, "country")]);
+    let description = "Clicks by country; clicks of unknown countries are in the table beside. Click a circle to filter.";
+    let sql = format!(
+        "WITH\n{}\nSELECT c.country AS country, count() AS clicks\n{}\n  AND c.country != ''\n\
+        GROUP BY country\nORDER BY clicks DESC, country\nLIMIT 250",
+        clock::RANGE,
+        from_clicks(IN_RANGE),
+    );
+    geomap::country_map("Map", description)
+        .column(&Column::text("country", "Country"))
+        .column(&Column::count("clicks", "Clicks"))
+        .link(&link)
+        .sql(&sql)
+        .size(10, 9)
+}
+
+/// The countries as a list.
+pub(crate) fn countries(dashboard: &str) -> Panel {
+    let description =
+        "By the visitor's address, else by what a CDN in front states. Codes of ISO 3166-1.";
+    list(dashboard, "Countries", description, Filter::Country).size(7, 9)
+}
+
+/// The cities.
+pub(crate) fn cities(dashboard: &str) -> Panel {
+    let fields = [(Filter::City, "city"), (Filter::Region, "region"), (Filter::Country, "country")];
+    let link = DataLink::filter("Filter by this city", dashboard, &fields);
+    let description = "Approximate: the city of the visitor's network, not of the visitor. Privacy: few clicks of a small \
+        place may be of one person; do not publish such rows.";
+    let columns = [
+        Column::text("city", "City").link(&link),
+        Column::hidden("region"),
+        values(dashboard, Filter::Country).width(80),
+    ];
+    bar_list("Cities", description, &columns)
+        .sql(&BarList::of(&[Filter::City, Filter::Region, Filter::Country], 10).sql())
+        .size(7, 9)
+}
+
+/// The kinds of device.
+pub(crate) fn devices(dashboard: &str) -> Panel {
+    list(dashboard, "Devices", "Kinds of device, by the user agent.", Filter::Device).size(6, 8)
+}
+
+/// The browsers.
+pub(crate) fn browsers(dashboard: &str) -> Panel {
+    list(dashboard, "Browsers", "Browsers and other clients, by the user agent.", Filter::Browser)
+        .size(6, 8)
+}
+
+/// The operating systems.
+pub(crate) fn systems(dashboard: &str) -> Panel {
+    list(dashboard, "Systems", "Operating systems, by the user agent.", Filter::Os).size(6, 8)
+}
+
+/// The languages.
+pub(crate) fn languages(dashboard: &str) -> Panel {
+    let description = "The language that the visitor's browser prefers.";
+    list(dashboard, "Languages", description, Filter::Language).size(6, 8)
+}
+
+/// The campaigns that links declare.
+pub(crate) fn campaigns(dashboard: &str) -> Panel {
+    let description = "What the link's author declares by utm_source, utm_medium and utm_campaign, in the visited address or \
+        in its destination. Share is of all clicks that match the filters, also those of no campaign.";
+    let by = [Filter::UtmSource, Filter::UtmMedium, Filter::Campaign];
+    let columns = by.map(|filter| values(dashboard, filter));
+    let sql = BarList::of(&by, 20)
+        .shown("(utm_source, utm_medium, campaign) != ('(none)', '(none)', '(none)')")
+        .sql();
+    bar_list("Campaigns", description, &columns)
+        .no_value("No click of this time range has UTM parameters")
+        .sql(&sql)
+        .size(24, 8)
+}
+
+/// The newest clicks. Wide columns are read of those only: an inner query of narrow ones finds the oldest of them.
+pub(crate) fn newest_clicks(dashboard: &str) -> Panel {
+    let shown = [
+        Filter::Domain,
+        Filter::Link,
+        Filter::Outcome,
+        Filter::Trigger,
+        Filter::Country,
+        Filter::Source,
+        Filter::Referrer,
+        Filter::Device,
+        Filter::Browser,
+        Filter::Os,
+        Filter::BotClass,
+    ];
+    let columns = shown.map(|filter| format!("  {} AS {}", filter.label(), filter.variable()));
+    let from = from_clicks(IN_RANGE);
+    let sql = format!(
+        "WITH\n{range},\n  (\n    SELECT min(moment)\n    FROM\n    (\n      SELECT c.occurred_at AS moment\n      {from}\n      \
+        ORDER BY moment DESC\n      LIMIT 50\n    )\n  ) AS oldest\n\
+        SELECT c.occurred_at AS time,\n{columns}\n{from}\n  AND c.occurred_at >= oldest\n\
+        ORDER BY time DESC\nLIMIT 50",
+        range = clock::RANGE,
+        columns = columns.join(",\n"),
+    );
+    table("Newest clicks", "The last 50 clicks that match the filters, newest first.")
+        .column(&Column::new("time", "Time", Unit::Moment).width(180))
+        .columns(&shown.map(|filter| values(dashboard, filter)))
+        .sql(&sql)
+        .size(24, 10)
+}

@@ -1,0 +1,36 @@
+//! The comparison with an earlier range, in SQL.
+
+/// Definitions for `WITH`, after those of the range: by how much the earlier range lies before. Days and years are those of
+/// the viewer's calendar, so that the same hours are compared over a change of the clock.
+pub(crate) const DEFINITIONS: &str = "\
+  '${compare:percentencode}' IN ('previous', 'weekday', 'year') AS compared,
+  dateDiff('second', begin, until) AS length,
+  if('${compare:percentencode}' = 'previous', length, 0) AS seconds_before,
+  if('${compare:percentencode}' = 'weekday', 7 * intDiv(length + 604799, 604800), 0) AS days_before,
+  if('${compare:percentencode}' = 'year', 1, 0) AS years_before,
+  subtractSeconds(subtractDays(subtractYears(begin, years_before), days_before), seconds_before) AS before_begin,
+  subtractSeconds(subtractDays(subtractYears(until, years_before), days_before), seconds_before) AS before_until";
+
+/// Clicks of the range.
+pub(crate) const IN_RANGE: &str = "(c.occurred_at >= begin AND c.occurred_at < until)";
+
+/// Clicks of the range that is compared with; none where nothing is compared.
+pub(crate) const IN_BEFORE: &str =
+    "(compared AND c.occurred_at >= before_begin AND c.occurred_at < before_until)";
+
+/// Clicks of both. A condition on the bare column, by which the table skips days.
+pub(crate) const IN_BOTH: &str = "((c.occurred_at >= begin AND c.occurred_at < until)\n    \
+    OR (compared AND c.occurred_at >= before_begin AND c.occurred_at < before_until))";
+
+/// The relative change from one count to another, or NULL where nothing was before.
+pub(crate) fn change(now: &str, before: &str) -> String {
+    format!("if({before} = 0, NULL, {now} / {before} - 1)")
+}
+
+/// Seconds since 1970 of a click of the earlier range, moved by what is a number of seconds.
+pub(crate) const SECONDS_FORWARD: &str = "toUnixTimestamp(c.occurred_at) + seconds_before";
+
+/// A moment of the earlier range, moved by what is a number of days or years.
+pub(crate) fn calendar_forward(moment: &str) -> String {
+    format!("addYears(addDays({moment}, days_before), years_before)")
+}

@@ -1,0 +1,60 @@
+//! Links of values and of headers: to a dashboard, with the time range, all choices, and a filter more or less.
+
+use serde_json::{Value, json};
+
+use crate::generate::filter::Filter;
+
+/// The choices that are no filters.
+const CHOICES: [&str; 2] = ["traffic", "compare"];
+
+/// A link.
+#[derive(Debug, Clone)]
+pub(crate) struct DataLink {
+    title: String,
+    url: String,
+}
+
+impl DataLink {
+    /// To a dashboard with all choices and filters as they are, but for filters that take the value of a field of the
+    /// clicked row.
+    pub(crate) fn filter(title: &str, dashboard: &str, fields: &[(Filter, &str)]) -> Self {
+        let kept =
+            Filter::ALL.into_iter().filter(|filter| fields.iter().all(|(set, _)| set != filter));
+        let kept = kept.map(|filter| format!("${{{}:queryparam}}", filter.variable()));
+        let set = fields.iter().map(|(filter, field)| {
+            format!("var-{}=${{__data.fields.{field}:percentencode}}", filter.variable())
+        });
+        Self::to(title, dashboard, kept.chain(set))
+    }
+
+    /// To a dashboard with no filters. It names all: a dashboard that is open keeps what a link does not name.
+    pub(crate) fn without_filters(title: &str, dashboard: &str) -> Self {
+        let none = Filter::ALL.into_iter().map(|filter| format!("var-{}=", filter.variable()));
+        Self::to(title, dashboard, none)
+    }
+
+    /// To a dashboard with the filters of a field that holds them as a query string, encoded.
+    pub(crate) fn with_filters_of(title: &str, dashboard: &str, field: &str) -> Self {
+        Self::to(title, dashboard, std::iter::once(format!("${{__data.fields.{field}:raw}}")))
+    }
+
+    /// To any address.
+    pub(crate) fn address(title: &str, url: &str) -> Self {
+        Self { title: title.to_owned(), url: url.to_owned() }
+    }
+
+    fn to(title: &str, dashboard: &str, filters: impl Iterator<Item = String>) -> Self {
+        let choices = CHOICES.into_iter().map(|name| format!("${{{name}:queryparam}}"));
+        let range = std::iter::once("${__url_time_range}".to_owned());
+        let parameters: Vec<_> = range.chain(choices).chain(filters).collect();
+        Self {
+            title: title.to_owned(),
+            url: format!("/d/clicktrail-{dashboard}?{}", parameters.join("&")),
+        }
+    }
+
+    /// The link as panels hold it.
+    pub(crate) fn json(&self) -> Value {
+        json!({ "title": self.title, "url": self.url, "targetBlank": false })
+    }
+}

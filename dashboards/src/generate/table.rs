@@ -1,0 +1,25 @@
+//! Tables, and the bar lists that are tables with a bar in each row.
+
+use serde_json::json;
+
+use crate::generate::column::Column;
+use crate::generate::look::Unit;
+use crate::generate::panel::Panel;
+
+/// A table. A column without settings of its own shows its texts as they are.
+pub(crate) fn table(title: &str, description: &str) -> Panel {
+    let options = json!({ "showHeader": true, "cellHeight": "sm", "enablePagination": false });
+    Panel::new("table", title, description, options)
+        .unit(Unit::Text)
+        .custom("align", json!("auto"))
+        .custom("minWidth", json!(60))
+}
+
+/// A table of the values of one or more dimensions, with clicks as bars, shares and changes.
+pub(crate) fn bar_list(title: &str, description: &str, dimensions: &[Column]) -> Panel {
+    table(title, description)
+        .columns(dimensions)
+        .column(&Column::bar("clicks", "Clicks"))
+        .column(&Column::share())
+        .column(&Column::change())
+}
