@@ -93,7 +93,7 @@ pub(crate) fn queries(dashboard: &Dashboard, findings: &mut Findings<'_>) {
     }
 }
 
-/// Each variable is of one value, has a choice that it offers, and is used.
+/// Each variable is of one value, has a choice that it offers, and is used, here or by the dashboards that links lead to.
 fn variables(dashboard: &Dashboard, findings: &mut Findings<'_>) {
     let (mut names, mut used) = (BTreeSet::new(), BTreeSet::new());
     for placed in placed_queries(dashboard) {
@@ -119,7 +119,9 @@ fn variables(dashboard: &Dashboard, findings: &mut Findings<'_>) {
         if variable.kind == "custom" && !default.iter().all(|value| choices.contains(value)) {
             findings.add(&place, format!("its default {default:?} is none of {choices:?}"));
         }
-        if !used.contains(&variable.name) {
+        // The choices of other dashboards, which the links to them pass on.
+        let passed_on = variable.hide == 2 && dashboard.links.iter().any(|it| it.include_vars);
+        if !used.contains(&variable.name) && !passed_on {
             findings.add(&place, "no query uses it");
         }
     }
@@ -146,13 +148,12 @@ fn quoting(view: &View, sql: &str, place: &str, findings: &mut Findings<'_>) {
         }
     }
     // What the rule above implies, tried on the text that the server receives.
-    let plain = |name: &str| view.with(name, "x").sql(sql).map(|sql| without_literals(&sql));
-    for name in view.values.keys() {
-        let changed = HOSTILE.iter().any(|value| {
-            let hostile = view.with(name, value).sql(sql).map(|sql| without_literals(&sql));
-            hostile != plain(name)
-        });
-        if changed {
+    let used: BTreeSet<_> = references(sql).into_iter().map(|found| found.name).collect();
+    let statement =
+        |name: &str, value: &str| view.with(name, value).sql(sql).map(|sql| without_literals(&sql));
+    for name in view.values.keys().filter(|name| used.contains(name.as_str())) {
+        let plain = statement(name, "x");
+        if HOSTILE.iter().any(|value| statement(name, value) != plain) {
             findings.add(place, format!("a value of the variable {name} changes the statement"));
         }
     }

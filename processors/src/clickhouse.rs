@@ -34,6 +34,7 @@ pub mod redrive_counts;
 pub mod redrive_queries;
 pub mod reset_table;
 pub mod resolved_dead_letters;
+pub(crate) mod result_table;
 mod row_condition;
 pub mod selected_rows;
 pub mod server;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod breaker;
+pub mod dashboards;
 pub mod dlq;
 pub mod healthcheck;
 pub mod offsets;
@@ -52,6 +53,8 @@ pub enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Move the committed positions of the consumer group, also while it has members.
     Offsets(Box<offsets::OffsetsArgs>),
+    /// Check the files of dashboards, and run each of their queries as Grafana does; exit code 1 when something is wrong.
+    Dashboards(Box<dashboards::DashboardsArgs>),
     /// Fetch or list the rule tables that enrichment uses.
     Rules(rules::RulesCommand),
     /// Check whether a running service is ready; works in images without a shell.
@@ -69,6 +72,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Dlq(args) => args.servers.to_string(),
         Command::Replay(args) => args.servers.to_string(),
         Command::Offsets(args) => args.servers.to_string(),
+        Command::Dashboards(args) => args.servers(),
         Command::Rules(_) => String::new(),
         Command::Healthcheck(args) => return healthcheck::healthcheck(args).into(),
     };
@@ -86,6 +90,7 @@ pub async fn dispatch(command: Command) -> ExitCode {
         Command::Replay(args) if args.handles_signals() => replay::replay(*args).await,
         Command::Replay(args) => until_signal(replay::replay(*args)).await,
         Command::Offsets(args) => until_signal(offsets::offsets(*args)).await,
+        Command::Dashboards(args) => until_signal(dashboards::dashboards(*args)).await,
         Command::Healthcheck(_) => Ok(DONE),
     };
     match outcome {

@@ -16,6 +16,7 @@ pub mod rules;
 pub mod audit;
 pub mod cmd;
 pub mod config;
+pub mod dashboard_check;
 pub mod exit;
 pub mod metrics;
 pub mod random_bits;

@@ -27,7 +27,7 @@ const FATAL: &[(u32, &str, &str)] = &[
 
 /// Classifies the server's error text, which begins `Code: N. DB::Exception: …`.
 pub(super) fn classify(text: &str) -> ServerError {
-    let code = code(text);
+    let code = refused_number(text);
     if let Some((_, code, fix)) = FATAL.iter().find(|(number, ..)| Some(*number) == code) {
         return ServerError::fatal(code, format!("{fix} ({})", text.trim()));
     }
@@ -44,7 +44,8 @@ pub(super) fn classify(text: &str) -> ServerError {
     ServerError::retryable(code, text.trim())
 }
 
-fn code(text: &str) -> Option<u32> {
+/// The number of the error in a text of the server.
+pub(super) fn refused_number(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once("Code: ")?;
     rest.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
 }
