@@ -152,20 +152,38 @@ pub(crate) fn hour_of_week() -> Panel {
 
 /// The links with the most clicks; each leads to its own dashboard.
 pub(crate) fn top_links(dashboard: &str) -> Panel {
-    let fields = [(Filter::Domain, "domain"), (Filter::Link, "link")];
-    let open = DataLink::filter("Show this link", "link", &fields);
-    let filter = DataLink::filter("Filter by this link", dashboard, &fields);
     let description = "The links with the most clicks. Click a link to see its own dashboard. Visitors: distinct visitors of \
         each day, summed; clicks without a visitor id are not in it. Share is of all clicks on links.";
-    let sql = BarList::of(&[Filter::Domain, Filter::Link], 20)
-        .only("c.link_id != ''")
-        .more("visitors", &format!("uniqIf(c.visitor_id, {IN_RANGE} AND c.visitor_id != 0)"))
-        .sql();
-    let link = Column::text("link", "Link").link(&open).link(&filter);
+    let filter = DataLink::filter("Filter by this link", dashboard, &LINK);
+    let link = Column::text("link", "Link").link(&open_link()).link(&filter);
+    let visitors = format!("uniqIf(c.visitor_id, {IN_RANGE} AND c.visitor_id != 0)");
+    let sql = links(20).more("visitors", &visitors).sql();
     bar_list("Top links", description, &[values(dashboard, Filter::Domain), link])
         .column(&Column::count("visitors", "Visitors"))
         .sql(&sql)
         .size(14, 10)
+}
+
+/// The links with the most clicks, to choose one, also while another one is chosen.
+pub(crate) fn choice_of_link() -> Panel {
+    let description = "The links with the most clicks, with any choice of Domain and Link. Click one to choose it. Share is of \
+        all clicks on links.";
+    let columns = [("domain", "Domain"), ("link", "Link")];
+    let columns = columns.map(|(name, title)| Column::text(name, title).link(&open_link()));
+    bar_list("Choose a link", description, &columns)
+        .sql(&links(50).ignoring(&[Filter::Domain, Filter::Link]).sql())
+        .size(12, 8)
+}
+
+/// The filters that a link is.
+const LINK: [(Filter, &str); 2] = [(Filter::Domain, "domain"), (Filter::Link, "link")];
+
+fn open_link() -> DataLink {
+    DataLink::filter("Show this link", "link", &LINK)
+}
+
+fn links(limit: u32) -> BarList {
+    BarList::of(&[Filter::Domain, Filter::Link], limit).only("c.link_id != ''")
 }
 
 /// Paths that are no link.

@@ -10,7 +10,13 @@ pub(crate) const TRAFFIC: &str = "('${traffic:percentencode}' = 'all' \
 
 /// The conditions of all filters, a line each, after other conditions.
 pub(crate) fn filters() -> String {
-    Filter::ALL.map(|filter| format!("\n  AND {}", filter.condition())).concat()
+    filters_but(&[])
+}
+
+/// The conditions of all filters but some.
+fn filters_but(ignored: &[Filter]) -> String {
+    let used = Filter::ALL.into_iter().filter(|filter| !ignored.contains(filter));
+    used.map(|filter| format!("\n  AND {}", filter.condition())).collect()
 }
 
 /// The definitions of the range, and of the one that is compared with, at the start of a query.
@@ -20,7 +26,11 @@ pub(crate) fn with_ranges() -> String {
 
 /// The clicks of one or both ranges that match the filters and are of the chosen traffic.
 pub(crate) fn from_clicks(range: &str) -> String {
-    format!("FROM clicks AS c\nWHERE {range}\n  AND {TRAFFIC}{}", filters())
+    from_clicks_but(range, &[])
+}
+
+fn from_clicks_but(range: &str, ignored: &[Filter]) -> String {
+    format!("FROM clicks AS c\nWHERE {range}\n  AND {TRAFFIC}{}", filters_but(ignored))
 }
 
 /// The clicks of one or both ranges that match the filters, of people and bots.
@@ -37,6 +47,8 @@ pub(crate) struct BarList {
     of: Option<&'static str>,
     /// A condition on rows of the result: rows that do not meet it count for shares, and are not shown.
     shown: Option<&'static str>,
+    /// Filters that the list does not follow.
+    ignored: Vec<Filter>,
     /// Further columns, after the clicks.
     more: Vec<(&'static str, String)>,
     /// It reads the clicks of people and bots, whatever traffic is chosen.
@@ -48,7 +60,15 @@ impl BarList {
     /// The most frequent values, or combinations of values, of filters.
     pub(crate) fn of(filters: &[Filter], limit: u32) -> Self {
         let dimensions = filters.iter().map(|filter| (filter.variable(), filter.label())).collect();
-        Self { dimensions, of: None, shown: None, more: Vec::new(), of_everyone: false, limit }
+        Self {
+            dimensions,
+            of: None,
+            shown: None,
+            ignored: Vec::new(),
+            more: Vec::new(),
+            of_everyone: false,
+            limit,
+        }
     }
 
     /// Reads the clicks of people and bots, whatever traffic is chosen.
@@ -68,6 +88,13 @@ impl BarList {
     #[must_use]
     pub(crate) fn shown(mut self, condition: &'static str) -> Self {
         self.shown = Some(condition);
+        self
+    }
+
+    /// Does not follow some filters.
+    #[must_use]
+    pub(crate) fn ignoring(mut self, filters: &[Filter]) -> Self {
+        self.ignored = filters.to_vec();
         self
     }
 

@@ -38,11 +38,6 @@ impl DataLink {
         Self::to(title, dashboard, std::iter::once(format!("${{__data.fields.{field}:raw}}")))
     }
 
-    /// To any address.
-    pub(crate) fn address(title: &str, url: &str) -> Self {
-        Self { title: title.to_owned(), url: url.to_owned() }
-    }
-
     fn to(title: &str, dashboard: &str, filters: impl Iterator<Item = String>) -> Self {
         let choices = CHOICES.into_iter().map(|name| format!("${{{name}:queryparam}}"));
         let range = std::iter::once("${__url_time_range}".to_owned());
@@ -56,5 +51,31 @@ impl DataLink {
     /// The link as panels hold it.
     pub(crate) fn json(&self) -> Value {
         json!({ "title": self.title, "url": self.url, "targetBlank": false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_sets_or_removes_filters_names_each_filter_once() {
+        let fields = [(Filter::Country, "country"), (Filter::City, "city")];
+        for link in [
+            DataLink::filter("t", "overview", &fields),
+            DataLink::filter("t", "link", &[]),
+            DataLink::without_filters("t", "overview"),
+        ] {
+            for filter in Filter::ALL {
+                let kept =
+                    link.url.matches(&format!("${{{}:queryparam}}", filter.variable())).count();
+                let set = link.url.matches(&format!("&var-{}=", filter.variable())).count();
+                assert_eq!(kept + set, 1, "{filter:?} in {}", link.url);
+            }
+        }
+        let link = DataLink::filter("t", "overview", &fields).url;
+        assert!(link.ends_with(
+            "&var-country=${__data.fields.country:percentencode}&var-city=${__data.fields.city:percentencode}"
+        ));
     }
 }

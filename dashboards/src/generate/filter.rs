@@ -121,13 +121,14 @@ impl Filter {
 
     /// The help text of its variable.
     pub(crate) fn help(self) -> String {
-        match self {
-            Self::Domain => "The host of short links; empty: all hosts".to_owned(),
-            Self::Link => {
-                "The path of one short link, without the leading slash; empty: all links".to_owned()
-            }
-            _ => format!("{}; empty: no filter. A click on a value sets it", self.title()),
+        if self == Self::Domain {
+            return "The host of short links; empty: all hosts".to_owned();
         }
+        if self == Self::Link {
+            return "The path of one short link, without the leading slash; empty: all links"
+                .to_owned();
+        }
+        format!("{}; empty: no filter. A click on a value sets it", self.title())
     }
 
     /// The value that a panel shows, in SQL over `clicks AS c`. Every reference to a column names its table: a bare name
@@ -144,5 +145,29 @@ impl Filter {
         format!(
             "('${{{variable}:percentencode}}' = '' OR {label} = decodeURLComponent('${{{variable}:percentencode}}'))"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn filters_share_no_variable_column_or_title() {
+        for text in [Filter::variable, Filter::title, |filter: Filter| filter.spec().column] {
+            let all: BTreeSet<_> = Filter::ALL.into_iter().map(text).collect();
+            assert_eq!(all.len(), Filter::ALL.len());
+        }
+    }
+
+    #[test]
+    fn a_condition_compares_with_the_text_that_is_shown() {
+        assert_eq!(
+            Filter::Referrer.condition(),
+            "('${referrer:percentencode}' = '' OR if(c.referrer_host = '', '(none)', c.referrer_host) = \
+             decodeURLComponent('${referrer:percentencode}'))"
+        );
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn link() -> Page {
     Page::new(
         NAME,
         "Link",
-        "One short link: its clicks, where they came from, and where it led. Choose it by a click in Top links, or type its \
+        "One short link: its clicks, where they came from, and where it led. Click one in the list, or type its \
         path into Link. Without one, the panels show all links.",
     )
     .variables([variable_list::traffic("people"), variable_list::compare()])
@@ -35,6 +35,7 @@ pub(crate) fn link() -> Page {
     .panels(&badge(6))
     .panel(&filter_bar(NAME))
     .panel(&chosen_link())
+    .panel(&panels::choice_of_link())
     .panel(&panels::totals(NAME))
     .panel(&panels::clicks_over_time())
     .section("Destinations")
@@ -61,8 +62,6 @@ pub(crate) fn link() -> Page {
     .panel(&panels::hour_of_week())
     .section("One by one")
     .panel(&panels::newest_clicks(NAME))
-    .section("Choose another link")
-    .panel(&panels::top_links(NAME))
 }
 
 /// The condition that a link is chosen, and that rows with a domain and a slug are of it.
@@ -80,25 +79,24 @@ fn chosen_link() -> Panel {
         link without a domain is for all domains.";
     let sql = format!(
         "SELECT\n  l.domain AS domain,\n  l.slug AS link,\n  \
+        l.target_url AS target,\n  \
         multiIf(l.deleted, 'deleted', l.disabled, 'disabled', l.expires_at < now(), 'expired', 'active') AS state,\n  \
-        l.target_url AS target,\n  l.status AS status,\n  l.version AS version,\n  l.changed_at AS changed\n\
+        l.changed_at AS changed\n\
         FROM links AS l\nWHERE {}\nORDER BY l.changed_at DESC\nLIMIT 20",
         chosen("l.domain", "l.slug"),
     );
     table("Link", description)
-        .column(&Column::text("domain", "Domain").width(140))
-        .column(&Column::text("link", "Path").width(140))
-        .column(&Column::text("state", "State").width(80))
+        .column(&Column::text("domain", "Domain").width(120))
+        .column(&Column::text("link", "Path").width(120))
         .column(&Column::text("target", "Destination"))
-        .column(&Column::count("status", "Status").width(70))
-        .column(&Column::count("version", "Version").width(80))
+        .column(&Column::text("state", "State").width(80))
         .column(&Column::new("changed", "Changed", Unit::Ago).width(130))
         .no_value(
-            "No link is chosen, or none of this name is known: click a link in Top links at the end of this page, or type \
-            a path into the field Link",
+            "No link is chosen, or none of this name is known. Click one in the list beside, or type its path into the \
+            field Link",
         )
         .sql(&sql)
-        .size(24, 4)
+        .size(12, 8)
 }
 
 /// Where the link led: each version with its destination, and the clicks that it got.

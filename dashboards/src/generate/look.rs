@@ -15,12 +15,6 @@ pub(crate) enum Unit {
     Share,
     /// Seconds.
     Seconds,
-    /// Milliseconds.
-    Milliseconds,
-    /// Microseconds.
-    Microseconds,
-    /// Bytes.
-    Bytes,
     /// Events a second.
     PerSecond,
     /// Requests a second.
@@ -40,9 +34,6 @@ impl Unit {
             Self::Short => "short",
             Self::Share => "percentunit",
             Self::Seconds => "s",
-            Self::Milliseconds => "ms",
-            Self::Microseconds => "µs",
-            Self::Bytes => "bytes",
             Self::PerSecond => "cps",
             Self::RequestsPerSecond => "reqps",
             Self::Moment => "dateTimeAsIso",
