@@ -1,5 +1,6 @@
 //! Compares the log with the table, event by event.
 pub mod balance;
+pub mod compared_log;
 pub mod continuous_audit;
 pub mod dead_letter_merge;
 pub mod decoded_events;
@@ -13,5 +14,7 @@ pub(crate) mod pending_work;
 pub mod sort_args;
 pub mod unreadable_batches;
 pub mod unshown_records;
+pub mod verdict;
+pub(crate) mod verdict_writer;
 pub mod window;
 pub mod window_comparison;

@@ -44,3 +44,4 @@ pub mod stale_rows;
 pub mod state_changes;
 pub mod table_size;
 pub mod throttle_requests;
+pub mod verdict_table;

@@ -5,3 +5,4 @@ pub(crate) mod durability;
 pub(crate) mod model;
 pub(crate) mod seeded;
 pub(crate) mod sim;
+pub(crate) mod verdicts;

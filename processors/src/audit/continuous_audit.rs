@@ -16,15 +16,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::compared_log::ComparedLog;
 use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
 use crate::audit::entry::{AuditEntry, LogPosition};
 use crate::audit::follow_args::FollowArgs;
 use crate::audit::full_audit::{SortSpace, dead_letters};
 use crate::audit::pending_work::pending_offsets;
 use crate::audit::unreadable_batches::UnreadableBatches;
+use crate::audit::verdict::AuditVerdict;
+use crate::audit::verdict_writer::VerdictWriter;
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
 use crate::clickhouse::audit_queries::rows_of;
+use crate::clickhouse::verdict_table::VerdictSubject;
 use crate::config::Servers;
 use crate::kafka::log_reader::{LogItem, LogReader};
 use crate::metrics::audit::AuditMetrics;
@@ -54,6 +58,10 @@ pub(crate) async fn follow(
     let admin = serve_admin(args, registry, &health, shutdown.clone()).await?;
     tracing::info!(topic = %servers.kafka.topic, window = ?args.window, "the continuous audit has started");
     let mut failing = false;
+    let (topic, group_id) = (servers.kafka.topic.to_string(), group.to_owned());
+    let subject = VerdictSubject { topic, group: group_id, every: args.every };
+    let server = servers.clickhouse.server()?;
+    let verdicts = VerdictWriter::start(server, subject, metrics.clone());
     let unreadable = Arc::<Mutex<UnreadableBatches>>::default();
     let auditing = Auditing { servers, space, group, args, unreadable };
     loop {
@@ -62,15 +70,15 @@ pub(crate) async fn follow(
             found = audit_once(&auditing, &shutdown) => found,
             () = shutdown.cancelled() => break,
         };
-        let pause = match found {
+        let (pause, verdict) = match found {
             Ok(None) => break,
-            Ok(Some(found)) => {
+            Ok(Some((found, verdict))) => {
                 let now = since_1970().as_secs_f64();
                 metrics.complete(&found, started.elapsed().as_secs_f64(), now);
                 log_result(&found, failing);
                 failing = false;
                 set(&health, |_| Health::Ready);
-                args.every.saturating_sub(started.elapsed())
+                (args.every.saturating_sub(started.elapsed()), verdict)
             }
             Err(error) if error.class == ErrorClass::Fatal => return Err(error),
             Err(error) => {
@@ -86,9 +94,10 @@ pub(crate) async fn follow(
                         Health::Degraded(vec![error.to_string()])
                     }
                 });
-                args.every.min(RETRY)
+                (args.every.min(RETRY), AuditVerdict::failed(error.code))
             }
         };
+        verdicts.offer(verdict);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => break,
@@ -152,22 +161,24 @@ struct Auditing<'a> {
     unreadable: Arc<Mutex<UnreadableBatches>>,
 }
 
-/// One run; `None` when `stop` was cancelled.
+/// One run: its findings and its verdict; `None` when `stop` was cancelled.
 async fn audit_once(
     auditing: &Auditing<'_>,
     stop: &CancellationToken,
-) -> Result<Option<WindowReport>, ServerError> {
+) -> Result<Option<(WindowReport, AuditVerdict)>, ServerError> {
     let Auditing { servers, space, group, args, .. } = auditing;
     let now = since_1970();
     let times = WindowTimes {
         since_ms: ms(now.saturating_sub(args.window)),
         until_ms: ms(now.saturating_sub(args.grace)),
     };
-    let Some((records, partitions)) = read_window(auditing, times, stop).await? else {
+    let Some((records, compared)) = read_window(auditing, times, stop).await? else {
         return Ok(None);
     };
     let server = servers.clickhouse.server()?;
+    let partitions = compared.firsts().map(|(partition, _)| partition).collect();
     let pending = pending_offsets(servers, &server, group, partitions).await?;
+    let is_behind = pending.is_before(compared.firsts());
     let topic = servers.kafka.topic.as_str();
     let since = times.since_ms.saturating_sub(ms(CLOCK_SKEW));
     let found = compare(
@@ -178,7 +189,8 @@ async fn audit_once(
         async || dead_letters(servers, space, Some(since), stop).await,
     )
     .await?;
-    Ok((!stop.is_cancelled()).then_some(found))
+    let verdict = AuditVerdict::of(&found, &compared, is_behind);
+    Ok((!stop.is_cancelled()).then_some((found, verdict)))
 }
 
 /// Log times of a run: it reads the records since `since_ms`, and compares those up to `until_ms`.
@@ -188,12 +200,12 @@ struct WindowTimes {
     until_ms: i64,
 }
 
-/// Reads the window, and returns the partitions of the log, too; `None` when `stop` was cancelled.
+/// Reads the window, and returns which part of the log it is, too; `None` when `stop` was cancelled.
 async fn read_window(
     auditing: &Auditing<'_>,
     times: WindowTimes,
     stop: &CancellationToken,
-) -> Result<Option<(WindowRecords, Vec<i32>)>, ServerError> {
+) -> Result<Option<(WindowRecords, ComparedLog)>, ServerError> {
     let Auditing { servers, space, args, unreadable, .. } = auditing;
     let (grace, unreadable) = (args.grace, Arc::clone(unreadable));
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
@@ -203,7 +215,8 @@ async fn read_window(
     let (mut found, stop) = (WindowReport::default(), stop.clone());
     blocking(move || {
         let log = LogReader::open_since(&brokers, &topic, times.since_ms)?;
-        let partitions = log.bounds().keys().copied().collect();
+        let firsts = log.bounds().iter().map(|(partition, bounds)| (*partition, bounds.low));
+        let mut compared = ComparedLog::new(times.since_ms, times.until_ms, firsts);
         lock(&unreadable).begin_run();
         let complete = read(log, &stop, |item| {
             let record = match item {
@@ -213,17 +226,19 @@ async fn read_window(
                     let first = LogPosition { partition, offset: first };
                     if !lock(&unreadable).is_due(first, grace, tokio::time::Instant::now()) {
                         found.within_grace += 1;
+                        compared.add_new_batch(first);
                         return Ok(());
                     }
                     return undecodable.push(first.to_bytes());
                 }
             };
             found.records += 1;
+            let position = position(record);
+            compared.add(position, record.logged_at_ms());
             if record.logged_at_ms() > times.until_ms {
                 found.within_grace += 1;
                 return Ok(());
             }
-            let position = position(record);
             match decoder.click(record)? {
                 Some(click) => {
                     let entry = AuditEntry { id: click.event_id.into_bytes(), position };
@@ -238,7 +253,7 @@ async fn read_window(
         }
         let (events, undecodable) = (events.sorted()?, undecodable.sorted()?);
         let records = WindowRecords { found, events, undecodable };
-        Ok(complete.then_some((records, partitions)))
+        Ok(complete.then_some((records, compared)))
     })
     .await
 }

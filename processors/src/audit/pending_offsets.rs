@@ -53,6 +53,20 @@ impl PendingOffsets {
         Self { positions, replays }
     }
 
+    /// Whether the group has committed a position before one of these offsets of partitions.
+    pub fn is_before(&self, mut firsts: impl Iterator<Item = (i32, i64)>) -> bool {
+        firsts
+            .any(|(partition, first)| self.positions.get(&partition).is_some_and(|at| *at < first))
+    }
+
+    /// Lowers the first offset of the partition in `firsts` to that of a record if it is lagging.
+    pub fn note_lagging(&self, position: LogPosition, firsts: &mut BTreeMap<i32, i64>) {
+        if self.cause(position) == Some(PendingCause::Lagging) {
+            let first = firsts.entry(position.partition).or_insert(position.offset);
+            *first = position.offset.min(*first);
+        }
+    }
+
     /// Why a record needs no row yet; `None` if it needs one.
     pub fn cause(&self, position: LogPosition) -> Option<PendingCause> {
         let committed = self.positions.get(&position.partition).copied().unwrap_or_default();
@@ -185,6 +199,13 @@ mod tests {
         assert_eq!((pending.cause(at(0, 9)), pending.cause(at(0, 10))), (None, lagging.clone()));
         assert_eq!(pending.cause(at(1, 0)), lagging, "nothing of this partition is committed yet");
         assert_eq!(PendingOffsets::default().cause(at(0, 10)), None, "another group processes it");
+        let is_before = |offset| pending.is_before([(0, offset), (1, 5)].into_iter());
+        assert!(is_before(11) && !is_before(10), "of partition 1 it is not known");
+        let mut firsts = BTreeMap::new();
+        [at(0, 9), at(0, 12), at(0, 11), at(1, 3)]
+            .into_iter()
+            .for_each(|it| pending.note_lagging(it, &mut firsts));
+        assert_eq!(firsts, BTreeMap::from([(0, 11), (1, 3)]));
     }
 
     #[test]

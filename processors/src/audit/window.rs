@@ -1,6 +1,6 @@
 //! What the continuous audit finds in its window, the newest part of the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::audit::examples::Examples;
@@ -60,6 +60,8 @@ pub struct WindowReport {
     pub undecodable_without_dead_letter: u64,
     /// Events without a row, and records that cannot become one, that are not processed yet.
     pub pending: PendingCounts,
+    /// The first lagging record without a row and a dead letter, by partition.
+    pub lagging_from: BTreeMap<i32, i64>,
     missing_examples: Examples<(LogPosition, Id)>,
     duplicate_examples: Examples<Id>,
     undecodable_examples: Examples<LogPosition>,
@@ -105,7 +107,13 @@ impl WindowReport {
         pending: &PendingOffsets,
         lacking: impl Iterator<Item = Result<AuditEntry, E>>,
     ) -> Result<(), E> {
-        pending.for_each_event(lacking, |event| {
+        let mut lagging_from = std::mem::take(&mut self.lagging_from);
+        let lacking = lacking.inspect(|record| {
+            if let Ok(record) = record {
+                pending.note_lagging(record.position, &mut lagging_from);
+            }
+        });
+        let added = pending.for_each_event(lacking, |event| {
             self.dead_lettered -= 1;
             match event.pending {
                 Some(cause) => self.pending.add(cause),
@@ -114,11 +122,14 @@ impl WindowReport {
                     self.missing_examples.offer((event.position, event.id));
                 }
             }
-        })
+        });
+        self.lagging_from = lagging_from;
+        added
     }
 
     /// Adds a record that cannot become a row and has no dead letter.
     pub fn add_undecodable(&mut self, pending: &PendingOffsets, position: LogPosition) {
+        pending.note_lagging(position, &mut self.lagging_from);
         match pending.cause(position) {
             Some(cause) => self.pending.add(cause),
             None => {
@@ -185,6 +196,7 @@ mod tests {
         assert!(!window.balanced());
         assert_eq!((window.events, window.missing, window.dead_lettered), (5, 1, 1));
         assert_eq!(window.pending.lagging, 1);
+        assert_eq!(window.lagging_from, BTreeMap::from([(7, 20)]));
         assert_eq!((window.duplicates, window.undecodable_without_dead_letter), (2, 1));
         assert_eq!(
             window.examples(),

@@ -26,6 +26,7 @@ pub struct AuditMetrics {
     run_seconds: Gauge<f64, AtomicU64>,
     last_run: Gauge<f64, AtomicU64>,
     failures: Family<CodeLabel, Counter>,
+    verdict_failures: Family<CodeLabel, Counter>,
 }
 
 impl AuditMetrics {
@@ -70,6 +71,8 @@ impl AuditMetrics {
         let help = "End of the last complete run, seconds since 1970";
         registry.register("last_run_timestamp_seconds", help, m.last_run.clone());
         registry.register("failures", "Runs that failed because of a server", m.failures.clone());
+        let help = "Verdicts that could not be stored in ClickHouse";
+        registry.register("verdict_failures", help, m.verdict_failures.clone());
         m
     }
 
@@ -92,6 +95,11 @@ impl AuditMetrics {
     /// A run has failed; its window was not checked.
     pub fn failure(&self, code: &'static str) {
         self.failures.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// A verdict could not be stored.
+    pub fn verdict_failure(&self, code: &'static str) {
+        self.verdict_failures.get_or_create(&CodeLabel { code }).inc();
     }
 
     /// Complete runs so far.

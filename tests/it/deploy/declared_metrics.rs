@@ -70,7 +70,9 @@ fn processors_page() -> String {
     let geo = std::fs::read(root().join("tests/fixtures/geo/nested.mmdb")).unwrap();
     rules.loaded(RuleTable::Geo, &RuleSet::default().with(RuleTable::Geo, geo).unwrap(), 1);
     rules.refused(RuleTable::Geo);
-    AuditMetrics::register(&mut registry).failure("code");
+    let audit = AuditMetrics::register(&mut registry);
+    audit.failure("code");
+    audit.verdict_failure("code");
     let mut page = String::new();
     encode(&mut page, &registry).unwrap();
     page

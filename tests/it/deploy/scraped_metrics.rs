@@ -25,12 +25,13 @@ const BURST: usize = 1_000;
 const SCRAPE: Duration = Duration::from_millis(250);
 
 /// Named metrics that need not be served after some clicks: their label appears with the first event.
-const OF_RARE_EVENTS: [&str; 12] = [
+const OF_RARE_EVENTS: [&str; 13] = [
     // An attempt that fails for five minutes, or is repeated.
     "clicktrail_producer_stuck_seconds",
     "clicktrail_processors_stuck_seconds",
     "clicktrail_processors_retries_total",
     "clicktrail_audit_failures_total",
+    "clicktrail_audit_verdict_failures_total",
     // A limit that ends a connection; a request to the collector.
     "clicktrail_producer_limited_total",
     "clicktrail_producer_collector_requests_total",

@@ -11,7 +11,7 @@ use uuid::Uuid;
 const GOOD: usize = 50;
 
 /// A world whose processors have processed valid clicks and one bad record (1:0).
-fn processed(name: &str) -> (World, Processors) {
+pub(super) fn processed(name: &str) -> (World, Processors) {
     let world = World::new(name);
     world.setup();
     let bad = Raw { partition: 1, value: Some(b"garbage".to_vec()), ..Raw::default() };
@@ -34,7 +34,7 @@ fn report(world: &World, code: i32) -> Value {
 }
 
 /// Deletes one click from the table.
-fn lose(world: &World, partition: i32, offset: i64) {
+pub(super) fn lose(world: &World, partition: i32, offset: i64) {
     let delete = format!(
         "ALTER TABLE click_versions DELETE WHERE kafka_partition = {partition} \
          AND kafka_offset = {offset} SETTINGS mutations_sync = 2"
