@@ -45,7 +45,7 @@ use schemas::RawClick;
 
 /// Raise it when a rule in this folder decides differently. (Each table of a [`RuleSet`] has a version
 /// of its own, made from its bytes.)
-pub const ENRICH_VERSION: u32 = 4;
+pub const ENRICH_VERSION: u32 = 5;
 
 /// The dimensions of one click.
 #[derive(Debug, PartialEq, Eq)]

@@ -158,7 +158,7 @@ fn u11_to_u15_and_u21_machines_are_machines() {
         machine(
             "u21",
             "meta-externalagent/1.1 (+https://developers.facebook.com/docs/sharing/webmasters/crawler)",
-            "ai_agent",
+            "ai_crawler",
             "meta-externalagent",
         ),
     ]);
@@ -183,7 +183,7 @@ fn u26_to_u28_previews_agents_and_monitors_keep_their_kind_and_name() {
             "u26",
             ANDROID.replace("{}", "Pixel 6")
                 + " (compatible; Bytespider; spider@bytedance.example)",
-            "ai_agent",
+            "ai_crawler",
             "Bytespider",
         ),
         machine(

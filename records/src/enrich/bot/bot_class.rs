@@ -14,7 +14,9 @@ pub enum BotClass {
     Monitor,
     /// A programming library, a command-line client or another program that is not a browser.
     HttpLibrary,
-    /// Reads for a language model, or for a person who uses one.
+    /// Reads for a language model: its training, or the index that it searches.
+    AiCrawler,
+    /// Reads for a person who asks a language model, when that person asks.
     AiAgent,
     /// A browser that fetches before a click.
     Prefetch,
@@ -42,6 +44,7 @@ impl BotClass {
             Self::LinkPreview => "link_preview",
             Self::Monitor => "monitor",
             Self::HttpLibrary => "http_library",
+            Self::AiCrawler => "ai_crawler",
             Self::AiAgent => "ai_agent",
             Self::Prefetch => "prefetch",
             Self::Subresource => "subresource",

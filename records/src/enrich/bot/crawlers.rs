@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::enrich::bot::agent_text::AgentText;
 use crate::enrich::bot::bot_class::BotClass;
+use crate::enrich::bot::keywords::class_of_ai;
 
 /// The compiled list.
 pub(crate) struct Crawlers {
@@ -70,8 +71,9 @@ impl Crawlers {
                     words.extend(longer.map(Box::from));
                 }
             }
-            let (class, name) = (class(tags), name(pattern).into());
-            entries.push(Crawler { class, name, length: pattern.len(), words });
+            let name = name(pattern);
+            let class = class(tags, &name);
+            entries.push(Crawler { class, name: name.into(), length: pattern.len(), words });
         }
         Ok(Self { regexes, entries })
     }
@@ -89,12 +91,12 @@ impl Crawlers {
     }
 }
 
-/// The class of an entry, by its tags.
-fn class(tags: &[String]) -> BotClass {
+/// The class of an entry, by its tags and its name.
+fn class(tags: &[String], name: &str) -> BotClass {
     let tagged = |tag: &str| tags.iter().any(|own| own == tag);
     // An agent that reads for a language model may show previews, too: the model decides.
     if tagged("ai-crawler") {
-        BotClass::AiAgent
+        class_of_ai(name)
     } else if tagged("social-preview") {
         BotClass::LinkPreview
     } else if tagged("monitoring") {
@@ -163,6 +165,24 @@ mod tests {
             ("YandexBot", "YandexBot"),
         ] {
             assert_eq!(name(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn programs_of_language_models_that_read_for_a_person_are_agents() {
+        let list = ["GPTBot", "ChatGPT-User", "[cC]laude[bB]ot", "Claude-User", "PerplexityUser"];
+        let entry = |pattern| serde_json::json!({"pattern": pattern, "tags": ["ai-crawler"]});
+        let list = serde_json::Value::from_iter(list.map(entry));
+        let crawlers = Crawlers::parse(list.to_string().as_bytes()).unwrap();
+        for (agent, class) in [
+            ("GPTBot/1.2", BotClass::AiCrawler),
+            ("ChatGPT-User/1.0", BotClass::AiAgent),
+            ("ClaudeBot/1.0", BotClass::AiCrawler),
+            ("Claude-User/1.0", BotClass::AiAgent),
+            ("PerplexityUser/1.0", BotClass::AiAgent),
+        ] {
+            let found = crawlers.find(&AgentText::new(agent)).map(|(class, _)| class);
+            assert_eq!(found, Some(class), "{agent}");
         }
     }
 

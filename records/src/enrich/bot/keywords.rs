@@ -4,12 +4,14 @@ use crate::enrich::bot::bot_class::BotClass;
 
 /// In order: the first keyword that is found decides.
 pub(super) const DECLARATIONS: &[(&str, BotClass)] = &[
-    ("gptbot", BotClass::AiAgent),
+    ("gptbot", BotClass::AiCrawler),
     ("chatgpt", BotClass::AiAgent),
-    ("oai-searchbot", BotClass::AiAgent),
-    ("claudebot", BotClass::AiAgent),
-    ("claude-", BotClass::AiAgent),
-    ("perplexity", BotClass::AiAgent),
+    ("oai-searchbot", BotClass::AiCrawler),
+    ("claudebot", BotClass::AiCrawler),
+    ("claude-user", BotClass::AiAgent),
+    ("claude-", BotClass::AiCrawler),
+    ("perplexity-user", BotClass::AiAgent),
+    ("perplexity", BotClass::AiCrawler),
     ("linkexpanding", BotClass::LinkPreview),
     ("externalhit", BotClass::LinkPreview),
     ("unfurl", BotClass::LinkPreview),
@@ -45,6 +47,28 @@ pub(super) const DECLARATIONS: &[(&str, BotClass)] = &[
     ("headless", BotClass::DeclaredCrawler),
     ("webthumb", BotClass::DeclaredCrawler),
 ];
+
+/// Parts of the names, in lower case, of programs that fetch a page when a person asks a language model. The list of
+/// crawlers gives them the same tag as those that read for a model's training or index.
+const AI_AGENTS: &[&str] = &[
+    "-user",
+    "perplexityuser",
+    "deep-research",
+    "devin",
+    "duckassist",
+    "kagi-fetcher",
+    "linkreader",
+    "notebooklm",
+    "tavily",
+];
+
+/// The class of a program of a language model, by its name.
+pub(super) fn class_of_ai(name: &str) -> BotClass {
+    match contains_any(&name.to_lowercase(), AI_AGENTS) {
+        true => BotClass::AiAgent,
+        false => BotClass::AiCrawler,
+    }
+}
 
 /// Whether `text` contains one of `words`. Both are in lower case.
 pub(super) fn contains_any(text: &str, words: &[&str]) -> bool {
