@@ -314,12 +314,14 @@ impl Variable {
     #[must_use]
     pub fn default_values(&self) -> Vec<String> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        match &self.current["value"] {
-            Value::String(value) => vec![value.clone()],
-            Value::Array(values) => values.iter().filter_map(text).collect(),
-            _ if self.kind == "textbox" || self.kind == "constant" => {
-                vec![text(&self.query).unwrap_or_default()]
-            }
+        if let Some(value) = self.current["value"].as_str() {
+            return vec![value.to_owned()];
+        }
+        if let Some(values) = self.current["value"].as_array() {
+            return values.iter().filter_map(text).collect();
+        }
+        match self.kind.as_str() {
+            "textbox" | "constant" => vec![text(&self.query).unwrap_or_default()],
             _ => vec![String::new()],
         }
     }

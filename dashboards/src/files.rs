@@ -6,7 +6,6 @@ pub fn files() -> Vec<(&'static str, &'static str)> {
     vec![
         ("alerts", include_str!("../alerts.json")),
         ("bots", include_str!("../bots.json")),
-        ("clicks", include_str!("../clicks.json")),
         ("link", include_str!("../link.json")),
         ("overview", include_str!("../overview.json")),
         ("pipeline", include_str!("../pipeline.json")),
