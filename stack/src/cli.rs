@@ -86,7 +86,7 @@ pub(crate) enum Action {
     },
     /// Kill the process of the ClickHouse engine. The front starts it again.
     CrashEngine,
-    /// Download what is missing, and start nothing.
+    /// Download what is missing, build the page of the preview, and start nothing.
     Fetch,
     /// Start the parts, run a command with the variables of `stack env`, and stop the parts.
     ///
@@ -95,6 +95,13 @@ pub(crate) enum Action {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+    },
+    /// Draw the dashboards of Grafana without Grafana: serve a page on loopback over the ClickHouse, and the
+    /// Prometheus if there is one, of a running stack, and print its address.
+    Preview {
+        /// Its port [default: 3001, or any if that is taken].
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Check what a stack needs to run, and print the fix of each problem. The exit code is 0 if
     /// there is no problem.

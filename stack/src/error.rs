@@ -153,6 +153,23 @@ pub enum StackError {
 }
 
 impl StackError {
+    /// The error in one line: of a package client what it reports as the cause.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let text = match self {
+            Self::Fetch { what, output, .. } => {
+                let is_cause =
+                    |line: &&str| ["reason:", "ERR!", "rror"].iter().any(|it| line.contains(it));
+                let named = output.lines().find(|line| line.contains("reason:"));
+                let cause = named.or_else(|| output.lines().find(is_cause)).unwrap_or_default();
+                format!("fetching {what} failed: {}", cause.trim())
+            }
+            Self::Io { what, source } => format!("{what}: {source}"),
+            other => other.to_string(),
+        };
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
     /// Exit code of the command line: 69 for what is unavailable, 75 for what may work later, 77 for
     /// what needs rights.
     pub fn exit_code(&self) -> u8 {

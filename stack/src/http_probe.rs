@@ -20,6 +20,21 @@ pub(crate) fn http_text(address: SocketAddr, path: &str) -> Option<String> {
     head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
 }
 
+/// The body that a POST of JSON is answered with; `None` if no answer came within a minute.
+pub(crate) fn post_json(address: SocketAddr, path: &str, body: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+    let (length, kind) = (body.len(), "application/json");
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
 fn get(address: SocketAddr, path: &str) -> Option<TcpStream> {
     let wait = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, wait).ok()?;

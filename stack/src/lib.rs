@@ -17,6 +17,7 @@
 //! doctor, watch             checks; the watcher of `stack run`
 //! ports, process, process_table, command                   ports and processes
 //! cache, fetch, package, prerequisites                     downloads
+//! preview                   the dashboards without Grafana
 //! ```
 
 mod alertmanager;
@@ -40,6 +41,7 @@ mod part;
 mod ports;
 mod postgres;
 mod prerequisites;
+mod preview;
 mod process;
 mod process_table;
 mod prometheus;
@@ -61,6 +63,9 @@ pub use fetch::Downloads;
 pub use interrupt::Interrupt;
 pub use part::{InvalidPart, Part};
 pub use ports::{Brokers, InvalidBrokerCount, PortChoice, Ports};
+pub use preview::check::PreviewCheck;
+pub use preview::queries::PreviewServers;
+pub use preview::server::Preview;
 pub use registry_proxy::{InvalidRegistryFault, RegistryFault, RegistryProxy};
 pub use stack::Stack;
 pub use status::PartStatus;

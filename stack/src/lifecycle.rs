@@ -8,6 +8,7 @@ use crate::error::{IoContext as _, StackError};
 use crate::fetch::Downloads;
 use crate::part::Part;
 use crate::ports::Ports;
+use crate::preview::page;
 use crate::stack::Stack;
 use crate::{alertmanager, clickhouse, kafka, prometheus, registry};
 
@@ -21,6 +22,22 @@ impl Stack {
     /// A missing program, a failed download, a wrong checksum.
     pub fn fetch(&self) -> Result<Downloads, StackError> {
         Downloads::fetch(self.cache(), self.reporter(), &self.interrupt())
+    }
+
+    /// As [`Stack::fetch`], and builds the page of the preview meanwhile. Without it everything else works: its
+    /// failure is a line of the report.
+    ///
+    /// # Errors
+    /// As [`Stack::fetch`].
+    pub fn fetch_with_preview(&self) -> Result<Downloads, StackError> {
+        std::thread::scope(|scope| {
+            let page = scope.spawn(|| self.build_preview());
+            let fetched = self.fetch();
+            if let Ok(Err(error)) = page.join() {
+                self.report(&format!("preview: not built, all else works: {}", error.cause()));
+            }
+            fetched
+        })
     }
 
     /// Starts every part that does not run and waits until all answer. Returns those that
@@ -214,6 +231,7 @@ impl Stack {
         if cache {
             let before = size(self.cache().root());
             Downloads::remove(self.cache(), &self.interrupt())?;
+            page::remove(self.cache(), &self.interrupt())?;
             freed += before - size(self.cache().root()).min(before);
         }
         Ok(freed)

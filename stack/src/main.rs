@@ -122,7 +122,12 @@ fn perform(stack: &Stack, servers: &Servers, action: Action) -> anyhow::Result<E
         }
         Action::CrashEngine => stack.crash_engine()?,
         Action::Fetch => {
-            stack.fetch()?;
+            stack.fetch_with_preview()?;
+        }
+        Action::Preview { port } => {
+            let preview = stack.preview(port)?;
+            println!("{}", preview.url(""));
+            preview.serve_until(&stack.interrupt());
         }
         Action::Run { command } => return run(stack, servers, &command),
         Action::Doctor => return Ok(doctor(stack)),

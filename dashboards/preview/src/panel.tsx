@@ -1,0 +1,112 @@
+// A panel: its frame, its title, and what it shows.
+import { LoadingState, renderMarkdown, renderTextPanelMarkdown } from '@grafana/data';
+import { Menu, PanelChrome } from '@grafana/ui';
+import { Component, type ReactNode } from 'react';
+import { download } from './csv';
+import type { Panel as Model } from './dashboard';
+import { usePanelData } from './panel_data';
+import { HeatMap } from './panels/heat_map';
+import type { Drawn } from './panels/drawn';
+import { Lines } from './panels/lines';
+import { TableOf } from './panels/table';
+import { BarGauges, Stats } from './panels/values';
+import { WorldMap } from './panels/world_map';
+import { useView } from './view';
+
+const DRAWN: Record<string, (props: Drawn) => ReactNode> = {
+  bargauge: BarGauges,
+  geomap: WorldMap,
+  heatmap: HeatMap,
+  stat: Stats,
+  table: TableOf,
+  timeseries: Lines,
+};
+
+/** A panel whose data it cannot draw says so, and the others stay. */
+class Guard extends Component<{ children: ReactNode }, { error?: Error }> {
+  state: { error?: Error } = {};
+  static getDerivedStateFromError = (error: Error) => ({ error });
+  render() {
+    return this.state.error ? <Notice text={`The preview cannot draw this: ${this.state.error.message}`} /> : this.props.children;
+  }
+}
+
+function Text({ panel }: { panel: Model }) {
+  const html = renderTextPanelMarkdown(useView().text(panel.options?.content ?? ''));
+  return <div className="markdown-html text" dangerouslySetInnerHTML={{ __html: html }} />;
+}
+
+function Notice({ text }: { text: string }) {
+  return <div className="notice">{text}</div>;
+}
+
+interface Props {
+  panel: Model;
+  width: number;
+  height: number;
+}
+
+function chrome({ panel, width, height }: Props, title: string, text: (text: string) => string) {
+  const description = panel.description && renderMarkdown(text(panel.description));
+  const transparent = panel.transparent ? ('transparent' as const) : ('default' as const);
+  const links = (panel.links ?? []).map(({ title, url = '' }) => (
+    <a key={title} href={text(url)} className="link">{text(title)}</a>
+  ));
+  return { title, width, height, description, displayMode: transparent, actions: links.length > 0 ? <>{links}</> : undefined };
+}
+
+function DataPanel(props: Props) {
+  const { panel, width } = props;
+  const { text } = useView();
+  const { frames, errors, loading } = usePanelData(panel, width);
+  const title = text(panel.title ?? '');
+  const rows = frames.reduce((sum, frame) => sum + frame.length, 0);
+  const Draw = DRAWN[panel.type];
+  const menu = (
+    <Menu>
+      <Menu.Item label="Download CSV" icon="download-alt" onClick={() => download(title, frames)} />
+    </Menu>
+  );
+  // A stat draws its text for no data itself.
+  const draws = rows > 0 || (panel.type === 'stat' && frames.length > 0);
+  const none = panel.fieldConfig?.defaults.noValue ?? 'No data';
+  const state = errors.length > 0 ? 'error' : loading ? 'loading' : rows > 0 ? 'data' : 'empty';
+  return (
+    <section data-panel={panel.id} data-type={panel.type} data-state={state} aria-label={title}>
+      <PanelChrome
+        {...chrome(props, title, text)}
+        loadingState={loading ? LoadingState.Loading : LoadingState.Done}
+        statusMessage={errors[0]}
+        menu={menu}
+        showMenuAlways={panel.type === 'table'}
+        padding={panel.type === 'table' ? 'none' : 'md'}
+      >
+        {(innerWidth, innerHeight) =>
+          draws ? (
+            <Guard key={String(frames.length)}>
+              <Draw panel={panel} frames={frames} width={innerWidth} height={innerHeight} />
+            </Guard>
+          ) : (
+            <Notice text={errors[0] ?? (loading ? 'Loading …' : none)} />
+          )
+        }
+      </PanelChrome>
+    </section>
+  );
+}
+
+export function Panel(props: Props) {
+  const { panel } = props;
+  const { text } = useView();
+  if (panel.type in DRAWN) {
+    return <DataPanel {...props} />;
+  }
+  const only = `Only Grafana draws panels of the type ${panel.type}.`;
+  return (
+    <section data-panel={panel.id} data-type={panel.type} data-state="data">
+      <PanelChrome {...chrome(props, text(panel.title ?? ''), text)}>
+        {() => (panel.type === 'text' ? <Text panel={panel} /> : <Notice text={only} />)}
+      </PanelChrome>
+    </section>
+  );
+}

@@ -1,0 +1,67 @@
+// The data of a panel: its queries, its transformations, its field configuration.
+import { useEffect, useMemo, useState } from 'react';
+import { standardTransformers, standardTransformersRegistry, transformDataFrame } from '@grafana/data';
+import type { DataFrame, DataTransformerInfo } from '@grafana/data';
+import { firstValueFrom } from 'rxjs';
+import { query } from './api';
+import type { Panel } from './dashboard';
+import { configured } from './field_options';
+import { frame } from './frame';
+import { useView, type View } from './view';
+
+standardTransformersRegistry.setInit(() => {
+  const item = (info: DataTransformerInfo) => ({
+    id: info.id,
+    name: info.name,
+    transformation: () => Promise.resolve(info),
+    editor: () => null,
+    imageDark: '',
+    imageLight: '',
+  });
+  return Object.values(standardTransformers).map((info) => item(info as DataTransformerInfo));
+});
+
+interface Asked {
+  frames: DataFrame[];
+  errors: string[];
+  loading: boolean;
+}
+
+/** Asks all queries of a panel; one that fails leaves the others. */
+async function ask(panel: Panel, view: View, points: number, signal: AbortSignal): Promise<Omit<Asked, 'loading'>> {
+  const targets = (panel.targets ?? []).filter(({ hide }) => !hide);
+  const question = { ...view.asked, panel: panel.id, max_points: panel.maxDataPoints ?? points };
+  const answers = await Promise.allSettled(
+    targets.map(async (target) => frame(await query({ ...question, target: target.refId }, signal), target)),
+  );
+  const errors = answers.flatMap((one) => (one.status === 'rejected' ? [String(one.reason?.message ?? one.reason)] : []));
+  const frames = answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const steps = (panel.transformations ?? []).filter(({ disabled }) => !disabled);
+  if (steps.length === 0 || frames.length === 0) {
+    return { frames, errors };
+  }
+  const context = { interpolate: (text: string) => view.text(text) };
+  return { frames: await firstValueFrom(transformDataFrame(steps, frames, context)), errors };
+}
+
+export function usePanelData(panel: Panel, width: number): Asked {
+  const view = useView();
+  const [asked, set] = useState<Asked>({ frames: [], errors: [], loading: true });
+  const { theme, zone, text, round } = view;
+  // Grafana asks for a point a pixel; a small change of the width asks nothing new.
+  const points = Math.max(Math.floor(width / 100) * 100, 100);
+  const key = JSON.stringify([view.asked, round, points]);
+  useEffect(() => {
+    const stop = new AbortController();
+    set((before) => ({ ...before, loading: true }));
+    ask(panel, view, points, stop.signal)
+      .catch((error) => ({ frames: [], errors: [String(error?.message ?? error)] }))
+      .then((answer) => stop.signal.aborted || set({ ...answer, loading: false }));
+    return () => stop.abort();
+  }, [panel, key]);
+  const frames = useMemo(
+    () => configured(asked.frames, panel.fieldConfig, { type: panel.type, theme, zone, text }),
+    [asked.frames, panel, theme, zone, text],
+  );
+  return { ...asked, frames };
+}
