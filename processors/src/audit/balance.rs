@@ -334,9 +334,14 @@ mod tests {
             text.contains("has ended without them; run it with: processors replay run j"),
             "{text}"
         );
+        let last = "audit: OUT OF BALANCE, with 1 in jobs that have ended without them; \
+                    1 more are lagging or in a job";
+        assert_eq!(text.lines().last(), Some(last));
         let report = compare_pending([0, 4, 4], &log, &[(1, 0)], (&[], &pending));
         assert_eq!((report.missing, report.missing_examples.len(), report.lagging), (1, 1, 1));
         assert!(!report.balanced());
+        let last = "audit: OUT OF BALANCE; 2 more are lagging or in a job";
+        assert_eq!(report.to_string().lines().last(), Some(last));
     }
 
     #[test]

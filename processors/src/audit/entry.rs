@@ -193,6 +193,12 @@ impl AuditReport {
         self.missing > 0 || self.undecodable_without_dead_letter > 0 || self.lagging > 0
     }
 
+    /// Those in the gaps of skips whose jobs have ended without being done.
+    fn left_by_ended_jobs(&self) -> u64 {
+        let ended = self.in_jobs.iter().filter(|(id, _)| self.ended_jobs.contains(*id));
+        ended.map(|(_, count)| count).sum()
+    }
+
     fn write_pending(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.lagging > 0 {
             writeln!(f, "lagging  {}: the group has still to process them", self.lagging)?;
@@ -270,9 +276,17 @@ impl std::fmt::Display for AuditReport {
             }
         }
         write!(f, "audit: {}", if self.balanced() { "balanced" } else { "OUT OF BALANCE" })?;
-        match self.lagging + self.in_job {
+        // What an ended job has left is a cause of the imbalance; the rest of the pending ones are no finding.
+        let left = self.left_by_ended_jobs();
+        if left > 0 {
+            write!(f, ", with {left} in jobs that have ended without them")?;
+        }
+        match self.lagging + self.in_job - left {
             0 => Ok(()),
-            pending => write!(f, ", except {pending} that are lagging or in a job"),
+            pending if self.balanced() => {
+                write!(f, ", except {pending} that are lagging or in a job")
+            }
+            pending => write!(f, "; {pending} more are lagging or in a job"),
         }
     }
 }

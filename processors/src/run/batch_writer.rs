@@ -20,6 +20,7 @@ use records::dead_letters::origin::redriven;
 use records::encode::encoded_rows::EncodedRows;
 use records::error::RecordError;
 use records::flow::block::{Block, Record};
+use records::flow::storm_breaker::WINDOW;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -238,10 +239,11 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         ServerError::fatal(
             "storm_breaker",
             format!(
-                "most of a hundred records of {topic} in a row cannot be decoded ({}); none of them \
-                 was dead-lettered and no position passed them: {}. Fix the registry or the sender; to \
-                 dead-letter the records that the log holds already, stop the sender and run: processors \
-                 breaker override {override_args} --reason TEXT",
+                "most of the last {WINDOW} records of {topic} cannot become rows. Refused in this batch: {} \
+                 ({}), {}; none of them was dead-lettered and no position passed them. Fix the registry \
+                 or the sender; to dead-letter the records that the log holds already, stop the sender \
+                 and run: processors breaker override {override_args} --reason TEXT",
+                refused.len(),
                 codes.join(", "),
                 read.join(", ")
             ),

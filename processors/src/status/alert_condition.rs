@@ -161,7 +161,8 @@ impl AlertCondition {
             Self::PartsNearLimit => "clickhouse_too_many_parts",
             Self::ProcessorsStuck | Self::ProducerStuck => "stuck",
             Self::QueueFilling => "queue_full",
-            Self::RuleTableOld | Self::RuleVersionsDiffer => "rules",
+            Self::RuleTableOld => "newer-geo-data",
+            Self::RuleVersionsDiffer => "rules",
             Self::RuleTableUnusable => "rules_missing",
             Self::VisitorKeysMissing => "visitor_key",
         })

@@ -1,10 +1,14 @@
 //! From the facts to what is wrong, and to the verdict. Pure.
 
-use crate::status::facts::StatusFacts;
+use crate::status::facts::{GroupState, ServiceKind, StatusFacts};
 use crate::status::finding_level::FindingLevel;
 use crate::status::server_findings::of_servers;
 use crate::status::service_findings::of_services;
 use crate::status::status_finding::StatusFinding;
+
+/// How long a record waits before a group without partitions is reported, milliseconds: longer than a rebalance
+/// that waits for no session.
+const UNASSIGNED_MS: i64 = 15_000;
 
 /// The verdict on the whole pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +56,43 @@ pub fn findings(facts: &StatusFacts) -> Vec<StatusFinding> {
     let lag = lag.filter(|group| group.unknown_partitions == 0).map(|group| group.lag_records);
     let mut findings = of_servers(facts);
     findings.extend(of_services(&facts.services, facts.at_ms as f64 / 1000.0, lag));
+    findings.extend(unassigned(facts));
     findings.sort_by_key(|finding| finding.level);
     findings
+}
+
+/// Processors run, and the group has assigned no partition to any of them although records wait. A group that has
+/// just begun is not reported.
+fn unassigned(facts: &StatusFacts) -> Option<StatusFinding> {
+    let group = facts.kafka.as_ref().ok()?.group.as_ref().ok()?;
+    let waited_ms = facts.at_ms.saturating_sub(group.oldest_unread_ms?);
+    let commits = group.rates.is_some_and(|rates| rates.committed > 0);
+    let answers = facts.services.iter().filter_map(|service| service.answer.as_ref().ok());
+    let pages = answers.filter(|answer| answer.kind == ServiceKind::Processors);
+    let assigned =
+        pages.map(|answer| answer.last.value("clicktrail_processors_partitions_assigned"));
+    let assigned = assigned.collect::<Option<Vec<_>>>()?;
+    let has_none = !assigned.is_empty() && assigned.iter().all(|count| *count == 0.0);
+    if !has_none || commits || waited_ms <= UNASSIGNED_MS {
+        return None;
+    }
+    let GroupState { name, lag_records, .. } = group;
+    let text = format!(
+        "group {name}: none of {} processors has a partition, and {lag_records} records wait; the group may \
+         wait for the session of a former member to end, which takes up to a minute",
+        assigned.len()
+    );
+    Some(StatusFinding {
+        name: "PartitionsUnassigned".to_owned(),
+        ..StatusFinding::of_heading("lag-grows", text, "processors status --watch".to_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::facts::ServiceFailure;
-    use crate::status::healthy_facts::healthy;
+    use crate::status::facts::{GroupRates, ServiceFailure};
+    use crate::status::healthy_facts::{NOW_MS, healthy};
     use crate::status::metric_samples::MetricSamples;
 
     #[test]
@@ -75,6 +107,41 @@ mod tests {
         let levels: Vec<_> = findings(&facts).into_iter().map(|it| it.level).collect();
         assert_eq!(levels, [FindingLevel::Wrong, FindingLevel::Unknown]);
         assert_eq!(StatusVerdict::of(&findings(&facts)), StatusVerdict::Wrong);
+    }
+
+    #[test]
+    fn processors_without_partitions_are_wrong_once_a_record_has_waited() {
+        let of = |partitions: &[u32], waited_s: i64, committed| {
+            let mut facts = healthy();
+            let group = facts.kafka.as_mut().unwrap().group.as_mut().unwrap();
+            group.oldest_unread_ms = Some(NOW_MS - waited_s * 1000);
+            group.rates = Some(GroupRates { appended: 5, committed });
+            let service = facts.services[0].clone();
+            facts.services = partitions
+                .iter()
+                .map(|count| {
+                    let mut own = service.clone();
+                    let answer = own.answer.as_mut().unwrap();
+                    answer.kind = ServiceKind::Processors;
+                    answer.last = MetricSamples::read(&format!(
+                        "clicktrail_processors_partitions_assigned {count}\n"
+                    ));
+                    own
+                })
+                .collect();
+            let name = |finding: StatusFinding| (finding.name, finding.level);
+            findings(&facts).into_iter().map(name).collect::<Vec<_>>()
+        };
+        let wrong = vec![("PartitionsUnassigned".to_owned(), FindingLevel::Wrong)];
+        assert_eq!(of(&[0, 0], 16, 0), wrong);
+        for (partitions, waited_s, committed, what) in [
+            (&[0, 0][..], 15, 0, "a rebalance"),
+            (&[0, 6], 16, 0, "another one has them"),
+            (&[0], 16, 1, "a member whose port was not asked has them"),
+            (&[], 16, 0, "no processors were asked"),
+        ] {
+            assert_eq!(of(partitions, waited_s, committed), [], "{what}");
+        }
     }
 
     #[test]

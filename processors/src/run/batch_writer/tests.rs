@@ -173,6 +173,26 @@ async fn redriven_copies_are_no_storm_and_their_dead_letters_do_not_wait() {
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_storm_counts_the_records_of_its_batch_apart_from_those_of_the_storm() {
+    let encoder = encoder(SchemaId(1));
+    let encode = |count| {
+        let values = vec![b"garbage".as_slice(); count];
+        Arc::clone(&encoder).encode(block(&values), Arc::default())
+    };
+    // Other batches hold the records of the storm but three.
+    encode(97).await.unwrap();
+    let mut batch = Batch::default();
+    batch.append(encode(3).await.unwrap());
+    let sink = Refusing { bytes: 1_000, sent: Arc::default() };
+    let writer = Arc::new(BatchWriter::new(Arc::clone(&encoder), Rows::default(), sink));
+    let error = writer.store(batch, BatchState::default()).await.unwrap_err();
+    assert_eq!(error.code, "storm_breaker");
+    let expected = "most of the last 100 records of t cannot become rows. Refused in this batch: 3 \
+                    (3 bad_magic), partition 0 offsets 0-2; none of them was dead-lettered";
+    assert!(error.message.starts_with(expected), "{}", error.message);
+}
+
 #[tokio::test]
 async fn a_redriven_copy_is_judged_by_the_log_time_of_its_origin() {
     let id = SchemaId(9);
