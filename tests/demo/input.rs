@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
+use crate::random::Random;
+
 /// A log and its identity.
 pub struct Log {
     /// Its path.
@@ -36,10 +38,17 @@ pub fn log(folder: &Path) -> Result<Log> {
         Ok(path) => path,
         Err(_) => made_up(folder)?,
     };
-    let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    let id = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-    let lines = content.lines().count() as u64;
-    Ok(Log { path, id, lines })
+    Log::read(path)
+}
+
+impl Log {
+    /// The log in a file.
+    pub fn read(path: PathBuf) -> Result<Self> {
+        let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let id = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let lines = content.lines().count() as u64;
+        Ok(Self { path, id, lines })
+    }
 }
 
 /// The same text on every run: more requests by day, and some paths more popular than others.
@@ -65,21 +74,4 @@ fn made_up(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("made-up.log");
     std::fs::write(&path, text)?;
     Ok(path)
-}
-
-/// Pseudo-random numbers: reproducible, and good enough to generate traffic.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % bound
-    }
-
-    /// A number below `bound`; small numbers are more likely.
-    pub fn skewed(&mut self, bound: usize) -> usize {
-        self.below(bound).min(self.below(bound))
-    }
 }

@@ -5,14 +5,17 @@
 //! the balance from another source than the services' own counters.
 
 mod balance;
+mod history;
 mod input;
 mod load;
 mod log_size;
 mod picture;
+mod random;
 mod sent_clicks;
 mod services;
 mod steps;
 mod tables;
+mod visitors;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,10 +107,14 @@ impl Demo {
         steps.report(&format!("first redirect answered: {}", services.url("/spring")));
 
         let log = input::log(folder)?;
-        run.imported_lines(&log, services.import(&log.path)?)?;
+        run.imported_lines(&log, services.import(&log.path, "combined", "demo")?)?;
         steps.report(&format!("imported {} ({} lines)", log.path.display(), log.lines));
-        run.imported_lines(&log, services.import(&log.path)?)?;
+        run.imported_lines(&log, services.import(&log.path, "combined", "demo")?)?;
         steps.report("imported the same log again, which must not change any count");
+        let past = history::log(folder)?;
+        let imported = services.import(&past.path, "nginx-json", "demo-history")?;
+        run.imported_lines(&past, imported)?;
+        steps.report(&format!("imported four generated weeks ({} lines)", past.lines));
 
         let sent = load::run(services.address(), RATE, LIVE, stop)?;
         run.redirects += sent.answered;

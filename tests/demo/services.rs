@@ -45,6 +45,8 @@ impl Services {
         env.push(("CLICKTRAIL_LINKS", links.display().to_string()));
         env.push(("CLICKTRAIL_RULES", crate::root()?.join(".stack/rules").display().to_string()));
         env.push(("CLICKTRAIL_OUTBOX", folder.join("outbox").display().to_string()));
+        // The generated visitors name their addresses as those behind a proxy do.
+        env.push(("CLICKTRAIL_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()));
         Ok(Self { env, logs, links, listen, children: Vec::new() })
     }
 
@@ -112,9 +114,9 @@ impl Services {
     }
 
     /// `producer import`.
-    pub fn import(&self, log: &Path) -> Result<Imported> {
+    pub fn import(&self, log: &Path, format: &str, source: &str) -> Result<Imported> {
         let mut command = self.command("producer")?;
-        command.args(["import", "--format", "combined", "--source", "demo", "--links"]);
+        command.args(["import", "--format", format, "--source", source, "--links"]);
         let output = command.arg(&self.links).arg(log).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
