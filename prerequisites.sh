@@ -10,6 +10,8 @@ declare -A package=([cc]=build-essential [make]=make [perl]=perl [pkg-config]=pk
 services=(prometheus prometheus-alertmanager)
 if [ "${1:-}" = test ]; then
   for program in "${services[@]}"; do package[$program]=$program; done
+  # The browser tests take either; this one is the smaller.
+  command -v chromium >/dev/null || package[chromium-headless-shell]=chromium-headless-shell
 fi
 missing=()
 for program in "${!package[@]}"; do
@@ -18,6 +20,8 @@ done
 [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
 [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+# The font of the dashboards' pictures.
+[ "${1:-}" != test ] || [ -e /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
 
 if [ ${#missing[@]} -gt 0 ]; then
   install="apt-get install -y --no-install-recommends ${missing[*]}"

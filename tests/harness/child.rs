@@ -63,6 +63,11 @@ impl Child {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap_or_default()).into_owned()
     }
 
+    /// Its standard output so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.out).unwrap_or_default()).into_owned()
+    }
+
     /// Calls `check` until it returns a value, while the program runs.
     ///
     /// # Panics

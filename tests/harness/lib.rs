@@ -6,9 +6,11 @@
 
 mod access_log;
 mod backends;
+mod browser;
 pub mod chaos;
 mod child;
 mod clickhouse_proxy;
+mod devtools;
 mod divided_alerts;
 mod grafana;
 pub mod hostile;
@@ -16,6 +18,7 @@ pub mod hostile_records;
 mod http_client;
 mod kafka;
 pub mod loader;
+mod own_preview;
 mod own_stack;
 mod ports;
 mod post_receiver;
@@ -35,12 +38,14 @@ mod written_letters;
 
 pub use access_log::{AccessLog, access_log};
 pub use backends::{Backends, program, root};
+pub use browser::{Browser, Exchange, Screen};
 pub use child::{Child, Exit, Summary};
 pub use clickhouse_proxy::ClickHouseProxy;
 pub use divided_alerts::DividedAlerts;
 pub use grafana::View;
 pub use http_client::{Answer, get, metric, request};
 pub use kafka::{Copies, Kafka, Logged, Raw};
+pub use own_preview::OwnPreview;
 pub use own_stack::{OwnPostgres, OwnStack};
 pub use ports::{closed_port, free_port};
 pub use post_receiver::PostReceiver;
