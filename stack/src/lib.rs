@@ -66,6 +66,7 @@ pub use ports::{Brokers, InvalidBrokerCount, PortChoice, Ports};
 pub use preview::check::PreviewCheck;
 pub use preview::queries::PreviewServers;
 pub use preview::server::Preview;
+pub use prometheus::has_prometheus;
 pub use registry_proxy::{InvalidRegistryFault, RegistryFault, RegistryProxy};
 pub use stack::Stack;
 pub use status::PartStatus;

@@ -30,6 +30,11 @@ pub(crate) fn program() -> Result<String, StackError> {
     need(PROGRAM, &["--version"], "Prometheus", "prometheus")
 }
 
+/// Whether it is installed.
+pub fn has_prometheus() -> bool {
+    program().is_ok()
+}
+
 /// How to start it. A configuration that is there already is kept, so that it can be edited; the rules
 /// are written at each start.
 pub(crate) fn prepare(

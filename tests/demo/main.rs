@@ -10,6 +10,7 @@ mod input;
 mod load;
 mod log_size;
 mod picture;
+mod preview;
 mod random;
 mod sent_clicks;
 mod services;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use stack::{Cache, PortChoice, Stack};
+use stack::{Cache, Part, PortChoice, Preview, Stack};
 
 use balance::Balance;
 use sent_clicks::{Run, SentClicks};
@@ -63,7 +64,9 @@ fn demo(once: bool) -> Result<Balance> {
         std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
         sent_clicks = SentClicks::open(&folder)?;
     }
-    let choice = PortChoice { auto: true, ..PortChoice::default() };
+    // Its panels have metrics where Prometheus is installed.
+    let prometheus = stack::has_prometheus();
+    let choice = PortChoice { auto: true, prometheus, ..PortChoice::default() };
     let stack = Stack::open(&folder.join("stack"), Cache::shared()?, choice)?;
     let stack = stack.reporting({
         let steps = steps.clone();
@@ -73,9 +76,17 @@ fn demo(once: bool) -> Result<Balance> {
         let interrupt = stack.interrupt();
         move || interrupt.raise()
     })?;
-    stack.up().context("starting the parts")?;
-    let demo = Demo { env: stack.env()?, folder, steps, stop, once };
+    let (monitors, parts): (Vec<_>, Vec<_>) = Part::ALL
+        .into_iter()
+        .partition(|part| matches!(part, Part::Prometheus | Part::Alertmanager));
+    stack.up_parts(&parts).context("starting the parts")?;
+    if let Err(error) = stack.up_parts(&monitors) {
+        steps.report(&format!("no metrics: {}", error.cause()));
+    }
+    let preview = preview::start(&stack, &steps);
+    let demo = Demo { env: stack.env()?, folder, preview, steps, stop, once };
     let outcome = demo.on_stack(&mut sent_clicks);
+    drop(demo);
     let down = stack.down();
     let balance = outcome?;
     down.context("stopping the parts")?;
@@ -86,6 +97,7 @@ fn demo(once: bool) -> Result<Balance> {
 struct Demo {
     env: Vec<(&'static str, String)>,
     folder: PathBuf,
+    preview: Option<Preview>,
     steps: Steps,
     stop: steps::Stop,
     once: bool,
@@ -94,7 +106,7 @@ struct Demo {
 impl Demo {
     /// The steps between the start and the stop of the stack.
     fn on_stack(&self, sent_clicks: &mut SentClicks) -> Result<Balance> {
-        let Self { env, folder, steps, stop, once } = self;
+        let Self { env, folder, preview, steps, stop, once } = self;
         let mut services = Services::new(folder, env)?;
         services.setup()?;
         steps.report("topics, schema and tables exist");
@@ -131,8 +143,14 @@ impl Demo {
             steps.report("the balance shows a difference (if another program wrote to this log, remove .demo and start again)");
         }
         picture::draw(&tables)?;
+        if let (Some(preview), true) = (preview, once) {
+            preview::check(preview, &tables, steps)?;
+        }
         println!("\n{balance}\n");
         if !once && !stop.raised() {
+            if let Some(preview) = preview {
+                preview::print_addresses(preview, &tables)?;
+            }
             services.things_to_try(folder)?;
             stop.wait();
             println!("stopping");

@@ -13,7 +13,7 @@ const READY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 const LINKS: &str = include_str!("links.jsonl");
 
-/// Producer and processors of the demo.
+/// Producer, processors and audit of the demo.
 pub struct Services {
     env: Vec<(&'static str, String)>,
     logs: PathBuf,
@@ -42,6 +42,7 @@ impl Services {
         env.push(("CLICKTRAIL_LISTEN", listen.to_string()));
         env.push(("CLICKTRAIL_PRODUCER_ADMIN_LISTEN", free(9180)?.to_string()));
         env.push(("CLICKTRAIL_PROCESSORS_ADMIN_LISTEN", free(9181)?.to_string()));
+        env.push(("CLICKTRAIL_AUDIT_ADMIN_LISTEN", free(9182)?.to_string()));
         env.push(("CLICKTRAIL_LINKS", links.display().to_string()));
         env.push(("CLICKTRAIL_RULES", crate::root()?.join(".stack/rules").display().to_string()));
         env.push(("CLICKTRAIL_OUTBOX", folder.join("outbox").display().to_string()));
@@ -78,16 +79,21 @@ impl Services {
         Ok(())
     }
 
-    /// `producer serve` and `processors run`.
+    /// `producer serve`, `processors run` and `processors audit --follow`.
     pub fn start(&mut self) -> Result<()> {
-        for (program, subcommand) in [("producer", "serve"), ("processors", "run")] {
-            let log = File::create(self.log(program))?;
+        let audit = ["audit", "--follow", "--every", "10s"];
+        for (name, program, arguments) in [
+            ("producer", "producer", &["serve"][..]),
+            ("processors", "processors", &["run"]),
+            ("audit", "processors", &audit),
+        ] {
+            let log = File::create(self.log(name))?;
             let mut command = self.command(program)?;
-            command.arg(subcommand).stdin(Stdio::null());
+            command.args(arguments).stdin(Stdio::null());
             command.stdout(log.try_clone()?).stderr(log);
             // The demo handles Ctrl-C and then stops the services in order.
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
-            self.children.push((program, command.spawn()?));
+            self.children.push((name, command.spawn()?));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ pub(crate) mod clients;
 pub(crate) mod disks;
 pub(crate) mod front;
 pub(crate) mod lifecycle;
+pub(crate) mod preview;
 pub(crate) mod progress;
 pub(crate) mod protocol;
 pub(crate) mod strain;

@@ -39,7 +39,10 @@ function Panels({ panels, width }: { panels: Model[]; width: number }) {
   const end = Math.max(...panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   const drawn = panels.map((panel) => {
     const { x, y, w, h } = panel.gridPos;
-    const size = { width: isNarrow ? width : Math.floor(w * column - GAP), height: h * ROW - GAP };
+    // On a narrow page the values of a panel are in three columns, which need more rows.
+    const values = panel.type === 'stat' ? (panel.fieldConfig?.overrides.length ?? 0) : 0;
+    const rows = isNarrow ? Math.max(h, Math.ceil(values / 3) * 3) : h;
+    const size = { width: isNarrow ? width : Math.floor(w * column - GAP), height: rows * ROW - GAP };
     const place = isNarrow ? size : { ...size, position: 'absolute' as const, left: Math.round(x * column), top: (y - top) * ROW };
     return (
       <div key={panel.id} style={place}>

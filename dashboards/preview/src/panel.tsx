@@ -74,11 +74,8 @@ function DataPanel(props: Props) {
   return (
     <section data-panel={panel.id} data-type={panel.type} data-state={state} aria-label={title}>
       <PanelChrome
-        {...chrome(props, title, text)}
-        loadingState={loading ? LoadingState.Loading : LoadingState.Done}
-        statusMessage={errors[0]}
-        menu={menu}
-        showMenuAlways={panel.type === 'table'}
+        {...chrome(props, title, text)} loadingState={loading ? LoadingState.Loading : LoadingState.Done}
+        statusMessage={errors[0]} menu={menu} collapsible={false} showMenuAlways={panel.type === 'table'}
         padding={panel.type === 'table' ? 'none' : 'md'}
       >
         {(innerWidth, innerHeight) =>

@@ -16,26 +16,17 @@ export function TimeControls({ again }: { again: () => void }) {
   return (
     <div className="controls">
       <TimeRangePicker
-        value={range}
-        timeZone={zone}
-        onChange={chosen}
-        onChangeTimeZone={(zone) => change({ zone })}
+        value={range} timeZone={zone} onChange={chosen} onChangeTimeZone={(zone) => change({ zone })}
         onMoveBackward={() => set(from - span / 2, to - span / 2)}
         onMoveForward={() => set(from + span / 2, Math.min(to + span / 2, dateTime().valueOf() + span))}
-        onZoom={() => set(from - span / 2, to + span / 2)}
-        isOnCanvas={true}
+        onZoom={() => set(from - span / 2, to + span / 2)} isOnCanvas={true}
       />
       <RefreshPicker
-        value={address.refresh}
-        intervals={['5s', '15s', '30s', '1m', '5m']}
-        onRefresh={again}
-        onIntervalChanged={(refresh) => change({ refresh })}
-        isOnCanvas={true}
+        value={address.refresh} intervals={['5s', '15s', '30s', '1m', '5m']} onRefresh={again}
+        onIntervalChanged={(refresh) => change({ refresh })} isOnCanvas={true}
       />
       <IconButton
-        name="adjust-circle"
-        size="lg"
-        tooltip={`Change to the ${other} theme`}
+        name="adjust-circle" size="lg" tooltip={`Change to the ${other} theme`}
         onClick={() => change({ theme: other })}
       />
     </div>

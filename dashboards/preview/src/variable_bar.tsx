@@ -28,12 +28,8 @@ function Choice({ variable, chosen, choose }: { variable: Variable; chosen: stri
   const own = chosen && !all.some(({ value }) => value === chosen) ? [{ label: chosen, value: chosen }] : [];
   return (
     <Combobox
-      id={`var-${variable.name}`}
-      options={[...all, ...own]}
-      value={chosen || null}
-      onChange={(option) => choose(option.value)}
-      width="auto"
-      minWidth={12}
+      id={`var-${variable.name}`} options={[...all, ...own]} value={chosen || null}
+      onChange={(option) => choose(option.value)} width="auto" minWidth={12}
     />
   );
 }
@@ -44,12 +40,8 @@ function TextBox({ variable, chosen, choose }: { variable: Variable; chosen: str
   const end = () => typed !== chosen && choose(typed);
   return (
     <Input
-      id={`var-${variable.name}`}
-      value={typed}
-      width={18}
-      onChange={(event) => type(event.currentTarget.value)}
-      onBlur={end}
-      onKeyDown={(event) => event.key === 'Enter' && end()}
+      id={`var-${variable.name}`} value={typed} width={18} onChange={(event) => type(event.currentTarget.value)}
+      onBlur={end} onKeyDown={(event) => event.key === 'Enter' && end()}
     />
   );
 }

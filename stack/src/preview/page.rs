@@ -10,7 +10,7 @@ use crate::error::{IoContext as _, StackError};
 use crate::interrupt::Interrupt;
 use crate::package::{check, fetch, sha256};
 
-/// The begin of the names of all pages in the cache.
+/// The begin of the names of all entries of the cache that are of the preview.
 const NAME: &str = "preview-";
 /// The checksums of what was built.
 const SUMS: &str = "page.sha256";
@@ -57,17 +57,25 @@ const SOURCES: [(&str, &str); 30] = sources![
     "src/view.ts",
 ];
 
-/// The name of the page of these sources in the cache: another source has another page.
-pub(crate) fn name() -> String {
+/// What the packages depend on.
+fn is_of_packages(name: &str) -> bool {
+    [".npmrc", "package-lock.json", "package.json"].contains(&name)
+}
+
+/// The name of an entry of the cache: other sources have another one.
+fn name(kind: &str, sources: impl Iterator<Item = (&'static str, &'static str)>) -> String {
     let mut hasher = Sha256::new();
-    for (name, text) in SOURCES {
-        hasher.update(name);
-        hasher.update([0]);
+    for text in sources.flat_map(|(name, text)| [name, text]) {
         hasher.update(text);
         hasher.update([0]);
     }
     let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{NAME}{}", &hash[..16])
+    format!("{NAME}{kind}-{}", &hash[..16])
+}
+
+/// Whether the page is in the cache.
+pub(crate) fn is_built(cache: &Cache) -> bool {
+    cache.entry(&name("page", SOURCES.into_iter())).is_dir()
 }
 
 /// The folder of the page, which is built if it is not in the cache.
@@ -80,7 +88,12 @@ pub(crate) fn ensure(
     report: &dyn Fn(&str),
     interrupt: &Interrupt,
 ) -> Result<PathBuf, StackError> {
-    let folder = cache.ensure(&name(), interrupt, |folder| build(folder, report, interrupt))?;
+    let folder = cache.ensure(&name("page", SOURCES.into_iter()), interrupt, |folder| {
+        let packages = packages(cache, report, interrupt)?;
+        bundle(folder, &packages, interrupt)?;
+        report("preview: its page is built");
+        Ok(())
+    })?;
     let sums = folder.join(SUMS);
     let sums = std::fs::read_to_string(&sums)
         .io_context(|| format!("reading {}; `stack clean --cache` removes it", sums.display()))?;
@@ -90,39 +103,58 @@ pub(crate) fn ensure(
     Ok(folder)
 }
 
-/// Removes the pages of all versions from a cache.
+/// Removes the pages of all versions from a cache, and their packages.
 pub(crate) fn remove(cache: &Cache, interrupt: &Interrupt) -> Result<(), StackError> {
     let entries = std::fs::read_dir(cache.root()).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let locks = names.filter(|name| name.starts_with(NAME) && name.ends_with(".lock"));
-    locks
-        .collect::<Vec<_>>()
-        .iter()
-        .try_for_each(|lock| cache.remove(&[lock.trim_end_matches(".lock")], interrupt))
+    let is_own = |name: &String| name.starts_with(NAME);
+    let own = names.filter(is_own).filter_map(|name| Some(name.strip_suffix(".lock")?.to_owned()));
+    own.collect::<Vec<_>>().iter().try_for_each(|name| cache.remove(&[name], interrupt))
 }
 
-fn build(folder: &Path, report: &dyn Fn(&str), interrupt: &Interrupt) -> Result<(), StackError> {
-    crate::prerequisites::need("npm", &["--version"], "npm", "npm")?;
-    report("preview: fetching the packages of its page (npm)");
+/// The folder with npm's packages, which pages of other sources share. npm compares each with its checksum in the
+/// lock file; no package runs a script of its own.
+fn packages(
+    cache: &Cache,
+    report: &dyn Fn(&str),
+    interrupt: &Interrupt,
+) -> Result<PathBuf, StackError> {
+    let sources = SOURCES.into_iter().filter(|(name, _)| is_of_packages(name));
+    cache.ensure(&name("packages", sources.clone()), interrupt, |folder| {
+        crate::prerequisites::need("npm", &["--version"], "npm", "npm")?;
+        report("preview: fetching the packages of its page (npm)");
+        write(folder, sources)?;
+        let mut npm = Command::new("npm");
+        npm.current_dir(folder).args(["ci", "--omit=dev", "--ignore-scripts", "--no-progress"]);
+        fetch(npm, folder, "the packages of the preview", interrupt)
+    })
+}
+
+fn bundle(folder: &Path, packages: &Path, interrupt: &Interrupt) -> Result<(), StackError> {
     let work = folder.join("work");
-    for (name, text) in SOURCES {
-        let file = work.join(name);
+    write(&work, SOURCES.into_iter())?;
+    let io = || format!("building the preview in {}", work.display());
+    let installed = packages.join("node_modules");
+    std::os::unix::fs::symlink(installed, work.join("node_modules")).io_context(io)?;
+    let mut node = Command::new("node");
+    node.current_dir(&work).arg("build.mjs").arg(folder);
+    fetch(node, folder, "the preview (its bundle)", interrupt)?;
+    std::fs::remove_dir_all(&work).io_context(io)?;
+    let sums = BUILT.map(|name| Ok(format!("{}  {name}\n", sha256(&folder.join(name))?)));
+    let sums: String = sums.into_iter().collect::<Result<_, StackError>>()?;
+    std::fs::write(folder.join(SUMS), sums).io_context(io)
+}
+
+fn write(
+    folder: &Path,
+    sources: impl Iterator<Item = (&'static str, &'static str)>,
+) -> Result<(), StackError> {
+    for (name, text) in sources {
+        let file = folder.join(name);
         let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
         made.and_then(|()| std::fs::write(&file, text))
             .io_context(|| format!("writing {}", file.display()))?;
     }
-    // No package runs a script of its own: all that is needed are their files.
-    let mut npm = Command::new("npm");
-    npm.current_dir(&work).args(["ci", "--omit=dev", "--ignore-scripts", "--no-progress"]);
-    fetch(npm, folder, "the packages of the preview", interrupt)?;
-    let mut node = Command::new("node");
-    node.current_dir(&work).arg("build.mjs").arg(folder);
-    fetch(node, folder, "the preview (its bundle)", interrupt)?;
-    std::fs::remove_dir_all(&work).io_context(|| format!("removing {}", work.display()))?;
-    let sums = BUILT.map(|name| Ok(format!("{}  {name}\n", sha256(&folder.join(name))?)));
-    let sums: String = sums.into_iter().collect::<Result<_, StackError>>()?;
-    std::fs::write(folder.join(SUMS), sums).io_context(|| format!("writing {SUMS}"))?;
-    report("preview: its page is built");
     Ok(())
 }
 
@@ -178,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_sources_of_the_page_stay_short() {
-        let is_source = |name: &str| name.ends_with(".ts") || name.ends_with(".tsx");
+        let is_source = |name: &str| name.starts_with("src/") || name.ends_with(".mjs");
         let own = SOURCES.iter().filter(|(name, _)| is_source(name));
         let lines: usize = own.map(|(_, text)| text.lines().count()).sum();
         assert!(lines <= 1_500, "{lines} lines");

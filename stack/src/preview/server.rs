@@ -68,6 +68,11 @@ impl Stack {
         page::ensure(self.cache(), self.reporter(), &self.interrupt())
     }
 
+    /// Whether the page of the preview is built.
+    pub fn has_preview(&self) -> bool {
+        page::is_built(self.cache())
+    }
+
     /// Serves the dashboards of this stack without Grafana, on port 3001 or, if that is taken, on a free one.
     ///
     /// # Errors

@@ -45,9 +45,7 @@ export function HeatMap({ panel, frames: [frame], width, height }: Drawn) {
           {field.values.map((value, column) => (
             <Linked key={column} link={linkOfRow([field], column)}>
               <rect
-                x={left + column * wide + gap / 2}
-                y={top(row) + gap / 2}
-                width={Math.max(wide - gap, 0.5)}
+                x={left + column * wide + gap / 2} y={top(row) + gap / 2} width={Math.max(wide - gap, 0.5)}
                 height={Math.max(high - gap, 0.5)}
                 fill={value > (options.filterValues?.le ?? 0) ? color(value / most) : theme.colors.background.secondary}
               >

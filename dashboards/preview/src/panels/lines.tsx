@@ -34,13 +34,8 @@ export function Lines({ panel, frames, width, height }: Drawn) {
   const shown = marks.map((mark) => ({ ...mark, color: theme.visualization.getColorByName(mark.color) }));
   return (
     <TimeSeries
-      frames={frames.filter(({ length }) => length > 0)}
-      width={width}
-      height={height}
-      timeRange={range}
-      timeZone={zone}
-      legend={legend}
-      options={{ marks: shown.length }}
+      frames={frames.filter(({ length }) => length > 0)} width={width} height={height} timeRange={range}
+      timeZone={zone} legend={legend} options={{ marks: shown.length }}
     >
       {(config, data) => (
         <>

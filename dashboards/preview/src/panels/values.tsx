@@ -25,17 +25,12 @@ function Values({ panel, frames, width, height, children }: Drawn & { children: 
     });
   return (
     <VizRepeater<FieldDisplay, Factors>
-      getValues={values}
-      getAlignmentFactors={getDisplayValueAlignmentFactors}
-      renderValue={(one) => <Linked link={one.value.getLinks?.()[0]}>{children(one)}</Linked>}
-      source={frames}
-      renderCounter={0}
-      autoGrid={isStat}
-      itemSpacing={8}
+      getValues={values} getAlignmentFactors={getDisplayValueAlignmentFactors}
+      renderValue={(one) => <Linked link={one.value.getLinks?.()[0]}>{children(one)}</Linked>} source={frames}
+      renderCounter={0} autoGrid={isStat} itemSpacing={8}
       minVizHeight={isStat ? undefined : (options.minVizHeight ?? 16)}
       maxVizHeight={isStat ? undefined : (options.maxVizHeight ?? 300)}
-      orientation={options.orientation ?? (isStat ? VizOrientation.Auto : VizOrientation.Horizontal)}
-      width={width}
+      orientation={options.orientation ?? (isStat ? VizOrientation.Auto : VizOrientation.Horizontal)} width={width}
       height={height}
     />
   );
@@ -48,19 +43,11 @@ export function Stats(props: Drawn) {
     <Values {...props}>
       {({ value: { display, sparkline }, width, height, alignmentFactors, count }) => (
         <BigValue
-          value={display}
-          sparkline={sparkline && { ...sparkline, timeRange: range }}
-          count={count}
-          width={width}
-          height={height}
-          theme={theme}
-          colorMode={options.colorMode ?? 'value'}
-          graphMode={options.graphMode ?? 'area'}
-          justifyMode={options.justifyMode ?? 'auto'}
-          textMode={options.textMode ?? 'auto'}
-          text={options.text}
-          percentChangeColorMode={options.percentChangeColorMode}
-          disableWideLayout={options.wideLayout === false}
+          value={display} sparkline={sparkline && { ...sparkline, timeRange: range }} count={count} width={width}
+          height={height} theme={theme} colorMode={options.colorMode ?? 'value'}
+          graphMode={options.graphMode ?? 'area'} justifyMode={options.justifyMode ?? 'auto'}
+          textMode={options.textMode ?? 'auto'} text={options.text}
+          percentChangeColorMode={options.percentChangeColorMode} disableWideLayout={options.wideLayout === false}
           alignmentFactors={alignmentFactors}
         />
       )}
@@ -75,19 +62,11 @@ export function BarGauges(props: Drawn) {
     <Values {...props}>
       {({ value, width, height, alignmentFactors, orientation, count }) => (
         <BarGauge
-          value={value.display}
-          field={value.field}
-          display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)}
-          width={width}
-          height={height}
-          orientation={orientation}
-          theme={theme}
-          text={options.text}
-          itemSpacing={8}
-          displayMode={options.displayMode ?? 'gradient'}
-          showUnfilled={options.showUnfilled ?? true}
-          valueDisplayMode={options.valueMode ?? 'color'}
-          namePlacement={options.namePlacement ?? 'auto'}
+          value={value.display} field={value.field}
+          display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)} width={width} height={height}
+          orientation={orientation} theme={theme} text={options.text} itemSpacing={8}
+          displayMode={options.displayMode ?? 'gradient'} showUnfilled={options.showUnfilled ?? true}
+          valueDisplayMode={options.valueMode ?? 'color'} namePlacement={options.namePlacement ?? 'auto'}
           alignmentFactors={count > 1 ? alignmentFactors : undefined}
         />
       )}

@@ -61,12 +61,8 @@ export function WorldMap({ panel, frames, width, height }: Drawn) {
       point && (
         <Linked key={row} link={linkOfRow(frame.fields, row)}>
           <circle
-            cx={point[0]}
-            cy={point[1]}
-            r={min + (max - min) * (Number(value ?? 0) / most)}
-            fill={color(value)}
-            fillOpacity={style.opacity ?? 0.4}
-            stroke={color(value)}
+            cx={point[0]} cy={point[1]} r={min + (max - min) * (Number(value ?? 0) / most)} fill={color(value)}
+            fillOpacity={style.opacity ?? 0.4} stroke={color(value)}
           >
             <title>{texts.join('\n')}</title>
           </circle>
