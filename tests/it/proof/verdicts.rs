@@ -72,8 +72,11 @@ fn each_verdict_is_stored_and_a_killed_audit_leaves_what_is_known() {
 #[test]
 fn a_run_that_fails_is_unknown_with_its_code_and_an_overdue_verdict_too() {
     let (world, _processors) = processed("verdicts_unknown");
-    let registry = ClickHouseProxy::start(&world.backends.registry);
-    let (mut audit, _) = follow(&world, &[], &[("SCHEMA_REGISTRY_URL", &registry.url)]);
+    let address = world.backends.registry.trim_start_matches("http://");
+    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+    let registry = ClickHouseProxy::start(host);
+    let url = format!("{}/{path}", registry.url);
+    let (mut audit, _) = follow(&world, &[], &[("SCHEMA_REGISTRY_URL", &url)]);
     audit.until("a verdict", || (known(&world, "state") == "balanced").then_some(()));
     let until = known(&world, "balanced_until");
     registry.close(true);
