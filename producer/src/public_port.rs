@@ -262,7 +262,7 @@ fn answer<S: ClickSink>(
         services.metrics.request("bad_request");
         without_host().map(PortBody::Left)
     } else if !collector::is_for_collector(&head) {
-        services.redirector.answer(&head, client.address).map(PortBody::Left)
+        services.redirector.answer(head, client.address).map(PortBody::Left)
     } else if let Some(collector) = &services.collector {
         let (collector, progress) = (Arc::clone(collector), client.progress.clone());
         return Either::Right(Box::pin(async move {

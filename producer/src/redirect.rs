@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, RETRY_AFTER,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
@@ -49,6 +49,9 @@ const ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 const MOVED_SECONDS: i64 = 86_400;
 /// Most bytes of the `tracestate` of a click that is no redirect; a longer one is left out.
 const UNREDIRECTED_TRACESTATE: usize = 256;
+/// Most headers for which an idle connection keeps memory (about 110 bytes each). Browsers and proxies together
+/// send about 20.
+const REUSED_HEADERS_MAX: usize = 24;
 const NOT_FOUND: &str = "not found\n";
 /// Allows crawlers, since programs that make previews of links obey it; `noindex` keeps links out of
 /// search engines.
@@ -76,6 +79,16 @@ struct HttpAnswer<'a> {
     body: &'static str,
 }
 
+/// The answer to a visit whose click is recorded.
+struct VisitAnswer {
+    outcome: Outcome,
+    status: StatusCode,
+    cache: HeaderValue,
+    body: &'static str,
+    location: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
+}
+
 impl<S: ClickSink> Redirector<S> {
     /// A redirector whose clicks name the node `node` (1 to 256 bytes).
     pub fn new(sink: S, metrics: Metrics, node: String, sampling: Sampling) -> Self {
@@ -101,12 +114,31 @@ impl<S: ClickSink> Redirector<S> {
     }
 
     /// Answers one request of `peer`. Never waits.
-    pub fn answer(&self, head: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
+    pub fn answer(&self, head: Parts, peer: IpAddr) -> Response<Full<Bytes>> {
         let (started, now) = (Instant::now(), now());
         if !matches!(head.method, Method::GET | Method::HEAD) {
             self.count("method_not_allowed", started);
             return method_not_allowed();
         }
+        let Some(visit) = self.visit(&head, peer, (started, now)) else {
+            self.metrics.limited_by("unknown_slugs");
+            self.count("rate_limited", started);
+            return too_many_requests();
+        };
+        let outcome = visit.outcome.as_str();
+        let response = response(visit, &head.method, head.headers);
+        self.count(outcome, started);
+        response
+    }
+
+    /// Decides the answer to a visit at the time `now` and records its click; `None` if the client has made too
+    /// many requests that are not redirected.
+    fn visit(
+        &self,
+        head: &Parts,
+        peer: IpAddr,
+        (started, now): (Instant, i64),
+    ) -> Option<VisitAnswer> {
         let facts = RequestFacts::read(head, self.client_policy.client(&head.headers, peer));
         let route = route(head.uri.path());
         let links = self.links.load();
@@ -121,9 +153,7 @@ impl<S: ClickSink> Redirector<S> {
         // While the links are not loaded, visitors of existing links are answered 503 without a limit.
         let is_limited = !redirected && outcome != Outcome::Error;
         if is_limited && !self.client_policy.admits_unredirected(&facts.client_ip, now) {
-            self.metrics.limited_by("unknown_slugs");
-            self.count("rate_limited", started);
-            return too_many_requests();
+            return None;
         }
         let key = ClickKey::mint(now, &random_bits::event_bits());
 
@@ -145,8 +175,8 @@ impl<S: ClickSink> Redirector<S> {
         // A trace identifies its visitor, so a click without identifiers has no trace.
         let is_traced = !click.identifiers_stripped;
         let (parent, tracestate) = request_facts::parent(&head.headers).unzip();
-        let is_trusted = self.client_policy.trusts(peer);
-        let parent = parent.map(|context| RequestParent { context, is_trusted });
+        let is_trusted = || self.client_policy.trusts(peer);
+        let parent = parent.map(|context| RequestParent { context, is_trusted: is_trusted() });
         let event_id = is_traced.then_some(key.event_id);
         let (context, span) = request_span::redirect(self.sampling, parent, event_id);
         let traceparent = context.traceparent();
@@ -161,18 +191,8 @@ impl<S: ClickSink> Redirector<S> {
         if !span.is_none() {
             describe(&span, head, &click);
         }
-        let mut response = response(status, cache, body, &head.method);
-        let headers = response.headers_mut();
-        if let Ok(traceparent) = HeaderValue::from_str(traceparent.as_str())
-            && is_traced
-        {
-            headers.insert(TRACEPARENT, traceparent);
-        }
-        if let Some(location) = location {
-            headers.insert(LOCATION, location);
-        }
-        self.count(outcome.as_str(), started);
-        response
+        let traceparent = HeaderValue::from_str(traceparent.as_str()).ok().filter(|_| is_traced);
+        Some(VisitAnswer { outcome, status, cache, body, location, traceparent })
     }
 
     fn record(&self, click: &schemas::RawClick<'_>, trace: TraceHeaders<'_>) {
@@ -292,26 +312,36 @@ fn redirected<'a>(link: &'a Link, location: &'a HeaderValue, now: i64) -> HttpAn
     HttpAnswer { answer, cache, body: "" }
 }
 
-/// The response, without the headers that depend on the request.
-fn response(
-    status: StatusCode,
-    cache: HeaderValue,
-    body: &'static str,
-    method: &Method,
-) -> Response<Full<Bytes>> {
-    let sent = if *method == Method::HEAD { "" } else { body };
+/// The response to a request with these headers, whose memory it uses again: the parser takes the memory of a
+/// response's headers for those of the next request of the connection.
+fn response(visit: VisitAnswer, method: &Method, request: HeaderMap) -> Response<Full<Bytes>> {
+    let VisitAnswer { status, cache, body, location, traceparent, .. } = visit;
+    let is_head = *method == Method::HEAD;
+    let sent = if is_head { "" } else { body };
     let mut response = Response::new(Full::new(Bytes::from_static(sent.as_bytes())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    if request.capacity() <= REUSED_HEADERS_MAX {
+        *headers = request;
+        headers.clear();
+    }
     headers.insert(CACHE_CONTROL, cache);
     headers.insert(ROBOTS_TAG, HeaderValue::from_static("noindex"));
-    // HEAD has the length of the answer to GET.
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    // HEAD has the length of the answer to GET, to which hyper adds it.
+    if is_head {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     if !body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    if let Some(traceparent) = traceparent {
+        headers.insert(TRACEPARENT, traceparent);
+    }
+    if let Some(location) = location {
+        headers.insert(LOCATION, location);
     }
     response
 }
@@ -332,4 +362,38 @@ fn too_many_requests() -> Response<Full<Bytes>> {
     headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
     headers.insert(CACHE_CONTROL, NO_STORE);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(headers: usize) -> Response<Full<Bytes>> {
+        let mut request = HeaderMap::with_capacity(headers);
+        for number in 0..headers {
+            let name = HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap();
+            request.append(name.clone(), HeaderValue::from_static("of the request"));
+            request.append(name, HeaderValue::from_static("again"));
+        }
+        let visit = VisitAnswer {
+            outcome: Outcome::Redirected,
+            status: StatusCode::FOUND,
+            cache: NO_STORE,
+            body: "",
+            location: Some(HeaderValue::from_static("/there")),
+            traceparent: None,
+        };
+        response(visit, &Method::GET, request)
+    }
+
+    #[test]
+    fn an_answer_has_the_memory_of_the_heads_of_browsers_and_no_header_of_a_request() {
+        for (headers, capacity) in [(0, 6..=6), (12, 12..=24), (20, 20..=24), (90, 6..=6)] {
+            let response = answered(headers);
+            let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+            assert_eq!(names, ["cache-control", "x-robots-tag", "location"]);
+            let found = response.headers().capacity();
+            assert!(capacity.contains(&found), "{headers} headers: memory for {found}");
+        }
+    }
 }

@@ -7,8 +7,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The header in which trusted proxies name their clients. Other headers are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -64,8 +66,8 @@ impl Proxies {
             return peer;
         }
         let name = match self.header {
-            ProxyHeader::XForwardedFor => "x-forwarded-for",
-            ProxyHeader::Forwarded => "forwarded",
+            ProxyHeader::XForwardedFor => X_FORWARDED_FOR,
+            ProxyHeader::Forwarded => FORWARDED,
         };
         // Several headers of one name form one list.
         self.walk(headers.get_all(name).iter().rev().map(HeaderValue::as_bytes), peer)
