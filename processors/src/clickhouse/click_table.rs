@@ -13,7 +13,8 @@ use records::encode::encoded_rows::EncodedRows;
 
 use crate::clickhouse::breaker_overrides;
 use crate::clickhouse::insert_settings::{
-    ACKNOWLEDGE_TIMEOUT, PINNED, PINNED_WHERE_KNOWN, SEND_TIMEOUT, WAIT,
+    ACKNOWLEDGE_TIMEOUT, PINNED, PINNED_WHERE_KNOWN, SEND_TIMEOUT, UNMERGED, UNMERGED_ROWS_MIN,
+    WAIT,
 };
 use crate::clickhouse::query_id;
 use crate::clickhouse::server::{Server, server_error};
@@ -96,6 +97,10 @@ impl Sink for ClickTable {
             .with_setting("query_id", query_id.clone())
             .with_setting("log_comment", query_id::log_comment(topic, ranges, traceparent))
             .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
+        if rows.iter().map(|block| block.count).sum::<usize>() >= UNMERGED_ROWS_MIN {
+            let (name, value) = UNMERGED;
+            request = request.with_setting(name, value);
+        }
         for piece in stream {
             request.send(piece).await.map_err(server_error)?;
         }

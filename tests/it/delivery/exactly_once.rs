@@ -64,6 +64,25 @@ fn a_log_imported_again_changes_no_count_though_its_links_have_changed() {
 }
 
 #[test]
+fn copies_of_a_click_in_one_large_insert_count_once() {
+    let (world, log) = imported("copies");
+    for _ in 0..2 {
+        world.import(&log.file, &[]);
+    }
+    let mut processors = world.processors(&[], &[("CLICKTRAIL_BATCH_ROWS", "8000")]);
+    processors.until_caught_up(&world);
+    // Parts that the server has not merged before it stored them (`optimize_on_insert=0`) are of level 0.
+    let unmerged = "SELECT sum(rows) FROM system.parts \
+                    WHERE database = currentDatabase() AND table = 'click_versions' AND level = 0";
+    let stored = world.number(unmerged);
+    assert!(stored > log.clicks, "{stored} rows for {} clicks are no copies", log.clicks);
+    no_click_twice(&world, log.clicks);
+    world.query("OPTIMIZE TABLE click_versions FINAL");
+    assert_eq!(world.number("SELECT count() FROM click_versions"), log.clicks);
+    no_click_twice(&world, log.clicks);
+}
+
+#[test]
 fn processors_killed_repeatedly_lose_nothing_and_count_nothing_twice() {
     let (world, log) = imported("killed");
     // A static member rejoins at once; the group waits for a killed dynamic member.
