@@ -35,10 +35,13 @@ await build({
   jsx: 'automatic',
   legalComments: 'linked',
   define: { 'process.env.NODE_ENV': '"production"', 'process.env': '{}', global: 'window' },
-  loader: { '.svg': 'dataurl', '.woff': 'dataurl', '.woff2': 'dataurl' },
   plugins: [stubs],
   logLevel: 'warning',
 });
 writeFileSync(join(out, 'index.html'), readFileSync('page.html'));
 const ui = dirname(createRequire(import.meta.url).resolve('@grafana/ui/package.json'));
-cpSync(join(ui, 'dist/public/img/icons'), join(out, 'public/build/img/icons'), { recursive: true });
+const icons = join(out, 'public/build/img/icons');
+cpSync(join(ui, 'dist/public/img/icons'), icons, { recursive: true });
+// The package lacks this one, which its time range picker shows.
+const right = readFileSync(join(icons, 'unicons/angle-double-right.svg'), 'utf8');
+writeFileSync(join(icons, 'unicons/angle-double-left.svg'), right.replace('<svg ', '<svg transform="scale(-1 1)" '));

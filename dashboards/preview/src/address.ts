@@ -67,21 +67,23 @@ export function useAddress(): Address {
 /** Links between dashboards change the address instead of loading the page. */
 export function followLinks(): void {
   document.addEventListener('click', (click) => {
-    const link = (click.target as Element | null)?.closest?.('a[href]') as HTMLAnchorElement | null;
+    const link = (click.target as Element | null)?.closest?.('a[href]');
     const changed = click.button !== 0 || click.metaKey || click.ctrlKey || click.shiftKey;
-    if (!link || changed || link.target === '_blank' || click.defaultPrevented) {
+    if (!link || changed || link.getAttribute('target') === '_blank' || click.defaultPrevented) {
       return;
     }
-    if (link.origin === window.location.origin && link.pathname.startsWith('/d/')) {
+    // A link in SVG has no properties of an address.
+    const { origin, pathname, search } = new URL(link.getAttribute('href') ?? '', window.location.href);
+    if (origin === window.location.origin && pathname.startsWith('/d/')) {
       click.preventDefault();
-      go(link.pathname + link.search);
+      go(pathname + search);
     }
   });
 }
 
 /** A time of the address: `now-1d/d`, milliseconds, or ISO 8601. */
 function time(text: string) {
-  return /^-?\d+$/.test(text) ? dateTime(Number(text)) : text.startsWith('now') ? text : dateTime(text);
+  return Number.isFinite(Number(text)) ? dateTime(Math.round(Number(text))) : text.startsWith('now') ? text : dateTime(text);
 }
 
 export function range(from: string, to: string, zone: string): TimeRange {

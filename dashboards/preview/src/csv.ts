@@ -9,7 +9,7 @@ function plain(field: Field, frame: DataFrame, frames: DataFrame[]): Field {
 
 export function download(title: string, frames: DataFrame[]): void {
   const data = frames.map((frame) => ({ ...frame, fields: frame.fields.map((field) => plain(field, frame, frames)) }));
-  const text = toCSV(data, { headerStyle: CSVHeaderStyle.full, delimiter: ',' });
+  const text = toCSV(data, { headerStyle: CSVHeaderStyle.name, delimiter: ',' });
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv;charset=utf-8' }));
   link.download = `${title.replace(/[^\w-]+/g, '_')}.csv`;

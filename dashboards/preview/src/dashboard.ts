@@ -13,7 +13,6 @@ export interface Target {
 export interface Link {
   title: string;
   url?: string;
-  tooltip?: string;
   keepTime?: boolean;
   includeVars?: boolean;
 }

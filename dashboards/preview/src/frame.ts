@@ -75,9 +75,9 @@ const legend = (text: string, labels: Record<string, string>) =>
 
 export function frame(answer: Answer, target: Target): DataFrame {
   const fields = answer.columns.map((column, index) => field(column, index, answer.rows));
-  for (const { labels, config } of fields) {
-    if (labels && target.legendFormat && target.legendFormat !== '__auto') {
-      config.displayNameFromDS = legend(target.legendFormat, labels);
+  for (const { type, labels, config } of fields) {
+    if (type === FieldType.number && target.legendFormat && target.legendFormat !== '__auto') {
+      config.displayNameFromDS = legend(target.legendFormat, labels ?? {});
     }
   }
   const made = createDataFrame({ refId: target.refId, fields });

@@ -69,7 +69,7 @@ export interface Known {
 export function interpolation({ values, texts, from, to, zone, range }: Known): InterpolateFunction {
   /** Parts of an address, which are encoded already. */
   const addresses: Record<string, string> = {
-    __url_time_range: `from=${encodeURIComponent(from)}&to=${encodeURIComponent(to)}`,
+    __url_time_range: `from=${encodeURIComponent(from)}&to=${encodeURIComponent(to)}&timezone=${encodeURIComponent(zone)}`,
     __all_variables: Object.entries(values).map(([name, chosen]) => formatted(name, chosen, 'queryparam')).join('&'),
   };
   const macros: Record<string, unknown> = { __from: range.from, __to: range.to, __timezone: zone };

@@ -12,7 +12,7 @@ export function Navigation() {
   return (
     <nav className="links">
       {(dashboard.links ?? []).map((link) => (
-        <LinkButton key={link.title} href={address(link)} size="sm" variant="secondary" fill="outline" tooltip={link.tooltip || undefined}>
+        <LinkButton key={link.title} href={address(link)} size="sm" variant="secondary" fill="outline">
           {text(link.title)}
         </LinkButton>
       ))}

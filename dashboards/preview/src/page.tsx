@@ -15,19 +15,14 @@ import { ViewProvider, type View } from './view';
 
 const themes = { dark: createTheme({ colors: { mode: 'dark' } }), light: createTheme({ colors: { mode: 'light' } }) };
 const KEPT = 'preview.theme';
+const NO_RANGE = 'The time range ends before it begins, or a bound is no time: choose another one.';
 
 /** The zone of the address; `setTimeZoneResolver` makes it that of Grafana's formats. */
 function zoneName(zone: string): string {
   return zone === 'browser' ? Intl.DateTimeFormat().resolvedOptions().timeZone : zone === 'utc' ? 'UTC' : zone;
 }
 
-interface Shown {
-  dashboard: Dashboard;
-  address: Address;
-  theme: View['theme'];
-}
-
-function Shown({ dashboard, address, theme }: Shown) {
+function Shown({ dashboard, address, theme }: Pick<View, 'dashboard' | 'address' | 'theme'>) {
   const [round, again] = useState(0);
   const next = () => again((before) => before + 1);
   const zone = address.zone || dashboard.timezone || 'browser';
@@ -41,7 +36,7 @@ function Shown({ dashboard, address, theme }: Shown) {
       const labels = values[name].map((value) => options?.find((option) => option.value === value)?.text ?? value);
       return [name, labels.join(' + ').replace('$__all', 'All')] as const;
     });
-    return interpolation({ values, texts: Object.fromEntries(current), from, to, zone: zoneName(zone), range: bounds });
+    return interpolation({ values, texts: Object.fromEntries(current), from, to, zone, range: bounds });
   }, [dashboard, values, from, to, zone, bounds.from, bounds.to]);
   const refresh = address.refresh ?? dashboard.refresh;
   useEffect(() => {
@@ -64,7 +59,7 @@ function Shown({ dashboard, address, theme }: Shown) {
         <VariableBar>{switches}</VariableBar>
         <Navigation />
       </div>
-      <Grid key={dashboard.uid} panels={dashboard.panels} />
+      {bounds.from <= bounds.to ? <Grid key={dashboard.uid} panels={dashboard.panels} /> : <Alert severity="error" title={NO_RANGE} />}
     </ViewProvider>
   );
 }

@@ -36,9 +36,7 @@ function Text({ panel }: { panel: Model }) {
   return <div className="markdown-html text" dangerouslySetInnerHTML={{ __html: html }} />;
 }
 
-function Notice({ text }: { text: string }) {
-  return <div className="notice">{text}</div>;
-}
+const Notice = ({ text }: { text: string }) => <div className="notice">{text}</div>;
 
 interface Props {
   panel: Model;

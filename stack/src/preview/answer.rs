@@ -19,14 +19,14 @@ pub(crate) struct Column {
     /// ClickHouse's name of the type; times are seconds since 1970.
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The labels of a series of Prometheus.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) labels: BTreeMap<String, String>,
+    /// The labels of a series of Prometheus, which may have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<BTreeMap<String, String>>,
 }
 
 impl Column {
     fn new(name: &str, kind: &str) -> Self {
-        Self { name: name.to_owned(), kind: kind.to_owned(), labels: BTreeMap::new() }
+        Self { name: name.to_owned(), kind: kind.to_owned(), labels: None }
     }
 }
 
@@ -122,7 +122,7 @@ fn by_series(series: Vec<Series>) -> Answer {
     }
     let column = |mut one: Series| {
         let name = one.metric.remove("__name__").unwrap_or_else(|| "Value".to_owned());
-        Column { labels: one.metric, ..Column::new(&name, "Float64") }
+        Column { labels: Some(one.metric), ..Column::new(&name, "Float64") }
     };
     let time = std::iter::once(Column::new("Time", "DateTime"));
     Answer {
@@ -157,7 +157,10 @@ mod tests {
         let answer = of_prometheus(body, false).unwrap();
         let names: Vec<_> = answer.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["Time", "up", "Value"]);
-        assert_eq!(answer.columns[2].labels["job"], "b");
+        assert_eq!(answer.columns[2].labels.as_ref().unwrap()["job"], "b");
+        let bare = br#"{"data": {"result": [{"metric": {}, "value": [1, "1"]}]}}"#;
+        let bare = json!(of_prometheus(bare, false).unwrap());
+        assert_eq!(bare["columns"][1]["labels"], json!({}), "a legend is of a series");
         assert_eq!(rows(&answer), json!([[10.0, 1.0, null], [20.0, null, 2.5]]));
     }
 

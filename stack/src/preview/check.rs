@@ -34,27 +34,41 @@ impl std::fmt::Display for PreviewCheck {
     }
 }
 
-/// Asks all of them for a range, in milliseconds since 1970.
+/// Asks all of them for a range, in milliseconds since 1970; those of each dashboard at the same time as those of the
+/// others, as several viewers would.
 pub(crate) fn check(address: SocketAddr, from: i64, to: i64) -> PreviewCheck {
-    let mut check = PreviewCheck::default();
     let dashboards = dashboards::files().into_iter().map(|(_, text)| Dashboard::parse(text));
-    for dashboard in dashboards.filter_map(Result::ok) {
-        for (what, question) in questions(&dashboard) {
-            let mut question = question;
-            question["dashboard"] = json!(dashboard.uid);
-            question["from"] = json!(from);
-            question["to"] = json!(to);
-            question["zone"] = json!("UTC");
-            let body = post_json(address, "/api/query", &question.to_string()).unwrap_or_default();
-            let body: Value = serde_json::from_str(&body).unwrap_or_default();
-            if body["rows"].is_array() {
-                check.answered += 1;
-            } else if body["code"] == NO_PROMETHEUS {
-                check.without_prometheus += 1;
-            } else {
-                let cause = body["error"].as_str().unwrap_or("no answer");
-                check.failed.push(format!("{}, {what}: {cause}", dashboard.title));
-            }
+    let dashboards: Vec<_> = dashboards.filter_map(Result::ok).collect();
+    std::thread::scope(|scope| {
+        let ask = |dashboard| scope.spawn(move || check_dashboard(address, dashboard, from, to));
+        let threads: Vec<_> = dashboards.iter().map(ask).collect();
+        let mut all = PreviewCheck::default();
+        for thread in threads {
+            let own = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            all.answered += own.answered;
+            all.without_prometheus += own.without_prometheus;
+            all.failed.extend(own.failed);
+        }
+        all
+    })
+}
+
+fn check_dashboard(address: SocketAddr, dashboard: &Dashboard, from: i64, to: i64) -> PreviewCheck {
+    let mut check = PreviewCheck::default();
+    for (what, mut question) in questions(dashboard) {
+        question["dashboard"] = json!(dashboard.uid);
+        question["from"] = json!(from);
+        question["to"] = json!(to);
+        question["zone"] = json!("UTC");
+        let body = post_json(address, "/api/query", &question.to_string()).unwrap_or_default();
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        if body["rows"].is_array() {
+            check.answered += 1;
+        } else if body["code"] == NO_PROMETHEUS {
+            check.without_prometheus += 1;
+        } else {
+            let cause = body["error"].as_str().unwrap_or("no answer");
+            check.failed.push(format!("{}, {what}: {cause}", dashboard.title));
         }
     }
     check

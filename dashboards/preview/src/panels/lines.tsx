@@ -40,7 +40,7 @@ export function Lines({ panel, frames, width, height }: Drawn) {
       {(config, data) => (
         <>
           <Marks config={config} marks={shown} />
-          <ZoomPlugin config={config} onZoom={({ from, to }) => change({ from: String(from), to: String(to) })} />
+          <ZoomPlugin config={config} onZoom={({ from, to }) => change({ from: String(Math.round(from)), to: String(Math.round(to)) })} />
           <TooltipPlugin config={config} data={data} frames={frames} timeZone={zone} mode={options.tooltip?.mode ?? 'multi'} />
         </>
       )}
