@@ -3,6 +3,7 @@
 //! In reading order: the look, the parts of a panel, each type of panel; variables, filters, the viewer's clock and the
 //! comparison in SQL; panels that dashboards share; the dashboards themselves.
 
+mod alerts;
 mod annotations;
 mod badge;
 mod bot_floods;
@@ -11,6 +12,7 @@ mod bots;
 mod click_panels;
 mod click_query;
 mod click_series;
+mod click_source;
 mod clock;
 mod column;
 mod comparison;
@@ -37,7 +39,8 @@ mod variable_list;
 /// The name of each generated file of `dashboards/`, without its ending, and its text.
 #[must_use]
 pub fn generated() -> Vec<(&'static str, String)> {
-    let pages = [overview::overview(), link::link(), bots::bots(), pipeline::pipeline()];
+    let pages =
+        [overview::overview(), link::link(), bots::bots(), pipeline::pipeline(), alerts::alerts()];
     pages.iter().map(|page| (page.name(), page.text())).collect()
 }
 

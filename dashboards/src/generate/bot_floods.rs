@@ -95,7 +95,7 @@ pub(crate) fn floods(dashboard: &str) -> Panel {
         SELECT bot_name, bot_class, counts[1] AS clicks, {USUAL} AS usual, clicks / greatest(usual, 1) AS times\nFROM\n(\n  \
         SELECT\n    {name} AS bot_name,\n    {class} AS bot_class,\n    {counts} AS counts,\n    \
         sumForEach(counts) OVER () AS totals\n  FROM clicks AS c\n  WHERE {weeks}\n    AND c.is_bot{filters}\n  \
-        GROUP BY bot_name, bot_class\n)\nWHERE clicks >= {CLICKS} AND times >= {TIMES}\n\
+        GROUP BY bot_name, bot_class\n)\nWHERE isNotNull(usual) AND clicks >= {CLICKS} AND times >= {TIMES}\n\
         ORDER BY times DESC, bot_name, bot_class\nLIMIT 20",
         range = clock::RANGE,
         name = Filter::BotName.label(),

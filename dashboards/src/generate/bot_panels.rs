@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::generate::click_panels::values;
-use crate::generate::click_query::{BarList, filters, from_everyone, with_ranges};
+use crate::generate::click_query::{BarList, filters, of_both, with_ranges};
 use crate::generate::click_series::click_series;
 use crate::generate::clock;
 use crate::generate::column::Column;
-use crate::generate::comparison::{IN_BEFORE, IN_BOTH, IN_RANGE};
+use crate::generate::comparison::{DURING_RANGE, IN_BEFORE, IN_RANGE};
 use crate::generate::data_link::DataLink;
 use crate::generate::filter::Filter;
 use crate::generate::look::{Colour, Unit};
@@ -62,7 +62,7 @@ pub(crate) fn totals() -> Panel {
         "{with}SELECT toTimeZone(figures.1, 'UTC') AS time{names}\nFROM\n(\n  SELECT arrayJoin([\n    {before},\n    {now}]) AS figures\n  {from}\n)",
         with = with_ranges(),
         names = names.collect::<String>(),
-        from = from_everyone(IN_BOTH),
+        from = of_both(),
     );
     let description = format!(
         "Clicks of each kind in the time range, each with its change against the range chosen in \"Compare with\". {EXPLAINED}"
@@ -169,7 +169,7 @@ pub(crate) fn newest(dashboard: &str) -> Panel {
         Filter::Country,
     ];
     let columns = shown.map(|filter| format!("  {} AS {}", filter.label(), filter.variable()));
-    let from = format!("FROM clicks AS c\nWHERE {IN_RANGE} AND c.is_bot{}", filters());
+    let from = format!("FROM clicks AS c\nWHERE {DURING_RANGE} AND c.is_bot{}", filters());
     let sql = format!(
         "WITH\n{range},\n  (\n    SELECT min(moment)\n    FROM\n    (\n      SELECT c.occurred_at AS moment\n      {from}\n      \
         ORDER BY moment DESC\n      LIMIT 50\n    )\n  ) AS oldest\n\
@@ -185,7 +185,11 @@ pub(crate) fn newest(dashboard: &str) -> Panel {
     .no_value("No machine came in this time range")
     .column(&Column::new("time", "Time", Unit::Moment).width(180))
     .columns(&shown.map(|filter| values(dashboard, filter)))
-    .column(&Column::text("agent", "User agent").colour(Colour::Unknown))
+    .column(
+        &Column::text("agent", "User agent")
+            .property("noValue", json!("–"))
+            .colour(Colour::Unknown),
+    )
     .sql(&sql)
     .size(24, 10)
 }

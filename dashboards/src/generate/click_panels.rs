@@ -3,11 +3,13 @@
 
 use serde_json::json;
 
-use crate::generate::click_query::{BarList, TRAFFIC, filters, from_clicks, with_ranges};
+use crate::generate::click_query::{
+    BarList, TRAFFIC, filters, from_clicks, of_both, of_range, with_ranges,
+};
 use crate::generate::clock;
 use crate::generate::column::Column;
 use crate::generate::comparison::{
-    IN_BEFORE, IN_BOTH, IN_RANGE, SECONDS_FORWARD, calendar_forward,
+    DURING_BEFORE, DURING_RANGE, IN_BEFORE, IN_RANGE, SECONDS_FORWARD, calendar_forward,
 };
 use crate::generate::data_link::DataLink;
 use crate::generate::filter::Filter;
@@ -31,7 +33,9 @@ pub(crate) fn values(dashboard: &str, filter: Filter) -> Column {
 
 /// The list of a filter's values.
 fn list(dashboard: &str, title: &str, description: &str, filter: Filter) -> Panel {
-    let description = format!("{description} Share is of all clicks that match the filters.");
+    let description = format!(
+        "{description} Share is of all clicks that match the filters; Change is against the range of \"Compare with\"."
+    );
     bar_list(title, &description, &[values(dashboard, filter)])
         .sql(&BarList::of(&[filter], 10).sql())
 }
@@ -51,7 +55,7 @@ pub(crate) fn totals(dashboard: &str) -> Panel {
         let figures = [
             clicks,
             format!("uniqIf(c.visitor_id, {range} AND wanted AND c.visitor_id != 0)"),
-            format!("uniqIf((c.domain, c.slug), {range} AND wanted AND c.link_id != '')"),
+            format!("uniqIf(cityHash64(c.link_id), {range} AND wanted AND c.link_id != '')"),
             share("wanted AND c.outcome = 'not_found'", "wanted"),
             share("wanted AND c.trigger = 'qr'", "wanted"),
             share("c.is_bot", "1"),
@@ -67,19 +71,22 @@ pub(crate) fn totals(dashboard: &str) -> Panel {
         "{with},\n  {TRAFFIC} AS wanted\n\
         SELECT toTimeZone(figures.1, 'UTC') AS time, figures.2 AS clicks, figures.3 AS visitors, figures.4 AS links, \
         figures.5 AS unknown, figures.6 AS qr, figures.7 AS bots\nFROM\n(\n  SELECT arrayJoin([\n    {before},\n    {now}]) AS figures\n  \
-        FROM clicks AS c\n  WHERE {IN_BOTH}{}\n)",
-        filters(),
+        {from}\n)",
+        from = of_both(),
         with = with_ranges().trim_end(),
     );
     let share = |name: &str, title: &str| {
         Column::new(name, title, Unit::Share).property("decimals", json!(1))
     };
+    let unknown = "Filter by unknown slugs";
+    let unknown = DataLink::fixed(unknown, dashboard, Filter::Outcome, "not_found");
+    let qr = DataLink::fixed("Filter by QR codes", dashboard, Filter::Trigger, "qr");
     compared_stat("Totals", description)
         .column(&Column::new("clicks", "Clicks", Unit::Short))
         .column(&Column::new("visitors", "Visitors (by day, summed)", Unit::Short))
         .column(&Column::new("links", "Links clicked", Unit::Short))
-        .column(&share("unknown", "Unknown slugs"))
-        .column(&share("qr", "QR"))
+        .column(&share("unknown", "Unknown slugs").link(&unknown))
+        .column(&share("qr", "QR").link(&qr))
         .column(&share("bots", "Bots").colour(Colour::Bots))
         .sql(&sql)
         .size(24, 4)
@@ -104,10 +111,10 @@ pub(crate) fn clicks_over_time() -> Panel {
         if(compared, sum(of_before), NULL) AS before\nFROM\n(\n  \
         SELECT toDateTime(slot, zone) AS moment, of_people, of_bots, 0 AS of_before\n  FROM\n  (\n    \
         SELECT {seconds} AS slot, countIf(NOT c.is_bot) AS of_people, countIf(c.is_bot) AS of_bots\n    \
-        FROM clicks AS c\n    WHERE {IN_RANGE}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        FROM clicks AS c\n    WHERE {DURING_RANGE}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
         SELECT {moved}, 0, 0, clicks\n  FROM\n  (\n    \
         SELECT {earlier} AS slot, count() AS clicks\n    \
-        FROM clicks AS c\n    WHERE {IN_BEFORE} AND {TRAFFIC}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        FROM clicks AS c\n    WHERE {DURING_BEFORE} AND {TRAFFIC}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
         SELECT toDateTime({every}, zone), 0, 0, 0\n)\nGROUP BY time\nORDER BY time",
         with = with_ranges().trim_end(),
     );
@@ -145,7 +152,7 @@ pub(crate) fn hour_of_week() -> Panel {
         range = clock::RANGE,
         columns = columns.join(",\n"),
         slot = clock::slot("toUnixTimestamp(c.occurred_at)"),
-        from = from_clicks(IN_RANGE),
+        from = from_clicks(DURING_RANGE),
     );
     heat_map("Hours of the week", description).sql(&sql).size(24, 8)
 }
@@ -156,8 +163,7 @@ pub(crate) fn top_links(dashboard: &str) -> Panel {
         each day, summed; clicks without a visitor id are not in it. Share is of all clicks on links.";
     let filter = DataLink::filter("Filter by this link", dashboard, &LINK);
     let link = Column::text("link", "Link").link(&open_link()).link(&filter);
-    let visitors = format!("uniqIf(c.visitor_id, {IN_RANGE} AND c.visitor_id != 0)");
-    let sql = links(20).more("visitors", &visitors).sql();
+    let sql = links(20).sql_with_visitors();
     bar_list("Top links", description, &[values(dashboard, Filter::Domain), link])
         .column(&Column::count("visitors", "Visitors"))
         .sql(&sql)
@@ -229,7 +235,7 @@ pub(crate) fn country_map(dashboard: &str) -> Panel {
         "WITH\n{}\nSELECT c.country AS country, count() AS clicks\n{}\n  AND c.country != ''\n\
         GROUP BY country\nORDER BY clicks DESC, country\nLIMIT 250",
         clock::RANGE,
-        from_clicks(IN_RANGE),
+        of_range(),
     );
     geomap::country_map("Map", description)
         .column(&Column::text("country", "Country"))
@@ -248,17 +254,14 @@ pub(crate) fn countries(dashboard: &str) -> Panel {
 
 /// The cities.
 pub(crate) fn cities(dashboard: &str) -> Panel {
-    let fields = [(Filter::City, "city"), (Filter::Region, "region"), (Filter::Country, "country")];
+    let fields = [(Filter::City, "city"), (Filter::Country, "country")];
     let link = DataLink::filter("Filter by this city", dashboard, &fields);
     let description = "Approximate: the city of the visitor's network, not of the visitor. Privacy: few clicks of a small \
         place may be of one person; do not publish such rows.";
-    let columns = [
-        Column::text("city", "City").link(&link),
-        Column::hidden("region"),
-        values(dashboard, Filter::Country).width(80),
-    ];
+    let columns =
+        [Column::text("city", "City").link(&link), values(dashboard, Filter::Country).width(80)];
     bar_list("Cities", description, &columns)
-        .sql(&BarList::of(&[Filter::City, Filter::Region, Filter::Country], 10).sql())
+        .sql(&BarList::of(&[Filter::City, Filter::Country], 10).sql())
         .size(7, 9)
 }
 
@@ -315,7 +318,7 @@ pub(crate) fn newest_clicks(dashboard: &str) -> Panel {
         Filter::BotClass,
     ];
     let columns = shown.map(|filter| format!("  {} AS {}", filter.label(), filter.variable()));
-    let from = from_clicks(IN_RANGE);
+    let from = from_clicks(DURING_RANGE);
     let sql = format!(
         "WITH\n{range},\n  (\n    SELECT min(moment)\n    FROM\n    (\n      SELECT c.occurred_at AS moment\n      {from}\n      \
         ORDER BY moment DESC\n      LIMIT 50\n    )\n  ) AS oldest\n\

@@ -2,7 +2,7 @@
 
 use crate::generate::click_query::filters;
 use crate::generate::clock;
-use crate::generate::comparison::IN_RANGE;
+use crate::generate::comparison::DURING_RANGE;
 
 /// A column `time` and one for each name and condition over `clicks AS c`: the clicks that meet the condition, zero where
 /// there are none.
@@ -16,7 +16,7 @@ pub(crate) fn click_series(columns: &[(&str, &str)]) -> String {
     format!(
         "WITH\n{range},\n  {step}\nSELECT {bucket} AS time{sums}\nFROM\n(\n  \
         SELECT toDateTime(slot, zone) AS moment{inner}\n  FROM\n  (\n    \
-        SELECT {slot} AS slot{counts}\n    FROM clicks AS c\n    WHERE {IN_RANGE}{filters}\n    GROUP BY slot\n  )\n  \
+        SELECT {slot} AS slot{counts}\n    FROM clicks AS c\n    WHERE {DURING_RANGE}{filters}\n    GROUP BY slot\n  )\n  \
         UNION ALL\n  SELECT toDateTime({every}, zone){zeros}\n)\nGROUP BY time\nORDER BY time",
         range = clock::RANGE,
         step = clock::STEP,

@@ -62,7 +62,11 @@ impl Column {
 
     /// A column that is not shown, whose values links use.
     pub(crate) fn hidden(name: &str) -> Self {
-        Self::text(name, name).property("custom.hidden", json!(true))
+        // By its name of today, and by the older one.
+        let hidden = json!({ "viz": true, "legend": true, "tooltip": true });
+        Self::text(name, name)
+            .property("custom.hidden", json!(true))
+            .property("custom.hideFrom", hidden)
     }
 
     /// Its width in pixels; without one, the column shares what the others leave.

@@ -11,16 +11,19 @@ pub(crate) const DEFINITIONS: &str = "\
   subtractSeconds(subtractDays(subtractYears(begin, years_before), days_before), seconds_before) AS before_begin,
   subtractSeconds(subtractDays(subtractYears(until, years_before), days_before), seconds_before) AS before_until";
 
-/// Clicks of the range.
-pub(crate) const IN_RANGE: &str = "(c.occurred_at >= begin AND c.occurred_at < until)";
+/// Clicks of the range, of those that `click_source` reads.
+pub(crate) const IN_RANGE: &str = "c.in_range";
 
 /// Clicks of the range that is compared with; none where nothing is compared.
-pub(crate) const IN_BEFORE: &str =
-    "(compared AND c.occurred_at >= before_begin AND c.occurred_at < before_until)";
+pub(crate) const IN_BEFORE: &str = "c.in_before";
 
-/// Clicks of both. A condition on the bare column, by which the table skips days.
-pub(crate) const IN_BOTH: &str = "((c.occurred_at >= begin AND c.occurred_at < until)\n    \
-    OR (compared AND c.occurred_at >= before_begin AND c.occurred_at < before_until))";
+/// Clicks of the range, by their time, for queries that read it in any case. A condition on the bare column, by which the
+/// table skips days.
+pub(crate) const DURING_RANGE: &str = "(c.occurred_at >= begin AND c.occurred_at < until)";
+
+/// The same of the range that is compared with.
+pub(crate) const DURING_BEFORE: &str =
+    "(compared AND c.occurred_at >= before_begin AND c.occurred_at < before_until)";
 
 /// The relative change from one count to another, or NULL where nothing was before.
 pub(crate) fn change(now: &str, before: &str) -> String {

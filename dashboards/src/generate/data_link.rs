@@ -18,12 +18,22 @@ impl DataLink {
     /// To a dashboard with all choices and filters as they are, but for filters that take the value of a field of the
     /// clicked row.
     pub(crate) fn filter(title: &str, dashboard: &str, fields: &[(Filter, &str)]) -> Self {
+        let value = |(filter, field): &(Filter, &str)| {
+            (*filter, format!("${{__data.fields.{field}:percentencode}}"))
+        };
+        Self::with(title, dashboard, &fields.iter().map(value).collect::<Vec<_>>())
+    }
+
+    /// To a dashboard with all choices and filters as they are, but for one that takes a value without special letters.
+    pub(crate) fn fixed(title: &str, dashboard: &str, filter: Filter, value: &str) -> Self {
+        Self::with(title, dashboard, &[(filter, value.to_owned())])
+    }
+
+    fn with(title: &str, dashboard: &str, values: &[(Filter, String)]) -> Self {
         let kept =
-            Filter::ALL.into_iter().filter(|filter| fields.iter().all(|(set, _)| set != filter));
+            Filter::ALL.into_iter().filter(|filter| values.iter().all(|(set, _)| set != filter));
         let kept = kept.map(|filter| format!("${{{}:queryparam}}", filter.variable()));
-        let set = fields.iter().map(|(filter, field)| {
-            format!("var-{}=${{__data.fields.{field}:percentencode}}", filter.variable())
-        });
+        let set = values.iter().map(|(filter, value)| format!("var-{}={value}", filter.variable()));
         Self::to(title, dashboard, kept.chain(set))
     }
 
@@ -64,6 +74,7 @@ mod tests {
         for link in [
             DataLink::filter("t", "overview", &fields),
             DataLink::filter("t", "link", &[]),
+            DataLink::fixed("t", "overview", Filter::Trigger, "qr"),
             DataLink::without_filters("t", "overview"),
         ] {
             for filter in Filter::ALL {

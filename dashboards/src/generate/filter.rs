@@ -131,11 +131,16 @@ impl Filter {
         format!("{}; empty: no filter. A click on a value sets it", self.title())
     }
 
-    /// The value that a panel shows, in SQL over `clicks AS c`. Every reference to a column names its table: a bare name
-    /// would be the alias of the same name.
+    /// Its column, in SQL over `clicks AS c`. Every reference to a column names its table: a bare name would be the alias of
+    /// the same name.
+    fn column(self) -> String {
+        format!("c.{}", self.spec().column)
+    }
+
+    /// The value that a panel shows, in SQL over `clicks AS c`. `transform` looks at the dictionary of a column and not at
+    /// each click; `if` would make a text of each click.
     pub(crate) fn label(self) -> String {
-        let Spec { column, empty, .. } = self.spec();
-        format!("if(c.{column} = '', '{empty}', c.{column})")
+        format!("transform({}, [''], ['{}'])", self.column(), self.spec().empty)
     }
 
     /// The condition on clicks, in SQL over `clicks AS c`. A value reaches SQL in percent-encoding only, which has no
@@ -166,7 +171,7 @@ mod tests {
     fn a_condition_compares_with_the_text_that_is_shown() {
         assert_eq!(
             Filter::Referrer.condition(),
-            "('${referrer:percentencode}' = '' OR if(c.referrer_host = '', '(none)', c.referrer_host) = \
+            "('${referrer:percentencode}' = '' OR transform(c.referrer_host, [''], ['(none)']) = \
              decodeURLComponent('${referrer:percentencode}'))"
         );
     }

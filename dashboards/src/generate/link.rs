@@ -9,7 +9,7 @@ use crate::generate::click_query::{BarList, TRAFFIC, filters};
 use crate::generate::click_series::click_series;
 use crate::generate::clock;
 use crate::generate::column::Column;
-use crate::generate::comparison::IN_RANGE;
+use crate::generate::comparison::DURING_RANGE;
 use crate::generate::filter::Filter;
 use crate::generate::filter_bar::filter_bar;
 use crate::generate::look::{Colour, Unit};
@@ -29,6 +29,7 @@ pub(crate) fn link() -> Page {
         "One short link: its clicks, where they came from, and where it led. Click one in the list, or type its \
         path into Link. Without one, the panels show all links.",
     )
+    .time("now-7d", "1m")
     .variables([variable_list::traffic("people"), variable_list::compare()])
     .variables(variable_list::filters())
     .annotations(annotations_of_link())
@@ -110,7 +111,7 @@ fn target_history() -> Panel {
         min(first) AS first_click, max(last) AS last_click, max(made) AS changed\nFROM\n(\n  \
         SELECT toUInt64(c.link_version) AS version, toString(c.target_url) AS target, count() AS count, \
         min(c.occurred_at) AS first, max(c.occurred_at) AS last, NULL AS made\n  \
-        FROM clicks AS c\n  WHERE '${{link:percentencode}}' != '' AND {IN_RANGE}\n  AND {TRAFFIC}\n  \
+        FROM clicks AS c\n  WHERE '${{link:percentencode}}' != '' AND {DURING_RANGE}\n  AND {TRAFFIC}\n  \
         AND c.target_url != ''{filters}\n  GROUP BY version, target\n  UNION ALL\n  \
         SELECT l.version, l.target_url, 0, NULL, NULL, l.changed_at\n  FROM link_versions AS l\n  WHERE {chosen}\n)\n\
         GROUP BY version, target\nORDER BY version DESC, clicks DESC, target\nLIMIT 50",

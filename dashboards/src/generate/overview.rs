@@ -16,6 +16,7 @@ pub(crate) fn overview() -> Page {
         "Overview",
         "How many clicks came, from where, on which links, and how that changed. Click a value to filter by it.",
     )
+    .time("now-7d", "1m")
     .variables([variable_list::traffic("people"), variable_list::compare()])
     .variables(variable_list::filters())
     .annotations(annotations())
