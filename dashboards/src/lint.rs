@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dashboard::{Cell, Dashboard, Panel, Source};
+use crate::files::files;
 use crate::lint_finding::{Findings, LintFinding, named};
 use crate::lint_links::links;
 use crate::lint_queries::queries;
@@ -11,19 +12,23 @@ use crate::lint_queries::queries;
 const OF_GRAFANA: [&str; 3] = ["-- Grafana --", "-- Mixed --", "-- Dashboard --"];
 /// Columns of the grid.
 const COLUMNS: u32 = 24;
-/// Start of each `uid`.
-const UID: &str = "clicktrail-";
+/// Longest `uid` that Grafana takes.
+const UID_LENGTH_MAX: usize = 40;
 
-/// What is wrong with dashboards, each with the name of its file.
+/// What is wrong with dashboards. Their links may also lead to the committed ones.
 #[must_use]
-pub fn lint(dashboards: &[(String, Dashboard)]) -> Vec<LintFinding> {
-    let by_uid: BTreeMap<_, _> =
-        dashboards.iter().map(|(_, dashboard)| (dashboard.uid.as_str(), dashboard)).collect();
+pub fn lint(dashboards: &[Dashboard]) -> Vec<LintFinding> {
+    let committed = files().into_iter().filter_map(|(_, text)| Dashboard::parse(text).ok());
+    let committed: Vec<_> = committed.collect();
+    let all = committed.iter().chain(dashboards);
+    let by_uid: BTreeMap<_, _> = all.map(|dashboard| (dashboard.uid.as_str(), dashboard)).collect();
     let (mut all, mut uids, mut titles) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    for (file, dashboard) in dashboards {
+    for dashboard in dashboards {
         let mut findings = Findings::of(dashboard);
-        if dashboard.uid != format!("{UID}{file}") {
-            findings.add("", format!("the uid of the file {file}.json is to be {UID}{file}"));
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let uid = &dashboard.uid;
+        if uid.is_empty() || uid.len() > UID_LENGTH_MAX || !uid.bytes().all(letters) {
+            findings.add("", "the uid is to be 1 to 40 letters, digits, - and _");
         }
         if !uids.insert(&dashboard.uid) {
             findings.add("", "another dashboard has this uid");
@@ -149,7 +154,7 @@ mod tests {
 
     fn found(dashboard: &Value) -> Vec<String> {
         let dashboard = Dashboard::parse(&dashboard.to_string()).unwrap();
-        let findings = lint(&[("one".to_owned(), dashboard)]);
+        let findings = lint(&[dashboard]);
         findings.iter().map(ToString::to_string).collect()
     }
 
@@ -159,7 +164,7 @@ mod tests {
         let sql = "/panels/0/targets/0/rawSql";
         let link = "/panels/0/fieldConfig/defaults/links/0/url";
         for (pointer, value, expected) in [
-            ("/uid", json!("one"), "the uid of the file one.json"),
+            ("/uid", json!("a b"), "the uid is to be 1 to 40 letters"),
             ("/title", json!(" "), "a title that no other dashboard has"),
             ("/panels/1/id", json!(1), "another panel has its id 1"),
             ("/panels/0/title", json!(""), "it needs a title"),
@@ -210,9 +215,9 @@ mod tests {
     #[test]
     fn two_dashboards_do_not_share_a_uid_or_a_title() {
         let parse = || Dashboard::parse(&sound().to_string()).unwrap();
-        let findings = lint(&[("one".to_owned(), parse()), ("two".to_owned(), parse())]);
+        let findings = lint(&[parse(), parse()]);
         let texts: Vec<_> = findings.iter().map(|finding| finding.text.as_str()).collect();
-        assert_eq!(texts.len(), 3, "{texts:?}");
+        assert_eq!(texts.len(), 2, "{texts:?}");
         assert!(texts.contains(&"another dashboard has this uid"), "{texts:?}");
     }
 }

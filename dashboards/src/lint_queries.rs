@@ -147,13 +147,21 @@ fn quoting(view: &View, sql: &str, place: &str, findings: &mut Findings<'_>) {
             findings.add(place, text);
         }
     }
-    // What the rule above implies, tried on the text that the server receives.
+    // What the rule above implies, tried on the text that the server receives: with all variables at once, and then, to
+    // name it, with each alone.
     let used: BTreeSet<_> = references(sql).into_iter().map(|found| found.name).collect();
-    let statement =
-        |name: &str, value: &str| view.with(name, value).sql(sql).map(|sql| without_literals(&sql));
-    for name in view.values.keys().filter(|name| used.contains(name.as_str())) {
-        let plain = statement(name, "x");
-        if HOSTILE.iter().any(|value| statement(name, value) != plain) {
+    let used: Vec<_> =
+        view.values.keys().map(String::as_str).filter(|name| used.contains(name)).collect();
+    let statement = |names: &[&str], value: &str| {
+        let view = names.iter().fold(view.clone(), |view, name| view.with(name, value));
+        view.sql(sql).map(|sql| without_literals(&sql))
+    };
+    let is_changed = |names: &[&str]| {
+        let plain = statement(names, "x");
+        HOSTILE.iter().any(|value| statement(names, value) != plain)
+    };
+    if is_changed(&used) {
+        for name in used.into_iter().filter(|name| is_changed(&[name])) {
             findings.add(place, format!("a value of the variable {name} changes the statement"));
         }
     }

@@ -64,7 +64,7 @@ pub async fn check(plan: &CheckPlan) -> Result<CheckReport, ServerError> {
         None => None,
     };
     let run = QueryRun { clickhouse: &plan.server, prometheus: prometheus.as_ref() };
-    for (_, dashboard) in &dashboards {
+    for dashboard in &dashboards {
         let mut view = View::of(dashboard, plan.from, plan.to, &plan.zone);
         for (name, value) in &plan.values {
             if view.values.contains_key(name) {
@@ -78,10 +78,10 @@ pub async fn check(plan: &CheckPlan) -> Result<CheckReport, ServerError> {
 
 /// Each variable of the command line is one of some dashboard.
 fn known_variables(
-    dashboards: &[(String, Dashboard)],
+    dashboards: &[Dashboard],
     values: &[(String, String)],
 ) -> Result<(), ServerError> {
-    let all = || dashboards.iter().flat_map(|(_, dashboard)| dashboard.variables());
+    let all = || dashboards.iter().flat_map(Dashboard::variables);
     for (name, _) in values {
         if !all().any(|variable| &variable.name == name) {
             let mut names: Vec<_> = all().map(|variable| variable.name.as_str()).collect();

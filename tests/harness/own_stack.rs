@@ -41,6 +41,15 @@ impl OwnStack {
         Self::by(choice, &Part::ALL)
     }
 
+    /// Prometheus with the shipped files.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_prometheus() -> Self {
+        let choice = PortChoice { prometheus: true, ..PortChoice::default() };
+        Self::by(choice, &[Part::Prometheus])
+    }
+
     /// Prometheus and Alertmanager, with these files (path in the folder of the stack, and text) in place of
     /// the shipped ones.
     ///

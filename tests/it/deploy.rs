@@ -8,6 +8,7 @@ pub(crate) mod disclosure;
 pub(crate) mod kubernetes;
 pub(crate) mod metric_names;
 pub(crate) mod promql_names;
+pub(crate) mod reader_rights;
 pub(crate) mod scraped_metrics;
 pub(crate) mod shipped_files;
 pub(crate) mod status_conditions;

@@ -8,19 +8,19 @@ use dashboards::{Dashboard, files};
 /// The code of a file that cannot be read.
 const UNREADABLE: &str = "dashboard_file";
 
-/// The dashboards of this version, each with the name of its file.
+/// The dashboards of this version.
 ///
 /// # Errors
 /// A file is none of a dashboard.
-pub(super) fn committed() -> Result<Vec<(String, Dashboard)>, ServerError> {
-    files().into_iter().map(|(name, text)| parsed(name, name, text)).collect()
+pub(super) fn committed() -> Result<Vec<Dashboard>, ServerError> {
+    files().into_iter().map(|(name, text)| parsed(name, text)).collect()
 }
 
-/// The dashboards of a folder: each file whose name ends in `.json`, without that ending, in the order of names.
+/// The dashboards of a folder: each file whose name ends in `.json`, in the order of names.
 ///
 /// # Errors
 /// The folder or a file cannot be read, a file is none of a dashboard, or there is none.
-pub(super) fn in_folder(folder: &Path) -> Result<Vec<(String, Dashboard)>, ServerError> {
+pub(super) fn in_folder(folder: &Path) -> Result<Vec<Dashboard>, ServerError> {
     let shown = folder.display();
     let unreadable = |error| ServerError::fatal(UNREADABLE, format!("{shown}: {error}"));
     let entries = std::fs::read_dir(folder).map_err(unreadable)?;
@@ -40,20 +40,16 @@ pub(super) fn in_folder(folder: &Path) -> Result<Vec<(String, Dashboard)>, Serve
         let place = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| ServerError::fatal(UNREADABLE, format!("{place}: {error}")))?;
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
-        parsed(&name.unwrap_or_default(), &place, &text)
+        parsed(&place, &text)
     };
     paths.iter().map(read).collect()
 }
 
-fn parsed(name: &str, place: &str, text: &str) -> Result<(String, Dashboard), ServerError> {
-    let dashboard = Dashboard::parse(text).map_err(|error| {
-        ServerError::fatal(
-            UNREADABLE,
-            format!("{place} is no dashboard in the classic format: {error}"),
-        )
-    })?;
-    Ok((name.to_owned(), dashboard))
+fn parsed(place: &str, text: &str) -> Result<Dashboard, ServerError> {
+    Dashboard::parse(text).map_err(|error| {
+        let text = format!("{place} is no dashboard in the classic format: {error}");
+        ServerError::fatal(UNREADABLE, text)
+    })
 }
 
 #[cfg(test)]
@@ -66,13 +62,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = || in_folder(folder.path()).unwrap_err();
         assert!(error().message.contains("has no file"), "{}", error());
-        let text = r#"{"uid": "u", "title": "T", "panels": []}"#;
         for name in ["b.json", "a.json", "c.txt"] {
+            let text = format!(r#"{{"uid": "{name}", "title": "T", "panels": []}}"#);
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let read = in_folder(folder.path()).unwrap();
-        let names: Vec<_> = read.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
+        let uids: Vec<_> = read.iter().map(|dashboard| dashboard.uid.as_str()).collect();
+        assert_eq!(uids, ["a.json", "b.json"]);
         std::fs::write(folder.path().join("b.json"), "{}").unwrap();
         assert!(error().message.contains("b.json is no dashboard"), "{}", error());
         assert_eq!(in_folder(Path::new("/nowhere")).unwrap_err().code, UNREADABLE);

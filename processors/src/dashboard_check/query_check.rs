@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 
 use broker::ServerError;
-use dashboards::{
-    Dashboard, HOSTILE, PlacedQuery, Query, Variable, View, placed_queries, references,
-};
+use dashboards::{Dashboard, HOSTILE, PlacedQuery, Query, View, placed_queries, references};
 
 use crate::dashboard_check::check_report::{CheckReport, PlaceResult};
 use crate::dashboard_check::query_outcome::QueryOutcome;
-use crate::dashboard_check::query_run::QueryRun;
+use crate::dashboard_check::query_run::{QueryRun, RunResult};
 
 /// Runs all queries of a dashboard, and adds a result for each place.
 pub(super) async fn check(
@@ -24,85 +22,72 @@ pub(super) async fn check(
             Some(panel) => view.at(panel, None),
             None => view.clone(),
         };
-        let result = run.send(&placed, &view).await?;
-        let mut outcome = result.outcome;
-        if !outcome.is_wrong() {
-            let attacks = attacks(dashboard, &placed, &view);
-            report.hostile += attacks.len();
-            if let Some(text) = attacked(run, &placed, attacks, result.rows).await? {
-                outcome = QueryOutcome::Attacked(text);
-            }
-        }
-        // The queries of a panel are one line.
-        let place = (dashboard.title.clone(), placed.place);
-        match report
-            .places
-            .last_mut()
-            .filter(|last| (&last.dashboard, &last.place) == (&place.0, &place.1))
+        let mut result = run.send(&placed, &view).await?;
+        if !result.outcome.is_wrong()
+            && let Query::Sql(sql) = placed.query
+            && let Some(attack) = attack(dashboard, sql, &view)
         {
-            Some(last) => {
-                last.rows += result.rows;
-                last.time += result.time;
-                last.outcome = last.outcome.clone().max(outcome);
+            report.hostile += 1;
+            let attacked = run.send(&placed, &attack).await?;
+            if let Some(text) = effect(&result, attacked, narrows(dashboard, sql)) {
+                result.outcome = QueryOutcome::Attacked(format!("with attacks as values: {text}"));
             }
-            None => report.places.push(PlaceResult {
-                dashboard: place.0,
-                place: place.1,
-                rows: result.rows,
-                time: result.time,
-                outcome,
-            }),
         }
+        add(report, dashboard, placed, result);
     }
     Ok(())
 }
 
-/// A viewer who opened an address with attacks in it.
-struct Attack {
-    view: View,
-    /// Whether it only filters, so that no query returns more rows.
-    filters: bool,
-}
-
-/// All attacks in one text as the value of all filters of the query, and of all its choices. That each attack alone, as the
-/// value of each variable alone, changes nothing but a literal of the statement is a rule for the files.
-fn attacks(dashboard: &Dashboard, placed: &PlacedQuery<'_>, view: &View) -> Vec<Attack> {
-    let Query::Sql(sql) = placed.query else { return Vec::new() };
-    let used: BTreeSet<_> = references(sql).into_iter().map(|found| found.name).collect();
-    let used =
-        dashboard.variables().iter().filter(|variable| used.contains(variable.name.as_str()));
-    let (filters, choices): (Vec<_>, Vec<_>) = used
-        .filter(|variable| variable.kind != "datasource")
-        .partition(|variable| variable.kind == "textbox");
-    // A query that does not depend on the range does not read clicks, such as that of the filter bar.
-    let ranges = ["$__timeFilter", "$__fromTime", "$__dateFilter", "$__dateTimeFilter"];
-    let ranged = ranges.iter().any(|name| sql.contains(name));
-    let text = HOSTILE.concat();
-    let both = [(filters, ranged), (choices, false)];
-    let attack = |(variables, filters): (Vec<&Variable>, bool)| {
-        let all = variables.iter();
-        let view = all.fold(view.clone(), |view, variable| view.with(&variable.name, &text));
-        (!variables.is_empty()).then_some(Attack { view, filters })
-    };
-    both.into_iter().filter_map(attack).collect()
-}
-
-/// What an attack did, if one did something.
-async fn attacked(
-    run: &QueryRun<'_>,
-    placed: &PlacedQuery<'_>,
-    attacks: Vec<Attack>,
-    rows: usize,
-) -> Result<Option<String>, ServerError> {
-    for attack in attacks {
-        let result = run.send(placed, &attack.view).await?;
-        if let QueryOutcome::Failed(text) = result.outcome {
-            return Ok(Some(format!("with attacks as values: {text}")));
-        }
-        if attack.filters && result.rows > rows {
-            let text = format!("with attacks as values: {} rows, without: {rows}", result.rows);
-            return Ok(Some(text));
-        }
+/// Adds the result of a query to that of its panel, which is one line.
+fn add(
+    report: &mut CheckReport,
+    dashboard: &Dashboard,
+    placed: PlacedQuery<'_>,
+    result: RunResult,
+) {
+    let RunResult { rows, time, outcome } = result;
+    let (dashboard, place) = (dashboard.title.clone(), placed.place);
+    let last = report.places.last_mut();
+    let same = last.filter(|last| last.dashboard == dashboard && last.place == place);
+    if let Some(last) = same {
+        last.rows += rows;
+        last.time += time;
+        last.outcome = last.outcome.clone().max(outcome);
+        return;
     }
-    Ok(None)
+    report.places.push(PlaceResult { dashboard, place, rows, time, outcome });
+}
+
+/// What an attack did, if it did something.
+fn effect(plain: &RunResult, attacked: RunResult, narrows: bool) -> Option<String> {
+    if let QueryOutcome::Failed(text) = attacked.outcome {
+        return Some(text);
+    }
+    let more = narrows && attacked.rows > plain.rows;
+    more.then(|| format!("{} rows, without: {}", attacked.rows, plain.rows))
+}
+
+/// The view of somebody who opened an address with all attacks in the value of each filter and each choice of a query;
+/// nothing for a query without any. That each attack alone, as the value of each variable alone, changes nothing but a
+/// literal of the statement is a rule for the files.
+fn attack(dashboard: &Dashboard, sql: &str, view: &View) -> Option<View> {
+    let used: BTreeSet<_> = references(sql).into_iter().map(|found| found.name).collect();
+    let variables = dashboard.variables().iter();
+    let mut names = variables
+        .filter(|variable| variable.kind != "datasource" && used.contains(variable.name.as_str()))
+        .map(|variable| &variable.name)
+        .peekable();
+    names.peek()?;
+    let text = HOSTILE.concat();
+    Some(names.fold(view.clone(), |view, name| view.with(name, &text)))
+}
+
+/// Whether a query reads clicks of the range that filters narrow: then none of their values returns more rows. The filter
+/// bar returns more, and so may a choice alone.
+fn narrows(dashboard: &Dashboard, sql: &str) -> bool {
+    let ranges = ["$__timeFilter", "$__fromTime", "$__dateFilter", "$__dateTimeFilter"];
+    let is_filter =
+        |name: &str| dashboard.variables().iter().any(|it| it.name == name && it.kind == "textbox");
+    ranges.iter().any(|name| sql.contains(name))
+        && references(sql).iter().any(|found| is_filter(found.name))
 }
