@@ -1,4 +1,5 @@
 //! The files that are shipped with the code.
+pub(crate) mod alert_panels;
 pub(crate) mod alert_rules;
 pub(crate) mod alert_table;
 pub(crate) mod alerts;

@@ -35,10 +35,10 @@ fn state(title: &str, description: &str, colours: &[(&str, Colour)]) -> Panel {
 /// one whose clicks are not processed.
 fn newest_click() -> Panel {
     let description = "Age of the newest click in the table, by the time at which the log took it. \"no newer click in the \
-        log\": nobody clicked since, as far as the audit has read. \"clicks wait in the log\": the processors are behind. \
+        log\": no click came since, as far as the audit has read. \"clicks wait in the log\": the processors are behind. \
         \"cause unknown\": no audit has compared that time. Clicks that wait in a producer are on the dashboard Pipeline.";
     let colours = [
-        ("in the log$", Colour::Unknown),
+        ("click in the log$", Colour::Unknown),
         ("wait in the log$", Colour::Bad),
         ("cause unknown$", Colour::Warning),
         (" ago$", Colour::Good),
@@ -84,7 +84,7 @@ WITH
   decodeURLComponent('${__timezone:percentencode}') AS viewer_zone,
   if(viewer_zone = 'utc', 'UTC', viewer_zone) AS zone,
   assumeNotNull(b.balanced_until) AS known,
-  formatDateTime(known, if(toDate(known, zone) = toDate(now(), zone), '%H:%i', '%e %b %H:%i'), zone) AS moment,
+  if(toDate(known, zone) = toDate(now(), zone), formatDateTime(known, '%H:%i', zone), trimLeft(formatDateTime(known, '%e %b %H:%i', zone))) AS moment,
   arraySum(mapValues(b.in_jobs)) AS in_jobs
 SELECT
   multiIf(

@@ -205,12 +205,12 @@ pub(crate) fn processes() -> Panel {
 
 /// The disks of all hosts.
 pub(crate) fn disks() -> Panel {
-    series("Free disk", "Share of each disk that is free, by Prometheus' node exporter. Pages below 10 % (DiskFilling).")
+    series("Free disk", "Free share of the fullest disk of each host, by Prometheus' node exporter. Pages below 10 % (DiskFilling).")
         .unit(Unit::Share)
         .no_value("No node exporter is scraped")
         .promql(
-            "min by (instance, mountpoint) (node_filesystem_avail_bytes / node_filesystem_size_bytes)",
-            "{{instance}} {{mountpoint}}",
+            "min by (instance) (node_filesystem_avail_bytes / node_filesystem_size_bytes)",
+            "{{instance}}",
         )
         .size(12, 8)
 }

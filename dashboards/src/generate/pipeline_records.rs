@@ -1,10 +1,17 @@
 //! Panels of *Pipeline*: dead letters, the balance of log and table, replays and rules.
 
+use serde_json::json;
+
 use crate::generate::column::Column;
 use crate::generate::look::{Colour, Unit};
 use crate::generate::panel::Panel;
 use crate::generate::table::table;
 use crate::generate::time_series::time_series;
+
+/// A text that may be empty. Without a text of its own, an empty cell shows that of an empty panel.
+fn optional(name: &str, title: &str) -> Column {
+    Column::text(name, title).property("noValue", json!("–"))
+}
 
 /// A time series of metrics.
 fn series(title: &str, description: &str) -> Panel {
@@ -138,8 +145,12 @@ LIMIT 50";
         .no_value("The audit has stored no verdict in this time range")
         .column(&Column::new("time", "Since", Unit::Moment).width(180))
         .column(&Column::text("state", "State").width(130))
-        .column(&Column::text("code", "Code"))
-        .column(&Column::new("until", "Compared until", Unit::Moment).width(180))
+        .column(&optional("code", "Code"))
+        .column(
+            &Column::new("until", "Compared until", Unit::Moment)
+                .property("noValue", json!("–"))
+                .width(180),
+        )
         .column(&Column::count("missing", "Missing"))
         .column(&Column::count("duplicates", "Counted twice"))
         .column(&Column::count("undecodable", "Undecodable"))
@@ -156,7 +167,6 @@ pub(crate) fn replays() -> Panel {
         audit of the replay's ranges found.";
     let sql = "\
 SELECT
-  r.id AS job,
   r.state AS state,
   r.verdict AS verdict,
   r.planned_at AS planned,
@@ -170,15 +180,14 @@ ORDER BY r.updated_at DESC
 LIMIT 20";
     table("Replays", description)
         .no_value("No replay was ever planned")
-        .column(&Column::text("job", "Job").width(290))
         .column(&Column::text("state", "State").width(100))
-        .column(&Column::text("verdict", "Verdict").width(110))
+        .column(&optional("verdict", "Verdict").width(110))
         .column(&Column::new("planned", "Planned", Unit::Ago).width(120))
         .column(&Column::count("records", "Records"))
         .column(&Column::count("rewritten", "Rewritten"))
         .column(&Column::count("missing", "Missing"))
-        .column(&Column::text("reason", "Reason"))
-        .column(&Column::text("command", "Command").width(430))
+        .column(&optional("reason", "Reason"))
+        .column(&Column::text("command", "Command").width(480))
         .sql(sql)
         .size(24, 7)
 }
@@ -243,7 +252,7 @@ FROM
         .column(&Column::count("stale", "Stale clicks"))
         .column(&Column::share())
         .column(&Column::count("clicks", "Clicks"))
-        .column(&Column::text("command", "Command").width(310))
+        .column(&optional("command", "Command").width(310))
         .sql(sql)
         .size(12, 8)
 }
