@@ -156,16 +156,15 @@ impl StackError {
     /// The error in one line: of a package client what it reports as the cause.
     #[must_use]
     pub fn cause(&self) -> String {
-        let text = match self {
-            Self::Fetch { what, output, .. } => {
-                let is_cause =
-                    |line: &&str| ["reason:", "ERR!", "rror"].iter().any(|it| line.contains(it));
-                let named = output.lines().find(|line| line.contains("reason:"));
-                let cause = named.or_else(|| output.lines().find(is_cause)).unwrap_or_default();
-                format!("fetching {what} failed: {}", cause.trim())
-            }
-            Self::Io { what, source } => format!("{what}: {source}"),
-            other => other.to_string(),
+        let text = if let Self::Fetch { what, output, .. } = self {
+            let is_cause = |line: &&str| ["ERR!", "rror"].iter().any(|word| line.contains(word));
+            let named = output.lines().find(|line| line.contains("reason:"));
+            let cause = named.or_else(|| output.lines().find(is_cause)).unwrap_or_default();
+            format!("fetching {what} failed: {}", cause.trim())
+        } else if let Self::Io { what, source } = self {
+            format!("{what}: {source}")
+        } else {
+            self.to_string()
         };
         text.lines().next().unwrap_or_default().to_owned()
     }

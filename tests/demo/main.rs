@@ -148,10 +148,11 @@ impl Demo {
         }
         println!("\n{balance}\n");
         if !once && !stop.raised() {
+            services.write_env(folder)?;
             if let Some(preview) = preview {
                 preview::print_addresses(preview, &tables)?;
             }
-            services.things_to_try(folder)?;
+            services.things_to_try();
             stop.wait();
             println!("stopping");
         }

@@ -165,12 +165,17 @@ impl Services {
         number(last.unwrap_or_default(), "clicks")
     }
 
-    /// Prints all addresses and three commands to try.
-    pub fn things_to_try(&self, folder: &Path) -> Result<()> {
+    /// Writes the variables of all commands to the file that the demo's hints name.
+    pub fn write_env(&self, folder: &Path) -> Result<()> {
         let mut file = File::create(folder.join("env"))?;
         for (name, value) in &self.env {
             writeln!(file, "export {name}='{value}'")?;
         }
+        Ok(())
+    }
+
+    /// Prints all addresses and three commands to try.
+    pub fn things_to_try(&self) {
         let value = |name: &str| {
             let found = self.env.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -210,7 +215,6 @@ Ctrl-C stops everything. The data is kept: `make demo` continues with it, `rm -r
             brokers = value("KAFKA_BROKERS"),
             registry = value("SCHEMA_REGISTRY_URL"),
         );
-        Ok(())
     }
 }
 

@@ -22,10 +22,13 @@ const DRAWN: Record<string, (props: Drawn) => ReactNode> = {
   timeseries: Lines,
 };
 
-/** A panel whose data it cannot draw says so, and the others stay. */
-class Guard extends Component<{ children: ReactNode }, { error?: Error }> {
+/** A panel whose data cannot be drawn shows the error, until it has other data; the other panels stay. */
+class Guard extends Component<{ frames: unknown; children: ReactNode }, { error?: Error }> {
   state: { error?: Error } = {};
   static getDerivedStateFromError = (error: Error) => ({ error });
+  componentDidUpdate({ frames }: { frames: unknown }) {
+    this.state.error && frames !== this.props.frames && this.setState({ error: undefined });
+  }
   render() {
     return this.state.error ? <Notice text={`The preview cannot draw this: ${this.state.error.message}`} /> : this.props.children;
   }
@@ -78,7 +81,7 @@ function DataPanel(props: Props) {
       >
         {(innerWidth, innerHeight) =>
           draws ? (
-            <Guard key={String(frames.length)}>
+            <Guard frames={frames}>
               <Draw panel={panel} frames={frames} width={innerWidth} height={innerHeight} />
             </Guard>
           ) : (
@@ -98,7 +101,7 @@ export function Panel(props: Props) {
   }
   const only = `Only Grafana draws panels of the type ${panel.type}.`;
   return (
-    <section data-panel={panel.id} data-type={panel.type} data-state="data">
+    <section data-panel={panel.id} data-type={panel.type} data-state="data" aria-label={panel.title}>
       <PanelChrome {...chrome(props, text(panel.title ?? ''), text)}>
         {() => (panel.type === 'text' ? <Text panel={panel} /> : <Notice text={only} />)}
       </PanelChrome>

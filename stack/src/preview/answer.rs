@@ -75,13 +75,13 @@ impl Series {
 /// What Prometheus answers: a column for each series, or for each label.
 pub(crate) fn of_prometheus(body: &[u8], is_table: bool) -> Result<Answer, serde_json::Error> {
     let PrometheusBody { data } = serde_json::from_slice(body)?;
-    let series = match data.result {
-        // A query of a number has no series.
-        Value::Array(parts) if parts.first().is_some_and(Value::is_number) => {
-            let value = serde_json::from_value(Value::Array(parts))?;
-            vec![Series { metric: BTreeMap::new(), values: Vec::new(), value: Some(value) }]
-        }
-        result => Vec::<Series>::deserialize(result)?,
+    // A query of a number has no series: a time, and the value.
+    let is_number = data.result.get(0).is_some_and(Value::is_number);
+    let series = if is_number {
+        let value = serde_json::from_value(data.result)?;
+        vec![Series { metric: BTreeMap::new(), values: Vec::new(), value: Some(value) }]
+    } else {
+        Vec::<Series>::deserialize(data.result)?
     };
     Ok(if is_table { by_label(&series) } else { by_series(series) })
 }
