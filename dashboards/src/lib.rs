@@ -9,6 +9,7 @@ mod files;
 mod generate;
 mod hostile;
 mod interval;
+mod known_dashboards;
 mod lint;
 mod lint_finding;
 mod lint_links;

@@ -1,9 +1,9 @@
 //! What is wrong with dashboards, found without a server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::dashboard::{Cell, Dashboard, Panel, Source};
-use crate::files::files;
+use crate::known_dashboards::KnownDashboards;
 use crate::lint_finding::{Findings, LintFinding, named};
 use crate::lint_links::links;
 use crate::lint_queries::queries;
@@ -18,10 +18,7 @@ const UID_LENGTH_MAX: usize = 40;
 /// What is wrong with dashboards. Their links may also lead to the committed ones.
 #[must_use]
 pub fn lint(dashboards: &[Dashboard]) -> Vec<LintFinding> {
-    let committed = files().into_iter().filter_map(|(_, text)| Dashboard::parse(text).ok());
-    let committed: Vec<_> = committed.collect();
-    let all = committed.iter().chain(dashboards);
-    let by_uid: BTreeMap<_, _> = all.map(|dashboard| (dashboard.uid.as_str(), dashboard)).collect();
+    let known = KnownDashboards::with(dashboards);
     let (mut all, mut uids, mut titles) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for dashboard in dashboards {
         let mut findings = Findings::of(dashboard);
@@ -40,7 +37,7 @@ pub fn lint(dashboards: &[Dashboard]) -> Vec<LintFinding> {
         layout(&dashboard.panels, &mut findings);
         sources(dashboard, &mut findings);
         queries(dashboard, &mut findings);
-        links(dashboard, &by_uid, &mut findings);
+        links(dashboard, &known, &mut findings);
         all.extend(findings.all());
     }
     all
@@ -185,14 +182,14 @@ mod tests {
             ("/templating/list/1/type", json!("custom"), "its default [\"\"] is none of []"),
             ("/panels/0/type", json!("timeseries"), "format: 0"),
             ("/panels/0/targets/0/rawSql", json!(null), "neither rawSql nor expr"),
-            (sql, json!("SELECT '${link}'"), "may appear in SQL only as the whole literal"),
+            (sql, json!("SELECT '${link}'"), "may appear in SQL only as the complete literal"),
             (
                 sql,
                 json!("SELECT '${link:raw}'"),
                 "a value of the variable link changes the statement",
             ),
-            (sql, json!("SELECT 'a${link:percentencode}'"), "only as the whole literal"),
-            (sql, json!("SELECT ${link:percentencode}"), "only as the whole literal"),
+            (sql, json!("SELECT 'a${link:percentencode}'"), "only as the complete literal"),
+            (sql, json!("SELECT ${link:percentencode}"), "only as the complete literal"),
             (sql, json!("SELECT ${link:singlequote}"), "changes the statement"),
             (sql, json!("SELECT $__timeShift(a)"), "no macro $__timeShift"),
             (sql, json!("SELECT '${nothing:percentencode}'"), "no variable has the name nothing"),

@@ -1,8 +1,7 @@
 //! What is wrong with links: of dashboards, of panels, and of values.
 
-use std::collections::BTreeMap;
-
 use crate::dashboard::Dashboard;
+use crate::known_dashboards::KnownDashboards;
 use crate::lint_finding::{Findings, named};
 use crate::variables::references;
 
@@ -22,10 +21,10 @@ const BUILT_IN: [&str; 12] = [
     "__url",
 ];
 
-/// Adds what is wrong with the links of a dashboard; `all` is each dashboard by its `uid`.
+/// Adds what is wrong with the links of a dashboard.
 pub(crate) fn links(
     dashboard: &Dashboard,
-    all: &BTreeMap<&str, &Dashboard>,
+    known: &KnownDashboards<'_>,
     findings: &mut Findings<'_>,
 ) {
     for link in &dashboard.links {
@@ -38,7 +37,7 @@ pub(crate) fn links(
         }
         match link.url.as_deref().unwrap_or_default() {
             "" if link.kind == "link" => findings.add(&place, "it needs a url"),
-            url => address(dashboard, all, url, &place, findings),
+            url => address(dashboard, known, url, &place, findings),
         }
     }
     for panel in dashboard.charts() {
@@ -47,7 +46,7 @@ pub(crate) fn links(
             if link.title.is_empty() {
                 findings.add(&place, "it needs a title");
             }
-            address(dashboard, all, &link.url, &place, findings);
+            address(dashboard, known, &link.url, &place, findings);
         }
     }
 }
@@ -55,7 +54,7 @@ pub(crate) fn links(
 /// Checks one address.
 fn address(
     dashboard: &Dashboard,
-    all: &BTreeMap<&str, &Dashboard>,
+    known: &KnownDashboards<'_>,
     url: &str,
     place: &str,
     findings: &mut Findings<'_>,
@@ -75,7 +74,7 @@ fn address(
     let Some(path) = url.strip_prefix("/d/").or_else(|| url.strip_prefix("d/")) else { return };
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let uid = path.split('/').next().unwrap_or_default();
-    let Some(target) = all.get(uid) else {
+    let Some(target) = known.find(uid) else {
         findings.add(place, format!("no dashboard has the uid {uid}"));
         return;
     };

@@ -141,7 +141,7 @@ fn quoting(view: &View, sql: &str, place: &str, findings: &mut Findings<'_>) {
         if !alone || !(encoded || zone) {
             let name = found.name;
             let text = format!(
-                "the variable {name} may appear in SQL only as the whole literal \
+                "the variable {name} may appear in SQL only as the complete literal \
                  '${{{name}:percentencode}}', within decodeURLComponent(…)"
             );
             findings.add(place, text);

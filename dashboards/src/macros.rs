@@ -279,6 +279,14 @@ mod tests {
             ("$__conditionalAll(a IN (${link:singlequote}), $link)", "a IN (${link:singlequote})"),
             ("$__conditionalAll(f(g('${all:raw}', 'x'), a), $all)", "1=1"),
             (
+                "select stuff from table where $__conditionalAll(all in ($all), $all);",
+                "select stuff from table where 1=1;",
+            ),
+            (
+                "select stuff from table where $__conditionalAll(link in ($link), ${link});",
+                "select stuff from table where link in ($link);",
+            ),
+            (
                 "$__conditionalAll(a = 1, $none) AND $__conditionalAll(b = 2, ${link})",
                 "1=1 AND b = 2",
             ),

@@ -76,6 +76,9 @@ pub fn misfit(kind: &str, table: &ResultTable) -> Option<String> {
             let first = matches!(contents.first(), Some(Content::Text | Content::Time));
             (!first || !has(Content::Number)).then_some("a text or a time first, and numbers")
         }
+        "state-timeline" | "status-history" => (contents.first() != Some(&Content::Time)
+            || contents.len() < 2)
+            .then_some("a time first, and states"),
         "heatmap" => (contents.len() < 2 || !has(Content::Number))
             .then_some("two columns, one of them of numbers"),
         "geomap" => (!has(Content::Text) || !has(Content::Number))
@@ -111,6 +114,7 @@ mod tests {
             ("bargauge", table(&["String", "UInt64", "Float64"], one())),
             ("barchart", table(&["Date", "UInt64"], one())),
             ("table", table(&["Array(String)"], vec![])),
+            ("state-timeline", table(&["DateTime", "String"], vec![])),
             ("heatmap", table(&["UInt8", "UInt8", "UInt64"], one())),
             ("geomap", table(&["LowCardinality(Nullable(String))", "UInt64"], one())),
         ];
@@ -126,6 +130,7 @@ mod tests {
             ("bargauge", table(&["UInt64"], one())),
             ("barchart", table(&["UInt64", "UInt64"], one())),
             ("table", table(&[], vec![])),
+            ("state-timeline", table(&["String", "String"], one())),
             ("dashlist", table(&["UInt64"], one())),
         ];
         for (kind, table) in others {
