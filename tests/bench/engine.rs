@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use harness::Backends;
-use processors::clickhouse::insert_settings::PINNED;
+use processors::clickhouse::insert_settings::{PINNED, UNMERGED};
 use reqwest::blocking::Client;
 
 /// How long a table must be without a merge to count as idle, and the longest wait for that.
@@ -17,13 +17,31 @@ pub struct Engine {
     client: Client,
     url: String,
     user: (String, String),
+    /// The database of unqualified names.
+    database: Option<String>,
 }
 
 impl Engine {
     /// The client for the engine of a stack.
     pub fn of(backends: &Backends) -> Result<Self> {
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(600)).build()?;
-        Ok(Self { client, url: format!("{}/", backends.clickhouse), user: backends.user.clone() })
+        let (url, user) = (format!("{}/", backends.clickhouse), backends.user.clone());
+        Ok(Self { client, url, user, database: None })
+    }
+
+    /// The client as which a dashboard reads a database.
+    pub fn reading(backends: &Backends, database: &str) -> Result<Self> {
+        let (user, database) = (backends.reader.clone(), Some(database.to_owned()));
+        Ok(Self { user, database, ..Self::of(backends)? })
+    }
+
+    /// Milliseconds until a query is answered completely.
+    pub fn milliseconds(&self, sql: &str) -> Result<f64> {
+        let mut parameters = vec![("default_format", "JSONCompact")];
+        parameters.extend(self.database.as_deref().map(|name| ("database", name)));
+        let began = Instant::now();
+        self.send(&parameters, sql.into()).with_context(|| sql.to_owned())?;
+        Ok(began.elapsed().as_secs_f64() * 1000.0)
     }
 
     /// Sends `body`, with `parameters` in the URL.
@@ -84,7 +102,7 @@ impl Engine {
         let sql = format!("INSERT INTO click_versions ({columns}) FORMAT Native");
         let mut parameters = vec![("database", database), ("query", &sql)];
         parameters.extend(PINNED);
-        parameters.push(("wait_end_of_query", "1"));
+        parameters.extend([UNMERGED, ("wait_end_of_query", "1")]);
         if batch.packed {
             parameters.push(("decompress", "1"));
         }

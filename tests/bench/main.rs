@@ -9,6 +9,7 @@ mod backlog;
 mod bare;
 mod click_cost;
 mod clicks;
+mod dashboards;
 mod delay;
 mod engine;
 mod enrich;
@@ -45,7 +46,7 @@ use stack::{Cache, Part, PortChoice, Stack};
 use backlog::Backlog;
 use engine::Engine;
 use plan::{
-    BACKLOG, BACKLOG_WIDE, BESIDE_REPLAY, COSTS, DELAY, Plan, REDIRECTS, REPLAY_CPU, REPLAYS,
+    BACKLOG, BACKLOG_WIDE, BESIDE_REPLAY, COSTS, DASHBOARDS, DELAY, Plan, REDIRECTS, REPLAY_CPU, REPLAYS,
 };
 use profile::{NARROW, WIDE};
 use report::line;
@@ -73,7 +74,7 @@ fn bench() -> Result<()> {
     for workload in Workload::ALL.into_iter().filter(|workload| plan.wants(workload.line())) {
         enrich::compare(&plan, workload)?;
     }
-    let real = [&[DELAY][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
+    let real = [&[DELAY, DASHBOARDS][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
     if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
@@ -112,6 +113,9 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     }
     if BACKLOG_WIDE.iter().any(|name| plan.wants(name)) {
         Backlog::write(plan, WIDE, world("backlog_wide"), others(&stack)?)?.run()?;
+    }
+    if plan.wants(DASHBOARDS) {
+        dashboards::run(plan, &world(DASHBOARDS))?;
     }
     if plan.wants(REPLAY_CPU) {
         let world = world("replay_cpu");

@@ -52,6 +52,9 @@ pub const BESIDE_REPLAY: &str = "live_p99_beside_replay";
 /// All lines of replays.
 pub const REPLAYS: [&str; 2] = [REPLAY_CPU, BESIDE_REPLAY];
 
+/// All lines of the dashboards.
+pub const DASHBOARDS: &str = "dashboards";
+
 /// The plan of a run.
 pub struct Plan {
     /// Names of the selected lines; empty selects all.
@@ -68,6 +71,10 @@ pub struct Plan {
     pub cost_pairs: u64,
     /// Time of one such turn.
     pub cost_window: Duration,
+    /// Clicks in the table of the dashboards.
+    pub dashboard_clicks: u64,
+    /// Runs of each of their queries.
+    pub dashboard_rounds: u64,
     /// The folder with the programs of an earlier commit, to compare the cost of a click.
     pub before: Option<PathBuf>,
     /// Whether the first round of our processors is profiled.
@@ -94,9 +101,16 @@ impl Plan {
             );
         }
         for name in &only {
-            let all =
-                [&[DELAY][..], &BACKLOG, &BACKLOG_WIDE, &ENRICH, &REDIRECTS, &COSTS, &REPLAYS]
-                    .concat();
+            let all = [
+                &[DELAY, DASHBOARDS][..],
+                &BACKLOG,
+                &BACKLOG_WIDE,
+                &ENRICH,
+                &REDIRECTS,
+                &COSTS,
+                &REPLAYS,
+            ]
+            .concat();
             ensure!(all.contains(&name.as_str()), "ONLY={name}: use one of {}", all.join(", "));
         }
         Ok(Self {
@@ -107,6 +121,8 @@ impl Plan {
             window: Duration::from_secs(number("SECONDS", 5)?.max(1)),
             cost_pairs: number("PAIRS", 5)?.max(1),
             cost_window: Duration::from_secs(number("SECONDS", 60)?.max(1)),
+            dashboard_clicks: number("CLICKS", 18_000_000)?.max(60),
+            dashboard_rounds: number("ROUNDS", 21)?.max(1),
             before,
             profiled: text("PERF") == "1",
             began: Instant::now(),
