@@ -157,10 +157,14 @@ impl StackError {
     #[must_use]
     pub fn cause(&self) -> String {
         let text = if let Self::Fetch { what, output, .. } = self {
-            let is_cause = |line: &&str| ["ERR!", "rror"].iter().any(|word| line.contains(word));
+            // npm reports the cause of a failed request, then where in its own code that was.
             let named = output.lines().find(|line| line.contains("reason:"));
-            let cause = named.or_else(|| output.lines().find(is_cause)).unwrap_or_default();
-            format!("fetching {what} failed: {}", cause.trim())
+            let is_error = |line: &&str| line.starts_with("npm e") || line.starts_with("npm ERR!");
+            let cause = named.or_else(|| output.lines().find(is_error)).unwrap_or(output);
+            format!(
+                "fetching {what} failed: {}",
+                cause.trim_start_matches("npm error ").trim_start_matches("npm ERR! ").trim()
+            )
         } else if let Self::Io { what, source } = self {
             format!("{what}: {source}")
         } else {
@@ -197,5 +201,33 @@ pub(crate) trait IoContext<T> {
 impl<T> IoContext<T> for std::io::Result<T> {
     fn io_context(self, what: impl FnOnce() -> String) -> Result<T, StackError> {
         self.map_err(|source| StackError::Io { what: what(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_failed_fetch_is_one_line() {
+        let fetch = |output: &str| StackError::Fetch {
+            what: "a package",
+            command: "npm ci".to_owned(),
+            output: output.to_owned(),
+        };
+        for (output, cause) in [
+            (
+                "npm error code E\nnpm error request to x failed, reason: refused\nnpm error     at error.js:1",
+                "fetching a package failed: request to x failed, reason: refused",
+            ),
+            (
+                "npm warn a\nnpm ERR! code E404\nnpm ERR!     at b",
+                "fetching a package failed: code E404",
+            ),
+            ("", "fetching a package failed: "),
+        ] {
+            assert_eq!(fetch(output).cause(), cause);
+        }
+        assert_eq!(StackError::PortsInUse.cause(), StackError::PortsInUse.to_string());
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn fetch(
         let arguments: Vec<_> =
             command.get_args().map(|argument| argument.to_string_lossy()).collect();
         let command = format!("{} {}", command.get_program().display(), arguments.join(" "));
-        return Err(StackError::Fetch { what, command, output: log_tail(&log, 15) });
+        return Err(StackError::Fetch { what, command, output: log_tail(&log, 25) });
     }
     std::fs::remove_file(&log).io_context(|| format!("removing {}", log.display()))
 }
