@@ -5,7 +5,7 @@ export CARGO_INCREMENTAL ?= 0
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help demo test strain sim chaos soak bench scale deploy-check rehearse golden fmt lint deny prerequisites stack build venv
+.PHONY: help demo test strain sim chaos soak bench scale deploy-check rehearse screenshots golden fmt lint deny prerequisites stack build venv
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,7 +15,7 @@ demo: prerequisites ## the main job on real parts; DEMO_ONCE=1 ends it with its 
 	@$(fetch_while_building)
 	target/debug/demo
 
-test strain: needs = test
+test strain screenshots: needs = test
 # Tests on real parts wait for a third of their time: half more of them than cores run at once.
 test: export RUST_TEST_THREADS := $(or $(RUST_TEST_THREADS),$(shell echo $$(( ($$(nproc) * 3 + 1) / 2 ))))
 test: prerequisites fmt ## everything: format, lints, dependencies, all tests on real parts
@@ -80,6 +80,11 @@ deploy-check: ## compose's, BuildKit's and Kubernetes' own code reads our files;
 
 rehearse: prerequisites ## the image's build without Docker, in a clean folder; ten minutes
 	@deploy/rehearse.sh
+
+screenshots: prerequisites ## pictures of each dashboard with the demo's data, in .stack/pictures (PICTURES=), or of a running preview (PREVIEW=)
+	@$(fetch_while_building)
+	PICTURES="$(PICTURES)" PREVIEW="$(PREVIEW)" \
+	  cargo test --workspace --test it -- --ignored --nocapture pictures_of_each_dashboard
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
 	cargo test --workspace --test it -- proof::model proof::seeded --nocapture

@@ -144,7 +144,7 @@ const PROBES: &Weighted<(&str, u16)> =
 pub fn visit(random: &mut Random, last_week: bool) -> Visit {
     let machine = random.below(100) < 23;
     let (network, language) = *pick(random, COUNTRIES);
-    let address = format!("{network}.{}.{}", random.skewed(12), 1 + random.below(60));
+    let address = format!("{network}.{}.{}", random.skewed(3), 1 + random.below(20));
     if machine {
         let (path, status) = match random.below(4) {
             0 => *pick(random, PROBES),

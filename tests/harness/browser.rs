@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::devtools::DevTools;
-
-/// The longest time that a page takes to show what was asked for.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::wait::PATIENCE;
 
 /// What the page is displayed on.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +31,6 @@ pub struct Screen {
 pub struct Browser {
     tools: DevTools,
     folder: TempDir,
-    screen: Screen,
     errors: Vec<String>,
     /// Requests without a response, by the browser's number of each.
     sent: BTreeMap<String, Exchange>,
@@ -60,7 +57,7 @@ impl Browser {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let tools = DevTools::start(folder.path());
         let (errors, sent, exchanges) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let mut browser = Self { tools, folder, screen, errors, sent, exchanges };
+        let mut browser = Self { tools, folder, errors, sent, exchanges };
         let downloads = browser.folder.path().join("downloads");
         let allow = json!({ "behavior": "allow", "downloadPath": downloads });
         browser.tools.must("Browser.setDownloadBehavior", allow);
@@ -82,7 +79,6 @@ impl Browser {
         ];
         self.tools.must("Emulation.setEmulatedMedia", json!({ "features": features }));
         self.tools.must("Emulation.setTimezoneOverride", json!({ "timezoneId": zone }));
-        self.screen = screen;
     }
 
     /// Opens a URL and waits until the document and its scripts are loaded.
@@ -92,7 +88,7 @@ impl Browser {
     pub fn open(&mut self, url: &str) {
         let opened = self.tools.must("Page.navigate", json!({ "url": url }));
         assert!(opened["errorText"].is_null(), "{url}: {}", opened["errorText"]);
-        self.until("the document is loaded", "document.readyState === 'complete'");
+        self.until(&format!("{url} is loaded"), "document.readyState === 'complete'");
     }
 
     /// The value of an expression of JavaScript in the page; of a promise, its result.
@@ -163,22 +159,12 @@ impl Browser {
         }
     }
 
-    /// Takes a picture (PNG) of the whole page, also of what is below the screen.
-    pub fn picture(&mut self) -> Vec<u8> {
-        let height = self.evaluate("document.documentElement.scrollHeight").as_u64().unwrap_or(0);
-        let height = u32::try_from(height).unwrap_or(u32::MAX).max(self.screen.height);
-        self.picture_of(height)
-    }
-
-    /// Takes a picture of the first `height` pixels of the page.
+    /// Takes a picture (PNG) of the screen.
     ///
     /// # Panics
     /// When the browser sends no picture.
-    pub fn picture_of(&mut self, height: u32) -> Vec<u8> {
-        let clip =
-            json!({ "x": 0, "y": 0, "width": self.screen.width, "height": height, "scale": 1 });
-        let parameters = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
-        let shot = self.tools.must("Page.captureScreenshot", parameters);
+    pub fn picture(&mut self) -> Vec<u8> {
+        let shot = self.tools.must("Page.captureScreenshot", json!({ "format": "png" }));
         BASE64_STANDARD.decode(shot["data"].as_str().unwrap_or_default()).expect("a picture")
     }
 

@@ -1,6 +1,7 @@
 //! Prometheus and Alertmanager with the shipped files, in which every duration is divided by 60.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use stack::Part;
@@ -43,6 +44,14 @@ impl DividedAlerts {
         Self { stack: OwnStack::with_alerts(&files), receiver }
     }
 
+    /// The address of Prometheus.
+    ///
+    /// # Panics
+    /// Never, while it runs.
+    pub fn prometheus(&self) -> SocketAddr {
+        self.stack.ports().expect("a stack has ports").address(Part::Prometheus)
+    }
+
     /// Waits until the last call of the webhook for an alert has this status, and returns the call.
     pub fn call(&self, alert: &str, status: &str) -> Value {
         until(&format!("a call of the webhook: {alert} {status}"), || {
@@ -66,8 +75,7 @@ impl DividedAlerts {
     /// # Panics
     /// When Prometheus refuses the request.
     pub fn api(&self, request: &str, parameters: &[(&str, &str)]) -> Value {
-        let ports = self.stack.ports().expect("a stack has ports");
-        let url = format!("http://{}/api/v1/{request}", ports.address(Part::Prometheus));
+        let url = format!("http://{}/api/v1/{request}", self.prometheus());
         let url = reqwest::Url::parse_with_params(&url, parameters).expect("a URL");
         let answer = http_client::get(url.as_str()).expect("Prometheus answers");
         let mut answer: Value = serde_json::from_str(&answer.body).expect("JSON");

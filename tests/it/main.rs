@@ -3,6 +3,7 @@
 //! The name of a test is the behaviour that it checks. `arrivals`, `costs`, `golden`, `model`, `seeded`, `sim` and `tidy`
 //! need no backend.
 
+mod dashboards;
 mod dead_letters;
 mod delivery;
 mod deploy;

@@ -1,0 +1,9 @@
+//! The dashboards as people see them.
+pub(crate) mod badge;
+pub(crate) mod browsed_clicks;
+pub(crate) mod browser;
+pub(crate) mod demo_run;
+pub(crate) mod floods;
+pub(crate) mod panel_rows;
+pub(crate) mod pictures;
+pub(crate) mod viewer;

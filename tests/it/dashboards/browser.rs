@@ -1,0 +1,330 @@
+//! The dashboards in a real browser, over real parts: what a person sees and clicks.
+
+use std::collections::BTreeMap;
+
+use harness::{
+    Child, DividedAlerts, OwnPreview, Processors, Raw, Server, World, free_port, rules, until,
+};
+use serde_json::json;
+
+use crate::dashboards::browsed_clicks::{BEGIN, END, HOSTILE, SLUGS, load};
+use crate::dashboards::viewer::{Answer, LAPTOP, PHONE, Question, Shown, Viewer, asked_again};
+
+const OVERVIEW: &str = "clicktrail-overview";
+const LINK: &str = "clicktrail-link";
+const BOTS: &str = "clicktrail-bots";
+const PIPELINE: &str = "clicktrail-pipeline";
+/// The dashboards of clicks, and the parameters that they need.
+const PAGES: [(&str, &[(&str, &str)]); 4] = [
+    (OVERVIEW, &[]),
+    (LINK, &[("var-link", "spring")]),
+    (BOTS, &[]),
+    // The audit of the test replaces its verdict of this minute each second.
+    (PIPELINE, &[("from", "now-5m"), ("to", "now+1m")]),
+];
+/// Panels of events that did not happen; each displays a text that says so.
+const WITHOUT_EVENTS: [&str; 14] = [
+    "Filters",
+    "Floods in the last hour",
+    "Limits",
+    "Lost clicks",
+    "Oldest waiting click",
+    "Retries",
+    "Parts",
+    "Free disk",
+    "Replays",
+    "Replay progress",
+    "Jobs",
+    "Link records",
+    "Dead letters held",
+    "New dead letters",
+];
+/// Panels that say how the data is, or what is filtered, and not what the filtered clicks are.
+const UNFILTERED: [&str; 1] = ["Filters"];
+
+/// Opens a dashboard on the week of the clicks, if the parameters have no range.
+fn open(viewer: &mut Viewer, uid: &str, parameters: &[(&str, &str)]) {
+    let [from, to] = [BEGIN, END].map(|second| (second * 1_000).to_string());
+    let range = [("from", from.as_str()), ("to", &to)];
+    let own = parameters.iter().any(|(name, _)| *name == "from");
+    viewer.open(uid, &[if own { &[][..] } else { &range[..] }, parameters].concat());
+}
+
+/// The rows of answers without those of some panels, and without those that depend on the time of the question.
+fn compared(
+    viewer: &mut Viewer,
+    answers: BTreeMap<Question, Answer>,
+) -> BTreeMap<Question, Vec<String>> {
+    let panels = viewer.panels();
+    let is_compared = |id: u64| {
+        let panel = panels.iter().find(|panel| panel.id == id);
+        panel.is_some_and(|panel| !UNFILTERED.contains(&panel.title.as_str()))
+    };
+    let kept = answers.into_iter().filter(|((id, _), _)| is_compared(*id));
+    kept.map(|(question, answer)| (question, answer.rows)).collect()
+}
+
+/// Fails if two sets of rows differ, with the title of each panel that does.
+fn same(
+    viewer: &mut Viewer,
+    what: &str,
+    left: &BTreeMap<Question, Vec<String>>,
+    right: &BTreeMap<Question, Vec<String>>,
+) {
+    let panels = viewer.panels();
+    let title = |id: u64| {
+        panels.iter().find(|panel| panel.id == id).map_or("?", |panel| panel.title.as_str())
+    };
+    assert!(left.len() > 10, "{what}: only {} queries", left.len());
+    assert_eq!(left.keys().collect::<Vec<_>>(), right.keys().collect::<Vec<_>>(), "{what}");
+    let wrong: Vec<_> = left
+        .iter()
+        .filter(|(question, rows)| right[*question] != **rows)
+        .map(|(question, rows)| {
+            let of = |rows: &[String]| rows.iter().take(5).cloned().collect::<Vec<_>>().join(" ");
+            let title = title(question.0);
+            format!("{title} {}: {} | {}", question.1, of(rows), of(&right[question]))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
+}
+
+/// A link that sets a variable to a value, anywhere in the page.
+fn link(variable: &str, value: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('[data-panel] a[href]')].find((link) => \
+         new URL(link.href, location.href).searchParams.get('var-{variable}') === {})",
+        json!(value)
+    )
+}
+
+#[test]
+fn a_click_filters_every_panel_and_no_value_breaks_out_of_a_query_or_the_page() {
+    let world = World::new("browser");
+    world.setup();
+    load(&world);
+    // The clicks of one country, as if there were no others.
+    let of_country = World::new("browser_country");
+    of_country.setup();
+    for (table, condition) in [("click_versions", "country = 'DE'"), ("link_versions", "1")] {
+        let (from, to) = (&world.database, &of_country.database);
+        of_country.query(&format!(
+            "INSERT INTO {to}.{table} SELECT * FROM {from}.{table} WHERE {condition}"
+        ));
+    }
+    let preview = OwnPreview::start(&world, None);
+    let other = OwnPreview::start(&of_country, None);
+    let mut viewer = Viewer::start(&preview.url);
+
+    open(&mut viewer, OVERVIEW, &[]);
+    let answers = viewer.answers();
+    let everywhere = compared(&mut viewer, answers);
+    viewer.click(&link("country", "DE"));
+    assert_eq!(viewer.parameter("var-country").as_deref(), Some("DE"));
+    let answers = viewer.answers();
+    let again = asked_again(&other.url, &answers, ("country", ""));
+    let (filtered, expected) = (compared(&mut viewer, answers), compared(&mut viewer, again));
+    same(
+        &mut viewer,
+        "the panels with the filter, and those of a table of these clicks",
+        &filtered,
+        &expected,
+    );
+    let unchanged = filtered.iter().filter(|(question, rows)| everywhere[*question] == **rows);
+    let unchanged: Vec<_> = unchanged.map(|(question, _)| question.clone()).collect();
+    assert!(unchanged.len() < filtered.len() / 4, "{unchanged:?}");
+    let bar = viewer.panel_with("Filters", "DE");
+    viewer.no_errors("a filter by country");
+
+    // A file has what its panel shows.
+    let links = viewer.panel("Top links");
+    let csv = viewer.csv(&links);
+    for row in viewer.rows(&links) {
+        let row: Vec<serde_json::Value> = serde_json::from_str(row).unwrap();
+        let slug = row.iter().find_map(serde_json::Value::as_str).unwrap().replace('"', "\"\"");
+        assert!(csv.contains(&slug), "{slug} in {csv}");
+    }
+    viewer.no_errors("a file");
+
+    // The history of the browser, and the filter bar's own link.
+    viewer.go(-1);
+    assert_eq!(viewer.parameter("var-country"), None);
+    let back = viewer.answers();
+    let back = compared(&mut viewer, back);
+    same(&mut viewer, "after a step back", &back, &everywhere);
+    viewer.go(1);
+    assert_eq!(viewer.parameter("var-country").as_deref(), Some("DE"));
+    let remove = format!(
+        "[...document.querySelectorAll('[data-panel=\"{}\"] a[href]')].find((link) => \
+         link.textContent.trim() === 'DE')",
+        bar.id
+    );
+    viewer.click(&remove);
+    assert_eq!(viewer.parameter("var-country"), None);
+    let removed = viewer.answers();
+    let removed = compared(&mut viewer, removed);
+    same(&mut viewer, "after the filter was removed", &removed, &everywhere);
+
+    hostile_texts(&world, &mut viewer);
+    long_day(&mut viewer);
+}
+
+/// The day on which summer time ends has 25 hours, each once.
+fn long_day(viewer: &mut Viewer) {
+    let begin = END - 25 * 3_600;
+    let [from, to] = [begin, END].map(|second| (second * 1_000).to_string());
+    viewer.open(OVERVIEW, &[("from", &from), ("to", &to)]);
+    let lines = viewer.panel("Clicks over time");
+    let time = |row: &String| {
+        let row: serde_json::Value = serde_json::from_str(row).unwrap();
+        row[0].as_i64().unwrap_or_else(|| panic!("no time: {row}"))
+    };
+    let times: Vec<_> = viewer.rows(&lines).iter().map(time).collect();
+    let step = times[1] - times[0];
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == step), "{times:?}");
+    assert_eq!((times[0], times[times.len() - 1] + step), (begin, END), "steps of {step} s");
+    viewer.no_errors("the day of 25 hours");
+}
+
+/// Slugs of visitors as filters: each selects its own clicks, is displayed as it is, and nothing executes.
+fn hostile_texts(world: &World, viewer: &mut Viewer) {
+    let count = |slug: &str| {
+        let hex: String = slug.bytes().map(|byte| format!("{byte:02X}")).collect();
+        let sql = format!(
+            "SELECT count() FROM clicks WHERE slug = unhex('{hex}') \
+             AND occurred_at >= toDateTime({BEGIN}) AND occurred_at <= toDateTime({END})"
+        );
+        world.number(&sql)
+    };
+    open(viewer, OVERVIEW, &[("var-traffic", "all"), ("var-compare", "none")]);
+    viewer.click(&link("link", HOSTILE));
+    assert_eq!(viewer.parameter("var-link").as_deref(), Some(HOSTILE));
+    let shown = |viewer: &mut Viewer, slug: &str| {
+        viewer.panel_with("Filters", slug);
+        let totals = viewer.panel("Totals");
+        let (rows, expected) = (viewer.rows(&totals), count(slug));
+        assert!(expected > 0, "no clicks of {slug}");
+        let is_expected =
+            |row: &String| row.split([',', '[', ']']).any(|it| it == expected.to_string());
+        assert!(rows.iter().any(is_expected), "{slug}: {expected} in {rows:?}");
+        let errors: Vec<_> = viewer.panels().into_iter().filter(|it| it.state == "error").collect();
+        assert!(errors.is_empty(), "{slug}: {errors:?}");
+        viewer.no_errors(slug);
+    };
+    shown(viewer, HOSTILE);
+    for slug in SLUGS {
+        let parameters = [("var-traffic", "all"), ("var-compare", "none"), ("var-link", slug)];
+        open(viewer, OVERVIEW, &parameters);
+        shown(viewer, slug);
+    }
+    let scripts = viewer.browser.evaluate("[...document.scripts].map((script) => script.src)");
+    let own = |script: &serde_json::Value| {
+        script.as_str().is_some_and(|address| address.contains("127.0.0.1"))
+    };
+    assert!(scripts.as_array().unwrap().iter().all(own), "{scripts}");
+}
+
+/// All processes of a pipeline, and a Prometheus that reads them.
+struct Pipeline {
+    _server: Server,
+    _processors: Processors,
+    _audit: Child,
+    alerts: DividedAlerts,
+}
+
+/// Starts them; sends visits, and a record that no rule can decode.
+fn pipeline(world: &World) -> Pipeline {
+    let server = world.serve(r#"{"slug":"spring","url":"https://shop.example/sale"}"#, &[]);
+    let bad = Raw { value: Some(b"garbage".to_vec()), ..Raw::default() };
+    world.kafka.produce(&world.topic, &[vec![bad], world.good(0, 100)].concat());
+    let folder = rules::folder();
+    let set = [("CLICKTRAIL_RULES", folder.to_str().expect("a path of text"))];
+    let processors = world.processors(&[], &set);
+    let port = free_port();
+    let mut command = world.command("processors", &[("CLICKTRAIL_GROUP", &world.group)]);
+    command.args(["audit", "--follow", "--every", "1s", "--admin-listen", &port.to_string()]);
+    let audit = world.start(command);
+    let audit_admin = format!("http://{port}");
+    let targets = [
+        ("producer", server.admin.as_str()),
+        ("processors", processors.admin.as_str()),
+        ("audit", audit_admin.as_str()),
+    ];
+    let alerts = DividedAlerts::start(&targets, &[]);
+    let path = |number: usize| if number.is_multiple_of(4) { "/none" } else { "/spring" };
+    let mut number = 0;
+    until("rates of all three processes", || {
+        server.get(path(number), &[]);
+        number += 1;
+        let rate = |name: &str| {
+            let query = format!("sum(rate({name}[1m])) > 0");
+            let found = alerts.api("query", &[("query", &query)]);
+            found["result"].as_array().is_some_and(|series| !series.is_empty())
+        };
+        let names = [
+            "clicktrail_producer_request_seconds_count",
+            "clicktrail_producer_delivery_seconds_count",
+            "clicktrail_processors_insert_seconds_count",
+            "clicktrail_audit_runs_total",
+        ];
+        names.into_iter().all(rate).then_some(())
+    });
+    until("a verdict", || {
+        (world.number("SELECT count() FROM audit_verdicts WHERE state = 'balanced'") > 0)
+            .then_some(())
+    });
+    Pipeline { _server: server, _processors: processors, _audit: audit, alerts }
+}
+
+#[test]
+fn every_dashboard_shows_data_in_each_panel_and_fits_a_phone() {
+    let world = World::new("browser_all");
+    world.setup();
+    load(&world);
+    let pipeline = pipeline(&world);
+    let preview = OwnPreview::start(&world, Some(pipeline.alerts.prometheus()));
+    let mut viewer = Viewer::start(&preview.url);
+    for (uid, parameters) in PAGES {
+        viewer.browser.show_on(LAPTOP);
+        open(&mut viewer, uid, parameters);
+        let is_empty_for_a_reason = |panel: &Shown| {
+            panel.state == "empty" && WITHOUT_EVENTS.contains(&panel.title.as_str())
+        };
+        let without: Vec<_> = viewer
+            .panels()
+            .into_iter()
+            .filter(|panel| panel.state != "data" && !is_empty_for_a_reason(panel))
+            .map(|panel| format!("{} {}: {} {}", panel.kind, panel.title, panel.state, panel.text))
+            .collect();
+        assert!(without.is_empty(), "panels of {uid} without data:\n{}", without.join("\n"));
+        viewer.no_errors(uid);
+        viewer.browser.show_on(PHONE);
+        open(&mut viewer, uid, parameters);
+        let wide = viewer.browser.evaluate(TOO_WIDE);
+        assert!(wide.as_array().is_some_and(Vec::is_empty), "{uid} on a phone: {wide:#}");
+    }
+}
+
+/// What is wider than the screen or its panel, and not cut with an ellipsis.
+const TOO_WIDE: &str = "(() => {
+    const wide = [];
+    if (document.documentElement.scrollWidth > innerWidth) wide.push('the page: ' + document.documentElement.scrollWidth);
+    for (const panel of document.querySelectorAll('[data-panel]')) {
+        const frame = panel.getBoundingClientRect();
+        const name = panel.getAttribute('aria-label');
+        if (frame.left < 0 || frame.right > innerWidth + 1) wide.push('the panel ' + name);
+        for (const element of panel.querySelectorAll('*')) {
+            const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+            if (!own) continue;
+            const box = element.getBoundingClientRect();
+            let cut = false;
+            for (let at = element; at !== panel.parentElement; at = at.parentElement) {
+                cut ||= getComputedStyle(at).overflowX !== 'visible';
+            }
+            if (!cut && box.width && (box.right > frame.right + 1 || box.left < frame.left - 1)) {
+                wide.push(name + ': ' + element.textContent.slice(0, 60));
+            }
+        }
+    }
+    return wide;
+})()";
