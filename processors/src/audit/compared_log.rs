@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::audit::entry::LogPosition;
 
-/// Log times that are kept of each partition at most, whatever the window.
+/// Log times that are kept of each partition at most, for a window of any length.
 const TIMES_MAX: i64 = 1_000;
 
 /// Offsets of one partition.

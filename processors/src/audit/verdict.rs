@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_event_is_out_of_balance_whatever_is_lagging() {
+    fn a_lost_event_is_out_of_balance_beside_lagging_ones() {
         for found in [verdict(None, false, 1), verdict(Some(100), true, 1)] {
             assert_eq!((found.state, found.code), (VerdictState::OutOfBalance, "out_of_balance"));
             assert_eq!(found.counts.missing, 1);

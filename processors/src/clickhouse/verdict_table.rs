@@ -25,6 +25,13 @@ pub struct VerdictSubject {
     pub every: Duration,
 }
 
+impl VerdictSubject {
+    #[expect(clippy::expect_used, reason = "`--every` has this bound")]
+    fn every_seconds(&self) -> u32 {
+        u32::try_from(self.every.as_secs()).expect("an interval is of 366 days at most")
+    }
+}
+
 #[derive(Row, Serialize)]
 struct VerdictRow<'a> {
     topic: &'a str,
@@ -62,7 +69,7 @@ pub async fn add(
         group_id: &subject.group,
         state: state.name(),
         code,
-        every_seconds: u32::try_from(subject.every.as_secs()).unwrap_or(u32::MAX),
+        every_seconds: subject.every_seconds(),
         logged_from: log.as_ref().map(|log| log.from_ms),
         logged_until: log.as_ref().map(|log| log.until_ms),
         offsets: offsets.map(|(partition, own)| (*partition, (own.first, own.end))).collect(),
