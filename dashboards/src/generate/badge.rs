@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::generate::column::Column;
 use crate::generate::look::{self, Colour, Unit};
 use crate::generate::panel::Panel;
 use crate::generate::stat::stat;
@@ -31,7 +30,7 @@ fn state(title: &str, description: &str, colours: &[(&str, Colour)]) -> Panel {
         .option("textMode", json!("value"))
 }
 
-/// The age of the newest click that the table has. The newest verdict of the audit tells a log without newer clicks from
+/// The age of the newest click that the table has. The newest verdict of the audit separates a log without newer clicks from
 /// one whose clicks are not processed.
 fn newest_click() -> Panel {
     let description = "Age of the newest click in the table, by the time at which the log took it. \"no newer click in the \
@@ -66,10 +65,7 @@ FROM
   FROM clicks AS c
   WHERE c.occurred_at > now() - toIntervalSecond(if(is_recent, 600, 604800))
 )";
-    state("Newest click", description, &colours)
-        .column(&Column::text("newest", "Newest click"))
-        .no_value("No click in seven days")
-        .sql(sql)
+    state("Newest click", description, &colours).no_value("No click in seven days").sql(sql)
 }
 
 /// Until when the audit has found log and table to balance.
@@ -100,7 +96,6 @@ FROM audit_balance AS b
 ORDER BY b.judged_at > now() - toIntervalHour(1) DESC, indexOf(['out_of_balance', 'unknown', 'balanced'], b.state), b.judged_at DESC
 LIMIT 1";
     state("Log and table balance", description, &colours)
-        .column(&Column::text("balance", "Log and table balance"))
         .no_value("Unknown: no audit has stored a verdict")
         .sql(sql)
 }

@@ -90,7 +90,6 @@ pub(crate) fn totals(dashboard: &str) -> Panel {
         .column(&share("bots", "Bots").colour(Colour::Bots))
         .sql(&sql)
         .size(24, 4)
-        .header_link(&DataLink::without_filters("Remove all filters", dashboard))
 }
 
 /// People against bots, and the earlier range moved onto this one.
@@ -122,15 +121,15 @@ pub(crate) fn clicks_over_time() -> Panel {
         .column(&Column::new("people", "People", Unit::Short).colour(Colour::People))
         .column(&Column::new("bots", "Bots", Unit::Short).colour(Colour::Bots))
         .column(
-            &Column::new("before", "Compared with", Unit::Short)
+            &Column::new("before", "Earlier range", Unit::Short)
                 .colour(Colour::Before)
                 .property("custom.lineStyle", json!({ "fill": "dash", "dash": [6, 6] }))
                 .property("custom.fillOpacity", json!(0)),
         )
         .custom("lineWidth", json!(2))
         .custom("fillOpacity", json!(12))
-        // Thirty days are days, a day is hours.
-        .property("maxDataPoints", json!(28))
+        // Seven days have a point each hour.
+        .property("maxDataPoints", json!(170))
         .series(&sql)
         .size(24, 9)
 }
@@ -138,7 +137,7 @@ pub(crate) fn clicks_over_time() -> Panel {
 /// Clicks by hour and day of the week.
 pub(crate) fn hour_of_week() -> Panel {
     let description = "Clicks by hour and weekday of your time zone. The number below a cell's left edge is its hour. \
-        Choose whole weeks to compare weekdays.";
+        Choose full weeks to compare weekdays.";
     let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let numbered = (1..).zip(days);
     let columns: Vec<_> = numbered
@@ -198,8 +197,8 @@ pub(crate) fn unknown_slugs(dashboard: &str) -> Panel {
         clicks on such paths.";
     let sql =
         BarList::of(&[Filter::Domain, Filter::Link], 20).only("c.outcome = 'not_found'").sql();
-    let columns = [values(dashboard, Filter::Domain), values(dashboard, Filter::Link)];
-    bar_list("Unknown slugs", description, &columns)
+    let path = values(dashboard, Filter::Link).property("displayName", json!("Path"));
+    bar_list("Unknown slugs", description, &[values(dashboard, Filter::Domain), path])
         .no_value("No visitor requested an unknown path in this time range")
         .sql(&sql)
         .size(10, 10)
@@ -294,7 +293,8 @@ pub(crate) fn campaigns(dashboard: &str) -> Panel {
     let by = [Filter::UtmSource, Filter::UtmMedium, Filter::Campaign];
     let columns = by.map(|filter| values(dashboard, filter));
     let sql = BarList::of(&by, 20)
-        .shown("(utm_source, utm_medium, campaign) != ('(none)', '(none)', '(none)')")
+        .only("(c.utm_source != '' OR c.utm_medium != '' OR c.utm_campaign != '')")
+        .share_of_all()
         .sql();
     bar_list("Campaigns", description, &columns)
         .no_value("No click of this time range has UTM parameters")

@@ -47,13 +47,13 @@ pub(crate) struct BarList {
     dimensions: Vec<Filter>,
     /// A condition that clicks of the list meet, in addition to the filters.
     of: Option<&'static str>,
-    /// A condition on rows of the result: rows that do not meet it count for shares, and are not shown.
-    shown: Option<&'static str>,
+    /// Shares are of all clicks that match the filters, and not only of those of the list.
+    share_of_all: bool,
     /// Filters that the list does not follow.
     ignored: Vec<Filter>,
     /// Further columns, after the clicks.
     more: Vec<(&'static str, String)>,
-    /// It reads the clicks of people and bots, whatever traffic is chosen.
+    /// It reads the clicks of people and bots, with any choice of traffic.
     of_everyone: bool,
     limit: u32,
 }
@@ -64,7 +64,7 @@ impl BarList {
         Self {
             dimensions: filters.to_vec(),
             of: None,
-            shown: None,
+            share_of_all: false,
             ignored: Vec::new(),
             more: Vec::new(),
             of_everyone: false,
@@ -72,7 +72,7 @@ impl BarList {
         }
     }
 
-    /// Reads the clicks of people and bots, whatever traffic is chosen.
+    /// Reads the clicks of people and bots, with any choice of traffic.
     #[must_use]
     pub(crate) fn of_everyone(self) -> Self {
         Self { of_everyone: true, ..self }
@@ -85,11 +85,10 @@ impl BarList {
         self
     }
 
-    /// Shows only rows that meet a condition over the columns of the list.
+    /// Shares are of all clicks that match the filters, and not only of those of the list.
     #[must_use]
-    pub(crate) fn shown(mut self, condition: &'static str) -> Self {
-        self.shown = Some(condition);
-        self
+    pub(crate) fn share_of_all(self) -> Self {
+        Self { share_of_all: true, ..self }
     }
 
     /// Does not follow some filters.
@@ -136,10 +135,9 @@ impl BarList {
     pub(crate) fn sql(&self) -> String {
         let names = self.names();
         let more: String = self.more.iter().map(|(name, _)| format!("  {name},\n")).collect();
-        let shown = self.shown.map(|condition| format!("WHERE {condition}\n")).unwrap_or_default();
         format!(
             "{with}SELECT\n  {names},\n  clicks,\n{more}  share,\n  {change} AS change\n\
-            FROM\n{counted}\n{shown}ORDER BY clicks DESC, {names}\nLIMIT {limit}",
+            FROM\n{counted}\nORDER BY clicks DESC, {names}\nLIMIT {limit}",
             with = with_ranges(),
             change = comparison::change("clicks", "clicks_before"),
             counted = self.counted(&self.values()),
@@ -180,12 +178,16 @@ impl BarList {
         format!(
             "(\n  SELECT\n    {key} AS value,\n{values}    countIf({in_range}) AS clicks,\n\
             {more}    countIf({in_before}) AS clicks_before,\n    \
-            clicks / sum(clicks) OVER () AS share\n  {from}\n  \
+            clicks / {all} AS share\n  {from}\n  \
             GROUP BY value\n  HAVING clicks > 0\n)",
             key = self.key(),
             in_range = wanted(IN_RANGE),
             in_before = wanted(IN_BEFORE),
             more = more.collect::<String>(),
+            all = match self.share_of_all {
+                true => format!("(\n    SELECT count() {}\n    )", of_range()),
+                false => "sum(clicks) OVER ()".to_owned(),
+            },
             from = self.conditions(&clicks_of_both()),
         )
     }

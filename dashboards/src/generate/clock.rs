@@ -1,12 +1,13 @@
 //! The viewer's time zone, and the buckets of time that start in it, in SQL.
 
 /// Definitions for `WITH`: the viewer's zone and the range, which holds `begin` and not `until`. Grafana ends a day with
-/// its last millisecond, so that the end is rounded up to a second.
+/// its last millisecond, so that the end is rounded up to a second. Both have the type of `occurred_at`: for a condition
+/// `occurred_at < until` with a DateTime, ClickHouse takes parts that begin in the last second for empty.
 pub(crate) const RANGE: &str = "\
   decodeURLComponent('${__timezone:percentencode}') AS viewer_zone,
   if(viewer_zone = 'utc', 'UTC', viewer_zone) AS zone,
-  toTimeZone($__fromTime, zone) AS begin,
-  toDateTime(intDiv(toUnixTimestamp64Milli($__toTime_ms) + 999, 1000), zone) AS until";
+  toTimeZone(toDateTime64($__fromTime, 6), zone) AS begin,
+  toDateTime64(intDiv(toUnixTimestamp64Milli($__toTime_ms) + 999, 1000), 6, zone) AS until";
 
 /// The definition of `step` for `WITH`: the seconds of a bucket of a line.
 pub(crate) const STEP: &str = "toUInt32($__interval_s) AS step";

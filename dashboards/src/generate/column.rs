@@ -14,10 +14,13 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// A field with a title and a unit.
+    /// A field with a title and a unit. An empty value is a dash: the text of its panel is for a panel without data.
     pub(crate) fn new(name: &str, title: &str, unit: Unit) -> Self {
         let column = Self { name: name.to_owned(), properties: Vec::new(), links: Vec::new() };
-        column.property("displayName", json!(title)).property("unit", json!(unit.name()))
+        column
+            .property("displayName", json!(title))
+            .property("unit", json!(unit.name()))
+            .property("noValue", json!("–"))
     }
 
     /// A text.
@@ -46,11 +49,16 @@ impl Column {
         Self::new("share", "Share", Unit::Share).property("decimals", json!(1)).width(80)
     }
 
-    /// The field `change`: against the range that is compared with; a dash where there is none.
+    /// The field `change`: against the range that is compared with; a dash where nothing is compared, `new` where nothing
+    /// was before.
     pub(crate) fn change() -> Self {
+        let special = |value: &str, text: &str| {
+            let result = json!({ "text": text, "color": Colour::Before.name() });
+            json!({ "type": "special", "options": { "match": value, "result": result } })
+        };
         Self::new("change", "Change", Unit::Share)
             .property("decimals", json!(1))
-            .property("noValue", json!("–"))
+            .property("mappings", json!([special("null", "–"), special("nan", "new")]))
             .property("custom.cellOptions", json!({ "type": "color-text" }))
             .property("color", json!({ "mode": "thresholds" }))
             .property(
@@ -88,9 +96,10 @@ impl Column {
         self
     }
 
-    /// Any other setting of the field.
+    /// Any other setting of the field; the last one of an id holds.
     #[must_use]
     pub(crate) fn property(mut self, id: &str, value: Value) -> Self {
+        self.properties.retain(|property| property["id"] != id);
         self.properties.push(json!({ "id": id, "value": value }));
         self
     }

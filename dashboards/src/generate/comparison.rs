@@ -25,9 +25,9 @@ pub(crate) const DURING_RANGE: &str = "(c.occurred_at >= begin AND c.occurred_at
 pub(crate) const DURING_BEFORE: &str =
     "(compared AND c.occurred_at >= before_begin AND c.occurred_at < before_until)";
 
-/// The relative change from one count to another, or NULL where nothing was before.
+/// The relative change from one count to another: NULL where nothing is compared, NaN where nothing was before.
 pub(crate) fn change(now: &str, before: &str) -> String {
-    format!("if({before} = 0, NULL, {now} / {before} - 1)")
+    format!("multiIf(NOT compared, NULL, {before} = 0, nan, {now} / {before} - 1)")
 }
 
 /// Seconds since 1970 of a click of the earlier range, moved by what is a number of seconds.
@@ -35,5 +35,8 @@ pub(crate) const SECONDS_FORWARD: &str = "toUnixTimestamp(c.occurred_at) + secon
 
 /// A moment of the earlier range, moved by what is a number of days or years.
 pub(crate) fn calendar_forward(moment: &str) -> String {
-    format!("addYears(addDays({moment}, days_before), years_before)")
+    // The arithmetic of calendars would move the second of two equal hours onto the first.
+    format!(
+        "if(days_before + years_before = 0, {moment}, addYears(addDays({moment}, days_before), years_before))"
+    )
 }

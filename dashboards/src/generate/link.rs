@@ -74,17 +74,25 @@ fn chosen(domain: &str, slug: &str) -> String {
     )
 }
 
-/// The link itself, as the processors read it from the topic of links.
+/// The link itself, as the processors read it from the topic of links; else as its clicks show it.
 fn chosen_link() -> Panel {
     let description = "The link that is chosen by the fields Domain and Link, as it is now. State: whether it redirects. A \
-        link without a domain is for all domains.";
+        link without a domain is for all domains. Where the table of links does not hold it, the row is of its newest click.";
+    let chosen_links = chosen("l.domain", "l.slug");
     let sql = format!(
-        "SELECT\n  l.domain AS domain,\n  l.slug AS link,\n  \
-        l.target_url AS target,\n  \
+        "WITH\n{range}\n\
+        SELECT\n  l.domain AS domain,\n  l.slug AS link,\n  l.target_url AS target,\n  \
         multiIf(l.deleted, 'deleted', l.disabled, 'disabled', l.expires_at < now(), 'expired', 'active') AS state,\n  \
         l.changed_at AS changed\n\
-        FROM links AS l\nWHERE {}\nORDER BY l.changed_at DESC\nLIMIT 20",
-        chosen("l.domain", "l.slug"),
+        FROM links AS l\nWHERE {chosen_links}\nORDER BY l.changed_at DESC\nLIMIT 20\n\
+        UNION ALL\n\
+        SELECT\n  toString(c.domain) AS domain,\n  toString(c.slug) AS link,\n  \
+        toString(argMax(c.target_url, c.occurred_at)) AS target,\n  'as clicked' AS state,\n  NULL AS changed\n\
+        FROM clicks AS c\nWHERE {DURING_RANGE} AND c.link_id != ''\n  AND {chosen_clicks}\n  \
+        AND (SELECT count() FROM links AS l WHERE {chosen_links}) = 0\n\
+        GROUP BY c.domain, c.slug\nLIMIT 20",
+        range = clock::RANGE,
+        chosen_clicks = chosen("c.domain", "c.slug"),
     );
     table("Link", description)
         .column(&Column::text("domain", "Domain").width(120))
@@ -93,8 +101,8 @@ fn chosen_link() -> Panel {
         .column(&Column::text("state", "State").width(80))
         .column(&Column::new("changed", "Changed", Unit::Ago).width(130))
         .no_value(
-            "No link is chosen, or none of this name is known. Click one in the list beside, or type its path into the \
-            field Link",
+            "No link is chosen, or none of this name is known or was clicked in this time range. Click one in the list \
+            beside, or type its path into the field Link",
         )
         .sql(&sql)
         .size(12, 8)
@@ -123,21 +131,9 @@ fn target_history() -> Panel {
         .column(&Column::count("version", "Version").width(80))
         .column(&Column::text("target", "Destination"))
         .column(&Column::bar("clicks", "Clicks").width(140))
-        .column(
-            &Column::new("first_click", "First click", Unit::Moment)
-                .width(170)
-                .property("noValue", json!("–")),
-        )
-        .column(
-            &Column::new("last_click", "Last click", Unit::Moment)
-                .width(170)
-                .property("noValue", json!("–")),
-        )
-        .column(
-            &Column::new("changed", "Changed", Unit::Moment)
-                .width(170)
-                .property("noValue", json!("–")),
-        )
+        .column(&Column::new("first_click", "First click", Unit::Moment).width(170))
+        .column(&Column::new("last_click", "Last click", Unit::Moment).width(170))
+        .column(&Column::new("changed", "Changed", Unit::Moment).width(170))
         .no_value("Choose a link to see where it led")
         .sql(&sql)
         .size(16, 8)
@@ -163,7 +159,7 @@ fn triggers_over_time() -> Panel {
         .column(&Column::new("link", "Link", Unit::Short).colour(Colour::People))
         .column(&Column::new("qr", "QR code", Unit::Short).colour(Colour::Good))
         .custom("lineWidth", json!(2))
-        .property("maxDataPoints", json!(28))
+        .property("maxDataPoints", json!(170))
         .series(&sql)
         .size(16, 8)
 }

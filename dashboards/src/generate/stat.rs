@@ -23,7 +23,7 @@ pub(crate) fn stat(title: &str, description: &str) -> Panel {
 }
 
 /// Large numbers with their change from the first row to the last. A first row of NaN shows no change, where one row
-/// alone would show a change of 0 %.
+/// alone would show a change of 0 %. Its colour judges nothing: more bots are not good.
 pub(crate) fn compared_stat(title: &str, description: &str) -> Panel {
     let options = json!({
         "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
@@ -34,7 +34,7 @@ pub(crate) fn compared_stat(title: &str, description: &str) -> Panel {
         "textMode": "value_and_name",
         "wideLayout": false,
         "showPercentChange": true,
-        "percentChangeColorMode": "standard",
+        "percentChangeColorMode": "same_as_value",
     });
     let panel = Panel::new("stat", title, description, options).unit(Unit::Short);
     panel.default("color", look::fixed(Colour::People))
