@@ -262,15 +262,21 @@ async fn a_head_that_does_not_come_in_time_ends_its_connection_and_no_other() {
         with(Script::default(), ClientPolicy::default(), short, async |address| {
             let mut slow = TcpStream::connect(address).await.unwrap();
             slow.write_all(b"GET /a HTTP/1.1\r\nHos").await.unwrap();
+            // A later head of a connection has the same time.
+            let mut later = TcpStream::connect(address).await.unwrap();
+            later.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /a HT").await.unwrap();
             let answer = exchange(address, &request("GET /a", "")).await;
             let mut rest = Vec::new();
             slow.read_to_end(&mut rest).await.unwrap();
             assert!(!rest.starts_with(b"HTTP/1.1 302"), "half a head is no request");
+            rest.clear();
+            later.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(String::from_utf8(rest).unwrap().matches("HTTP/1.1 302").count(), 1);
             answer
         })
         .await;
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
-    assert_eq!((sink.records.lock().unwrap().len(), limited(&metrics, "header_seconds")), (1, 1));
+    assert_eq!((sink.records.lock().unwrap().len(), limited(&metrics, "header_seconds")), (2, 2));
 }
 
 #[tokio::test]
