@@ -103,7 +103,7 @@ pub struct KafkaArgs {
     pub queue_bytes: u64,
     /// Milliseconds that a click in the outbox waits at most for others of the same Produce request. The
     /// first click after a pause does not wait, and a stop ends the wait
-    #[arg(long, env = "CLICKTRAIL_RELAY_LINGER_MS", default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=1_000))]
+    #[arg(long, env = "CLICKTRAIL_RELAY_LINGER_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=1_000))]
     relay_linger_ms: u64,
     /// Seconds that `import` waits at its start for an unreachable registry or broker
     #[arg(long, env = "CLICKTRAIL_START_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]

@@ -44,7 +44,7 @@ fn clicks_share_produce_requests_and_are_late_by_the_linger_at_most() {
     println!("usual: {requests} requests, {clicks} clicks, {within} within 250 ms");
     assert_eq!(clicks, visits.len() as u64);
     assert!(clicks > 500, "{clicks} clicks are too few");
-    // 20 a second, and those of the first seconds, in which partitions become known.
+    // 10 a second, and those of the first seconds, in which partitions become known.
     assert!((1..=2 * 40).contains(&requests), "{requests} requests for {clicks} clicks");
     assert!(within * 100 >= clicks * 95, "{within} of {clicks} clicks within 250 ms");
     let [requests, clicks, within] = delivery(&slow, "1.0");
