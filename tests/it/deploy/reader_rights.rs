@@ -121,30 +121,36 @@ fn each_query_runs(url: &str, reader: &(String, String)) {
     assert!(of_clicks.iter().all(|line| line.ends_with("  ok")), "{of_clicks:#?}");
 }
 
-/// Filters as the plugin appends them, on the view and on its table.
+/// Filters as the plugin appends them, on each view of clicks and on its table.
 fn no_filter_reads_another_table(url: &str, reader: &(String, String)) {
-    let filtered = |table: &str, filter: &str| {
+    let filtered = |view: &str, table: &str, filter: &str| {
         let filter = filter.replace('\\', r"\\").replace('\'', r"\'");
         let sql = format!(
-            "SELECT count() FROM clicks SETTINGS additional_table_filters={{'{table}': '{filter}'}}"
+            "SELECT count() FROM {view} SETTINGS additional_table_filters={{'{table}': '{filter}'}}"
         );
         send(url, reader, &sql)
     };
-    for table in ["clicks", "click_versions"] {
-        assert_eq!(filtered(table, "country = 'DE'").as_deref(), Ok("500"), "{table}");
+    for (view, table) in [
+        ("clicks", "clicks"),
+        ("clicks", "click_versions"),
+        ("clicks_of_days", "clicks_of_days"),
+        ("clicks_of_days", "click_versions"),
+    ] {
+        let filtered = |filter: &str| filtered(view, table, filter);
+        assert_eq!(filtered("country = 'DE'").as_deref(), Ok("500"), "{view} {table}");
         for filter in [
             "event_id NOT IN (SELECT value FROM dead_letter_payloads)",
             "(SELECT count() FROM dead_letter_payloads) > 0",
             "(SELECT any(value) FROM dead_letter_payloads) = 'secret'",
         ] {
-            let error = filtered(table, filter).unwrap_err();
-            assert!(error.starts_with("Code: 497"), "{table}: {filter}: {error}");
+            let error = filtered(filter).unwrap_err();
+            assert!(error.starts_with("Code: 497"), "{view} {table}: {filter}: {error}");
         }
         for filter in [
             "event_id IN (SELECT * FROM file('/etc/passwd', 'LineAsString'))",
             "1; DROP TABLE clicks",
         ] {
-            assert!(filtered(table, filter).is_err(), "{table}: {filter}");
+            assert!(filtered(filter).is_err(), "{view} {table}: {filter}");
         }
     }
 }
