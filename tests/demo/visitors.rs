@@ -163,7 +163,7 @@ pub fn visit(random: &mut Random, last_week: bool) -> Visit {
     let (path, status) = *of_week(random, &PATHS, last_week);
     let (referrer, query) = *of_week(random, &SOURCES, last_week);
     let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-    Visit { target, status, address, agent: *pick(random, PEOPLE), referrer, language }
+    Visit { target, status, address, agent: pick::<&str>(random, PEOPLE), referrer, language }
 }
 
 fn pick<'a, T>(random: &mut Random, choices: &'a Weighted<T>) -> &'a T {
@@ -182,5 +182,5 @@ fn of_week<'a, T>(random: &mut Random, choices: &'a [(usize, usize, T)], last_we
         .iter()
         .map(|(last, before, choice)| (if last_week { *last } else { *before }, choice))
         .collect();
-    *pick(random, &weights)
+    pick::<&T>(random, &weights)
 }
