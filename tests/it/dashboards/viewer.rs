@@ -162,6 +162,9 @@ impl Viewer {
         let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
         let text = without_spaces(text);
         let mut panel = self.panel(title);
+        // A table has no rows while it is out of the window.
+        let element = format!("document.querySelector('[data-panel=\"{}\"]')", panel.id);
+        self.browser.evaluate(&format!("{element}.scrollIntoView()"));
         let began = Instant::now();
         while !without_spaces(&panel.text).contains(&text) {
             assert!(began.elapsed() < Duration::from_secs(10), "{text} in {panel:?}");
