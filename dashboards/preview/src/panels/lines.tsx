@@ -8,7 +8,7 @@ import type { Drawn } from './drawn';
 function Marks({ config, marks }: { config: UPlotConfigBuilder; marks: Mark[] }) {
   useLayoutEffect(() => {
     config.addHook('draw', (plot) => {
-      plot.over.querySelectorAll('.mark').forEach((old) => old.remove());
+      plot.over.querySelectorAll('.annotation').forEach((old) => old.remove());
       const { min = 0, max = 0 } = plot.scales.x;
       for (const { from, to, text, color } of marks) {
         if (to < (min ?? 0) || from > (max ?? 0)) {
@@ -16,7 +16,7 @@ function Marks({ config, marks }: { config: UPlotConfigBuilder; marks: Mark[] })
         }
         const at = (time: number) => Math.min(Math.max(plot.valToPos(time, 'x'), 0), plot.over.clientWidth);
         const mark = document.createElement('div');
-        mark.className = 'mark';
+        mark.className = 'annotation';
         mark.title = text;
         mark.dataset.text = text;
         mark.style.cssText = `left:${at(from)}px;width:${at(to) - at(from)}px;--mark:${color}`;
