@@ -2,8 +2,10 @@
 pub(crate) mod badge;
 pub(crate) mod browsed_clicks;
 pub(crate) mod browser;
+pub(crate) mod counted_rows;
 pub(crate) mod demo_run;
 pub(crate) mod floods;
 pub(crate) mod panel_rows;
 pub(crate) mod pictures;
+pub(crate) mod recounts;
 pub(crate) mod viewer;

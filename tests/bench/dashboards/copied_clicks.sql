@@ -16,6 +16,6 @@ FROM
 (
     SELECT *
     FROM click_versions
-    WHERE occurred_at >= toDateTime({from:UInt32}) AND occurred_at < toDateTime({to:UInt32})
+    WHERE occurred_at >= toDateTime64({from:UInt32}, 6, 'UTC') AND occurred_at < toDateTime64({to:UInt32}, 6, 'UTC')
 )
 SETTINGS max_threads = 1, optimize_on_insert = 0
