@@ -83,8 +83,8 @@ rehearse: prerequisites ## the image's build without Docker, in a clean folder; 
 
 screenshots: prerequisites ## pictures of each dashboard with the demo's data, in .stack/pictures (PICTURES=), or of a running preview (PREVIEW=)
 	@$(fetch_while_building)
-	PICTURES="$(PICTURES)" PREVIEW="$(PREVIEW)" \
-	  cargo test --workspace --test it -- --ignored --nocapture pictures_of_each_dashboard
+	PICTURES="$(or $(PICTURES),.stack/pictures)" PREVIEW="$(PREVIEW)" \
+	  cargo test --workspace --test it -- --nocapture pictures_of_each_dashboard
 
 sim: prerequisites ## every interleaving of a tiny world, broken trackers, the driver in SEEDS= worlds
 	cargo test --workspace --test it -- proof::model proof::seeded --nocapture

@@ -174,7 +174,7 @@ async fn redriven_copies_are_no_storm_and_their_dead_letters_do_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_error_of_a_storm_counts_the_records_of_its_batch_apart_from_those_of_the_storm() {
+async fn the_error_of_a_storm_counts_the_records_of_its_batch_apart_from_its_own() {
     let encoder = encoder(SchemaId(1));
     let encode = |count| {
         let values = vec![b"garbage".as_slice(); count];
