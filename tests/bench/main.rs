@@ -46,7 +46,8 @@ use stack::{Cache, Part, PortChoice, Stack};
 use backlog::Backlog;
 use engine::Engine;
 use plan::{
-    BACKLOG, BACKLOG_WIDE, BESIDE_REPLAY, COSTS, DASHBOARDS, DELAY, Plan, REDIRECTS, REPLAY_CPU, REPLAYS,
+    BACKLOG, BACKLOG_WIDE, BESIDE_REPLAY, COSTS, DASHBOARDS, DELAY, Plan, REDIRECTS, REPLAY_CPU,
+    REPLAYS,
 };
 use profile::{NARROW, WIDE};
 use report::line;
@@ -74,7 +75,8 @@ fn bench() -> Result<()> {
     for workload in Workload::ALL.into_iter().filter(|workload| plan.wants(workload.line())) {
         enrich::compare(&plan, workload)?;
     }
-    let real = [&[DELAY, DASHBOARDS][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
+    let real =
+        [&[DELAY, DASHBOARDS][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
     if real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
