@@ -179,7 +179,8 @@ fn long_day(viewer: &mut Viewer) {
     let lines = viewer.panel("Clicks over time");
     let time = |row: &String| {
         let row: serde_json::Value = serde_json::from_str(row).unwrap();
-        row[0].as_i64().unwrap_or_else(|| panic!("no time: {row}"))
+        let time = row[0].as_str().and_then(|time| time.parse::<i64>().ok());
+        time.unwrap_or_else(|| panic!("no time: {row}"))
     };
     let times: Vec<_> = viewer.rows(&lines).iter().map(time).collect();
     let step = times[1] - times[0];
