@@ -20,7 +20,12 @@ pub(crate) fn alerts() -> Page {
     .variables(variable_list::carried([variable_list::traffic("people"), variable_list::compare()]))
     .variables(variable_list::carried(variable_list::filters()))
     .panels(&badge(8))
-    .panel(&firing("Pages", "Alerts that fire and ask for an act now.", "page", Colour::Bad))
+    .panel(&firing(
+        "Alerts that page",
+        "Alerts that fire and ask for an act now.",
+        "page",
+        Colour::Bad,
+    ))
     .panel(&firing(
         "Tickets",
         "Alerts that fire and can wait for the day.",

@@ -82,7 +82,8 @@ pub(crate) fn against_the_usual() -> Panel {
 pub(crate) fn floods(dashboard: &str) -> Panel {
     let description = format!(
         "Machines that made at least {CLICKS} clicks in the last hour of the time range, and {TIMES} times the usual or more: the \
-        median of the same hour of the week in the last {WEEKS} weeks. Without clicks of machines in any of these weeks there is no usual."
+        median of the same hour of the week in the last {WEEKS} weeks. Times the usual: clicks by the usual. No baseline: this machine \
+        usually has no click in this hour. Where the table has no click of any machine in these weeks, nothing is shown."
     );
     let hour = |week: u32| {
         let days = 7 * week;
@@ -92,11 +93,11 @@ pub(crate) fn floods(dashboard: &str) -> Panel {
     };
     let sql = format!(
         "WITH\n{range},\n  subtractHours(until, 1) AS hour\n\
-        SELECT bot_name, bot_class, counts[1] AS clicks, {USUAL} AS usual, clicks / greatest(usual, 1) AS times\nFROM\n(\n  \
+        SELECT bot_name, bot_class, counts[1] AS clicks, {USUAL} AS usual, clicks / nullIf(usual, 0) AS times\nFROM\n(\n  \
         SELECT\n    {name} AS bot_name,\n    {class} AS bot_class,\n    {counts} AS counts,\n    \
         sumForEach(counts) OVER () AS totals\n  FROM clicks AS c\n  WHERE {weeks}\n    AND c.is_bot{filters}\n  \
-        GROUP BY bot_name, bot_class\n)\nWHERE isNotNull(usual) AND clicks >= {CLICKS} AND times >= {TIMES}\n\
-        ORDER BY times DESC, bot_name, bot_class\nLIMIT 20",
+        GROUP BY bot_name, bot_class\n)\nWHERE isNotNull(usual) AND clicks >= {CLICKS} AND (usual = 0 OR times >= {TIMES})\n\
+        ORDER BY times DESC NULLS FIRST, clicks DESC, bot_name, bot_class\nLIMIT 20",
         range = clock::RANGE,
         name = Filter::BotName.label(),
         class = Filter::BotClass.label(),
@@ -104,6 +105,10 @@ pub(crate) fn floods(dashboard: &str) -> Panel {
         weeks = weeks("hour", "until"),
         filters = filters(),
     );
+    let no_baseline = json!({
+        "type": "special",
+        "options": { "match": "null", "result": { "text": "no baseline", "color": Colour::Before.name() } },
+    });
     table("Floods in the last hour", &description)
         .no_value("No flood: no machine made far more clicks than usual")
         .column(&values(dashboard, Filter::BotName))
@@ -111,7 +116,10 @@ pub(crate) fn floods(dashboard: &str) -> Panel {
         .column(&Column::bar("clicks", "Clicks"))
         .column(&Column::count("usual", "Usual"))
         .column(
-            &Column::new("times", "Times the usual", Unit::Short).colour(Colour::Bad).width(120),
+            &Column::new("times", "Times the usual", Unit::Short)
+                .property("mappings", json!([no_baseline]))
+                .colour(Colour::Bad)
+                .width(120),
         )
         .sql(&sql)
         .size(12, 9)

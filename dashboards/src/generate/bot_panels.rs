@@ -13,7 +13,7 @@ use crate::generate::filter::Filter;
 use crate::generate::look::{Colour, Unit};
 use crate::generate::panel::Panel;
 use crate::generate::stat::compared_stat;
-use crate::generate::table::{bar_list, table};
+use crate::generate::table::{neutral_bar_list, table};
 use crate::generate::time_series::time_series;
 
 /// The kinds that people distinguish: the name of the column, the title, the condition over `clicks AS c`, the colour by
@@ -35,7 +35,8 @@ const KINDS: [(&str, &str, &str, &str); 6] = [
 /// What the kinds are.
 const EXPLAINED: &str = "Link previews: messengers and social networks that show a link's page. Crawlers: search engines and \
     others that declare themselves. AI crawlers: they read for the training or the index of a language model. AI agents: they \
-    read when a person asks a language model. Other machines: monitors, programs, prefetches and requests without a user agent.";
+    read when a person asks a language model. Other machines: all other classes, such as monitors, programs, prefetches and requests \
+    without a user agent.";
 
 /// The columns of the kinds.
 fn kinds(panel: Panel) -> Panel {
@@ -108,7 +109,7 @@ pub(crate) fn names(dashboard: &str) -> Panel {
         .more("last", &format!("maxIf(c.occurred_at, {IN_RANGE})"))
         .sql();
     let columns = [values(dashboard, Filter::BotName), values(dashboard, Filter::BotClass)];
-    bar_list("Bots", description, &columns)
+    neutral_bar_list("Bots", description, &columns)
         .no_value("No machine came in this time range")
         .column(&Column::new("last", "Last click", Unit::Ago).width(130))
         .sql(&sql)
@@ -117,9 +118,11 @@ pub(crate) fn names(dashboard: &str) -> Panel {
 
 /// The classes.
 pub(crate) fn classes(dashboard: &str) -> Panel {
-    let description =
-        "Why a click counts as one of a machine. Share is of all clicks, those of people too.";
-    bar_list("Classes", description, &[values(dashboard, Filter::BotClass)])
+    let description = "Why a click counts as one of a machine. Share is of all clicks that match the filters, those of people too. \
+        declared_crawler: search engines and others that declare themselves. monitor: checks that a site answers. http_library: \
+        programs. prefetch, subresource, head: requests that no person made. empty_agent: without a user agent. \
+        stripped_machine: a machine whose user agent was removed for privacy.";
+    neutral_bar_list("Classes", description, &[values(dashboard, Filter::BotClass)])
         .sql(&BarList::of(&[Filter::BotClass], 15).of_everyone().sql())
         .size(10, 10)
 }
@@ -132,7 +135,7 @@ pub(crate) fn language_models(dashboard: &str) -> Panel {
         .only("c.bot_class IN ('ai_crawler', 'ai_agent')")
         .sql();
     let columns = [values(dashboard, Filter::BotName), values(dashboard, Filter::BotClass)];
-    bar_list("AI crawlers and AI agents", description, &columns)
+    neutral_bar_list("AI crawlers and AI agents", description, &columns)
         .no_value("No crawler or agent of a language model came in this time range")
         .sql(&sql)
         .size(12, 9)
@@ -151,11 +154,15 @@ pub(crate) fn links(dashboard: &str) -> Panel {
         .more("bots", &format!("uniqIf((c.bot_class, c.bot_name), {IN_RANGE})"))
         .sql();
     let link = Column::text("link", "Link").link(&open).link(&filter);
-    bar_list("Links that bots follow", description, &[values(dashboard, Filter::Domain), link])
-        .no_value("No machine came in this time range")
-        .column(&Column::count("bots", "Bots"))
-        .sql(&sql)
-        .size(12, 9)
+    neutral_bar_list(
+        "Links that bots follow",
+        description,
+        &[values(dashboard, Filter::Domain), link],
+    )
+    .no_value("No machine came in this time range")
+    .column(&Column::count("bots", "Bots"))
+    .sql(&sql)
+    .size(12, 9)
 }
 
 /// The newest clicks of machines. An inner query of narrow columns finds the oldest of them.

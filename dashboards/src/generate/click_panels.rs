@@ -18,7 +18,7 @@ use crate::generate::heat_map::heat_map;
 use crate::generate::look::{Colour, Unit};
 use crate::generate::panel::Panel;
 use crate::generate::stat::compared_stat;
-use crate::generate::table::{bar_list, table};
+use crate::generate::table::{bar_list, neutral_bar_list, table};
 use crate::generate::time_series::time_series;
 
 /// The column of a filter's values, each with a link that sets the filter.
@@ -34,7 +34,7 @@ pub(crate) fn values(dashboard: &str, filter: Filter) -> Column {
 /// The list of a filter's values.
 fn list(dashboard: &str, title: &str, description: &str, filter: Filter) -> Panel {
     let description = format!(
-        "{description} Share is of all clicks that match the filters; Change is against the range of \"Compare with\"."
+        "{description} Share is of all clicks of the chosen traffic that match the filters; Change is against the range of \"Compare with\"."
     );
     bar_list(title, &description, &[values(dashboard, filter)])
         .sql(&BarList::of(&[filter], 10).sql())
@@ -42,7 +42,8 @@ fn list(dashboard: &str, title: &str, description: &str, filter: Filter) -> Pane
 
 /// Clicks, visitors and shares with their changes: one query for all of them.
 pub(crate) fn totals(dashboard: &str) -> Panel {
-    let description = "Of the time range and the filters, each with its change against the range chosen in \"Compare with\". \
+    let description = "Of the time range and the filters, each with its change against the range chosen in \"Compare with\", in percent \
+        of the earlier figure: a share that grew from 10 % to 11 % changed by 10 %. \
         Clicks: requests of short links. Visitors: distinct visitors of each day (UTC), summed over the days, because an id \
         is of one day; clicks without an id are not in it. Links clicked: distinct links. Unknown slugs: share of clicks on \
         paths that are no link. QR: share of clicks by a QR code. Bots: share of all traffic that machines sent, with any \
@@ -121,7 +122,7 @@ pub(crate) fn clicks_over_time() -> Panel {
         .column(&Column::new("people", "People", Unit::Short).colour(Colour::People))
         .column(&Column::new("bots", "Bots", Unit::Short).colour(Colour::Bots))
         .column(
-            &Column::new("before", "Earlier range", Unit::Short)
+            &Column::new("before", "Chosen traffic, compared period", Unit::Short)
                 .colour(Colour::Before)
                 .property("custom.lineStyle", json!({ "fill": "dash", "dash": [6, 6] }))
                 .property("custom.fillOpacity", json!(0)),
@@ -159,7 +160,7 @@ pub(crate) fn hour_of_week() -> Panel {
 /// The links with the most clicks; each leads to its own dashboard.
 pub(crate) fn top_links(dashboard: &str) -> Panel {
     let description = "The links with the most clicks. Click a link to see its own dashboard. Visitors: distinct visitors of \
-        each day, summed; clicks without a visitor id are not in it. Share is of all clicks on links.";
+        each day, summed; clicks without a visitor id are not in it. Share is of the clicks on known links only.";
     let filter = DataLink::filter("Filter by this link", dashboard, &LINK);
     let link = Column::text("link", "Link").link(&open_link()).link(&filter);
     let sql = links(20).sql_with_visitors();
@@ -172,7 +173,7 @@ pub(crate) fn top_links(dashboard: &str) -> Panel {
 /// The links with the most clicks, to choose one, also while another one is chosen.
 pub(crate) fn choice_of_link() -> Panel {
     let description = "The links with the most clicks, with any choice of Domain and Link. Click one to choose it. Share is of \
-        all clicks on links.";
+        the clicks on known links only.";
     let columns = [("domain", "Domain"), ("link", "Link")];
     let columns = columns.map(|(name, title)| Column::text(name, title).link(&open_link()));
     bar_list("Choose a link", description, &columns)
@@ -193,12 +194,12 @@ fn links(limit: u32) -> BarList {
 
 /// Paths that are no link.
 pub(crate) fn unknown_slugs(dashboard: &str) -> Panel {
-    let description = "Paths that visitors requested and that are no link: mistyped, deleted, or never made. Share is of all \
-        clicks on such paths.";
+    let description = "Paths that visitors requested and that are no link: mistyped, deleted, or never made. Share is of the \
+        clicks on such paths only.";
     let sql =
         BarList::of(&[Filter::Domain, Filter::Link], 20).only("c.outcome = 'not_found'").sql();
     let path = values(dashboard, Filter::Link).property("displayName", json!("Path"));
-    bar_list("Unknown slugs", description, &[values(dashboard, Filter::Domain), path])
+    neutral_bar_list("Unknown slugs", description, &[values(dashboard, Filter::Domain), path])
         .no_value("No visitor requested an unknown path in this time range")
         .sql(&sql)
         .size(10, 10)
@@ -256,7 +257,7 @@ pub(crate) fn cities(dashboard: &str) -> Panel {
     let fields = [(Filter::City, "city"), (Filter::Country, "country")];
     let link = DataLink::filter("Filter by this city", dashboard, &fields);
     let description = "Approximate: the city of the visitor's network, not of the visitor. Privacy: few clicks of a small \
-        place may be of one person; do not publish such rows.";
+        place may be of one person; do not publish such rows. Share is of all clicks of the chosen traffic that match the filters.";
     let columns =
         [Column::text("city", "City").link(&link), values(dashboard, Filter::Country).width(80)];
     bar_list("Cities", description, &columns)
@@ -289,7 +290,7 @@ pub(crate) fn languages(dashboard: &str) -> Panel {
 /// The campaigns that links declare.
 pub(crate) fn campaigns(dashboard: &str) -> Panel {
     let description = "What the link's author declares by utm_source, utm_medium and utm_campaign, in the visited address or \
-        in its destination. Share is of all clicks that match the filters, also those of no campaign.";
+        in its destination. Share is of all clicks of the chosen traffic that match the filters, also those of no campaign.";
     let by = [Filter::UtmSource, Filter::UtmMedium, Filter::Campaign];
     let columns = by.map(|filter| values(dashboard, filter));
     let sql = BarList::of(&by, 20)

@@ -95,7 +95,7 @@ impl Filter {
             Self::UtmSource => ("utm_source", "utm_source", "(none)", "UTM source"),
             Self::UtmMedium => ("utm_medium", "utm_medium", "(none)", "UTM medium"),
             Self::Campaign => ("campaign", "utm_campaign", "(none)", "Campaign"),
-            Self::Target => ("target", "target_host", "(none)", "Destination"),
+            Self::Target => ("target", "target_host", "(not recorded)", "Destination"),
             Self::Outcome => ("outcome", "outcome", "(unknown)", "Outcome"),
             Self::Trigger => ("trigger", "trigger", "(unknown)", "Link or QR"),
             Self::BotClass => ("bot_class", "bot_class", "(not a bot)", "Bot class"),

@@ -110,8 +110,9 @@ fn chosen_link() -> Panel {
 
 /// Where the link led: each version with its destination, and the clicks that it got.
 fn target_history() -> Panel {
-    let description = "Where the link led, newest version first. First and last click: of the time range, with the \
-        destination that the visitor was sent to. Changed: known for the \
+    let description = "Where the link led, newest version first. Clicks, first and last click: of the time range, with \
+        the destination that the visitor was sent to. Clicks without a recorded destination, such as those imported from access logs, \
+        are not in it. Changed: known for the \
         newest version, and for older ones until the table of links merges them.";
     let sql = format!(
         "WITH\n{range}\n\
@@ -141,8 +142,8 @@ fn target_history() -> Panel {
 
 /// The hosts of destinations.
 fn destinations() -> Panel {
-    let description = "The hosts that visitors were sent to. Share is of all clicks that match the filters; a click that was \
-        not redirected has no destination.";
+    let description = "The hosts that visitors were sent to. Share is of all clicks of the chosen traffic that match the filters. \
+        Not recorded: access logs hold no destination, so imported clicks have none; clicks that were not redirected have none, too.";
     bar_list("Destinations", description, &[values(NAME, Filter::Target)])
         .sql(&BarList::of(&[Filter::Target], 10).sql())
         .size(8, 8)
@@ -166,8 +167,8 @@ fn triggers_over_time() -> Panel {
 
 /// QR codes against links, as a list.
 fn triggers() -> Panel {
-    let description = "What visitors used: a link, a QR code, or a page that loaded the address. Share is of all clicks that \
-        match the filters.";
+    let description = "What visitors used: a link, a QR code, or a page that loaded the address. Share is of all clicks \
+        of the chosen traffic that match the filters.";
     bar_list("QR codes and links", description, &[values(NAME, Filter::Trigger)])
         .sql(&BarList::of(&[Filter::Trigger], 10).sql())
         .size(8, 8)

@@ -1,9 +1,11 @@
 //! Panels of *Pipeline*: from the visitor's request to the log.
 
+use serde_json::json;
+
 use crate::generate::column::Column;
 use crate::generate::look::{Colour, Unit};
 use crate::generate::panel::Panel;
-use crate::generate::time_series::time_series;
+use crate::generate::time_series::{counted_series, time_series};
 
 /// A time series of metrics of the producers.
 fn series(title: &str, description: &str) -> Panel {
@@ -12,9 +14,16 @@ fn series(title: &str, description: &str) -> Panel {
         .size(8, 8)
 }
 
+/// The same of whole numbers or of shares.
+fn counts(title: &str, description: &str) -> Panel {
+    counted_series(title, description)
+        .no_value("Prometheus has no such metric: is the producer scraped?")
+        .size(8, 8)
+}
+
 /// Events that should not be: without any, the panel states so.
 fn faults(title: &str, description: &str) -> Panel {
-    series(title, description).no_value("None in this time range")
+    counts(title, description).no_value("None in this time range")
 }
 
 /// How long a request takes.
@@ -49,7 +58,11 @@ pub(crate) fn limits() -> Panel {
     let description = "Requests a second that a limit ended or the parser refused, failed requests to the collector, and the \
         share of its connections that a producer uses: at 1 it closes idle ones.";
     faults("Limits", description)
-        .column(&Column::new("connections used", "connections used", Unit::Share))
+        .custom("axisSoftMax", json!(0.1))
+        .column(
+            &Column::new("connections used", "connections used", Unit::Share)
+                .property("custom.axisSoftMax", json!(1)),
+        )
         .promql("sum by (limit) (rate(clicktrail_producer_limited_total[$__rate_interval]))", "limit {{limit}}")
         .promql("sum by (cause) (rate(clicktrail_producer_requests_refused_total[$__rate_interval]))", "refused {{cause}}")
         .promql(
@@ -73,7 +86,7 @@ pub(crate) fn lost_clicks() -> Panel {
 /// What waits on the producers' disks.
 pub(crate) fn outbox() -> Panel {
     let description = "Clicks that are on a producer's disk or in its memory and that the broker has not acknowledged.";
-    series("Clicks waiting for the log", description)
+    counts("Clicks waiting for the log", description)
         .unit(Unit::Short)
         .promql("sum by (instance) (clicktrail_producer_outbox_clicks)", "{{instance}} disk")
         .promql("sum by (instance) (clicktrail_producer_queue_clicks)", "{{instance}} memory")
@@ -97,7 +110,7 @@ pub(crate) fn outbox_age() -> Panel {
 pub(crate) fn outbox_room() -> Panel {
     let description = "Share of its bound that the outbox on the disk and the queue in memory take, and that the outbox would \
         take of the disk. At 1 clicks are lost.";
-    series("Outbox, share of its bound", description)
+    counts("Outbox, share of its bound", description)
         .unit(Unit::Share)
         .promql("max by (instance) (clicktrail_producer_outbox_bytes / clicktrail_producer_outbox_bound_bytes)", "{{instance}} disk")
         .promql("max by (instance) (clicktrail_producer_queue_bytes / clicktrail_producer_queue_bound_bytes)", "{{instance}} memory")
@@ -125,7 +138,7 @@ pub(crate) fn delivery() -> Panel {
 pub(crate) fn relay() -> Panel {
     let description = "Clicks of one Produce request, restarts of the relay by cause, and 1 while the relay is throttled \
         because its host has no free cores.";
-    series("Relay", description)
+    counts("Relay", description)
         .unit(Unit::Short)
         .promql(
             "sum(rate(clicktrail_producer_clicks_delivered_total[$__rate_interval])) / \
@@ -143,7 +156,7 @@ pub(crate) fn relay() -> Panel {
 pub(crate) fn hosts() -> Panel {
     let description = "Of each producer: connected brokers (0: none), seconds by which its clock is ahead of the broker's, \
         failed syncs and damaged segments of its outbox, keys of visitor ids (2), failing operations.";
-    series("Producers", description)
+    counts("Producers", description)
         .unit(Unit::Short)
         .promql("clicktrail_producer_brokers_up", "{{instance}} brokers")
         .promql("clicktrail_producer_clock_skew_seconds", "{{instance}} clock ahead, s")
@@ -163,7 +176,7 @@ pub(crate) fn hosts() -> Panel {
 pub(crate) fn links() -> Panel {
     let description = "Links in memory of each producer, changed links that wait to be published, links that the topic has \
         superseded, and 0 while a producer has not loaded all links.";
-    series("Links", description)
+    counts("Links", description)
         .unit(Unit::Short)
         .promql("clicktrail_producer_links", "{{instance}} links")
         .promql("clicktrail_producer_link_outbox_links", "{{instance}} unpublished")
@@ -175,7 +188,8 @@ pub(crate) fn links() -> Panel {
 /// Records of the topic of links.
 pub(crate) fn link_records() -> Panel {
     let description = "Records of the topic of links by result, and failed snapshots and reloads. \"refused\" ones are no links.";
-    series("Link records", description)
+    counts("Link records", description)
+        .no_value("No record of the topic of links was counted in this time range")
         .unit(Unit::Short)
         .column(&Column::new("refused by processors", "refused by processors", Unit::Short).colour(Colour::Bad))
         .promql("sum by (result) (increase(clicktrail_producer_link_records_total[$__rate_interval]))", "{{result}}")

@@ -7,11 +7,18 @@ use crate::generate::column::Column;
 use crate::generate::look::{self, Colour, Unit};
 use crate::generate::panel::Panel;
 use crate::generate::stat::stat;
-use crate::generate::time_series::time_series;
+use crate::generate::time_series::{counted_series, time_series};
 
 /// A time series of metrics of the processors.
 fn series(title: &str, description: &str) -> Panel {
     time_series(title, description)
+        .no_value("Prometheus has no such metric: are the processors scraped?")
+        .size(8, 8)
+}
+
+/// The same of whole numbers or of shares.
+fn counts(title: &str, description: &str) -> Panel {
+    counted_series(title, description)
         .no_value("Prometheus has no such metric: are the processors scraped?")
         .size(8, 8)
 }
@@ -68,7 +75,7 @@ pub(crate) fn throughput() -> Panel {
 pub(crate) fn lag() -> Panel {
     let description = "Records of each partition that were not read. It pages when more than 10,000 grow (LagGrows). An \
         imported log is a lag until it is read.";
-    series("Lag, records", description)
+    counts("Lag, records", description)
         .unit(Unit::Short)
         .promql("max by (partition) (clicktrail_processors_lag_records)", "partition {{partition}}")
 }
@@ -136,7 +143,7 @@ pub(crate) fn insert_size() -> Panel {
 pub(crate) fn parts() -> Panel {
     let description = "Most parts of a partition of any table of ClickHouse, by its own metrics endpoint, and of the table of \
         clicks, by the workers of a replay. By default inserts slow down at 1,000 parts and fail at 3,000.";
-    series("Parts", description)
+    counts("Parts", description)
         .unit(Unit::Short)
         .no_value("ClickHouse is not scraped, and no replay runs")
         .promql("ClickHouseAsyncMetrics_MaxPartCountForPartition", "{{instance}}")
@@ -147,7 +154,7 @@ pub(crate) fn parts() -> Panel {
 pub(crate) fn retries() -> Panel {
     let description = "Attempts that failed and are repeated, by stage and code, and seconds since the first failure of what \
         has failed for five minutes. Each code has a heading in RUNBOOK.md.";
-    series("Retries", description)
+    counts("Retries", description)
         .unit(Unit::Short)
         .no_value("No attempt failed in this time range")
         .promql("sum by (stage, code) (increase(clicktrail_processors_retries_total[$__rate_interval]))", "{{stage}} {{code}}")
@@ -157,7 +164,7 @@ pub(crate) fn retries() -> Panel {
 /// How full the queues are.
 pub(crate) fn bounds() -> Panel {
     let description = "Share of their bounds that the queues of the processors take. At 1 a queue delays what fills it.";
-    series("Queues, share of their bounds", description)
+    counts("Queues, share of their bounds", description)
         .unit(Unit::Share)
         .promql("max(clicktrail_processors_batch_rows / clicktrail_processors_batch_rows_max)", "rows of a batch")
         .promql("max(clicktrail_processors_batch_bytes / clicktrail_processors_batch_bytes_max)", "bytes of a batch")
@@ -168,7 +175,7 @@ pub(crate) fn bounds() -> Panel {
 pub(crate) fn positions() -> Panel {
     let description = "Partitions that are assigned, commits, positions that another client reset, and records that retention \
         deleted before they were read.";
-    series("Positions", description)
+    counts("Positions", description)
         .unit(Unit::Short)
         .promql("sum(clicktrail_processors_partitions_assigned)", "partitions assigned")
         .promql(
@@ -192,7 +199,7 @@ pub(crate) fn positions() -> Panel {
 /// Which processes run.
 pub(crate) fn processes() -> Panel {
     let description = "1 while Prometheus can read a process, 0 while it cannot, and restarts within the time range.";
-    series("Processes", description)
+    counts("Processes", description)
         .unit(Unit::Short)
         .no_value("Prometheus has no target of the jobs producer, processors and audit")
         .promql("up{job=~\"producer|processors|audit|replay\"}", "{{job}} {{instance}}")
@@ -205,7 +212,7 @@ pub(crate) fn processes() -> Panel {
 
 /// The disks of all hosts.
 pub(crate) fn disks() -> Panel {
-    series("Free disk", "Free share of the fullest disk of each host, by Prometheus' node exporter. Pages below 10 % (DiskFilling).")
+    counts("Free disk", "Free share of the fullest disk of each host, by Prometheus' node exporter. Pages below 10 % (DiskFilling).")
         .unit(Unit::Share)
         .no_value("No node exporter is scraped")
         .promql(

@@ -6,7 +6,7 @@ use crate::generate::column::Column;
 use crate::generate::look::{Colour, Unit};
 use crate::generate::panel::Panel;
 use crate::generate::table::table;
-use crate::generate::time_series::time_series;
+use crate::generate::time_series::counted_series;
 
 /// A text that may be empty. Without a text of its own, an empty cell shows that of an empty panel.
 fn optional(name: &str, title: &str) -> Column {
@@ -15,14 +15,14 @@ fn optional(name: &str, title: &str) -> Column {
 
 /// A time series of metrics.
 fn series(title: &str, description: &str) -> Panel {
-    time_series(title, description).no_value("Prometheus has no such metric")
+    counted_series(title, description).no_value("Prometheus has no such metric")
 }
 
 /// The causes of dead letters, each with the commands to run.
 pub(crate) fn dead_letter_groups() -> Panel {
     let description = "Records that cannot become rows, by cause, of all times. Open: no operator has acted on them. Run \
         the command of a row on a host of the processors; the code has a heading in RUNBOOK.md that helps to decide between \
-        redrive and discard.";
+        redrive and discard. A dry run changes nothing: without --dry-run the command redrives.";
     let sql = "\
 SELECT
   d.code AS code,
@@ -100,7 +100,7 @@ pub(crate) fn audit_runs() -> Panel {
         .unit(Unit::Short)
         .no_value("`processors audit --follow` does not run, or is not scraped")
         .promql(
-            "time() - max(clicktrail_audit_last_run_timestamp_seconds)",
+            "time() - max(clicktrail_audit_last_run_timestamp_seconds > 0)",
             "since the last run, s",
         )
         .promql("max(clicktrail_audit_run_seconds)", "duration, s")
@@ -152,8 +152,8 @@ LIMIT 50";
                 .width(180),
         )
         .column(&Column::count("missing", "Missing"))
-        .column(&Column::count("duplicates", "Counted twice"))
-        .column(&Column::count("undecodable", "Undecodable"))
+        .column(&Column::count("duplicates", "Counted twice").width(130))
+        .column(&Column::count("undecodable", "Undecodable").width(120))
         .column(&Column::count("lagging", "Lagging"))
         .column(&Column::count("in_jobs", "In jobs"))
         .column(&Column::new("gap", "Gap", Unit::Seconds).width(80))
@@ -164,7 +164,8 @@ LIMIT 50";
 /// Replays with the command that continues or describes each.
 pub(crate) fn replays() -> Panel {
     let description = "The newest replays of the log. Run the command of a row on a host of the processors. Verdict: what the \
-        audit of the replay's ranges found.";
+        audit of the replay's ranges found. Records: of the log. Rewritten: clicks whose rows were inserted again; records that \
+        are no clicks are dead letters. Missing: clicks that are neither row nor dead letter.";
     let sql = "\
 SELECT
   r.state AS state,
@@ -184,21 +185,21 @@ LIMIT 20";
         .column(&optional("verdict", "Verdict").width(110))
         .column(&Column::new("planned", "Planned", Unit::Ago).width(120))
         .column(&Column::count("records", "Records"))
-        .column(&Column::count("rewritten", "Rewritten"))
+        .column(&Column::count("rewritten", "Rewritten").width(100))
         .column(&Column::count("missing", "Missing"))
         .column(&optional("reason", "Reason"))
-        .column(&Column::text("command", "Command").width(480))
+        .column(&Column::text("command", "Command").width(520))
         .sql(sql)
         .size(24, 7)
 }
 
 /// How far replays are.
 pub(crate) fn replay_progress() -> Panel {
-    let description = "Share of its offsets that a running replay has processed, records a second, and the causes for which it \
+    let description = "Share of its offsets that a running replay has processed (a short replay ends before Prometheus reads it), records a second, and the causes for which it \
         pauses.";
     series("Replay progress", description)
         .unit(Unit::Short)
-        .no_value("No replay runs in this time range, or its workers are not scraped")
+        .no_value("Prometheus read no replay in this time range: none ran, it was shorter than a scrape interval, or it is not scraped")
         .column(&Column::new("done", "done", Unit::Share))
         .promql("max(clicktrail_replay_offsets_done) / max(clicktrail_replay_offsets)", "done")
         .promql(
@@ -225,7 +226,7 @@ pub(crate) fn jobs() -> Panel {
 /// Rows of other rules than the newest.
 pub(crate) fn stale_rows() -> Panel {
     let description = "How many clicks of the time range were enriched by another version of a rule table, or of the program's \
-        rules, than the newest click of the last seven days. Charts mix both versions until these clicks are replayed.";
+        rules, than the newest click of the last seven days. Share is of all clicks of the time range. Charts mix both versions until these clicks are replayed.";
     let sql = "\
 WITH
 (
@@ -264,8 +265,8 @@ pub(crate) fn rule_tables() -> Panel {
     series("Rule tables", description)
         .unit(Unit::Short)
         .no_value("Prometheus has no such metric: are the processors scraped?")
-        .promql("(time() - max by (table) (clicktrail_processors_rules_built_timestamp_seconds)) / 86400", "{{table}}, days since it was built")
-        .promql("(time() - max by (table) (clicktrail_processors_rules_loaded_timestamp_seconds)) / 86400", "{{table}}, days since it was loaded")
+        .promql("(time() - max by (table) (clicktrail_processors_rules_built_timestamp_seconds > 0)) / 86400", "{{table}}, days since it was built")
+        .promql("(time() - max by (table) (clicktrail_processors_rules_loaded_timestamp_seconds > 0)) / 86400", "{{table}}, days since it was loaded")
         .promql("min by (table) (clicktrail_processors_rules_file_good)", "{{table}} usable")
         .promql("sum by (table) (increase(clicktrail_processors_rules_refused_total[$__rate_interval]))", "{{table}} refused")
 }

@@ -12,6 +12,11 @@ fn options() -> Value {
     })
 }
 
+/// Lines of whole numbers or of shares. Where all are zero, the axis ends at 1, and not at 100.
+pub(crate) fn counted_series(title: &str, description: &str) -> Panel {
+    time_series(title, description).custom("axisSoftMin", json!(0)).custom("axisSoftMax", json!(1))
+}
+
 /// Lines.
 pub(crate) fn time_series(title: &str, description: &str) -> Panel {
     Panel::new("timeseries", title, description, options())

@@ -25,7 +25,7 @@ pub(crate) const FILTERS: [(&str, &str, &str); 20] = [
     ("utm_source", "utm_source", "(none)"),
     ("utm_medium", "utm_medium", "(none)"),
     ("campaign", "utm_campaign", "(none)"),
-    ("target", "target_host", "(none)"),
+    ("target", "target_host", "(not recorded)"),
     ("outcome", "outcome", "(unknown)"),
     ("trigger", "trigger", "(unknown)"),
     ("bot_class", "bot_class", "(not a bot)"),

@@ -39,6 +39,11 @@ fn a_flood_is_found_by_the_same_hour_of_the_weeks_before_in_the_viewers_zone() {
         // Another hour of the day.
         clicks(&world, "Googlebot", "declared_crawler", begin + HOUR, 1_000);
     }
+    // Half a click is usual.
+    for week in [1, 4] {
+        clicks(&world, "RareBot", "monitor", this_hour - week * WEEK - HOUR, 1);
+    }
+    clicks(&world, "RareBot", "monitor", this_hour, 21);
     clicks(&world, "Googlebot", "declared_crawler", this_hour, 130);
     clicks(&world, "GPTBot", "ai_crawler", this_hour, 60);
     clicks(&world, "curl", "http_library", this_hour, 19);
@@ -47,7 +52,8 @@ fn a_flood_is_found_by_the_same_hour_of_the_weeks_before_in_the_viewers_zone() {
     let view = View::of(&dashboard, UNTIL - 24 * HOUR, UNTIL - 1, "Europe/Berlin");
     let floods = panel_rows(&world, &dashboard, "Floods in the last hour", &view);
     let names = [
-        json!(["NewBot", "ai_agent", 40, 0, 40]),
+        json!(["NewBot", "ai_agent", 40, 0, null]),
+        json!(["RareBot", "monitor", 21, 0.5, 42]),
         json!(["Googlebot", "declared_crawler", 130, 13, 10]),
     ];
     assert_eq!(json!(floods), json!(names));
@@ -59,7 +65,7 @@ fn a_flood_is_found_by_the_same_hour_of_the_weeks_before_in_the_viewers_zone() {
     let series = panel_rows(&world, &dashboard, "Bots against the usual", &view);
     assert_eq!(series.len(), 24, "a step for each hour");
     let last = series.last().unwrap();
-    assert_eq!((&last[1], &last[2]), (&json!(249), &json!(63)), "{last:?}");
+    assert_eq!((&last[1], &last[2]), (&json!(270), &json!(63)), "{last:?}");
     assert_eq!(series[0][1..], [json!(0), json!(0)]);
 
     // Without a click of any bot in the weeks before there is no usual, and no flood.
