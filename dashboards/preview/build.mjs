@@ -28,12 +28,7 @@ mkdirSync(out, { recursive: true });
 await build({
   entryPoints: ['src/main.tsx'],
   outfile: join(out, 'page.js'),
-  bundle: true,
-  minify: true,
-  format: 'iife',
-  target: 'es2022',
-  jsx: 'automatic',
-  legalComments: 'linked',
+  ...{ bundle: true, minify: true, format: 'iife', target: 'es2022', jsx: 'automatic', legalComments: 'linked' },
   define: { 'process.env.NODE_ENV': '"production"', 'process.env': '{}', global: 'window' },
   plugins: [stubs],
   logLevel: 'warning',

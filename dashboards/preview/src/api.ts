@@ -46,9 +46,4 @@ export const list = (): Promise<{ uid: string; title: string }[]> => json('/api/
 export const dashboard = (uid: string): Promise<Dashboard> => json(`/api/dashboards/${encodeURIComponent(uid)}`);
 
 export const query = (question: Question, signal?: AbortSignal): Promise<Answer> =>
-  json('/api/query', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(question),
-    signal,
-  });
+  json('/api/query', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(question), signal });

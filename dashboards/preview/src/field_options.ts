@@ -53,12 +53,8 @@ export function configured(
   const thresholds = { mode, steps: steps.map((step) => ({ ...step, value: step.value ?? -Infinity })) };
   const color = { mode: type === 'timeseries' ? 'palette-classic' : 'thresholds' };
   const frames = applyFieldOverrides({
-    data,
+    ...{ data, theme, timeZone: zone, replaceVariables: text, fieldConfigRegistry: registry([...custom], text) },
     fieldConfig: { defaults: { color, ...defaults, thresholds, custom: own }, overrides },
-    fieldConfigRegistry: registry([...custom], text),
-    replaceVariables: text,
-    theme,
-    timeZone: zone,
   });
   for (const { config } of frames.flatMap(({ fields }) => fields)) {
     // The older name of the option, which Grafana's table panel still takes.

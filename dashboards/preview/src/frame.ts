@@ -12,11 +12,7 @@ function kind(type: string): FieldType {
   if (/^(Date|DateTime)/.test(type)) {
     return FieldType.time;
   }
-  return /^(U?Int|Float|Decimal)/.test(type)
-    ? FieldType.number
-    : type === 'Bool'
-      ? FieldType.boolean
-      : FieldType.string;
+  return /^(U?Int|Float|Decimal)/.test(type) ? FieldType.number : type === 'Bool' ? FieldType.boolean : FieldType.string;
 }
 
 /** One cell: 64-bit numbers may come as text, times as seconds or as a day. */

@@ -63,11 +63,7 @@ function DataPanel(props: Props) {
   const title = text(panel.title ?? '');
   const rows = frames.reduce((sum, frame) => sum + frame.length, 0);
   const Draw = DRAWN[panel.type];
-  const menu = (
-    <Menu>
-      <Menu.Item label="Download CSV" icon="download-alt" onClick={() => download(title, frames)} />
-    </Menu>
-  );
+  const menu = <Menu><Menu.Item label="Download CSV" icon="download-alt" onClick={() => download(title, frames)} /></Menu>;
   // A stat draws its text for no data itself.
   const draws = rows > 0 || (panel.type === 'stat' && frames.length > 0);
   const none = panel.fieldConfig?.defaults.noValue ?? 'No data';

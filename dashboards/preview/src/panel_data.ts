@@ -10,14 +10,8 @@ import { frame } from './frame';
 import { useView, type View } from './view';
 
 standardTransformersRegistry.setInit(() => {
-  const item = (info: DataTransformerInfo) => ({
-    id: info.id,
-    name: info.name,
-    transformation: () => Promise.resolve(info),
-    editor: () => null,
-    imageDark: '',
-    imageLight: '',
-  });
+  const unused = { editor: () => null, imageDark: '', imageLight: '' };
+  const item = (info: DataTransformerInfo) => ({ ...unused, id: info.id, name: info.name, transformation: () => Promise.resolve(info) });
   return Object.values(standardTransformers).map((info) => item(info as DataTransformerInfo));
 });
 

@@ -7,7 +7,7 @@ import { useView } from './view';
 const bound = (raw: TimeRange['raw']['from']) => (typeof raw === 'string' ? raw : String(raw.valueOf()));
 
 export function TimeControls({ again }: { again: () => void }) {
-  const { range, zone, change, address, theme } = useView();
+  const { range, zone, change, address, theme, asked } = useView();
   const set = (from: number, to: number) => change({ from: String(Math.round(from)), to: String(Math.round(to)) });
   const [from, to] = [range.from.valueOf(), range.to.valueOf()];
   const span = to - from;
@@ -21,6 +21,7 @@ export function TimeControls({ again }: { again: () => void }) {
         onMoveForward={() => set(from + span / 2, Math.min(to + span / 2, dateTime().valueOf() + span))}
         onZoom={() => set(from - span / 2, to + span / 2)} isOnCanvas={true}
       />
+      <span className="zone">{asked.zone}</span>
       <RefreshPicker
         value={address.refresh} intervals={['5s', '15s', '30s', '1m', '5m']} onRefresh={again}
         onIntervalChanged={(refresh) => change({ refresh })} isOnCanvas={true}

@@ -14,12 +14,9 @@ function Values({ panel, frames, width, height, children }: Drawn & { children: 
   const isStat = type === 'stat';
   const values = () =>
     getFieldDisplayValues({
-      data: frames,
+      ...{ data: frames, replaceVariables: text, theme, timeZone: zone },
       reduceOptions: options.reduceOptions ?? { calcs: ['lastNotNull'] },
       fieldConfig: fieldConfig ?? { defaults: {}, overrides: [] },
-      replaceVariables: text,
-      theme,
-      timeZone: zone,
       sparkline: isStat && options.graphMode !== 'none',
       percentChange: isStat && options.showPercentChange,
     });
