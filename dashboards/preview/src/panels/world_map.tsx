@@ -27,7 +27,8 @@ const PLACES = new Map<string, Place>();
 function placeOf(country: string): Place | undefined {
   if (PLACES.size === 0) {
     const letters = new Map((codes as string[][]).map(([two, three, number]) => [number, [two, three]]));
-    for (const one of COUNTRIES) {
+    // Of parts with the same number the largest is last: Australia, not its islands.
+    for (const one of [...COUNTRIES].sort((a, b) => geoArea(a) - geoArea(b))) {
       const at = middle(one);
       [...(letters.get(String(one.id).padStart(3, '0')) ?? []), one.properties.name].forEach((name) => PLACES.set(name.toUpperCase(), at));
     }
