@@ -1,6 +1,6 @@
 // The annotations of a dashboard, for its charts over time, and the switch of each.
 import { useEffect, useState } from 'react';
-import { InlineField, InlineSwitch } from '@grafana/ui';
+import { InlineField, InlineSwitch, useTheme2 } from '@grafana/ui';
 import { query, type Question } from './api';
 import type { Annotation, Dashboard } from './dashboard';
 import { frame } from './frame';
@@ -21,6 +21,7 @@ async function marks({ name, iconColor }: Annotation, asked: Question): Promise<
 /** The marks of all annotations that are on, and a switch for each; one that fails has its error beside its switch. */
 export function useMarks({ annotations }: Dashboard, asked: Question, round: number) {
   const all = (annotations?.list ?? []).filter(({ builtIn }) => !builtIn);
+  const theme = useTheme2();
   const [changed, change] = useState<Record<string, boolean>>({});
   const isOn = ({ name, enable }: Annotation) => changed[name] ?? enable !== false;
   const [answers, set] = useState<PromiseSettledResult<Mark[]>[]>([]);
@@ -33,8 +34,10 @@ export function useMarks({ annotations }: Dashboard, asked: Question, round: num
   const switches = all.map((one, nth) => {
     const answer = answers[nth];
     const error = answer?.status === 'rejected' ? String(answer.reason?.message ?? answer.reason) : undefined;
+    // The key of the colours.
+    const style = { boxShadow: `0 3px ${theme.visualization.getColorByName(one.iconColor ?? 'blue')}` };
     return (
-      <InlineField key={one.name} label={one.name} invalid={Boolean(error)} error={error} htmlFor={`annotation-${nth}`}>
+      <InlineField key={one.name} label={one.name} invalid={Boolean(error)} error={error} htmlFor={`annotation-${nth}`} style={style}>
         <InlineSwitch id={`annotation-${nth}`} value={isOn(one)} onChange={() => change({ ...changed, [one.name]: !isOn(one) })} />
       </InlineField>
     );
