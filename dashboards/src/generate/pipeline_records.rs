@@ -68,7 +68,8 @@ pub(crate) fn dead_letters_held() -> Panel {
 /// New dead letters.
 pub(crate) fn dead_letters_written() -> Panel {
     let description = "Records that became dead letters, by code; of these, those of which only a part was kept; and batches \
-        of the dead-letter topic that cannot be read.";
+        of the dead-letter topic that cannot be read. Prometheus does not see the first ones of a code after a start of the \
+        processors: \"Dead letters held\" does.";
     series("New dead letters", description)
         .unit(Unit::Short)
         .no_value("No record became a dead letter in this time range")
@@ -164,8 +165,8 @@ LIMIT 50";
 /// Replays with the command that continues or describes each.
 pub(crate) fn replays() -> Panel {
     let description = "The newest replays of the log. Run the command of a row on a host of the processors. Verdict: what the \
-        audit of the replay's ranges found. Records: of the log. Rewritten: clicks whose rows were inserted again; records that \
-        are no clicks are dead letters. Missing: clicks that are neither row nor dead letter.";
+        audit of the replay's ranges found. Records: of the log. Rewritten: clicks whose rows were inserted again. Several \
+        records of one click are one click, and records that are no clicks are dead letters. Missing: clicks that are neither row nor dead letter.";
     let sql = "\
 SELECT
   r.state AS state,
