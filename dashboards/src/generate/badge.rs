@@ -35,7 +35,7 @@ fn state(title: &str, description: &str, colours: &[(&str, Colour)]) -> Panel {
 fn newest_click() -> Panel {
     let description = "Age of the newest click in the table, by the time at which the log took it. \"no newer click in the \
         log\": no click came since, as far as the audit has read. \"clicks wait in the log\": the processors are behind. \
-        \"cause unknown\": no audit has compared that time. Clicks that wait in a producer are on the dashboard Pipeline.";
+        \"cause unknown\": no audit has compared that time, or rows are missing. Clicks that wait in a producer are on the dashboard Pipeline.";
     let colours = [
         ("click in the log$", Colour::Unknown),
         ("wait in the log$", Colour::Bad),
@@ -45,13 +45,14 @@ fn newest_click() -> Panel {
     let sql = "\
 WITH
   (SELECT count() FROM clicks AS c WHERE c.occurred_at > now() - toIntervalMinute(10)) > 0 AS is_recent,
-  (SELECT (argMax(b.state, b.judged_at), argMax(b.code, b.judged_at), argMax(b.lagging, b.judged_at)) FROM audit_balance AS b) AS audit
+  (SELECT argMax((b.state, b.code, b.lagging, b.missing + b.undecodable + arraySum(mapValues(b.in_jobs))), b.judged_at) FROM audit_balance AS b) AS audit,
+  audit.1 IN ('balanced', 'out_of_balance') AS is_compared
 SELECT
   multiIf(
     clicks = 0, 'No click in seven days',
     age <= 60, concat(toString(age), ' s ago'),
-    audit.3 > 0 OR audit.2 = 'group_behind', concat(passed, ' ago, clicks wait in the log'),
-    audit.1 IN ('balanced', 'out_of_balance'), concat(passed, ' ago, no newer click in the log'),
+    audit.2 = 'group_behind' OR (is_compared AND audit.3 > 0), concat(passed, ' ago, clicks wait in the log'),
+    is_compared AND audit.4 = 0, concat(passed, ' ago, no newer click in the log'),
     concat(passed, ' ago, cause unknown')) AS newest
 FROM
 (
@@ -68,24 +69,29 @@ FROM
     state("Newest click", description, &colours).no_value("No click in seven days").sql(sql)
 }
 
-/// Until when the audit has found log and table to balance.
+/// The newest part of the log that balances with the table.
 fn balance() -> Panel {
-    let description = "Until when, by the time of the log, each click of the log is known to count exactly once in these \
-        dashboards. \"except\": clicks that a replay has still to process. \"Unknown\": no audit has compared the time since, \
-        with the reason; a code has a heading in RUNBOOK.md. The dashboard Pipeline has all verdicts.";
+    let description = "The part of the log, by its time, that the newest audit has compared: each of its clicks counts exactly \
+        once in these dashboards. \"except\": clicks that a replay has still to process. \"Unknown\": no audit has compared \
+        the time since, with the reason; a code has a heading in RUNBOOK.md. A difference in an earlier part is among the \
+        Verdicts of the dashboard Pipeline. Of several logs, the one that is worst is shown, up to seven days after its \
+        last audit.";
     let colours =
-        [("^until", Colour::Good), ("^Not balanced", Colour::Bad), ("^Unknown", Colour::Warning)];
+        [("^From", Colour::Good), ("^Not balanced", Colour::Bad), ("^Unknown", Colour::Warning)];
     let sql = "\
 WITH
   decodeURLComponent('${__timezone:percentencode}') AS viewer_zone,
   if(viewer_zone = 'utc', 'UTC', viewer_zone) AS zone,
   assumeNotNull(b.balanced_until) AS known,
   if(toDate(known, zone) = toDate(now(), zone), formatDateTime(known, '%H:%i', zone), trimLeft(formatDateTime(known, '%e %b %H:%i', zone))) AS moment,
+  assumeNotNull(b.balanced_from) AS known_from,
+  if(toDate(known_from, zone) = toDate(now(), zone), formatDateTime(known_from, '%H:%i', zone), trimLeft(formatDateTime(known_from, '%e %b %H:%i', zone))) AS first_moment,
+  concat('From ', first_moment, ' to ', moment) AS part,
   arraySum(mapValues(b.in_jobs)) AS in_jobs
 SELECT
   multiIf(
-    b.state = 'balanced' AND in_jobs = 0, concat('until ', moment),
-    b.state = 'balanced', concat('until ', moment, ', except ', toString(in_jobs), ' clicks of ', toString(length(b.in_jobs)), ' open jobs'),
+    b.state = 'balanced' AND in_jobs = 0, part,
+    b.state = 'balanced', concat(part, ', except ', toString(in_jobs), ' clicks of ', toString(length(b.in_jobs)), ' open jobs'),
     b.state = 'out_of_balance' AND notEmpty(b.ended_jobs) AND b.missing + b.undecodable + b.duplicates = 0,
       concat('Not balanced: ', toString(in_jobs), ' clicks of ', toString(length(b.ended_jobs)), ' ended jobs'),
     b.state = 'out_of_balance',
@@ -93,7 +99,7 @@ SELECT
     concat('Unknown', if(isNull(b.balanced_until), '', concat(' since ', moment)), ': ',
       transform(b.code, ['no_verdict', 'group_behind'], ['the audit is silent', 'clicks wait in the log'], b.code))) AS balance
 FROM audit_balance AS b
-ORDER BY b.judged_at > now() - toIntervalHour(1) DESC, indexOf(['out_of_balance', 'unknown', 'balanced'], b.state), b.judged_at DESC
+ORDER BY b.judged_at > now() - toIntervalDay(7) DESC, indexOf(['out_of_balance', 'unknown', 'balanced'], b.state), b.judged_at DESC
 LIMIT 1";
     state("Log and table balance", description, &colours)
         .no_value("Unknown: no audit has stored a verdict")

@@ -1,12 +1,13 @@
 //! The comparison with an earlier range, in SQL.
 
 /// Definitions for `WITH`, after those of the range: by how much the earlier range lies before. Days and years are those of
-/// the viewer's calendar, so that the same hours are compared over a change of the clock.
+/// the viewer's calendar, so that the same hours are compared over a change of the clock. The whole weeks are those of the
+/// calendar, too, and a second more than them is none: the range of Grafana ends up to a second late.
 pub(crate) const DEFINITIONS: &str = "\
   '${compare:percentencode}' IN ('previous', 'weekday', 'year') AS compared,
   dateDiff('second', begin, until) AS length,
   if('${compare:percentencode}' = 'previous', length, 0) AS seconds_before,
-  if('${compare:percentencode}' = 'weekday', 7 * intDiv(length + 604799, 604800), 0) AS days_before,
+  if('${compare:percentencode}' = 'weekday', 7 * greatest(1, intDiv(length + timeZoneOffset(until) - timeZoneOffset(begin) + 604798, 604800)), 0) AS days_before,
   if('${compare:percentencode}' = 'year', 1, 0) AS years_before,
   subtractSeconds(subtractDays(subtractYears(begin, years_before), days_before), seconds_before) AS before_begin,
   subtractSeconds(subtractDays(subtractYears(until, years_before), days_before), seconds_before) AS before_until";

@@ -126,7 +126,7 @@ pub(crate) fn verdicts() -> Panel {
         Gap: seconds of the log between the windows of two verdicts, which `processors audit` compares.";
     let sql = "\
 SELECT judged_at AS time, state, code, logged_until AS until, missing, duplicates, undecodable, lagging, in_jobs,
-  greatest(0, dateDiff('second', previous_until, logged_from)) AS gap
+  if(state = 'unknown', 0, greatest(0, dateDiff('second', previous_until, logged_from))) AS gap
 FROM
 (
   SELECT
@@ -134,7 +134,7 @@ FROM
     v.missing AS missing, v.duplicates AS duplicates, v.undecodable AS undecodable, v.lagging AS lagging,
     arraySum(mapValues(v.in_jobs)) AS in_jobs,
     lagInFrame(concat(v.state, v.code)) OVER changes AS previous,
-    max(v.logged_until) OVER (PARTITION BY v.topic, v.group_id ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_until
+    maxIf(v.logged_until, v.state != 'unknown') OVER (PARTITION BY v.topic, v.group_id ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_until
   FROM audit_verdicts AS v
   WHERE $__timeFilter(v.judged_at)
   WINDOW changes AS (PARTITION BY v.topic, v.group_id ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)

@@ -64,13 +64,15 @@ impl ClickTable {
         Ok(Self { client, server: server.clone() })
     }
 
-    /// The pinned settings as they apply to a query of this client.
+    /// The pinned settings as they apply to a query of this client. The query also sends the setting of large inserts, so
+    /// that a server that refuses it is found before the first of them.
     ///
     /// # Errors
     /// The server's refusal.
     pub async fn settings(&self) -> Result<Vec<(String, String)>, ServerError> {
         let names: Vec<&str> = PINNED.iter().map(|(name, _)| *name).collect();
         let query = self.client.query("SELECT name, value FROM system.settings WHERE name IN ?");
+        let query = query.with_setting(UNMERGED.0, UNMERGED.1);
         query.bind(names).fetch_all().await.map_err(server_error)
     }
 }

@@ -37,11 +37,11 @@ fn verdict(world: &World, age: u32, state: &str, columns: &str, values: &str) {
     ));
 }
 
-/// The time of a verdict, as a person in Berlin reads it.
-fn until() -> String {
+/// A time of today (UTC), in seconds, as a person in Berlin reads it.
+fn moment(second: i64) -> String {
     let now = jiff::Timestamp::now();
     let day = now.to_zoned_datetime(jiff::tz::TimeZone::UTC).start_of_day().unwrap();
-    let until = day.timestamp() + jiff::SignedDuration::from_secs(30_600);
+    let until = day.timestamp() + jiff::SignedDuration::from_secs(second);
     let [until, now] = [until, now].map(|it| it.in_tz(ZONE).unwrap());
     let format = if until.date() == now.date() { "%H:%M" } else { "%-d %b %H:%M" };
     until.strftime(format).to_string()
@@ -52,12 +52,13 @@ fn the_badge_states_until_when_log_and_table_balance_or_why_that_is_unknown() {
     let world = World::new("badge_balance");
     world.setup();
     assert_eq!(shown(&world, BALANCE), "", "the panel's own text says that no audit runs");
-    let until = until();
+    let until = moment(30_600);
+    let part = format!("From {} to {until}", moment(0));
     let jobs = (", in_jobs", ", map('a', 7, 'b', 5)");
     let ended = (", in_jobs, ended_jobs", ", map('a', 7, 'b', 5), ['a']");
     for (age, state, (columns, values), expected) in [
-        (9, "balanced", ("", ""), format!("until {until}")),
-        (9, "balanced", jobs, format!("until {until}, except 12 clicks of 2 open jobs")),
+        (9, "balanced", ("", ""), part.clone()),
+        (9, "balanced", jobs, format!("{part}, except 12 clicks of 2 open jobs")),
         (
             9,
             "out_of_balance",
@@ -94,6 +95,13 @@ fn the_badge_states_until_when_log_and_table_balance_or_why_that_is_unknown() {
          VALUES ('u', 'g', 60, 'out_of_balance', 1)",
     );
     assert_eq!(shown(&world, BALANCE), "Not balanced: 1 missing, 0 counted twice");
+    // Also when its audit has ended, and for days: another log that balances does not hide it.
+    verdict(&world, 2 * 86_400, "balanced", "", "");
+    world.query(
+        "INSERT INTO audit_verdict_versions (topic, group_id, every_seconds, state, logged_from, \
+         logged_until) SELECT 'u', 'g', 60, 'balanced', now64(3) - 900, now64(3) - 60",
+    );
+    assert_eq!(shown(&world, BALANCE), format!("Unknown since {until}: the audit is silent"));
 }
 
 #[test]
@@ -118,8 +126,16 @@ fn the_badge_tells_a_log_without_clicks_from_one_that_is_not_processed() {
         verdict(&world, 9, state, columns, values);
         assert_eq!(shown(&world, NEWEST), "47 min ago, clicks wait in the log");
     }
-    verdict(&world, 400, "balanced", "", "");
-    assert_eq!(shown(&world, NEWEST), "47 min ago, cause unknown", "the audit is silent");
+    for (age, state, columns, values) in [
+        (400, "balanced", "", ""),
+        (400, "balanced", ", lagging", ", 5"),
+        (9, "out_of_balance", ", missing", ", 1"),
+        (9, "balanced", ", in_jobs", ", map('a', 7)"),
+    ] {
+        verdict(&world, age, state, columns, values);
+        let shown = shown(&world, NEWEST);
+        assert_eq!(shown, "47 min ago, cause unknown", "{age} s, {state}{columns}");
+    }
     for (age, passed) in [(3 * 3_600 + 60, "3 h"), (6 * 86_400, "6 days")] {
         click(age);
         assert_eq!(shown(&world, NEWEST), format!("{passed} ago, cause unknown"));
@@ -137,7 +153,7 @@ fn each_dashboard_has_the_same_badge_and_each_of_its_texts_one_colour() {
         (NEWEST, "47 min ago, clicks wait in the log", Some("red")),
         (NEWEST, "47 min ago, cause unknown", Some("yellow")),
         (NEWEST, "No click in seven days", None),
-        (BALANCE, "until 09:30, except 1 clicks of 1 open jobs", Some("green")),
+        (BALANCE, "From 09:15 to 09:30, except 1 clicks of 1 open jobs", Some("green")),
         (BALANCE, "Not balanced: 1 missing, 0 counted twice", Some("red")),
         (BALANCE, "Unknown since 09:30: kafka_unreachable", Some("yellow")),
     ];

@@ -153,13 +153,22 @@ impl CountedRange {
         Timestamp::from_second(seconds).expect("a time").to_zoned_datetime(self.zone.clone())
     }
 
+    /// The whole weeks of the calendar that hold the range, without its last second.
+    fn weeks(&self) -> i64 {
+        let civil = |seconds| self.zoned(seconds).datetime();
+        let (first, last) = (civil(self.begin), civil(self.until - 1));
+        let holds =
+            |weeks: &i64| first.checked_add(Span::new().weeks(*weeks)).is_ok_and(|end| end >= last);
+        (1..).find(holds).expect("a number of weeks")
+    }
+
     /// The earlier range: by as many seconds, or by days or a year of the viewer's calendar.
     pub(crate) fn before(&self, compare: Compare) -> Option<Self> {
         let length = self.until - self.begin;
         let span = match compare {
             Compare::None => return None,
             Compare::Previous => Span::new().seconds(length),
-            Compare::Weekday => Span::new().days((length + 604_799) / 604_800 * 7),
+            Compare::Weekday => Span::new().days(self.weeks() * 7),
             Compare::Year => Span::new().years(1),
         };
         let moved = |seconds| {
@@ -176,7 +185,7 @@ impl CountedRange {
         let length = self.until - self.begin;
         let span = match compare {
             Compare::None | Compare::Previous => return Some(seconds + length),
-            Compare::Weekday => Span::new().days((length + 604_799) / 604_800 * 7),
+            Compare::Weekday => Span::new().days(self.weeks() * 7),
             Compare::Year => Span::new().years(1),
         };
         let later = self.zoned(seconds).datetime().checked_add(span).expect("a time");
