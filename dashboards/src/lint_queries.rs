@@ -184,7 +184,7 @@ fn times(sql: &str, place: &str, findings: &mut Findings<'_>) {
                 _ => byte.is_ascii_digit(),
             })
         });
-        // The epoch is a value, not a time that somebody chose.
+        // 1970-01-01 stands for a time that is not known; it is no range.
         form && !text.starts_with("1970")
     };
     let dates = literals(sql).into_iter().map(|at| sql[at].trim_matches('\'').to_owned());

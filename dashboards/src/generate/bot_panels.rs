@@ -53,7 +53,7 @@ pub(crate) fn totals() -> Panel {
             KINDS.map(|(_, _, condition, _)| wrap(&format!("countIf({range} AND {condition})")));
         format!("tuple({begin},\n      {})", counts.join(",\n      "))
     };
-    // A first row of NaN shows no change.
+    // An earlier count of 0 is NaN: there is no change from it.
     let before =
         row("before_begin", IN_BEFORE, &|sql| format!("if({sql} > 0, toFloat64({sql}), nan)"));
     let now = row("begin", IN_RANGE, &|sql| format!("toFloat64({sql})"));

@@ -16,6 +16,7 @@ use crate::generate::filter::Filter;
 use crate::generate::geomap;
 use crate::generate::heat_map::heat_map;
 use crate::generate::look::{Colour, Unit};
+use crate::generate::page::Page;
 use crate::generate::panel::Panel;
 use crate::generate::stat::compared_stat;
 use crate::generate::table::{bar_list, neutral_bar_list, table};
@@ -64,7 +65,7 @@ pub(crate) fn totals(dashboard: &str) -> Panel {
         let figures = figures.map(|sql| format!("      {}", wrap(&sql)));
         format!("tuple({begin},\n{})", figures.join(",\n"))
     };
-    // A first row of NaN shows no change. An earlier count of 0 has none, too.
+    // An earlier count of 0 is NaN: there is no change from it.
     let before =
         row("before_begin", IN_BEFORE, &|sql| format!("if({sql} > 0, toFloat64({sql}), nan)"));
     let now = row("begin", IN_RANGE, &|sql| format!("if(isNaN({sql}), 0, toFloat64({sql}))"));
@@ -333,4 +334,21 @@ pub(crate) fn newest_clicks(dashboard: &str) -> Panel {
         .columns(&shown.map(|filter| values(dashboard, filter)))
         .sql(&sql)
         .size(24, 10)
+}
+
+/// The sections about the visitors of all dashboards of clicks: where they came from, where they are, with which devices.
+pub(crate) fn visitor_sections(page: Page, dashboard: &str) -> Page {
+    page.section("Sources")
+        .panel(&sources(dashboard))
+        .panel(&channels(dashboard))
+        .panel(&referrers(dashboard))
+        .section("Locations")
+        .panel(&country_map(dashboard))
+        .panel(&countries(dashboard))
+        .panel(&cities(dashboard))
+        .section("Devices")
+        .panel(&devices(dashboard))
+        .panel(&browsers(dashboard))
+        .panel(&systems(dashboard))
+        .panel(&languages(dashboard))
 }

@@ -76,6 +76,12 @@ impl Page {
         self
     }
 
+    /// Adds what several dashboards have in common.
+    #[must_use]
+    pub(crate) fn extended(self, extend: impl FnOnce(Self) -> Self) -> Self {
+        extend(self)
+    }
+
     /// Adds a panel.
     #[must_use]
     pub(crate) fn panel(mut self, panel: &Panel) -> Self {

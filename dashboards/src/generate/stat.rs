@@ -22,20 +22,13 @@ pub(crate) fn stat(title: &str, description: &str) -> Panel {
     panel.default("color", look::fixed(Colour::People))
 }
 
-/// Large numbers with their change from the first row to the last. A first row of NaN shows no change, where one row
-/// alone would show a change of 0 %. Its colour judges nothing: more bots are not good.
+/// Large numbers with their change from the first row to the last. The colour of a change judges nothing: more bots are
+/// not good.
 pub(crate) fn compared_stat(title: &str, description: &str) -> Panel {
-    let options = json!({
-        "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
-        "colorMode": "value",
-        "graphMode": "none",
-        "justifyMode": "center",
-        "orientation": "auto",
-        "textMode": "value_and_name",
-        "wideLayout": false,
-        "showPercentChange": true,
-        "percentChangeColorMode": "same_as_value",
-    });
-    let panel = Panel::new("stat", title, description, options).unit(Unit::Short);
-    panel.default("color", look::fixed(Colour::People))
+    stat(title, description)
+        .option("justifyMode", json!("center"))
+        .option("textMode", json!("value_and_name"))
+        .option("wideLayout", json!(false))
+        .option("showPercentChange", json!(true))
+        .option("percentChangeColorMode", json!("same_as_value"))
 }

@@ -67,7 +67,7 @@ fn effect(plain: &RunResult, attacked: RunResult, narrows: bool) -> Option<Strin
     more.then(|| format!("{} rows, without: {}", attacked.rows, plain.rows))
 }
 
-/// The view of somebody who opened an address with all attacks in the value of each filter and each choice of a query;
+/// The view of an address that has all attacks in the value of each filter and each choice of a query;
 /// nothing for a query without any. That each attack alone, as the value of each variable alone, changes nothing but a
 /// literal of the statement is a rule for the files.
 fn attack(dashboard: &Dashboard, sql: &str, view: &View) -> Option<View> {

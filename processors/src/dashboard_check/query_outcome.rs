@@ -29,7 +29,7 @@ impl QueryOutcome {
         }
     }
 
-    /// Whether somebody has to change a dashboard.
+    /// Whether the dashboard has a fault that an edit of its file corrects.
     #[must_use]
     pub fn is_wrong(&self) -> bool {
         matches!(self, Self::Misfit(_) | Self::Attacked(_) | Self::Failed(_))

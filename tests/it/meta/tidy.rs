@@ -207,5 +207,5 @@ fn no_test_is_ignored() {
     let found = rust()
         .into_iter()
         .filter(|(_, text)| marks.iter().any(|mark| text.contains(mark.as_str())));
-    none("a test that nobody runs", found.map(|(path, _)| path).collect());
+    none("a test that `make test` does not run", found.map(|(path, _)| path).collect());
 }

@@ -57,8 +57,8 @@ fn every_query_of_the_dashboards_is_answered_by_the_preview() {
     }
 
     // A database without tables, and a Prometheus that does not answer, are errors of each panel.
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let empty = stack.preview_of(servers("no_such_database", Some(nobody)), Some(0)).unwrap();
+    let closed_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let empty = stack.preview_of(servers("no_such_database", Some(closed_port)), Some(0)).unwrap();
     let check = empty.check(now - DAY_MS, now);
     assert!(check.answered < 10 && check.without_prometheus > 10, "{check}");
     assert!(check.failed[0].contains("no_such_database"), "{check}");
