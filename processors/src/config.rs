@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use broker::{BrokerArgs, Brokers, RegistryArgs, ServerError};
 use clap::Args;
+use clap::builder::ArgPredicate;
 use records::flow::block::SizeLimits;
 use records::flow::linger::Linger;
 use schemas::{TopicName, TopicSpec};
@@ -14,9 +15,11 @@ use service::admin_args::{AdminArgs, listen_at};
 use service::attempts::STUCK_SECONDS;
 use service::shown_url::without_secrets;
 
-use crate::clickhouse::server::Server;
+use crate::clickhouse::server::{Server, read_password};
 use crate::kafka::group_settings::{GroupProtocol, GroupSettings};
 use crate::run::driver_settings::DriverSettings;
+use crate::shards::cluster::Cluster;
+use crate::shards::shards_file;
 
 /// Environment variable of the address of the admin port of `run`.
 pub(crate) const ADMIN_LISTEN: &str = "CLICKTRAIL_PROCESSORS_ADMIN_LISTEN";
@@ -56,14 +59,20 @@ impl KafkaArgs {
 /// The tables.
 #[derive(Debug, Args)]
 pub struct ClickhouseArgs {
-    /// Base URL of ClickHouse's HTTP interface.
+    /// Base URL of ClickHouse's HTTP interface. With --clickhouse-shards: of the server that small tables
+    /// are written to and that queries over all clicks are sent to; unset, the first replica of the first
+    /// shard.
     #[arg(
         long,
         env = "CLICKHOUSE_URL",
         default_value = "http://127.0.0.1:8123",
+        default_value_if("clickhouse_shards", ArgPredicate::IsPresent, None::<&'static str>),
         hide_env_values = true
     )]
-    pub clickhouse_url: String,
+    clickhouse_url: Option<String>,
+    /// File of the shards of a cluster (TOML): weight, replicas, user and password file of each.
+    #[arg(long, env = "CLICKHOUSE_SHARDS", value_name = "FILE")]
+    clickhouse_shards: Option<PathBuf>,
     /// ClickHouse user.
     #[arg(long, env = "CLICKHOUSE_USER", default_value = "default")]
     pub clickhouse_user: String,
@@ -79,26 +88,50 @@ pub struct ClickhouseArgs {
 }
 
 impl ClickhouseArgs {
-    /// The server of these settings.
+    /// The server through which small tables are read and written, and queries over all clicks are sent.
     ///
     /// # Errors
-    /// The file of the password cannot be read.
+    /// As [`ClickhouseArgs::cluster`].
     pub fn server(&self) -> Result<Server, ServerError> {
+        Ok(self.cluster()?.any().clone())
+    }
+
+    /// All servers of these settings.
+    ///
+    /// # Errors
+    /// The file of the shards is wrong, or the file of a password cannot be read.
+    pub fn cluster(&self) -> Result<Cluster, ServerError> {
         let password = match &self.clickhouse_password_file {
             None => self.clickhouse_password.clone(),
-            Some(file) => std::fs::read_to_string(file)
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|error| {
-                    let text = format!("CLICKHOUSE_PASSWORD_FILE {}: {error}", file.display());
-                    ServerError::fatal("clickhouse_access", text)
-                })?,
+            Some(file) => read_password(file).map_err(|error| {
+                let text = format!("CLICKHOUSE_PASSWORD_FILE {}: {error}", file.display());
+                ServerError::fatal("clickhouse_access", text)
+            })?,
         };
-        Ok(Server {
-            url: self.clickhouse_url.clone(),
+        let server = Server {
+            url: self.clickhouse_url.clone().unwrap_or_default(),
             user: self.clickhouse_user.clone(),
             password,
             database: self.clickhouse_database.clone(),
-        })
+        };
+        let Some(file) = &self.clickhouse_shards else { return Ok(Cluster::single(server)) };
+        let (shards, name) = shards_file::read(file, &server)?;
+        Ok(Cluster::new(shards, name, self.clickhouse_url.is_some().then_some(server)))
+    }
+
+    /// The settings that name the servers, with their values.
+    pub(crate) fn named(&self) -> String {
+        let url = self.clickhouse_url.as_deref().map(without_secrets);
+        let url = url.map(|url| format!("CLICKHOUSE_URL={url}"));
+        let file = self.clickhouse_shards.as_deref();
+        let file = file.map(|file| format!("CLICKHOUSE_SHARDS={}", file.display()));
+        url.into_iter().chain(file).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The URL without secrets; without one, the file of the shards.
+    pub(crate) fn address(&self) -> String {
+        let file = || self.clickhouse_shards.as_deref().map(|file| file.display().to_string());
+        self.clickhouse_url.as_deref().map(without_secrets).or_else(file).unwrap_or_default()
     }
 }
 
@@ -122,7 +155,7 @@ impl Servers {
     pub(crate) fn with_address(&self, error: ServerError) -> ServerError {
         let address = match error.code.split('_').next() {
             Some("kafka") => self.kafka.brokers.kafka_brokers.clone(),
-            Some("clickhouse") => without_secrets(&self.clickhouse.clickhouse_url),
+            Some("clickhouse") => self.clickhouse.address(),
             Some(_) | None => return error,
         };
         if error.message.contains(&address) {
@@ -137,10 +170,10 @@ impl std::fmt::Display for Servers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "KAFKA_BROKERS={} SCHEMA_REGISTRY_URL={} CLICKHOUSE_URL={}",
+            "KAFKA_BROKERS={} SCHEMA_REGISTRY_URL={} {}",
             self.kafka.brokers.kafka_brokers,
             without_secrets(&self.registry.schema_registry_url),
-            without_secrets(&self.clickhouse.clickhouse_url)
+            self.clickhouse.named()
         )
     }
 }

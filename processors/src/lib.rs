@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod link_dimension;
 pub mod registry;
 pub mod rules;
+pub mod shards;
 
 pub mod audit;
 pub mod cmd;

@@ -1,5 +1,6 @@
 //! The ClickHouse server: where it is, its clients, and the translation of its errors.
 
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -30,6 +31,14 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}/{}", self.user, without_secrets(&self.url), self.database)
     }
+}
+
+/// The password that a file holds; a newline at its end is ignored.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn read_password(file: &Path) -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(file)?.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// What all clients with TLS share: connections, and the certificates of the system, which take tens of

@@ -6,7 +6,6 @@ use broker::ServerError;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use service::shown_url::without_secrets;
 use url::Url;
 
 use crate::clickhouse::filter_time::filter_time;
@@ -57,7 +56,7 @@ impl DashboardsArgs {
     /// The address of each server, with the name of its setting.
     pub(super) fn servers(&self) -> String {
         let DashboardsAction::Check(args) = &self.action;
-        format!("CLICKHOUSE_URL={}", without_secrets(&args.clickhouse.clickhouse_url))
+        args.clickhouse.named()
     }
 }
 

@@ -55,7 +55,7 @@ pub async fn ask(
         brokers: servers.kafka.brokers.kafka_brokers.clone(),
         kafka,
         registries,
-        clickhouse_url: without_secrets(&servers.clickhouse.clickhouse_url),
+        clickhouse_url: servers.clickhouse.address(),
         clickhouse,
         services,
     })
