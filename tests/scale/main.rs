@@ -3,10 +3,12 @@
 
 mod costs;
 mod needs;
+mod server_plan;
 
 use anyhow::{Context as _, Result};
 use costs::Costs;
 use needs::{Needs, Plan};
+use server_plan::{CLUSTER_MIN, ServerNeeds, ServerPlan, TABLE_DAYS};
 
 /// Clicks per day to calculate without CLICKS.
 const EXAMPLES: [f64; 3] = [1e7, 1e9, 1e11];
@@ -23,8 +25,15 @@ fn main() -> Result<()> {
     };
     println!("costs: {costs}");
     println!("plan: {}", Plan::default());
-    for clicks in clicks {
-        println!("{}", Needs::of(clicks, &costs, &Plan::default()));
+    for clicks in &clicks {
+        println!("{}", Needs::of(*clicks, &costs, &Plan::default()));
+    }
+    let server = ServerPlan::default();
+    println!("servers: {server}");
+    for clicks in clicks.into_iter().filter(|clicks| *clicks >= CLUSTER_MIN) {
+        for days in TABLE_DAYS {
+            println!("{}", ServerNeeds::of(clicks, days, &costs, &server));
+        }
     }
     Ok(())
 }

@@ -16,21 +16,26 @@ const ROWS_AHEAD: &str = "SELECT toUInt8(max(ingested_at) > now64(6)) FROM click
 
 #[derive(Default, Row, Deserialize)]
 struct Described {
+    uuid: String,
     engine: String,
     engine_full: String,
     partition_key: String,
     sorting_key: String,
 }
 
-/// The tables as the server describes them; empty if they do not exist.
+/// The tables as the server describes them, and the view of the clicks that it holds; empty if they do not exist.
 ///
 /// # Errors
 /// The server's refusal. A missing database is not an error.
-pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, ServerError> {
+pub async fn facts(
+    server: &Server,
+    inserts: &ClickTable,
+    view_name: &'static str,
+) -> Result<TableFacts, ServerError> {
     let client = server.bare();
     let described: Option<Described> = client
         .query(
-            "SELECT engine, engine_full, partition_key, sorting_key FROM system.tables \
+            "SELECT toString(uuid) AS uuid, engine, engine_full, partition_key, sorting_key FROM system.tables \
              WHERE database = ? AND name = 'click_versions'",
         )
         .bind(&server.database)
@@ -49,16 +54,18 @@ pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, 
         .map_err(server_error)?;
     let view_columns: Vec<String> = client
         .query(
-            "SELECT name FROM system.columns WHERE database = ? AND table = 'clicks' \
+            "SELECT name FROM system.columns WHERE database = ? AND table = ? \
              ORDER BY position",
         )
         .bind(&server.database)
+        .bind(view_name)
         .fetch_all()
         .await
         .map_err(server_error)?;
     let view_select: Option<String> = client
-        .query("SELECT as_select FROM system.tables WHERE database = ? AND name = 'clicks'")
+        .query("SELECT as_select FROM system.tables WHERE database = ? AND name = ?")
         .bind(&server.database)
+        .bind(view_name)
         .fetch_optional()
         .await
         .map_err(server_error)?;
@@ -75,6 +82,8 @@ pub async fn facts(server: &Server, inserts: &ClickTable) -> Result<TableFacts, 
         partition_key: described.partition_key,
         sorting_key: described.sorting_key,
         columns,
+        uuid: described.uuid,
+        view_name,
         view_columns,
         view_select: view_select.unwrap_or_default(),
         ahead_of_the_clock: ahead == 1,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::table_form::TableForm;
 
 /// One file of `migrations/`.
 #[derive(Debug, Clone, Copy)]
@@ -53,26 +54,41 @@ fn statements(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
 }
 
-/// All statements that create `database`, in order, each with a semicolon at its end.
+/// The name of the newest migration.
+pub(crate) fn newest() -> &'static str {
+    MIGRATIONS.last().map_or("", |migration| migration.name)
+}
+
+/// The statements of one migration; none if there is no such migration.
+pub(crate) fn statements_of(name: &str) -> impl Iterator<Item = &'static str> {
+    let named = MIGRATIONS.iter().filter(move |migration| migration.name == name);
+    named.flat_map(Migration::statements)
+}
+
+/// All statements that create `database` on the only server, in order, each with a semicolon at its end.
 pub fn sql(database: &str) -> String {
-    let database = quoted(database);
+    sql_in_form(&TableForm::single(database))
+}
+
+/// As [`sql`], on a server whose tables have this form.
+pub(crate) fn sql_in_form(form: &TableForm<'_>) -> String {
+    let database = quoted(form.database());
     let mut all = format!("CREATE DATABASE IF NOT EXISTS {database};\n\nUSE {database};\n");
     let files = MIGRATIONS.iter().map(|migration| (migration.name, migration.sql));
     for (name, text) in [("schema_migrations", SCHEMA_MIGRATIONS)].into_iter().chain(files) {
         let _infallible = writeln!(all, "\n-- {name}");
         for statement in statements(text) {
-            let _infallible = writeln!(all, "{statement};");
+            let _infallible = writeln!(all, "{};", form.statement(statement));
         }
     }
     all
 }
 
-/// Creates the database and applies the missing migrations; returns one line for each change.
+/// Creates the database if it is missing; returns the change.
 ///
 /// # Errors
-/// As [`missing`].
-pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
-    let mut changes = Vec::new();
+/// The server's refusal.
+pub(crate) async fn create_database(server: &Server) -> Result<Option<String>, ServerError> {
     let database = quoted(&server.database);
     let existed: u64 = server
         .bare()
@@ -83,16 +99,28 @@ pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
         .map_err(server_error)?;
     let create = format!("CREATE DATABASE IF NOT EXISTS {database}");
     server.bare().query(&create).execute().await.map_err(server_error)?;
-    if existed == 0 {
-        changes.push(format!("clickhouse: created database {database}"));
-    }
+    Ok((existed == 0).then(|| format!("clickhouse: created database {database}")))
+}
+
+/// Applies the missing migrations to a database that exists; returns one line for each change. Without the views of this
+/// form it applies all of them again.
+///
+/// # Errors
+/// As [`missing`].
+pub(crate) async fn migrate(
+    server: &Server,
+    form: &TableForm<'_>,
+) -> Result<Vec<String>, ServerError> {
+    let mut changes = Vec::new();
     let client = server.client();
     client.query(SCHEMA_MIGRATIONS).execute().await.map_err(server_error)?;
     let missing = missing(server).await?;
-    for migration in MIGRATIONS.iter().filter(|migration| missing.contains(&migration.name)) {
+    let has_views = table_exists(server, form.view_of_clicks()).await?;
+    let applies = |migration: &&Migration| !has_views || missing.contains(&migration.name);
+    for migration in MIGRATIONS.iter().filter(applies) {
         for statement in migration.statements() {
             // The client reads `?` as a placeholder.
-            let statement = statement.replace('?', "??");
+            let statement = form.statement(statement).replace('?', "??");
             client.query(&statement).execute().await.map_err(server_error)?;
         }
         let mut insert =
@@ -103,6 +131,20 @@ pub async fn migrate(server: &Server) -> Result<Vec<String>, ServerError> {
         changes.push(format!("clickhouse: applied migration {}", migration.name));
     }
     Ok(changes)
+}
+
+/// Whether the database has a table or view of this name. A missing database is not an error.
+///
+/// # Errors
+/// The server's refusal.
+pub(crate) async fn table_exists(server: &Server, name: &str) -> Result<bool, ServerError> {
+    let client = server.bare();
+    let query = client
+        .query("SELECT count() FROM system.tables WHERE database = ? AND name = ?")
+        .bind(&server.database)
+        .bind(name);
+    let tables: u64 = query.fetch_one().await.map_err(server_error)?;
+    Ok(tables > 0)
 }
 
 /// Names of the migrations that are not applied yet; changes nothing.
@@ -193,6 +235,8 @@ fn quoted(identifier: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::shards::cluster::{Cluster, Shard};
+
     use super::*;
 
     #[test]
@@ -222,6 +266,36 @@ mod tests {
         assert!(printed.contains("USE `clicks`;"), "{printed}");
         for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
             assert!(printed.contains(statement), "{statement}");
+        }
+    }
+
+    /// With a form that it does not know, a table would not be replicated.
+    #[test]
+    fn a_named_cluster_replicates_every_table_and_a_shard_has_its_own_views_of_clicks() {
+        let server = |url: &str| Server {
+            url: url.to_owned(),
+            user: String::new(),
+            password: String::new(),
+            database: String::new(),
+        };
+        let shard = |number| Shard { number, weight: 1, replicas: vec![server("http://ch")] };
+        let cluster = Cluster::new(vec![shard(1), shard(2)], Some("c".to_owned()), None);
+        let printed = sql_in_form(&TableForm::of(&cluster, &cluster.shards[1], "clicks"));
+        let engines = |start: &str| printed.matches(&format!("ENGINE = {start}")).count();
+        assert_eq!(printed.matches("CREATE TABLE").count(), engines(""));
+        // The tables `schema_migrations` and `cluster_layout` describe their server.
+        assert_eq!((engines("MergeTree"), engines("ReplacingMergeTree")), (0, 2), "{printed}");
+        let windows = printed.matches("replicated_deduplication_window = 0").count();
+        assert_eq!(windows, engines("Replicated"));
+        assert_eq!(printed.matches("shard_2', '{replica}', ingested_at)").count(), 1);
+        assert_eq!(printed.matches("VIEW clicks").count(), 0);
+        assert!(printed.contains("VIEW shard_clicks AS"));
+        assert!(printed.contains("VIEW shard_clicks_of_days AS"));
+        // A view of another name over the clicks of one server would show a part of them only.
+        for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
+            let of_clicks = statement.contains(" click_versions FINAL");
+            let known = ["VIEW clicks AS", "VIEW clicks_of_days AS"];
+            assert!(!of_clicks || known.iter().any(|name| statement.contains(name)), "{statement}");
         }
     }
 

@@ -18,6 +18,11 @@ pub fn quoted(text: &str) -> String {
     literal
 }
 
+/// As [`quoted`], for a name of our own settings: readable, with escapes for quotes and backslashes only.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
 /// `column IN (…)` of these texts; `None` without a text.
 pub fn is_one_of<'a>(column: &str, texts: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let literals: Vec<String> = texts.into_iter().map(quoted).collect();
@@ -35,6 +40,7 @@ mod tests {
         assert_eq!(quoted(r"a\b"), r"'a\x5Cb'");
         assert_eq!(quoted("a?fields {x:String} ??"), r"'a\x3Ffields \x7Bx:String\x7D \x3F\x3F'");
         assert_eq!(quoted("ü\0\n"), r"'\xC3\xBC\x00\x0A'");
+        assert_eq!(literal(r"/a'b\c"), r"'/a\'b\\c'");
         assert_eq!(is_one_of("code", []), None);
         assert_eq!(is_one_of("code", ["a", "b'"]).as_deref(), Some(r"code IN ('a', 'b\x27')"));
     }

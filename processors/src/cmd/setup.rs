@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::clickhouse::{migrations, payload_retention};
+use crate::clickhouse::payload_retention;
 use crate::config::Servers;
 use crate::exit::{DIFFERS, DONE, print_line};
 use crate::setup::apply::{SetupOptions, apply, until_deadline};
+use crate::setup::cluster_tables::printed;
 use crate::setup::server_facts::drift;
 
 /// Arguments of `setup`.
@@ -43,8 +44,7 @@ pub(super) async fn setup(args: SetupArgs) -> Result<u8, ServerError> {
     let (servers, payload_days) = (&args.servers, args.dead_letter_payload_days);
     let wait = Duration::from_secs(args.wait_seconds);
     if args.print {
-        print_line(migrations::sql(&servers.clickhouse.clickhouse_database).trim_end());
-        print_line(format_args!("\n{};", payload_retention::statement(payload_days)));
+        print_line(printed(&servers.clickhouse.cluster()?, payload_days));
         return Ok(DONE);
     }
     if args.check {

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use schemas::{LINKS_NEWEST, LinkDecoder, NEWEST, TopicName, TopicSpec, compat, unframe};
 
-use crate::clickhouse::migrations::migrate;
-use crate::clickhouse::payload_retention;
 use crate::config::{KafkaArgs, Servers};
 use crate::kafka::log_reader::{LogItem, LogReader};
 use crate::kafka::topics::{TopicLayout, Topics};
+use crate::setup::cluster_tables;
 
 /// How topics are created, and how long tables keep what has a retention.
 #[derive(Debug, Clone, Copy)]
@@ -59,11 +58,7 @@ pub(crate) async fn apply(
 ) -> Result<(), ServerError> {
     topics(servers, options).await?.into_iter().for_each(&mut *report);
     subjects(servers).await?.into_iter().for_each(&mut *report);
-    let server = servers.clickhouse.server()?;
-    migrate(&server).await?.into_iter().for_each(&mut *report);
-    let retention = payload_retention::ensure(&server, options.payload_days).await?;
-    retention.into_iter().for_each(report);
-    Ok(())
+    cluster_tables::apply(&servers.clickhouse.cluster()?, options.payload_days, report).await
 }
 
 async fn topics(servers: &Servers, options: SetupOptions) -> Result<Vec<String>, ServerError> {

@@ -17,6 +17,10 @@ pub struct TableFacts {
     pub sorting_key: String,
     /// Name, type and default of each column, in order.
     pub columns: Vec<(String, String, String)>,
+    /// Tells whether two addresses lead to one table.
+    pub uuid: String,
+    /// The view of the clicks that this server holds: `clicks`, or `shard_clicks` where there are several shards.
+    pub view_name: &'static str,
     /// Columns of the view, in order.
     pub view_columns: Vec<String>,
     /// What the view selects; empty if there is no view.
@@ -62,6 +66,9 @@ impl std::fmt::Display for Finding {
 const SETUP: &str = "processors setup";
 const REMAKE: &str = "RENAME TABLE click_versions TO click_versions_old, then `processors setup`, \
                       then a replay";
+/// A replicated table keeps its path in Keeper when it is renamed.
+pub(super) const NEW_DATABASE: &str = "set CLICKHOUSE_DATABASE and CLICKTRAIL_GROUP to new names, then `processors setup`; \
+                            `processors run` reads the log into them";
 
 fn finding(wrong: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding { wrong: wrong.into(), fix: fix.into(), tolerable: false }
@@ -73,13 +80,14 @@ pub fn table(facts: &TableFacts, pinned: &[(&str, &str)]) -> Vec<Finding> {
         return vec![finding("there is no table click_versions", SETUP)];
     }
     let mut findings = Vec::new();
+    let remake = if is_replicated(facts) { NEW_DATABASE } else { REMAKE };
     let replaces = facts.engine.ends_with("ReplacingMergeTree");
     if !replaces || !facts.engine_full.contains("ingested_at)") {
         let wrong = format!(
             "click_versions is {}, not a ReplacingMergeTree whose version is ingested_at",
             facts.engine
         );
-        findings.push(finding(wrong, REMAKE));
+        findings.push(finding(wrong, remake));
     }
     for (what, is, should) in [
         ("partition", &facts.partition_key, "toDate(occurred_at)"),
@@ -87,10 +95,10 @@ pub fn table(facts: &TableFacts, pinned: &[(&str, &str)]) -> Vec<Finding> {
     ] {
         if is != should {
             let wrong = format!("the {what} key of click_versions is ({is}), not ({should})");
-            findings.push(finding(wrong, REMAKE));
+            findings.push(finding(wrong, remake));
         }
     }
-    findings.extend(columns(facts));
+    findings.extend(columns(facts, remake));
     for (name, value) in pinned {
         let held = facts.settings.iter().find(|(held, _)| held == name);
         let held = held.map_or("unknown to the server", |(_, held)| held);
@@ -114,7 +122,12 @@ pub fn table(facts: &TableFacts, pinned: &[(&str, &str)]) -> Vec<Finding> {
     findings
 }
 
-fn columns(facts: &TableFacts) -> Vec<Finding> {
+/// Whether ClickHouse copies the table to other servers.
+pub(super) fn is_replicated(facts: &TableFacts) -> bool {
+    ["Replicated", "Shared"].iter().any(|start| facts.engine.starts_with(start))
+}
+
+fn columns(facts: &TableFacts, remake: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let column = |name: &str| facts.columns.iter().find(|(own, ..)| own == name);
     for (name, kind) in [
@@ -125,9 +138,9 @@ fn columns(facts: &TableFacts) -> Vec<Finding> {
         match column(name) {
             Some((_, own, _)) if own == kind => {}
             Some((_, own, _)) => {
-                findings.push(finding(format!("column {name} is {own}, not {kind}"), REMAKE));
+                findings.push(finding(format!("column {name} is {own}, not {kind}"), remake));
             }
-            None => findings.push(finding(format!("column {name} is missing"), REMAKE)),
+            None => findings.push(finding(format!("column {name} is missing"), remake)),
         }
     }
     if let Some((_, _, default)) = column("ingested_at")
@@ -140,31 +153,35 @@ fn columns(facts: &TableFacts) -> Vec<Finding> {
     for (name, kind, _) in &facts.columns {
         if kind.contains("DateTime") && !kind.contains("'UTC'") {
             let wrong = format!("the type of column {name}, {kind}, does not name the zone UTC");
-            findings.push(finding(wrong, REMAKE));
+            findings.push(finding(wrong, remake));
         }
     }
     findings.extend(view(facts));
     findings
 }
 
-/// The statement of the newest migration that creates the view.
-const VIEW: &str = "CREATE OR REPLACE VIEW clicks AS SELECT * REPLACE(if(trace_id = toFixedString('', 16) \
-                    AND NOT identifiers_stripped, event_id, trace_id) AS trace_id) FROM click_versions FINAL";
+/// What the view of the newest migration selects.
+const VIEW: &str = "SELECT * REPLACE(if(trace_id = toFixedString('', 16) AND NOT identifiers_stripped, event_id, trace_id) AS \
+                    trace_id) FROM click_versions FINAL";
 
 fn view(facts: &TableFacts) -> Option<Finding> {
+    let name = facts.view_name;
+    let statement = format!("CREATE OR REPLACE VIEW {name} AS {VIEW}");
     if !facts.view_select.ends_with("click_versions FINAL") {
-        let wrong = "the view clicks does not select FINAL, so it may show a click more than once";
-        return Some(finding(wrong, VIEW));
+        let wrong =
+            format!("the view {name} does not select FINAL, so it may show a click more than once");
+        return Some(finding(wrong, statement));
     }
     let names: Vec<&String> = facts.columns.iter().map(|(name, ..)| name).collect();
     let wrong = if names != facts.view_columns.iter().collect::<Vec<_>>() {
-        "the view clicks shows other columns than click_versions has"
+        "shows other columns than click_versions has"
     } else if !facts.view_select.contains("AS trace_id") {
-        "the view clicks shows no trace id of a click whose trace started at its redirect"
+        "shows no trace id of a click whose trace started at its redirect"
     } else {
         return None;
     };
-    Some(Finding { tolerable: true, ..finding(wrong, VIEW) })
+    let wrong = format!("the view {name} {wrong}");
+    Some(Finding { tolerable: true, ..finding(wrong, statement) })
 }
 
 /// Judges the compression of a topic that a service reads. The library bounds the decompressed size of
@@ -294,6 +311,8 @@ mod tests {
                 column("event_id", "FixedString(16)", ""),
                 column("ingested_at", "DateTime64(6, 'UTC')", "now64(6)"),
             ],
+            uuid: "1".to_owned(),
+            view_name: "clicks",
             view_columns: ["occurred_at", "event_id", "ingested_at"].map(str::to_owned).to_vec(),
             view_select: VIEW.to_owned(),
             ahead_of_the_clock: false,
@@ -310,6 +329,15 @@ mod tests {
             ..good()
         };
         assert_eq!(table(&replicated, PINNED), []);
+    }
+
+    #[test]
+    fn a_replicated_table_is_not_renamed() {
+        let engine = "SharedReplacingMergeTree".to_owned();
+        let wide = TableFacts { partition_key: "a".to_owned(), engine, ..good() };
+        let findings = table(&wide, PINNED);
+        assert!(!findings.is_empty());
+        assert!(findings.iter().all(|found| !found.fix.contains("RENAME")), "{findings:?}");
     }
 
     #[test]
@@ -377,7 +405,7 @@ mod tests {
     fn the_view_of_the_fix_is_that_of_the_newest_migration() {
         let all = crate::clickhouse::migrations::sql("clicktrail");
         let views = all.split(";\n").filter(|statement| statement.contains("VIEW clicks AS"));
-        assert!(views.last().unwrap().ends_with(VIEW));
+        assert!(views.last().unwrap().ends_with(&format!("VIEW clicks AS {VIEW}")));
     }
 
     #[test]

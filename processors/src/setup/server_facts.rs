@@ -6,11 +6,10 @@ use std::num::NonZeroU16;
 use broker::ServerError;
 use schemas::{LINKS_NEWEST, NEWEST, TopicSpec};
 
-use crate::clickhouse::click_table::ClickTable;
-use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, PINNED, SEND_TIMEOUT};
-use crate::clickhouse::{describe_tables, migrations, payload_retention};
+use crate::clickhouse::insert_settings::{ACKNOWLEDGE_TIMEOUT, SEND_TIMEOUT};
 use crate::config::Servers;
 use crate::kafka::topics::{TopicSettings, Topics};
+use crate::setup::cluster_facts;
 use crate::setup::preflight::{self, DeadLetterTopics, Finding, TopicFacts};
 
 /// Findings that would break the delivery guarantee of `run`.
@@ -18,10 +17,7 @@ use crate::setup::preflight::{self, DeadLetterTopics, Finding, TopicFacts};
 /// # Errors
 /// A server does not answer.
 pub(crate) async fn preflight(servers: &Servers) -> Result<Vec<Finding>, ServerError> {
-    let server = servers.clickhouse.server()?;
-    migrations::refuse_unknown(&server).await?;
-    let inserts = ClickTable::open(&server).await?;
-    let mut findings = preflight::table(&describe_tables::facts(&server, &inserts).await?, PINNED);
+    let mut findings = cluster_facts::findings(&servers.clickhouse.cluster()?).await?;
 
     let topics = Topics::open(&servers.kafka.brokers())?;
     let mut all = BTreeMap::new();
@@ -104,11 +100,7 @@ pub(crate) async fn drift(
             findings.push(missing(format!("the newest schema is not registered as {subject}")));
         }
     }
-    let server = servers.clickhouse.server()?;
-    findings.extend(payload_retention::difference(&server, payload_days).await?.map(missing));
-    let migrations = migrations::missing(&server).await?;
-    let migrations = migrations.into_iter();
-    findings.extend(migrations.map(|name| missing(format!("migration {name} is not applied"))));
+    findings.extend(cluster_facts::drift(&servers.clickhouse.cluster()?, payload_days).await?);
     Ok(findings)
 }
 
