@@ -8,3 +8,4 @@ pub mod optional_gauge;
 pub mod processor;
 pub mod replay;
 pub mod rules;
+pub mod shard_inserts;

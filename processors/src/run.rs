@@ -22,6 +22,8 @@ pub(crate) mod readiness;
 mod reset_watch;
 pub mod retry;
 pub mod revocation;
+mod row_writer;
+mod shard_turn;
 pub mod shared_breaker;
 pub mod sink;
 pub mod source;

@@ -1,5 +1,6 @@
 //! Records between the log and the table: the pure core of the pipeline, without I/O and clock.
 
+pub mod batch_parts;
 pub mod block;
 pub mod linger;
 pub mod offset_range;

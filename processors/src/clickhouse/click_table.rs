@@ -1,32 +1,33 @@
-//! The table of clicks: inserts rows. A click may have several versions in it.
+//! The table of clicks of one server: inserts rows. A click may have several versions in it.
 //!
 //! An `Ok` of [`ClickTable::insert`] means that the rows are durable: every insert pins the settings
 //! that could weaken it. It does not retry.
 #![expect(clippy::disallowed_methods, reason = "the query id of an attempt is random")]
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use broker::ServerError;
 use clickhouse::{Client, Compression};
 use records::encode::columns;
 use records::encode::encoded_rows::EncodedRows;
 
-use crate::clickhouse::breaker_overrides;
 use crate::clickhouse::insert_settings::{
-    ACKNOWLEDGE_TIMEOUT, PINNED, PINNED_WHERE_KNOWN, SEND_TIMEOUT, UNMERGED, UNMERGED_ROWS_MIN,
-    WAIT,
+    PINNED, PINNED_WHERE_KNOWN, SEND_TIMEOUT, UNMERGED, UNMERGED_ROWS_MIN, WAIT,
 };
 use crate::clickhouse::query_id;
-use crate::clickhouse::server::{Server, server_error};
-use crate::run::sink::{BreakerOverride, Insert, Sink};
+use crate::clickhouse::server::{Server, server_error, within};
+use crate::run::sink::Insert;
 use crate::run::trace::note_query_id;
 
 /// The table `click_versions`; clones share its connections.
 #[derive(Clone)]
 pub struct ClickTable {
     client: Client,
-    server: Server,
 }
+
+/// Bounds the query of [`ClickTable::open`].
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for ClickTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,17 +52,13 @@ impl ClickTable {
         }
         let (name, value) = PINNED_WHERE_KNOWN;
         // This client names no database, because it may not exist yet.
-        let known: u64 = server
-            .bare()
-            .query("SELECT count() FROM system.settings WHERE name = ?")
-            .bind(name)
-            .fetch_one()
-            .await
-            .map_err(server_error)?;
+        let bare = server.bare();
+        let query = bare.query("SELECT count() FROM system.settings WHERE name = ?").bind(name);
+        let known: u64 = within(OPEN_TIMEOUT, query.fetch_one()).await?;
         if known == 1 {
             client = client.with_setting(name, value);
         }
-        Ok(Self { client, server: server.clone() })
+        Ok(Self { client })
     }
 
     /// The pinned settings as they apply to a query of this client. The query also sends the setting of large inserts, so
@@ -75,16 +72,18 @@ impl ClickTable {
         let query = query.with_setting(UNMERGED.0, UNMERGED.1);
         query.bind(names).fetch_all().await.map_err(server_error)
     }
-}
 
-impl Sink for ClickTable {
-    /// Inserts rows as one statement. `Ok` means durable.
+    /// Inserts rows as one statement, whose acknowledgement may take this long. `Ok` means durable.
     ///
     /// # Errors
     /// After an error the server may have stored the rows or not. Insert them again: that changes no
     /// count that a reader sees.
-    async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
-        let Insert { topic, ranges, rows, traceparent } = *insert;
+    pub(super) async fn insert(
+        &self,
+        insert: &Insert<'_>,
+        acknowledge: Duration,
+    ) -> Result<(), ServerError> {
+        let Insert { topic, ranges, rows, traceparent, .. } = *insert;
         let stream = EncodedRows::stream(rows.iter());
         let stream = stream.map_err(|error| ServerError::fatal("clickhouse_client", error))?;
         let attempt = uuid::Uuid::new_v4().simple().to_string();
@@ -98,7 +97,7 @@ impl Sink for ClickTable {
             .with_setting("decompress", "1")
             .with_setting("query_id", query_id.clone())
             .with_setting("log_comment", query_id::log_comment(topic, ranges, traceparent))
-            .with_timeouts(Some(SEND_TIMEOUT), Some(ACKNOWLEDGE_TIMEOUT));
+            .with_timeouts(Some(SEND_TIMEOUT), Some(acknowledge));
         if rows.iter().map(|block| block.count).sum::<usize>() >= UNMERGED_ROWS_MIN {
             let (name, value) = UNMERGED;
             request = request.with_setting(name, value);
@@ -110,9 +109,5 @@ impl Sink for ClickTable {
         // Of an attempt that succeeded only: others are in the log lines.
         note_query_id(&query_id);
         Ok(())
-    }
-
-    async fn overrides(&self, topic: &str) -> Result<Vec<BreakerOverride>, ServerError> {
-        breaker_overrides::overrides(&self.server, topic).await
     }
 }

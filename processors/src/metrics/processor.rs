@@ -14,6 +14,7 @@ use records::flow::block::SizeLimits;
 use crate::metrics::dead_letters_held::DeadLettersHeld;
 use crate::metrics::held_jobs::HeldJobs;
 use crate::metrics::labels::CodeLabel;
+use crate::metrics::shard_inserts::{ShardInserts, insert_histogram};
 use service::attempts::Attempts;
 use service::number::gauge;
 
@@ -68,6 +69,8 @@ pub struct ProcessorMetrics {
     pub in_flight_bytes: Gauge,
     /// Seconds from the first attempt of an insert to its acknowledgement.
     pub insert_seconds: Histogram,
+    /// Inserts by shard, where there are several.
+    pub shards: ShardInserts,
     /// Age of the newest row at its acknowledgement, by its log time.
     pub freshness_seconds: Gauge<f64, AtomicU64>,
     /// Attempts that failed and are repeated.
@@ -88,7 +91,6 @@ impl ProcessorMetrics {
     /// Registers every metric.
     pub fn register(registry: &mut Registry, limits: SizeLimits) -> Self {
         let registry = registry.sub_registry_with_prefix("clicktrail_processors");
-        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
         let metrics = Self {
             records: Counter::default(),
             rows: Counter::default(),
@@ -105,7 +107,8 @@ impl ProcessorMetrics {
             waiting_bytes: Gauge::default(),
             in_flight_batches: Gauge::default(),
             in_flight_bytes: Gauge::default(),
-            insert_seconds: Histogram::new(buckets),
+            insert_seconds: insert_histogram(),
+            shards: ShardInserts::register(registry),
             freshness_seconds: Gauge::default(),
             attempts: Attempts::default(),
             dead_letters_held: DeadLettersHeld::default(),

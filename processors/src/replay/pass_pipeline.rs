@@ -4,8 +4,7 @@
 use broker::ServerError;
 use records::replay::replay_plan::ReplayPlan;
 
-use crate::clickhouse::click_table::ClickTable;
-use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_tables::ShardTables;
 use crate::config::Servers;
 use crate::kafka::dead_letter_writer::DeadLetterWriter;
 use crate::kafka::group_consumer::GroupConsumer;
@@ -68,8 +67,8 @@ impl<'a> PassPipeline<'a> {
     ///
     /// # Errors
     /// What the preflight refuses.
-    pub(crate) async fn open_table(&self, server: &Server) -> Result<ClickTable, ServerError> {
-        self.pipeline().open_table(server).await
+    pub(crate) async fn open_table(&self) -> Result<ShardTables, ServerError> {
+        self.pipeline().open_table().await
     }
 
     /// The driver of a member of the group of a pass, which reads its ranges as the throttle allows.
@@ -78,7 +77,7 @@ impl<'a> PassPipeline<'a> {
     /// A property or a setting that is refused.
     pub(crate) fn driver(
         &self,
-        table: ClickTable,
+        table: ShardTables,
         group: &ReplayGroup,
         throttle: &SharedThrottle,
     ) -> Result<PassDriver, ServerError> {

@@ -10,33 +10,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use broker::ServerError;
 use records::flow::block::Record;
 
-use crate::clickhouse::click_table::ClickTable;
+use crate::clickhouse::shard_tables::ShardTables;
 use crate::kafka::dead_letter_writer::DeadLetterWriter;
 use crate::run::sink::{BreakerOverride, DeadLetterSink, Insert, Sink};
+use crate::shards::shard_layout::ShardLayout;
 
 /// The table of clicks. The storm breaker, which protects the dead-letter topic, holds only for a replay that
 /// writes to that topic.
 #[derive(Debug)]
 pub(crate) struct ReplayTable {
-    table: ClickTable,
+    table: ShardTables,
     /// Without the storm breaker in these partitions.
     unguarded: Option<Vec<u32>>,
 }
 
 impl ReplayTable {
     /// The table without the storm breaker, for records of these partitions.
-    pub(crate) fn new(table: ClickTable, partitions: impl IntoIterator<Item = i32>) -> Self {
+    pub(crate) fn new(table: ShardTables, partitions: impl IntoIterator<Item = i32>) -> Self {
         let partitions = partitions.into_iter().filter_map(|own| u32::try_from(own).ok());
         Self { table, unguarded: Some(partitions.collect()) }
     }
 
     /// The table with the storm breaker.
-    pub(crate) fn guarded(table: ClickTable) -> Self {
+    pub(crate) fn guarded(table: ShardTables) -> Self {
         Self { table, unguarded: None }
     }
 }
 
 impl Sink for ReplayTable {
+    fn layout(&self) -> ShardLayout {
+        self.table.layout()
+    }
+
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
         self.table.insert(insert).await
     }

@@ -12,9 +12,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::full_audit::SortSpace;
-use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_tables::ShardTables;
 use crate::config::{PipelineArgs, RulesArgs, Servers};
 use crate::jobs::claim_rules;
 use crate::jobs::job::{Job, JobState};
@@ -150,10 +150,10 @@ impl ReplayWorker<'_> {
         progress: &mut ReplayProgress,
     ) -> Result<WorkEnd, ServerError> {
         // It waits until all servers answer.
-        let (server, stop) = (self.server.clone(), self.stop.clone());
+        let stop = self.stop.clone();
         let opening = async {
             tokio::select! {
-                table = pipeline.open_table(&server) => table.map(Some),
+                table = pipeline.open_table() => table.map(Some),
                 () = stop.cancelled() => Ok(None),
             }
         };
@@ -183,7 +183,7 @@ impl ReplayWorker<'_> {
     async fn read_pass(
         &mut self,
         pipeline: &PassPipeline<'_>,
-        table: ClickTable,
+        table: ShardTables,
         progress: &mut ReplayProgress,
     ) -> Result<Option<WorkEnd>, ServerError> {
         let driver = pipeline.driver(table, &self.group, progress.throttle())?;

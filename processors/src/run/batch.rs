@@ -15,6 +15,18 @@ use tokio::time::Instant;
 /// Maximum of links to requests that one batch keeps: the SDK's bound of links in a span.
 const LINKS_MAX: usize = 128;
 
+/// The insert that a row belongs to; in order, first all inserts of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InsertKey {
+    /// Index of the shard, from 0.
+    pub shard: usize,
+    /// The [`day_range`] of the rows.
+    pub days: i64,
+}
+
+/// Rows by the insert that they belong to, block by block.
+pub type RowsByInsert = BTreeMap<InsertKey, Vec<EncodedRows>>;
+
 /// A block after enrichment: ready to be sent, in a fraction of its bytes.
 #[derive(Debug, Default)]
 pub struct EncodedBlock {
@@ -24,8 +36,8 @@ pub struct EncodedBlock {
     pub rule_set: u64,
     /// Records, good and bad.
     pub records: usize,
-    /// Its rows, by [`day_range`].
-    pub rows: Vec<(i64, EncodedRows)>,
+    /// Its rows.
+    pub rows: Vec<(InsertKey, EncodedRows)>,
     /// Its bad records.
     pub bad_records: Option<BadRecords>,
     /// Its records that are not rows, if the schema id of some is open; then there are no `bad_records`.
@@ -92,8 +104,8 @@ pub struct Batch {
     pub records: usize,
     /// Bytes held.
     pub bytes: usize,
-    /// Rows by [`day_range`]: one insert for each.
-    pub rows: BTreeMap<i64, Vec<EncodedRows>>,
+    /// Its rows: one insert for each key.
+    pub rows: RowsByInsert,
     /// Bad records of each block that has some.
     pub bad_records: Vec<BadRecords>,
     /// Records that are not rows, of each block with an open schema id.
@@ -123,8 +135,8 @@ impl Batch {
         self.ranges.extend(&block.ranges);
         self.records += block.records;
         self.bytes += block.bytes();
-        for (days, rows) in block.rows {
-            self.rows.entry(days).or_default().push(rows);
+        for (key, rows) in block.rows {
+            self.rows.entry(key).or_default().push(rows);
         }
         self.bad_records.extend(block.bad_records);
         self.open_records.extend(block.open_records);

@@ -1,4 +1,4 @@
-//! The batch writer: makes a batch durable by inserts, waits for the schema ids that the registry does
+//! The batch writer: makes a batch durable by inserts (`row_writer`), waits for the schema ids that the registry does
 //! not know yet, asks the storm breaker about the bad records, and writes them as dead letters.
 //! I/O-bound.
 //!
@@ -17,7 +17,6 @@ use broker::{ErrorClass, ServerError};
 use futures_util::future::try_join_all;
 use records::dead_letters::headers as dead_letter_headers;
 use records::dead_letters::origin::redriven;
-use records::encode::encoded_rows::EncodedRows;
 use records::error::RecordError;
 use records::flow::block::{Block, Record};
 use records::flow::storm_breaker::WINDOW;
@@ -25,14 +24,15 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::metrics::processor::ProcessorMetrics;
-use crate::run::batch::{BadRecords, Batch, OpenRecords};
+use crate::run::batch::{BadRecords, Batch, OpenRecords, RowsByInsert};
 use crate::run::block_encoder::BlockEncoder;
 use crate::run::dead_letter_log::DeadLetterLog;
 use crate::run::in_flight::BatchState;
 use crate::run::retry::{Retry, until_done};
+use crate::run::row_writer::{RowWriter, RowsOf};
 use crate::run::shared_breaker::SharedBreaker;
-use crate::run::sink::{DeadLetterSink, Insert, Sink};
-use crate::run::trace::{link, traceparent};
+use crate::run::sink::{DeadLetterSink, Sink};
+use crate::run::trace::link;
 use service::lock::lock;
 use service::number::gauge;
 
@@ -52,13 +52,11 @@ pub struct BatchWriter<K, D> {
     topic: String,
     /// Arguments of the command that overrides the storm breaker.
     override_args: String,
-    sink: K,
+    rows: RowWriter<K>,
     dead_letters: D,
     breaker: Arc<SharedBreaker>,
     metrics: ProcessorMetrics,
     log: Mutex<DeadLetterLog>,
-    /// Held by an attempt to insert records whose schema ids were unknown.
-    late_insert: tokio::sync::Mutex<()>,
 }
 
 impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
@@ -66,18 +64,9 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     pub fn new(encoder: Arc<BlockEncoder>, sink: K, dead_letters: D) -> Self {
         let (topic, metrics) = (encoder.topic.clone(), encoder.metrics.clone());
         let (breaker, log) = (Arc::clone(&encoder.breaker), Mutex::default());
-        let (late_insert, override_args) = (tokio::sync::Mutex::default(), "--backlog".to_owned());
-        Self {
-            encoder,
-            topic,
-            override_args,
-            sink,
-            dead_letters,
-            breaker,
-            metrics,
-            log,
-            late_insert,
-        }
+        let rows = RowWriter::new(topic.clone(), sink, &encoder.layout, metrics.clone());
+        let override_args = "--backlog".to_owned();
+        Self { encoder, topic, override_args, rows, dead_letters, breaker, metrics, log }
     }
 
     /// The writer, whose error of a storm names these arguments of `processors breaker override`.
@@ -99,7 +88,8 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         let span = tracing::info_span!("process", records = batch.records, bytes = batch.bytes);
         let store = async {
             let _click_spans = link(&batch.sampled);
-            self.insert(std::mem::take(&mut batch.rows), &batch, None).await?;
+            let rows = std::mem::take(&mut batch.rows);
+            self.rows.insert(rows, rows_of(&batch, &state, false)).await?;
             state.set_bytes(batch.undecided_bytes());
             self.note_freshness(batch.newest_ms);
             self.dead_letter(&batch.bad_records, &state).await?;
@@ -123,11 +113,11 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     ) -> Result<Option<BadRecords>, ServerError> {
         let settled = state.wait_for(self.encoder.settle(open)).await?;
         debug_assert!(settled.open_records.is_none(), "no id stays open");
-        let mut rows: BTreeMap<i64, Vec<EncodedRows>> = BTreeMap::new();
-        for (days, own) in settled.rows {
-            rows.entry(days).or_default().push(own);
+        let mut rows = RowsByInsert::new();
+        for (key, own) in settled.rows {
+            rows.entry(key).or_default().push(own);
         }
-        self.insert(rows, batch, Some(state)).await?;
+        self.rows.insert(rows, rows_of(batch, state, true)).await?;
         Ok(settled.bad_records)
     }
 
@@ -153,47 +143,6 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
         Ok(())
     }
 
-    /// Inserts rows. Rows that are `late` wait for their turn before each attempt: after an outage of the
-    /// registry many batches come here at the same time, and one whose insert fails does not stop the others.
-    async fn insert(
-        &self,
-        rows_by_days: BTreeMap<i64, Vec<EncodedRows>>,
-        batch: &Batch,
-        late: Option<&BatchState>,
-    ) -> Result<(), ServerError> {
-        for rows in rows_by_days.into_values() {
-            let count: usize = rows.iter().map(|rows| rows.count).sum();
-            let span = tracing::info_span!("insert", rows = count);
-            let traceparent = traceparent(&span);
-            let insert = Insert {
-                topic: &self.topic,
-                ranges: &batch.ranges,
-                rows: &rows,
-                traceparent: traceparent.as_deref(),
-            };
-            let mut began = Instant::now();
-            until_done!(
-                "insert",
-                &self.metrics,
-                async {
-                    let mut turn = None;
-                    if let Some(state) = late {
-                        turn = Some(state.wait_for(self.late_insert.lock()).await);
-                        began = Instant::now();
-                    }
-                    let inserted = self.sink.insert(&insert).instrument(span.clone()).await;
-                    drop(turn);
-                    inserted
-                },
-                format!("{} {}", self.topic, batch.ranges)
-            );
-            self.metrics.insert_seconds.observe(began.elapsed().as_secs_f64());
-            self.metrics.rows.inc_by(count as u64);
-            self.metrics.batches.inc();
-        }
-        Ok(())
-    }
-
     /// Notes the age of the newest row, by its log time (milliseconds since 1970).
     fn note_freshness(&self, newest_ms: Option<i64>) {
         if let Some(newest_ms) = newest_ms {
@@ -207,7 +156,8 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
     /// # Errors
     /// Fatal: they do not cover all of them.
     async fn check_overrides(&self, bad: &[(Record<'_>, &RecordError)]) -> Result<(), ServerError> {
-        let overrides = until_done!("breaker", &self.metrics, self.sink.overrides(&self.topic));
+        let overrides =
+            until_done!("breaker", &self.metrics, self.rows.sink.overrides(&self.topic));
         let is_covered = |record: &Record<'_>| {
             overrides.iter().any(|own| own.covers(record.partition(), record.offset()))
         };
@@ -325,6 +275,11 @@ impl<K: Sink, D: DeadLetterSink> BatchWriter<K, D> {
             retry.after(failed).await?;
         }
     }
+}
+
+/// The batch as the row writer needs it.
+fn rows_of<'a>(batch: &'a Batch, state: &'a BatchState, are_late: bool) -> RowsOf<'a> {
+    RowsOf { ranges: &batch.ranges, state, are_late }
 }
 
 fn is_redriven((record, _): &(Record<'_>, &RecordError)) -> bool {

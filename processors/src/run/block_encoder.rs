@@ -23,9 +23,10 @@ use tokio::time::Instant;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::registry::schema_cache::SchemaCache;
 use crate::rules::folder::SharedRuleSet;
-use crate::run::batch::{BadRecords, EncodedBlock, OpenRecords, day_range};
+use crate::run::batch::{BadRecords, EncodedBlock, InsertKey, OpenRecords, day_range};
 use crate::run::retry::until_done;
 use crate::run::shared_breaker::SharedBreaker;
+use crate::shards::shard_layout::ShardLayout;
 use service::lock::lock;
 
 /// Maximum of schema ids in the name of an attempt; senders choose the ids.
@@ -50,6 +51,7 @@ pub struct BlockEncoder {
     pub(crate) metrics: ProcessorMetrics,
     /// The clicks that become rows; `None`: all.
     occurred: Option<OccurredWindow>,
+    pub(crate) layout: ShardLayout,
     /// The states that are not in use.
     states: Mutex<Vec<EncoderState>>,
     /// Blocks that were encoded, whose memory is reused.
@@ -72,6 +74,7 @@ impl BlockEncoder {
             breaker,
             metrics,
             occurred: None,
+            layout: ShardLayout::single(),
             states: Mutex::default(),
             free_blocks: Mutex::default(),
         }
@@ -80,6 +83,12 @@ impl BlockEncoder {
     /// As this encoder, for the clicks of a window only: other records become neither rows nor bad records.
     pub(crate) fn within(self, occurred: Option<OccurredWindow>) -> Self {
         Self { occurred, ..self }
+    }
+
+    /// As this encoder, for the rows of several shards.
+    #[must_use]
+    pub fn for_layout(self, layout: ShardLayout) -> Self {
+        Self { layout, ..self }
     }
 
     /// The rule set in use.
@@ -171,7 +180,8 @@ impl BlockEncoder {
             records: block.rows(),
             ..EncodedBlock::default()
         };
-        let mut columns_by_days: BTreeMap<i64, Columns> = BTreeMap::new();
+        let mut columns_by_insert: BTreeMap<InsertKey, Columns> = BTreeMap::new();
+        let shards = self.layout.weights().len();
         let mut bad = BadBlock { signs: Vec::with_capacity(block.rows()), ..BadBlock::default() };
         let unknown = CachedSchema::Refused(SchemaRefusal::Unknown);
         for record in block.records() {
@@ -206,15 +216,17 @@ impl BlockEncoder {
                 logged_at_ms: record.logged_at_ms(),
                 trace_id: trace.map_or([0; 16], |trace| trace.trace_id),
             };
+            let shard = self.layout.owner(click.event_id.as_bytes());
+            let key = InsertKey { shard, days: day_range(click.occurred_at) };
             // Most blocks have one range of days.
-            let rows = if columns_by_days.is_empty() { block.rows() } else { 0 };
-            let columns = columns_by_days.entry(day_range(click.occurred_at));
+            let rows = if columns_by_insert.len() < shards { block.rows() / shards } else { 0 };
+            let columns = columns_by_insert.entry(key);
             let columns = columns.or_insert_with(|| Columns::for_rows(rows));
             columns.push(&ClickRow::new(&click, &state.enricher.enrich(&click), location));
         }
-        for (days, mut columns) in columns_by_days {
+        for (key, mut columns) in columns_by_insert {
             let rows = EncodedRows::encode(&mut columns, &mut state.buffers);
-            encoded.rows.push((days, rows.map_err(client_error)?));
+            encoded.rows.push((key, rows.map_err(client_error)?));
         }
         Ok((encoded, bad))
     }

@@ -33,8 +33,8 @@ use service::number::gauge;
 /// Interval of [`Input::Tick`]: short enough to notice a failed assignment and to repeat a failed commit
 /// soon.
 const TICK: Duration = Duration::from_secs(1);
-/// Maximum of batches whose bad records wait for a decision. While the registry does not answer, each
-/// batch that holds a record of an unknown schema id is one of them.
+/// Maximum of batches that only wait. While the registry does not answer, each batch that holds a record of
+/// an unknown schema id is one of them; while one of several shards fails, each batch that holds a click of it.
 const WAITING_MAX: usize = 500;
 /// The stage of reading a partition.
 const READ: &str = "read";
@@ -152,8 +152,8 @@ impl<S: Source, K: Sink, D: DeadLetterSink> Driver<S, K, D> {
         }
     }
 
-    /// Whether another batch may start. A batch whose bad records only wait for a decision does not
-    /// count, within the bounds of memory and of [`WAITING_MAX`].
+    /// Whether another batch may start. A batch that only waits, for a decision about its bad records or for
+    /// shards that do not take its rows, does not count, within the bounds of memory and of [`WAITING_MAX`].
     fn may_start_batch(&self) -> bool {
         let DriverSettings { linger, batches_max, .. } = self.settings;
         let waiting = self.in_flight.waiting();

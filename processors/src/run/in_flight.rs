@@ -2,21 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker::ServerError;
 use records::flow::tracker::BatchId;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The state of a batch in flight: the bytes that it holds, and whether it only waits for a decision about
-/// its bad records. Clones share it.
+/// The state of a batch in flight: the bytes that it holds, and whether it only waits: for a decision about
+/// its bad records, or for shards that do not take its rows. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct BatchState(Arc<SharedState>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SharedState {
     bytes: AtomicUsize,
-    is_waiting: AtomicBool,
+    /// Parts that are not done, of those that are worked on concurrently; at least one.
+    parts: AtomicUsize,
+    /// Of these, the parts that wait.
+    waiting: AtomicUsize,
+}
+
+impl Default for SharedState {
+    fn default() -> Self {
+        let (bytes, parts, waiting) =
+            (AtomicUsize::new(0), AtomicUsize::new(1), AtomicUsize::new(0));
+        Self { bytes, parts, waiting }
+    }
 }
 
 impl BatchState {
@@ -32,16 +43,38 @@ impl BatchState {
         self.0.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Waits for a decision; the batch counts as waiting meanwhile.
-    pub(crate) async fn wait_for<T>(&self, decision: impl Future<Output = T>) -> T {
-        self.0.is_waiting.store(true, Ordering::Relaxed);
-        let decided = decision.await;
-        self.0.is_waiting.store(false, Ordering::Relaxed);
-        decided
+    /// It holds these bytes no longer.
+    pub(crate) fn release_bytes(&self, bytes: usize) {
+        self.set_bytes(self.bytes().saturating_sub(bytes));
     }
 
-    fn is_waiting(&self) -> bool {
-        self.0.is_waiting.load(Ordering::Relaxed)
+    /// From now on this many parts are worked on concurrently, until each is done.
+    pub(crate) fn begin_parts(&self, parts: usize) {
+        self.0.parts.store(parts.max(1), Ordering::Relaxed);
+    }
+
+    /// One of them is done. Something else follows the last one.
+    pub(crate) fn part_done(&self) {
+        let parts = self.0.parts.load(Ordering::Relaxed);
+        self.begin_parts(parts.saturating_sub(1));
+    }
+
+    /// Waits; the batch counts as waiting while all of its parts wait.
+    pub(crate) async fn wait_for<T>(&self, awaited: impl Future<Output = T>) -> T {
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let output = awaited.await;
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        output
+    }
+
+    /// The bytes that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of its parts wait.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) >= self.0.parts.load(Ordering::Relaxed)
     }
 }
 
@@ -121,7 +154,8 @@ impl InFlightBatches {
         self.batches.is_empty()
     }
 
-    /// Batches whose rows are durable and which only wait for a decision about their bad records.
+    /// Batches that only wait: for a decision about their bad records, or for shards that do not take their
+    /// rows.
     pub(crate) fn waiting(&self) -> usize {
         self.batches.values().filter(|batch| batch.state.is_waiting()).count()
     }
@@ -133,6 +167,6 @@ impl InFlightBatches {
 
     /// Bytes of all of them.
     pub(crate) fn bytes(&self) -> usize {
-        self.batches.values().map(|batch| batch.state.0.bytes.load(Ordering::Relaxed)).sum()
+        self.batches.values().map(|batch| batch.state.bytes()).sum()
     }
 }

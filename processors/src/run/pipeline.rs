@@ -5,8 +5,7 @@ use std::sync::Arc;
 use broker::ServerError;
 use records::replay::occurred_window::OccurredWindow;
 
-use crate::clickhouse::click_table::ClickTable;
-use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_tables::ShardTables;
 use crate::config::Servers;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::registry::schema_cache::SchemaCache;
@@ -39,8 +38,8 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// What the preflight refuses.
-    pub(crate) async fn open_table(&self, server: &Server) -> Result<ClickTable, ServerError> {
-        self.open_table_noting(server, &|_| {}).await
+    pub(crate) async fn open_table(&self) -> Result<ShardTables, ServerError> {
+        self.open_table_noting(&|_| {}).await
     }
 
     /// As [`Pipeline::open_table`]; `note` gets each error of a server.
@@ -49,15 +48,15 @@ impl Pipeline<'_> {
     /// Likewise.
     pub(crate) async fn open_table_noting(
         &self,
-        server: &Server,
         note: &(dyn Fn(&ServerError) + Sync),
-    ) -> Result<ClickTable, ServerError> {
+    ) -> Result<ShardTables, ServerError> {
+        let cluster = self.servers.clickhouse.cluster()?;
         let named = |error| {
             let error = self.servers.with_address(error);
             note(&error);
             error
         };
-        let open = async || ClickTable::open(server).await.map_err(named);
+        let open = async || ShardTables::open(&cluster).await.map_err(named);
         let table = until_done!("open", &self.metrics, open());
         let check = async || preflight(self.servers).await.map_err(named);
         let findings = until_done!("preflight", &self.metrics, check());
@@ -91,7 +90,7 @@ impl Pipeline<'_> {
         let registry = servers.registry.registry()?;
         let decoders = SchemaCache::new(registry, topic.subject(), metrics.clone());
         let encoder = BlockEncoder::new(topic.as_str(), decoders, rules, breaker, metrics.clone());
-        let encoder = Arc::new(encoder.within(occurred));
+        let encoder = Arc::new(encoder.within(occurred).for_layout(sink.layout()));
         let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters)
             .with_override_args(override_args);
         Ok(Driver::new(source, encoder, writer, metrics, settings))

@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_tables::ShardTables;
 use crate::config::{RulesArgs, RunArgs, Servers};
 use crate::dead_letter_copy::DeadLetterCopy;
 use crate::kafka::dead_letter_writer::DeadLetterWriter;
@@ -87,7 +87,7 @@ impl<'a> Processor<'a> {
             self.readiness.set(Activity::Waiting(error.to_string()));
         };
         let table = tokio::select! {
-            table = pipeline.open_table_noting(&server, &waits) => table?,
+            table = pipeline.open_table_noting(&waits) => table?,
             () = self.shutdown.cancelled() => return Ok(None),
         };
         let membership = self.membership(&server).await;
@@ -117,8 +117,8 @@ impl<'a> Processor<'a> {
 
     fn driver(
         &self,
-        table: ClickTable,
-    ) -> Result<Driver<GroupConsumer, ClickTable, DeadLetterWriter>, ServerError> {
+        table: ShardTables,
+    ) -> Result<Driver<GroupConsumer, ShardTables, DeadLetterWriter>, ServerError> {
         let (brokers, topic) = (self.servers.kafka.brokers(), &self.servers.kafka.topic);
         let dead_letters = DeadLetterWriter::open(&brokers, &topic.dead_letters())?;
         let consumer = GroupConsumer::join(&brokers, &self.args.group(), topic.as_str())?;
@@ -156,7 +156,7 @@ impl<'a> Processor<'a> {
         let dimension = LinkDimension::new(topic, registry, server.clone(), metrics());
         let store = DeadLetterCopy { server: server.clone(), metrics: metrics() };
         let gauge = dead_letter_gauge::run(server.clone(), metrics(), stop());
-        let resolver = dead_letter_resolver::run(server.clone(), metrics(), stop());
+        let resolver = dead_letter_resolver::run(self.servers.clickhouse.cluster()?, metrics(), stop());
         let (links, letters) = (links.run(dimension, stop()), letters.run(store, stop()));
         self.tasks.spawn(links);
         self.tasks.spawn(letters);

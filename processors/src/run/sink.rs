@@ -6,6 +6,8 @@ use records::flow::block::Record;
 use records::flow::offset_range::OffsetRanges;
 use serde::{Deserialize, Serialize};
 
+use crate::shards::shard_layout::ShardLayout;
+
 /// One insert statement: rows, and their offsets in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Insert<'a> {
@@ -13,6 +15,8 @@ pub struct Insert<'a> {
     pub topic: &'a str,
     /// Offsets of the batch that the rows are of.
     pub ranges: &'a OffsetRanges,
+    /// Index of the shard that owns the rows, from 0.
+    pub shard: usize,
     /// The rows, block by block.
     pub rows: &'a [EncodedRows],
     /// The trace for the server.
@@ -45,6 +49,11 @@ impl BreakerOverride {
 
 /// The destination of rows.
 pub trait Sink: Send + Sync + 'static {
+    /// The shards that the rows are divided among.
+    fn layout(&self) -> ShardLayout {
+        ShardLayout::single()
+    }
+
     /// Inserts; `Ok` means durable.
     fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<(), ServerError>> + Send;
 

@@ -60,6 +60,7 @@ fn processors_page() -> String {
     metrics.dead_letters_refused("code", 1);
     metrics.links_refused("code", 1);
     metrics.retry("stage", "code");
+    metrics.shards.add(1);
     metrics.dead_letters_held.set([("code", DeadLetterState::Open, 1)].into_iter());
     metrics.jobs.set(Some(BTreeMap::new()));
     fill_attempts(&metrics.attempts);

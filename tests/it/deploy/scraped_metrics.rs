@@ -25,7 +25,7 @@ const BURST: usize = 1_000;
 const SCRAPE: Duration = Duration::from_millis(250);
 
 /// Named metrics that need not be served after some clicks: their label appears with the first event.
-const OF_RARE_EVENTS: [&str; 18] = [
+const OF_RARE_EVENTS: [&str; 20] = [
     // An attempt that fails for five minutes, or is repeated.
     "clicktrail_producer_stuck_seconds",
     "clicktrail_processors_stuck_seconds",
@@ -47,6 +47,9 @@ const OF_RARE_EVENTS: [&str; 18] = [
     "clicktrail_producer_link_snapshots_total",
     "clicktrail_producer_link_reloads_total",
     "clicktrail_processors_links_refused_total",
+    // Several shards, which this processor does not have.
+    "clicktrail_processors_shard_retries_total",
+    "clicktrail_processors_shard_rows_inserted_total",
     // Absent until the number is known, after 15 seconds.
     "clicktrail_processors_dead_letters_held",
     "clicktrail_processors_jobs",

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::registry::schema_cache::SchemaCache;
-use crate::run::sink::BreakerOverride;
+use crate::run::sink::{BreakerOverride, Insert};
+use crate::shards::shard_layout::ShardLayout;
 use prometheus_client::registry::Registry;
 use records::flow::block::{Header, RecordMetadata, SizeLimits};
 use records::flow::offset_range::OffsetRange;
@@ -273,4 +274,124 @@ async fn h5_a_late_insert_that_fails_repeatedly_does_not_stop_the_others() {
     let all = async { tokio::join!(store(1), store(0)) };
     assert!(tokio::time::timeout(Duration::from_secs(60), all).await.is_err(), "one fails");
     assert_eq!(table.0.0.load(Ordering::Relaxed), 1);
+}
+
+/// A table of several shards, of which one refuses inserts.
+#[derive(Debug, Clone)]
+struct Shards {
+    layout: ShardLayout,
+    /// The index of the shard that refuses, and how often it does.
+    refusing: Option<usize>,
+    refusals: Arc<AtomicUsize>,
+    /// Shard and number of rows of each insert that was taken.
+    taken: Arc<Mutex<Vec<(usize, usize)>>>,
+}
+
+impl Shards {
+    fn new(weights: &[u32], refusing: Option<usize>, refusals: usize) -> Self {
+        let layout = ShardLayout::new(weights.to_vec());
+        let refusals = Arc::new(AtomicUsize::new(refusals));
+        Self { layout, refusing, refusals, taken: Arc::default() }
+    }
+
+    /// The shard and the rows of each insert, in the order of the shards.
+    fn taken(&self) -> Vec<(usize, usize)> {
+        let mut taken = lock(&self.taken).clone();
+        taken.sort_unstable();
+        taken
+    }
+}
+
+impl Sink for Shards {
+    fn layout(&self) -> ShardLayout {
+        self.layout.clone()
+    }
+
+    async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
+        let (shard, one_less) = (insert.shard, |left: usize| left.checked_sub(1));
+        if self.refusing == Some(shard)
+            && self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        {
+            return Err(ServerError::retryable("clickhouse_unreachable", "refused"));
+        }
+        let rows = insert.rows.iter().map(|rows| rows.count).sum();
+        lock(&self.taken).push((shard, rows));
+        Ok(())
+    }
+
+    async fn overrides(&self, _: &str) -> Result<Vec<BreakerOverride>, ServerError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A batch of `rows` clicks that are encoded for a layout, and the writer of it.
+async fn sharded(
+    table: &Shards,
+    rows: u128,
+) -> (Batch, Arc<BatchWriter<Shards, Refusing>>, ProcessorMetrics) {
+    let id = SchemaId(9);
+    let encoder = Arc::into_inner(encoder(id)).unwrap().for_layout(table.layout.clone());
+    let encoder = Arc::new(encoder);
+    let values: Vec<_> = (1..=rows)
+        .map(|number| {
+            let mut value = Vec::new();
+            let click = RawClick::new(Uuid::from_u128(number), LOGGED_AT_MS * 1000, "a");
+            Encoder::new(id).encode(&click, &mut value).unwrap();
+            value
+        })
+        .collect();
+    let values: Vec<_> = values.iter().map(Vec::as_slice).collect();
+    let encoded = Arc::clone(&encoder).encode(block(&values), encoder.rules()).await.unwrap();
+    let mut batch = Batch::default();
+    batch.append(encoded);
+    let (sink, metrics) = (Refusing { bytes: 0, sent: Arc::default() }, encoder.metrics.clone());
+    (batch, Arc::new(BatchWriter::new(encoder, table.clone(), sink)), metrics)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_shard_gets_its_rows_once_though_another_one_fails() {
+    let table = Shards::new(&[1, 2, 1], Some(1), 5);
+    let (batch, writer, metrics) = sharded(&table, 400).await;
+    metrics.attempts.set_stuck_after(Duration::ZERO);
+    let mut expected = vec![0; 3];
+    for number in 1..=400 {
+        expected[table.layout.owner(Uuid::from_u128(number).as_bytes())] += 1;
+    }
+    assert!(expected.iter().all(|rows| *rows > 50), "{expected:?}");
+    writer.store(batch, BatchState::default()).await.unwrap();
+    let expected: Vec<_> = expected.into_iter().enumerate().collect();
+    assert_eq!(table.taken(), expected);
+    assert_eq!((metrics.rows.get(), metrics.batches.get()), (400, 3));
+    assert_eq!(metrics.attempts.problems(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_fails_holds_its_own_rows_only_and_the_batch_waits() {
+    let table = Shards::new(&[1, 1], Some(0), usize::MAX);
+    let (batch, writer, _) = sharded(&table, 100).await;
+    let (bytes, keys): (Vec<usize>, Vec<_>) = batch
+        .rows
+        .iter()
+        .map(|(key, rows)| (rows.iter().map(|rows| rows.bytes()).sum::<usize>(), key.shard))
+        .unzip();
+    assert_eq!(keys, [0, 1]);
+    let state = BatchState::new(batch.bytes);
+    let storing = writer.store(batch, state.clone());
+    assert!(tokio::time::timeout(Duration::from_secs(60), storing).await.is_err(), "one fails");
+    assert_eq!(table.taken().iter().map(|(shard, _)| *shard).collect::<Vec<_>>(), [1]);
+    assert_eq!(state.bytes(), bytes[0]);
+    assert!(state.is_waiting());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_problem_of_a_failing_insert_names_its_shard() {
+    let table = Shards::new(&[1, 1], Some(1), usize::MAX);
+    let (batch, writer, metrics) = sharded(&table, 100).await;
+    metrics.attempts.set_stuck_after(Duration::ZERO);
+    let storing = writer.store(batch, BatchState::default());
+    tokio::pin!(storing);
+    let minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(minute, &mut storing).await.is_err(), "it fails");
+    let problems = metrics.attempts.problems();
+    assert!(problems[0].starts_with("insert t 0:0-99 on shard 2 has failed for "), "{problems:?}");
 }

@@ -1,4 +1,4 @@
-//! The driver on a log that never ends, while no registry answers.
+//! The driver on a log that never ends, while no registry answers, or one of two shards fails.
 
 use std::sync::Mutex;
 
@@ -14,6 +14,7 @@ use crate::registry::schema_cache::SchemaCache;
 use crate::run::shared_breaker::SharedBreaker;
 use crate::run::sink::{BreakerOverride, Insert};
 use crate::run::source::Positions;
+use crate::shards::shard_layout::ShardLayout;
 
 const KNOWN: SchemaId = SchemaId(1);
 const UNKNOWN: SchemaId = SchemaId(2);
@@ -31,6 +32,10 @@ struct State {
     pushed: usize,
     next: Option<Instant>,
     rows: usize,
+    /// The weights of the shards; empty: one shard.
+    weights: Vec<u32>,
+    /// The index of a shard that refuses inserts.
+    failing: Option<usize>,
     dead_letters: usize,
     committed: BTreeMap<i32, i64>,
     notices: Vec<Notice>,
@@ -45,9 +50,10 @@ type Shared = Arc<Mutex<State>>;
 #[derive(Debug)]
 struct Log(Shared);
 
-fn value(id: SchemaId) -> Vec<u8> {
-    let (mut value, click) =
-        (Vec::new(), RawClick::new(Uuid::from_u128(1), LOGGED_AT_MS * 1000, "a"));
+/// The click of a record, each with another event id.
+fn value(id: SchemaId, number: i64) -> Vec<u8> {
+    let event_id = Uuid::from_u128(u128::from(number.unsigned_abs()) + 1);
+    let (mut value, click) = (Vec::new(), RawClick::new(event_id, LOGGED_AT_MS * 1000, "a"));
     Encoder::new(id).encode(&click, &mut value).unwrap();
     value
 }
@@ -61,14 +67,15 @@ impl Source for Log {
         let number = state.read;
         state.read += 1;
         let (partition, offset) = (number % i64::from(PARTITIONS), number / i64::from(PARTITIONS));
-        let id = if number % UNKNOWN_EVERY == 0 { UNKNOWN } else { KNOWN };
+        let is_known = number % UNKNOWN_EVERY != 0 || !state.weights.is_empty();
+        let id = if is_known { KNOWN } else { UNKNOWN };
         let partition = i32::try_from(partition).unwrap();
         if state.revoked.contains(&partition) {
             return Ok(());
         }
         state.pushed += 1;
         let metadata = RecordMetadata { partition, offset, epoch: 1, logged_at_ms: LOGGED_AT_MS };
-        block.push(metadata, None, Some(&value(id)), std::iter::empty());
+        block.push(metadata, None, Some(&value(id, number)), std::iter::empty());
         Ok(())
     }
 
@@ -121,8 +128,17 @@ impl Source for Log {
 struct Table(Shared);
 
 impl Sink for Table {
+    fn layout(&self) -> ShardLayout {
+        let weights = lock(&self.0).weights.clone();
+        if weights.is_empty() { ShardLayout::single() } else { ShardLayout::new(weights) }
+    }
+
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
-        lock(&self.0).rows += insert.rows.iter().map(|rows| rows.count).sum::<usize>();
+        let mut state = lock(&self.0);
+        if state.failing == Some(insert.shard) {
+            return Err(ServerError::retryable("clickhouse_unreachable", "refused"));
+        }
+        state.rows += insert.rows.iter().map(|rows| rows.count).sum::<usize>();
         Ok(())
     }
 
@@ -158,8 +174,9 @@ fn driver(state: &Shared) -> (Driver<Log, Table, Table>, Arc<BlockEncoder>) {
     let cache = SchemaCache::new(registry, "t-value".to_owned(), metrics.clone());
     cache.insert(KNOWN, NEWEST);
     let breaker = Arc::new(SharedBreaker::default());
-    let encoder = Arc::new(BlockEncoder::new("t", cache, Arc::default(), breaker, metrics.clone()));
     let (sink, dead_letters) = (Table(Arc::clone(state)), Table(Arc::clone(state)));
+    let encoder = BlockEncoder::new("t", cache, Arc::default(), breaker, metrics.clone());
+    let encoder = Arc::new(encoder.for_layout(sink.layout()));
     let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
     let source = Log(Arc::clone(state));
     (Driver::new(source, Arc::clone(&encoder), writer, metrics, settings), encoder)
@@ -253,6 +270,38 @@ async fn h5_batches_of_ended_assignments_do_not_wait_for_the_registry() {
     assert!(lock(&state).released.is_some());
     let metrics = &encoder.metrics;
     assert_eq!((metrics.in_flight_batches.get(), metrics.in_flight_bytes.get()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h5_while_one_shard_fails_the_other_takes_its_rows() {
+    let (weights, failing) = (vec![1, 1], Some(0));
+    let state = Arc::new(Mutex::new(State { weights, failing, ..State::default() }));
+    let (driver, encoder) = driver(&state);
+    let stop = CancellationToken::new();
+    let running = driver.run(stop.clone());
+    tokio::pin!(running);
+    let outage = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
+    assert!(outage.is_err(), "it goes on: {outage:?}");
+    let metrics = encoder.metrics.clone();
+    {
+        let state = lock(&state);
+        assert!(state.read > 590, "{} records were read", state.read);
+        assert!(state.rows > 250, "{} rows of {} records", state.rows, state.read);
+        let committed: i64 = state.committed.values().sum();
+        assert!(committed < 10, "{:?}", state.committed);
+    }
+    assert!(metrics.in_flight_batches.get() > 50, "{}", metrics.in_flight_batches.get());
+
+    lock(&state).failing = None;
+    let recovery = tokio::time::timeout(Duration::from_secs(30), &mut running).await;
+    assert!(recovery.is_err(), "it goes on: {recovery:?}");
+    stop.cancel();
+    running.await.unwrap();
+    let state = lock(&state);
+    // None that one shard took was sent again.
+    assert_eq!(i64::try_from(state.rows), Ok(state.read));
+    assert_eq!(state.committed.values().sum::<i64>(), state.read);
+    assert_eq!(metrics.in_flight_bytes.get(), 0);
 }
 
 #[tokio::test]
