@@ -18,7 +18,6 @@ export interface Answer {
 export interface Question {
   dashboard: string;
   panel?: number;
-  variable?: string;
   annotation?: string;
   target?: string;
   from: number;

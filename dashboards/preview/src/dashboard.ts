@@ -1,11 +1,8 @@
 // A dashboard as its JSON file has it; only what the preview reads.
-import type { DataTransformerConfig, FieldConfigSource } from '@grafana/data';
+import type { FieldConfigSource } from '@grafana/data';
 
 export interface Target {
   refId: string;
-  /** Of ClickHouse: 0 is a time series, 1 a table. Of Prometheus: `time_series` or `table`. */
-  format?: number | string;
-  queryType?: string;
   legendFormat?: string;
   hide?: boolean;
 }
@@ -27,7 +24,6 @@ export interface Panel {
   // Each type of panel has its own.
   options?: any;
   targets?: Target[];
-  transformations?: DataTransformerConfig[];
   maxDataPoints?: number;
   transparent?: boolean;
   collapsed?: boolean;
@@ -45,7 +41,6 @@ export interface Variable {
   query?: unknown;
   current?: { value?: string | string[] };
   options?: { text: string; value: string }[];
-  includeAll?: boolean;
 }
 
 export interface Annotation {
@@ -69,8 +64,6 @@ export interface Dashboard {
 
 /** The chosen values of the variables. */
 export type Values = Record<string, string[]>;
-
-export const ALL = '$__all';
 
 /** The values of variables that no one has chosen. */
 export function defaults({ templating }: Dashboard): Values {

@@ -1,7 +1,7 @@
 // Grafana's `$name`, `${name:format}` and `${__macro}` in titles and links. Queries are expanded by the server.
 import { formattedValueToString, getFieldDisplayName, getFieldDisplayValuesProxy } from '@grafana/data';
 import type { DataFrame, DisplayValue, Field, InterpolateFunction, ScopedVars } from '@grafana/data';
-import { ALL, type Values } from './dashboard';
+import type { Values } from './dashboard';
 
 const PATTERN = /\$(\w+)|\$\{(\w+)((?:\.|\[)[^:}]+)?(?::([^}]+))?\}/g;
 
@@ -89,7 +89,6 @@ export function interpolation({ values, texts, from, to, zone, range }: Known): 
         return value === undefined || value === null ? (scoped ? '' : whole) : formatted(name, [String(value)], own);
       }
       const chosen = values[name];
-      const isText = own === 'text' || (chosen?.[0] === ALL && own !== 'queryparam');
-      return chosen ? (isText ? (texts[name] ?? '') : formatted(name, chosen, own)) : whole;
+      return chosen ? (own === 'text' ? (texts[name] ?? '') : formatted(name, chosen, own)) : whole;
     });
 }

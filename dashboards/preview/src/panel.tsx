@@ -1,5 +1,5 @@
 // A panel: its frame, its title, and what it shows.
-import { LoadingState, renderMarkdown, renderTextPanelMarkdown } from '@grafana/data';
+import { LoadingState, renderMarkdown } from '@grafana/data';
 import { Menu, PanelChrome } from '@grafana/ui';
 import { Component, type ReactNode } from 'react';
 import { download } from './csv';
@@ -9,21 +9,24 @@ import { HeatMap } from './panels/heat_map';
 import type { Drawn } from './panels/drawn';
 import { Lines } from './panels/lines';
 import { TableOf } from './panels/table';
+import { Timeline } from './panels/timeline';
 import { BarGauges, Stats } from './panels/values';
 import { WorldMap } from './panels/world_map';
 import { useView } from './view';
 
 const DRAWN: Record<string, (props: Drawn) => ReactNode> = {
+  alertlist: TableOf,
   bargauge: BarGauges,
   geomap: WorldMap,
   heatmap: HeatMap,
   stat: Stats,
+  'state-timeline': Timeline,
   table: TableOf,
   timeseries: Lines,
 };
 
 /** A panel whose data cannot be drawn shows the error, until it has other data; the other panels stay. */
-class Guard extends Component<{ frames: unknown; children: ReactNode }, { error?: Error }> {
+export class Guard extends Component<{ frames: unknown; children: ReactNode }, { error?: Error }> {
   state: { error?: Error } = {};
   static getDerivedStateFromError = (error: Error) => ({ error });
   componentDidUpdate({ frames }: { frames: unknown }) {
@@ -32,11 +35,6 @@ class Guard extends Component<{ frames: unknown; children: ReactNode }, { error?
   render() {
     return this.state.error ? <Notice text={`The preview cannot draw this: ${this.state.error.message}`} /> : this.props.children;
   }
-}
-
-function Text({ panel }: { panel: Model }) {
-  const html = renderTextPanelMarkdown(useView().text(panel.options?.content ?? ''));
-  return <div className="markdown-html text" dangerouslySetInnerHTML={{ __html: html }} />;
 }
 
 const Notice = ({ text }: { text: string }) => <div className="notice">{text}</div>;
@@ -56,7 +54,7 @@ function chrome({ panel, width, height }: Props, title: string, text: (text: str
   return { title, width, height, description, displayMode: transparent, actions: links.length > 0 ? <>{links}</> : undefined };
 }
 
-function DataPanel(props: Props) {
+export function Panel(props: Props) {
   const { panel, width } = props;
   const { text } = useView();
   const { frames, errors, loading } = usePanelData(panel, width);
@@ -65,15 +63,15 @@ function DataPanel(props: Props) {
   const Draw = DRAWN[panel.type];
   const menu = <Menu><Menu.Item label="Download CSV" icon="download-alt" onClick={() => download(title, frames)} /></Menu>;
   // A stat draws its text for no data itself.
-  const draws = rows > 0 || (panel.type === 'stat' && frames.length > 0);
-  const none = panel.fieldConfig?.defaults.noValue ?? 'No data';
+  const draws = Draw && (rows > 0 || (panel.type === 'stat' && frames.length > 0));
+  const none = Draw ? (panel.fieldConfig?.defaults.noValue ?? 'No data') : `Only Grafana draws panels of the type ${panel.type}.`;
   const state = errors.length > 0 ? 'error' : loading ? 'loading' : rows > 0 ? 'data' : 'empty';
   return (
     <section data-panel={panel.id} data-type={panel.type} data-state={state} aria-label={title}>
       <PanelChrome
         {...chrome(props, title, text)} loadingState={loading ? LoadingState.Loading : LoadingState.Done}
-        statusMessage={errors[0]} menu={menu} collapsible={false} showMenuAlways={panel.type === 'table'}
-        padding={panel.type === 'table' ? 'none' : 'md'}
+        statusMessage={errors[0]} menu={menu} collapsible={false} showMenuAlways={Draw === TableOf}
+        padding={Draw === TableOf ? 'none' : 'md'}
       >
         {(innerWidth, innerHeight) =>
           draws ? (
@@ -84,22 +82,6 @@ function DataPanel(props: Props) {
             <Notice text={errors[0] ?? (loading ? 'Loading …' : none)} />
           )
         }
-      </PanelChrome>
-    </section>
-  );
-}
-
-export function Panel(props: Props) {
-  const { panel } = props;
-  const { text } = useView();
-  if (panel.type in DRAWN) {
-    return <DataPanel {...props} />;
-  }
-  const only = `Only Grafana draws panels of the type ${panel.type}.`;
-  return (
-    <section data-panel={panel.id} data-type={panel.type} data-state="data" aria-label={panel.title}>
-      <PanelChrome {...chrome(props, text(panel.title ?? ''), text)}>
-        {() => (panel.type === 'text' ? <Text panel={panel} /> : <Notice text={only} />)}
       </PanelChrome>
     </section>
   );

@@ -1,19 +1,22 @@
-// The data of a panel: its queries, its transformations, its field configuration.
+// The data of a panel: its queries, its field configuration.
 import { useEffect, useMemo, useState } from 'react';
-import { standardTransformers, standardTransformersRegistry, transformDataFrame } from '@grafana/data';
-import type { DataFrame, DataTransformerInfo } from '@grafana/data';
-import { firstValueFrom } from 'rxjs';
+import type { DataFrame, FieldConfigSource } from '@grafana/data';
 import { query } from './api';
 import type { Panel } from './dashboard';
 import { configured } from './field_options';
 import { frame } from './frame';
 import { useView, type View } from './view';
 
-standardTransformersRegistry.setInit(() => {
-  const unused = { editor: () => null, imageDark: '', imageLight: '' };
-  const item = (info: DataTransformerInfo) => ({ ...unused, id: info.id, name: info.name, transformation: () => Promise.resolve(info) });
-  return Object.values(standardTransformers).map((info) => item(info as DataTransformerInfo));
-});
+/** A list of alerts has no query and no fields of its own: the server answers with a table. */
+const ALERT_LIST = 'alertlist';
+const WIDTHS = { Alert: 200, Severity: 90, State: 90, Since: 200, Runbook: 260 };
+const OF_ALERTS: FieldConfigSource = {
+  defaults: { custom: { wrapText: true } },
+  overrides: Object.entries(WIDTHS).map(([options, value]) => ({
+    matcher: { id: 'byName', options },
+    properties: [{ id: 'custom.width', value }],
+  })),
+};
 
 interface Asked {
   frames: DataFrame[];
@@ -23,19 +26,14 @@ interface Asked {
 
 /** Asks all queries of a panel; one that fails leaves the others. */
 async function ask(panel: Panel, view: View, points: number, signal: AbortSignal): Promise<Omit<Asked, 'loading'>> {
-  const targets = (panel.targets ?? []).filter(({ hide }) => !hide);
+  const targets = panel.type === ALERT_LIST ? [{ refId: '' }] : (panel.targets ?? []).filter(({ hide }) => !hide);
   const question = { ...view.asked, panel: panel.id, max_points: panel.maxDataPoints ?? points };
   const answers = await Promise.allSettled(
     targets.map(async (target) => frame(await query({ ...question, target: target.refId }, signal), target)),
   );
   const errors = answers.flatMap((one) => (one.status === 'rejected' ? [String(one.reason?.message ?? one.reason)] : []));
   const frames = answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-  const steps = (panel.transformations ?? []).filter(({ disabled }) => !disabled);
-  if (steps.length === 0 || frames.length === 0) {
-    return { frames, errors };
-  }
-  const context = { interpolate: (text: string) => view.text(text) };
-  return { frames: await firstValueFrom(transformDataFrame(steps, frames, context)), errors };
+  return { frames, errors };
 }
 
 export function usePanelData(panel: Panel, width: number): Asked {
@@ -54,7 +52,7 @@ export function usePanelData(panel: Panel, width: number): Asked {
     return () => stop.abort();
   }, [panel, key]);
   const frames = useMemo(
-    () => configured(asked.frames, panel.fieldConfig, { type: panel.type, theme, zone, text }),
+    () => configured(asked.frames, panel.type === ALERT_LIST ? OF_ALERTS : panel.fieldConfig, { type: panel.type, theme, zone, text }),
     [asked.frames, panel, theme, zone, text],
   );
   return { ...asked, frames };

@@ -78,6 +78,7 @@ fn list() -> Panel {
     });
     Panel::new("alertlist", "Alerts that fire or wait", description, options)
         .unit(Unit::Short)
+        .no_value("No alert fires or waits")
         .size(24, 14)
 }
 

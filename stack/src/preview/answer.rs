@@ -86,6 +86,46 @@ pub(crate) fn of_prometheus(body: &[u8], is_table: bool) -> Result<Answer, serde
     Ok(if is_table { by_label(&series) } else { by_series(series) })
 }
 
+#[derive(Debug, Deserialize)]
+struct AlertsBody {
+    data: AlertsData,
+}
+
+#[derive(Debug, Deserialize)]
+struct AlertsData {
+    alerts: Vec<Alert>,
+}
+
+/// An alert that fires or waits.
+#[derive(Debug, Deserialize)]
+struct Alert {
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    state: String,
+    /// A time of RFC 3339.
+    #[serde(rename = "activeAt")]
+    active_at: String,
+}
+
+/// The alerts of Prometheus, the longest first.
+pub(crate) fn of_alerts(body: &[u8]) -> Result<Answer, serde_json::Error> {
+    let AlertsBody { data: AlertsData { mut alerts } } = serde_json::from_slice(body)?;
+    alerts.sort_by(|one, other| one.active_at.cmp(&other.active_at));
+    let row = |alert: &Alert| {
+        let label = |name: &str| json!(alert.labels.get(name));
+        let text = |name: &str| json!(alert.annotations.get(name));
+        let texts = [label("alertname"), label("severity"), json!(alert.state)];
+        let since = alert.active_at.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+        let rest = [json!(since), text("summary"), text("description"), text("runbook_url")];
+        texts.into_iter().chain(rest).collect()
+    };
+    let names = ["Alert", "Severity", "State", "Since", "Summary", "Description", "Runbook"];
+    let kind = |name: &str| if name == "Since" { "DateTime" } else { "String" };
+    let columns = names.iter().map(|name| Column::new(name, kind(name))).collect();
+    Ok(Answer { columns, rows: alerts.iter().map(row).collect() })
+}
+
 /// `NaN` and infinities are not numbers of JSON.
 fn number(text: &str) -> Value {
     text.parse::<f64>().map_or(Value::Null, Value::from)
@@ -162,6 +202,26 @@ mod tests {
         let bare = json!(of_prometheus(bare, false).unwrap());
         assert_eq!(bare["columns"][1]["labels"], json!({}), "a legend is of a series");
         assert_eq!(rows(&answer), json!([[10.0, 1.0, null], [20.0, null, 2.5]]));
+    }
+
+    #[test]
+    fn alerts_are_listed_with_their_texts_the_longest_first() {
+        let body = br#"{"status": "success", "data": {"alerts": [
+            {"labels": {"alertname": "B", "severity": "page"}, "annotations": {"summary": "s",
+             "runbook_url": "RUNBOOK.md#b"}, "state": "firing", "activeAt": "1970-01-01T00:00:20.5Z",
+             "value": "1e+00"},
+            {"labels": {"alertname": "A"}, "annotations": {}, "state": "pending",
+             "activeAt": "1970-01-01T00:00:10Z", "value": "1e+00"}]}}"#;
+        let answer = of_alerts(body).unwrap();
+        assert_eq!(
+            rows(&answer),
+            json!([
+                ["A", null, "pending", 10, null, null, null],
+                ["B", "page", "firing", 20, "s", null, "RUNBOOK.md#b"]
+            ])
+        );
+        assert_eq!(answer.columns[3].kind, "DateTime");
+        assert!(of_alerts(br#"{"status": "error"}"#).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use dashboards::Dashboard;
 use serde_json::{Value, json};
 
+use super::question::ALERT_LIST;
 use crate::http_probe::post_json;
 
 /// The code of a query of Prometheus that is not running.
@@ -84,6 +85,9 @@ fn questions(dashboard: &Dashboard) -> Vec<(String, Value)> {
             let question = json!({"panel": panel.id, "target": target.ref_id});
             (format!("{} ({})", panel.title, target.ref_id), question)
         }));
+        if panel.kind == ALERT_LIST {
+            all.push((panel.title.clone(), json!({"panel": panel.id})));
+        }
     }
     let variables = dashboard.variables().iter().filter(|variable| variable.sql().is_some());
     all.extend(variables.map(|it| (format!("variable {}", it.name), json!({"variable": it.name}))));

@@ -24,7 +24,7 @@ macro_rules! sources {
 }
 
 /// The files that the page is built from.
-const SOURCES: [(&str, &str); 30] = sources![
+const SOURCES: [(&str, &str); 31] = sources![
     ".npmrc",
     "build.mjs",
     "package-lock.json",
@@ -50,6 +50,7 @@ const SOURCES: [(&str, &str); 30] = sources![
     "src/panels/heat_map.tsx",
     "src/panels/lines.tsx",
     "src/panels/table.tsx",
+    "src/panels/timeline.tsx",
     "src/panels/values.tsx",
     "src/panels/world_map.tsx",
     "src/time_controls.tsx",

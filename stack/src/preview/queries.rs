@@ -9,15 +9,15 @@ use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::answer::{Answer, of_clickhouse, of_prometheus};
+use super::answer::{Answer, of_alerts, of_clickhouse, of_prometheus};
 use super::http_client::HttpClient;
 use super::question::{Expanded, InvalidQuestion, Promql, Question};
 use crate::clickhouse::READER;
 
-/// The settings of each query of ClickHouse: times come as seconds since 1970, whatever their zone, and a query that
-/// takes longer than a viewer waits is stopped.
+/// The settings of each query of ClickHouse: times come as seconds since 1970, whatever their zone, NaN and infinity as
+/// texts, since JSON has no such numbers, and a query that takes longer than a viewer waits is stopped.
 const SETTINGS: &str = "default_format=JSONCompact&date_time_output_format=unix_timestamp\
-    &output_format_json_quote_64bit_integers=0&output_format_json_quote_denormals=0\
+    &output_format_json_quote_64bit_integers=0&output_format_json_quote_denormals=1\
     &max_execution_time=30&max_result_rows=100000";
 
 /// Why a question has no answer.
@@ -61,6 +61,7 @@ impl Queries {
         match question.expand(&self.dashboards)? {
             Expanded::Sql(text) => self.clickhouse(text).await,
             Expanded::Promql(query) => self.prometheus(&query).await,
+            Expanded::Alerts => self.alerts().await,
         }
     }
 
@@ -83,21 +84,41 @@ impl Queries {
     }
 
     async fn prometheus(&self, query: &Promql) -> Result<Answer, QueryError> {
-        let address = self.servers.prometheus.ok_or(QueryError::NoPrometheus)?;
         let (path, form) = form(query);
-        let request = Request::post(format!("http://{address}/api/v1/{path}"))
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::new(Bytes::from(form)))
-            .map_err(|_| QueryError::NoPrometheus)?;
+        let body = self.api(path, Some(form)).await?;
+        of_prometheus(&body, query.is_table).map_err(|error| prometheus_failed(&error.to_string()))
+    }
+
+    /// The alerts of Prometheus that fire or wait.
+    async fn alerts(&self) -> Result<Answer, QueryError> {
+        let body = self.api("alerts", None).await?;
+        of_alerts(&body).map_err(|error| prometheus_failed(&error.to_string()))
+    }
+
+    /// What Prometheus answers to a request of its API; a form is sent by POST.
+    async fn api(&self, path: &str, form: Option<String>) -> Result<Bytes, QueryError> {
+        let address = self.servers.prometheus.ok_or(QueryError::NoPrometheus)?;
+        let url = format!("http://{address}/api/v1/{path}");
+        let request = match form {
+            Some(form) => Request::post(url)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Full::new(Bytes::from(form))),
+            None => Request::get(url).body(Full::default()),
+        };
+        let request = request.map_err(|_| QueryError::NoPrometheus)?;
         let sent = self.client.send(request).await;
         let (status, body) = sent.map_err(|_| QueryError::NoPrometheus)?;
-        let failed = |text: &str| QueryError::Failed(format!("Prometheus: {text}"));
         if !status.is_success() {
-            let told: Value = serde_json::from_slice(&body).unwrap_or_default();
-            return Err(failed(told["error"].as_str().unwrap_or("it refuses the query")));
+            let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let cause = answer["error"].as_str().unwrap_or("it refuses the query");
+            return Err(prometheus_failed(cause));
         }
-        of_prometheus(&body, query.is_table).map_err(|error| failed(&error.to_string()))
+        Ok(body)
     }
+}
+
+fn prometheus_failed(cause: &str) -> QueryError {
+    QueryError::Failed(format!("Prometheus: {cause}"))
 }
 
 /// The path of Prometheus' API, and the form that it takes.

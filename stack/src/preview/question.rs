@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use dashboards::{Dashboard, ExpandError, Query, View};
 use serde::Deserialize;
 
+/// The type of a panel that has no query: it lists alerts.
+pub(crate) const ALERT_LIST: &str = "alertlist";
+
 /// The body of a request.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Question {
@@ -43,6 +46,8 @@ pub(crate) enum Expanded {
     Sql(String),
     /// For Prometheus.
     Promql(Promql),
+    /// The alerts of Prometheus.
+    Alerts,
 }
 
 /// A query of Prometheus; times in seconds.
@@ -82,6 +87,9 @@ impl Question {
         if let Some(id) = self.panel {
             let what = || self.missing(format!("panel {id}, target {:?}", self.target));
             let panel = dashboard.charts().find(|panel| panel.id == id).ok_or_else(what)?;
+            if panel.kind == ALERT_LIST {
+                return Ok(Expanded::Alerts);
+            }
             let is_asked = |name: &str| self.target.as_deref().is_none_or(|target| target == name);
             let mut targets = panel.targets.iter();
             let target = targets.find(|target| is_asked(&target.ref_id)).ok_or_else(what)?;
@@ -116,7 +124,8 @@ impl Question {
         if self.from > self.to {
             return Err(InvalidQuestion::Range);
         }
-        let (from, to) = (self.from.div_euclid(1_000), self.to.div_euclid(1_000));
+        // Queries round the end up to a second, as they get it from Grafana: "yesterday" ends at 23:59:59.999.
+        let (from, to) = (self.from.div_euclid(1_000), (self.to + 999).div_euclid(1_000));
         let mut view = View::of(dashboard, from, to, &self.zone);
         for (name, values) in &self.values {
             if let Some(known) = view.values.get_mut(name) {
@@ -154,7 +163,8 @@ mod tests {
             "panels": [{{"id": 1, "type": "stat", {place}, "targets": [
               {{"refId": "A", "rawSql": "SELECT '${{slug:percentencode}}'"}},
               {{"refId": "B", "expr": "up[$__range]", "format": "table", "instant": true}},
-              {{"refId": "C", "expr": "up"}}]}}]}}"#
+              {{"refId": "C", "expr": "up"}}]}},
+              {{"id": 3, "type": "alertlist", {place}}}]}}"#
         );
         vec![Dashboard::parse(&text).unwrap()]
     }
@@ -186,6 +196,10 @@ mod tests {
         assert_eq!(target("B").expand(&dashboard()), promql("up[3600s]", None, true));
         let points = Question { max_points: Some(60), ..target("C") };
         assert_eq!(points.expand(&dashboard()), promql("up", Some(60), false));
+        let alerts = Question { panel: Some(3), ..question() };
+        assert_eq!(alerts.expand(&dashboard()), Ok(Expanded::Alerts));
+        let yesterday = Question { to: 3_599_001, ..points };
+        assert_eq!(yesterday.expand(&dashboard()), promql("up", Some(60), false), "whole seconds");
     }
 
     #[test]
