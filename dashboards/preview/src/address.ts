@@ -19,8 +19,18 @@ export interface Address {
 const NAMES = { from: 'from', to: 'to', zone: 'timezone', theme: 'theme', refresh: 'refresh' } as const;
 const VARIABLE = 'var-';
 
+/** The name of a dashboard; of none if it is not encoded as an address is. */
+function decoded(uid: string): string {
+  try {
+    return decodeURIComponent(uid);
+  } catch {
+    return uid;
+  }
+}
+
 export function parse(url: URL): Address {
-  const values: Values = {};
+  // Without a prototype, whose properties would be values of variables with their names.
+  const values: Values = Object.create(null);
   for (const [name, value] of url.searchParams) {
     if (name.startsWith(VARIABLE)) {
       (values[name.slice(VARIABLE.length)] ??= []).push(value);
@@ -28,7 +38,7 @@ export function parse(url: URL): Address {
   }
   const [, folder, uid] = url.pathname.split('/');
   const named = Object.entries(NAMES).map(([key, name]) => [key, url.searchParams.get(name) ?? undefined]);
-  return { uid: folder === 'd' ? decodeURIComponent(uid ?? '') : '', values, ...Object.fromEntries(named) };
+  return { uid: folder === 'd' ? decoded(uid ?? '') : '', values, ...Object.fromEntries(named) };
 }
 
 export function format({ uid, values, ...rest }: Address): string {

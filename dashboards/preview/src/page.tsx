@@ -9,12 +9,15 @@ import { Grid } from './grid';
 import { interpolation } from './interpolation';
 import { useMarks } from './marks';
 import { Navigation } from './navigation';
+import { Guard } from './panel';
 import { TimeControls } from './time_controls';
 import { VariableBar } from './variable_bar';
 import { ViewProvider, type View } from './view';
 
 const themes = { dark: createTheme({ colors: { mode: 'dark' } }), light: createTheme({ colors: { mode: 'light' } }) };
 const KEPT = 'preview.theme';
+/** As in Grafana. */
+const SHORTEST_REFRESH_MS = 5000;
 const NO_RANGE = 'The time range ends before it begins, or a bound is no time: choose another one.';
 
 /** The zone of the address; `setTimeZoneResolver` makes it that of Grafana's formats. */
@@ -34,14 +37,14 @@ function Shown({ dashboard, address, theme }: Pick<View, 'dashboard' | 'address'
   const text = useMemo(() => {
     const current = dashboard.templating.list.map(({ name, options }) => {
       const labels = values[name].map((value) => options?.find((option) => option.value === value)?.text ?? value);
-      return [name, labels.join(' + ').replace('$__all', 'All')] as const;
+      return [name, labels.join(' + ')] as const;
     });
     return interpolation({ values, texts: Object.fromEntries(current), from, to, zone, range: bounds });
   }, [dashboard, values, from, to, zone, bounds.from, bounds.to]);
   const refresh = address.refresh ?? dashboard.refresh;
   useEffect(() => {
     const wait = refresh && rangeUtil.isValidTimeSpan(refresh) ? rangeUtil.intervalToMs(refresh) : 0;
-    const timer = wait > 0 ? window.setInterval(next, wait) : undefined;
+    const timer = wait > 0 ? window.setInterval(next, Math.max(wait, SHORTEST_REFRESH_MS)) : undefined;
     return () => window.clearInterval(timer);
   }, [refresh]);
   const asked = { dashboard: dashboard.uid, ...bounds, zone: zoneName(zone), values };
@@ -90,7 +93,9 @@ export function Page() {
       <GlobalStyles />
       <main style={{ background: theme.colors.background.canvas, color: theme.colors.text.primary }}>
         {error && <Alert severity="error" title={error} />}
-        {loaded && loaded.uid === uid && <Shown dashboard={loaded} address={{ ...address, uid }} theme={theme} />}
+        <Guard frames={window.location.href}>
+          {loaded && loaded.uid === uid && <Shown dashboard={loaded} address={{ ...address, uid }} theme={theme} />}
+        </Guard>
       </main>
       <PortalContainer />
     </ThemeContext.Provider>
