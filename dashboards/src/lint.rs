@@ -130,6 +130,7 @@ mod tests {
             "links": [{"title": "All", "type": "dashboards", "keepTime": true}],
             "templating": {"list": [
                 {"name": "datasource", "type": "datasource"},
+                {"name": "metrics", "type": "datasource"},
                 {"name": "link", "type": "textbox", "query": "", "multi": false},
             ]},
             "annotations": {"list": [{"name": "Replays", "datasource": source.clone(),
@@ -143,8 +144,11 @@ mod tests {
                 ]}},
                 "targets": [{"refId": "A", "format": 1, "datasource": source.clone(), "rawSql": sql}],
             }, {
-                "id": 2, "type": "text", "title": "Note", "description": "A note.",
+                "id": 2, "type": "stat", "title": "Up", "description": "A process.",
                 "gridPos": {"x": 12, "y": 0, "w": 12, "h": 4},
+                "fieldConfig": {"defaults": {"unit": "short", "noValue": "None"}},
+                "targets": [{"refId": "A", "expr": "up{job=\"${link:percentencode}\"}",
+                    "datasource": {"type": "prometheus", "uid": "${metrics}"}}],
             }],
         })
     }
@@ -160,6 +164,7 @@ mod tests {
         assert_eq!(found(&sound()), [""; 0]);
         let sql = "/panels/0/targets/0/rawSql";
         let link = "/panels/0/fieldConfig/defaults/links/0/url";
+        let expr = "/panels/1/targets/0/expr";
         for (pointer, value, expected) in [
             ("/uid", json!("a b"), "the uid is to be 1 to 40 letters"),
             ("/title", json!(" "), "a title that no other dashboard has"),
@@ -177,9 +182,9 @@ mod tests {
                 json!("x"),
                 "annotation Replays: the data source",
             ),
-            ("/templating/list/1/multi", json!(true), "a single value"),
-            ("/templating/list/1/name", json!("other"), "no query uses it"),
-            ("/templating/list/1/type", json!("custom"), "its default [\"\"] is none of []"),
+            ("/templating/list/2/multi", json!(true), "a single value"),
+            ("/templating/list/2/name", json!("other"), "no query uses it"),
+            ("/templating/list/2/type", json!("custom"), "its default [\"\"] is none of []"),
             ("/panels/0/type", json!("timeseries"), "format: 0"),
             ("/panels/0/targets/0/rawSql", json!(null), "neither rawSql nor expr"),
             (sql, json!("SELECT '${link}'"), "may appear in SQL only as the complete literal"),
@@ -192,6 +197,9 @@ mod tests {
             (sql, json!("SELECT ${link:percentencode}"), "only as the complete literal"),
             (sql, json!("SELECT ${link:singlequote}"), "changes the statement"),
             (sql, json!("SELECT $__timeShift(a)"), "no macro $__timeShift"),
+            (expr, json!("up{job=\"$link\"}"), "in PromQL only as the complete literal"),
+            (expr, json!("up{job=~\"${link:regex}\"}"), "in PromQL only as the complete literal"),
+            (expr, json!("${link:percentencode}"), "in PromQL only as the complete literal"),
             (sql, json!("SELECT '${nothing:percentencode}'"), "no variable has the name nothing"),
             (sql, json!("SELECT * FROM click_versions"), "the view clicks"),
             (sql, json!("SELECT t > '2026-01-01'"), "is to come from a macro"),

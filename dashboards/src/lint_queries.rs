@@ -85,7 +85,10 @@ pub(crate) fn queries(dashboard: &Dashboard, findings: &mut Findings<'_>) {
                 times(sql, &place, findings);
                 view.sql(sql)
             }
-            Query::Promql { text, .. } => view.promql(text),
+            Query::Promql { text, .. } => {
+                quoting_of_labels(&view, text, &place, findings);
+                view.promql(text)
+            }
         };
         if let Err(error) = expanded {
             findings.add(&place, error.to_string());
@@ -163,6 +166,23 @@ fn quoting(view: &View, sql: &str, place: &str, findings: &mut Findings<'_>) {
     if is_changed(&used) {
         for name in used.into_iter().filter(|name| is_changed(&[name])) {
             findings.add(place, format!("a value of the variable {name} changes the statement"));
+        }
+    }
+}
+
+/// A value of a variable stands alone in a literal of an expression of Prometheus, encoded: no other format of Grafana
+/// escapes the double quote that ends it.
+fn quoting_of_labels(view: &View, text: &str, place: &str, findings: &mut Findings<'_>) {
+    for found in references(text).iter().filter(|found| view.values.contains_key(found.name)) {
+        let (before, after) = (&text[..found.range.start], &text[found.range.end..]);
+        let alone = before.ends_with('"') && after.starts_with('"');
+        if !alone || found.format != Some("percentencode") {
+            let name = found.name;
+            let text = format!(
+                "the variable {name} may appear in PromQL only as the complete literal \
+                 \"${{{name}:percentencode}}\", which holds plain names as they are"
+            );
+            findings.add(place, text);
         }
     }
 }

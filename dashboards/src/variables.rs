@@ -85,6 +85,11 @@ pub enum Format {
     Raw,
     /// Several values as `a|b`.
     Pipe,
+    /// The signs of a regular expression escaped, several values as `(a|b)`.
+    Regex,
+    /// What the Prometheus data source takes where the text names no format: one value with its backslashes and single quotes
+    /// escaped, and with its double quotes as they are.
+    Promql,
     /// Encoded as a part of an address, several values as those of `{a,b}`.
     PercentEncode,
     /// `var-name=value`, encoded.
@@ -112,6 +117,7 @@ impl Format {
             "csv" => Self::Csv,
             "raw" => Self::Raw,
             "pipe" => Self::Pipe,
+            "regex" => Self::Regex,
             "percentencode" => Self::PercentEncode,
             "queryparam" => Self::QueryParam,
             "singlequote" => Self::SingleQuote,
@@ -149,6 +155,9 @@ impl Format {
                 values.iter().map(pair).collect::<Vec<_>>().join("&")
             }
             Self::Pipe => joined("|"),
+            Self::Regex if several => format!("({})", escaped_values(values).join("|")),
+            Self::Regex => escaped_values(values).concat(),
+            Self::Promql => joined(",").replace('\\', r"\\").replace('\'', r"\\'"),
             Self::SingleQuote => quoted('\'', "\\'"),
             Self::DoubleQuote => quoted('"', "\\\""),
             Self::SqlString => quoted('\'', "''").replace('"', "\\\""),
@@ -156,6 +165,20 @@ impl Format {
             Self::Glob | Self::Quoted | Self::Json | Self::Csv | Self::Raw => joined(","),
         }
     }
+}
+
+/// Values with a backslash before each sign that means something in a regular expression.
+fn escaped_values(values: &[String]) -> Vec<String> {
+    let escaped = |value: &String| {
+        value.chars().fold(String::new(), |mut escaped, letter| {
+            if r"\^$*+?.()|[]{}/".contains(letter) {
+                escaped.push('\\');
+            }
+            escaped.push(letter);
+            escaped
+        })
+    };
+    values.iter().map(escaped).collect()
 }
 
 /// Encodes all bytes but letters, digits and `-_.~`, as Grafana's `percentencode` does.
@@ -214,6 +237,7 @@ mod tests {
             ("csv", r#"it's "b"\"#, "a',b,c"),
             ("raw", r#"it's "b"\"#, "a',b,c"),
             ("pipe", r#"it's "b"\"#, "a'|b,c"),
+            ("regex", r#"it's "b"\\"#, "(a'|b,c)"),
             ("percentencode", "it%27s%20%22b%22%5C", "%7Ba%27%2Cb%2Cc%7D"),
             ("queryparam", "var-v=it%27s%20%22b%22%5C", "var-v=a%27&var-v=b%2Cc"),
             ("singlequote", r#"'it\'s "b"\'"#, r"'a\'','b,c'"),
@@ -227,6 +251,8 @@ mod tests {
             assert_eq!(format.write("v", &two), several, "{name}");
         }
         assert_eq!(Format::Quoted.write("v", &two), "'a'','b,c'");
+        assert_eq!(Format::Promql.write("v", &one), r#"it\\'s "b"\\"#);
+        assert_eq!(Format::Regex.write("v", &["a.b/c".to_owned()]), r"a\.b\/c");
         assert_eq!(Format::QueryParam.write("v", &[]), "var-v=");
         assert!(Format::named("lucene2", "v").is_err());
     }

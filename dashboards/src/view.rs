@@ -74,7 +74,7 @@ impl View {
     /// # Errors
     /// When the text has a variable, a format or a macro that does not exist.
     pub fn promql(&self, raw: &str) -> Result<String, ExpandError> {
-        self.replaced(raw, Format::Glob, |_| None)
+        self.replaced(raw, Format::Promql, |_| None)
     }
 
     /// The step of an expression of Prometheus, in seconds: no shorter than the interval at which metrics are read.
@@ -201,6 +201,7 @@ mod tests {
             ("rate(a[$__rate_interval])", "rate(a[1m15s])"),
             ("increase(a[$__range])", "increase(a[3600s])"),
             ("increase(a[$__interval]) {h=~\"${hosts:pipe}\"}", "increase(a[1m]) {h=~\"x|y\"}"),
+            ("a{h=~\"${hosts:regex}\", l=\"$link\"}", r#"a{h=~"(x|y)", l="a\\'b"}"#),
         ] {
             assert_eq!(view().promql(raw).as_deref(), Ok(expanded), "{raw}");
         }
