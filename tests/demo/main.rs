@@ -5,6 +5,7 @@
 //! the balance from another source than the services' own counters.
 
 mod balance;
+mod clone_lock;
 mod history;
 mod input;
 mod load;
@@ -26,6 +27,7 @@ use anyhow::{Context as _, Result, bail};
 use stack::{Cache, Part, PortChoice, Preview, Stack};
 
 use balance::Balance;
+use clone_lock::CloneLock;
 use sent_clicks::{Run, SentClicks};
 use services::Services;
 use steps::Steps;
@@ -56,12 +58,15 @@ fn main() -> ExitCode {
 fn demo(once: bool) -> Result<Balance> {
     let steps = Steps::start();
     let folder = folder()?;
+    let mut lock = CloneLock::take(&folder)?;
     let mut sent_clicks = SentClicks::open(&folder)?;
     if sent_clicks.was_interrupted() {
         steps.report(
             "the last run was killed before its counts were final: starting with an empty folder",
         );
         std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
+        std::fs::create_dir_all(&folder).context("creating .demo")?;
+        lock = CloneLock::take(&folder)?;
         sent_clicks = SentClicks::open(&folder)?;
     }
     // Its panels have metrics where Prometheus is installed.
@@ -88,6 +93,7 @@ fn demo(once: bool) -> Result<Balance> {
     let outcome = demo.on_stack(&mut sent_clicks);
     drop(demo);
     let down = stack.down();
+    drop(lock);
     let balance = outcome?;
     down.context("stopping the parts")?;
     Ok(balance)

@@ -1,5 +1,6 @@
 //! The development stack and its ClickHouse front.
 pub(crate) mod clients;
+pub(crate) mod demo_lock;
 pub(crate) mod disks;
 pub(crate) mod front;
 pub(crate) mod lifecycle;
