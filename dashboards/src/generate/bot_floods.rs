@@ -31,11 +31,18 @@ fn weeks(begin: &str, until: &str) -> String {
 }
 
 /// The usual of `counts`, whose first one is of this week: the median of the others. A week of whose time the table has no
-/// click of a machine at all is left out, because the table may be younger; without any week it is NULL.
+/// click of a machine at all is left out, because the table may be younger; without any week it is NULL. `totals` are
+/// therefore counted without the viewer's filters: a table with few clicks of a value is not younger.
 const USUAL: &str = "\
 if(arrayExists(t -> t > 0, arraySlice(totals, 2)),
     arrayReduce('quantileExactInclusive(0.5)', arrayFilter((n, t) -> t > 0, arraySlice(counts, 2), arraySlice(totals, 2))),
     NULL)";
+
+/// The definition of `matches` for `WITH`: whether a click matches the filters. Clicks that do not match are counted in
+/// `totals` only.
+fn matches() -> String {
+    format!("(1{}) AS matches", filters())
+}
 
 /// `counts` of each week from a condition on the number of weeks.
 fn counts(of_week: impl Fn(u32) -> String) -> String {
@@ -49,19 +56,20 @@ pub(crate) fn against_the_usual() -> Panel {
         time zone. Far above the usual is a flood."
     );
     let sql = format!(
-        "WITH\n{range},\n  3600 AS step\nSELECT time, counts[1] AS bots, {USUAL} AS usual\nFROM\n(\n  \
-        SELECT {bucket} AS time, {counts} AS counts, sumForEach(counts) OVER () AS totals\n  FROM\n  (\n    \
-        SELECT addDays(toDateTime(slot, zone), 7 * week) AS moment, week, clicks\n    FROM\n    (\n      \
-        SELECT {slot} AS slot, count() AS clicks\n      FROM clicks AS c\n      \
-        WHERE {weeks}\n        AND c.is_bot{filters}\n      GROUP BY slot\n    )\n    \
+        "WITH\n{range},\n  3600 AS step,\n  {matches}\nSELECT time, counts[1] AS bots, {USUAL} AS usual\nFROM\n(\n  \
+        SELECT {bucket} AS time, {counts} AS counts, sumForEach({everyone}) OVER () AS totals\n  FROM\n  (\n    \
+        SELECT addDays(toDateTime(slot, zone), 7 * week) AS moment, week, clicks, everyone\n    FROM\n    (\n      \
+        SELECT {slot} AS slot, countIf(matches) AS clicks, count() AS everyone\n      FROM clicks AS c\n      \
+        WHERE {weeks}\n        AND c.is_bot\n      GROUP BY slot\n    )\n    \
         ARRAY JOIN range({all}) AS week\n    WHERE moment >= begin AND moment < until\n    \
-        UNION ALL\n    SELECT toDateTime({every}, zone), 0, 0\n  )\n  GROUP BY time\n)\nORDER BY time",
+        UNION ALL\n    SELECT toDateTime({every}, zone), 0, 0, 0\n  )\n  GROUP BY time\n)\nORDER BY time",
         range = clock::RANGE,
         bucket = clock::bucket("moment"),
+        matches = matches(),
         counts = counts(|week| format!("sumIf(clicks, week = {week})")),
+        everyone = counts(|week| format!("sumIf(everyone, week = {week})")),
         slot = clock::slot("toUnixTimestamp(c.occurred_at)"),
         weeks = weeks("begin", "until"),
-        filters = filters(),
         all = WEEKS + 1,
         every = clock::EVERY_BUCKET,
     );
@@ -82,28 +90,31 @@ pub(crate) fn against_the_usual() -> Panel {
 pub(crate) fn floods(dashboard: &str) -> Panel {
     let description = format!(
         "Machines that made at least {CLICKS} clicks in the last hour of the time range, and {TIMES} times the usual or more: the \
-        median of the same hour of the week in the last {WEEKS} weeks. Times the usual: clicks by the usual. No baseline: this machine \
+        median of the same hour of the week in the last {WEEKS} weeks, of the clicks that match the filters. Times the usual: clicks by the usual. No baseline: this machine \
         usually has no click in this hour. Where the table has no click of any machine in these weeks, nothing is shown."
     );
-    let hour = |week: u32| {
-        let days = 7 * week;
-        format!(
-            "countIf(c.occurred_at >= subtractDays(hour, {days}) AND c.occurred_at < subtractDays(until, {days}))"
-        )
+    let hour = |and: &'static str| {
+        move |week: u32| {
+            let days = 7 * week;
+            format!(
+                "countIf(c.occurred_at >= subtractDays(hour, {days}) AND c.occurred_at < subtractDays(until, {days}){and})"
+            )
+        }
     };
     let sql = format!(
-        "WITH\n{range},\n  subtractHours(until, 1) AS hour\n\
+        "WITH\n{range},\n  subtractHours(until, 1) AS hour,\n  {matches}\n\
         SELECT bot_name, bot_class, counts[1] AS clicks, {USUAL} AS usual, clicks / nullIf(usual, 0) AS times\nFROM\n(\n  \
         SELECT\n    {name} AS bot_name,\n    {class} AS bot_class,\n    {counts} AS counts,\n    \
-        sumForEach(counts) OVER () AS totals\n  FROM clicks AS c\n  WHERE {weeks}\n    AND c.is_bot{filters}\n  \
+        sumForEach({everyone}) OVER () AS totals\n  FROM clicks AS c\n  WHERE {weeks}\n    AND c.is_bot\n  \
         GROUP BY bot_name, bot_class\n)\nWHERE isNotNull(usual) AND clicks >= {CLICKS} AND (usual = 0 OR times >= {TIMES})\n\
         ORDER BY times DESC NULLS FIRST, clicks DESC, bot_name, bot_class\nLIMIT 20",
         range = clock::RANGE,
         name = Filter::BotName.label(),
         class = Filter::BotClass.label(),
-        counts = counts(hour),
+        matches = matches(),
+        counts = counts(hour(" AND matches")),
+        everyone = counts(hour("")),
         weeks = weeks("hour", "until"),
-        filters = filters(),
     );
     let no_baseline = json!({
         "type": "special",

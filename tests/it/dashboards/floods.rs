@@ -56,7 +56,15 @@ fn a_flood_is_found_by_the_same_hour_of_the_weeks_before_in_the_viewers_zone() {
         json!(["RareBot", "monitor", 21, 0.5, 42]),
         json!(["Googlebot", "declared_crawler", 130, 13, 10]),
     ];
-    assert_eq!(json!(floods), json!(names));
+    assert_eq!(json!(floods), json!(&names));
+    // A filter selects machines; which weeks have data it does not change.
+    let filtered = |bot: &str| {
+        panel_rows(&world, &dashboard, "Floods in the last hour", &view.with("bot_name", bot))
+    };
+    for row in names {
+        assert_eq!(json!(filtered(row[0].as_str().unwrap())), json!([row]), "filtered by its name");
+    }
+    assert!(filtered("curl").is_empty());
     let in_utc = View { zone: "UTC".to_owned(), ..view.clone() };
     let floods = panel_rows(&world, &dashboard, "Floods in the last hour", &in_utc);
     let has_google = floods.iter().any(|row| row[0] == "Googlebot");
@@ -67,6 +75,9 @@ fn a_flood_is_found_by_the_same_hour_of_the_weeks_before_in_the_viewers_zone() {
     let last = series.last().unwrap();
     assert_eq!((&last[1], &last[2]), (&json!(270), &json!(63)), "{last:?}");
     assert_eq!(series[0][1..], [json!(0), json!(0)]);
+    let of_new = view.with("bot_name", "NewBot");
+    let series = panel_rows(&world, &dashboard, "Bots against the usual", &of_new);
+    assert_eq!(series.last().unwrap()[1..], [json!(40), json!(0)], "its usual is known: none");
 
     // Without a click of any bot in the weeks before there is no usual, and no flood.
     world.query("ALTER TABLE click_versions DELETE WHERE occurred_at < toDateTime(1761400000) SETTINGS mutations_sync = 2");
