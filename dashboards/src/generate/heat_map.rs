@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::generate::look::Unit;
 use crate::generate::panel::Panel;
 
-/// A heat map. The first column holds the right edge of each cell, the names of the other columns are its rows.
+/// A heat map. The first column holds the middle of each cell, as Grafana takes numbers; the names of the other columns are
+/// its rows.
 pub(crate) fn heat_map(title: &str, description: &str) -> Panel {
     let options = json!({
         "calculate": false,

@@ -1,6 +1,6 @@
 // Cells whose colour is a value: a row of cells for each column of numbers but the first one. @grafana/ui has no heat map.
 import * as schemes from 'd3-scale-chromatic';
-import { dateTimeFormat, FieldType, getFieldDisplayName, type GrafanaTheme2 } from '@grafana/data';
+import { FieldType, getFieldDisplayName, type GrafanaTheme2 } from '@grafana/data';
 import { useView } from '../view';
 import { Linked, linkOfRow, shown, type Drawn } from './drawn';
 
@@ -17,7 +17,7 @@ function coloring({ mode, scheme, fill, exponent = 1, reverse }: any, theme: Gra
 }
 
 export function HeatMap({ panel, frames: [frame], width, height }: Drawn) {
-  const { theme, zone } = useView();
+  const { theme } = useView();
   const { options = {} } = panel;
   const [x, ...numbers] = frame.fields;
   const rows = numbers.filter(({ type }) => type === FieldType.number);
@@ -31,9 +31,7 @@ export function HeatMap({ panel, frames: [frame], width, height }: Drawn) {
   const wide = Math.max(width - left - 8, 1) / frame.length;
   const high = Math.max(height - 22, 1) / rows.length;
   const gap = options.cellGap ?? 1;
-  const isTime = x.type === FieldType.time;
-  const edge = (value: number) => (isTime ? dateTimeFormat(value, { timeZone: zone, format: 'MM-DD HH:mm' }) : shown(x, value));
-  const every = Math.ceil((isTime ? 90 : 28) / wide);
+  const every = Math.ceil(28 / wide);
   const ink = { fill: theme.colors.text.secondary, fontSize: 12 };
   // The first row is at the bottom, as on other axes, if the panel does not turn it around.
   const top = (row: number) => (options.yAxis?.reverse ? row : rows.length - 1 - row) * high;
@@ -49,16 +47,16 @@ export function HeatMap({ panel, frames: [frame], width, height }: Drawn) {
                 height={Math.max(high - gap, 0.5)}
                 fill={value > (options.filterValues?.le ?? 0) ? color(value / most) : theme.colors.background.secondary}
               >
-                <title>{`${names[row]}, to ${edge(x.values[column])}: ${shown(field, value)}`}</title>
+                <title>{`${names[row]}, ${shown(x, x.values[column])}: ${shown(field, value)}`}</title>
               </rect>
             </Linked>
           ))}
         </g>
       ))}
       {x.values.map((value, column) =>
-        // The first column is the right edge of each cell.
-        column % every === every - 1 ? (
-          <text key={column} {...ink} x={left + (column + 1) * wide} y={height - 6} textAnchor="middle">{edge(value)}</text>
+        // As in Grafana, a number of the first column is the middle of its cells.
+        column % every === 0 ? (
+          <text key={column} {...ink} x={left + (column + 0.5) * wide} y={height - 6} textAnchor="middle">{shown(x, value)}</text>
         ) : null,
       )}
     </svg>
