@@ -38,9 +38,9 @@ pub(crate) fn latency() -> Panel {
     };
     series("Redirect latency", description)
         .unit(Unit::Seconds)
-        .promql(&quantile("0.5"), "half within")
-        .promql(&quantile("0.99"), "99 % within")
-        .promql(&quantile("0.999"), "99.9 % within")
+        .promql(&quantile("0.5"), "median")
+        .promql(&quantile("0.99"), "99th percentile")
+        .promql(&quantile("0.999"), "99.9th percentile")
 }
 
 /// What visitors got.
@@ -130,8 +130,8 @@ pub(crate) fn delivery() -> Panel {
     };
     series("Delivery to the log", "Seconds from a click to its acknowledgement by the broker.")
         .unit(Unit::Seconds)
-        .promql(&quantile("0.5"), "half within")
-        .promql(&quantile("0.99"), "99 % within")
+        .promql(&quantile("0.5"), "median")
+        .promql(&quantile("0.99"), "99th percentile")
 }
 
 /// How the relay works.

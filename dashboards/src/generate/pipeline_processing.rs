@@ -61,7 +61,8 @@ pub(crate) fn now() -> Panel {
 
 /// Each step's rate: where one is below the one before, clicks wait.
 pub(crate) fn throughput() -> Panel {
-    let description = "Events a second of each step. Where a line is below the one before it, clicks wait between the two.";
+    let description = "Events a second of each step. Where a line is below the one before it, clicks wait between the two. Of \
+        several shards, the rows of each: it pages when one takes none (ShardTakesNoRows).";
     let rate = |metric: &str| format!("sum(rate({metric}[$__rate_interval]))");
     series("Throughput", description)
         .unit(Unit::PerSecond)
@@ -69,6 +70,10 @@ pub(crate) fn throughput() -> Panel {
         .promql(&rate("clicktrail_producer_clicks_delivered_total"), "in the log")
         .promql(&rate("clicktrail_processors_records_read_total"), "read")
         .promql(&rate("clicktrail_processors_rows_inserted_total"), "in the table")
+        .promql(
+            "sum by (shard) (rate(clicktrail_processors_shard_rows_inserted_total[$__rate_interval]))",
+            "on shard {{shard}}",
+        )
 }
 
 /// Records that were not read.
@@ -99,8 +104,8 @@ pub(crate) fn delay() -> Panel {
     time_series("Lag, seconds", description)
         .no_value("No click in this time range")
         .unit(Unit::Seconds)
-        .column(&Column::new("half", "half within", Unit::Seconds))
-        .column(&Column::new("most", "99 % within", Unit::Seconds))
+        .column(&Column::new("half", "median", Unit::Seconds))
+        .column(&Column::new("most", "99th percentile", Unit::Seconds))
         .property("maxDataPoints", json!(200))
         .series(&sql)
         .size(8, 8)
@@ -117,8 +122,8 @@ pub(crate) fn insert_latency() -> Panel {
         10 s at the 99th percentile.";
     series("Insert latency", description)
         .unit(Unit::Seconds)
-        .promql(&quantile("0.5"), "half within")
-        .promql(&quantile("0.99"), "99 % within")
+        .promql(&quantile("0.5"), "median")
+        .promql(&quantile("0.99"), "99th percentile")
 }
 
 /// How large inserts are.
@@ -158,6 +163,7 @@ pub(crate) fn retries() -> Panel {
         .unit(Unit::Short)
         .no_value("No attempt failed in this time range")
         .promql("sum by (stage, code) (increase(clicktrail_processors_retries_total[$__rate_interval]))", "{{stage}} {{code}}")
+        .promql("sum by (shard) (increase(clicktrail_processors_shard_retries_total[$__rate_interval]))", "insert on shard {{shard}}")
         .promql("max by (instance, stage, code) (clicktrail_processors_stuck_seconds) > 0", "{{instance}} {{stage}} fails, s: {{code}}")
 }
 
@@ -216,7 +222,9 @@ pub(crate) fn disks() -> Panel {
         .unit(Unit::Share)
         .no_value("No node exporter is scraped")
         .promql(
-            "min by (instance) (node_filesystem_avail_bytes / node_filesystem_size_bytes)",
+            // As the alert: a read-only image is always full, and a file system in memory is no disk.
+            "min by (instance) (node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs|overlay|squashfs|iso9660\", mountpoint!~\"/boot.*\"} \
+            / node_filesystem_size_bytes)",
             "{{instance}}",
         )
         .size(12, 8)
