@@ -9,6 +9,7 @@ pub mod examples;
 pub mod external_sort;
 pub mod follow_args;
 pub mod full_audit;
+pub mod misplaced_clicks;
 pub mod pending_offsets;
 pub(crate) mod pending_work;
 pub mod sort_args;

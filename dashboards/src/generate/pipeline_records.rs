@@ -82,13 +82,15 @@ pub(crate) fn dead_letters_written() -> Panel {
 pub(crate) fn audit_findings() -> Panel {
     let description = "What each run of `processors audit --follow` found in its window: events of the log that are neither \
         row nor dead letter (missing), rows beyond the first of an event (counted twice), records that are neither row nor \
-        dead letter (undecodable), and what the processors or a job have still to process. The first three page.";
+        dead letter (undecodable), rows on another shard than their own, and what the processors or a job have still to \
+        process. The first four page.";
     series("Audit", description)
         .unit(Unit::Short)
         .no_value("`processors audit --follow` does not run, or is not scraped")
         .promql("max(clicktrail_audit_missing)", "missing")
         .promql("max(clicktrail_audit_duplicates)", "counted twice")
         .promql("max(clicktrail_audit_undecodable_without_dead_letter)", "undecodable")
+        .promql("max(clicktrail_audit_misplaced)", "on a wrong shard")
         .promql("max(clicktrail_audit_lagging)", "lagging")
         .promql("max(clicktrail_audit_in_job)", "in a job")
 }

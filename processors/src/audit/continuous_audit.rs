@@ -21,13 +21,15 @@ use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
 use crate::audit::entry::{AuditEntry, LogPosition};
 use crate::audit::follow_args::FollowArgs;
 use crate::audit::full_audit::{SortSpace, dead_letters};
+use crate::audit::misplaced_clicks::MisplacedClicks;
 use crate::audit::pending_work::pending_offsets;
 use crate::audit::unreadable_batches::UnreadableBatches;
 use crate::audit::verdict::AuditVerdict;
 use crate::audit::verdict_writer::VerdictWriter;
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
-use crate::clickhouse::audit_queries::rows_of;
+use crate::clickhouse::audit_queries::{LookedUp, rows_of};
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::clickhouse::verdict_table::VerdictSubject;
 use crate::config::Servers;
 use crate::kafka::log_reader::{LogItem, LogReader};
@@ -120,11 +122,12 @@ fn log_result(found: &WindowReport, recovered: bool) {
         missing,
         dead_lettered,
         duplicates,
+        ref misplaced,
         undecodable_without_dead_letter,
         ref pending,
         ..
     } = *found;
-    let (lagging, in_jobs) = (pending.lagging, pending.jobs());
+    let (misplaced, lagging, in_jobs) = (misplaced.rows(), pending.lagging, pending.jobs());
     if !found.balanced() {
         let (code, examples) = ("out_of_balance", found.examples());
         tracing::warn!(
@@ -132,6 +135,7 @@ fn log_result(found: &WindowReport, recovered: bool) {
             missing,
             dead_lettered,
             duplicates,
+            misplaced,
             undecodable_without_dead_letter,
             lagging,
             in_jobs,
@@ -175,20 +179,25 @@ async fn audit_once(
     let Some((records, compared)) = read_window(auditing, times, stop).await? else {
         return Ok(None);
     };
-    let server = servers.clickhouse.server()?;
+    let cluster = servers.clickhouse.cluster()?;
+    let readers = ShardReaders::open(&cluster).await?;
     let partitions = compared.firsts().map(|(partition, _)| partition).collect();
-    let pending = pending_offsets(servers, &server, group, partitions).await?;
+    let pending = pending_offsets(servers, cluster.any(), group, partitions).await?;
     let is_behind = pending.is_before(compared.firsts());
     let topic = servers.kafka.topic.as_str();
     let since = times.since_ms.saturating_sub(ms(CLOCK_SKEW));
-    let found = compare(
+    let mut misplaced = MisplacedClicks::default();
+    let mut found = compare(
         records,
         space,
         pending,
-        async |times, ids| rows_of(&server, topic, times, ids).await,
+        async |times_us, ids| {
+            rows_of(&readers, LookedUp { topic, times_us, ids }, &mut misplaced).await
+        },
         async || dead_letters(servers, space, Some(since), stop).await,
     )
     .await?;
+    found.misplaced = misplaced;
     let verdict = AuditVerdict::of(&found, &compared, is_behind);
     Ok((!stop.is_cancelled()).then_some((found, verdict)))
 }

@@ -146,6 +146,8 @@ pub struct AuditReport {
     pub newer: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
+    /// Rows on another shard than the one that their event ids name.
+    pub misplaced: u64,
     /// Events of the log that the view does not show, and of which a record has no dead letter.
     pub missing: u64,
     /// Events of the log that the view does not show, and records that cannot become a row and have no dead
@@ -170,6 +172,8 @@ pub struct AuditReport {
     pub missing_examples: Vec<String>,
     /// The first events that the view shows more than once.
     pub duplicate_examples: Vec<String>,
+    /// The first misplaced rows, `id on shard N instead of N`.
+    pub misplaced_examples: Vec<String>,
     /// The first surplus events whose record has not expired.
     pub surplus_examples: Vec<String>,
     /// The first records without a dead letter, `partition:offset`.
@@ -184,6 +188,7 @@ impl AuditReport {
         self.missing == 0
             && self.ended_jobs.is_empty()
             && self.duplicates == 0
+            && self.misplaced == 0
             && self.undecodable_without_dead_letter == 0
             && self.surplus == self.surplus_expired
     }
@@ -211,6 +216,39 @@ impl AuditReport {
                     "in job   {count}: skipped, and replay {id} has ended without them; run it with: \
                      processors replay run {id}"
                 )?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_findings(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let surplus = self.surplus - self.surplus_expired;
+        let findings = [
+            ("missing", self.missing, &self.missing_examples, "in the log, not in clicks"),
+            (
+                "duplicate",
+                self.duplicates,
+                &self.duplicate_examples,
+                "rows beyond the first of an event",
+            ),
+            (
+                "misplaced",
+                self.misplaced,
+                &self.misplaced_examples,
+                "on another shard than their own, so that the next version of a click does not replace its row \
+                 (RUNBOOK.md#rows-on-a-wrong-shard)",
+            ),
+            ("surplus", surplus, &self.surplus_examples, "in clicks, not in the log"),
+            (
+                "without dead letter",
+                self.undecodable_without_dead_letter,
+                &self.undecodable_examples,
+                "undecodable, and no dead letter holds them",
+            ),
+        ];
+        for (name, count, examples, what) in findings {
+            if count > 0 {
+                writeln!(f, "{name:8} {count}: {what}; first: {}", examples.join(", "))?;
             }
         }
         Ok(())
@@ -253,28 +291,7 @@ impl std::fmt::Display for AuditReport {
                 self.surplus_expired
             )?;
         }
-        let surplus = self.surplus - self.surplus_expired;
-        let findings = [
-            ("missing", self.missing, &self.missing_examples, "in the log, not in clicks"),
-            (
-                "duplicate",
-                self.duplicates,
-                &self.duplicate_examples,
-                "rows beyond the first of an event",
-            ),
-            ("surplus", surplus, &self.surplus_examples, "in clicks, not in the log"),
-            (
-                "without dead letter",
-                self.undecodable_without_dead_letter,
-                &self.undecodable_examples,
-                "undecodable, and no dead letter holds them",
-            ),
-        ];
-        for (name, count, examples, what) in findings {
-            if count > 0 {
-                writeln!(f, "{name:8} {count}: {what}; first: {}", examples.join(", "))?;
-            }
-        }
+        self.write_findings(f)?;
         write!(f, "audit: {}", if self.balanced() { "balanced" } else { "OUT OF BALANCE" })?;
         // What an ended job has left is a cause of the imbalance; the rest of the pending ones are no finding.
         let left = self.left_by_ended_jobs();
@@ -288,5 +305,22 @@ impl std::fmt::Display for AuditReport {
             }
             pending => write!(f, "; {pending} more are lagging or in a job"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_on_a_wrong_shard_is_out_of_balance_and_named_with_the_way_out() {
+        let report = AuditReport::default();
+        assert!(report.balanced() && !report.to_string().contains("misplaced"), "{report}");
+        let misplaced_examples = vec!["a on shard 2 instead of 1".to_owned()];
+        let report = AuditReport { misplaced: 1, misplaced_examples, ..report };
+        let text = report.to_string();
+        assert!(!report.balanced() && !report.may_still_come() && text.ends_with("OUT OF BALANCE"));
+        assert!(text.contains("\nmisplaced 1: on another shard than their own"), "{text}");
+        assert!(text.contains("(RUNBOOK.md#rows-on-a-wrong-shard); first: a on shard 2"), "{text}");
     }
 }

@@ -17,9 +17,11 @@ use crate::audit::balance::{self, SortedInputs};
 use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
 use crate::audit::entry::{AuditEntry, AuditReport, DeadLetterRange, LogPosition, PartitionReport};
 use crate::audit::external_sort::{Sorted, Sorter};
+use crate::audit::misplaced_clicks::MisplacedClicks;
 use crate::audit::pending_work::pending_offsets;
 use crate::audit::unshown_records::UnshownRecords;
 use crate::clickhouse::audit_queries;
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::config::Servers;
 use crate::kafka::log_reader;
 use crate::kafka::log_reader::{LogItem, LogReader};
@@ -124,13 +126,17 @@ async fn compare(
     log: &SortedLog,
 ) -> Result<AuditReport, ServerError> {
     let stop = CancellationToken::new();
-    let server = servers.clickhouse.server()?;
+    let cluster = servers.clickhouse.cluster()?;
+    let readers = ShardReaders::open(&cluster).await?;
     let partitions = log.partitions.keys().copied().collect();
-    let pending = pending_offsets(servers, &server, group, partitions).await?;
+    let pending = pending_offsets(servers, cluster.any(), group, partitions).await?;
     let dead = dead_letters(servers, space, None, &stop).await?;
-    let mut shown = space.sorter(5);
-    audit_queries::shown(&server, servers.kafka.topic.as_str(), |row| shown.push(row.to_bytes()))
-        .await?;
+    let (mut shown, mut misplaced) = (space.sorter(5), MisplacedClicks::default());
+    let take = |shard, row: AuditEntry| {
+        misplaced.add(readers.layout(), shard, (row.id, 1));
+        shown.push(row.to_bytes())
+    };
+    audit_queries::shown(&readers, servers.kafka.topic.as_str(), take).await?;
     let shown = shown.sorted()?;
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let now = blocking(move || log_reader::bounds(&brokers, &topic)).await?;
@@ -151,7 +157,9 @@ async fn compare(
         dead: &dead,
         pending: &pending,
     };
-    balance::balance(partitions, inputs, space.unshown_records())
+    let report = balance::balance(partitions, inputs, space.unshown_records())?;
+    let (rows, examples) = (misplaced.rows(), misplaced.texts());
+    Ok(AuditReport { misplaced: rows, misplaced_examples: examples, ..report })
 }
 
 /// The records in the dead-letter topic, as ranges: of all dead letters, or of those written since a time

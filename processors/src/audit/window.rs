@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::audit::examples::Examples;
+use crate::audit::misplaced_clicks::MisplacedClicks;
 use crate::audit::pending_offsets::{PendingCounts, PendingOffsets};
 
 /// An event of the log with its time, by which the table is sorted.
@@ -56,6 +57,8 @@ pub struct WindowReport {
     pub dead_lettered: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
+    /// Rows on another shard than the one that their event ids name, and the first of them.
+    pub misplaced: MisplacedClicks,
     /// Records that cannot become a row and have no dead letter.
     pub undecodable_without_dead_letter: u64,
     /// Events without a row, and records that cannot become one, that are not processed yet.
@@ -68,7 +71,7 @@ pub struct WindowReport {
 }
 
 impl WindowReport {
-    /// Compares distinct events with how often the view shows each of them. Calls `unshown` with each
+    /// Compares distinct events with how often the shards show each of them. Calls `unshown` with each
     /// event that it does not show, which counts as dead-lettered until [`WindowReport::add_missing`].
     ///
     /// # Errors
@@ -79,11 +82,12 @@ impl WindowReport {
         shown: &[(Id, u64)],
         mut unshown: impl FnMut(TimedEntry) -> Result<(), E>,
     ) -> Result<(), E> {
-        let shown: HashMap<&Id, u64> = shown.iter().map(|(id, rows)| (id, *rows)).collect();
+        let mut rows_of = HashMap::<&Id, u64>::with_capacity(shown.len());
+        shown.iter().for_each(|(id, rows)| *rows_of.entry(id).or_insert(0) += rows);
         for event in events {
             self.events += 1;
             let id = event.entry.id;
-            match shown.get(&id).copied().unwrap_or(0) {
+            match rows_of.get(&id).copied().unwrap_or(0) {
                 0 => {
                     self.dead_lettered += 1;
                     unshown(*event)?;
@@ -144,6 +148,7 @@ impl WindowReport {
         self.missing == 0
             && self.pending.ended_jobs.is_empty()
             && self.duplicates == 0
+            && self.misplaced.rows() == 0
             && self.undecodable_without_dead_letter == 0
     }
 
@@ -152,7 +157,8 @@ impl WindowReport {
         let missing =
             self.missing_examples.texts(|(position, id)| format!("{} {position}", hex(id)));
         let undecodable = self.undecodable_examples.texts(LogPosition::to_string);
-        [missing, self.duplicate_examples.texts(hex), undecodable].concat().join(", ")
+        let duplicates = self.duplicate_examples.texts(hex);
+        [missing, duplicates, self.misplaced.texts(), undecodable].concat().join(", ")
     }
 }
 
@@ -184,7 +190,8 @@ mod tests {
         compare(&mut window, &[timed_entry(1, 1, 0), timed_entry(2, 2, 1)], &shown);
         assert!(window.balanced());
         let events = [timed_entry(3, 3, 2), timed_entry(4, 4, 3), timed_entry(5, 5, 4)];
-        compare(&mut window, &events, &[([4; 16], 3)]);
+        // Two shards show event 4.
+        compare(&mut window, &events, &[([4; 16], 2), ([4; 16], 1)]);
         let pending = PendingOffsets::new([(0, 20), (7, 20)].into(), Vec::new());
         window.add_undecodable(&pending, LogPosition { partition: 7, offset: 9 });
         window.add_undecodable(&pending, LogPosition { partition: 7, offset: 20 });

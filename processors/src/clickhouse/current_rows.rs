@@ -9,6 +9,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, within};
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::replay::compared_columns::compared_columns;
 use crate::replay::planned_row::ClickKey;
 
@@ -25,19 +26,22 @@ struct CurrentRow {
 }
 
 /// The compared columns of each of these clicks of which the view shows a row, of any topic: an insert replaces
-/// the row of its key. At most [`LOOKUP_CLICKS`].
+/// the row of its key on its shard. At most [`LOOKUP_CLICKS`].
 ///
 /// # Errors
 /// The server's refusal; retryable while it does not answer.
 pub(crate) async fn current_rows(
-    server: &Server,
+    readers: &ShardReaders,
     keys: &[ClickKey],
 ) -> Result<HashMap<ClickKey, Vec<String>>, ServerError> {
     debug_assert!(keys.len() <= LOOKUP_CLICKS);
-    let Some(text) = text(keys) else { return Ok(HashMap::new()) };
-    let client = server.client();
-    let rows = client.query_raw(&text).fetch_all::<CurrentRow>();
-    let rows = within(LOOKUP_TIMEOUT, rows).await?;
+    let of_shard = readers.by_owner(keys, |key| key.event_id);
+    let ask = async |shard: usize, server: &Server| {
+        let Some(text) = text(&of_shard[shard], readers.view()) else { return Ok(Vec::new()) };
+        let client = server.client();
+        within(LOOKUP_TIMEOUT, client.query_raw(&text).fetch_all::<CurrentRow>()).await
+    };
+    let rows = readers.each(ask).await?;
     let addresses = compared_columns().iter().position(|column| column.name == "client_ip");
     let row = |row: CurrentRow| {
         let CurrentRow { occurred_at_us, event_id, mut texts } = row;
@@ -46,7 +50,7 @@ pub(crate) async fn current_rows(
         }
         (ClickKey { occurred_at_us, event_id }, texts)
     };
-    Ok(rows.into_iter().map(row).collect())
+    Ok(rows.into_iter().flatten().map(row).collect())
 }
 
 /// Writes an address as this program does: ClickHouse writes `::1.2.3.4` for `::102:304`.
@@ -57,7 +61,7 @@ fn canonical(address: &mut String) {
 }
 
 /// The query; `None` without a click. The server finds rows by their keys, which are in the order of the table.
-fn text(keys: &[ClickKey]) -> Option<String> {
+fn text(keys: &[ClickKey], view: &str) -> Option<String> {
     let first = keys.iter().map(|key| key.occurred_at_us).min()?;
     let last = keys.iter().map(|key| key.occurred_at_us).max()?;
     let columns = compared_columns().iter();
@@ -70,7 +74,7 @@ fn text(keys: &[ClickKey]) -> Option<String> {
     }
     Some(format!(
         "SELECT toUnixTimestamp64Micro(occurred_at) AS occurred_at_us, event_id, \
-         CAST([{}], 'Array(String)') AS texts FROM clicks \
+         CAST([{}], 'Array(String)') AS texts FROM {view} \
          WHERE occurred_at >= fromUnixTimestamp64Micro(toInt64({first})) \
          AND occurred_at <= fromUnixTimestamp64Micro(toInt64({last})) \
          AND (occurred_at, event_id) IN (SELECT \
@@ -86,13 +90,13 @@ mod tests {
 
     #[test]
     fn a_full_look_up_is_shorter_than_the_servers_default_bound() {
-        assert_eq!(text(&[]), None);
+        assert_eq!(text(&[], "clicks"), None);
         let key = |number: usize| ClickKey {
             occurred_at_us: i64::MAX,
             event_id: (number as u128).to_be_bytes(),
         };
         let keys: Vec<_> = (0..LOOKUP_CLICKS).map(key).collect();
-        let text = text(&keys).unwrap();
+        let text = text(&keys, "shard_clicks").unwrap();
         assert!(text.len() < 262_144, "{}", text.len());
         assert!(text.contains("['7fffffffffffffff00000000000000000000000000000000','7f"), "{text}");
     }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use broker::ServerError;
 use clickhouse::Row;
 use records::replay::log_range::LogRange;
 use records::replay::occurred_window::OccurredWindow;
 use serde::Deserialize;
+use service::lock::lock;
 
 use crate::audit::entry::LogPosition;
 use crate::clickhouse::range_rows::occurred_condition;
 use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::clickhouse::sql_text::quoted;
 use crate::replay::orphaned_rows::OldRow;
 
@@ -38,33 +41,44 @@ struct Found {
     kafka_offset: u64,
 }
 
-/// Calls `take` with each row of the view that matches, as the server sends it: keeps no row. The server reads
-/// five small columns of all rows.
+impl Found {
+    fn old_row(&self) -> OldRow {
+        // Another program may have inserted a row with an invalid partition or offset.
+        let partition = i32::try_from(self.kafka_partition).unwrap_or(i32::MAX);
+        let offset = i64::try_from(self.kafka_offset).unwrap_or(i64::MAX);
+        OldRow {
+            occurred_at_us: self.occurred_at_us,
+            event_id: self.event_id,
+            is_of_topic: self.is_of_topic == 1,
+            position: LogPosition { partition, offset },
+        }
+    }
+}
+
+/// Calls `take` with each row of the view that matches, as the servers send them: keeps no row. A server reads
+/// five small columns of all of its rows.
 ///
 /// # Errors
 /// The server's refusal, or that of `take`.
 pub(crate) async fn old_rows(
-    server: &Server,
+    readers: &ShardReaders,
     filter: &OldRowFilter<'_>,
-    mut take: impl FnMut(OldRow) -> Result<(), ServerError>,
+    take: impl FnMut(OldRow) -> Result<(), ServerError>,
 ) -> Result<(), ServerError> {
-    let client = server.client();
-    let mut rows = client.query_raw(&text(filter)).fetch::<Found>().map_err(server_error)?;
-    while let Some(row) = rows.next().await.map_err(server_error)? {
-        // Another program may have inserted a row with an invalid partition or offset.
-        let partition = i32::try_from(row.kafka_partition).unwrap_or(i32::MAX);
-        let offset = i64::try_from(row.kafka_offset).unwrap_or(i64::MAX);
-        take(OldRow {
-            occurred_at_us: row.occurred_at_us,
-            event_id: row.event_id,
-            is_of_topic: row.is_of_topic == 1,
-            position: LogPosition { partition, offset },
-        })?;
-    }
-    Ok(())
+    let text = text(filter, readers.view());
+    let take = Mutex::new(take);
+    let read = readers.each(async |_: usize, server: &Server| {
+        let client = server.client();
+        let mut rows = client.query_raw(&text).fetch::<Found>().map_err(server_error)?;
+        while let Some(row) = rows.next().await.map_err(server_error)? {
+            (*lock(&take))(row.old_row())?;
+        }
+        Ok(())
+    });
+    read.await.map(drop)
 }
 
-fn text(filter: &OldRowFilter<'_>) -> String {
+fn text(filter: &OldRowFilter<'_>, view: &str) -> String {
     let topic = quoted(filter.topic);
     let of_partition = |(partition, ranges): (&i32, &Vec<LogRange>)| {
         let offsets = offsets_condition(ranges)?;
@@ -79,7 +93,7 @@ fn text(filter: &OldRowFilter<'_>) -> String {
     }));
     format!(
         "SELECT toUnixTimestamp64Micro(occurred_at) AS occurred_at_us, event_id, \
-         CAST(kafka_topic = {topic}, 'UInt8') AS is_of_topic, kafka_partition, kafka_offset FROM clicks \
+         CAST(kafka_topic = {topic}, 'UInt8') AS is_of_topic, kafka_partition, kafka_offset FROM {view} \
          WHERE ingested_at < fromUnixTimestamp64Micro(toInt64({})) AND ({}){}",
         filter.since_us,
         windows.join(" OR "),
@@ -134,13 +148,13 @@ mod tests {
         let offsets = BTreeMap::from([(0, vec![LogRange { first: 5, end: 9 }])]);
         let times_ms = Some(1..3);
         let filter = OldRowFilter { topic: "t'", since_us: 7, offsets, times_ms, occurred: None };
-        let of_any = text(&filter);
+        let of_any = text(&filter, "clicks");
         let window = "(kafka_topic = 't\\x27' AND kafka_partition = 0 AND kafka_offset >= 5 \
              AND kafka_offset < 9 OR logged_at >= fromUnixTimestamp64Milli(toInt64(1)) \
              AND logged_at < fromUnixTimestamp64Milli(toInt64(3)))";
         assert!(of_any.ends_with(window), "{of_any}");
         let occurred = Some(OccurredWindow { from_us: 4, to_us: None });
-        let of_window = text(&OldRowFilter { occurred, ..filter });
+        let of_window = text(&OldRowFilter { occurred, ..filter }, "clicks");
         assert!(
             of_window.ends_with(" AND occurred_at >= fromUnixTimestamp64Micro(toInt64(4), 'UTC')")
         );

@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::clickhouse::selected_rows::reading;
 use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::clickhouse::sql_text::quoted;
+use crate::shards::cluster::Cluster;
 
 /// The rows that a replay rewrites.
 #[derive(Debug, Default)]
@@ -27,6 +29,21 @@ impl RangeRows {
     /// All rows.
     pub(crate) fn rows(&self) -> u64 {
         self.versions.iter().map(|(_, rows)| rows).sum()
+    }
+
+    fn add(&mut self, rows: VersionRow) {
+        self.days.extend(rows.days);
+        let rules = PinnedRules {
+            program: rows.enrich_version,
+            geo: rows.geo_db_build,
+            user_agents: rows.ua_rules_version,
+            crawlers: rows.bot_rules_version,
+            referrers: rows.referrer_rules_version,
+        };
+        match self.versions.iter_mut().find(|(known, _)| *known == rules) {
+            Some((_, count)) => *count += rows.row_count,
+            None => self.versions.push((rules, rows.row_count)),
+        }
     }
 }
 
@@ -55,28 +72,23 @@ struct VersionRow {
 /// # Errors
 /// The server's refusal; retryable while it does not answer.
 pub(crate) async fn range_rows(
-    server: &Server,
+    cluster: &Cluster,
     of: RowRanges<'_>,
 ) -> Result<RangeRows, ServerError> {
-    let Some(text) = query_text(of) else { return Ok(RangeRows::default()) };
-    let rows = reading(server).query_raw(&text).fetch_all::<VersionRow>().await;
+    let readers = ShardReaders::open(cluster).await?;
+    let Some(text) = query_text(of, readers.view()) else { return Ok(RangeRows::default()) };
+    let ask = async |_: usize, server: &Server| {
+        let rows = reading(server).query_raw(&text).fetch_all::<VersionRow>().await;
+        rows.map_err(server_error)
+    };
     let mut found = RangeRows::default();
-    for row in rows.map_err(server_error)? {
-        found.days.extend(row.days);
-        let rules = PinnedRules {
-            program: row.enrich_version,
-            geo: row.geo_db_build,
-            user_agents: row.ua_rules_version,
-            crawlers: row.bot_rules_version,
-            referrers: row.referrer_rules_version,
-        };
-        found.versions.push((rules, row.row_count));
-    }
+    readers.each(ask).await?.into_iter().flatten().for_each(|rows| found.add(rows));
     Ok(found)
 }
 
 /// `None` without a range. The server joins each row with the last range that begins at or before it.
-fn query_text(RowRanges { topic, ranges, occurred }: RowRanges<'_>) -> Option<String> {
+fn query_text(of: RowRanges<'_>, view: &str) -> Option<String> {
+    let RowRanges { topic, ranges, occurred } = of;
     const RULES: &str = "enrich_version, geo_db_build, ua_rules_version, bot_rules_version, \
                          referrer_rules_version";
     let all = || ranges.iter().flat_map(|(own, ranges)| ranges.iter().map(move |it| (own, it)));
@@ -88,7 +100,7 @@ fn query_text(RowRanges { topic, ranges, occurred }: RowRanges<'_>) -> Option<St
     Some(format!(
         "SELECT {RULES}, count() AS row_count, \
          groupUniqArray(toUInt32(toUInt16(toDate(occurred_at)))) AS days FROM \
-         (SELECT {RULES}, occurred_at, kafka_partition, kafka_offset FROM clicks \
+         (SELECT {RULES}, occurred_at, kafka_partition, kafka_offset FROM {view} \
          WHERE kafka_topic = {} AND kafka_offset >= {first} AND kafka_offset < {end}{occurred}) \
          AS shown ASOF JOIN (SELECT planned.1 AS range_partition, planned.2 AS range_first, \
          planned.3 AS range_end FROM (SELECT arrayJoin(CAST([{}], \
@@ -120,15 +132,36 @@ mod tests {
         let ranges =
             BTreeMap::from([(0, vec![range(5, 9), range(20, 30)]), (2, vec![range(1, 3)])]);
         let occurred = Some(OccurredWindow { from_us: 7, to_us: Some(8) });
-        let text = query_text(RowRanges { topic: "t", ranges: &ranges, occurred }).unwrap();
+        let of = RowRanges { topic: "t", ranges: &ranges, occurred };
+        let text = query_text(of, "shard_clicks").unwrap();
         for part in [
             "[(0, 5, 9), (0, 20, 30), (2, 1, 3)]",
             "kafka_topic = 't' AND kafka_offset >= 1 AND kafka_offset < 30 AND occurred_at >= ",
+            "kafka_offset FROM shard_clicks WHERE",
             "toInt64(7), 'UTC') AND occurred_at < fromUnixTimestamp64Micro(toInt64(8), 'UTC')) AS",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let none = BTreeMap::new();
-        assert!(query_text(RowRanges { topic: "t", ranges: &none, occurred }).is_none());
+        let of = RowRanges { topic: "t", ranges: &none, occurred };
+        assert!(query_text(of, "clicks").is_none());
+    }
+
+    #[test]
+    fn rows_of_the_same_rules_on_several_shards_are_counted_together() {
+        let rows = |program, row_count, day| VersionRow {
+            enrich_version: program,
+            geo_db_build: "g".to_owned(),
+            ua_rules_version: String::new(),
+            bot_rules_version: String::new(),
+            referrer_rules_version: String::new(),
+            row_count,
+            days: vec![day],
+        };
+        let mut found = RangeRows::default();
+        [rows(1, 2, 7), rows(2, 1, 7), rows(1, 3, 8)].into_iter().for_each(|it| found.add(it));
+        let counts: Vec<_> = found.versions.iter().map(|(it, rows)| (it.program, *rows)).collect();
+        assert_eq!((counts, found.rows()), (vec![(1, 5), (2, 1)], 6));
+        assert_eq!(found.days, BTreeSet::from([7, 8]));
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::clickhouse::insert_settings::{PINNED, WAIT};
 use crate::clickhouse::origin_columns::KEY;
 use crate::clickhouse::server::{Server, within};
+use crate::shards::cluster::Cluster;
 
 /// Dead letters that one round looks up.
 const LETTERS_MAX: u32 = 10_000;
@@ -63,28 +64,49 @@ pub async fn pending(server: &Server) -> Result<Pending, ServerError> {
 /// # Errors
 /// As [`events`]. The events may be stored or not; to add one again changes no state.
 pub async fn resolve(
-    server: &Server,
+    cluster: &Cluster,
     times_us: RangeInclusive<i64>,
     round: u64,
 ) -> Result<(), ServerError> {
-    let mut client = bounded_client(server);
+    let mut client = bounded_client(cluster.any());
     for (name, value) in PINNED.iter().chain([&WAIT]) {
         client = client.with_setting(*name, *value);
     }
-    within(TIMEOUT, client.query_raw(&resolve_text(times_us, round)).execute()).await
+    let rows = if cluster.layout.is_single() { ClickRows::OneServer } else { ClickRows::AllShards };
+    within(TIMEOUT, client.query_raw(&resolve_text(rows, times_us, round)).execute()).await
 }
 
-fn resolve_text(times_us: RangeInclusive<i64>, round: u64) -> String {
+/// Where the clicks of copies are looked up.
+#[derive(Debug, Clone, Copy)]
+enum ClickRows {
+    /// All versions of one server, which costs less than to choose the newest ones.
+    OneServer,
+    /// The view of all shards, which get the keys of the copies with the query.
+    AllShards,
+}
+
+impl ClickRows {
+    /// Table, and operator.
+    fn sql(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OneServer => ("click_versions", "IN"),
+            Self::AllShards => ("clicks", "GLOBAL IN"),
+        }
+    }
+}
+
+fn resolve_text(rows: ClickRows, times_us: RangeInclusive<i64>, round: u64) -> String {
     let time = |us: i64| format!("fromUnixTimestamp64Micro(toInt64({us}), 'UTC')");
+    let (table, is_in) = rows.sql();
     format!(
         "INSERT INTO dead_letter_events \
          ({KEY}, kind, redrive, job, event_id, occurred_at, actor, reason) \
          WITH sent AS ({copies} ORDER BY cityHash64({KEY}, {round}) LIMIT {LETTERS_MAX}) \
          SELECT {KEY}, 'resolved', copy, job, event_id, occurred_at, 'processors', '' \
          FROM sent INNER JOIN \
-         (SELECT occurred_at, event_id, max(ingested_at) AS stored_at FROM click_versions \
+         (SELECT occurred_at, event_id, max(ingested_at) AS stored_at FROM {table} \
          WHERE occurred_at BETWEEN {first} AND {last} \
-         AND (occurred_at, event_id) IN (SELECT occurred_at, event_id FROM sent) \
+         AND (occurred_at, event_id) {is_in} (SELECT occurred_at, event_id FROM sent) \
          GROUP BY occurred_at, event_id) AS clicks \
          USING (occurred_at, event_id) WHERE stored_at >= sent_at",
         copies = sent_copies(),
@@ -156,7 +178,9 @@ mod tests {
     #[tokio::test]
     async fn the_server_ends_a_statement_whose_client_no_longer_waits() {
         let pending = request(async |server| pending(&server).await.is_err()).await;
-        let resolve = request(async |server| resolve(&server, 0..=1, 0).await.is_err()).await;
+        let resolve =
+            request(async |server| resolve(&Cluster::single(server), 0..=1, 0).await.is_err())
+                .await;
         for line in [pending, resolve] {
             for (name, value) in BOUNDS {
                 assert!(line.contains(&format!("{name}={value}")), "{line}");

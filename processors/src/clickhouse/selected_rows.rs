@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::clickhouse::row_condition::{check, refused, selection_error};
 use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::clickhouse::sql_text::quoted;
+use crate::shards::cluster::Cluster;
 
 /// Longest time of a query that reads a column of all rows.
 const SECONDS_MAX: &str = "300";
@@ -58,17 +60,21 @@ pub(super) fn reading(server: &Server) -> Client {
 /// # Errors
 /// The server refuses the condition, or does not answer.
 pub(crate) async fn selected_rows(
-    server: &Server,
+    cluster: &Cluster,
     topic: &str,
     condition: &str,
     held: &BTreeMap<i32, LogRange>,
 ) -> Result<SelectedRows, ServerError> {
-    // Without the setting, a name that the condition gives to an expression would replace the column of that name in
-    // the whole statement.
-    let client = reading(server).with_setting("prefer_column_name_to_alias", "1");
-    check(&client, condition).await?;
-    let text = query_text(topic, condition, held);
-    let rows = client.query_raw(&text).fetch_all::<CellRow>().await.map_err(refused)?;
+    let readers = ShardReaders::open(cluster).await?;
+    let text = query_text(Selection { topic, condition, view: readers.view() }, held);
+    let ask = async |_: usize, server: &Server| {
+        // Without the setting, a name that the condition gives to an expression would replace the column of that name
+        // in the whole statement.
+        let client = reading(server).with_setting("prefer_column_name_to_alias", "1");
+        check(&client, condition).await?;
+        client.query_raw(&text).fetch_all::<CellRow>().await.map_err(refused)
+    };
+    let rows = readers.each(ask).await?.into_iter().flatten();
     let mut selected = SelectedRows::default();
     for CellRow { partition_number, is_held, first_offset, last_offset, row_count } in rows {
         let offset = |offset: u64| i64::try_from(offset).ok();
@@ -84,8 +90,17 @@ pub(crate) async fn selected_rows(
     Ok(selected)
 }
 
+/// What the rows of a selection have.
+#[derive(Debug, Clone, Copy)]
+struct Selection<'a> {
+    topic: &'a str,
+    condition: &'a str,
+    view: &'a str,
+}
+
 /// The operator's condition has lines of its own, so that a comment at its end hides nothing.
-fn query_text(topic: &str, condition: &str, held: &BTreeMap<i32, LogRange>) -> String {
+fn query_text(of: Selection<'_>, held: &BTreeMap<i32, LogRange>) -> String {
+    let Selection { topic, condition, view } = of;
     let list = |numbers: Vec<String>, kind: &str| {
         format!("CAST([{}], 'Array({kind})')", numbers.join(", "))
     };
@@ -100,7 +115,7 @@ fn query_text(topic: &str, condition: &str, held: &BTreeMap<i32, LogRange>) -> S
          toUInt8(kafka_offset >= transform(kafka_partition, {partitions}, {lows}, toUInt64(0)) AND \
          kafka_offset < transform(kafka_partition, {partitions}, {highs}, toUInt64(0))) AS is_held, \
          min(kafka_offset) AS first_offset, max(kafka_offset) AS last_offset, count() AS row_count \
-         FROM (SELECT kafka_topic, kafka_partition, kafka_offset FROM clicks WHERE (\n{condition}\n)) \
+         FROM (SELECT kafka_topic, kafka_partition, kafka_offset FROM {view} WHERE (\n{condition}\n)) \
          WHERE kafka_topic = {topic} \
          GROUP BY kafka_partition, intDiv(kafka_offset, {CELL_OFFSETS}), is_held"
     )
@@ -150,7 +165,10 @@ mod tests {
             (0, LogRange { first: 5, end: 9 }),
             (2, LogRange { first: 0, end: 7 }),
         ]);
-        let text = query_text("t'", "url LIKE '%?%' -- mine", &held);
+        let text = query_text(
+            Selection { topic: "t'", condition: "url LIKE '%?%' -- mine", view: "clicks" },
+            &held,
+        );
         assert!(text.contains("WHERE (\nurl LIKE '%?%' -- mine\n)) WHERE kafka_topic = 't\\x27'"));
         assert!(
             text.contains("CAST([0, 2], 'Array(UInt32)'), CAST([5, 0], 'Array(UInt64)')"),

@@ -5,6 +5,8 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::shard_readers::ShardReaders;
+use crate::shards::cluster::Cluster;
 
 /// Versions of the rules, in the form of the columns.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub(crate) struct RuleVersions<'a> {
 }
 
 /// Counts of clicks by the kind of rules whose version differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Row, Deserialize)]
 pub(crate) struct StaleRows {
     /// All clicks.
     pub(crate) clicks: u64,
@@ -30,26 +32,39 @@ pub(crate) struct StaleRows {
     pub(crate) referrers: u64,
 }
 
-/// Counts the clicks of the view `clicks`; the server reads five columns of all rows.
+impl StaleRows {
+    fn add(&mut self, of_shard: Self) {
+        self.clicks += of_shard.clicks;
+        self.program += of_shard.program;
+        self.geo += of_shard.geo;
+        self.user_agents += of_shard.user_agents;
+        self.crawlers += of_shard.crawlers;
+        self.referrers += of_shard.referrers;
+    }
+}
+
+/// Counts the clicks of the view `clicks`; a server reads five columns of all of its rows.
 ///
 /// # Errors
 /// The server's refusal; retryable while it does not answer.
 pub(crate) async fn stale_rows(
-    server: &Server,
+    cluster: &Cluster,
     versions: &RuleVersions<'_>,
 ) -> Result<StaleRows, ServerError> {
-    let client = server.client();
-    let query = client
-        .query(
-            "SELECT count() AS clicks, countIf(enrich_version != ?) AS program, \
-             countIf(geo_db_build != ?) AS geo, countIf(ua_rules_version != ?) AS user_agents, \
-             countIf(bot_rules_version != ?) AS crawlers, \
-             countIf(referrer_rules_version != ?) AS referrers FROM clicks",
-        )
-        .bind(versions.program)
-        .bind(versions.geo)
-        .bind(versions.user_agents)
-        .bind(versions.crawlers)
-        .bind(versions.referrers);
-    query.fetch_one().await.map_err(server_error)
+    let readers = ShardReaders::open(cluster).await?;
+    let text = format!(
+        "SELECT count() AS clicks, countIf(enrich_version != ?) AS program, \
+         countIf(geo_db_build != ?) AS geo, countIf(ua_rules_version != ?) AS user_agents, \
+         countIf(bot_rules_version != ?) AS crawlers, \
+         countIf(referrer_rules_version != ?) AS referrers FROM {}",
+        readers.view()
+    );
+    let ask = async |_: usize, server: &Server| {
+        let query = server.client().query(&text).bind(versions.program).bind(versions.geo);
+        let query = query.bind(versions.user_agents).bind(versions.crawlers);
+        query.bind(versions.referrers).fetch_one::<StaleRows>().await.map_err(server_error)
+    };
+    let mut all = StaleRows::default();
+    readers.each(ask).await?.into_iter().for_each(|of_shard| all.add(of_shard));
+    Ok(all)
 }

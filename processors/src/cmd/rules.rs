@@ -62,7 +62,7 @@ async fn stale_lines(
         crawlers: &crawlers.version,
         referrers: &referrers.version,
     };
-    let found = stale_rows(&clickhouse.server()?, &versions).await?;
+    let found = stale_rows(&clickhouse.cluster()?, &versions).await?;
     let of_table = |table: RuleTable| match table {
         RuleTable::Geo => found.geo,
         RuleTable::UserAgents => found.user_agents,

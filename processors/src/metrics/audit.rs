@@ -17,6 +17,7 @@ pub struct AuditMetrics {
     missing: Gauge,
     dead_lettered: Gauge,
     duplicates: Gauge,
+    misplaced: Gauge,
     undecodable_without_dead_letter: Gauge,
     lagging: Gauge,
     in_job: Gauge,
@@ -49,6 +50,8 @@ impl AuditMetrics {
             "Rows of an event beyond its first row",
             m.duplicates.clone(),
         );
+        let help = "Rows on another shard than the one that their event ids name";
+        registry.register("misplaced", help, m.misplaced.clone());
         let help = "Records that cannot become a row and have no dead letter";
         registry.register(
             "undecodable_without_dead_letter",
@@ -82,6 +85,7 @@ impl AuditMetrics {
         set(&self.missing, found.missing);
         set(&self.dead_lettered, found.dead_lettered);
         set(&self.duplicates, found.duplicates);
+        set(&self.misplaced, found.misplaced.rows());
         set(&self.undecodable_without_dead_letter, found.undecodable_without_dead_letter);
         set(&self.lagging, found.pending.lagging);
         set(&self.in_job, found.pending.in_job());

@@ -24,6 +24,7 @@ use crate::replay::pass_days::of_days;
 use crate::replay::replay_estimate::ReplayEstimate;
 use crate::replay::stored_plan::{KIND, plan_of, plan_text};
 use crate::replay::window_ranges::{held, of_rows, of_window, window_error};
+use crate::shards::cluster::Cluster;
 
 /// What a plan does with the rows that the replay would rewrite. The server reads some columns of all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +85,9 @@ pub(crate) async fn plan(
         request;
     let topic = servers.kafka.topic.to_string();
     let rules = PinnedRules::of(&loaded_rules::load(rules).await?.load());
-    let server = servers.clickhouse.server()?;
-    let (partitions, selected) = resolve(servers, &server, &rules, &window).await?;
+    let cluster = servers.clickhouse.cluster()?;
+    let server = cluster.any();
+    let (partitions, selected) = resolve(servers, &cluster, &rules, &window).await?;
     let some = partitions.iter().filter(|own| !own.ranges.is_empty());
     let ranges: PartitionRanges = some.map(|own| (own.partition, own.ranges.clone())).collect();
     if ranges.is_empty() {
@@ -98,14 +100,14 @@ pub(crate) async fn plan(
     let plan =
         ReplayPlan { topic, window, ranges, passes, rules, reason, force, writes_dead_letters };
     if !force {
-        let found = overlapping(&server, servers, |_, other| plan.overlap(other)).await?;
+        let found = overlapping(server, servers, |_, other| plan.overlap(other)).await?;
         if let Some((other, shared)) = found {
             return Err(overlap_error(&other, shared, "plan this one with --force"));
         }
     }
-    let rows = rows_of(&server, &plan, rows).await?;
-    let estimate = estimate(&server, &plan, rows.as_ref()).await;
-    let mut job = RunningJob::plan(&server, KIND, plan_text(&plan)?, &actor).await?;
+    let rows = rows_of(&cluster, &plan, rows).await?;
+    let estimate = estimate(&cluster, &plan, rows.as_ref()).await;
+    let mut job = RunningJob::plan(server, KIND, plan_text(&plan)?, &actor).await?;
     if writes_dead_letters {
         job.count(GAP, plan.offsets());
     }
@@ -115,7 +117,7 @@ pub(crate) async fn plan(
 /// The partitions of a window, and the rows that it selects.
 async fn resolve(
     servers: &Servers,
-    server: &Server,
+    cluster: &Cluster,
     rules: &PinnedRules,
     window: &LogWindow,
 ) -> Result<(Vec<PlannedPartition>, Option<SelectedRows>), ServerError> {
@@ -124,7 +126,7 @@ async fn resolve(
         let condition = condition(selection, rules)?;
         let name = topic.clone();
         let bounds = blocking(move || log_reader::bounds(&brokers, &name)).await?;
-        let selected = selected_rows(server, &topic, &condition, &held(&bounds)).await?;
+        let selected = selected_rows(cluster, &topic, &condition, &held(&bounds)).await?;
         return Ok((of_rows(&selected), Some(selected)));
     }
     let window = window.clone();
@@ -162,7 +164,7 @@ fn empty_error(
 /// # Errors
 /// Only of a check that refuses older rules: some rows have newer rules than the plan, or the server's refusal.
 async fn rows_of(
-    server: &Server,
+    cluster: &Cluster,
     plan: &ReplayPlan,
     check: RowCheck,
 ) -> Result<Option<RangeRows>, ServerError> {
@@ -173,7 +175,7 @@ async fn rows_of(
     };
     let ReplayPlan { topic, ranges, window, rules, .. } = plan;
     let of = RowRanges { topic, ranges, occurred: window.occurred() };
-    match range_rows(server, of).await {
+    match range_rows(cluster, of).await {
         Ok(rows) => match downgrade_error(rules, &rows).filter(|_| refuses) {
             Some(error) => Err(error),
             None => Ok(Some(rows)),
@@ -204,8 +206,12 @@ fn downgrade_error(rules: &PinnedRules, rows: &RangeRows) -> Option<ServerError>
 }
 
 /// What a server does not state is unknown: an estimate prevents no replay.
-async fn estimate(server: &Server, plan: &ReplayPlan, rows: Option<&RangeRows>) -> ReplayEstimate {
-    let (size, jobs) = tokio::join!(table_size(server), job_table::jobs(server));
+async fn estimate(
+    cluster: &Cluster,
+    plan: &ReplayPlan,
+    rows: Option<&RangeRows>,
+) -> ReplayEstimate {
+    let (size, jobs) = tokio::join!(table_size(cluster), job_table::jobs(cluster.any()));
     let size = size.inspect_err(
         |error| tracing::warn!(code = error.code, %error, "the size of the table is not known"),
     );

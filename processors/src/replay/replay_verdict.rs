@@ -27,7 +27,7 @@ pub(crate) struct ReplayVerdict {
     pub(crate) undecodable: u64,
     /// Those of them that have no dead letter.
     pub(crate) undecodable_without_dead_letter: u64,
-    /// Rows beyond the first of an event.
+    /// Rows beyond the first of an event, and rows on another shard than their own.
     pub(crate) duplicates: u64,
     /// Offsets of the ranges that retention has deleted since the plan.
     pub(crate) expired: u64,

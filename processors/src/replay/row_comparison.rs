@@ -15,7 +15,7 @@ use crate::audit::external_sort::Sorter;
 use crate::audit::full_audit::SortSpace;
 use crate::clickhouse::current_rows::{LOOKUP_CLICKS, current_rows};
 use crate::clickhouse::job_table;
-use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::config::{RulesArgs, Servers};
 use crate::replay::compared_columns::compared_texts;
 use crate::replay::dry_run_report::{DryRunCounts, DryRunReport};
@@ -46,8 +46,9 @@ pub(crate) async fn dry_run(
     space: &SortSpace,
     id: &str,
 ) -> Result<DryRunReport, ServerError> {
-    let server = servers.clickhouse.server()?;
-    let plan = plan_of(&job_table::job(&server, id).await?.job, &servers.kafka.topic)?;
+    let cluster = servers.clickhouse.cluster()?;
+    let plan = plan_of(&job_table::job(cluster.any(), id).await?.job, &servers.kafka.topic)?;
+    let readers = ShardReaders::open(&cluster).await?;
     let rules = loaded_rules::load(rules).await?;
     loaded_rules::check(&plan.rules, &rules)?;
     let (ranges, occurred) = (plan.ranges.clone(), plan.window.occurred());
@@ -57,7 +58,7 @@ pub(crate) async fn dry_run(
     let mut decoder = ClickDecoder::new(registry, subject, runtime.clone());
     let mut comparison = RowComparison {
         runtime,
-        server,
+        readers,
         enricher: Enricher::new(rules.load_full()),
         counts: DryRunCounts::default(),
         rows: Vec::with_capacity(LOOKUP_CLICKS),
@@ -95,7 +96,7 @@ pub(crate) async fn dry_run(
 /// The comparison while the ranges are read.
 struct RowComparison {
     runtime: Handle,
-    server: Server,
+    readers: ShardReaders,
     enricher: Enricher,
     counts: DryRunCounts,
     /// Rows of the next look-up.
@@ -121,7 +122,7 @@ impl RowComparison {
     /// Compares the rows that were added since the last look-up.
     fn look_up(&mut self) -> Result<(), ServerError> {
         let keys: Vec<_> = self.rows.iter().map(|row| row.key).collect();
-        let current = self.runtime.block_on(current_rows(&self.server, &keys))?;
+        let current = self.runtime.block_on(current_rows(&self.readers, &keys))?;
         for planned in self.rows.drain(..) {
             let row = self.counts.compare(&planned, current.get(&planned.key).map(Vec::as_slice));
             self.compared.push(row.to_bytes())?;

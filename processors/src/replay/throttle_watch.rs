@@ -14,12 +14,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::audit::decoded_events::blocking;
 use crate::clickhouse::active_parts::most_active_parts;
-use crate::clickhouse::server::Server;
 use crate::clickhouse::throttle_requests::limits;
 use crate::kafka::group_lag::GroupLag;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::metrics::replay::ReplayMetrics;
 use crate::replay::throttle_state::{SharedThrottle, ThrottleState};
+use crate::shards::cluster::Cluster;
 
 /// Interval between two decisions, and between two measurements.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct ThrottleWatch {
     /// ClickHouse.
-    pub(crate) server: Server,
+    pub(crate) cluster: Cluster,
     /// Job.
     pub(crate) id: String,
     /// The group of live processing.
@@ -120,7 +120,7 @@ impl ThrottleWatch {
     }
 
     async fn measure_parts(&self, measured: &Mutex<Measured>) {
-        let ask = || async { self.answer("parts", most_active_parts(&self.server).await) };
+        let ask = || async { self.answer("parts", most_active_parts(&self.cluster).await) };
         measure(ask, |parts| lock(measured).parts = Some(parts)).await;
     }
 
@@ -131,7 +131,7 @@ impl ThrottleWatch {
         loop {
             // The first decision waits for the first measurements.
             ticks.tick().await;
-            let answer = self.answer("throttle", limits(&self.server, &self.id).await);
+            let answer = self.answer("throttle", limits(self.cluster.any(), &self.id).await);
             let state = self.throttle.state();
             let is_decided = state.may_read || state.cause.is_some();
             if let Some(limits) = answer.or_else(|| is_decided.then_some(state.limits)) {

@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::decoded_events::{ClickDecoder, blocking};
 use crate::audit::entry::AuditEntry;
 use crate::audit::full_audit::{SortSpace, dead_letters};
+use crate::audit::misplaced_clicks::MisplacedClicks;
 use crate::audit::pending_offsets::PendingOffsets;
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
-use crate::clickhouse::audit_queries::{RewrittenRows, rewritten_rows};
+use crate::clickhouse::audit_queries::{LookedUp, RewrittenRows, rewritten_rows};
 use crate::clickhouse::old_rows::{OldRowFilter, old_rows};
-use crate::clickhouse::server::Server;
+use crate::clickhouse::shard_readers::ShardReaders;
 use crate::config::Servers;
 use crate::replay::orphaned_rows::{OldRows, OrphanedRows};
 use crate::replay::range_records::{HeldRanges, RangeSource, read_ranges};
@@ -43,24 +44,29 @@ pub(crate) async fn verify(
     stop: &CancellationToken,
 ) -> Result<Option<Verification>, ServerError> {
     let Some(ranges) = read(servers, space, plan, stop).await? else { return Ok(None) };
-    let server = servers.clickhouse.server()?;
-    let (ranges, orphaned) = orphaned(&server, space, plan, started_us, ranges).await?;
+    let readers = ShardReaders::open(&servers.clickhouse.cluster()?).await?;
+    let (ranges, orphaned) = orphaned(&readers, space, plan, started_us, ranges).await?;
     let RangeRecords { records, undecodable, held } = ranges;
     let topic = plan.topic.as_str();
-    let rewritten = RewrittenRows { topic, since_us: started_us, rules: &plan.rules };
-    let mut other_rules = 0;
-    let found = compare(
+    let rewritten = RewrittenRows { since_us: started_us, rules: &plan.rules };
+    let (mut other_rules, mut misplaced) = (0, MisplacedClicks::default());
+    let mut found = compare(
         records,
         space,
         PendingOffsets::default(),
-        async |times, ids| {
-            let (rows, others) = rewritten_rows(&server, rewritten, times, ids).await?;
+        async |times_us, ids| {
+            let events = LookedUp { topic, times_us, ids };
+            let answer = rewritten_rows(&readers, rewritten, events, &mut misplaced).await;
+            let (rows, others) = answer?;
             other_rules += others;
             Ok(rows)
         },
         async || dead_letters(servers, space, None, stop).await,
     )
     .await?;
+    // Each is shown beside the new row of its click.
+    found.duplicates += misplaced.rows();
+    found.misplaced = misplaced;
     let explained = found.missing + found.dead_lettered;
     let verdict = ReplayVerdict {
         records: found.records,
@@ -131,7 +137,7 @@ async fn read(
 
 /// Finds the rows of the window that no record of the ranges has replaced.
 async fn orphaned(
-    server: &Server,
+    readers: &ShardReaders,
     space: &SortSpace,
     plan: &ReplayPlan,
     started_us: i64,
@@ -145,7 +151,7 @@ async fn orphaned(
         compared += 1;
         rows.push(row)
     };
-    old_rows(server, &filter, take).await?;
+    old_rows(readers, &filter, take).await?;
     tracing::info!(compared, "rows that are older than the replay were compared with the log");
     // It may read all events: the caller must be able to report its job meanwhile.
     blocking(move || {

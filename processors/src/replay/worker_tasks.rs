@@ -49,7 +49,7 @@ impl WorkerTasks<'_> {
         shown.passes.set(gauge(self.plan.pass_count()));
         let brokers = self.servers.kafka.brokers();
         let watch = ThrottleWatch {
-            server: self.servers.clickhouse.server()?,
+            cluster: self.servers.clickhouse.cluster()?,
             id: self.id.to_owned(),
             live: Arc::new(GroupLag::open(&brokers, self.live_group, &self.plan.topic)?),
             throttle: throttle.clone(),

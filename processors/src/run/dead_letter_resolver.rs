@@ -7,10 +7,10 @@ use broker::{ErrorClass, ServerError};
 use tokio_util::sync::CancellationToken;
 
 use crate::clickhouse::resolved_dead_letters::{Pending, events, pending, resolve};
-use crate::clickhouse::server::Server;
 use crate::metrics::processor::ProcessorMetrics;
 use crate::run::query_timer::QueryTimer;
 use crate::run::retry::Retry;
+use crate::shards::cluster::Cluster;
 
 /// Least time between two rounds.
 const EVERY: Duration = Duration::from_secs(5);
@@ -23,9 +23,9 @@ const ROUNDS_OFTEN: u32 = 60;
 const ROUNDS_SELDOM: u32 = 12;
 
 /// Runs until `stop`.
-pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: CancellationToken) {
+pub(crate) async fn run(cluster: Cluster, metrics: ProcessorMetrics, stop: CancellationToken) {
     let mut retry = Retry::new("dead_letter_resolver", &metrics);
-    let mut resolver = DeadLetterResolver { server, rounds: Rounds::default() };
+    let mut resolver = DeadLetterResolver { cluster, rounds: Rounds::default() };
     let resolve = async {
         loop {
             let queries = QueryTimer::begin();
@@ -51,21 +51,21 @@ pub(crate) async fn run(server: Server, metrics: ProcessorMetrics, stop: Cancell
 }
 
 struct DeadLetterResolver {
-    server: Server,
+    cluster: Cluster,
     rounds: Rounds,
 }
 
 impl DeadLetterResolver {
     async fn round(&mut self) -> Result<(), ServerError> {
         // Counted first: an event that is added meanwhile is seen in the next round.
-        if !self.rounds.is_due(events(&self.server).await?) {
+        if !self.rounds.is_due(events(self.cluster.any()).await?) {
             return Ok(());
         }
-        let pending = pending(&self.server).await?;
+        let pending = pending(self.cluster.any()).await?;
         self.rounds.none_is_pending = pending.letters == 0;
         if let Pending { letters: 1.., first_us, last_us } = pending {
             let round = self.rounds.number.into();
-            resolve(&self.server, first_us..=last_us, round).await?;
+            resolve(&self.cluster, first_us..=last_us, round).await?;
         }
         Ok(())
     }
@@ -130,7 +130,8 @@ mod tests {
     async fn a_server_that_does_not_answer_delays_the_next_round_by_a_minute() {
         // Two timeouts of 60 s, and the pause of 60 s between them.
         let time = Duration::from_secs(185);
-        let rounds = |server, metrics| run(server, metrics, CancellationToken::new());
+        let rounds =
+            |server, metrics| run(Cluster::single(server), metrics, CancellationToken::new());
         assert_eq!(failures_within(time, rounds).await, 2);
     }
 }

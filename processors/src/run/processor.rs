@@ -28,6 +28,7 @@ use crate::run::membership::Membership;
 use crate::run::pipeline::Pipeline;
 use crate::run::readiness::{Activity, Readiness};
 use crate::run::reset_watch::ResetWatch;
+use crate::run::sink::Sink as _;
 use crate::run::topic_copy::TopicCopy;
 use service::admin_port::{self, Health};
 use service::attempts::Attempts;
@@ -93,7 +94,8 @@ impl<'a> Processor<'a> {
         let membership = self.membership(&server).await;
         self.spawn_copies(&server)?;
         let (topic, brokers) = (&self.servers.kafka.topic, self.servers.kafka.brokers());
-        tracing::info!(%topic, group = self.args.group, ?server, ?brokers, "running");
+        let shard_weights = table.layout().text();
+        tracing::info!(%topic, group = self.args.group, ?server, shard_weights, ?brokers, "running");
         let join = || Ok(self.driver(table.clone())?.run(self.shutdown.clone()));
         let outcome = membership.run(join).await;
         self.shutdown.cancel();
@@ -156,7 +158,8 @@ impl<'a> Processor<'a> {
         let dimension = LinkDimension::new(topic, registry, server.clone(), metrics());
         let store = DeadLetterCopy { server: server.clone(), metrics: metrics() };
         let gauge = dead_letter_gauge::run(server.clone(), metrics(), stop());
-        let resolver = dead_letter_resolver::run(self.servers.clickhouse.cluster()?, metrics(), stop());
+        let resolver =
+            dead_letter_resolver::run(self.servers.clickhouse.cluster()?, metrics(), stop());
         let (links, letters) = (links.run(dimension, stop()), letters.run(store, stop()));
         self.tasks.spawn(links);
         self.tasks.spawn(letters);

@@ -41,7 +41,7 @@ const fn check(condition: AlertCondition, what: &'static str, reading: GaugeRead
 }
 
 /// All of them.
-pub const GAUGE_CHECKS: [GaugeCheck; 18] = [
+pub const GAUGE_CHECKS: [GaugeCheck; 19] = [
     check(LinksNotLoaded, "links loaded (0: not all)", Number("clicktrail_producer_links_loaded")),
     check(
         ConnectionsNearBound,
@@ -115,6 +115,7 @@ pub const GAUGE_CHECKS: [GaugeCheck; 18] = [
         Age("clicktrail_processors_rules_built_timestamp_seconds"),
     ),
     check(AuditOutOfBalance, "clicks counted twice", Number("clicktrail_audit_duplicates")),
+    check(AuditOutOfBalance, "rows on a wrong shard", Number("clicktrail_audit_misplaced")),
     check(
         AuditSilent,
         "time since the last complete run",

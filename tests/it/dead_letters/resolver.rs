@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use harness::World;
 use processors::clickhouse::resolved_dead_letters::{pending, resolve};
+use processors::shards::cluster::Cluster;
 use tokio::runtime::Runtime;
 
 /// A redrive that does not know the key facts of its copies.
@@ -175,8 +176,9 @@ fn a_dead_letter_is_resolved_by_the_click_of_a_copy_that_may_still_arrive() {
     let (server, runtime) = (world.clickhouse(), Runtime::new().unwrap());
     let found = runtime.block_on(pending(&server)).unwrap();
     assert_eq!(found.letters, CASES.len() as u64);
+    let cluster = Cluster::single(server);
     for round in 0..2 {
-        runtime.block_on(resolve(&server, found.first_us..=found.last_us, round)).unwrap();
+        runtime.block_on(resolve(&cluster, found.first_us..=found.last_us, round)).unwrap();
     }
     let rows = world.query("SELECT origin_offset, state FROM dead_letters");
     let states: BTreeMap<usize, &str> = rows
