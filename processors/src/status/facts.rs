@@ -21,8 +21,10 @@ pub struct StatusFacts {
     pub registries: Vec<RegistryFacts>,
     /// URL of ClickHouse, without secrets.
     pub clickhouse_url: String,
-    /// ClickHouse.
+    /// ClickHouse; of a cluster, the server that answers queries over all clicks.
     pub clickhouse: ClickHouseFacts,
+    /// Each server of a cluster, in the order of the shards; none: there is one server.
+    pub shard_servers: Vec<ShardServerFacts>,
     /// Each admin port.
     pub services: Vec<ServiceFacts>,
 }
@@ -106,6 +108,27 @@ pub struct ClickHouseFacts {
     pub jobs: Result<Vec<OpenJob>, ServerError>,
     /// The newest change of a link, milliseconds since 1970; `None`: there is no link.
     pub newest_link_ms: Result<Option<i64>, ServerError>,
+}
+
+/// A server of a cluster.
+#[derive(Debug, Clone)]
+pub struct ShardServerFacts {
+    /// Number of its shard.
+    pub shard: u32,
+    /// Its URL, without secrets.
+    pub url: String,
+    /// Its version.
+    pub version: Result<String, ServerError>,
+    /// Its disks.
+    pub disks: Result<Vec<DiskState>, ServerError>,
+    /// Active parts of the database.
+    pub parts: Result<PartsState, ServerError>,
+    /// Replicated tables of the database.
+    pub replicas: Result<ReplicaState, ServerError>,
+    /// Its newest click, milliseconds since 1970; `None`: there is none within a day.
+    pub newest_click_ms: Result<Option<i64>, ServerError>,
+    /// Its clock less that of this host, milliseconds.
+    pub clock_ahead_ms: Result<i64, ServerError>,
 }
 
 /// A disk of ClickHouse.

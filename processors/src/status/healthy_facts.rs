@@ -49,6 +49,7 @@ pub(super) fn healthy() -> StatusFacts {
             jobs: Ok(vec![]),
             newest_link_ms: Ok(Some(NOW_MS - 7_200_000)),
         },
+        shard_servers: vec![],
         services: vec![ServiceFacts {
             address: "p:9180".to_owned(),
             answer: Ok(ServiceAnswer {

@@ -15,15 +15,19 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::clickhouse::server::Server;
-use crate::clickhouse::{held_dead_letters, job_table, server_state};
+use crate::clickhouse::{held_dead_letters, job_table, server_clock, server_state};
 use crate::config::{KafkaArgs, Servers};
 use crate::jobs::claim_rules::is_silent;
 use crate::jobs::job::StoredJob;
 use crate::jobs::job_listing::resume_command;
 use crate::jobs::skipped_gap;
 use crate::kafka::log_status::LogStatus;
+use crate::shards::cluster::Cluster;
 use crate::status::admin_client;
-use crate::status::facts::{ClickHouseFacts, KafkaFacts, OpenJob, RegistryFacts, StatusFacts};
+use crate::status::facts::{
+    ClickHouseFacts, KafkaFacts, OpenJob, RegistryFacts, ShardServerFacts, StatusFacts,
+};
+use crate::status::shard_servers::newest_click_ms;
 
 /// Every part has answered by then, or counts as one that does not answer.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -42,21 +46,26 @@ pub async fn ask(
     services: &[String],
 ) -> Result<StatusFacts, ServerError> {
     let at_ms = Timestamp::now().as_millisecond();
-    let server = servers.clickhouse.server()?;
+    let cluster = servers.clickhouse.cluster()?;
     let services = services.iter().map(|address| admin_client::ask(address, DEADLINE, APART));
-    let (kafka, registries, clickhouse, services) = tokio::join!(
+    let (kafka, registries, mut clickhouse, shard_servers, services) = tokio::join!(
         kafka(&servers.kafka, group),
         registries(servers),
-        clickhouse(&server),
+        clickhouse(cluster.any()),
+        shard_servers(&cluster),
         join_all(services),
     );
+    if let Some(newest) = newest_click_ms(&shard_servers) {
+        clickhouse.newest_click_ms = newest;
+    }
     Ok(StatusFacts {
         at_ms,
         brokers: servers.kafka.brokers.kafka_brokers.clone(),
         kafka,
         registries,
-        clickhouse_url: servers.clickhouse.address(),
+        clickhouse_url: without_secrets(&cluster.any().url),
         clickhouse,
+        shard_servers,
         services,
     })
 }
@@ -175,6 +184,45 @@ async fn clickhouse(server: &Server) -> ClickHouseFacts {
         jobs,
         newest_link_ms,
     }
+}
+
+/// Asks each server of a cluster; none of a single server, which [`clickhouse`] asks.
+async fn shard_servers(cluster: &Cluster) -> Vec<ShardServerFacts> {
+    if cluster.is_one_server() {
+        return Vec::new();
+    }
+    join_all(cluster.servers().map(|(shard, server)| shard_server(shard.number, server))).await
+}
+
+async fn shard_server(shard: u32, server: &Server) -> ShardServerFacts {
+    let code = "clickhouse_unreachable";
+    let (version, disks, parts, replicas, newest_click_ms, clock_ahead_ms) = tokio::join!(
+        in_time(code, server_state::version(server)),
+        in_time(code, server_state::disks(server)),
+        in_time(code, server_state::parts(server)),
+        in_time(code, server_state::replicas(server)),
+        in_time(code, server_state::newest_click_ms(server)),
+        in_time(code, clock_ahead_ms(server)),
+    );
+    let url = without_secrets(&server.url);
+    ShardServerFacts {
+        shard,
+        url,
+        version,
+        disks,
+        parts,
+        replicas,
+        newest_click_ms,
+        clock_ahead_ms,
+    }
+}
+
+/// How far the clock of a server is ahead of this host's: it read its clock in the middle of the question.
+async fn clock_ahead_ms(server: &Server) -> Result<i64, ServerError> {
+    let asked_ms = Timestamp::now().as_millisecond();
+    let own_ms = server_clock::now_ms(server).await?;
+    let answered_ms = Timestamp::now().as_millisecond();
+    Ok(own_ms - (asked_ms + answered_ms) / 2)
 }
 
 async fn open_jobs(server: &Server) -> Result<Vec<OpenJob>, ServerError> {

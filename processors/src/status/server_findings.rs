@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use broker::ServerError;
 use records::dead_letters::state::DeadLetterState;
 
 use crate::clickhouse::held_dead_letters::HeldDeadLetters;
@@ -11,8 +10,10 @@ use crate::status::facts::{
     ClickHouseFacts, GroupState, KafkaFacts, OpenJob, RegistryFacts, StatusFacts, TopicState,
 };
 use crate::status::finding_level::FindingLevel;
-use crate::status::shown_values::{bytes, duration, percent};
+use crate::status::shard_servers::of_shard_servers;
+use crate::status::shown_values::duration;
 use crate::status::status_finding::StatusFinding;
+use crate::status::storage_findings::{StorageFacts, not_answered};
 
 /// Findings on all servers.
 pub(super) fn of_servers(facts: &StatusFacts) -> Vec<StatusFinding> {
@@ -28,7 +29,7 @@ pub(super) fn of_servers(facts: &StatusFacts) -> Vec<StatusFinding> {
         }
     };
     findings.extend(facts.registries.iter().flat_map(of_registry));
-    findings.extend(of_clickhouse(&facts.clickhouse, &facts.clickhouse_url));
+    findings.extend(of_clickhouse(facts));
     findings
 }
 
@@ -128,34 +129,36 @@ fn of_registry(registry: &RegistryFacts) -> Option<StatusFinding> {
     }
 }
 
-fn of_clickhouse(facts: &ClickHouseFacts, url: &str) -> Vec<StatusFinding> {
-    if let Err(error) = &facts.version {
+fn of_clickhouse(facts: &StatusFacts) -> Vec<StatusFinding> {
+    let StatusFacts { clickhouse, clickhouse_url: url, shard_servers, .. } = facts;
+    let mut findings = of_shard_servers(shard_servers);
+    if let Err(error) = &clickhouse.version {
         // The other facts have the same error.
         let next = format!("curl -sSi -m 5 {url}/ping");
-        return vec![StatusFinding::of_error(&format!("ClickHouse {url}"), error, next)];
+        let is_found = shard_servers.iter().any(|own| own.url == *url && own.version.is_err());
+        if !is_found {
+            findings.push(StatusFinding::of_error(&format!("ClickHouse {url}"), error, next));
+        }
+        return findings;
     }
+    let ClickHouseFacts { disks, parts, replicas, .. } = clickhouse;
+    if shard_servers.is_empty() {
+        findings.extend(StorageFacts { url: None, disks, parts, replicas }.findings());
+    }
+    findings.extend(of_tables(clickhouse));
+    findings
+}
+
+fn of_tables(facts: &ClickHouseFacts) -> Vec<StatusFinding> {
     let mut findings = Vec::new();
-    let mut failed = |what: &str, error: &ServerError| {
-        let check = "processors setup --check".to_owned();
-        let finding = StatusFinding::of_error(&format!("ClickHouse, {what}"), error, check);
-        // The user may lack the right to read a table of the system.
-        let is_access = error.code == "clickhouse_access";
-        findings.push(if is_access { finding.unknown() } else { finding });
-    };
     for (what, error) in [
-        ("disks", facts.disks.as_ref().err()),
-        ("parts", facts.parts.as_ref().err()),
-        ("replicas", facts.replicas.as_ref().err()),
         ("newest click", facts.newest_click_ms.as_ref().err()),
         ("dead letters", facts.dead_letters.as_ref().err()),
         ("jobs", facts.jobs.as_ref().err()),
         ("links", facts.newest_link_ms.as_ref().err()),
     ] {
-        if let Some(error) = error {
-            failed(what, error);
-        }
+        findings.extend(error.map(|error| not_answered(what, error)));
     }
-    findings.extend(of_storage(facts));
     let jobs = facts.jobs.as_deref().unwrap_or_default();
     if let Ok(held) = &facts.dead_letters {
         findings.extend(of_dead_letters(held, jobs));
@@ -168,51 +171,6 @@ fn of_clickhouse(facts: &ClickHouseFacts, url: &str) -> Vec<StatusFinding> {
         let finding = StatusFinding::of_heading("job_running", text, job.resume.clone());
         StatusFinding { level: FindingLevel::Ticket, ..finding }
     }));
-    findings
-}
-
-fn of_storage(facts: &ClickHouseFacts) -> Vec<StatusFinding> {
-    let mut findings = Vec::new();
-    for disk in facts.disks.iter().flatten().filter(|disk| disk.total > 0) {
-        let free = disk.free as f64 / disk.total as f64;
-        if AlertCondition::DiskFilling.is_met(free) {
-            let text = format!(
-                "disk {} of ClickHouse has {} free ({})",
-                disk.name,
-                percent(free),
-                bytes(disk.free as f64)
-            );
-            let next = "ch \"SELECT name, path, formatReadableSize(free_space) FROM system.disks\"";
-            findings.push(StatusFinding::alert(AlertCondition::DiskFilling, text, next.to_owned()));
-        }
-    }
-    if let Ok(parts) = &facts.parts
-        && AlertCondition::PartsNearLimit.is_met(parts.most as f64)
-    {
-        let (slow, fail) = parts.limits;
-        let text = format!(
-            "partition {} has {} parts; inserts slow down at {slow} and fail at {fail}",
-            parts.most_in, parts.most
-        );
-        let next = "ch \"SELECT table, elapsed, progress FROM system.merges\"".to_owned();
-        findings.push(StatusFinding::alert(AlertCondition::PartsNearLimit, text, next));
-    }
-    if let Ok(replicas) = &facts.replicas {
-        let next = "ch \"SELECT table, is_readonly, absolute_delay FROM system.replicas\"";
-        if replicas.read_only > 0 {
-            let text = format!(
-                "{} of {} replicated tables are read-only",
-                replicas.read_only, replicas.tables
-            );
-            let next = next.to_owned();
-            findings.push(StatusFinding::of_heading("clickhouse_read_only", text, next));
-        }
-        let delay = replicas.delay_seconds as f64;
-        if AlertCondition::RowsLate.limit().is_wrong(delay) {
-            let text = format!("a replica of a table is {} late", duration(delay));
-            findings.push(StatusFinding::of_heading("dashboard-flat", text, next.to_owned()));
-        }
-    }
     findings
 }
 
@@ -247,6 +205,8 @@ fn of_dead_letters(held: &[HeldDeadLetters], jobs: &[OpenJob]) -> Vec<StatusFind
 
 #[cfg(test)]
 mod tests {
+    use broker::ServerError;
+
     use super::*;
     use crate::status::facts::{GroupRates, ReplicaState};
     use crate::status::finding_level::FindingLevel::{Ticket, Unknown, Wrong};

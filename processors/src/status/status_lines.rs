@@ -6,12 +6,14 @@ use records::dead_letters::state::DeadLetterState;
 
 use crate::status::facts::{
     ClickHouseFacts, DiskState, GroupState, KafkaFacts, OpenJob, Readiness, ServiceAnswer,
-    ServiceFacts, ServiceFailure, ServiceKind, StatusFacts, TopicState,
+    ServiceFacts, ServiceFailure, ServiceKind, ShardServerFacts, StatusFacts, TopicState,
 };
 use crate::status::findings::StatusVerdict;
 use crate::status::metric_samples::MetricSamples;
+use crate::status::shard_servers;
 use crate::status::shown_values::{bytes, duration, percent, since};
 use crate::status::status_finding::StatusFinding;
+use crate::status::storage_findings::StorageFacts;
 
 /// Replaces a fact that a part did not answer.
 const UNKNOWN: &str = "unknown";
@@ -30,7 +32,10 @@ pub fn lines(facts: &StatusFacts, findings: &[StatusFinding]) -> Vec<String> {
         });
         part("registry", format!("{} {text}", registry.url));
     }
-    for (name, text) in clickhouse(&facts.clickhouse, facts.at_ms) {
+    for (name, text) in clickhouse_servers(facts) {
+        part(&name, text);
+    }
+    for (name, text) in tables(&facts.clickhouse, facts.at_ms) {
         part(name, text);
     }
     for service in &facts.services {
@@ -91,30 +96,56 @@ fn group_line(group: &GroupState, now_ms: i64) -> String {
     format!("{name}: members {members}; lag {lag_records} records{oldest}{partial}; {rates}")
 }
 
-/// The parts of ClickHouse, each with its name.
-fn clickhouse(facts: &ClickHouseFacts, now_ms: i64) -> Vec<(&'static str, String)> {
-    let disks = known(&facts.disks, |disks| {
+/// Disks, parts and replicas of a ClickHouse server.
+fn storage(server: StorageFacts<'_>) -> (String, String) {
+    let disks = known(server.disks, |disks| {
         let disk = |disk: &DiskState| {
             let share = percent(disk.free as f64 / disk.total.max(1) as f64);
             format!("disk {} {} free ({share})", disk.name, bytes(disk.free as f64))
         };
         disks.iter().map(disk).collect::<Vec<_>>().join(", ")
     });
-    let parts = known(&facts.parts, |parts| {
+    let parts = known(server.parts, |parts| {
         let (slow, fail) = parts.limits;
         format!(
             "{} active, at most {} in a partition (limits {slow}, {fail})",
             parts.all, parts.most
         )
     });
-    let replicas = known(&facts.replicas, |replicas| match replicas.tables {
+    let replicas = known(server.replicas, |replicas| match replicas.tables {
         0 => "none".to_owned(),
         tables => {
             let delay = duration(replicas.delay_seconds as f64);
             format!("{tables} tables, {} read-only, at most {delay} late", replicas.read_only)
         }
     });
-    let version = known(&facts.version, Clone::clone);
+    (disks, format!("{parts}; replicas: {replicas}"))
+}
+
+/// The lines of a server, or of each server of a cluster.
+fn clickhouse_servers(facts: &StatusFacts) -> Vec<(String, String)> {
+    let ClickHouseFacts { version, disks, parts, replicas, .. } = &facts.clickhouse;
+    let version = known(version, Clone::clone);
+    if facts.shard_servers.is_empty() {
+        let (disks, parts) = storage(StorageFacts { url: None, disks, parts, replicas });
+        return vec![
+            ("clickhouse".to_owned(), format!("version {version}; {disks}")),
+            ("parts".to_owned(), parts),
+        ];
+    }
+    let own = |server: &ShardServerFacts| {
+        let version = known(&server.version, Clone::clone);
+        let (disks, parts) = storage(shard_servers::storage(server));
+        let text = format!("{} version {version}; {disks}; parts {parts}", server.url);
+        (format!("shard {}", server.shard), text)
+    };
+    let any = format!("{} version {version}", facts.clickhouse_url);
+    let lines = facts.shard_servers.iter().map(own);
+    [("clickhouse".to_owned(), any)].into_iter().chain(lines).collect()
+}
+
+/// What the tables of ClickHouse hold, each part with its name.
+fn tables(facts: &ClickHouseFacts, now_ms: i64) -> Vec<(&'static str, String)> {
     let ago = |time: &Option<i64>, none: &str| {
         time.map_or_else(|| none.to_owned(), |then| format!("{} ago", since(then, now_ms)))
     };
@@ -130,8 +161,6 @@ fn clickhouse(facts: &ClickHouseFacts, now_ms: i64) -> Vec<(&'static str, String
         false => jobs.iter().map(job).collect::<Vec<_>>().join(", "),
     });
     vec![
-        ("clickhouse", format!("version {version}; {disks}")),
-        ("parts", format!("{parts}; replicas: {replicas}")),
         (
             "clicks",
             format!("newest {}", known(&facts.newest_click_ms, |it| ago(it, "none within a day"))),
@@ -208,12 +237,14 @@ fn figures(answer: &ServiceAnswer, now_ms: i64) -> String {
                 return format!("balance {UNKNOWN} (no run is complete yet)");
             };
             format!(
-                "last run {} ago: {} records, {} missing, {} dead-lettered, {} duplicates, {} without dead letter",
+                "last run {} ago: {} records, {} missing, {} dead-lettered, {} duplicates, {} misplaced, \
+                 {} without dead letter",
                 duration(now_ms as f64 / 1000.0 - run),
                 now("records"),
                 now("missing"),
                 now("dead_lettered"),
                 now("duplicates"),
+                now("misplaced"),
                 now("undecodable_without_dead_letter"),
             )
         }

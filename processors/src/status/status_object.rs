@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::status::facts::{Readiness, ServiceFacts, StatusFacts};
 use crate::status::findings::StatusVerdict;
+use crate::status::shard_servers::server_object;
 use crate::status::status_finding::StatusFinding;
 
 /// Facts and findings as one object; a fact that is not known is `null`.
@@ -28,6 +29,7 @@ pub fn object(facts: &StatusFacts, findings: &[StatusFinding]) -> Value {
         .iter()
         .map(|it| json!({ "url": it.url, "unregistered": it.unregistered.as_ref().ok() }))
         .collect();
+    let shards: Vec<_> = facts.shard_servers.iter().map(server_object).collect();
     let services: Vec<_> = facts.services.iter().map(service_object).collect();
     json!({
         "at": json_time(facts.at_ms),
@@ -44,6 +46,7 @@ pub fn object(facts: &StatusFacts, findings: &[StatusFinding]) -> Value {
             "dead_letters": letters,
             "jobs": ch.jobs.as_ref().ok(),
             "newest_link_change_at": ch.newest_link_ms.as_ref().ok().and_then(time),
+            "shards": shards,
         },
         "services": services,
     })
