@@ -6,9 +6,10 @@
 //! ```
 //!
 //! One thread, one seed, no wall clock: a failing seed fails on each run. After every commit, the records
-//! before the position must be durable or dead-lettered; after the faults, all records must be
-//! committed.
+//! before the position must be durable, on the shard that owns them, or dead-lettered; after the faults,
+//! all records must be committed.
 
+mod batch_shards;
 mod broker_state;
 mod fault_injector;
 mod member;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use self::broker_state::{BrokerState, SimSize};
 use self::fault_injector::FaultInjector;
+pub use self::sim_sink::SinkBug;
 use crate::seeded_random::SeededRandom;
 
 /// The time after the faults until all records must be committed.
@@ -66,6 +68,10 @@ pub struct SimCounts {
     pub resets: u64,
     /// Partitions whose start retention deleted.
     pub expirations: u64,
+    /// Times that a shard was down.
+    pub outages: u64,
+    /// Batches of members that ended while some of its shards had their parts and others had not.
+    pub partial_batches: u64,
 }
 
 impl std::ops::AddAssign for SimCounts {
@@ -82,6 +88,8 @@ impl std::ops::AddAssign for SimCounts {
             (&mut self.crashes, other.crashes),
             (&mut self.resets, other.resets),
             (&mut self.expirations, other.expirations),
+            (&mut self.outages, other.outages),
+            (&mut self.partial_batches, other.partial_batches),
         ] {
             *own += other;
         }
@@ -90,24 +98,29 @@ impl std::ops::AddAssign for SimCounts {
 
 /// Runs one simulation from `seed`.
 pub fn run(seed: u64) -> SimOutcome {
+    run_with(seed, None)
+}
+
+/// Like [`run`], with a bug of the inserts, which a run on several shards must find.
+pub fn run_with(seed: u64, bug: Option<SinkBug>) -> SimOutcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime can be made");
     fastrand::seed(seed);
-    let outcome = runtime.block_on(simulate(seed));
+    let outcome = runtime.block_on(simulate(seed, bug));
     // Drops the remaining tasks.
     runtime.shutdown_background();
     outcome
 }
 
-async fn simulate(seed: u64) -> SimOutcome {
+async fn simulate(seed: u64, bug: Option<SinkBug>) -> SimOutcome {
     let mut dice = SeededRandom::stream(seed, 7);
     let size = SimSize::of(&mut dice);
     let broker: Shared =
         Arc::new(Mutex::new(BrokerState::new(&size, SeededRandom::stream(seed, 8))));
-    let mut faults = FaultInjector::new(Arc::clone(&broker), dice, size);
+    let mut faults = FaultInjector::new(Arc::clone(&broker), dice, size, bug);
     faults.run().await;
     lock(&broker).calm = true;
     let settled = tokio::time::timeout(COMMIT_TIMEOUT, until_committed(&broker, &mut faults)).await;

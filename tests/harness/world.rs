@@ -36,6 +36,8 @@ pub struct World {
     pub database: String,
     /// The consumer group.
     pub group: String,
+    /// The file of the shards, if ClickHouse is a cluster.
+    pub clickhouse_shards: Option<PathBuf>,
     folder: TempDir,
     children: AtomicU32,
 }
@@ -75,6 +77,7 @@ impl World {
             links_topic: format!("l.{}.{nonce}.v1", name.replace('_', "-")),
             database: format!("t_{name}_{nonce}"),
             group: format!("t-{}-{nonce}", name.replace('_', "-")),
+            clickhouse_shards: None,
             folder: tempfile::tempdir().expect("a folder can be made"),
             children: AtomicU32::new(0),
             backends,
@@ -123,6 +126,7 @@ impl World {
             .env("CLICKTRAIL_LINKS_TOPIC", &self.links_topic)
             .env("CLICKTRAIL_LINKS_DB", "none")
             .env("CLICKTRAIL_LINKS_SNAPSHOT", self.folder().join("links.snapshot"))
+            .envs(self.clickhouse_shards.iter().map(|file| ("CLICKHOUSE_SHARDS", file)))
             .envs(set.iter().copied());
         command
     }

@@ -15,10 +15,14 @@ mod meta;
 mod proof;
 mod replay;
 mod replay_cases;
+mod shards;
 mod skip;
 mod stack;
 
-/// The tracker under the name that `model.rs` uses, also when `model.rs` is compiled alone.
+/// The code under test under the names that `model.rs` uses, also when `model.rs` is compiled alone.
+mod batch_parts {
+    pub(crate) use records::flow::batch_parts::BatchParts;
+}
 mod tracker {
     pub(crate) use records::flow::tracker::{Action, BatchId, Input, Tracker};
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use processors::run::source::Notice;
+use processors::shards::shard_layout::ShardLayout;
 use records::flow::start_policy::{StartPosition, start_position};
 
 use super::SimCounts;
+use super::batch_shards::BatchShards;
 use crate::seeded_random::SeededRandom;
 
 /// The size of a simulation.
@@ -24,6 +26,8 @@ pub struct SimSize {
     pub calmness: u64,
     /// Faults in one run.
     pub faults: u64,
+    /// Shards of the table.
+    pub shards: u64,
 }
 
 impl SimSize {
@@ -38,7 +42,15 @@ impl SimSize {
             batch: dice.between(1, 24),
             calmness: dice.between(2, 12),
             faults: if large { dice.between(10, 60) } else { dice.between(3, 25) },
+            shards: dice.between(1, 3),
         }
+    }
+
+    /// Which shard owns a row; their weights differ.
+    pub(super) fn layout(&self) -> ShardLayout {
+        ShardLayout::new(
+            [1, 2, 1].into_iter().zip(0..self.shards).map(|(weight, _)| weight).collect(),
+        )
     }
 }
 
@@ -86,6 +98,10 @@ pub(super) struct BrokerState {
     pub partitions: Vec<SimPartition>,
     pub members: BTreeMap<MemberId, SimMember>,
     pub durable: BTreeSet<(i32, i64)>,
+    /// Outages of each shard that have not ended.
+    pub down: Vec<u32>,
+    /// Which shards have which batches.
+    pub batches: BatchShards,
     pub dead_letters: BTreeSet<(i32, i64)>,
     pub dice: SeededRandom,
     /// Whether the faults are over.
@@ -101,6 +117,8 @@ impl BrokerState {
             partitions: Vec::new(),
             members: BTreeMap::new(),
             durable: BTreeSet::new(),
+            down: size.layout().weights().iter().map(|_| 0).collect(),
+            batches: BatchShards::default(),
             dead_letters: BTreeSet::new(),
             dice,
             calm: false,

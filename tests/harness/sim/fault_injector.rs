@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::broker_state::{MemberId, SimSize, index};
 use super::member::{SimProcess, start};
+use super::sim_sink::SinkBug;
 use super::{Shared, lock};
 use crate::seeded_random::SeededRandom;
 
 /// The time for which a crashed member keeps its partitions.
 const SESSION_MS: u64 = 6000;
+/// The longest time for which a shard is down.
+const OUTAGE_MS: u64 = 20_000;
 
 /// Injects faults, drawn from the seed.
 pub(super) struct FaultInjector {
@@ -17,11 +20,17 @@ pub(super) struct FaultInjector {
     size: SimSize,
     processes: Vec<SimProcess>,
     started: MemberId,
+    bug: Option<SinkBug>,
 }
 
 impl FaultInjector {
-    pub(super) fn new(broker: Shared, dice: SeededRandom, size: SimSize) -> Self {
-        Self { broker, dice, size, processes: Vec::new(), started: 0 }
+    pub(super) fn new(
+        broker: Shared,
+        dice: SeededRandom,
+        size: SimSize,
+        bug: Option<SinkBug>,
+    ) -> Self {
+        Self { broker, dice, size, processes: Vec::new(), started: 0, bug }
     }
 
     /// Injects the faults, one after the other.
@@ -31,7 +40,7 @@ impl FaultInjector {
         for _ in 0..self.size.faults {
             let pause = self.dice.between(1, 4000);
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            match self.dice.between(0, 19) {
+            match self.dice.between(0, 21) {
                 0..=3 => self.join(),
                 4..=5 => self.leave().await,
                 6..=8 => self.crash(),
@@ -40,6 +49,7 @@ impl FaultInjector {
                 15..=16 => self.append(),
                 17 => self.reset(),
                 18 => self.expire(),
+                19..=20 => self.shard_outage(),
                 _ => lock(&self.broker).add_partition(self.size.records),
             }
             if self.dice.once_in(2) {
@@ -81,7 +91,7 @@ impl FaultInjector {
     fn join(&mut self) {
         if (self.processes.len() as u64) < self.size.members {
             self.started += 1;
-            self.processes.push(start(&self.broker, self.started, self.size.batch));
+            self.processes.push(start(&self.broker, self.started, &self.size, self.bug));
         }
     }
 
@@ -103,7 +113,11 @@ impl FaultInjector {
     fn crash(&mut self) {
         let Some(process) = self.pick() else { return };
         process.task.abort();
-        lock(&self.broker).counts.crashes += 1;
+        {
+            let mut broker = lock(&self.broker);
+            broker.counts.crashes += 1;
+            broker.counts.partial_batches += broker.batches.ended(process.id);
+        }
         let timeout = Duration::from_millis(self.dice.between(0, SESSION_MS));
         self.end_session(process.id, timeout);
     }
@@ -214,6 +228,20 @@ impl FaultInjector {
         let low = own.low;
         own.records.retain(|offset, _| *offset >= low);
         broker.counts.expirations += 1;
+    }
+
+    /// A shard refuses all inserts for a while.
+    fn shard_outage(&mut self) {
+        let mut broker = lock(&self.broker);
+        let shard = self.dice.index(broker.down.len());
+        broker.down[shard] += 1;
+        broker.counts.outages += 1;
+        let time = Duration::from_millis(self.dice.between(0, OUTAGE_MS));
+        let shared = std::sync::Arc::clone(&self.broker);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            lock(&shared).down[shard] -= 1;
+        });
     }
 
     fn pick(&mut self) -> Option<SimProcess> {

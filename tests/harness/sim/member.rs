@@ -18,19 +18,23 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::broker_state::MemberId;
-use super::sim_sink::{SimDeadLetterSink, SimSink};
+use super::broker_state::{MemberId, SimSize};
+use super::sim_sink::{SimDeadLetterSink, SimSink, SinkBug};
 use super::sim_source::{LOGGED_AT_MS, SimSource, Values};
 
 pub(super) const TOPIC: &str = "t";
 const SCHEMA: SchemaId = SchemaId(1);
 
 static VALUES: LazyLock<Values> = LazyLock::new(|| {
-    let mut good = Vec::new();
-    let click = RawClick::new(uuid::Uuid::from_u128(7), LOGGED_AT_MS * 1000, "a");
     let encoder = Encoder::new(SCHEMA);
-    encoder.encode(&click, &mut good).expect("a good click");
-    Values { good: good.into(), bad: Arc::from(&b"no record of ours"[..]) }
+    let good = |id| {
+        let mut value = Vec::new();
+        let click = RawClick::new(uuid::Uuid::from_u128(id), LOGGED_AT_MS * 1000, "a");
+        encoder.encode(&click, &mut value).expect("a good click");
+        Arc::from(value)
+    };
+    // So many that each shard owns some.
+    Values { good: (1..=16).map(good).collect(), bad: Arc::from(&b"no record of ours"[..]) }
 });
 
 /// Not used: every schema is known.
@@ -46,10 +50,15 @@ pub(super) struct SimProcess {
 }
 
 /// Starts a process.
-pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
+pub(super) fn start(
+    broker: &Shared,
+    id: MemberId,
+    size: &SimSize,
+    bug: Option<SinkBug>,
+) -> SimProcess {
     super::lock(broker).member(id).alive = true;
     let source = SimSource { broker: Arc::clone(broker), id, values: VALUES.clone() };
-    let rows_max = usize::try_from(batch).expect("a batch fits memory");
+    let rows_max = usize::try_from(size.batch).expect("a batch fits memory");
     let settings = DriverSettings {
         linger: Linger { limits: SizeLimits { rows_max, bytes_max: 1 << 20 } },
         blocks_max: 2,
@@ -63,9 +72,11 @@ pub(super) fn start(broker: &Shared, id: MemberId, batch: u64) -> SimProcess {
     let decoders = SchemaCache::new(REGISTRY.clone(), subject, metrics.clone());
     decoders.insert(SCHEMA, schemas::NEWEST);
     let breaker = Arc::new(SharedBreaker::default());
-    let (sink, dead_letters) = (SimSink(Arc::clone(broker)), SimDeadLetterSink(Arc::clone(broker)));
+    let sink = SimSink { broker: Arc::clone(broker), id, layout: size.layout(), bug };
+    let dead_letters = SimDeadLetterSink(Arc::clone(broker));
     let rules = Arc::default();
-    let encoder = Arc::new(BlockEncoder::new(TOPIC, decoders, rules, breaker, metrics.clone()));
+    let encoder = BlockEncoder::new(TOPIC, decoders, rules, breaker, metrics.clone());
+    let encoder = Arc::new(encoder.for_layout(size.layout()));
     let writer = BatchWriter::new(Arc::clone(&encoder), sink, dead_letters);
     let stop = CancellationToken::new();
     let driver = Driver::new(source, encoder, writer, metrics, settings);

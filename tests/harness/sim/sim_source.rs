@@ -18,10 +18,10 @@ const OVERRUN: usize = 8;
 /// The time between two polls of a member.
 const POLL: Duration = Duration::from_millis(250);
 
-/// The two values of records: a valid one, and one that cannot become a row.
+/// The values of records: valid ones with different event ids, and one that cannot become a row.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
-    pub good: Arc<[u8]>,
+    pub good: Vec<Arc<[u8]>>,
     pub bad: Arc<[u8]>,
 }
 
@@ -64,7 +64,9 @@ impl SimSource {
                 return Err(ServerError::retryable(POSITION_LOST, "simulated"));
             }
             for (&offset, &good) in partition.records.range(from..) {
-                let value = if good { &self.values.good } else { &self.values.bad };
+                let values = &self.values.good;
+                let own = usize::try_from(offset).expect("an offset") % values.len();
+                let value = if good { &values[own] } else { &self.values.bad };
                 let logged_at_ms = LOGGED_AT_MS;
                 let metadata = RecordMetadata { partition: number, offset, epoch, logged_at_ms };
                 block.push(metadata, None, Some(value), std::iter::empty());

@@ -1,17 +1,18 @@
 //! Every interleaving of a small model. Its axes: a log of four records with a gap, read in batches of
-//! one or two, two of them in flight, stored and reported in any order; a commit that is sent, applied,
-//! acknowledged, acknowledged late, or whose reply is lost; a query of the committed position, also
+//! one or two, two of them in flight, stored part by part on two shards and reported in any order; a shard
+//! whose reply is lost; a commit that is sent, applied, acknowledged, acknowledged late, or whose reply is lost; a query of the committed position, also
 //! while a commit is in flight; crashes and revocations, after which batches in flight may still be
 //! stored; an operator's reset backward, into the middle, or forward; and a recreated topic.
 //!
 //! After every step, the records before the committed position must be durable; a reset is reported
 //! when it can be distinguished; a settled tracker has nothing in flight; from every state a run
-//! without faults reaches the end. The model calls the same `step` as the driver, and `seeded.rs`
-//! compiles it a second time against trackers that are broken on purpose.
+//! without faults reaches the end. The model calls the same `step` as the driver and the same `BatchParts`
+//! as the batch writer, and `seeded.rs` compiles it again with both of them broken on purpose.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use crate::batch_parts::BatchParts;
 use crate::tracker::{Action, BatchId, Input, Tracker};
 
 /// Offsets that hold a record; 2 holds none, as after compaction or a transaction's marker.
@@ -20,16 +21,18 @@ const OFFSETS: [i64; 4] = [0, 1, 3, 4];
 const OFFSETS_RECREATED: [i64; 2] = [0, 2];
 /// The positions to which an operator may reset: back, into the middle, past the end.
 const RESETS: [i64; 3] = [0, 2, 5];
+/// Shards; a record of index n is on shard n modulo this number.
+const SHARDS: usize = 2;
 /// The total of crashes, revocations, lost replies, resets and recreated topics in one history.
 const FAULTS: u8 = 3;
 
-/// A batch in flight: its records, and whether they are in the table.
+/// A batch in flight: its records, and the parts that no shard has acknowledged.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct BatchInFlight {
     batch: BatchId,
     /// None after the topic was recreated.
     records: u8,
-    stored: bool,
+    parts: BatchParts,
 }
 
 /// Sent and without a reply.
@@ -74,7 +77,7 @@ struct ModelState {
     /// Records that the operator chose to skip.
     skipped: u8,
     member: Member,
-    /// Batches of processes and assignments that have ended: they may still be stored.
+    /// Parts of batches of processes and assignments that have ended: they may still be stored.
     orphans: Vec<u8>,
     crashes: u8,
     revokes: u8,
@@ -86,7 +89,10 @@ struct ModelState {
 enum Step {
     Assign,
     StartBatch(usize),
-    StoreBatch(usize),
+    /// A shard stores the part of a batch and acknowledges it.
+    StorePart(usize, usize),
+    /// A shard stores the part of a batch; its reply is lost.
+    LosePart(usize, usize),
     ReportStored(usize),
     StoreOrphan(usize),
     ApplyCommit,
@@ -99,6 +105,20 @@ enum Step {
     Crash,
     Reset(i64),
     RecreateTopic,
+}
+
+/// The records of a shard.
+fn records_of(shard: usize) -> u8 {
+    (0..u8::BITS)
+        .filter(|index| *index as usize % SHARDS == shard)
+        .fold(0, |all, own| all | 1 << own)
+}
+
+impl BatchInFlight {
+    /// The records of each part that is sent and not acknowledged.
+    fn sent(&self) -> impl Iterator<Item = u8> + '_ {
+        self.parts.shards().map(|shard| self.records & records_of(shard))
+    }
 }
 
 impl ModelState {
@@ -146,11 +166,12 @@ impl ModelState {
                 steps.extend((1..=left.min(2)).map(Step::StartBatch));
             }
             for (index, flight) in member.in_flight.iter().enumerate() {
-                steps.push(if flight.stored {
-                    Step::ReportStored(index)
+                if flight.parts.is_durable() {
+                    steps.push(Step::ReportStored(index));
                 } else {
-                    Step::StoreBatch(index)
-                });
+                    let store = |shard| Step::StorePart(index, shard);
+                    steps.extend(flight.parts.shards().map(store));
+                }
             }
         }
         match &member.commit {
@@ -186,6 +207,11 @@ impl ModelState {
         if member.commit.is_some() && member.late_reply.is_none() && self.lost_replies < 1 {
             steps.push(Step::LoseReply);
         }
+        if self.lost_replies < 1 {
+            for (index, flight) in member.in_flight.iter().enumerate() {
+                steps.extend(flight.parts.shards().map(|shard| Step::LosePart(index, shard)));
+            }
+        }
         // A member that reads from a position of the deleted topic cannot know it: Kafka deletes such
         // positions, except one that arrives between the new topic and the truncation.
         if self.outdated {
@@ -215,10 +241,14 @@ impl ModelState {
         match step {
             Step::Assign => self.assign(),
             Step::StartBatch(count) => self.start_batch(count),
-            Step::StoreBatch(index) => {
+            Step::StorePart(index, shard) => {
                 let flight = &mut self.member.in_flight[index];
-                flight.stored = true;
-                self.table |= flight.records;
+                flight.parts.acknowledge(shard);
+                self.table |= flight.records & records_of(shard);
+            }
+            Step::LosePart(index, shard) => {
+                self.lost_replies += 1;
+                self.table |= self.member.in_flight[index].records & records_of(shard);
             }
             Step::ReportStored(index) => {
                 let batch = self.member.in_flight.remove(index).batch;
@@ -256,7 +286,7 @@ impl ModelState {
             Step::Crash => {
                 self.crashes += 1;
                 let member = std::mem::take(&mut self.member);
-                self.orphans.extend(member.in_flight.iter().map(|flight| flight.records));
+                self.orphans.extend(member.in_flight.iter().flat_map(BatchInFlight::sent));
             }
             Step::Reset(position) => {
                 self.resets += 1;
@@ -299,7 +329,9 @@ impl ModelState {
         let records = self.records(|offset| (first..next).contains(&offset));
         self.step_tracker(Input::BatchStarted { batch, epoch, first, next });
         assert!(!self.member.truncated, "a truncation was not noticed");
-        self.member.in_flight.push(BatchInFlight { batch, records, stored: false });
+        let shards = (0..SHARDS).filter(|shard| records & records_of(*shard) != 0);
+        let parts = BatchParts::new(shards);
+        self.member.in_flight.push(BatchInFlight { batch, records, parts });
     }
 
     fn query_committed(&mut self) {
@@ -337,7 +369,7 @@ impl ModelState {
         }
         for flight in std::mem::take(&mut self.member.in_flight) {
             self.step_tracker(Input::BatchStored { batch: flight.batch });
-            self.orphans.push(flight.records);
+            self.orphans.extend(flight.sent());
         }
         self.step_tracker(Input::Tick);
     }
@@ -447,8 +479,8 @@ pub fn walk() -> usize {
 fn every_interleaving_commits_only_past_durable_offsets() {
     let states = walk();
     println!(
-        "{states} states: {} records with a gap, batches of 1 to 2, 2 in flight, a commit and its \
-         reply on time, late or lost, a query at any moment; up to {FAULTS} of 2 crashes, a \
+        "{states} states: {} records with a gap on {SHARDS} shards, batches of 1 to 2, 2 in flight, a \
+         commit and its reply on time, late or lost, a query at any moment; up to {FAULTS} of 2 crashes, a \
          revocation, a lost reply, a reset to {RESETS:?}, a recreated topic",
         OFFSETS.len()
     );

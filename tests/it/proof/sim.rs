@@ -1,6 +1,6 @@
 //! The real driver in many small simulations; `make sim` runs more of them.
 
-use harness::sim::{SimCounts, run};
+use harness::sim::{SimCounts, SinkBug, run, run_with};
 
 /// The number of simulations; each of two threads runs one half.
 const SEEDS: u64 = 400;
@@ -32,8 +32,19 @@ fn every_simulation_loses_no_record_and_commits_only_past_durable_ones() {
         counts.crashes,
         counts.resets,
         counts.expirations,
+        counts.outages,
+        counts.partial_batches,
     ] {
         assert!(happened > SEEDS / 4, "{counts:?}");
     }
     assert_eq!(run(7), run(7), "a seed decides everything");
+}
+
+#[test]
+fn the_simulation_catches_each_seeded_bug_of_inserts_into_several_shards() {
+    for bug in SinkBug::ALL {
+        let found = (1..=SEEDS / 4).find(|seed| !run_with(*seed, Some(bug)).violations.is_empty());
+        assert!(found.is_some(), "{bug:?} violates nothing");
+        println!("{bug:?}: seed {found:?}");
+    }
 }
