@@ -39,7 +39,7 @@ chaos: prerequisites ## breaks everything for a while; SEED= FAULTS= CLICKS= SEC
 	@$(fetch_while_building)
 	ONLY="$(ONLY)" SEED="$(SEED)" FAULTS="$(FAULTS)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos
 
-soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; ONLY=dead-letters (LETTERS=); ONLY=alerts; ONLY=replay (CLICKS=); ONLY=skip (CLICKS=); SEED= SECONDS= CLICKS=
+soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile: hostile input; ONLY=dead-letters (LETTERS=); ONLY=alerts; ONLY=replay (CLICKS=); ONLY=skip (CLICKS=); ONLY=shards; SEED= SECONDS= CLICKS=
 	@$(fetch_while_building)
 	if [ "$(ONLY)" = hostile ]; then
 	  SEED="$(SEED)" SECONDS="$(or $(SECONDS),600)" target/debug/chaos hostile
@@ -59,6 +59,10 @@ soak: prerequisites ## an outage of ten million clicks, then chaos; ONLY=hostile
 	fi
 	if [ "$(ONLY)" = skip ]; then
 	  CLICKS="$(CLICKS)" target/debug/chaos skip
+	  exit
+	fi
+	if [ "$(ONLY)" = shards ]; then
+	  SEED="$(SEED)" CLICKS="$(CLICKS)" SECONDS="$(SECONDS)" target/debug/chaos shards
 	  exit
 	fi
 	CLICKS="$(or $(CLICKS),10000000)" SECONDS="$(or $(SECONDS),3600)" target/debug/chaos outage

@@ -2,14 +2,17 @@
 //!
 //! SEED, FAULTS, CLICKS and SECONDS bound the run, ONLY selects one kind of fault. Without SEED the
 //! program derives a seed from the clock and prints it.
-//! `chaos outage`, `chaos hostile`, `chaos dead-letters`, `chaos alerts`, `chaos replay` and `chaos skip` run one
-//! long scenario instead: see `outage.rs`, `harness::hostile`, and the file of the scenario's name.
+//! `chaos outage`, `chaos hostile`, `chaos dead-letters`, `chaos alerts`, `chaos replay`, `chaos shards` and
+//! `chaos skip` run one long scenario instead: see `outage.rs`, `harness::hostile`, and the file of the scenario's name.
 
 mod alerts;
 mod dead_letters;
 mod outage;
 mod replay;
 mod replay_passes;
+mod shard_faults;
+mod shard_samples;
+mod shards;
 mod skip;
 
 use std::path::PathBuf;
@@ -20,6 +23,7 @@ use anyhow::{Context as _, Result};
 use harness::chaos::{Budget, FaultKind, run, versions};
 use harness::hostile::{self, HostileBudget};
 use harness::{Backends, root};
+use shards::ShardBudget;
 use stack::{Cache, Part, PortChoice, SmallDisk, Stack, StackError};
 
 /// More than a run needs; the disk takes memory only for the data on it.
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         Some("skip") => live_skip(),
         Some("replay") => faulty_replays(),
         Some("alerts") => paged_alerts(),
+        Some("shards") => faulty_shards(),
         _ => chaos(),
     };
     match held {
@@ -156,6 +161,26 @@ fn faulty_replays() -> Result<bool> {
     println!("{run}");
     drop(down);
     Ok(true)
+}
+
+/// Writes clicks to three shards with faults; returns whether every bound held.
+fn faulty_shards() -> Result<bool> {
+    let budget = ShardBudget {
+        seed: seed()?,
+        clicks: number("CLICKS")?.unwrap_or(1_000_000),
+        seconds: number("SECONDS")?.unwrap_or(240),
+    };
+    let ShardBudget { seed, clicks, seconds } = budget;
+    println!("shards: SEED={seed} CLICKS={clicks}, faults for at most SECONDS={seconds}");
+    let began = Instant::now();
+    let report_line = move |line: &str| print_line(began, line);
+    let stack = stack(report_line)?;
+    let down = Down(&stack);
+    stack.up_parts(&[Part::Kafka, Part::Registry]).context("starting the parts")?;
+    let run = shards::run(&stack, budget, &report_line)?;
+    println!("{run}");
+    drop(down);
+    Ok(run.good())
 }
 
 /// Skips a live group with a backlog; returns whether every bound held.
