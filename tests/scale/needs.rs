@@ -42,6 +42,8 @@ impl Default for Plan {
 /// The resources for a number of clicks per day.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Needs {
+    /// The rate of the costs that it was calculated from.
+    pub rate: u32,
     /// Clicks per day.
     pub clicks: f64,
     /// Clicks in the busiest second.
@@ -70,6 +72,7 @@ impl Needs {
         let disk =
             |bytes: f64, days: f64, copies: f64| clicks * bytes * days * copies * plan.room / 1e12;
         Self {
+            rate: costs.rate,
             clicks,
             peak_a_second,
             // Each server merges its own copy of the table.
@@ -112,9 +115,10 @@ impl fmt::Display for Needs {
         let [log, table] = self.disk_tb;
         write!(
             f,
-            "scale clicks_a_day={:.0} peak_a_second={:.0} producer_cores={producers:.2} broker_cores={broker:.2} \
+            "scale at={} clicks_a_day={:.0} peak_a_second={:.0} producer_cores={producers:.2} broker_cores={broker:.2} \
              processor_cores={processors:.2} clickhouse_cores={engine:.2} processors={:.0} processors_gib={:.1} \
              log_tb={log:.2} table_tb={table:.2} log_mbit={:.0}",
+            self.rate,
             self.clicks,
             self.peak_a_second,
             self.processors,
@@ -132,22 +136,24 @@ mod tests {
     fn needs_follow_the_formula_that_the_page_gives() {
         let needs = Needs::of(86_400.0 * 1e6, &Costs::default(), &Plan::default());
         assert_eq!(needs.peak_a_second, 3e6);
-        // 3 M a second x 6.3 us = 18.9 s of CPU a second, at half a core each.
-        assert!((needs.cores[2] - 37.8).abs() < 1e-9);
-        assert_eq!(needs.processors, 38.0);
-        // 86.4 G x 74 B x 30 days x 3 copies x 1.3
-        assert!((needs.disk_tb[0] - 748.0512).abs() < 1e-6);
+        // 3 M a second x 7.5 us = 22.5 s of CPU a second, at half a core each.
+        assert!((needs.cores[2] - 45.0).abs() < 1e-9);
+        assert_eq!(needs.processors, 45.0);
+        // 86.4 G x 90.7 B x 30 days x 3 copies x 1.3
+        assert!((needs.disk_tb[0] - 916.86816).abs() < 1e-6, "{:?}", needs.disk_tb);
         assert_eq!(Needs::of(1.0, &Costs::default(), &Plan::default()).processors, 1.0);
     }
 
     #[test]
     fn the_page_shows_what_the_program_prints() {
         let page = std::fs::read_to_string(harness::root().join("docs/scale.md")).unwrap();
-        assert!(page.contains(&format!("costs: {}", Costs::default())), "{}", Costs::default());
         assert!(page.contains(&format!("plan: {}", Plan::default())), "{}", Plan::default());
-        for clicks in crate::EXAMPLES {
-            let line = Needs::of(clicks, &Costs::default(), &Plan::default()).to_string();
-            assert!(page.contains(&line), "{line}");
+        for costs in Costs::measured() {
+            assert!(page.contains(&format!("costs: {costs}")), "{costs}");
+            for clicks in crate::EXAMPLES {
+                let line = Needs::of(clicks, &costs, &Plan::default()).to_string();
+                assert!(page.contains(&line), "{line}");
+            }
         }
     }
 }

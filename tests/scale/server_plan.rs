@@ -111,10 +111,10 @@ mod tests {
         let server = ServerPlan::default();
         let needs = ServerNeeds::of(1e11, 30.0, &costs, &server);
         // 100 G x 47.2 B x 30 days x 1.3 = 184 TB a copy, on disks of 30 TB.
-        assert_eq!((needs.shards, needs.servers, needs.partitions), (7.0, 14.0, 88.0));
+        assert_eq!((needs.shards, needs.servers, needs.partitions), (7.0, 14.0, 106.0));
         let large = ServerPlan { disk_tb: 1e6, cores: 4.0, ..server };
-        // 45.8 cores a copy.
-        assert_eq!(ServerNeeds::of(1e11, 30.0, &costs, &large).shards, 12.0);
+        // 95.8 cores a copy.
+        assert_eq!(ServerNeeds::of(1e11, 30.0, &costs, &large).shards, 24.0);
         let few = ServerNeeds::of(1e7, 30.0, &costs, &ServerPlan::default());
         assert_eq!((few.shards, few.partitions), (1.0, 6.0));
         let month = few.eur_a_month;
