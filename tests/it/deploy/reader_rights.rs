@@ -37,10 +37,12 @@ fn users() -> String {
     assert!(constraints.contains("<additional_table_filters><changeable_in_readonly/>"));
     let settings = before.replace("<readonly>1</readonly>", "<readonly>2</readonly>");
     assert_ne!(settings, before);
+    let bounds = between(constraints, "<max_execution_time>", "<changeable_in_readonly/>");
     let grants = between(&shipped, "<grafana>", "</grafana>");
     let grants = between(&grants, "<grants>", "</grants>");
     format!(
-        "<clickhouse><profiles><default>{settings}</default></profiles><quotas><default/></quotas><users><default>\
+        "<clickhouse><profiles><default>{settings}<constraints><max_execution_time>{bounds}</max_execution_time>\
+         </constraints></default></profiles><quotas><default/></quotas><users><default>\
          <password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>\
          <grants>{grants}</grants></default></users></clickhouse>"
     )
@@ -91,6 +93,15 @@ fn the_shipped_reader_runs_each_query_and_reads_no_other_table_through_a_filter(
         assert!(send(url, reader, sql).is_err(), "{sql}");
     }
     assert_eq!(send(url, reader, "SELECT count() FROM clicks").as_deref(), Ok("1000"));
+    // No query lifts the bound on its time.
+    let within = |seconds: u32| {
+        send(url, reader, &format!("SELECT 1 SETTINGS max_execution_time = {seconds}"))
+    };
+    assert_eq!([1, 65].map(within), ["1", "1"].map(|one| Ok(one.to_owned())));
+    for seconds in [0, 3_600] {
+        let error = within(seconds).unwrap_err();
+        assert!(error.starts_with("Code: 452"), "{seconds}: {error}");
+    }
 }
 
 /// `processors dashboards check` as the reader, with a real Prometheus: no query fails, each panel of clicks has data.
