@@ -158,7 +158,13 @@ impl Servers {
             Some("clickhouse") => self.clickhouse.address(),
             Some(_) | None => return error,
         };
-        if error.message.contains(&address) {
+        // An error of a server of a cluster names that server.
+        let names = |server: &Server| error.message.contains(&without_secrets(&server.url));
+        let names_server = self
+            .clickhouse
+            .cluster()
+            .is_ok_and(|cluster| cluster.servers().any(|(_, server)| names(server)));
+        if names_server || error.message.contains(&address) {
             return error;
         }
         ServerError { message: format!("{address}: {}", error.message), ..error }

@@ -4,14 +4,14 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use broker::ServerError;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use service::shown_url::without_secrets;
 
 use crate::clickhouse::server::{Server, within};
 use crate::shards::cluster::{Cluster, Shard};
 use crate::shards::shard_layout::ShardLayout;
 
-/// Bounds the question whether a replica answers.
+/// Bounds the question how late a replica is.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The view of the clicks, if there is one shard.
@@ -28,12 +28,13 @@ pub(crate) struct ShardReaders {
 }
 
 impl ShardReaders {
-    /// Chooses of each shard the first replica that answers; asks none where there is no choice.
+    /// Chooses of each shard the replica that is the least late, the first one of several; asks none where there is no
+    /// choice.
     ///
     /// # Errors
     /// No replica of a shard answers.
     pub(crate) async fn open(cluster: &Cluster) -> Result<Self, ServerError> {
-        let servers = try_join_all(cluster.shards.iter().map(answering)).await?;
+        let servers = try_join_all(cluster.shards.iter().map(least_late)).await?;
         Ok(Self { layout: cluster.layout.clone(), servers })
     }
 
@@ -81,20 +82,43 @@ impl ShardReaders {
     }
 }
 
-/// The first replica that answers.
-async fn answering(shard: &Shard) -> Result<Server, ServerError> {
+/// How late a replica is: seconds, and entries of its queue.
+type Lateness = (u64, u64);
+/// Of a replica whose user may not know it.
+const UNKNOWN: Lateness = (u64::MAX, u64::MAX);
+
+/// The replica that is the least late.
+async fn least_late(shard: &Shard) -> Result<Server, ServerError> {
     if let [only] = shard.replicas.as_slice() {
         return Ok(only.clone());
     }
-    let mut last = None;
-    for server in &shard.replicas {
-        match within(TIMEOUT, server.client().query("SELECT 1").fetch_one::<u8>()).await {
-            Ok(_) => return Ok(server.clone()),
-            Err(error) => last = Some(of_shard(shard.number, server, error)),
-        }
+    let answers = join_all(shard.replicas.iter().map(lateness)).await;
+    if let Some(index) = least(&answers) {
+        return Ok(shard.replicas[index].clone());
     }
+    let failed = shard
+        .replicas
+        .iter()
+        .zip(answers)
+        .find_map(|(server, answer)| Some(of_shard(shard.number, server, answer.err()?)));
     let none = || ServerError::fatal("clickhouse_shards", "a shard has no replica");
-    Err(last.unwrap_or_else(none))
+    Err(failed.unwrap_or_else(none))
+}
+
+/// The first of the smallest.
+fn least(answers: &[Result<Lateness, ServerError>]) -> Option<usize> {
+    let known = answers.iter().enumerate();
+    let known = known.filter_map(|(index, answer)| Some((*answer.as_ref().ok()?, index)));
+    known.min().map(|(_, index)| index)
+}
+
+async fn lateness(server: &Server) -> Result<Lateness, ServerError> {
+    let sql = "SELECT toUInt64(max(absolute_delay)), toUInt64(sum(queue_size)) FROM system.replicas \
+               WHERE database = currentDatabase() AND table = 'click_versions'";
+    match within(TIMEOUT, server.client().query(sql).fetch_one::<Lateness>()).await {
+        Err(error) if !error.is_retryable() => Ok(UNKNOWN),
+        answer => answer,
+    }
 }
 
 /// An error with the number of the shard and the URL of the replica.
@@ -128,6 +152,14 @@ mod tests {
         assert_eq!(first.len() + second.len(), 100);
         assert!(first.len() < second.len() && !first.is_empty());
         assert!(first.iter().all(|id| readers.layout().owner(id) == 0));
+    }
+
+    #[test]
+    fn of_the_replicas_that_answer_the_least_late_is_read() {
+        let silent = || Err(ServerError::retryable("clickhouse_timeout", "late"));
+        assert_eq!(least(&[silent(), Ok((3, 0)), Ok((0, 2)), Ok((0, 1)), Ok((0, 1))]), Some(3));
+        assert_eq!(least(&[silent(), Ok(UNKNOWN)]), Some(1));
+        assert_eq!(least(&[silent(), silent()]), None);
     }
 
     #[tokio::test]
