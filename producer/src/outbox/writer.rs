@@ -22,13 +22,24 @@ use service::number::gauge;
 const PAUSE: Duration = Duration::from_millis(2);
 /// Time between two log lines about a failing disk; the metric counts each lost click.
 const WARN_EVERY: Duration = Duration::from_secs(5);
+/// Time without a loss after which a failing disk works again: a full one takes some clicks in between.
+const RECOVERED_AFTER: Duration = Duration::from_secs(2);
 
 /// The writer thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<OutboxState>,
     tail: Option<Tail>,
-    warned: Option<Instant>,
+    outage: Option<Outage>,
+}
+
+/// A time in which clicks are lost.
+#[derive(Debug)]
+struct Outage {
+    began: Instant,
+    warned: Instant,
+    /// When the last click was lost.
+    lost: Instant,
 }
 
 /// The segment that the writer appends to.
@@ -51,7 +62,7 @@ struct Group {
 impl Writer {
     /// A writer that will begin a new segment.
     pub(super) fn new(shared: Arc<OutboxState>) -> Self {
-        Self { shared, tail: None, warned: None }
+        Self { shared, tail: None, outage: None }
     }
 
     /// Writes until the queue is closed and empty.
@@ -92,6 +103,7 @@ impl Writer {
                 break;
             }
         }
+        self.end_outage();
         if self.shared.settings.sync == SyncPolicy::Always {
             sync(&self.shared);
         }
@@ -176,11 +188,24 @@ impl Writer {
         let end = disk.settled + group;
         disk.lose(end - clicks..end);
         drop(disk);
-        if self.warned.is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
-            self.warned = Some(Instant::now());
+        let now = Instant::now();
+        let outage = self.outage.get_or_insert(Outage { began: now, warned: now, lost: now });
+        outage.lost = now;
+        if outage.began == now || now - outage.warned > WARN_EVERY {
+            outage.warned = now;
             let undelivered = self.shared.metrics.undelivered();
             let code = Loss::OutboxDisk.code();
             tracing::error!(code, undelivered, %error, "the outbox cannot write clicks: they are lost");
+        }
+    }
+
+    /// Logs the end of an outage once no click has been lost for some time.
+    fn end_outage(&mut self) {
+        let ended = self.outage.take_if(|outage| outage.lost.elapsed() > RECOVERED_AFTER);
+        if let Some(Outage { began, lost, .. }) = ended {
+            let (code, seconds) = (Loss::OutboxDisk.code(), (lost - began).as_secs());
+            let undelivered = self.shared.metrics.undelivered();
+            tracing::info!(code, undelivered, seconds, "the outbox writes clicks again");
         }
     }
 }

@@ -240,8 +240,11 @@ fn on_a_full_disk_redirects_continue_and_each_lost_click_is_counted() {
     };
     written();
     let lost = lost();
-    let pause = || std::thread::sleep(Duration::from_millis(300));
-    let (later, ()) = visitors.during(&url, 4, Duration::ZERO, pause);
+    let each = Duration::from_millis(10);
+    let (later, ()) = visitors.during(&url, 4, each, || {
+        let ended = || server.log().contains("the outbox writes clicks again").then_some(());
+        until("the end of the outage in the log", ended);
+    });
     assert!(later.len() > 50);
     let health = harness::get(&format!("{admin}/readyz")).unwrap();
     assert!(!health.body.contains("cannot be written"), "{health:?}");
