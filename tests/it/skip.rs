@@ -70,6 +70,8 @@ fn a_skip_shows_fresh_clicks_its_job_fills_the_gap_and_a_frozen_member_is_named(
     let cancelled = run(&world, &["replay", "cancel", job]).expect_code(0);
     assert!(cancelled.out.contains("the skipped offsets have no rows"), "{cancelled:?}");
     until("fresh clicks are committed", || world.caught_up().then_some(()));
+    let refused = run(&world, &["replay", "cancel", "--close-gap", job]).expect_code(78);
+    assert!(refused.err.contains("gap_unread") && refused.err.contains("gap 0-499"), "{refused:?}");
     let audit = run(&world, &["audit", "--json"]).expect_code(1);
     let report: Value = serde_json::from_str(&audit.out).unwrap();
     assert_eq!(

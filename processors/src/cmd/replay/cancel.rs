@@ -1,11 +1,16 @@
 //! `processors replay cancel`.
 
+use std::collections::BTreeMap;
+
 use broker::ServerError;
 use clap::Args;
 use records::dead_letters::shown_text::json_line;
+use records::replay::log_range::LogRange;
+use records::replay::replay_pass::PartitionRanges;
 use serde_json::json;
 
 use super::position_table::PositionTable;
+use crate::audit::decoded_events::blocking;
 use crate::clickhouse::job_table;
 use crate::cmd::dlq::actor::ActorArgs;
 use crate::config::Servers;
@@ -14,6 +19,7 @@ use crate::jobs::cancellation;
 use crate::jobs::job::{Job, JobState, StoredJob};
 use crate::jobs::job_listing;
 use crate::jobs::skipped_gap;
+use crate::kafka::group_positions::GroupPositions;
 use crate::replay::stored_plan::plan_of;
 
 /// Arguments of `replay cancel`.
@@ -25,6 +31,13 @@ pub(super) struct CancelArgs {
     /// counts a click of them that has no row as missing, and the alert of the gap ends.
     #[arg(long)]
     close_gap: bool,
+    /// Close the gap although the live group has passed it: the group was moved back and has read it, or another replay
+    /// has.
+    #[arg(long, requires = "close_gap")]
+    force: bool,
+    /// Name of the consumer group of `processors run`, whose positions --close-gap compares with the gap.
+    #[arg(long, env = "CLICKTRAIL_GROUP", default_value = "clicktrail-processors")]
+    group: String,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -38,6 +51,9 @@ pub(super) async fn cancel(servers: &Servers, args: &CancelArgs) -> Result<u8, S
     let job = job_table::job(&server, &args.id).await?.job;
     let plan = plan_of(&job, &servers.kafka.topic)?;
     check(&job, args.close_gap)?;
+    if args.close_gap && !args.force {
+        check_positions(servers, args, &plan.ranges).await?;
+    }
     let job = match args.close_gap {
         true => cancellation::close_gap(&server, &args.id, args.actor.name()).await?,
         false => cancellation::cancel(&server, &args.id, args.actor.name()).await?,
@@ -98,9 +114,59 @@ fn check(job: &Job, closes_gap: bool) -> Result<(), ServerError> {
     Err(ServerError::fatal("job_ended", text))
 }
 
+/// Refuses to close a gap that the live group has passed: no process is known to read it.
+async fn check_positions(
+    servers: &Servers,
+    args: &CancelArgs,
+    gap: &PartitionRanges,
+) -> Result<(), ServerError> {
+    let CancelArgs { id, group, .. } = args;
+    let topic = servers.kafka.topic.as_str();
+    let positions = GroupPositions::open(&servers.kafka.brokers(), group, topic)?;
+    let partitions: Vec<i32> = gap.keys().copied().collect();
+    let positions = blocking(move || positions.committed(partitions)).await?;
+    let passed = passed(gap, &positions);
+    if passed.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "the positions of group {group} are behind the gap of job {id} ({}), so that the group does not read it: \
+         `processors replay run {id}` fills the gap, `processors offsets reset --live` moves the group back. If \
+         the group or another replay has read it already, repeat this with --force",
+        passed.join(", ")
+    );
+    Err(ServerError::fatal("gap_unread", text))
+}
+
+/// The partitions of which the group is at or behind the end of the gap.
+fn passed(gap: &PartitionRanges, positions: &BTreeMap<i32, i64>) -> Vec<String> {
+    let passed = gap.iter().filter_map(|(partition, ranges)| {
+        let (first, last) = (ranges.first()?, ranges.last()?);
+        let position = positions.get(partition).filter(|position| **position >= last.end)?;
+        let gap = LogRange { first: first.first, end: last.end };
+        Some(format!("partition {partition}: position {position}, gap {gap}"))
+    });
+    passed.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_is_passed_where_the_group_is_at_its_end_or_behind_it() {
+        let range = |first, end| LogRange { first, end };
+        let gap = PartitionRanges::from([(0, vec![range(10, 20)]), (1, vec![range(5, 8)])]);
+        for (positions, expected) in [
+            (&[(0, 10), (1, 7)][..], &[][..]),
+            (&[], &[]),
+            (&[(0, 20), (1, 5)], &["partition 0: position 20, gap 10-19"]),
+            (&[(1, 90)], &["partition 1: position 90, gap 5-7"]),
+        ] {
+            let positions = positions.iter().copied().collect();
+            assert_eq!(passed(&gap, &positions), expected, "{positions:?}");
+        }
+    }
 
     #[test]
     fn a_job_that_has_ended_is_not_cancelled_and_only_an_open_gap_is_closed() {
