@@ -10,6 +10,7 @@ pub mod findings;
 pub mod gauge_checks;
 #[cfg(test)]
 mod healthy_facts;
+pub mod known_balance;
 pub mod limit;
 pub mod metric_samples;
 pub mod questions;

@@ -2,17 +2,16 @@
 //! memory does not depend on the length of the streams.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 
 use broker::ServerError;
 
-use crate::audit::dead_letter_merge::{next_if, without_dead_letter};
+use crate::audit::dead_letter_merge::{head, next_if, without_dead_letter};
 use crate::audit::entry::{
     AuditEntry, AuditReport, DeadLetterRange, Id, LogPosition, PartitionReport, hex,
 };
 use crate::audit::examples::Examples;
 use crate::audit::external_sort::Sorted;
-use crate::audit::pending_offsets::{PendingCounts, PendingOffsets};
+use crate::audit::pending_offsets::{PendingCause, PendingCounts, PendingOffsets};
 use crate::audit::unshown_records::UnshownRecords;
 
 /// The streams to compare, each sorted.
@@ -59,7 +58,9 @@ pub fn balance(
         |position| *position,
         dead,
         |position| {
-            match inputs.pending.cause(position) {
+            let cause = inputs.pending.cause(position);
+            report.note(position, cause.as_ref());
+            match cause {
                 Some(cause) => counts.add(cause),
                 None => {
                     examples.offer(position);
@@ -154,6 +155,7 @@ fn missing<E>(
     let mut examples = Examples::default();
     pending.for_each_event(lacking, |event| {
         report.dead_lettered -= 1;
+        report.note(event.position, event.pending.as_ref());
         match event.pending {
             Some(cause) => counts.add(cause),
             None => {
@@ -175,6 +177,19 @@ enum SurplusCause {
 }
 
 impl AuditReport {
+    /// Notes where a record is that has neither a row nor a dead letter.
+    fn note(&mut self, position: LogPosition, cause: Option<&PendingCause>) {
+        let LogPosition { partition, offset } = position;
+        match cause {
+            Some(PendingCause::Lagging) => {
+                let first = self.lagging_from.entry(partition).or_insert(offset);
+                *first = offset.min(*first);
+            }
+            Some(PendingCause::InJob(_)) => {}
+            Some(PendingCause::InEndedJob(_)) | None => self.differences.note(partition, offset),
+        }
+    }
+
     fn partition(&mut self, position: LogPosition) -> &mut PartitionReport {
         self.partitions.entry(position.partition).or_default()
     }
@@ -192,16 +207,6 @@ impl AuditReport {
 
 fn least(ids: [Option<Id>; 2]) -> Option<Id> {
     ids.into_iter().flatten().min()
-}
-
-fn head<E>(
-    entries: &mut Peekable<impl Iterator<Item = Result<AuditEntry, E>>>,
-) -> Result<Option<Id>, E> {
-    match entries.peek() {
-        Some(Ok(entry)) => Ok(Some(entry.id)),
-        // Returns the error, which ends the comparison.
-        Some(Err(_)) | None => entries.next().transpose().map(|entry| entry.map(|entry| entry.id)),
-    }
 }
 
 #[cfg(test)]

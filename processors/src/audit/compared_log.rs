@@ -1,11 +1,13 @@
-//! Which part of the log a run of the continuous audit has compared, by offset and by log time. Pure.
+//! Which part of the log an audit has compared, by offset and by log time. Pure.
 
 use std::collections::BTreeMap;
 
+use crate::audit::difference_offsets::DifferenceOffsets;
 use crate::audit::entry::LogPosition;
+use crate::audit::log_times::{LogTimeRange, LogTimes};
 
-/// Log times that are kept of each partition at most, for a window of any length.
-const TIMES_MAX: i64 = 1_000;
+/// Steps into which a window of any length is divided, to sample its log times.
+const STEPS: i64 = 1_000;
 
 /// Offsets of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,23 +43,27 @@ struct ComparedPartition {
     is_closed: bool,
     /// An unreadable batch that is too new to be compared.
     unreadable: Option<i64>,
-    /// Log times by ascending offset, as many as `TIMES_MAX` allows.
-    times: Vec<(i64, i64)>,
+    times: LogTimes,
 }
 
 impl ComparedPartition {
-    /// The log time of the record at `offset`, or of one before it.
-    fn logged_at_ms(&self, offset: i64) -> Option<i64> {
-        let after = self.times.partition_point(|(first, _)| *first <= offset);
-        self.times[..after].last().map(|(_, logged_at_ms)| *logged_at_ms)
+    fn new(first: i64, step_ms: i64) -> Self {
+        Self {
+            offsets: ComparedOffsets { first, end: first },
+            is_closed: false,
+            unreadable: None,
+            times: LogTimes::new(step_ms),
+        }
     }
 }
 
-/// What a run has compared so far.
+/// What an audit has compared so far.
 #[derive(Debug)]
 pub struct ComparedLog {
     since_ms: i64,
     until_ms: i64,
+    /// All records are compared, and the oldest one is the begin.
+    is_whole: bool,
     partitions: BTreeMap<i32, ComparedPartition>,
 }
 
@@ -65,28 +71,29 @@ impl ComparedLog {
     /// Nothing is compared yet. The run compares the records that were logged from `since_ms` until `until_ms`, of each
     /// partition from an offset on.
     pub fn new(since_ms: i64, until_ms: i64, firsts: impl Iterator<Item = (i32, i64)>) -> Self {
-        let partition = |first| ComparedPartition {
-            offsets: ComparedOffsets { first, end: first },
-            is_closed: false,
-            unreadable: None,
-            times: Vec::new(),
-        };
-        let partitions = firsts.map(|(number, first)| (number, partition(first))).collect();
-        Self { since_ms, until_ms, partitions }
+        let step_ms = (until_ms - since_ms) / STEPS;
+        let partition = |(number, first)| (number, ComparedPartition::new(first, step_ms));
+        Self { since_ms, until_ms, is_whole: false, partitions: firsts.map(partition).collect() }
+    }
+
+    /// Likewise, of an audit that compares all records which the log holds at `until_ms`.
+    pub fn whole(until_ms: i64, firsts: impl Iterator<Item = (i32, i64)>) -> Self {
+        let partition = |(number, first)| (number, ComparedPartition::new(first, 0));
+        let partitions = firsts.map(partition).collect();
+        Self { since_ms: until_ms, until_ms, is_whole: true, partitions }
     }
 
     /// A record is compared, or passed because it is too new. Records come in the order of their offsets.
     pub fn add(&mut self, position: LogPosition, logged_at_ms: i64) {
-        let step_ms = (self.until_ms - self.since_ms) / TIMES_MAX;
-        let until_ms = self.until_ms;
         let Some(own) = self.partitions.get_mut(&position.partition) else { return };
-        own.is_closed |= logged_at_ms > until_ms;
-        if own.is_closed {
-            return;
+        if self.is_whole {
+            self.since_ms = self.since_ms.min(logged_at_ms);
+        } else {
+            own.is_closed |= logged_at_ms > self.until_ms;
         }
-        own.offsets.end = position.offset + 1;
-        if own.times.last().is_none_or(|(_, last_ms)| logged_at_ms > last_ms + step_ms) {
-            own.times.push((position.offset, logged_at_ms));
+        if !own.is_closed {
+            own.offsets.end = position.offset + 1;
+            own.times.add(position.offset, logged_at_ms);
         }
     }
 
@@ -112,13 +119,33 @@ impl ComparedLog {
             let ComparedOffsets { first, mut end } = own.offsets;
             if let Some(offset) = left {
                 end = end.min(offset).max(first);
-                let logged_at_ms = own.logged_at_ms(offset).unwrap_or(self.since_ms);
+                let logged_at_ms = own.times.before(offset).unwrap_or(self.since_ms);
                 until_ms = until_ms.min(logged_at_ms - 1);
             }
             (*number, ComparedOffsets { first, end })
         });
         let offsets = offsets.collect();
         ProcessedLog { from_ms: self.since_ms, until_ms: until_ms.max(self.since_ms), offsets }
+    }
+
+    /// The times of all that is compared.
+    pub fn times(&self) -> LogTimeRange {
+        LogTimeRange { from_ms: self.since_ms, until_ms: self.until_ms.max(self.since_ms) }
+    }
+
+    /// The log times of records with differences, at most some steps too wide; `None` without one.
+    pub fn times_of(&self, differences: &DifferenceOffsets) -> Option<LogTimeRange> {
+        let all = self.times();
+        let ranges = differences.iter().map(|(number, offsets)| {
+            let times = self.partitions.get(&number).map(|own| &own.times);
+            let from = times.and_then(|times| times.before(offsets.first));
+            let until = times.and_then(|times| times.after(offsets.last));
+            LogTimeRange {
+                from_ms: from.unwrap_or(all.from_ms).clamp(all.from_ms, all.until_ms),
+                until_ms: until.unwrap_or(all.until_ms).clamp(all.from_ms, all.until_ms),
+            }
+        });
+        ranges.reduce(LogTimeRange::joined)
     }
 }
 
@@ -173,13 +200,41 @@ mod tests {
     }
 
     #[test]
+    fn the_times_of_differences_hold_their_records() {
+        let log = log();
+        let times = |offsets: &[(i32, i64)]| {
+            let mut differences = DifferenceOffsets::default();
+            offsets.iter().for_each(|(partition, offset)| differences.note(*partition, *offset));
+            log.times_of(&differences).map(|it| (it.from_ms, it.until_ms))
+        };
+        assert_eq!(times(&[]), None);
+        assert_eq!(times(&[(0, 6)]), Some((1_010, 1_010)));
+        assert_eq!(times(&[(0, 90), (0, 10)]), Some((1_050, 1_850)));
+        // Of a record behind the last one, and of a partition without records, the time is not known.
+        assert_eq!(times(&[(0, 110)]), Some((2_000, 2_000)));
+        assert_eq!(times(&[(1, 9), (0, 6)]), Some((1_000, 2_000)));
+    }
+
+    #[test]
+    fn a_whole_log_begins_with_its_oldest_record_and_has_no_record_that_is_too_new() {
+        let empty = ComparedLog::whole(9_000, [(0, 0)].into_iter());
+        assert_eq!((empty.times().from_ms, empty.times().until_ms), (9_000, 9_000));
+        let mut log = ComparedLog::whole(9_000, [(0, 5), (1, 0)].into_iter());
+        (0..100).for_each(|n| log.add(at(0, 5 + n), 1_000 + 100 * n));
+        log.add(at(1, 0), 700);
+        assert_eq!((log.times().from_ms, log.times().until_ms), (700, 9_000));
+        assert_eq!(processed(&log, &[]), (9_000, vec![(5, 105), (0, 1)]));
+        assert_eq!(processed(&log, &[(0, 15)]), (1_999, vec![(5, 15), (0, 1)]));
+    }
+
+    #[test]
     fn a_bounded_number_of_times_is_kept_and_a_time_is_never_too_late() {
         let day_ms = 86_400_000;
         let mut log = ComparedLog::new(0, day_ms, [(0, 0)].into_iter());
         let records = 20_000;
         let time = |n: i64| n * day_ms / records;
         (0..records).for_each(|n| log.add(at(0, n), time(n)));
-        let kept = log.partitions[&0].times.len();
+        let kept = log.partitions[&0].times.kept();
         assert!((500..=1_001).contains(&kept), "{kept}");
         for n in [1, 2, 999, 10_000, records - 1] {
             let (until_ms, _) = processed(&log, &[(0, n)]);

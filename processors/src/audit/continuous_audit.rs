@@ -25,10 +25,11 @@ use crate::audit::misplaced_clicks::MisplacedClicks;
 use crate::audit::pending_work::pending_offsets;
 use crate::audit::unreadable_batches::UnreadableBatches;
 use crate::audit::verdict::AuditVerdict;
-use crate::audit::verdict_writer::VerdictWriter;
+use crate::audit::verdict_writer::{RunTimes, VerdictWriter};
 use crate::audit::window::{TimedEntry, WindowReport};
 use crate::audit::window_comparison::{WindowRecords, compare};
 use crate::clickhouse::audit_queries::{LookedUp, rows_of};
+use crate::clickhouse::server_clock::earlier_ms;
 use crate::clickhouse::shard_readers::ShardReaders;
 use crate::clickhouse::verdict_table::VerdictSubject;
 use crate::config::Servers;
@@ -99,7 +100,7 @@ pub(crate) async fn follow(
                 (args.every.min(RETRY), AuditVerdict::failed(error.code))
             }
         };
-        verdicts.offer(verdict);
+        verdicts.offer(verdict, RunTimes { began: started, ended: Instant::now() });
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => break,
@@ -171,10 +172,12 @@ async fn audit_once(
     stop: &CancellationToken,
 ) -> Result<Option<(WindowReport, AuditVerdict)>, ServerError> {
     let Auditing { servers, space, group, args, .. } = auditing;
-    let now = since_1970();
+    let server = servers.clickhouse.server()?;
+    // Of a time ahead of the log, there would be no record, and nothing would be missing.
+    let now_ms = earlier_ms(&server, ms(since_1970())).await?;
     let times = WindowTimes {
-        since_ms: ms(now.saturating_sub(args.window)),
-        until_ms: ms(now.saturating_sub(args.grace)),
+        since_ms: now_ms.saturating_sub(ms(args.window)).max(0),
+        until_ms: now_ms.saturating_sub(ms(args.grace)).max(0),
     };
     let Some((records, compared)) = read_window(auditing, times, stop).await? else {
         return Ok(None);
@@ -198,7 +201,7 @@ async fn audit_once(
     )
     .await?;
     found.misplaced = misplaced;
-    let verdict = AuditVerdict::of(&found, &compared, is_behind);
+    let verdict = AuditVerdict::of_window(&found, &compared, is_behind);
     Ok((!stop.is_cancelled()).then_some((found, verdict)))
 }
 

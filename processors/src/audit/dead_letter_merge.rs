@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use crate::audit::entry::{DeadLetterRange, LogPosition};
+use crate::audit::entry::{AuditEntry, DeadLetterRange, Id, LogPosition};
 
 /// Calls `take` with each of `items` whose position is in no range of `dead`. Both are sorted by position.
 ///
@@ -32,6 +32,17 @@ pub fn without_dead_letter<T, E>(
         }
     }
     Ok(())
+}
+
+/// The event of the next entry; takes an error.
+pub(super) fn head<E>(
+    entries: &mut Peekable<impl Iterator<Item = Result<AuditEntry, E>>>,
+) -> Result<Option<Id>, E> {
+    match entries.peek() {
+        Some(Ok(entry)) => Ok(Some(entry.id)),
+        // Returns the error, which ends the comparison.
+        Some(Err(_)) | None => entries.next().transpose().map(|entry| entry.map(|entry| entry.id)),
+    }
 }
 
 /// Takes the next item if `wanted` accepts it; takes an error in any case.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::audit::difference_offsets::DifferenceOffsets;
+
 /// An event's id.
 pub type Id = [u8; 16];
 
@@ -128,7 +130,7 @@ pub struct PartitionReport {
 }
 
 /// The result of the comparison. `--json` prints it with these field names.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
     /// Records in the log.
     pub log_records: u64,
@@ -180,6 +182,12 @@ pub struct AuditReport {
     pub undecodable_examples: Vec<String>,
     /// The counts by partition, of those that belong to one.
     pub partitions: BTreeMap<i32, PartitionReport>,
+    /// The first lagging record without a row and a dead letter, by partition.
+    #[serde(skip)]
+    pub lagging_from: BTreeMap<i32, i64>,
+    /// The records that have neither a row nor a dead letter and are not pending, or wait for a job that has ended.
+    #[serde(skip)]
+    pub differences: DifferenceOffsets,
 }
 
 impl AuditReport {
@@ -191,6 +199,17 @@ impl AuditReport {
             && self.misplaced == 0
             && self.undecodable_without_dead_letter == 0
             && self.surplus == self.surplus_expired
+    }
+
+    /// Whether all that it finds is a lack of rows: `differences` has the records of these findings, and of no other one.
+    pub fn lacks_rows_only(&self) -> bool {
+        let others = Self {
+            missing: 0,
+            undecodable_without_dead_letter: 0,
+            ended_jobs: BTreeSet::new(),
+            ..self.clone()
+        };
+        others.balanced()
     }
 
     /// Whether waiting may balance it: rows or dead letters may not be stored yet.

@@ -1,7 +1,7 @@
 //! `processors audit`: reads log, table and dead letters, sorts them, and compares them.
 #![expect(
     clippy::disallowed_methods,
-    reason = "waits until a deadline for rows that are not stored yet"
+    reason = "the log is read as it is now, and waits until a deadline for rows that are not stored yet"
 )]
 
 use broker::{ServerError, UnreadableBatch};
@@ -9,18 +9,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use schemas::headers;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::balance::{self, SortedInputs};
+use crate::audit::compared_log::ComparedLog;
 use crate::audit::decoded_events::{ClickDecoder, blocking, position, read};
 use crate::audit::entry::{AuditEntry, AuditReport, DeadLetterRange, LogPosition, PartitionReport};
 use crate::audit::external_sort::{Sorted, Sorter};
 use crate::audit::misplaced_clicks::MisplacedClicks;
 use crate::audit::pending_work::pending_offsets;
 use crate::audit::unshown_records::UnshownRecords;
+use crate::audit::verdict::AuditVerdict;
 use crate::clickhouse::audit_queries;
+use crate::clickhouse::server_clock::earlier_ms;
 use crate::clickhouse::shard_readers::ShardReaders;
 use crate::config::Servers;
 use crate::kafka::log_reader;
@@ -59,27 +63,45 @@ pub(crate) async fn audit(
     space: &SortSpace,
     group: &str,
     wait: Duration,
-) -> Result<AuditReport, ServerError> {
+) -> Result<JudgedLog, ServerError> {
     let deadline = Instant::now() + wait;
-    let log = read_log(servers, space).await?;
+    let now_ms = Timestamp::now().as_millisecond();
+    let until_ms = earlier_ms(&servers.clickhouse.server()?, now_ms).await?;
+    let log = read_log(servers, space, until_ms).await?;
     loop {
+        let began = Instant::now();
         let report = compare(servers, space, group, &log).await?;
         if !report.may_still_come() || Instant::now() >= deadline {
-            return Ok(report);
+            let verdict = AuditVerdict::of_log(&report, &log.compared);
+            return Ok(JudgedLog { report, verdict, took: began.elapsed() });
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
+/// What an audit of the log has found.
+#[derive(Debug)]
+pub(crate) struct JudgedLog {
+    pub(crate) report: AuditReport,
+    pub(crate) verdict: AuditVerdict,
+    /// How long the last comparison took.
+    pub(crate) took: Duration,
+}
+
 /// What the log holds.
 struct SortedLog {
+    compared: ComparedLog,
     partitions: BTreeMap<i32, PartitionReport>,
     events: Sorted<28>,
     undecodable: Sorted<12>,
 }
 
-/// Reads the whole log, once.
-async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, ServerError> {
+/// Reads the whole log as it is at `until_ms`, once.
+async fn read_log(
+    servers: &Servers,
+    space: &SortSpace,
+    until_ms: i64,
+) -> Result<SortedLog, ServerError> {
     let (brokers, topic) = (servers.kafka.brokers(), servers.kafka.topic.to_string());
     let (registry, subject) = (servers.registry.registry()?, servers.kafka.topic.subject());
     let mut decoder = ClickDecoder::new(registry, subject, Handle::current());
@@ -91,6 +113,8 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
             (*partition, PartitionReport { low, high, ..PartitionReport::default() })
         });
         let mut partitions: BTreeMap<i32, PartitionReport> = bounds.collect();
+        let firsts = partitions.iter().map(|(number, partition)| (*number, partition.low));
+        let mut compared = ComparedLog::whole(until_ms, firsts);
         read(log, &CancellationToken::new(), |item| {
             let record = match item {
                 LogItem::Record(record) => record,
@@ -101,6 +125,7 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
                 }
             };
             let position = position(record);
+            compared.add(position, record.logged_at_ms());
             let partition = partitions.entry(position.partition).or_default();
             partition.records += 1;
             match decoder.click(record)? {
@@ -113,7 +138,8 @@ async fn read_log(servers: &Servers, space: &SortSpace) -> Result<SortedLog, Ser
                 }
             }
         })?;
-        Ok(SortedLog { partitions, events: events.sorted()?, undecodable: undecodable.sorted()? })
+        let (events, undecodable) = (events.sorted()?, undecodable.sorted()?);
+        Ok(SortedLog { compared, partitions, events, undecodable })
     })
     .await
 }

@@ -18,6 +18,13 @@ pub enum PendingCause {
     InEndedJob(String),
 }
 
+impl PendingCause {
+    /// Nothing processes the record without an act.
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self, Self::InEndedJob(_))
+    }
+}
+
 /// A replay, as the audit reads it.
 #[derive(Debug, Clone)]
 pub struct ReplayRanges {

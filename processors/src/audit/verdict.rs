@@ -1,8 +1,10 @@
-//! The verdict of one run of the continuous audit. Pure.
+//! The verdict of one run of an audit. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::compared_log::{ComparedLog, ProcessedLog};
+use crate::audit::entry::AuditReport;
+use crate::audit::log_times::LogTimeRange;
 use crate::audit::window::WindowReport;
 
 /// Code of a verdict that is unknown because the group has not processed the window.
@@ -30,20 +32,56 @@ impl VerdictState {
     }
 }
 
+/// What an audit compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditScope {
+    /// The events of the newest part of the log, with their rows.
+    Window,
+    /// All that the log holds, and the rows of which it holds no record.
+    Log,
+}
+
+impl AuditScope {
+    /// As the table holds it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// When the records with differences were logged. A later verdict whose part of the log holds this time has compared
+/// them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DifferenceTimes {
+    /// Within these log times.
+    Within(LogTimeRange),
+    /// Not known, or of no record: only an audit of the whole log from here on compares them again.
+    Anywhere {
+        /// Log time of the first record that was compared, milliseconds since 1970.
+        from_ms: i64,
+    },
+}
+
 /// The verdict of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditVerdict {
+    /// What was compared.
+    pub scope: AuditScope,
     /// What is known.
     pub state: VerdictState,
     /// Why it is not balanced: a heading of RUNBOOK; empty if it is.
     pub code: &'static str,
     /// The part of the log that the verdict is about; `None` where the run failed.
     pub log: Option<ProcessedLog>,
+    /// Where the log and the table differ; of a verdict that is out of balance.
+    pub differences: Option<DifferenceTimes>,
     /// Findings of the run.
     pub counts: VerdictCounts,
 }
 
-/// Findings of a run; the meaning of each is that of [`WindowReport`].
+/// Findings of a run; the meaning of each is that of [`AuditReport`] and [`WindowReport`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerdictCounts {
     /// Records that were read.
@@ -54,6 +92,10 @@ pub struct VerdictCounts {
     pub missing: u64,
     /// Rows beyond the first of an event.
     pub duplicates: u64,
+    /// Rows on another shard than the one that their event ids name.
+    pub misplaced: u64,
+    /// Events of the view that the log does not hold, although their records have not expired.
+    pub surplus: u64,
     /// Records that are neither row nor dead letter.
     pub undecodable: u64,
     /// Events that only dead letters hold.
@@ -67,12 +109,14 @@ pub struct VerdictCounts {
 }
 
 impl VerdictCounts {
-    fn of(found: &WindowReport) -> Self {
+    fn of_window(found: &WindowReport) -> Self {
         Self {
             records: found.records,
             events: found.events,
             missing: found.missing,
             duplicates: found.duplicates,
+            misplaced: found.misplaced.rows(),
+            surplus: 0,
             undecodable: found.undecodable_without_dead_letter,
             dead_lettered: found.dead_lettered,
             lagging: found.pending.lagging,
@@ -80,26 +124,87 @@ impl VerdictCounts {
             ended_jobs: found.pending.ended_jobs.clone(),
         }
     }
+
+    fn of_log(found: &AuditReport) -> Self {
+        Self {
+            records: found.log_records,
+            events: found.log_events,
+            missing: found.missing,
+            duplicates: found.duplicates,
+            misplaced: found.misplaced,
+            surplus: found.surplus - found.surplus_expired,
+            undecodable: found.undecodable_without_dead_letter,
+            dead_lettered: found.dead_lettered,
+            lagging: found.lagging,
+            in_jobs: found.in_jobs.clone(),
+            ended_jobs: found.ended_jobs.clone(),
+        }
+    }
 }
 
 impl AuditVerdict {
     /// The verdict of a complete run. `is_behind`: the group has not processed a record that is older than the window,
     /// so that nothing is known of the time up to the window.
-    pub fn of(found: &WindowReport, compared: &ComparedLog, is_behind: bool) -> Self {
+    pub fn of_window(found: &WindowReport, compared: &ComparedLog, is_behind: bool) -> Self {
+        let scope = AuditScope::Window;
         let log = compared.before(&found.lagging_from);
-        let (state, code) = if !found.balanced() {
-            (VerdictState::OutOfBalance, "out_of_balance")
-        } else if is_behind || log.is_empty() {
-            (VerdictState::Unknown, GROUP_BEHIND)
-        } else {
-            (VerdictState::Balanced, "")
-        };
-        Self { state, code, log: Some(log), counts: VerdictCounts::of(found) }
+        let counts = VerdictCounts::of_window(found);
+        if found.balanced() {
+            return Self::without_difference(scope, (log, counts), is_behind);
+        }
+        // A difference without a record, and a misplaced row, is somewhere in the window.
+        let located = compared.times_of(&found.differences).filter(|_| counts.misplaced == 0);
+        let times = located.unwrap_or_else(|| compared.times());
+        Self::out_of_balance(scope, (log, counts), DifferenceTimes::Within(times))
     }
 
-    /// The verdict of a run that an error ended.
+    /// The verdict of an audit of the whole log.
+    pub fn of_log(found: &AuditReport, compared: &ComparedLog) -> Self {
+        let scope = AuditScope::Log;
+        let log = compared.before(&found.lagging_from);
+        let counts = VerdictCounts::of_log(found);
+        if found.balanced() {
+            return Self::without_difference(scope, (log, counts), false);
+        }
+        let located = compared.times_of(&found.differences).filter(|_| found.lacks_rows_only());
+        let anywhere = DifferenceTimes::Anywhere { from_ms: log.from_ms };
+        let times = located.map_or(anywhere, DifferenceTimes::Within);
+        Self::out_of_balance(scope, (log, counts), times)
+    }
+
+    fn without_difference(
+        scope: AuditScope,
+        (log, counts): (ProcessedLog, VerdictCounts),
+        is_behind: bool,
+    ) -> Self {
+        // A log without records is balanced.
+        let is_unprocessed = log.is_empty() && (counts.lagging > 0 || scope == AuditScope::Window);
+        let (state, code) = match is_behind || is_unprocessed {
+            true => (VerdictState::Unknown, GROUP_BEHIND),
+            false => (VerdictState::Balanced, ""),
+        };
+        Self { scope, state, code, log: Some(log), differences: None, counts }
+    }
+
+    fn out_of_balance(
+        scope: AuditScope,
+        (log, counts): (ProcessedLog, VerdictCounts),
+        differences: DifferenceTimes,
+    ) -> Self {
+        let (state, code) = (VerdictState::OutOfBalance, "out_of_balance");
+        Self { scope, state, code, log: Some(log), differences: Some(differences), counts }
+    }
+
+    /// The verdict of a run of the continuous audit that an error ended.
     pub fn failed(code: &'static str) -> Self {
-        Self { state: VerdictState::Unknown, code, log: None, counts: VerdictCounts::default() }
+        Self {
+            scope: AuditScope::Window,
+            state: VerdictState::Unknown,
+            code,
+            log: None,
+            differences: None,
+            counts: VerdictCounts::default(),
+        }
     }
 }
 
@@ -117,12 +222,13 @@ mod tests {
         });
         let mut found = WindowReport::default();
         found.missing += missing;
+        (0..missing).for_each(|_| found.differences.note(0, 142));
         if let Some(offset) = lagging_from {
             let pending = PendingOffsets::new([(0, offset)].into(), Vec::new());
             found.add_undecodable(&pending, LogPosition { partition: 0, offset: offset + 1 });
             found.add_undecodable(&pending, LogPosition { partition: 0, offset });
         }
-        AuditVerdict::of(&found, &compared, is_behind)
+        AuditVerdict::of_window(&found, &compared, is_behind)
     }
 
     #[test]
@@ -149,7 +255,48 @@ mod tests {
         for found in [verdict(None, false, 1), verdict(Some(100), true, 1)] {
             assert_eq!((found.state, found.code), (VerdictState::OutOfBalance, "out_of_balance"));
             assert_eq!(found.counts.missing, 1);
+            let times = LogTimeRange { from_ms: 42_000, until_ms: 42_000 };
+            assert_eq!(found.differences, Some(DifferenceTimes::Within(times)));
         }
+    }
+
+    #[test]
+    fn a_difference_of_the_window_without_a_record_is_somewhere_in_it() {
+        let compared = ComparedLog::new(5_000, 60_000, [(0, 0)].into_iter());
+        let mut found = WindowReport::default();
+        found.duplicates += 1;
+        let times = LogTimeRange { from_ms: 5_000, until_ms: 60_000 };
+        let found = AuditVerdict::of_window(&found, &compared, false);
+        assert_eq!(found.differences, Some(DifferenceTimes::Within(times)));
+    }
+
+    #[test]
+    fn of_the_whole_log_only_a_lack_of_rows_has_a_time() {
+        let mut compared = ComparedLog::whole(60_000, [(0, 0)].into_iter());
+        (0..60).for_each(|n| compared.add(LogPosition { partition: 0, offset: n }, 1_000 * n));
+        let judged = |found: &AuditReport| {
+            let AuditVerdict { scope, state, differences, .. } =
+                AuditVerdict::of_log(found, &compared);
+            assert_eq!(scope, AuditScope::Log);
+            (state, differences)
+        };
+        let mut found = AuditReport::default();
+        assert_eq!(judged(&found), (VerdictState::Balanced, None));
+        found.missing = 1;
+        found.differences.note(0, 17);
+        let times = DifferenceTimes::Within(LogTimeRange { from_ms: 17_000, until_ms: 17_000 });
+        assert_eq!(judged(&found), (VerdictState::OutOfBalance, Some(times)));
+        let anywhere = Some(DifferenceTimes::Anywhere { from_ms: 0 });
+        for other in [
+            AuditReport { surplus: 1, ..found.clone() },
+            AuditReport { duplicates: 1, ..found.clone() },
+            AuditReport { misplaced: 1, ..found.clone() },
+        ] {
+            assert_eq!(judged(&other), (VerdictState::OutOfBalance, anywhere));
+        }
+        found.lagging_from.insert(0, 0);
+        found = AuditReport { missing: 0, lagging: 60, ..found };
+        assert_eq!(judged(&found), (VerdictState::Unknown, None));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::audit::difference_offsets::DifferenceOffsets;
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::audit::examples::Examples;
 use crate::audit::misplaced_clicks::MisplacedClicks;
-use crate::audit::pending_offsets::{PendingCounts, PendingOffsets};
+use crate::audit::pending_offsets::{PendingCause, PendingCounts, PendingOffsets};
 
 /// An event of the log with its time, by which the table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +66,8 @@ pub struct WindowReport {
     pub pending: PendingCounts,
     /// The first lagging record without a row and a dead letter, by partition.
     pub lagging_from: BTreeMap<i32, i64>,
+    /// The records with differences.
+    pub differences: DifferenceOffsets,
     missing_examples: Examples<(LogPosition, Id)>,
     duplicate_examples: Examples<Id>,
     undecodable_examples: Examples<LogPosition>,
@@ -96,6 +99,8 @@ impl WindowReport {
                 rows => {
                     self.duplicates += rows - 1;
                     self.duplicate_examples.offer(id);
+                    let LogPosition { partition, offset } = event.entry.position;
+                    self.differences.note(partition, offset);
                 }
             }
         }
@@ -119,6 +124,9 @@ impl WindowReport {
         });
         let added = pending.for_each_event(lacking, |event| {
             self.dead_lettered -= 1;
+            if event.pending.as_ref().is_none_or(PendingCause::is_abandoned) {
+                self.differences.note(event.position.partition, event.position.offset);
+            }
             match event.pending {
                 Some(cause) => self.pending.add(cause),
                 None => {
@@ -134,7 +142,11 @@ impl WindowReport {
     /// Adds a record that cannot become a row and has no dead letter.
     pub fn add_undecodable(&mut self, pending: &PendingOffsets, position: LogPosition) {
         pending.note_lagging(position, &mut self.lagging_from);
-        match pending.cause(position) {
+        let cause = pending.cause(position);
+        if cause.as_ref().is_none_or(PendingCause::is_abandoned) {
+            self.differences.note(position.partition, position.offset);
+        }
+        match cause {
             Some(cause) => self.pending.add(cause),
             None => {
                 self.undecodable_without_dead_letter += 1;

@@ -1,10 +1,13 @@
 //! The state of the server and of the tables, for `processors status`. Every query is cheap.
 
 use broker::ServerError;
+use clickhouse::Row;
 use clickhouse::query::Query;
+use serde::Deserialize;
 
 use crate::clickhouse::server::{Server, server_error};
 use crate::status::facts::{DiskState, PartsState, ReplicaState};
+use crate::status::known_balance::KnownBalance;
 
 /// Bounds of a query at the server, which would run that of a client that no longer waits to its end:
 /// seconds, and threads, which inserts need.
@@ -87,4 +90,37 @@ pub async fn newest_link_ms(server: &Server) -> Result<Option<i64>, ServerError>
     let sql = "SELECT toInt64(toUnixTimestamp64Milli(changed_at)) FROM link_versions \
                ORDER BY changed_at DESC LIMIT 1";
     query(server, sql).fetch_optional().await.map_err(server_error)
+}
+
+#[derive(Row, Deserialize)]
+struct BalanceRow {
+    state: String,
+    newest_state: String,
+    newest_code: String,
+    age_seconds: i64,
+    balanced_until_ms: Option<i64>,
+    differences_from_ms: Option<i64>,
+}
+
+/// What audits have found of a log; `None`: no verdict is stored.
+///
+/// # Errors
+/// As [`version`].
+pub async fn balance(server: &Server, topic: &str) -> Result<Option<KnownBalance>, ServerError> {
+    let sql = "SELECT toString(state) AS state, toString(newest_state) AS newest_state, \
+               toString(newest_code) AS newest_code, \
+               toInt64(dateDiff('second', judged_at, now64(3))) AS age_seconds, \
+               toUnixTimestamp64Milli(balanced_until) AS balanced_until_ms, \
+               toUnixTimestamp64Milli(differences_from) AS differences_from_ms \
+               FROM audit_balance WHERE topic = ?";
+    let row = query(server, sql).bind(topic).fetch_optional::<BalanceRow>().await;
+    let known = |row: BalanceRow| KnownBalance {
+        state: row.state,
+        newest_state: row.newest_state,
+        newest_code: row.newest_code,
+        age_seconds: row.age_seconds,
+        balanced_until_ms: row.balanced_until_ms,
+        differences_from_ms: row.differences_from_ms,
+    };
+    row.map(|row| row.map(known)).map_err(server_error)
 }

@@ -7,8 +7,9 @@ use clap::Args;
 
 use crate::audit::continuous_audit;
 use crate::audit::follow_args::FollowArgs;
-use crate::audit::full_audit;
+use crate::audit::full_audit::{self, JudgedLog};
 use crate::audit::sort_args::SortArgs;
+use crate::clickhouse::verdict_table::{self, AgedVerdict, VerdictSubject};
 use crate::config::Servers;
 use crate::exit::{DIFFERS, DONE, print_line};
 
@@ -48,12 +49,31 @@ pub(super) async fn audit(args: AuditArgs) -> Result<u8, ServerError> {
         return Ok(DONE);
     }
     let wait = Duration::from_secs(args.wait_seconds);
-    let report = full_audit::audit(&args.servers, &space, &args.group, wait).await?;
+    let judged = full_audit::audit(&args.servers, &space, &args.group, wait).await?;
+    let report = &judged.report;
     if args.json {
-        let json = serde_json::to_string_pretty(&report);
+        let json = serde_json::to_string_pretty(report);
         print_line(json.map_err(|error| ServerError::fatal("task_panicked", error))?);
     } else {
-        print_line(&report);
+        print_line(report);
     }
+    store(&args.servers, args.group, &judged).await?;
     Ok(if report.balanced() { DONE } else { DIFFERS })
+}
+
+/// Stores the verdict, which the dashboards and `status` show. The report is valid without it.
+async fn store(servers: &Servers, group: String, judged: &JudgedLog) -> Result<(), ServerError> {
+    let server = servers.clickhouse.server()?;
+    let topic = servers.kafka.topic.to_string();
+    let subject = VerdictSubject { topic, group, every: Duration::ZERO };
+    let JudgedLog { verdict, took, .. } = judged;
+    let verdict = AgedVerdict { verdict, since_begin: *took, since_end: Duration::ZERO };
+    if let Err(error) = verdict_table::add(&server, &subject, &[verdict]).await {
+        tracing::warn!(
+            code = error.code,
+            %error,
+            "the verdict of the audit is not stored; dashboards and status do not show it"
+        );
+    }
+    Ok(())
 }

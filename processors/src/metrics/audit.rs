@@ -23,6 +23,8 @@ pub struct AuditMetrics {
     in_job: Gauge,
     records: Gauge,
     within_grace: Gauge,
+    judges_nothing: Gauge<f64, AtomicU64>,
+    differences_from: Gauge<f64, AtomicU64>,
     runs: Counter,
     run_seconds: Gauge<f64, AtomicU64>,
     last_run: Gauge<f64, AtomicU64>,
@@ -65,6 +67,10 @@ impl AuditMetrics {
         registry.register("records", "Records checked", m.records.clone());
         let help = "Records within the grace period, which were not checked";
         registry.register("records_within_grace", help, m.within_grace.clone());
+        let help = "End of the first of the runs whose records are all within the grace period, seconds since 1970";
+        registry.register("judges_nothing_timestamp_seconds", help, m.judges_nothing.clone());
+        let help = "Log time of the first difference that no later run has compared again, seconds since 1970";
+        registry.register("differences_from_timestamp_seconds", help, m.differences_from.clone());
         registry.register("runs", "Runs that completed", m.runs.clone());
         registry.register(
             "run_seconds",
@@ -91,9 +97,21 @@ impl AuditMetrics {
         set(&self.in_job, found.pending.in_job());
         set(&self.records, found.records);
         set(&self.within_grace, found.within_grace);
+        let judges_nothing = found.records > 0 && found.records == found.within_grace;
+        let since = self.judges_nothing.get();
+        self.judges_nothing.set(match (judges_nothing, since > 0.0) {
+            (false, _) => 0.0,
+            (true, false) => now_seconds,
+            (true, true) => since,
+        });
         self.run_seconds.set(run_seconds);
         self.last_run.set(now_seconds);
         self.runs.inc();
+    }
+
+    /// The first open difference of the log was logged then, seconds since 1970; `None`: there is none.
+    pub fn differences_from(&self, seconds: Option<f64>) {
+        self.differences_from.set(seconds.unwrap_or(0.0));
     }
 
     /// A run has failed; its window was not checked.

@@ -35,6 +35,8 @@ pub enum AlertCondition {
     DeadLettersOpen,
     /// Copies that a redrive announced did not arrive.
     DeadLettersPending,
+    /// An audit has found differences that no later one has compared again.
+    DifferencesOpen,
     /// A disk of ClickHouse is almost full.
     DiskFilling,
     /// The lag is large and grows.
@@ -75,7 +77,7 @@ pub enum AlertCondition {
 
 impl AlertCondition {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AuditJudgesNothing,
         Self::AuditOutOfBalance,
         Self::AuditSilent,
@@ -87,6 +89,7 @@ impl AlertCondition {
         Self::ConnectionsNearBound,
         Self::DeadLettersOpen,
         Self::DeadLettersPending,
+        Self::DifferencesOpen,
         Self::DiskFilling,
         Self::LagGrows,
         Self::LinksBehind,
@@ -111,6 +114,7 @@ impl AlertCondition {
     pub fn limit(self) -> Limit {
         match self {
             Self::AuditSilent | Self::ClicksWait | Self::ClockSkewed => Above(300.0),
+            Self::AuditJudgesNothing => Above(900.0),
             Self::RowsLate => Above(60.0),
             // 90 days.
             Self::RuleTableOld => Above(7_776_000.0),
@@ -125,12 +129,12 @@ impl AlertCondition {
             Self::BrokersDisconnected | Self::LinksNotLoaded | Self::RuleTableUnusable => {
                 Equal(0.0)
             }
-            Self::AuditJudgesNothing
-            | Self::AuditOutOfBalance
+            Self::AuditOutOfBalance
             | Self::ClicksLost
             | Self::ClicksMissing
             | Self::DeadLettersOpen
             | Self::DeadLettersPending
+            | Self::DifferencesOpen
             | Self::LinksBehind
             | Self::LinksUnpublished
             | Self::OutboxDamaged
@@ -144,7 +148,9 @@ impl AlertCondition {
     pub fn heading(self) -> Option<&'static str> {
         Some(match self {
             Self::AuditJudgesNothing | Self::ClockSkewed => "clock_skewed",
-            Self::AuditOutOfBalance | Self::ClicksMissing => "out_of_balance",
+            Self::AuditOutOfBalance | Self::ClicksMissing | Self::DifferencesOpen => {
+                "out_of_balance"
+            }
             Self::AuditSilent => "audit",
             Self::BrokersDisconnected | Self::ClicksWait => "unacknowledged",
             Self::ClicksLost => return None,
@@ -175,6 +181,7 @@ impl AlertCondition {
             | Self::AuditSilent
             | Self::ConnectionsNearBound
             | Self::DeadLettersPending
+            | Self::DifferencesOpen
             | Self::LinksBehind
             | Self::LinksUnpublished
             | Self::OutboxDamaged

@@ -6,6 +6,7 @@ use broker::ServerError;
 use serde::Serialize;
 
 use crate::clickhouse::held_dead_letters::HeldDeadLetters;
+use crate::status::known_balance::KnownBalance;
 use crate::status::metric_samples::MetricSamples;
 
 /// All facts.
@@ -106,6 +107,8 @@ pub struct ClickHouseFacts {
     pub dead_letters: Result<Vec<HeldDeadLetters>, ServerError>,
     /// Jobs that have not ended, and those that have left the gap of a skip open.
     pub jobs: Result<Vec<OpenJob>, ServerError>,
+    /// What audits have found; `None`: no verdict is stored.
+    pub balance: Result<Option<KnownBalance>, ServerError>,
     /// The newest change of a link, milliseconds since 1970; `None`: there is no link.
     pub newest_link_ms: Result<Option<i64>, ServerError>,
 }

@@ -1,7 +1,8 @@
 //! From the facts to what is wrong, and to the verdict. Pure.
 
-use crate::status::facts::{GroupState, ServiceKind, StatusFacts};
+use crate::status::facts::{GroupState, ServiceFacts, ServiceFailure, ServiceKind, StatusFacts};
 use crate::status::finding_level::FindingLevel;
+use crate::status::known_balance::of_balance;
 use crate::status::server_findings::of_servers;
 use crate::status::service_findings::of_services;
 use crate::status::status_finding::StatusFinding;
@@ -57,12 +58,18 @@ pub fn findings(facts: &StatusFacts) -> Vec<StatusFinding> {
     let mut findings = of_servers(facts);
     findings.extend(of_services(&facts.services, facts.at_ms as f64 / 1000.0, lag));
     findings.extend(unassigned(facts));
+    if let Ok(balance) = &facts.clickhouse.balance {
+        // The admin port of the audit, or the server for which it waits, may have shown the same.
+        let is_new = |own: &StatusFinding| findings.iter().all(|it| it.heading != own.heading);
+        let own = of_balance(balance.as_ref(), facts.at_ms).filter(is_new);
+        findings.extend(own);
+    }
     findings.sort_by_key(|finding| finding.level);
     findings
 }
 
 /// Processors run, and the group has assigned no partition to any of them although records wait. A group that has
-/// just begun is not reported.
+/// just begun is not reported. A process that did not answer may have the partitions.
 fn unassigned(facts: &StatusFacts) -> Option<StatusFinding> {
     let group = facts.kafka.as_ref().ok()?.group.as_ref().ok()?;
     let waited_ms = facts.at_ms.saturating_sub(group.oldest_unread_ms?);
@@ -82,17 +89,22 @@ fn unassigned(facts: &StatusFacts) -> Option<StatusFinding> {
          wait for the session of a former member to end, which takes up to a minute",
         assigned.len()
     );
-    Some(StatusFinding {
+    let finding = StatusFinding {
         name: "PartitionsUnassigned".to_owned(),
         ..StatusFinding::of_heading("lag-grows", text, "processors status --watch".to_owned())
-    })
+    };
+    let is_silent = |service: &ServiceFacts| {
+        matches!(service.answer, Err(ServiceFailure::Silent(_) | ServiceFailure::Failed(_)))
+    };
+    Some(if facts.services.iter().any(is_silent) { finding.unknown() } else { finding })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::facts::{GroupRates, ServiceFailure};
+    use crate::status::facts::GroupRates;
     use crate::status::healthy_facts::{NOW_MS, healthy};
+    use crate::status::known_balance::KnownBalance;
     use crate::status::metric_samples::MetricSamples;
 
     #[test]
@@ -109,39 +121,65 @@ mod tests {
         assert_eq!(StatusVerdict::of(&findings(&facts)), StatusVerdict::Wrong);
     }
 
+    /// A record has waited, and processors have these numbers of partitions.
+    fn assigned(partitions: &[u32], waited_s: i64, committed: i64) -> StatusFacts {
+        let mut facts = healthy();
+        let group = facts.kafka.as_mut().unwrap().group.as_mut().unwrap();
+        group.oldest_unread_ms = Some(NOW_MS - waited_s * 1000);
+        group.rates = Some(GroupRates { appended: 5, committed });
+        let service = facts.services[0].clone();
+        let processors = partitions.iter().map(|count| {
+            let mut own = service.clone();
+            let answer = own.answer.as_mut().unwrap();
+            answer.kind = ServiceKind::Processors;
+            answer.last = MetricSamples::read(&format!(
+                "clicktrail_processors_partitions_assigned {count}\n"
+            ));
+            own
+        });
+        facts.services = processors.collect();
+        facts
+    }
+
+    fn names(facts: &StatusFacts) -> Vec<(String, FindingLevel)> {
+        findings(facts).into_iter().map(|finding| (finding.name, finding.level)).collect()
+    }
+
     #[test]
     fn processors_without_partitions_are_wrong_once_a_record_has_waited() {
-        let of = |partitions: &[u32], waited_s: i64, committed| {
-            let mut facts = healthy();
-            let group = facts.kafka.as_mut().unwrap().group.as_mut().unwrap();
-            group.oldest_unread_ms = Some(NOW_MS - waited_s * 1000);
-            group.rates = Some(GroupRates { appended: 5, committed });
-            let service = facts.services[0].clone();
-            facts.services = partitions
-                .iter()
-                .map(|count| {
-                    let mut own = service.clone();
-                    let answer = own.answer.as_mut().unwrap();
-                    answer.kind = ServiceKind::Processors;
-                    answer.last = MetricSamples::read(&format!(
-                        "clicktrail_processors_partitions_assigned {count}\n"
-                    ));
-                    own
-                })
-                .collect();
-            let name = |finding: StatusFinding| (finding.name, finding.level);
-            findings(&facts).into_iter().map(name).collect::<Vec<_>>()
-        };
-        let wrong = vec![("PartitionsUnassigned".to_owned(), FindingLevel::Wrong)];
-        assert_eq!(of(&[0, 0], 16, 0), wrong);
+        let unassigned = |level| ("PartitionsUnassigned".to_owned(), level);
+        assert_eq!(names(&assigned(&[0, 0], 16, 0)), [unassigned(FindingLevel::Wrong)]);
         for (partitions, waited_s, committed, what) in [
             (&[0, 0][..], 15, 0, "a rebalance"),
             (&[0, 6], 16, 0, "another one has them"),
             (&[0], 16, 1, "a member whose port was not asked has them"),
             (&[], 16, 0, "no processors were asked"),
         ] {
-            assert_eq!(of(partitions, waited_s, committed), [], "{what}");
+            assert_eq!(names(&assigned(partitions, waited_s, committed)), [], "{what}");
         }
+        let mut silent = assigned(&[0, 0], 16, 0);
+        silent.services[1].answer = Err(ServiceFailure::Silent(2));
+        assert!(names(&silent).contains(&unassigned(FindingLevel::Unknown)), "it may have them");
+        silent.services[1].answer = Err(ServiceFailure::Refused);
+        assert!(names(&silent).contains(&unassigned(FindingLevel::Wrong)), "no process is there");
+    }
+
+    #[test]
+    fn the_balance_is_a_finding_unless_another_one_has_its_heading() {
+        let mut facts = healthy();
+        facts.clickhouse.balance = Ok(None);
+        let silent = ("AuditSilent".to_owned(), FindingLevel::Ticket);
+        assert_eq!(names(&facts), [silent]);
+        let balance = KnownBalance {
+            state: "out_of_balance".to_owned(),
+            newest_state: "out_of_balance".to_owned(),
+            ..KnownBalance::default()
+        };
+        facts.clickhouse.balance = Ok(Some(balance));
+        assert_eq!(names(&facts), [("out_of_balance".to_owned(), FindingLevel::Wrong)]);
+        let answer = facts.services[0].answer.as_mut().unwrap();
+        answer.last = MetricSamples::read("clicktrail_audit_duplicates 1\n");
+        assert_eq!(names(&facts), [("AuditOutOfBalance".to_owned(), FindingLevel::Wrong)]);
     }
 
     #[test]

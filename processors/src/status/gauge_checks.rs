@@ -41,7 +41,7 @@ const fn check(condition: AlertCondition, what: &'static str, reading: GaugeRead
 }
 
 /// All of them.
-pub const GAUGE_CHECKS: [GaugeCheck; 19] = [
+pub const GAUGE_CHECKS: [GaugeCheck; 20] = [
     check(LinksNotLoaded, "links loaded (0: not all)", Number("clicktrail_producer_links_loaded")),
     check(
         ConnectionsNearBound,
@@ -116,6 +116,11 @@ pub const GAUGE_CHECKS: [GaugeCheck; 19] = [
     ),
     check(AuditOutOfBalance, "clicks counted twice", Number("clicktrail_audit_duplicates")),
     check(AuditOutOfBalance, "rows on a wrong shard", Number("clicktrail_audit_misplaced")),
+    check(
+        AuditJudgesNothing,
+        "time for which all records of the audit have been within its grace",
+        Age("clicktrail_audit_judges_nothing_timestamp_seconds"),
+    ),
     check(
         AuditSilent,
         "time since the last complete run",

@@ -4,6 +4,7 @@ use crate::status::facts::{
     ClickHouseFacts, DiskState, GroupRates, GroupState, KafkaFacts, PartsState, Readiness,
     RegistryFacts, ReplicaState, ServiceAnswer, ServiceFacts, ServiceKind, StatusFacts, TopicState,
 };
+use crate::status::known_balance::KnownBalance;
 use crate::status::metric_samples::MetricSamples;
 
 /// When the facts were asked for.
@@ -47,6 +48,13 @@ pub(super) fn healthy() -> StatusFacts {
             newest_click_ms: Ok(Some(NOW_MS - 3_000)),
             dead_letters: Ok(vec![]),
             jobs: Ok(vec![]),
+            balance: Ok(Some(KnownBalance {
+                state: "balanced".to_owned(),
+                newest_state: "balanced".to_owned(),
+                age_seconds: 12,
+                balanced_until_ms: Some(NOW_MS - 45_000),
+                ..KnownBalance::default()
+            })),
             newest_link_ms: Ok(Some(NOW_MS - 7_200_000)),
         },
         shard_servers: vec![],

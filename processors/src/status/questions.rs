@@ -51,7 +51,7 @@ pub async fn ask(
     let (kafka, registries, mut clickhouse, shard_servers, services) = tokio::join!(
         kafka(&servers.kafka, group),
         registries(servers),
-        clickhouse(cluster.any()),
+        clickhouse(cluster.any(), servers.kafka.topic.as_str()),
         shard_servers(&cluster),
         join_all(services),
     );
@@ -162,9 +162,19 @@ async fn unregistered(url: &str, subjects: &[(String, &str)]) -> Result<Vec<Stri
     Ok(unregistered)
 }
 
-async fn clickhouse(server: &Server) -> ClickHouseFacts {
+async fn clickhouse(server: &Server, topic: &str) -> ClickHouseFacts {
     let code = "clickhouse_unreachable";
-    let (version, disks, parts, replicas, newest_click_ms, dead_letters, jobs, newest_link_ms) = tokio::join!(
+    let (
+        version,
+        disks,
+        parts,
+        replicas,
+        newest_click_ms,
+        dead_letters,
+        jobs,
+        balance,
+        newest_link_ms,
+    ) = tokio::join!(
         in_time(code, server_state::version(server)),
         in_time(code, server_state::disks(server)),
         in_time(code, server_state::parts(server)),
@@ -172,6 +182,7 @@ async fn clickhouse(server: &Server) -> ClickHouseFacts {
         in_time(code, server_state::newest_click_ms(server)),
         in_time(code, held_dead_letters::held_within(server, DEADLINE)),
         in_time(code, open_jobs(server)),
+        in_time(code, server_state::balance(server, topic)),
         in_time(code, server_state::newest_link_ms(server)),
     );
     ClickHouseFacts {
@@ -182,6 +193,7 @@ async fn clickhouse(server: &Server) -> ClickHouseFacts {
         newest_click_ms,
         dead_letters,
         jobs,
+        balance,
         newest_link_ms,
     }
 }

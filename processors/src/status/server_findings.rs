@@ -155,6 +155,7 @@ fn of_tables(facts: &ClickHouseFacts) -> Vec<StatusFinding> {
         ("newest click", facts.newest_click_ms.as_ref().err()),
         ("dead letters", facts.dead_letters.as_ref().err()),
         ("jobs", facts.jobs.as_ref().err()),
+        ("balance", facts.balance.as_ref().err()),
         ("links", facts.newest_link_ms.as_ref().err()),
     ] {
         findings.extend(error.map(|error| not_answered(what, error)));

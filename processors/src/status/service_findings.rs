@@ -197,14 +197,6 @@ fn of_audit(address: &str, page: &MetricSamples, lag: Option<i64>) -> Vec<Status
             format!("{address}: records that are neither row nor dead letter: {undecodable}");
         findings.push(StatusFinding::alert(AlertCondition::AuditOutOfBalance, text, next()));
     }
-    let (records, young) = (value("records"), value("records_within_grace"));
-    if AlertCondition::AuditJudgesNothing.is_met(records) && records == young {
-        let text = format!(
-            "{address}: the audit compares none of {records} records: all are within its grace"
-        );
-        let next = format!("curl -sS http://{address}/readyz");
-        findings.push(StatusFinding::alert(AlertCondition::AuditJudgesNothing, text, next));
-    }
     findings
 }
 
@@ -376,10 +368,10 @@ mod tests {
         assert_eq!(own(missing, None), []);
         let undecodable = "clicktrail_audit_undecodable_without_dead_letter 1\n";
         assert_eq!(own(undecodable, None), [pair("AuditOutOfBalance", "out_of_balance")]);
-        let young = "clicktrail_audit_records 9\nclicktrail_audit_records_within_grace 9\n";
-        assert_eq!(own(young, None), [pair("AuditJudgesNothing", "clock_skewed")]);
-        let empty = "clicktrail_audit_records 0\nclicktrail_audit_records_within_grace 0\n";
-        assert_eq!(own(empty, None), []);
+        let nothing = "clicktrail_audit_judges_nothing_timestamp_seconds";
+        let since = |seconds: u32| format!("{nothing} {}\n", 1_764_000_000 - seconds);
+        assert_eq!(own(&since(901), None), [pair("AuditJudgesNothing", "clock_skewed")]);
+        assert_eq!(own(&since(60), None), []);
     }
 
     #[test]

@@ -160,6 +160,10 @@ fn tables(facts: &ClickHouseFacts, now_ms: i64) -> Vec<(&'static str, String)> {
         true => "none that has not ended".to_owned(),
         false => jobs.iter().map(job).collect::<Vec<_>>().join(", "),
     });
+    let balance = known(&facts.balance, |balance| match balance {
+        Some(balance) => balance.line(now_ms),
+        None => format!("{UNKNOWN} (no audit has stored a verdict)"),
+    });
     vec![
         (
             "clicks",
@@ -167,6 +171,7 @@ fn tables(facts: &ClickHouseFacts, now_ms: i64) -> Vec<(&'static str, String)> {
         ),
         ("dead letters", letters),
         ("jobs", jobs),
+        ("balance", balance),
         ("links", format!("newest change {}", known(&facts.newest_link_ms, |it| ago(it, "none")))),
     ]
 }
@@ -272,6 +277,7 @@ mod tests {
             "clicks       newest 3 s ago",
             "dead letters open 0, pending 0, failed_again 0, resolved 0, discarded 0, parked 0",
             "jobs         none that has not ended",
+            "balance      balanced until 45 s ago; newest run 12 s ago",
             "links        newest change 2 h ago",
             "producer     p:9180 ready; 0 clicks/s made, unknown delivered; outbox unknown clicks, unknown of unknown, unknown free on its disk; unknown lost since its start",
             "status: healthy",
@@ -293,21 +299,22 @@ mod tests {
         ch.newest_click_ms = Err(silent());
         ch.dead_letters = Err(silent());
         ch.jobs = Err(silent());
+        ch.balance = Err(silent());
         ch.newest_link_ms = Err(silent());
         facts.services[0].answer = Err(ServiceFailure::Silent(2));
         let findings = findings(&facts);
         let lines = lines(&facts, &findings);
-        let parts = &lines[1..11];
+        let parts = &lines[1..12];
         for part in parts {
             assert!(part.contains(UNKNOWN), "{part}");
         }
         let digits = parts.concat().replace("9180", "");
         assert!(!digits.contains(|letter: char| letter.is_ascii_digit()), "{lines:?}");
-        assert_eq!(lines[11..].len(), 5, "{lines:?}");
+        assert_eq!(lines[12..].len(), 5, "{lines:?}");
         let expected = "unknown: x_unreachable: brokers b:9092: no answer within 2 s \
                         (RUNBOOK.md#x_unreachable; next: kcat -b b:9092 -L, \
                         or kafka-broker-api-versions.sh --bootstrap-server b:9092)";
-        assert_eq!(lines[11], expected);
+        assert_eq!(lines[12], expected);
         assert_eq!(lines.last().unwrap(), "status: unknown (4 findings)");
     }
 

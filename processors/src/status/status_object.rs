@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::status::facts::{Readiness, ServiceFacts, StatusFacts};
 use crate::status::findings::StatusVerdict;
+use crate::status::known_balance::KnownBalance;
 use crate::status::shard_servers::server_object;
 use crate::status::status_finding::StatusFinding;
 
@@ -45,6 +46,7 @@ pub fn object(facts: &StatusFacts, findings: &[StatusFinding]) -> Value {
             "newest_click_at": ch.newest_click_ms.as_ref().ok().and_then(time),
             "dead_letters": letters,
             "jobs": ch.jobs.as_ref().ok(),
+            "balance": ch.balance.as_ref().ok().and_then(Option::as_ref).map(KnownBalance::object),
             "newest_link_change_at": ch.newest_link_ms.as_ref().ok().and_then(time),
             "shards": shards,
         },

@@ -93,7 +93,8 @@ fn status_answers_within_three_seconds_and_names_each_part_that_is_down() {
     };
     let mut answers = (0..ATTEMPTS).map(|_| status(&world, &admin, &[]).0);
     let answer = answers.find(complete).expect("a complete answer");
-    assert_eq!(headings(&answer, "ticket"), names(&["rules_missing"]), "{answer:#}");
+    // No audit has stored a verdict.
+    assert_eq!(headings(&answer, "ticket"), names(&["audit", "rules_missing"]), "{answer:#}");
     assert_eq!(headings(&answer, "wrong"), names(&[]), "{answer:#}");
     assert_eq!(headings(&answer, "unknown"), names(&[]), "{answer:#}");
     let group = &answer["kafka"]["group"];
@@ -103,6 +104,19 @@ fn status_answers_within_three_seconds_and_names_each_part_that_is_down() {
     assert!(tables["newest_click_at"].is_string(), "{answer:#}");
     assert!(tables["parts"]["limits"][1].as_u64().unwrap() > 500, "{answer:#}");
     assert_eq!(answer["services"][0]["kind"], "processors");
+
+    world.query(&format!(
+        "INSERT INTO audit_verdict_versions (topic, group_id, every_seconds, state, code, logged_from, \
+         logged_until, differences_from, differences_until) SELECT '{}', 'g', 60, 'out_of_balance', \
+         'out_of_balance', now64(3) - 900, now64(3) - 30, now64(3) - 600, now64(3) - 600",
+        world.topic
+    ));
+    let (answer, code) = status(&world, &admin, &[]);
+    assert_eq!((headings(&answer, "wrong"), code), (names(&["out_of_balance"]), 1), "{answer:#}");
+    let balance = &answer["clickhouse"]["balance"];
+    assert_eq!(balance["state"], "out_of_balance", "{answer:#}");
+    assert!(balance["differences_from"].is_string(), "{answer:#}");
+    world.query("TRUNCATE TABLE audit_verdict_versions");
 
     names_the_server_for_which_a_start_waits(&world);
 
