@@ -45,7 +45,7 @@ fn newest_click() -> Panel {
     let sql = "\
 WITH
   (SELECT count() FROM clicks AS c WHERE c.occurred_at > now() - toIntervalMinute(10)) > 0 AS is_recent,
-  (SELECT argMax((b.state, b.code, b.lagging, b.missing + b.undecodable + arraySum(mapValues(b.in_jobs))), b.judged_at) FROM audit_balance AS b) AS audit,
+  (SELECT argMax((b.newest_state, b.newest_code, b.lagging, b.missing + b.undecodable + arraySum(mapValues(b.in_jobs))), b.judged_at) FROM audit_balance AS b) AS audit,
   audit.1 IN ('balanced', 'out_of_balance') AS is_compared
 SELECT
   multiIf(
@@ -72,10 +72,10 @@ FROM
 /// The newest part of the log that balances with the table.
 fn balance() -> Panel {
     let description = "The part of the log, by its time, that the newest audit has compared: each of its clicks counts exactly \
-        once in these dashboards. \"except\": clicks that a replay has still to process. \"Unknown\": no audit has compared \
-        the time since, with the reason; a code has a heading in RUNBOOK.md. A difference in an earlier part is among the \
-        Verdicts of the dashboard Pipeline. Of several logs, the one that is worst is shown, up to seven days after its \
-        last audit.";
+        once in these dashboards. \"except\": clicks that a replay has still to process. \"differences since\": an earlier audit \
+        found some, and no later one has compared that part of the log again; `processors audit` does. \"Unknown\": no audit has \
+        compared the time since, with the reason; a code has a heading in RUNBOOK.md. Of several logs, the one that is worst \
+        is shown, up to seven days after its last audit.";
     let colours =
         [("^From", Colour::Good), ("^Not balanced", Colour::Bad), ("^Unknown", Colour::Warning)];
     let sql = "\
@@ -87,15 +87,22 @@ WITH
   assumeNotNull(b.balanced_from) AS known_from,
   if(toDate(known_from, zone) = toDate(now(), zone), formatDateTime(known_from, '%H:%i', zone), trimLeft(formatDateTime(known_from, '%e %b %H:%i', zone))) AS first_moment,
   concat('From ', first_moment, ' to ', moment) AS part,
-  arraySum(mapValues(b.in_jobs)) AS in_jobs
+  assumeNotNull(b.differences_from) AS since,
+  if(toDate(since, zone) = toDate(now(), zone), formatDateTime(since, '%H:%i', zone), trimLeft(formatDateTime(since, '%e %b %H:%i', zone))) AS since_moment,
+  arraySum(mapValues(b.in_jobs)) AS in_jobs,
+  if(in_jobs = 1, '1 click', concat(toString(in_jobs), ' clicks')) AS clicks,
+  b.missing + b.undecodable + b.duplicates + b.misplaced + b.surplus AS found
 SELECT
   multiIf(
     b.state = 'balanced' AND in_jobs = 0, part,
-    b.state = 'balanced', concat(part, ', except ', toString(in_jobs), ' clicks of ', toString(length(b.in_jobs)), ' open jobs'),
-    b.state = 'out_of_balance' AND notEmpty(b.ended_jobs) AND b.missing + b.undecodable + b.duplicates = 0,
-      concat('Not balanced: ', toString(in_jobs), ' clicks of ', toString(length(b.ended_jobs)), ' ended jobs'),
-    b.state = 'out_of_balance',
-      concat('Not balanced: ', toString(b.missing + b.undecodable), ' missing, ', toString(b.duplicates), ' counted twice'),
+    b.state = 'balanced', concat(part, ', except ', clicks, ' of ', if(length(b.in_jobs) = 1, '1 open job', concat(toString(length(b.in_jobs)), ' open jobs'))),
+    b.state = 'out_of_balance' AND found > 0,
+      concat('Not balanced: ', toString(b.missing + b.undecodable), ' missing, ', toString(b.duplicates), ' counted twice',
+        if(b.misplaced > 0, concat(', ', toString(b.misplaced), ' on a wrong shard'), ''),
+        if(b.surplus > 0, concat(', ', toString(b.surplus), ' without a record'), '')),
+    b.state = 'out_of_balance' AND notEmpty(b.ended_jobs),
+      concat('Not balanced: ', clicks, ' of ', if(length(b.ended_jobs) = 1, '1 ended job', concat(toString(length(b.ended_jobs)), ' ended jobs'))),
+    b.state = 'out_of_balance', concat('Not balanced: differences since ', since_moment, ', run processors audit'),
     concat('Unknown', if(isNull(b.balanced_until), '', concat(' since ', moment)), ': ',
       transform(b.code, ['no_verdict', 'group_behind'], ['the audit is silent', 'clicks wait in the log'], b.code))) AS balance
 FROM audit_balance AS b

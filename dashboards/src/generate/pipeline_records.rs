@@ -98,7 +98,8 @@ pub(crate) fn audit_findings() -> Panel {
 /// Whether the audit works.
 pub(crate) fn audit_runs() -> Panel {
     let description = "Seconds since the last complete run (a ticket above 300 s), its duration, share of its records that were \
-        too young to be compared (1: the broker's clock is ahead), failed runs and verdicts that could not be stored, by code.";
+        too young to be compared, seconds for which all were (a ticket above 900 s: the broker's clock is ahead), seconds since the \
+        first difference that no later audit has compared again (a ticket), failed runs and verdicts that could not be stored, by code.";
     series("Audit runs", description)
         .unit(Unit::Short)
         .no_value("`processors audit --follow` does not run, or is not scraped")
@@ -112,6 +113,14 @@ pub(crate) fn audit_runs() -> Panel {
             "too young, share",
         )
         .promql(
+            "time() - max(clicktrail_audit_judges_nothing_timestamp_seconds > 0)",
+            "nothing compared for, s",
+        )
+        .promql(
+            "time() - max(clicktrail_audit_differences_from_timestamp_seconds > 0)",
+            "differs since, s",
+        )
+        .promql(
             "sum by (code) (increase(clicktrail_audit_failures_total[$__rate_interval]))",
             "failed: {{code}}",
         )
@@ -123,23 +132,27 @@ pub(crate) fn audit_runs() -> Panel {
 
 /// Changes of the verdict.
 pub(crate) fn verdicts() -> Panel {
-    let description = "Each change of the audit's verdict in the time range, the newest first, with the log time up to which \
-        log and table were compared. The state `unknown` has the code of its reason, which has a heading in RUNBOOK.md. \
-        Gap: seconds of the log between the windows of two verdicts, which `processors audit` compares.";
+    let description = "Each change of the verdict of `processors audit --follow` in the time range, and of `processors audit`, which \
+        compares all of the log, the newest first, with the log time up to which log and table were compared, and the time of \
+        the first difference. The state `unknown` has the code of its reason, which has a heading in RUNBOOK.md. Other rows: rows \
+        on a wrong shard, and rows without a record. Gap: seconds of the log between two verdicts that neither has compared; \
+        `processors audit` compares them.";
     let sql = "\
-SELECT judged_at AS time, state, code, logged_until AS until, missing, duplicates, undecodable, lagging, in_jobs,
+SELECT judged_at AS time, state, code, if(is_log, 'all', 'window') AS compared, logged_until AS until, differences_from AS since,
+  missing, duplicates, undecodable, others, lagging, in_jobs,
   if(state = 'unknown', 0, greatest(0, dateDiff('second', previous_until, logged_from))) AS gap
 FROM
 (
   SELECT
     v.judged_at AS judged_at, v.state AS state, v.code AS code, v.logged_from AS logged_from, v.logged_until AS logged_until,
-    v.missing AS missing, v.duplicates AS duplicates, v.undecodable AS undecodable, v.lagging AS lagging,
+    v.scope = 'log' AS is_log, v.differences_from AS differences_from,
+    v.missing AS missing, v.duplicates AS duplicates, v.undecodable AS undecodable, v.misplaced + v.surplus AS others, v.lagging AS lagging,
     arraySum(mapValues(v.in_jobs)) AS in_jobs,
     lagInFrame(concat(v.state, v.code)) OVER changes AS previous,
-    maxIf(v.logged_until, v.state != 'unknown') OVER (PARTITION BY v.topic, v.group_id ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_until
+    maxIf(v.logged_until, v.state != 'unknown') OVER (PARTITION BY v.topic ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_until
   FROM audit_verdicts AS v
   WHERE $__timeFilter(v.judged_at)
-  WINDOW changes AS (PARTITION BY v.topic, v.group_id ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+  WINDOW changes AS (PARTITION BY v.topic, v.group_id, v.scope = 'log' ORDER BY v.judged_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 )
 WHERE concat(state, code) != previous OR gap > 0
 ORDER BY time DESC
@@ -149,14 +162,21 @@ LIMIT 50";
         .column(&Column::new("time", "Since", Unit::Moment).width(180))
         .column(&Column::text("state", "State").width(130))
         .column(&optional("code", "Code"))
+        .column(&Column::text("compared", "Compared").width(100))
         .column(
             &Column::new("until", "Compared until", Unit::Moment)
+                .property("noValue", json!("–"))
+                .width(180),
+        )
+        .column(
+            &Column::new("since", "Differ since", Unit::Moment)
                 .property("noValue", json!("–"))
                 .width(180),
         )
         .column(&Column::count("missing", "Missing"))
         .column(&Column::count("duplicates", "Counted twice").width(130))
         .column(&Column::count("undecodable", "Undecodable").width(120))
+        .column(&Column::count("others", "Other rows").width(100))
         .column(&Column::count("lagging", "Lagging"))
         .column(&Column::count("in_jobs", "In jobs"))
         .column(&Column::new("gap", "Gap", Unit::Seconds).width(80))
@@ -229,15 +249,16 @@ pub(crate) fn jobs() -> Panel {
 /// Rows of other rules than the newest.
 pub(crate) fn stale_rows() -> Panel {
     let description = "How many clicks of the time range were enriched by another version of a rule table, or of the program's \
-        rules, than the newest click of the last seven days. Share is of all clicks of the time range. Charts mix both versions until these clicks are replayed.";
+        rules, than the newest click of the last seven days. Without a click in these days, the newest rules are not known. Share is of \
+        all clicks of the time range. Charts mix both versions until these clicks are replayed.";
     let sql = "\
 WITH
 (
-  SELECT argMax((c.enrich_version, c.geo_db_build, c.ua_rules_version, c.bot_rules_version, c.referrer_rules_version), c.ingested_at)
+  SELECT argMax((c.enrich_version, c.geo_db_build, c.ua_rules_version, c.bot_rules_version, c.referrer_rules_version, true), c.ingested_at)
   FROM clicks AS c
   WHERE c.occurred_at > now() - toIntervalDay(7)
 ) AS newest
-SELECT rules.1 AS rules_of, rules.2 AS stale, if(clicks = 0, 0, stale / clicks) AS share, clicks,
+SELECT rules.1 AS rules_of, rules.2 AS stale, stale / clicks AS share, clicks,
   if(stale = 0, '', concat('processors replay plan --stale ', rules.3)) AS command
 FROM
 (
@@ -249,9 +270,10 @@ FROM
     ('referrers', countIf(c.referrer_rules_version != newest.5), 'referrers')]) AS rules
   FROM clicks AS c
   WHERE $__timeFilter(c.occurred_at)
-)";
+)
+WHERE clicks > 0 AND newest.6";
     table("Stale rows", description)
-        .no_value("No click in this time range")
+        .no_value("No click in this time range, or none in the last seven days")
         .column(&Column::text("rules_of", "Rules"))
         .column(&Column::count("stale", "Stale clicks"))
         .column(&Column::share())

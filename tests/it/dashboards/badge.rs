@@ -65,7 +65,20 @@ fn the_badge_states_until_when_log_and_table_balance_or_why_that_is_unknown() {
             (", missing, undecodable, duplicates", ", 3, 1, 2"),
             "Not balanced: 4 missing, 2 counted twice".to_owned(),
         ),
-        (9, "out_of_balance", ended, "Not balanced: 12 clicks of 1 ended jobs".to_owned()),
+        (
+            9,
+            "balanced",
+            (", in_jobs", ", map('a', 1)"),
+            format!("{part}, except 1 click of 1 open job"),
+        ),
+        (9, "out_of_balance", ended, "Not balanced: 12 clicks of 1 ended job".to_owned()),
+        (
+            9,
+            "out_of_balance",
+            (", missing, misplaced, surplus", ", 1, 2, 3"),
+            "Not balanced: 1 missing, 0 counted twice, 2 on a wrong shard, 3 without a record"
+                .to_owned(),
+        ),
         (
             9,
             "unknown",
@@ -89,6 +102,21 @@ fn the_badge_states_until_when_log_and_table_balance_or_why_that_is_unknown() {
          VALUES ('t', 'g', 60, 'unknown', 'registry_unreachable')",
     );
     assert_eq!(shown(&world, BALANCE), format!("Unknown since {until}: registry_unreachable"));
+    // A difference is shown until a later audit has compared that part of the log again.
+    world.query(
+        "INSERT INTO audit_verdict_versions (topic, group_id, every_seconds, judged_at, state, missing, \
+         logged_from, logged_until, differences_from, differences_until) \
+         SELECT 't', 'g', 60, now64(3) - 90, 'out_of_balance', 7, toStartOfDay(now('UTC')), \
+         toStartOfDay(now('UTC')) + 30600, toStartOfDay(now('UTC')) + 60, toStartOfDay(now('UTC')) + 65",
+    );
+    let since = format!("Not balanced: differences since {}, run processors audit", moment(60));
+    assert_eq!(shown(&world, BALANCE), since);
+    world.query(
+        "INSERT INTO audit_verdict_versions (topic, group_id, scope, state, logged_from, logged_until) \
+         SELECT 't', 'g', 'log', 'balanced', toStartOfDay(now('UTC')) + 7200, toStartOfDay(now('UTC')) + 43200",
+    );
+    let part = format!("From {} to {}", moment(7_200), moment(43_200));
+    assert_eq!(shown(&world, BALANCE), part);
     // Of two logs, the one that needs attention is shown.
     world.query(
         "INSERT INTO audit_verdict_versions (topic, group_id, every_seconds, state, missing) \
@@ -153,7 +181,7 @@ fn each_dashboard_has_the_same_badge_and_each_of_its_texts_one_colour() {
         (NEWEST, "47 min ago, clicks wait in the log", Some("red")),
         (NEWEST, "47 min ago, cause unknown", Some("yellow")),
         (NEWEST, "No click in seven days", None),
-        (BALANCE, "From 09:15 to 09:30, except 1 clicks of 1 open jobs", Some("green")),
+        (BALANCE, "From 09:15 to 09:30, except 1 click of 1 open job", Some("green")),
         (BALANCE, "Not balanced: 1 missing, 0 counted twice", Some("red")),
         (BALANCE, "Unknown since 09:30: kafka_unreachable", Some("yellow")),
     ];
