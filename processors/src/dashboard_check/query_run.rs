@@ -1,9 +1,12 @@
-//! Runs one query of a dashboard for one viewer, and measures its time.
+//! Runs the queries of dashboards for one viewer, and measures their times. Dashboards share panels: what ClickHouse
+//! receives twice, it is asked once.
 #![expect(
     clippy::disallowed_methods,
     reason = "the time that a query takes is a part of the report"
 )]
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use broker::ServerError;
@@ -14,17 +17,18 @@ use crate::clickhouse::server::Server;
 use crate::dashboard_check::prometheus_server::{PrometheusServer, Times};
 use crate::dashboard_check::query_outcome::QueryOutcome;
 
-/// Where queries go.
-#[derive(Debug, Clone, Copy)]
+/// Where queries go, and what came of those of ClickHouse.
+#[derive(Debug)]
 pub(super) struct QueryRun<'a> {
-    /// ClickHouse.
-    pub(super) clickhouse: &'a Server,
-    /// Prometheus, if there is one.
-    pub(super) prometheus: Option<&'a PrometheusServer>,
+    clickhouse: &'a Server,
+    /// None: its queries are skipped.
+    prometheus: Option<&'a PrometheusServer>,
+    /// By the type of the panel, which decides what fits it, and the text.
+    known: Mutex<BTreeMap<(String, String), RunResult>>,
 }
 
 /// What one run gave.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RunResult {
     /// Rows of ClickHouse, series of Prometheus.
     pub(super) rows: usize,
@@ -40,7 +44,12 @@ impl RunResult {
     }
 }
 
-impl QueryRun<'_> {
+impl<'a> QueryRun<'a> {
+    /// Asks these servers.
+    pub(super) fn of(clickhouse: &'a Server, prometheus: Option<&'a PrometheusServer>) -> Self {
+        Self { clickhouse, prometheus, known: Mutex::default() }
+    }
+
     /// Sends a query for a viewer.
     ///
     /// # Errors
@@ -61,12 +70,25 @@ impl QueryRun<'_> {
             }
         };
         match placed.query {
-            Query::Sql(_) => self.ask_clickhouse(placed.kind, &text).await,
+            Query::Sql(_) => {
+                let query = (placed.kind.to_owned(), text);
+                let known = self.known().get(&query).cloned();
+                if let Some(result) = known {
+                    return Ok(result);
+                }
+                let result = self.ask_clickhouse(placed.kind, &query.1).await?;
+                self.known().insert(query, result.clone());
+                Ok(result)
+            }
             Query::Promql { instant, .. } => {
                 let step = (!instant).then(|| view.step());
                 self.ask_prometheus(&text, Times { from: view.from, to: view.to, step }).await
             }
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), RunResult>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask_clickhouse(&self, kind: &str, sql: &str) -> Result<RunResult, ServerError> {
