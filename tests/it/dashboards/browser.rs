@@ -14,13 +14,16 @@ const OVERVIEW: &str = "clicktrail-overview";
 const LINK: &str = "clicktrail-link";
 const BOTS: &str = "clicktrail-bots";
 const PIPELINE: &str = "clicktrail-pipeline";
-/// The dashboards of clicks, and the parameters that they need.
-const PAGES: [(&str, &[(&str, &str)]); 4] = [
+const ALERTS: &str = "clicktrail-alerts";
+/// The last minutes. The audit of the test replaces its verdict of this minute each second.
+const NOW: [(&str, &str); 2] = [("from", "now-5m"), ("to", "now+1m")];
+/// The dashboards, and the parameters that they need.
+const PAGES: [(&str, &[(&str, &str)]); 5] = [
     (OVERVIEW, &[]),
     (LINK, &[("var-link", "spring")]),
     (BOTS, &[]),
-    // The audit of the test replaces its verdict of this minute each second.
-    (PIPELINE, &[("from", "now-5m"), ("to", "now+1m")]),
+    (PIPELINE, &NOW),
+    (ALERTS, &NOW),
 ];
 /// Panels of events that did not happen; each displays a text that says so.
 const WITHOUT_EVENTS: [&str; 14] = [
@@ -39,6 +42,10 @@ const WITHOUT_EVENTS: [&str; 14] = [
     "Dead letters held",
     "New dead letters",
 ];
+/// The choices with which a panel shows each click, and no change.
+const ALL_UNCOMPARED: [(&str, &str); 2] = [("var-traffic", "all"), ("var-compare", "none")];
+/// Filters, of which the filter bar has one in each line.
+const FILTERS: [&str; 4] = ["var-link", "var-source", "var-campaign", "var-target"];
 /// The scripts of the page itself: its own file, and the path of its icons.
 const SCRIPTS: usize = 2;
 /// Panels that say how the data is, or what is filtered, and not what the filtered clicks are.
@@ -46,10 +53,19 @@ const UNFILTERED: [&str; 1] = ["Filters"];
 
 /// Opens a dashboard on the week of the clicks, if the parameters have no range.
 fn open(viewer: &mut Viewer, uid: &str, parameters: &[(&str, &str)]) {
+    on_the_week(parameters, |parameters| viewer.open(uid, parameters));
+}
+
+/// The same by a link of the page, which does not load again.
+fn follow(viewer: &mut Viewer, uid: &str, parameters: &[(&str, &str)]) {
+    on_the_week(parameters, |parameters| viewer.follow(uid, parameters));
+}
+
+fn on_the_week(parameters: &[(&str, &str)], act: impl FnOnce(&[(&str, &str)])) {
     let [from, to] = [BEGIN, END].map(|second| (second * 1_000).to_string());
     let range = [("from", from.as_str()), ("to", &to)];
     let own = parameters.iter().any(|(name, _)| *name == "from");
-    viewer.open(uid, &[if own { &[][..] } else { &range[..] }, parameters].concat());
+    act(&[if own { &[][..] } else { &range[..] }, parameters].concat());
 }
 
 /// The rows of answers without those of some panels, and without those that depend on the time of the question.
@@ -169,13 +185,17 @@ fn a_click_filters_every_panel_and_no_value_breaks_out_of_a_query_or_the_page() 
 
     hostile_texts(&world, &mut viewer);
     long_day(&mut viewer);
+    // An address that is not encoded as one is.
+    viewer.browser.open(&format!("{}/d/%", preview.url));
+    let message = "document.body.innerText.includes('no dashboard has this uid')";
+    viewer.browser.until("a message", message);
 }
 
 /// The day on which summer time ends has 25 hours, each once.
 fn long_day(viewer: &mut Viewer) {
     let begin = END - 25 * 3_600;
     let [from, to] = [begin, END].map(|second| (second * 1_000).to_string());
-    viewer.open(OVERVIEW, &[("from", &from), ("to", &to)]);
+    viewer.open(OVERVIEW, &[("from", &from), ("to", &to), ("var-compare", "year")]);
     let lines = viewer.panel("Clicks over time");
     let time = |row: &String| {
         let row: serde_json::Value = serde_json::from_str(row).unwrap();
@@ -186,42 +206,71 @@ fn long_day(viewer: &mut Viewer) {
     let step = times[1] - times[0];
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == step), "{times:?}");
     assert_eq!((times[0], times[times.len() - 1] + step), (begin, END), "steps of {step} s");
+    // A year ago there was no click.
+    viewer.panel_with("Countries", "new");
     viewer.no_errors("the day of 25 hours");
 }
 
-/// Slugs of visitors as filters: each selects its own clicks, is displayed as it is, and nothing executes.
+/// Texts of visitors as filters: a click on one selects its clicks, all are displayed as they are, and nothing executes. Which
+/// clicks each of them selects, `deploy::dashboards` checks.
 fn hostile_texts(world: &World, viewer: &mut Viewer) {
-    let count = |slug: &str| {
-        let hex: String = slug.bytes().map(|byte| format!("{byte:02X}")).collect();
-        let sql = format!(
-            "SELECT count() FROM clicks WHERE slug = unhex('{hex}') \
-             AND occurred_at >= toDateTime({BEGIN}) AND occurred_at <= toDateTime({END})"
-        );
-        world.number(&sql)
-    };
-    open(viewer, OVERVIEW, &[("var-traffic", "all"), ("var-compare", "none")]);
+    // Two names that every object of the page's language has.
+    let unknown = [("var-__proto__", "x"), ("var-constructor", "x")];
+    open(viewer, OVERVIEW, &[&ALL_UNCOMPARED[..], &unknown].concat());
     viewer.click(&link("link", HOSTILE));
     assert_eq!(viewer.parameter("var-link").as_deref(), Some(HOSTILE));
-    let shown = |viewer: &mut Viewer, slug: &str| {
-        viewer.panel_with("Filters", slug);
-        let totals = viewer.panel("Totals");
-        let (rows, expected) = (viewer.rows(&totals), count(slug));
-        assert!(expected > 0, "no clicks of {slug}");
-        let is_expected =
-            |row: &String| row.split([',', '[', ']']).any(|it| it == expected.to_string());
-        assert!(rows.iter().any(is_expected), "{slug}: {expected} in {rows:?}");
-        let errors: Vec<_> = viewer.panels().into_iter().filter(|it| it.state == "error").collect();
-        assert!(errors.is_empty(), "{slug}: {errors:?}");
-        viewer.no_errors(slug);
-    };
-    shown(viewer, HOSTILE);
-    for slug in SLUGS {
-        let parameters = [("var-traffic", "all"), ("var-compare", "none"), ("var-link", slug)];
-        open(viewer, OVERVIEW, &parameters);
-        shown(viewer, slug);
+    viewer.panel_with("Filters", HOSTILE);
+    let hex: String = HOSTILE.bytes().map(|byte| format!("{byte:02X}")).collect();
+    let expected = world.number(&format!(
+        "SELECT count() FROM clicks WHERE slug = unhex('{hex}') \
+         AND occurred_at >= toDateTime({BEGIN}) AND occurred_at < toDateTime({END})"
+    ));
+    let totals = viewer.panel("Totals");
+    let is_expected =
+        |row: &String| row.split([',', '[', ']']).any(|it| it == expected.to_string());
+    let rows = viewer.rows(&totals);
+    assert!(expected > 0 && rows.iter().any(is_expected), "{expected} in {rows:?}");
+    // Nothing is compared: the change of a figure from itself would be `0%`.
+    assert!(totals.text.lines().all(|line| line.trim() != "0%"), "{}", totals.text);
+    // Each text in a filter of its own, as many at a time as the filter bar has lines.
+    for texts in SLUGS.chunks(FILTERS.len()) {
+        let set: Vec<_> = FILTERS.into_iter().zip(texts.iter().copied()).collect();
+        follow(viewer, OVERVIEW, &[&ALL_UNCOMPARED[..], &set].concat());
+        are_set(viewer, &set);
     }
     let scripts = viewer.browser.evaluate("document.scripts.length");
-    assert_eq!(scripts, SCRIPTS, "a slug became a script");
+    assert_eq!(scripts, SCRIPTS, "a text became a script");
+}
+
+/// Each query has these filters, the filter bar displays each with a link that keeps the others, and no panel fails.
+fn are_set(viewer: &mut Viewer, set: &[(&str, &str)]) {
+    let answers = viewer.answers();
+    assert!(answers.len() > 10, "{set:?}: {answers:?}");
+    let bar = viewer.panel("Filters");
+    let links = format!(
+        "[...document.querySelectorAll('[data-panel=\"{}\"] a[href]')].map((link) => \
+         Object.fromEntries(new URL(link.href, location.href).searchParams))",
+        bar.id
+    );
+    for (name, text) in set {
+        viewer.panel_with("Filters", text);
+        let variable = name.trim_start_matches("var-");
+        let has = |answer: &Answer| answer.request["values"][variable] == json!([text]);
+        assert!(answers.values().all(has), "{name} {text}: {answers:?}");
+        let links = viewer.browser.evaluate(&links);
+        let keeps = |link: &serde_json::Value| {
+            let kept = |&(other, own): &(&str, &str)| {
+                let expected = if other == *name { "" } else { own };
+                link[other] == expected
+            };
+            set.iter().all(kept)
+        };
+        let links = links.as_array().expect("a list");
+        assert!(links.iter().any(keeps), "a link removes {text}: {links:?}");
+    }
+    let errors: Vec<_> = viewer.panels().into_iter().filter(|it| it.state == "error").collect();
+    assert!(errors.is_empty(), "{set:?}: {errors:?}");
+    viewer.no_errors("texts of visitors");
 }
 
 /// All processes of a pipeline, and a Prometheus that reads them.
@@ -250,7 +299,7 @@ fn pipeline(world: &World) -> Pipeline {
         ("processors", processors.admin.as_str()),
         ("audit", audit_admin.as_str()),
     ];
-    let alerts = DividedAlerts::start(&targets, &[]);
+    let alerts = DividedAlerts::start(&targets, &["dead_letters.yml".to_owned()]);
     let path = |number: usize| if number.is_multiple_of(4) { "/none" } else { "/spring" };
     let mut number = 0;
     until("rates of all three processes", || {
@@ -268,6 +317,10 @@ fn pipeline(world: &World) -> Pipeline {
             "clicktrail_audit_runs_total",
         ];
         names.into_iter().all(rate).then_some(())
+    });
+    until("an alert", || {
+        let firing = alerts.api("query", &[("query", "ALERTS{alertstate=\"firing\"}")]);
+        firing["result"].as_array().is_some_and(|alerts| !alerts.is_empty()).then_some(())
     });
     until("a verdict", || {
         (world.number("SELECT count() FROM audit_verdicts WHERE state = 'balanced'") > 0)
@@ -298,12 +351,24 @@ fn every_dashboard_shows_data_in_each_panel_and_fits_a_phone() {
             .collect();
         assert!(without.is_empty(), "panels of {uid} without data:\n{}", without.join("\n"));
         viewer.no_errors(uid);
-        viewer.browser.show_on(PHONE);
-        open(&mut viewer, uid, parameters);
+        match uid {
+            OVERVIEW => assert_eq!(viewer.browser.evaluate(HOUR_BELOW_ITS_CELL), true),
+            ALERTS => drop(viewer.panel_with("Alerts that fire or wait", "DeadLettersOpen")),
+            _ => {}
+        }
+        viewer.turn_to(PHONE);
         let wide = viewer.browser.evaluate(TOO_WIDE);
         assert!(wide.as_array().is_some_and(Vec::is_empty), "{uid} on a phone: {wide:#}");
     }
 }
+
+/// Whether the heat map has the number 0 below the cells of the hour 0.
+const HOUR_BELOW_ITS_CELL: &str = "(() => {
+    const panel = document.querySelector('[data-type=heatmap]');
+    const label = [...panel.querySelectorAll('text')].find((text) => text.textContent === '0').getBoundingClientRect();
+    const cell = panel.querySelector('g rect').getBoundingClientRect();
+    return cell.left < label.left && label.right < cell.right && label.top > cell.bottom;
+})()";
 
 /// What is wider than the screen or its panel, and not cut with an ellipsis.
 const TOO_WIDE: &str = "(() => {

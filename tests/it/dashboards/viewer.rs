@@ -62,10 +62,26 @@ impl Viewer {
     pub(crate) fn open(&mut self, uid: &str, parameters: &[(&str, &str)]) {
         self.until_drawn_after(|viewer| {
             viewer.answers.clear();
-            let base = format!("{}/d/{uid}", viewer.url);
-            let url = reqwest::Url::parse_with_params(&base, parameters).expect("a URL");
-            viewer.browser.open(url.as_str());
+            let address = viewer.address(uid, parameters);
+            viewer.browser.open(&address);
         });
+    }
+
+    /// The same by a link in the page, which does not load again.
+    pub(crate) fn follow(&mut self, uid: &str, parameters: &[(&str, &str)]) {
+        self.until_drawn_after(|viewer| {
+            viewer.answers.clear();
+            let address = json!(viewer.address(uid, parameters));
+            viewer.browser.evaluate(&format!(
+                "(() => {{ const link = document.createElement('a'); link.href = {address}; \
+                 document.body.append(link); link.click(); link.remove(); }})()"
+            ));
+        });
+    }
+
+    fn address(&self, uid: &str, parameters: &[(&str, &str)]) -> String {
+        let base = format!("{}/d/{uid}", self.url);
+        reqwest::Url::parse_with_params(&base, parameters).expect("a URL").into()
     }
 
     /// Clicks an element, and waits until all panels are drawn.
@@ -114,12 +130,17 @@ impl Viewer {
         found.map_or(&[], |(_, answer)| &answer.rows)
     }
 
+    /// Displays the dashboard on another screen, and waits until it is drawn.
+    pub(crate) fn turn_to(&mut self, screen: Screen) {
+        self.until_drawn_after(|viewer| viewer.browser.show_on(screen));
+    }
+
     /// A picture (PNG) of the whole dashboard. The screen gets its height, since the page draws what is on it.
     pub(crate) fn picture(&mut self, screen: Screen) -> Vec<u8> {
         let height = self.browser.evaluate("document.documentElement.scrollHeight");
         let height = height.as_u64().and_then(|height| u32::try_from(height).ok());
         let height = height.unwrap_or(screen.height).max(screen.height);
-        self.until_drawn_after(|viewer| viewer.browser.show_on(Screen { height, ..screen }));
+        self.turn_to(Screen { height, ..screen });
         // Canvases are painted in the frames after their data.
         std::thread::sleep(Duration::from_secs(1));
         self.browser.picture()

@@ -45,12 +45,13 @@ fn every_query_of_the_dashboards_is_answered_by_the_preview() {
         let answer = request("POST", &format!("{url}/api/query"), headers, panel.as_str()).unwrap();
         assert_eq!(answer.status, status, "{headers:?}: {}", answer.body);
     }
-    // Times are seconds, also in a zone with summer time.
+    // Times are seconds, also in a zone with summer time, and infinity, from which no change is shown, is a text.
     let answer = request("POST", &format!("{url}/api/query"), &[JSON], panel.as_str()).unwrap();
     let answer: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(answer["columns"][0]["name"], "time", "{answer}");
     let times: Vec<_> = answer["rows"].as_array().unwrap().iter().map(|row| &row[0]).collect();
     assert!(times.iter().all(|time| time.as_str().is_some_and(|it| it.parse::<f64>().is_ok())));
+    assert_eq!(answer["rows"][0][1], "inf", "{answer}");
     for path in ["/", "/d/clicktrail-link?var-link=a%27b", "/page.js"] {
         let answer = request("GET", &format!("{url}{path}"), &[], "").unwrap();
         assert_eq!(answer.status, 200, "{path}");
