@@ -6,6 +6,7 @@
 mod alerts;
 mod annotations;
 mod badge;
+mod bar_list;
 mod bot_floods;
 mod bot_panels;
 mod bots;

@@ -25,7 +25,7 @@ pub(crate) fn annotations() -> [Value; 3] {
 pub(crate) fn annotations_of_link() -> [Value; 3] {
     let clicks = format!(
         "\n    UNION ALL\n    SELECT c.link_id AS link, c.link_version AS version, min(c.occurred_at) AS moment, \
-        any(concat(c.domain, '/', c.slug)) AS path, argMin(c.target_url, c.occurred_at) AS target, \
+        concat(any(c.domain), '/', any(c.slug)) AS path, argMin(c.target_url, c.occurred_at) AS target, \
         false AS is_change\n    FROM clicks AS c\n    \
         WHERE $__timeFilter(c.occurred_at) AND c.link_id != ''{CLICKED}\n    GROUP BY link, version"
     );

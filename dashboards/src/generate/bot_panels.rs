@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
+use crate::generate::bar_list::BarList;
 use crate::generate::click_panels::values;
-use crate::generate::click_query::{BarList, filters, of_both, with_ranges};
+use crate::generate::click_query as query;
 use crate::generate::click_series::click_series;
-use crate::generate::clock;
 use crate::generate::column::Column;
-use crate::generate::comparison::{DURING_RANGE, IN_BEFORE, IN_RANGE};
 use crate::generate::data_link::DataLink;
 use crate::generate::filter::Filter;
 use crate::generate::look::{Colour, Unit};
@@ -48,27 +47,13 @@ fn kinds(panel: Panel) -> Panel {
 
 /// Clicks of each kind, with their changes.
 pub(crate) fn totals() -> Panel {
-    let row = |begin: &str, range: &str, wrap: &dyn Fn(&str) -> String| {
-        let counts =
-            KINDS.map(|(_, _, condition, _)| wrap(&format!("countIf({range} AND {condition})")));
-        format!("tuple({begin},\n      {})", counts.join(",\n      "))
-    };
-    // An earlier count of 0 is NaN: there is no change from it.
-    let before =
-        row("before_begin", IN_BEFORE, &|sql| format!("if({sql} > 0, toFloat64({sql}), nan)"));
-    let now = row("begin", IN_RANGE, &|sql| format!("toFloat64({sql})"));
-    let names =
-        (2..).zip(KINDS).map(|(number, (name, ..))| format!(",\n  figures.{number} AS {name}"));
-    let sql = format!(
-        "{with}SELECT toTimeZone(figures.1, 'UTC') AS time{names}\nFROM\n(\n  SELECT arrayJoin([\n    {before},\n    {now}]) AS figures\n  {from}\n)",
-        with = with_ranges(),
-        names = names.collect::<String>(),
-        from = of_both(),
-    );
+    let figures = KINDS.map(|(name, _, condition, _)| (name, format!("countIf({condition})")));
     let description = format!(
         "Clicks of each kind in the time range, each with its change against the range chosen in \"Compare with\". {EXPLAINED}"
     );
-    kinds(compared_stat("People and machines", &description)).sql(&sql).size(24, 4)
+    kinds(compared_stat("People and machines", &description))
+        .sql(&query::totals(&figures))
+        .size(24, 4)
 }
 
 /// The query of both time series.
@@ -106,7 +91,7 @@ pub(crate) fn names(dashboard: &str) -> Panel {
     let sql = BarList::of(&[Filter::BotName, Filter::BotClass], 30)
         .of_everyone()
         .only("c.is_bot")
-        .more("last", &format!("maxIf(c.occurred_at, {IN_RANGE})"))
+        .more("last", "max(c.occurred_at)")
         .sql();
     let columns = [values(dashboard, Filter::BotName), values(dashboard, Filter::BotClass)];
     neutral_bar_list("Bots", description, &columns)
@@ -151,7 +136,7 @@ pub(crate) fn links(dashboard: &str) -> Panel {
     let sql = BarList::of(&[Filter::Domain, Filter::Link], 15)
         .of_everyone()
         .only("c.is_bot")
-        .more("bots", &format!("uniqIf((c.bot_class, c.bot_name), {IN_RANGE})"))
+        .more("bots", "uniq((c.bot_class, c.bot_name))")
         .sql();
     let link = Column::text("link", "Link").link(&open).link(&filter);
     neutral_bar_list(
@@ -165,7 +150,7 @@ pub(crate) fn links(dashboard: &str) -> Panel {
     .size(12, 9)
 }
 
-/// The newest clicks of machines. An inner query of narrow columns finds the oldest of them.
+/// The newest clicks of machines.
 pub(crate) fn newest(dashboard: &str) -> Panel {
     let shown = [
         Filter::BotName,
@@ -176,15 +161,8 @@ pub(crate) fn newest(dashboard: &str) -> Panel {
         Filter::Country,
     ];
     let columns = shown.map(|filter| format!("  {} AS {}", filter.label(), filter.variable()));
-    let from = format!("FROM clicks AS c\nWHERE {DURING_RANGE} AND c.is_bot{}", filters());
-    let sql = format!(
-        "WITH\n{range},\n  (\n    SELECT min(moment)\n    FROM\n    (\n      SELECT c.occurred_at AS moment\n      {from}\n      \
-        ORDER BY moment DESC\n      LIMIT 50\n    )\n  ) AS oldest\n\
-        SELECT c.occurred_at AS time,\n{columns},\n  c.user_agent AS agent\n{from}\n  AND c.occurred_at >= oldest\n\
-        ORDER BY time DESC\nLIMIT 50",
-        range = clock::RANGE,
-        columns = columns.join(",\n"),
-    );
+    let columns = format!("{},\n  c.user_agent AS agent", columns.join(",\n"));
+    let sql = query::newest("c.is_bot", &columns);
     table(
         "Newest clicks of bots",
         "The last 50 clicks of machines that match the filters, newest first.",

@@ -3,14 +3,12 @@
 
 use serde_json::json;
 
-use crate::generate::click_query::{
-    BarList, TRAFFIC, filters, from_clicks, of_both, of_range, with_ranges,
-};
+use crate::generate::bar_list::BarList;
+use crate::generate::click_query::{self as query, TRAFFIC, filters, with_ranges};
+use crate::generate::click_source::ClickRange;
 use crate::generate::clock;
 use crate::generate::column::Column;
-use crate::generate::comparison::{
-    DURING_BEFORE, DURING_RANGE, IN_BEFORE, IN_RANGE, SECONDS_FORWARD, calendar_forward,
-};
+use crate::generate::comparison::{DURING_BEFORE, DURING_RANGE, SECONDS_FORWARD, calendar_forward};
 use crate::generate::data_link::DataLink;
 use crate::generate::filter::Filter;
 use crate::generate::geomap;
@@ -48,35 +46,15 @@ pub(crate) fn totals(dashboard: &str) -> Panel {
         Clicks: requests of short links. Visitors: distinct visitors of each day (UTC), summed over the days, because an id \
         is of one day; clicks without an id are not in it. Links clicked: distinct links. Unknown slugs: share of clicks on \
         paths that are no link. QR: share of clicks by a QR code. Bots: share of all traffic that machines sent, with any \
-        choice of \"Traffic\".";
-    let row = |begin: &str, range: &str, wrap: &dyn Fn(&str) -> String| {
-        let clicks = format!("countIf({range} AND wanted)");
-        let share = |of: &str, among: &str| {
-            format!("countIf({range} AND {of}) / countIf({range} AND {among})")
-        };
-        let figures = [
-            clicks,
-            format!("uniqIf(c.visitor_id, {range} AND wanted AND c.visitor_id != 0)"),
-            format!("uniqIf(cityHash64(c.link_id), {range} AND wanted AND c.link_id != '')"),
-            share("wanted AND c.outcome = 'not_found'", "wanted"),
-            share("wanted AND c.trigger = 'qr'", "wanted"),
-            share("c.is_bot", "1"),
-        ];
-        let figures = figures.map(|sql| format!("      {}", wrap(&sql)));
-        format!("tuple({begin},\n{})", figures.join(",\n"))
-    };
-    // An earlier count of 0 is NaN: there is no change from it.
-    let before =
-        row("before_begin", IN_BEFORE, &|sql| format!("if({sql} > 0, toFloat64({sql}), nan)"));
-    let now = row("begin", IN_RANGE, &|sql| format!("if(isNaN({sql}), 0, toFloat64({sql}))"));
-    let sql = format!(
-        "{with},\n  {TRAFFIC} AS wanted\n\
-        SELECT toTimeZone(figures.1, 'UTC') AS time, figures.2 AS clicks, figures.3 AS visitors, figures.4 AS links, \
-        figures.5 AS unknown, figures.6 AS qr, figures.7 AS bots\nFROM\n(\n  SELECT arrayJoin([\n    {before},\n    {now}]) AS figures\n  \
-        {from}\n)",
-        from = of_both(),
-        with = with_ranges().trim_end(),
-    );
+        choice of \"Traffic\". A figure without an earlier one has no change.";
+    let figures = [
+        ("clicks", "countIf(wanted)"),
+        ("visitors", "uniqIf(c.visitor_id, wanted AND c.visitor_id != 0)"),
+        ("links", "uniqIf(cityHash64(c.link_id), wanted AND c.link_id != '')"),
+        ("unknown", "countIf(wanted AND c.outcome = 'not_found') / countIf(wanted)"),
+        ("qr", "countIf(wanted AND c.trigger = 'qr') / countIf(wanted)"),
+        ("bots", "countIf(c.is_bot) / count()"),
+    ];
     let share = |name: &str, title: &str| {
         Column::new(name, title, Unit::Share).property("decimals", json!(1))
     };
@@ -90,7 +68,7 @@ pub(crate) fn totals(dashboard: &str) -> Panel {
         .column(&share("unknown", "Unknown slugs").link(&unknown))
         .column(&share("qr", "QR").link(&qr))
         .column(&share("bots", "Bots").colour(Colour::Bots))
-        .sql(&sql)
+        .sql(&query::totals(&figures))
         .size(24, 4)
 }
 
@@ -111,11 +89,11 @@ pub(crate) fn clicks_over_time() -> Panel {
         SELECT {moment} AS time,\n  sum(of_people) AS people,\n  sum(of_bots) AS bots,\n  \
         if(compared, sum(of_before), NULL) AS before\nFROM\n(\n  \
         SELECT toDateTime(slot, zone) AS moment, of_people, of_bots, 0 AS of_before\n  FROM\n  (\n    \
-        SELECT {seconds} AS slot, countIf(NOT c.is_bot) AS of_people, countIf(c.is_bot) AS of_bots\n    \
+        SELECT {seconds} AS slot, count() - of_bots AS of_people, sum(c.is_bot) AS of_bots\n    \
         FROM clicks AS c\n    WHERE {DURING_RANGE}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
         SELECT {moved}, 0, 0, clicks\n  FROM\n  (\n    \
-        SELECT {earlier} AS slot, count() AS clicks\n    \
-        FROM clicks AS c\n    WHERE {DURING_BEFORE} AND {TRAFFIC}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        SELECT {earlier} AS slot, sum({TRAFFIC}) AS clicks\n    \
+        FROM clicks AS c\n    WHERE {DURING_BEFORE}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
         SELECT toDateTime({every}, zone), 0, 0, 0\n)\nGROUP BY time\nORDER BY time",
         with = with_ranges().trim_end(),
     );
@@ -138,7 +116,7 @@ pub(crate) fn clicks_over_time() -> Panel {
 
 /// Clicks by hour and day of the week.
 pub(crate) fn hour_of_week() -> Panel {
-    let description = "Clicks by hour and weekday of your time zone. The number below a cell's left edge is its hour. \
+    let description = "Clicks by hour and weekday of your time zone. The number below a cell is its hour. \
         Choose full weeks to compare weekdays.";
     let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let numbered = (1..).zip(days);
@@ -146,14 +124,15 @@ pub(crate) fn hour_of_week() -> Panel {
         .map(|(number, day)| format!("  sumIf(clicks, weekday = {number}) AS {day}"))
         .collect();
     let sql = format!(
-        "WITH\n{range},\n  900 AS step\nSELECT hour + 1 AS hour_end,\n{columns}\nFROM\n(\n  \
+        "WITH\n{range},\n  900 AS step\nSELECT hour,\n{columns}\nFROM\n(\n  \
         SELECT toHour(toDateTime(slot, zone)) AS hour, toDayOfWeek(toDateTime(slot, zone)) AS weekday, clicks\n  FROM\n  (\n    \
-        SELECT {slot} AS slot, count() AS clicks\n    {from}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
+        SELECT {slot} AS slot, sum({TRAFFIC}) AS clicks\n    \
+        FROM clicks AS c\n    WHERE {DURING_RANGE}{filters}\n    GROUP BY slot\n  )\n  UNION ALL\n  \
         SELECT number, 1, 0 FROM numbers(24)\n)\nGROUP BY hour\nORDER BY hour",
         range = clock::RANGE,
         columns = columns.join(",\n"),
         slot = clock::slot("toUnixTimestamp(c.occurred_at)"),
-        from = from_clicks(DURING_RANGE),
+        filters = filters(),
     );
     heat_map("Hours of the week", description).sql(&sql).size(24, 8)
 }
@@ -164,7 +143,7 @@ pub(crate) fn top_links(dashboard: &str) -> Panel {
         each day, summed; clicks without a visitor id are not in it. Share is of the clicks on known links only.";
     let filter = DataLink::filter("Filter by this link", dashboard, &LINK);
     let link = Column::text("link", "Link").link(&open_link()).link(&filter);
-    let sql = links(20).sql_with_visitors();
+    let sql = links(20).with_visitors().sql();
     bar_list("Top links", description, &[values(dashboard, Filter::Domain), link])
         .column(&Column::count("visitors", "Visitors"))
         .sql(&sql)
@@ -190,7 +169,7 @@ fn open_link() -> DataLink {
 }
 
 fn links(limit: u32) -> BarList {
-    BarList::of(&[Filter::Domain, Filter::Link], limit).only("c.link_id != ''")
+    BarList::of(&[Filter::Domain, Filter::Link], limit).only_most("c.link_id != ''")
 }
 
 /// Paths that are no link.
@@ -233,10 +212,10 @@ pub(crate) fn country_map(dashboard: &str) -> Panel {
         DataLink::filter("Filter by this country", dashboard, &[(Filter::Country, "country")]);
     let description = "Clicks by country; clicks of unknown countries are in the table beside. Click a circle to filter.";
     let sql = format!(
-        "WITH\n{}\nSELECT c.country AS country, count() AS clicks\n{}\n  AND c.country != ''\n\
-        GROUP BY country\nORDER BY clicks DESC, country\nLIMIT 250",
-        clock::RANGE,
-        of_range(),
+        "WITH\n{range}\nSELECT c.country AS country, sum({TRAFFIC}) AS clicks\n{from}\n\
+        GROUP BY country\nHAVING clicks > 0 AND country != ''\nORDER BY clicks DESC, country\nLIMIT 250",
+        range = clock::RANGE,
+        from = query::matching(ClickRange::Chosen),
     );
     geomap::country_map("Map", description)
         .column(&Column::text("country", "Country"))
@@ -304,7 +283,7 @@ pub(crate) fn campaigns(dashboard: &str) -> Panel {
         .size(24, 8)
 }
 
-/// The newest clicks. Wide columns are read of those only: an inner query of narrow ones finds the oldest of them.
+/// The newest clicks.
 pub(crate) fn newest_clicks(dashboard: &str) -> Panel {
     let shown = [
         Filter::Domain,
@@ -320,15 +299,7 @@ pub(crate) fn newest_clicks(dashboard: &str) -> Panel {
         Filter::BotClass,
     ];
     let columns = shown.map(|filter| format!("  {} AS {}", filter.label(), filter.variable()));
-    let from = from_clicks(DURING_RANGE);
-    let sql = format!(
-        "WITH\n{range},\n  (\n    SELECT min(moment)\n    FROM\n    (\n      SELECT c.occurred_at AS moment\n      {from}\n      \
-        ORDER BY moment DESC\n      LIMIT 50\n    )\n  ) AS oldest\n\
-        SELECT c.occurred_at AS time,\n{columns}\n{from}\n  AND c.occurred_at >= oldest\n\
-        ORDER BY time DESC\nLIMIT 50",
-        range = clock::RANGE,
-        columns = columns.join(",\n"),
-    );
+    let sql = query::newest(TRAFFIC, &columns.join(",\n"));
     table("Newest clicks", "The last 50 clicks that match the filters, newest first.")
         .column(&Column::new("time", "Time", Unit::Moment).width(180))
         .columns(&shown.map(|filter| values(dashboard, filter)))

@@ -11,7 +11,7 @@ pub(crate) fn click_series(columns: &[(&str, &str)]) -> String {
         |form: &dyn Fn(&(&str, &str)) -> String| columns.iter().map(form).collect::<String>();
     let sums = joined(&|(name, _)| format!(",\n  sum(of_{name}) AS {name}"));
     let inner = joined(&|(name, _)| format!(", of_{name}"));
-    let counts = joined(&|(name, condition)| format!(",\n      countIf({condition}) AS of_{name}"));
+    let counts = joined(&|(name, condition)| format!(",\n      sum({condition}) AS of_{name}"));
     let zeros = joined(&|_| ", 0".to_owned());
     format!(
         "WITH\n{range},\n  {step}\nSELECT {bucket} AS time{sums}\nFROM\n(\n  \

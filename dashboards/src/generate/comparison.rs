@@ -12,12 +12,6 @@ pub(crate) const DEFINITIONS: &str = "\
   subtractSeconds(subtractDays(subtractYears(begin, years_before), days_before), seconds_before) AS before_begin,
   subtractSeconds(subtractDays(subtractYears(until, years_before), days_before), seconds_before) AS before_until";
 
-/// Clicks of the range, of those that `click_source` reads.
-pub(crate) const IN_RANGE: &str = "c.in_range";
-
-/// Clicks of the range that is compared with; none where nothing is compared.
-pub(crate) const IN_BEFORE: &str = "c.in_before";
-
 /// Clicks of the range, by their time, for queries that read it in any case. A condition on the bare column, by which the
 /// table skips days.
 pub(crate) const DURING_RANGE: &str = "(c.occurred_at >= begin AND c.occurred_at < until)";
@@ -29,6 +23,12 @@ pub(crate) const DURING_BEFORE: &str =
 /// The relative change from one count to another: NULL where nothing is compared, NaN where nothing was before.
 pub(crate) fn change(now: &str, before: &str) -> String {
     format!("multiIf(NOT compared, NULL, {before} = 0, nan, {now} / {before} - 1)")
+}
+
+/// An earlier figure from which a stat shows the change. A count of 0 is infinite: Grafana shows no change from infinity, and
+/// skips NaN, so that the change would be that of the new figure from itself, 0 %.
+pub(crate) fn earlier(figure: &str) -> String {
+    format!("if({figure} > 0, toFloat64({figure}), inf)")
 }
 
 /// Seconds since 1970 of a click of the earlier range, moved by what is a number of seconds.

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use crate::generate::annotations::annotations_of_link;
 use crate::generate::badge::badge;
+use crate::generate::bar_list::BarList;
 use crate::generate::click_panels::{self as panels, values};
-use crate::generate::click_query::{BarList, TRAFFIC, filters};
+use crate::generate::click_query::{TRAFFIC, filters};
 use crate::generate::click_series::click_series;
 use crate::generate::clock;
 use crate::generate::column::Column;
@@ -96,27 +97,31 @@ fn chosen_link() -> Panel {
         .size(12, 8)
 }
 
-/// Where the link led: each version with its destination, and the clicks that it got.
+/// Where the link led: each version with its destination, and the clicks that it got. Links of two domains may have the same
+/// path: they differ in their id.
 fn target_history() -> Panel {
-    let description = "Where the link led, newest version first. Clicks, first and last click: of the time range, with \
+    let description = "Where the link led, newest version first; of each link with this path, where several domains have one. Clicks, first and last click: of the time range, with \
         the destination that the visitor was sent to. Clicks without a recorded destination, such as those imported from access logs, \
         are not in it. Changed: known for the \
         newest version, and for older ones until the table of links merges them.";
     let sql = format!(
         "WITH\n{range}\n\
-        SELECT version, target, sum(count) AS clicks, \
+        SELECT arrayStringConcat(arraySort(groupUniqArrayIf(domain, domain != '')), ', ') AS domains, \
+        version, target, sum(count) AS clicks, \
         min(first) AS first_click, max(last) AS last_click, max(made) AS changed\nFROM\n(\n  \
-        SELECT toUInt64(c.link_version) AS version, toString(c.target_url) AS target, count() AS count, \
+        SELECT toString(c.link_id) AS id, toString(c.domain) AS domain, toUInt64(c.link_version) AS version, \
+        toString(c.target_url) AS target, count() AS count, \
         min(c.occurred_at) AS first, max(c.occurred_at) AS last, NULL AS made\n  \
         FROM clicks AS c\n  WHERE '${{link:percentencode}}' != '' AND {DURING_RANGE}\n  AND {TRAFFIC}\n  \
-        AND c.target_url != ''{filters}\n  GROUP BY version, target\n  UNION ALL\n  \
-        SELECT l.version, l.target_url, 0, NULL, NULL, l.changed_at\n  FROM link_versions AS l\n  WHERE {chosen}\n)\n\
-        GROUP BY version, target\nORDER BY version DESC, clicks DESC, target\nLIMIT 50",
+        AND c.target_url != ''{filters}\n  GROUP BY id, domain, version, target\n  UNION ALL\n  \
+        SELECT l.link_id, toString(l.domain), l.version, l.target_url, 0, NULL, NULL, l.changed_at\n  FROM link_versions AS l\n  WHERE {chosen}\n)\n\
+        GROUP BY id, version, target\nORDER BY domains, version DESC, clicks DESC, target\nLIMIT 50",
         range = clock::RANGE,
         filters = filters(),
         chosen = chosen("l.domain", "l.slug"),
     );
     table("Destination history", description)
+        .column(&Column::text("domains", "Domain").width(130).property("noValue", json!("all")))
         .column(&Column::count("version", "Version").width(80))
         .column(&Column::text("target", "Destination"))
         .column(&Column::bar("clicks", "Clicks").width(140))
