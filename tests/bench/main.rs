@@ -29,6 +29,7 @@ mod redirects;
 mod replays;
 mod report;
 mod round;
+mod shards;
 mod size;
 mod stages;
 mod usage;
@@ -47,7 +48,7 @@ use backlog::Backlog;
 use engine::Engine;
 use plan::{
     BACKLOG, BACKLOG_WIDE, BESIDE_REPLAY, COSTS, DASHBOARDS, DELAY, Plan, REDIRECTS, REPLAY_CPU,
-    REPLAYS,
+    REPLAYS, SHARDS_CPU,
 };
 use profile::{NARROW, WIDE};
 use report::line;
@@ -75,9 +76,16 @@ fn bench() -> Result<()> {
     for workload in Workload::ALL.into_iter().filter(|workload| plan.wants(workload.line())) {
         enrich::compare(&plan, workload)?;
     }
-    let real =
-        [&[DELAY, DASHBOARDS][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
-    if real.into_iter().any(|name| plan.wants(name)) {
+    let real = [
+        &[DELAY, SHARDS_CPU][..],
+        &BACKLOG,
+        &BACKLOG_WIDE,
+        &REDIRECTS,
+        &COSTS,
+        &REPLAYS,
+    ]
+    .concat();
+    if plan.wants_dashboards() || real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
     Ok(())
@@ -116,8 +124,9 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     if BACKLOG_WIDE.iter().any(|name| plan.wants(name)) {
         Backlog::write(plan, WIDE, world("backlog_wide"), others(&stack)?)?.run()?;
     }
-    if plan.wants(DASHBOARDS) {
-        dashboards::run(plan, &world(DASHBOARDS))?;
+    if plan.wants_dashboards() {
+        let engine = process(&stack, "engine", Part::ClickHouse)?;
+        dashboards::run(plan, &world(DASHBOARDS), engine)?;
     }
     if plan.wants(REPLAY_CPU) {
         let world = world("replay_cpu");
@@ -126,6 +135,9 @@ fn on_real_parts(plan: &Plan) -> Result<()> {
     if plan.wants(BESIDE_REPLAY) {
         let world = world("beside_replay");
         replays::beside(plan, &world, &Engine::of(&world.backends)?)?;
+    }
+    if plan.wants(SHARDS_CPU) {
+        shards::run(plan, &stack)?;
     }
     drop(down);
     Ok(())

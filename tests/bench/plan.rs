@@ -52,8 +52,13 @@ pub const BESIDE_REPLAY: &str = "live_p99_beside_replay";
 /// All lines of replays.
 pub const REPLAYS: [&str; 2] = [REPLAY_CPU, BESIDE_REPLAY];
 
+/// CPU microseconds per click of the processors on three shards, against one server.
+pub const SHARDS_CPU: &str = "shards_cpu";
+
 /// All lines of the dashboards.
 pub const DASHBOARDS: &str = "dashboards";
+/// The lines of one of them.
+const DASHBOARD: [&str; 3] = ["dashboards_overview", "dashboards_link", "dashboards_bots"];
 
 /// The plan of a run.
 pub struct Plan {
@@ -102,13 +107,14 @@ impl Plan {
         }
         for name in &only {
             let all = [
-                &[DELAY, DASHBOARDS][..],
+                &[DELAY, DASHBOARDS, SHARDS_CPU][..],
                 &BACKLOG,
                 &BACKLOG_WIDE,
                 &ENRICH,
                 &REDIRECTS,
                 &COSTS,
                 &REPLAYS,
+                &DASHBOARD,
             ]
             .concat();
             ensure!(all.contains(&name.as_str()), "ONLY={name}: use one of {}", all.join(", "));
@@ -132,6 +138,16 @@ impl Plan {
     /// Whether the line `name` is selected.
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// Whether lines of a dashboard are selected.
+    pub fn wants_dashboard(&self, name: &str) -> bool {
+        self.wants(DASHBOARDS) || self.wants(&format!("{DASHBOARDS}_{name}"))
+    }
+
+    /// Whether lines of any dashboard are selected.
+    pub fn wants_dashboards(&self) -> bool {
+        self.wants(DASHBOARDS) || DASHBOARD.into_iter().any(|name| self.wants(name))
     }
 
     /// Prints one line with the time since the start.

@@ -1,7 +1,5 @@
 //! The queries that a dashboard sends, and the same queries on the plain table.
 
-use std::collections::BTreeSet;
-
 use ::dashboards::{Dashboard, Query, Source, Target, View};
 use anyhow::{Context as _, Result};
 
@@ -78,12 +76,6 @@ fn sql<'t>(target: &'t Target, otherwise: Option<&Source>) -> Option<&'t str> {
         Query::Sql(sql) if source.is_clickhouse() => Some(sql),
         Query::Sql(_) | Query::Promql { .. } => None,
     }
-}
-
-/// Those that differ from each other: a query that several panels have is measured once.
-pub fn distinct(queries: Vec<PanelQuery>) -> Vec<PanelQuery> {
-    let mut known = BTreeSet::new();
-    queries.into_iter().filter(|query| known.insert(query.sql.clone())).collect()
 }
 
 #[cfg(test)]
