@@ -49,6 +49,14 @@ impl ShardFault {
         Self::LoseAnswers,
         Self::FillDisk,
     ];
+
+    /// Whether it is one of any shard. The others are of a processor or of the replicas of the first shard.
+    fn has_shard(self) -> bool {
+        match self {
+            Self::KillEngine | Self::PauseEngine | Self::LoseAnswers | Self::FillDisk => true,
+            Self::KillProcessor | Self::KillFront | Self::PauseFront | Self::KillFronts => false,
+        }
+    }
 }
 
 /// Injects the faults; it runs the processors, too.
@@ -56,6 +64,8 @@ pub struct ShardFaults<'r> {
     engines: &'r ShardEngines,
     world: &'r World,
     random: SeededRandom,
+    /// The rest of a round of all faults, in an order of the seed.
+    remaining: Vec<ShardFault>,
     members: Vec<Processors>,
     /// Faults that met records which were not committed, and all.
     counts: BTreeMap<ShardFault, (u32, u32)>,
@@ -72,15 +82,23 @@ impl<'r> ShardFaults<'r> {
         report_line: &'r (dyn Fn(&str) + Sync),
     ) -> Self {
         let random = SeededRandom::stream(seed, 1);
-        let (members, counts, memory_kib) = (Vec::new(), BTreeMap::new(), 0);
-        let mut faults = Self { engines, world, random, members, counts, memory_kib, report_line };
+        let mut faults = Self {
+            engines,
+            world,
+            random,
+            remaining: Vec::new(),
+            members: Vec::new(),
+            counts: BTreeMap::new(),
+            memory_kib: 0,
+            report_line,
+        };
         faults.fill();
         faults
     }
 
     /// Injects the next fault and fixes it.
     pub fn inject(&mut self) -> Result<()> {
-        let fault = self.random.one(&ShardFault::ALL);
+        let fault = self.next_fault();
         let is_disk = self.engines.engine(0).disk_usage(Part::ClickHouse).is_some();
         if fault == ShardFault::FillDisk && !is_disk {
             return Ok(());
@@ -92,10 +110,18 @@ impl<'r> ShardFaults<'r> {
         let count = self.counts.entry(fault).or_default();
         *count = (count.0 + u32::from(work), count.1 + 1);
         let seconds = began.elapsed().as_secs_f64();
-        (self.report_line)(&format!(
-            "{fault:?} of index {shard}, work in flight: {work} ({seconds:.1} s)"
-        ));
+        let place =
+            if fault.has_shard() { format!(" of shard {}", shard + 1) } else { String::new() };
+        (self.report_line)(&format!("{fault:?}{place}, work in flight: {work} ({seconds:.1} s)"));
         Ok(())
+    }
+
+    fn next_fault(&mut self) -> ShardFault {
+        if self.remaining.is_empty() {
+            self.remaining = ShardFault::ALL.to_vec();
+            self.random.shuffle(&mut self.remaining);
+        }
+        self.remaining.pop().expect("a round has faults")
     }
 
     fn cause(&mut self, fault: ShardFault, shard: usize) -> Result<()> {

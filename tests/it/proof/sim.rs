@@ -3,7 +3,7 @@
 use harness::sim::{SimCounts, SinkBug, run, run_with};
 
 /// The number of simulations; each of two threads runs one half.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 320;
 
 #[test]
 fn every_simulation_loses_no_record_and_commits_only_past_durable_ones() {
