@@ -21,6 +21,7 @@ pub mod held_dead_letters;
 pub mod insert_settings;
 pub mod job_counts;
 pub mod job_table;
+pub(crate) mod known_shards;
 pub mod letter_history;
 pub mod letter_payloads;
 pub mod link_table;

@@ -12,6 +12,7 @@ const FATAL: &[(u32, &str, &str)] = &[
     (62, "clickhouse_syntax", "the server is too old, or this version has a bug"),
     (81, "clickhouse_schema", "the database is missing: run `processors setup`"),
     (115, "clickhouse_setting", "the server does not know a setting that durable inserts need"),
+    (139, "clickhouse_cluster", NOT_CONFIGURED),
     (
         164,
         "clickhouse_access",
@@ -20,10 +21,16 @@ const FATAL: &[(u32, &str, &str)] = &[
     (192, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (193, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (194, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
+    (225, "clickhouse_cluster", NOT_CONFIGURED),
     (452, "clickhouse_setting", "the user's profile forbids a setting that durable inserts need"),
     (497, "clickhouse_access", "the user lacks a right that the message names"),
     (516, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
+    (701, "clickhouse_cluster", NOT_CONFIGURED),
 ];
+
+/// Of a statement for a cluster.
+const NOT_CONFIGURED: &str = "the configuration of the server lacks what the `cluster` of CLICKHOUSE_SHARDS needs: Keeper, the \
+                              macro {replica}, and that cluster in remote_servers";
 
 /// Classifies the server's error text, which begins `Code: N. DB::Exception: …`.
 pub(super) fn classify(text: &str) -> ServerError {
@@ -87,6 +94,11 @@ mod tests {
                 "Code: 9999. DB::Exception: something new",
                 ErrorClass::Retryable,
                 "clickhouse_refused",
+            ),
+            (
+                "Code: 139. DB::Exception: No macro 'replica' in config (NO_ELEMENTS_IN_CONFIG)",
+                ErrorClass::Fatal,
+                "clickhouse_cluster",
             ),
             ("upstream down", ErrorClass::Retryable, "clickhouse_unreachable"),
             ("", ErrorClass::Retryable, "clickhouse_unreachable"),

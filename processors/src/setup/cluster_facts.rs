@@ -12,7 +12,9 @@ use crate::clickhouse::cluster_layout::{self, LayoutRow};
 use crate::clickhouse::insert_settings::PINNED;
 use crate::clickhouse::server::Server;
 use crate::clickhouse::table_form::TableForm;
-use crate::clickhouse::{describe_tables, migrations, payload_retention, shard_views};
+use crate::clickhouse::{
+    describe_tables, known_shards, migrations, payload_retention, shard_views,
+};
 use crate::setup::layout_check::ServerLayout;
 use crate::setup::preflight::{self, Finding, TableFacts};
 use crate::setup::replication_check::replication;
@@ -20,6 +22,9 @@ use crate::shards::cluster::{Cluster, Shard};
 
 /// Bounds the questions to one of several servers, so that one that hangs delays the others for this time only.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the configuration of a server gets the shards of the file.
+pub(crate) const REMOTE_SERVERS: &str = "list the shards of the file, in its order and with its weights, in remote_servers of that server";
 
 /// What one server has.
 struct ServerFacts {
@@ -113,6 +118,11 @@ async fn of_server(
             tolerable: true,
         }));
     }
+    findings.extend(known_shards::difference(cluster, server).await?.map(|wrong| Finding {
+        wrong: format!("{wrong}: queries read the clicks of other shards than those of the file"),
+        fix: REMOTE_SERVERS.to_owned(),
+        tolerable: true,
+    }));
     for finding in &mut findings {
         finding.wrong = with_server(cluster, shard, server, &finding.wrong);
     }

@@ -10,16 +10,16 @@ use service::shown_url::without_secrets;
 use crate::clickhouse::cluster_layout::{self, LayoutRow};
 use crate::clickhouse::server::Server;
 use crate::clickhouse::table_form::TableForm;
-use crate::clickhouse::{migrations, payload_retention, shard_views};
-use crate::setup::cluster_facts::{layout, named, with_server};
+use crate::clickhouse::{known_shards, migrations, payload_retention, shard_views};
+use crate::setup::cluster_facts::{REMOTE_SERVERS, layout, named, with_server};
 use crate::setup::layout_check::{self, ServerLayout};
 use crate::shards::cluster::Cluster;
 
 /// Creates what is missing on every server, and reports each change immediately. It changes nothing if a server
-/// states another layout, or does not answer.
+/// states another layout, has another cluster in its configuration, or does not answer.
 ///
 /// # Errors
-/// A server does not answer, or refuses a change; the layout differs from that of clicks.
+/// A server does not answer, or refuses a change; the layout or the cluster differs.
 pub(super) async fn apply(
     cluster: &Cluster,
     payload_days: NonZeroU16,
@@ -30,6 +30,10 @@ pub(super) async fn apply(
     });
     let layouts = try_join_all(layouts).await?;
     layout_check::allow(&layouts)?;
+    for (shard, server) in cluster.servers() {
+        let known = refuse_other_shards(cluster, server).await;
+        known.map_err(|error| named(cluster, shard, server, error))?;
+    }
     for ((shard, server), layout) in cluster.servers().zip(&layouts) {
         let form = TableForm::of(cluster, shard, &server.database);
         let mut report = |change: String| report(with_server(cluster, shard, server, &change));
@@ -47,6 +51,15 @@ pub(super) async fn apply(
         changes.iter().for_each(|change| report(with_server(cluster, shard, server, change)));
     }
     Ok(())
+}
+
+/// Refuses a server whose `Distributed` tables would read other shards.
+async fn refuse_other_shards(cluster: &Cluster, server: &Server) -> Result<(), ServerError> {
+    let wrong = known_shards::difference(cluster, server).await?;
+    wrong.map_or(Ok(()), |wrong| {
+        let text = format!("{wrong}: {REMOTE_SERVERS}");
+        Err(ServerError::fatal("clickhouse_cluster", text))
+    })
 }
 
 async fn tables(
