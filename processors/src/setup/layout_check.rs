@@ -22,7 +22,7 @@ pub(crate) struct ServerLayout {
 }
 
 const REBUILD: &str = "restore the earlier CLICKHOUSE_SHARDS; or build tables of the new layout: set CLICKHOUSE_DATABASE \
-    and CLICKTRAIL_GROUP to new names, run `processors setup`, and let `processors run` read the whole log into them";
+    and CLICKTRAIL_GROUP to new names, run `processors setup`, and let `processors run` read all of the log into them";
 
 impl ServerLayout {
     /// Whether `setup` has to write the row.
