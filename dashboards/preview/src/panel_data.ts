@@ -40,9 +40,9 @@ export function usePanelData(panel: Panel, width: number): Asked {
   const view = useView();
   const [asked, set] = useState<Asked>({ frames: [], errors: [], loading: true });
   const { theme, zone, text, round } = view;
-  // Grafana asks for a point a pixel; a small change of the width asks nothing new.
+  // As in Grafana, a query asks for a point a pixel, and another width asks nothing new.
   const points = Math.max(Math.floor(width / 100) * 100, 100);
-  const key = JSON.stringify([view.asked, round, points]);
+  const key = JSON.stringify([view.asked, round]);
   useEffect(() => {
     const stop = new AbortController();
     set((before) => ({ ...before, loading: true }));

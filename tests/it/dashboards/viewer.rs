@@ -133,6 +133,8 @@ impl Viewer {
     /// Displays the dashboard on another screen, and waits until it is drawn.
     pub(crate) fn turn_to(&mut self, screen: Screen) {
         self.until_drawn_after(|viewer| viewer.browser.show_on(screen));
+        // Tables measure themselves when the page has its new width.
+        self.until_drawn_after(|_| {});
     }
 
     /// A picture (PNG) of the whole dashboard. The screen gets its height, since the page draws what is on it.
