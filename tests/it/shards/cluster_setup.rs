@@ -77,7 +77,6 @@ fn setup_stores_the_layout_of_shards_and_refuses_another_one_once_there_are_clic
     for (text, now) in [
         (processors(&world, &["setup"], Some(&swapped), 78).err, moved),
         (processors(&world, &["setup", "--check"], Some(&swapped), 1).out, moved),
-        (processors(&world, &run, Some(&swapped), 78).err, moved),
         (processors(&world, &run, None, 78).err, "the only server by the settings"),
     ] {
         let was = "of 2 with the weights 1,2 by its table";
