@@ -21,20 +21,21 @@ pub(crate) fn annotations() -> [Value; 3] {
     [replays(), filled_gaps(), annotation("Link changes", "blue", false, &link_changes("", ""))]
 }
 
-/// The annotations of the dashboard of one link.
+/// The annotations of the dashboard of one link. A query of narrow columns finds the first click of each version; paths and
+/// destinations are read of those clicks only.
 pub(crate) fn annotations_of_link() -> [Value; 3] {
     let clicks = format!(
-        "\n    UNION ALL\n    SELECT c.link_id AS link, c.link_version AS version, min(c.occurred_at) AS moment, \
-        concat(any(c.domain), '/', any(c.slug)) AS path, argMin(c.target_url, c.occurred_at) AS target, \
-        false AS is_change\n    FROM clicks AS c\n    \
-        WHERE $__timeFilter(c.occurred_at) AND c.link_id != ''{CLICKED}\n    GROUP BY link, version"
+        "\n    UNION ALL\n    SELECT c.link_id AS link, c.link_version AS version, c.occurred_at AS moment, \
+        concat(c.domain, '/', c.slug) AS path, c.target_url AS target, false AS is_change\n    FROM clicks AS c\n    \
+        WHERE c.occurred_at IN\n    (\n      SELECT min(c.occurred_at) FROM clicks AS c\n      \
+        WHERE $__timeFilter(c.occurred_at){CLICKED}\n      GROUP BY c.link_id, c.link_version\n      HAVING c.link_id != ''\n    ) AND c.link_id != ''{CLICKED}"
     );
     let sql = link_changes(CHOSEN, &clicks);
     [replays(), filled_gaps(), annotation("Link changes", "blue", true, &sql)]
 }
 
 /// The chosen link among clicks.
-const CLICKED: &str = "\n    AND c.slug = decodeURLComponent('${link:percentencode}') \
+const CLICKED: &str = "\n      AND c.slug = decodeURLComponent('${link:percentencode}') \
     AND ('${domain:percentencode}' = '' OR c.domain = decodeURLComponent('${domain:percentencode}'))";
 
 /// The chosen link among links, which may be of any domain.

@@ -5,15 +5,24 @@ use crate::generate::click_source::ClickRange;
 use crate::generate::comparison;
 use crate::generate::filter::Filter;
 
+/// How many of all clicks meet a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// One in a hundred.
+    Few,
+    /// One in ten.
+    Several,
+    /// Nearly all.
+    Most,
+}
+
 /// A list of values with their clicks, shares and changes.
 #[derive(Debug, Clone)]
 pub(crate) struct BarList {
     /// Whose values it lists.
     dimensions: Vec<Filter>,
     /// A condition that clicks of the list meet, in addition to the filters.
-    of: Option<&'static str>,
-    /// The same where most clicks meet it.
-    of_most: Option<&'static str>,
+    of: Option<(&'static str, Part)>,
     /// Shares are of all clicks that match the filters, and not only of those of the list.
     share_of_all: bool,
     /// Filters that the list does not follow.
@@ -33,7 +42,6 @@ impl BarList {
         Self {
             dimensions: filters.to_vec(),
             of: None,
-            of_most: None,
             share_of_all: false,
             ignored: Vec::new(),
             more: None,
@@ -49,16 +57,10 @@ impl BarList {
         Self { of_everyone: true, ..self }
     }
 
-    /// Reads only clicks that meet a condition over `clicks AS c`.
+    /// Counts only clicks that meet a condition over `clicks AS c`, which are this part of all.
     #[must_use]
-    pub(crate) fn only(self, condition: &'static str) -> Self {
-        Self { of: Some(condition), ..self }
-    }
-
-    /// Counts only clicks that meet a condition over `clicks AS c`, as most clicks do.
-    #[must_use]
-    pub(crate) fn only_most(self, condition: &'static str) -> Self {
-        Self { of_most: Some(condition), ..self }
+    pub(crate) fn only(self, condition: &'static str, part: Part) -> Self {
+        Self { of: Some((condition, part)), ..self }
     }
 
     /// Shares are of all clicks that match the filters, and not only of those of the list.
@@ -144,7 +146,7 @@ impl BarList {
         );
         let texts = |form: &dyn Fn(String) -> String| -> String {
             let text = |filter: &Filter| {
-                format!(",\n    {} AS {}", form(filter.label()), filter.variable())
+                format!(",\n    {} AS {}", form(self.label(*filter)), filter.variable())
             };
             self.dimensions.iter().map(text).collect()
         };
@@ -186,22 +188,36 @@ impl BarList {
     /// ones once for each text of a column's dictionary; counting by tuples of texts takes up to three times as long.
     fn key(&self) -> String {
         if let [only] = self.dimensions.as_slice() {
-            return only.label();
+            return self.label(*only);
         }
-        let hash = |filter: &Filter| format!("cityHash64({})", filter.label());
+        let hash = |filter: &Filter| format!("cityHash64({})", self.label(*filter));
         let hashes: Vec<_> = self.dimensions.iter().map(hash).collect();
         format!("cityHash64({})", hashes.join(", "))
+    }
+
+    /// A value as the list shows it. Of few clicks it is made of their texts, because the dictionary of a column has more.
+    fn label(&self, filter: Filter) -> String {
+        match self.of {
+            Some((_, Part::Few)) => filter.label_of_text(),
+            _ => filter.label(),
+        }
     }
 
     /// Whether the list counts a click, of those that meet its conditions: 1 or 0.
     fn wanted(&self) -> String {
         let traffic = if self.of_everyone { "1" } else { TRAFFIC };
-        self.of_most.map_or(traffic.to_owned(), |of| format!("({traffic} AND {of})"))
+        match self.of {
+            Some((condition, Part::Most)) => format!("({traffic} AND {condition})"),
+            _ => traffic.to_owned(),
+        }
     }
 
     /// Clicks of a range that meet the conditions of the list.
     fn conditions(&self, range: ClickRange) -> String {
-        let of = self.of.map(|condition| format!("\n  AND {condition}")).unwrap_or_default();
+        let of = match self.of {
+            Some((condition, Part::Few | Part::Several)) => format!("\n  AND {condition}"),
+            _ => String::new(),
+        };
         format!("{}\nWHERE {}{of}", range.from(), filters_but(&self.ignored))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::generate::bar_list::BarList;
+use crate::generate::bar_list::{BarList, Part};
 use crate::generate::click_panels::values;
 use crate::generate::click_query as query;
 use crate::generate::click_series::click_series;
@@ -90,7 +90,7 @@ pub(crate) fn names(dashboard: &str) -> Panel {
         Share is of all clicks of machines that match the filters.";
     let sql = BarList::of(&[Filter::BotName, Filter::BotClass], 30)
         .of_everyone()
-        .only("c.is_bot")
+        .only("c.is_bot", Part::Several)
         .more("last", "max(c.occurred_at)")
         .sql();
     let columns = [values(dashboard, Filter::BotName), values(dashboard, Filter::BotClass)];
@@ -117,7 +117,7 @@ pub(crate) fn language_models(dashboard: &str) -> Panel {
     let description = "Crawlers that read for a language model, and agents that read when a person asks one. Share is of both.";
     let sql = BarList::of(&[Filter::BotName, Filter::BotClass], 15)
         .of_everyone()
-        .only("c.bot_class IN ('ai_crawler', 'ai_agent')")
+        .only("c.bot_class IN ('ai_crawler', 'ai_agent')", Part::Several)
         .sql();
     let columns = [values(dashboard, Filter::BotName), values(dashboard, Filter::BotClass)];
     neutral_bar_list("AI crawlers and AI agents", description, &columns)
@@ -135,7 +135,7 @@ pub(crate) fn links(dashboard: &str) -> Panel {
         all clicks of machines.";
     let sql = BarList::of(&[Filter::Domain, Filter::Link], 15)
         .of_everyone()
-        .only("c.is_bot")
+        .only("c.is_bot", Part::Several)
         .more("bots", "uniq((c.bot_class, c.bot_name))")
         .sql();
     let link = Column::text("link", "Link").link(&open).link(&filter);

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::generate::bar_list::BarList;
+use crate::generate::bar_list::{BarList, Part};
 use crate::generate::click_query::{self as query, TRAFFIC, filters, with_ranges};
 use crate::generate::click_source::ClickRange;
 use crate::generate::clock;
@@ -169,15 +169,16 @@ fn open_link() -> DataLink {
 }
 
 fn links(limit: u32) -> BarList {
-    BarList::of(&[Filter::Domain, Filter::Link], limit).only_most("c.link_id != ''")
+    BarList::of(&[Filter::Domain, Filter::Link], limit).only("c.link_id != ''", Part::Most)
 }
 
 /// Paths that are no link.
 pub(crate) fn unknown_slugs(dashboard: &str) -> Panel {
     let description = "Paths that visitors requested and that are no link: mistyped, deleted, or never made. Share is of the \
         clicks on such paths only.";
-    let sql =
-        BarList::of(&[Filter::Domain, Filter::Link], 20).only("c.outcome = 'not_found'").sql();
+    let sql = BarList::of(&[Filter::Domain, Filter::Link], 20)
+        .only("c.outcome = 'not_found'", Part::Few)
+        .sql();
     let path = values(dashboard, Filter::Link).property("displayName", json!("Path"));
     neutral_bar_list("Unknown slugs", description, &[values(dashboard, Filter::Domain), path])
         .no_value("No visitor requested an unknown path in this time range")
@@ -274,7 +275,7 @@ pub(crate) fn campaigns(dashboard: &str) -> Panel {
     let by = [Filter::UtmSource, Filter::UtmMedium, Filter::Campaign];
     let columns = by.map(|filter| values(dashboard, filter));
     let sql = BarList::of(&by, 20)
-        .only("(c.utm_source != '' OR c.utm_medium != '' OR c.utm_campaign != '')")
+        .only("(c.utm_source != '' OR c.utm_medium != '' OR c.utm_campaign != '')", Part::Several)
         .share_of_all()
         .sql();
     bar_list("Campaigns", description, &columns)

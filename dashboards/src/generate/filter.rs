@@ -143,6 +143,11 @@ impl Filter {
         format!("transform({}, [''], ['{}'])", self.column(), self.spec().empty)
     }
 
+    /// The same, made of the text of each click.
+    pub(crate) fn label_of_text(self) -> String {
+        format!("transform(toString({}), [''], ['{}'])", self.column(), self.spec().empty)
+    }
+
     /// The condition on clicks, in SQL over `clicks AS c`. A value reaches SQL in percent-encoding only, which has no
     /// byte that could end the literal.
     pub(crate) fn condition(self) -> String {

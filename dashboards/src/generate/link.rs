@@ -110,10 +110,10 @@ fn target_history() -> Panel {
         version, target, sum(count) AS clicks, \
         min(first) AS first_click, max(last) AS last_click, max(made) AS changed\nFROM\n(\n  \
         SELECT toString(c.link_id) AS id, toString(c.domain) AS domain, toUInt64(c.link_version) AS version, \
-        toString(c.target_url) AS target, count() AS count, \
-        min(c.occurred_at) AS first, max(c.occurred_at) AS last, NULL AS made\n  \
-        FROM clicks AS c\n  WHERE '${{link:percentencode}}' != '' AND {DURING_RANGE}\n  AND {TRAFFIC}\n  \
-        AND c.target_url != ''{filters}\n  GROUP BY id, domain, version, target\n  UNION ALL\n  \
+        toString(c.target_url) AS target, sum({TRAFFIC}) AS count, \
+        minIf(c.occurred_at, {TRAFFIC}) AS first, maxIf(c.occurred_at, {TRAFFIC}) AS last, NULL AS made\n  \
+        FROM clicks AS c\n  WHERE '${{link:percentencode}}' != '' AND {DURING_RANGE}{filters}\n  \
+        GROUP BY id, domain, version, target\n  HAVING count > 0 AND target != ''\n  UNION ALL\n  \
         SELECT l.link_id, toString(l.domain), l.version, l.target_url, 0, NULL, NULL, l.changed_at\n  FROM link_versions AS l\n  WHERE {chosen}\n)\n\
         GROUP BY id, version, target\nORDER BY domains, version DESC, clicks DESC, target\nLIMIT 50",
         range = clock::RANGE,
