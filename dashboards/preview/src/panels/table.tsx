@@ -7,15 +7,18 @@ import type { Drawn } from './drawn';
 
 /** Below this width columns of numbers are as narrow as their values, so that more columns are seen without scrolling. */
 const NARROW = 500;
+/** A text column of a narrow table has this width, or columns with one text in all rows are not shown. */
+const TEXT = 80;
 
-/** The columns for a narrow page: the bar of a gauge keeps its room, texts share the rest, and one text in all rows has none. */
-function narrowed(frame: DataFrame): DataFrame {
+/** The columns for a narrow table: the bar of a gauge keeps its room, and texts share the rest. */
+function narrowed(frame: DataFrame, width: number): DataFrame {
+  const fixed = ({ config: { custom = {} } }: Field) =>
+    custom.hideFrom?.viz ? 0 : custom.cellOptions?.type === 'gauge' ? 90 : custom.width <= 90 ? 66 : custom.width;
   const isSame = ({ type, values }: Field) => type === FieldType.string && values.length > 1 && values.every((value) => value === values[0]);
-  const custom = (field: Field) => {
-    const { custom = {} } = field.config;
-    const width = custom.cellOptions?.type === 'gauge' ? { width: 90 } : custom.width <= 90 ? { width: 64 } : { minWidth: 48 };
-    return { ...custom, ...(isSame(field) ? { hideFrom: { viz: true } } : width) };
-  };
+  const differs = frame.fields.some((field) => field.type === FieldType.string && !isSame(field));
+  const isTight = differs && frame.fields.reduce((sum, field) => sum + (fixed(field) ?? TEXT), 0) > width;
+  const size = (field: Field) => (isTight && isSame(field) ? { hideFrom: { viz: true } } : fixed(field) ? { width: fixed(field) } : { minWidth: 48 });
+  const custom = (field: Field) => ({ ...field.config.custom, ...size(field) });
   return { ...frame, fields: frame.fields.map((field) => ({ ...field, config: { ...field.config, custom: custom(field) } })) };
 }
 
@@ -25,8 +28,8 @@ export function TableOf({ panel, frames, width, height }: Drawn) {
   const isNarrow = width < NARROW;
   const frame = useMemo(() => {
     const shown = frames.find(({ length }) => length > 0) ?? frames[0];
-    return isNarrow ? narrowed(shown) : shown;
-  }, [frames, isNarrow]);
+    return isNarrow ? narrowed(shown, width) : shown;
+  }, [frames, isNarrow, width]);
   return (
     <TableNG
       data={frame} width={width} height={height} noHeader={options.showHeader === false} sortBy={options.sortBy}
