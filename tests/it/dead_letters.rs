@@ -7,7 +7,7 @@ mod held_letters;
 mod jobs;
 mod outages;
 mod poison;
-mod redrive;
+pub(crate) mod redrive;
 mod redriven;
 mod redrives;
 mod resolver;

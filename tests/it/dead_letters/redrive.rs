@@ -18,7 +18,7 @@ fn register(world: &World, subject: &str) -> SchemaId {
     SchemaId(u32::try_from(value["id"].as_u64().unwrap_or_else(|| panic!("{value}"))).unwrap())
 }
 
-pub(super) fn encoded(id: SchemaId) -> Vec<u8> {
+pub(crate) fn encoded(id: SchemaId) -> Vec<u8> {
     let mut value = Vec::new();
     let now = jiff::Timestamp::now().as_microsecond();
     Encoder::new(id).encode(&RawClick::new(Uuid::now_v7(), now, "late"), &mut value).unwrap();

@@ -1,10 +1,12 @@
-//! What reads several shards: the audit names a row on a wrong shard, and the plan of a replay, its dry run, the count of
-//! stale rows and `status` know each shard.
+//! What reads several shards: the audit names a row on a wrong shard, and the plan of a replay, its dry run, dead letters, the
+//! count of stale rows and `status` know each shard.
 
 use harness::{
-    Exit, ReplicaFront, ShardEngines, World, closed_port, free_port, get, job_id, metric,
+    Exit, Raw, ReplicaFront, ShardEngines, World, closed_port, free_port, get, job_id, metric,
 };
 use serde_json::Value;
+
+use crate::dead_letters::redrive::encoded;
 
 /// The shard that gets a row of another one.
 const WRONG: usize = 2;
@@ -13,6 +15,7 @@ const WRONG: usize = 2;
 pub(crate) fn check(engines: &ShardEngines, world: &World, each: usize) {
     assert_eq!((engines.count(), world.balanced()["misplaced"].as_u64()), (3, Some(0)));
     plans_count_the_rows_of_all_shards(world, each);
+    dead_letters_are_resolved_by_clicks_on_any_shard(world);
     audits_name_a_row_on_a_wrong_shard(engines, world);
     status_names_a_replica_and_a_shard_that_do_not_answer(engines, world);
 }
@@ -30,6 +33,23 @@ fn plans_count_the_rows_of_all_shards(world: &World, each: usize) {
     let stale = program(world, &["rules", "list"]).out;
     let expected = format!("stale rows: program: 0 of {}", world.clicks());
     assert!(stale.contains(&expected), "{stale}");
+}
+
+/// The table of dead letters is on the first server alone.
+fn dead_letters_are_resolved_by_clicks_on_any_shard(world: &World) {
+    let bad =
+        || Raw { value: Some([&encoded(world.schema_id())[..], &[7]].concat()), ..Raw::default() };
+    world.kafka.produce(&world.topic, &[(); 9].map(|()| bad()));
+    let mut processors = world.processors(&[], &[]);
+    processors.until_caught_up(world);
+    processors.until_letters_copied(world);
+    let (clicks, code) = (world.clicks(), "trailing_bytes");
+    let redriven = world.dlq_output(&["redrive", "--wait", "--code", code, "--repair", code]);
+    assert_eq!(redriven.lines().last(), Some("redrive: 9 sent: 9 in the table"), "{redriven}");
+    assert_eq!(world.clicks(), clicks + 9);
+    processors.stop().expect_code(0);
+    let states = world.query("SELECT state, count() FROM dead_letters GROUP BY state");
+    assert_eq!(states, "resolved\t9");
 }
 
 fn audits_name_a_row_on_a_wrong_shard(engines: &ShardEngines, world: &World) {
