@@ -83,8 +83,8 @@ impl MadeClicks<'_> {
         for part in 0..REPLAY_PARTS {
             self.run(
                 &format!(
-                    "INSERT INTO click_versions SELECT * REPLACE (now64(6) AS ingested_at) FROM click_versions \
-                     WHERE toDate(occurred_at) = toDate({day}) AND ingested_at < now64(6) - 3600 \
+                    "INSERT INTO click_versions SELECT * REPLACE (now64(6) AS ingested_at) FROM click_versions AS v \
+                     WHERE toDate(occurred_at) = toDate({day}) AND v.ingested_at < now64(6) - 3600 \
                      AND cityHash64(event_id) % {REPLAY_PARTS} = {part}"
                 ),
                 &[],
