@@ -26,6 +26,11 @@ pub struct Cluster {
     any: Server,
 }
 
+/// Whether two servers have the same URL.
+fn is_same(one: &Server, other: &Server) -> bool {
+    one.url.trim_end_matches('/') == other.url.trim_end_matches('/')
+}
+
 impl Cluster {
     /// One shard with one replica.
     pub fn single(server: Server) -> Self {
@@ -33,8 +38,8 @@ impl Cluster {
         Self { layout: ShardLayout::single(), shards: vec![shard], name: None, any: server }
     }
 
-    /// These shards. The small tables are read and written through `any`; `None`: the first replica of the
-    /// first shard.
+    /// These shards. The small tables are read and written through `any`, as the user of the replica that has its
+    /// URL; `None`: the first replica of the first shard.
     ///
     /// # Panics
     /// Without a shard, or with a shard that has no replica or the weight 0.
@@ -42,7 +47,11 @@ impl Cluster {
         let has_replica = |shard: &Shard| !shard.replicas.is_empty();
         assert!(shards.iter().all(has_replica), "a shard has a replica");
         let layout = ShardLayout::new(shards.iter().map(|shard| shard.weight).collect());
-        let any = any.unwrap_or_else(|| shards[0].replicas[0].clone());
+        let mut replicas = shards.iter().flat_map(|shard| &shard.replicas);
+        let any = match any {
+            None => shards[0].replicas[0].clone(),
+            Some(any) => replicas.find(|own| is_same(own, &any)).cloned().unwrap_or(any),
+        };
         Self { layout, shards, name, any }
     }
 
@@ -65,5 +74,27 @@ impl Cluster {
     /// Whether there is one server alone.
     pub fn is_one_server(&self) -> bool {
         self.servers().nth(1).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(url: &str, user: &str) -> Server {
+        let (password, database) = (String::new(), String::new());
+        Server { url: url.to_owned(), user: user.to_owned(), password, database }
+    }
+
+    #[test]
+    fn the_server_of_the_small_tables_has_the_user_of_its_replica() {
+        let replicas = vec![server("http://a", "first"), server("http://b", "second")];
+        for (any, user) in
+            [(None, "first"), (Some("http://b/"), "second"), (Some("http://c"), "other")]
+        {
+            let shard = Shard { number: 1, weight: 1, replicas: replicas.clone() };
+            let any = any.map(|url| server(url, "other"));
+            assert_eq!(Cluster::new(vec![shard], None, any).any().user, user);
+        }
     }
 }
