@@ -1,5 +1,7 @@
 //! The row of the table `cluster_layout`: which shard a server holds, of which layout.
 
+use std::time::Duration;
+
 use broker::ServerError;
 use clickhouse::Row;
 use serde::Deserialize;
@@ -10,6 +12,8 @@ use crate::clickhouse::sql_text::literal;
 use crate::shards::shard_layout::ShardLayout;
 
 const MIGRATION: &str = "0017_cluster_layout";
+/// Bounds [`check`].
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The shard of one server. A single server has no row.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
@@ -61,6 +65,38 @@ pub(crate) async fn stored(server: &Server) -> Result<Vec<LayoutRow>, ServerErro
         "SELECT DISTINCT shard, shards, weights FROM cluster_layout ORDER BY shard, shards, weights",
     );
     query.fetch_all().await.map_err(server_error)
+}
+
+/// Compares what a server states with the layout of the settings. It costs a query, and none where there is one shard.
+///
+/// # Errors
+/// The server states another shard; or its refusal, retryable while it does not answer.
+pub(crate) async fn check(
+    server: &Server,
+    layout: &ShardLayout,
+    shard: u32,
+) -> Result<(), ServerError> {
+    let expected = LayoutRow::of(layout, shard);
+    if expected.is_none() {
+        return Ok(());
+    }
+    let stored = tokio::time::timeout(CHECK_TIMEOUT, stored(server)).await.map_err(|_| {
+        let text = format!("the server did not answer within {} s", CHECK_TIMEOUT.as_secs());
+        ServerError::retryable("clickhouse_timeout", text)
+    })??;
+    if stored.iter().eq(&expected) {
+        return Ok(());
+    }
+    let text = |rows: &[LayoutRow]| match rows {
+        [] => "of no shard".to_owned(),
+        rows => rows.iter().map(LayoutRow::to_string).collect::<Vec<_>>().join(" and "),
+    };
+    let (is, should) = (text(&stored), text(expected.as_slice()));
+    let text = format!(
+        "the server is {is} by its table cluster_layout, and {should} by CLICKHOUSE_SHARDS: correct the file, or run \
+         `processors setup` for a new server"
+    );
+    Err(ServerError::fatal("cluster_layout", text))
 }
 
 /// Whether a server holds a click.

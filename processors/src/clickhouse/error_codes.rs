@@ -21,7 +21,6 @@ const FATAL: &[(u32, &str, &str)] = &[
     (192, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (193, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
     (194, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
-    (225, "clickhouse_cluster", NOT_CONFIGURED),
     (452, "clickhouse_setting", "the user's profile forbids a setting that durable inserts need"),
     (497, "clickhouse_access", "the user lacks a right that the message names"),
     (516, "clickhouse_access", "check CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"),
@@ -29,7 +28,7 @@ const FATAL: &[(u32, &str, &str)] = &[
 ];
 
 /// Of a statement for a cluster.
-const NOT_CONFIGURED: &str = "the configuration of the server lacks what the `cluster` of CLICKHOUSE_SHARDS needs: Keeper, the \
+const NOT_CONFIGURED: &str = "the configuration of the server lacks what the `cluster` of CLICKHOUSE_SHARDS needs: the \
                               macro {replica}, and that cluster in remote_servers";
 
 /// Classifies the server's error text, which begins `Code: N. DB::Exception: …`.
@@ -99,6 +98,11 @@ mod tests {
                 "Code: 139. DB::Exception: No macro 'replica' in config (NO_ELEMENTS_IN_CONFIG)",
                 ErrorClass::Fatal,
                 "clickhouse_cluster",
+            ),
+            (
+                "Code: 225. DB::Exception: Cannot get ZooKeeper. (NO_ZOOKEEPER)",
+                ErrorClass::Retryable,
+                "clickhouse_refused",
             ),
             ("upstream down", ErrorClass::Retryable, "clickhouse_unreachable"),
             ("", ErrorClass::Retryable, "clickhouse_unreachable"),

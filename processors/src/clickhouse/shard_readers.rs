@@ -7,6 +7,7 @@ use broker::ServerError;
 use futures_util::future::{join_all, try_join_all};
 use service::shown_url::without_secrets;
 
+use crate::clickhouse::cluster_layout;
 use crate::clickhouse::server::{Server, within};
 use crate::shards::cluster::{Cluster, Shard};
 use crate::shards::shard_layout::ShardLayout;
@@ -32,9 +33,17 @@ impl ShardReaders {
     /// choice.
     ///
     /// # Errors
-    /// No replica of a shard answers.
+    /// No replica of a shard answers, or the chosen one states another shard.
     pub(crate) async fn open(cluster: &Cluster) -> Result<Self, ServerError> {
-        let servers = try_join_all(cluster.shards.iter().map(least_late)).await?;
+        let choose = async |shard| {
+            let server = least_late(shard).await?;
+            let checked = cluster_layout::check(&server, &cluster.layout, shard.number).await;
+            match checked {
+                Ok(()) => Ok(server),
+                Err(error) => Err(of_shard(shard.number, &server, error)),
+            }
+        };
+        let servers = try_join_all(cluster.shards.iter().map(choose)).await?;
         Ok(Self { layout: cluster.layout.clone(), servers })
     }
 

@@ -26,10 +26,8 @@ impl ShardTables {
     /// # Errors
     /// All replicas of a shard refuse, or do not answer.
     pub async fn open(cluster: &Cluster) -> Result<Self, ServerError> {
-        let names_server = !cluster.is_one_server();
-        let shards = cluster.shards.iter();
-        let shards: Arc<[_]> =
-            shards.map(|shard| ShardReplicas::new(&shard.replicas, names_server)).collect();
+        let shards = 0..cluster.shards.len();
+        let shards: Arc<[_]> = shards.map(|shard| ShardReplicas::new(cluster, shard)).collect();
         for shard in shards.iter() {
             shard.open().await?;
         }

@@ -69,13 +69,16 @@ fn number(shard: usize) -> u32 {
 
 impl<K: Sink> RowWriter<K> {
     /// A writer of rows that are divided by this layout.
+    ///
+    /// # Panics
+    /// If the sink has another layout.
     pub(super) fn new(
         topic: String,
         sink: K,
         layout: &ShardLayout,
         metrics: ProcessorMetrics,
     ) -> Self {
-        debug_assert_eq!(*layout, sink.layout(), "rows are divided as the sink expects it");
+        assert_eq!(*layout, sink.layout(), "rows are divided as the sink expects it");
         let shards = layout.weights().len();
         if shards > 1 {
             (0..shards).for_each(|shard| metrics.shards.add(number(shard)));

@@ -50,9 +50,7 @@ impl BreakerOverride {
 /// The destination of rows.
 pub trait Sink: Send + Sync + 'static {
     /// The shards that the rows are divided among.
-    fn layout(&self) -> ShardLayout {
-        ShardLayout::single()
-    }
+    fn layout(&self) -> ShardLayout;
 
     /// Inserts; `Ok` means durable.
     fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<(), ServerError>> + Send;

@@ -46,6 +46,10 @@ impl DeadLetterSink for Refusing {
 struct Rows(Arc<AtomicUsize>);
 
 impl Sink for Rows {
+    fn layout(&self) -> ShardLayout {
+        ShardLayout::single()
+    }
+
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
         let rows = insert.rows.iter().map(|rows| rows.count).sum();
         self.0.fetch_add(rows, Ordering::Relaxed);
@@ -245,6 +249,10 @@ async fn h1_a_refused_dead_letter_becomes_a_stub_and_the_others_stay_whole() {
 struct OneTable(Rows);
 
 impl Sink for OneTable {
+    fn layout(&self) -> ShardLayout {
+        ShardLayout::single()
+    }
+
     async fn insert(&self, insert: &Insert<'_>) -> Result<(), ServerError> {
         if insert.ranges.iter().any(|(partition, _)| partition != 0) {
             return Err(ServerError::retryable("clickhouse_unreachable", "refused"));
