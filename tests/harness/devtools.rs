@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// The programs that have the protocol. The first one has no window system and is the smallest.
 const PROGRAMS: [&str; 2] = ["chromium-headless-shell", "chromium"];
 /// The longest time until the response to a command.
-const RESPONSE: Duration = Duration::from_secs(30);
+const RESPONSE: Duration = Duration::from_secs(60);
 /// The shell gives its own ends of the pipes to the browser, as the descriptors of the protocol.
 const EXEC: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >&2"#;
 /// Chromium's flags: no sandbox, since tests may run as root, and only pages of this machine are
