@@ -76,15 +76,8 @@ fn bench() -> Result<()> {
     for workload in Workload::ALL.into_iter().filter(|workload| plan.wants(workload.line())) {
         enrich::compare(&plan, workload)?;
     }
-    let real = [
-        &[DELAY, SHARDS_CPU][..],
-        &BACKLOG,
-        &BACKLOG_WIDE,
-        &REDIRECTS,
-        &COSTS,
-        &REPLAYS,
-    ]
-    .concat();
+    let real =
+        [&[DELAY, SHARDS_CPU][..], &BACKLOG, &BACKLOG_WIDE, &REDIRECTS, &COSTS, &REPLAYS].concat();
     if plan.wants_dashboards() || real.into_iter().any(|name| plan.wants(name)) {
         on_real_parts(&plan)?;
     }
