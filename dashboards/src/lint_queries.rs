@@ -130,7 +130,7 @@ fn variables(dashboard: &Dashboard, findings: &mut Findings<'_>) {
     }
 }
 
-/// A value of a variable stands alone in a literal, encoded, and cannot end it.
+/// A value of a variable is alone in a literal, encoded, and cannot end it.
 fn quoting(view: &View, sql: &str, place: &str, findings: &mut Findings<'_>) {
     let literals = literals(sql);
     for found in references(sql) {
@@ -170,7 +170,7 @@ fn quoting(view: &View, sql: &str, place: &str, findings: &mut Findings<'_>) {
     }
 }
 
-/// A value of a variable stands alone in a literal of an expression of Prometheus, encoded: no other format of Grafana
+/// A value of a variable is alone in a literal of an expression of Prometheus, encoded: no other format of Grafana
 /// escapes the double quote that ends it.
 fn quoting_of_labels(view: &View, text: &str, place: &str, findings: &mut Findings<'_>) {
     for found in references(text).iter().filter(|found| view.values.contains_key(found.name)) {

@@ -17,7 +17,7 @@ pub struct TableFacts {
     pub sorting_key: String,
     /// Name, type and default of each column, in order.
     pub columns: Vec<(String, String, String)>,
-    /// Tells whether two addresses lead to one table.
+    /// The same for two addresses of one table, another one for two tables.
     pub uuid: String,
     /// The view of the clicks that this server holds: `clicks`, or `shard_clicks` where there are several shards.
     pub view_name: &'static str,

@@ -192,7 +192,7 @@ async fn h5_without_a_registry_only_records_of_unknown_ids_wait() {
     tokio::pin!(running);
 
     let outage = tokio::time::timeout(Duration::from_secs(600), &mut running).await;
-    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(outage.is_err(), "it continues: {outage:?}");
     {
         let state = lock(&state);
         // At most ten seconds of any minute are lost, and the last batch is not stored yet.
@@ -208,7 +208,7 @@ async fn h5_without_a_registry_only_records_of_unknown_ids_wait() {
     // The registry answers, and the subject has the id.
     encoder.decoders.insert(UNKNOWN, NEWEST);
     let recovery = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
-    assert!(recovery.is_err(), "it goes on: {recovery:?}");
+    assert!(recovery.is_err(), "it continues: {recovery:?}");
     stop.cancel();
     running.await.unwrap();
     let state = lock(&state);
@@ -232,13 +232,13 @@ async fn h5_a_revocation_does_not_wait_for_batches_that_wait_for_the_registry() 
     let running = driver.run(stop.clone());
     tokio::pin!(running);
     let outage = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
-    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(outage.is_err(), "it continues: {outage:?}");
 
     // The records of unknown ids are in partition 0; each batch has records of other partitions too.
     revoke(&state, &[0, 1]);
     let revoked_at = Instant::now();
     let outage = tokio::time::timeout(Duration::from_secs(20), &mut running).await;
-    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(outage.is_err(), "it continues: {outage:?}");
     let released = lock(&state).released.expect("released") - revoked_at;
     assert!(released < Duration::from_secs(4), "after {released:?}");
     assert!(encoder.metrics.in_flight_batches.get() > 0, "they hold records of partition 2");
@@ -246,7 +246,7 @@ async fn h5_a_revocation_does_not_wait_for_batches_that_wait_for_the_registry() 
     // The registry answers: what waited is stored, and committed of the remaining partition alone.
     encoder.decoders.insert(UNKNOWN, NEWEST);
     let recovery = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
-    assert!(recovery.is_err(), "it goes on: {recovery:?}");
+    assert!(recovery.is_err(), "it continues: {recovery:?}");
     stop.cancel();
     running.await.unwrap();
     let state = lock(&state);
@@ -262,11 +262,11 @@ async fn h5_batches_of_ended_assignments_do_not_wait_for_the_registry() {
     let running = driver.run(CancellationToken::new());
     tokio::pin!(running);
     let outage = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
-    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(outage.is_err(), "it continues: {outage:?}");
     assert!(encoder.metrics.in_flight_batches.get() > 5);
     revoke(&state, &[0, 1, 2]);
     let outage = tokio::time::timeout(Duration::from_secs(20), &mut running).await;
-    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(outage.is_err(), "it continues: {outage:?}");
     assert!(lock(&state).released.is_some());
     let metrics = &encoder.metrics;
     assert_eq!((metrics.in_flight_batches.get(), metrics.in_flight_bytes.get()), (0, 0));
@@ -281,7 +281,7 @@ async fn h5_while_one_shard_fails_the_other_takes_its_rows() {
     let running = driver.run(stop.clone());
     tokio::pin!(running);
     let outage = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
-    assert!(outage.is_err(), "it goes on: {outage:?}");
+    assert!(outage.is_err(), "it continues: {outage:?}");
     let metrics = encoder.metrics.clone();
     {
         let state = lock(&state);
@@ -294,7 +294,7 @@ async fn h5_while_one_shard_fails_the_other_takes_its_rows() {
 
     lock(&state).failing = None;
     let recovery = tokio::time::timeout(Duration::from_secs(30), &mut running).await;
-    assert!(recovery.is_err(), "it goes on: {recovery:?}");
+    assert!(recovery.is_err(), "it continues: {recovery:?}");
     stop.cancel();
     running.await.unwrap();
     let state = lock(&state);
