@@ -17,6 +17,7 @@
 //! doctor, watch             checks; the watcher of `stack run`
 //! ports, process, process_table, command                   ports and processes
 //! cache, fetch, package, prerequisites                     downloads
+//! clone_lock                one demo, or one bench, in a clone
 //! preview                   the dashboards without Grafana
 //! ```
 
@@ -24,6 +25,7 @@ mod alertmanager;
 mod cache;
 mod clickhouse;
 mod clickhouse_fault;
+mod clone_lock;
 mod command;
 mod crash_commands;
 mod disk;
@@ -55,6 +57,7 @@ pub use self::postgres::Postgres;
 pub use cache::Cache;
 pub use clickhouse::users;
 pub use clickhouse_fault::{ClickHouseFault, InvalidFault};
+pub use clone_lock::CloneLock;
 pub use command::run_command;
 pub use disk::{DiskUsage, InvalidSmallDisk, SmallDisk, parse_bytes};
 pub use doctor::{Finding, examine};

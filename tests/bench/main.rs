@@ -42,7 +42,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use harness::{Backends, World, root};
-use stack::{Cache, Part, PortChoice, Stack};
+use stack::{Cache, CloneLock, Part, PortChoice, Stack};
 
 use backlog::Backlog;
 use engine::Engine;
@@ -85,6 +85,9 @@ fn bench() -> Result<()> {
 }
 
 fn on_real_parts(plan: &Plan) -> Result<()> {
+    let locks = root().join(".stack");
+    std::fs::create_dir_all(&locks).context("creating .stack")?;
+    let _lock = CloneLock::take(&locks.join("bench.lock"), "bench")?;
     let folder = root().join(".bench");
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {

@@ -5,7 +5,6 @@
 //! the balance from another source than the services' own counters.
 
 mod balance;
-mod clone_lock;
 mod history;
 mod input;
 mod load;
@@ -24,10 +23,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use stack::{Cache, Part, PortChoice, Preview, Stack};
+use stack::{Cache, CloneLock, Part, PortChoice, Preview, Stack};
 
 use balance::Balance;
-use clone_lock::CloneLock;
 use sent_clicks::{Run, SentClicks};
 use services::Services;
 use steps::Steps;
@@ -58,7 +56,7 @@ fn main() -> ExitCode {
 fn demo(once: bool) -> Result<Balance> {
     let steps = Steps::start();
     let folder = folder()?;
-    let mut lock = CloneLock::take(&folder)?;
+    let mut lock = CloneLock::take(&folder.join("lock"), "demo")?;
     let mut sent_clicks = SentClicks::open(&folder)?;
     if sent_clicks.was_interrupted() {
         steps.report(
@@ -66,7 +64,7 @@ fn demo(once: bool) -> Result<Balance> {
         );
         std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
         std::fs::create_dir_all(&folder).context("creating .demo")?;
-        lock = CloneLock::take(&folder)?;
+        lock = CloneLock::take(&folder.join("lock"), "demo")?;
         sent_clicks = SentClicks::open(&folder)?;
     }
     // Its panels have metrics where Prometheus is installed.

@@ -1,5 +1,5 @@
-//! Keeps a second demo out of a clone: it would take the parts of the first one for those that a crash left, and stop
-//! them.
+//! Keeps a second demo, or a second bench, out of a clone: it would take the parts of the first one for those that a
+//! crash left, and stop them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -7,29 +7,28 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The file below the demo's folder that a running demo has locked. It holds the id of its process.
-const NAME: &str = "lock";
-
-/// Held while a demo runs; the system releases it with the process, also after a crash.
+/// A locked file that holds the id of the process; the system releases it with the process, also after a crash.
 #[derive(Debug)]
 pub struct CloneLock {
     _file: File,
 }
 
 impl CloneLock {
-    /// Locks the clone, or names the demo that runs in it.
-    pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(NAME);
+    /// Locks the clone for `program`, by a file in a folder that exists.
+    ///
+    /// # Errors
+    /// Another one runs in this clone; its process is named. Or the file cannot be written.
+    pub fn take(path: &Path, program: &str) -> Result<Self> {
         let what = || format!("locking {}", path.display());
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let mut file = file.with_context(what)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let id = std::fs::read_to_string(&path).unwrap_or_default();
+                let id = std::fs::read_to_string(path).unwrap_or_default();
                 let id = if id.is_empty() { String::new() } else { format!(" (process {id})") };
                 bail!(
-                    "another demo runs in this clone{id}: stop it by Ctrl-C, or start this one in another clone"
+                    "another {program} runs in this clone{id}: stop it by Ctrl-C, or start this one in another clone"
                 );
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(what),
