@@ -59,7 +59,8 @@ pub fn balance(
         dead,
         |position| {
             let cause = inputs.pending.cause(position);
-            report.note(position, cause.as_ref());
+            inputs.pending.note_lagging(position, &mut report.lagging_from);
+            report.note_difference(position, cause.as_ref());
             match cause {
                 Some(cause) => counts.add(cause),
                 None => {
@@ -153,9 +154,10 @@ fn missing<E>(
     lacking: impl Iterator<Item = Result<AuditEntry, E>>,
 ) -> Result<(), E> {
     let mut examples = Examples::default();
-    pending.for_each_event(lacking, |event| {
+    let mut lagging_from = std::mem::take(&mut report.lagging_from);
+    pending.for_each_event(lacking, &mut lagging_from, |event| {
         report.dead_lettered -= 1;
-        report.note(event.position, event.pending.as_ref());
+        report.note_difference(event.position, event.pending.as_ref());
         match event.pending {
             Some(cause) => counts.add(cause),
             None => {
@@ -164,6 +166,7 @@ fn missing<E>(
             }
         }
     })?;
+    report.lagging_from = lagging_from;
     report.missing_examples = examples.texts(|(position, id)| format!("{} {position}", hex(id)));
     Ok(())
 }
@@ -177,16 +180,10 @@ enum SurplusCause {
 }
 
 impl AuditReport {
-    /// Notes where a record is that has neither a row nor a dead letter.
-    fn note(&mut self, position: LogPosition, cause: Option<&PendingCause>) {
-        let LogPosition { partition, offset } = position;
-        match cause {
-            Some(PendingCause::Lagging) => {
-                let first = self.lagging_from.entry(partition).or_insert(offset);
-                *first = offset.min(*first);
-            }
-            Some(PendingCause::InJob(_)) => {}
-            Some(PendingCause::InEndedJob(_)) | None => self.differences.note(partition, offset),
+    /// Notes a record that has neither a row nor a dead letter, unless the group or a job is to process it.
+    fn note_difference(&mut self, position: LogPosition, cause: Option<&PendingCause>) {
+        if cause.is_none_or(PendingCause::is_abandoned) {
+            self.differences.note(position.partition, position.offset);
         }
     }
 
@@ -321,6 +318,9 @@ mod tests {
         let pending = |state| PendingOffsets::new(BTreeMap::from([(0, 3)]), vec![skip(state)]);
         let (pending, ended) = (pending(JobState::Planned), pending(JobState::Cancelled));
         let log = [(1, 0), (2, 1), (3, 2), (4, 3)];
+        // Of one event, a record in the gap, and a lagging one.
+        let resent = compare_pending([0, 4, 4], &[(2, 1), (2, 3)], &[], (&[], &pending));
+        assert_eq!((resent.in_job, resent.lagging_from), (1, BTreeMap::from([(0, 3)])));
         let report = compare_pending([0, 4, 4], &log, &[(1, 0), (3, 2)], (&[], &pending));
         assert!(report.balanced() && report.may_still_come());
         assert_eq!((report.missing, report.lagging, report.in_job), (0, 1, 1));

@@ -97,7 +97,7 @@ impl ComparedLog {
         }
     }
 
-    /// An unreadable batch is too new to be compared, and may be older than the records behind it.
+    /// An unreadable batch is too new to be compared, and may be older than the records after it.
     pub fn add_new_batch(&mut self, first: LogPosition) {
         if let Some(own) = self.partitions.get_mut(&first.partition) {
             own.unreadable = Some(own.unreadable.map_or(first.offset, |it| it.min(first.offset)));
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(times(&[]), None);
         assert_eq!(times(&[(0, 6)]), Some((1_010, 1_010)));
         assert_eq!(times(&[(0, 90), (0, 10)]), Some((1_050, 1_850)));
-        // Of a record behind the last one, and of a partition without records, the time is not known.
+        // Of a record after the last one, and of a partition without records, the time is not known.
         assert_eq!(times(&[(0, 110)]), Some((2_000, 2_000)));
         assert_eq!(times(&[(1, 9), (0, 6)]), Some((1_000, 2_000)));
     }

@@ -193,23 +193,15 @@ pub struct AuditReport {
 impl AuditReport {
     /// Whether no event is lost or counted twice. What a job is to process is not lost, unless the job has ended.
     pub fn balanced(&self) -> bool {
-        self.missing == 0
-            && self.ended_jobs.is_empty()
-            && self.duplicates == 0
-            && self.misplaced == 0
-            && self.undecodable_without_dead_letter == 0
-            && self.surplus == self.surplus_expired
+        let lacks_rows = self.missing > 0
+            || self.undecodable_without_dead_letter > 0
+            || !self.ended_jobs.is_empty();
+        !lacks_rows && self.lacks_rows_only()
     }
 
-    /// Whether all that it finds is a lack of rows: `differences` has the records of these findings, and of no other one.
+    /// Whether it finds at most a lack of rows: `differences` has the records of these findings, and of no other one.
     pub fn lacks_rows_only(&self) -> bool {
-        let others = Self {
-            missing: 0,
-            undecodable_without_dead_letter: 0,
-            ended_jobs: BTreeSet::new(),
-            ..self.clone()
-        };
-        others.balanced()
+        self.duplicates == 0 && self.misplaced == 0 && self.surplus == self.surplus_expired
     }
 
     /// Whether waiting may balance it: rows or dead letters may not be stored yet.

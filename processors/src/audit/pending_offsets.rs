@@ -19,7 +19,7 @@ pub enum PendingCause {
 }
 
 impl PendingCause {
-    /// Nothing processes the record without an act.
+    /// Nothing processes the record until an operator resumes the job.
     pub fn is_abandoned(&self) -> bool {
         matches!(self, Self::InEndedJob(_))
     }
@@ -92,19 +92,21 @@ impl PendingOffsets {
         Some(PendingCause::InEndedJob(newest.id.clone()))
     }
 
-    /// Calls `take` with each event of `lacking`, the sorted records that have neither a row nor a dead letter.
-    /// An event is pending only if all of these records are.
+    /// Calls `take` with each event of `lacking`, the sorted records that have neither a row nor a dead letter, and
+    /// notes each of them in `lagging_from` if it is lagging. An event is pending only if all of these records are.
     ///
     /// # Errors
     /// The first error of the stream.
     pub fn for_each_event<E>(
         &self,
         lacking: impl Iterator<Item = Result<AuditEntry, E>>,
+        lagging_from: &mut BTreeMap<i32, i64>,
         mut take: impl FnMut(LackingEvent),
     ) -> Result<(), E> {
         let mut current: Option<LackingEvent> = None;
         for record in lacking {
             let AuditEntry { id, position } = record?;
+            self.note_lagging(position, lagging_from);
             let record = LackingEvent { id, position, pending: self.cause(position) };
             match &mut current {
                 Some(event) if event.id == id => event.add(record),
@@ -254,7 +256,7 @@ mod tests {
             });
             let mut events = Vec::new();
             let take = |event: LackingEvent| events.push((event.position.offset, event.pending));
-            pending.for_each_event(records, take).unwrap();
+            pending.for_each_event(records, &mut BTreeMap::new(), take).unwrap();
             events
         };
         let lagging = || Some(PendingCause::Lagging);

@@ -213,6 +213,7 @@ mod tests {
     use super::*;
     use crate::audit::entry::LogPosition;
     use crate::audit::pending_offsets::PendingOffsets;
+    use crate::shards::shard_layout::ShardLayout;
 
     /// A window with a record each second; those from `lagging_from` on have no row and are lagging.
     fn verdict(lagging_from: Option<i64>, is_behind: bool, missing: u64) -> AuditVerdict {
@@ -261,13 +262,20 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_of_the_window_without_a_record_is_somewhere_in_it() {
-        let compared = ComparedLog::new(5_000, 60_000, [(0, 0)].into_iter());
+    fn a_misplaced_row_is_somewhere_in_the_window() {
+        let mut compared = ComparedLog::new(5_000, 60_000, [(0, 0)].into_iter());
+        compared.add(LogPosition { partition: 0, offset: 7 }, 9_000);
         let mut found = WindowReport::default();
-        found.duplicates += 1;
-        let times = LogTimeRange { from_ms: 5_000, until_ms: 60_000 };
-        let found = AuditVerdict::of_window(&found, &compared, false);
-        assert_eq!(found.differences, Some(DifferenceTimes::Within(times)));
+        found.missing += 1;
+        found.differences.note(0, 7);
+        let within =
+            |from_ms, until_ms| Some(DifferenceTimes::Within(LogTimeRange { from_ms, until_ms }));
+        let missing = AuditVerdict::of_window(&found, &compared, false);
+        assert_eq!(missing.differences, within(9_000, 9_000));
+        let layout = ShardLayout::new(vec![1, 1]);
+        found.misplaced.add(&layout, 1 - layout.owner(&[7; 16]), ([7; 16], 1));
+        let both = AuditVerdict::of_window(&found, &compared, false);
+        assert_eq!(both.differences, within(5_000, 60_000));
     }
 
     #[test]

@@ -117,12 +117,7 @@ impl WindowReport {
         lacking: impl Iterator<Item = Result<AuditEntry, E>>,
     ) -> Result<(), E> {
         let mut lagging_from = std::mem::take(&mut self.lagging_from);
-        let lacking = lacking.inspect(|record| {
-            if let Ok(record) = record {
-                pending.note_lagging(record.position, &mut lagging_from);
-            }
-        });
-        let added = pending.for_each_event(lacking, |event| {
+        let added = pending.for_each_event(lacking, &mut lagging_from, |event| {
             self.dead_lettered -= 1;
             if event.pending.as_ref().is_none_or(PendingCause::is_abandoned) {
                 self.differences.note(event.position.partition, event.position.offset);
