@@ -180,7 +180,7 @@ fn quoting_of_labels(view: &View, text: &str, place: &str, findings: &mut Findin
             let name = found.name;
             let text = format!(
                 "the variable {name} may appear in PromQL only as the complete literal \
-                 \"${{{name}:percentencode}}\", which holds plain names as they are"
+                 \"${{{name}:percentencode}}\": in any other form a double quote in the value ends the literal"
             );
             findings.add(place, text);
         }

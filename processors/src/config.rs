@@ -152,7 +152,7 @@ pub struct Servers {
 impl Servers {
     /// An error of brokers or ClickHouse with the address in front of the message, which may not name it.
     /// Those of a registry name its URL.
-    pub(crate) fn with_address(&self, error: ServerError) -> ServerError {
+    pub(crate) fn with_address(&self, cluster: &Cluster, error: ServerError) -> ServerError {
         let address = match error.code.split('_').next() {
             Some("kafka") => self.kafka.brokers.kafka_brokers.clone(),
             Some("clickhouse") => self.clickhouse.address(),
@@ -160,10 +160,7 @@ impl Servers {
         };
         // An error of a server of a cluster names that server.
         let names = |server: &Server| error.message.contains(&without_secrets(&server.url));
-        let names_server = self
-            .clickhouse
-            .cluster()
-            .is_ok_and(|cluster| cluster.servers().any(|(_, server)| names(server)));
+        let names_server = cluster.servers().any(|(_, server)| names(server));
         if names_server || error.message.contains(&address) {
             return error;
         }

@@ -63,7 +63,7 @@ pub async fn check(plan: &CheckPlan) -> Result<CheckReport, ServerError> {
         Some(url) => Some(PrometheusServer::at(url).await?),
         None => None,
     };
-    let run = QueryRun::of(&plan.server, prometheus.as_ref());
+    let mut run = QueryRun::of(&plan.server, prometheus.as_ref());
     for dashboard in &dashboards {
         let mut view = View::of(dashboard, plan.from, plan.to, &plan.zone);
         for (name, value) in &plan.values {
@@ -71,7 +71,7 @@ pub async fn check(plan: &CheckPlan) -> Result<CheckReport, ServerError> {
                 view = view.with(name, value);
             }
         }
-        query_check::check(&run, dashboard, &view, &mut report).await?;
+        query_check::check(&mut run, dashboard, &view, &mut report).await?;
     }
     Ok(report)
 }

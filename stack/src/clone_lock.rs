@@ -14,18 +14,21 @@ pub struct CloneLock {
 }
 
 impl CloneLock {
-    /// Locks the clone for `program`, by a file in a folder that exists.
+    /// Locks the clone with this top folder for `program`, by a file in `.stack`.
     ///
     /// # Errors
     /// Another one runs in this clone; its process is named. Or the file cannot be written.
-    pub fn take(path: &Path, program: &str) -> Result<Self> {
+    pub fn take(clone: &Path, program: &str) -> Result<Self> {
+        let folder = clone.join(".stack");
+        let path = folder.join(format!("{program}.lock"));
         let what = || format!("locking {}", path.display());
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        std::fs::create_dir_all(&folder).with_context(what)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let mut file = file.with_context(what)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let id = std::fs::read_to_string(path).unwrap_or_default();
+                let id = std::fs::read_to_string(&path).unwrap_or_default();
                 let id = if id.is_empty() { String::new() } else { format!(" (process {id})") };
                 bail!(
                     "another {program} runs in this clone{id}: stop it by Ctrl-C, or start this one in another clone"

@@ -29,7 +29,7 @@ type Moments = HashMap<[u8; 16], Instant>;
 pub fn p99_ms(world: &World, engine: &Engine) -> Result<f64> {
     let database = "soon";
     ours::setup(world, database);
-    let (mut child, admin) = ours::start(world, database, database);
+    let (mut child, admin) = ours::start(world, database, database, &[]);
     let ready = format!("{admin}/readyz");
     until("the processors are ready", || get(&ready).ok().filter(|answer| answer.status == 200));
     let (sent, seen) = std::thread::scope(|scope| {

@@ -85,9 +85,7 @@ fn bench() -> Result<()> {
 }
 
 fn on_real_parts(plan: &Plan) -> Result<()> {
-    let locks = root().join(".stack");
-    std::fs::create_dir_all(&locks).context("creating .stack")?;
-    let _lock = CloneLock::take(&locks.join("bench.lock"), "bench")?;
+    let _lock = CloneLock::take(root(), "bench")?;
     let folder = root().join(".bench");
     let choice = PortChoice { auto: true, ..PortChoice::default() };
     if folder.exists() {

@@ -21,10 +21,11 @@ pub fn setup(world: &World, database: &str) {
     world.start(command).end().expect_code(0);
 }
 
-/// Starts `processors run` in the given group, without a wait.
-pub fn start(world: &World, database: &str, group: &str) -> (Child, String) {
+/// Starts `processors run` in the given group with these settings, without a wait.
+pub fn start(world: &World, database: &str, group: &str, set: &[(&str, &str)]) -> (Child, String) {
     let admin = free_port().to_string();
     let mut command = world.command("processors", &[("CLICKHOUSE_DATABASE", database)]);
+    command.envs(set.iter().copied());
     command.args(["run", "--group", group, "--admin-listen", &admin, "--rules"]);
     command.arg(harness::rules::folder());
     (world.start(command), format!("http://{admin}"))
@@ -40,7 +41,7 @@ pub fn backlog(
 ) -> Result<Round> {
     setup(world, database);
     let cpu = Cpu::since_now(others)?;
-    let (mut child, _) = start(world, database, database);
+    let (mut child, _) = start(world, database, database, &[]);
     let process = Process { name: NAME, pid: child.id() };
     let cpu = cpu.and(process);
     let profile = if profiled { Profile::start(world, process) } else { None };

@@ -58,7 +58,7 @@ pub fn cpu(plan: &Plan, world: &World, engine: &Engine) -> Result<()> {
                     tune(world, &database, &id, &UNLIMITED);
                     worker(world, &database, &id)
                 }
-                false => ours::start(world, &database, &database).0,
+                false => ours::start(world, &database, &database, &[]).0,
             };
             let process = Process { name: ours::NAME, pid: child.id() };
             rate(plan.clicks, || {
@@ -89,7 +89,7 @@ pub fn beside(plan: &Plan, world: &World, engine: &Engine) -> Result<()> {
     ours::setup(world, database);
     log::write(world, plan.clicks)?;
     let window = whole_log(world);
-    let (mut live, _) = ours::start(world, database, database);
+    let (mut live, _) = ours::start(world, database, database, &[]);
     rate(plan.clicks, || {
         ensure!(live.ended().is_none(), "the processors ended:\n{}", live.log());
         engine.rows(database)

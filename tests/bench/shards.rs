@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use harness::{Backends, Child, ShardEngines, World, free_port};
+use harness::{Backends, ShardEngines, World};
 use stack::{Part, Stack};
 
 use super::engine::Engine;
@@ -101,7 +101,9 @@ fn turn(
     };
     ours::setup(world, database);
     let engines_cpu = Cpu::since_now(&servers.processes)?;
-    let mut child = start(world, database, target.batch_rows());
+    let rows = target.batch_rows().to_string();
+    let (mut child, _) =
+        ours::start(world, database, database, &[("CLICKTRAIL_BATCH_ROWS", &rows)]);
     let process = Process { name: ours::NAME, pid: child.id() };
     rate(plan.clicks, || {
         ensure!(child.ended().is_none(), "the processors ended:\n{}", child.log());
@@ -117,15 +119,6 @@ fn turn(
     Ok((processors, of_engines))
 }
 
-fn start(world: &World, database: &str, batch_rows: usize) -> Child {
-    let batch_rows = batch_rows.to_string();
-    let set = [("CLICKHOUSE_DATABASE", database), ("CLICKTRAIL_BATCH_ROWS", &batch_rows)];
-    let mut command = world.command("processors", &set);
-    command.args(["run", "--group", database, "--admin-listen", &free_port().to_string()]);
-    command.arg("--rules").arg(harness::rules::folder());
-    world.start(command)
-}
-
 fn result([one, three, thirds]: &[Costs; 3]) -> String {
     let of = |values: &[f64]| median(values.iter().copied());
     let pairs = three.processors.iter().zip(&one.processors);
@@ -135,7 +128,8 @@ fn result([one, three, thirds]: &[Costs; 3]) -> String {
     write!(text, " paired={ratio:.3} interval={low:.3}..{high:.3} bar={RATIO_MAX}").ok();
     write!(text, " pairs={} falls_short={}", ratios.len(), low > RATIO_MAX).ok();
     let [three, thirds] = [of(&three.engines), of(&thirds.engines)];
-    write!(text, " engines={three:.2} one_engine={thirds:.2} ratio={:.2}", three / thirds).ok();
+    write!(text, " engines={three:.2} one_engine={thirds:.2} engines_ratio={:.2}", three / thirds)
+        .ok();
     text
 }
 

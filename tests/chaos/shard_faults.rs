@@ -137,7 +137,8 @@ impl<'r> ShardFaults<'r> {
             }
             ShardFault::PauseFront => {
                 self.engines.fronts[front].pause(true);
-                self.rest(4000);
+                // Half of these are longer than the 15 s that the first replica has to acknowledge.
+                self.rest(30_000);
                 self.also_kill();
                 self.engines.fronts[front].pause(false);
             }

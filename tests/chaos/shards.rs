@@ -5,7 +5,8 @@
 //!
 //! The run holds if no sample of the view shows a click twice or fewer clicks than before, no committed position is
 //! ahead of the rows of all shards, every click is shown and is on its shard, the audit balances, the audit names
-//! exactly the clicks of the deleted part, a replay of their offsets fills them, and memory stays within its bound.
+//! exactly the clicks of the deleted part, a replay of their offsets fills them, a reset processes exactly its
+//! records again, and memory stays within its bound.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +61,7 @@ pub struct ShardRun {
     memory_kib: u64,
     lost: u64,
     named: u64,
+    is_balanced: bool,
     is_filled: bool,
     is_exact: bool,
 }
@@ -113,7 +115,6 @@ fn on_world(
         drop(guard);
         sampling.join().map_err(|_| anyhow::anyhow!("a sample failed"))
     })?;
-    let (memory_kib, shown_faults) = (faults.memory_kib(), faults.to_string());
     let shown = world.clicks();
     let is_balanced = audit(world)?.0 == 0;
     report_line(&format!("{shown} of {clicks} clicks are shown, balanced: {is_balanced}"));
@@ -147,12 +148,13 @@ fn on_world(
         shown,
         versions: engines.rows(world),
         misplaced: (0..engines.count()).map(|shard| engines.misplaced(world, shard)).sum(),
-        faults: shown_faults,
+        faults: faults.to_string(),
         samples,
-        memory_kib: memory_kib.max(faults.memory_kib()),
+        memory_kib: faults.memory_kib(),
         lost,
         named,
-        is_filled: is_balanced && is_filled,
+        is_balanced,
+        is_filled,
         is_exact,
     })
 }
@@ -190,6 +192,7 @@ impl ShardRun {
             && self.misplaced == 0
             && self.samples.good()
             && self.memory_kib <= MEMORY_MAX_KIB
+            && self.is_balanced
             && self.lost > 0
             && self.named == self.lost
             && self.is_filled
@@ -205,9 +208,10 @@ impl fmt::Display for ShardRun {
         write!(
             f,
             "shards: clicks={clicks} shown={shown} versions={versions:?} misplaced={misplaced} {} \
-             rss_mib={} part_lost={lost} named={named} filled={} reset_exact={}: {held}",
+             rss_mib={} part_lost={lost} named={named} balanced={} filled={} reset_exact={}: {held}",
             self.samples,
             memory_kib >> 10,
+            self.is_balanced,
             self.is_filled,
             self.is_exact
         )

@@ -54,17 +54,15 @@ fn main() -> ExitCode {
 }
 
 fn demo(once: bool) -> Result<Balance> {
+    let _lock = CloneLock::take(root()?, "demo")?;
     let steps = Steps::start();
     let folder = folder()?;
-    let mut lock = CloneLock::take(&folder.join("lock"), "demo")?;
     let mut sent_clicks = SentClicks::open(&folder)?;
     if sent_clicks.was_interrupted() {
         steps.report(
             "the last run was killed before its counts were final: starting with an empty folder",
         );
         std::fs::remove_dir_all(&folder).context("removing the data of the last demo")?;
-        std::fs::create_dir_all(&folder).context("creating .demo")?;
-        lock = CloneLock::take(&folder.join("lock"), "demo")?;
         sent_clicks = SentClicks::open(&folder)?;
     }
     // Its panels have metrics where Prometheus is installed.
@@ -91,7 +89,6 @@ fn demo(once: bool) -> Result<Balance> {
     let outcome = demo.on_stack(&mut sent_clicks);
     drop(demo);
     let down = stack.down();
-    drop(lock);
     let balance = outcome?;
     down.context("stopping the parts")?;
     Ok(balance)

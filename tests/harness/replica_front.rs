@@ -25,7 +25,7 @@ pub struct ReplicaFront {
 struct FrontState {
     killed: AtomicBool,
     paused: AtomicBool,
-    /// Bytes that clients have sent through it.
+    /// Bytes that clients have sent to it, also those that it holds while it is paused.
     received: AtomicU64,
     /// Both sides of each open connection.
     connections: Mutex<Vec<TcpStream>>,
@@ -59,7 +59,7 @@ impl ReplicaFront {
         format!("http://{}", self.address)
     }
 
-    /// Bytes that clients have sent through it.
+    /// Bytes that clients have sent to it, also those that it holds while it is paused.
     pub fn received(&self) -> u64 {
         self.state.received.load(Ordering::SeqCst)
     }
@@ -123,10 +123,10 @@ fn forward(mut from: TcpStream, mut to: TcpStream, state: &FrontState, count: im
     let mut piece = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut piece).unwrap_or(0);
+        count(length as u64);
         while state.paused.load(Ordering::SeqCst) && !state.killed.load(Ordering::SeqCst) {
             std::thread::sleep(PAUSE);
         }
-        count(length as u64);
         if length == 0 || to.write_all(&piece[..length]).is_err() {
             break;
         }

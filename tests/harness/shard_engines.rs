@@ -113,7 +113,7 @@ impl ShardEngines {
         &self.engines[shard]
     }
 
-    /// The base URL of a shard's engine, in front of which a test has no other address.
+    /// The base URL of a shard's engine, without the fronts of the first shard.
     pub fn url(&self, shard: usize) -> &str {
         &self.urls[shard]
     }

@@ -19,7 +19,7 @@ export interface Address {
 const NAMES = { from: 'from', to: 'to', zone: 'timezone', theme: 'theme', refresh: 'refresh' } as const;
 const VARIABLE = 'var-';
 
-/** The name of a dashboard; of none if it is not encoded as an address is. */
+/** The uid in an address. One that cannot be decoded is kept as it is: no dashboard has it. */
 function decoded(uid: string): string {
   try {
     return decodeURIComponent(uid);

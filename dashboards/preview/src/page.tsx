@@ -93,7 +93,7 @@ export function Page() {
       <GlobalStyles />
       <main style={{ background: theme.colors.background.canvas, color: theme.colors.text.primary }}>
         {error && <Alert severity="error" title={error} />}
-        <Guard frames={window.location.href}>
+        <Guard of={window.location.href}>
           {loaded && loaded.uid === uid && <Shown dashboard={loaded} address={{ ...address, uid }} theme={theme} />}
         </Guard>
       </main>

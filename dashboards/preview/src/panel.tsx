@@ -25,12 +25,12 @@ const DRAWN: Record<string, (props: Drawn) => ReactNode> = {
   timeseries: Lines,
 };
 
-/** A panel whose data cannot be drawn shows the error, until it has other data; the other panels stay. */
-export class Guard extends Component<{ frames: unknown; children: ReactNode }, { error?: Error }> {
+/** Shows the error of what cannot be drawn, until `of` is another value; the rest of the page stays. */
+export class Guard extends Component<{ of: unknown; children: ReactNode }, { error?: Error }> {
   state: { error?: Error } = {};
   static getDerivedStateFromError = (error: Error) => ({ error });
-  componentDidUpdate({ frames }: { frames: unknown }) {
-    this.state.error && frames !== this.props.frames && this.setState({ error: undefined });
+  componentDidUpdate({ of }: { of: unknown }) {
+    this.state.error && of !== this.props.of && this.setState({ error: undefined });
   }
   render() {
     return this.state.error ? <Notice text={`The preview cannot draw this: ${this.state.error.message}`} /> : this.props.children;
@@ -75,7 +75,7 @@ export function Panel(props: Props) {
       >
         {(innerWidth, innerHeight) =>
           draws ? (
-            <Guard frames={frames}>
+            <Guard of={frames}>
               <Draw panel={panel} frames={frames} width={innerWidth} height={innerHeight} />
             </Guard>
           ) : (

@@ -78,17 +78,24 @@ fn balance() -> Panel {
         is shown, up to seven days after its last audit.";
     let colours =
         [("^From", Colour::Good), ("^Not balanced", Colour::Bad), ("^Unknown", Colour::Warning)];
-    let sql = "\
+    let shown = |moment: &str| {
+        format!(
+            "if(toDate({moment}, zone) = toDate(now(), zone), formatDateTime({moment}, '%H:%i', zone), \
+             trimLeft(formatDateTime({moment}, '%e %b %H:%i', zone)))"
+        )
+    };
+    let sql = format!(
+        "\
 WITH
-  decodeURLComponent('${__timezone:percentencode}') AS viewer_zone,
+  decodeURLComponent('${{__timezone:percentencode}}') AS viewer_zone,
   if(viewer_zone = 'utc', 'UTC', viewer_zone) AS zone,
   assumeNotNull(b.balanced_until) AS known,
-  if(toDate(known, zone) = toDate(now(), zone), formatDateTime(known, '%H:%i', zone), trimLeft(formatDateTime(known, '%e %b %H:%i', zone))) AS moment,
+  {until} AS moment,
   assumeNotNull(b.balanced_from) AS known_from,
-  if(toDate(known_from, zone) = toDate(now(), zone), formatDateTime(known_from, '%H:%i', zone), trimLeft(formatDateTime(known_from, '%e %b %H:%i', zone))) AS first_moment,
+  {first} AS first_moment,
   concat('From ', first_moment, ' to ', moment) AS part,
   assumeNotNull(b.differences_from) AS since,
-  if(toDate(since, zone) = toDate(now(), zone), formatDateTime(since, '%H:%i', zone), trimLeft(formatDateTime(since, '%e %b %H:%i', zone))) AS since_moment,
+  {since_shown} AS since_moment,
   arraySum(mapValues(b.in_jobs)) AS in_jobs,
   if(in_jobs = 1, '1 click', concat(toString(in_jobs), ' clicks')) AS clicks,
   b.missing + b.undecodable + b.duplicates + b.misplaced + b.surplus AS found
@@ -107,10 +114,14 @@ SELECT
       transform(b.code, ['no_verdict', 'group_behind'], ['the audit is silent', 'clicks wait in the log'], b.code))) AS balance
 FROM audit_balance AS b
 ORDER BY b.judged_at > now() - toIntervalDay(7) DESC, indexOf(['out_of_balance', 'unknown', 'balanced'], b.state), b.judged_at DESC
-LIMIT 1";
+LIMIT 1",
+        until = shown("known"),
+        first = shown("known_from"),
+        since_shown = shown("since"),
+    );
     state("Log and table balance", description, &colours)
         .no_value("Unknown: no audit has stored a verdict")
-        .sql(sql)
+        .sql(&sql)
 }
 
 #[cfg(test)]

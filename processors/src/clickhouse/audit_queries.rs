@@ -12,7 +12,7 @@ use service::lock::lock;
 
 use crate::audit::entry::{AuditEntry, Id, LogPosition, hex};
 use crate::audit::misplaced_clicks::MisplacedClicks;
-use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::server::{Server, server_error, within};
 use crate::clickhouse::shard_readers::ShardReaders;
 
 /// Bounds a look-up of a few thousand events.
@@ -98,7 +98,7 @@ pub(crate) async fn rows_of(
     let ask = async |_: usize, server: &Server| {
         let query = server.client().query(&text).bind(topic);
         let query = query.bind(*times_us.start()).bind(*times_us.end()).bind(&ids);
-        in_time(query.fetch_all::<Count>()).await
+        within(LOOKUP_TIMEOUT, query.fetch_all::<Count>()).await
     };
     let mut all = Vec::with_capacity(ids.len());
     for (shard, rows) in readers.each(ask).await?.into_iter().enumerate() {
@@ -157,7 +157,7 @@ pub(crate) async fn rewritten_rows(
         let query = query.bind(&rules.geo).bind(&rules.user_agents).bind(&rules.crawlers);
         let query = query.bind(&rules.referrers).bind(topic);
         let query = query.bind(*times_us.start()).bind(*times_us.end()).bind(&ids);
-        in_time(query.fetch_all::<RewrittenCount>()).await
+        within(LOOKUP_TIMEOUT, query.fetch_all::<RewrittenCount>()).await
     };
     let (mut all, mut of_other_rules) = (Vec::with_capacity(ids.len()), 0);
     for (shard, rows) in readers.each(ask).await?.into_iter().enumerate() {
@@ -175,14 +175,4 @@ pub(crate) async fn rewritten_rows(
 /// As the queries take them.
 fn texts(ids: &[Id]) -> Vec<String> {
     ids.iter().map(|id| hex(id).replace('-', "")).collect()
-}
-
-async fn in_time<T>(
-    answer: impl Future<Output = Result<Vec<T>, clickhouse::error::Error>>,
-) -> Result<Vec<T>, ServerError> {
-    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, answer).await.map_err(|_| {
-        let text = format!("the server did not answer within {} s", LOOKUP_TIMEOUT.as_secs());
-        ServerError::retryable("clickhouse_timeout", text)
-    })?;
-    answer.map_err(server_error)
 }

@@ -7,7 +7,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::clickhouse::migrations::{statements_of, table_exists};
-use crate::clickhouse::server::{Server, server_error};
+use crate::clickhouse::server::{Server, in_time, server_error};
 use crate::clickhouse::sql_text::literal;
 use crate::shards::shard_layout::ShardLayout;
 
@@ -80,10 +80,7 @@ pub(crate) async fn check(
     if expected.is_none() {
         return Ok(());
     }
-    let stored = tokio::time::timeout(CHECK_TIMEOUT, stored(server)).await.map_err(|_| {
-        let text = format!("the server did not answer within {} s", CHECK_TIMEOUT.as_secs());
-        ServerError::retryable("clickhouse_timeout", text)
-    })??;
+    let stored = in_time(CHECK_TIMEOUT, stored(server)).await?;
     if stored.iter().eq(&expected) {
         return Ok(());
     }

@@ -116,16 +116,6 @@ pub async fn jobs(server: &Server) -> Result<Vec<StoredJob>, ServerError> {
     rows.into_iter().map(JobRow::stored).collect()
 }
 
-/// The server's time, microseconds since 1970.
-///
-/// # Errors
-/// The server's refusal.
-pub async fn now_us(server: &Server) -> Result<i64, ServerError> {
-    let client = server.client();
-    let query = client.query("SELECT toUnixTimestamp64Micro(now64(6))");
-    within(TIMEOUT, query.fetch_one::<i64>()).await
-}
-
 #[derive(Row, Serialize)]
 struct VersionRow<'a> {
     id: &'a str,

@@ -102,16 +102,23 @@ pub(super) fn refusal_text(error: &Error) -> Option<&str> {
     if let Error::BadResponse(text) = error { Some(text) } else { None }
 }
 
-/// The answer of a statement; a server that does not answer within `time` counts as one that fails.
+/// The answer of a server; one that does not answer within `time` counts as one that fails.
+pub(crate) async fn in_time<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, ServerError>>,
+) -> Result<T, ServerError> {
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
+        let text = format!("the server did not answer within {} s", time.as_secs());
+        Err(ServerError::retryable("clickhouse_timeout", text))
+    })
+}
+
+/// As [`in_time`], of a statement.
 pub(super) async fn within<T>(
     time: Duration,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, ServerError> {
-    let answer = tokio::time::timeout(time, answer).await.map_err(|_| {
-        let text = format!("the server did not answer within {} s", time.as_secs());
-        ServerError::retryable("clickhouse_timeout", text)
-    })?;
-    answer.map_err(server_error)
+    in_time(time, async { answer.await.map_err(server_error) }).await
 }
 
 /// An error with its causes, which `Display` of a network error does not print.

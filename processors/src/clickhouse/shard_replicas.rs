@@ -101,10 +101,7 @@ impl ShardReplicas {
         let index = self.current.load(Ordering::Relaxed);
         match self.insert_into(&self.replicas[index], insert).await {
             Ok(()) => {
-                let one_less = |failures: u32| failures.checked_sub(1);
-                // An error here means that there is none.
-                self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok();
-                self.refusals.store(0, Ordering::Relaxed);
+                self.succeeded();
                 Ok(())
             }
             Err(error) => Err(self.failed(index, error)),
@@ -124,6 +121,14 @@ impl ShardReplicas {
         }
         let doublings = self.failures.load(Ordering::Relaxed);
         FIRST_ACKNOWLEDGE.saturating_mul(1 << doublings).min(ACKNOWLEDGE_TIMEOUT)
+    }
+
+    /// The time to acknowledge is half as long again; no replica has refused in turn.
+    fn succeeded(&self) {
+        let one_less = |failures: u32| failures.checked_sub(1);
+        // An error here means that there is none.
+        self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok();
+        self.refusals.store(0, Ordering::Relaxed);
     }
 
     /// Chooses the next replica, unless another attempt has done so; returns the error with the server's name. What
@@ -194,16 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn several_replicas_have_less_time_and_more_after_each_failure() {
+    fn several_replicas_have_less_time_more_after_a_failure_and_less_after_a_success() {
         let seconds = |servers: &[Server]| {
             let shard = shard(servers);
-            [0, 1, 2, 3].map(|failures| {
-                shard.failures.store(failures, Ordering::Relaxed);
-                shard.acknowledge_timeout().as_secs()
-            })
+            let time = || shard.acknowledge_timeout().as_secs();
+            let failing = [(); 5].map(|()| {
+                let now = time();
+                shard.failed(0, ServerError::retryable("clickhouse_unreachable", ""));
+                now
+            });
+            shard.succeeded();
+            (failing, time())
         };
-        assert_eq!(seconds(&closed::<1>()), [120; 4]);
-        assert_eq!(seconds(&closed::<2>()), [15, 30, 60, 120]);
+        assert_eq!(seconds(&closed::<1>()), ([120; 5], 120));
+        assert_eq!(seconds(&closed::<2>()), ([15, 30, 60, 120, 120], 60));
     }
 
     #[test]

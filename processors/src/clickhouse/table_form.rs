@@ -110,7 +110,7 @@ fn parted(statement: &str) -> (&str, &str) {
     statement.split_at(lines.map(str::len).sum())
 }
 
-/// The name behind `start`, and all that follows it.
+/// The name after `start`, and all that follows it.
 fn named<'s>(statement: &'s str, start: &str) -> Option<(&'s str, &'s str)> {
     let rest = statement.strip_prefix(start)?;
     Some(rest.split_at(rest.find(char::is_whitespace)?))

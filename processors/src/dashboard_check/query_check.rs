@@ -11,7 +11,7 @@ use crate::dashboard_check::query_run::{QueryRun, RunResult};
 
 /// Runs all queries of a dashboard, and adds a result for each place.
 pub(super) async fn check(
-    run: &QueryRun<'_>,
+    run: &mut QueryRun<'_>,
     dashboard: &Dashboard,
     view: &View,
     report: &mut CheckReport,

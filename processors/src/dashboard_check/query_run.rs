@@ -6,7 +6,6 @@
 )]
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use broker::ServerError;
@@ -17,14 +16,14 @@ use crate::clickhouse::server::Server;
 use crate::dashboard_check::prometheus_server::{PrometheusServer, Times};
 use crate::dashboard_check::query_outcome::QueryOutcome;
 
-/// Where queries go, and what came of those of ClickHouse.
+/// Where queries go, and the results of those that ClickHouse has answered.
 #[derive(Debug)]
 pub(super) struct QueryRun<'a> {
     clickhouse: &'a Server,
     /// None: its queries are skipped.
     prometheus: Option<&'a PrometheusServer>,
     /// By the type of the panel, which decides what fits it, and the text.
-    known: Mutex<BTreeMap<(String, String), RunResult>>,
+    known: BTreeMap<(String, String), RunResult>,
 }
 
 /// What one run gave.
@@ -34,7 +33,7 @@ pub(super) struct RunResult {
     pub(super) rows: usize,
     /// From the request to the end of the answer.
     pub(super) time: Duration,
-    /// What came of it.
+    /// How it ended.
     pub(super) outcome: QueryOutcome,
 }
 
@@ -47,7 +46,7 @@ impl RunResult {
 impl<'a> QueryRun<'a> {
     /// Asks these servers.
     pub(super) fn of(clickhouse: &'a Server, prometheus: Option<&'a PrometheusServer>) -> Self {
-        Self { clickhouse, prometheus, known: Mutex::default() }
+        Self { clickhouse, prometheus, known: BTreeMap::new() }
     }
 
     /// Sends a query for a viewer.
@@ -55,7 +54,7 @@ impl<'a> QueryRun<'a> {
     /// # Errors
     /// A server does not answer, or refuses the user.
     pub(super) async fn send(
-        &self,
+        &mut self,
         placed: &PlacedQuery<'_>,
         view: &View,
     ) -> Result<RunResult, ServerError> {
@@ -72,12 +71,11 @@ impl<'a> QueryRun<'a> {
         match placed.query {
             Query::Sql(_) => {
                 let query = (placed.kind.to_owned(), text);
-                let known = self.known().get(&query).cloned();
-                if let Some(result) = known {
-                    return Ok(result);
+                if let Some(result) = self.known.get(&query) {
+                    return Ok(result.clone());
                 }
                 let result = self.ask_clickhouse(placed.kind, &query.1).await?;
-                self.known().insert(query, result.clone());
+                self.known.insert(query, result.clone());
                 Ok(result)
             }
             Query::Promql { instant, .. } => {
@@ -85,10 +83,6 @@ impl<'a> QueryRun<'a> {
                 self.ask_prometheus(&text, Times { from: view.from, to: view.to, step }).await
             }
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), RunResult>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask_clickhouse(&self, kind: &str, sql: &str) -> Result<RunResult, ServerError> {

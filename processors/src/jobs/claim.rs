@@ -4,6 +4,7 @@ use broker::ServerError;
 
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
+use crate::clickhouse::server_clock;
 use crate::jobs::claim_rules::{self, SETTLE};
 use crate::jobs::job::{Job, JobState, StoredJob};
 
@@ -40,7 +41,7 @@ pub(super) async fn claim(server: &Server, id: &str, claim: Claim) -> Result<Job
         claimed.counts.remove(name);
     }
     job_table::add_version(server, &claimed).await?;
-    let stored_us = job_table::now_us(server).await?;
+    let stored_us = server_clock::now_us(server).await?;
     if !claim_rules::was_in_time(read_us, stored_us) {
         let text = format!("to claim job {id} took longer than {SETTLE:?}: repeat this command");
         return Err(ServerError::retryable("job_running", text));

@@ -11,6 +11,7 @@ use uuid::Builder;
 
 use crate::clickhouse::job_table::{self, FirstRequest};
 use crate::clickhouse::server::Server;
+use crate::clickhouse::server_clock;
 use crate::jobs::claim::{Claim, claim};
 use crate::jobs::claim_rules::{self, LEASE, WRITE_EVERY};
 use crate::jobs::job::{Job, JobState, JobVersion, StoredJob};
@@ -44,7 +45,7 @@ impl RunningJob {
         plan: String,
         actor: &str,
     ) -> Result<Self, ServerError> {
-        let now_us = job_table::now_us(server).await?;
+        let now_us = server_clock::now_us(server).await?;
         let owner = random_owner();
         let job = Job {
             id: new_id(now_us),

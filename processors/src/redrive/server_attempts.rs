@@ -11,6 +11,8 @@ use broker::{Backoff, ServerError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clickhouse::server::in_time;
+
 /// How often a request that fails is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Bounds one attempt: ClickHouse's client has no limit.
@@ -104,10 +106,7 @@ impl ServerAttempts {
             tokio::time::sleep(STOP_MAX).await;
         };
         tokio::select! {
-            done = tokio::time::timeout(ATTEMPT_MAX, attempt) => Ok(done.unwrap_or_else(|_| {
-                let text = format!("the server did not answer within {} s", ATTEMPT_MAX.as_secs());
-                Err(ServerError::retryable("clickhouse_timeout", text))
-            })),
+            done = in_time(ATTEMPT_MAX, attempt) => Ok(done),
             () = stopped => Err(Interrupt::Stopped),
         }
     }

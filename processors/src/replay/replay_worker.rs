@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::full_audit::SortSpace;
 use crate::clickhouse::job_table;
 use crate::clickhouse::server::Server;
+use crate::clickhouse::server_clock;
 use crate::clickhouse::shard_tables::ShardTables;
 use crate::config::{PipelineArgs, RulesArgs, Servers};
 use crate::jobs::claim_rules;
@@ -432,7 +433,7 @@ async fn start(
     open: impl Fn(usize) -> Result<ReplayGroup, ServerError>,
 ) -> Result<ReplayGroup, ServerError> {
     if !job.job().counts.contains_key(STARTED) {
-        job.count(STARTED, job_table::now_us(server).await?.unsigned_abs());
+        job.count(STARTED, server_clock::now_us(server).await?.unsigned_abs());
     }
     let mut number = pass_number(&job.job().counts).max(number);
     let group = loop {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use broker::ServerError;
 
 use crate::clickhouse::server::Server;
-use crate::clickhouse::{job_table, reset_table};
+use crate::clickhouse::{reset_table, server_clock};
 use crate::jobs::claim_rules::{SETTLE, was_in_time};
 use crate::jobs::job::JobVersion;
 use crate::jobs::running_job::{host, new_id, random_owner};
@@ -52,7 +52,7 @@ impl HeldReset {
     /// # Errors
     /// Another command resets the group (`reset_running`), or the server's refusal.
     pub(crate) async fn claim(server: &Server, wanted: WantedReset) -> Result<Self, ServerError> {
-        let read_us = job_table::now_us(server).await?;
+        let read_us = server_clock::now_us(server).await?;
         let newest = reset_table::newest(server, &wanted.group).await?;
         refuse_held(newest.as_ref())?;
         let owner = random_owner();
@@ -71,7 +71,7 @@ impl HeldReset {
         };
         let written_at = Instant::now();
         reset_table::add_version(server, &reset).await?;
-        if !was_in_time(read_us, job_table::now_us(server).await?) {
+        if !was_in_time(read_us, server_clock::now_us(server).await?) {
             let group = &reset.group;
             let text = format!(
                 "to claim the group {group} took longer than {SETTLE:?}: repeat this command"

@@ -52,7 +52,7 @@ impl Pipeline<'_> {
     ) -> Result<ShardTables, ServerError> {
         let cluster = self.servers.clickhouse.cluster()?;
         let named = |error| {
-            let error = self.servers.with_address(error);
+            let error = self.servers.with_address(&cluster, error);
             note(&error);
             error
         };

@@ -143,7 +143,7 @@ impl<K: Sink> RowWriter<K> {
         let traceparent = traceparent(&span);
         let traceparent = traceparent.as_deref();
         let insert = Insert { topic: &self.topic, ranges: batch.ranges, shard, rows, traceparent };
-        let mut began = Instant::now();
+        let mut began = None;
         let mut retry = Retry::new("insert", &self.metrics);
         loop {
             let attempt = self.attempt(&insert, batch, &mut began).instrument(span.clone());
@@ -158,7 +158,7 @@ impl<K: Sink> RowWriter<K> {
             }
         }
         retry.done();
-        let seconds = began.elapsed().as_secs_f64();
+        let seconds = began.map_or(0.0, |began: Instant| began.elapsed().as_secs_f64());
         self.metrics.insert_seconds.observe(seconds);
         self.metrics.rows.inc_by(count as u64);
         self.metrics.batches.inc();
@@ -168,27 +168,26 @@ impl<K: Sink> RowWriter<K> {
         Ok(())
     }
 
-    /// One attempt; of late rows, `began` becomes the time of their turn. Several batches do not wait for one
-    /// shard that fails: all but one wait for their turn, and none of them counts as one that is being inserted.
+    /// One attempt; the first one sets `began`. Several batches do not wait for one shard that fails: all but one
+    /// wait for their turn, and none of them counts as one that is being inserted.
     async fn attempt(
         &self,
         insert: &Insert<'_>,
         batch: RowsOf<'_>,
-        began: &mut Instant,
+        began: &mut Option<Instant>,
     ) -> Result<(), ServerError> {
         let turn = &self.turns[insert.shard];
         if turn.is_failing() {
             let in_turn = async {
                 let _held = turn.take_after_delay().await;
+                began.get_or_insert_with(Instant::now);
                 self.sink.insert(insert).await
             };
             return batch.state.wait_for(in_turn).await;
         }
-        if batch.are_late {
-            let _held = batch.state.wait_for(turn.take()).await;
-            *began = Instant::now();
-            return self.sink.insert(insert).await;
-        }
+        let _held =
+            if batch.are_late { Some(batch.state.wait_for(turn.take()).await) } else { None };
+        began.get_or_insert_with(Instant::now);
         self.sink.insert(insert).await
     }
 

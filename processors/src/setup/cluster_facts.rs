@@ -10,7 +10,7 @@ use service::shown_url::without_secrets;
 use crate::clickhouse::click_table::ClickTable;
 use crate::clickhouse::cluster_layout::{self, LayoutRow};
 use crate::clickhouse::insert_settings::PINNED;
-use crate::clickhouse::server::Server;
+use crate::clickhouse::server::{Server, in_time};
 use crate::clickhouse::table_form::TableForm;
 use crate::clickhouse::{
     describe_tables, known_shards, migrations, payload_retention, shard_views,
@@ -40,7 +40,7 @@ pub(crate) async fn findings(cluster: &Cluster) -> Result<Vec<Finding>, ServerEr
     let shards = cluster.shards.iter().map(|shard| of_shard(cluster, shard));
     let mut findings: Vec<_> = try_join_all(shards).await?.into_iter().flatten().collect();
     if !cluster.layout.is_single() {
-        let stored = in_time(cluster_layout::stored(cluster.any())).await?;
+        let stored = in_time(TIMEOUT, cluster_layout::stored(cluster.any())).await?;
         findings.extend(server_of_small_tables(cluster, &stored));
     }
     Ok(findings)
@@ -192,16 +192,7 @@ async fn asked<T>(
     if cluster.is_one_server() {
         return answer.await;
     }
-    in_time(answer).await.map_err(|error| named(cluster, shard, server, error))
-}
-
-async fn in_time<T>(
-    answer: impl Future<Output = Result<T, ServerError>>,
-) -> Result<T, ServerError> {
-    tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(|_| {
-        let text = format!("the server did not answer within {} s", TIMEOUT.as_secs());
-        Err(ServerError::retryable("clickhouse_timeout", text))
-    })
+    in_time(TIMEOUT, answer).await.map_err(|error| named(cluster, shard, server, error))
 }
 
 /// An error with the server, where there are several.

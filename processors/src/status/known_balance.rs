@@ -84,7 +84,7 @@ impl KnownBalance {
             );
             return Some(silent(text));
         }
-        let text = format!("the newest audit compared nothing: {}", self.newest_code);
+        let text = format!("the verdict of the newest audit is unknown: {}", self.newest_code);
         let next = "ch \"SELECT * FROM audit_balance FORMAT Vertical\"".to_owned();
         let finding = StatusFinding::of_heading(&self.newest_code, text, next);
         Some(StatusFinding { level: FindingLevel::Ticket, ..finding })

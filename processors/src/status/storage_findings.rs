@@ -96,7 +96,7 @@ impl StorageFacts<'_> {
         findings
     }
 
-    /// Where it is, behind the name of a part.
+    /// Where it is, to follow the name of a part.
     fn on(&self) -> String {
         self.url.map(|url| format!(" on {url}")).unwrap_or_default()
     }

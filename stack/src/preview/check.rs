@@ -89,8 +89,6 @@ fn questions(dashboard: &Dashboard) -> Vec<(String, Value)> {
             all.push((panel.title.clone(), json!({"panel": panel.id})));
         }
     }
-    let variables = dashboard.variables().iter().filter(|variable| variable.sql().is_some());
-    all.extend(variables.map(|it| (format!("variable {}", it.name), json!({"variable": it.name}))));
     let has_query = |target: &dashboards::Target| target.query().is_some();
     let annotations = dashboard.annotations().iter();
     let annotations = annotations.filter(|it| it.target.as_ref().is_some_and(has_query));

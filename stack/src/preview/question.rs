@@ -16,9 +16,6 @@ pub(crate) struct Question {
     /// The panel, with a target; or
     #[serde(default)]
     pub(crate) panel: Option<u64>,
-    /// a variable; or
-    #[serde(default)]
-    pub(crate) variable: Option<String>,
     /// an annotation.
     #[serde(default)]
     pub(crate) annotation: Option<String>,
@@ -97,12 +94,6 @@ impl Question {
             let is_table = target.format.as_str() == Some("table");
             return expanded(&view, target.query().ok_or_else(what)?, is_table);
         }
-        if let Some(name) = &self.variable {
-            let what = || self.missing(format!("variable {name}"));
-            let mut variables = dashboard.variables().iter();
-            let sql = variables.find(|variable| variable.name == *name).and_then(|it| it.sql());
-            return Ok(Expanded::Sql(view.sql(sql.ok_or_else(what)?)?));
-        }
         let name = self.annotation.as_deref().unwrap_or_default();
         let what = || self.missing(format!("annotation {name}"));
         let mut annotations = dashboard.annotations().iter();
@@ -124,7 +115,8 @@ impl Question {
         if self.from > self.to {
             return Err(InvalidQuestion::Range);
         }
-        // Queries round the end up to a second, as they get it from Grafana: "yesterday" ends at 23:59:59.999.
+        // A view has whole seconds. Its end is rounded up, as queries round the milliseconds of Grafana: "yesterday"
+        // ends at 23:59:59.999.
         let (from, to) = (self.from.div_euclid(1_000), (self.to + 999).div_euclid(1_000));
         let mut view = View::of(dashboard, from, to, &self.zone);
         for (name, values) in &self.values {
@@ -157,8 +149,7 @@ mod tests {
         let place = r#""gridPos": {"x": 0, "y": 0, "w": 1, "h": 1}"#;
         let text = format!(
             r#"{{"uid": "u", "title": "T",
-            "templating": {{"list": [{{"name": "slug", "type": "textbox", "query": ""}},
-              {{"name": "d", "type": "query", "query": {{"rawSql": "SELECT '${{__timezone}}'"}}}}]}},
+            "templating": {{"list": [{{"name": "slug", "type": "textbox", "query": ""}}]}},
             "annotations": {{"list": [{{"name": "n", "target": {{"rawSql": "SELECT 2"}}}}]}},
             "panels": [{{"id": 1, "type": "stat", {place}, "targets": [
               {{"refId": "A", "rawSql": "SELECT '${{slug:percentencode}}'"}},
@@ -184,8 +175,6 @@ mod tests {
         let values = BTreeMap::from([("slug".to_owned(), vec!["a'b".to_owned()])]);
         let panel = Question { panel: Some(1), values, ..question() };
         assert_eq!(panel.expand(&dashboard()), sql("SELECT 'a%27b'"));
-        let variable = Question { variable: Some("d".to_owned()), ..question() };
-        assert_eq!(variable.expand(&dashboard()), sql("SELECT 'Europe/Berlin'"));
         let annotation = Question { annotation: Some("n".to_owned()), ..question() };
         assert_eq!(annotation.expand(&dashboard()), sql("SELECT 2"));
         let target = |name: &str| Question { target: Some(name.to_owned()), ..panel.clone() };

@@ -32,6 +32,15 @@ impl<'w> Counted<'w> {
         Self { world, dashboard, rows }
     }
 
+    /// Two weeks of clicks with texts of all kinds, on tables that it creates; the second week, and its view.
+    pub(crate) fn of_filters(world: &'w World) -> (Self, CountedRange, View) {
+        world.setup();
+        let (range, rows) = rows_of_filters();
+        let counted = Self::new(world, "overview", rows);
+        let view = counted.view(&range, "utc", Compare::Previous);
+        (counted, range, view)
+    }
+
     fn panel(&self, title: &str) -> &Panel {
         let found = self.dashboard.charts().find(|panel| panel.title == title);
         found.unwrap_or_else(|| panic!("no panel {title}"))
@@ -332,7 +341,7 @@ fn hours_of_the_week(all: &Counted<'_>, range: &CountedRange, zone: &str) -> Opt
 }
 
 /// A week with clicks every ten minutes and more in its last hour, whose texts are of all kinds.
-pub(crate) fn rows_of_filters() -> (CountedRange, Vec<CountedRow>) {
+fn rows_of_filters() -> (CountedRange, Vec<CountedRow>) {
     let (begin, mut random) = (moment("2026-06-01T00:00:00Z"), SeededRandom::new(5));
     let range = CountedRange { begin, until: begin + 7 * DAY, zone: TimeZone::UTC };
     let moments = (begin - 7 * DAY..range.until).step_by(600);
@@ -351,10 +360,7 @@ fn clicks_of_totals(all: &Counted<'_>, view: &View) -> (i64, i64) {
 #[test]
 fn each_filter_selects_its_clicks_whatever_text_it_has_and_filters_combine() {
     let world = World::new("recount_filters");
-    world.setup();
-    let (range, rows) = rows_of_filters();
-    let counted = Counted::new(&world, "overview", rows);
-    let view = counted.view(&range, "utc", Compare::Previous);
+    let (counted, range, view) = Counted::of_filters(&world);
     let rows: Vec<_> = counted.rows.iter().collect();
     let (now, before) = (range.of(&rows), range.before(Compare::Previous).unwrap().of(&rows));
     let clicks = |set: &[(&str, &str)], bots: Option<bool>| {

@@ -183,9 +183,9 @@ fn many(world: &World, count: u64) {
 
 /// The memory setting below is enough for these, which fill the read-ahead of the client, too.
 const FEW: u64 = 60_000;
-/// It is enough for a seventh of these.
-const MANY: u64 = 400_000;
-/// The ids of the others would use 17 MiB. The read-ahead of the client differs by up to 10 MiB between two audits.
+/// It is enough for a tenth of these.
+const MANY: u64 = 600_000;
+/// The ids of the others would use 26 MiB. The read-ahead of the client differs by up to 10 MiB between two audits.
 const MORE_MAX_KIB: u64 = 12 * 1024;
 
 #[test]

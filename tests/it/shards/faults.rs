@@ -50,11 +50,15 @@ fn kills_of_processors_engines_and_replicas_of_shards_lose_and_repeat_no_click()
     engines.engine(1).restart(Part::ClickHouse).expect("an engine starts again");
     until_rows(3);
 
-    // The spare replica hangs, the other one is back, and an engine crashes.
+    // The spare replica hangs with a request, the other one is back, and an engine crashes.
     engines.fronts[spare].pause(true);
+    let before = engines.fronts[spare].received();
     engines.fronts[used].restart();
     engines.engine(2).crash_engine().expect("an engine can be killed");
     produce(&world);
+    until("a request waits at the replica that hangs", || {
+        (engines.fronts[spare].received() > before).then_some(())
+    });
     engines.fronts[spare].kill();
     until_rows(4);
 

@@ -8,9 +8,9 @@ use harness::{Child, program, root};
 
 #[test]
 fn a_second_demo_in_a_clone_ends_before_it_touches_the_first_one() {
-    let folder = root().join(".demo");
+    let folder = root().join(".stack");
     std::fs::create_dir_all(&folder).unwrap();
-    let lock = folder.join("lock");
+    let lock = folder.join("demo.lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(lock);
     let mut file = file.unwrap();
     // A demo that runs in this clone holds the lock, too.

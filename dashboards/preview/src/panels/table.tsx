@@ -7,7 +7,7 @@ import type { Drawn } from './drawn';
 
 /** Below this width columns of numbers are as narrow as their values, so that more columns are seen without scrolling. */
 const NARROW = 500;
-/** A text column of a narrow table has this width, or columns with one text in all rows are not shown. */
+/** Where text columns of a narrow table would be narrower, those with one text in all rows are hidden. */
 const TEXT = 80;
 
 /** The columns for a narrow table: the bar of a gauge keeps its room, and texts share the rest. */

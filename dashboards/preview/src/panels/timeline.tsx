@@ -6,8 +6,8 @@ import { shown, type Drawn } from './drawn';
 const AXIS = 22;
 /** Pixels of a letter, of the highest row, and between two times of the axis. */
 const [LETTER, ROW, TICK] = [7, 36, 150];
-/** A query asks for more points than these. */
-const POINTS_MIN = 200;
+/** A query asks for more points than these, but for none closer than Prometheus reads metrics (ms). */
+const [POINTS_MIN, SHORTEST_STEP] = [200, 15_000];
 
 export function Timeline({ frames, width, height }: Drawn) {
   const { theme, zone, range } = useView();
@@ -25,7 +25,7 @@ export function Timeline({ frames, width, height }: Drawn) {
   const ticks = Array.from({ length: Math.floor((width - left) / TICK) }, (_, nth) => from + (nth * TICK * (to - from)) / (width - left));
   const drawn = rows.map(({ field, times, name }, row) => {
     // A value holds for a step; where no series has a value, the answer has no time at all.
-    const step = Math.min(...times.slice(1).map((time, nth) => time - times[nth]), (to - from) / POINTS_MIN);
+    const step = Math.min(...times.slice(1).map((time, nth) => time - times[nth]), Math.max((to - from) / POINTS_MIN, SHORTEST_STEP));
     const letters = Math.floor((left - 10) / LETTER);
     return (
       <g key={name} shapeRendering="crispEdges">

@@ -130,7 +130,7 @@ async fn check_positions(
         return Ok(());
     }
     let text = format!(
-        "the positions of group {group} are behind the gap of job {id} ({}), so that the group does not read it: \
+        "group {group} has passed the gap of job {id} ({}), and does not read it: \
          `processors replay run {id}` fills the gap, `processors offsets reset --live` moves the group back. If \
          the group or another replay has read it already, repeat this with --force",
         passed.join(", ")
@@ -138,7 +138,7 @@ async fn check_positions(
     Err(ServerError::fatal("gap_unread", text))
 }
 
-/// The partitions of which the group is at or behind the end of the gap.
+/// The partitions of which the group is at or beyond the end of the gap.
 fn passed(gap: &PartitionRanges, positions: &BTreeMap<i32, i64>) -> Vec<String> {
     let passed = gap.iter().filter_map(|(partition, ranges)| {
         let (first, last) = (ranges.first()?, ranges.last()?);
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_is_passed_where_the_group_is_at_its_end_or_behind_it() {
+    fn a_gap_is_passed_where_the_group_is_at_its_end_or_beyond_it() {
         let range = |first, end| LogRange { first, end };
         let gap = PartitionRanges::from([(0, vec![range(10, 20)]), (1, vec![range(5, 8)])]);
         for (positions, expected) in [
